@@ -1,0 +1,97 @@
+"""Plan an LLM-agent benchmark once, ship every worker only its own tasks, never lose a result.
+
+The public names are imported at first use, so that `import prealloc` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prealloc.api import load_shard, plan, results, resume, run, status
+    from prealloc.errors import (
+        CannotGoOn,
+        EngineError,
+        InputError,
+        JournalError,
+        LibraryError,
+        LibraryOpened,
+        OptionsError,
+        PlanError,
+        PreallocError,
+        Retryable,
+        RunFolderError,
+        WorkerFunctionError,
+    )
+    from prealloc.model.outcome import Attempt, Status
+    from prealloc.model.plan import Plan, PlanSpec, Shard
+    from prealloc.model.policy import RunPolicy
+    from prealloc.model.task import LightweightTask
+    from prealloc.worker.context import TaskContext
+
+_HOMES = {
+    "prealloc.api": ("load_shard", "plan", "results", "resume", "run", "status"),
+    "prealloc.errors": (
+        "CannotGoOn",
+        "EngineError",
+        "InputError",
+        "JournalError",
+        "LibraryError",
+        "LibraryOpened",
+        "OptionsError",
+        "PlanError",
+        "PreallocError",
+        "Retryable",
+        "RunFolderError",
+        "WorkerFunctionError",
+    ),
+    "prealloc.model.outcome": ("Attempt", "Status"),
+    "prealloc.model.plan": ("Plan", "PlanSpec", "Shard"),
+    "prealloc.model.policy": ("RunPolicy",),
+    "prealloc.model.task": ("LightweightTask",),
+    "prealloc.worker.context": ("TaskContext",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Attempt",
+    "CannotGoOn",
+    "EngineError",
+    "InputError",
+    "JournalError",
+    "LibraryError",
+    "LibraryOpened",
+    "LightweightTask",
+    "OptionsError",
+    "Plan",
+    "PlanError",
+    "PlanSpec",
+    "PreallocError",
+    "Retryable",
+    "RunFolderError",
+    "RunPolicy",
+    "Shard",
+    "Status",
+    "TaskContext",
+    "WorkerFunctionError",
+    "load_shard",
+    "plan",
+    "results",
+    "resume",
+    "run",
+    "status",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'prealloc' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

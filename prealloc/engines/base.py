@@ -1,0 +1,118 @@
+"""The seam between the master and the places where shards run. An engine never looks inside a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from prealloc.files.paths import RunPaths
+from prealloc.model.events import Event
+from prealloc.model.plan import Manifest
+from prealloc.model.policy import RunPolicy
+from prealloc.model.task import LightweightTask
+from prealloc.store.journal import JournalWriter
+from prealloc.worker.job import UnitOrder
+
+
+class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine can do. Declared, so that the master and the reports need not guess."""
+
+    can_kill: bool
+    """A hung task is stopped; --timeout holds whatever the task does."""
+    can_send: bool
+    """Commands reach a shard that is running."""
+    shares_run_folder: bool
+    """Workers write their journal into the run folder themselves."""
+    guards_library: bool
+    """An attempt of a worker to open the library is seen and refused."""
+    worker_outlives_master: bool
+    """A worker may still run after its master was killed."""
+
+
+class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for every shard of a session."""
+
+    paths: RunPaths
+    session: int
+    worker: str
+    import_path: tuple[str, ...]
+    policy: RunPolicy
+    journal: JournalWriter
+    """The supervisor's own journal file."""
+
+
+class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard to run: what is left of it, and how to get its tasks (they are not held in between)."""
+
+    manifest: Manifest
+    ids: Sequence[tuple[str, str]]
+    """(id, type) by position in the shard."""
+    orders: tuple[UnitOrder, ...]
+    """The units without a final outcome."""
+    deaths: Mapping[tuple[int, int], int]
+    """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
+    tasks: Callable[[], Sequence[LightweightTask]]
+    """Reads the slice, by position."""
+
+    @property
+    def shard(self) -> str:
+        return self.manifest.id
+
+
+class Engine(Protocol):
+    """Runs shards. One thread calls it; `wait` is where its work is done."""
+
+    facts: EngineFacts
+
+    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+        """Makes sure that the worker function can be called. Returns what the user should know of it.
+
+        Raises WorkerFunctionError. `library` are (device, inode) pairs that no worker may open.
+        """
+        ...
+
+    def open(self, setup: RunSetup) -> None:
+        """Gets ready for the shards of one session."""
+        ...
+
+    def launch(self, job: ShardJob) -> None:
+        """Starts a shard."""
+        ...
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        """What has happened, as soon as something has, or nothing after the timeout.
+
+        Raises CannotGoOn when the session must end (an engine that is gone, a journal that is full).
+        """
+        ...
+
+    def drain(self) -> None:
+        """Starts no further task; what runs gets the policy's drain time, then it is cancelled."""
+        ...
+
+    def stop(self) -> None:
+        """Ends everything now: what runs is cancelled."""
+        ...
+
+    def processes(self) -> Mapping[str, Sequence[int]]:
+        """The process ids of each shard, and of the engine's helpers under the empty name."""
+        ...
+
+    def close(self) -> None:
+        """Leaves no process behind. May be called at any moment, and twice."""
+        ...
+
+
+def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
+    """(device, inode) of the libraries that are still there."""
+    found = set()
+    for path in paths:
+        try:
+            status = Path(path).stat()
+        except OSError:
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return frozenset(found)

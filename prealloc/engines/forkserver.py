@@ -1,0 +1,243 @@
+"""The fork server: a small process that starts workers by forking, reaps them, and outlives nobody.
+
+It is single-threaded, so that forking is safe; a child subreaper, so that whatever a worker leaves behind
+comes to it; and it holds one end of a socket whose other end only the master has. When the master dies,
+however it dies, the socket closes, and the fork server kills everything below it. When the fork server dies,
+the kernel kills the workers (PR_SET_PDEATHSIG). The standard library's fork server gives neither: there the
+workers themselves hold its pipe open.
+
+    master ── control socket ── fork server ── worker ── what its tasks start
+       └──────── channel socket, one per worker ──┘
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import NoReturn
+
+import msgspec
+
+from prealloc.engines.tree import Process, descendants, identify, kill_group, send_signal
+from prealloc.errors import LibraryOpened, PreallocError
+from prealloc.model.policy import GRACE_S
+from prealloc.worker import process as worker_process
+from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.guard import guard
+
+_PR_SET_CHILD_SUBREAPER = 36
+DESCRIPTORS = 3
+"""With each Fork: the worker's channel, its job, its log."""
+
+
+class ServerMessage(msgspec.Struct, frozen=True, tag=str.lower):
+    """The root of what crosses the control socket: one JSON object a packet."""
+
+
+class Preload(ServerMessage, frozen=True, tag="preload"):
+    """To the server: import the worker function; workers are forked with it loaded."""
+
+    worker: str
+    import_path: tuple[str, ...]
+    library: tuple[tuple[int, int], ...]
+
+
+class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
+    """From the server. With more than one thread forking is not safe: the master starts another server."""
+
+    threads: int
+    problem: str | None = None
+    where: str | None = None
+    mend: str | None = None
+    opened_library: str | None = None
+
+
+class Fork(ServerMessage, frozen=True, tag="fork"):
+    """To the server, with three descriptors: fork a worker. `tag` comes back with its pid."""
+
+    tag: int
+
+
+class Forked(ServerMessage, frozen=True, tag="forked"):
+    """From the server."""
+
+    tag: int
+    pid: int
+
+
+class Kill(ServerMessage, frozen=True, tag="kill"):
+    """To the server: end a worker and all that descends from it, by the ladder, or `now`."""
+
+    pid: int
+    now: bool
+
+
+class Exited(ServerMessage, frozen=True, tag="exited"):
+    """From the server: a worker is gone. `status` as os.waitpid gives it."""
+
+    pid: int
+    status: int
+
+
+ToServer = Preload | Fork | Kill
+FromServer = Preloaded | Forked | Exited
+PACKET = 1 << 20
+
+_encoder = msgspec.json.Encoder()
+
+
+def main(control: int) -> NoReturn:
+    """Serves until the master is gone. `control` is the descriptor of our end of the control socket."""
+    os.setsid()  # the terminal's signals are for the master
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    gc.disable()  # a collection here would only make pages private that workers could share
+    server = _ForkServer(socket.socket(fileno=control))
+    try:
+        server.serve()
+    finally:
+        server.kill_all()
+        os._exit(0)
+
+
+class _ForkServer:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._decoder = msgspec.json.Decoder(ToServer)
+        self._workers: set[int] = set()
+        self._ladders: dict[float, list[Process]] = {}
+        """Processes that were sent SIGTERM, by the moment when SIGKILL follows."""
+        self._function: WorkerFunction | None = None
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+
+    def serve(self) -> None:
+        while True:
+            pause_s = max(0.0, min(self._ladders) - time.monotonic()) if self._ladders else None
+            readable, _, _ = select.select([self._control, self._wake_read], [], [], pause_s)
+            if self._wake_read in readable:
+                os.read(self._wake_read, 4096)
+            self._reap()
+            self._climb()
+            if self._control in readable and not self._obey():
+                return
+
+    def kill_all(self) -> None:
+        """Ends everything below this process, and waits for it: nothing may be left."""
+        while True:
+            for worker in self._workers:
+                kill_group(worker)
+            send_signal(descendants([os.getpid()]), signal.SIGKILL)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(0.002)
+
+    def _obey(self) -> bool:
+        """Takes one packet. False: the master is gone."""
+        room = array.array("i", [0] * DESCRIPTORS)
+        packet, ancillary, _, _ = self._control.recvmsg(PACKET, socket.CMSG_SPACE(len(room) * room.itemsize))
+        if not packet:
+            return False
+        descriptors = array.array("i")
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+        message = self._decoder.decode(packet)
+        if isinstance(message, Fork):
+            self._fork(message.tag, *descriptors)
+        elif isinstance(message, Kill):
+            self._kill(message.pid, now=message.now)
+        else:
+            self._preload(message)
+        return True
+
+    def _fork(self, tag: int, channel: int, payload: int, log: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                signal.set_wakeup_fd(-1)
+                self._control.close()
+                os.close(self._wake_read)
+                os.close(self._wake_write)
+                code = worker_process.main(channel, payload, log, parent, self._function)
+            finally:
+                os._exit(code)
+        for descriptor in (channel, payload, log):
+            os.close(descriptor)
+        self._workers.add(pid)
+        self._send(Forked(tag, pid))
+
+    def _kill(self, pid: int, *, now: bool) -> None:
+        if pid not in self._workers:
+            return  # it has been reaped: the number may be another's
+        worker = identify(pid)
+        tree = [*([worker] if worker else []), *descendants([pid])]
+        if now:
+            kill_group(pid)
+            send_signal(tree, signal.SIGKILL)
+        else:
+            kill_group(pid, signal.SIGTERM)
+            send_signal(tree, signal.SIGTERM)
+            self._ladders[time.monotonic() + GRACE_S] = tree
+
+    def _climb(self) -> None:
+        now = time.monotonic()
+        for moment in [moment for moment in self._ladders if moment <= now]:
+            tree = self._ladders.pop(moment)
+            younger = descendants(process.pid for process in tree if identify(process.pid) == process)
+            for process in tree:
+                kill_group(process.pid) if process.pid in self._workers else None
+            send_signal([*tree, *younger], signal.SIGKILL)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._workers:  # else: an orphan of a worker's, which is ours to bury
+                self._workers.discard(pid)
+                kill_group(pid)
+                self._send(Exited(pid, status))
+
+    def _preload(self, request: Preload) -> None:
+        guard.protect(frozenset(request.library), lambda path: None)
+        problem: PreallocError | None = None
+        try:
+            self._function = load_function(request.worker, request.import_path)
+            if self._function.is_async:
+                import asyncio  # noqa: F401  # every worker will need it
+        except PreallocError as error:
+            problem = error
+        threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
+        gc.collect()
+        gc.freeze()
+        self._send(
+            Preloaded(
+                threads=threads,
+                problem=problem.problem if problem else None,
+                where=problem.where if problem else None,
+                mend=problem.mend if problem else None,
+                opened_library=problem.where if isinstance(problem, LibraryOpened) else None,
+            )
+        )
+
+    def _send(self, message: ServerMessage) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the master's end is noticed in serve
+            self._control.send(_encoder.encode(message))

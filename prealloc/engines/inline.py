@@ -1,0 +1,149 @@
+"""The inline engine: every task in this very thread, one after another. For debuggers and tests.
+
+It stops nothing that hangs and sees nobody open the library, and says so in its facts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.tell import attempt_ended, attempt_started
+from prealloc.errors import EngineError
+from prealloc.model.events import Event, ShardEnded, ShardStarted
+from prealloc.store.journal import JournalWriter
+from prealloc.worker.attempt import Running, perform, perform_async
+from prealloc.worker.book import Book
+from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.job import WorkerJob
+from prealloc.worker.messages import Ended, Started
+
+
+class InlineEngine:
+    """Runs shards in the calling thread. `sleep` and `jitter` are for tests."""
+
+    facts = EngineFacts(
+        can_kill=False,
+        can_send=False,
+        shares_run_folder=True,
+        guards_library=False,
+        worker_outlives_master=False,
+    )
+
+    def __init__(
+        self,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._sleep = sleep
+        self._jitter = jitter
+        self._queue: deque[ShardJob] = deque()
+        self._function: WorkerFunction | None = None
+        self._current: _InlineShard | None = None
+        self._draining = False
+
+    def check(
+        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]
+    ) -> list[str]:
+        self._function = load_function(worker, import_path)
+        return []
+
+    def open(self, setup: RunSetup) -> None:
+        self._setup = setup
+
+    def launch(self, job: ShardJob) -> None:
+        self._queue.append(job)
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        if self._current is None:
+            if not self._queue:
+                return []
+            if self._function is None:
+                raise EngineError("check() was not called before launch()")
+            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
+            if self._draining:
+                self._current.book.stop()
+            return [self._current.started]
+        events = self._current.step(self._sleep)
+        if events and isinstance(events[-1], ShardEnded):
+            self._current = None
+        return events
+
+    def drain(self) -> None:
+        self._draining = True
+        if self._current is not None:
+            self._current.book.stop()
+
+    def stop(self) -> None:
+        self.drain()
+
+    def processes(self) -> Mapping[str, Sequence[int]]:
+        return {}
+
+    def close(self) -> None:
+        self._queue.clear()
+
+
+class _InlineShard:
+    """One shard, a task at a time."""
+
+    def __init__(
+        self, job: ShardJob, setup: RunSetup, function: WorkerFunction, jitter: Callable[[], float]
+    ) -> None:
+        self._job = job
+        self._function = function
+        self._told: list[bytes] = []
+        self._most_bytes = setup.policy.max_result_bytes
+        worker_job = WorkerJob(
+            shard=job.shard,
+            settings=job.manifest.settings,
+            seed=job.manifest.seed,
+            tasks=tuple(job.tasks()),
+            orders=job.orders,
+            worker=setup.worker,
+            import_path=setup.import_path,
+            policy=setup.policy,
+            slots=1,
+            journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
+            library=(),
+        )
+        journal = JournalWriter(
+            setup.paths.worker_journal(job.shard, setup.session, 1), fsync=setup.policy.fsync
+        )
+        self.book = Book(worker_job, journal, self._told.append, jitter=jitter)
+        self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
+
+    def step(self, sleep: Callable[[float], None]) -> list[Event]:
+        """Runs the next unit to its end."""
+        taken = self.book.next()
+        if taken is None:
+            return [ShardEnded(shard=self._job.shard)]
+        if not isinstance(taken, Running):
+            sleep(taken)
+            return []
+        if self._function.is_async:
+            ending = asyncio.run(perform_async(self._function, taken, self._most_bytes))
+        else:
+            ending = perform(self._function, taken, self._most_bytes)
+        self._told.append(self.book.finish(taken, ending))
+        events = [self._event(line) for lines in self._told for line in lines.splitlines()]
+        self._told.clear()
+        return events
+
+    def _event(self, line: bytes) -> Event:
+        message = _messages.decode(line)
+        task = self._job.ids[message.position]
+        if isinstance(message, Started):
+            return attempt_started(self._job.shard, task, message)
+        return attempt_ended(self._job.shard, task, message)
+
+
+_messages = msgspec.json.Decoder(Started | Ended)

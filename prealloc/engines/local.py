@@ -1,0 +1,148 @@
+"""The local engine: a worker process per shard on this machine, each watched over by its shard's supervisor.
+
+A worker process goes through these stages:
+
+    start()        Ready            Bye, exit 0
+   ────────▶ STARTING ──▶ WORKING ───────────────▶ (gone: all its units are decided)
+                 │           │ a call does not come back (Retiring)
+                 │           ▼
+                 │        RETIRING ──────────────▶ (gone: its waiting units went to a replacement at once)
+                 │           │
+                 │           │ silent and past the deadline, or the drain time is over
+                 ▼           ▼
+                 └───────▶ DYING ────────────────▶ (gone: what ran is decided, handed back, or suspect)
+
+and may die at any stage. What a death means for the units is the supervisor's to say (supervisor.py).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable, Mapping, Sequence
+
+from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.launch import Born, Died, Launcher, make_launcher
+from prealloc.engines.supervisor import Processes, ShardSupervisor
+from prealloc.engines.worker_process import WorkerProcess
+from prealloc.model.events import Event, ShardEnded
+from prealloc.worker.job import WorkerJob, pack
+
+WATCH_S = 0.1
+"""How often workers that say nothing are looked at."""
+
+
+class LocalEngine:
+    """Runs shards in processes of this machine."""
+
+    facts = EngineFacts(
+        can_kill=True,
+        can_send=True,
+        shares_run_folder=True,
+        guards_library=True,
+        worker_outlives_master=False,
+    )
+
+    def __init__(self, make: Callable[[], Launcher] = make_launcher) -> None:
+        self._launcher = make()
+        self._supervisors: dict[str, ShardSupervisor] = {}
+        self._unborn: dict[int, WorkerProcess] = {}
+        self._living: dict[int, WorkerProcess] = {}
+        self._events: list[Event] = []
+        self._library: frozenset[tuple[int, int]] = frozenset()
+        self._tags = 0
+
+    def check(
+        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]
+    ) -> list[str]:
+        self._library = library
+        return self._launcher.check(worker, import_path, library)
+
+    def open(self, setup: RunSetup) -> None:
+        self._setup = setup
+        if printed := self._launcher.output():
+            (setup.paths.logs / "import.log").write_bytes(printed)
+
+    def launch(self, job: ShardJob) -> None:
+        processes = Processes(self._start_process, self._kill_process)
+        supervisor = ShardSupervisor(job, self._setup, self._library, processes)
+        self._supervisors[job.shard] = supervisor
+        self._events += supervisor.fill()
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        if not self._events:
+            self._listen(min(timeout_s, WATCH_S))
+            for supervisor in self._supervisors.values():
+                supervisor.watch()
+        events, self._events = self._events, []
+        for event in events:
+            if isinstance(event, ShardEnded):
+                self._supervisors.pop(event.shard, None)
+        return events
+
+    def drain(self) -> None:
+        self._drain(self._setup.policy.drain_s)
+
+    def stop(self) -> None:
+        self._drain(0.0)
+
+    def processes(self) -> Mapping[str, Sequence[int]]:
+        found: dict[str, list[int]] = {"": list(self._launcher.helpers())}
+        for pid, worker in self._living.items():
+            found.setdefault(worker.shard, []).append(pid)
+        return found
+
+    def close(self) -> None:
+        self._launcher.close()
+        for worker in (*self._unborn.values(), *self._living.values()):
+            worker.close()
+        self._unborn.clear()
+        self._living.clear()
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _listen(self, timeout_s: float) -> None:
+        launcher = self._launcher.fileno()
+        workers = {worker.channel.fileno(): worker for worker in self._living.values()}
+        poll = select.poll()  # not select(): there may be more than 1,024 descriptors
+        for descriptor in (*workers, *([launcher] if launcher is not None else [])):
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(timeout_s * 1000):
+            if descriptor in workers:
+                worker = workers[descriptor]
+                self._events += self._supervisors[worker.shard].listen(worker)
+        for happened in self._launcher.happened():
+            if isinstance(happened, Born):
+                self._born(happened)
+            else:
+                self._died(happened)
+
+    def _born(self, born: Born) -> None:
+        worker = self._unborn.pop(born.tag)
+        self._living[born.pid] = worker
+        self._events += self._supervisors[worker.shard].born(worker, born.pid)
+
+    def _died(self, died: Died) -> None:
+        worker = self._living.pop(died.pid)
+        self._events += self._supervisors[worker.shard].died(worker, died.status)
+
+    def _drain(self, seconds: float) -> None:
+        for supervisor in self._supervisors.values():
+            supervisor.drain(seconds)
+            if not supervisor.workers:
+                self._events += supervisor.fill()
+
+    def _start_process(self, worker: WorkerProcess, job: WorkerJob) -> None:
+        self._tags += 1
+        self._unborn[self._tags] = worker
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        log = os.open(self._setup.paths.log(worker.shard), flags, 0o666)
+        try:
+            self._launcher.start(self._tags, worker.far_end, pack(job), log)
+        finally:
+            os.close(log)
+            worker.far_end.close()
+
+    def _kill_process(self, worker: WorkerProcess, now: bool) -> None:
+        if worker.pid is not None:
+            self._launcher.kill(worker.pid, now=now)

@@ -1,0 +1,105 @@
+"""The master's loop over one session of a run: which shard is next, when to stop, what is told to whom."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NamedTuple
+
+from prealloc.engines.base import Engine, ShardJob
+from prealloc.engines.memory import proportional_bytes
+from prealloc.model.events import Event, MemorySampled, ShardEnded, Stopping
+from prealloc.model.policy import RunPolicy
+
+TICK_S = 0.1
+FIRST_SAMPLE_S = 1.0
+SAMPLE_S = 2.0
+
+Observe = Callable[[Event], None]
+
+
+class Ended(NamedTuple):
+    """How a session ended: by itself, or by this signal."""
+
+    signal: int | None
+
+
+def conduct(
+    engine: Engine,
+    jobs: Sequence[ShardJob],
+    *,
+    at_once: int,
+    policy: RunPolicy,
+    observe: Observe,
+    tick: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Runs these shards to their end, at most `at_once` of them at a time.
+
+    The first SIGINT, SIGTERM or SIGHUP drains, the second stops at once; what was running then is
+    cancelled, and resume runs it again. Raises CannotGoOn.
+    """
+    queue = deque(jobs)
+    active: set[str] = set()
+    sampler = _Sampler(engine, observe)
+    with _signals() as received:
+        heeded = 0
+        while queue or active:
+            if len(received) > heeded:
+                heeded = len(received)
+                queue.clear()
+                observe(Stopping(drain_s=policy.drain_s if heeded == 1 else 0.0))
+                engine.drain() if heeded == 1 else engine.stop()
+            while queue and len(active) < at_once:
+                job = queue.popleft()
+                active.add(job.shard)
+                engine.launch(job)
+            for event in engine.wait(TICK_S):
+                if isinstance(event, ShardEnded):
+                    active.discard(event.shard)
+                observe(event)
+            sampler.sample()
+            tick()
+        return Ended(received[0] if received else None)
+
+
+class _Sampler:
+    """Samples the memory of the run's processes every now and then: it costs a millisecond a process."""
+
+    def __init__(self, engine: Engine, observe: Observe) -> None:
+        self._engine = engine
+        self._observe = observe
+        self._next = time.monotonic() + FIRST_SAMPLE_S
+
+    def sample(self) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + SAMPLE_S
+        workers = {shard: proportional_bytes(pids) for shard, pids in self._engine.processes().items()}
+        other = workers.pop("", 0)
+        self._observe(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects the signals that ask to stop. Outside the main thread there is nothing to collect."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.signal(number, note) for number in wanted}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,396 @@
+"""Watches over one shard: which workers it has, which units each holds, what a death means for them.
+
+A unit is always in exactly one place:
+
+    pending ──────▶ a worker's waiting ──▶ a worker's flights ──▶ decided (a final line in the journal)
+       ▲                    │                   │        │
+       │   worker gone      │                   │        └── worker died under it ──▶ suspects
+       └────────────────────┴── no blame ───────┘                                      │
+       decided ◀── SOLO_DEATHS deaths ── alone in a worker of its own ◀────────────────┘
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from prealloc.engines.base import RunSetup, ShardJob
+from prealloc.engines.tell import attempt_ended, attempt_started
+from prealloc.engines.worker_process import Flight, Key, Stage, WorkerProcess
+from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
+from prealloc.files.paths import JournalName
+from prealloc.model.events import (
+    AttemptEnded,
+    Event,
+    LibraryOpenedByWorker,
+    ShardEnded,
+    ShardStarted,
+    WorkerLost,
+)
+from prealloc.model.outcome import Attempt, ErrorInfo, Status, verdict
+from prealloc.model.policy import SOLO_DEATHS
+from prealloc.store.journal import JournalFile, LibraryOpen, SoloDeath, WorkerStarted, read_lines
+from prealloc.worker.job import UnitOrder, WorkerJob
+from prealloc.worker.messages import (
+    Broken,
+    Bye,
+    Drain,
+    Ended,
+    FromWorker,
+    Heartbeat,
+    Opened,
+    Ready,
+    Retiring,
+    Slots,
+    Started,
+)
+
+IDLE_DEATHS = 3
+"""Workers in a row that die before they start a unit: then something is wrong with the machine, not a task."""
+
+
+class Processes(NamedTuple):
+    """What a supervisor may do to processes."""
+
+    start: Callable[[WorkerProcess, WorkerJob], None]
+    kill: Callable[[WorkerProcess, bool], None]
+    """Kills a worker's tree: by the ladder, or at once if True."""
+
+
+class ShardSupervisor:
+    """One shard from its launch to its end. Methods return the events that follow."""
+
+    def __init__(
+        self,
+        job: ShardJob,
+        setup: RunSetup,
+        library: frozenset[tuple[int, int]],
+        processes: Processes,
+    ) -> None:
+        self.shard = job.shard
+        self.workers: list[WorkerProcess] = []
+        self._job = job
+        self._setup = setup
+        self._library = library
+        self._processes = processes
+        self._pending: deque[UnitOrder] = deque(job.orders)
+        self._suspects: deque[UnitOrder] = deque()
+        self._deaths: dict[Key, int] = dict(job.deaths)
+        for order in job.orders:
+            if self._deaths.get((order.position, order.repeat), 0):
+                self._pending.remove(order)
+                self._suspects.append(order)  # it has killed before: it never again runs beside others
+        self._incarnations = 0
+        self._idle_deaths = 0
+        self._drain_until: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """No worker is left, and none will be started."""
+        return not self.workers and (self._drain_until is not None or not (self._pending or self._suspects))
+
+    # -- starting -------------------------------------------------------------------------------------------
+
+    def fill(self) -> list[Event]:
+        """Uses every free slot: suspects first, each alone; then the rest together; then a wider worker."""
+        if self._drain_until is not None:
+            return self._end_if_ended()
+        concurrency = self._setup.policy.concurrency
+        free = concurrency - sum(self._used(worker) for worker in self.workers)
+        while self._suspects and free > 0:
+            self._start((self._suspects.popleft(),), slots=1, solo=True)
+            free -= 1
+        if self._pending and free > 0:
+            orders = tuple(self._pending)
+            self._pending.clear()
+            self._start(orders, slots=free, solo=False)
+        elif free > 0:
+            wider = next((worker for worker in self.workers if self._can_widen(worker)), None)
+            if wider is not None:
+                wider.slots += free
+                wider.send(Slots(wider.slots))
+        return self._end_if_ended()
+
+    def _used(self, worker: WorkerProcess) -> int:
+        """Slots that a worker takes. One that retires keeps only what still runs in it."""
+        if worker.stage in (Stage.RETIRING, Stage.DYING):
+            return len(worker.flights)
+        return worker.slots
+
+    def _can_widen(self, worker: WorkerProcess) -> bool:
+        return worker.stage is Stage.WORKING and not worker.solo and len(worker.waiting) > 0
+
+    def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool) -> None:
+        setup = self._setup
+        self._incarnations += 1
+        tasks = self._job.tasks()
+        used = sorted({order.position for order in orders})
+        if len(used) < len(tasks):  # ship only what this worker is to run, under its place in the shipment
+            place = {position: index for index, position in enumerate(used)}
+            shipped = tuple(order._replace(position=place[order.position]) for order in orders)
+            tasks = [tasks[position] for position in used]
+        else:
+            shipped = orders
+        worker = WorkerProcess(
+            shard=self.shard,
+            incarnation=self._incarnations,
+            orders=orders,
+            slots=slots,
+            solo=solo,
+            journal=setup.paths.worker_journal(self.shard, setup.session, self._incarnations),
+            positions=used,
+            policy=setup.policy,
+        )
+        job = WorkerJob(
+            shard=self.shard,
+            settings=self._job.manifest.settings,
+            seed=self._job.manifest.seed,
+            tasks=tuple(tasks),
+            orders=shipped,
+            worker=setup.worker,
+            import_path=setup.import_path,
+            policy=setup.policy,
+            slots=slots,
+            journal=str(worker.journal),
+            library=tuple(sorted(self._library)),
+        )
+        self.workers.append(worker)
+        self._processes.start(worker, job)
+
+    def born(self, worker: WorkerProcess, pid: int) -> list[Event]:
+        """The worker has its process."""
+        worker.pid = pid
+        units = len(worker.waiting) + len(worker.flights)
+        self._setup.journal.append(
+            WorkerStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)
+        )
+        return [ShardStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)]
+
+    # -- listening ------------------------------------------------------------------------------------------
+
+    def listen(self, worker: WorkerProcess) -> list[Event]:
+        """Takes in what a worker has said."""
+        events: list[Event] = []
+        refill = False
+        for message in worker.receive():
+            events += self._take_in(worker, message)
+            refill = refill or isinstance(message, Ended | Retiring)
+        if refill and (worker.stage is Stage.RETIRING or self._suspects or self._pending):
+            events += self.fill()
+        return events
+
+    def _take_in(self, worker: WorkerProcess, message: FromWorker) -> list[Event]:
+        if isinstance(message, Started):
+            worker.took_off(message)
+            return [attempt_started(self.shard, self._job.ids[worker.position(message.position)], message)]
+        if isinstance(message, Ended):
+            return self._landed(worker, message)
+        if isinstance(message, Heartbeat):
+            worker.beat(message)
+        elif isinstance(message, Ready):
+            worker.stage = Stage.WORKING
+        elif isinstance(message, Retiring):
+            worker.stage = Stage.RETIRING
+            for order in message.left:  # not all that waits: a unit may be about to start
+                left = order._replace(position=worker.position(order.position))
+                worker.waiting.pop((left.position, left.repeat), None)
+                self._pending.append(left)
+        elif isinstance(message, Opened):
+            self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
+            return [LibraryOpenedByWorker(shard=self.shard, path=message.path)]
+        elif isinstance(message, Broken):
+            raise _broken(worker, message)
+        elif isinstance(message, Bye):
+            worker.said_bye = True
+        return []
+
+    def _landed(self, worker: WorkerProcess, message: Ended) -> list[Event]:
+        position = worker.position(message.position)
+        worker.landed((position, message.repeat))
+        if message.again is not None:
+            again = message.again._replace(position=position)
+            if worker.stage is Stage.RETIRING:
+                self._pending.append(again)
+            else:
+                worker.waiting[position, message.repeat] = again
+        return [attempt_ended(self.shard, self._job.ids[position], message)]
+
+    # -- watching -------------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Kills workers that are past what they can mend themselves."""
+        for worker in self.workers:
+            if worker.pid is None or worker.stage is Stage.DYING:
+                continue
+            if worker.silent and worker.overdue():
+                self._kill(worker, "deadline")
+            elif self._drain_until is not None and time.monotonic() > self._drain_until:
+                self._kill(worker, "drain")
+
+    def drain(self, seconds: float) -> None:
+        """Starts nothing more; what runs has this long."""
+        if self._drain_until is None:
+            self._drain_until = time.monotonic() + seconds
+            for worker in self.workers:
+                worker.send(Drain())
+        else:
+            self._drain_until = min(self._drain_until, time.monotonic() + seconds)
+
+    def _kill(self, worker: WorkerProcess, why: str, *, now: bool = False) -> None:
+        worker.killed_for = why
+        worker.stage = Stage.DYING
+        self._processes.kill(worker, now)
+
+    # -- burying --------------------------------------------------------------------------------------------
+
+    def died(self, worker: WorkerProcess, status: int) -> list[Event]:
+        """A worker is gone for certain: takes in its last words and its journal, then decides its units."""
+        events: list[Event] = []
+        for message in worker.receive():
+            events += self._take_in(worker, message)
+        self.workers.remove(worker)
+        worker.close()
+        if not worker.said_bye:
+            events += self._unheard(worker)
+            events += self._decide_flights(worker, status)
+        self._hand_back(worker)
+        events += self.fill()
+        return events
+
+    def _unheard(self, worker: WorkerProcess) -> list[Event]:
+        """Endings that the worker wrote and could not tell any more. What is in the journal has happened."""
+        if not worker.journal.exists():
+            return []
+        positions = {self._job.ids[position][0]: position for position, _ in worker.flights}
+        events: list[Event] = []
+        writer = JournalName(self._setup.session, self.shard, worker.incarnation)
+        for line in read_lines(JournalFile(worker.journal, writer)):
+            attempt = line.content
+            if not isinstance(attempt, Attempt) or attempt.late or attempt.task not in positions:
+                continue
+            key = (positions[attempt.task], attempt.repeat)
+            flight = worker.flights.get(key)
+            if flight is not None and flight.order.attempt == attempt.attempt:
+                worker.landed(key)
+                if attempt.status is Status.INFRA and self._drain_until is None:
+                    # Whether it is tried again was not told: it is, and its tries go on counting.
+                    order = flight.order
+                    self._pending.append(order._replace(attempt=order.attempt + 1, tries=order.tries + 1))
+                    continue
+                events.append(self._told(key, attempt))
+        return events
+
+    def _decide_flights(self, worker: WorkerProcess, status: int) -> list[Event]:
+        overdue = set(worker.overdue()) if worker.killed_for == "deadline" else set()
+        events: list[Event] = []
+        suspects = 0
+        reason = worker.killed_for or describe_exit(status)
+        for key, flight in list(worker.flights.items()):
+            if worker.killed_for == "drain":
+                error = ErrorInfo(type="Cancelled", message="the run was stopped while it ran")
+                events.append(self._verdict(key, flight, Status.CANCELLED, error))
+            elif key in overdue:
+                limit = f"worked longer than --timeout {self._setup.policy.timeout_s:g} s and held its worker"
+                events.append(
+                    self._verdict(key, flight, Status.TIMEOUT, ErrorInfo(type="Timeout", message=limit))
+                )
+            elif worker.killed_for == "deadline":
+                self._pending.appendleft(_next(flight.order))  # it only sat beside the one that hung
+            elif worker.solo:
+                events += self._solo_death(key, flight, reason)
+            else:
+                suspects += 1
+                self._suspects.append(_next(flight.order))
+        self._count_idle(worker, reason)
+        worker.flights.clear()
+        lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
+        return [lost, *events]
+
+    def _solo_death(self, key: Key, flight: Flight, reason: str) -> list[Event]:
+        self._deaths[key] = self._deaths.get(key, 0) + 1
+        task, _ = self._job.ids[key[0]]
+        attempt = flight.order.attempt
+        self._setup.journal.append(
+            SoloDeath(shard=self.shard, task=task, repeat=key[1], attempt=attempt, reason=reason)
+        )
+        if self._deaths[key] < SOLO_DEATHS:
+            self._suspects.append(_next(flight.order))
+            return []
+        message = f"killed {self._deaths[key]} workers while alone in them: {reason}"
+        return [self._verdict(key, flight, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
+
+    def _verdict(self, key: Key, flight: Flight, status: Status, error: ErrorInfo) -> Event:
+        """Decides a unit whose worker cannot any more. Written only now that the worker is surely dead."""
+        attempt = Attempt(
+            shard=self.shard,
+            task=self._job.ids[key[0]][0],
+            repeat=key[1],
+            attempt=flight.order.attempt,
+            status=status,
+            started_at=flight.started_wall,
+            queued_s=0.0,
+            waiting_s=flight.order.waited_s,
+            working_s=round(time.monotonic() - flight.started_at, 6),
+            peak_rss=0,
+            error=error,
+        )
+        self._setup.journal.append(attempt)
+        return self._told(key, attempt)
+
+    def _told(self, key: Key, attempt: Attempt) -> Event:
+        success, score = verdict(attempt.result)
+        return AttemptEnded(
+            shard=self.shard,
+            task=attempt.task,
+            type=self._job.ids[key[0]][1],
+            repeat=attempt.repeat,
+            attempt=attempt.attempt,
+            status=attempt.status,
+            outcome=True,
+            working_s=attempt.working_s,
+            waiting_s=attempt.waiting_s,
+            success=success,
+            score=score,
+            error=attempt.error,
+        )
+
+    def _hand_back(self, worker: WorkerProcess) -> None:
+        self._pending.extend(worker.waiting.values())
+        worker.waiting.clear()
+
+    def _count_idle(self, worker: WorkerProcess, reason: str) -> None:
+        self._idle_deaths = 0 if worker.progressed or worker.killed_for else self._idle_deaths + 1
+        if self._idle_deaths >= IDLE_DEATHS:
+            raise EngineError(
+                f"{IDLE_DEATHS} workers in a row died before they started a task: {reason}",
+                where=f"shard {self.shard}, log {self._setup.paths.log(self.shard)}",
+                mend="see the log; when the cause is gone, `prealloc resume`",
+            )
+
+    def _end_if_ended(self) -> list[Event]:
+        return [ShardEnded(shard=self.shard)] if self.ended else []
+
+
+def describe_exit(status: int) -> str:
+    """What os.waitpid's status says, in words."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"killed by {signal.Signals(number).name}" if number in set(signal.Signals) else f"signal {number}"
+    return f"exited with code {os.waitstatus_to_exitcode(status)} without a result"
+
+
+def _next(order: UnitOrder) -> UnitOrder:
+    return order._replace(attempt=order.attempt + 1)
+
+
+def _broken(worker: WorkerProcess, message: Broken) -> PreallocError:
+    kinds: Iterable[type[CannotGoOn]] = (JournalError, EngineError)
+    kind = next((kind for kind in kinds if kind.__name__ == message.error.type), EngineError)
+    where = message.where or f"shard {worker.shard}"
+    if message.error.type == WorkerFunctionError.__name__:
+        return EngineError(message.error.message, where=where, mend=message.mend)
+    return kind(f"{message.error.message}", where=where, mend=message.mend)

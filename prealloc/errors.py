@@ -1,0 +1,125 @@
+"""Everything prealloc raises, in one tree.
+
+    PreallocError                 has .problem, .where, .mend and .exit_code
+    ├── InputError                exit 2: what was given cannot be used; nothing was changed
+    │   ├── OptionsError          options that are wrong alone or together: all of them, as .mistakes
+    │   ├── LibraryError          a task library that is not one
+    │   ├── PlanError             a plan folder, manifest or slice that is refused
+    │   ├── RunFolderError        a run folder that is taken, locked, missing or not one
+    │   └── WorkerFunctionError   module:function that cannot be run
+    ├── CannotGoOn                exit 3: the run stopped and says so; what finished is kept
+    │   ├── JournalError          a journal that is damaged or cannot be written
+    │   └── EngineError           the processes that run shards could not be started or reached
+    ├── LibraryOpened             raised inside a worker that tries to open the task library
+    └── Retryable                 for worker functions: infrastructure failed, try this task again
+
+Every one of them survives pickling, and is told to people as `problem`, `where` and `mend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+
+class PreallocError(Exception):
+    """The root: says what is wrong, where, and how to mend it."""
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, problem: str, *, where: str | None = None, mend: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+        self.mend = mend
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{head}\n  mend: {self.mend}" if self.mend else head
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException would call the class with self.args alone and lose the keywords.
+        return _rebuild, (type(self), self.problem, {"where": self.where, "mend": self.mend})
+
+
+class InputError(PreallocError):
+    """What was given cannot be used. Nothing was changed."""
+
+    exit_code = 2
+
+
+class Mistake(NamedTuple):
+    """One wrong option: where it stands, what is wrong with it, how to mend it."""
+
+    where: str
+    problem: str
+    mend: str
+
+
+class OptionsError(InputError):
+    """Options that are wrong, alone or together; `.mistakes` holds all of them."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(Mistake(*m) for m in mistakes)
+        super().__init__("\n".join(f"{m.where}: {m.problem}\n  mend: {m.mend}" for m in self.mistakes))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), [tuple(m) for m in self.mistakes], {})
+
+
+class LibraryError(InputError):
+    """A task library that is not one."""
+
+
+class PlanError(InputError):
+    """A plan folder, manifest or slice that is refused."""
+
+
+class RunFolderError(InputError):
+    """A run folder that is taken, locked, missing or not one."""
+
+
+class WorkerFunctionError(InputError):
+    """`module:function` names nothing that can be run on a task."""
+
+
+class CannotGoOn(PreallocError):
+    """The run stopped and says so; everything that finished is kept."""
+
+
+class JournalError(CannotGoOn):
+    """A journal that is damaged or cannot be written."""
+
+
+class EngineError(CannotGoOn):
+    """The processes that run shards could not be started or reached."""
+
+
+class LibraryOpened(PreallocError):
+    """A worker tried to open the task library. It was refused, and counted."""
+
+
+class Retryable(PreallocError):
+    """Raise this in a worker function when infrastructure failed: the task is tried again.
+
+    `after_s` is the least time in seconds to wait first (from a Retry-After header, say).
+    """
+
+    def __init__(
+        self,
+        problem: str = "infrastructure failed",
+        *,
+        after_s: float | None = None,
+        where: str | None = None,
+        mend: str | None = None,
+    ) -> None:
+        super().__init__(problem, where=where, mend=mend)
+        self.after_s = after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        keywords = {"after_s": self.after_s, "where": self.where, "mend": self.mend}
+        return _rebuild, (type(self), self.problem, keywords)
+
+
+def _rebuild(cls: type[PreallocError], first: Any, keywords: dict[str, Any]) -> PreallocError:
+    return cls(first, **keywords)

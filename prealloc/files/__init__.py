@@ -1,0 +1,1 @@
+"""The disk: every file name, whole-file writes, locks and strict reading."""

@@ -1,0 +1,103 @@
+"""Whole or not at all: files and folders are built beside their place and renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+
+def write_file(path: Path, content: bytes, *, fsync: bool = False) -> None:
+    """Puts `content` at `path`: a reader sees the old file or the new one, never a part."""
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if fsync:
+                os.fsync(file.fileno())
+        os.chmod(beside, 0o666 & ~_umask())
+        os.rename(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
+    if fsync:
+        fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Gives a folder to fill, and puts it at `target` if the block ends well; else removes it.
+
+    With `replace` a folder that is there is exchanged for the new one in one step, then removed. Raises
+    FileExistsError if there is one, and `replace` is off.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        beside.chmod(0o777 & ~_umask())
+        yield beside
+        if not replace or not target.exists():
+            _rename_to_new(beside, target)
+        else:
+            exchange(beside, target)
+    finally:
+        # After an exchange this is the old folder; after a plain rename there is nothing left here.
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swaps two paths in one step where the system can, else in two renames through a third name."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    renameat2 = getattr(libc, "renameat2", None)
+    if renameat2 is not None:
+        done = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+        if done == 0:
+            return
+    aside = Path(tempfile.mkdtemp(prefix=f".{other.name}.", dir=other.parent))
+    os.rename(other, aside)  # onto an empty folder: allowed, and atomic
+    os.rename(one, other)
+    os.rename(aside, one)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_folder_linked(source: Path, target: Path) -> None:
+    """Copies a folder, with hard links where the file system has them: plans are never changed in place."""
+
+    def link_or_copy(src: str, dst: str) -> str:
+        try:
+            os.link(src, dst, follow_symlinks=True)
+        except OSError:
+            shutil.copyfile(src, dst)
+        return dst
+
+    shutil.copytree(source, target, copy_function=link_or_copy)
+
+
+def _rename_to_new(beside: Path, target: Path) -> None:
+    # rename(2) replaces an empty folder in silence; one with content it refuses.
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise FileExistsError(f"{target} exists")
+    os.rename(beside, target)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

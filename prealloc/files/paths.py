@@ -1,0 +1,100 @@
+"""Every file name that prealloc writes, spelled once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+SHARD_ID = re.compile(r"[a-z0-9._-]{1,100}")
+"""Shard ids are file names; they are made by prealloc and checked when they are read back."""
+
+
+class PlanPaths(NamedTuple):
+    """A plan folder: `plan.json`, `shards/<shard>.json`, `slices/<sha256>.json`."""
+
+    root: Path
+
+    @property
+    def plan_file(self) -> Path:
+        return self.root / "plan.json"
+
+    def manifest(self, shard: str) -> Path:
+        return self.root / self.manifest_name(shard)
+
+    def slice(self, sha256: str) -> Path:
+        return self.root / self.slice_name(sha256)
+
+    @staticmethod
+    def manifest_name(shard: str) -> str:
+        return f"shards/{shard}.json"
+
+    @staticmethod
+    def slice_name(sha256: str) -> str:
+        return f"slices/{sha256}.json"
+
+    @classmethod
+    def of_manifest(cls, manifest: Path) -> PlanPaths:
+        """The plan folder that a manifest file lies in."""
+        return cls(manifest.absolute().parent.parent)
+
+
+class RunPaths(NamedTuple):
+    """A run folder: `run.json`, the plan's copy, `journal/`, `logs/`, `lanes/`, `lock`."""
+
+    root: Path
+
+    @property
+    def run_file(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def plan(self) -> PlanPaths:
+        return PlanPaths(self.root / "plan")
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def lanes(self) -> Path:
+        return self.root / "lanes"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    def log(self, shard: str) -> Path:
+        return self.logs / f"{shard}.log"
+
+    def worker_journal(self, shard: str, session: int, incarnation: int) -> Path:
+        """One file per worker process. Sessions count from 1, incarnations of a shard in a session too."""
+        return self.journal / f"{shard}.{session:04d}.{incarnation:04d}.jsonl"
+
+    def supervisor_journal(self, session: int) -> Path:
+        return self.journal / f"supervisor.{session:04d}.jsonl"
+
+
+class JournalName(NamedTuple):
+    """Who wrote a journal file: a worker of `shard`, or the supervisor if that is None."""
+
+    session: int
+    shard: str | None
+    incarnation: int
+
+
+_SUPERVISOR = re.compile(r"supervisor\.(\d{4,})\.jsonl")
+_WORKER = re.compile(r"([a-z0-9._-]{1,100})\.(\d{4,})\.(\d{4,})\.jsonl")
+
+
+def parse_journal_name(name: str) -> JournalName | None:
+    """Who wrote the journal file of this name; None if the name is none of ours."""
+    if found := _SUPERVISOR.fullmatch(name):
+        return JournalName(int(found[1]), None, 0)
+    if found := _WORKER.fullmatch(name):
+        return JournalName(int(found[2]), found[1], int(found[3]))
+    return None

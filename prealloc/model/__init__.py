@@ -1,0 +1,1 @@
+"""The frozen nouns: task, plan, policy, outcome, events."""

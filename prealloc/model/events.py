@@ -1,0 +1,139 @@
+"""What happens during a run, in the order it becomes known. Reporters fold these; nothing else is shown.
+
+Every event is one JSON object with an `event` tag: `prealloc run --json` prints them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from prealloc.model.outcome import ErrorInfo, Status
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
+    """The root of all events."""
+
+
+class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reporter must know of a shard before anything happens."""
+
+    id: str
+    units: int
+    settings: dict[str, Any]
+    done: dict[str, int]
+    """Units with a final outcome from before this session, by status."""
+    succeeded: int | None = None
+    """Those of `done` whose result says success; None if no result says, or nobody looked."""
+
+
+class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
+    """The run begins (or is resumed). Always the first event."""
+
+    run: str
+    plan: str
+    engine: str
+    shards: tuple[ShardInfo, ...]
+    workers: int
+    concurrency: int
+    bound_s: float | None
+    """The run ends within this many seconds; None if there is no --timeout."""
+    guards_library: bool
+    """False: this engine cannot see whether a worker opens the library."""
+
+
+class ShardStarted(Event, frozen=True, kw_only=True, tag="shard_started"):
+    """A worker process for this shard is up and has its tasks."""
+
+    shard: str
+    incarnation: int
+    pid: int
+    units: int
+
+
+class AttemptStarted(Event, frozen=True, kw_only=True, tag="attempt_started"):
+    """A task starts."""
+
+    shard: str
+    task: str
+    repeat: int
+    attempt: int
+
+
+class AttemptEnded(Event, frozen=True, kw_only=True, tag="attempt_ended"):
+    """A task ended; its journal line is written."""
+
+    shard: str
+    task: str
+    type: str
+    repeat: int
+    attempt: int
+    status: Status
+    outcome: bool
+    """Whether this decides the unit in this session: False if it is tried again."""
+    working_s: float
+    waiting_s: float
+    success: bool | None = None
+    """What the result says of the agent, if it says so."""
+    score: float | None = None
+    error: ErrorInfo | None = None
+
+
+class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
+    """A worker process died or was killed; what it ran is run again, or decided."""
+
+    shard: str
+    pid: int
+    reason: str
+    suspects: int
+
+
+class LibraryOpenedByWorker(Event, frozen=True, kw_only=True, tag="library_opened"):
+    """A worker tried to open the task library and was refused."""
+
+    shard: str
+    path: str
+
+
+class MemorySampled(Event, frozen=True, kw_only=True, tag="memory_sampled"):
+    """Memory of the run's processes in bytes: proportional set size where the system tells it."""
+
+    master: int
+    workers: dict[str, int]
+    """By shard."""
+    other: int
+    """Helper processes of the engine."""
+
+
+class ShardEnded(Event, frozen=True, kw_only=True, tag="shard_ended"):
+    """Nothing more will happen to this shard in this session."""
+
+    shard: str
+
+
+class Note(Event, frozen=True, kw_only=True, tag="note"):
+    """Something the user should know, as one sentence."""
+
+    text: str
+
+
+class Stopping(Event, frozen=True, kw_only=True, tag="stopping"):
+    """The user asked to stop: running tasks drain within this many seconds."""
+
+    drain_s: float
+
+
+class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
+    """The end, folded from the journal. Always the last event."""
+
+    run: str
+    census: dict[str, int]
+    """Units by status; together every unit of the plan."""
+    library_opens: int
+    duration_s: float
+    exit_code: int
+    missing: tuple[str, ...]
+    """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
+    resume: str | None
+    """The command that runs the rest; None if there is none."""

@@ -1,0 +1,304 @@
+"""What was asked for, and what came of it: the spec, the shards and the plan, as documents and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+
+from prealloc.errors import Mistake, OptionsError
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
+
+Strategy = Literal["disjoint", "paired", "independent"]
+STRATEGIES: tuple[Strategy, ...] = ("disjoint", "paired", "independent")
+
+RANKING = "blake2b64-splitmix64/1"
+"""The name and version of the ranking scheme; part of every plan, so that a later scheme is told apart."""
+
+DEFAULT_NUM_INSTANCES = 20
+MAX_SHARDS = 100_000
+MAX_SEED = 2**63 - 1
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value that is written to JSON files as it stands, and read back strictly."""
+
+
+class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that decides which task goes where, next to the ids and types of the library.
+
+    Make one with `PlanSpec.checked(...)`, which reports every mistake at once.
+    """
+
+    shards: int = 1
+    num_instances: int | None = DEFAULT_NUM_INSTANCES
+    """Tasks per shard; with per_type, of each type. None when quotas or whole decide."""
+    per_type: bool = False
+    quotas: dict[str, int] = {}
+    """Tasks per shard of each named type, in place of num_instances."""
+    stratify: bool = False
+    whole: bool = False
+    """Deal the whole library out (`--all`)."""
+    types: tuple[str, ...] = ()
+    """Only tasks of these types; empty means all."""
+    strategy: Strategy = "disjoint"
+    repeats: int = 1
+    seed: int = 0
+    keep: tuple[str, ...] = ()
+    """Names of further task fields that the slices carry."""
+    settings: dict[str, Any] = {}
+    """Given to every shard's worker function as ctx.settings: any JSON values."""
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        shards: int = 1,
+        num_instances: int | None = None,
+        per_type: bool = False,
+        quotas: Mapping[str, int] | None = None,
+        stratify: bool = False,
+        whole: bool = False,
+        types: tuple[str, ...] = (),
+        strategy: str = "disjoint",
+        repeats: int = 1,
+        seed: int = 0,
+        keep: tuple[str, ...] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> PlanSpec:
+        """The spec of these options. Raises OptionsError with every mistake among them.
+
+        `num_instances=None` stands for 20, unless `quotas` or `whole` say how many there are.
+        """
+        quotas = dict(quotas or {})
+        settings = dict(settings or {})
+        found = [
+            *_number("--shards", shards, least=1, most=MAX_SHARDS),
+            *(_number("--num-instances", num_instances, least=1) if num_instances is not None else ()),
+            *_number("--repeats", repeats, least=1, most=1_000_000),
+            *_number("--seed", seed, least=0, most=MAX_SEED),
+            *(m for name, n in sorted(quotas.items()) for m in _number(f"--quota {name}", n, least=0)),
+            *_names("--type", types),
+            *_names("--keep", keep),
+            *_strategy(strategy),
+            *_together(num_instances, per_type, quotas, stratify, whole, types, strategy),
+            *_settings(settings),
+        ]
+        if quotas and all(n == 0 for n in quotas.values()):
+            found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
+        reserved = {"id", "instance_id", "task_type", "type", "workflow"} & set(keep)
+        if reserved:
+            named = ", ".join(sorted(reserved))
+            found.append(Mistake("--keep", f"{named} is in every slice already", f"leave {named} out"))
+        if found:
+            raise OptionsError(found)
+        if num_instances is None and not quotas and not whole:
+            num_instances = DEFAULT_NUM_INSTANCES
+        return cls(
+            shards=shards,
+            num_instances=num_instances,
+            per_type=per_type,
+            quotas=dict(sorted(quotas.items())),
+            stratify=stratify,
+            whole=whole,
+            types=tuple(sorted(types)),
+            strategy=strategy,  # type: ignore[arg-type]  # _strategy has checked it
+            repeats=repeats,
+            seed=seed,
+            keep=tuple(sorted(keep)),
+            settings=dict(sorted(settings.items())),
+        )
+
+
+class LibraryInfo(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fingerprint of a library that a plan was made from."""
+
+    path: str
+    name: str
+    bytes: int
+    sha256: str
+    tasks: int
+    types: dict[str, int]
+    difficulty: str | None = None
+
+
+class SliceRef(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a shard's slice lies, from the plan folder, and what its bytes must be."""
+
+    file: str
+    sha256: str
+    tasks: int
+    bytes: int
+
+
+class Manifest(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A shard on disk (`shards/<shard>.json`): what an outside program reads to run that shard."""
+
+    format: str = "prealloc.shard"
+    version: int = 1
+    plan: str
+    id: str
+    cell: dict[str, Any]
+    lane: str | None
+    strategy: Strategy
+    repeats: int
+    seed: int
+    settings: dict[str, Any]
+    slice: SliceRef
+
+
+class ShardEntry(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A shard's line in `plan.json`. `sha256` is that of the manifest, `units` is tasks x repeats."""
+
+    id: str
+    file: str
+    sha256: str
+    units: int
+    types: dict[str, int]
+
+
+class PlanFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`plan.json`. Everything but `libraries` is a function of ids, types, workflows and spec."""
+
+    format: str = "prealloc.plan"
+    version: int = 1
+    id: str
+    ranking: str = RANKING
+    spec: PlanSpec
+    seed: int
+    libraries: tuple[LibraryInfo, ...]
+    shards: tuple[ShardEntry, ...]
+
+
+class Unit(NamedTuple):
+    """What must be done once."""
+
+    shard: str
+    task: str
+    repeat: int
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """One unit of work for one worker process, in memory: its manifest and its tasks."""
+
+    manifest: Manifest
+    tasks: tuple[LightweightTask, ...]
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.manifest.settings
+
+    def by_type(self) -> dict[str, list[dict[str, Any]]]:
+        """`{type: [task as a library spells it, ...]}`, in the shard's order."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for task in self.tasks:
+            groups.setdefault(task.type, []).append(task.to_dict())
+        return groups
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All shards of an experiment, in memory, with what made them.
+
+    `file` and `slices` are exactly what `write_plan` puts on disk: slices are keyed by their sha256.
+    """
+
+    file: PlanFile
+    shards: tuple[Shard, ...]
+    slices: dict[str, bytes]
+
+    @property
+    def id(self) -> str:
+        return self.file.id
+
+    @property
+    def spec(self) -> PlanSpec:
+        return self.file.spec
+
+    @property
+    def libraries(self) -> tuple[LibraryInfo, ...]:
+        return self.file.libraries
+
+
+def _number(where: str, value: Any, *, least: int, most: int | None = None) -> list[Mistake]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return [Mistake(where, f"{value!r} is no whole number", f"give a whole number from {least} on")]
+    if value < least:
+        return [Mistake(where, f"{value} is below {least}", f"give {least} or more")]
+    if most is not None and value > most:
+        return [Mistake(where, f"{value} is above {most}", f"give {most} or less")]
+    return []
+
+
+def _names(where: str, names: tuple[str, ...]) -> list[Mistake]:
+    found = [Mistake(where, "an empty name", "leave it out") for name in names if not name]
+    found += [
+        Mistake(where, f"{name!r} is named {names.count(name)} times", "name it once")
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    return found
+
+
+def _strategy(strategy: str) -> list[Mistake]:
+    if strategy in STRATEGIES:
+        return []
+    return [Mistake("--strategy", f"{strategy!r} is unknown", f"use one of {', '.join(STRATEGIES)}")]
+
+
+def _together(
+    num_instances: int | None,
+    per_type: bool,
+    quotas: Mapping[str, int],
+    stratify: bool,
+    whole: bool,
+    types: tuple[str, ...],
+    strategy: str,
+) -> list[Mistake]:
+    """Options that contradict each other: at most one of them may say how many tasks there are."""
+    counts = {
+        "--quota": bool(quotas),
+        "--all": whole,
+        "--per-type": per_type,
+        "--num-instances": num_instances is not None and not per_type,
+    }
+    said = [name for name, given in counts.items() if given]
+    found = []
+    if len(said) > 1:
+        found.append(
+            Mistake(" and ".join(said), "each says how many tasks a shard takes", f"keep {said[0]} or {said[1]}")
+        )
+    if stratify and (quotas or per_type):
+        other = "--quota" if quotas else "--per-type"
+        found.append(
+            Mistake(f"--stratify and {other}", "both say how many tasks of each type", "keep one of them")
+        )
+    if whole and strategy == "independent":
+        found.append(
+            Mistake("--all and --strategy independent", "every shard would hold every task", "use paired")
+        )
+    missing = sorted(set(quotas) - set(types)) if types else []
+    if missing:
+        found.append(
+            Mistake(
+                "--quota and --type",
+                f"{', '.join(missing)} has a quota but is filtered out",
+                "add a --type for it, or leave --type away: a quota selects its type",
+            )
+        )
+    return found
+
+
+def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
+    found = []
+    for name, value in sorted(settings.items()):
+        try:
+            msgspec.json.encode(value)
+        except (TypeError, ValueError) as error:
+            found.append(Mistake(f"--set {name}", f"no JSON value: {error}", "use JSON values only"))
+    return found

@@ -1,0 +1,138 @@
+"""Decisions that are values: how a run treats its tasks, and whether one is tried again."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.plan import Document
+
+HEARTBEAT_S = 0.2
+"""A worker that holds no lock says so this often."""
+
+GRACE_S = 0.2
+"""The kill ladder's step: SIGTERM, this long, SIGKILL."""
+
+SOLO_DEATHS = 2
+"""A task that kills this many workers while alone in them is `crashed` for good."""
+
+
+class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a run treats its tasks. Make one with `RunPolicy.checked(...)`."""
+
+    concurrency: int = 1
+    """Tasks that run at once in one worker."""
+    workers: int | None = None
+    """Shards that run at once; None lets the engine decide (all up to 64, less what memory bears)."""
+    timeout_s: float | None = 600.0
+    """Working time of one attempt; None is no limit."""
+    max_wait_s: float = 3600.0
+    """Waiting time of one unit, for rate limits and backoff together."""
+    retries: int = 3
+    """Further attempts after an infrastructure error."""
+    drain_s: float = 10.0
+    """After the first Ctrl-C running tasks get this long to end."""
+    memory_limit: int | None = None
+    """Bytes that one worker and its children may hold; None is no limit."""
+    max_result_bytes: int = 16 * 2**20
+    max_log_bytes: int = 64 * 2**20
+    fsync: bool = False
+    """Flush every journal line to the device: survives power loss, not only process death."""
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        concurrency: int = 1,
+        workers: int | None = None,
+        timeout_s: float | None = 600.0,
+        max_wait_s: float = 3600.0,
+        retries: int = 3,
+        drain_s: float = 10.0,
+        memory_limit: int | None = None,
+        fsync: bool = False,
+    ) -> RunPolicy:
+        """The policy of these options. Raises OptionsError with every mistake among them."""
+        found = [
+            *_least("--concurrency", concurrency, 1),
+            *_least("--workers", workers, 1),
+            *_above("--timeout", timeout_s),
+            *_least("--max-wait", max_wait_s, 0),
+            *_least("--retries", retries, 0),
+            *_least("--drain", drain_s, 0),
+            *_least("--memory-limit", memory_limit, 2**20),
+        ]
+        if found:
+            raise OptionsError(found)
+        return cls(
+            concurrency=concurrency,
+            workers=workers,
+            timeout_s=timeout_s,
+            max_wait_s=max_wait_s,
+            retries=retries,
+            drain_s=drain_s,
+            memory_limit=memory_limit,
+            fsync=fsync,
+        )
+
+
+class Again(NamedTuple):
+    """Try again, at the earliest after this many seconds."""
+
+    after_s: float
+
+
+class Stop(NamedTuple):
+    """Do not try again: why."""
+
+    reason: str
+
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MOST_S = 60.0
+
+
+def decide_retry(
+    policy: RunPolicy, *, tries: int, waited_s: float, at_least_s: float | None, jitter: float
+) -> Again | Stop:
+    """What follows an infrastructure error: exponential backoff with full jitter.
+
+    `tries` counts the unit's attempts of this session so far, `waited_s` its waiting time so far,
+    `at_least_s` is what the server asked for (Retry-After), `jitter` a number in [0, 1). A wait asked for
+    by the server is a floor that jitter only adds to, so that siblings do not come back all at once.
+    Source of the formula: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    if tries > policy.retries:
+        return Stop(f"{policy.retries} retries used up")
+    ceiling = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** (tries - 1))
+    after_s = ceiling * jitter if at_least_s is None else at_least_s + ceiling * jitter
+    if waited_s + after_s > policy.max_wait_s:
+        return Stop(f"waiting {waited_s + after_s:.1f} s would pass --max-wait {policy.max_wait_s:g} s")
+    return Again(after_s)
+
+
+def bound_s(policy: RunPolicy, shard_units: list[int], at_once: int) -> float | None:
+    """The longest that a run can take, in seconds; None without --timeout.
+
+    Each unit may use every retry to its full timeout, wait --max-wait, and be met by the deaths of its
+    worker: once as a suspect and SOLO_DEATHS times alone. Shards run in waves of `at_once`, the units of a
+    shard in waves of the concurrency; a wave lasts as long as its longest member.
+    """
+    if policy.timeout_s is None:
+        return None
+    tries = policy.retries + 1 + 1 + SOLO_DEATHS
+    unit_s = tries * (policy.timeout_s + 2 * GRACE_S + 1.0) + policy.max_wait_s
+    shard_s = sorted((-(-units // policy.concurrency) * unit_s for units in shard_units if units), reverse=True)
+    return sum(shard_s[::at_once]) + policy.drain_s + 10.0
+
+
+def _least(where: str, value: float | None, least: float) -> list[Mistake]:
+    if value is None or value >= least:
+        return []
+    return [Mistake(where, f"{value:g} is below {least:g}", f"give {least:g} or more")]
+
+
+def _above(where: str, value: float | None) -> list[Mistake]:
+    if value is None or value > 0:
+        return []
+    return [Mistake(where, f"{value:g} is not above 0", "give a time in seconds, or 'none' for no limit")]

@@ -1,0 +1,104 @@
+"""The task as a worker sees it: id, type, workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+from prealloc.errors import LibraryError
+
+ID_SPELLINGS = ("id", "instance_id")
+TYPE_SPELLINGS = ("task_type", "type")
+
+
+class LightweightTask(BaseModel):
+    """One task of a slice: its id, its type and its workflow, and nothing else unless asked.
+
+    The workflow travels as the JSON bytes it was planned with. `task.workflow` decodes them on first use
+    and keeps the value in this object, so a task that is never looked at costs no decoding, and pickling
+    one copies bytes instead of walking a tree. `extra` holds the fields named with `--keep`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(min_length=1)
+    type: str = Field(min_length=1)
+    workflow_json: bytes = b"null"
+    extra_json: bytes = b"{}"
+
+    @cached_property
+    def workflow(self) -> Any:
+        """The workflow, decoded: any JSON value, None if the library has none for this task."""
+        return msgspec.json.decode(self.workflow_json)
+
+    @cached_property
+    def extra(self) -> dict[str, Any]:
+        """The kept fields, decoded: `{name: JSON value}`."""
+        value: dict[str, Any] = msgspec.json.decode(self.extra_json)
+        return value
+
+    @classmethod
+    def from_dict(cls, task: Mapping[str, Any], *, keep: tuple[str, ...] = ()) -> LightweightTask:
+        """A task from a library's own object, in any of the library's spellings.
+
+        Takes `id` or `instance_id`, `task_type` or `type`, `workflow` (may be missing), and of the other
+        fields those named in `keep`. Raises LibraryError for an id or type that is missing or no string.
+        """
+        return cls(
+            id=_named(task, ID_SPELLINGS),
+            type=_named(task, TYPE_SPELLINGS),
+            workflow_json=msgspec.json.encode(task.get("workflow")),
+            extra_json=msgspec.json.encode({name: task[name] for name in keep if name in task}),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as a library spells it: `id`, `task_type`, `workflow` and the kept fields on top."""
+        return {"id": self.id, "task_type": self.type, "workflow": self.workflow, **self.extra}
+
+    def fresh(self) -> LightweightTask:
+        """The same task with nothing decoded yet: what one attempt may change, no other attempt sees."""
+        return _restore(self.id, self.type, self.workflow_json, self.extra_json)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Four strings and bytes: microseconds, and no decoded value is ever shipped.
+        return _restore, (self.id, self.type, self.workflow_json, self.extra_json)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_values(cls, data: Any) -> Any:
+        """Lets `LightweightTask(id=..., type=..., workflow={...})` be written with plain values."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        for name in ("workflow", "extra"):
+            if name in data:
+                data[f"{name}_json"] = msgspec.json.encode(data.pop(name))
+        return data
+
+    @model_serializer
+    def _plain(self) -> dict[str, Any]:
+        shown = {"id": self.id, "type": self.type, "workflow": self.workflow}
+        return {**shown, "extra": self.extra} if self.extra else shown
+
+
+def _named(task: Mapping[str, Any], spellings: tuple[str, str]) -> str:
+    for name in spellings:
+        value = task.get(name)
+        if isinstance(value, str) and value:
+            return value
+    raise LibraryError(
+        f"the task has no {spellings[0]}",
+        where=f"fields {', '.join(sorted(map(str, task)))}",
+        mend=f"give it a string that is not empty in {spellings[0]!r} or {spellings[1]!r}",
+    )
+
+
+def _restore(id: str, type: str, workflow_json: bytes, extra_json: bytes) -> LightweightTask:
+    # The values were validated when the task was first made; validating again would cost 10 times as much.
+    return LightweightTask.model_construct(
+        id=id, type=type, workflow_json=workflow_json, extra_json=extra_json
+    )

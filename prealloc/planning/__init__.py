@@ -1,0 +1,12 @@
+"""Which task goes where: pure arithmetic over ids, types, spec and seed, to be checked by hand.
+
+    rank        every task's place in a seeded order, without state
+    quotas      how many tasks of each type (Sainte-Laguë)
+    deal        which shard takes which of them
+    colouring   the even deal of a stratified sample (König's theorem)
+    order       a shard's own order, its types in proportion in every prefix
+    refusals    what cannot be planned, with the numbers and what would fit
+    planner     all of that together: `choose_tasks`
+
+No disk, no clock, no `random`; nothing depends on the order of the library or the Python version.
+"""

@@ -1,0 +1,61 @@
+"""Which shard takes which task of a cell's sample. Positions are places in a ranking, lowest rank first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from prealloc.planning.colouring import NOBODY, colour_rounds
+
+
+def deal(total: int, shards: int) -> list[range]:
+    """A ranking of `total` tasks, dealt like cards: shard i of S takes the positions i, i + S, i + 2S, ...
+
+    Shards differ by at most one task. A longer ranking, or a larger sample from it, only adds to a shard's cards.
+    """
+    return [range(shard, total, shards) for shard in range(shards)]
+
+
+def deal_types(awards: Iterable[str], shards: int) -> list[list[str]]:
+    """For each shard the type of its first, second, ... task, where the cell's seats go to types as `awards` says.
+
+    Round r is the seats r*S to r*S + S - 1 of the award sequence; block j of a type is its own seats j*S to
+    j*S + S - 1. A seat joins its round to its block, and its shard is the colour of that edge: once at most in
+    every round and in every block. Hence, for every n,
+      * the first n rounds give each shard n tasks (a last round that is not full gives one task to some),
+      * of each type they give each shard one task from every full block, and at most one from the block that
+        is not full: shards differ by at most one task of each type, and the cell's quotas are exact,
+      * n + 1 rounds keep what n rounds gave.
+    No rule that looks at one round after the other can do that: with two shards, whether A and C may go to the
+    same shard is open until a later round completes a block of both. Therefore `awards` is the award sequence of
+    the whole library, however little of it is asked for; that also makes the picks independent of n.
+    """
+    names: list[str] = []
+    blocks: list[int] = []
+    current: dict[str, int] = {}
+    left: dict[str, int] = {}
+    for name in awards:
+        if not left.get(name):
+            current[name] = len(names)
+            left[name] = shards
+            names.append(name)
+        left[name] -= 1
+        blocks.append(current[name])
+    dealt = colour_rounds(blocks, shards)
+    return [[names[b] for b in dealt[shard::shards] if b != NOBODY] for shard in range(shards)]
+
+
+def hand_out(dealt: Sequence[Sequence[str]], rounds: int) -> list[dict[str, list[int]]]:
+    """For each shard and type the positions in that type's ranking which the first `rounds` rounds give it.
+
+    `dealt` comes from `deal_types`. Within a round, shards take the next best tasks in the order of their numbers.
+    """
+    hands: list[dict[str, list[int]]] = [{} for _ in dealt]
+    taken: dict[str, int] = {}
+    for number in range(rounds):
+        for types, hand in zip(dealt, hands, strict=True):
+            if number < len(types):
+                name = types[number]
+                position = taken.get(name, 0)
+                taken[name] = position + 1
+                hand.setdefault(name, []).append(position)
+    return hands

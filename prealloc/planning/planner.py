@@ -1,0 +1,127 @@
+"""The plan's choice: from ids, types and spec to the tasks of every shard, in order. A pure function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from prealloc.errors import OptionsError
+from prealloc.model.plan import DEFAULT_NUM_INSTANCES, PlanSpec
+from prealloc.planning import rank
+from prealloc.planning.deal import deal, deal_types, hand_out
+from prealloc.planning.order import in_proportion
+from prealloc.planning.quotas import awards, sainte_lague
+from prealloc.planning.refusals import find_mistakes
+
+ALL_TYPES = ""
+"""The stratum of a sample that is not taken by type. No type has this name: a type is never empty."""
+
+
+class _Stratum(NamedTuple):
+    """The tasks that are ranked together. `places` are positions into the library's ids."""
+
+    name: str
+    places: list[int]
+    ids: list[str]
+    hashes: list[int]
+
+    def lowest(self, n: int, seed: int, *parts: str) -> list[int]:
+        key = rank.key(seed, self.name, *parts)
+        return [self.places[i] for i in rank.choose(self.hashes, self.ids, key, n)]
+
+
+def choose_tasks(spec: PlanSpec, ids: Sequence[str], types: Sequence[str]) -> list[list[int]]:
+    """For each shard the positions of its tasks in `ids`, in the shard's order.
+
+    `ids` are unique, and `types[i]` is the type of `ids[i]`. The same ids and types in another order give the same
+    tasks in the same order. Raises OptionsError, with every mistake, where the library cannot serve the spec.
+    """
+    n = spec.num_instances if spec.num_instances is not None else DEFAULT_NUM_INSTANCES
+    there_are = dict(sorted(Counter(types).items()))
+    eligible = {name: count for name, count in there_are.items() if _is_eligible(spec, name)}
+    mistakes = find_mistakes(spec, there_are, eligible, n)
+    if mistakes:
+        raise OptionsError(mistakes)
+
+    by_type = spec.stratify or spec.per_type or bool(spec.quotas)
+    strata = _strata(ids, types, eligible, by_type)
+    if spec.strategy == "disjoint" and spec.stratify:
+        picks = _deal_stratified(spec, strata, eligible, n)
+    else:
+        picks = _sample_strata(spec, strata, eligible, n)
+    return [in_proportion(shard, types) for shard in picks]
+
+
+def shard_ids(n: int) -> list[str]:
+    """The ids of n shards: `shard-00`, `shard-01`, ... all of one width, at least two digits."""
+    width = max(2, len(str(n - 1)))
+    return [f"shard-{number:0{width}d}" for number in range(n)]
+
+
+def overlap(shards: Sequence[Collection[str]]) -> int:
+    """How many task ids are in more than one of the shards."""
+    holders = Counter(task for shard in shards for task in set(shard))
+    return sum(1 for count in holders.values() if count > 1)
+
+
+def _is_eligible(spec: PlanSpec, name: str) -> bool:
+    if spec.types and name not in spec.types:
+        return False
+    return spec.quotas.get(name, 0) > 0 if spec.quotas else True
+
+
+def _strata(
+    ids: Sequence[str], types: Sequence[str], eligible: Collection[str], by_type: bool
+) -> list[_Stratum]:
+    places: dict[str, list[int]] = {name: [] for name in eligible} if by_type else {ALL_TYPES: []}
+    for place, name in enumerate(types):
+        if name in eligible:
+            places[name if by_type else ALL_TYPES].append(place)
+    strata = []
+    for name, found in places.items():
+        names = [ids[place] for place in found]
+        strata.append(_Stratum(name, found, names, rank.stable_hashes(names)))
+    return strata
+
+
+def _sample_strata(
+    spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int
+) -> list[list[int]]:
+    """Each stratum on its own gives every shard its quota of tasks."""
+    if spec.whole:
+        quotas = {stratum.name: len(stratum.places) for stratum in strata}
+    elif spec.quotas:
+        quotas = spec.quotas
+    elif spec.stratify:
+        quotas = sainte_lague(eligible, n, caps=eligible)
+    else:
+        quotas = {stratum.name: n for stratum in strata}
+
+    picks: list[list[int]] = [[] for _ in range(spec.shards)]
+    for stratum in strata:
+        quota = quotas[stratum.name]
+        if spec.strategy == "independent":
+            for shard, mine in enumerate(picks):
+                mine += stratum.lowest(quota, spec.seed, str(shard))
+        elif spec.strategy == "paired":
+            lowest = stratum.lowest(quota, spec.seed)
+            for mine in picks:
+                mine += lowest
+        else:
+            lowest = stratum.lowest(quota if spec.whole else quota * spec.shards, spec.seed)
+            for mine, cards in zip(picks, deal(len(lowest), spec.shards), strict=True):
+                mine += [lowest[card] for card in cards]
+    return picks
+
+
+def _deal_stratified(
+    spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int
+) -> list[list[int]]:
+    """The cell's quotas are shared out over all shards, evenly in the total and in every type."""
+    seats = sum(eligible.values()) if spec.whole else n * spec.shards
+    dealt = deal_types(awards(eligible, caps=eligible), spec.shards)
+    hands = hand_out(dealt, -(-seats // spec.shards))
+    quotas = sainte_lague(eligible, seats, caps=eligible)
+    lowest = {stratum.name: stratum.lowest(quotas[stratum.name], spec.seed) for stratum in strata}
+    return [[lowest[name][card] for name, cards in hand.items() for card in cards] for hand in hands]

@@ -1,0 +1,119 @@
+"""Columns that fit: a table that gives up columns rather than wrap a line.
+
+rich's own tables shrink every column alike and fold what is too long; on a narrow terminal that turns a calm
+table into confetti. Here each column says what it is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its title, its cells from top to bottom, and what may be done to it when space is short."""
+
+    title: str
+    cells: Sequence[Text]
+    right: bool = True
+    short: str | None = None
+    """The title to use when the full ones do not fit."""
+    least: int | None = None
+    """May be shortened to this many characters; None: never."""
+    drop: int = 0
+    """0 stays whatever happens; of the others the highest goes first."""
+    reserve: int = 0
+    """Characters kept free from the start, so that growing numbers do not move the table."""
+    middle: bool = False
+    """Shorten in the middle: the ends of shard ids tell them apart."""
+    make: Callable[[int], Sequence[Text]] | None = None
+    """Makes the cells anew for a width, where shortening is not cutting: bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A column that has its place: which it is, under which title, how wide."""
+
+    column: Column
+    title: str
+    width: int
+
+
+def fit(columns: Sequence[Column], width: int | None) -> list[Fitted]:
+    """The columns that find place in `width` characters, in their order; None is all the place there is."""
+    if width is None:
+        return [Fitted(c, c.title, _natural(c, c.title)) for c in columns]
+    titles = {id(c): c.title for c in columns}
+    if _needed(columns, titles) > width:
+        titles = {id(c): c.short or c.title for c in columns}
+    kept = list(columns)
+    while _needed(kept, titles) > width and (droppable := [c for c in kept if c.drop]):
+        kept.remove(max(droppable, key=lambda c: c.drop))
+    spare = width - _needed(kept, titles)
+    fitted = []
+    for column in kept:
+        natural, least = _natural(column, titles[id(column)]), _least(column, titles[id(column)])
+        grown = min(natural, least + max(0, spare))
+        spare -= grown - least
+        fitted.append(Fitted(column, titles[id(column)], grown))
+    return fitted
+
+
+def draw(fitted: Sequence[Fitted], *, titles: bool = True) -> list[Text]:
+    """The table as lines of equal width: a dim line of titles, then one line per cell."""
+    drawn = [[_place(Text(f.title, style="dim"), f) for f in fitted]] if titles else []
+    cells = [f.column.make(f.width) if f.column.make else f.column.cells for f in fitted]
+    rows = max(map(len, cells), default=0)
+    drawn += [[_place(cells[i][row], f) for i, f in enumerate(fitted)] for row in range(rows)]
+    return [Text(" " * GAP, end="").join(cells) for cells in drawn]
+
+
+def cut(text: str, width: int, *, middle: bool = False) -> str:
+    """The text in at most `width` columns, an ellipsis where something is missing."""
+    if cell_len(text) <= width:
+        return text
+    if width <= 1:
+        return "…"[:width]
+    if not middle:
+        return set_cell_size(text, width - 1).rstrip() + "…"
+    tail = (width - 1) // 2
+    return set_cell_size(text, width - 1 - tail) + "…" + _tail(text, tail)
+
+
+def _tail(text: str, width: int) -> str:
+    start = len(text)
+    while start > 0 and cell_len(text[start - 1 :]) <= width:
+        start -= 1
+    return text[start:]
+
+
+def _place(cell: Text, fitted: Fitted) -> Text:
+    column, width = fitted.column, fitted.width
+    placed = cell.copy()
+    if placed.cell_len > width:
+        if column.middle:
+            placed = Text(cut(cell.plain, width, middle=True), style=cell.style)
+        else:
+            placed.truncate(width, overflow="ellipsis")
+    placed.align("right" if column.right else "left", width)
+    return placed
+
+
+def _natural(column: Column, title: str) -> int:
+    widest = max((cell.cell_len for cell in column.cells), default=0)
+    return max(cell_len(title), column.reserve, widest)
+
+
+def _least(column: Column, title: str) -> int:
+    natural = _natural(column, title)
+    return natural if column.least is None else min(natural, max(column.least, 1))
+
+
+def _needed(columns: Sequence[Column], titles: dict[int, str]) -> int:
+    return sum(_least(c, titles[id(c)]) for c in columns) + GAP * max(0, len(columns) - 1)

@@ -1,0 +1,92 @@
+"""Numbers as people read them. One module, so that the same number looks the same everywhere."""
+
+from __future__ import annotations
+
+import math
+
+NOTHING = "-"
+"""Stands for a number that is not known."""
+
+_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def size(count: int | None) -> str:
+    """Bytes, in powers of 1000: `812 B`, `9.4 kB`, `412 MB`."""
+    if count is None:
+        return NOTHING
+    value = float(count)
+    for name in _SIZES:
+        text = f"{value:.1f}" if name != "B" and value < 9.95 else f"{value:.0f}"
+        # Rounding decides the step: 999.6 kB is 1.0 MB, never 1000 kB.
+        if text != "1000" and value < 1000:
+            return f"{text} {name}"
+        value /= 1000
+    return f"{value * 1000:.0f} {_SIZES[-1]}"
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time in its two largest units: `4.2 s`, `12 s`, `4 min 10 s`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f}".removesuffix(".0") + " s"
+    whole = round(seconds)
+    for large, large_s, small, small_s in (
+        ("d", 86_400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if whole >= large_s:
+            rest = whole % large_s // small_s
+            return f"{whole // large_s} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def clock(seconds: float | None) -> str:
+    """A span of time that keeps its width while it runs: `0:06`, `12:05`, `3:20:05`, `2d04h`."""
+    if seconds is None:
+        return NOTHING
+    # An hour more or less is nothing to somebody who waits for days.
+    whole = max(0, math.ceil(min(seconds, 1e9)))
+    if whole >= 86_400:
+        return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
+    return f"{whole // 60}:{whole % 60:02}"
+
+
+def rate(per_s: float | None) -> str:
+    """How often: per second, or per minute or hour where that would be a fraction: `28.3/s`, `4.2/min`."""
+    if per_s is None:
+        return NOTHING
+    if per_s <= 0:
+        return "0/s"
+    for factor, unit in ((1, "s"), (60, "min")):
+        if per_s * factor >= 0.995:
+            return f"{_short(per_s * factor)}/{unit}"
+    return f"{_short(per_s * 3600)}/h"
+
+
+def percent(part: int, whole: int, digits: int = 0) -> str:
+    """A share: `87%`. Only all is 100% and only none is 0%, however near the others come."""
+    if whole == 0:
+        return NOTHING
+    step = 10**-digits
+    value = 100 * part / whole
+    if 0 < part < whole:
+        value = min(max(value, step), 100 - step)
+    return f"{value:.{digits}f}%"
+
+
+def share(value: float | None, digits: int = 1) -> str:
+    """A share that is already a quotient: 0.875 is `87.5%`."""
+    return NOTHING if value is None else f"{100 * value:.{digits}f}%"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: `1 shard`, `1,200 shards`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"

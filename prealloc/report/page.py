@@ -1,0 +1,69 @@
+"""A page: lines of text made for a width, shown with colours on a terminal and bare off it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+_ASCII = str.maketrans("…●◐↻·✓✗━─", "~*o!.+x=-")
+
+
+class Page:
+    """`build(width)` makes the lines; a width of None is all the place there is (a file, a pipe)."""
+
+    def __init__(self, build: Callable[[int | None], Sequence[Text]]) -> None:
+        self._build = build
+
+    def lines(self, width: int | None) -> list[Text]:
+        """The lines, none of them wider than `width`."""
+        return [_within(line, width) for line in self._build(width)]
+
+    def text(self, width: int | None = None) -> str:
+        """The page without colours. Ends with a newline unless it is empty."""
+        return "".join(line.plain.rstrip() + "\n" for line in self.lines(width))
+
+    def print(self, console: Console) -> None:
+        """Shows the page: in colours and fitted on a terminal, as plain text of any width elsewhere."""
+        if console.is_terminal:
+            console.print(self)
+        else:
+            text = self.text()
+            # Not console.print: it would wrap the lines to a width that a file does not have.
+            console.file.write(plain_for(console, text))
+            console.file.flush()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.lines(options.max_width):
+            yield to_ascii(line) if options.ascii_only else line
+
+
+def plain_for(console: Console, text: str) -> str:
+    """The text in what the console's encoding can say."""
+    try:
+        text.encode(console.encoding)
+    except UnicodeEncodeError:
+        return text.translate(_ASCII).encode(console.encoding, "replace").decode(console.encoding)
+    return text
+
+
+def to_ascii(line: Text) -> Text:
+    """The same line, character by character, for terminals that know no others."""
+    plain = line.copy()
+    plain.plain = line.plain.translate(_ASCII).encode("ascii", "replace").decode()
+    return plain
+
+
+def heading(text: str) -> Text:
+    """A line that names what follows."""
+    return Text(text, style="bold")
+
+
+def _within(line: Text, width: int | None) -> Text:
+    line.no_wrap = True
+    line.overflow = "ellipsis"
+    if width is not None and cell_len(line.plain) > width:
+        line.truncate(width, overflow="ellipsis")
+    return line

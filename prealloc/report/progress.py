@@ -1,0 +1,418 @@
+"""The state of a run as a fold over its events. No pixels, no clock: `now_s` is an argument.
+
+What `success` means while a run goes on: of the units decided so far, those whose result says
+`success: true`. A unit that failed, timed out or whose result says nothing counts as not successful, so that
+the number runs towards the one that `prealloc results` gives at the end, whose denominator is every unit.
+As long as no result says `success` at all, the share of `ok` units stands in its place.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from prealloc.model import events
+from prealloc.model.outcome import Status
+from prealloc.model.plan import Unit
+from prealloc.report.pace import Pace
+from prealloc.report.visible import first_line
+
+MAX_FAILURE_KINDS = 200
+"""Messages that differ in every task would otherwise fill the memory; what is beyond is only counted."""
+SLOWEST = 5
+NOTES = 5
+OPENS = 20
+
+
+class State(enum.StrEnum):
+    """Where a shard stands, in the order in which people want to see it."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    LOST = "restarting"
+    WAITING = "waiting"
+    ENDED = "done"
+
+
+class Tally:
+    """Counts of some units: of a shard, of a type, or of the run."""
+
+    __slots__ = ("counts", "done", "judged", "known", "retries", "successes", "units")
+
+    def __init__(self, units: int = 0) -> None:
+        self.units = units
+        self.counts: dict[str, int] = {}
+        """Decided units by status; a status that did not happen may be missing."""
+        self.done = 0
+        """Decided units: the sum of `counts`."""
+        self.retries = 0
+        """Attempts that did not decide their unit."""
+        self.successes = 0
+        """Results that say `success: true`."""
+        self.known = 0
+        """Results that say `success` at all."""
+        self.judged = 0
+        """Decided units of which it is known whether they succeeded: the denominator of `successes`."""
+
+    def decide(self, status: Status, success: bool | None) -> None:
+        """One more unit has its outcome."""
+        counts = self.counts
+        counts[status] = counts.get(status, 0) + 1
+        self.done += 1
+        self.judged += 1
+        if success is not None:
+            self.known += 1
+            self.successes += success
+
+    def carry_over(self, info: events.ShardInfo) -> None:
+        """Units decided before this session. Their successes count only if they are told."""
+        for status, count in info.done.items():
+            self.counts[status] = self.counts.get(status, 0) + count
+            self.done += count
+        if info.succeeded is not None:
+            self.successes += info.succeeded
+            self.known += info.done.get(Status.OK, 0)
+            self.judged += sum(info.done.values())
+
+    def share(self, *, says: bool) -> tuple[int, int]:
+        """`(successful, of)`; with `says` by what results say of the agent, else by status `ok`."""
+        if says:
+            return self.successes, self.judged
+        return self.counts.get(Status.OK, 0), self.done
+
+
+class ShardProgress(Tally):
+    """One shard."""
+
+    __slots__ = (
+        "earlier",
+        "ended_s",
+        "id",
+        "index",
+        "pace",
+        "pid",
+        "restarts",
+        "running",
+        "settings",
+        "state",
+    )
+
+    def __init__(self, info: events.ShardInfo, index: int) -> None:
+        super().__init__(info.units)
+        self.carry_over(info)
+        self.earlier = self.done
+        self.id = info.id
+        self.index = index
+        self.settings = info.settings
+        self.state = State.WAITING
+        self.pid: int | None = None
+        self.restarts = 0
+        # Units, not a number: a suspect that starts again without having ended must not count twice.
+        self.running: set[tuple[str, int]] = set()
+        self.pace: Pace | None = None
+        self.ended_s: float | None = None
+
+    def per_s(self, now_s: float) -> float | None:
+        """Units per second lately; over its whole time once the shard has ended."""
+        if self.pace is None:
+            return None
+        if self.ended_s is not None:
+            return _mean(self.done - self.earlier, self.ended_s - self.pace.started_s)
+        return self.pace.per_s(now_s)
+
+    def eta_s(self, now_s: float) -> float | None:
+        """Seconds to its end at this pace; None if nobody can tell or it has ended."""
+        return None if self.state is State.ENDED else _eta(self.units - self.done, self.per_s(now_s))
+
+
+class Failure:
+    """Units that ended alike: same status, same error type, same first line."""
+
+    __slots__ = ("count", "example", "message", "status", "type")
+
+    def __init__(self, status: Status, type_: str, message: str, example: Unit) -> None:
+        self.status = status
+        self.type = type_
+        self.message = message
+        self.count = 0
+        self.example = example
+
+
+class Slow(NamedTuple):
+    """A unit that took long. Compares by its time first."""
+
+    working_s: float
+    shard: str
+    task: str
+    repeat: int
+    type: str
+    status: Status
+
+
+class Memory(NamedTuple):
+    """Bytes held at one moment, by who held them."""
+
+    master: int
+    workers: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        return self.master + self.workers + self.other
+
+
+class RunProgress:
+    """Everything a reporter shows. A few microseconds per event; memory grows with shards and types alone."""
+
+    def __init__(self) -> None:
+        self.started: events.RunStarted | None = None
+        self.ended: events.RunEnded | None = None
+        self.started_s = 0.0
+        self.stopping = False
+        self.total = Tally()
+        self.running = 0
+        """Tasks that run at this moment."""
+        self.earlier = 0
+        """Units decided before this session."""
+        self.shards: dict[str, ShardProgress] = {}
+        self.types: dict[str, Tally] = {}
+        """Units decided in this session, by task type."""
+        self.telling: tuple[str, ...] = ()
+        """The settings that tell shards apart."""
+        self.failures: dict[tuple[str, str, str], Failure] = {}
+        self.further_failures = 0
+        """Failures beyond MAX_FAILURE_KINDS kinds."""
+        self.notes: deque[str] = deque(maxlen=NOTES)
+        self.opens = 0
+        self.opened: list[tuple[str, str]] = []
+        """The first (shard, path) of workers that tried to open the library."""
+        self.memory: Memory | None = None
+        self.peak: Memory | None = None
+        """When the sum was largest."""
+        self.worker_memory: dict[str, int] = {}
+        self.lost = 0
+        """Workers that died or were killed."""
+        self.waiting_s = 0.0
+        self.working_s = 0.0
+        self._slowest: list[Slow] = []
+        self._pace = Pace(0.0)
+        self._in_state: dict[State, set[int]] = {state: set() for state in State}
+        self._by_index: list[ShardProgress] = []
+
+    def apply(self, event: events.Event, now_s: float) -> None:
+        """Takes one event in. `now_s` is any clock in seconds that never goes back."""
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event, now_s)
+
+    @property
+    def says_success(self) -> bool:
+        """Whether any result so far says something of the agent's success."""
+        return self.total.known > 0
+
+    @property
+    def slowest(self) -> list[Slow]:
+        """The units with the longest working time, longest first."""
+        return sorted(self._slowest, reverse=True)
+
+    def per_s(self, now_s: float) -> float | None:
+        """Units per second lately; over the whole session once it has ended."""
+        if self.ended is not None:
+            return _mean(self.total.done - self.earlier, self.ended.duration_s)
+        return self._pace.per_s(now_s)
+
+    def eta_s(self, now_s: float) -> float | None:
+        """Seconds to the end at this pace; None if nobody can tell."""
+        if self.ended is not None:
+            return None
+        return _eta(self.total.units - self.total.done, self.per_s(now_s))
+
+    def elapsed_s(self, now_s: float) -> float:
+        """Seconds since the session started, or that it took."""
+        if self.ended is not None:
+            return self.ended.duration_s
+        return now_s - self.started_s if self.started is not None else 0.0
+
+    def states(self) -> dict[State, int]:
+        """How many shards are in which state."""
+        states = {state: len(indices) for state, indices in self._in_state.items()}
+        if self.stopping:
+            states[State.DRAINING], states[State.RUNNING] = states[State.RUNNING], 0
+        return states
+
+    def state(self, shard: ShardProgress) -> State:
+        """The shard's state as it is shown: what runs while the run stops is draining."""
+        return State.DRAINING if self.stopping and shard.state is State.RUNNING else shard.state
+
+    def most_interesting(self, most: int) -> list[ShardProgress]:
+        """At most this many shards: all in the plan's order, or if there are more, by state first."""
+        if len(self._by_index) <= most:
+            return self._by_index
+        chosen: list[int] = []
+        for state in State:
+            if len(chosen) < most:
+                chosen += heapq.nsmallest(most - len(chosen), self._in_state[state])
+        return [self._by_index[index] for index in chosen]
+
+    def _run_started(self, event: events.RunStarted, now_s: float) -> None:
+        self.started = event
+        self.started_s = now_s
+        self._pace = Pace(now_s)
+        for index, info in enumerate(event.shards):
+            shard = ShardProgress(info, index)
+            self.shards[info.id] = shard
+            self._by_index.append(shard)
+            self._in_state[State.WAITING].add(index)
+            self.total.units += info.units
+            self.total.carry_over(info)
+            if shard.done >= shard.units:
+                self._move(shard, State.ENDED)
+        self.earlier = self.total.done
+        self.telling = _telling([shard.settings for shard in self._by_index])
+
+    def _shard_started(self, event: events.ShardStarted, now_s: float) -> None:
+        shard = self.shards[event.shard]
+        if shard.pid is not None:
+            shard.restarts += 1
+        shard.pid = event.pid
+        if shard.pace is None:
+            shard.pace = Pace(now_s)
+        self._move(shard, State.RUNNING)
+
+    def _attempt_started(self, event: events.AttemptStarted, now_s: float) -> None:
+        running = self.shards[event.shard].running
+        before = len(running)
+        running.add((event.task, event.repeat))
+        self.running += len(running) - before
+
+    def _attempt_ended(self, event: events.AttemptEnded, now_s: float) -> None:
+        shard = self.shards[event.shard]
+        unit = (event.task, event.repeat)
+        if unit in shard.running:
+            shard.running.remove(unit)
+            self.running -= 1
+        self.working_s += event.working_s
+        if not event.outcome:
+            shard.retries += 1
+            self.total.retries += 1
+            return
+        self.waiting_s += event.waiting_s
+        status, success = event.status, event.success
+        shard.decide(status, success)
+        self.total.decide(status, success)
+        tally = self.types.get(event.type)
+        if tally is None:
+            tally = self.types[event.type] = Tally()
+        tally.units += 1
+        tally.decide(status, success)
+        self._pace.add(now_s)
+        if shard.pace is not None:
+            shard.pace.add(now_s)
+        if status is not Status.OK:
+            self._failed(event)
+        slowest = self._slowest
+        if len(slowest) < SLOWEST or event.working_s >= slowest[0].working_s:
+            slow = Slow(event.working_s, event.shard, event.task, event.repeat, event.type, status)
+            heapq.heappush(slowest, slow) if len(slowest) < SLOWEST else heapq.heappushpop(slowest, slow)
+
+    def _failed(self, event: events.AttemptEnded) -> None:
+        error = event.error
+        type_, message = (error.type, first_line(error.message)) if error is not None else ("", "")
+        unit = Unit(event.shard, event.task, event.repeat)
+        failure = self.failures.get((event.status, type_, message))
+        if failure is None:
+            if len(self.failures) >= MAX_FAILURE_KINDS:
+                self.further_failures += 1
+                return
+            failure = Failure(event.status, type_, message, unit)
+            self.failures[(event.status, type_, message)] = failure
+        failure.count += 1
+        # The least, not the first: which shard was quicker must not show.
+        failure.example = min(failure.example, unit)
+
+    def _worker_lost(self, event: events.WorkerLost, now_s: float) -> None:
+        shard = self.shards[event.shard]
+        self.lost += 1
+        # An older worker may die while its replacement runs: the shard is lost only with its newest one.
+        if event.pid == shard.pid and shard.state is not State.ENDED:
+            self._nothing_runs(shard)
+            self._move(shard, State.LOST)
+
+    def _shard_ended(self, event: events.ShardEnded, now_s: float) -> None:
+        shard = self.shards[event.shard]
+        shard.ended_s = now_s
+        self._nothing_runs(shard)
+        self._move(shard, State.ENDED)
+
+    def _library_opened(self, event: events.LibraryOpenedByWorker, now_s: float) -> None:
+        self.opens += 1
+        if len(self.opened) < OPENS:
+            self.opened.append((event.shard, event.path))
+
+    def _memory_sampled(self, event: events.MemorySampled, now_s: float) -> None:
+        self.worker_memory = event.workers
+        self.memory = Memory(event.master, sum(event.workers.values()), event.other)
+        if self.peak is None or self.memory.total > self.peak.total:
+            self.peak = self.memory
+
+    def _note(self, event: events.Note, now_s: float) -> None:
+        self.notes.append(event.text)
+
+    def _stopping(self, event: events.Stopping, now_s: float) -> None:
+        self.stopping = True
+
+    def _run_ended(self, event: events.RunEnded, now_s: float) -> None:
+        self.ended = event
+        self.running = 0
+
+    def _nothing_runs(self, shard: ShardProgress) -> None:
+        self.running -= len(shard.running)
+        shard.running.clear()
+
+    def _move(self, shard: ShardProgress, state: State) -> None:
+        self._in_state[shard.state].discard(shard.index)
+        shard.state = state
+        self._in_state[state].add(shard.index)
+
+
+_HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
+    events.RunStarted: RunProgress._run_started,
+    events.ShardStarted: RunProgress._shard_started,
+    events.AttemptStarted: RunProgress._attempt_started,
+    events.AttemptEnded: RunProgress._attempt_ended,
+    events.WorkerLost: RunProgress._worker_lost,
+    events.LibraryOpenedByWorker: RunProgress._library_opened,
+    events.MemorySampled: RunProgress._memory_sampled,
+    events.ShardEnded: RunProgress._shard_ended,
+    events.Note: RunProgress._note,
+    events.Stopping: RunProgress._stopping,
+    events.RunEnded: RunProgress._run_ended,
+}
+
+
+def _telling(settings: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """The keys whose value is not the same in every shard; all of them if there are two at most."""
+    first: dict[str, Any] | None = None
+    keys: dict[str, bool] = {}
+    for each in settings:
+        if first is None:
+            first = each
+            keys = dict.fromkeys(each, False)
+            continue
+        for key in each.keys() | keys.keys():
+            if not keys.get(key) and (key not in first or key not in each or first[key] != each[key]):
+                keys[key] = True
+    return tuple(sorted(key for key, differs in keys.items() if differs or len(keys) <= 2))
+
+
+def _mean(count: int, elapsed_s: float) -> float | None:
+    return count / elapsed_s if count and elapsed_s > 0 else None
+
+
+def _eta(remaining: int, per_s: float | None) -> float | None:
+    if remaining <= 0:
+        return 0.0
+    return remaining / per_s if per_s else None

@@ -1,0 +1,207 @@
+"""The end of a run on one page: what became of every unit, why, how long, and what to do next."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.text import Text
+
+from prealloc.model.events import RunEnded
+from prealloc.model.outcome import Status
+from prealloc.report import human
+from prealloc.report.grid import Column, draw, fit
+from prealloc.report.page import Page, heading
+from prealloc.report.progress import Failure, RunProgress, Tally
+from prealloc.report.table import COLOURS
+from prealloc.report.visible import visible
+
+_FAILURES = 10
+_TYPES = 20
+_MEANINGS = {
+    0: "all planned units are ok",
+    1: "some planned units are not ok",
+    2: "bad input or usage; nothing was changed",
+    3: "prealloc could not go on; what finished is kept",
+}
+
+
+def render_summary(progress: RunProgress, ended: RunEnded) -> Page:
+    """The summary. `print(console)` shows it in colours on a terminal and as plain text elsewhere."""
+    return Page(lambda width: _lines(progress, ended, width))
+
+
+def exit_code_meaning(code: int) -> str:
+    """What an exit code of prealloc says, in a few words."""
+    if code in _MEANINGS:
+        return _MEANINGS[code]
+    try:
+        return f"stopped by {signal.Signals(code - 128).name}; what finished is kept"
+    except ValueError:
+        return "unknown"
+
+
+def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Text]:
+    blocks = [
+        _facts(progress, ended),
+        _census(ended, width),
+        _types(progress, width),
+        _failures(progress, width),
+        _slowest(progress, width),
+        _missing(ended),
+        _end(ended),
+    ]
+    lines: list[Text] = []
+    for block in blocks:
+        if block and lines:
+            lines.append(Text())
+        lines += block
+    return lines
+
+
+def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
+    facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
+    if progress.total.retries or progress.lost:
+        lost = f", {human.count(progress.lost, 'worker')} lost" if progress.lost else ""
+        facts.append(("retries", f"{progress.total.retries:,}{lost}"))
+    if progress.peak is not None:
+        peak = progress.peak
+        parts = f"master {human.size(peak.master)}, workers {human.size(peak.workers)}"
+        helpers = f", helpers {human.size(peak.other)}" if peak.other else ""
+        facts.append(("memory", f"{human.size(peak.total)} at most: {parts}{helpers}"))
+    lines = [_fact(name, Text(text)) for name, text in facts]
+    return [*lines, *_opens(progress, ended)]
+
+
+def _duration(progress: RunProgress, ended: RunEnded) -> str:
+    text = human.duration(ended.duration_s)
+    if progress.waiting_s >= 0.05:
+        text += f", tasks waited {human.duration(progress.waiting_s)} in all"
+    if progress.earlier:
+        text += f", {human.count(progress.earlier, 'unit')} done before"
+    return text
+
+
+def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
+    """The promise of prealloc, kept or broken: it has a line of its own and is never left out."""
+    # What was seen outweighs what was promised: an engine that does not guard may still have told.
+    opens = max(ended.library_opens, progress.opens)
+    if opens:
+        by = [f"{visible(shard)} opened {visible(path)}" for shard, path in progress.opened[:3]]
+        return [
+            Text(f"library opens by workers: {opens}", style="bold red"),
+            *(Text(f"  {line}", style="red") for line in by),
+        ]
+    if progress.started is not None and not progress.started.guards_library:
+        return [Text("library opens by workers: not guarded by this engine", style="yellow")]
+    return [Text("library opens by workers: 0", style="bold green")]
+
+
+def _census(ended: RunEnded, width: int | None) -> list[Text]:
+    units = sum(ended.census.values())
+    counts = [(status, ended.census.get(status, 0)) for status in Status]
+    rows = [*counts, ("units", units)]
+    columns = [
+        Column("status", [_status(name, number) for name, number in rows], right=False),
+        Column("units", [Text(f"{number:,}", style="default" if number else "dim") for _, number in rows]),
+        Column("", [_plain(human.percent(number, units, 1), bool(number)) for _, number in rows]),
+    ]
+    lines = draw(fit(columns, width), titles=False)
+    lines[-1].stylize("bold")
+    return [heading("outcomes"), *_indent(lines)]
+
+
+def _types(progress: RunProgress, width: int | None) -> list[Text]:
+    if not progress.types:
+        return []
+    says = progress.says_success
+    named = sorted(progress.types.items(), key=lambda item: (-item[1].done, item[0]))
+    shown = named[:_TYPES]
+    tallies = [tally for _, tally in shown]
+    columns = [
+        Column("type", [Text(visible(name)) for name, _ in shown], right=False, least=12),
+        _numbers("units", tallies, lambda tally: tally.done),
+        _numbers("ok", tallies, lambda tally: tally.counts.get(Status.OK, 0)),
+        Column(
+            "success" if says else "ok %",
+            [Text(human.percent(*tally.share(says=says), 1)) for tally in tallies],
+        ),
+    ]
+    title = "by type, in this session" if progress.earlier else "by type"
+    lines = [heading(title), *_indent(draw(fit(columns, _less(width))))]
+    if len(named) > len(shown):
+        lines.append(Text(f"  … {len(named) - len(shown)} more types", style="dim"))
+    return lines
+
+
+def _failures(progress: RunProgress, width: int | None) -> list[Text]:
+    kinds = sorted(progress.failures.values(), key=_by_count)
+    if not kinds:
+        return []
+    shown = kinds[:_FAILURES]
+    columns = [
+        Column("units", [Text(f"{kind.count:,}") for kind in shown]),
+        Column("status", [Text(kind.status, style=COLOURS[kind.status]) for kind in shown], right=False),
+        Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=20),
+        Column(
+            "for example",
+            [Text(_unit(kind.example.shard, kind.example.task, kind.example.repeat), "dim") for kind in shown],
+            right=False,
+            least=16,
+            middle=True,
+        ),
+    ]
+    lines = [heading("not ok, by error"), *_indent(draw(fit(columns, _less(width))))]
+    further = sum(kind.count for kind in kinds[_FAILURES:]) + progress.further_failures
+    if further:
+        lines.append(Text(f"  … {human.count(further, 'unit')} more, with other errors", style="dim"))
+    return lines
+
+
+def _slowest(progress: RunProgress, width: int | None) -> list[Text]:
+    slowest = progress.slowest
+    if not slowest:
+        return []
+    columns = [
+        Column("working", [Text(human.duration(slow.working_s)) for slow in slowest]),
+        Column("status", [Text(slow.status, style=COLOURS[slow.status]) for slow in slowest], right=False),
+        Column("type", [Text(visible(slow.type)) for slow in slowest], right=False, least=12, drop=1),
+        Column(
+            "task",
+            [Text(_unit(slow.shard, slow.task, slow.repeat), "dim") for slow in slowest],
+            right=False,
+            least=16,
+            middle=True,
+        ),
+    ]
+    return [heading("slowest"), *_indent(draw(fit(columns, _less(width))))]
+
+
+def _missing(ended: RunEnded) -> list[Text]:
+    if not ended.missing:
+        return []
+    not_ok = sum(number for status, number in ended.census.items() if status != Status.OK)
+    first = f", the first {len(ended.missing)} of {not_ok:,}" if not_ok > len(ended.missing) else ""
+    return [heading(f"not ok{first}"), *(Text(f"  {visible(unit)}") for unit in ended.missing)]
+
+
+def _end(ended: RunEnded) -> list[Text]:
+    lines = []
+    if ended.resume is not None:
+        lines.append(_fact("the rest", Text(visible(ended.resume), style="bold")))
+    colour = "green" if ended.exit_code == 0 else "red"
+    lines.append(_fact("exit code", Text(f"{ended.exit_code}: {exit_code_meaning(ended.exit_code)}", colour)))
+    return lines
+
+
+def _fact(name: str, text: Text) -> Text:
+    return Text.assemble((f"{name:<11}", "dim"), text)
+
+
+def _status(name: str, number: int) -> Text:
+    text = name.replace("_", " ")
+    return Text(text, style=COLOURS.get(Status(name), "") if name != "units" and number else "dim")
+
+
+def _numbers(title: str, tallies: Iterable[Tally], number_of: NumberOf) -> Column:
+    return Column(title, [Text(f"{number_of(tally):,}") for tally in tallies])

@@ -1,0 +1,304 @@
+"""The picture of a run: a row per shard, the total, and what there is to say about it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from prealloc.model.events import RunStarted
+from prealloc.model.outcome import Status
+from prealloc.report import human
+from prealloc.report.grid import Column, cut, draw, fit
+from prealloc.report.page import Page
+from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
+from prealloc.report.visible import value, visible
+
+MARKS = {
+    State.RUNNING: ("●", "cyan"),
+    State.DRAINING: ("◐", "yellow"),
+    State.LOST: ("↻", "yellow"),
+    State.WAITING: ("·", "dim"),
+    State.ENDED: ("✓", "green"),
+}
+COLOURS = {
+    Status.OK: "green",
+    Status.FAILED: "red",
+    Status.TIMEOUT: "yellow",
+    Status.CRASHED: "red",
+    Status.OUT_OF_MEMORY: "red",
+    Status.INFRA: "yellow",
+    Status.CANCELLED: "yellow",
+    Status.NOT_RUN: "dim",
+}
+_TITLES = {
+    # status: full title, short title, how soon it goes when space is short
+    Status.OK: ("ok", None, 0),
+    Status.FAILED: ("failed", "fail", 0),
+    Status.TIMEOUT: ("timeout", "time", 3),
+    Status.INFRA: ("infra", None, 5),
+    Status.CRASHED: ("crashed", "crash", 4),
+    Status.OUT_OF_MEMORY: ("oom", None, 6),
+}
+_NOTES = 3
+_TALL = 16
+"""From this height on there is room for a rule and an empty line."""
+_BAR = 16
+_BAR_LEAST = 8
+
+
+def render_table(progress: RunProgress, now_s: float, *, height: int | None = None) -> Page:
+    """The run as it stands at `now_s`, in at most `height` lines; None shows every shard."""
+    return Page(lambda width: _picture(progress, now_s, width, height))
+
+
+def export_svg(
+    progress: RunProgress,
+    path: Path,
+    width: int = 110,
+    *,
+    now_s: float = 0.0,
+    height: int | None = None,
+    title: str = "prealloc run",
+) -> None:
+    """Writes the table as an SVG picture, `width` characters wide."""
+    # It records what it prints, so it has to print somewhere.
+    console = Console(
+        width=width, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
+    console.print(render_table(progress, now_s, height=height))
+    path.write_text(console.export_svg(title=title, unique_id="prealloc"), encoding="utf-8")
+
+
+def _picture(progress: RunProgress, now_s: float, width: int | None, height: int | None) -> list[Text]:
+    tall = height is None or height >= _TALL
+    notes = _notes(progress, _NOTES if tall else 1)
+    # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
+    room = None if height is None else max(1, height - 4 - (2 if tall else 0) - len(notes))
+    rows, rest = _rows(progress, room)
+    columns = fit(_columns(progress, rows, rest, now_s), width)
+    lines = draw(columns)
+    span = lines[0].cell_len
+    total = lines.pop()
+    picture = [_header(progress, now_s, width, span), *([Text()] if tall else []), *lines]
+    if rest:
+        picture.append(Text(_rest(progress, rest), style="dim"))
+    if tall:
+        picture.append(Text("─" * span, style="dim"))
+    return [*picture, total, _footer(progress), *notes]
+
+
+def _rows(progress: RunProgress, room: int | None) -> tuple[Sequence[ShardProgress], dict[State, int]]:
+    """The shards that are shown, and the states of those that are not."""
+    if room is None or len(progress.shards) <= room:
+        return progress.most_interesting(len(progress.shards)), {}
+    rows = progress.most_interesting(max(0, room - 1))
+    rest = progress.states()
+    for shard in rows:
+        rest[progress.state(shard)] -= 1
+    return rows, {state: count for state, count in rest.items() if count}
+
+
+def _columns(
+    progress: RunProgress, rows: Sequence[ShardProgress], rest: dict[State, int], now_s: float
+) -> list[Column]:
+    total = progress.total
+    tallies: list[Tally] = [*rows, total]
+    says = progress.says_success
+    digits = len(str(total.units))
+
+    def column(
+        title: str,
+        of_shard: Callable[[ShardProgress], Text],
+        of_total: Text,
+        short: str | None = None,
+        drop: int = 0,
+        reserve: int = 0,
+    ) -> Column:
+        cells = [*map(of_shard, rows), of_total]
+        return Column(title, cells, short=short, drop=drop, reserve=reserve)
+
+    longest = max((len(shard) for shard in progress.shards), default=0) + 2
+    columns = [
+        Column(
+            "  shard",
+            [*(_name(progress, shard) for shard in rows), Text("  total", style="bold")],
+            right=False,
+            least=14,
+            reserve=min(longest, 40),
+        ),
+    ]
+    if progress.telling:
+        settings = [*(_settings(progress, shard) for shard in rows), Text()]
+        columns.append(Column("settings", settings, right=False, least=12, drop=40))
+    columns.append(
+        Column(
+            "",
+            [_bar(tally, _BAR) for tally in tallies],
+            right=False,
+            least=_BAR_LEAST,
+            drop=8,
+            make=lambda width: [_bar(tally, width) for tally in tallies],
+        )
+    )
+    columns.append(
+        column(
+            "done",
+            lambda shard: Text(f"{shard.done}/{shard.units}"),
+            Text(f"{total.done}/{total.units}", style="bold"),
+            reserve=2 * digits + 1,
+        )
+    )
+    columns += [_counts(status, tallies, total, digits) for status in _TITLES]
+    columns += [
+        column(
+            "success" if says else "ok %",
+            lambda shard: _success(shard, says),
+            _success(total, says),
+            short="succ" if says else "ok %",
+            reserve=4,
+        ),
+        column(
+            "running",
+            lambda shard: _number(len(shard.running), ""),
+            _number(progress.running, "bold"),
+            short="now",
+            drop=30,
+        ),
+        column(
+            "rate",
+            lambda shard: _plain(human.rate(shard.per_s(now_s))),
+            _plain(human.rate(progress.per_s(now_s))),
+            drop=7,
+            reserve=7,
+        ),
+        column(
+            "eta",
+            lambda shard: _eta(shard.eta_s(now_s), shard.state is State.RUNNING),
+            _eta(progress.eta_s(now_s), True),
+            drop=2,
+            reserve=5,
+        ),
+        column(
+            "memory",
+            lambda shard: _plain(human.size(progress.worker_memory.get(shard.id))),
+            _plain(human.size(progress.memory.total if progress.memory else None)),
+            short="mem",
+            drop=9,
+            reserve=6,
+        ),
+    ]
+    return columns
+
+
+def _counts(status: Status, tallies: Sequence[Tally], total: Tally, digits: int) -> Column:
+    title, short, drop = _TITLES[status]
+    cells = [_number(tally.counts.get(status, 0), COLOURS[status]) for tally in tallies]
+    # What never happened is the first thing to give up.
+    if drop and not total.counts.get(status):
+        drop += 20
+    return Column(title, cells, short=short, drop=drop, reserve=digits if status is Status.OK else 3)
+
+
+def _name(progress: RunProgress, shard: ShardProgress) -> Text:
+    state = progress.state(shard)
+    mark, colour = MARKS[state]
+    if state is State.ENDED and shard.counts.get(Status.OK, 0) < shard.units:
+        mark, colour = "✗", "red"
+    name = Text(f"{mark} ", style=colour)
+    return name.append(visible(shard.id), style="dim" if state is State.WAITING else "default")
+
+
+def _settings(progress: RunProgress, shard: ShardProgress) -> Text:
+    pairs = (f"{visible(key)}={value(shard.settings[key])}" for key in progress.telling if key in shard.settings)
+    return Text(" ".join(pairs), style="dim")
+
+
+def _bar(tally: Tally, width: int) -> Text:
+    bar = Text()
+    filled = _cells(tally.done, tally.units, width)
+    bad = min(filled, _cells(tally.done - tally.counts.get(Status.OK, 0), tally.units, width))
+    bar.append("━" * (filled - bad), style="green")
+    bar.append("━" * bad, style="red")
+    return bar.append("─" * (width - filled), style="dim")
+
+
+def _cells(part: int, whole: int, width: int) -> int:
+    """Cells of a bar: the first one as soon as there is anything, the last one only when there is all."""
+    if part <= 0 or whole <= 0:
+        return 0
+    return width if part >= whole else min(width - 1, max(1, round(width * part / whole)))
+
+
+def _number(number: int, colour: str) -> Text:
+    return Text(str(number), style=colour if number else "dim")
+
+
+def _plain(text: str) -> Text:
+    return Text(text, style="dim" if text == human.NOTHING else "default")
+
+
+def _success(tally: Tally, says: bool) -> Text:
+    return _plain(human.percent(*tally.share(says=says)))
+
+
+def _eta(seconds: float | None, expected: bool) -> Text:
+    return _plain(human.clock(seconds)) if expected else Text(human.NOTHING, style="dim")
+
+
+def _rest(progress: RunProgress, rest: dict[State, int]) -> str:
+    named = ", ".join(f"{count} {state}" for state, count in rest.items())
+    return f"… {sum(rest.values())} more: {named}"
+
+
+def _header(progress: RunProgress, now_s: float, width: int | None, span: int) -> Text:
+    started = progress.started
+    if started is None:
+        return Text("starting", style="dim")
+    facts = _facts(started)
+    elapsed = human.clock(int(progress.elapsed_s(now_s)))
+    # Facts go from the last one on, but the bound stays: the run promises it.
+    while width is not None and len(facts) > 1 and _facts_len(facts) + len(elapsed) + 14 > width:
+        facts.pop(0)
+    room = 60 if width is None else max(8, width - _facts_len(facts) - len(elapsed) - 2)
+    name = cut(visible(started.run), room, middle=True)
+    header = Text(name, style="bold")
+    for fact in facts:
+        header.append(f"  {fact}", style="dim")
+    gap = max(2, (span if width is None else min(span, width)) - header.cell_len - len(elapsed))
+    return header.append(" " * gap).append(elapsed)
+
+
+def _facts(started: RunStarted) -> list[str]:
+    bound = "no time limit" if started.bound_s is None else f"ends within {human.duration(started.bound_s)}"
+    return [
+        visible(started.engine),
+        f"plan {visible(started.plan)[:12]}",
+        f"{human.count(started.workers, 'worker')} x {started.concurrency}",
+        bound,
+    ]
+
+
+def _facts_len(facts: Sequence[str]) -> int:
+    return sum(len(fact) + 2 for fact in facts)
+
+
+def _footer(progress: RunProgress) -> Text:
+    parts = [Text(human.count(progress.running, "task") + " running", style="dim")]
+    if progress.stopping and progress.ended is None:
+        parts.append(Text("stopping", style="yellow"))
+    parts.append(Text(human.count(progress.total.retries, "retry", "retries"), style="dim"))
+    if progress.lost:
+        parts.append(Text(human.count(progress.lost, "worker") + " lost", style="yellow"))
+    if progress.opens:
+        parts.append(Text(f"library opens by workers: {progress.opens}", style="bold red"))
+    elif progress.started is not None and progress.started.guards_library:
+        parts.append(Text("library opens by workers: 0", style="dim"))
+    return Text("  ").join([Text(""), Text(" · ", style="dim").join(parts)])
+
+
+def _notes(progress: RunProgress, most: int) -> list[Text]:
+    return [Text(f"  {visible(note)}", style="italic") for note in list(progress.notes)[-most:]]

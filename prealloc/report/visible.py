@@ -1,0 +1,50 @@
+"""Text of unknown origin, made safe to show.
+
+Ids, types, settings and messages come from files and from worker functions. A terminal obeys what it is
+sent, so control characters, direction marks and lone surrogates are shown as escapes and never sent.
+Rich markup is no danger here: everything is built as `Text`, which is never parsed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+def visible(text: str) -> str:
+    r"""The text on one line, every character that does not print written as an escape (`\x1b`, `\u202e`)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def first_line(text: str, most: int = 200) -> str:
+    """The first line that is not blank, cut to `most` characters. Not escaped yet."""
+    # The slice comes first: a message may be megabytes long, and only its start is looked at.
+    start = text[: 4 * most].strip()
+    return start.splitlines()[0].rstrip()[:most] if start else ""
+
+
+def lines(text: str) -> list[str]:
+    """The text line by line, each of them visible."""
+    return [visible(line.expandtabs(4)) for line in text.splitlines()] or [""]
+
+
+def value(thing: Any) -> str:
+    """A JSON value in few characters: strings bare, anything else as JSON."""
+    if isinstance(thing, str):
+        return visible(thing)
+    try:
+        return visible(msgspec.json.encode(thing).decode())
+    except (TypeError, ValueError):  # a lone surrogate deep inside
+        return visible(repr(thing))
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if character in "\n\r\t":
+        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

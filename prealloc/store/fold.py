@@ -1,0 +1,176 @@
+"""Folds the journal into what became of each unit. Progress, resume, results and exit code all come from here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from prealloc.files.paths import RunPaths
+from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, verdict
+from prealloc.model.plan import Unit
+from prealloc.store.journal import (
+    JournalFile,
+    LibraryOpen,
+    SessionStarted,
+    SoloDeath,
+    damaged,
+    journal_files,
+    read_attempt,
+    read_lines,
+)
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that counts, without its result, which stays in the journal until asked for."""
+
+    status: Status
+    attempt: int
+    session: int
+    success: bool | None
+    score: float | None
+    working_s: float
+    waiting_s: float
+    error: ErrorInfo | None
+    reused: str | None
+    path: Path
+    offset: int
+    length: int
+
+    def read(self) -> Attempt:
+        """The whole attempt, with its result."""
+        return read_attempt(self.path, self.offset, self.length)
+
+
+class UnitState(msgspec.Struct):
+    """What the journal says of one unit."""
+
+    first: Outcome | None = None
+    """The first final outcome: pass@1 looks at this one."""
+    latest: Outcome | None = None
+    """The final outcome that counts. It differs from `first` only after `resume --failed`."""
+    unfinished: Outcome | None = None
+    """The latest attempt that ended without being final (infra, cancelled)."""
+    attempts: int = 0
+    """The highest attempt number seen."""
+    deaths: int = 0
+    """Workers this unit has killed while alone in them."""
+    late: int = 0
+    """Attempts that came after they had been written off: evidence only."""
+    open: bool = True
+    """Whether a resume runs it."""
+
+    @property
+    def status(self) -> Status:
+        return self.outcome.status if self.outcome else Status.NOT_RUN
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.latest or self.unfinished
+
+
+class RunState(msgspec.Struct, frozen=True):
+    """The fold of a whole journal: every planned unit, in the plan's order."""
+
+    units: dict[Unit, UnitState]
+    sessions: int
+    library_opens: int
+    warnings: list[str]
+
+    def census(self) -> dict[str, int]:
+        """Units by status, all eight of them; together every unit of the plan."""
+        counted = Counter(state.status for state in self.units.values())
+        return {status.value: counted.get(status, 0) for status in Status}
+
+
+class _Seen(NamedTuple):
+    unit: Unit
+    outcome: Outcome
+    late: bool
+
+
+def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
+    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
+    states = {unit: UnitState() for unit in units}
+    warnings: list[str] = []
+    opens = 0
+    sessions = 0
+    for session, files in _by_session(journal_files(run)).items():
+        sessions = session
+        attempts: list[_Seen] = []
+        for file in files:
+            for line in read_lines(file, warnings):
+                content = line.content
+                if isinstance(content, Attempt):
+                    unit = _planned(states, file, line.number, content)
+                    place = (session, file.path, line.offset, line.length)
+                    attempts.append(_Seen(unit, _outcome(content, *place), content.late))
+                elif isinstance(content, SoloDeath):
+                    unit = _planned(states, file, line.number, content)
+                    states[unit].deaths += 1
+                    states[unit].attempts = max(states[unit].attempts, content.attempt)
+                elif isinstance(content, LibraryOpen):
+                    opens += 1
+                elif isinstance(content, SessionStarted) and content.reopen_failed:
+                    _reopen(states)
+        attempts.sort(key=lambda seen: seen.outcome.attempt)  # stable: the supervisor's file comes first
+        for seen in attempts:
+            _accept(states[seen.unit], seen.outcome, late=seen.late)
+    return RunState(states, sessions, opens, warnings)
+
+
+def _accept(state: UnitState, outcome: Outcome, *, late: bool) -> None:
+    state.attempts = max(state.attempts, outcome.attempt)
+    if late or not state.open:
+        # Fenced: the unit was decided before this came.
+        state.late += 1
+    elif outcome.status in FINAL:
+        state.first = state.first or outcome
+        state.latest = outcome
+        state.open = False
+    else:
+        state.unfinished = outcome
+
+
+def _reopen(states: Mapping[Unit, UnitState]) -> None:
+    for state in states.values():
+        if state.latest is not None and state.latest.status is not Status.OK:
+            state.open = True
+            state.deaths = 0
+
+
+def _outcome(attempt: Attempt, session: int, path: Path, offset: int, length: int) -> Outcome:
+    success, score = verdict(attempt.result)
+    return Outcome(
+        status=attempt.status,
+        attempt=attempt.attempt,
+        session=session,
+        success=success,
+        score=score,
+        working_s=attempt.working_s,
+        waiting_s=attempt.waiting_s,
+        error=attempt.error,
+        reused=attempt.reused,
+        path=path,
+        offset=offset,
+        length=length,
+    )
+
+
+def _planned(
+    states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath
+) -> Unit:
+    unit = Unit(line.shard, line.task, line.repeat)
+    if unit not in states:
+        raise damaged(file.path, number, f"the plan has no unit {line.shard}/{line.task}#{line.repeat}")
+    return unit
+
+
+def _by_session(files: list[JournalFile]) -> dict[int, list[JournalFile]]:
+    sessions: dict[int, list[JournalFile]] = {}
+    for file in files:
+        sessions.setdefault(file.writer.session, []).append(file)
+    return sessions

@@ -1,0 +1,93 @@
+"""One try at one unit: calls the user's function, and turns whatever happens into an ending.
+
+The one place where every exception is caught: a task may fail in any way without stopping its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from prealloc.model.outcome import ErrorInfo, Status, verdict
+from prealloc.model.task import LightweightTask
+from prealloc.worker.clocks import AttemptClock
+from prealloc.worker.context import TaskContext
+from prealloc.worker.function import WorkerFunction
+from prealloc.worker.infrastructure import is_infrastructure, retry_after_s
+from prealloc.worker.job import UnitOrder
+from prealloc.worker.result import NoJson, describe, encode_result
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Ending(NamedTuple):
+    """How an attempt ended, as JSON text and plain values."""
+
+    status: Status
+    result: msgspec.Raw | None = None
+    error: ErrorInfo | None = None
+    success: bool | None = None
+    score: float | None = None
+    at_least_s: float | None = None
+    """For infrastructure errors: how long the server asked to wait."""
+
+
+class Running:
+    """An attempt in progress. `closed` is its fence: what ends it first closes it, the rest is late."""
+
+    __slots__ = ("cancel", "clock", "closed", "context", "order", "started_wall", "task")
+
+    def __init__(
+        self, order: UnitOrder, task: LightweightTask, context: TaskContext, clock: AttemptClock, wall: float
+    ) -> None:
+        self.order = order
+        self.task = task
+        self.context = context
+        self.clock = clock
+        self.started_wall = wall
+        self.closed = False
+        self.cancel: Callable[[], object] | None = None
+        """Stops it from outside, where that can be done (coroutines)."""
+
+
+def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
+    """Runs a sync function to its end, in this thread."""
+    try:
+        return _returned(function.call(running.task, running.context), most_bytes)
+    except BaseException as error:
+        return _raised(error)
+
+
+async def perform_async(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
+    """Runs a coroutine function to its end, in a task of its own, so that it can be cancelled from outside."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    inner: asyncio.Task[Any] = loop.create_task(function.call(running.task, running.context))
+    running.cancel = lambda: loop.call_soon_threadsafe(inner.cancel)
+    await asyncio.wait({inner})
+    try:
+        return _returned(inner.result(), most_bytes)
+    except BaseException as error:
+        return _raised(error)
+
+
+def _returned(value: Any, most_bytes: int) -> Ending:
+    try:
+        result = encode_result(value, most_bytes)
+    except NoJson as flaw:
+        return Ending(Status.FAILED, error=ErrorInfo(type="NoJson", message=str(flaw)))
+    success, score = verdict(value)
+    return Ending(Status.OK, result, success=success, score=score)
+
+
+def _raised(error: BaseException) -> Ending:
+    info = describe(error)
+    if isinstance(error, SystemExit):
+        return Ending(Status.CRASHED, error=info)  # an exit without a result
+    if is_infrastructure(error):
+        return Ending(Status.INFRA, error=info, at_least_s=retry_after_s(error))
+    return Ending(Status.FAILED, error=info)

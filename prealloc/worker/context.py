@@ -1,0 +1,87 @@
+"""What a worker function gets beside its task."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import msgspec
+
+from prealloc.worker.clocks import AttemptClock
+from prealloc.worker.throttle import Throttle
+
+
+class TaskContext:
+    """The second argument of a worker function: `def solve(task, ctx)`."""
+
+    def __init__(
+        self,
+        *,
+        shard: str,
+        settings: dict[str, Any],
+        repeat: int,
+        attempt: int,
+        seed: int,
+        clock: AttemptClock,
+        timeout_s: float | None,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        self.shard = shard
+        """The shard's id."""
+        self.settings = settings
+        """The shard's settings: a copy of this attempt's own."""
+        self.repeat = repeat
+        """0 for the first time this task is run in this shard, with `--repeats 3` up to 2."""
+        self.attempt = attempt
+        """1 for the first try at this unit, over all resumes."""
+        self.seed = seed
+        """A 63-bit number, the same at every attempt of this unit and different for every unit."""
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._log = log
+
+    @property
+    def deadline(self) -> float | None:
+        """When the attempt is stopped, in seconds of time.monotonic(); None without --timeout.
+
+        Waiting (`throttle`, `waiting`) moves it back by as much.
+        """
+        if self._timeout_s is None:
+            return None
+        return self._clock.started_at + self._timeout_s + self._clock.waited_s
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Working seconds that are left: a good timeout for a request. None without --timeout."""
+        return None if self._timeout_s is None else max(0.0, self._timeout_s - self._clock.working_s)
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """`with ctx.waiting():` the block's time is waiting time: --max-wait bounds it, not --timeout.
+
+        For waits that are no work, such as sleeping for as long as a server's Retry-After says.
+        """
+        return self._clock.waiting()
+
+    def throttle(self, tokens: int = 0) -> Throttle:
+        """`with ctx.throttle(tokens=estimate) as turn:` (or `async with`) waits for a request's turn.
+
+        Inside the block send one request; `turn.used(n)` tells the tokens it really took. The wait is
+        waiting time. A shard without a lane has no limit, so there is nothing to wait for.
+        """
+        return Throttle(tokens)
+
+    def log(self, message: str) -> None:
+        """Writes a line to this shard's log."""
+        if self._log is not None:
+            self._log(message)
+        else:
+            print(message, file=sys.stderr, flush=True)  # noqa: T201  # the log is the worker's stderr
+
+
+def unit_seed(plan_seed: int, shard: str, task: str, repeat: int) -> int:
+    """The seed of a unit: 63 bits of blake2b over the compact JSON array [plan seed, shard, task, repeat]."""
+    text = msgspec.json.encode([plan_seed, shard, task, repeat])
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1

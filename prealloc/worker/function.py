@@ -1,0 +1,109 @@
+"""Finds the user's function from `module:function`, and says at once if it cannot be run on a task."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from prealloc.errors import LibraryOpened, WorkerFunctionError
+from prealloc.worker.result import describe
+
+EXAMPLE = "prealloc.agents.simulate:run"
+
+
+class WorkerFunction(NamedTuple):
+    """A function that runs tasks."""
+
+    name: str
+    call: Callable[..., Any]
+    is_async: bool
+
+
+def check_name(name: str) -> tuple[str, str]:
+    """Splits `module:function`. Raises WorkerFunctionError; imports nothing."""
+    module, colon, function = name.partition(":")
+    if not colon or not module or not function or not all(part.isidentifier() for part in module.split(".")):
+        raise WorkerFunctionError(
+            "it does not name a function", where=repr(name), mend=f"write module:function, such as {EXAMPLE}"
+        )
+    if module == "__main__":
+        raise WorkerFunctionError(
+            "workers never import the caller's __main__ (it would run the program again in each of them)",
+            where=repr(name),
+            mend="move the function into a module of its own, and name it module:function",
+        )
+    return module, function
+
+
+def load_function(name: str, import_path: Sequence[str] = ()) -> WorkerFunction:
+    """The function that `name` stands for. Raises WorkerFunctionError, saying how to mend it."""
+    module_name, function_name = check_name(name)
+    for folder in reversed(import_path):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(module_name)
+    except LibraryOpened:
+        raise
+    except BaseException as error:
+        # A user's module may do anything at import, sys.exit() included.
+        raise WorkerFunctionError(
+            _import_problem(module_name, error),
+            where=repr(name),
+            mend="run prealloc from the folder that holds the module, or install it; then see that it imports",
+        ) from None
+    target: Any = module
+    for part in function_name.split("."):
+        target = getattr(target, part, None)
+        if target is None:
+            raise WorkerFunctionError(
+                f"module {module_name} has no {function_name}", where=repr(name), mend=_near(module, part)
+            )
+    if not callable(target):
+        raise WorkerFunctionError(
+            f"it is no function but {type(target).__name__}", where=repr(name), mend="name a function"
+        )
+    _check_signature(name, target)
+    call = getattr(target, "__call__", target)  # noqa: B004  # an instance may have an async __call__
+    is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
+    return WorkerFunction(name, target, is_async)
+
+
+def _check_signature(name: str, target: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(target)
+    except (ValueError, TypeError):
+        return  # built-in functions may have none to look at
+    try:
+        signature.bind(object(), object())
+    except TypeError as error:
+        raise WorkerFunctionError(
+            f"it cannot be called as {name.partition(':')[2]}(task, ctx): {error}",
+            where=f"{name}{signature}",
+            mend="give it two positional parameters: def solve(task, ctx)",
+        ) from None
+    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        raise WorkerFunctionError(
+            "it is a generator", where=repr(name), mend="return one JSON value in place of yielding"
+        )
+
+
+def _import_problem(module: str, error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name and module.startswith(error.name):
+        return f"there is no module {error.name}"
+    info = describe(error)
+    last = (info.traceback or "").strip().splitlines()
+    place = next((line.strip() for line in reversed(last) if line.lstrip().startswith("File ")), "")
+    return f"module {module} does not import: {info.type}: {info.message}" + (f" ({place})" if place else "")
+
+
+def _near(module: Any, wanted: str) -> str:
+    import difflib
+
+    names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+    close = difflib.get_close_matches(wanted, names, n=3)
+    shown = close or sorted(names)[:8]
+    return f"did you mean {', '.join(shown)}?" if shown else "define it there: def solve(task, ctx)"

@@ -1,0 +1,53 @@
+"""What a worker process gets in its arguments: the slice, which units of it to run, and how."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, NamedTuple
+
+import msgspec
+
+from prealloc.model.policy import RunPolicy
+from prealloc.model.task import LightweightTask
+
+
+class UnitOrder(NamedTuple):
+    """One unit that a worker is to run: `position` in the job's tasks, and where its count stands."""
+
+    position: int
+    repeat: int
+    attempt: int
+    """The number its next attempt gets."""
+    tries: int = 0
+    """Attempts in this session so far: what the retry limit counts."""
+    waited_s: float = 0.0
+    """Waited in this session so far: what --max-wait bounds."""
+
+
+class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one worker process needs. Its pickle is the slice's bytes and a few hundred more."""
+
+    shard: str
+    settings: dict[str, Any]
+    seed: int
+    tasks: tuple[LightweightTask, ...]
+    orders: tuple[UnitOrder, ...]
+    worker: str
+    import_path: tuple[str, ...]
+    policy: RunPolicy
+    slots: int
+    """Units that may run at once in this process; the engine may change it later."""
+    journal: str
+    library: tuple[tuple[int, int], ...]
+    """(device, inode) of the task libraries that no worker may open."""
+
+
+def pack(job: WorkerJob) -> bytes:
+    """The job as the bytes that are shipped to a process of our own, never to a file that outlives it."""
+    return pickle.dumps(job, protocol=5)
+
+
+def unpack(payload: bytes) -> WorkerJob:
+    """The job in a payload that `pack` made."""
+    job: WorkerJob = pickle.loads(payload)
+    return job

@@ -1,0 +1,147 @@
+"""A worker process from its job to its end: the control thread beside the servers.
+
+The control thread never runs user code. It beats, takes commands, and ends what is overdue. A call that does
+not come back is written off: decided at once, its thread left behind. Then the worker retires: it hands its
+waiting units back for a replacement and stays only until its other running units end.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+import time
+
+from prealloc.errors import PreallocError
+from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.policy import GRACE_S, HEARTBEAT_S
+from prealloc.store.journal import JournalWriter
+from prealloc.worker.attempt import Ending, Running
+from prealloc.worker.book import Book
+from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.guard import guard
+from prealloc.worker.job import WorkerJob
+from prealloc.worker.messages import Broken, Bye, Channel, Drain, Heartbeat, Opened, Ready, Retiring, line
+from prealloc.worker.result import describe
+from prealloc.worker.serve import Servers
+
+
+def run_worker(job: WorkerJob, sock: socket.socket, function: WorkerFunction | None = None) -> int:
+    """Runs a job and reports over the socket; returns the exit code. `function` is given if it is loaded."""
+    from pathlib import Path
+
+    channel = Channel(sock)
+    guard.protect(frozenset(job.library), lambda path: channel.send(line(Opened(path))))
+    try:
+        if function is None:
+            function = load_function(job.worker, job.import_path)
+        journal = JournalWriter(Path(job.journal), fsync=job.policy.fsync)
+    except PreallocError as error:
+        channel.send(_broken(error))
+        return 1
+    channel.send(line(Ready()))
+    return _Worker(job, channel, journal, function).control()
+
+
+class _Worker:
+    def __init__(
+        self, job: WorkerJob, channel: Channel, journal: JournalWriter, function: WorkerFunction
+    ) -> None:
+        self._job = job
+        self._channel = channel
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._book = Book(job, journal, channel.send)
+        self._servers = Servers(
+            function, self._book, job.policy.max_result_bytes, ended=self._wake, failed=self._broken
+        )
+        self._cancelled: dict[Running, float] = {}
+        """Coroutines that were cancelled at their deadline, and when."""
+        self._retiring = False
+
+    def control(self) -> int:
+        """The control thread: returns when nothing runs and nothing will."""
+        self._servers.grow(min(self._job.slots, max(1, len(self._job.orders))))
+        while self._servers.count > self._book.held:
+            if not self._listen():
+                return 1  # the supervisor is gone, and so must this process be
+            self._end_overdue()
+            self._channel.send(line(Heartbeat(self._waits())))
+        self._channel.send(line(Bye()))
+        return 0
+
+    def _listen(self) -> bool:
+        """Sleeps until a beat is due, a server ends or a command comes. False: the supervisor is gone."""
+        readable, _, _ = select.select([self._channel, self._wake_read], [], [], HEARTBEAT_S)
+        if self._wake_read in readable:
+            os.read(self._wake_read, 4096)
+        if self._channel in readable:
+            commands = self._channel.commands()
+            if commands is None:
+                return False
+            for command in commands:
+                if isinstance(command, Drain):
+                    self._book.stop()
+                else:
+                    self._book.allow(command.slots)
+                    self._servers.grow(command.slots)
+        return True
+
+    def _end_overdue(self) -> None:
+        for running, why in self._book.overdue():
+            self._book.write_off(running, _overdue_ending(self._job, why))
+            if running.cancel is not None:
+                running.cancel()
+                self._cancelled[running] = time.monotonic()
+            else:
+                self._retire()
+        if self._cancelled:
+            self._watch_cancelled()
+
+    def _watch_cancelled(self) -> None:
+        """A coroutine that swallows its cancellation, or an event loop that is blocked, is a hung thread."""
+        if self._book.held == 0:
+            self._cancelled.clear()
+        elif any(time.monotonic() - since > GRACE_S for since in self._cancelled.values()):
+            self._retire()
+
+    def _retire(self) -> None:
+        if not self._retiring:
+            self._retiring = True
+            self._channel.send(line(Retiring(self._book.stop())))
+
+    def _waits(self) -> tuple[tuple[int, int, float, bool], ...]:
+        return tuple(
+            (run.order.position, run.order.repeat, run.clock.waited_s, run.clock.is_waiting)
+            for run in self._book.running()
+            if run.clock.is_waiting or run.clock.waited_s > 0
+        )
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"x")
+        except BlockingIOError:
+            pass  # it is awake enough
+
+    def _broken(self, error: BaseException) -> None:
+        """A server cannot go on. What is not in the journal must not be told, so the process ends here."""
+        try:
+            self._channel.send(_broken(error))
+        finally:
+            sys.stderr.flush()
+            os._exit(1)
+
+
+def _overdue_ending(job: WorkerJob, why: str) -> Ending:
+    if why == "timeout":
+        limit = f"worked longer than --timeout {job.policy.timeout_s:g} s"
+        return Ending(Status.TIMEOUT, error=ErrorInfo(type="Timeout", message=limit))
+    limit = f"waited longer than --max-wait {job.policy.max_wait_s:g} s"
+    return Ending(Status.INFRA, error=ErrorInfo(type="MaxWait", message=limit))
+
+
+def _broken(error: BaseException) -> bytes:
+    if isinstance(error, PreallocError):
+        info = ErrorInfo(type=type(error).__name__, message=error.problem)
+        return line(Broken(info, error.where, error.mend))
+    return line(Broken(describe(error), None, None))

@@ -1,0 +1,69 @@
+"""The first and last steps of a worker process: its place in the process tree, its output, its exit."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+
+from prealloc.worker.function import WorkerFunction
+from prealloc.worker.job import unpack
+from prealloc.worker.loop import run_worker
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(channel: int, payload: int, log: int, parent: int, function: WorkerFunction | None = None) -> int:
+    """Runs the job in the file `payload` and reports over the socket `channel`; all are descriptors.
+
+    `parent` is the process that must outlive this one: when it dies, the kernel kills us.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setsid()  # a group of its own: the terminal's Ctrl-C is not for us, and the kill ladder finds all
+    die_with(parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    _redirect(log)
+    job = unpack(_read_all(payload))
+    gc.enable()
+    sock = socket.socket(fileno=channel)
+    code = run_worker(job, sock, function)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    return code
+
+
+def die_with(parent: int) -> None:
+    """Has the kernel kill this process when `parent` dies, and ends it now if that has happened already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _redirect(log: int) -> None:
+    """Standard input is empty, standard output and error go to the shard's log, line by line."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(nothing)
+    os.close(log)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def _read_all(descriptor: int) -> bytes:
+    with open(descriptor, "rb", closefd=True) as file:
+        file.seek(0)
+        return file.read()
+
+
+if __name__ == "__main__":
+    os._exit(main(*map(int, sys.argv[1:5])))

@@ -1,0 +1,101 @@
+"""Serves a book: threads for a sync function, coroutines on one event loop for an async one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from prealloc.worker.attempt import Running, perform, perform_async
+from prealloc.worker.book import Book
+from prealloc.worker.function import WorkerFunction
+
+if TYPE_CHECKING:
+    import asyncio
+
+LOOP_POLL_S = 0.05
+"""A coroutine cannot sleep on the book's condition; it looks again after at most this long."""
+
+
+class Servers:
+    """As many servers as may run at once. A server takes units from the book until there will be none.
+
+    `ended` is called by each server as its last act; `failed` if one cannot go on (the journal).
+    """
+
+    def __init__(
+        self,
+        function: WorkerFunction,
+        book: Book,
+        most_bytes: int,
+        *,
+        ended: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._function = function
+        self._book = book
+        self._most_bytes = most_bytes
+        self._ended = ended
+        self._failed = failed
+        self._lock = threading.Lock()
+        self._count = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def grow(self, servers: int) -> None:
+        """Starts servers until there are this many."""
+        while self._count < servers:
+            with self._lock:
+                self._count += 1
+            if self._function.is_async:
+                self._start_coroutine()
+            else:
+                threading.Thread(target=self._serve, name="prealloc-task", daemon=True).start()
+
+    @property
+    def count(self) -> int:
+        """Servers that have not ended, with those that are held by a call that does not come back."""
+        return self._count
+
+    def _serve(self) -> None:
+        try:
+            told = b""
+            while (taken := self._book.next(told)) is not None:
+                told = b""
+                if isinstance(taken, Running):
+                    told = self._book.finish(taken, perform(self._function, taken, self._most_bytes))
+                else:
+                    self._book.wait(taken)
+        except BaseException as error:
+            self._failed(error)
+        finally:
+            self._end()
+
+    async def _serve_async(self) -> None:
+        import asyncio
+
+        try:
+            told = b""
+            while (taken := self._book.next(told)) is not None:
+                told = b""
+                if isinstance(taken, Running):
+                    ending = await perform_async(self._function, taken, self._most_bytes)
+                    told = self._book.finish(taken, ending)
+                else:
+                    await asyncio.sleep(min(taken, LOOP_POLL_S))
+        except BaseException as error:
+            self._failed(error)
+        finally:
+            self._end()
+
+    def _start_coroutine(self) -> None:
+        import asyncio
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="prealloc-loop", daemon=True).start()
+        asyncio.run_coroutine_threadsafe(self._serve_async(), self._loop)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._count -= 1
+        self._ended()
