@@ -33,7 +33,10 @@ from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.guard import guard
 
+_libc = ctypes.CDLL(None)
 _PR_SET_CHILD_SUBREAPER = 36
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 DESCRIPTORS = 3
 """With each Fork: the worker's channel, its job, its log."""
 
@@ -98,7 +101,10 @@ def main(control: int) -> NoReturn:
     """Serves until the master is gone. `control` is the descriptor of our end of the control socket."""
     os.setsid()  # the terminal's signals are for the master
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)  # large buffers go back to the system when freed
+        _libc.mallopt(_M_ARENA_MAX, 1)  # no heap per thread: workers wait, they do not compete for malloc
+    worker_process.text_streams()
     gc.disable()  # a collection here would only make pages private that workers could share
     server = _ForkServer(socket.socket(fileno=control))
     try:

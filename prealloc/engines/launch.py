@@ -219,7 +219,7 @@ class SpawnLauncher:
                 file.write(payload)
             numbers = (channel.fileno(), memory, log)
             code = (
-                "import os; from prealloc.worker.process import main\n"
+                "import os; from prealloc.worker.process import main, text_streams; text_streams()\n"
                 f"os._exit(main({numbers[0]}, {numbers[1]}, {numbers[2]}, {os.getpid()}))"
             )
             process = subprocess.Popen(_command(code), stdin=subprocess.DEVNULL, pass_fds=numbers)

@@ -6,8 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NamedTuple
@@ -32,7 +31,7 @@ class Ended(NamedTuple):
 
 def conduct(
     engine: Engine,
-    jobs: Sequence[ShardJob],
+    jobs: Iterator[ShardJob],
     *,
     at_once: int,
     policy: RunPolicy,
@@ -44,19 +43,22 @@ def conduct(
     The first SIGINT, SIGTERM or SIGHUP drains, the second stops at once; what was running then is
     cancelled, and resume runs it again. Raises CannotGoOn.
     """
-    queue = deque(jobs)
+    waiting: Iterator[ShardJob] | None = jobs
     active: set[str] = set()
     sampler = _Sampler(engine, observe)
     with _signals() as received:
         heeded = 0
-        while queue or active:
+        while waiting is not None or active:
             if len(received) > heeded:
                 heeded = len(received)
-                queue.clear()
+                waiting = None
                 observe(Stopping(drain_s=policy.drain_s if heeded == 1 else 0.0))
                 engine.drain() if heeded == 1 else engine.stop()
-            while queue and len(active) < at_once:
-                job = queue.popleft()
+            while waiting is not None and len(active) < at_once:
+                job = next(waiting, None)
+                if job is None:
+                    waiting = None
+                    break
                 active.add(job.shard)
                 engine.launch(job)
             for event in engine.wait(TICK_S):

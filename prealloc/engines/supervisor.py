@@ -293,11 +293,13 @@ class ShardSupervisor:
             if worker.killed_for == "drain":
                 error = ErrorInfo(type="Cancelled", message="the run was stopped while it ran")
                 events.append(self._verdict(key, flight, Status.CANCELLED, error))
-            elif key in overdue:
+            elif key in overdue and (worker.solo or len(worker.flights) == 1):
                 limit = f"worked longer than --timeout {self._setup.policy.timeout_s:g} s and held its worker"
-                events.append(
-                    self._verdict(key, flight, Status.TIMEOUT, ErrorInfo(type="Timeout", message=limit))
-                )
+                error = ErrorInfo(type="Timeout", message=limit)
+                events.append(self._verdict(key, flight, Status.TIMEOUT, error))
+            elif key in overdue:
+                suspects += 1  # one of these held the interpreter; the others stood still with it
+                self._suspects.append(_next(flight.order))
             elif worker.killed_for == "deadline":
                 self._pending.appendleft(_next(flight.order))  # it only sat beside the one that hung
             elif worker.solo:

@@ -1,8 +1,9 @@
 """Edge colouring of a bipartite graph with as many colours as its highest degree.
 
-D. König, "Über Graphen und ihre Anwendung auf Determinantentheorie und Mengenlehre", Math. Annalen 77 (1916):
-so many colours always suffice. His proof is the algorithm: edges are coloured one after the other, and where no
-colour is free at both ends, two colours are exchanged along an alternating path (a Kempe chain).
+D. König, "Über Graphen und ihre Anwendung auf Determinantentheorie und Mengenlehre", Math. Annalen 77
+(1916): so many colours always suffice. His proof is the algorithm: edges are coloured one after the other,
+and where no colour is free at both ends, two colours are exchanged along an alternating path (a Kempe
+chain).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ NOBODY = -1
 
 
 class _Table(Protocol):
-    """The other end of the edge that has colour c at vertex x, at [x * colours + c]; NOBODY where none has."""
+    """At [x * colours + c] the other end of the edge that has colour c at vertex x, or NOBODY."""
 
     def __getitem__(self, place: int, /) -> int: ...
     def __setitem__(self, place: int, end: int, /) -> None: ...
@@ -30,20 +31,19 @@ def colour_rounds(blocks: Sequence[int], colours: int) -> MutableSequence[int]:
     """Colours the edges (i // colours, blocks[i]): left are rounds of `colours` edges, right are blocks.
 
     No block may occur more than `colours` times; they are numbered from 0 in the order of their first edge.
-    Returns the block that has colour c in round r at [r * colours + c], NOBODY where the last round is not full.
-    Then no round and no block has a colour twice. Parallel edges are allowed, and alike.
+    Returns the block that has colour c in round r at [r * colours + c], NOBODY where the last round is not
+    full. Then no round and no block has a colour twice. Parallel edges are allowed, and alike.
 
-    Time is about 1 us an edge: a path is looked for from both ends of the edge in step, and the shorter one is
-    exchanged. (From one end alone, 100 types in 2 colours made paths of 240 steps on the mean, instead of 10.)
+    Time is about 1 us an edge: a path is looked for from both ends of the edge in step, and the shorter one
+    is exchanged. (From one end alone, 100 types in 2 colours made paths of 240 steps on the mean, instead
+    of 10.)
     """
     rounds = -(-len(blocks) // colours)
     vertices = max(blocks, default=NOBODY) + 1
     by_round = array("i", [NOBODY]) * (rounds * colours)
-    by_block: _Table
-    if vertices <= 4 * rounds:
-        by_block = array("i", [NOBODY]) * (vertices * colours)
-    else:  # more types than tasks of each: blocks are many and hardly filled
-        by_block = _SparseTable()
+    # Where types have few tasks each, blocks are many and hardly filled: an array would be mostly NOBODY.
+    sparse = vertices > 4 * rounds
+    by_block: _Table = _SparseTable() if sparse else array("i", [NOBODY]) * (vertices * colours)
     # The colours that are still free at a vertex, as the bits of an integer.
     round_free = [(1 << colours) - 1] * rounds
     block_free = [(1 << colours) - 1] * vertices
@@ -80,11 +80,13 @@ def _lowest_bit(bits: int) -> int:
 def _shorter_path(
     by_round: _Table, by_block: _Table, colours: int, left: int, block: int, a: int, b: int
 ) -> tuple[list[int], bool]:
-    """The vertices of a path whose edges have the colours a and b in turn, and whether it begins at the block.
+    """The vertices of a path whose edges have the colours a and b in turn, and whether it begins at the
+    block.
 
-    Colour a is free at the round `left` and taken at the block, b the other way round. One path leaves the block
-    by its edge of colour a, one leaves the round by its edge of colour b. They never meet: the first comes
-    to a round only by colour a, which `left` does not have. Each ends, as no vertex has a colour twice.
+    Colour a is free at the round `left` and taken at the block, b the other way round. One path leaves the
+    block by its edge of colour a, one leaves the round by its edge of colour b. They never meet: the first
+    comes to a round only by colour a, which `left` does not have. Each ends, as no vertex has a colour
+    twice.
     """
     from_block, from_left = [block], [left]
     first, second = by_block, by_round

@@ -10,24 +10,25 @@ from prealloc.planning.colouring import NOBODY, colour_rounds
 def deal(total: int, shards: int) -> list[range]:
     """A ranking of `total` tasks, dealt like cards: shard i of S takes the positions i, i + S, i + 2S, ...
 
-    Shards differ by at most one task. A longer ranking, or a larger sample from it, only adds to a shard's cards.
+    Shards differ by at most one task. A larger sample only adds to a shard's cards.
     """
     return [range(shard, total, shards) for shard in range(shards)]
 
 
 def deal_types(awards: Iterable[str], shards: int) -> list[list[str]]:
-    """For each shard the type of its first, second, ... task, where the cell's seats go to types as `awards` says.
+    """For each shard the types of its tasks, round after round, where `awards` says the type of every seat.
 
     Round r is the seats r*S to r*S + S - 1 of the award sequence; block j of a type is its own seats j*S to
-    j*S + S - 1. A seat joins its round to its block, and its shard is the colour of that edge: once at most in
-    every round and in every block. Hence, for every n,
+    j*S + S - 1. A seat joins its round to its block, and its shard is the colour of that edge: once at most
+    in every round and in every block. Hence, for every n,
       * the first n rounds give each shard n tasks (a last round that is not full gives one task to some),
       * of each type they give each shard one task from every full block, and at most one from the block that
         is not full: shards differ by at most one task of each type, and the cell's quotas are exact,
       * n + 1 rounds keep what n rounds gave.
-    No rule that looks at one round after the other can do that: with two shards, whether A and C may go to the
-    same shard is open until a later round completes a block of both. Therefore `awards` is the award sequence of
-    the whole library, however little of it is asked for; that also makes the picks independent of n.
+    Dealing round by round cannot do that. Of 4 A, 2 B, 1 C and 1 D, two shards get the rounds AB, AC, DA, BA:
+    the shard with the first B may not take the second, so that the last round decides who has D in the third.
+    Therefore `awards` must run to the end of the library, however little of it is asked for; that is also
+    why n does not change the picks.
     """
     names: list[str] = []
     blocks: list[int] = []
@@ -47,7 +48,8 @@ def deal_types(awards: Iterable[str], shards: int) -> list[list[str]]:
 def hand_out(dealt: Sequence[Sequence[str]], rounds: int) -> list[dict[str, list[int]]]:
     """For each shard and type the positions in that type's ranking which the first `rounds` rounds give it.
 
-    `dealt` comes from `deal_types`. Within a round, shards take the next best tasks in the order of their numbers.
+    `dealt` comes from `deal_types`. Within a round, shards take the next best tasks in the order of their
+    numbers.
     """
     hands: list[dict[str, list[int]]] = [{} for _ in dealt]
     taken: dict[str, int] = {}

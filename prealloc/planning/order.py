@@ -1,4 +1,4 @@
-"""A shard's own order: its types in proportion in every prefix, so that a shard cut short is still a fair sample."""
+"""A shard's own order: types in proportion in every prefix, so that a shard cut short is a fair sample."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from heapq import heappop, heappush
 def interleave(counts: Sequence[int]) -> list[int]:
     """An order of n = sum(counts) tasks, as the number of the type that each place has.
 
-    In every prefix of length m, type t has less than one task more or less than m * c_t / n. This is Tijdeman's
-    chairman assignment problem (Discrete Mathematics 32, 1980): the k-th task of type t must stand within
-    the places floor((k-1) * n / c_t) + 1 to ceil(k * n / c_t), its window (Baruah, Cohen, Plaxton and Varvel,
-    "Proportionate progress", Algorithmica 15, 1996). Spreading each task over its window shows that a fractional
-    order exists, therefore a whole one does, and giving each place to the open window that closes first finds it.
-    Equal ends: the lower number. Integers only, so that no rounding decides.
+    In every prefix of length m, type t has less than one task more or less than m * c_t / n. This is
+    Tijdeman's chairman assignment problem (Discrete Mathematics 32, 1980): the k-th task of type t must
+    stand within the places floor((k-1) * n / c_t) + 1 to ceil(k * n / c_t), its window (Baruah, Cohen,
+    Plaxton and Varvel, "Proportionate progress", Algorithmica 15, 1996). Spreading each task over its
+    window shows that a fractional order exists, therefore a whole one does, and giving each place to the
+    open window that closes first finds it. Equal ends: the lower number. Integers only, so that no rounding
+    decides.
     """
     total = sum(counts)
     opening: list[list[int]] = [[] for _ in range(total + 2)]

@@ -34,8 +34,9 @@ class _Stratum(NamedTuple):
 def choose_tasks(spec: PlanSpec, ids: Sequence[str], types: Sequence[str]) -> list[list[int]]:
     """For each shard the positions of its tasks in `ids`, in the shard's order.
 
-    `ids` are unique, and `types[i]` is the type of `ids[i]`. The same ids and types in another order give the same
-    tasks in the same order. Raises OptionsError, with every mistake, where the library cannot serve the spec.
+    `ids` are unique, and `types[i]` is the type of `ids[i]`. The same ids and types in another order give
+    the same tasks in the same order. Raises OptionsError, with every mistake, where the library cannot
+    serve the spec.
     """
     n = spec.num_instances if spec.num_instances is not None else DEFAULT_NUM_INSTANCES
     there_are = dict(sorted(Counter(types).items()))

@@ -1,12 +1,13 @@
 """How many tasks of each type: apportionment by Sainte-Laguë.
 
-A. Sainte-Laguë, "La représentation proportionnelle et la méthode des moindres carrés" (1910); in English the
-Webster method. Type t's seat k (from 0) has the quotient w_t / (2k + 1), and seats go to the highest quotients.
-So the quotas of every number of seats are prefixes of one award sequence: more seats never lower a quota.
+A. Sainte-Laguë, "La représentation proportionnelle et la méthode des moindres carrés" (1910); in English
+the Webster method. Type t's seat k (from 0) has the quotient w_t / (2k + 1), and seats go to the highest
+quotients. So the quotas of every number of seats are prefixes of one award sequence: more seats never lower
+a quota.
 
-Where the weights are the numbers of tasks, no quota passes its type's number before every task is seated (the
-last task of a type has the quotient w / (2w - 1) > 1/2, one too many has w / (2w + 1) < 1/2), and one task more
-in the library takes at most one seat from the other types.
+Where the weights are the numbers of tasks, no quota passes its type's number before every task is seated
+(the last task of a type has the quotient w / (2w - 1) > 1/2, one too many has w / (2w + 1) < 1/2), and one
+task more in the library takes at most one seat from the other types.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from math import lcm
 def awards(weights: Mapping[str, int], *, caps: Mapping[str, int] | None = None) -> Iterator[str]:
     """The type of every seat, in the order in which the seats are awarded. Equal quotients: by type name.
 
-    `weights` are whole numbers from 0 on; a weight of 0 gets no seat. A type leaves when it has as many seats as
-    `caps` says (a type without a cap never does), and the sequence ends when all have left.
+    `weights` are whole numbers from 0 on; a weight of 0 gets no seat. A type leaves when it has as many
+    seats as `caps` says (a type without a cap never does), and the sequence ends when all have left.
     """
     limits = caps if caps is not None else {}
     names = sorted(name for name, weight in weights.items() if weight > 0 and limits.get(name, 1) > 0)

@@ -1,9 +1,10 @@
 """Every task's place in a seeded order, from its id alone: ranking instead of shuffling.
 
-`rank = mix(h(id) XOR h(seed, stratum))`: h is 64 bits of BLAKE2b (RFC 7693), mix the finaliser of splitmix64
-(Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the constants are variant
-13 of Stafford's mixers). A task's rank depends on no other task, so adding one moves none of the others. Since
-mix is a bijection, two tasks share a rank only where their 64-bit hashes are equal; then the ids decide.
+`rank = mix(h(id) XOR h(seed, stratum))`: h is 64 bits of BLAKE2b (RFC 7693), mix the finaliser of
+splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; the
+constants are variant 13 of Stafford's mixers). A task's rank depends on no other task, so adding one moves
+none of the others. Since mix is a bijection, two tasks share a rank only where their 64-bit hashes are
+equal; then the ids decide.
 
 `prealloc.model.plan.RANKING` names this scheme: change a bit here and that name must change with it.
 """

@@ -11,7 +11,9 @@ from prealloc.planning.quotas import sainte_lague
 _NAMES_SHOWN = 20
 
 
-def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mapping[str, int], n: int) -> list[Mistake]:
+def find_mistakes(
+    spec: PlanSpec, there_are: Mapping[str, int], eligible: Mapping[str, int], n: int
+) -> list[Mistake]:
     """The mistakes of a spec for a library. Empty: the plan can be made.
 
     `there_are` is the number of tasks of each type in the library, `eligible` the part of it that the
@@ -20,6 +22,8 @@ def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mappin
     if not there_are:
         return [Mistake("the task library", "it holds no task", "name a library that holds tasks")]
     found = _unknown_types(spec, there_are)
+    if not eligible and not found:
+        return [Mistake("--type and --quota", "no task is left", "ask for a task of some type")]
     if spec.quotas:
         return found + _quotas_too_large(spec, eligible)
     if spec.per_type:
@@ -41,13 +45,13 @@ def _unknown_types(spec: PlanSpec, there_are: Mapping[str, int]) -> list[Mistake
 
 def _quotas_too_large(spec: PlanSpec, eligible: Mapping[str, int]) -> list[Mistake]:
     found = []
-    if not eligible and all(quota == 0 for quota in spec.quotas.values()):
-        found.append(Mistake("--quota", "no task is left: all quotas are 0", "ask for a task of some type"))
     for name, have in eligible.items():
         quota = spec.quotas[name]
         if _hands(spec) * quota > have:
             problem = f"{_asked(spec, quota)} of type {name} and there are {have}"
-            found.append(Mistake(f"--quota {name}", problem, _would_fit(spec, quota, have, "--quota {}={}", name)))
+            found.append(
+                Mistake(f"--quota {name}", problem, _would_fit(spec, quota, have, "--quota {}={}", name))
+            )
     return found
 
 
@@ -67,7 +71,7 @@ def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistak
         return []
     if spec.stratify:
         wanted = sainte_lague(eligible, asked)
-        numbers = [f"{name} {wanted[name]} of {there}" for name, there in eligible.items()]
+        numbers = [f"{name} has {there} for {wanted[name]}" for name, there in eligible.items()]
     else:
         numbers = [f"{name} {there}" for name, there in eligible.items()]
     problem = f"{_asked(spec, n)} and there are {have} ({_listed(numbers)})"
@@ -78,7 +82,7 @@ def _shards_left_empty(spec: PlanSpec, eligible: Mapping[str, int]) -> list[Mist
     have = sum(eligible.values())
     if spec.strategy != "disjoint" or spec.shards <= have:
         return []
-    problem = f"{have} tasks dealt to {spec.shards} shards leave {spec.shards - have} shards empty"
+    problem = f"{have} tasks dealt to {spec.shards} shards leave {spec.shards - have} of them empty"
     return [Mistake("--all", problem, f"what fits: --shards {have}")]
 
 

@@ -71,7 +71,7 @@ def draw(fitted: Sequence[Fitted], *, titles: bool = True) -> list[Text]:
     cells = [f.column.make(f.width) if f.column.make else f.column.cells for f in fitted]
     rows = max(map(len, cells), default=0)
     drawn += [[_place(cells[i][row], f) for i, f in enumerate(fitted)] for row in range(rows)]
-    return [Text(" " * GAP, end="").join(cells) for cells in drawn]
+    return [Text(" " * GAP).join(cells) for cells in drawn]
 
 
 def cut(text: str, width: int, *, middle: bool = False) -> str:

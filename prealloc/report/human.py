@@ -62,7 +62,7 @@ def rate(per_s: float | None) -> str:
     if per_s <= 0:
         return "0/s"
     for factor, unit in ((1, "s"), (60, "min")):
-        if per_s * factor >= 0.995:
+        if per_s * factor >= 0.0995:
             return f"{_short(per_s * factor)}/{unit}"
     return f"{_short(per_s * 3600)}/h"
 

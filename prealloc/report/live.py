@@ -28,7 +28,7 @@ class TableReporter:
         self._console = console
         self._clock = clock
         self._drawn_s: float | None = None
-        # No thread of its own: between two ticks nothing changes, and a drawing thread could see half an event.
+        # No thread of its own: between two ticks nothing changes, and a thread could draw half an event.
         # Transient: what stays is drawn afresh, without the clamping that only a moving picture needs.
         self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
@@ -61,4 +61,4 @@ class TableReporter:
         self._console.print(render_table(self.progress, self._clock(), height=height))
         if self.progress.ended is not None:
             self._console.print()
-            self._console.print(render_summary(self.progress, self.progress.ended))
+            render_summary(self.progress, self.progress.ended).print(self._console)

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-_ASCII = str.maketrans("…●◐↻·✓✗━─", "~*o!.+x=-")
+_ASCII = str.maketrans("…●◐↻·✓━─", "~*o^.+=-")
 
 
 class Page:
@@ -18,7 +18,7 @@ class Page:
         self._build = build
 
     def lines(self, width: int | None) -> list[Text]:
-        """The lines, none of them wider than `width`."""
+        """The lines, none wider than `width` but those that must stay `whole`."""
         return [_within(line, width) for line in self._build(width)]
 
     def text(self, width: int | None = None) -> str:
@@ -28,7 +28,8 @@ class Page:
     def print(self, console: Console) -> None:
         """Shows the page: in colours and fitted on a terminal, as plain text of any width elsewhere."""
         if console.is_terminal:
-            console.print(self)
+            # Soft: what is whole is broken by the terminal, which knows to copy it in one piece.
+            console.print(self, soft_wrap=True)
         else:
             text = self.text()
             # Not console.print: it would wrap the lines to a width that a file does not have.
@@ -56,6 +57,12 @@ def to_ascii(line: Text) -> Text:
     return plain
 
 
+def whole(line: Text) -> Text:
+    """The same line, never cut: commands, paths and ids are for copying."""
+    line.overflow = "ignore"
+    return line
+
+
 def heading(text: str) -> Text:
     """A line that names what follows."""
     return Text(text, style="bold")
@@ -63,6 +70,8 @@ def heading(text: str) -> Text:
 
 def _within(line: Text, width: int | None) -> Text:
     line.no_wrap = True
+    if line.overflow == "ignore":
+        return line
     line.overflow = "ellipsis"
     if width is not None and cell_len(line.plain) > width:
         line.truncate(width, overflow="ellipsis")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import IO, Protocol, Self
 
 from prealloc.model.events import Event
 from prealloc.report.progress import RunProgress
@@ -41,7 +41,7 @@ class Stream:
     whose results are safe in its journal. `broken` keeps the reason.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
         self.broken: OSError | ValueError | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.text import Text
 
@@ -11,7 +11,7 @@ from prealloc.model.events import RunEnded
 from prealloc.model.outcome import Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
-from prealloc.report.page import Page, heading
+from prealloc.report.page import Page, heading, whole
 from prealloc.report.progress import Failure, RunProgress, Tally
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
@@ -61,6 +61,8 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
 
 def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
+    if progress.says_success:
+        facts.append(("success", _success(progress, ended)))
     if progress.total.retries or progress.lost:
         lost = f", {human.count(progress.lost, 'worker')} lost" if progress.lost else ""
         facts.append(("retries", f"{progress.total.retries:,}{lost}"))
@@ -82,6 +84,15 @@ def _duration(progress: RunProgress, ended: RunEnded) -> str:
     return text
 
 
+def _success(progress: RunProgress, ended: RunEnded) -> str:
+    total = progress.total
+    # Every unit of the plan is in the denominator, unless nobody told how the earlier ones did.
+    told = total.judged == total.done
+    units = sum(ended.census.values()) if told else total.judged
+    which = "units" if told else "units of this session"
+    return f"{human.percent(total.successes, units, 1)}: {total.successes:,} of {units:,} {which}"
+
+
 def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
     """The promise of prealloc, kept or broken: it has a line of its own and is never left out."""
     # What was seen outweighs what was promised: an engine that does not guard may still have told.
@@ -100,13 +111,13 @@ def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
 def _census(ended: RunEnded, width: int | None) -> list[Text]:
     units = sum(ended.census.values())
     counts = [(status, ended.census.get(status, 0)) for status in Status]
-    rows = [*counts, ("units", units)]
+    rows: list[tuple[str, int]] = [*counts, ("units", units)]
     columns = [
         Column("status", [_status(name, number) for name, number in rows], right=False),
         Column("units", [Text(f"{number:,}", style="default" if number else "dim") for _, number in rows]),
         Column("", [_plain(human.percent(number, units, 1), bool(number)) for _, number in rows]),
     ]
-    lines = draw(fit(columns, width), titles=False)
+    lines = draw(fit(columns, _less(width)), titles=False)
     lines[-1].stylize("bold")
     return [heading("outcomes"), *_indent(lines)]
 
@@ -145,7 +156,7 @@ def _failures(progress: RunProgress, width: int | None) -> list[Text]:
         Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=20),
         Column(
             "for example",
-            [Text(_unit(kind.example.shard, kind.example.task, kind.example.repeat), "dim") for kind in shown],
+            [Text(_unit(*kind.example), "dim") for kind in shown],
             right=False,
             least=16,
             middle=True,
@@ -182,7 +193,7 @@ def _missing(ended: RunEnded) -> list[Text]:
         return []
     not_ok = sum(number for status, number in ended.census.items() if status != Status.OK)
     first = f", the first {len(ended.missing)} of {not_ok:,}" if not_ok > len(ended.missing) else ""
-    return [heading(f"not ok{first}"), *(Text(f"  {visible(unit)}") for unit in ended.missing)]
+    return [heading(f"not ok{first}"), *(whole(Text(f"  {visible(unit)}")) for unit in ended.missing)]
 
 
 def _end(ended: RunEnded) -> list[Text]:
@@ -195,13 +206,38 @@ def _end(ended: RunEnded) -> list[Text]:
 
 
 def _fact(name: str, text: Text) -> Text:
-    return Text.assemble((f"{name:<11}", "dim"), text)
+    return whole(Text.assemble((f"{name:<11}", "dim"), text))
 
 
 def _status(name: str, number: int) -> Text:
-    text = name.replace("_", " ")
-    return Text(text, style=COLOURS.get(Status(name), "") if name != "units" and number else "dim")
+    # The words of the journal and of `--json`, underscore and all: one can search for them.
+    return Text(name, style=COLOURS.get(Status(name), "") if name != "units" and number else "dim")
 
 
-def _numbers(title: str, tallies: Iterable[Tally], number_of: NumberOf) -> Column:
+def _numbers(title: str, tallies: Iterable[Tally], number_of: Callable[[Tally], int]) -> Column:
     return Column(title, [Text(f"{number_of(tally):,}") for tally in tallies])
+
+
+def _plain(text: str, bright: bool) -> Text:
+    return Text(text, style="default" if bright else "dim")
+
+
+def _error(kind: Failure) -> str:
+    return f"{kind.type}: {kind.message}" if kind.message else kind.type or human.NOTHING
+
+
+def _unit(shard: str, task: str, repeat: int) -> str:
+    return visible(f"{shard}/{task}#{repeat}")
+
+
+def _by_count(kind: Failure) -> tuple[int, str, str, str]:
+    return -kind.count, kind.status, kind.type, kind.message
+
+
+def _indent(lines: Sequence[Text]) -> list[Text]:
+    return [Text("  ").append_text(line) for line in lines]
+
+
+def _less(width: int | None) -> int | None:
+    """What is left beside the indent."""
+    return None if width is None else width - 2

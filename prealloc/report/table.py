@@ -47,7 +47,9 @@ _NOTES = 3
 _TALL = 16
 """From this height on there is room for a rule and an empty line."""
 _BAR = 16
-_BAR_LEAST = 8
+_NAME = 42
+"""Ids may have 100 characters."""
+_BAR_LEAST = 6
 
 
 def render_table(progress: RunProgress, now_s: float, *, height: int | None = None) -> Page:
@@ -122,13 +124,18 @@ def _columns(
         return Column(title, cells, short=short, drop=drop, reserve=reserve)
 
     longest = max((len(shard) for shard in progress.shards), default=0) + 2
+
+    def names(width: int) -> list[Text]:
+        return [*(_name(progress, shard, width) for shard in rows), Text("  total", style="bold")]
+
     columns = [
         Column(
             "  shard",
-            [*(_name(progress, shard) for shard in rows), Text("  total", style="bold")],
+            names(min(longest, _NAME)),
             right=False,
-            least=14,
-            reserve=min(longest, 40),
+            least=20,
+            reserve=min(longest, _NAME),
+            make=names,
         ),
     ]
     if progress.telling:
@@ -147,7 +154,7 @@ def _columns(
     columns.append(
         column(
             "done",
-            lambda shard: Text(f"{shard.done}/{shard.units}"),
+            lambda shard: Text(f"{shard.done}/{shard.units}", "default" if shard.done else "dim"),
             Text(f"{total.done}/{total.units}", style="bold"),
             reserve=2 * digits + 1,
         )
@@ -203,17 +210,19 @@ def _counts(status: Status, tallies: Sequence[Tally], total: Tally, digits: int)
     return Column(title, cells, short=short, drop=drop, reserve=digits if status is Status.OK else 3)
 
 
-def _name(progress: RunProgress, shard: ShardProgress) -> Text:
+def _name(progress: RunProgress, shard: ShardProgress, width: int) -> Text:
     state = progress.state(shard)
     mark, colour = MARKS[state]
     if state is State.ENDED and shard.counts.get(Status.OK, 0) < shard.units:
-        mark, colour = "✗", "red"
-    name = Text(f"{mark} ", style=colour)
-    return name.append(visible(shard.id), style="dim" if state is State.WAITING else "default")
+        mark, colour = "!", "yellow"
+    # The ends of ids tell shards apart, so it is the middle that goes.
+    name = cut(visible(shard.id), max(1, width - 2), middle=True)
+    return Text.assemble((f"{mark} ", colour), (name, "dim" if state is State.WAITING else "default"))
 
 
 def _settings(progress: RunProgress, shard: ShardProgress) -> Text:
-    pairs = (f"{visible(key)}={value(shard.settings[key])}" for key in progress.telling if key in shard.settings)
+    told = [key for key in progress.telling if key in shard.settings]
+    pairs = (f"{visible(key)}={value(shard.settings[key])}" for key in told)
     return Text(" ".join(pairs), style="dim")
 
 
@@ -260,8 +269,9 @@ def _header(progress: RunProgress, now_s: float, width: int | None, span: int) -
         return Text("starting", style="dim")
     facts = _facts(started)
     elapsed = human.clock(int(progress.elapsed_s(now_s)))
-    # Facts go from the last one on, but the bound stays: the run promises it.
-    while width is not None and len(facts) > 1 and _facts_len(facts) + len(elapsed) + 14 > width:
+    least = min(len(started.run), 24)
+    # Facts go from the first one on, so the bound stays: the run promises it.
+    while width is not None and len(facts) > 1 and _facts_len(facts) + len(elapsed) + 2 + least > width:
         facts.pop(0)
     room = 60 if width is None else max(8, width - _facts_len(facts) - len(elapsed) - 2)
     name = cut(visible(started.run), room, middle=True)
@@ -276,7 +286,7 @@ def _facts(started: RunStarted) -> list[str]:
     bound = "no time limit" if started.bound_s is None else f"ends within {human.duration(started.bound_s)}"
     return [
         visible(started.engine),
-        f"plan {visible(started.plan)[:12]}",
+        f"plan {visible(started.plan)[:8]}",
         f"{human.count(started.workers, 'worker')} x {started.concurrency}",
         bound,
     ]
@@ -287,17 +297,23 @@ def _facts_len(facts: Sequence[str]) -> int:
 
 
 def _footer(progress: RunProgress) -> Text:
-    parts = [Text(human.count(progress.running, "task") + " running", style="dim")]
-    if progress.stopping and progress.ended is None:
-        parts.append(Text("stopping", style="yellow"))
-    parts.append(Text(human.count(progress.total.retries, "retry", "retries"), style="dim"))
-    if progress.lost:
-        parts.append(Text(human.count(progress.lost, "worker") + " lost", style="yellow"))
+    # What must not be cut off on a narrow terminal comes first.
+    parts = []
     if progress.opens:
         parts.append(Text(f"library opens by workers: {progress.opens}", style="bold red"))
     elif progress.started is not None and progress.started.guards_library:
         parts.append(Text("library opens by workers: 0", style="dim"))
-    return Text("  ").join([Text(""), Text(" · ", style="dim").join(parts)])
+    if progress.ended is None:
+        parts.append(Text(f"{progress.running:,} running", style="dim"))
+        if progress.stopping:
+            parts.append(Text("stopping", style="yellow"))
+    if progress.memory is not None:
+        parts.append(Text(human.size(progress.memory.total), style="dim"))
+    if progress.total.retries:
+        parts.append(Text(human.count(progress.total.retries, "retry", "retries"), style="dim"))
+    if progress.lost:
+        parts.append(Text(human.count(progress.lost, "worker") + " lost", style="yellow"))
+    return Text("  ").append_text(Text(" · ", style="dim").join(parts))
 
 
 def _notes(progress: RunProgress, most: int) -> list[Text]:

@@ -56,25 +56,23 @@ class OpenRun:
             entry.id: read_planned_manifest(self.paths.plan, self.plan, entry) for entry in self.plan.shards
         }
         check_plan_id(self.plan, list(self.manifests.values()), where=str(self.paths.plan.plan_file))
-        self._ids: dict[str, list[tuple[str, str]]] = {}
+        self._ids: dict[str, list[str]] = {}
+        self._latest: tuple[str, tuple[LightweightTask, ...]] = ("", ())
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, their bytes checked against the plan."""
-        tasks = read_slice(self.paths.plan, self.manifests[shard])
-        self._ids[shard] = [(task.id, task.type) for task in tasks]
-        return tasks
-
-    def ids(self, shard: str) -> list[tuple[str, str]]:
-        """The ids and types of a shard's tasks, in its order; the slice is read at most once for them."""
-        if shard not in self._ids:
-            self.tasks(shard)
-        return self._ids[shard]
+        if self._latest[0] != shard:  # asked for twice in a row when a shard is launched
+            self._latest = (shard, read_slice(self.paths.plan, self.manifests[shard]))
+            self._ids[shard] = [task.id for task in self._latest[1]]
+        return self._latest[1]
 
     def units(self) -> Iterator[Unit]:
         """Every planned unit in the order they start: shard by shard, every task once, then every task again."""
         for shard, manifest in self.manifests.items():
+            if shard not in self._ids:
+                self.tasks(shard)
             for repeat in range(manifest.repeats):
-                for task, _ in self.ids(shard):
+                for task in self._ids[shard]:
                     yield Unit(shard, task, repeat)
 
     def _unchanged_plan(self) -> PlanFile:

@@ -91,6 +91,7 @@ FromWorker = Ready | Broken | Started | Ended | Heartbeat | Opened | Retiring | 
 ToWorker = Drain | Slots
 
 _encoder = msgspec.json.Encoder()
+_commands = msgspec.json.Decoder(ToWorker)  # made before forking, shared by all workers
 
 
 def line(message: Message) -> bytes:
@@ -105,7 +106,6 @@ class Channel:
         self._socket = sock
         self._lock = threading.Lock()
         self._buffer = b""
-        self._commands = msgspec.json.Decoder(ToWorker)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -121,4 +121,4 @@ class Channel:
         if not received:
             return None
         *lines, self._buffer = (self._buffer + received).split(b"\n")
-        return [self._commands.decode(each) for each in lines]
+        return [_commands.decode(each) for each in lines]

@@ -38,12 +38,14 @@ class Servers:
         self._ended = ended
         self._failed = failed
         self._lock = threading.Lock()
+        self._started = 0
         self._count = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def grow(self, servers: int) -> None:
-        """Starts servers until there are this many."""
-        while self._count < servers:
+        """Starts servers until this many have been started in all."""
+        new, self._started = max(0, servers - self._started), max(servers, self._started)
+        for _ in range(new):
             with self._lock:
                 self._count += 1
             if self._function.is_async:

@@ -1,0 +1,113 @@
+"""Steps over JSON values without looking into them, at the speed of msgspec.
+
+Used where a place is asked for: msgspec reads whole documents and does not tell where their parts lie. But
+asked for one value in front of more text, it says where that text begins, and that is a step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+_SPACE = re.compile(rb"[ \t\n\r]*")
+_MORE = re.compile(r"trailing characters \(byte (\d+)\)")
+_value = msgspec.json.Decoder(msgspec.Raw)
+_key = msgspec.json.Decoder(str)
+
+
+class Damage(Exception):  # noqa: N818 -- told to nobody as it is: diagnose makes a LibraryError of it
+    """The text is not what it should be at offset `at`; `inside`: the value that begins there is at fault."""
+
+    def __init__(self, problem: str, at: int, *, inside: bool = False, mend: str | None = None) -> None:
+        super().__init__(problem, at)
+        self.problem = problem
+        self.at = at
+        self.inside = inside
+        self.mend = mend
+
+
+class Cursor:
+    """Offsets of values in a text. Every method raises Damage where the text is no JSON."""
+
+    def __init__(self, text: memoryview) -> None:
+        self.text = text
+
+    def skip_space(self, at: int) -> int:
+        """The offset of the first byte from `at` on that is no JSON whitespace."""
+        match = _SPACE.match(self.text, at)
+        return match.end() if match else at
+
+    def byte(self, at: int) -> bytes:
+        """The byte at `at`; nothing behind the end."""
+        return bytes(self.text[at : at + 1])
+
+    def after(self, at: int) -> int:
+        """The offset behind the value that begins at `at` and the whitespace that follows it."""
+        try:
+            _value.decode(self.text[at:])
+        except RecursionError:
+            raise Damage("nested too deep", at, inside=True) from None
+        except msgspec.DecodeError as error:
+            more = _MORE.search(str(error))
+            if more is None:
+                raise Damage(_without_place(error), at, inside=True) from None
+            return at + int(more[1]) - 1
+        return len(self.text)
+
+    def problem_of(self, at: int, decoder: msgspec.json.Decoder[Any]) -> str | None:
+        """What `decoder` says against the value that begins at `at`; None if it takes it."""
+        try:
+            decoder.decode(self.text[at:])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return None if _MORE.search(str(error)) else _without_place(error)
+        return None
+
+    def items(self, at: int) -> Iterator[int]:
+        """The offset of each item of the array that begins at `at`."""
+        for _, start in self._parts(at, b"[", b"]"):
+            yield start
+
+    def fields(self, at: int) -> Iterator[tuple[str, int]]:
+        """Key and offset of the value, for each field of the object at `at`, as often as it is there."""
+        return self._parts(at, b"{", b"}")
+
+    def _parts(self, at: int, opening: bytes, closing: bytes) -> Iterator[tuple[str, int]]:
+        self._expect(at, opening)
+        at = self.skip_space(at + 1)
+        if self.byte(at) == closing:
+            return
+        while True:
+            key = ""
+            if opening == b"{":
+                key, at = self._read_key(at)
+            yield key, at
+            at = self.after(at)
+            if self.byte(at) == closing:
+                return
+            self._expect(at, b",", closing)
+            at = self.skip_space(at + 1)
+
+    def _read_key(self, at: int) -> tuple[str, int]:
+        self._expect(at, b'"')
+        colon = self.after(at)
+        self._expect(colon, b":")
+        try:
+            return _key.decode(bytes(self.text[at:colon])), self.skip_space(colon + 1)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Damage(_without_place(error), at, inside=True) from None
+
+    def _expect(self, at: int, *marks: bytes) -> None:
+        found = self.byte(at)
+        if found in marks:
+            return
+        if not found:
+            raise Damage("the text ends too early", at)
+        raise Damage(f"expected {' or '.join(m.decode() for m in marks)}, found {chr(found[0])!r}", at)
+
+
+def _without_place(error: Exception) -> str:
+    # msgspec counts from the value it was given, which helps nobody.
+    return re.sub(r"(^JSON is malformed: )|( \(byte \d+\)$)|( - at `.*$)", "", str(error))

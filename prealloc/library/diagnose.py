@@ -1,0 +1,179 @@
+"""What is wrong with a library, and where: the slow and exact look after the quick one has failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.cursor import Cursor, Damage
+from prealloc.library.disk import Buffer
+from prealloc.library.formats import Format
+from prealloc.library.rows import AnyRow, LooseRow, has, is_name, named
+
+_WINDOWS = (1 << 20, 16 << 20)
+# How much of a damaged value is walked token by token. The larger one takes about a second.
+
+_MEND = "mend the file at this place, or write it again with what made it"
+_TRUNCATED = "the file is truncated: copy or download it again"
+_NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
+
+
+class Diagnosis:
+    """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the mend."""
+
+    def __init__(self, fmt: Format, text: Buffer, where: str) -> None:
+        self.format = fmt
+        self.text = text
+        self.where = where
+
+    def of_text(self, loose: type[LooseRow]) -> LibraryError:
+        """The error of a library that could not be decoded."""
+        decoder = msgspec.json.Decoder(loose)
+        index, start = -1, None
+        with memoryview(self.text) as view:
+            cursor = Cursor(view)
+            try:
+                for index, start in enumerate(self.format.starts(view)):  # noqa: B007 -- told below
+                    if cursor.byte(start) != b"{":
+                        cursor.after(start)
+                        raise Damage("the task is no JSON object", start, mend="make every task an object")
+                    problem = cursor.problem_of(start, decoder)
+                    if problem:
+                        raise Damage(problem, start, inside=True)
+            except Damage as damage:
+                return self.of_damage(damage, index if start is not None else None, start)
+        return LibraryError("it cannot be read as a task library", where=self.where, mend=_MEND)
+
+    def of_damage(self, damage: Damage, index: int | None = None, start: int | None = None) -> LibraryError:
+        """The error of a damage; `index` and `start` are of the last task that was reached."""
+        problem, at = damage.problem, damage.at
+        path = ""
+        if damage.inside:
+            found = self._look_into(at)
+            if found is not None:
+                problem, at, path = found.problem, at + (found.offset or 0), found.path or ""
+        mend = damage.mend or (_TRUNCATED if "ends " in problem else _MEND)
+        inside_task = start is not None and (damage.at == start or at >= len(self.text) - 1)
+        task = self._task(index or 0, start) if inside_task and start is not None else ""
+        if not inside_task and index is not None:
+            task = f"after task {index}"
+        return LibraryError(problem, where=self._place(task, at, path if task else ""), mend=mend)
+
+    def of_names(self, rows: Sequence[AnyRow]) -> LibraryError:
+        """The error of the first task whose id or type cannot be one."""
+        for index, row in enumerate(rows):
+            task_id, task_type = named(row)
+            if is_name(task_id) and is_name(task_type):
+                continue
+            what, value, names = ("id", task_id, '"id" or "instance_id"')
+            if is_name(task_id):
+                what, value, names = ("type", task_type, '"task_type" or "type"')
+            if value is UNSET:
+                problem = f"the task has no {what} ({names})"
+            elif not isinstance(value, str):
+                problem = f"the task's {what} is no string: {_short(value)}"
+            elif value:
+                problem = f"the task's {what} holds a zero character: {_short(value)}"
+            else:
+                problem = f"the task's {what} is empty"
+            return LibraryError(problem, where=self._at_task(index), mend=_NAMES)
+        raise AssertionError("every name is fine")
+
+    def of_duplicate_ids(self, ids: Sequence[str]) -> LibraryError:
+        """The error of ids that several tasks have: up to ten of them."""
+        twice = [name for name, count in Counter(ids).items() if count > 1]
+        places: dict[str, list[int]] = {name: [] for name in twice[:10]}
+        for position, name in enumerate(ids):
+            if name in places and len(places[name]) < 4:
+                places[name].append(position)
+        shown = "; ".join(f"{_short(name)} in tasks {', '.join(map(str, at))}" for name, at in places.items())
+        many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
+        more = f"; and {len(twice) - 10} more" if len(twice) > 10 else ""
+        return LibraryError(
+            f"{many} there more than once: {shown}{more}",
+            where=self.where,
+            mend="give every task an id of its own",
+        )
+
+    def of_key_twice(self, index: int, key: str) -> LibraryError:
+        """The error of a task that has the same key twice."""
+        return LibraryError(
+            f"the task has the key {_short(key)} twice",
+            where=self._at_task(index),
+            mend=f"keep one {_short(key)}",
+        )
+
+    def of_value(self, index: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
+        """The error of a workflow or kept field that strict JSON refuses."""
+        start = self._start(index)
+        path = f"{name}{(error.path or '$')[1:]}"
+        at = self._find(raw, start) + (error.offset or 0) if start is not None and has(raw) else start
+        return LibraryError(
+            error.problem,
+            where=self._place(self._task(index, start), at, path),
+            mend=f"mend this value in the {name} of the task, or leave the task out",
+        )
+
+    def _find(self, raw: msgspec.Raw, start: int) -> int:
+        return max(start, self.text.find(bytes(raw), start))
+
+    def _look_into(self, at: int) -> StrictJsonError | None:
+        """The exact problem of the damaged value that begins at `at`, if it shows within bounds."""
+        for size in _WINDOWS:
+            window = bytes(self.text[at : at + size])
+            try:
+                compact(window)
+            except StrictJsonError as error:
+                whole = at + len(window) >= len(self.text)
+                if whole or (error.offset is not None and error.offset < len(window) - 16):
+                    return error
+        return None
+
+    def _start(self, index: int) -> int | None:
+        with memoryview(self.text) as view:
+            try:
+                for position, start in enumerate(self.format.starts(view)):
+                    if position == index:
+                        return start
+            except Damage:
+                pass
+        return None
+
+    def _at_task(self, index: int) -> str:
+        start = self._start(index)
+        return self._place(self._task(index, start), start)
+
+    def _task(self, index: int, start: int | None) -> str:
+        """`task 17 (id 'x')`, the id as far as it can be read."""
+        ids: dict[str, Any] = {}
+        if start is not None:
+            with memoryview(self.text) as view:
+                cursor = Cursor(view)
+                try:
+                    for key, at in cursor.fields(start):
+                        if key in ("id", "instance_id") and cursor.byte(at) == b'"':
+                            ids[key] = msgspec.json.decode(bytes(view[at : cursor.after(at)]))
+                except (Damage, msgspec.DecodeError, UnicodeDecodeError):
+                    pass
+        name = ids.get("id", ids.get("instance_id"))
+        return f"task {index}" if name is None else f"task {index} (id {_short(name)})"
+
+    def _place(self, task: str, at: int | None, path: str = "") -> str:
+        parts = [self.where, task]
+        if at is not None:
+            lines = sum(self.text[i : min(i + (1 << 20), at)].count(b"\n") for i in range(0, at, 1 << 20))
+            parts.append(f"byte {at}, line {lines + 1}")
+        if path:
+            parts.append(f"at {path}")
+        return ", ".join(part for part in parts if part)
+
+
+def _short(value: Any) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 80 else f"{shown[:60]}...{shown[-10:]}"

@@ -1,0 +1,117 @@
+"""A library file, read whole into memory once: what is hashed is what is scanned.
+
+The file is never mapped: a file that another process truncates would kill us with SIGBUS. It is read into
+anonymous memory with huge pages instead, which took 13 ms for 60 MB where `read()` took 33 to 49: most
+of the time of a plain read goes into faulting in 15,000 small pages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from prealloc.errors import LibraryError
+
+Buffer = bytes | bytearray | mmap.mmap
+"""Bytes in memory, in whichever form they could be had cheapest."""
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes read so far, bytes in the file)."""
+
+_STEP = 16 << 20
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def read_file(path: Path, progress: Progress | None = None) -> Buffer:
+    """All bytes of a regular file. Raises LibraryError for anything that is none or cannot be read."""
+    try:
+        _refuse_unless_regular(path, os.stat(path).st_mode)
+        # O_NONBLOCK: should the file have become a FIFO since, opening it must not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return _read(path, descriptor, progress)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:
+    before = os.fstat(descriptor)
+    _refuse_unless_regular(path, before.st_mode)
+    size = before.st_size
+    if not size:
+        raise LibraryError(
+            "the file is empty", where=str(path), mend="write the tasks into it, or give another file"
+        )
+    buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            buffer.madvise(mmap.MADV_HUGEPAGE)
+    done = 0
+    with memoryview(buffer) as view:
+        while done < size:
+            count = os.readv(descriptor, [view[done : done + _STEP]])
+            if not count:
+                break
+            done += count
+            if progress:
+                progress(done, size)
+    after = os.fstat(descriptor)
+    if done < size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
+        raise LibraryError(
+            "the file was changed while it was read",
+            where=str(path),
+            mend="wait until it is written whole, then try again",
+        )
+    return buffer
+
+
+class Fingerprint:
+    """The sha256 of a buffer, computed in a thread of its own: hashing lets the scan go on beside it."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._hash = hashlib.sha256()
+        self._thread = threading.Thread(target=self._run, args=(buffer,), name="prealloc-sha256", daemon=True)
+        self._thread.start()
+
+    def _run(self, buffer: Buffer) -> None:
+        self._hash.update(buffer)
+
+    def hexdigest(self) -> str:
+        """Waits for the digest: 64 hex digits."""
+        self._thread.join()
+        return self._hash.hexdigest()
+
+
+def _refuse_unless_regular(path: Path, mode: int) -> None:
+    for is_kind, name in _KINDS:
+        if is_kind(mode):
+            raise LibraryError(f"this is {name}, no file", where=str(path), mend="give a regular file")
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> LibraryError:
+    where = str(path)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return LibraryError("there is no such file", where=where, mend="check the path")
+    if isinstance(error, PermissionError):
+        return LibraryError(
+            "no permission to read it", where=where, mend=f"chmod u+r {path}, or run as its owner"
+        )
+    if isinstance(error, ValueError):  # a NUL in the path
+        return LibraryError(f"no usable path: {error}", where=repr(where), mend="give the path of a file")
+    return LibraryError(
+        f"it cannot be read: {error.strerror or error}", where=where, mend="check the path and the disk"
+    )

@@ -1,0 +1,72 @@
+"""Libraries that are one JSON document: `{"tasks": [...], ...}`, or the bare array of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+from msgspec import UNSET
+
+from prealloc.library.cursor import Cursor, Damage
+from prealloc.library.disk import Buffer
+
+T = TypeVar("T")
+
+_SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
+
+
+class Document:
+    """`{"tasks": [...]}`; other keys are skipped."""
+
+    def tasks(self, text: Buffer, row: type[T]) -> list[T]:
+        found: list[T] | msgspec.UnsetType = _decoder(cast("Hashable", row)).decode(text).tasks
+        if found is UNSET:
+            raise msgspec.ValidationError('no "tasks"')
+        return found
+
+    def starts(self, text: memoryview) -> Iterator[int]:
+        cursor = Cursor(text)
+        start, at = cursor.skip_space(0), None
+        if cursor.byte(start) != b"{":
+            raise Damage("is no JSON object or array of tasks", start, mend=_SHAPES)
+        for key, value in cursor.fields(start):
+            if key == "tasks" and at is not None:
+                raise Damage('the key "tasks" is there twice', value, mend='keep one "tasks"')
+            if key == "tasks":
+                at = value
+                if cursor.byte(at) != b"[":
+                    raise Damage('"tasks" is no array', at, mend=_SHAPES)
+                # Here, so that of several damages the first in the file is told.
+                yield from cursor.items(at)
+        if at is None:
+            raise Damage('a JSON object without "tasks"', start, mend=_SHAPES)
+        _refuse_more(cursor, start)
+
+
+class Array:
+    """`[...]`."""
+
+    def tasks(self, text: Buffer, row: type[T]) -> list[T]:
+        return msgspec.json.decode(text, type=list[row])  # type: ignore[valid-type]
+
+    def starts(self, text: memoryview) -> Iterator[int]:
+        cursor = Cursor(text)
+        start = cursor.skip_space(0)
+        yield from cursor.items(start)
+        _refuse_more(cursor, start)
+
+
+@cache
+def _decoder(row: Any) -> msgspec.json.Decoder[Any]:
+    shape = msgspec.defstruct("Library", [("tasks", list[row] | msgspec.UnsetType, UNSET)])
+    return msgspec.json.Decoder(shape)
+
+
+def _refuse_more(cursor: Cursor, start: int) -> None:
+    end = cursor.after(start)
+    if end < len(cursor.text):
+        raise Damage(
+            "there is more text after the end of the library", end, mend="remove what follows the library"
+        )

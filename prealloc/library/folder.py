@@ -1,0 +1,89 @@
+"""Which file of a folder holds the tasks of a difficulty."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from prealloc.errors import LibraryError
+
+_ENDING = re.compile(r"\.(json|jsonl|ndjson)(\.gz|\.zst)?\Z")
+
+
+class Choice(NamedTuple):
+    """The file that was taken, and a sentence that says so (None where there was nothing to choose)."""
+
+    path: Path
+    took: str | None
+
+
+def choose(path: Path, difficulty: str | None) -> Choice:
+    """The library at `path`: the file itself, or in a folder the one for `difficulty`.
+
+    `*_<difficulty>_with_workflows.json` comes before `*_<difficulty>.json`; both also as .jsonl, as .ndjson
+    and packed (.gz, .zst). Raises LibraryError if no file or more than one of the same rank matches.
+    """
+    try:
+        if not path.is_dir():
+            return Choice(path, None)
+        names = sorted(entry.name for entry in path.iterdir())
+    except OSError as error:
+        raise LibraryError(
+            f"the folder cannot be read: {error.strerror}",
+            where=str(path),
+            mend="give the library's file itself",
+        ) from error
+    except ValueError as error:  # a NUL in the path
+        raise LibraryError(
+            f"no usable path: {error}", where=repr(str(path)), mend="give the path of a file"
+        ) from error
+    if difficulty is None:
+        raise LibraryError("this is a folder", where=str(path), mend=_offer(names))
+    for full in ("_with_workflows", ""):
+        matches = _without_longer(names, f"_{difficulty}{full}")
+        if len(matches) > 1:
+            raise LibraryError(
+                f"{len(matches)} files are for difficulty {difficulty!r}: {', '.join(matches[:10])}",
+                where=str(path),
+                mend="give the file itself in place of the folder",
+            )
+        if matches:
+            without = "" if full else ", as there is none with workflows"
+            return Choice(path / matches[0], f"took {matches[0]} for difficulty {difficulty!r}{without}")
+    raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), mend=_offer(names))
+
+
+def _without_longer(names: list[str], ending: str) -> list[str]:
+    """The names that end so, without those of a longer difficulty.
+
+    `tasks_very_easy` ends in `_easy` too; beside a `tasks_easy` it is not meant.
+    """
+    prefix = {name: stem.removesuffix(ending) for name in names if (stem := _stem(name)).endswith(ending)}
+    return [
+        name
+        for name, mine in prefix.items()
+        if not any(mine.startswith(f"{other}_") for other in prefix.values())
+    ]
+
+
+def _stem(name: str) -> str:
+    """The name without its ending; nothing for a file that is no library by its name."""
+    stem = _ENDING.sub("", name)
+    return "" if stem == name else stem
+
+
+def _offer(names: list[str]) -> str:
+    """What could be given instead, as far as the names tell."""
+    stems = [_stem(name).removesuffix("_with_workflows") for name in names]
+    prefixes = Counter(stem[:cut] for stem in stems for cut, c in enumerate(stem) if c == "_")
+    found = set()
+    for stem in stems:
+        cuts = [cut for cut, c in enumerate(stem) if c == "_"]
+        if cuts:  # tasks_very_easy: what most names share is the name, the rest is the difficulty
+            best = max(cuts, key=lambda cut: (prefixes[stem[:cut]], cut))
+            found.add(stem[best + 1 :])
+    if not found:
+        return "give the library's file; this folder has no *_<difficulty>.json"
+    return f"give --difficulty, one of: {', '.join(sorted(found)[:20])}; or the library's file"

@@ -1,0 +1,68 @@
+"""How the tasks of a library lie in its bytes: one small class per format, and the choice among them.
+
+| format | bytes |
+| --- | --- |
+| `Document` | one JSON object `{"tasks": [...], ...}` |
+| `Array` | one JSON array of tasks |
+| `Lines` | one task a line (JSON lines), told by the name or by the first line |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from prealloc.library.disk import Buffer
+from prealloc.library.document import Array, Document
+from prealloc.library.lines import Lines
+
+T = TypeVar("T")
+
+_LINES_NAME = re.compile(r"\.(jsonl|ndjson)(\.gz|\.zst)?\Z", re.IGNORECASE)
+_NOT_SPACE = re.compile(rb"[^ \t\n\r]")
+
+
+class Format(Protocol):
+    """A way tasks lie in a text."""
+
+    def tasks(self, text: Buffer, row: type[T]) -> list[T]:
+        """Every task, as a value of type `row`, in one pass.
+
+        Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError where that cannot be.
+        """
+
+    def starts(self, text: memoryview) -> Iterator[int]:
+        """The offset of each task, in order. Raises Damage at the first damage."""
+
+
+class _FirstLine(msgspec.Struct):
+    tasks: Raw | msgspec.UnsetType = UNSET
+
+
+def choose_format(text: Buffer, name: str) -> Format:
+    """The format of a text that has more than whitespace in it, by its first line and its file's name."""
+    start = _NOT_SPACE.search(text)
+    assert start is not None
+    at = start.start()
+    if text[at : at + 1] == b"[":
+        return Array()
+    if text[at : at + 1] != b"{":
+        return Document()
+    by_name = _LINES_NAME.search(name) is not None
+    end = text.find(b"\n", at)
+    end = len(text) if end < 0 else end
+    more = _NOT_SPACE.search(text, end) is not None
+    if not more and not by_name:
+        return Document()
+    try:
+        with memoryview(text) as view:
+            first = msgspec.json.decode(view[at:end], type=_FirstLine)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Lines() if by_name else Document()  # {"tasks": [ in the first line, the tasks in others
+    if first.tasks is UNSET or (by_name and more):
+        return Lines()
+    return Document()

@@ -1,0 +1,161 @@
+"""From a path to a scanned library: the steps in their order."""
+
+from __future__ import annotations
+
+import codecs
+import gc
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from prealloc.errors import LibraryError, Mistake, OptionsError
+from prealloc.files.strict_json import encoding_problem
+from prealloc.library.cursor import Damage
+from prealloc.library.diagnose import Diagnosis
+from prealloc.library.disk import Buffer, Fingerprint, Progress, read_file
+from prealloc.library.folder import choose
+from prealloc.library.formats import Format, choose_format
+from prealloc.library.rows import AnyRow, is_name, named, row_types
+from prealloc.library.scanned import ScannedLibrary
+from prealloc.library.structure import said_twice
+from prealloc.library.unpack import unpack
+from prealloc.model.plan import LibraryInfo
+from prealloc.model.task import ID_SPELLINGS, TYPE_SPELLINGS
+
+_RESERVED = {*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow"}
+_UTF8_STEP = 1 << 20
+
+
+def read_library(
+    path: str | Path,
+    *,
+    difficulty: str | None = None,
+    keep: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> ScannedLibrary:
+    """Reads the task library at `path` once: every id and type, and where each workflow lies.
+
+    A library is `{"tasks": [...], ...}`, a bare `[...]`, or JSON lines, each also in gzip or zstd, told by
+    content (a name in .jsonl or .ndjson decides where the content leaves it open). A task is an object with
+    `id` or `instance_id`, `task_type` or `type` (of two, the first named wins), and a `workflow` that may be
+    any JSON value, null or missing. In a folder, `difficulty` picks
+    `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`. `keep` names further fields of the tasks to take along. `progress` is called with
+    (bytes read, bytes in all).
+
+    Raises LibraryError, with file, place and mend, for whatever is no task library (duplicate ids and keys,
+    bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
+    Raises OptionsError if `keep` names a field that every task has anyway.
+    """
+    keep = _checked(keep)
+    file, took = choose(Path(path), difficulty)
+    where = str(file)
+    packed = read_file(file, progress)
+    fingerprint = Fingerprint(packed)
+    text = unpack(packed, where)
+    _refuse_encoding(text, where)
+    fmt = choose_format(text, file.name)
+    diagnosis = Diagnosis(fmt, text, where)
+    collecting = gc.isenabled()
+    gc.disable()  # a million rows: nothing among them is garbage
+    try:
+        rows = _rows(fmt, text, keep, diagnosis)
+        ids, types = _names(rows, diagnosis)
+        _refuse_twice(fmt, text, rows, keep, diagnosis)
+    finally:
+        if collecting:
+            gc.enable()
+    info = LibraryInfo(
+        path=str(file.absolute()),
+        name=file.name,
+        bytes=len(packed),
+        sha256=fingerprint.hexdigest(),
+        tasks=len(ids),
+        types=dict(sorted(Counter(types).items())),
+        difficulty=difficulty,
+    )
+    return ScannedLibrary(
+        info=info, ids=ids, types=types, rows=rows, keep=keep, took=took, blame=diagnosis.of_value
+    )
+
+
+def _checked(keep: tuple[str, ...]) -> tuple[str, ...]:
+    taken = sorted(_RESERVED & set(keep))
+    if taken:
+        names = ", ".join(taken)
+        raise OptionsError([Mistake("--keep", f"{names} is in every slice already", f"leave {names} out")])
+    return tuple(sorted(set(keep)))
+
+
+def _refuse_encoding(text: Buffer, where: str) -> None:
+    problem = encoding_problem(bytes(text[:4])) if text else "is empty"
+    if problem is None and re.search(rb"[^ \t\n\r]", text) is None:
+        problem = "holds nothing but whitespace"
+    if problem:
+        mend = (
+            "write the tasks into it"
+            if "UTF" not in problem
+            else "save it as UTF-8 without a byte order mark"
+        )
+        raise LibraryError(f"the file {problem}", where=where, mend=mend)
+    # Decoding piece by piece costs 5 ms for 60 MB, finds the place, and needs 1 MB.
+    at, decode = 0, codecs.utf_8_decode
+    with memoryview(text) as view:
+        while at < len(view):
+            piece = view[at : at + _UTF8_STEP]
+            try:
+                at += decode(piece, "strict", at + len(piece) == len(view))[1]
+            except UnicodeDecodeError as error:
+                bad = at + error.start
+                line = (
+                    sum(text[i : min(i + _UTF8_STEP, bad)].count(b"\n") for i in range(0, bad, _UTF8_STEP))
+                    + 1
+                )
+                raise LibraryError(
+                    f"this is no UTF-8: byte 0x{text[bad]:02x} ({error.reason})",
+                    where=f"{where}, byte {bad}, line {line}",
+                    mend="save the file as UTF-8, or mend that byte",
+                ) from None
+
+
+def _rows(fmt: Format, text: Buffer, keep: tuple[str, ...], diagnosis: Diagnosis) -> Sequence[AnyRow]:
+    strict, loose = row_types(keep)
+    try:
+        try:
+            rows: Sequence[AnyRow] = fmt.tasks(text, strict)
+        except msgspec.ValidationError:  # ids or types that are no strings, perhaps such as do not count
+            rows = fmt.tasks(text, loose)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise diagnosis.of_text(loose) from None
+    if not rows:
+        raise LibraryError(
+            "the library has no tasks", where=diagnosis.where, mend="give a library with at least one task"
+        )
+    return rows
+
+
+def _names(rows: Sequence[AnyRow], diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
+    ids, types = [], []
+    one_of: dict[str, str] = {}  # one string object per type, not one per task
+    for row in rows:
+        task_id, task_type = named(row)
+        if not (is_name(task_id) and is_name(task_type)):
+            raise diagnosis.of_names(rows)
+        ids.append(task_id)
+        types.append(one_of.setdefault(task_type, task_type))
+    if len(set(ids)) < len(ids):
+        raise diagnosis.of_duplicate_ids(ids)
+    return ids, types
+
+
+def _refuse_twice(
+    fmt: Format, text: Buffer, rows: Sequence[AnyRow], keep: tuple[str, ...], diagnosis: Diagnosis
+) -> None:
+    try:
+        found = said_twice(fmt, text, rows, keep)
+    except Damage as damage:
+        raise diagnosis.of_damage(damage) from None
+    if found:
+        raise diagnosis.of_key_twice(*found)

@@ -1,0 +1,65 @@
+"""What the one pass over a library takes from each task: ids, types, and workflows as raw bytes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+NOTHING = Raw(b"")
+"""In place of a value that a task does not have."""
+
+
+class Row(msgspec.Struct, gc=False):
+    """One task as it lies in the library. Raw fields point into the library's bytes and keep them alive."""
+
+    id: str | UnsetType = UNSET
+    instance_id: str | UnsetType = UNSET
+    task_type: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    workflow: Raw = NOTHING
+
+
+class LooseRow(msgspec.Struct, gc=False):
+    """A Row whose ids and types may be anything: a `type` that loses to `task_type` need be no string."""
+
+    id: Any = UNSET
+    instance_id: Any = UNSET
+    task_type: Any = UNSET
+    type: Any = UNSET
+    workflow: Raw = NOTHING
+
+
+AnyRow = Row | LooseRow
+
+
+def row_types(keep: tuple[str, ...]) -> tuple[type[Row], type[LooseRow]]:
+    """The strict and the loose row, with one Raw field (`kept_0`, `kept_1`, ...) for each name of `keep`."""
+    if not keep:
+        return Row, LooseRow
+    fields = [(f"kept_{i}", Raw, NOTHING) for i in range(len(keep))]
+    rename = {f"kept_{i}": name for i, name in enumerate(keep)}
+    strict, loose = (
+        msgspec.defstruct(f"Kept{base.__name__}", fields, bases=(base,), rename=rename, gc=False)
+        for base in (Row, LooseRow)
+    )
+    return cast("type[Row]", strict), cast("type[LooseRow]", loose)
+
+
+def named(row: AnyRow) -> tuple[Any, Any]:
+    """Id and type of a row, whatever they are; UNSET where it has none. `id` and `task_type` come first."""
+    return (
+        row.instance_id if row.id is UNSET else row.id,
+        row.type if row.task_type is UNSET else row.task_type,
+    )
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value can be a task's id or type: a string, not empty, without a NUL."""
+    return type(value) is str and value != "" and "\0" not in value
+
+
+def has(raw: Raw) -> bool:
+    """Whether the task has this field at all."""
+    return raw is not NOTHING

@@ -1,0 +1,117 @@
+"""gzip and zstd, told by their first bytes, unpacked within bounds.
+
+A bomb is a small file that unpacks without end: what comes out is counted while it comes, and the input
+is fed in pieces so small that one of them cannot unpack to much.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+from prealloc.errors import LibraryError
+from prealloc.library.disk import Buffer
+
+MAX_BYTES_OUT = 64 << 30
+MAX_RATIO = 200
+SMALL = 1 << 20
+"""Bytes out that are fine at any ratio: a file of blanks and little else is no bomb yet."""
+
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+_PIECE = 2048
+# zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 64 MB at the very worst.
+
+
+class _Unpacker(Protocol):
+    """One gzip member or one zstd frame."""
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+def unpack(
+    packed: Buffer,
+    where: str,
+    *,
+    max_bytes: int = MAX_BYTES_OUT,
+    max_ratio: int = MAX_RATIO,
+    small: int = SMALL,
+) -> Buffer:
+    """The bytes inside a gzip or zstd file (any number of members or frames); other bytes as they are.
+
+    Raises LibraryError for data that is truncated, damaged, followed by something else, unpacks to more
+    than `max_bytes`, or to more than `max_ratio` times its size (unless that is at most `small` bytes).
+    """
+    head = packed[:4]
+    if head[:2] == GZIP:
+        return _unpack("gzip", _gzip, GZIP, packed, where, max_bytes, max(small, max_ratio * len(packed)))
+    if head == ZSTD:
+        return _unpack("zstd", _zstd(), ZSTD, packed, where, max_bytes, max(small, max_ratio * len(packed)))
+    return packed
+
+
+def _unpack(
+    kind: str,
+    new: Callable[[], _Unpacker],
+    magic: bytes,
+    packed: Buffer,
+    where: str,
+    max_bytes: int,
+    max_by_ratio: int,
+) -> Buffer:
+    out = bytearray()
+    unpacker, position, fed = new(), 0, False
+    while position < len(packed):
+        piece = bytes(packed[position : position + _PIECE])
+        if not fed and not piece.startswith(magic[: len(piece)]):
+            raise _damaged(kind, where, position, "something else follows the compressed data")
+        try:
+            out += unpacker.decompress(piece)
+        except Exception as error:
+            if not isinstance(error, zlib.error) and type(error).__name__ != "ZstdError":
+                raise
+            raise _damaged(kind, where, position, f"the compressed data is damaged ({error})") from None
+        position += len(piece)
+        fed = True
+        if len(out) > min(max_bytes, max_by_ratio):
+            raise _bomb(kind, where, len(packed), max_bytes, max_by_ratio)
+        if unpacker.eof:
+            position -= len(unpacker.unused_data)
+            unpacker, fed = new(), False
+    if fed:
+        raise _damaged(kind, where, position, "the compressed data ends too early")
+    return out
+
+
+def _gzip() -> _Unpacker:
+    return zlib.decompressobj(wbits=31)
+
+
+def _zstd() -> Callable[[], _Unpacker]:
+    import zstandard  # only who has such a file pays for the import
+
+    return zstandard.ZstdDecompressor().decompressobj
+
+
+def _damaged(kind: str, where: str, position: int, problem: str) -> LibraryError:
+    return LibraryError(
+        f"{problem}, near byte {position} of the {kind} file",
+        where=where,
+        mend=f"make the file again, or check it with `{'gzip' if kind == 'gzip' else 'zstd'} --test`",
+    )
+
+
+def _bomb(kind: str, where: str, packed: int, max_bytes: int, max_by_ratio: int) -> LibraryError:
+    if max_bytes < max_by_ratio:
+        problem = f"it unpacks to more than {max_bytes:,} bytes"
+    else:
+        problem = f"its {packed:,} bytes unpack to more than {max_by_ratio:,}: this looks like a {kind} bomb"
+    return LibraryError(
+        problem, where=where, mend="if you trust the file, unpack it yourself and give the result"
+    )

@@ -1,0 +1,57 @@
+"""`--json`: every event as a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+
+from prealloc.model.events import Event
+from prealloc.report.progress import RunProgress
+from prealloc.report.reporter import Stream
+
+
+class JsonLinesReporter:
+    """Writes each event as soon as it is known, and nothing else."""
+
+    def __init__(self, stream: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.progress = RunProgress()
+        self._stream = Stream(stream)
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def handle(self, event: Event) -> None:
+        self.progress.apply(event, self._clock())
+        self._stream.write(json_line(event))
+
+    def tick(self, now_s: float) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+
+def json_line(event: Event) -> str:
+    """The event as one line of JSON in ASCII, newline included.
+
+    ASCII, because a stream's encoding is not ours to choose and JSON must be UTF-8: escapes are both. It also
+    keeps lone surrogates (file names that are not UTF-8) and terminal controls harmless.
+    """
+    try:
+        text = msgspec.json.encode(event).decode()
+    except UnicodeEncodeError:  # a lone surrogate, which UTF-8 has no bytes for
+        return json.dumps(msgspec.to_builtins(event)) + "\n"
+    if text.isascii() and "\x7f" not in text:
+        return text + "\n"
+    return json.dumps(msgspec.json.decode(text)).replace("\x7f", "\\u007f") + "\n"

@@ -1,0 +1,39 @@
+"""Which reporter it is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import IO
+
+from rich.console import Console
+
+from prealloc.report.jsonlines import JsonLinesReporter
+from prealloc.report.live import TableReporter
+from prealloc.report.plain import PlainReporter
+from prealloc.report.quiet import QuietReporter
+from prealloc.report.reporter import Reporter
+
+
+def reporter(
+    *,
+    json: bool = False,
+    quiet: bool = False,
+    console: Console | None = None,
+    errors: IO[str] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Reporter:
+    """The reporter for these flags: JSON lines, silence, the live table on a terminal, or plain lines.
+
+    `json` wins over `quiet`: who asks for JSON wants to read it. `console` is stdout, `errors` stderr.
+    """
+    console = console if console is not None else Console()
+    if json:
+        return JsonLinesReporter(console.file, clock=clock)
+    if quiet:
+        return QuietReporter(errors if errors is not None else sys.stderr, clock=clock)
+    # A dumb terminal cannot move its cursor back: a live table would be one long scroll.
+    if console.is_terminal and not console.is_dumb_terminal:
+        return TableReporter(console, clock=clock)
+    return PlainReporter(console, clock=clock)

@@ -1,0 +1,145 @@
+"""A line now and then, for logs and pipes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+
+from prealloc.model.events import (
+    Event,
+    LibraryOpenedByWorker,
+    Note,
+    RunEnded,
+    RunStarted,
+    ShardEnded,
+    Stopping,
+)
+from prealloc.model.outcome import Status
+from prealloc.report import human
+from prealloc.report.page import plain_for
+from prealloc.report.progress import RunProgress
+from prealloc.report.reporter import Stream
+from prealloc.report.summary import render_summary
+from prealloc.report.visible import visible
+
+EVERY_S = 5.0
+FEW_SHARDS = 20
+"""Up to this many shards, the end of each one is a line."""
+
+
+class PlainReporter:
+    """One line at the start, every few seconds, when a shard ends if there are few, and the summary."""
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        every_s: float = EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.progress = RunProgress()
+        self._console = console
+        self._stream = Stream(console.file)
+        self._every_s = every_s
+        self._clock = clock
+        self._written_s = clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def handle(self, event: Event) -> None:
+        now_s = self._clock()
+        self.progress.apply(event, now_s)
+        match event:
+            case RunStarted():
+                self._write(start_line(event))
+                self._written_s = now_s
+            case ShardEnded(shard=shard) if len(self.progress.shards) <= FEW_SHARDS:
+                self._write(shard_line(self.progress, shard, now_s))
+            case Note(text=text):
+                self._write(f"note: {visible(text)}")
+            case LibraryOpenedByWorker(shard=shard, path=path):
+                self._write(f"a worker opened the task library: {visible(shard)} {visible(path)}")
+            case Stopping(drain_s=drain_s):
+                self._write(f"stopping: running tasks have {human.duration(drain_s)} to end")
+            case RunEnded():
+                self._write(progress_line(self.progress, now_s))
+
+    def tick(self, now_s: float) -> None:
+        if self.progress.started is None or self.progress.ended is not None:
+            return
+        if now_s - self._written_s >= self._every_s:
+            self._written_s = now_s
+            self._write(progress_line(self.progress, now_s))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.progress.ended is not None:
+            self._write("\n" + render_summary(self.progress, self.progress.ended).text().removesuffix("\n"))
+
+    def _write(self, line: str) -> None:
+        self._stream.write(plain_for(self._console, line + "\n"))
+
+
+def start_line(event: RunStarted) -> str:
+    """`run/  plan 3f9a  local  25 shards  500 units  25 workers x 4  ends within 3 h 20 min`."""
+    units = sum(shard.units for shard in event.shards)
+    bound = "no time limit" if event.bound_s is None else f"ends within {human.duration(event.bound_s)}"
+    return "  ".join(
+        [
+            visible(event.run),
+            f"plan {visible(event.plan)[:8]}",
+            visible(event.engine),
+            human.count(len(event.shards), "shard"),
+            human.count(units, "unit"),
+            f"{human.count(event.workers, 'worker')} x {event.concurrency}",
+            bound,
+        ]
+    )
+
+
+def progress_line(progress: RunProgress, now_s: float) -> str:
+    """`12 s  340/500 done  ok 330  failed 6  timeout 4  running 25  28.3/s  eta 6 s  412 MB`."""
+    total = progress.total
+    eta_s = progress.eta_s(now_s)
+    parts = [
+        human.duration(round(progress.elapsed_s(now_s))),
+        f"{total.done}/{total.units} done",
+        f"ok {total.counts.get(Status.OK, 0)}",
+        *_not_ok(total.counts),
+    ]
+    if progress.says_success:
+        parts.append(f"success {human.percent(*total.share(says=True))}")
+    if progress.ended is None:
+        parts.append(f"running {progress.running}")
+    parts.append(human.rate(progress.per_s(now_s)))
+    if eta_s is not None:
+        parts.append(f"eta {human.duration(round(eta_s))}")
+    if progress.memory is not None:
+        parts.append(human.size(progress.memory.total))
+    return "  ".join(parts)
+
+
+def shard_line(progress: RunProgress, shard_id: str, now_s: float) -> str:
+    """`shard-007 ended  20/20 done  ok 18  failed 2`."""
+    shard = progress.shards[shard_id]
+    ok = shard.counts.get(Status.OK, 0)
+    parts = [
+        f"{visible(shard.id)} ended",
+        f"{shard.done}/{shard.units} done",
+        f"ok {ok}",
+        *_not_ok(shard.counts),
+    ]
+    return "  ".join(parts)
+
+
+def _not_ok(counts: dict[str, int]) -> list[str]:
+    return [f"{status} {counts[status]}" for status in Status if status != Status.OK and counts.get(status)]

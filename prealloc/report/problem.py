@@ -1,0 +1,62 @@
+"""How an error is told: what is wrong, where, how to mend it. No traceback: those are for bugs."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.text import Text
+
+from prealloc.errors import OptionsError, PreallocError
+from prealloc.report.page import Page
+from prealloc.report.visible import lines as visible_lines
+
+_LABEL = 7
+
+
+def render_error(error: PreallocError) -> Page:
+    """The error as a page. `print(Console(stderr=True))` shows it in colours on a terminal, else as text."""
+    if isinstance(error, OptionsError):
+        return Page(lambda width: _mistakes(error, width))
+    return Page(lambda width: _one(error, width))
+
+
+def _one(error: PreallocError, width: int | None) -> list[Text]:
+    lines = _labelled("error", "bold red", error.problem, width)
+    if error.where:
+        lines += _labelled("where", "dim", error.where, width)
+    if error.mend:
+        lines += _labelled("mend", "green", error.mend, width)
+    return lines
+
+
+def _mistakes(error: OptionsError, width: int | None) -> list[Text]:
+    if len(error.mistakes) == 1:
+        (mistake,) = error.mistakes
+        return [
+            *_labelled("error", "bold red", f"{mistake.where}: {mistake.problem}", width),
+            *_labelled("mend", "green", mistake.mend, width),
+        ]
+    lines = _labelled("error", "bold red", f"{len(error.mistakes)} options cannot be used", width)
+    for mistake in error.mistakes:
+        lines.append(Text())
+        lines += _labelled("", "", f"{mistake.where}: {mistake.problem}", width)
+        lines += _labelled("mend", "green", mistake.mend, width)
+    return lines
+
+
+def _labelled(label: str, style: str, text: str, width: int | None) -> list[Text]:
+    """The text beside its label, wrapped to the width under its own start."""
+    told = [
+        piece
+        for line in visible_lines(text)
+        for piece in (_wrapped(line, width - _LABEL) if width is not None and width > 3 * _LABEL else [line])
+    ]
+    labels = [label, *[""] * (len(told) - 1)]
+    return [
+        Text.assemble((f"{name:<{_LABEL}}", style), piece) for name, piece in zip(labels, told, strict=True)
+    ]
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    # Paths and commands are for copying: a long word is broken rather than lost, hyphens are left alone.
+    return textwrap.wrap(line, width, break_on_hyphens=False, drop_whitespace=True) or [""]

@@ -1,0 +1,51 @@
+"""`--quiet`: silence, unless something is not as it should be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import IO, Self
+
+from prealloc.model.events import Event, RunEnded
+from prealloc.model.outcome import Status
+from prealloc.report.progress import RunProgress
+from prealloc.report.reporter import Stream
+from prealloc.report.visible import visible
+
+
+class QuietReporter:
+    """Says nothing while all is well; otherwise one line at the end, on the stream for errors."""
+
+    def __init__(self, errors: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.progress = RunProgress()
+        self._errors = Stream(errors)
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def handle(self, event: Event) -> None:
+        self.progress.apply(event, self._clock())
+
+    def tick(self, now_s: float) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        ended = self.progress.ended
+        if ended is not None and (ended.exit_code != 0 or ended.library_opens):
+            self._errors.write(last_line(ended) + "\n")
+
+
+def last_line(ended: RunEnded) -> str:
+    """`run/: 500 units, ok 480, failed 20; the rest: prealloc resume run/`."""
+    counts = [f"{status} {ended.census[status]}" for status in Status if ended.census.get(status)]
+    line = f"{visible(ended.run)}: {sum(ended.census.values())} units, {', '.join(counts) or 'none run'}"
+    if ended.library_opens:
+        line += f"; library opens by workers: {ended.library_opens}"
+    return line if ended.resume is None else f"{line}; the rest: {visible(ended.resume)}"

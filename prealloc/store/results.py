@@ -1,0 +1,198 @@
+"""Results in numbers: outcomes grouped and counted. Pure arithmetic; the pictures are in results_view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.outcome import Attempt, ErrorInfo, Status
+from prealloc.model.plan import Unit
+from prealloc.store.fold import Outcome, UnitState
+
+KEYS = ("shard", "type", "task", "repeat", "status")
+"""What outcomes can always be grouped by; the names of settings come on top."""
+SETTINGS_PREFIX = "settings."
+"""`settings.type` is the setting named `type`, where `type` alone is the task's."""
+
+
+class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one unit of the plan: its latest outcome, and its first."""
+
+    shard: str
+    task: str
+    type: str
+    repeat: int
+    status: Status
+    first_status: Status
+    success: bool | None = None
+    first_success: bool | None = None
+    score: float | None = None
+    working_s: float | None = None
+    waiting_s: float | None = None
+    attempts: int = 0
+    settings: dict[str, Any] = {}
+    error: ErrorInfo | None = None
+    outcome: Outcome | None = None
+
+    def read(self) -> Attempt | None:
+        """The accepted attempt as the journal holds it, with its result; None if none has ended yet."""
+        return self.outcome.read() if self.outcome else None
+
+
+def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitState) -> UnitOutcome:
+    """The outcome of a unit from the fold of the journal."""
+    latest = state.outcome
+    first = state.first or latest
+    return UnitOutcome(
+        shard=unit.shard,
+        task=unit.task,
+        type=type,
+        repeat=unit.repeat,
+        status=state.status,
+        first_status=first.status if first else Status.NOT_RUN,
+        success=latest.success if latest else None,
+        first_success=first.success if first else None,
+        score=latest.score if latest else None,
+        working_s=latest.working_s if latest else None,
+        waiting_s=latest.waiting_s if latest else None,
+        attempts=state.attempts,
+        settings=settings,
+        error=latest.error if latest else None,
+        outcome=latest,
+    )
+
+
+class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One group of units. The statuses add up to `units`: nothing leaves the denominator."""
+
+    group: dict[str, Any]
+    units: int
+    ok: int
+    failed: int
+    timeout: int
+    crashed: int
+    out_of_memory: int
+    infra: int
+    cancelled: int
+    not_run: int
+    success_rate: float | None
+    """Units with `success: true` / all units. If no result of the run says `success`: ok / all units."""
+    pass_at_1: float | None
+    """The same of the first outcomes, before any `resume --failed`."""
+    scored: int
+    """Units whose result has a score: the denominator of mean_score."""
+    mean_score: float | None
+    mean_working_s: float | None
+    p50_working_s: float | None
+    p95_working_s: float | None
+    waiting_s: float
+    """In all."""
+    attempts: int
+
+
+def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> list[ResultsRow]:
+    """One row per combination of the keys' values, in their order; without keys one row for everything.
+
+    Keys are those of KEYS and the names of settings (`settings.NAME` where the name is also one of KEYS).
+    Raises OptionsError for unknown and repeated keys, listing those that there are.
+    """
+    outcomes = list(outcomes)
+    _check(by, _known_keys(outcomes))
+    # Decided once for the whole run: groups judged by different rules could not be compared.
+    says = any(o.success is not None for o in outcomes)
+    first_says = says or any(o.first_success is not None for o in outcomes)
+    groups: dict[bytes, tuple[list[Any], list[UnitOutcome]]] = {} if by else {b"[]": ([], [])}
+    for outcome in outcomes:
+        values = [_value(outcome, key) for key in by]
+        # As JSON text: settings may be lists and objects, and 1, 1.0 and true are three values.
+        text = msgspec.json.encode(values, order="sorted")
+        groups.setdefault(text, (values, []))[1].append(outcome)
+    ordered = sorted(groups.items(), key=lambda item: ([_order(v) for v in item[1][0]], item[0]))
+    return [_row(dict(zip(by, values, strict=True)), members, first_says) for _, (values, members) in ordered]
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float | None:
+    """The nearest rank: the least of the values that `percent` % of them do not exceed. Needs them sorted.
+
+    A time that was really measured, not one in between: with few tasks the difference is large.
+    """
+    if not ordered:
+        return None
+    return ordered[max(1, math.ceil(percent / 100 * len(ordered))) - 1]
+
+
+def _row(group: dict[str, Any], units: Sequence[UnitOutcome], says: bool) -> ResultsRow:
+    counts = dict.fromkeys(Status, 0)
+    for unit in units:
+        counts[unit.status] += 1
+    working = sorted(unit.working_s for unit in units if unit.working_s is not None)
+    scores = [unit.score for unit in units if unit.score is not None]
+    succeeded = sum(_succeeded(unit.status, unit.success, says) for unit in units)
+    first = sum(_succeeded(unit.first_status, unit.first_success, says) for unit in units)
+    return ResultsRow(
+        group=group,
+        units=len(units),
+        **{str(status): count for status, count in counts.items()},
+        success_rate=succeeded / len(units) if units else None,
+        pass_at_1=first / len(units) if units else None,
+        scored=len(scores),
+        mean_score=_mean(scores),
+        mean_working_s=_mean(working),
+        p50_working_s=percentile(working, 50),
+        p95_working_s=percentile(working, 95),
+        waiting_s=math.fsum(unit.waiting_s for unit in units if unit.waiting_s is not None),
+        attempts=sum(unit.attempts for unit in units),
+    )
+
+
+def _succeeded(status: Status, success: bool | None, says: bool) -> bool:
+    # `status` as well: a success that did not end ok is none.
+    return status is Status.OK and (success is True or not says)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _known_keys(outcomes: Iterable[UnitOutcome]) -> list[str]:
+    settings = {name for outcome in outcomes for name in outcome.settings}
+    return [*KEYS, *sorted(f"{SETTINGS_PREFIX}{name}" if name in KEYS else name for name in settings)]
+
+
+def _check(by: Sequence[str], known: Sequence[str]) -> None:
+    given = [key.removeprefix(SETTINGS_PREFIX) if key not in known else key for key in by]
+    there = ", ".join(known)
+    mistakes = [
+        Mistake(f"--by {key}", "there is no such key", f"use one of {there}")
+        for key, plain in zip(by, given, strict=True)
+        if plain not in known or (key != plain and plain in KEYS)
+    ]
+    mistakes += [
+        Mistake(f"--by {key}", f"is given {by.count(key)} times", "give it once")
+        for key in dict.fromkeys(by)
+        if by.count(key) > 1
+    ]
+    if mistakes:
+        raise OptionsError(mistakes)
+
+
+def _value(outcome: UnitOutcome, key: str) -> Any:
+    """The key's value; None for a setting that this shard does not have."""
+    if key in KEYS:
+        value = getattr(outcome, key)
+        return str(value) if key == "status" else value
+    settings = outcome.settings
+    return settings[key] if key in settings else settings.get(key.removeprefix(SETTINGS_PREFIX))
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    """Numbers by size, then text, then anything else; what is missing last."""
+    if value is None:
+        return 3, 0.0, ""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return 2, 0.0, ""
+    return (1, 0.0, value) if isinstance(value, str) else (0, float(value), "")

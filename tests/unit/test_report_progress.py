@@ -1,0 +1,299 @@
+"""The fold over a run's events."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prealloc.model import events
+from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.report import human
+from prealloc.report.jsonlines import JsonLinesReporter, json_line
+from prealloc.report.pace import Pace
+from prealloc.report.progress import MAX_FAILURE_KINDS, NOTES, RunProgress, State
+from prealloc.report.reporter import Stream
+from prealloc.report.visible import first_line, value, visible
+
+
+def started(shards: int = 3, units: int = 4, **done: int) -> events.RunStarted:
+    infos = tuple(
+        events.ShardInfo(id=f"s{n}", units=units, settings={"n": n, "same": 1, "also": 2}, done=done)
+        for n in range(shards)
+    )
+    return events.RunStarted(
+        run="run/",
+        plan="p",
+        engine="inline",
+        shards=infos,
+        workers=shards,
+        concurrency=1,
+        bound_s=None,
+        guards_library=True,
+    )
+
+
+def attempt(shard: str, task: str, status: Status = Status.OK, **other: object) -> events.AttemptEnded:
+    fields = {"type": "t", "repeat": 0, "attempt": 1, "outcome": True, "working_s": 1.0, "waiting_s": 0.0}
+    return events.AttemptEnded(shard=shard, task=task, status=status, **(fields | other))  # type: ignore[arg-type]
+
+
+def shard_story(shard: str, statuses: list[tuple[Status, bool | None]], retry: bool) -> list[events.Event]:
+    story: list[events.Event] = [events.ShardStarted(shard=shard, incarnation=1, pid=1, units=len(statuses))]
+    for k, (status, success) in enumerate(statuses):
+        task = f"t{k}"
+        story.append(events.AttemptStarted(shard=shard, task=task, repeat=0, attempt=1))
+        if retry:
+            story.append(attempt(shard, task, Status.INFRA, outcome=False))
+            story.append(events.AttemptStarted(shard=shard, task=task, repeat=0, attempt=2))
+        error = None if status is Status.OK else ErrorInfo(type="E", message=f"m{k % 2}")
+        story.append(attempt(shard, task, status, success=success, error=error, working_s=k + 0.5))
+    return [*story, events.ShardEnded(shard=shard)]
+
+
+def picture(progress: RunProgress) -> object:
+    return (
+        progress.total.counts,
+        progress.total.successes,
+        progress.total.known,
+        progress.total.retries,
+        progress.running,
+        {s.id: (s.state, s.done, s.counts, s.retries) for s in progress.shards.values()},
+        {name: tally.counts for name, tally in progress.types.items()},
+        {key: (f.count, f.example) for key, f in progress.failures.items()},
+        progress.slowest,
+    )
+
+
+OUTCOMES = st.lists(
+    st.tuples(st.sampled_from(list(Status)), st.sampled_from([None, True, False])), max_size=4
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(OUTCOMES, st.booleans()), min_size=3, max_size=3), st.randoms())
+def test_counts_add_up_and_the_order_between_shards_does_not_matter(
+    stories: list[tuple[list[tuple[Status, bool | None]], bool]], chance: random.Random
+) -> None:
+    """However the events of different shards interleave, the fold is the same and sums to the units."""
+    told = [shard_story(f"s{n}", *story) for n, story in enumerate(stories)]
+    in_order, mixed = RunProgress(), RunProgress()
+    for progress in (in_order, mixed):
+        progress.apply(started(), 0.0)
+    for event in (event for story in told for event in story):
+        in_order.apply(event, 1.0)
+    queues = [list(story) for story in told]
+    while any(queues):
+        mixed.apply(chance.choice([q for q in queues if q]).pop(0), 1.0)
+    assert picture(mixed) == picture(in_order)
+    total = mixed.total
+    assert sum(total.counts.values()) == total.done == sum(len(s) for s, _ in stories)
+    assert total.done == sum(s.done for s in mixed.shards.values())
+    assert total.done == sum(t.done for t in mixed.types.values())
+    assert total.done <= total.units == 12
+    not_ok = total.done - total.counts.get(Status.OK, 0)
+    assert sum(f.count for f in mixed.failures.values()) == not_ok
+    assert mixed.running == 0
+
+
+def test_only_outcomes_count() -> None:
+    """An attempt that is tried again is a retry, not an outcome."""
+    progress = RunProgress()
+    progress.apply(started(), 0.0)
+    progress.apply(attempt("s0", "a", Status.INFRA, outcome=False), 1.0)
+    assert (progress.total.done, progress.total.retries) == (0, 1)
+    assert not progress.failures
+
+
+def test_units_done_before_are_part_of_the_sum() -> None:
+    """A resumed run starts from what is final; shards with nothing left are done at once."""
+    progress = RunProgress()
+    progress.apply(started(2, 4, ok=3, failed=1), 0.0)
+    assert (progress.total.done, progress.earlier) == (8, 8)
+    assert progress.states()[State.ENDED] == 2
+    assert progress.eta_s(1.0) == 0.0
+
+
+def test_success_is_of_decided_units() -> None:
+    """A unit that failed or says nothing is not successful; if nobody says, ok is what there is."""
+    progress = RunProgress()
+    progress.apply(started(), 0.0)
+    progress.apply(attempt("s0", "a"), 1.0)
+    progress.apply(attempt("s0", "b", Status.FAILED), 1.0)
+    assert progress.total.share(says=progress.says_success) == (1, 2)
+    progress.apply(attempt("s0", "c", success=True), 1.0)
+    assert progress.total.share(says=progress.says_success) == (1, 3)
+
+
+def test_earlier_successes_count_only_if_they_are_told() -> None:
+    """Units of an earlier session are in the denominator exactly if their successes are known."""
+    info = {"units": 4, "settings": {}, "done": {"ok": 3}}
+    for succeeded, expected in ((None, (1, 1)), (2, (3, 4))):
+        progress = RunProgress()
+        shard = events.ShardInfo(id="s0", succeeded=succeeded, **info)  # type: ignore[arg-type]
+        begun = started()
+        fields = {name: getattr(begun, name) for name in begun.__struct_fields__} | {"shards": (shard,)}
+        progress.apply(events.RunStarted(**fields), 0.0)
+        progress.apply(attempt("s0", "a", success=True), 1.0)
+        assert progress.total.share(says=True) == expected
+
+
+def test_a_lost_worker_runs_nothing_until_its_replacement_does() -> None:
+    """Suspects that start again count once; an old worker's death does not mark the shard as lost."""
+    progress = RunProgress()
+    progress.apply(started(), 0.0)
+    begin = events.AttemptStarted(shard="s0", task="a", repeat=0, attempt=1)
+    for event in (events.ShardStarted(shard="s0", incarnation=1, pid=7, units=4), begin, begin):
+        progress.apply(event, 1.0)
+    assert progress.running == 1
+    progress.apply(events.WorkerLost(shard="s0", pid=7, reason="SIGKILL", suspects=1), 2.0)
+    assert (progress.running, progress.shards["s0"].state) == (0, State.LOST)
+    progress.apply(events.ShardStarted(shard="s0", incarnation=2, pid=8, units=4), 3.0)
+    progress.apply(begin, 3.0)
+    progress.apply(events.WorkerLost(shard="s0", pid=7, reason="late", suspects=0), 4.0)
+    assert (progress.running, progress.shards["s0"].state) == (1, State.RUNNING)
+    assert (progress.shards["s0"].restarts, progress.lost) == (1, 2)
+    progress.apply(events.Stopping(drain_s=10), 5.0)
+    assert progress.states()[State.DRAINING] == 1
+
+
+def test_memory_is_bounded() -> None:
+    """Messages that differ each time, notes and restarts without end keep a fixed amount."""
+    progress = RunProgress()
+    progress.apply(started(1, 10**6), 0.0)
+    for k in range(2000):
+        error = ErrorInfo(type="E", message=f"id {k}")
+        progress.apply(attempt("s0", f"t{k}", Status.FAILED, error=error, working_s=k), k)
+        progress.apply(events.Note(text=str(k)), k)
+    assert len(progress.failures) == MAX_FAILURE_KINDS
+    assert progress.further_failures == 2000 - MAX_FAILURE_KINDS
+    assert len(progress.notes) == NOTES
+    assert [slow.working_s for slow in progress.slowest] == [1999, 1998, 1997, 1996, 1995]
+
+
+def test_peak_memory_is_of_one_moment() -> None:
+    """The peak is the largest sum that was sampled, not the sum of the largest parts."""
+    progress = RunProgress()
+    progress.apply(started(), 0.0)
+    for master, worker in ((10, 100), (50, 20), (20, 90)):
+        progress.apply(events.MemorySampled(master=master, workers={"s0": worker}, other=1), 1.0)
+    assert progress.peak == (10, 100, 1)
+    assert progress.memory == (20, 90, 1)
+
+
+def test_settings_that_tell_shards_apart() -> None:
+    """Of many settings only those that differ are told."""
+    progress = RunProgress()
+    progress.apply(started(), 0.0)
+    assert progress.telling == ("n",)
+
+
+def test_the_pace_is_that_of_the_last_minute() -> None:
+    """Two per second for ten minutes, then one: a minute later nothing is left of the two."""
+    pace = Pace(0.0)
+    assert pace.per_s(5.0) is None
+    for half in range(1200):
+        pace.add(half / 2)
+    assert pace.per_s(600.0) == pytest.approx(2.0, rel=0.02)
+    for second in range(600, 700):
+        pace.add(float(second))
+    assert pace.per_s(700.0) == pytest.approx(1.0, rel=0.02)
+
+
+def test_slow_tasks_have_a_pace_too() -> None:
+    """One task each five minutes is not nothing."""
+    pace = Pace(0.0)
+    for n in range(1, 31):
+        pace.add(300.0 * n)
+    assert pace.per_s(9000.0) == pytest.approx(1 / 300, rel=0.02)
+
+
+def test_each_event_is_a_json_line() -> None:
+    """Every event is written, tagged, in ASCII, whatever text it holds."""
+    out = io.StringIO()
+    told = [
+        started(),
+        events.Note(text="a\x1b[31m\n\x7f\u202e"),
+        events.Note(text="\udcff"),
+        events.MemorySampled(master=1, workers={"s0": 2}, other=3),
+    ]
+    with JsonLinesReporter(out) as reporter:
+        for event in told:
+            reporter.handle(event)
+            reporter.tick(0.0)
+    lines = out.getvalue().splitlines()
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    assert [json.loads(line)["event"] for line in lines] == ["run_started", "note", "note", "memory_sampled"]
+    assert json.loads(json_line(told[1]))["text"] == told[1].text  # type: ignore[attr-defined]
+
+
+def test_a_closed_pipe_stops_nobody() -> None:
+    """A stream that breaks is left alone from then on, and the reason is kept."""
+
+    class Closed(io.StringIO):
+        writes = 0
+
+        def write(self, text: str) -> int:
+            self.writes += 1
+            raise BrokenPipeError
+
+    closed = Closed()
+    stream = Stream(closed)
+    stream.write("a\n")
+    stream.write("b\n")
+    assert isinstance(stream.broken, BrokenPipeError)
+    assert closed.writes == 1
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_visible_text_is_printable(text: str) -> None:
+    """No character that a terminal could obey is left, and printable text stays as it is."""
+    assert visible(text).isprintable()
+    assert value({"k": text}).isprintable()
+    assert not text.isprintable() or visible(text) == text
+    assert "\n" not in first_line(text)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (human.size(0), "0 B"),
+        (human.size(812), "812 B"),
+        (human.size(999), "999 B"),
+        (human.size(9_400), "9.4 kB"),
+        (human.size(999_600), "1.0 MB"),
+        (human.size(412_000_000), "412 MB"),
+        (human.size(4_422_000_000), "4.4 GB"),
+        (human.size(None), "-"),
+        (human.duration(0), "0 s"),
+        (human.duration(4.25), "4.2 s"),
+        (human.duration(12.3), "12 s"),
+        (human.duration(59.9), "1 min"),
+        (human.duration(250), "4 min 10 s"),
+        (human.duration(12_000), "3 h 20 min"),
+        (human.duration(187_200), "2 d 4 h"),
+        (human.clock(5.2), "0:06"),
+        (human.clock(725), "12:05"),
+        (human.clock(12_005), "3:20:05"),
+        (human.clock(187_200), "2d04h"),
+        (human.rate(28.34), "28.3/s"),
+        (human.rate(283.4), "283/s"),
+        (human.rate(0.07), "4.2/min"),
+        (human.rate(0.001), "3.6/h"),
+        (human.rate(0.0), "0/s"),
+        (human.percent(999, 1000), "99%"),
+        (human.percent(1, 1000), "1%"),
+        (human.percent(1000, 1000), "100%"),
+        (human.percent(0, 0), "-"),
+        (human.count(1, "shard"), "1 shard"),
+        (human.count(1200, "shard"), "1,200 shards"),
+    ],
+)
+def test_numbers_for_people(shown: str, expected: str) -> None:
+    """Each number has one form, and rounding never claims all or none."""
+    assert shown == expected

@@ -1,0 +1,137 @@
+"""Results: groups, denominators and files, checked by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from prealloc.errors import OptionsError
+from prealloc.model.outcome import Status
+from prealloc.store.results import UnitOutcome, aggregate, percentile
+from prealloc.report.results_view import print_results, render_results, results_text
+
+
+def unit(task: str, status: Status = Status.OK, **other: object) -> UnitOutcome:
+    fields: dict[str, object] = {"shard": "s0", "type": "t", "repeat": 0, "first_status": status}
+    return UnitOutcome(task=task, status=status, **(fields | other))  # type: ignore[arg-type]
+
+
+FOUR = [
+    unit("a", success=True, first_success=True, score=1.0, working_s=1.0, waiting_s=0.5, settings={"m": "x"}),
+    unit("b", success=False, first_success=False, score=0.5, working_s=3.0, settings={"m": "x"}),
+    unit("c", success=True, first_status=Status.FAILED, working_s=2.0, attempts=2, settings={"m": "y"}),
+    unit("d", Status.NOT_RUN, settings={"m": "y"}),
+]
+
+
+def test_the_denominator_is_every_unit() -> None:
+    """Two of four succeeded, whatever became of the others; at first it was one."""
+    (row,) = aggregate(FOUR)
+    assert (row.units, row.ok, row.not_run) == (4, 3, 1)
+    assert (row.success_rate, row.pass_at_1) == (0.5, 0.25)
+    assert (row.scored, row.mean_score) == (2, 0.75)
+    assert (row.mean_working_s, row.p50_working_s, row.p95_working_s) == (2.0, 2.0, 3.0)
+    assert (row.waiting_s, row.attempts) == (0.5, 2)
+
+
+def test_groups_by_a_setting() -> None:
+    """Each group has its own sums, and together they are the whole."""
+    rows = aggregate(FOUR, ["m"])
+    assert [(row.group, row.units, row.success_rate) for row in rows] == [
+        ({"m": "x"}, 2, 0.5),
+        ({"m": "y"}, 2, 0.5),
+    ]
+    assert [row.pass_at_1 for row in rows] == [0.5, 0.0]
+
+
+def test_without_success_ok_is_what_counts() -> None:
+    """If no result says `success`, the share of ok units stands in its place."""
+    (row,) = aggregate([unit("a"), unit("b"), unit("c", Status.TIMEOUT)])
+    assert row.success_rate == pytest.approx(2 / 3)
+
+
+def test_all_groups_are_judged_by_one_rule() -> None:
+    """A group whose results say nothing is not lifted to 100 % while others are judged by what they say."""
+    rows = aggregate([unit("a", type="x", success=True, first_success=True), unit("b", type="y")], ["type"])
+    assert [row.success_rate for row in rows] == [1.0, 0.0]
+
+
+def test_no_units_are_no_rate() -> None:
+    """Nothing divided by nothing is not known."""
+    (row,) = aggregate([])
+    assert (row.units, row.success_rate, row.pass_at_1, row.p50_working_s) == (0, None, None, None)
+    assert aggregate([], ["type"]) == []
+
+
+def test_unknown_keys_are_refused_with_those_there_are() -> None:
+    """All wrong keys at once, and what could be used instead."""
+    with pytest.raises(OptionsError) as caught:
+        aggregate(FOUR, ["model", "type", "type", "nope"])
+    assert [m.where for m in caught.value.mistakes] == ["--by model", "--by nope", "--by type"]
+    assert caught.value.mistakes[0].mend == "use one of shard, type, task, repeat, status, m"
+
+
+def test_a_setting_with_a_taken_name() -> None:
+    """`type` is the task's type; the setting of that name is `settings.type`."""
+    units = [unit("a", settings={"type": 1}), unit("b", settings={"type": 2})]
+    assert [row.group for row in aggregate(units, ["type"])] == [{"type": "t"}]
+    assert [row.group for row in aggregate(units, ["settings.type"])] == [
+        {"settings.type": 1},
+        {"settings.type": 2},
+    ]
+
+
+def test_values_are_ordered_as_people_do() -> None:
+    """Numbers by size, then text, then the rest, what is missing last; 1 and true are two values."""
+    values = [True, "b", 10, [1], 9, "a", 1]
+    units = [unit(str(v), settings={"v": v}) for v in values] + [unit("none")]
+    shown = [row.group["v"] for row in aggregate(units, ["v"])]
+    assert repr(shown) == repr([1, 9, 10, "a", "b", [1], True, None])
+
+
+def test_percentiles_are_nearest_ranks() -> None:
+    """The least value that so many percent do not exceed."""
+    ten = [float(n) for n in range(1, 11)]
+    assert [percentile(ten, p) for p in (50, 90, 95, 100)] == [5.0, 9.0, 10.0, 10.0]
+    assert percentile([7.0], 50) == 7.0
+    assert percentile([], 50) is None
+
+
+def test_files_keep_every_value() -> None:
+    """JSON, JSON lines and CSV hold the same rows; CSV quotes what needs it."""
+    ugly = 'a,"b"\nc'
+    rows = aggregate([unit("a", settings={"ok": ugly, "n": [1, 2]})], ["ok", "n"])
+    (as_json,) = json.loads(results_text(rows, "json"))
+    assert as_json["group"] == {"ok": ugly, "n": [1, 2]}
+    assert [json.loads(line) for line in results_text(rows, "jsonl").splitlines()] == [as_json]
+    header, line = csv.reader(io.StringIO(results_text(rows, "csv"), newline=""))
+    assert header[:4] == ["settings.ok", "n", "units", "ok"]
+    assert line[:4] == [ugly, "[1,2]", "1", "1"]
+    assert len(set(header)) == len(header)
+    with pytest.raises(OptionsError):
+        results_text(rows, "xml")
+
+
+def test_a_terminal_gets_no_control_characters() -> None:
+    """CSV in a file is what it is; on a terminal it is shown with escapes."""
+    rows = aggregate([unit("a\x1b[31m")], ["task"])
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system=None)
+        print_results(rows, console, form="csv")
+        print_results(rows, console)
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert text.count("\x1b") == (0 if terminal else 1)
+
+
+def test_the_table() -> None:
+    """A row per group, the whole below a line; statuses that never happened take no room."""
+    text = render_results(aggregate(FOUR, ["m"]), total=aggregate(FOUR)[0]).text(100)
+    lines = text.splitlines()
+    assert lines[0].split()[:4] == ["m", "units", "ok", "not_run"]
+    assert lines[1].split()[:5] == ["x", "2", "2", "0", "50.0%"]
+    assert lines[-1].split()[:5] == ["all", "4", "3", "1", "50.0%"]
+    assert "failed" not in lines[0]

@@ -1,0 +1,361 @@
+"""Screens: the pictures of a scripted run, compared character by character."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from prealloc.errors import Mistake, OptionsError, RunFolderError
+from prealloc.model import events
+from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.report.live import TableReporter
+from prealloc.report.pick import reporter
+from prealloc.report.plain import PlainReporter
+from prealloc.report.problem import render_error
+from prealloc.report.progress import RunProgress
+from prealloc.report.quiet import QuietReporter
+from prealloc.report.summary import exit_code_meaning, render_summary
+from prealloc.report.table import export_svg, render_table
+
+SCREENS = Path(__file__).parents[1] / "golden" / "screens"
+STATUSES = [Status.OK] * 6 + [Status.FAILED, Status.OK, Status.TIMEOUT, Status.INFRA]
+
+
+def script(shards: int = 8, units: int = 10) -> list[tuple[float, events.Event]]:
+    """A run with everything in it: done, failing, lost, running and waiting shards, notes and memory."""
+    infos = tuple(
+        events.ShardInfo(
+            id=f"gpt-{'4o' if n % 2 else 'mini'}.easy.{n:03}",
+            units=units,
+            settings={"model": "gpt-4o" if n % 2 else "gpt-mini", "difficulty": "easy", "temperature": 0},
+            done={"ok": units, "failed": 0} if n == 0 else {},
+        )
+        for n in range(shards)
+    )
+    told: list[tuple[float, events.Event]] = [
+        (
+            0.0,
+            events.RunStarted(
+                run="runs/prompt-study-7",
+                plan="3f9a12cdbeef",
+                engine="local",
+                shards=infos,
+                workers=4,
+                concurrency=2,
+                bound_s=12_000.0,
+                guards_library=True,
+            ),
+        )
+    ]
+    for n, info in enumerate(infos[1:6], start=1):
+        told.append((0.5, events.ShardStarted(shard=info.id, incarnation=1, pid=100 + n, units=units)))
+        for k in range(units if n == 1 else units - n):
+            at_s = 1.0 + k + n / 10
+            status = STATUSES[(k + n) % 10]
+            ok = status is Status.OK
+            unit = {"shard": info.id, "task": f"task_{k:03}", "repeat": 0, "attempt": 1}
+            told.append((at_s - 0.5, events.AttemptStarted(**unit)))
+            told.append(
+                (
+                    at_s,
+                    events.AttemptEnded(
+                        **unit,
+                        type=("tool_use", "multi_step")[k % 2],
+                        status=status,
+                        outcome=not (status is Status.INFRA and k % 2),
+                        working_s=0.5 + k + n / 8,
+                        waiting_s=0.25,
+                        success=k % 3 != 0 if ok else None,
+                        error=None if ok else ErrorInfo(type="ValueError", message=f"\nno {status}\nmore"),
+                    ),
+                )
+            )
+        told.append((12.0, events.AttemptStarted(shard=info.id, task="task_009", repeat=0, attempt=1)))
+    told += [
+        (12.1, events.ShardEnded(shard=infos[1].id)),
+        (12.2, events.WorkerLost(shard=infos[2].id, pid=102, reason="SIGKILL", suspects=1)),
+        (12.2, events.Note(text=f"{infos[2].id}: its worker was killed (SIGKILL); 1 task runs again alone")),
+        (
+            12.3,
+            events.MemorySampled(
+                master=61_400_000, workers={i.id: 9_600_000 for i in infos[3:6]}, other=5_300_000
+            ),
+        ),
+    ]
+    # Stable: what happens at the same moment keeps its order.
+    return sorted(told, key=lambda timed: timed[0])
+
+
+def folded(told: list[tuple[float, events.Event]]) -> RunProgress:
+    progress = RunProgress()
+    for now_s, event in told:
+        progress.apply(event, now_s)
+    return progress
+
+
+def ended(progress: RunProgress) -> events.RunEnded:
+    census = {str(status): progress.total.counts.get(status, 0) for status in Status}
+    census["not_run"] += progress.total.units - progress.total.done
+    return events.RunEnded(
+        run="runs/prompt-study-7",
+        census=census,
+        library_opens=0,
+        duration_s=13.0,
+        exit_code=1,
+        missing=("gpt-4o.easy.001/task_005#0 (failed)", "gpt-mini.easy.006/task_000#0 (not_run)"),
+        resume="prealloc resume runs/prompt-study-7",
+    )
+
+
+def check(name: str, text: str) -> None:
+    path = SCREENS / f"{name}.txt"
+    if os.environ.get("PREALLOC_UPDATE_GOLDEN") == "1":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_table_screens(width: int) -> None:
+    """The table of a scripted run looks exactly so, and no line of it is wider than the terminal."""
+    text = render_table(folded(script()), 13.0, height=24).text(width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    check(f"table-{width}", text)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_table_is_clamped_to_the_height(width: int) -> None:
+    """60 shards in 12 lines: the total is there, the running ones come first, the rest is summed up."""
+    progress = folded(script(shards=60))
+    lines = render_table(progress, 13.0, height=12).text(width).splitlines()
+    assert len(lines) <= 12
+    assert any(line.strip().startswith("total") for line in lines)
+    assert lines[2].startswith("●")
+    (rest,) = [line for line in lines if line.startswith("…")]
+    shown = sum(line[0] in "●↻·✓!" for line in lines)
+    assert rest.startswith(f"… {60 - shown} more: ")
+
+
+@pytest.mark.parametrize("height", range(6, 80))
+def test_no_height_is_exceeded(height: int) -> None:
+    """Whatever the terminal's height, the table stays within it and shows the total."""
+    lines = render_table(folded(script(shards=60)), 13.0, height=height).text(80).splitlines()
+    assert len(lines) <= height
+    assert any(line.strip().startswith("total") for line in lines)
+
+
+def test_clamped_screen() -> None:
+    """60 shards at 80 x 12 look exactly so."""
+    check("table-80x12", render_table(folded(script(shards=60)), 13.0, height=12).text(80))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_summary_screens(width: int) -> None:
+    """The summary of the scripted run looks exactly so; its census adds up to the plan's units."""
+    progress = folded(script())
+    end = ended(progress)
+    assert sum(end.census.values()) == progress.total.units
+    check(f"summary-{width}", render_summary(progress, end).text(width))
+
+
+def test_the_summary_tells_who_opened_the_library() -> None:
+    """An opened library is never overlooked; an engine that cannot see says so instead of promising."""
+    progress = folded(script())
+    end = ended(progress)
+    assert "library opens by workers: 0\n" in render_summary(progress, end).text()
+    progress.apply(events.LibraryOpenedByWorker(shard="gpt-4o.easy.001", path="/data/tasks.json"), 13.0)
+    text = render_summary(progress, end).text()
+    assert "library opens by workers: 1\n  gpt-4o.easy.001 opened /data/tasks.json\n" in text
+
+
+def test_what_is_copied_is_never_cut() -> None:
+    """The command that runs the rest stands whole on the narrowest page."""
+    progress = folded(script())
+    assert "prealloc resume runs/prompt-study-7\n" in render_summary(progress, ended(progress)).text(20)
+
+
+HOSTILE = "[red]x[/red]\x1b[31m\r\u202e\x9b2J\udcff[link=http://a]"
+
+
+def hostile_run() -> RunProgress:
+    info = events.ShardInfo(id="s[bold]\x1b]0;t\x07", units=2, settings={HOSTILE: HOSTILE}, done={})
+    progress = RunProgress()
+    progress.apply(
+        events.RunStarted(
+            run=HOSTILE,
+            plan=HOSTILE,
+            engine=HOSTILE,
+            shards=(info,),
+            workers=1,
+            concurrency=1,
+            bound_s=None,
+            guards_library=False,
+        ),
+        0.0,
+    )
+    progress.apply(events.Note(text=HOSTILE), 1.0)
+    progress.apply(
+        events.AttemptEnded(
+            shard=info.id,
+            task=HOSTILE,
+            type=HOSTILE,
+            repeat=0,
+            attempt=1,
+            status=Status.FAILED,
+            outcome=True,
+            working_s=1.0,
+            waiting_s=0.0,
+            error=ErrorInfo(type=HOSTILE, message=HOSTILE),
+        ),
+        1.0,
+    )
+    return progress
+
+
+def test_no_foreign_text_reaches_the_terminal_raw() -> None:
+    """Markup is shown as it stands; control characters, direction marks and lone surrogates as escapes."""
+    progress = hostile_run()
+    end = ended(progress)
+    error = RunFolderError(HOSTILE, where=HOSTILE, mend=HOSTILE)
+    options = OptionsError([Mistake(HOSTILE, HOSTILE, HOSTILE)] * 2)
+    pages = [
+        render_table(progress, 2.0),
+        render_summary(progress, end),
+        render_error(error),
+        render_error(options),
+    ]
+    for page in pages:
+        text = page.text()
+        assert all(line.isprintable() for line in text.splitlines())
+        assert "[red]x[/red]\\x1b[31m" in text
+        # No colours here, so every control sequence would be one of the foreign text's.
+        console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=300)
+        page.print(console)
+        assert all(line.isprintable() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+
+
+def test_errors_are_told_with_their_mend() -> None:
+    """Problem, where and mend each have their line; of wrong options every one is listed."""
+    one = render_error(RunFolderError("it is taken", where="run/", mend="prealloc resume run/")).text()
+    assert one == "error  it is taken\nwhere  run/\nmend   prealloc resume run/\n"
+    mistakes = [Mistake("--shards", "0 is below 1", "give 1 or more"), Mistake("--seed", "-1", "give 0")]
+    check("options-error-80", render_error(OptionsError(mistakes)).text(80))
+
+
+def test_a_narrow_error_is_wrapped_not_cut() -> None:
+    """On a narrow terminal no word of an error is lost."""
+    problem = "the run folder has a journal already and belongs to somebody else"
+    text = render_error(RunFolderError(problem)).text(40)
+    assert text.split()[1:] == problem.split()
+    assert max(map(len, text.splitlines())) <= 40
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_plain_lines() -> None:
+    """Off a terminal: a line at the start, one each 5 s, one per ended shard, and the summary."""
+    clock, out = Clock(), io.StringIO()
+    plain = PlainReporter(Console(file=out), clock=clock)
+    with plain:
+        for now_s, event in script():
+            clock.now_s = now_s
+            plain.handle(event)
+            plain.tick(now_s)
+        clock.now_s = 13.0
+        plain.handle(ended(plain.progress))
+    check("plain", out.getvalue())
+
+
+def test_the_table_is_drawn_by_ticks_alone() -> None:
+    """Events draw nothing; ticks draw at most five times per second."""
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80, height=24, legacy_windows=False)
+    table = TableReporter(console, clock=clock)
+    with table:
+        before = out.getvalue()
+        for now_s, event in script():
+            clock.now_s = now_s
+            table.handle(event)
+        assert out.getvalue() == before
+        sizes = []
+        for step in range(100):
+            table.tick(13.0 + step / 100)
+            sizes.append(len(out.getvalue()))
+        assert len(set(sizes)) == 5
+        table.handle(ended(table.progress))
+    assert "exit code" in out.getvalue()
+
+
+def test_json_wins_then_quiet_then_the_terminal() -> None:
+    """One reporter for each way of asking."""
+    pipe = Console(file=io.StringIO())
+    screen = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"})
+    dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    named = [
+        reporter(json=True, quiet=True, console=screen),
+        reporter(quiet=True, console=screen),
+        reporter(console=screen),
+        reporter(console=pipe),
+        reporter(console=dumb),
+    ]
+    assert [type(r).__name__ for r in named] == [
+        "JsonLinesReporter",
+        "QuietReporter",
+        "TableReporter",
+        "PlainReporter",
+        "PlainReporter",
+    ]
+
+
+def test_quiet_speaks_only_if_something_is_wrong() -> None:
+    """Nothing on success; one line with the census and the command for the rest otherwise."""
+    for code, lines in ((0, 0), (1, 1)):
+        errors = io.StringIO()
+        with QuietReporter(errors) as quiet:
+            for _, event in script():
+                quiet.handle(event)
+            end = ended(quiet.progress)
+            quiet.handle(
+                events.RunEnded(
+                    **{name: getattr(end, name) for name in end.__struct_fields__} | {"exit_code": code}
+                )
+            )
+        assert len(errors.getvalue().splitlines()) == lines
+
+
+def test_exit_codes_have_a_meaning() -> None:
+    """Each exit code of the design is named."""
+    assert exit_code_meaning(0) == "all planned units are ok"
+    assert exit_code_meaning(130) == "stopped by SIGINT; what finished is kept"
+    assert exit_code_meaning(143) == "stopped by SIGTERM; what finished is kept"
+    assert exit_code_meaning(77) == "unknown"
+
+
+def test_a_picture_for_the_readme(tmp_path: Path) -> None:
+    """The exported SVG is the same every time."""
+    for name in ("a.svg", "b.svg"):
+        export_svg(folded(script()), tmp_path / name, 110, now_s=13.0)
+    assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text()
+
+
+def test_a_terminal_without_unicode() -> None:
+    """Where the encoding is ASCII, only ASCII is written, and nothing is raised."""
+    raw = io.BytesIO()
+    for force in (True, False):
+        console = Console(file=io.TextIOWrapper(raw, "ascii"), force_terminal=force, width=100)
+        render_table(hostile_run(), 2.0).print(console)
+        render_table(folded(script()), 13.0).print(console)
+        console.file.flush()
+        console.file.detach()  # type: ignore[attr-defined]
+    assert b"total" in raw.getvalue()
