@@ -1,0 +1,50 @@
+# `make demo` and `make test` need python3 (3.11 or newer) and pip, nothing else; both make .venv themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: demo test check unit bench wheel clean help
+
+help:
+	@echo "make demo    generate a sample library, plan it, run it, show it"
+	@echo "make test    install, run all checks and tests"
+	@echo "make check   ruff, mypy, import-linter only"
+	@echo "make bench   measure against the usual ways, side by side"
+
+.venv/run.ok: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/test.ok: .venv/run.ok
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	touch $@
+
+.venv/bench.ok: .venv/run.ok
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
+
+demo: .venv/run.ok
+	rm -rf $(DEMO)
+	mkdir $(DEMO)
+	$(BIN)/prealloc library sample $(DEMO)/tasks.json --tasks 630 --workflow-bytes 84000 --seed 1
+	$(BIN)/prealloc plan $(DEMO)/tasks.json --shards 25 --num-instances 20 --stratify --seed 7 --out $(DEMO)/plan
+	$(BIN)/prealloc run $(DEMO)/plan --worker prealloc.agents.simulate:run --out $(DEMO)/run
+	$(BIN)/prealloc results $(DEMO)/run --by type
+
+test: check unit
+
+check: .venv/test.ok
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: .venv/test.ok
+	$(BIN)/python -m pytest -q
+
+bench: .venv/bench.ok
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,57 @@
+"""The commands put together, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from prealloc.cli import library, plans, runs
+from prealloc.cli.output import Stop, print_error
+from prealloc.errors import PreallocError
+
+app = typer.Typer(
+    name="prealloc",
+    help="Plan an LLM-agent benchmark once, ship every worker only its own tasks, never lose a result.",
+    epilog="Exit codes: 0 all units are ok; 1 some are not; 2 bad input, nothing was changed; "
+    "3 prealloc could not go on; 128 + N stopped by signal N.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+plans.add_to(app)
+runs.add_to(app)
+app.add_typer(library.app, name="library")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        from prealloc._version import __version__
+
+        typer.echo(f"prealloc {__version__}")
+        raise typer.Exit
+
+
+def run_app() -> int:
+    """Runs the command in sys.argv; returns the exit code. Bad input never shows a traceback."""
+    try:
+        app(standalone_mode=True)
+    except Stop as stop:
+        return stop.code
+    except PreallocError as error:
+        print_error(error, json="--json" in sys.argv)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Who reads us has seen enough. Python would fail once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except SystemExit as done:  # typer's own: help, usage errors
+        return done.code if isinstance(done.code, int) else 1
+    return 0

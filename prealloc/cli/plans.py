@@ -1,0 +1,206 @@
+"""prealloc plan, show, verify, diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prealloc.cli.output import Stop, byte_progress, print_json, print_note
+from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
+from prealloc.errors import Mistake, OptionsError
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the app."""
+    for command in (plan, show, verify, diff):
+        app.command(no_args_is_help=True)(command)
+
+
+def plan(
+    library: Annotated[Path, typer.Argument(help="The task library: a file, or a folder with --difficulty.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
+    shards: Annotated[int, typer.Option("--shards", help="How many shards, each for one worker process.")] = 1,
+    num_instances: Annotated[
+        int | None, typer.Option("--num-instances", "-n", help="Tasks per shard.  [default: 20]", show_default=False)
+    ] = None,
+    per_type: Annotated[bool, typer.Option("--per-type", help="--num-instances tasks of each type.")] = False,
+    quota: Annotated[list[str] | None, typer.Option("--quota", help="TYPE=N: N tasks of a type per shard. Repeatable.")] = None,
+    stratify: Annotated[bool, typer.Option("--stratify", help="Keep the library's proportions of types.")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="Deal the whole library out.")] = False,
+    type_: Annotated[list[str] | None, typer.Option("--type", help="Only tasks of this type. Repeatable, or a,b.")] = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="disjoint: no task twice; paired: all shards the same; independent.")
+    ] = "disjoint",
+    repeats: Annotated[int, typer.Option("--repeats", help="Run each task this many times.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.")] = 0,
+    keep: Annotated[list[str] | None, typer.Option("--keep", help="Further task fields to ship: a,b. Repeatable.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for ctx.settings. Repeatable.")] = None,
+    difficulty: Annotated[str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")] = None,
+    require_workflow: Annotated[bool, typer.Option("--require-workflow", help="Refuse a library in which a task has no workflow.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Read a task library once and give every shard its tasks.
+
+    The same ids and types, options and seed always give the same plan.
+
+    Examples:
+
+      prealloc plan tasks.json --shards 25 -n 20 --stratify --out plan/
+
+      prealloc plan data/ --difficulty easy --shards 4 --quota simple_task=5 --quota basic_task=3 --out plan/
+
+      prealloc plan tasks.jsonl.zst --all --shards 64 --set model=qwen2.5-7b --out plan/
+    """
+    mistakes: list[Mistake] = []
+    quotas = parse_quotas(quota or [], mistakes)
+    settings = parse_settings(set_ or [], mistakes)
+    options: dict[str, Any] = {
+        "shards": shards,
+        "num_instances": num_instances,
+        "per_type": per_type,
+        "quotas": quotas,
+        "stratify": stratify,
+        "whole": whole,
+        "types": split_names(type_ or []),
+        "strategy": strategy,
+        "repeats": repeats,
+        "seed": seed,
+        "keep": split_names(keep or []),
+        "settings": settings,
+    }
+    if mistakes:
+        _raise_all(options, mistakes)
+    from prealloc import api
+
+    with byte_progress(f"reading {library.name}", shown=not json) as progress:
+        made = api.plan(
+            library,
+            out=out,
+            force=force,
+            difficulty=difficulty,
+            require_workflow=require_workflow,
+            notes=print_note,
+            progress=progress,
+            **options,
+        )
+    if json:
+        print_json({"out": str(out) if out else None, "plan": made.file})
+        return
+    from rich.console import Console
+
+    from prealloc.report.plan_view import render_plan
+
+    render_plan(made).print(Console())
+    if out is None:
+        print_note("nothing was written; --out PLAN writes the plan")
+    else:
+        print_note(f"written to {out}; run it: prealloc run {out} --worker module:function --out run/")
+
+
+def show(
+    plan: Annotated[Path, typer.Argument(help="A plan folder.")],
+    shard: Annotated[str | None, typer.Argument(help="One of its shards, such as shard-00.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Show a plan, or one shard of it with its tasks.
+
+    Examples:
+
+      prealloc show plan/
+
+      prealloc show plan/ shard-03
+
+      prealloc show plan/ shard-03 --json | jq .tasks
+    """
+    from rich.console import Console
+
+    from prealloc.report.plan_view import render_plan, render_shard
+    from prealloc.store.plan_folder import find_entry, read_plan, read_plan_file, read_planned_manifest, read_slice
+
+    if shard is None:
+        read = read_plan(plan)
+        if json:
+            print_json(read.file)
+        else:
+            render_plan(read).print(Console())
+        return
+    from prealloc.files.paths import PlanPaths
+
+    file = read_plan_file(plan)
+    manifest = read_planned_manifest(PlanPaths(plan), file, find_entry(file, shard, where=str(plan)))
+    tasks = read_slice(PlanPaths(plan), manifest)
+    if json:
+        rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in tasks]
+        print_json({"manifest": manifest, "tasks": rows})
+    else:
+        render_shard(manifest, tasks).print(Console())
+
+
+def verify(
+    plan: Annotated[Path, typer.Argument(help="A plan folder.")],
+    library: Annotated[Path | None, typer.Option("--library", help="Also compare every task with this library.")] = None,
+    difficulty: Annotated[str | None, typer.Option("--difficulty", help="Which library of a folder.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Check a plan: digests, schema, counts; with --library, that every task is still as it was planned.
+
+    Examples:
+
+      prealloc verify plan/
+
+      prealloc verify plan/ --library tasks.json
+    """
+    from prealloc import api
+
+    file = api.verify(plan, library=library, difficulty=difficulty)
+    units = sum(entry.units for entry in file.shards)
+    if json:
+        print_json({"plan": str(plan), "id": file.id, "shards": len(file.shards), "units": units, "ok": True})
+    else:
+        against = f", every task as in {library}" if library else ""
+        typer.echo(f"{plan}: whole, plan {file.id[:12]}, {len(file.shards)} shards, {units} units{against}")
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="A plan folder.")],
+    second: Annotated[Path, typer.Argument(help="Another.")],
+    json: JsonFlag = False,
+) -> None:
+    """Show what differs between two plans: which input changed, which ids came, went and moved.
+
+    Exits with 0 if they are the same plan, with 1 if they differ.
+
+    Example:
+
+      prealloc diff planA/ planB/
+    """
+    from prealloc import api
+
+    found = api.diff(first, second)
+    if json:
+        print_json(found)
+    else:
+        from rich.console import Console
+
+        from prealloc.report.diff_view import render_diff
+
+        changes = (found.added, found.removed, found.moved, found.changed)
+        render_diff(str(first), str(second), found.same, found.inputs, *changes).print(Console())
+    if not found.same:
+        raise Stop(1)
+
+
+def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:
+    """Raises the mistakes of the command line together with those of the values."""
+    from prealloc.model.plan import PlanSpec
+
+    try:
+        PlanSpec.checked(**options)
+    except OptionsError as error:
+        mistakes += error.mistakes
+    raise OptionsError(mistakes)

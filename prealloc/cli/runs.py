@@ -1,0 +1,222 @@
+"""prealloc run, resume, status, results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prealloc.cli.output import Stop, print_json
+from prealloc.cli.pairs import parse_bytes, parse_seconds, split_names
+from prealloc.cli.plans import JsonFlag
+from prealloc.errors import CannotGoOn, Mistake, OptionsError
+from prealloc.model.events import RunEnded
+
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is not ok.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the app."""
+    for command in (run, resume, status, results):
+        app.command(no_args_is_help=True)(command)
+
+
+def run(
+    plan: Annotated[Path, typer.Argument(help="A plan folder.")],
+    worker: Annotated[str, typer.Option("--worker", help="module:function, called as function(task, ctx).")],
+    out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
+    engine: Annotated[str, typer.Option("--engine", help="Where shards run: local or inline.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", help="Shards at once.  [default: all up to 64, as memory bears]", show_default=False)
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c", help="Tasks at once in each worker.")] = 1,
+    timeout: Annotated[str, typer.Option("--timeout", help="Working time of one attempt: 600, 10m, 2h, none.")] = "600",
+    max_wait: Annotated[str, typer.Option("--max-wait", help="Waiting time of one task (rate limits, backoff).")] = "3600",
+    retries: Annotated[int, typer.Option("--retries", help="Further attempts after an infrastructure error.")] = 3,
+    drain: Annotated[str, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.")] = "10",
+    memory_limit: Annotated[str, typer.Option("--memory-limit", help="Of one worker with its children: 2GB, none.")] = "none",
+    fsync: Annotated[bool, typer.Option("--fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")] = False,
+    reuse: Annotated[Path | None, typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.")] = None,
+    quiet: QuietFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """Run every task of a plan to its end. No worker ever opens the task library.
+
+    Ctrl-C once lets running tasks end, twice stops at once; `prealloc resume` goes on either way.
+
+    Examples:
+
+      prealloc run plan/ --worker my_agent:solve --out run/
+
+      prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m --retries 5
+
+      prealloc run planB/ --worker my_agent:solve --out runB/ --reuse runA/
+    """
+    mistakes: list[Mistake] = []
+    options: dict[str, Any] = {
+        "concurrency": concurrency,
+        "workers": workers,
+        "timeout_s": parse_seconds("--timeout", timeout, mistakes),
+        "max_wait_s": _needed("--max-wait", parse_seconds("--max-wait", max_wait, mistakes), mistakes),
+        "retries": retries,
+        "drain_s": _needed("--drain", parse_seconds("--drain", drain, mistakes), mistakes),
+        "memory_limit": parse_bytes("--memory-limit", memory_limit, mistakes),
+        "fsync": fsync,
+    }
+    if mistakes:
+        _raise_all(options, mistakes)
+    from prealloc import api
+
+    _follow(
+        lambda observe, tick: api.run(
+            plan, worker, out, engine=engine, reuse=reuse, observe=observe, tick=tick, **options
+        ),
+        out,
+        quiet=quiet,
+        json=json,
+    )
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    failed: Annotated[bool, typer.Option("--failed", help="Also what is final but not ok.")] = False,
+    quiet: QuietFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """Go on with a run: whatever has no final outcome is run, nothing else.
+
+    Examples:
+
+      prealloc resume run/
+
+      prealloc resume run/ --failed
+    """
+    from prealloc import api
+
+    _follow(
+        lambda observe, tick: api.resume(run, failed=failed, observe=observe, tick=tick),
+        run,
+        quiet=quiet,
+        json=json,
+    )
+
+
+def status(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    json: JsonFlag = False,
+) -> None:
+    """Show how far a run is, during it (from another terminal) or after.
+
+    Exits with 0 if every unit is ok, with 1 if not (yet).
+
+    Example:
+
+      prealloc status run/
+    """
+    from prealloc import api
+
+    found = api.status(run)
+    if json:
+        print_json(found)
+    else:
+        from rich.console import Console
+
+        from prealloc.report.status_view import render_status
+
+        render_status(
+            run=found.run,
+            plan=found.plan,
+            worker=found.worker,
+            master=found.master,
+            sessions=found.sessions,
+            shards=found.shards,
+            census=found.census,
+            library_opens=found.library_opens,
+            warnings=found.warnings,
+            resume=found.resume,
+        ).print(Console())
+    if found.census["ok"] != found.units:
+        raise Stop(1)
+
+
+def results(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    by: Annotated[list[str] | None, typer.Option("--by", help="shard, type, task, repeat, status or a setting: a,b.")] = None,
+    format: Annotated[str, typer.Option("--format", help="table, json, jsonl or csv.")] = "table",
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    units: Annotated[bool, typer.Option("--units", help="JSON lines: every unit with its full result.")] = False,
+) -> None:
+    """Show a run's outcomes: success rate, mean score, times. Every planned unit counts, run or not.
+
+    Examples:
+
+      prealloc results run/ --by type
+
+      prealloc results run/ --by model,prompt_type --format csv > table.csv
+
+      prealloc results run/ --units | jq 'select(.status != "ok")'
+    """
+    from prealloc import api
+
+    if units:
+        for outcome in api.outcomes(run):
+            attempt = outcome.read()
+            row = {"shard": outcome.shard, "task": outcome.task, "repeat": outcome.repeat, "type": outcome.type}
+            row |= {"status": outcome.status, "settings": outcome.settings, "attempt": attempt}
+            print_json(row)
+        return
+    from rich.console import Console
+
+    from prealloc.report.results_view import FORMATS, print_results
+    from prealloc.store.results import aggregate
+
+    if format not in FORMATS:
+        raise OptionsError(
+            [Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(FORMATS)}")]
+        )
+    found = list(api.outcomes(run))
+    rows = aggregate(found, split_names(by or []))
+    total = aggregate(found)[0] if by else None
+    print_results(rows, Console(), form="json" if json else format, total=total)
+
+
+Work = Callable[[Callable[[Any], None], Callable[[], None]], RunEnded]
+
+
+def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
+    """Does the work under a reporter, and ends with its exit code."""
+    from rich.console import Console
+
+    from prealloc.report.pick import reporter
+
+    shown = reporter(json=json, quiet=quiet, console=Console(), errors=sys.stderr)
+    try:
+        with shown:
+            ended = work(shown.handle, lambda: shown.tick(time.monotonic()))
+    except CannotGoOn as error:
+        if error.mend is None:
+            error.mend = f"when the cause is gone: prealloc resume {run}"
+        raise
+    raise Stop(ended.exit_code)
+
+
+def _needed(where: str, value: float | None, mistakes: list[Mistake]) -> float:
+    if value is None:
+        mistakes.append(Mistake(where, "it cannot be none", "write a time, such as 3600 or 10m"))
+        return 1.0
+    return value
+
+
+def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:
+    """Raises the mistakes of the command line together with those of the values."""
+    from prealloc.model.policy import RunPolicy
+
+    try:
+        RunPolicy.checked(**options)
+    except OptionsError as error:
+        mistakes += error.mistakes
+    raise OptionsError(mistakes)

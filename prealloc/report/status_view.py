@@ -1,0 +1,66 @@
+"""How far a run is, as a page: what `prealloc status` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+
+from prealloc.model.outcome import Status
+from prealloc.report import human
+from prealloc.report.grid import Column, draw, fit
+from prealloc.report.page import Page, whole
+from prealloc.report.table import COLOURS
+from prealloc.report.visible import visible
+
+FIRST_SHARDS = 50
+
+
+def render_status(
+    *,
+    run: str,
+    plan: str,
+    worker: str,
+    master: int | None,
+    sessions: int,
+    shards: Mapping[str, Mapping[str, int]],
+    census: Mapping[str, int],
+    library_opens: int,
+    warnings: Sequence[str],
+    resume: str | None,
+) -> Page:
+    """A row per shard with its units by status, the total, who runs it, and what runs the rest."""
+
+    def build(width: int | None) -> list[Text]:
+        units = sum(census.values())
+        decided = units - census[Status.NOT_RUN.value]
+        state = f"running (process {master})" if master else "not running"
+        facts = [
+            ("run", f"{visible(run)}, {state}, {human.count(sessions, 'session')}"),
+            ("plan", f"{plan[:12]}, worker {visible(worker)}"),
+            ("done", f"{decided} of {human.count(units, 'unit')}"),
+            ("library opens by workers", str(library_opens)),
+        ]
+        lines = [Text(f"{name}: {text}") for name, text in facts]
+        lines += [Text(), *draw(fit(_columns(shards, census), width))]
+        if len(shards) > FIRST_SHARDS:
+            lines.append(Text(f"… {len(shards) - FIRST_SHARDS} more shards"))
+        lines += [Text(f"warning: {visible(text)}", style="yellow") for text in warnings]
+        if resume:
+            lines += [Text(), whole(Text(f"to run the rest: {resume}"))]
+        return lines
+
+    return Page(build)
+
+
+def _columns(shards: Mapping[str, Mapping[str, int]], census: Mapping[str, int]) -> list[Column]:
+    names = list(shards)[:FIRST_SHARDS]
+    rows = [*(shards[name] for name in names), census]
+    columns = [Column("shard", [Text(visible(name)) for name in names] + [Text("total", style="bold")])]
+    columns.append(Column("units", [Text(str(sum(row.values()))) for row in rows], right=True))
+    for status in Status:
+        if census.get(status.value):
+            colour = COLOURS[status]
+            cells = [Text(str(n), style=colour if n else "dim") for n in (row.get(status.value, 0) for row in rows)]
+            columns.append(Column(status.value, cells, right=True))
+    return columns
