@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prealloc.api import load_shard, plan, results, resume, run, status
+    from prealloc.api.plans import plan
+    from prealloc.api.runs import outcomes, results, resume, run, status
     from prealloc.errors import (
         CannotGoOn,
         EngineError,
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from prealloc.model.plan import Plan, PlanSpec, Shard
     from prealloc.model.policy import RunPolicy
     from prealloc.model.task import LightweightTask
+    from prealloc.store.plan_folder import load_shard
     from prealloc.worker.context import TaskContext
 
 _HOMES = {
-    "prealloc.api": ("load_shard", "plan", "results", "resume", "run", "status"),
+    "prealloc.api.plans": ("plan",),
+    "prealloc.api.runs": ("outcomes", "results", "resume", "run", "status"),
     "prealloc.errors": (
         "CannotGoOn",
         "EngineError",
@@ -50,6 +53,7 @@ _HOMES = {
     "prealloc.model.plan": ("Plan", "PlanSpec", "Shard"),
     "prealloc.model.policy": ("RunPolicy",),
     "prealloc.model.task": ("LightweightTask",),
+    "prealloc.store.plan_folder": ("load_shard",),
     "prealloc.worker.context": ("TaskContext",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -76,6 +80,7 @@ __all__ = [
     "TaskContext",
     "WorkerFunctionError",
     "load_shard",
+    "outcomes",
     "plan",
     "results",
     "resume",

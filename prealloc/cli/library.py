@@ -22,7 +22,9 @@ def _root() -> None:
 def sample(
     out: Annotated[Path, typer.Argument(help="The file to write: .json or .jsonl, and .gz or .zst behind.")],
     tasks: Annotated[int, typer.Option("--tasks", help="How many tasks.")] = 630,
-    workflow_bytes: Annotated[int, typer.Option("--workflow-bytes", help="Mean size of a workflow as it stands in the file.")] = 84_000,
+    workflow_bytes: Annotated[
+        int, typer.Option("--workflow-bytes", help="Mean size of a workflow as it stands in the file.")
+    ] = 84_000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed writes the same bytes.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     json: JsonFlag = False,
@@ -38,9 +40,7 @@ def sample(
     from prealloc.library.sample import write_sample
 
     with byte_progress(f"writing {out.name}", shown=not json) as progress:
-        made = write_sample(
-            out, tasks=tasks, workflow_bytes=workflow_bytes, seed=seed, force=force, progress=progress
-        )
+        made = write_sample(out, tasks=tasks, workflow_bytes=workflow_bytes, seed=seed, force=force, progress=progress)
     if json:
         print_json(made)
     else:

@@ -25,22 +25,35 @@ def plan(
     out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
     shards: Annotated[int, typer.Option("--shards", help="How many shards, each for one worker process.")] = 1,
     num_instances: Annotated[
-        int | None, typer.Option("--num-instances", "-n", help="Tasks per shard.  [default: 20]", show_default=False)
+        int | None,
+        typer.Option("--num-instances", "-n", help="Tasks per shard.  [default: 20]", show_default=False),
     ] = None,
     per_type: Annotated[bool, typer.Option("--per-type", help="--num-instances tasks of each type.")] = False,
-    quota: Annotated[list[str] | None, typer.Option("--quota", help="TYPE=N: N tasks of a type per shard. Repeatable.")] = None,
+    quota: Annotated[
+        list[str] | None, typer.Option("--quota", help="TYPE=N: N tasks of a type per shard. Repeatable.")
+    ] = None,
     stratify: Annotated[bool, typer.Option("--stratify", help="Keep the library's proportions of types.")] = False,
     whole: Annotated[bool, typer.Option("--all", help="Deal the whole library out.")] = False,
-    type_: Annotated[list[str] | None, typer.Option("--type", help="Only tasks of this type. Repeatable, or a,b.")] = None,
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="Only tasks of this type. Repeatable, or a,b.")
+    ] = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="disjoint: no task twice; paired: all shards the same; independent.")
+        str,
+        typer.Option("--strategy", help="disjoint: no task twice; paired: all shards the same; independent."),
     ] = "disjoint",
     repeats: Annotated[int, typer.Option("--repeats", help="Run each task this many times.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.")] = 0,
-    keep: Annotated[list[str] | None, typer.Option("--keep", help="Further task fields to ship: a,b. Repeatable.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", help="Further task fields to ship: a,b. Repeatable.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for ctx.settings. Repeatable.")] = None,
-    difficulty: Annotated[str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")] = None,
-    require_workflow: Annotated[bool, typer.Option("--require-workflow", help="Refuse a library in which a task has no workflow.")] = False,
+    difficulty: Annotated[
+        str | None,
+        typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first."),
+    ] = None,
+    require_workflow: Annotated[
+        bool, typer.Option("--require-workflow", help="Refuse a library in which a task has no workflow.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -75,7 +88,7 @@ def plan(
     }
     if mistakes:
         _raise_all(options, mistakes)
-    from prealloc import api
+    from prealloc.api import plans as api
 
     with byte_progress(f"reading {library.name}", shown=not json) as progress:
         made = api.plan(
@@ -120,7 +133,13 @@ def show(
     from rich.console import Console
 
     from prealloc.report.plan_view import render_plan, render_shard
-    from prealloc.store.plan_folder import find_entry, read_plan, read_plan_file, read_planned_manifest, read_slice
+    from prealloc.store.plan_folder import (
+        find_entry,
+        read_plan,
+        read_plan_file,
+        read_planned_manifest,
+        read_slice,
+    )
 
     if shard is None:
         read = read_plan(plan)
@@ -143,7 +162,9 @@ def show(
 
 def verify(
     plan: Annotated[Path, typer.Argument(help="A plan folder.")],
-    library: Annotated[Path | None, typer.Option("--library", help="Also compare every task with this library.")] = None,
+    library: Annotated[
+        Path | None, typer.Option("--library", help="Also compare every task with this library.")
+    ] = None,
     difficulty: Annotated[str | None, typer.Option("--difficulty", help="Which library of a folder.")] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -155,7 +176,7 @@ def verify(
 
       prealloc verify plan/ --library tasks.json
     """
-    from prealloc import api
+    from prealloc.api import plans as api
 
     file = api.verify(plan, library=library, difficulty=difficulty)
     units = sum(entry.units for entry in file.shards)
@@ -179,7 +200,7 @@ def diff(
 
       prealloc diff planA/ planB/
     """
-    from prealloc import api
+    from prealloc.api import plans as api
 
     found = api.diff(first, second)
     if json:

@@ -31,16 +31,30 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
     engine: Annotated[str, typer.Option("--engine", help="Where shards run: local or inline.")] = "local",
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", help="Shards at once.  [default: all up to 64, as memory bears]", show_default=False)
+        int | None,
+        typer.Option(
+            "--workers",
+            "-w",
+            help="Shards at once.  [default: all up to 64, as memory bears]",
+            show_default=False,
+        ),
     ] = None,
     concurrency: Annotated[int, typer.Option("--concurrency", "-c", help="Tasks at once in each worker.")] = 1,
     timeout: Annotated[str, typer.Option("--timeout", help="Working time of one attempt: 600, 10m, 2h, none.")] = "600",
-    max_wait: Annotated[str, typer.Option("--max-wait", help="Waiting time of one task (rate limits, backoff).")] = "3600",
+    max_wait: Annotated[
+        str, typer.Option("--max-wait", help="Waiting time of one task (rate limits, backoff).")
+    ] = "3600",
     retries: Annotated[int, typer.Option("--retries", help="Further attempts after an infrastructure error.")] = 3,
     drain: Annotated[str, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.")] = "10",
-    memory_limit: Annotated[str, typer.Option("--memory-limit", help="Of one worker with its children: 2GB, none.")] = "none",
-    fsync: Annotated[bool, typer.Option("--fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")] = False,
-    reuse: Annotated[Path | None, typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.")] = None,
+    memory_limit: Annotated[
+        str, typer.Option("--memory-limit", help="Of one worker with its children: 2GB, none.")
+    ] = "none",
+    fsync: Annotated[
+        bool, typer.Option("--fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
+    ] = False,
+    reuse: Annotated[
+        Path | None, typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.")
+    ] = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
 ) -> None:
@@ -69,7 +83,7 @@ def run(
     }
     if mistakes:
         _raise_all(options, mistakes)
-    from prealloc import api
+    from prealloc.api import runs as api
 
     _follow(
         lambda observe, tick: api.run(
@@ -95,7 +109,7 @@ def resume(
 
       prealloc resume run/ --failed
     """
-    from prealloc import api
+    from prealloc.api import runs as api
 
     _follow(
         lambda observe, tick: api.resume(run, failed=failed, observe=observe, tick=tick),
@@ -117,7 +131,7 @@ def status(
 
       prealloc status run/
     """
-    from prealloc import api
+    from prealloc.api import runs as api
 
     found = api.status(run)
     if json:
@@ -145,7 +159,9 @@ def status(
 
 def results(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    by: Annotated[list[str] | None, typer.Option("--by", help="shard, type, task, repeat, status or a setting: a,b.")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option("--by", help="shard, type, task, repeat, status or a setting: a,b.")
+    ] = None,
     format: Annotated[str, typer.Option("--format", help="table, json, jsonl or csv.")] = "table",
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     units: Annotated[bool, typer.Option("--units", help="JSON lines: every unit with its full result.")] = False,
@@ -160,12 +176,17 @@ def results(
 
       prealloc results run/ --units | jq 'select(.status != "ok")'
     """
-    from prealloc import api
+    from prealloc.api import runs as api
 
     if units:
         for outcome in api.outcomes(run):
             attempt = outcome.read()
-            row = {"shard": outcome.shard, "task": outcome.task, "repeat": outcome.repeat, "type": outcome.type}
+            row = {
+                "shard": outcome.shard,
+                "task": outcome.task,
+                "repeat": outcome.repeat,
+                "type": outcome.type,
+            }
             row |= {"status": outcome.status, "settings": outcome.settings, "attempt": attempt}
             print_json(row)
         return
@@ -175,9 +196,7 @@ def results(
     from prealloc.store.results import aggregate
 
     if format not in FORMATS:
-        raise OptionsError(
-            [Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(FORMATS)}")]
-        )
+        raise OptionsError([Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(FORMATS)}")])
     found = list(api.outcomes(run))
     rows = aggregate(found, split_names(by or []))
     total = aggregate(found)[0] if by else None

@@ -129,12 +129,12 @@ class _ForkServer:
     def serve(self) -> None:
         while True:
             pause_s = max(0.0, min(self._ladders) - time.monotonic()) if self._ladders else None
-            readable, _, _ = select.select([self._control, self._wake_read], [], [], pause_s)
+            readable, _, _ = select.select([self._control.fileno(), self._wake_read], [], [], pause_s)
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
             self._reap()
             self._climb()
-            if self._control in readable and not self._obey():
+            if self._control.fileno() in readable and not self._obey():
                 return
 
     def kill_all(self) -> None:

@@ -50,9 +50,7 @@ class InlineEngine:
         self._current: _InlineShard | None = None
         self._draining = False
 
-    def check(
-        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]
-    ) -> list[str]:
+    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
         self._function = load_function(worker, import_path)
         return []
 
@@ -95,9 +93,7 @@ class InlineEngine:
 class _InlineShard:
     """One shard, a task at a time."""
 
-    def __init__(
-        self, job: ShardJob, setup: RunSetup, function: WorkerFunction, jitter: Callable[[], float]
-    ) -> None:
+    def __init__(self, job: ShardJob, setup: RunSetup, function: WorkerFunction, jitter: Callable[[], float]) -> None:
         self._job = job
         self._function = function
         self._told: list[bytes] = []
@@ -115,9 +111,7 @@ class _InlineShard:
             journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
             library=(),
         )
-        journal = JournalWriter(
-            setup.paths.worker_journal(job.shard, setup.session, 1), fsync=setup.policy.fsync
-        )
+        journal = JournalWriter(setup.paths.worker_journal(job.shard, setup.session, 1), fsync=setup.policy.fsync)
         self.book = Book(worker_job, journal, self._told.append, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
 

@@ -38,9 +38,7 @@ class Died(NamedTuple):
 class Launcher(Protocol):
     """What the local engine needs of a way to start processes."""
 
-    def check(
-        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]
-    ) -> list[str]:
+    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
         """Raises WorkerFunctionError if the function cannot be called; returns notes for the user."""
         ...
 
@@ -78,12 +76,10 @@ class ForkServerLauncher:
 
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(forkserver.FromServer)
-        self._output = tempfile.TemporaryFile()  # what the user's module prints while it is imported
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints while it is imported
         self._start_server()
 
-    def check(
-        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]
-    ) -> list[str]:
+    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
         request = forkserver.Preload(worker, import_path, tuple(sorted(library)))
         self._send(request)
         reply = self._receive()
@@ -103,8 +99,7 @@ class ForkServerLauncher:
         self.close()
         self._start_server()
         return [
-            f"importing {worker.partition(':')[0]} starts threads, so each worker imports it by itself "
-            "(slower to start, more memory)"
+            f"importing {worker.partition(':')[0]} starts threads: each worker imports it by itself (slower, larger)"
         ]
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int) -> None:
@@ -180,7 +175,8 @@ class ForkServerLauncher:
             raise self._gone() from error
         if not packet:
             raise self._gone()
-        return self._decoder.decode(packet)
+        message: forkserver.FromServer = self._decoder.decode(packet)
+        return message
 
     def _gone(self) -> EngineError:
         return EngineError(
@@ -197,9 +193,7 @@ class SpawnLauncher:
         self._born: list[Born] = []
         self._ladders: dict[float, list[Process]] = {}
 
-    def check(
-        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]
-    ) -> list[str]:
+    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
         code = (
             "import sys; from prealloc.errors import PreallocError\n"
             "from prealloc.worker.function import load_function\n"

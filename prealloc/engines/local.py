@@ -52,9 +52,7 @@ class LocalEngine:
         self._library: frozenset[tuple[int, int]] = frozenset()
         self._tags = 0
 
-    def check(
-        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]
-    ) -> list[str]:
+    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
         self._library = library
         return self._launcher.check(worker, import_path, library)
 

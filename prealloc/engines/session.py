@@ -130,9 +130,7 @@ def _jobs(run: OpenRun, before: RunState | None, shards: Sequence[str]) -> Itera
             manifest=run.manifests[shard],
             ids=ids,
             orders=tuple(
-                UnitOrder(position, repeat, state.attempts + 1)
-                for (position, repeat), state in states
-                if state.open
+                UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
             ),
             deaths={key: state.deaths for key, state in states if state.open and state.deaths},
             tasks=partial(run.tasks, shard),

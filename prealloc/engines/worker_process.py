@@ -113,8 +113,7 @@ class WorkerProcess:
 
     def beat(self, message: Heartbeat) -> None:
         self._waits = {
-            (self.position(shipped), repeat): (waited_s, now)
-            for shipped, repeat, waited_s, now in message.waits
+            (self.position(shipped), repeat): (waited_s, now) for shipped, repeat, waited_s, now in message.waits
         }
 
     @property

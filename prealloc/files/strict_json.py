@@ -177,9 +177,7 @@ def _has_surely_short_integers(text: bytes) -> bool:
 
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
 _NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
-_TOKEN = re.compile(
-    rb"[ \t\n\r]*+(?:(" + _STRING + rb'")|([\[\]{},:])|(' + _NUMBER + rb")|(true|false|null))"
-)
+_TOKEN = re.compile(rb"[ \t\n\r]*+(?:(" + _STRING + rb'")|([\[\]{},:])|(' + _NUMBER + rb")|(true|false|null))")
 _STRING_TOKEN, _MARK, _NUMBER_TOKEN, _LITERAL = 1, 2, 3, 4  # the groups of _TOKEN
 _STRING_HEAD = re.compile(_STRING)
 _SPACE = re.compile(rb"[ \t\n\r]*+")

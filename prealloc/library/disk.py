@@ -53,9 +53,7 @@ def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:
     _refuse_unless_regular(path, before.st_mode)
     size = before.st_size
     if not size:
-        raise LibraryError(
-            "the file is empty", where=str(path), mend="write the tasks into it, or give another file"
-        )
+        raise LibraryError("the file is empty", where=str(path), mend="write the tasks into it, or give another file")
     buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without huge pages
@@ -107,9 +105,7 @@ def _unreadable(path: Path, error: OSError | ValueError) -> LibraryError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return LibraryError("there is no such file", where=where, mend="check the path")
     if isinstance(error, PermissionError):
-        return LibraryError(
-            "no permission to read it", where=where, mend=f"chmod u+r {path}, or run as its owner"
-        )
+        return LibraryError("no permission to read it", where=where, mend=f"chmod u+r {path}, or run as its owner")
     if isinstance(error, ValueError):  # a NUL in the path
         return LibraryError(f"no usable path: {error}", where=repr(where), mend="give the path of a file")
     return LibraryError(

@@ -67,6 +67,4 @@ def _decoder(row: Any) -> msgspec.json.Decoder[Any]:
 def _refuse_more(cursor: Cursor, start: int) -> None:
     end = cursor.after(start)
     if end < len(cursor.text):
-        raise Damage(
-            "there is more text after the end of the library", end, mend="remove what follows the library"
-        )
+        raise Damage("there is more text after the end of the library", end, mend="remove what follows the library")

@@ -36,9 +36,7 @@ def choose(path: Path, difficulty: str | None) -> Choice:
             mend="give the library's file itself",
         ) from error
     except ValueError as error:  # a NUL in the path
-        raise LibraryError(
-            f"no usable path: {error}", where=repr(str(path)), mend="give the path of a file"
-        ) from error
+        raise LibraryError(f"no usable path: {error}", where=repr(str(path)), mend="give the path of a file") from error
     if difficulty is None:
         raise LibraryError("this is a folder", where=str(path), mend=_offer(names))
     for full in ("_with_workflows", ""):
@@ -61,11 +59,7 @@ def _without_longer(names: list[str], ending: str) -> list[str]:
     `tasks_very_easy` ends in `_easy` too; beside a `tasks_easy` it is not meant.
     """
     prefix = {name: stem.removesuffix(ending) for name in names if (stem := _stem(name)).endswith(ending)}
-    return [
-        name
-        for name, mine in prefix.items()
-        if not any(mine.startswith(f"{other}_") for other in prefix.values())
-    ]
+    return [name for name, mine in prefix.items() if not any(mine.startswith(f"{other}_") for other in prefix.values())]
 
 
 def _stem(name: str) -> str:

@@ -41,9 +41,10 @@ def read_library(
     A library is `{"tasks": [...], ...}`, a bare `[...]`, or JSON lines, each also in gzip or zstd, told by
     content (a name in .jsonl or .ndjson decides where the content leaves it open). A task is an object with
     `id` or `instance_id`, `task_type` or `type` (of two, the first named wins), and a `workflow` that may be
-    any JSON value, null or missing. In a folder, `difficulty` picks
-    `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`. `keep` names further fields of the tasks to take along. `progress` is called with
-    (bytes read, bytes in all).
+    any JSON value, null or missing.
+
+    In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`. `keep`
+    names further fields of the tasks to take along. `progress` is called with (bytes read, bytes in all).
 
     Raises LibraryError, with file, place and mend, for whatever is no task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
@@ -76,9 +77,7 @@ def read_library(
         types=dict(sorted(Counter(types).items())),
         difficulty=difficulty,
     )
-    return ScannedLibrary(
-        info=info, ids=ids, types=types, rows=rows, keep=keep, took=took, blame=diagnosis.of_value
-    )
+    return ScannedLibrary(info=info, ids=ids, types=types, rows=rows, keep=keep, took=took, blame=diagnosis.of_value)
 
 
 def _checked(keep: tuple[str, ...]) -> tuple[str, ...]:
@@ -94,11 +93,7 @@ def _refuse_encoding(text: Buffer, where: str) -> None:
     if problem is None and re.search(rb"[^ \t\n\r]", text) is None:
         problem = "holds nothing but whitespace"
     if problem:
-        mend = (
-            "write the tasks into it"
-            if "UTF" not in problem
-            else "save it as UTF-8 without a byte order mark"
-        )
+        mend = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
         raise LibraryError(f"the file {problem}", where=where, mend=mend)
     # Decoding piece by piece costs 5 ms for 60 MB, finds the place, and needs 1 MB.
     at, decode = 0, codecs.utf_8_decode
@@ -109,10 +104,7 @@ def _refuse_encoding(text: Buffer, where: str) -> None:
                 at += decode(piece, "strict", at + len(piece) == len(view))[1]
             except UnicodeDecodeError as error:
                 bad = at + error.start
-                line = (
-                    sum(text[i : min(i + _UTF8_STEP, bad)].count(b"\n") for i in range(0, bad, _UTF8_STEP))
-                    + 1
-                )
+                line = sum(text[i : min(i + _UTF8_STEP, bad)].count(b"\n") for i in range(0, bad, _UTF8_STEP)) + 1
                 raise LibraryError(
                     f"this is no UTF-8: byte 0x{text[bad]:02x} ({error.reason})",
                     where=f"{where}, byte {bad}, line {line}",

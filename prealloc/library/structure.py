@@ -27,9 +27,7 @@ _BATCH = 256 << 10
 _fields = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
-def said_twice(
-    fmt: Format, text: Buffer, rows: Sequence[AnyRow], keep: tuple[str, ...]
-) -> tuple[int, str] | None:
+def said_twice(fmt: Format, text: Buffer, rows: Sequence[AnyRow], keep: tuple[str, ...]) -> tuple[int, str] | None:
     """Position and key of the first task that has one of its own keys twice, or a kept one; None if none.
 
     Raises Damage if the library's "tasks" is there twice.

@@ -112,6 +112,4 @@ def _bomb(kind: str, where: str, packed: int, max_bytes: int, max_by_ratio: int)
         problem = f"it unpacks to more than {max_bytes:,} bytes"
     else:
         problem = f"its {packed:,} bytes unpack to more than {max_by_ratio:,}: this looks like a {kind} bomb"
-    return LibraryError(
-        problem, where=where, mend="if you trust the file, unpack it yourself and give the result"
-    )
+    return LibraryError(problem, where=where, mend="if you trust the file, unpack it yourself and give the result")

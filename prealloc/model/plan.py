@@ -275,13 +275,9 @@ def _together(
         )
     if stratify and (quotas or per_type):
         other = "--quota" if quotas else "--per-type"
-        found.append(
-            Mistake(f"--stratify and {other}", "both say how many tasks of each type", "keep one of them")
-        )
+        found.append(Mistake(f"--stratify and {other}", "both say how many tasks of each type", "keep one of them"))
     if whole and strategy == "independent":
-        found.append(
-            Mistake("--all and --strategy independent", "every shard would hold every task", "use paired")
-        )
+        found.append(Mistake("--all and --strategy independent", "every shard would hold every task", "use paired"))
     missing = sorted(set(quotas) - set(types)) if types else []
     if missing:
         found.append(

@@ -99,6 +99,4 @@ def _named(task: Mapping[str, Any], spellings: tuple[str, str]) -> str:
 
 def _restore(id: str, type: str, workflow_json: bytes, extra_json: bytes) -> LightweightTask:
     # The values were validated when the task was first made; validating again would cost 10 times as much.
-    return LightweightTask.model_construct(
-        id=id, type=type, workflow_json=workflow_json, extra_json=extra_json
-    )
+    return LightweightTask.model_construct(id=id, type=type, workflow_json=workflow_json, extra_json=extra_json)

@@ -72,9 +72,7 @@ def _is_eligible(spec: PlanSpec, name: str) -> bool:
     return spec.quotas.get(name, 0) > 0 if spec.quotas else True
 
 
-def _strata(
-    ids: Sequence[str], types: Sequence[str], eligible: Collection[str], by_type: bool
-) -> list[_Stratum]:
+def _strata(ids: Sequence[str], types: Sequence[str], eligible: Collection[str], by_type: bool) -> list[_Stratum]:
     places: dict[str, list[int]] = {name: [] for name in eligible} if by_type else {ALL_TYPES: []}
     for place, name in enumerate(types):
         if name in eligible:
@@ -86,9 +84,7 @@ def _strata(
     return strata
 
 
-def _sample_strata(
-    spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int
-) -> list[list[int]]:
+def _sample_strata(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int) -> list[list[int]]:
     """Each stratum on its own gives every shard its quota of tasks."""
     if spec.whole:
         quotas = {stratum.name: len(stratum.places) for stratum in strata}
@@ -116,9 +112,7 @@ def _sample_strata(
     return picks
 
 
-def _deal_stratified(
-    spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int
-) -> list[list[int]]:
+def _deal_stratified(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int) -> list[list[int]]:
     """The cell's quotas are shared out over all shards, evenly in the total and in every type."""
     seats = sum(eligible.values()) if spec.whole else n * spec.shards
     dealt = deal_types(awards(eligible, caps=eligible), spec.shards)

@@ -45,9 +45,7 @@ def awards(weights: Mapping[str, int], *, caps: Mapping[str, int] | None = None)
             heapreplace(heap, first + 2 * steps[place])
 
 
-def sainte_lague(
-    weights: Mapping[str, int], seats: int, *, caps: Mapping[str, int] | None = None
-) -> dict[str, int]:
+def sainte_lague(weights: Mapping[str, int], seats: int, *, caps: Mapping[str, int] | None = None) -> dict[str, int]:
     """Each type's share of the seats, in the order of `weights`; types that get none are there with 0.
 
     The shares sum to `seats`, or to the sum of the caps where that is less.

@@ -35,9 +35,7 @@ def stable_hash(text: str) -> int:
 
 def stable_hashes(texts: Sequence[str]) -> list[int]:
     """`[stable_hash(text) for text in texts]`, at about half its cost (one unpacking for all)."""
-    digests = b"".join(
-        [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts]
-    )
+    digests = b"".join([blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts])
     return list(struct.unpack(f">{len(texts)}Q", digests))
 
 
@@ -61,9 +59,7 @@ def rank(key: int, task_hash: int) -> int:
 def ranks(key: int, hashes: Sequence[int]) -> list[int]:
     """`[rank(key, h) for h in hashes]`, written as one expression: a call a task would double its cost."""
     m, m1, m2 = _MASK, _MIX_1, _MIX_2
-    return [
-        (z := ((z := ((z := h ^ key) ^ (z >> 30)) * m1 & m) ^ (z >> 27)) * m2 & m) ^ (z >> 31) for h in hashes
-    ]
+    return [(z := ((z := ((z := h ^ key) ^ (z >> 30)) * m1 & m) ^ (z >> 27)) * m2 & m) ^ (z >> 31) for h in hashes]
 
 
 def choose(hashes: Sequence[int], ids: Sequence[str], key: int, n: int) -> list[int]:

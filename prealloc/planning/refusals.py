@@ -11,9 +11,7 @@ from prealloc.planning.quotas import sainte_lague
 _NAMES_SHOWN = 20
 
 
-def find_mistakes(
-    spec: PlanSpec, there_are: Mapping[str, int], eligible: Mapping[str, int], n: int
-) -> list[Mistake]:
+def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mapping[str, int], n: int) -> list[Mistake]:
     """The mistakes of a spec for a library. Empty: the plan can be made.
 
     `there_are` is the number of tasks of each type in the library, `eligible` the part of it that the
@@ -49,9 +47,7 @@ def _quotas_too_large(spec: PlanSpec, eligible: Mapping[str, int]) -> list[Mista
         quota = spec.quotas[name]
         if _hands(spec) * quota > have:
             problem = f"{_asked(spec, quota)} of type {name} and there are {have}"
-            found.append(
-                Mistake(f"--quota {name}", problem, _would_fit(spec, quota, have, "--quota {}={}", name))
-            )
+            found.append(Mistake(f"--quota {name}", problem, _would_fit(spec, quota, have, "--quota {}={}", name)))
     return found
 
 

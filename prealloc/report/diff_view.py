@@ -32,9 +32,7 @@ def render_diff(
         lines.append(Text("the same plan, from another library", style="green"))
     if inputs:
         lines += [Text(), heading("inputs that differ")]
-        lines += [
-            Text(f"  {visible(name)}: {value(one)} → {value(two)}") for name, (one, two) in inputs.items()
-        ]
+        lines += [Text(f"  {visible(name)}: {value(one)} → {value(two)}") for name, (one, two) in inputs.items()]
     lines += _ids("only in the second", added, "green")
     lines += _ids("only in the first", removed, "red")
     lines += _ids(

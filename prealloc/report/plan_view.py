@@ -21,9 +21,7 @@ MOST_TYPES = 12
 """More columns than this are no table any more; the rest is summed up in one."""
 
 
-def render_plan(
-    plan: Plan | PlanFile, manifests: Iterable[Manifest] = (), *, first: int = FIRST_SHARDS
-) -> Page:
+def render_plan(plan: Plan | PlanFile, manifests: Iterable[Manifest] = (), *, first: int = FIRST_SHARDS) -> Page:
     """What was planned: a row per shard (the first ones), the total, and how much of the library it uses.
 
     A PlanFile holds no bytes and no task ids: with its `manifests` the bytes are shown, with a Plan also
@@ -38,9 +36,7 @@ def render_plan(
     return Page(lambda width: _plan(file, by_id, uses, first, width))
 
 
-def render_shard(
-    manifest: Manifest, tasks: Sequence[LightweightTask] = (), *, first: int = FIRST_TASKS
-) -> Page:
+def render_shard(manifest: Manifest, tasks: Sequence[LightweightTask] = (), *, first: int = FIRST_TASKS) -> Page:
     """One shard: the fields of its manifest, its types, and its tasks in the order they run."""
     return Page(lambda width: _shard(manifest, tasks, first, width))
 
@@ -78,9 +74,7 @@ def _plan_facts(
         facts.append(("library", f"{visible(library.path)}{difficulty}: {size}"))
     if uses is not None:
         available = sum(library.tasks for library in file.libraries)
-        facts.append(
-            ("uses", f"{len(uses):,} of {human.count(available, 'task')}{_of(len(uses), available)}")
-        )
+        facts.append(("uses", f"{len(uses):,} of {human.count(available, 'task')}{_of(len(uses), available)}"))
         facts.append(("overlap", _overlap(uses)))
     if manifests:
         slices = {manifest.slice.sha256: manifest.slice.bytes for manifest in manifests.values()}
@@ -95,9 +89,7 @@ def _of(part: int, whole: int) -> str:
 def _uses(plan: Plan) -> Counter[tuple[str, str]]:
     """In how many shards each task is. The same id at another difficulty is another task."""
     return Counter(
-        (value(shard.manifest.cell.get("difficulty", "")), task.id)
-        for shard in plan.shards
-        for task in shard.tasks
+        (value(shard.manifest.cell.get("difficulty", "")), task.id) for shard in plan.shards for task in shard.tasks
     )
 
 
@@ -109,9 +101,7 @@ def _overlap(uses: Counter[tuple[str, str]]) -> str:
     return f"{human.count(shared, 'task')} in more than one shard, at most in {most}"
 
 
-def _plan_columns(
-    file: PlanFile, shown: Sequence[ShardEntry], manifests: Mapping[str, Manifest]
-) -> list[Column]:
+def _plan_columns(file: PlanFile, shown: Sequence[ShardEntry], manifests: Mapping[str, Manifest]) -> list[Column]:
     repeats = file.spec.repeats
     types: Counter[str] = Counter()
     for entry in file.shards:
@@ -121,9 +111,7 @@ def _plan_columns(
         names = sorted(sorted(types, key=lambda name: (-types[name], name))[: MOST_TYPES - 1])
     units = sum(entry.units for entry in file.shards)
     columns = [
-        Column(
-            "shard", [*(Text(visible(e.id)) for e in shown), _bold("total")], False, least=12, middle=True
-        ),
+        Column("shard", [*(Text(visible(e.id)) for e in shown), _bold("total")], False, least=12, middle=True),
         _column("tasks", [e.units // repeats for e in shown], units // repeats),
     ]
     if repeats > 1:

@@ -52,9 +52,7 @@ def _labelled(label: str, style: str, text: str, width: int | None) -> list[Text
         for piece in (_wrapped(line, width - _LABEL) if width is not None and width > 3 * _LABEL else [line])
     ]
     labels = [label, *[""] * (len(told) - 1)]
-    return [
-        Text.assemble((f"{name:<{_LABEL}}", style), piece) for name, piece in zip(labels, told, strict=True)
-    ]
+    return [Text.assemble((f"{name:<{_LABEL}}", style), piece) for name, piece in zip(labels, told, strict=True)]
 
 
 def _wrapped(line: str, width: int) -> list[str]:

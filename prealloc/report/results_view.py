@@ -16,9 +16,9 @@ from prealloc.model.outcome import Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page, plain_for
-from prealloc.store.results import SETTINGS_PREFIX, ResultsRow
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
+from prealloc.store.results import SETTINGS_PREFIX, ResultsRow
 
 Format = Literal["table", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)

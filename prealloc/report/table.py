@@ -68,9 +68,7 @@ def export_svg(
 ) -> None:
     """Writes the table as an SVG picture, `width` characters wide."""
     # It records what it prints, so it has to print somewhere.
-    console = Console(
-        width=width, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor"
-    )
+    console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(render_table(progress, now_s, height=height))
     path.write_text(console.export_svg(title=title, unique_id="prealloc"), encoding="utf-8")
 

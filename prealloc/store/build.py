@@ -43,9 +43,7 @@ def build_plan(
             content = slice_bytes(tasks)
             sha256 = hashlib.sha256(content).hexdigest()
             slices[sha256] = content
-            ref = SliceRef(
-                file=PlanPaths.slice_name(sha256), sha256=sha256, tasks=len(tasks), bytes=len(content)
-            )
+            ref = SliceRef(file=PlanPaths.slice_name(sha256), sha256=sha256, tasks=len(tasks), bytes=len(content))
             seen[ids] = ref
         refs.append(ref)
     plan = plan_id(spec, [ref.sha256 for ref in refs])

@@ -160,9 +160,7 @@ def _outcome(attempt: Attempt, session: int, path: Path, offset: int, length: in
     )
 
 
-def _planned(
-    states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath
-) -> Unit:
+def _planned(states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath) -> Unit:
     unit = Unit(line.shard, line.task, line.repeat)
     if unit not in states:
         raise damaged(file.path, number, f"the plan has no unit {line.shard}/{line.task}#{line.repeat}")

@@ -19,9 +19,7 @@ from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.model.outcome import Attempt
 
 
-class Record(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower
-):
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):
     """What the supervisor notes besides verdicts."""
 
 
@@ -178,7 +176,8 @@ def damaged(path: Path, number: int, why: str) -> JournalError:
 def _parse(file: JournalFile, line: bytes, number: int) -> Attempt | AnyRecord:
     try:
         if line.startswith(b'{"kind":'):
-            return _records.decode(line)
+            record: AnyRecord = _records.decode(line)
+            return record
         attempt = _attempts.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise damaged(file.path, number, str(error)) from None

@@ -25,13 +25,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def write_plan(plan: Plan, out: Path, *, force: bool = False) -> None:
     """Writes the plan folder, whole or not at all. Raises PlanError if `out` is taken, unless `force`."""
     if not force and out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise PlanError(
-            "it exists", where=str(out), mend="choose another --out, or replace it with --force"
-        )
+        raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
     if force and out.exists() and any(out.iterdir()) and not PlanPaths(out).plan_file.is_file():
-        raise PlanError(
-            "it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out"
-        )
+        raise PlanError("it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out")
     with new_folder(out, replace=force) as folder:
         fill_plan_folder(plan, folder)
 
@@ -138,12 +134,11 @@ def parse_slice(raw: bytes) -> Iterator[LightweightTask]:
             id, type, workflow = fields.pop("id"), fields.pop("task_type"), fields.pop("workflow")
         except KeyError as missing:
             raise ValueError(f"a task has no {missing}") from None
-        extra = {name: value for name, value in sorted(fields.items())}
         yield LightweightTask(
             id=text.decode(id),
             type=text.decode(type),
             workflow_json=bytes(workflow),
-            extra_json=msgspec.json.encode(extra),
+            extra_json=msgspec.json.encode(dict(sorted(fields.items()))),
         )
 
 
@@ -155,9 +150,7 @@ def read_plan(folder: Path) -> Plan:
     check_plan_id(file, manifests, where=str(paths.plan_file))
     shards = tuple(Shard(manifest=manifest, tasks=read_slice(paths, manifest)) for manifest in manifests)
     digests = {manifest.slice.sha256 for manifest in manifests}
-    return Plan(
-        file=file, shards=shards, slices={sha256: paths.slice(sha256).read_bytes() for sha256 in digests}
-    )
+    return Plan(file=file, shards=shards, slices={sha256: paths.slice(sha256).read_bytes() for sha256 in digests})
 
 
 def find_entry(file: PlanFile, shard: str, *, where: str) -> ShardEntry:
@@ -190,6 +183,4 @@ def check_plan_id(file: PlanFile, manifests: Sequence[Manifest], *, where: str) 
 def task_digest(task: LightweightTask) -> bytes:
     """The sha256 of everything a worker function can see of a task."""
     parts: list[Any] = [task.id, task.type]
-    return hashlib.sha256(
-        msgspec.json.encode(parts) + b"\0" + task.workflow_json + b"\0" + task.extra_json
-    ).digest()
+    return hashlib.sha256(msgspec.json.encode(parts) + b"\0" + task.workflow_json + b"\0" + task.extra_json).digest()

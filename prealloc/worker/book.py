@@ -66,9 +66,7 @@ class Book:
             taken = self._take()
         if isinstance(taken, Running):
             order = taken.order
-            told += line(
-                Started(order.position, order.repeat, order.attempt, order.tries, order.waited_s)
-            )
+            told += line(Started(order.position, order.repeat, order.attempt, order.tries, order.waited_s))
         if told:
             self._tell(told)
         return taken
@@ -82,9 +80,7 @@ class Book:
         """Starts nothing more. Gives the units that were not started, in their order."""
         with self._changed:
             self._stopped = True
-            left = tuple(order for order, _ in self._ready) + tuple(
-                order for _, order in sorted(self._delayed)
-            )
+            left = tuple(order for order, _ in self._ready) + tuple(order for _, order in sorted(self._delayed))
             self._ready.clear()
             self._delayed.clear()
             self._changed.notify_all()
@@ -195,9 +191,7 @@ class Book:
             return None
         after_s = decision.after_s
         return (
-            order._replace(
-                attempt=order.attempt + 1, tries=order.tries + 1, waited_s=clock.unit_waited_s + after_s
-            ),
+            order._replace(attempt=order.attempt + 1, tries=order.tries + 1, waited_s=clock.unit_waited_s + after_s),
             after_s,
         )
 
@@ -222,9 +216,7 @@ class Book:
         )
 
 
-def _ended(
-    running: Running, ending: Ending, again: UnitOrder | None, *, written_off: bool = False
-) -> Ended:
+def _ended(running: Running, ending: Ending, again: UnitOrder | None, *, written_off: bool = False) -> Ended:
     order = running.order
     error = ending.error
     return Ended(

@@ -7,6 +7,7 @@ waiting units back for a replacement and stays only until its other running unit
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -45,9 +46,7 @@ def run_worker(job: WorkerJob, sock: socket.socket, function: WorkerFunction | N
 
 
 class _Worker:
-    def __init__(
-        self, job: WorkerJob, channel: Channel, journal: JournalWriter, function: WorkerFunction
-    ) -> None:
+    def __init__(self, job: WorkerJob, channel: Channel, journal: JournalWriter, function: WorkerFunction) -> None:
         self._job = job
         self._channel = channel
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -72,10 +71,10 @@ class _Worker:
 
     def _listen(self) -> bool:
         """Sleeps until a beat is due, a server ends or a command comes. False: the supervisor is gone."""
-        readable, _, _ = select.select([self._channel, self._wake_read], [], [], HEARTBEAT_S)
+        readable, _, _ = select.select([self._channel.fileno(), self._wake_read], [], [], HEARTBEAT_S)
         if self._wake_read in readable:
             os.read(self._wake_read, 4096)
-        if self._channel in readable:
+        if self._channel.fileno() in readable:
             commands = self._channel.commands()
             if commands is None:
                 return False
@@ -118,10 +117,8 @@ class _Worker:
         )
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # full: then it is awake enough
             os.write(self._wake_write, b"x")
-        except BlockingIOError:
-            pass  # it is awake enough
 
     def _broken(self, error: BaseException) -> None:
         """A server cannot go on. What is not in the journal must not be told, so the process ends here."""

@@ -1,0 +1,147 @@
+"""plan(), verify(), diff(): from a task library to a plan, and what can be asked of plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from prealloc.errors import LibraryError, PlanError
+from prealloc.files.paths import PlanPaths
+from prealloc.library import read_library
+from prealloc.model.plan import Plan, PlanFile, PlanSpec
+from prealloc.planning.planner import choose_tasks, shard_ids
+from prealloc.store.build import build_plan
+from prealloc.store.plan_folder import read_plan, task_digest, write_plan
+
+
+def plan(
+    library: str | Path,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    difficulty: str | None = None,
+    require_workflow: bool = False,
+    notes: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Plan:
+    """Reads a task library once and gives every shard its tasks.
+
+    `options` are those of PlanSpec.checked: shards, num_instances, per_type, quotas, stratify, whole, types,
+    strategy, repeats, seed, keep, settings. With `out` the plan folder is written too, whole or not at all;
+    `force` replaces one that is there. `difficulty` picks the file when `library` is a folder. `notes` gets
+    sentences that a user should see, `progress` the bytes read and to read.
+
+    The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
+    Raises OptionsError, LibraryError, PlanError; then nothing was written.
+    """
+    spec = PlanSpec.checked(**options)
+    if out is not None and not force:
+        _refuse_taken_plan(Path(out))
+    tell = notes or (lambda text: None)
+    scanned = read_library(library, difficulty=difficulty, keep=spec.keep, progress=progress)
+    if scanned.took:
+        tell(scanned.took)
+    if scanned.without_workflow:
+        count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
+        if require_workflow:
+            raise LibraryError(count, where=str(library), mend="add the workflows, or plan without --require-workflow")
+        tell(count)
+    chosen = choose_tasks(spec, scanned.ids, scanned.types)
+    tasks = {position: scanned.task(position) for position in sorted({p for shard in chosen for p in shard})}
+    shards = [
+        (name, [tasks[position] for position in positions])
+        for name, positions in zip(shard_ids(spec.shards), chosen, strict=True)
+    ]
+    made = build_plan(spec, [scanned.info], shards)
+    if out is not None:
+        write_plan(made, Path(out), force=force)
+    return made
+
+
+def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
+    """Checks a plan folder byte by byte; with `library` also that every task is still in it, as planned.
+
+    Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
+    """
+    read = read_plan(Path(plan))
+    if library is None:
+        return read.file
+    scanned = read_library(library, difficulty=difficulty, keep=read.spec.keep)
+    position = {id: place for place, id in enumerate(scanned.ids)}
+    planned = {task.id: task for shard in read.shards for task in shard.tasks}
+    gone = sorted(id for id in planned if id not in position)
+    changed = sorted(
+        id
+        for id, task in planned.items()
+        if id in position and task_digest(scanned.task(position[id])) != task_digest(task)
+    )
+    if gone or changed:
+        parts = [_listed(gone, "not in it any more"), _listed(changed, "not as planned")]
+        raise PlanError(
+            "; ".join(part for part in parts if part),
+            where=str(library),
+            mend="the plan still runs as it was made; to take over the library's changes, plan again",
+        )
+    return read.file
+
+
+class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two plans."""
+
+    same: bool
+    inputs: dict[str, tuple[Any, Any]]
+    """Spec fields and library fingerprints that differ: {name: (in the first, in the second)}."""
+    added: list[str]
+    removed: list[str]
+    moved: dict[str, tuple[list[str], list[str]]]
+    """Task ids in both, but in other shards: {id: (shards in the first, shards in the second)}."""
+    changed: list[str]
+    """Task ids in both, whose type, workflow or kept fields differ."""
+
+
+def diff(first: str | Path, second: str | Path) -> PlanDiff:
+    """What differs between two plan folders: ids in, out and moved, and which input changed. Raises PlanError."""
+    one, two = read_plan(Path(first)), read_plan(Path(second))
+    places, digests = zip(*(_places(each) for each in (one, two)), strict=True)
+    both = sorted(places[0].keys() & places[1].keys())
+    return PlanDiff(
+        same=one.id == two.id,
+        inputs=_different(_inputs(one), _inputs(two)),
+        added=sorted(places[1].keys() - places[0].keys()),
+        removed=sorted(places[0].keys() - places[1].keys()),
+        moved={id: (places[0][id], places[1][id]) for id in both if places[0][id] != places[1][id]},
+        changed=[id for id in both if digests[0][id] != digests[1][id]],
+    )
+
+
+def _places(plan: Plan) -> tuple[dict[str, list[str]], dict[str, bytes]]:
+    places: dict[str, list[str]] = {}
+    digests: dict[str, bytes] = {}
+    for shard in plan.shards:
+        for task in shard.tasks:
+            places.setdefault(task.id, []).append(shard.id)
+            digests[task.id] = task_digest(task)
+    return places, digests
+
+
+def _inputs(plan: Plan) -> dict[str, Any]:
+    spec: dict[str, Any] = msgspec.to_builtins(plan.spec)
+    return {**spec, "library sha256": [library.sha256 for library in plan.libraries]}
+
+
+def _different(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {name: (one[name], two[name]) for name in one if one[name] != two[name]}
+
+
+def _listed(ids: Sequence[str], what: str) -> str:
+    shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+    return f"{len(ids)} planned tasks are {what}: {shown}" if ids else ""
+
+
+def _refuse_taken_plan(out: Path) -> None:
+    if PlanPaths(out).plan_file.exists() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
