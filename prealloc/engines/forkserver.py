@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from typing import NoReturn
 
 import msgspec
@@ -37,8 +38,8 @@ _libc = ctypes.CDLL(None)
 _PR_SET_CHILD_SUBREAPER = 36
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
-DESCRIPTORS = 3
-"""With each Fork: the worker's channel, its job, its log."""
+DESCRIPTORS = 4
+"""With each Fork: the worker's channel, its job, its log, its flight board."""
 
 
 class ServerMessage(msgspec.Struct, frozen=True, tag=str.lower):
@@ -64,7 +65,7 @@ class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
 
 
 class Fork(ServerMessage, frozen=True, tag="fork"):
-    """To the server, with three descriptors: fork a worker. `tag` comes back with its pid."""
+    """To the server, with DESCRIPTORS descriptors: fork a worker. `tag` comes back with its pid."""
 
     tag: int
 
@@ -169,7 +170,7 @@ class _ForkServer:
             self._preload(message)
         return True
 
-    def _fork(self, tag: int, channel: int, payload: int, log: int) -> None:
+    def _fork(self, tag: int, channel: int, payload: int, log: int, board: int) -> None:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -179,10 +180,12 @@ class _ForkServer:
                 self._control.close()
                 os.close(self._wake_read)
                 os.close(self._wake_write)
-                code = worker_process.main(channel, payload, log, parent, self._function)
+                code = worker_process.main(channel, payload, log, board, parent, self._function)
+            except BaseException:
+                traceback.print_exc()  # a bug of ours: into the shard's log
             finally:
                 os._exit(code)
-        for descriptor in (channel, payload, log):
+        for descriptor in (channel, payload, log, board):
             os.close(descriptor)
         self._workers.add(pid)
         self._send(Forked(tag, pid))

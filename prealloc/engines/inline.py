@@ -11,8 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-
-import msgspec
+from pathlib import Path
 
 from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
 from prealloc.engines.tell import attempt_ended, attempt_started
@@ -20,10 +19,11 @@ from prealloc.errors import EngineError
 from prealloc.model.events import Event, ShardEnded, ShardStarted
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Running, perform, perform_async
+from prealloc.worker.board import Board, new_descriptor
 from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.job import WorkerJob
-from prealloc.worker.messages import Ended, Started
+from prealloc.worker.messages import Ended
 
 
 class InlineEngine:
@@ -96,7 +96,7 @@ class _InlineShard:
     def __init__(self, job: ShardJob, setup: RunSetup, function: WorkerFunction, jitter: Callable[[], float]) -> None:
         self._job = job
         self._function = function
-        self._told: list[bytes] = []
+        self._ended: list[Ended] = []
         self._most_bytes = setup.policy.max_result_bytes
         worker_job = WorkerJob(
             shard=job.shard,
@@ -111,8 +111,15 @@ class _InlineShard:
             journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
             library=(),
         )
-        journal = JournalWriter(setup.paths.worker_journal(job.shard, setup.session, 1), fsync=setup.policy.fsync)
-        self.book = Book(worker_job, journal, self._told.append, jitter=jitter)
+        board = new_descriptor(setup.policy.concurrency)
+        self.book = Book(
+            worker_job,
+            JournalWriter(Path(worker_job.journal), fsync=setup.policy.fsync),
+            Board(board, setup.policy.concurrency),
+            self._ended.append,
+            jitter=jitter,
+        )
+        os.close(board)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
 
     def step(self, sleep: Callable[[float], None]) -> list[Event]:
@@ -127,17 +134,10 @@ class _InlineShard:
             ending = asyncio.run(perform_async(self._function, taken, self._most_bytes))
         else:
             ending = perform(self._function, taken, self._most_bytes)
-        self._told.append(self.book.finish(taken, ending))
-        events = [self._event(line) for lines in self._told for line in lines.splitlines()]
-        self._told.clear()
-        return events
-
-    def _event(self, line: bytes) -> Event:
-        message = _messages.decode(line)
+        self.book.finish(taken, ending)
+        message = self._ended.pop()
         task = self._job.ids[message.position]
-        if isinstance(message, Started):
-            return attempt_started(self._job.shard, task, message)
-        return attempt_ended(self._job.shard, task, message)
-
-
-_messages = msgspec.json.Decoder(Started | Ended)
+        return [
+            attempt_started(self._job.shard, task, message),
+            attempt_ended(self._job.shard, task, message),
+        ]

@@ -42,8 +42,8 @@ class Launcher(Protocol):
         """Raises WorkerFunctionError if the function cannot be called; returns notes for the user."""
         ...
 
-    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int) -> None:
-        """Starts a worker; its pid comes as Born. Takes over neither descriptor."""
+    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
+        """Starts a worker; its pid comes as Born. The descriptors stay the caller's."""
         ...
 
     def happened(self) -> Sequence[Born | Died]:
@@ -102,12 +102,12 @@ class ForkServerLauncher:
             f"importing {worker.partition(':')[0]} starts threads: each worker imports it by itself (slower, larger)"
         ]
 
-    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int) -> None:
+    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = os.memfd_create("prealloc-job") if hasattr(os, "memfd_create") else _unlinked_file()
         try:
             with open(memory, "wb", closefd=False) as file:
                 file.write(payload)
-            self._send(forkserver.Fork(tag), [channel.fileno(), memory, log])
+            self._send(forkserver.Fork(tag), [channel.fileno(), memory, log, board])
         finally:
             os.close(memory)
 
@@ -206,15 +206,15 @@ class SpawnLauncher:
             raise WorkerFunctionError(problem.splitlines()[-1], where=where, mend=mend)
         return []
 
-    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int) -> None:
+    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = _unlinked_file()
         try:
             with open(memory, "wb", closefd=False) as file:
                 file.write(payload)
-            numbers = (channel.fileno(), memory, log)
+            numbers = (channel.fileno(), memory, log, board)
             code = (
                 "import os; from prealloc.worker.process import main, text_streams; text_streams()\n"
-                f"os._exit(main({numbers[0]}, {numbers[1]}, {numbers[2]}, {os.getpid()}))"
+                f"os._exit(main(*{numbers}, {os.getpid()}))"
             )
             process = subprocess.Popen(_command(code), stdin=subprocess.DEVNULL, pass_fds=numbers)
         finally:

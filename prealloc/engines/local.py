@@ -136,10 +136,11 @@ class LocalEngine:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         log = os.open(self._setup.paths.log(worker.shard), flags, 0o666)
         try:
-            self._launcher.start(self._tags, worker.far_end, pack(job), log)
+            self._launcher.start(self._tags, worker.far_end, pack(job), log, worker.board_descriptor)
         finally:
             os.close(log)
             worker.far_end.close()
+            os.close(worker.board_descriptor)
 
     def _kill_process(self, worker: WorkerProcess, now: bool) -> None:
         if worker.pid is not None:

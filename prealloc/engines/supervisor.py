@@ -2,11 +2,11 @@
 
 A unit is always in exactly one place:
 
-    pending ──────▶ a worker's waiting ──▶ a worker's flights ──▶ decided (a final line in the journal)
-       ▲                    │                   │        │
-       │   worker gone      │                   │        └── worker died under it ──▶ suspects
-       └────────────────────┴── no blame ───────┘                                      │
-       decided ◀── SOLO_DEATHS deaths ── alone in a worker of its own ◀────────────────┘
+    pending ─────▶ undecided in a worker ─────▶ decided (a final line in the journal)
+       ▲              │              │
+       │  worker gone,│              └── worker died while the unit ran ──▶ suspects
+       └── no blame ──┘                                                        │
+    decided ◀── SOLO_DEATHS deaths ── alone in a worker of its own ◀───────────┘
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.tell import attempt_ended, attempt_started
-from prealloc.engines.worker_process import Flight, Key, Stage, WorkerProcess
+from prealloc.engines.worker_process import Key, Stage, WorkerProcess
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.paths import JournalName
 from prealloc.model.events import (
@@ -34,6 +34,7 @@ from prealloc.model.events import (
 from prealloc.model.outcome import Attempt, ErrorInfo, Status, verdict
 from prealloc.model.policy import SOLO_DEATHS
 from prealloc.store.journal import JournalFile, LibraryOpen, SoloDeath, WorkerStarted, read_lines
+from prealloc.worker.board import Flight
 from prealloc.worker.job import UnitOrder, WorkerJob
 from prealloc.worker.messages import (
     Broken,
@@ -41,7 +42,6 @@ from prealloc.worker.messages import (
     Drain,
     Ended,
     FromWorker,
-    Heartbeat,
     Opened,
     Ready,
     Retiring,
@@ -117,12 +117,10 @@ class ShardSupervisor:
 
     def _used(self, worker: WorkerProcess) -> int:
         """Slots that a worker takes. One that retires keeps only what still runs in it."""
-        if worker.stage in (Stage.RETIRING, Stage.DYING):
-            return len(worker.flights)
-        return worker.slots
+        return len(worker.flights()) if worker.stage in (Stage.RETIRING, Stage.DYING) else worker.slots
 
     def _can_widen(self, worker: WorkerProcess) -> bool:
-        return worker.stage is Stage.WORKING and not worker.solo and len(worker.waiting) > 0
+        return worker.stage is Stage.WORKING and not worker.solo and len(worker.undecided) > worker.slots
 
     def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool) -> None:
         setup = self._setup
@@ -164,7 +162,7 @@ class ShardSupervisor:
     def born(self, worker: WorkerProcess, pid: int) -> list[Event]:
         """The worker has its process."""
         worker.pid = pid
-        units = len(worker.waiting) + len(worker.flights)
+        units = len(worker.undecided)
         self._setup.journal.append(
             WorkerStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)
         )
@@ -185,19 +183,15 @@ class ShardSupervisor:
 
     def _take_in(self, worker: WorkerProcess, message: FromWorker) -> list[Event]:
         if isinstance(message, Started):
-            worker.took_off(message)
             return [attempt_started(self.shard, self._job.ids[worker.position(message.position)], message)]
         if isinstance(message, Ended):
             return self._landed(worker, message)
-        if isinstance(message, Heartbeat):
-            worker.beat(message)
-        elif isinstance(message, Ready):
+        if isinstance(message, Ready):
             worker.stage = Stage.WORKING
         elif isinstance(message, Retiring):
             worker.stage = Stage.RETIRING
-            for order in message.left:  # not all that waits: a unit may be about to start
-                left = order._replace(position=worker.position(order.position))
-                worker.waiting.pop((left.position, left.repeat), None)
+            for left in map(worker.order, message.left):
+                worker.undecided.pop((left.position, left.repeat), None)
                 self._pending.append(left)
         elif isinstance(message, Opened):
             self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
@@ -210,14 +204,18 @@ class ShardSupervisor:
 
     def _landed(self, worker: WorkerProcess, message: Ended) -> list[Event]:
         position = worker.position(message.position)
-        worker.landed((position, message.repeat))
-        if message.again is not None:
-            again = message.again._replace(position=position)
-            if worker.stage is Stage.RETIRING:
-                self._pending.append(again)
-            else:
-                worker.waiting[position, message.repeat] = again
-        return [attempt_ended(self.shard, self._job.ids[position], message)]
+        key = (position, message.repeat)
+        worker.progressed = True
+        if message.again is None:
+            worker.undecided.pop(key, None)
+        elif worker.stage is Stage.RETIRING:
+            worker.undecided.pop(key, None)
+            self._pending.append(worker.order(message.again))
+        else:
+            worker.undecided[key] = worker.order(message.again)
+        task = self._job.ids[position]
+        ended = attempt_ended(self.shard, task, message)
+        return [ended] if message.announced else [attempt_started(self.shard, task, message), ended]
 
     # -- watching -------------------------------------------------------------------------------------------
 
@@ -253,11 +251,11 @@ class ShardSupervisor:
         for message in worker.receive():
             events += self._take_in(worker, message)
         self.workers.remove(worker)
-        worker.close()
         if not worker.said_bye:
             events += self._unheard(worker)
             events += self._decide_flights(worker, status)
-        self._hand_back(worker)
+        worker.close()
+        self._pending.extend(worker.undecided.values())
         events += self.fill()
         return events
 
@@ -265,35 +263,41 @@ class ShardSupervisor:
         """Endings that the worker wrote and could not tell any more. What is in the journal has happened."""
         if not worker.journal.exists():
             return []
-        positions = {self._job.ids[position][0]: position for position, _ in worker.flights}
+        positions = {self._job.ids[position][0]: position for position, _ in worker.undecided}
         events: list[Event] = []
-        writer = JournalName(self._setup.session, self.shard, worker.incarnation)
-        for line in read_lines(JournalFile(worker.journal, writer)):
+        for line in read_lines(
+            JournalFile(worker.journal, JournalName(self._setup.session, self.shard, worker.incarnation))
+        ):
             attempt = line.content
             if not isinstance(attempt, Attempt) or attempt.late or attempt.task not in positions:
                 continue
             key = (positions[attempt.task], attempt.repeat)
-            flight = worker.flights.get(key)
-            if flight is not None and flight.order.attempt == attempt.attempt:
-                worker.landed(key)
-                if attempt.status is Status.INFRA and self._drain_until is None:
-                    # Whether it is tried again was not told: it is, and its tries go on counting.
-                    order = flight.order
-                    self._pending.append(order._replace(attempt=order.attempt + 1, tries=order.tries + 1))
-                    continue
+            order = worker.undecided.get(key)
+            if order is None or attempt.attempt < order.attempt:
+                continue
+            again = attempt.status is Status.INFRA and self._drain_until is None
+            if again and order.tries < self._setup.policy.retries:
+                # Its backoff died with the worker: it is tried again now, and its tries go on counting.
+                worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
+            else:
+                del worker.undecided[key]
                 events.append(self._told(key, attempt))
         return events
 
     def _decide_flights(self, worker: WorkerProcess, status: int) -> list[Event]:
         overdue = set(worker.overdue()) if worker.killed_for == "deadline" else set()
+        flights = {key: flight for key, flight in worker.flights().items() if key in worker.undecided}
         events: list[Event] = []
         suspects = 0
         reason = worker.killed_for or describe_exit(status)
-        for key, flight in list(worker.flights.items()):
-            if worker.killed_for == "drain":
+        for key, flight in flights.items():
+            order = worker.undecided.pop(key)
+            if order.attempt > flight.order.attempt:
+                self._pending.append(order)  # it ended in its last moment, and is to be tried again
+            elif worker.killed_for == "drain":
                 error = ErrorInfo(type="Cancelled", message="the run was stopped while it ran")
                 events.append(self._verdict(key, flight, Status.CANCELLED, error))
-            elif key in overdue and (worker.solo or len(worker.flights) == 1):
+            elif key in overdue and (worker.solo or len(flights) == 1):
                 limit = f"worked longer than --timeout {self._setup.policy.timeout_s:g} s and held its worker"
                 error = ErrorInfo(type="Timeout", message=limit)
                 events.append(self._verdict(key, flight, Status.TIMEOUT, error))
@@ -307,8 +311,7 @@ class ShardSupervisor:
             else:
                 suspects += 1
                 self._suspects.append(_next(flight.order))
-        self._count_idle(worker, reason)
-        worker.flights.clear()
+        self._count_idle(worker, reason, used=bool(flights))
         lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
         return [lost, *events]
 
@@ -333,10 +336,10 @@ class ShardSupervisor:
             repeat=key[1],
             attempt=flight.order.attempt,
             status=status,
-            started_at=flight.started_wall,
+            started_at=time.time() - (time.monotonic() - flight.started_at),
             queued_s=0.0,
-            waiting_s=flight.order.waited_s,
-            working_s=round(time.monotonic() - flight.started_at, 6),
+            waiting_s=round(flight.order.waited_s + flight.waited_s, 6),
+            working_s=round(time.monotonic() - flight.started_at - flight.waited_s, 6),
             peak_rss=0,
             error=error,
         )
@@ -360,12 +363,8 @@ class ShardSupervisor:
             error=attempt.error,
         )
 
-    def _hand_back(self, worker: WorkerProcess) -> None:
-        self._pending.extend(worker.waiting.values())
-        worker.waiting.clear()
-
-    def _count_idle(self, worker: WorkerProcess, reason: str) -> None:
-        self._idle_deaths = 0 if worker.progressed or worker.killed_for else self._idle_deaths + 1
+    def _count_idle(self, worker: WorkerProcess, reason: str, *, used: bool) -> None:
+        self._idle_deaths = 0 if used or worker.progressed or worker.killed_for else self._idle_deaths + 1
         if self._idle_deaths >= IDLE_DEATHS:
             raise EngineError(
                 f"{IDLE_DEATHS} workers in a row died before they started a task: {reason}",

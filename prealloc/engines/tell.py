@@ -6,7 +6,7 @@ from prealloc.model.events import AttemptEnded, AttemptStarted
 from prealloc.worker.messages import Ended, Started
 
 
-def attempt_started(shard: str, task: tuple[str, str], message: Started) -> AttemptStarted:
+def attempt_started(shard: str, task: tuple[str, str], message: Started | Ended) -> AttemptStarted:
     """`task` is (id, type)."""
     return AttemptStarted(shard=shard, task=task[0], repeat=message.repeat, attempt=message.attempt)
 

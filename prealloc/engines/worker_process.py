@@ -6,13 +6,13 @@ import enum
 import socket
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from prealloc.model.policy import RunPolicy
+from prealloc.worker.board import Board, Flight, new_descriptor
 from prealloc.worker.job import UnitOrder
-from prealloc.worker.messages import FromWorker, Heartbeat, Started, ToWorker, line
+from prealloc.worker.messages import FromWorker, ToWorker, line
 
 SILENT_S = 1.0
 """A worker that has not beaten for this long holds the GIL, is stopped, or starves."""
@@ -28,14 +28,6 @@ class Stage(enum.Enum):
     WORKING = "working"
     RETIRING = "retiring"
     DYING = "dying"
-
-
-class Flight(NamedTuple):
-    """A unit that runs in a worker right now."""
-
-    order: UnitOrder
-    started_at: float
-    started_wall: float
 
 
 class WorkerProcess:
@@ -61,21 +53,21 @@ class WorkerProcess:
         self.journal = journal
         self.stage = Stage.STARTING
         self.pid: int | None = None
-        self.waiting: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in orders}
-        """Units it holds and has not started (backoff included)."""
-        self.flights: dict[Key, Flight] = {}
+        self.undecided: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in orders}
+        """Units it holds: not started, running, or in backoff. Which of them run, the flight board says."""
         self.killed_for: str | None = None
         self.said_bye = False
         self.progressed = False
-        """It has started a unit."""
+        """It has ended a unit."""
         self._positions = positions
         self._policy = policy
-        self._beat_at = time.monotonic()
-        self._waits: dict[Key, tuple[float, bool]] = {}
+        self._made_at = time.monotonic()
         self._decoder = msgspec.json.Decoder(FromWorker)
         self._buffer = b""
         self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.channel.setblocking(False)
+        self.board_descriptor = new_descriptor(policy.concurrency)
+        self._board = Board(self.board_descriptor, policy.concurrency)
 
     def receive(self) -> list[FromWorker]:
         """The messages that have arrived. Never waits."""
@@ -86,8 +78,6 @@ class WorkerProcess:
         except (BlockingIOError, ConnectionError):
             pass
         *lines, self._buffer = b"".join(chunks).split(b"\n")
-        if lines:
-            self._beat_at = time.monotonic()
         return [self._decoder.decode(each) for each in lines]
 
     def send(self, command: ToWorker) -> None:
@@ -101,38 +91,35 @@ class WorkerProcess:
         """The position in the shard of a task at this place in the shipment."""
         return self._positions[shipped]
 
-    def took_off(self, message: Started) -> None:
-        key = (self.position(message.position), message.repeat)
-        order = UnitOrder(*key, message.attempt, message.tries, message.waited_s)
-        self.waiting.pop(key, None)
-        self.progressed = True
-        self.flights[key] = Flight(order, time.monotonic(), time.time())
+    def order(self, shipped: UnitOrder) -> UnitOrder:
+        """An order of the worker's, under its position in the shard."""
+        return shipped._replace(position=self._positions[shipped.position])
 
-    def landed(self, key: Key) -> None:
-        self.flights.pop(key, None)
-
-    def beat(self, message: Heartbeat) -> None:
-        self._waits = {
-            (self.position(shipped), repeat): (waited_s, now) for shipped, repeat, waited_s, now in message.waits
-        }
+    def flights(self) -> dict[Key, Flight]:
+        """What runs in it right now, or ran when it died."""
+        found = {}
+        for flight in self._board.flights():
+            order = self.order(flight.order)
+            found[order.position, order.repeat] = flight._replace(order=order)
+        return found
 
     @property
     def silent(self) -> bool:
-        return time.monotonic() - self._beat_at > SILENT_S
+        return time.monotonic() - max(self._made_at, self._board.beat_at) > SILENT_S
 
     def overdue(self) -> list[Key]:
-        """Flights that are past --timeout by our own clock, going by the waits that were last told."""
+        """Flights that are past --timeout by our own clock, going by the waits that the board shows."""
         limit_s = self._policy.timeout_s
         if limit_s is None:
             return []
         now = time.monotonic()
-        found = []
-        for key, flight in self.flights.items():
-            waited_s, waiting = self._waits.get(key, (0.0, False))
-            if not waiting and now - flight.started_at - waited_s > limit_s:
-                found.append(key)
-        return found
+        return [
+            key
+            for key, flight in self.flights().items()
+            if not flight.waiting and now - flight.started_at - flight.waited_s > limit_s
+        ]
 
     def close(self) -> None:
         self.channel.close()
         self.far_end.close()
+        self._board.close()

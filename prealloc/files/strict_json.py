@@ -23,6 +23,9 @@ MAX_DEPTH = 512
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
+MORE_TEXT = "there is more text after the value"
+"""The problem of a text whose first value is fine."""
+
 _SHALLOW = 8
 # Quick proof for values up to this depth. The type below doubles with every level: 8 costs 5 ms, once.
 
@@ -229,7 +232,7 @@ class _Walk:
             tokens.append(token)
         end = self.skip_space(position)
         if end < len(self.text):
-            self.refuse("there is more text after the value", end)
+            self.refuse(MORE_TEXT, end)
         return b"".join(tokens)
 
     def step(self, expected: str, kind: int, token: bytes, start: int) -> str:

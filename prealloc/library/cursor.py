@@ -12,16 +12,20 @@ from typing import Any
 
 import msgspec
 
+_TOO_DEEP = "nested too deep"
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")
 _value = msgspec.json.Decoder(msgspec.Raw)
 _key = msgspec.json.Decoder(str)
 
 
-class Damage(Exception):  # noqa: N818 -- told to nobody as it is: diagnose makes a LibraryError of it
-    """The text is not what it should be at offset `at`; `inside`: the value that begins there is at fault."""
+class Damage(Exception):
+    """The text is not what it should be at offset `at`.
 
-    def __init__(self, problem: str, at: int, *, inside: bool = False, mend: str | None = None) -> None:
+    `inside`, if given, says that the value which begins at `at` is at fault, and about where in it.
+    """
+
+    def __init__(self, problem: str, at: int, *, inside: int | None = None, mend: str | None = None) -> None:
         super().__init__(problem, at)
         self.problem = problem
         self.at = at
@@ -49,21 +53,31 @@ class Cursor:
         try:
             _value.decode(self.text[at:])
         except RecursionError:
-            raise Damage("nested too deep", at, inside=True) from None
+            raise Damage(_TOO_DEEP, at, inside=at) from None
         except msgspec.DecodeError as error:
             more = _MORE.search(str(error))
             if more is None:
-                raise Damage(_without_place(error), at, inside=True) from None
+                raise self._damage(error, at) from None
             return at + int(more[1]) - 1
         return len(self.text)
 
-    def problem_of(self, at: int, decoder: msgspec.json.Decoder[Any]) -> str | None:
-        """What `decoder` says against the value that begins at `at`; None if it takes it."""
+    def check(self, at: int, decoder: msgspec.json.Decoder[Any]) -> None:
+        """Raises Damage if `decoder` does not take the value that begins at `at`."""
         try:
             decoder.decode(self.text[at:])
+        except RecursionError:
+            raise Damage(_TOO_DEEP, at, inside=at) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return None if _MORE.search(str(error)) else _without_place(error)
-        return None
+            if not _MORE.search(str(error)):
+                raise self._damage(error, at) from None
+
+    def _damage(self, error: Exception, at: int) -> Damage:
+        """What msgspec says of the value at `at`; it counts from there."""
+        found = re.fullmatch(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?(?: - at `.*)?", str(error), re.DOTALL)
+        problem, place = (found[1], found[2]) if found else (str(error), None)
+        if problem == "Input data was truncated":
+            return Damage("the text ends too early", at, inside=len(self.text))
+        return Damage(problem, at, inside=at + int(place or 0))
 
     def items(self, at: int) -> Iterator[int]:
         """The offset of each item of the array that begins at `at`."""
@@ -97,7 +111,7 @@ class Cursor:
         try:
             return _key.decode(bytes(self.text[at:colon])), self.skip_space(colon + 1)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Damage(_without_place(error), at, inside=True) from None
+            raise self._damage(error, at) from None
 
     def _expect(self, at: int, *marks: bytes) -> None:
         found = self.byte(at)
@@ -106,8 +120,3 @@ class Cursor:
         if not found:
             raise Damage("the text ends too early", at)
         raise Damage(f"expected {' or '.join(m.decode() for m in marks)}, found {chr(found[0])!r}", at)
-
-
-def _without_place(error: Exception) -> str:
-    # msgspec counts from the value it was given, which helps nobody.
-    return re.sub(r"(^JSON is malformed: )|( \(byte \d+\)$)|( - at `.*$)", "", str(error))

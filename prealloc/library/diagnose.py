@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from prealloc.errors import LibraryError
-from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.cursor import Cursor, Damage
 from prealloc.library.disk import Buffer
 from prealloc.library.formats import Format
-from prealloc.library.rows import AnyRow, LooseRow, has, is_name, named
+from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, LooseRow, has, is_name, named
 
-_WINDOWS = (1 << 20, 16 << 20)
-# How much of a damaged value is walked token by token. The larger one takes about a second.
+_WINDOWS = (128 << 10, 1 << 20)
+# How much of a damaged value is walked token by token. The larger one takes up to half a second.
+
+_FAR = 200_000
+# Tasks behind this one are told by index and id alone: stepping to them would take more than a second.
 
 _MEND = "mend the file at this place, or write it again with what made it"
 _TRUNCATED = "the file is truncated: copy or download it again"
@@ -28,7 +32,7 @@ class Diagnosis:
     """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the mend."""
 
     def __init__(self, fmt: Format, text: Buffer, where: str) -> None:
-        self.format = fmt
+        self.fmt = fmt
         self.text = text
         self.where = where
 
@@ -39,31 +43,37 @@ class Diagnosis:
         with memoryview(self.text) as view:
             cursor = Cursor(view)
             try:
-                for index, start in enumerate(self.format.starts(view)):  # noqa: B007 -- told below
+                for index, start in enumerate(self.fmt.starts(view)):  # noqa: B007 -- told below
                     if cursor.byte(start) != b"{":
                         cursor.after(start)
                         raise Damage("the task is no JSON object", start, mend="make every task an object")
-                    problem = cursor.problem_of(start, decoder)
-                    if problem:
-                        raise Damage(problem, start, inside=True)
+                    cursor.check(start, decoder)
             except Damage as damage:
-                return self.of_damage(damage, index if start is not None else None, start)
+                return self._of_damage(damage, index if start is not None else None, start)
         return LibraryError("it cannot be read as a task library", where=self.where, mend=_MEND)
 
-    def of_damage(self, damage: Damage, index: int | None = None, start: int | None = None) -> LibraryError:
+    def _of_damage(self, damage: Damage, index: int | None, start: int | None) -> LibraryError:
         """The error of a damage; `index` and `start` are of the last task that was reached."""
         problem, at = damage.problem, damage.at
         path = ""
-        if damage.inside:
+        if damage.inside is not None and problem not in (NO_ID, NO_TYPE):
             found = self._look_into(at)
-            if found is not None:
+            if found is None:
+                at = damage.inside
+            else:
                 problem, at, path = found.problem, at + (found.offset or 0), found.path or ""
-        mend = damage.mend or (_TRUNCATED if "ends " in problem else _MEND)
-        inside_task = start is not None and (damage.at == start or at >= len(self.text) - 1)
-        task = self._task(index or 0, start) if inside_task and start is not None else ""
-        if not inside_task and index is not None:
-            task = f"after task {index}"
-        return LibraryError(problem, where=self._place(task, at, path if task else ""), mend=mend)
+        mend = damage.mend or _mend(problem)
+        task = ""
+        if index is not None:
+            task = self._task(index, start) if damage.at == start else f"after task {index}"
+        return LibraryError(problem, where=self._place(task, at, path if damage.at == start else ""), mend=mend)
+
+    def of_encoding(self, at: int, reason: str) -> LibraryError:
+        """The error of a byte that UTF-8 does not have there."""
+        index, start = self._last_start(at)
+        task = "" if index is None else self._task(index, start)
+        problem = f"this is no UTF-8: byte 0x{self.text[at]:02x} ({reason})"
+        return LibraryError(problem, where=self._place(task, at), mend="save the file as UTF-8, or mend that byte")
 
     def of_names(self, rows: Sequence[AnyRow]) -> LibraryError:
         """The error of the first task whose id or type cannot be one."""
@@ -71,12 +81,8 @@ class Diagnosis:
             task_id, task_type = named(row)
             if is_name(task_id) and is_name(task_type):
                 continue
-            what, value, names = ("id", task_id, '"id" or "instance_id"')
-            if is_name(task_id):
-                what, value, names = ("type", task_type, '"task_type" or "type"')
-            if value is UNSET:
-                problem = f"the task has no {what} ({names})"
-            elif not isinstance(value, str):
+            what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
+            if not isinstance(value, str):
                 problem = f"the task's {what} is no string: {_short(value)}"
             elif value:
                 problem = f"the task's {what} holds a zero character: {_short(value)}"
@@ -130,19 +136,28 @@ class Diagnosis:
             try:
                 compact(window)
             except StrictJsonError as error:
+                if error.problem == MORE_TEXT:  # the value itself is fine: something else was wrong with it
+                    return None
                 whole = at + len(window) >= len(self.text)
                 if whole or (error.offset is not None and error.offset < len(window) - 16):
                     return error
         return None
 
+    def _last_start(self, at: int) -> tuple[int | None, int | None]:
+        """Index and offset of the task in which the byte `at` lies, or of the last one before."""
+        found: tuple[int | None, int | None] = (None, None)
+        with memoryview(self.text) as view, contextlib.suppress(Damage):
+            for index, start in enumerate(self.fmt.starts(view)):
+                if start > at:
+                    break
+                found = index, start
+        return found
+
     def _start(self, index: int) -> int | None:
-        with memoryview(self.text) as view:
-            try:
-                for position, start in enumerate(self.format.starts(view)):
-                    if position == index:
-                        return start
-            except Damage:
-                pass
+        if index > _FAR:
+            return None
+        with memoryview(self.text) as view, contextlib.suppress(Damage):
+            return next(islice(self.fmt.starts(view), index, None), None)
         return None
 
     def _at_task(self, index: int) -> str:
@@ -172,6 +187,12 @@ class Diagnosis:
         if path:
             parts.append(f"at {path}")
         return ", ".join(part for part in parts if part)
+
+
+def _mend(problem: str) -> str:
+    if problem in (NO_ID, NO_TYPE):
+        return _NAMES
+    return _TRUNCATED if "the text ends" in problem else _MEND
 
 
 def _short(value: Any) -> str:

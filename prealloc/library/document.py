@@ -30,7 +30,7 @@ class Document:
         cursor = Cursor(text)
         start, at = cursor.skip_space(0), None
         if cursor.byte(start) != b"{":
-            raise Damage("is no JSON object or array of tasks", start, mend=_SHAPES)
+            raise Damage("this is neither a JSON object nor an array of tasks", start, mend=_SHAPES)
         for key, value in cursor.fields(start):
             if key == "tasks" and at is not None:
                 raise Damage('the key "tasks" is there twice', value, mend='keep one "tasks"')

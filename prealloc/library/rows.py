@@ -20,6 +20,9 @@ class Row(msgspec.Struct, gc=False):
     type: str | UnsetType = UNSET
     workflow: Raw = NOTHING
 
+    def __post_init__(self) -> None:
+        _refuse_nameless(self)
+
 
 class LooseRow(msgspec.Struct, gc=False):
     """A Row whose ids and types may be anything: a `type` that loses to `task_type` need be no string."""
@@ -30,8 +33,23 @@ class LooseRow(msgspec.Struct, gc=False):
     type: Any = UNSET
     workflow: Raw = NOTHING
 
+    def __post_init__(self) -> None:
+        _refuse_nameless(self)
+
 
 AnyRow = Row | LooseRow
+
+
+NO_ID = 'the task has no id ("id" or "instance_id")'
+NO_TYPE = 'the task has no type ("task_type" or "type")'
+
+
+def _refuse_nameless(row: AnyRow) -> None:
+    # At once and not after the scan: 60 MB of `{},` would become 20 million rows first.
+    if row.id is UNSET and row.instance_id is UNSET:
+        raise ValueError(NO_ID)
+    if row.task_type is UNSET and row.type is UNSET:
+        raise ValueError(NO_TYPE)
 
 
 def row_types(keep: tuple[str, ...]) -> tuple[type[Row], type[LooseRow]]:
@@ -48,7 +66,7 @@ def row_types(keep: tuple[str, ...]) -> tuple[type[Row], type[LooseRow]]:
 
 
 def named(row: AnyRow) -> tuple[Any, Any]:
-    """Id and type of a row, whatever they are; UNSET where it has none. `id` and `task_type` come first."""
+    """Id and type of a row, whatever they are. `id` and `task_type` come first."""
     return (
         row.instance_id if row.id is UNSET else row.id,
         row.type if row.task_type is UNSET else row.task_type,

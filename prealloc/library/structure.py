@@ -23,6 +23,8 @@ _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
 _AFTER_VALUE = b" \t\n\r,}"
 _BATCH = 256 << 10
+_TRIES = 16
+_SMALL_TASK = 1024
 
 _fields = msgspec.json.Decoder(list[dict[str, Raw]])
 
@@ -46,30 +48,41 @@ def said_twice(fmt: Format, text: Buffer, rows: Sequence[AnyRow], keep: tuple[st
 
 
 def _without_workflows(text: Buffer, rows: Sequence[AnyRow]) -> Buffer:
-    """The text with a 0 in place of each workflow, as far as they are found; still the same tasks otherwise.
-
-    Each workflow is searched from the end of the one before. A match elsewhere does no harm: it is the same
-    bytes in a value's place, so what is left says the same keys.
-    """
+    """The text with a 0 in place of each workflow, as far as they are found; still the same tasks otherwise."""
     pieces: list[bytes | bytearray] = []
+    if len(text) < _SMALL_TASK * len(rows):
+        return text  # with tasks so small, cutting costs more than looking at all
     done = 0
     for row in rows:
         if not has(row.workflow):
             continue
-        match = _WORKFLOW.search(text, done)
-        if match is None:  # spelled with escapes: it stays where it is
-            break
         with memoryview(row.workflow) as raw:
-            end = match.end() + len(raw)
-            # A slice and startswith: comparing memoryviews compares byte by byte, 25 times slower.
-            if not text[match.end() : end].startswith(raw) or text[end : end + 1] not in _AFTER_VALUE:
+            at = _find_value(text, done, raw)
+            if at is None:  # it stays where it is, and so do those behind it
                 break
-        pieces += (text[done : match.end()], b"0")
-        done = end
+            pieces += [text[done:at], b"0"]
+            done = at + len(raw)
     if not pieces:
         return text
     pieces.append(text[done:])
     return b"".join(pieces)
+
+
+def _find_value(text: Buffer, start: int, raw: memoryview) -> int | None:
+    """Where the next `"workflow"` with this value lies, searched from the end of the one before.
+
+    It may be a field of the same name deeper in the task. That does no harm: the bytes are the same and stand
+    in a value's place, so what is left has the same keys.
+    """
+    for _ in range(_TRIES):
+        match = _WORKFLOW.search(text, start)
+        if match is None:
+            return None
+        start, end = match.end(), match.end() + len(raw)
+        # A slice and startswith: memoryviews compare byte by byte, 25 times slower.
+        if text[start:end].startswith(raw) and text[end : end + 1] in _AFTER_VALUE:
+            return start
+    return None
 
 
 def _refuse_tasks_twice(rest: Buffer) -> None:

@@ -38,16 +38,26 @@ class Ending(NamedTuple):
 class Running:
     """An attempt in progress. `closed` is its fence: what ends it first closes it, the rest is late."""
 
-    __slots__ = ("cancel", "clock", "closed", "context", "order", "started_wall", "task")
+    __slots__ = ("announced", "cancel", "clock", "closed", "context", "order", "slot", "started_wall", "task")
 
     def __init__(
-        self, order: UnitOrder, task: LightweightTask, context: TaskContext, clock: AttemptClock, wall: float
+        self,
+        order: UnitOrder,
+        task: LightweightTask,
+        context: TaskContext,
+        clock: AttemptClock,
+        wall: float,
+        slot: int,
     ) -> None:
         self.order = order
         self.task = task
         self.context = context
         self.clock = clock
         self.started_wall = wall
+        self.slot = slot
+        """Its row on the flight board."""
+        self.announced = False
+        """Whether its start has been told."""
         self.closed = False
         self.cancel: Callable[[], object] | None = None
         """Stops it from outside, where that can be done (coroutines)."""

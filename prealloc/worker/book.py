@@ -1,7 +1,7 @@
 """The worker's book: which unit is next, which run, and how each ended. Every thread writes into it.
 
-Each ending is recorded in this order: fence, journal, supervisor. So nothing is told that is not written,
-and whatever comes back after it was written off is kept as evidence and changes nothing.
+Each ending is recorded in this order: fence, journal, flight board, supervisor. So nothing is told that is not
+written, and whatever comes back after it was written off is kept as evidence and changes nothing.
 """
 
 from __future__ import annotations
@@ -19,62 +19,76 @@ from prealloc.model.outcome import Attempt, ErrorInfo, Status
 from prealloc.model.policy import Again, decide_retry
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running
+from prealloc.worker.board import Board
 from prealloc.worker.clocks import AttemptClock, Monotonic
-from prealloc.worker.context import TaskContext, unit_seed
+from prealloc.worker.context import TaskContext
 from prealloc.worker.job import UnitOrder, WorkerJob
-from prealloc.worker.messages import Ended, Started, line
+from prealloc.worker.messages import Ended, Started
 
 CHANGE_S = 1.0
 """What `next` says when only a change in the book can bring a unit; `wait` wakes at each change."""
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+_RSS_FRESH_S = 0.02
 
 
 class Book:
-    """The units of one worker."""
+    """The units of one worker. `tell` takes every ending, after it is in the journal."""
 
     def __init__(
         self,
         job: WorkerJob,
         journal: JournalWriter,
-        tell: Callable[[bytes], None],
+        board: Board,
+        tell: Callable[[Ended], None],
         *,
         now: Monotonic = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._job = job
         self._journal = journal
+        self._board = board
         self._tell = tell
         self._now = now
         self._jitter = jitter
         self._changed = threading.Condition()
+        self._idle = 0
         self._ready = deque((order, now()) for order in job.orders)
         self._delayed: list[tuple[float, UnitOrder]] = []
-        self._running: dict[tuple[int, int], Running] = {}
+        self._running: dict[int, Running] = {}
         self._held = 0
         self._stopped = False
         self._slots = job.slots
+        self._free = list(range(job.policy.concurrency))
+        self._peak = (0.0, 0)
 
     # -- taking units ---------------------------------------------------------------------------------------
 
-    def next(self, told: bytes = b"") -> Running | float | None:
-        """The next attempt; or the seconds until there may be one; or None: there will be none.
-
-        `told` are lines that the caller still owes the supervisor; they go out in the same write.
-        """
+    def next(self) -> Running | float | None:
+        """The next attempt; or the seconds until there may be one; or None: there will be none."""
         with self._changed:
-            taken = self._take()
-        if isinstance(taken, Running):
-            order = taken.order
-            told += line(Started(order.position, order.repeat, order.attempt, order.tries, order.waited_s))
-        if told:
-            self._tell(told)
-        return taken
+            now = self._now()
+            if self._delayed:
+                self._ripen(now)
+            if self._stopped or not (self._ready or self._delayed):
+                # A unit that runs may be tried again: then it brings work for a server that is idle now.
+                return CHANGE_S if self._running and not self._stopped and self._job.policy.retries else None
+            if len(self._running) >= self._slots:
+                return CHANGE_S
+            if not self._ready:
+                return max(0.0, self._delayed[0][0] - now)
+            order, since = self._ready.popleft()
+            running = self._start(order, self._free.pop(), queued_s=now - since)
+            self._running[running.slot] = running
+            self._board.take_off(running.slot, order, running.clock.started_at)
+            return running
 
     def wait(self, seconds: float) -> None:
         """Sleeps until something changed, at most this long."""
         with self._changed:
+            self._idle += 1
             self._changed.wait(seconds)
+            self._idle -= 1
 
     def stop(self) -> tuple[UnitOrder, ...]:
         """Starts nothing more. Gives the units that were not started, in their order."""
@@ -94,35 +108,30 @@ class Book:
 
     # -- ending them ----------------------------------------------------------------------------------------
 
-    def finish(self, running: Running, ending: Ending) -> bytes:
-        """Records an ending. Returns what the supervisor must be told, once; nothing if it came too late."""
+    def finish(self, running: Running, ending: Ending) -> None:
+        """Records an ending, unless the attempt was written off before: then it is only kept as evidence."""
         with self._changed:
             late = running.closed
             running.closed = True
             again = None if late else self._again(running, ending)
-        self._journal_line(running, ending, late=late)
-        with self._changed:
-            if late:
+        self._journal.append(self._line(running, ending, late=late))
+        if late:
+            with self._changed:
                 self._held -= 1
-                return b""
-            del self._running[running.order.position, running.order.repeat]
-            if again is not None and not self._stopped:
-                heapq.heappush(self._delayed, (self._now() + again[1], again[0]))
-            self._changed.notify_all()
-        return line(_ended(running, ending, again[0] if again else None))
+        else:
+            self._land(running, again)
+            self._tell(_ended(running, ending, again[0] if again else None))
 
     def write_off(self, running: Running, ending: Ending) -> None:
-        """Decides an attempt that has not come back, and tells it. Its thread stays held."""
+        """Decides an attempt that has not come back. Its thread stays held."""
         with self._changed:
             if running.closed:
                 return
             running.closed = True
             self._held += 1
-        self._journal_line(running, ending, late=False)
-        with self._changed:
-            del self._running[running.order.position, running.order.repeat]
-            self._changed.notify_all()
-        self._tell(line(_ended(running, ending, None, written_off=True)))
+        self._journal.append(self._line(running, ending, late=False))
+        self._land(running, None)
+        self._tell(_ended(running, ending, None))
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -132,93 +141,101 @@ class Book:
         return self._held
 
     def running(self) -> list[Running]:
+        """The attempts in progress."""
         with self._changed:
             return list(self._running.values())
 
-    def overdue(self) -> list[tuple[Running, str]]:
-        """The running attempts whose time is up, and which clock says so."""
-        policy = self._job.policy
-        pairs = ((run, run.clock.overdue(policy.timeout_s, policy.max_wait_s)) for run in self.running())
-        return [(run, why) for run, why in pairs if why is not None]
+    def announce(self) -> list[Started]:
+        """The starts that have not been told yet."""
+        with self._changed:
+            new = [running for running in self._running.values() if not running.announced]
+            for running in new:
+                running.announced = True
+        return [Started(run.order.position, run.order.repeat, run.order.attempt) for run in new]
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _take(self) -> Running | float | None:
-        now = self._now()
+    def _ripen(self, now: float) -> None:
+        """Units whose backoff is over become ready."""
         while self._delayed and self._delayed[0][0] <= now:
             ready_at, order = heapq.heappop(self._delayed)
             self._ready.append((order, ready_at))
-        if self._stopped or not (self._ready or self._delayed):
-            # With retries on their way, a running unit may still bring work for another thread.
-            return CHANGE_S if self._running and not self._stopped and self._job.policy.retries else None
-        if len(self._running) >= self._slots:
-            return CHANGE_S
-        if not self._ready:
-            return max(0.0, self._delayed[0][0] - now)
-        order, since = self._ready.popleft()
-        running = self._start(order, now - since)
-        self._running[order.position, order.repeat] = running
-        return running
 
-    def _start(self, order: UnitOrder, queued_s: float) -> Running:
+    def _land(self, running: Running, again: tuple[UnitOrder, float] | None) -> None:
+        with self._changed:
+            self._board.land(running.slot)
+            del self._running[running.slot]
+            self._free.append(running.slot)
+            if again is not None and not self._stopped:
+                heapq.heappush(self._delayed, (self._now() + again[1], again[0]))
+            if self._idle:
+                self._changed.notify_all()
+
+    def _start(self, order: UnitOrder, slot: int, *, queued_s: float) -> Running:
         job = self._job
         task = job.tasks[order.position].fresh()
         clock = AttemptClock(self._now, queued_s=queued_s, waited_before_s=order.waited_s)
         context = TaskContext(
             shard=job.shard,
-            settings=_copy(job.settings),
+            settings=job.settings,
+            task=task.id,
             repeat=order.repeat,
             attempt=order.attempt,
-            seed=unit_seed(job.seed, job.shard, task.id, order.repeat),
+            plan_seed=job.seed,
             clock=clock,
             timeout_s=job.policy.timeout_s,
         )
-        return Running(order, task, context, clock, time.time())
+        return Running(order, task, context, clock, time.time(), slot)
 
     def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | None:
         """The order for the next try at this unit, and the backoff before it."""
         if ending.status is not Status.INFRA or self._stopped:
             return None
-        order, clock = running.order, running.clock
+        order = running.order
+        waited_s = running.clock.unit_waited_s
         decision = decide_retry(
             self._job.policy,
             tries=order.tries + 1,
-            waited_s=clock.unit_waited_s,
+            waited_s=waited_s,
             at_least_s=ending.at_least_s,
             jitter=self._jitter(),
         )
         if not isinstance(decision, Again):
             return None
         after_s = decision.after_s
-        return (
-            order._replace(attempt=order.attempt + 1, tries=order.tries + 1, waited_s=clock.unit_waited_s + after_s),
-            after_s,
-        )
+        again = order._replace(attempt=order.attempt + 1, tries=order.tries + 1, waited_s=waited_s + after_s)
+        return again, after_s
 
-    def _journal_line(self, running: Running, ending: Ending, *, late: bool) -> None:
+    def _line(self, running: Running, ending: Ending, *, late: bool) -> Attempt:
         clock = running.clock
-        self._journal.append(
-            Attempt(
-                shard=self._job.shard,
-                task=running.task.id,
-                repeat=running.order.repeat,
-                attempt=running.order.attempt,
-                status=ending.status,
-                started_at=running.started_wall,
-                queued_s=round(clock.queued_s, 6),
-                waiting_s=round(clock.unit_waited_s, 6),
-                working_s=round(clock.working_s, 6),
-                peak_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT,
-                error=ending.error,
-                result=ending.result,
-                late=late,
-            )
+        return Attempt(
+            shard=self._job.shard,
+            task=running.task.id,
+            repeat=running.order.repeat,
+            attempt=running.order.attempt,
+            status=ending.status,
+            started_at=running.started_wall,
+            queued_s=round(clock.queued_s, 6),
+            waiting_s=round(clock.unit_waited_s, 6),
+            working_s=round(clock.working_s, 6),
+            peak_rss=self._peak_rss(),
+            error=ending.error,
+            result=ending.result,
+            late=late,
         )
 
+    def _peak_rss(self) -> int:
+        """The most memory this process has held. Asked for once for tasks that end within the same 20 ms."""
+        at, peak = self._peak
+        now = time.monotonic()
+        if now - at > _RSS_FRESH_S:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+            self._peak = (now, peak)
+        return peak
 
-def _ended(running: Running, ending: Ending, again: UnitOrder | None, *, written_off: bool = False) -> Ended:
-    order = running.order
-    error = ending.error
+
+def _ended(running: Running, ending: Ending, again: UnitOrder | None) -> Ended:
+    order, error = running.order, ending.error
     return Ended(
         order.position,
         order.repeat,
@@ -230,18 +247,5 @@ def _ended(running: Running, ending: Ending, again: UnitOrder | None, *, written
         ending.score,
         ErrorInfo(type=error.type, message=error.message[:500]) if error else None,
         again,
-        written_off,
+        running.announced,
     )
-
-
-def _copy(settings: dict[str, object]) -> dict[str, object]:
-    """A copy that an attempt may change. Settings are JSON, so this is all the depth there is."""
-
-    def copied(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: copied(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [copied(item) for item in value]
-        return value
-
-    return {key: copied(value) for key, value in settings.items()}

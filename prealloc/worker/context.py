@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -22,26 +23,36 @@ class TaskContext:
         *,
         shard: str,
         settings: dict[str, Any],
+        task: str,
         repeat: int,
         attempt: int,
-        seed: int,
+        plan_seed: int,
         clock: AttemptClock,
         timeout_s: float | None,
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.shard = shard
         """The shard's id."""
-        self.settings = settings
-        """The shard's settings: a copy of this attempt's own."""
         self.repeat = repeat
         """0 for the first time this task is run in this shard, with `--repeats 3` up to 2."""
         self.attempt = attempt
         """1 for the first try at this unit, over all resumes."""
-        self.seed = seed
-        """A 63-bit number, the same at every attempt of this unit and different for every unit."""
+        self._settings = settings
+        self._task = task
+        self._plan_seed = plan_seed
         self._clock = clock
         self._timeout_s = timeout_s
         self._log = log
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The shard's settings: a copy of this attempt's own, to change at will."""
+        return {name: _copied(value) for name, value in self._settings.items()}
+
+    @cached_property
+    def seed(self) -> int:
+        """A 63-bit number, the same at every attempt of this unit and different for every unit."""
+        return unit_seed(self._plan_seed, self.shard, self._task, self.repeat)
 
     @property
     def deadline(self) -> float | None:
@@ -85,3 +96,12 @@ def unit_seed(plan_seed: int, shard: str, task: str, repeat: int) -> int:
     """The seed of a unit: 63 bits of blake2b over the compact JSON array [plan seed, shard, task, repeat]."""
     text = msgspec.json.encode([plan_seed, shard, task, repeat])
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def _copied(value: Any) -> Any:
+    """A deep copy. Settings are JSON, so dicts and lists are all the depth there is."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(item) for item in value]
+    return value

@@ -19,21 +19,22 @@ from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import GRACE_S, HEARTBEAT_S
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running
+from prealloc.worker.board import Board
 from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.guard import guard
 from prealloc.worker.job import WorkerJob
-from prealloc.worker.messages import Broken, Bye, Channel, Drain, Heartbeat, Opened, Ready, Retiring, line
+from prealloc.worker.messages import Broken, Bye, Channel, Drain, Opened, Ready, Retiring
 from prealloc.worker.result import describe
 from prealloc.worker.serve import Servers
 
 
-def run_worker(job: WorkerJob, sock: socket.socket, function: WorkerFunction | None = None) -> int:
+def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: WorkerFunction | None = None) -> int:
     """Runs a job and reports over the socket; returns the exit code. `function` is given if it is loaded."""
     from pathlib import Path
 
     channel = Channel(sock)
-    guard.protect(frozenset(job.library), lambda path: channel.send(line(Opened(path))))
+    guard.protect(frozenset(job.library), lambda path: channel.send(Opened(path)))
     try:
         if function is None:
             function = load_function(job.worker, job.import_path)
@@ -41,16 +42,19 @@ def run_worker(job: WorkerJob, sock: socket.socket, function: WorkerFunction | N
     except PreallocError as error:
         channel.send(_broken(error))
         return 1
-    channel.send(line(Ready()))
-    return _Worker(job, channel, journal, function).control()
+    channel.send(Ready())
+    return _Worker(job, channel, journal, board, function).control()
 
 
 class _Worker:
-    def __init__(self, job: WorkerJob, channel: Channel, journal: JournalWriter, function: WorkerFunction) -> None:
+    def __init__(
+        self, job: WorkerJob, channel: Channel, journal: JournalWriter, board: Board, function: WorkerFunction
+    ) -> None:
         self._job = job
         self._channel = channel
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._book = Book(job, journal, channel.send)
+        self._board = board
+        self._book = Book(job, journal, board, channel.tell)
         self._servers = Servers(
             function, self._book, job.policy.max_result_bytes, ended=self._wake, failed=self._broken
         )
@@ -62,11 +66,12 @@ class _Worker:
         """The control thread: returns when nothing runs and nothing will."""
         self._servers.grow(min(self._job.slots, max(1, len(self._job.orders))))
         while self._servers.count > self._book.held:
+            self._board.beat()
             if not self._listen():
                 return 1  # the supervisor is gone, and so must this process be
-            self._end_overdue()
-            self._channel.send(line(Heartbeat(self._waits())))
-        self._channel.send(line(Bye()))
+            self._look_after(self._book.running())
+            self._channel.send(*self._book.announce())
+        self._channel.send(Bye())
         return 0
 
     def _listen(self) -> bool:
@@ -86,16 +91,25 @@ class _Worker:
                     self._servers.grow(command.slots)
         return True
 
-    def _end_overdue(self) -> None:
-        for running, why in self._book.overdue():
-            self._book.write_off(running, _overdue_ending(self._job, why))
-            if running.cancel is not None:
-                running.cancel()
-                self._cancelled[running] = time.monotonic()
-            else:
-                self._retire()
+    def _look_after(self, running: list[Running]) -> None:
+        """Shows on the board who waits, and ends what is overdue."""
+        policy = self._job.policy
+        for each in running:
+            if each.clock.is_waiting or each.clock.waited_s > 0:
+                self._board.wait(each.slot, each.clock.waited_s, each.clock.is_waiting)
+            why = each.clock.overdue(policy.timeout_s, policy.max_wait_s)
+            if why is not None:
+                self._end(each, why)
         if self._cancelled:
             self._watch_cancelled()
+
+    def _end(self, running: Running, why: str) -> None:
+        self._book.write_off(running, _overdue_ending(self._job, why))
+        if running.cancel is not None:
+            running.cancel()
+            self._cancelled[running] = time.monotonic()
+        else:
+            self._retire()
 
     def _watch_cancelled(self) -> None:
         """A coroutine that swallows its cancellation, or an event loop that is blocked, is a hung thread."""
@@ -107,14 +121,7 @@ class _Worker:
     def _retire(self) -> None:
         if not self._retiring:
             self._retiring = True
-            self._channel.send(line(Retiring(self._book.stop())))
-
-    def _waits(self) -> tuple[tuple[int, int, float, bool], ...]:
-        return tuple(
-            (run.order.position, run.order.repeat, run.clock.waited_s, run.clock.is_waiting)
-            for run in self._book.running()
-            if run.clock.is_waiting or run.clock.waited_s > 0
-        )
+            self._channel.send(Retiring(self._book.stop()))
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: then it is awake enough
@@ -137,8 +144,8 @@ def _overdue_ending(job: WorkerJob, why: str) -> Ending:
     return Ending(Status.INFRA, error=ErrorInfo(type="MaxWait", message=limit))
 
 
-def _broken(error: BaseException) -> bytes:
+def _broken(error: BaseException) -> Broken:
     if isinstance(error, PreallocError):
         info = ErrorInfo(type=type(error).__name__, message=error.problem)
-        return line(Broken(info, error.where, error.mend))
-    return line(Broken(describe(error), None, None))
+        return Broken(info, error.where, error.mend)
+    return Broken(describe(error), None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import msgspec
 
@@ -28,13 +29,11 @@ class Broken(Message, frozen=True, array_like=True, tag="broken"):
 
 
 class Started(Message, frozen=True, array_like=True, tag="s"):
-    """An attempt starts. Sent before the function is called, so that a death finds its suspects."""
+    """An attempt has been running for a while. Only for people: what runs is told by the flight board."""
 
     position: int
     repeat: int
     attempt: int
-    tries: int
-    waited_s: float
 
 
 class Ended(Message, frozen=True, array_like=True, tag="e"):
@@ -51,14 +50,8 @@ class Ended(Message, frozen=True, array_like=True, tag="e"):
     error: ErrorInfo | None
     again: UnitOrder | None
     """Set if the unit is tried again: how it then stands."""
-    written_off: bool = False
-    """The function has not returned: the unit is decided, but its thread is still held."""
-
-
-class Heartbeat(Message, frozen=True, array_like=True, tag="h"):
-    """The control thread could run. Lists the running attempts that have waited: (position, repeat, s, now)."""
-
-    waits: tuple[tuple[int, int, float, bool], ...] = ()
+    announced: bool
+    """Whether its start was told before."""
 
 
 class Opened(Message, frozen=True, array_like=True, tag="lib"):
@@ -87,7 +80,7 @@ class Slots(Message, frozen=True, array_like=True, tag="slots"):
     slots: int
 
 
-FromWorker = Ready | Broken | Started | Ended | Heartbeat | Opened | Retiring | Bye
+FromWorker = Ready | Broken | Started | Ended | Opened | Retiring | Bye
 ToWorker = Drain | Slots
 
 _encoder = msgspec.json.Encoder()
@@ -99,21 +92,45 @@ def line(message: Message) -> bytes:
     return _encoder.encode(message) + b"\n"
 
 
+FLUSH_S = 0.02
+"""Endings that follow each other faster than this are told together."""
+
+
 class Channel:
     """The worker's end: whole lines, from any thread."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._lock = threading.Lock()
+        self._held: list[bytes] = []
+        self._flushed_at = 0.0
         self._buffer = b""
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, lines: bytes) -> None:
-        """Sends whole lines; waits while the supervisor is behind. Raises OSError if it is gone."""
+    def tell(self, message: Message) -> None:
+        """Sends a line soon: at once if the last one was a while ago, else with the next, or the next beat."""
+        encoded = _encoder.encode(message) + b"\n"
+        now = time.monotonic()
         with self._lock:
-            self._socket.sendall(lines)
+            self._held.append(encoded)
+            if now - self._flushed_at < FLUSH_S:
+                return
+            self._flush(now)
+
+    def send(self, *messages: Message) -> None:
+        """Sends lines now, after those that are held. Raises OSError if the supervisor is gone."""
+        with self._lock:
+            self._held += [_encoder.encode(message) + b"\n" for message in messages]
+            if self._held:
+                self._flush(time.monotonic())
+
+    def _flush(self, now: float) -> None:
+        lines = b"".join(self._held)
+        self._held.clear()
+        self._flushed_at = now
+        self._socket.sendall(lines)  # waits while the supervisor is behind
 
     def commands(self) -> list[ToWorker] | None:
         """The commands that have arrived; None if the supervisor is gone. Call it when readable."""

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 
+from prealloc.worker.board import Board
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.job import unpack
 from prealloc.worker.loop import run_worker
@@ -19,8 +20,9 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # opened before forking: opening it in each worker would cost each 0.3 MB
 
 
-def main(channel: int, payload: int, log: int, parent: int, function: WorkerFunction | None = None) -> int:
-    """Runs the job in the file `payload` and reports over the socket `channel`; all are descriptors.
+def main(channel: int, payload: int, log: int, board: int, parent: int, function: WorkerFunction | None = None) -> int:
+    """Runs the job in the file `payload` and reports over the socket `channel` and on the flight `board`;
+    all are descriptors.
 
     `parent` is the process that must outlive this one: when it dies, the kernel kills us.
     """
@@ -32,8 +34,9 @@ def main(channel: int, payload: int, log: int, parent: int, function: WorkerFunc
     _redirect(log)
     job = unpack(_read_all(payload))
     gc.enable()
-    sock = socket.socket(fileno=channel)
-    code = run_worker(job, sock, function)
+    flights = Board(board, job.policy.concurrency)
+    os.close(board)
+    code = run_worker(job, socket.socket(fileno=channel), flights, function)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

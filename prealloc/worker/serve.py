@@ -60,11 +60,9 @@ class Servers:
 
     def _serve(self) -> None:
         try:
-            told = b""
-            while (taken := self._book.next(told)) is not None:
-                told = b""
+            while (taken := self._book.next()) is not None:
                 if isinstance(taken, Running):
-                    told = self._book.finish(taken, perform(self._function, taken, self._most_bytes))
+                    self._book.finish(taken, perform(self._function, taken, self._most_bytes))
                 else:
                     self._book.wait(taken)
         except BaseException as error:
@@ -76,12 +74,9 @@ class Servers:
         import asyncio
 
         try:
-            told = b""
-            while (taken := self._book.next(told)) is not None:
-                told = b""
+            while (taken := self._book.next()) is not None:
                 if isinstance(taken, Running):
-                    ending = await perform_async(self._function, taken, self._most_bytes)
-                    told = self._book.finish(taken, ending)
+                    self._book.finish(taken, await perform_async(self._function, taken, self._most_bytes))
                 else:
                     await asyncio.sleep(min(taken, LOOP_POLL_S))
         except BaseException as error:

@@ -1,0 +1,1 @@
+"""prealloc beside the usual ways, in one run: `python -m benchmarks`."""

@@ -1,0 +1,108 @@
+"""The flight board: a little shared memory in which a worker shows what it runs, so that a death finds its suspects.
+
+A message could be lost in the very moment that kills its sender, and would cost a system call for every task. A
+store to shared memory is there at once and stays when the process is gone. The worker writes, the supervisor reads.
+
+Layout: 64-bit integers, native order. Word 0 is the control thread's last beat (monotonic nanoseconds). Then one row
+per slot: position + 1 (0: the slot is free), repeat, attempt, tries, start (monotonic nanoseconds), waited (of the
+unit, in microseconds), waiting now (0 or 1), waited before this attempt (microseconds). The position is written last
+and cleared first: a row is valid while it is not 0.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+import time
+from typing import NamedTuple
+
+from prealloc.worker.job import UnitOrder
+
+_WORD = 8
+_ROW = struct.Struct("=8q")
+_HEAD = struct.Struct("=q")
+
+
+class Flight(NamedTuple):
+    """A unit that runs in a worker right now. Times are monotonic seconds."""
+
+    order: UnitOrder
+    started_at: float
+    waited_s: float
+    """Within this attempt, as of the last beat."""
+    waiting: bool
+
+
+class Board:
+    """Either end of a flight board. `slots` is the most units that can ever run at once in the worker."""
+
+    def __init__(self, descriptor: int, slots: int) -> None:
+        self._slots = slots
+        self._memory = mmap.mmap(descriptor, size_of(slots))
+
+    # -- the worker's side ----------------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        """The control thread could run."""
+        _HEAD.pack_into(self._memory, 0, time.monotonic_ns())
+
+    def take_off(self, slot: int, order: UnitOrder, started_at: float) -> None:
+        """This unit starts, in this slot."""
+        before = int(order.waited_s * 1e6)
+        row = (0, order.repeat, order.attempt, order.tries, int(started_at * 1e9), 0, 0, before)
+        at = self._at(slot)
+        _ROW.pack_into(self._memory, at, *row)
+        _HEAD.pack_into(self._memory, at, order.position + 1)
+
+    def wait(self, slot: int, waited_s: float, waiting: bool) -> None:
+        """How long the unit in this slot has waited within this attempt, and whether it does so now."""
+        at = self._at(slot) + 5 * _WORD
+        _HEAD.pack_into(self._memory, at, int(waited_s * 1e6))
+        _HEAD.pack_into(self._memory, at + _WORD, int(waiting))
+
+    def land(self, slot: int) -> None:
+        """The unit in this slot is decided, or will be tried again."""
+        _HEAD.pack_into(self._memory, self._at(slot), 0)
+
+    # -- the supervisor's side ------------------------------------------------------------------------------
+
+    @property
+    def beat_at(self) -> float:
+        """The last beat, in monotonic seconds; 0.0 before the first."""
+        beat_ns: int = _HEAD.unpack_from(self._memory, 0)[0]
+        return beat_ns / 1e9
+
+    def flights(self) -> list[Flight]:
+        """What runs right now."""
+        found = []
+        for slot in range(self._slots):
+            position, *row = _ROW.unpack_from(self._memory, self._at(slot))
+            if position:
+                repeat, attempt, tries, started_ns, waited_us, waiting, before_us = row
+                order = UnitOrder(position - 1, repeat, attempt, tries, before_us / 1e6)
+                found.append(Flight(order, started_ns / 1e9, waited_us / 1e6, bool(waiting)))
+        return found
+
+    def close(self) -> None:
+        self._memory.close()
+
+    def _at(self, slot: int) -> int:
+        return _WORD + slot * _ROW.size
+
+
+def size_of(slots: int) -> int:
+    """Bytes of a board."""
+    return _WORD + slots * _ROW.size
+
+
+def new_descriptor(slots: int) -> int:
+    """The memory of a new board, without a name: gone with the last process that holds it."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("prealloc-board")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size_of(slots))
+    return descriptor
