@@ -13,8 +13,6 @@ from prealloc.files.paths import PlanPaths
 from prealloc.library import read_library
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
 from prealloc.planning.planner import choose_tasks, shard_ids
-from prealloc.store.build import build_plan
-from prealloc.store.plan_folder import read_plan, task_digest, write_plan
 
 
 def plan(
@@ -50,8 +48,13 @@ def plan(
         if require_workflow:
             raise LibraryError(count, where=str(library), mend="add the workflows, or plan without --require-workflow")
         tell(count)
+    # Not at the top: these load pydantic, which read_library does while the file is being read.
+    from prealloc.store.build import build_plan
+    from prealloc.store.plan_folder import write_plan
+
     chosen = choose_tasks(spec, scanned.ids, scanned.types)
-    tasks = {position: scanned.task(position) for position in sorted({p for shard in chosen for p in shard})}
+    positions = sorted({position for shard in chosen for position in shard})
+    tasks = dict(zip(positions, scanned.tasks(positions), strict=True))
     shards = [
         (name, [tasks[position] for position in positions])
         for name, positions in zip(shard_ids(spec.shards), chosen, strict=True)
@@ -67,6 +70,8 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
 
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
+    from prealloc.store.plan_folder import read_plan, task_digest
+
     read = read_plan(Path(plan))
     if library is None:
         return read.file
@@ -105,6 +110,8 @@ class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
 
 def diff(first: str | Path, second: str | Path) -> PlanDiff:
     """What differs between two plan folders: ids in, out and moved, and which input changed. Raises PlanError."""
+    from prealloc.store.plan_folder import read_plan
+
     one, two = read_plan(Path(first)), read_plan(Path(second))
     places, digests = zip(*(_places(each) for each in (one, two)), strict=True)
     both = sorted(places[0].keys() & places[1].keys())
@@ -119,6 +126,8 @@ def diff(first: str | Path, second: str | Path) -> PlanDiff:
 
 
 def _places(plan: Plan) -> tuple[dict[str, list[str]], dict[str, bytes]]:
+    from prealloc.store.plan_folder import task_digest
+
     places: dict[str, list[str]] = {}
     digests: dict[str, bytes] = {}
     for shard in plan.shards:

@@ -10,6 +10,5 @@ bytes), `rows` (ids and types), `structure` (nothing said twice), `diagnose` (wh
 from __future__ import annotations
 
 from prealloc.library.open import read_library
-from prealloc.library.scanned import ScannedLibrary
 
-__all__ = ["ScannedLibrary", "read_library"]
+__all__ = ["read_library"]

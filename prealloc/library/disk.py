@@ -77,21 +77,40 @@ def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:
     return buffer
 
 
-class Fingerprint:
-    """The sha256 of a buffer, computed in a thread of its own: hashing lets the scan go on beside it."""
+class Reading:
+    """A file being read and then hashed, in a thread of its own: both leave the interpreter to others."""
 
-    def __init__(self, buffer: Buffer) -> None:
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        self._path = path
+        self._progress = progress
+        self._buffer: Buffer | None = None
+        self._error: LibraryError | None = None
+        self._is_read = threading.Event()
         self._hash = hashlib.sha256()
-        self._thread = threading.Thread(target=self._run, args=(buffer,), name="prealloc-sha256", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="prealloc-read", daemon=True)
         self._thread.start()
 
-    def _run(self, buffer: Buffer) -> None:
-        self._hash.update(buffer)
+    def buffer(self) -> Buffer:
+        """Waits for the bytes. Raises LibraryError for anything that is no regular file or cannot be read."""
+        self._is_read.wait()
+        if self._buffer is None:
+            raise self._error or LibraryError("reading it failed", where=str(self._path), mend="try again")
+        return self._buffer
 
-    def hexdigest(self) -> str:
-        """Waits for the digest: 64 hex digits."""
+    def sha256(self) -> str:
+        """Waits for the fingerprint: 64 hex digits."""
         self._thread.join()
         return self._hash.hexdigest()
+
+    def _run(self) -> None:
+        try:
+            self._buffer = read_file(self._path, self._progress)
+        except LibraryError as error:
+            self._error = error
+            return
+        finally:
+            self._is_read.set()
+        self._hash.update(self._buffer)
 
 
 def _refuse_unless_regular(path: Path, mode: int) -> None:

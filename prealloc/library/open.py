@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,15 +16,17 @@ from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.files.strict_json import encoding_problem
 from prealloc.library.cursor import Damage
 from prealloc.library.diagnose import Diagnosis
-from prealloc.library.disk import Buffer, Fingerprint, Progress, read_file
+from prealloc.library.disk import Buffer, Progress, Reading
 from prealloc.library.folder import choose
 from prealloc.library.formats import Format, choose_format
 from prealloc.library.rows import AnyRow, is_name, named, row_types
-from prealloc.library.scanned import ScannedLibrary
 from prealloc.library.structure import said_twice
 from prealloc.library.unpack import unpack
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import ID_SPELLINGS, TYPE_SPELLINGS
+
+if TYPE_CHECKING:
+    from prealloc.library.scanned import ScannedLibrary
 
 _RESERVED = {*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow"}
 _UTF8_STEP = 1 << 20
@@ -53,8 +56,11 @@ def read_library(
     keep = _checked(keep)
     file, took = choose(Path(path), difficulty)
     where = str(file)
-    packed = read_file(file, progress)
-    fingerprint = Fingerprint(packed)
+    reading = Reading(file, progress)
+    # Not at the top: this loads pydantic, which takes as long as the file takes to be read, and so is free here.
+    from prealloc.library.scanned import ScannedLibrary
+
+    packed = reading.buffer()
     text = unpack(packed, where)
     _refuse_encoding(text, where)
     fmt = choose_format(text, file.name)
@@ -73,7 +79,7 @@ def read_library(
         path=str(file.absolute()),
         name=file.name,
         bytes=len(packed),
-        sha256=fingerprint.hexdigest(),
+        sha256=reading.sha256(),
         tasks=len(ids),
         types=dict(sorted(Counter(types).items())),
         difficulty=difficulty,

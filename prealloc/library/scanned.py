@@ -53,11 +53,11 @@ class ScannedLibrary:
         """
         row = self._rows[position]
         # The id and type were checked by the scan; validating again would cost more than the compacting.
-        return LightweightTask.model_construct(
-            id=self.ids[position],
-            type=self.types[position],
-            workflow_json=self._compact(position, "workflow", row.workflow) or b"null",
-            extra_json=self._extra(position, row) if self._keep else b"{}",
+        return LightweightTask.trusted(
+            self.ids[position],
+            self.types[position],
+            self._compact(position, "workflow", row.workflow) or b"null",
+            self._extra(position, row) if self._keep else b"{}",
         )
 
     def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -86,53 +85,44 @@ class RunState(msgspec.Struct, frozen=True):
         return {status.value: counted.get(status, 0) for status in Status}
 
 
-class _Seen(NamedTuple):
-    unit: Unit
-    outcome: Outcome
-    late: bool
-
-
 def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
     """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
     states = {unit: UnitState() for unit in units}
     warnings: list[str] = []
     opens = 0
     sessions = 0
-    for session, files in _by_session(journal_files(run)).items():
-        sessions = session
-        attempts: list[_Seen] = []
-        for file in files:
-            for line in read_lines(file, warnings):
-                content = line.content
-                if isinstance(content, Attempt):
-                    unit = _planned(states, file, line.number, content)
-                    place = (session, file.path, line.offset, line.length)
-                    attempts.append(_Seen(unit, _outcome(content, *place), content.late))
-                elif isinstance(content, SoloDeath):
-                    unit = _planned(states, file, line.number, content)
-                    states[unit].deaths += 1
-                    states[unit].attempts = max(states[unit].attempts, content.attempt)
-                elif isinstance(content, LibraryOpen):
-                    opens += 1
-                elif isinstance(content, SessionStarted) and content.reopen_failed:
-                    _reopen(states)
-        attempts.sort(key=lambda seen: seen.outcome.attempt)  # stable: the supervisor's file comes first
-        for seen in attempts:
-            _accept(states[seen.unit], seen.outcome, late=seen.late)
+    for file in journal_files(run):  # by session, the supervisor's file first
+        sessions = file.writer.session
+        for content, number, offset, length in read_lines(file, warnings):
+            if isinstance(content, Attempt):
+                state = _planned(states, file, number, content)
+                state.attempts = max(state.attempts, content.attempt)
+                if content.late:
+                    state.late += 1
+                else:
+                    _accept(state, _outcome(content, sessions, file.path, offset, length))
+            elif isinstance(content, SoloDeath):
+                state = _planned(states, file, number, content)
+                state.deaths += 1
+                state.attempts = max(state.attempts, content.attempt)
+            elif isinstance(content, LibraryOpen):
+                opens += 1
+            elif isinstance(content, SessionStarted) and content.reopen_failed:
+                _reopen(states)
     return RunState(states, sessions, opens, warnings)
 
 
-def _accept(state: UnitState, outcome: Outcome, *, late: bool) -> None:
-    state.attempts = max(state.attempts, outcome.attempt)
-    if late or not state.open:
-        # Fenced: the unit was decided before this came.
-        state.late += 1
-    elif outcome.status in FINAL:
+def _accept(state: UnitState, outcome: Outcome) -> None:
+    """Takes an ending in. Within a session a unit's endings may come in any order: attempt numbers decide."""
+    if outcome.status not in FINAL:
+        if state.unfinished is None or outcome.attempt > state.unfinished.attempt:
+            state.unfinished = outcome
+    elif state.open:
         state.first = state.first or outcome
         state.latest = outcome
         state.open = False
     else:
-        state.unfinished = outcome
+        state.late += 1  # fenced: the unit was decided before this came
 
 
 def _reopen(states: Mapping[Unit, UnitState]) -> None:
@@ -160,15 +150,8 @@ def _outcome(attempt: Attempt, session: int, path: Path, offset: int, length: in
     )
 
 
-def _planned(states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath) -> Unit:
-    unit = Unit(line.shard, line.task, line.repeat)
-    if unit not in states:
+def _planned(states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath) -> UnitState:
+    state: UnitState | None = states.get(Unit(line.shard, line.task, line.repeat))
+    if state is None:
         raise damaged(file.path, number, f"the plan has no unit {line.shard}/{line.task}#{line.repeat}")
-    return unit
-
-
-def _by_session(files: list[JournalFile]) -> dict[int, list[JournalFile]]:
-    sessions: dict[int, list[JournalFile]] = {}
-    for file in files:
-        sessions.setdefault(file.writer.session, []).append(file)
-    return sessions
+    return state

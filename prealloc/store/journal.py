@@ -152,7 +152,7 @@ def read_lines(file: JournalFile, warnings: list[str] | None = None) -> Iterator
     if end < len(raw) and warnings is not None:
         warnings.append(f"{file.path}: {len(raw) - end} bytes of an unfinished last line left out")
     offset = 0
-    for number, line in enumerate(whole[:end].split(b"\n")[:-1], start=1):
+    for number, line in enumerate(whole[:end].splitlines(), start=1):
         yield Line(_parse(file, line, number), number, offset, len(line))
         offset += len(line) + 1
 

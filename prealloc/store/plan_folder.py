@@ -128,18 +128,16 @@ class _SliceFile(msgspec.Struct):
 
 def parse_slice(raw: bytes) -> Iterator[LightweightTask]:
     """The tasks in a slice's bytes. Workflows stay bytes. Raises ValueError (msgspec's too)."""
-    text = msgspec.json.Decoder(str)
+    text = msgspec.json.Decoder(str).decode
     for fields in msgspec.json.decode(raw, type=_SliceFile).tasks:
         try:
-            id, type, workflow = fields.pop("id"), fields.pop("task_type"), fields.pop("workflow")
+            id, type, workflow = text(fields.pop("id")), text(fields.pop("task_type")), bytes(fields.pop("workflow"))
         except KeyError as missing:
             raise ValueError(f"a task has no {missing}") from None
-        yield LightweightTask(
-            id=text.decode(id),
-            type=text.decode(type),
-            workflow_json=bytes(workflow),
-            extra_json=msgspec.json.encode(dict(sorted(fields.items()))),
-        )
+        if not (id and type):
+            raise ValueError("a task has an empty id or type")
+        extra = msgspec.json.encode(dict(sorted(fields.items()))) if fields else b"{}"
+        yield LightweightTask.trusted(id, type, workflow, extra)
 
 
 def read_plan(folder: Path) -> Plan:

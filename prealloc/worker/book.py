@@ -53,7 +53,7 @@ class Book:
         self._jitter = jitter
         self._changed = threading.Condition()
         self._idle = 0
-        self._ready = deque((order, now()) for order in job.orders)
+        self._ready = deque((UnitOrder(*order), now()) for order in job.orders)
         self._delayed: list[tuple[float, UnitOrder]] = []
         self._running: dict[int, Running] = {}
         self._held = 0

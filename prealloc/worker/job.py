@@ -31,7 +31,8 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     seed: int
     tasks: tuple[LightweightTask, ...]
-    orders: tuple[UnitOrder, ...]
+    orders: tuple[tuple[int, int, int, int, float], ...]
+    """UnitOrders, as plain tuples: these pickle five times as fast."""
     worker: str
     import_path: tuple[str, ...]
     policy: RunPolicy

@@ -1,0 +1,77 @@
+"""Folders: which file is taken for a difficulty."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from prealloc.errors import LibraryError
+from prealloc.library import read_library
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).write_text(json.dumps([{"id": name, "type": "t"}]))
+
+
+def test_with_workflows_comes_first(tmp_path: Path) -> None:
+    """Law: the file with workflows is taken, whatever lies beside it, and the choice is told."""
+    put(tmp_path, "tasks_easy.json", "tasks_easy_with_workflows.json", "tasks_hard.json", "notes.txt")
+    library = read_library(tmp_path, difficulty="easy")
+    assert library.ids == ["tasks_easy_with_workflows.json"]
+    assert library.took == "took tasks_easy_with_workflows.json for difficulty 'easy'"
+    assert library.info.difficulty == "easy"
+    library = read_library(tmp_path, difficulty="hard")
+    assert library.ids == ["tasks_hard.json"]
+    assert library.took == "took tasks_hard.json for difficulty 'hard', as there is none with workflows"
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".ndjson", ".json.gz", ".jsonl.zst"])
+def test_other_endings(tmp_path: Path, ending: str) -> None:
+    """Law: every format that can be read is found in a folder."""
+    put(tmp_path, f"tasks_easy{ending}")
+    assert read_library(tmp_path, difficulty="easy").ids == [f"tasks_easy{ending}"]
+
+
+def test_a_longer_difficulty_is_another_one(tmp_path: Path) -> None:
+    """Law: `very_easy` beside `easy` does not make `easy` ambiguous."""
+    put(tmp_path, "tasks_easy_with_workflows.json", "tasks_very_easy_with_workflows.json")
+    assert read_library(tmp_path, difficulty="easy").ids == ["tasks_easy_with_workflows.json"]
+    assert read_library(tmp_path, difficulty="very_easy").ids == ["tasks_very_easy_with_workflows.json"]
+
+
+def test_several_of_the_same_rank_are_refused(tmp_path: Path) -> None:
+    """Law: prealloc does not guess among equals; it lists them."""
+    put(tmp_path, "a_easy.json", "b_easy.json")
+    with pytest.raises(LibraryError, match=r"2 files are for difficulty 'easy': a_easy\.json, b_easy\.json") as caught:
+        read_library(tmp_path, difficulty="easy")
+    assert caught.value.where == str(tmp_path)
+    assert caught.value.mend == "give the file itself in place of the folder"
+
+
+def test_a_folder_needs_a_difficulty(tmp_path: Path) -> None:
+    """Law: the mend lists the difficulties that are there."""
+    put(tmp_path, *(f"task_library_{d}_with_workflows.json" for d in ("easy", "very_easy", "hard", "very_hard")))
+    put(tmp_path, "task_library_medium.json", "registry.json")
+    with pytest.raises(LibraryError, match="this is a folder") as caught:
+        read_library(tmp_path)
+    assert caught.value.mend == (
+        "give --difficulty, one of: easy, hard, medium, very_easy, very_hard; or the library's file"
+    )
+
+
+def test_no_match_and_nothing_to_offer(tmp_path: Path) -> None:
+    """Law: a folder without a match is refused, and the mend says what there is."""
+    put(tmp_path, "notes.txt")
+    with pytest.raises(LibraryError, match="no file here is for difficulty 'easy'") as caught:
+        read_library(tmp_path, difficulty="easy")
+    assert caught.value.mend == "give the library's file; this folder has no *_<difficulty>.json"
+
+
+def test_a_file_with_a_difficulty_is_that_file(tmp_path: Path) -> None:
+    """Law: a file is taken as it is; the difficulty then only names it."""
+    put(tmp_path, "x.json")
+    library = read_library(tmp_path / "x.json", difficulty="hard")
+    assert (library.ids, library.took, library.info.difficulty) == (["x.json"], None, "hard")

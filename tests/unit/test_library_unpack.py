@@ -1,0 +1,66 @@
+"""gzip and zstd within bounds."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+
+import pytest
+import zstandard
+
+from prealloc.errors import LibraryError
+from prealloc.library.unpack import unpack
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
+}
+TEXT = bytes(range(256)) * 400
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_what_was_packed_comes_out(kind: str) -> None:
+    """Law: unpacking gives the bytes that were packed, from one part or several."""
+    pack = PACK[kind]
+    assert unpack(pack(TEXT), "f") == TEXT
+    assert unpack(pack(TEXT) + pack(b"") + pack(TEXT), "f") == TEXT + TEXT
+
+
+def test_other_bytes_stay() -> None:
+    """Law: what is not packed is given back as it is."""
+    assert unpack(TEXT, "f") is TEXT
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_truncated_at_every_length(kind: str) -> None:
+    """Law: no cut of a packed file passes for the whole."""
+    packed = PACK[kind](b'[{"id":"a","type":"b"}]' * 3)
+    for length in range(5, len(packed)):
+        with pytest.raises(LibraryError, match=r"ends too early|damaged") as caught:
+            unpack(packed[:length], "some/file")
+        assert caught.value.where == "some/file"
+        assert caught.value.mend == f"make the file again, or check it with `{kind} --test`"
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_damage_is_told(kind: str) -> None:
+    """Law: damaged data and trailing garbage are refused with their place."""
+    packed = PACK[kind](TEXT)
+    with pytest.raises(LibraryError, match=f"near byte [0-9]+ of the {kind} file"):
+        unpack(packed[:20] + b"\xff\xff\xff\xff" + packed[24:-8] + b"\0" * 8, "f")
+    with pytest.raises(LibraryError, match=f"something else follows the compressed data, near byte {len(packed)} "):
+        unpack(packed + b"garbage", "f")
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_bombs(kind: str) -> None:
+    """Law: neither more than the cap nor more than the ratio comes out; the mend is to unpack it oneself."""
+    bomb = PACK[kind](b" " * 30_000_000)
+    with pytest.raises(LibraryError, match="this looks like a .* bomb") as caught:
+        unpack(bomb, "f")
+    assert caught.value.mend == "if you trust the file, unpack it yourself and give the result"
+    with pytest.raises(LibraryError, match="unpacks to more than 1,000 bytes"):
+        unpack(PACK[kind](TEXT), "f", max_bytes=1000)
+    assert unpack(PACK[kind](b" " * 1000), "f", max_ratio=1, small=1000) == b" " * 1000
+    with pytest.raises(LibraryError, match="bomb"):
+        unpack(PACK[kind](b" " * 1000), "f", max_ratio=1, small=999)
