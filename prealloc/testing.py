@@ -38,7 +38,7 @@ from prealloc.planning.planner import shard_ids
 from prealloc.store.build import build_plan
 from prealloc.worker.attempt import Running, perform, perform_async
 from prealloc.worker.clocks import AttemptClock, Monotonic
-from prealloc.worker.context import TaskContext, unit_seed
+from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.job import UnitOrder
 
@@ -172,9 +172,10 @@ def run_task(
         shard=shard,
         # Through JSON, as a manifest goes: a copy, and what is no JSON shows here and not in the run.
         settings=msgspec.json.decode(msgspec.json.encode(dict(settings or {}))),
+        task=task.id,
         repeat=repeat,
         attempt=attempt,
-        seed=unit_seed(seed, shard, task.id, repeat),
+        plan_seed=seed,
         clock=clock,
         timeout_s=timeout_s,
         log=log,

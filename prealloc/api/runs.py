@@ -47,7 +47,7 @@ def run(
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
     `options` are those of RunPolicy.checked: concurrency, workers, timeout_s, max_wait_s, retries, drain_s,
-    memory_limit, fsync. `reuse` names a run whose outcomes of the same task bytes, settings, repeat and
+    fsync. `reuse` names a run whose outcomes of the same task bytes, settings, repeat and
     worker are taken over. `observe` gets every event, `tick` is called about ten times per second.
 
     Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)

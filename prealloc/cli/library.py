@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import byte_progress, print_json
-from prealloc.cli.plans import JsonFlag
 
 app = typer.Typer(help="Work on task libraries themselves.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -59,17 +59,3 @@ def parse_seconds(where: str, text: str, mistakes: list[Mistake]) -> float | Non
         mistakes.append(Mistake(where, f"{text!r} is no time", "write seconds, or 90s, 10m, 2h, or none"))
         return 1.0  # any value that is not a mistake of its own
     return seconds
-
-
-def parse_bytes(where: str, text: str, mistakes: list[Mistake]) -> int | None:
-    """A number of bytes: 512MB, 2GB, 1000000; `none` is no limit. Units are powers of 1,024."""
-    text = text.strip().lower()
-    if text == "none":
-        return None
-    number = text.rstrip("ib")
-    factor = {"k": 2**10, "m": 2**20, "g": 2**30}.get(number[-1:], 1)
-    try:
-        return int(float(number.rstrip("kmg")) * factor)
-    except (ValueError, OverflowError):
-        mistakes.append(Mistake(where, f"{text!r} is no size", "write it like 512MB or 2GB, or none"))
-        return None

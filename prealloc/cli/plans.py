@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_empty
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note
 from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake, OptionsError
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,13 +20,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(
-    library: Annotated[Path, typer.Argument(help="The task library: a file, or a folder with --difficulty.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
-    shards: Annotated[int, typer.Option("--shards", help="How many shards, each for one worker process.")] = 1,
-    num_instances: Annotated[
-        int | None,
-        typer.Option("--num-instances", "-n", help="Tasks per shard.  [default: 20]", show_default=False),
+    library: Annotated[
+        Path | None, typer.Argument(help="The task library: a file, or a folder with --difficulty.")
     ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
+    config: ConfigOption = None,
+    shards: Annotated[int | None, typer.Option("--shards", help="Shards, each for one worker process.  [1]")] = None,
+    num_instances: Annotated[int | None, typer.Option("--num-instances", "-n", help="Tasks per shard.  [20]")] = None,
     per_type: Annotated[bool, typer.Option("--per-type", help="--num-instances tasks of each type.")] = False,
     quota: Annotated[
         list[str] | None, typer.Option("--quota", help="TYPE=N: N tasks of a type per shard. Repeatable.")
@@ -38,18 +37,17 @@ def plan(
         list[str] | None, typer.Option("--type", help="Only tasks of this type. Repeatable, or a,b.")
     ] = None,
     strategy: Annotated[
-        str,
-        typer.Option("--strategy", help="disjoint: no task twice; paired: all shards the same; independent."),
-    ] = "disjoint",
-    repeats: Annotated[int, typer.Option("--repeats", help="Run each task this many times.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.")] = 0,
+        str | None,
+        typer.Option(help="disjoint: no task twice; paired: all shards the same; independent.  [disjoint]"),
+    ] = None,
+    repeats: Annotated[int | None, typer.Option("--repeats", help="Run each task this many times.  [1]")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Another seed is another sample.  [0]")] = None,
     keep: Annotated[
         list[str] | None, typer.Option("--keep", help="Further task fields to ship: a,b. Repeatable.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for ctx.settings. Repeatable.")] = None,
     difficulty: Annotated[
-        str | None,
-        typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first."),
+        str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
     ] = None,
     require_workflow: Annotated[
         bool, typer.Option("--require-workflow", help="Refuse a library in which a task has no workflow.")
@@ -68,15 +66,15 @@ def plan(
       prealloc plan data/ --difficulty easy --shards 4 --quota simple_task=5 --quota basic_task=3 --out plan/
 
       prealloc plan tasks.jsonl.zst --all --shards 64 --set model=qwen2.5-7b --out plan/
+
+      prealloc plan tasks.json --config config/reference.toml --out plan/
     """
     mistakes: list[Mistake] = []
-    quotas = parse_quotas(quota or [], mistakes)
-    settings = parse_settings(set_ or [], mistakes)
-    options: dict[str, Any] = {
+    given = {
         "shards": shards,
         "num_instances": num_instances,
         "per_type": per_type,
-        "quotas": quotas,
+        "quotas": parse_quotas(quota or [], mistakes),
         "stratify": stratify,
         "whole": whole,
         "types": split_names(type_ or []),
@@ -84,19 +82,25 @@ def plan(
         "repeats": repeats,
         "seed": seed,
         "keep": split_names(keep or []),
-        "settings": settings,
+        "settings": parse_settings(set_ or [], mistakes),
     }
+    experiment = read_config(config)
+    options = {**experiment.sampling, **without_empty(given)}
+    source = {**experiment.library, **without_empty({"path": library, "difficulty": difficulty})}
+    if "path" not in source:
+        mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))
     if mistakes:
         _raise_all(options, mistakes)
+    path = Path(source["path"])
     from prealloc.api import plans as api
 
-    with byte_progress(f"reading {library.name}", shown=not json) as progress:
+    with byte_progress(f"reading {path.name}", shown=not json) as progress:
         made = api.plan(
-            library,
+            path,
             out=out,
             force=force,
-            difficulty=difficulty,
-            require_workflow=require_workflow,
+            difficulty=source.get("difficulty"),
+            require_workflow=require_workflow or source.get("require_workflow", False),
             notes=print_note,
             progress=progress,
             **options,

@@ -10,13 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, without_empty
 from prealloc.cli.output import Stop, print_json
-from prealloc.cli.pairs import parse_bytes, parse_seconds, split_names
-from prealloc.cli.plans import JsonFlag
+from prealloc.cli.pairs import parse_seconds, split_names
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.model.events import RunEnded
-
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is not ok.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,28 +25,30 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     plan: Annotated[Path, typer.Argument(help="A plan folder.")],
-    worker: Annotated[str, typer.Option("--worker", help="module:function, called as function(task, ctx).")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
-    engine: Annotated[str, typer.Option("--engine", help="Where shards run: local or inline.")] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            "-w",
-            help="Shards at once.  [default: all up to 64, as memory bears]",
-            show_default=False,
-        ),
+    worker: Annotated[
+        str | None, typer.Option("--worker", help="module:function, called as function(task, ctx).")
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", "-c", help="Tasks at once in each worker.")] = 1,
-    timeout: Annotated[str, typer.Option("--timeout", help="Working time of one attempt: 600, 10m, 2h, none.")] = "600",
+    config: ConfigOption = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Where shards run: local or inline.  [local]")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", help="Shards at once.  [all up to 64, as memory bears]")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", help="Tasks at once in each worker.  [1]")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="Working time of one attempt: 90, 10m, 2h, none.  [600]")
+    ] = None,
     max_wait: Annotated[
-        str, typer.Option("--max-wait", help="Waiting time of one task (rate limits, backoff).")
-    ] = "3600",
-    retries: Annotated[int, typer.Option("--retries", help="Further attempts after an infrastructure error.")] = 3,
-    drain: Annotated[str, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.")] = "10",
-    memory_limit: Annotated[
-        str, typer.Option("--memory-limit", help="Of one worker with its children: 2GB, none.")
-    ] = "none",
+        str | None, typer.Option("--max-wait", help="Waiting time of one task (rate limits, backoff).  [3600]")
+    ] = None,
+    retries: Annotated[
+        int | None, typer.Option("--retries", help="Further attempts after an infrastructure error.  [3]")
+    ] = None,
+    drain: Annotated[
+        str | None, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.  [10]")
+    ] = None,
     fsync: Annotated[
         bool, typer.Option("--fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
     ] = False,
@@ -70,24 +70,32 @@ def run(
 
       prealloc run planB/ --worker my_agent:solve --out runB/ --reuse runA/
     """
+    from prealloc.settings import from_environment
+
     mistakes: list[Mistake] = []
-    options: dict[str, Any] = {
+    given = {
+        "worker": worker,
+        "engine": engine,
         "concurrency": concurrency,
         "workers": workers,
-        "timeout_s": parse_seconds("--timeout", timeout, mistakes),
-        "max_wait_s": _needed("--max-wait", parse_seconds("--max-wait", max_wait, mistakes), mistakes),
+        "max_wait_s": _needed("--max-wait", max_wait, mistakes),
         "retries": retries,
-        "drain_s": _needed("--drain", parse_seconds("--drain", drain, mistakes), mistakes),
-        "memory_limit": parse_bytes("--memory-limit", memory_limit, mistakes),
+        "drain_s": _needed("--drain", drain, mistakes),
         "fsync": fsync,
     }
+    options = {**from_environment(), **read_config(config).run, **without_empty(given)}
+    if timeout is not None:
+        options["timeout_s"] = parse_seconds("--timeout", timeout, mistakes)  # None is no limit, and was given
+    name, where = options.pop("worker", None), options.pop("engine", "local")
+    if name is None:
+        mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))
     if mistakes:
         _raise_all(options, mistakes)
     from prealloc.api import runs as api
 
     _follow(
         lambda observe, tick: api.run(
-            plan, worker, out, engine=engine, reuse=reuse, observe=observe, tick=tick, **options
+            plan, name, out, engine=where, reuse=reuse, observe=observe, tick=tick, **options
         ),
         out,
         quiet=quiet,
@@ -223,11 +231,14 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
     raise Stop(ended.exit_code)
 
 
-def _needed(where: str, value: float | None, mistakes: list[Mistake]) -> float:
-    if value is None:
+def _needed(where: str, text: str | None, mistakes: list[Mistake]) -> float | None:
+    """Seconds for an option that knows no `none`; None if it was not given."""
+    if text is None:
+        return None
+    seconds = parse_seconds(where, text, mistakes)
+    if seconds is None:
         mistakes.append(Mistake(where, "it cannot be none", "write a time, such as 3600 or 10m"))
-        return 1.0
-    return value
+    return seconds
 
 
 def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:

@@ -103,7 +103,7 @@ class _InlineShard:
             settings=job.manifest.settings,
             seed=job.manifest.seed,
             tasks=tuple(job.tasks()),
-            orders=tuple(tuple(order) for order in job.orders),
+            orders=tuple(order.plain() for order in job.orders),
             worker=setup.worker,
             import_path=setup.import_path,
             policy=setup.policy,

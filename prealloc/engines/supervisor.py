@@ -148,7 +148,7 @@ class ShardSupervisor:
             settings=self._job.manifest.settings,
             seed=self._job.manifest.seed,
             tasks=tuple(tasks),
-            orders=tuple(tuple(order) for order in shipped),
+            orders=tuple(order.plain() for order in shipped),
             worker=setup.worker,
             import_path=setup.import_path,
             policy=setup.policy,

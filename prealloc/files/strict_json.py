@@ -175,7 +175,9 @@ def _is_surely_shallow(text: bytes) -> bool:
 def _has_surely_short_integers(text: bytes) -> bool:
     """Whether nothing that could be an integer has 19 digits: the fractions of floats often have."""
     digits = text.translate(_DIGITS_AS_ZERO)
-    return _LONG not in digits or not any(before + _LONG in digits for before in _BEFORE_NUMBER)
+    if _LONG not in digits:
+        return True
+    return not digits.startswith(_LONG) and not any(before + _LONG in digits for before in _BEFORE_NUMBER)
 
 
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'

@@ -23,7 +23,7 @@ from prealloc.library.rows import AnyRow, is_name, named, row_types
 from prealloc.library.structure import said_twice
 from prealloc.library.unpack import unpack
 from prealloc.model.plan import LibraryInfo
-from prealloc.model.task import ID_SPELLINGS, TYPE_SPELLINGS
+from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 
 if TYPE_CHECKING:
     from prealloc.library.scanned import ScannedLibrary
@@ -51,7 +51,7 @@ def read_library(
 
     Raises LibraryError, with file, place and mend, for whatever is no task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
-    Raises OptionsError if `keep` names a field that every task has anyway.
+    Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
     keep = _checked(keep)
     file, took = choose(Path(path), difficulty)
@@ -88,10 +88,16 @@ def read_library(
 
 
 def _checked(keep: tuple[str, ...]) -> tuple[str, ...]:
-    taken = sorted(_RESERVED & set(keep))
+    found = []
+    taken = ", ".join(sorted(_RESERVED & set(keep)))
     if taken:
-        names = ", ".join(taken)
-        raise OptionsError([Mistake("--keep", f"{names} is in every slice already", f"leave {names} out")])
+        found.append(Mistake("--keep", f"{taken} is in every slice already", f"leave {taken} out"))
+    # msgspec finds fields by their spelling in the file; these characters have several.
+    odd = ", ".join(ascii(name) for name in sorted(set(keep)) if re.search(r'["\\\x00-\x1f]', name))
+    if odd:
+        found.append(Mistake("--keep", f"{odd} has a quote, backslash or control character", "rename the field"))
+    if found:
+        raise OptionsError(found)
     return tuple(sorted(set(keep)))
 
 

@@ -32,10 +32,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Further attempts after an infrastructure error."""
     drain_s: float = 10.0
     """After the first Ctrl-C running tasks get this long to end."""
-    memory_limit: int | None = None
-    """Bytes that one worker and its children may hold; None is no limit."""
     max_result_bytes: int = 16 * 2**20
-    max_log_bytes: int = 64 * 2**20
     fsync: bool = False
     """Flush every journal line to the device: survives power loss, not only process death."""
 
@@ -49,7 +46,6 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         max_wait_s: float = 3600.0,
         retries: int = 3,
         drain_s: float = 10.0,
-        memory_limit: int | None = None,
         fsync: bool = False,
     ) -> RunPolicy:
         """The policy of these options. Raises OptionsError with every mistake among them."""
@@ -60,7 +56,6 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             *_least("--max-wait", max_wait_s, 0),
             *_least("--retries", retries, 0),
             *_least("--drain", drain_s, 0),
-            *_least("--memory-limit", memory_limit, 2**20),
         ]
         if found:
             raise OptionsError(found)
@@ -71,7 +66,6 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             max_wait_s=max_wait_s,
             retries=retries,
             drain_s=drain_s,
-            memory_limit=memory_limit,
             fsync=fsync,
         )
 

@@ -10,9 +10,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from prealloc.errors import LibraryError
-
-ID_SPELLINGS = ("id", "instance_id")
-TYPE_SPELLINGS = ("task_type", "type")
+from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 
 
 class LightweightTask(BaseModel):

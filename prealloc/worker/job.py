@@ -23,6 +23,13 @@ class UnitOrder(NamedTuple):
     waited_s: float = 0.0
     """Waited in this session so far: what --max-wait bounds."""
 
+    def plain(self) -> PlainOrder:
+        """The same as a plain tuple, which pickles five times as fast."""
+        return (self.position, self.repeat, self.attempt, self.tries, self.waited_s)
+
+
+PlainOrder = tuple[int, int, int, int, float]
+
 
 class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one worker process needs. Its pickle is the slice's bytes and a few hundred more."""
@@ -31,8 +38,8 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     seed: int
     tasks: tuple[LightweightTask, ...]
-    orders: tuple[tuple[int, int, int, int, float], ...]
-    """UnitOrders, as plain tuples: these pickle five times as fast."""
+    orders: tuple[PlainOrder, ...]
+    """UnitOrders."""
     worker: str
     import_path: tuple[str, ...]
     policy: RunPolicy

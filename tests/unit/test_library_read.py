@@ -113,10 +113,16 @@ def test_ids_are_data(tmp_path: Path, name: str) -> None:
 
 def test_kept_fields_keep_their_spelling(tmp_path: Path) -> None:
     """Law: kept fields come in the order of their names, whatever the names, spelled as in the file, where present."""
-    text = '[{"id":"a","type":"t","z \\"q\\"":1.50, "b":{ "k" : "\\u00e9" }, "kept_0": 1},{"id":"b","type":"t"}]'
-    library = read_library(write(tmp_path, "x.json", text), keep=('z "q"', "b", "kept_0", "none"))
-    assert library.task(0).extra_json == b'{"b":{"k":"\\u00e9"},"kept_0":1,"z \\"q\\"":1.50}'
+    text = """[{"id":"a","type":"t","z 'é'":1.50, "b":{ "k" : "\\u00e9" }, "kept_0": 1},{"id":"b","type":"t"}]"""
+    library = read_library(write(tmp_path, "x.json", text), keep=("z 'é'", "b", "kept_0", "none"))
+    assert library.task(0).extra_json == """{"b":{"k":"\\u00e9"},"kept_0":1,"z 'é'":1.50}""".encode()
     assert library.task(1).extra_json == b"{}"
+
+
+def test_keep_of_names_that_cannot_be_found_is_refused(tmp_path: Path) -> None:
+    """Law: a field that could be missed for its spelling is refused, not silently left out."""
+    with pytest.raises(OptionsError, match="has a quote, backslash or control character"):
+        read_library(tmp_path / "x.json", keep=('a"b',))
 
 
 def test_keep_of_what_every_task_has_is_refused(tmp_path: Path) -> None:
