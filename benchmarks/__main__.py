@@ -60,7 +60,11 @@ def _measure(bench: Bench, size: Size, machine: dict[str, str], *, quick: bool) 
     def failed(way: str, error: WayFailed) -> None:
         failures.append(Failure(way, str(error)))
 
-    load = make_workload(bench, size)
+    try:
+        load = make_workload(bench, size)
+    except WayFailed as error:
+        failed("making the library and the plans", error)
+        return Report(machine, [], None, [], judge([], None, []), failures, quick)
     start = measure_start(bench, load, size, _tell, failed)
     plan: PlanRow | None = None
     try:

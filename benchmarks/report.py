@@ -50,8 +50,7 @@ def tables(report: Report) -> list[Table]:
 
 def as_values(report: Report) -> dict[str, Any]:
     """The same as plain values, for JSON."""
-    plain = _plain(report)
-    assert isinstance(plain, dict)
+    plain: dict[str, Any] = _plain(report)
     for goal, row in zip(report.goals, plain["goals"], strict=True):
         row |= {"reached": goal.reached, "verdict": goal.verdict}
     return plain
@@ -75,14 +74,14 @@ def _start(rows: list[StartRow]) -> Table:
                 str(row.processes),
             ]
         )
-    title = "Start: read, sample, ship, until every worker has started its last task (ratios to the first two ways)"
+    title = "Start: read, sample, ship, until every worker has started its last task (ratios to the first | second way)"
     return Table(title, ["way", *heads], cells)
 
 
 def _plan(row: PlanRow) -> Table:
-    cells = ["prealloc plan", _seconds(row.plan_seconds), _seconds(row.load_seconds), _range(row.ratio, "{:.2f}")]
+    cells = ["whole process", _seconds(row.plan_seconds), _seconds(row.load_seconds), _range(row.ratio, "{:.2f}")]
     title = f"Plan: whole processes, median of {row.ratio.times} alternating pairs"
-    return Table(title, ["", "prealloc plan", "json.load", "ratio"], [["whole process", *cells[1:]]])
+    return Table(title, ["", "prealloc plan", "json.load", "ratio"], [cells])
 
 
 def _throughput(rows: list[ThroughputRow]) -> Table:

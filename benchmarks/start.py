@@ -30,7 +30,7 @@ class Way(NamedTuple):
 
 
 class StartRow(NamedTuple):
-    """A way's figures. Bytes are of the median round by time's side: medians of their own."""
+    """A way's figures over its rounds."""
 
     name: str
     seconds: Spread

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from loky import get_reusable_executor
+from loky import get_reusable_executor  # type: ignore[import-untyped]
 
 from benchmarks.noop import call
 from benchmarks.outcomes import OutcomeFile, load_tasks

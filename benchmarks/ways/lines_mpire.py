@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mpire import WorkerPool
+from mpire.pool import WorkerPool
 
 from benchmarks.noop import call
 from benchmarks.outcomes import OutcomeFile, load_tasks

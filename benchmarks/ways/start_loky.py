@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from loky import get_reusable_executor
+from loky import get_reusable_executor  # type: ignore[import-untyped]
 
 from benchmarks.probe import run_slice
 from benchmarks.slices import cut, load_whole, read_ids

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mpire import WorkerPool
+from mpire.pool import WorkerPool
 
 from benchmarks.probe import run_slice
 from benchmarks.slices import cut, load_whole, read_ids

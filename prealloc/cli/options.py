@@ -30,5 +30,5 @@ def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in options.items()
-        if value is not None and value is not False and value != () and value != {}
+        if value is not None and value is not False and value not in ((), {})
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+_TOO_SHORT = "the text ends too early"
 _TOO_DEEP = "nested too deep"
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")
@@ -76,7 +77,7 @@ class Cursor:
         found = re.fullmatch(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?(?: - at `.*)?", str(error), re.DOTALL)
         problem, place = (found[1], found[2]) if found else (str(error), None)
         if problem == "Input data was truncated":
-            return Damage("the text ends too early", at, inside=len(self.text))
+            return Damage(_TOO_SHORT, at, inside=len(self.text))
         return Damage(problem, at, inside=at + int(place or 0))
 
     def items(self, at: int) -> Iterator[int]:
@@ -94,6 +95,8 @@ class Cursor:
         if self.byte(at) == closing:
             return
         while True:
+            if at == len(self.text):
+                raise Damage(_TOO_SHORT, at)
             key = ""
             if opening == b"{":
                 key, at = self._read_key(at)
@@ -118,5 +121,5 @@ class Cursor:
         if found in marks:
             return
         if not found:
-            raise Damage("the text ends too early", at)
+            raise Damage(_TOO_SHORT, at)
         raise Damage(f"expected {' or '.join(m.decode() for m in marks)}, found {chr(found[0])!r}", at)

@@ -36,7 +36,7 @@ class Document:
                 raise Damage('the key "tasks" is there twice', value, mend='keep one "tasks"')
             if key == "tasks":
                 at = value
-                if cursor.byte(at) != b"[":
+                if cursor.byte(at) not in (b"[", b""):
                     raise Damage('"tasks" is no array', at, mend=_SHAPES)
                 # Here, so that of several damages the first in the file is told.
                 yield from cursor.items(at)

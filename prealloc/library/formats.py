@@ -41,6 +41,8 @@ class Format(Protocol):
 
 class _FirstLine(msgspec.Struct):
     tasks: Raw | msgspec.UnsetType = UNSET
+    id: Raw | msgspec.UnsetType = UNSET
+    instance_id: Raw | msgspec.UnsetType = UNSET
 
 
 def choose_format(text: Buffer, name: str) -> Format:
@@ -63,6 +65,6 @@ def choose_format(text: Buffer, name: str) -> Format:
             first = msgspec.json.decode(view[at:end], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Lines() if by_name else Document()  # {"tasks": [ in the first line, the tasks in others
-    if first.tasks is UNSET or (by_name and more):
-        return Lines()
-    return Document()
+    # A task may well have a field "tasks"; then it has an id too.
+    is_task = first.tasks is UNSET or first.id is not UNSET or first.instance_id is not UNSET
+    return Lines() if is_task or (by_name and more) else Document()

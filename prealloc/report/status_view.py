@@ -56,7 +56,7 @@ def render_status(
 def _columns(shards: Mapping[str, Mapping[str, int]], census: Mapping[str, int]) -> list[Column]:
     names = list(shards)[:FIRST_SHARDS]
     rows = [*(shards[name] for name in names), census]
-    columns = [Column("shard", [Text(visible(name)) for name in names] + [Text("total", style="bold")])]
+    columns = [Column("shard", [Text(visible(name)) for name in names] + [Text("total", style="bold")], right=False)]
     columns.append(Column("units", [Text(str(sum(row.values()))) for row in rows], right=True))
     for status in Status:
         if census.get(status.value):

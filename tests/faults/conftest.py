@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import Stage  # noqa: E402  # found only by the line above
+from harness import Stage  # found only by the line above
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ def second(value: Any) -> str:
     return json.dumps([GOOD[0], value])
 
 
-PLACE_2 = ", byte 111, line 1"
+PLACE_2 = f", byte {len(json.dumps(GOOD[:1])) + 1}, line 1"
+LINE_5 = f", task 4, byte {len(LINES) + 1}, line 5"
 SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 TRUNCATED = "the file is truncated: copy or download it again"
 HERE = "mend the file at this place, or write it again with what made it"
@@ -123,7 +124,7 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
         "keep",
     ),
     "loser twice": (
-        second({"id": "z", "type": "t", "no": 0}).replace('"no"', '"type"'),
+        second({"id": "z", "type": "t", "no": "u"}).replace('"no"', '"type"'),
         "'type' twice",
         "task 1",
         "keep",
@@ -185,10 +186,10 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     "a line is a number": (
         LINES + "\n5",
         "the task is no JSON object",
-        ", task 4, byte 448, line 5",
+        LINE_5,
         "make every task",
     ),
-    "a line without id": (LINES + "\n{}", "the task has no id", ", task 4, byte 448, line 5", NAMES),
+    "a line without id": (LINES + "\n{}", "the task has no id", LINE_5, NAMES),
     "a line twice": (LINES + "\n" + LINES[: LINES.index("\n")], "'t0' in tasks 0, 4", "", "an id of its own"),
     "a key twice in a line": (LINES.replace('"task_type"', '"type": "a", "type"', 1), "'type' twice", "task 0", "keep"),
 }

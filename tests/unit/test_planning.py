@@ -161,6 +161,17 @@ def test_colouring_by_hand() -> None:
     assert sorted(dealt[0::2]) == sorted(dealt[1::2]) == [0, 1, 2, 3]
 
 
+def test_colouring_with_many_small_blocks() -> None:
+    """Six rounds of five blocks of their own and one in common, which comes last and needs all six colours."""
+    blocks = []
+    for r in range(6):
+        own = [1 + 5 * r + i if r else i for i in range(5)]
+        blocks += [*own, 5]
+    dealt = list(colour_rounds(blocks, 6))
+    assert [sorted(dealt[r : r + 6]) for r in range(0, 36, 6)] == [sorted(blocks[r : r + 6]) for r in range(0, 36, 6)]
+    assert sorted(place % 6 for place, block in enumerate(dealt) if block == 5) == [0, 1, 2, 3, 4, 5]
+
+
 # order
 
 

@@ -1,0 +1,237 @@
+"""Worker functions that do harm. A task's workflow says which: `{"do": name, ...}`.
+
+Each start leaves a file in settings["signals"], so that a test can count starts and find processes without
+asking prealloc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prealloc import LightweightTask, TaskContext
+
+FOR_EVER_S = 1000
+STUBBORN = "trap '' TERM INT HUP; while :; do sleep 1; done"
+
+
+def act(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Does what the task's workflow says."""
+    started(task, ctx)
+    do = task.workflow
+    return ACTIONS[do["do"]](task, ctx, do)
+
+
+async def act_async(task: LightweightTask, ctx: TaskContext) -> Any:
+    """The same on an event loop."""
+    started(task, ctx)
+    do = task.workflow
+    if do["do"] == "sleep":
+        await asyncio.sleep(do.get("s", FOR_EVER_S))
+    elif do["do"] == "stubborn":
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(FOR_EVER_S)
+    elif do["do"] == "gate":
+        while not pathlib.Path(ctx.settings["signals"], "go").exists():
+            await asyncio.sleep(0.01)
+    elif do["do"] != "ok":
+        return ACTIONS[do["do"]](task, ctx, do)
+    return result(task, ctx)
+
+
+def started(task: LightweightTask, ctx: TaskContext) -> None:
+    """Leaves the trace of a start."""
+    name = f"started.{task.id}.{ctx.repeat}.{ctx.attempt}.{os.getpid()}"
+    pathlib.Path(ctx.settings["signals"], name).touch()
+
+
+def result(task: LightweightTask, ctx: TaskContext) -> dict[str, Any]:
+    """A result that is the same at every attempt."""
+    return {"success": True, "score": 0.5, "task": task.id, "seed": ctx.seed, "text": 'äöü \u2028 \\ " \x00 ' * 3}
+
+
+def ok(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    time.sleep(do.get("s", 0))
+    return result(task, ctx)
+
+
+def fail(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    raise ValueError("the agent failed")
+
+
+def kill_self(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    time.sleep(do.get("s", 0))
+    os.kill(os.getpid(), do.get("signal", signal.SIGKILL))
+    time.sleep(FOR_EVER_S)
+
+
+def segv(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    return ctypes.string_at(0)
+
+
+def os_exit(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    os._exit(do.get("code", 0))
+
+
+def sys_exit(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    sys.exit(do.get("code", 0))
+
+
+def gate(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    while not pathlib.Path(ctx.settings["signals"], "go").exists():
+        time.sleep(0.01)
+    return result(task, ctx)
+
+
+def loop(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    while True:
+        pass
+
+
+def sleep(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    time.sleep(do.get("s", FOR_EVER_S))
+    return result(task, ctx)
+
+
+def silent_socket(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        return client.recv(1)
+
+
+def dripping_socket(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """A server that sends a byte now and then: a client's timeout of a second never comes."""
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        while True:
+            connection.send(b"x")
+            time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        with socket.create_connection(server.getsockname(), timeout=1) as client:
+            while client.recv(1):
+                pass
+
+
+def gil_blocked(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """A C call that blocks and keeps the interpreter locked."""
+    ctypes.PyDLL(None).sleep(FOR_EVER_S)
+
+
+def gil_spinning(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """A C call that computes and keeps the interpreter locked."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def family(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Children that ignore SIGTERM, one of them in a session of its own with a grandchild; then as `then` says."""
+    subprocess.Popen(["/bin/sh", "-c", STUBBORN])
+    subprocess.Popen(["/bin/sh", "-c", f"({STUBBORN}) & {STUBBORN}"], start_new_session=True)
+    pathlib.Path(ctx.settings["signals"], "family").touch()
+    return ACTIONS[do.get("then", "sleep")](task, ctx, do)
+
+
+def flood(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Writes so many MB to standard output, in part past Python."""
+    half = do["mb"] // 2
+    for _ in range(half):
+        sys.stdout.write("y" * (2**20 - 1) + "\n")
+    for _ in range(do["mb"] - half):
+        os.write(1, b"z" * (2**20 - 1) + b"\n")
+    return result(task, ctx)
+
+
+def open_library(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Opens the library in the way of `how`; says whether it got a byte of it. Swallows the refusal."""
+    path: str = do["path"]
+    try:
+        got = len(WAYS[do["how"]](path))
+    except Exception as error:
+        return {"got": 0, "refused": type(error).__name__}
+    return {"got": got, "refused": None}
+
+
+def _builtin(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(10)
+
+
+def _os_open(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    return os.read(descriptor, 10)
+
+
+def _os_open_in_folder(path: str) -> bytes:
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    return os.read(os.open(os.path.basename(path), os.O_RDONLY, dir_fd=folder), 10)
+
+
+def _sqlite(path: str, **options: Any) -> bytes:
+    with contextlib.closing(sqlite3.connect(path, **options)) as connection:
+        # No database: that it is told so only after its first bytes have been read is what counts.
+        try:
+            connection.execute("select * from sqlite_master").fetchall()
+        except sqlite3.DatabaseError as error:
+            return b"read" if "not a database" in str(error) else b""
+    return b""
+
+
+def _copy(path: str) -> bytes:
+    shutil.copyfile(path, f"{path}.copy")
+    return pathlib.Path(f"{path}.copy").read_bytes()[:10]
+
+
+def _symlink(path: str) -> bytes:
+    return pathlib.Path(f"{path}.symlink").read_bytes()[:10]
+
+
+def _hardlink(path: str) -> bytes:
+    return pathlib.Path(f"{path}.hardlink").read_bytes()[:10]
+
+
+WAYS: dict[str, Callable[[str], bytes]] = {
+    "open": _builtin,
+    "os.open": _os_open,
+    "os.open in a folder": _os_open_in_folder,
+    "pathlib": lambda path: pathlib.Path(path).read_bytes()[:10],
+    "sqlite3": _sqlite,
+    "sqlite3 by URI": lambda path: _sqlite(f"file:{path}?mode=ro", uri=True),
+    "copy": _copy,
+    "symlink": _symlink,
+    "hard link": _hardlink,
+}
+
+ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]] = {
+    "ok": ok,
+    "fail": fail,
+    "kill_self": kill_self,
+    "segv": segv,
+    "os_exit": os_exit,
+    "sys_exit": sys_exit,
+    "gate": gate,
+    "loop": loop,
+    "sleep": sleep,
+    "silent_socket": silent_socket,
+    "dripping_socket": dripping_socket,
+    "gil_blocked": gil_blocked,
+    "gil_spinning": gil_spinning,
+    "family": family,
+    "flood": flood,
+    "open_library": open_library,
+}
