@@ -96,7 +96,7 @@ class ForkServerLauncher:
         if reply.threads == 1:
             return []
         # A thread that holds a lock while we fork would leave it locked for ever in every worker.
-        self.close()
+        self._stop_server()
         self._start_server()
         return [
             f"importing {worker.partition(':')[0]} starts threads: each worker imports it by itself (slower, larger)"
@@ -140,6 +140,10 @@ class ForkServerLauncher:
         return self._output.read()
 
     def close(self) -> None:
+        self._stop_server()
+        self._output.close()
+
+    def _stop_server(self) -> None:
         self._control.close()  # the server sees the end of the socket, kills what is below it, and exits
         try:
             self._server.wait(timeout=10)

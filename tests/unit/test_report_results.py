@@ -11,8 +11,8 @@ from rich.console import Console
 
 from prealloc.errors import OptionsError
 from prealloc.model.outcome import Status
-from prealloc.store.results import UnitOutcome, aggregate, percentile
 from prealloc.report.results_view import print_results, render_results, results_text
+from prealloc.store.results import UnitOutcome, aggregate, percentile
 
 
 def unit(task: str, status: Status = Status.OK, **other: object) -> UnitOutcome:

@@ -1,0 +1,208 @@
+"""The commands as a user types them: output, exit codes, and that bad input changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from prealloc.cli import main
+
+
+class Done(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Type = Callable[..., Done]
+
+
+@pytest.fixture
+def type_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
+    """Runs `prealloc WORDS` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["prealloc", *words])
+        code = main()
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Twelve tasks of two types."""
+    path = tmp_path / "tasks.json"
+    tasks = [{"id": f"t{i}", "type": "ab"[i % 2], "workflow": {"optimal_sequence": ["x"]}, "d": i} for i in range(12)]
+    path.write_text(json.dumps({"tasks": tasks}))
+    return path
+
+
+def test_from_a_library_to_results(type_: Type, library: Path, tmp_path: Path) -> None:
+    """plan, show, verify, run, status, results: each does its part and exits with 0."""
+    assert type_("plan", "tasks.json", "--shards", "2", "-n", "3", "--stratify", "--out", "plan").code == 0
+    assert "shard-01" in type_("show", "plan").out
+    shown = json.loads(type_("show", "plan", "shard-00", "--json").out)
+    assert len(shown["tasks"]) == 3
+    assert type_("verify", "plan", "--library", "tasks.json").code == 0
+    ran = type_("run", "plan", "--worker", "prealloc.agents.simulate:run", "--out", "run", "--engine", "inline")
+    assert ran.code == 0
+    assert "library opens by workers" in ran.out
+    status = type_("status", "run", "--json")
+    assert json.loads(status.out)["census"]["ok"] == 6
+    rows = json.loads(type_("results", "run", "--by", "type", "--json").out)
+    assert sum(row["units"] for row in rows) == 6
+    units = [json.loads(line) for line in type_("results", "run", "--units").out.splitlines()]
+    assert all(unit["attempt"]["result"]["calls"] >= 1 for unit in units)
+
+
+def test_json_is_all_that_json_prints(type_: Type, library: Path) -> None:
+    """With --json every line of stdout is JSON, in success and in failure."""
+    planned = type_("plan", "tasks.json", "--out", "plan", "-n", "2", "--json")
+    assert json.loads(planned.out)["plan"]["spec"]["num_instances"] == 2
+    ran = type_(
+        "run", "plan", "--worker", "prealloc.agents.simulate:run", "--out", "run", "--engine", "inline", "--json"
+    )
+    events = [json.loads(line)["event"] for line in ran.out.splitlines()]
+    assert events[0] == "run_started"
+    assert events[-1] == "run_ended"
+    refused = type_("show", "nothing", "--json")
+    assert refused.code == 2
+    assert json.loads(refused.out)["event"] == "error"
+
+
+def test_all_mistakes_are_told_at_once_and_nothing_is_written(type_: Type, library: Path, tmp_path: Path) -> None:
+    """Mistakes of the command line's form and of its values come in one message, exit code 2."""
+    done = type_(
+        "plan", "tasks.json", "--shards", "0", "--quota", "a", "--set", "x", "--strategy", "odd", "--out", "plan"
+    )
+    assert done.code == 2
+    for part in ("--shards", "--quota a", "--set x", "--strategy"):
+        assert part in done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tasks.json"]
+
+
+def test_too_few_tasks_are_refused_with_what_would_fit(type_: Type, library: Path, tmp_path: Path) -> None:
+    """Asked for more than there is: the numbers, what would fit, exit code 2, no folder."""
+    done = type_("plan", "tasks.json", "--shards", "5", "-n", "3", "--out", "plan")
+    assert done.code == 2
+    assert "12" in done.err
+    assert "15" in done.err
+    assert not (tmp_path / "plan").exists()
+
+
+def test_a_plan_that_is_there_is_kept_unless_forced(type_: Type, library: Path) -> None:
+    """--force replaces the plan, nothing else does."""
+    assert type_("plan", "tasks.json", "-n", "2", "--out", "plan").code == 0
+    again = type_("plan", "tasks.json", "-n", "3", "--out", "plan")
+    assert again.code == 2
+    assert "--force" in again.err
+    assert type_("plan", "tasks.json", "-n", "3", "--out", "plan", "--force").code == 0
+    assert json.loads(type_("show", "plan", "--json").out)["spec"]["num_instances"] == 3
+
+
+def test_force_never_replaces_a_folder_that_is_no_plan(type_: Type, library: Path, tmp_path: Path) -> None:
+    """--force on a folder of the user's own would lose it: refused."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert type_("plan", "tasks.json", "-n", "2", "--out", "mine", "--force").code == 2
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("worker", "part"),
+    [
+        ("nowhere:run", "no module nowhere"),
+        ("prealloc.agents.simulate:runn", "did you mean run"),
+        ("prealloc.agents.simulate:time", "no function"),
+        ("prealloc.agents.simulate:tools_of", "cannot be called"),
+        ("run", "module:function"),
+        ("__main__:run", "__main__"),
+    ],
+)
+def test_a_worker_that_cannot_run_is_refused_before_anything_starts(
+    type_: Type, library: Path, tmp_path: Path, worker: str, part: str
+) -> None:
+    """--worker is checked first: exit code 2, the mend, no run folder."""
+    type_("plan", "tasks.json", "-n", "2", "--out", "plan")
+    done = type_("run", "plan", "--worker", worker, "--out", "run")
+    assert done.code == 2
+    assert part in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_diff_tells_ids_that_came_went_and_moved(type_: Type, library: Path) -> None:
+    """Exit code 0 for the same plan, 1 for another; the input that changed is named."""
+    type_("plan", "tasks.json", "--shards", "2", "-n", "2", "--out", "one")
+    type_("plan", "tasks.json", "--shards", "2", "-n", "2", "--out", "same")
+    type_("plan", "tasks.json", "--shards", "2", "-n", "4", "--out", "more")
+    assert type_("diff", "one", "same").code == 0
+    grown = type_("diff", "one", "more", "--json")
+    assert grown.code == 1
+    found = json.loads(grown.out)
+    assert found["inputs"] == {"num_instances": [2, 4]}
+    assert len(found["added"]) == 4
+    assert found["removed"] == []
+    assert found["moved"] == {}
+
+
+def test_verify_sees_a_task_that_changed_in_the_library(type_: Type, library: Path) -> None:
+    """--library compares every planned task; the plan itself stays whole."""
+    type_("plan", "tasks.json", "--all", "--out", "plan")
+    library.write_text(library.read_text().replace('["x"]', '["y"]', 1))
+    assert type_("verify", "plan").code == 0
+    done = type_("verify", "plan", "--library", "tasks.json")
+    assert done.code == 2
+    assert "t0" in done.err
+
+
+def test_verify_sees_every_edited_file(type_: Type, library: Path, tmp_path: Path) -> None:
+    """One byte changed in plan.json's spec, a manifest or a slice is refused, exit code 2."""
+    type_("plan", "tasks.json", "-n", "3", "--out", "plan")
+    for path in [p for p in (tmp_path / "plan").rglob("*.json")]:
+        good = path.read_bytes()
+        path.write_bytes(good.replace(b'"seed": 0', b'"seed": 1').replace(b'["x"]', b'["y"]'))
+        assert path.read_bytes() != good
+        assert type_("verify", "plan").code == 2, path
+        path.write_bytes(good)
+    assert type_("verify", "plan").code == 0
+
+
+def test_keep_ships_named_fields_to_an_outside_program(type_: Type, library: Path, tmp_path: Path) -> None:
+    """--keep puts a field on top in the slice and into task.extra; require= refuses a plan made without it."""
+    from prealloc import PlanError, load_shard
+
+    type_("plan", "tasks.json", "-n", "3", "--keep", "d", "--out", "kept")
+    type_("plan", "tasks.json", "-n", "3", "--out", "bare")
+    shard = load_shard(tmp_path / "kept" / "shards" / "shard-00.json", require=["d"])
+    assert all(isinstance(task.extra["d"], int) for task in shard.tasks)
+    grouped = shard.by_type()
+    assert sum(map(len, grouped.values())) == 3
+    assert all(task["d"] == int(task["id"][1:]) for tasks in grouped.values() for task in tasks)
+    with pytest.raises(PlanError, match="--keep d"):
+        load_shard(tmp_path / "bare" / "shards" / "shard-00.json", require=["d"])
+
+
+def test_a_slice_is_itself_a_library(type_: Type, library: Path, tmp_path: Path) -> None:
+    """What a manifest points to can be planned from again."""
+    type_("plan", "tasks.json", "-n", "5", "--out", "plan")
+    (slice_file,) = (tmp_path / "plan" / "slices").iterdir()
+    done = type_("plan", str(slice_file), "--all", "--json")
+    assert json.loads(done.out)["plan"]["libraries"][0]["tasks"] == 5
+
+
+def test_sample_writes_a_library_that_plans(type_: Type, tmp_path: Path) -> None:
+    """`library sample` makes the five types, and refuses to write over a file."""
+    assert type_("library", "sample", "s.json", "--tasks", "63", "--workflow-bytes", "2000").code == 0
+    assert type_("library", "sample", "s.json", "--tasks", "63").code == 2
+    done = type_("plan", "s.json", "--shards", "3", "-n", "10", "--stratify", "--json")
+    assert all(len(entry["types"]) == 5 for entry in json.loads(done.out)["plan"]["shards"])
