@@ -47,7 +47,7 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> No
     """Bad input is an InputError that names the file, never a traceback of the parser's."""
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="config file|nested") as caught:
+    with pytest.raises(InputError, match=r"config file|nested") as caught:
         load_config(path)
     assert caught.value.where == str(path)
 
