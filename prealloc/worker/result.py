@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -26,8 +27,11 @@ def encode_result(value: Any, most_bytes: int) -> msgspec.Raw:
 
     Checked by ourselves, because encoders are too kind here: they write NaN as null and bytes as base64.
     """
-    _check(value, "result", 0)
-    encoded = _encoder.encode(value)
+    _check(value)
+    try:
+        encoded = _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:  # a subclass of str that is odd, say
+        raise NoJson(f"result: {error}") from None
     if len(encoded) > most_bytes:
         raise NoJson(f"result: {len(encoded)} bytes of JSON, the limit is {most_bytes}")
     return msgspec.Raw(encoded)
@@ -52,38 +56,44 @@ def describe(error: BaseException) -> ErrorInfo:
     )
 
 
-def _check(value: Any, path: str, depth: int) -> None:
-    if value is None or value is True or value is False:
-        return
-    kind = type(value)
-    if kind is str:
-        _check_text(value, path)
-    elif kind is int:
-        if not -(2**63) <= value < 2**64:
-            raise NoJson(f"{path}: an integer past 64 bits; return it as a string")
-    elif kind is float:
-        if not math.isfinite(value):
-            raise NoJson(f"{path}: {value} is no JSON number; return null or a string")
-    elif isinstance(value, dict | list | tuple):
-        _check_container(value, path, depth)
-    elif isinstance(value, str | int | float):
-        _check(_plain(value), path, depth)  # an enum member or another subclass
-    else:
-        raise NoJson(f"{path}: {kind.__name__} is no JSON value; return dicts, lists, text, numbers")
+def _check(value: Any) -> None:
+    """Walks the value without recursion: a value nested too deep must not exhaust our own stack."""
+    left: list[tuple[Any, str, int]] = [(value, "result", 0)]
+    while left:
+        item, path, depth = left.pop()
+        if isinstance(item, dict | list | tuple):
+            if depth >= MOST_DEPTH:
+                raise NoJson(f"{path[:200]}: nested deeper than {MOST_DEPTH}, or a cycle")
+            left += [(inner, inner_path, depth + 1) for inner, inner_path in _inside(item, path)]
+        else:
+            _check_scalar(item, path)
 
 
-def _check_container(value: Any, path: str, depth: int) -> None:
-    if depth >= MOST_DEPTH:
-        raise NoJson(f"{path[:200]}: nested deeper than {MOST_DEPTH}, or a cycle")
-    if isinstance(value, dict):
-        for key, item in value.items():
+def _inside(container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str) -> Iterator[tuple[Any, str]]:
+    if isinstance(container, dict):
+        for key, item in container.items():
             if not isinstance(key, str):
                 raise NoJson(f"{path}: the key {key!r:.80} is no string")
             _check_text(key, path)
-            _check(item, f"{path}.{key}", depth + 1)
+            yield item, f"{path}.{key}"
     else:
-        for index, item in enumerate(value):
-            _check(item, f"{path}[{index}]", depth + 1)
+        for index, item in enumerate(container):
+            yield item, f"{path}[{index}]"
+
+
+def _check_scalar(value: Any, path: str) -> None:
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, str):
+        _check_text(value, path)
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise NoJson(f"{path}: an integer past 64 bits; return it as a string")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise NoJson(f"{path}: {value} is no JSON number; return null or a string")
+    else:
+        raise NoJson(f"{path}: {type(value).__name__} is no JSON value; return dicts, lists, text, numbers")
 
 
 def _check_text(value: str, path: str) -> None:
@@ -92,13 +102,6 @@ def _check_text(value: str, path: str) -> None:
             value.encode()
     except UnicodeEncodeError as error:
         raise NoJson(f"{path}: half a surrogate pair at character {error.start}") from None
-
-
-def _plain(value: Any) -> Any:
-    for base in (str, int, float):
-        if isinstance(value, base):
-            return base(value)
-    return value
 
 
 def _clean(text: str) -> str:

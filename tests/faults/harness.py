@@ -41,8 +41,13 @@ class Stage:
 
     # -- input ----------------------------------------------------------------------------------------------
 
-    def make_plan(self, tasks: Mapping[str, Any] | int, *, padding: int = 0, **options: Any) -> None:
-        """Writes a library and plans it. `tasks` maps ids to what agents.act does; a number makes that many `ok`."""
+    def make_plan(
+        self, tasks: Mapping[str, Any] | int, *, padding: int = 0, first: str | None = None, **options: Any
+    ) -> None:
+        """Writes a library and plans it. `tasks` maps ids to what agents.act does; a number makes that many `ok`.
+
+        `first` is the task that the first shard starts with: a seed is looked for that does so.
+        """
         if isinstance(tasks, int):
             tasks = {f"task-{number}": {"do": "ok"} for number in range(tasks)}
         rows = [
@@ -52,7 +57,13 @@ class Stage:
         self.library.write_text(json.dumps({"tasks": rows}))
         settings = {"signals": str(self.signals), **options.pop("settings", {})}
         options = {"whole": True, **options}
+        if first is not None:
+            seeds = (seed for seed in range(10_000) if self._first(options | {"seed": seed}) == first)
+            options["seed"] = next(seeds)
         plan(self.library, out=self.plan, settings=settings, **options)
+
+    def _first(self, options: dict[str, Any]) -> str:
+        return plan(self.library, **options).shards[0].tasks[0].id
 
     # -- running --------------------------------------------------------------------------------------------
 

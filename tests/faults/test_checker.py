@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import checker
@@ -16,14 +18,26 @@ from harness import Stage
 pytestmark = pytest.mark.fault
 
 
+@pytest.fixture(scope="module")
+def honest_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[checker.Evidence]:
+    stage = Stage(tmp_path_factory.mktemp("honest"))
+    try:
+        stage.make_plan({"a": {"do": "fail"}, **{f"b{n}": {"do": "ok"} for n in range(7)}}, shards=2)
+        session = stage.start("--timeout", "5")
+        assert session.wait() == 1
+        stage.check(session)
+        yield session.evidence()
+    finally:
+        stage.clean_up()
+
+
 @pytest.fixture
-def honest(stage: Stage) -> checker.Evidence:
-    """A run of eight units, one of which has failed: nothing of it breaks an invariant."""
-    stage.make_plan({"a": {"do": "fail"}, **{f"b{n}": {"do": "ok"} for n in range(7)}}, shards=2)
-    session = stage.start("--timeout", "5")
-    assert session.wait() == 1
-    stage.check(session)
-    return session.evidence()
+def honest(honest_run: checker.Evidence, tmp_path: Path) -> checker.Evidence:
+    """A run of eight units, one of which has failed, to be damaged: nothing of it breaks an invariant."""
+    assert honest_run.acknowledged is not None
+    shutil.copytree(honest_run.run, tmp_path / "run")
+    acknowledged = shutil.copyfile(honest_run.acknowledged, tmp_path / "acknowledged.jsonl")
+    return honest_run._replace(run=tmp_path / "run", acknowledged=acknowledged)
 
 
 def broken(evidence: checker.Evidence) -> set[str]:
@@ -81,7 +95,9 @@ def test_i1_damage_in_the_middle(honest: checker.Evidence) -> None:
 def test_i2_a_unit_that_nobody_planned(honest: checker.Evidence) -> None:
     """I2: only planned units have outcomes."""
     path = worker_file(honest)
-    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines()[0].replace(b'"repeat":0', b'"repeat":9') + b"\n")
+    path.write_bytes(
+        path.read_bytes() + path.read_bytes().splitlines()[0].replace(b'"repeat":0', b'"repeat":9') + b"\n"
+    )
     assert broken(honest) == {"I2"}
 
 

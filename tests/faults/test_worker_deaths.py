@@ -113,7 +113,7 @@ def test_a_death_count_survives_the_master(stage: Stage) -> None:
 def test_sigkill_of_the_fork_server(stage: Stage) -> None:
     """The process that starts workers dies: prealloc stops loudly with 3, leaves nobody, resume goes on."""
     stage.make_plan({f"t{n}": {"do": "gate" if n % 2 else "ok"} for n in range(8)}, shards=2)
-    session = stage.start()
+    session = stage.start("-c", "4")
     worker = session.wait_for("shard_started", 2)["pid"]
     session.wait_for("attempt_ended", 1)
     with open(f"/proc/{worker}/stat") as file:

@@ -1,0 +1,86 @@
+"""Worker functions of the contract suite."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prealloc import LightweightTask, Retryable, TaskContext
+
+
+class NoPickle(Exception):
+    """Pickles, but does not unpickle: what some client libraries' errors do."""
+
+    def __init__(self, message: str, *, response: object) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class TooMany(Exception):
+    """A rate limit as clients raise it, told by its shape alone."""
+
+    status_code = 429
+
+
+def echo(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Everything a function sees, as its result."""
+    return {
+        "id": task.id,
+        "workflow": task.workflow,
+        "settings": ctx.settings,
+        "seed": ctx.seed,
+        "attempt": ctx.attempt,
+        "repeat": ctx.repeat,
+        "shard": ctx.shard,
+    }
+
+
+async def echo_async(task: LightweightTask, ctx: TaskContext) -> Any:
+    """The same from an event loop."""
+    await asyncio.sleep(0.001)
+    return echo(task, ctx)
+
+
+def no_json(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Returns what its workflow names, none of it JSON."""
+    loop: list[Any] = []
+    loop.append(loop)
+    values = {
+        "nan": {"score": float("nan")},
+        "bytes": {"blob": b"x"},
+        "cycle": loop,
+        "surrogate": {"text": "\ud800"},
+        "set": {"tags": {1}},
+        "key": {1: 2},
+        "integer": {"n": 2**70},
+        "large": {"text": "x" * (17 * 2**20)},
+    }
+    return values[task.workflow]
+
+
+def odd_errors(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Raises what its workflow names."""
+    if task.workflow == "no_pickle":
+        raise NoPickle("cannot be rebuilt", response=open)
+    if task.workflow == "system_exit":
+        raise SystemExit(3)
+    if task.workflow == "interrupt":
+        raise KeyboardInterrupt
+    raise ValueError("half a pair: \ud800")
+
+
+def vandal(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Changes all it is given, and fails its first attempt."""
+    seen = {"workflow": dict(task.workflow), "settings": dict(ctx.settings)}
+    task.workflow["left"] = "behind"
+    ctx.settings["left"] = "behind"
+    if ctx.attempt == 1:
+        raise Retryable(after_s=0.0)
+    return seen
+
+
+def limited(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Meets a 429 at its first attempt."""
+    if ctx.attempt == 1:
+        raise TooMany("slow down")
+    return "served"

@@ -1,0 +1,286 @@
+"""What every engine does, each behaviour written once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import prealloc
+from prealloc.engines import registry
+from prealloc.engines.base import Engine
+from prealloc.engines.inline import InlineEngine
+from prealloc.engines.launch import SpawnLauncher
+from prealloc.engines.local import LocalEngine
+from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted
+from prealloc.store.plan_folder import write_plan
+from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
+
+sys.path.insert(0, str(Path(__file__).parent))
+import contract_workers as workers  # found by the line above, in workers too
+
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "inline": lambda: InlineEngine(jitter=lambda: 0.0),
+    "local": LocalEngine,
+    "local-spawn": lambda: LocalEngine(SpawnLauncher),
+}
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of an engine to run on. Any process that it leaves behind fails the test."""
+    monkeypatch.setattr(registry, "make_engine", lambda name: ENGINES[request.param]())
+    monkeypatch.setattr("prealloc.api.runs.make_engine", lambda name: ENGINES[request.param]())
+    before = _children()
+    yield "inline" if request.param == "inline" else "local"
+    assert _children() <= before
+
+
+def _children() -> set[int]:
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid() and fields[0] != "Z":
+            found.add(int(name))
+    return found
+
+
+@pytest.fixture
+def go(engine: str, tmp_path: Path) -> Callable[..., RunEnded]:
+    """Runs a plan on the engine, into the folder `run`."""
+
+    def run(plan: Any, worker: Any, name: str = "run", **options: Any) -> RunEnded:
+        return prealloc.run(plan, worker, tmp_path / name, engine=engine, **{"timeout_s": 30, **options})
+
+    return run
+
+
+def _results(run: Path) -> dict[tuple[str, int], Any]:
+    return {(each.task, each.repeat): each.read().result for each in prealloc.outcomes(run) if each.outcome}
+
+
+def _lines(run: Path) -> list[dict[str, Any]]:
+    files = sorted((run / "journal").iterdir())
+    return [
+        json.loads(line) for file in files for line in file.read_text().split("\n") if line and "kind" not in line[:8]
+    ]
+
+
+Go = Callable[..., RunEnded]
+
+
+@pytest.mark.parametrize("worker", [workers.echo, workers.echo_async], ids=["sync", "async"])
+def test_every_unit_runs_once_and_its_result_is_kept(go: Go, tmp_path: Path, worker: Any) -> None:
+    """Law 5: each planned unit is in exactly one outcome, with its task's own bytes, settings and seed."""
+    tasks = [make_task(f"t{n}", workflow={"n": n, "text": "é \u2028"}) for n in range(7)]
+    ended = go(make_plan(tasks, shards=3, repeats=2, settings={"model": "m"}), worker, concurrency=2)
+    assert ended.exit_code == 0
+    assert ended.census == {**dict.fromkeys(ended.census, 0), "ok": 14}
+    results = _results(tmp_path / "run")
+    assert len(results) == 14
+    assert all(value["workflow"]["n"] == int(task[1:]) for (task, _), value in results.items())
+    assert all(value["settings"] == {"model": "m"} for value in results.values())
+    assert len({value["seed"] for value in results.values()}) == 14
+    assert Counter(line["task"] for line in _lines(tmp_path / "run")) == dict.fromkeys((t.id for t in tasks), 2)
+
+
+def test_a_task_that_fails_stops_nobody_else(go: Go, tmp_path: Path) -> None:
+    """Law 6: outcome is data. A failed task is told with type and text; the exit code is 1."""
+    tasks = [make_task("bad", script=[fails("no luck")]), *(make_task(f"t{n}") for n in range(4))]
+    ended = go(make_plan(tasks, shards=2), scripted)
+    assert (ended.census["ok"], ended.census["failed"], ended.exit_code) == (4, 1, 1)
+    assert ended.missing == ("shard-00/bad#0 (failed)",)
+    (failed,) = [each for each in prealloc.outcomes(tmp_path / "run") if each.status == "failed"]
+    assert failed.error is not None
+    assert failed.error.type.endswith("ScriptedFailure")
+    assert failed.error.message == "no luck"
+    assert ended.resume is not None
+    assert ended.resume.endswith("--failed")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "type_"),
+    [
+        ("no_pickle", "failed", "NoPickle"),
+        ("system_exit", "crashed", "SystemExit"),
+        ("interrupt", "failed", "KeyboardInterrupt"),
+        ("surrogate", "failed", "ValueError"),
+    ],
+)
+def test_errors_cross_as_text(go: Go, tmp_path: Path, name: str, status: str, type_: str) -> None:
+    """Law 6: whatever is raised, only its type and text leave the worker; the neighbour ends ok."""
+    tasks = [make_task("odd", workflow=name), make_task("other", workflow="surrogate")]
+    ended = go(make_plan(tasks), workers.odd_errors)
+    assert ended.exit_code == 1
+    (odd,) = [each for each in prealloc.outcomes(tmp_path / "run") if each.task == "odd"]
+    assert odd.status == status
+    assert odd.error is not None
+    assert odd.error.type.endswith(type_)
+
+
+def test_a_result_that_is_no_json_fails_its_task_and_names_the_field(go: Go, tmp_path: Path) -> None:
+    """Nothing is bent into JSON in silence: not NaN, bytes, sets, cycles, half surrogates, nor too much of it."""
+    fields = {
+        "nan": "result.score",
+        "bytes": "result.blob",
+        "cycle": "result[0]",
+        "surrogate": "result.text",
+        "set": "result.tags",
+        "key": "the key 1",
+        "integer": "result.n",
+        "large": "the limit is",
+    }
+    ended = go(make_plan([make_task(name, workflow=name) for name in fields]), workers.no_json)
+    assert ended.census["failed"] == len(fields)
+    for each in prealloc.outcomes(tmp_path / "run"):
+        assert each.error is not None
+        assert fields[each.task] in each.error.message
+
+
+def test_infrastructure_is_tried_again_and_pass_at_1_knows_only_agents(go: Go, tmp_path: Path) -> None:
+    """Law 10: Retryable is tried again up to --retries; the attempts are all in the journal, the last one counts."""
+    tasks = [
+        make_task("twice", script=[retries(retry_after_s=0.01), returns("late but fine")]),
+        make_task("never", script=[retries(retry_after_s=0.01)]),
+    ]
+    ended = go(make_plan(tasks), scripted, retries=1)
+    assert (ended.census["ok"], ended.census["infra"], ended.exit_code) == (1, 1, 1)
+    assert ended.resume == f"prealloc resume {tmp_path / 'run'}"
+    lines = [(line["task"], line["attempt"], line["status"]) for line in _lines(tmp_path / "run")]
+    assert sorted(lines) == [("never", 1, "infra"), ("never", 2, "infra"), ("twice", 1, "infra"), ("twice", 2, "ok")]
+
+
+def test_a_429_is_infrastructure_by_its_shape(go: Go, tmp_path: Path) -> None:
+    """Law 10: an error with status_code 429 is tried again, whatever its class."""
+    ended = go(make_plan(2), workers.limited)
+    assert ended.exit_code == 0
+    assert set(_results(tmp_path / "run").values()) == {"served"}
+
+
+def test_each_attempt_gets_a_fresh_task_and_fresh_settings(go: Go, tmp_path: Path) -> None:
+    """Law 8: what one attempt does to its task or settings, no other attempt sees."""
+    plan = make_plan([make_task("a", workflow={"goal": 1}), make_task("b", workflow={"goal": 2})], settings={"m": 1})
+    assert go(plan, workers.vandal).exit_code == 0
+    for value in _results(tmp_path / "run").values():
+        assert "left" not in value["workflow"]
+        assert value["settings"] == {"m": 1}
+
+
+def test_resume_runs_what_is_open_and_nothing_else(go: Go, tmp_path: Path) -> None:
+    """Law 7: infra is open, final outcomes are not; attempt numbers go on; a finished run has nothing to resume."""
+    tasks = [
+        make_task("flaky", script=[retries(retry_after_s=0.0), returns(1)]),
+        make_task("bad", script=[fails()]),
+        make_task("good"),
+    ]
+    assert go(make_plan(tasks), scripted, retries=0).census["infra"] == 1
+    ended = prealloc.resume(tmp_path / "run")
+    assert (ended.census["ok"], ended.census["failed"]) == (2, 1)
+    before = _lines(tmp_path / "run")
+    assert [line["attempt"] for line in before if line["task"] == "flaky"] == [1, 2]
+    assert prealloc.resume(tmp_path / "run").census == ended.census
+    assert _lines(tmp_path / "run") == before
+
+
+def test_resume_failed_keeps_the_first_outcome_beside_the_latest(go: Go, tmp_path: Path) -> None:
+    """`--failed` opens what is final but not ok; results show pass@1 beside the latest."""
+    tasks = [make_task("second", script=[fails(), returns({"success": True})]), make_task("good")]
+    go(make_plan(tasks), scripted)
+    ended = prealloc.resume(tmp_path / "run", failed=True)
+    assert ended.exit_code == 0
+    (second,) = [each for each in prealloc.outcomes(tmp_path / "run") if each.task == "second"]
+    assert (second.first_status, second.status, second.attempts) == ("failed", "ok", 2)
+
+
+def test_events_tell_the_same_story_as_the_journal(go: Go) -> None:
+    """Each attempt is told started, then ended; the first event is run_started, the last run_ended."""
+    events: list[Event] = []
+    tasks = [make_task("r", script=[retries(retry_after_s=0.0), returns()]), make_task("f", script=[fails()])]
+    go(make_plan(tasks), scripted, observe=events.append)
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunEnded)
+    told = [(type(e).__name__, e.task, e.attempt) for e in events if hasattr(e, "attempt")]
+    for _, task, attempt in told:
+        assert told.index(("AttemptStarted", task, attempt)) < told.index(("AttemptEnded", task, attempt))
+    decided = [event for event in events if isinstance(event, AttemptEnded) and event.outcome]
+    assert Counter(event.task for event in decided) == {"r": 1, "f": 1}
+
+
+def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) -> None:
+    """Growing an experiment does not pay twice: same bytes, settings, repeat and worker are taken over, marked so."""
+    small = [make_task(f"t{n}", workflow=n) for n in range(3)]
+    grown = [*small[:2], make_task("t2", workflow="changed"), make_task("t3", workflow=3)]
+    go(make_plan(small), workers.echo, "a")
+    assert go(make_plan(grown, shards=2), workers.echo, "b", reuse=tmp_path / "a").exit_code == 0
+    taken = {line["task"]: line["reused"] for line in _lines(tmp_path / "b")}
+    assert taken == {"t0": str(tmp_path / "a"), "t1": str(tmp_path / "a"), "t2": None, "t3": None}
+    with pytest.raises(prealloc.RunFolderError, match="worker function"):
+        go(make_plan(grown), workers.vandal, "c", reuse=tmp_path / "a")
+
+
+def test_a_run_folder_is_used_once(go: Go, tmp_path: Path) -> None:
+    """`run` on a folder with a run refuses and names resume; nothing in it changes."""
+    go(make_plan(1), workers.echo)
+    before = _lines(tmp_path / "run")
+    with pytest.raises(prealloc.RunFolderError, match="prealloc resume"):
+        go(make_plan(1), workers.echo)
+    assert _lines(tmp_path / "run") == before
+
+
+def test_a_plan_edited_between_run_and_resume_is_refused(go: Go, tmp_path: Path) -> None:
+    """The run's copy of the plan is checked byte by byte before anything is run again."""
+    plan = make_plan([make_task("a", script=[retries(retry_after_s=0.0)])])
+    write_plan(plan, tmp_path / "plan")
+    go(tmp_path / "plan", scripted, retries=0)
+    manifest = tmp_path / "run" / "plan" / "shards" / "shard-00.json"
+    manifest.write_text(manifest.read_text().replace('"seed": 0', '"seed": 9'))
+    with pytest.raises(prealloc.PlanError, match="not the manifest that was planned"):
+        prealloc.resume(tmp_path / "run")
+
+
+def test_damage_in_the_journal_is_refused_and_a_cut_tail_is_not(go: Go, tmp_path: Path) -> None:
+    """An unfinished last line is what a kill leaves: its unit runs again. Damage before it names file and line."""
+    go(make_plan(3), workers.echo)
+    (file,) = (tmp_path / "run" / "journal").glob("shard-00*")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    assert prealloc.status(tmp_path / "run").census["not_run"] == 1
+    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    file.write_bytes(whole.replace(b'"status"', b'"statsu"', 1))
+    with pytest.raises(prealloc.JournalError, match="line 1") as caught:
+        prealloc.status(tmp_path / "run")
+    assert caught.value.where == str(file)
+
+
+def test_ctrl_c_drains_and_resume_goes_on(go: Go, tmp_path: Path) -> None:
+    """The first signal lets running tasks end and starts no more: 130; resume runs exactly the rest."""
+    tasks = [make_task(f"t{n}", script=[returns(n, after_s=0.2)]) for n in range(8)]
+    seen: list[Event] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, AttemptEnded) and not any(isinstance(e, AttemptEnded) for e in seen):
+            threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+            time.sleep(0.05)
+        seen.append(event)
+
+    ended = go(make_plan(tasks, shards=2), scripted, observe=observe)
+    assert ended.exit_code == 130
+    assert 1 <= ended.census["ok"] < 8
+    assert ended.census["ok"] + ended.census["not_run"] + ended.census["cancelled"] == 8
+    assert ended.resume is not None
+    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert Counter(line["task"] for line in _lines(tmp_path / "run") if line["status"] == "ok") == {
+        f"t{n}": 1 for n in range(8)
+    }
