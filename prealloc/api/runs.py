@@ -46,7 +46,7 @@ def run(
     """Runs every unit of a plan to its end, in a new run folder.
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
-    `options` are those of RunPolicy.checked: concurrency, workers, timeout_s, max_wait_s, retries, drain_s,
+    `options` are those of RunPolicy.checked: concurrency, workers, timeout_s, max_wait_s, retries, drain_s, start_s,
     fsync. `reuse` names a run whose outcomes of the same task bytes, settings, repeat and
     worker are taken over. `observe` gets every event, `tick` is called about ten times per second.
 

@@ -49,6 +49,9 @@ def run(
     drain: Annotated[
         str | None, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.  [10]")
     ] = None,
+    start_timeout: Annotated[
+        str | None, typer.Option("--start-timeout", help="What a worker gets to import its module.  [120]")
+    ] = None,
     fsync: Annotated[
         bool, typer.Option("--fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
     ] = False,
@@ -81,6 +84,7 @@ def run(
         "max_wait_s": _needed("--max-wait", max_wait, mistakes),
         "retries": retries,
         "drain_s": _needed("--drain", drain, mistakes),
+        "start_s": _needed("--start-timeout", start_timeout, mistakes),
         "fsync": fsync,
     }
     options = {**from_environment(), **read_config(config).run, **without_empty(given)}

@@ -32,7 +32,7 @@ from prealloc.model.events import (
     WorkerLost,
 )
 from prealloc.model.outcome import Attempt, ErrorInfo, Status, verdict
-from prealloc.model.policy import SOLO_DEATHS
+from prealloc.model.policy import IDLE_DEATHS, SOLO_DEATHS
 from prealloc.store.journal import JournalFile, LibraryOpen, SoloDeath, WorkerStarted, read_lines
 from prealloc.worker.board import Flight
 from prealloc.worker.job import UnitOrder, WorkerJob
@@ -49,8 +49,11 @@ from prealloc.worker.messages import (
     Started,
 )
 
-IDLE_DEATHS = 3
-"""Workers in a row that die before they start a unit: then something is wrong with the machine, not a task."""
+KILLED_FOR = {
+    "deadline": "killed: it held the interpreter past the deadline",
+    "drain": "killed: the time to drain was over",
+    "start": "killed: it did not start within --start-timeout",
+}
 
 
 class Processes(NamedTuple):
@@ -226,6 +229,8 @@ class ShardSupervisor:
                 continue
             if worker.silent and worker.overdue():
                 self._kill(worker, "deadline")
+            elif worker.stage is Stage.STARTING and worker.age_s > self._setup.policy.start_s:
+                self._kill(worker, "start")
             elif self._drain_until is not None and time.monotonic() > self._drain_until:
                 self._kill(worker, "drain")
 
@@ -289,7 +294,7 @@ class ShardSupervisor:
         flights = {key: flight for key, flight in worker.flights().items() if key in worker.undecided}
         events: list[Event] = []
         suspects = 0
-        reason = worker.killed_for or describe_exit(status)
+        reason = KILLED_FOR.get(worker.killed_for or "", describe_exit(status))
         for key, flight in flights.items():
             order = worker.undecided.pop(key)
             if order.attempt > flight.order.attempt:
@@ -364,7 +369,8 @@ class ShardSupervisor:
         )
 
     def _count_idle(self, worker: WorkerProcess, reason: str, *, used: bool) -> None:
-        self._idle_deaths = 0 if used or worker.progressed or worker.killed_for else self._idle_deaths + 1
+        blameless = used or worker.progressed or worker.killed_for in ("deadline", "drain")
+        self._idle_deaths = 0 if blameless else self._idle_deaths + 1
         if self._idle_deaths >= IDLE_DEATHS:
             raise EngineError(
                 f"{IDLE_DEATHS} workers in a row died before they started a task: {reason}",

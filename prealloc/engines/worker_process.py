@@ -104,6 +104,10 @@ class WorkerProcess:
         return found
 
     @property
+    def age_s(self) -> float:
+        return time.monotonic() - self._made_at
+
+    @property
     def silent(self) -> bool:
         return time.monotonic() - max(self._made_at, self._board.beat_at) > SILENT_S
 

@@ -13,6 +13,9 @@ HEARTBEAT_S = 0.2
 GRACE_S = 0.2
 """The kill ladder's step: SIGTERM, this long, SIGKILL."""
 
+IDLE_DEATHS = 3
+"""Workers in a row that die before they start a unit: then something is wrong with the machine, not a task."""
+
 SOLO_DEATHS = 2
 """A task that kills this many workers while alone in them is `crashed` for good."""
 
@@ -32,6 +35,8 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Further attempts after an infrastructure error."""
     drain_s: float = 10.0
     """After the first Ctrl-C running tasks get this long to end."""
+    start_s: float = 120.0
+    """What a worker gets to import its module, where it is not forked with it."""
     max_result_bytes: int = 16 * 2**20
     fsync: bool = False
     """Flush every journal line to the device: survives power loss, not only process death."""
@@ -46,6 +51,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         max_wait_s: float = 3600.0,
         retries: int = 3,
         drain_s: float = 10.0,
+        start_s: float = 120.0,
         fsync: bool = False,
     ) -> RunPolicy:
         """The policy of these options. Raises OptionsError with every mistake among them."""
@@ -56,6 +62,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             *_least("--max-wait", max_wait_s, 0),
             *_least("--retries", retries, 0),
             *_least("--drain", drain_s, 0),
+            *_above("--start-timeout", start_s),
         ]
         if found:
             raise OptionsError(found)
@@ -66,6 +73,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             max_wait_s=max_wait_s,
             retries=retries,
             drain_s=drain_s,
+            start_s=start_s,
             fsync=fsync,
         )
 
@@ -108,15 +116,19 @@ def decide_retry(
 def bound_s(policy: RunPolicy, shard_units: list[int], at_once: int) -> float | None:
     """The longest that a run can take, in seconds; None without --timeout.
 
-    Each unit may use every retry to its full timeout, wait --max-wait, and be met by the deaths of its
-    worker: once as a suspect and SOLO_DEATHS times alone. Shards run in waves of `at_once`, the units of a
-    shard in waves of the concurrency; a wave lasts as long as its longest member.
+    Every shard's worker may take its time to start, IDLE_DEATHS times over. Each unit may use every retry to its
+    full timeout, wait --max-wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times
+    alone. Shards run in waves of `at_once`, the units of a shard in waves of the concurrency; a wave lasts as long
+    as its longest member.
     """
     if policy.timeout_s is None:
         return None
     tries = policy.retries + 1 + 1 + SOLO_DEATHS
     unit_s = tries * (policy.timeout_s + 2 * GRACE_S + 1.0) + policy.max_wait_s
-    shard_s = sorted((-(-units // policy.concurrency) * unit_s for units in shard_units if units), reverse=True)
+    start_s = IDLE_DEATHS * (policy.start_s + 2 * GRACE_S)
+    shard_s = sorted(
+        (start_s + -(-units // policy.concurrency) * unit_s for units in shard_units if units), reverse=True
+    )
     return sum(shard_s[::at_once]) + policy.drain_s + 10.0
 
 

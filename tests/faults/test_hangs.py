@@ -126,7 +126,17 @@ def test_a_module_that_hangs_when_a_worker_imports_it(stage: Stage) -> None:
     """I6: nothing that a worker does before its first task keeps the run from ending within its bound."""
     stage.make_plan(2)
     session = stage.start(
-        "--timeout", "1", "--max-wait", "1", "--retries", "0", "--drain", "1", worker="slow_import:act"
+        "--timeout",
+        "1",
+        "--max-wait",
+        "1",
+        "--retries",
+        "0",
+        "--drain",
+        "1",
+        "--start-timeout",
+        "2",
+        worker="slow_import:act",
     )
     started = session.wait_for("run_started")
     assert session.wait(started["bound_s"] + 10) in (1, 3)

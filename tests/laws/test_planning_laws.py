@@ -20,7 +20,7 @@ from prealloc.planning.planner import choose_tasks
 from prealloc.planning.quotas import awards, sainte_lague
 from prealloc.planning.rank import choose, key, rank, stable_hash, stable_hashes
 
-quick = settings(max_examples=200, deadline=None)
+quick = settings(max_examples=120, deadline=None)
 
 TYPES = ("api", "basic", "data pipeline", "multi", "é")
 COUNTED = ("total", "stratify", "per_type", "quotas")

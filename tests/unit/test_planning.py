@@ -186,6 +186,7 @@ def test_colouring_with_many_small_blocks() -> None:
         ([3, 2, 1], [0, 1, 0, 1, 0, 2]),
         ([6, 3], [0, 0, 1, 0, 0, 1, 0, 0, 1]),
         ([1, 5], [1, 1, 1, 1, 0, 1]),
+        ([6, 6, 5, 3], [0, 1, 2, 0, 1, 3, 2, 0, 1, 2, 0, 1, 3, 2, 0, 1, 0, 1, 2, 3]),
     ],
 )
 def test_interleaving_by_hand(counts: list[int], expected: list[int]) -> None:
