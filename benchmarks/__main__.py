@@ -33,7 +33,8 @@ QUICK_NOTE = "quick: too small and too few rounds for its figures to mean anythi
 def main() -> int:
     options = _options()
     adopt_orphans()
-    signal.signal(signal.SIGTERM, _leave)  # as an exception, so that what was started is ended
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)  # as an exception, so that what was started is ended
     size = QUICK if options.quick else FULL._replace(rounds=options.rounds, slow_rounds=min(2, options.rounds))
     machine = describe_machine()  # before anything runs: the load is that of the others
     with tempfile.TemporaryDirectory(prefix="prealloc-bench-") as folder:

@@ -27,12 +27,12 @@ from typing import NoReturn
 
 import msgspec
 
-from prealloc.engines.tree import Process, descendants, identify, kill_group, send_signal
 from prealloc.errors import LibraryOpened, PreallocError
 from prealloc.model.policy import GRACE_S
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.guard import guard
+from prealloc.worker.tree import Process, descendants, identify, kill_group, marked, send_signal
 
 _libc = ctypes.CDLL(None)
 _PR_SET_CHILD_SUBREAPER = 36
@@ -118,6 +118,7 @@ def main(control: int) -> NoReturn:
 class _ForkServer:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
+        self._master = os.getppid()
         self._decoder = msgspec.json.Decoder(ToServer)
         self._workers: set[int] = set()
         self._ladders: dict[float, list[Process]] = {}
@@ -223,10 +224,14 @@ class _ForkServer:
             if pid in self._workers:  # else: an orphan of a worker's, which is ours to bury
                 self._workers.discard(pid)
                 kill_group(pid)
+                strays = marked(descendants([os.getpid()]), f"{worker_process.MARK}={pid}")
+                send_signal(strays, signal.SIGKILL)
                 self._send(Exited(pid, status))
 
     def _preload(self, request: Preload) -> None:
         guard.protect(frozenset(request.library), lambda path: None)
+        # The module may do anything at import, hang too; until we listen again, the kernel watches the master.
+        worker_process.die_with(self._master)
         problem: PreallocError | None = None
         try:
             self._function = load_function(request.worker, request.import_path)
@@ -234,6 +239,7 @@ class _ForkServer:
                 import asyncio  # noqa: F401  # every worker will need it
         except PreallocError as error:
             problem = error
+        worker_process.outlive_parent()
         threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
         gc.collect()
         gc.freeze()

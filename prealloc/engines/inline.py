@@ -25,6 +25,9 @@ from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.job import WorkerJob
 from prealloc.worker.messages import Ended
 
+NAP_S = 0.1
+"""A backoff is slept in pieces, so that Ctrl-C is heard."""
+
 
 class InlineEngine:
     """Runs shards in the calling thread. `sleep` and `jitter` are for tests."""
@@ -88,6 +91,9 @@ class InlineEngine:
 
     def close(self) -> None:
         self._queue.clear()
+        if self._current is not None:
+            self._current.close()
+            self._current = None
 
 
 class _InlineShard:
@@ -111,24 +117,26 @@ class _InlineShard:
             journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
             library=(),
         )
-        board = new_descriptor(setup.policy.concurrency)
-        self.book = Book(
-            worker_job,
-            JournalWriter(Path(worker_job.journal), fsync=setup.policy.fsync),
-            Board(board, setup.policy.concurrency),
-            self._ended.append,
-            jitter=jitter,
-        )
-        os.close(board)
+        memory = new_descriptor(setup.policy.concurrency)
+        self._board = Board(memory, setup.policy.concurrency)
+        os.close(memory)
+        self._journal = JournalWriter(Path(worker_job.journal), fsync=setup.policy.fsync)
+        self.book = Book(worker_job, self._journal, self._board, self._ended.append, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
+
+    def close(self) -> None:
+        """Lets go of the journal and the board."""
+        self._journal.close()
+        self._board.close()
 
     def step(self, sleep: Callable[[float], None]) -> list[Event]:
         """Runs the next unit to its end."""
         taken = self.book.next()
         if taken is None:
+            self.close()
             return [ShardEnded(shard=self._job.shard)]
         if not isinstance(taken, Running):
-            sleep(taken)
+            sleep(min(taken, NAP_S))
             return []
         if self._function.is_async:
             ending = asyncio.run(perform_async(self._function, taken, self._most_bytes))

@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from prealloc.engines import forkserver
-from prealloc.engines.tree import Process, descendants, identify, kill_group, send_signal
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.model.policy import GRACE_S
+from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
 
 
 class Born(NamedTuple):
@@ -198,16 +198,24 @@ class SpawnLauncher:
         self._ladders: dict[float, list[Process]] = {}
 
     def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+        reader, writer = os.pipe()  # not stdout: the module may print
         code = (
-            "import sys; from prealloc.errors import PreallocError\n"
+            "import os; from prealloc.errors import PreallocError\n"
             "from prealloc.worker.function import load_function\n"
             f"try: load_function({worker!r}, {tuple(import_path)!r})\n"
-            "except PreallocError as error: print('\\0'.join([error.problem, error.where or '', error.mend or '']))\n"
+            "except PreallocError as error:\n"
+            "    told = '\\0'.join([error.problem, error.where or '', error.mend or ''])\n"
+            f"    os.write({writer}, told.encode('utf-8', 'replace'))\n"
+            "os._exit(0)"
         )
-        done = subprocess.run(_command(code), stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        if done.stdout:
-            problem, where, mend = done.stdout.decode().rstrip("\n").rsplit("\0", 2)
-            raise WorkerFunctionError(problem.splitlines()[-1], where=where, mend=mend)
+        nothing = subprocess.DEVNULL
+        subprocess.run(_command(code), stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[writer], check=False)
+        os.close(writer)
+        with open(reader, "rb") as file:
+            told = file.read().decode()
+        if told:
+            problem, where, mend = told.split("\0")
+            raise WorkerFunctionError(problem, where=where, mend=mend)
         return []
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:

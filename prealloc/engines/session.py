@@ -38,6 +38,8 @@ def run_session(
     `reused` are outcomes taken over from another run; they are journalled first. Raises CannotGoOn.
     """
     started = time.monotonic()
+    for folder in (run.paths.logs, run.paths.lanes):
+        folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
     policy = run.file.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)

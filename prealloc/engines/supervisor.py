@@ -185,14 +185,14 @@ class ShardSupervisor:
         return events
 
     def _take_in(self, worker: WorkerProcess, message: FromWorker) -> list[Event]:
-        if isinstance(message, Started):
-            return [attempt_started(self.shard, self._job.ids[worker.position(message.position)], message)]
         if isinstance(message, Ended):
             return self._landed(worker, message)
+        if isinstance(message, Started):
+            return [attempt_started(self.shard, self._job.ids[worker.position(message.position)], message)]
         if isinstance(message, Ready):
-            worker.stage = Stage.WORKING
+            worker.reach(Stage.WORKING)
         elif isinstance(message, Retiring):
-            worker.stage = Stage.RETIRING
+            worker.reach(Stage.RETIRING)
             for left in map(worker.order, message.left):
                 worker.undecided.pop((left.position, left.repeat), None)
                 self._pending.append(left)
@@ -256,8 +256,9 @@ class ShardSupervisor:
         for message in worker.receive():
             events += self._take_in(worker, message)
         self.workers.remove(worker)
-        if not worker.said_bye:
+        if worker.undecided:
             events += self._unheard(worker)
+        if not worker.said_bye:
             events += self._decide_flights(worker, status)
         worker.close()
         self._pending.extend(worker.undecided.values())

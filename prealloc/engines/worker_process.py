@@ -69,6 +69,11 @@ class WorkerProcess:
         self.board_descriptor = new_descriptor(policy.concurrency)
         self._board = Board(self.board_descriptor, policy.concurrency)
 
+    def reach(self, stage: Stage) -> None:
+        """Goes on to a stage, unless it is being killed: its last words may come after that."""
+        if self.stage is not Stage.DYING:
+            self.stage = stage
+
     def receive(self) -> list[FromWorker]:
         """The messages that have arrived. Never waits."""
         chunks = [self._buffer]

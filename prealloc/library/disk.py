@@ -84,7 +84,7 @@ class Reading:
         self._path = path
         self._progress = progress
         self._buffer: Buffer | None = None
-        self._error: LibraryError | None = None
+        self._error: BaseException | None = None
         self._is_read = threading.Event()
         self._hash = hashlib.sha256()
         self._thread = threading.Thread(target=self._run, name="prealloc-read", daemon=True)
@@ -93,8 +93,10 @@ class Reading:
     def buffer(self) -> Buffer:
         """Waits for the bytes. Raises LibraryError for anything that is no regular file or cannot be read."""
         self._is_read.wait()
+        if self._error is not None:
+            raise self._error
         if self._buffer is None:
-            raise self._error or LibraryError("reading it failed", where=str(self._path), mend="try again")
+            raise LibraryError("reading it failed", where=str(self._path), mend="try again")
         return self._buffer
 
     def sha256(self) -> str:
@@ -105,7 +107,7 @@ class Reading:
     def _run(self) -> None:
         try:
             self._buffer = read_file(self._path, self._progress)
-        except LibraryError as error:
+        except BaseException as error:  # the caller's `progress` may raise anything: it is the caller's again
             self._error = error
             return
         finally:

@@ -60,12 +60,6 @@ def shard_ids(n: int) -> list[str]:
     return [f"shard-{number:0{width}d}" for number in range(n)]
 
 
-def overlap(shards: Sequence[Collection[str]]) -> int:
-    """How many task ids are in more than one of the shards."""
-    holders = Counter(task for shard in shards for task in set(shard))
-    return sum(1 for count in holders.values() if count > 1)
-
-
 def _is_eligible(spec: PlanSpec, name: str) -> bool:
     if spec.types and name not in spec.types:
         return False

@@ -6,7 +6,7 @@ The one place where every exception is caught: a task may fail in any way withou
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ from prealloc.worker.result import NoJson, describe, encode_result
 
 if TYPE_CHECKING:
     import asyncio
+
+
+T = TypeVar("T")
 
 
 class Ending(NamedTuple):
@@ -38,7 +41,7 @@ class Ending(NamedTuple):
 class Running:
     """An attempt in progress. `closed` is its fence: what ends it first closes it, the rest is late."""
 
-    __slots__ = ("announced", "cancel", "clock", "closed", "context", "order", "slot", "started_wall", "task")
+    __slots__ = ("announced", "clock", "closed", "context", "inner", "order", "slot", "started_wall", "task")
 
     def __init__(
         self,
@@ -59,8 +62,8 @@ class Running:
         self.announced = False
         """Whether its start has been told."""
         self.closed = False
-        self.cancel: Callable[[], object] | None = None
-        """Stops it from outside, where that can be done (coroutines)."""
+        self.inner: asyncio.Task[Ending] | None = None
+        """The asyncio task that it runs in, if it is a coroutine: then it can be cancelled."""
 
 
 def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
@@ -76,11 +79,16 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
     import asyncio
 
     loop = asyncio.get_running_loop()
-    inner: asyncio.Task[Any] = loop.create_task(function.call(running.task, running.context))
-    running.cancel = lambda: loop.call_soon_threadsafe(inner.cancel)
+    inner = loop.create_task(_perform_inner(function, running, most_bytes))
+    running.inner = inner
     await asyncio.wait({inner})
+    return inner.result()
+
+
+async def _perform_inner(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
+    # Nothing is let out: a SystemExit that leaves an asyncio task stops the whole event loop.
     try:
-        return _returned(inner.result(), most_bytes)
+        return _returned(await function.call(running.task, running.context), most_bytes)
     except BaseException as error:
         return _raised(error)
 
@@ -98,6 +106,14 @@ def _raised(error: BaseException) -> Ending:
     info = describe(error)
     if isinstance(error, SystemExit):
         return Ending(Status.CRASHED, error=info)  # an exit without a result
-    if is_infrastructure(error):
-        return Ending(Status.INFRA, error=info, at_least_s=retry_after_s(error))
+    if _ask(is_infrastructure, error):
+        return Ending(Status.INFRA, error=info, at_least_s=_ask(retry_after_s, error))
     return Ending(Status.FAILED, error=info)
+
+
+def _ask(question: Callable[[BaseException], T], error: BaseException) -> T | None:
+    """Asks an error something; one whose own attributes raise tells nothing."""
+    try:
+        return question(error)
+    except BaseException:
+        return None

@@ -133,6 +133,17 @@ class Book:
         self._land(running, None)
         self._tell(_ended(running, ending, None))
 
+    def give_back(self) -> tuple[UnitOrder, ...]:
+        """Fences everything that runs, undecided: it is to run elsewhere. What comes of it here is evidence."""
+        with self._changed:
+            given = list(self._running.values())
+            for running in given:
+                running.closed = True
+                self._board.land(running.slot)
+                self._held += 1
+            self._running.clear()
+        return tuple(running.order._replace(attempt=running.order.attempt + 1) for running in given)
+
     # -- looking --------------------------------------------------------------------------------------------
 
     @property

@@ -65,7 +65,7 @@ class _Worker:
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""
         self._servers.grow(min(self._job.slots, max(1, len(self._job.orders))))
-        while self._servers.count > self._book.held:
+        while self._is_needed():
             self._board.beat()
             if not self._listen():
                 return 1  # the supervisor is gone, and so must this process be
@@ -73,6 +73,10 @@ class _Worker:
             self._channel.send(*self._book.announce())
         self._channel.send(Bye())
         return 0
+
+    def _is_needed(self) -> bool:
+        """A server that is not held may have or get a unit; and so may one that was only just cancelled."""
+        return self._servers.count > self._book.held or (bool(self._cancelled) and not self._retiring)
 
     def _listen(self) -> bool:
         """Sleeps until a beat is due, a server ends or a command comes. False: the supervisor is gone."""
@@ -94,19 +98,23 @@ class _Worker:
     def _look_after(self, running: list[Running]) -> None:
         """Shows on the board who waits, and ends what is overdue."""
         policy = self._job.policy
+        self._servers.beat()
+        blocker = self._servers.blocker()
+        guilty = next((each for each in running if each.inner is blocker), None) if blocker else None
         for each in running:
             if each.clock.is_waiting or each.clock.waited_s > 0:
                 self._board.wait(each.slot, each.clock.waited_s, each.clock.is_waiting)
             why = each.clock.overdue(policy.timeout_s, policy.max_wait_s)
-            if why is not None:
+            if why is not None and (guilty is None or each is guilty):
                 self._end(each, why)
-        if self._cancelled:
+        if guilty is not None and guilty.closed:
+            self._retire(give_back=True)  # the others stand still with it, and are not to blame
+        elif self._cancelled:
             self._watch_cancelled()
 
     def _end(self, running: Running, why: str) -> None:
         self._book.write_off(running, _overdue_ending(self._job, why))
-        if running.cancel is not None:
-            running.cancel()
+        if self._servers.cancel(running):
             self._cancelled[running] = time.monotonic()
         else:
             self._retire()
@@ -118,10 +126,14 @@ class _Worker:
         elif any(time.monotonic() - since > GRACE_S for since in self._cancelled.values()):
             self._retire()
 
-    def _retire(self) -> None:
+    def _retire(self, *, give_back: bool = False) -> None:
+        """Hands the waiting units to a replacement; with `give_back` also what runs, without blame."""
         if not self._retiring:
             self._retiring = True
-            self._channel.send(Retiring(self._book.stop()))
+            left = self._book.stop()
+            if give_back:
+                left = (*self._book.give_back(), *left)
+            self._channel.send(Retiring(left))
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: then it is awake enough

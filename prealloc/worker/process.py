@@ -15,6 +15,10 @@ from prealloc.worker.board import Board
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.job import unpack
 from prealloc.worker.loop import run_worker
+from prealloc.worker.tree import descendants, send_signal
+
+MARK = "PREALLOC_WORKER"
+"""Environment variable that holds the worker's pid in it and in all that its tasks start."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # opened before forking: opening it in each worker would cost each 0.3 MB
@@ -29,6 +33,7 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
     with contextlib.suppress(PermissionError):
         os.setsid()  # a group of its own: the terminal's Ctrl-C is not for us, and the kill ladder finds all
     die_with(parent)
+    os.environ[MARK] = str(os.getpid())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     _redirect(log)
@@ -37,6 +42,8 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
     flights = Board(board, job.policy.concurrency)
     os.close(board)
     code = run_worker(job, socket.socket(fileno=channel), flights, function)
+    # What tasks have left running would outlive us: nobody is there to want it any more.
+    send_signal(descendants([os.getpid()]), signal.SIGKILL)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -59,6 +66,12 @@ def _redirect(log: int) -> None:
     os.dup2(log, 2)
     os.close(nothing)
     os.close(log)
+
+
+def outlive_parent() -> None:
+    """Takes die_with back."""
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 def text_streams() -> None:

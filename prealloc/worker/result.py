@@ -43,11 +43,11 @@ def describe(error: BaseException) -> ErrorInfo:
     name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     try:
         message = str(error)
-    except Exception as failure:
+    except BaseException as failure:
         message = f"(its message cannot be told: {type(failure).__name__})"
     try:
         trace = "".join(traceback.format_exception(error))
-    except Exception:
+    except BaseException:
         trace = ""
     return ErrorInfo(
         type=_clean(name),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prealloc.worker.attempt import Running, perform, perform_async
 from prealloc.worker.book import Book
@@ -12,6 +13,9 @@ from prealloc.worker.function import WorkerFunction
 
 if TYPE_CHECKING:
     import asyncio
+
+BLOCKED_S = 0.5
+"""An event loop that has not turned for this long stands still in one of its tasks."""
 
 LOOP_POLL_S = 0.05
 """A coroutine cannot sleep on the book's condition; it looks again after at most this long."""
@@ -41,6 +45,7 @@ class Servers:
         self._started = 0
         self._count = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turned_at = time.monotonic()
 
     def grow(self, servers: int) -> None:
         """Starts servers until this many have been started in all."""
@@ -89,8 +94,40 @@ class Servers:
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="prealloc-loop", daemon=True).start()
+            self._turned()
+            threading.Thread(target=self._run_loop, args=(self._loop,), name="prealloc-loop", daemon=True).start()
         asyncio.run_coroutine_threadsafe(self._serve_async(), self._loop)
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.run_forever()
+        except BaseException as error:  # a task of the user's own has raised SystemExit, say
+            self._failed(error)
+
+    # -- the event loop, seen from the control thread -------------------------------------------------------
+
+    def cancel(self, running: Running) -> bool:
+        """Cancels a coroutine. False: it is none, nothing can stop it."""
+        if running.inner is None or self._loop is None:
+            return False
+        self._loop.call_soon_threadsafe(running.inner.cancel)
+        return True
+
+    def beat(self) -> None:
+        """Asks the event loop to show that it turns."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._turned)
+
+    def blocker(self) -> asyncio.Task[Any] | None:
+        """The asyncio task that keeps the event loop from turning; None while it turns, or without one."""
+        if self._loop is None or time.monotonic() - self._turned_at < BLOCKED_S:
+            return None
+        import asyncio
+
+        return asyncio.current_task(self._loop)
+
+    def _turned(self) -> None:
+        self._turned_at = time.monotonic()
 
     def _end(self) -> None:
         with self._lock:

@@ -5,66 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import contract_workers as workers
 import pytest
 
 import prealloc
-from prealloc.engines import registry
-from prealloc.engines.base import Engine
-from prealloc.engines.inline import InlineEngine
-from prealloc.engines.launch import SpawnLauncher
-from prealloc.engines.local import LocalEngine
 from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
-
-sys.path.insert(0, str(Path(__file__).parent))
-import contract_workers as workers  # found by the line above, in workers too
-
-ENGINES: dict[str, Callable[[], Engine]] = {
-    "inline": lambda: InlineEngine(jitter=lambda: 0.0),
-    "local": LocalEngine,
-    "local-spawn": lambda: LocalEngine(SpawnLauncher),
-}
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of an engine to run on. Any process that it leaves behind fails the test."""
-    monkeypatch.setattr(registry, "make_engine", lambda name: ENGINES[request.param]())
-    monkeypatch.setattr("prealloc.api.runs.make_engine", lambda name: ENGINES[request.param]())
-    before = _children()
-    yield "inline" if request.param == "inline" else "local"
-    assert _children() <= before
-
-
-def _children() -> set[int]:
-    found = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == os.getpid() and fields[0] != "Z":
-            found.add(int(name))
-    return found
-
-
-@pytest.fixture
-def go(engine: str, tmp_path: Path) -> Callable[..., RunEnded]:
-    """Runs a plan on the engine, into the folder `run`."""
-
-    def run(plan: Any, worker: Any, name: str = "run", **options: Any) -> RunEnded:
-        return prealloc.run(plan, worker, tmp_path / name, engine=engine, **{"timeout_s": 30, **options})
-
-    return run
 
 
 def _results(run: Path) -> dict[tuple[str, int], Any]:

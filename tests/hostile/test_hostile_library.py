@@ -135,6 +135,12 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
         "task 0",
         "keep",
     ),
+    "twice beside a disguised colon": (
+        swap('"task_type": "a"', '"task_type": "a", "\\u003a": 1, "task_type": "a"'),
+        "'task_type' twice",
+        "task 0",
+        "keep",
+    ),
     "workflow twice": (
         swap('"workflow": {', '"workflow": {}, "workflow": {'),
         "'workflow' twice",
@@ -331,6 +337,15 @@ def test_damage_in_a_large_library_is_found_at_its_place(tmp_path: Path) -> None
     line = text.count(b"\n", 0, at) + 1
     assert f", byte {at}, line {line}, at $.workflow.rag_context." in where
     assert re.search(r", task 39 \(id 'task_[0-9a-f]{8}'\), ", where)
+
+
+def test_a_key_twice_in_a_large_library_is_found_in_its_task(tmp_path: Path) -> None:
+    """Law: the task is the right one however many there are, and however much of it is no workflow."""
+    path = tmp_path / "x.json"
+    tasks = [{"id": f"t{i}", "type": "a", "text": "word " * 4000} for i in range(60)]
+    path.write_text(json.dumps(tasks).replace('"id": "t47", ', '"id": "t47", "type": "b", '))
+    with pytest.raises(LibraryError, match=r"task 47 \(id 't47'\), byte .* the task has the key 'type' twice"):
+        read_library(path)
 
 
 def test_damage_in_one_giant_value(tmp_path: Path) -> None:

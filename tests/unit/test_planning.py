@@ -20,7 +20,7 @@ from prealloc.planning import rank
 from prealloc.planning.colouring import colour_rounds
 from prealloc.planning.deal import deal, deal_types, hand_out
 from prealloc.planning.order import in_proportion, interleave
-from prealloc.planning.planner import choose_tasks, overlap, shard_ids
+from prealloc.planning.planner import choose_tasks, shard_ids
 from prealloc.planning.quotas import awards, sainte_lague
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ranking_v1.json").read_text("utf-8"))
@@ -213,12 +213,6 @@ def test_shard_ids(n: int, first: str, last: str) -> None:
     ids = shard_ids(n)
     assert (ids[0], ids[-1], len(set(ids))) == (first, last, n)
     assert ids == sorted(ids)
-
-
-def test_overlap_counts_ids_in_more_than_one_shard() -> None:
-    """b is in two shards, c in three, d twice in one: two ids overlap."""
-    assert overlap([["a", "b", "c"], ["b", "c"], ["c", "d", "d"]]) == 2
-    assert overlap([]) == 0
 
 
 def refused(**options: Any) -> list[Mistake]:

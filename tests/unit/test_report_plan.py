@@ -27,9 +27,7 @@ def manifest(n: int, tasks: int) -> Manifest:
 def plan(shards: int, *, types: int = 2, shared: bool = False) -> Plan:
     def tasks(n: int) -> tuple[LightweightTask, ...]:
         first = 0 if shared else n * types
-        return tuple(
-            LightweightTask(id=f"task_{first + k}", type=f"type_{k}", workflow={"k": k}) for k in range(types)
-        )
+        return tuple(LightweightTask(id=f"task_{first + k}", type=f"type_{k}", workflow={"k": k}) for k in range(types))
 
     held = tuple(Shard(manifest=manifest(n, types), tasks=tasks(n)) for n in range(shards))
     entries = tuple(

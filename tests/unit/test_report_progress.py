@@ -69,9 +69,7 @@ def picture(progress: RunProgress) -> object:
     )
 
 
-OUTCOMES = st.lists(
-    st.tuples(st.sampled_from(list(Status)), st.sampled_from([None, True, False])), max_size=4
-)
+OUTCOMES = st.lists(st.tuples(st.sampled_from(list(Status)), st.sampled_from([None, True, False])), max_size=4)
 
 
 @settings(deadline=None)

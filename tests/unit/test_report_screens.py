@@ -82,9 +82,7 @@ def script(shards: int = 8, units: int = 10) -> list[tuple[float, events.Event]]
         (12.2, events.Note(text=f"{infos[2].id}: its worker was killed (SIGKILL); 1 task runs again alone")),
         (
             12.3,
-            events.MemorySampled(
-                master=61_400_000, workers={i.id: 9_600_000 for i in infos[3:6]}, other=5_300_000
-            ),
+            events.MemorySampled(master=61_400_000, workers={i.id: 9_600_000 for i in infos[3:6]}, other=5_300_000),
         ),
     ]
     # Stable: what happens at the same moment keeps its order.
@@ -327,9 +325,7 @@ def test_quiet_speaks_only_if_something_is_wrong() -> None:
                 quiet.handle(event)
             end = ended(quiet.progress)
             quiet.handle(
-                events.RunEnded(
-                    **{name: getattr(end, name) for name in end.__struct_fields__} | {"exit_code": code}
-                )
+                events.RunEnded(**{name: getattr(end, name) for name in end.__struct_fields__} | {"exit_code": code})
             )
         assert len(errors.getvalue().splitlines()) == lines
 

@@ -37,6 +37,8 @@ REFUSED = [
     (b'{"a": 1, "a": 2}', 'the key "a" is there twice in one object', 9, "$.a"),
     (b'{"a": 1, "\\u0061": 2}', "is there twice in one object", 9, "$.a"),
     (b'{"x:y": 1, "x:y": 2, "z": "\\u003a"}', "is there twice in one object", 11, '$["x:y"]'),
+    (b'{"x": 1, "x": 2, "z": "\\u003a"}', "is there twice in one object", 9, "$.x"),
+    (b'{"x": 1, "x": 2, "z": "\\u003A"}', "is there twice in one object", 9, "$.x"),
     (b'[{"b": [0, {"c": 1, "c": 1}]}]', "is there twice", 20, "$[0].b[1].c"),
     (b'["\\ud800"]', "a lone surrogate", 2, "$[0]"),
     (b'["x\\udc00y"]', "a lone surrogate", 3, "$[0]"),

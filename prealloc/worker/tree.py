@@ -38,6 +38,21 @@ def identify(pid: int) -> Process | None:
     return Process(pid, row[1]) if row else None
 
 
+def marked(processes: Iterable[Process], mark: str) -> list[Process]:
+    """Those whose environment holds `NAME=VALUE`: what a worker's tasks started has its worker's mark."""
+    wanted = b"\0" + mark.encode() + b"\0"
+    found = []
+    for process in processes:
+        try:
+            with open(f"/proc/{process.pid}/environ", "rb") as file:
+                environment = b"\0" + file.read() + b"\0"
+        except OSError:
+            continue
+        if wanted in environment:
+            found.append(process)
+    return found
+
+
 def send_signal(processes: Iterable[Process], number: int) -> None:
     """Signals those that still live."""
     for process in processes:

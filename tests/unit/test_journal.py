@@ -1,0 +1,226 @@
+"""The journal's writer and reader, and the fold, without processes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prealloc.errors import JournalError
+from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
+from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status
+from prealloc.model.plan import Unit
+from prealloc.store import journal as module
+from prealloc.store.fold import fold
+from prealloc.store.journal import JournalFile, JournalWriter, SessionStarted, SoloDeath, journal_files, read_lines
+
+UNITS = [Unit("shard-00", task, 0) for task in ("a", "b")]
+
+
+def attempt(task: str = "a", number: int = 1, status: Status = Status.OK, **fields: Any) -> Attempt:
+    return Attempt(
+        **{  # type: ignore[arg-type]
+            "shard": "shard-00",
+            "task": task,
+            "repeat": 0,
+            "attempt": number,
+            "status": status,
+            "started_at": 1.5,
+            "queued_s": 0.0,
+            "waiting_s": 0.0,
+            "working_s": 0.25,
+            "peak_rss": 1,
+            "result": {"n": number},
+            **fields,
+        }
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunPaths:
+    paths = RunPaths(tmp_path)
+    paths.journal.mkdir()
+    return paths
+
+
+def write(path: Path, *lines: Any) -> None:
+    writer = JournalWriter(path)
+    for line in lines:
+        writer.append(line)
+    writer.close()
+
+
+def lines_of(path: Path) -> list[Any]:
+    return [line.content for line in read_lines(JournalFile(path, JournalName(1, "shard-00", 1)))]
+
+
+text = st.text(max_size=20).filter(lambda value: value.isprintable() or "\n" in value or "\0" in value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.integers(1, 9)), max_size=5)
+)
+def test_lines_come_back_as_they_were(tmp_path: Path, entries: list[tuple[str, int]]) -> None:
+    """Whatever stands in ids, results and errors: line feeds, zeros, carriage returns, U+2028 are escaped or harmless."""
+    path = tmp_path / "shard-00.0001.0001.jsonl"
+    path.unlink(missing_ok=True)
+    error = ErrorInfo(type="E", message="\r\n\0\x85\u2028")
+    written = [attempt(task or "x", number, result=[task], error=error) for task, number in entries]
+    write(path, *written)
+    assert lines_of(path) == written
+    for line in read_lines(JournalFile(path, JournalName(1, "shard-00", 1))):
+        assert module.read_attempt(path, line.offset, line.length) == line.content
+
+
+def test_each_line_is_one_write(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between two lines leaves whole lines: each goes out in one system call, before append returns."""
+    sizes: list[int] = []
+    write_ = os.write
+    monkeypatch.setattr(module.os, "write", lambda fd, data: sizes.append(len(data)) or write_(fd, data))
+    path = run.worker_journal("shard-00", 1, 1)
+    writer = JournalWriter(path)
+    for number in range(3):
+        writer.append(attempt(number=number + 1))
+        assert path.stat().st_size == sum(sizes)
+    assert len(sizes) == 3
+    writer.close()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(5, "Input/output error")])
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_disk_that_fails_is_told(run: RunPaths, monkeypatch: pytest.MonkeyPatch, call: str, error: OSError) -> None:
+    """Row 15: never ok unsaved. Whoever appends gets JournalError, with the file and the mend."""
+    writer = JournalWriter(run.worker_journal("shard-00", 1, 1), fsync=True)
+
+    def fail(*arguments: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(module.os, call, fail)
+    with pytest.raises(JournalError, match=error.strerror) as caught:
+        writer.append(attempt())
+    monkeypatch.undo()
+    writer.close()
+    assert caught.value.where == str(run.worker_journal("shard-00", 1, 1))
+    assert caught.value.mend
+
+
+def test_short_writes_are_gone_on_with(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write may take a part only (a signal, a full pipe): the rest follows."""
+    write_ = os.write
+    monkeypatch.setattr(module.os, "write", lambda fd, data: write_(fd, bytes(data[:7])))
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path, attempt())
+    monkeypatch.undo()
+    assert lines_of(path) == [attempt()]
+
+
+def test_no_writer_takes_over_a_file(run: RunPaths) -> None:
+    """Each writer has a file of its own: one that is there is refused."""
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path)
+    with pytest.raises(JournalError):
+        JournalWriter(path)
+
+
+def test_32_writers(run: RunPaths) -> None:
+    """Row 17: n of n kept, with a file each; and many threads on one file too."""
+
+    def work(incarnation: int) -> None:
+        write(run.worker_journal("shard-00", 1, incarnation), *(attempt(number=n + 1) for n in range(20)))
+
+    shared = JournalWriter(run.worker_journal("shard-00", 2, 1))
+    threads = [threading.Thread(target=work, args=(n + 1,)) for n in range(32)]
+    threads += [
+        threading.Thread(target=lambda: [shared.append(attempt(result="y" * 5000)) for _ in range(20)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    shared.close()
+    files = journal_files(run)
+    assert len(files) == 33
+    assert sum(len(list(read_lines(file))) for file in files) == 32 * 20 + 8 * 20
+
+
+@pytest.mark.parametrize(
+    ("name", "writer"),
+    [
+        ("supervisor.0001.jsonl", JournalName(1, None, 0)),
+        ("shard-00.0002.0013.jsonl", JournalName(2, "shard-00", 13)),
+        ("a.b.0001.0001.jsonl", JournalName(1, "a.b", 1)),
+        ("shard-00.12345.0001.jsonl", JournalName(12345, "shard-00", 1)),
+        ("shard-00.0001.jsonl", None),
+        ("SHARD.0001.0001.jsonl", None),
+        ("shard-00.0001.0001.jsonl~", None),
+        (".shard-00.0001.0001.jsonl.swp", None),
+    ],
+)
+def test_names_tell_the_writer(name: str, writer: JournalName | None) -> None:
+    """And what is none of ours is told apart."""
+    assert parse_journal_name(name) == writer
+
+
+def test_late_lines_are_evidence(run: RunPaths) -> None:
+    """I3 and row 24: the first is accepted, the late one is fenced and kept, whichever comes first in the files."""
+    write(run.worker_journal("shard-00", 1, 1), attempt(status=Status.OK, late=True))
+    write(run.worker_journal("shard-00", 1, 2), attempt(number=2, status=Status.TIMEOUT))
+    state = fold(run, UNITS).units[UNITS[0]]
+    assert (state.status, state.late, state.open) == (Status.TIMEOUT, 1, False)
+
+
+def test_a_line_after_the_decision_changes_nothing(run: RunPaths) -> None:
+    """Row 24 across sessions: a worker that outlived its master by a moment cannot overturn what was accepted."""
+    write(run.supervisor_journal(1), SessionStarted(session=1, reopen_failed=False))
+    write(run.worker_journal("shard-00", 1, 1), attempt(status=Status.FAILED))
+    write(run.supervisor_journal(2), SessionStarted(session=2, reopen_failed=False))
+    write(run.worker_journal("shard-00", 2, 1), attempt(number=2))
+    state = fold(run, UNITS).units[UNITS[0]]
+    assert (state.status, state.late) == (Status.FAILED, 1)
+
+
+def test_resume_failed_opens_from_its_session_on(run: RunPaths) -> None:
+    """First and latest are both kept; what is ok stays closed; deaths begin anew."""
+    write(run.supervisor_journal(1), SoloDeath(shard="shard-00", task="a", repeat=0, attempt=1, reason="r"))
+    write(run.worker_journal("shard-00", 1, 1), attempt(number=2, status=Status.FAILED), attempt("b"))
+    write(run.supervisor_journal(2), SessionStarted(session=2, reopen_failed=True))
+    reopened = fold(run, UNITS).units
+    assert (reopened[UNITS[0]].open, reopened[UNITS[0]].deaths, reopened[UNITS[0]].attempts) == (True, 0, 2)
+    assert not reopened[UNITS[1]].open
+    write(run.worker_journal("shard-00", 2, 1), attempt(number=3))
+    state = fold(run, UNITS).units[UNITS[0]]
+    assert state.first is not None
+    assert state.latest is not None
+    assert (state.first.status, state.latest.status) == (Status.FAILED, Status.OK)
+
+
+@given(st.permutations([(1, "infra"), (2, "infra"), (3, "cancelled"), (4, "ok")]), st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_order_of_files_does_not_matter(tmp_path: Path, order: list[tuple[int, str]], data: st.DataObject) -> None:
+    """Within a session the attempts of a unit may lie in any files, in any order: attempt numbers decide."""
+    kept = order[: data.draw(st.integers(1, 4))]
+    root = tmp_path / data.draw(st.uuids()).hex
+    paths = RunPaths(root)
+    paths.journal.mkdir(parents=True)
+    for incarnation, (number, status) in enumerate(kept, start=1):
+        write(paths.worker_journal("shard-00", 1, incarnation), attempt(number=number, status=Status(status)))
+    state = fold(paths, UNITS).units[UNITS[0]]
+    last = max(kept)
+    final = [status for _, status in kept if Status(status) in FINAL]
+    assert state.status == (final[0] if final else last[1])
+    assert state.attempts == last[0]
+
+
+def test_the_census_is_the_plans(run: RunPaths) -> None:
+    """Law 5: without a line every unit is not_run; a line nobody planned is damage."""
+    assert fold(run, UNITS).census()["not_run"] == 2
+    write(run.worker_journal("shard-00", 1, 1), attempt("c"))
+    with pytest.raises(JournalError, match="the plan has no unit shard-00/c#0"):
+        fold(run, UNITS)
