@@ -5,10 +5,9 @@ Client libraries are recognised by shape, never imported: by `status_code`, and 
 
 from __future__ import annotations
 
-import email.utils
 import errno
 import socket
-import ssl
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -67,7 +66,10 @@ def status_code(error: BaseException) -> int | None:
 
 
 def _is_one(error: BaseException) -> bool:
-    if isinstance(error, Retryable | ConnectionError | TimeoutError | ssl.SSLError | socket.gaierror):
+    if isinstance(error, Retryable | ConnectionError | TimeoutError | socket.gaierror):
+        return True
+    ssl = sys.modules.get("ssl")  # who has not loaded it cannot have raised its errors
+    if ssl is not None and isinstance(error, ssl.SSLError):
         return True
     code = status_code(error)
     if code is not None:
@@ -91,6 +93,8 @@ def _seconds(value: str) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
+        import email.utils  # here, for it takes 10 ms to load and a Retry-After with a date is rare
+
         try:
             when: Any = email.utils.parsedate_to_datetime(value)
         except (ValueError, TypeError):

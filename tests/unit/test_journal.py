@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def lines_of(path: Path) -> list[Any]:
     return [line.content for line in read_lines(JournalFile(path, JournalName(1, "shard-00", 1)))]
 
 
-text = st.text(max_size=20).filter(lambda value: value.isprintable() or "\n" in value or "\0" in value)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -67,7 +68,7 @@ text = st.text(max_size=20).filter(lambda value: value.isprintable() or "\n" in 
     st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.integers(1, 9)), max_size=5)
 )
 def test_lines_come_back_as_they_were(tmp_path: Path, entries: list[tuple[str, int]]) -> None:
-    """Whatever stands in ids, results and errors: line feeds, zeros, carriage returns, U+2028 are escaped or harmless."""
+    """Whatever stands in ids, results and errors: line feeds, zeros, U+2028 are escaped or harmless."""
     path = tmp_path / "shard-00.0001.0001.jsonl"
     path.unlink(missing_ok=True)
     error = ErrorInfo(type="E", message="\r\n\0\x85\u2028")
@@ -206,9 +207,8 @@ def test_resume_failed_opens_from_its_session_on(run: RunPaths) -> None:
 def test_the_order_of_files_does_not_matter(tmp_path: Path, order: list[tuple[int, str]], data: st.DataObject) -> None:
     """Within a session the attempts of a unit may lie in any files, in any order: attempt numbers decide."""
     kept = order[: data.draw(st.integers(1, 4))]
-    root = tmp_path / data.draw(st.uuids()).hex
-    paths = RunPaths(root)
-    paths.journal.mkdir(parents=True)
+    paths = RunPaths(Path(tempfile.mkdtemp(dir=tmp_path)))
+    paths.journal.mkdir()
     for incarnation, (number, status) in enumerate(kept, start=1):
         write(paths.worker_journal("shard-00", 1, incarnation), attempt(number=number, status=Status(status)))
     state = fold(paths, UNITS).units[UNITS[0]]

@@ -6,6 +6,7 @@ import errno
 import json
 import socket
 import ssl
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -168,10 +169,7 @@ def test_causes_in_a_ring_end() -> None:
 def test_retry_after(header: Any, seconds: float | None) -> None:
     """In seconds; nonsense is no word at all."""
 
-    class Response:
-        headers = {"retry-after": header}
-
     error = with_status(429)
-    error.response = Response()  # type: ignore[attr-defined]
+    error.response = SimpleNamespace(headers={"retry-after": header})  # type: ignore[attr-defined]
     assert retry_after_s(error) == seconds
     assert retry_after_s(Retryable(after_s=2.5)) == 2.5

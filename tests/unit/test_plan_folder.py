@@ -1,0 +1,175 @@
+"""A plan on disk: whole or not at all, and read back only as it was written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prealloc.errors import PlanError, RunFolderError
+from prealloc.store import run_folder
+from prealloc.store.plan_folder import load_shard, read_plan, write_plan
+from prealloc.store.run_folder import OpenRun, RunFile, create_run
+from prealloc.testing import make_plan, make_task
+
+PLAN = make_plan([make_task(f"t{n}", workflow={"n": n}, extra={"kept": n}) for n in range(4)], shards=2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_plan(PLAN, tmp_path / "plan")
+    return tmp_path / "plan"
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_read_back_it_is_the_same(folder: Path) -> None:
+    """Byte by byte, and as objects."""
+    again = read_plan(folder)
+    assert again.id == PLAN.id
+    assert again.slices == PLAN.slices
+    assert [task.workflow for task in again.shards[1].tasks] == [{"n": 1}, {"n": 3}]
+    assert load_shard(folder / "shards" / "shard-00.json", require=["kept"]).tasks[1].extra == {"kept": 2}
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "newer version": lambda d: d.update(version=2),
+    "another format": lambda d: d.update(format="tar"),
+    "unknown field": lambda d: d.update(more=1),
+    "field gone": lambda d: d.pop("seed"),
+    "wrong type": lambda d: d.update(repeats="many"),
+    "no repeats": lambda d: d.update(repeats=0),
+    "other repeats": lambda d: d.update(repeats=2),
+    "other settings": lambda d: d.update(settings={"a": 1}),
+    "id leads out": lambda d: d.update(id="../../etc"),
+    "id of dots": lambda d: d.update(id=".."),
+    "id in capitals": lambda d: d.update(id="SHARD-00"),
+    "id with NUL": lambda d: d.update(id="a\0b"),
+    "slice leads out": lambda d: d["slice"].update(file="../../../etc/passwd"),
+    "slice absolute": lambda d: d["slice"].update(file="/etc/passwd"),
+    "slice of another digest": lambda d: d["slice"].update(sha256="0" * 64),
+    "fewer tasks": lambda d: d["slice"].update(tasks=1),
+    "fewer bytes": lambda d: d["slice"].update(bytes=1),
+}
+
+
+@pytest.mark.parametrize("how", EDITS)
+def test_an_edited_manifest_is_refused(folder: Path, how: str) -> None:
+    """Row 26: by its digest at least, naming the file and the mend."""
+    edit(folder / "shards" / "shard-00.json", EDITS[how])
+    with pytest.raises(PlanError) as caught:
+        read_plan(folder)
+    assert caught.value.where
+    assert caught.value.mend
+
+
+@pytest.mark.parametrize("how", [name for name in EDITS if name not in ("other repeats", "other settings")])
+def test_an_edited_manifest_alone_is_refused(folder: Path, how: str) -> None:
+    """Also where nothing but the manifest and its slice are there to go by (`load_shard`)."""
+    edit(folder / "shards" / "shard-00.json", EDITS[how])
+    with pytest.raises(PlanError):
+        load_shard(folder / "shards" / "shard-00.json")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe{}", b'{"a":1,"a":2}', b"[" * 100_000, b"{}" * 2, b'{"version":1e999}'],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", ["plan.json", "shards/shard-00.json"])
+def test_rubbish_is_refused(folder: Path, name: str, raw: bytes) -> None:
+    """Row 26: a typed error, whatever the file holds."""
+    (folder / name).write_bytes(raw[:200_000])
+    with pytest.raises(PlanError):
+        read_plan(folder)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "shards/shard-00.json"])
+def test_no_file_at_all(folder: Path, name: str) -> None:
+    """A folder or a FIFO in its place does not hang and does not help."""
+    (folder / name).unlink()
+    for make in (lambda path: None, Path.mkdir, os.mkfifo):
+        make(folder / name)  # type: ignore[operator]
+        with pytest.raises(PlanError):
+            read_plan(folder)
+        if (folder / name).is_dir():
+            (folder / name).rmdir()
+
+
+def test_a_slice_is_checked_by_its_bytes(folder: Path) -> None:
+    """One changed byte; and a link that leads out of the plan folder, be the bytes right."""
+    path = next((folder / "slices").iterdir())
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b'"n":', b'"m":', 1))
+    with pytest.raises(PlanError, match="not what was planned"):
+        read_plan(folder)
+    (folder.parent / "outside").write_bytes(raw)
+    path.unlink()
+    path.symlink_to(folder.parent / "outside")
+    with pytest.raises(PlanError, match="link out of the plan folder"):
+        read_plan(folder)
+
+
+def test_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails leaves nothing beside, and with --force the old plan as it was."""
+    write_plan(PLAN, tmp_path / "plan")
+    before = sorted(tmp_path.rglob("*"))
+    other = make_plan(9)
+
+    def fail(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_plan(other, tmp_path / "plan", force=True)
+    with pytest.raises(OSError, match="No space"):
+        write_plan(other, tmp_path / "new")
+    monkeypatch.undo()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert read_plan(tmp_path / "plan").id == PLAN.id
+
+
+def test_force_replaces_plans_only(tmp_path: Path) -> None:
+    """A folder that holds anything else is left alone."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("...")
+    with pytest.raises(PlanError, match="holds no plan"):
+        write_plan(PLAN, tmp_path / "mine", force=True)
+    with pytest.raises(PlanError, match="it exists"):
+        write_plan(PLAN, tmp_path / "mine")
+    write_plan(PLAN, tmp_path / "plan")
+    write_plan(make_plan(3), tmp_path / "plan", force=True)
+    assert len(read_plan(tmp_path / "plan").shards) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "plan"]
+
+
+def run_file(**changes: Any) -> RunFile:
+    from prealloc.model.policy import RunPolicy
+
+    fields = {"plan": PLAN.id, "worker": "m:f", "import_path": (), "engine": "inline", "policy": RunPolicy()}
+    return RunFile(**fields, created_at="", prealloc="", python="", platform="", **changes)  # type: ignore[arg-type]
+
+
+def test_two_runs_that_meet_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 16: the one that comes second by a moment, after all checks, is refused as RunFolderError too."""
+    create_run(tmp_path / "run", PLAN, run_file())
+    monkeypatch.setattr(run_folder, "refuse_taken", lambda out: None)  # it looked a moment too early
+    with pytest.raises(RunFolderError):
+        create_run(tmp_path / "run", PLAN, run_file())
+    assert OpenRun(tmp_path / "run").plan.id == PLAN.id
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """Exit code 2, not a traceback, where --out leads through a file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError):
+        create_run(tmp_path / "file" / "run", PLAN, run_file())
