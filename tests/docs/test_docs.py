@@ -1,0 +1,71 @@
+"""The docs' examples run: console commands in order, Python blocks in fresh processes, one folder per page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.S)
+SHIPPED = {"README.md": ["my_agent.py"]}
+"""Blocks that a page tells the reader to save under a name, in their order."""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """(language, text) of each fenced block, in order."""
+    return BLOCK.findall(page.read_text())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    """What a reader types works, from top to bottom; the last resume and results included."""
+    to_save = list(SHIPPED.get(page.name, []))
+    for language, text in blocks(page):
+        if language == "python" and to_save:
+            (tmp_path / to_save.pop(0)).write_text(text)
+            continue
+        if language == "python":
+            _run([sys.executable, "-c", text], tmp_path)
+            continue
+        for line in text.splitlines():
+            assert line.startswith("$ prealloc "), line
+            _run([sys.executable, "-m", "prealloc", *shlex.split(line)[2:]], tmp_path)
+
+
+def test_the_outside_runner_takes_one_manifest(tmp_path: Path) -> None:
+    """examples/outside_runner.py: one file in, tasks by type out; a missing one is exit code 2."""
+    sample = ["library", "sample", "tasks.json", "--tasks", "63", "--workflow-bytes", "1000"]
+    _run([sys.executable, "-m", "prealloc", *sample], tmp_path)
+    _run([sys.executable, "-m", "prealloc", "plan", "tasks.json", "--stratify", "--out", "plan"], tmp_path)
+    runner = str(ROOT / "examples" / "outside_runner.py")
+    assert "data_pipeline: " in _run([sys.executable, runner, "plan/shards/shard-00.json"], tmp_path)
+    refused = subprocess.run([sys.executable, runner, "nothing.json"], cwd=tmp_path, capture_output=True, check=False)
+    assert refused.returncode == 2
+
+
+def test_the_example_agent_runs(tmp_path: Path) -> None:
+    """examples/my_agent.py is what its docstring says."""
+    sample = ["library", "sample", "tasks.json", "--tasks", "21", "--workflow-bytes", "1000"]
+    _run([sys.executable, "-m", "prealloc", *sample], tmp_path)
+    _run([sys.executable, "-m", "prealloc", "plan", "tasks.json", "-n", "5", "--out", "plan"], tmp_path)
+    (tmp_path / "my_agent.py").write_text((ROOT / "examples" / "my_agent.py").read_text())
+    _run([sys.executable, "-m", "prealloc", "run", "plan", "--worker", "my_agent:solve", "--out", "run"], tmp_path)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """A relative link names a file that is there."""
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+def _run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
