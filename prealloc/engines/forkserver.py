@@ -27,7 +27,7 @@ from typing import NoReturn
 
 import msgspec
 
-from prealloc.errors import LibraryOpened, PreallocError
+from prealloc.errors import PreallocError
 from prealloc.model.policy import GRACE_S
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function
@@ -249,7 +249,7 @@ class _ForkServer:
                 problem=problem.problem if problem else None,
                 where=problem.where if problem else None,
                 mend=problem.mend if problem else None,
-                opened_library=problem.where if isinstance(problem, LibraryOpened) else None,
+                opened_library=guard.refused[0] if guard.refused else None,
             )
         )
 

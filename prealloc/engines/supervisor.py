@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prealloc.engines.base import RunSetup, ShardJob
+from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.engines.worker_process import Key, Stage, WorkerProcess
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
@@ -223,7 +224,8 @@ class ShardSupervisor:
     # -- watching -------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Kills workers that are past what they can mend themselves."""
+        """Kills workers that are past what they can mend themselves, and keeps their log to its cap."""
+        cut_back(self._setup.paths.log(self.shard), self._setup.policy.max_log_bytes)
         for worker in self.workers:
             if worker.pid is None or worker.stage is Stage.DYING:
                 continue
@@ -256,6 +258,7 @@ class ShardSupervisor:
         for message in worker.receive():
             events += self._take_in(worker, message)
         self.workers.remove(worker)
+        cut_back(self._setup.paths.log(self.shard), self._setup.policy.max_log_bytes)
         if worker.undecided:
             events += self._unheard(worker)
         if not worker.said_bye:

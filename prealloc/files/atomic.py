@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from prealloc.errors import CannotGoOn, InputError
+
+_DISK_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -31,6 +35,23 @@ def write_file(path: Path, content: bytes, *, fsync: bool = False) -> None:
         raise
     if fsync:
         fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
+    """Turns what the system says of writing to `target` into an error of ours.
+
+    A place that cannot be written to was the wrong place: `refuse`. A disk that is full or broken is not the
+    user's mistake: CannotGoOn.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _DISK_ERRNO:
+            mend = "free space or mend the disk, then do it again; nothing was changed"
+            raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), mend=mend) from error
+        raise refuse(f"it cannot be made: {reason}", where=str(target), mend="choose another --out") from error
 
 
 @contextlib.contextmanager
@@ -93,7 +114,7 @@ def copy_folder_linked(source: Path, target: Path) -> None:
 def _rename_to_new(beside: Path, target: Path) -> None:
     # rename(2) replaces an empty folder in silence; one with content it refuses.
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise FileExistsError(f"{target} exists")
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     os.rename(beside, target)
 
 

@@ -48,7 +48,7 @@ def write_sample(
     called with (tasks written, tasks in all).
 
     Raises OptionsError for numbers that make no library, InputError if `out` is there (unless `force`) or
-    cannot be made, OSError if the disk fails; a file that is there stays as it was.
+    cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
     """
     _refuse_numbers(tasks, workflow_bytes, seed)
     out = Path(out)

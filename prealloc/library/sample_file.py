@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from prealloc.errors import InputError
+from prealloc.files.atomic import writing
 
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 6
@@ -27,7 +28,7 @@ def new_file(out: Path, *, force: bool) -> Iterator[Writable]:
     """Gives something to write to, and puts it at `out` if the block ends well; else nothing is left of it.
 
     What is written is packed if `out` ends in .gz or .zst. Raises InputError if `out` is there and `force` is
-    off, or if its folder cannot be written to.
+    off, or if its folder cannot be written to; CannotGoOn if the disk is full.
     """
     if out.is_dir():
         raise InputError("this is a folder", where=str(out), mend="name the file to write")
@@ -42,7 +43,7 @@ def new_file(out: Path, *, force: bool) -> Iterator[Writable]:
             mend=f"make the folder {out.parent} and see that you may write to it",
         ) from error
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with writing(out, InputError), os.fdopen(descriptor, "wb") as file:
             with _packed(file, out.suffix) as packed:
                 yield packed
             file.flush()

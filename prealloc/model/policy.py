@@ -38,6 +38,8 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     start_s: float = 120.0
     """What a worker gets to import its module, where it is not forked with it."""
     max_result_bytes: int = 16 * 2**20
+    max_log_bytes: int = 64 * 2**20
+    """Of each shard's log; the middle of a longer one is cut out."""
     fsync: bool = False
     """Flush every journal line to the device: survives power loss, not only process death."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import PlanError
-from prealloc.files.atomic import new_folder
+from prealloc.files.atomic import new_folder, writing
 from prealloc.files.paths import SHARD_ID, PlanPaths
 from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry
 from prealloc.model.task import LightweightTask
@@ -23,12 +23,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def write_plan(plan: Plan, out: Path, *, force: bool = False) -> None:
-    """Writes the plan folder, whole or not at all. Raises PlanError if `out` is taken, unless `force`."""
+    """Writes the plan folder, whole or not at all.
+
+    Raises PlanError if `out` is taken (unless `force`) or cannot be made, CannotGoOn if the disk is full.
+    """
     if not force and out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
     if force and out.exists() and any(out.iterdir()) and not PlanPaths(out).plan_file.is_file():
         raise PlanError("it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out")
-    with new_folder(out, replace=force) as folder:
+    with writing(out, PlanError), new_folder(out, replace=force) as folder:
         fill_plan_folder(plan, folder)
 
 

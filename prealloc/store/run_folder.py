@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import PlanError, RunFolderError
-from prealloc.files.atomic import copy_folder_linked, new_folder, write_file
+from prealloc.files.atomic import copy_folder_linked, new_folder, write_file, writing
 from prealloc.files.paths import PlanPaths, RunPaths
 from prealloc.model.plan import Document, Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
@@ -89,10 +89,11 @@ class OpenRun:
 def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
     """Makes a run folder, whole or not at all, with a copy of the plan (hard links where possible).
 
-    Raises RunFolderError if `out` holds a run already, or anything else.
+    Raises RunFolderError if `out` holds a run already, or anything else, or cannot be made; CannotGoOn if the
+    disk is full.
     """
     refuse_taken(out)
-    with new_folder(out) as folder:
+    with writing(out, RunFolderError), new_folder(out) as folder:
         paths = RunPaths(folder)
         if isinstance(plan, Path):
             copy_folder_linked(plan, paths.plan.root)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from prealloc.errors import PlanError, RunFolderError
+from prealloc.errors import CannotGoOn, PlanError, RunFolderError
 from prealloc.store import run_folder
 from prealloc.store.plan_folder import load_shard, read_plan, write_plan
 from prealloc.store.run_folder import OpenRun, RunFile, create_run
@@ -128,9 +128,9 @@ def test_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CannotGoOn, match="No space"):
         write_plan(other, tmp_path / "plan", force=True)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CannotGoOn, match="No space"):
         write_plan(other, tmp_path / "new")
     monkeypatch.undo()
     assert sorted(tmp_path.rglob("*")) == before
