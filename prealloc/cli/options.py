@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from prealloc.settings import Experiment
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is not ok.")]
@@ -18,11 +15,14 @@ ConfigOption = Annotated[
 ]
 
 
-def read_config(path: Path | None) -> Experiment:
-    """The config file's options; none without a file."""
-    from prealloc.settings import Experiment, load_config
+def read_config(path: Path | None, *sections: str) -> list[dict[str, Any]]:
+    """The options in these sections of the config file; none without a file."""
+    if path is None:
+        return [{} for _ in sections]
+    from prealloc.settings import load_config  # only who has a config file pays for the import
 
-    return load_config(path) if path is not None else Experiment(library={}, sampling={}, run={})
+    experiment = load_config(path)
+    return [getattr(experiment, section) for section in sections]
 
 
 def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,9 +84,9 @@ def plan(
         "keep": split_names(keep or []),
         "settings": parse_settings(set_ or [], mistakes),
     }
-    experiment = read_config(config)
-    options = {**experiment.sampling, **without_empty(given)}
-    source = {**experiment.library, **without_empty({"path": library, "difficulty": difficulty})}
+    source, options = read_config(config, "library", "sampling")
+    options |= without_empty(given)
+    source |= without_empty({"path": library, "difficulty": difficulty})
     if "path" not in source:
         mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))
     if mistakes:

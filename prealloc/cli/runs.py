@@ -87,7 +87,8 @@ def run(
         "start_s": _needed("--start-timeout", start_timeout, mistakes),
         "fsync": fsync,
     }
-    options = {**from_environment(), **read_config(config).run, **without_empty(given)}
+    (configured,) = read_config(config, "run")
+    options = {**from_environment(), **configured, **without_empty(given)}
     if timeout is not None:
         options["timeout_s"] = parse_seconds("--timeout", timeout, mistakes)  # None is no limit, and was given
     name, where = options.pop("worker", None), options.pop("engine", "local")
