@@ -16,6 +16,9 @@ GRACE_S = 0.2
 IDLE_DEATHS = 3
 """Workers in a row that die before they start a unit: then something is wrong with the machine, not a task."""
 
+LEAST_MEMORY = 64 * 2**20
+"""A worker with its modules loaded needs as much before it has done anything."""
+
 SOLO_DEATHS = 2
 """A task that kills this many workers while alone in them is `crashed` for good."""
 
@@ -37,6 +40,8 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """After the first Ctrl-C running tasks get this long to end."""
     start_s: float = 120.0
     """What a worker gets to import its module, where it is not forked with it."""
+    memory_bytes: int | None = None
+    """What one worker may hold, with all that its tasks have started; None is no limit."""
     max_result_bytes: int = 16 * 2**20
     max_log_bytes: int = 64 * 2**20
     """Of each shard's log; the middle of a longer one is cut out."""
@@ -54,6 +59,9 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         retries: int = 3,
         drain_s: float = 10.0,
         start_s: float = 120.0,
+        memory_bytes: int | None = None,
+        max_result_bytes: int = 16 * 2**20,
+        max_log_bytes: int = 64 * 2**20,
         fsync: bool = False,
     ) -> RunPolicy:
         """The policy of these options. Raises OptionsError with every mistake among them."""
@@ -65,6 +73,9 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             *_least("--retries", retries, 0),
             *_least("--drain", drain_s, 0),
             *_above("--start-timeout", start_s),
+            *_least("--memory", memory_bytes, LEAST_MEMORY),
+            *_least("max_result_bytes", max_result_bytes, 1),
+            *_least("max_log_bytes", max_log_bytes, 2**16),
         ]
         if found:
             raise OptionsError(found)
@@ -76,6 +87,9 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             retries=retries,
             drain_s=drain_s,
             start_s=start_s,
+            memory_bytes=memory_bytes,
+            max_result_bytes=max_result_bytes,
+            max_log_bytes=max_log_bytes,
             fsync=fsync,
         )
 
@@ -137,7 +151,11 @@ def bound_s(policy: RunPolicy, shard_units: list[int], at_once: int) -> float | 
 def _least(where: str, value: float | None, least: float) -> list[Mistake]:
     if value is None or value >= least:
         return []
-    return [Mistake(where, f"{value:g} is below {least:g}", f"give {least:g} or more")]
+    return [Mistake(where, f"{_plain(value)} is below {_plain(least)}", f"give {_plain(least)} or more")]
+
+
+def _plain(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def _above(where: str, value: float | None) -> list[Mistake]:
