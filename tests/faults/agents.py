@@ -170,6 +170,26 @@ def hoard(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return take(do["mb"], do.get("slow", False)) or result(task, ctx)
 
 
+def no_json(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Returns what JSON has no word for, or too much of it."""
+    cycle: list[Any] = []
+    cycle.append({"again": cycle})
+    values = {
+        "nan": {"score": float("nan")},
+        "bytes": {"blob": [b"x"]},
+        "cycle": cycle,
+        "surrogate": {"text": "\ud800"},
+        "set": {"tags": {1}},
+        "key": {1: 2},
+        "integer": {"n": 2**70},
+    }
+    return {"text": "x" * (100 * 2**20)} if do["what"] == "huge" else values[do["what"]]
+
+
+def huge_error(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    raise ValueError("x" * (100 * 2**20))
+
+
 KEPT: list[bytes] = []
 
 
@@ -280,6 +300,8 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "gil_spinning": gil_spinning,
     "family": family,
     "flood": flood,
+    "no_json": no_json,
+    "huge_error": huge_error,
     "hoard": hoard,
     "leak": leak,
     "fork_with": fork_with,
