@@ -30,12 +30,13 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import Retryable
+from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt
 from prealloc.model.plan import Plan, PlanSpec, Strategy
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.planning.planner import shard_ids
-from prealloc.store.build import build_plan
+from prealloc.store.build import PlannedShard, build_plan
 from prealloc.worker.attempt import Running, perform, perform_async
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
@@ -127,21 +128,27 @@ def make_plan(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     strategy: Strategy = "disjoint",
+    lanes: Sequence[Lane] = (),
 ) -> Plan:
     """A plan in memory, for `prealloc.run` or to be written with `prealloc.store.plan_folder.write_plan`.
 
     `tasks` are dealt in the order given: shard i of S takes tasks i, i+S, i+2S, ...; with
     `strategy="paired"` every shard takes them all. A number makes that many tasks `task-1`, `task-2`, ...,
     their types taken in turn from `types`, all with the same `workflow`. Nothing is sampled, so a test knows
-    what is where; shards are `shard-00`, `shard-01`, ... Raises OptionsError as `prealloc.plan` does.
+    what is where; shards are `shard-00`, `shard-01`, ..., and stand on the `lanes` in turn. Raises OptionsError as
+    `prealloc.plan` does.
     """
     if isinstance(tasks, int):
         numbers = range(tasks)
         tasks = [make_task(f"task-{n + 1}", types[n % len(types)], workflow=workflow) for n in numbers]
-    spec = PlanSpec.checked(shards=shards, whole=True, repeats=repeats, seed=seed, settings=settings, strategy=strategy)
+    spec = PlanSpec.checked(
+        shards=shards, whole=True, repeats=repeats, seed=seed, settings=settings, strategy=strategy, lanes=lanes
+    )
     step = 1 if strategy == "paired" else shards
     dealt = [tasks[(0 if strategy == "paired" else number) :: step] for number in range(shards)]
-    return build_plan(spec, [], list(zip(shard_ids(shards), dealt, strict=True)))
+    names = [lanes[number % len(lanes)].name if lanes else None for number in range(shards)]
+    planned = zip(shard_ids(shards), dealt, names, strict=True)
+    return build_plan(spec, [], [PlannedShard(id, mine, {}, spec.settings, lane) for id, mine, lane in planned])
 
 
 def run_task(

@@ -49,14 +49,14 @@ def plan(
             raise LibraryError(count, where=str(library), mend="add the workflows, or plan without --require-workflow")
         tell(count)
     # Not at the top: these load pydantic, which read_library does while the file is being read.
-    from prealloc.store.build import build_plan
+    from prealloc.store.build import PlannedShard, build_plan
     from prealloc.store.plan_folder import write_plan
 
     chosen = choose_tasks(spec, scanned.ids, scanned.types)
     positions = sorted({position for shard in chosen for position in shard})
     tasks = dict(zip(positions, scanned.tasks(positions), strict=True))
     shards = [
-        (name, [tasks[position] for position in positions])
+        PlannedShard(name, [tasks[position] for position in positions], {}, spec.settings)
         for name, positions in zip(shard_ids(spec.shards), chosen, strict=True)
     ]
     made = build_plan(spec, [scanned.info], shards)

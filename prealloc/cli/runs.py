@@ -46,6 +46,12 @@ def run(
     retries: Annotated[
         int | None, typer.Option("--retries", help="Further attempts after an infrastructure error.  [3]")
     ] = None,
+    rate_mode: Annotated[
+        str | None, typer.Option("--rate-mode", help="Of lanes. fixed: their limits; adaptive: found out.  [fixed]")
+    ] = None,
+    halt_after: Annotated[
+        int | None, typer.Option("--halt-after", help="A lane stops after so many infra outcomes in a row.  [20]")
+    ] = None,
     drain: Annotated[
         str | None, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.  [10]")
     ] = None,
@@ -86,6 +92,8 @@ def run(
         "workers": workers,
         "max_wait_s": _needed("--max-wait", max_wait, mistakes),
         "retries": retries,
+        "rate_mode": rate_mode,
+        "halt_after_infra": halt_after,
         "drain_s": _needed("--drain", drain, mistakes),
         "start_s": _needed("--start-timeout", start_timeout, mistakes),
         "fsync": fsync,

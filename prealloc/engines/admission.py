@@ -32,20 +32,19 @@ def default_workers(shards: int, slice_bytes: int) -> int:
 
 
 class Admission:
-    """Says whether one more worker may start. `available` is for tests."""
+    """Says whether one more worker may start, by a look at the memory every now and then. `available` is for tests."""
 
     def __init__(self, slice_bytes: int, available: Callable[[], int] = available_bytes) -> None:
         self._expected_bytes = expected_bytes(slice_bytes)
-        self._typical_bytes = self._expected_bytes
-        self._held: Mapping[str, int] = {}
         self._available = available
+        self.look({})
 
-    def measured(self, held: Mapping[str, int]) -> None:
-        """What the workers hold now, by shard."""
+    def look(self, held: Mapping[str, int]) -> None:
+        """Takes in what the workers hold now, by shard, and what is left."""
         self._held = held
-        if held:
-            # Not the largest: one task that goes wild must not keep all others from starting.
-            self._typical_bytes = max(self._expected_bytes, int(median(held.values())))
+        # Not the largest: one task that goes wild must not keep all others from starting.
+        self._typical_bytes = max(self._expected_bytes, int(median(held.values()))) if held else self._expected_bytes
+        self._usable_bytes = int(self._available() * USABLE)
 
     def refusal(self, running: Collection[str]) -> str | None:
         """Why no further worker may start beside those of these shards; None if one may. The first always may.
@@ -54,11 +53,10 @@ class Admission:
         """
         if not running:
             return None
-        growth = sum(max(0, self._typical_bytes - self._held.get(shard, 0)) for shard in running)
-        usable = int(self._available() * USABLE)
-        if usable >= growth + self._typical_bytes:
+        left = self._usable_bytes - sum(max(0, self._typical_bytes - self._held.get(shard, 0)) for shard in running)
+        if left >= self._typical_bytes:
             return None
         return (
             f"{len(running)} shards run, and the memory does not bear another: a worker takes about "
-            f"{self._typical_bytes // 2**20} MB, {max(0, usable - growth) // 2**20} MB are left; the others wait"
+            f"{self._typical_bytes // 2**20} MB, {max(0, left) // 2**20} MB are left; the others wait"
         )

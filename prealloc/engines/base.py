@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from prealloc.files.paths import RunPaths
+from prealloc.lanes.desk import LaneDesk
 from prealloc.model.events import Event
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
@@ -39,7 +40,11 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     session: int
     worker: str
     import_path: tuple[str, ...]
-    policy: RunPolicy
+    desk: LaneDesk[Any]
+    """Gives the turns of the lanes' shards; its holders are whatever the engine tells apart."""
+    fsync: bool
+    memory_bytes: int | None
+    drain_s: float
     journal: JournalWriter
     """The supervisor's own journal file."""
 
@@ -48,6 +53,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """One shard to run: what is left of it, and how to get its tasks (they are not held in between)."""
 
     manifest: Manifest
+    policy: RunPolicy
+    """The run's, with the concurrency that the shard's lane leaves it."""
     ids: Sequence[tuple[str, str]]
     """(id, type) by position in the shard."""
     orders: tuple[UnitOrder, ...]
@@ -60,6 +67,10 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shard(self) -> str:
         return self.manifest.id
+
+    @property
+    def lane(self) -> str | None:
+        return self.manifest.lane
 
 
 class Engine(Protocol):
@@ -87,6 +98,10 @@ class Engine(Protocol):
 
         Raises CannotGoOn when the session must end (an engine that is gone, a journal that is full).
         """
+        ...
+
+    def halt(self, lane: str) -> None:
+        """Starts no further task of the shards of a lane; what runs may end, however long that takes."""
         ...
 
     def drain(self) -> None:

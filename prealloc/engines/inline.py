@@ -16,6 +16,7 @@ from pathlib import Path
 from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
+from prealloc.lanes.desk import AHEAD_S, LaneDesk
 from prealloc.model.events import Event, ShardEnded, ShardStarted
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Running, perform, perform_async
@@ -69,14 +70,18 @@ class InlineEngine:
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
-            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
+            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._sleep, self._jitter)
             if self._draining:
                 self._current.book.stop()
             return [self._current.started]
-        events = self._current.step(self._sleep)
+        events = self._current.step()
         if events and isinstance(events[-1], ShardEnded):
             self._current = None
         return events
+
+    def halt(self, lane: str) -> None:
+        if self._current is not None and self._current.lane == lane:
+            self._current.book.stop()
 
     def drain(self) -> None:
         self._draining = True
@@ -99,29 +104,40 @@ class InlineEngine:
 class _InlineShard:
     """One shard, a task at a time."""
 
-    def __init__(self, job: ShardJob, setup: RunSetup, function: WorkerFunction, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        job: ShardJob,
+        setup: RunSetup,
+        function: WorkerFunction,
+        sleep: Callable[[float], None],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.lane = job.lane
         self._job = job
         self._function = function
+        self._sleep = sleep
         self._ended: list[Ended] = []
-        self._most_bytes = setup.policy.max_result_bytes
+        self._most_bytes = job.policy.max_result_bytes
         worker_job = WorkerJob(
             shard=job.shard,
             settings=job.manifest.settings,
+            lane=job.lane,
             seed=job.manifest.seed,
             tasks=tuple(job.tasks()),
             orders=tuple(order.plain() for order in job.orders),
             worker=setup.worker,
             import_path=setup.import_path,
-            policy=setup.policy,
+            policy=job.policy,
             slots=1,
             journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
             library=(),
         )
-        memory = new_descriptor(setup.policy.concurrency)
-        self._board = Board(memory, setup.policy.concurrency)
+        memory = new_descriptor(job.policy.concurrency)
+        self._board = Board(memory, job.policy.concurrency)
         os.close(memory)
-        self._journal = JournalWriter(Path(worker_job.journal), fsync=setup.policy.fsync)
-        self.book = Book(worker_job, self._journal, self._board, self._ended.append, jitter=jitter)
+        self._journal = JournalWriter(Path(worker_job.journal), fsync=setup.fsync)
+        turns = _InlineTurns(setup.desk, job.lane, sleep) if job.lane is not None else None
+        self.book = Book(worker_job, self._journal, self._board, self._ended.append, turns, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
 
     def close(self) -> None:
@@ -129,14 +145,14 @@ class _InlineShard:
         self._journal.close()
         self._board.close()
 
-    def step(self, sleep: Callable[[float], None]) -> list[Event]:
+    def step(self) -> list[Event]:
         """Runs the next unit to its end."""
         taken = self.book.next()
         if taken is None:
             self.close()
             return [ShardEnded(shard=self._job.shard)]
         if not isinstance(taken, Running):
-            sleep(min(taken, NAP_S))
+            self._sleep(min(taken, NAP_S))
             return []
         if self._function.is_async:
             ending = asyncio.run(perform_async(self._function, taken, self._most_bytes))
@@ -149,3 +165,27 @@ class _InlineShard:
             attempt_started(self._job.shard, task, message),
             attempt_ended(self._job.shard, task, message),
         ]
+
+
+class _InlineTurns:
+    """Turns straight from the desk, which nobody else asks meanwhile."""
+
+    def __init__(self, desk: LaneDesk[str], lane: str, sleep: Callable[[float], None]) -> None:
+        self._desk = desk
+        self._lane = lane
+        self._sleep = sleep
+        self._turn = 0
+
+    def wait(self, tokens: int) -> int:
+        self._turn += 1
+        self._desk.ask(self._lane, self._lane, self._turn, tokens)
+        while not (granted := self._desk.grants()):
+            self._sleep(AHEAD_S / 2)
+        self._sleep(max(0.0, granted[0].at - time.monotonic()))
+        return self._turn
+
+    async def wait_async(self, tokens: int) -> int:
+        return self.wait(tokens)
+
+    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
+        self._desk.done(self._lane, self._lane, turn, tokens, http_status, retry_after_s)

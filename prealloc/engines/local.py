@@ -17,17 +17,20 @@ and may die at any stage. What a death means for the units is the supervisor's t
 
 from __future__ import annotations
 
+import math
 import os
 import select
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
 from prealloc.engines.launch import Born, Died, Launcher, make_launcher
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
+from prealloc.lanes.desk import AHEAD_S
 from prealloc.model.events import Event, ShardEnded
 from prealloc.worker.job import WorkerJob, pack
+from prealloc.worker.messages import Granted, Slot
 
 WATCH_S = 0.1
 """How often workers that say nothing are looked at."""
@@ -59,7 +62,7 @@ class LocalEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
-        limit = setup.policy.memory_bytes
+        limit = setup.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
             (setup.paths.logs / "import.log").write_bytes(printed)
@@ -72,7 +75,8 @@ class LocalEngine:
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if not self._events:
-            self._listen(min(timeout_s, WATCH_S if self._memory is None else LOOK_S))
+            self._listen(min(timeout_s, self._pause_s()))
+            self._give_turns()
             for supervisor in self._supervisors.values():
                 supervisor.watch()
             for pid, held in self._memory.over(self._living).items() if self._memory else ():
@@ -84,8 +88,11 @@ class LocalEngine:
                 self._supervisors.pop(event.shard, None)
         return events
 
+    def halt(self, lane: str) -> None:
+        self._drain(math.inf, [each for each in self._supervisors.values() if each.lane == lane])
+
     def drain(self) -> None:
-        self._drain(self._setup.policy.drain_s)
+        self._drain(self._setup.drain_s)
 
     def stop(self) -> None:
         self._drain(0.0)
@@ -130,8 +137,20 @@ class LocalEngine:
         worker = self._living.pop(died.pid)
         self._events += self._supervisors[worker.shard].died(worker, died.status)
 
-    def _drain(self, seconds: float) -> None:
-        for supervisor in self._supervisors.values():
+    def _pause_s(self) -> float:
+        """How long nothing need be looked at, if nobody says anything."""
+        pause_s = WATCH_S if self._memory is None else LOOK_S
+        return min(pause_s, AHEAD_S / 2) if self._setup.desk.has_waiting else pause_s
+
+    def _give_turns(self) -> None:
+        granted: dict[WorkerProcess, list[Slot]] = {}
+        for worker, turn, at, late_s in self._setup.desk.grants():
+            granted.setdefault(worker, []).append(Slot(turn, at, late_s))
+        for worker, turns in granted.items():
+            worker.send(Granted(tuple(turns)))
+
+    def _drain(self, seconds: float, supervisors: Iterable[ShardSupervisor] | None = None) -> None:
+        for supervisor in self._supervisors.values() if supervisors is None else supervisors:
             supervisor.drain(seconds)
             if not supervisor.workers:
                 self._events += supervisor.fill()

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
 from prealloc.engines.memory import proportional_bytes
-from prealloc.model.events import Event, MemorySampled, Note, ShardEnded, Stopping
+from prealloc.engines.queue import ShardQueue
+from prealloc.lanes.desk import LaneDesk
+from prealloc.model.events import AttemptEnded, Event, MemorySampled, Note, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
 
 TICK_S = 0.1
@@ -32,50 +34,65 @@ class Ended(NamedTuple):
 
 def conduct(
     engine: Engine,
-    jobs: Iterator[ShardJob],
+    queue: ShardQueue,
+    make: Callable[[str], ShardJob],
     *,
+    desk: LaneDesk[Any],
     at_once: int,
     policy: RunPolicy,
     admission: Admission,
     observe: Observe,
     tick: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Runs these shards to their end, at most `at_once` of them at a time, and no more than the memory bears.
+    """Runs the shards in the queue to their end, at most `at_once` at a time, and no more than the memory bears.
 
-    The first SIGINT, SIGTERM or SIGHUP drains, the second stops at once; what was running then is
-    cancelled, and resume runs it again. Raises CannotGoOn.
+    `make` makes a shard's job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second stops at
+    once; what was running then is cancelled, and resume runs it again. Raises CannotGoOn.
     """
-    waiting: Iterator[ShardJob] | None = jobs
-    active: set[str] = set()
+    lane_of: dict[str, str | None] = {}
+    """Of the shards that run."""
     sampler = _Sampler(engine, observe, admission)
     told_of_memory = False
     with _signals() as received:
         heeded = 0
-        while waiting is not None or active:
+        while queue or lane_of:
             if len(received) > heeded:
                 heeded = len(received)
-                waiting = None
+                queue.clear()
                 observe(Stopping(drain_s=policy.drain_s if heeded == 1 else 0.0))
                 engine.drain() if heeded == 1 else engine.stop()
-            while waiting is not None and len(active) < at_once:
-                if refusal := admission.refusal(active):
+            while len(lane_of) < at_once and queue:
+                if refusal := admission.refusal(lane_of):
                     if not told_of_memory:
                         observe(Note(text=refusal))
                         told_of_memory = True
                     break
-                job = next(waiting, None)
-                if job is None:
-                    waiting = None
+                if (shard := queue.next()) is None:
                     break
-                active.add(job.shard)
-                engine.launch(job)
+                lane_of[shard.id] = shard.lane
+                engine.launch(make(shard.id))
             for event in engine.wait(TICK_S):
-                if isinstance(event, ShardEnded):
-                    active.discard(event.shard)
+                if isinstance(event, AttemptEnded):
+                    _halt_if_told(event, lane_of[event.shard], desk, engine, queue)
+                elif isinstance(event, ShardEnded):
+                    queue.leave(lane_of.pop(event.shard))
                 observe(event)
+            for news in desk.news():
+                observe(news)
             sampler.sample()
             tick()
         return Ended(received[0] if received else None)
+
+
+def _halt_if_told(
+    event: AttemptEnded, lane: str | None, desk: LaneDesk[Any], engine: Engine, queue: ShardQueue
+) -> None:
+    """Tells the desk of an outcome; a lane that halts for it starts nothing more, the others go on."""
+    if lane is None or not event.outcome:
+        return
+    if desk.ended(lane, event.status, event.error.http_status if event.error else None):
+        engine.halt(lane)
+        queue.drop(lane)
 
 
 class _Sampler:
@@ -93,7 +110,7 @@ class _Sampler:
         self._next = time.monotonic() + SAMPLE_S
         workers = {shard: proportional_bytes(pids) for shard, pids in self._engine.processes().items()}
         other = workers.pop("", 0)
-        self._admission.measured(workers)
+        self._admission.look(workers)
         self._observe(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))
 
 

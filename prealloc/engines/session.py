@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
 from prealloc.engines.admission import Admission, default_workers
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.master import Observe, conduct
-from prealloc.model.events import Note, RunEnded, RunStarted, ShardInfo
+from prealloc.engines.queue import ShardQueue, WaitingShard
+from prealloc.lanes.desk import LaneDesk
+from prealloc.model.events import Event, Note, RunEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.plan import Unit
-from prealloc.model.policy import bound_s
+from prealloc.model.policy import RunPolicy, bound_s
 from prealloc.store.fold import RunState, UnitState, fold
 from prealloc.store.journal import JournalWriter, SessionStarted, last_session
+from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.worker.job import UnitOrder
 
@@ -49,12 +53,16 @@ def run_session(
             journal.append(attempt)
         fresh = session == 1 and not reused
         before = None if fresh else fold(run.paths, run.units())
+        desk: LaneDesk[Any] = LaneDesk(run.plan.spec.lanes, policy)
         setup = RunSetup(
             paths=run.paths,
             session=session,
             worker=run.file.worker,
             import_path=run.file.import_path,
-            policy=policy,
+            desk=desk,
+            fsync=policy.fsync,
+            memory_bytes=policy.memory_bytes,
+            drain_s=policy.drain_s,
             journal=journal,
         )
         engine.open(setup)
@@ -64,13 +72,25 @@ def run_session(
         observe(_run_started(run, engine, before, left, at_once))
         for text in (*notes, *(before.warnings if before else ())):
             observe(Note(text=text))
+        lanes = run.plan.spec.lanes
+        lane_log = LaneLog(run.paths, lanes)
+
+        def observe_lanes(event: Event) -> None:
+            lane_log.note(event)
+            observe(event)
+
         ended = conduct(
             engine,
-            _jobs(run, before, list(left)),
+            ShardQueue(
+                [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
+                {lane.name: lane.shards_at_once for lane in lanes},
+            ),
+            partial(_job, run, before),
+            desk=desk,
             at_once=at_once,
             policy=policy,
             admission=Admission(biggest),
-            observe=observe,
+            observe=observe_lanes if lanes else observe,
             tick=tick,
         )
     finally:
@@ -123,21 +143,40 @@ def _units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
     return left
 
 
-def _jobs(run: OpenRun, before: RunState | None, shards: Sequence[str]) -> Iterator[ShardJob]:
-    """The shards' jobs, made one by one as they are launched: only what runs is held."""
-    for shard in shards:
-        tasks = run.tasks(shard)
-        ids = [(task.id, task.type) for task in tasks]
-        states = _states(run, before, shard, [task for task, _ in ids])
-        yield ShardJob(
-            manifest=run.manifests[shard],
-            ids=ids,
-            orders=tuple(
-                UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
-            ),
-            deaths={key: state.deaths for key, state in states if state.open and state.deaths},
-            tasks=partial(run.tasks, shard),
-        )
+def _job(run: OpenRun, before: RunState | None, shard: str) -> ShardJob:
+    """A shard's job, made when it is launched: only what runs is held."""
+    manifest = run.manifests[shard]
+    ids = [(task.id, task.type) for task in run.tasks(shard)]
+    states = _states(run, before, shard, [task for task, _ in ids])
+    return ShardJob(
+        manifest=manifest,
+        policy=_policy_on(run, manifest.lane),
+        ids=ids,
+        orders=tuple(
+            UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
+        ),
+        deaths={key: state.deaths for key, state in states if state.open and state.deaths},
+        tasks=partial(run.tasks, shard),
+    )
+
+
+def _policy_on(run: OpenRun, lane: str | None) -> RunPolicy:
+    """The run's policy, with each shard's part of what its lane bears at once."""
+    for each in run.plan.spec.lanes:
+        if each.name == lane and each.concurrency is not None:
+            shards = sum(manifest.lane == lane for manifest in run.manifests.values())
+            concurrency = max(1, each.concurrency // min(each.shards_at_once, shards))
+            return msgspec.structs.replace(run.file.policy, concurrency=concurrency)
+    return run.file.policy
+
+
+def _bound_s(run: OpenRun, left: Mapping[str, int], at_once: int) -> float | None:
+    """The run's bound: lane by lane, and those without one."""
+    room = {lane.name: min(lane.shards_at_once, at_once) for lane in run.plan.spec.lanes}
+    units: dict[str | None, list[int]] = {}
+    for shard, count in left.items():
+        units.setdefault(run.manifests[shard].lane, []).append(count)
+    return bound_s(run.file.policy, [(counts, room[lane] if lane else at_once) for lane, counts in units.items()])
 
 
 def _states(
@@ -173,6 +212,7 @@ def _run_started(
                 id=entry.id,
                 units=entry.units,
                 settings=run.manifests[entry.id].settings,
+                lane=run.manifests[entry.id].lane,
                 done=done.get(entry.id, {}),
                 succeeded=succeeded.get(entry.id),
             )
@@ -180,6 +220,7 @@ def _run_started(
         ),
         workers=min(at_once, max(1, len(left))),
         concurrency=policy.concurrency,
-        bound_s=bound_s(policy, list(left.values()), at_once) if engine.facts.can_kill else None,
+        bound_s=_bound_s(run, left, at_once) if engine.facts.can_kill else None,
+        lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

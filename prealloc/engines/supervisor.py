@@ -38,8 +38,10 @@ from prealloc.store.journal import JournalFile, LibraryOpen, SoloDeath, WorkerSt
 from prealloc.worker.board import Flight
 from prealloc.worker.job import UnitOrder, WorkerJob
 from prealloc.worker.messages import (
+    Ask,
     Broken,
     Bye,
+    Done,
     Drain,
     Ended,
     FromWorker,
@@ -78,7 +80,9 @@ class ShardSupervisor:
     ) -> None:
         self.shard = job.shard
         self.workers: list[WorkerProcess] = []
+        self.lane = job.lane
         self._job = job
+        self._policy = job.policy
         self._setup = setup
         self._library = library
         self._processes = processes
@@ -104,7 +108,7 @@ class ShardSupervisor:
         """Uses every free slot: suspects first, each alone; then the rest together; then a wider worker."""
         if self._drain_until is not None:
             return self._end_if_ended()
-        concurrency = self._setup.policy.concurrency
+        concurrency = self._policy.concurrency
         free = concurrency - sum(self._used(worker) for worker in self.workers)
         while self._suspects and free > 0:
             self._start((self._suspects.popleft(),), slots=1, solo=True)
@@ -146,17 +150,18 @@ class ShardSupervisor:
             solo=solo,
             journal=setup.paths.worker_journal(self.shard, setup.session, self._incarnations),
             positions=used,
-            policy=setup.policy,
+            policy=self._policy,
         )
         job = WorkerJob(
             shard=self.shard,
             settings=self._job.manifest.settings,
+            lane=self.lane,
             seed=self._job.manifest.seed,
             tasks=tuple(tasks),
             orders=tuple(order.plain() for order in shipped),
             worker=setup.worker,
             import_path=setup.import_path,
-            policy=setup.policy,
+            policy=self._policy,
             slots=slots,
             journal=str(worker.journal),
             library=tuple(sorted(self._library)),
@@ -198,6 +203,8 @@ class ShardSupervisor:
             for left in map(worker.order, message.left):
                 worker.undecided.pop((left.position, left.repeat), None)
                 self._pending.append(left)
+        elif isinstance(message, Ask | Done):
+            self._at_the_desk(worker, message)
         elif isinstance(message, Opened):
             self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
             return [LibraryOpenedByWorker(shard=self.shard, path=message.path)]
@@ -206,6 +213,15 @@ class ShardSupervisor:
         elif isinstance(message, Bye):
             worker.said_bye = True
         return []
+
+    def _at_the_desk(self, worker: WorkerProcess, message: Ask | Done) -> None:
+        if self.lane is None:
+            return  # a shard without a lane asks nobody
+        desk, turn, tokens = self._setup.desk, message.turn, message.tokens
+        if isinstance(message, Ask):
+            desk.ask(self.lane, worker, turn, tokens)
+        else:
+            desk.done(self.lane, worker, turn, tokens, message.http_status, message.retry_after_s)
 
     def _landed(self, worker: WorkerProcess, message: Ended) -> list[Event]:
         position = worker.position(message.position)
@@ -226,13 +242,13 @@ class ShardSupervisor:
 
     def watch(self) -> None:
         """Kills workers that are past what they can mend themselves, and keeps their log to its cap."""
-        cut_back(self._setup.paths.log(self.shard), self._setup.policy.max_log_bytes)
+        cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
         for worker in self.workers:
             if worker.pid is None or worker.stage is Stage.DYING:
                 continue
             if worker.silent and worker.overdue():
                 self._kill(worker, "deadline")
-            elif worker.stage is Stage.STARTING and worker.age_s > self._setup.policy.start_s:
+            elif worker.stage is Stage.STARTING and worker.age_s > self._policy.start_s:
                 self._kill(worker, "start")
             elif self._drain_until is not None and time.monotonic() > self._drain_until:
                 self._kill(worker, "drain")
@@ -265,7 +281,9 @@ class ShardSupervisor:
         for message in worker.receive():
             events += self._take_in(worker, message)
         self.workers.remove(worker)
-        cut_back(self._setup.paths.log(self.shard), self._setup.policy.max_log_bytes)
+        if self.lane is not None:
+            self._setup.desk.leave(self.lane, worker)
+        cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
         if worker.undecided:
             events += self._unheard(worker)
         if not worker.said_bye:
@@ -292,7 +310,7 @@ class ShardSupervisor:
             if order is None or attempt.attempt < order.attempt:
                 continue
             again = attempt.status is Status.INFRA and self._drain_until is None
-            if again and order.tries < self._setup.policy.retries:
+            if again and order.tries < self._policy.retries:
                 # Its backoff died with the worker: it is tried again now, and its tries go on counting.
                 worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
             else:
@@ -314,11 +332,11 @@ class ShardSupervisor:
                 error = ErrorInfo(type="Cancelled", message="the run was stopped while it ran")
                 events.append(self._verdict(key, flight, Status.CANCELLED, error))
             elif worker.killed_for == "memory" and (worker.solo or (len(flights) == 1 and not worker.progressed)):
-                limit = f"held {worker.held_bytes} bytes, the limit is --memory {self._setup.policy.memory_bytes}"
+                limit = f"held {worker.held_bytes} bytes, the limit is --memory {self._policy.memory_bytes}"
                 error = ErrorInfo(type="OutOfMemory", message=limit)
                 events.append(self._verdict(key, flight, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
             elif key in overdue and (worker.solo or len(flights) == 1):
-                limit = f"worked longer than --timeout {self._setup.policy.timeout_s:g} s and held its worker"
+                limit = f"worked longer than --timeout {self._policy.timeout_s:g} s and held its worker"
                 error = ErrorInfo(type="Timeout", message=limit)
                 events.append(self._verdict(key, flight, Status.TIMEOUT, error))
             elif key in overdue:

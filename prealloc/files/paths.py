@@ -71,6 +71,10 @@ class RunPaths(NamedTuple):
     def log(self, shard: str) -> Path:
         return self.logs / f"{shard}.log"
 
+    def lane(self, number: int) -> Path:
+        """What became of a lane's limit. By the lane's place in the plan: its name is the user's text."""
+        return self.lanes / f"lane-{number:02d}.jsonl"
+
     def worker_journal(self, shard: str, session: int, incarnation: int) -> Path:
         """One file per worker process. Sessions count from 1, incarnations of a shard in a session too."""
         return self.journal / f"{shard}.{session:04d}.{incarnation:04d}.jsonl"

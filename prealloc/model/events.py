@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from prealloc.model.lane import Lane
 from prealloc.model.outcome import ErrorInfo, Status
 
 
@@ -22,6 +23,7 @@ class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     units: int
     settings: dict[str, Any]
+    lane: str | None = None
     done: dict[str, int]
     """Units with a final outcome from before this session, by status."""
     succeeded: int | None = None
@@ -39,6 +41,7 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     concurrency: int
     bound_s: float | None
     """The run ends within this many seconds; None if there is no --timeout."""
+    lanes: tuple[Lane, ...] = ()
     guards_library: bool
     """False: this engine cannot see whether a worker opens the library."""
 
@@ -104,6 +107,22 @@ class MemorySampled(Event, frozen=True, kw_only=True, tag="memory_sampled"):
     """By shard."""
     other: int
     """Helper processes of the engine."""
+
+
+class LaneChanged(Event, frozen=True, kw_only=True, tag="lane_changed"):
+    """A lane's limit was found to be another (`--rate-mode adaptive`): requests per `window_s` seconds."""
+
+    lane: str
+    limit: float
+    window_s: float
+    reason: str
+
+
+class LaneHalted(Event, frozen=True, kw_only=True, tag="lane_halted"):
+    """A lane starts no further task: what runs on it may end, the rest stays not run."""
+
+    lane: str
+    reason: str
 
 
 class ShardEnded(Event, frozen=True, kw_only=True, tag="shard_ended"):

@@ -33,12 +33,18 @@ FINAL = frozenset({Status.OK, Status.FAILED, Status.TIMEOUT, Status.CRASHED, Sta
 """These stand for good, unless `resume --failed` opens the ones that are not ok."""
 
 
+UNAUTHORIZED = 401
+"""The HTTP status of a key that is refused: it will be refused again, so its lane starts no further task."""
+
+
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An exception as text. No exception object ever crosses a process or reaches a file."""
 
     type: str
     message: str
     traceback: str | None = None
+    http_status: int | None = None
+    """What a server answered, if the error carries it."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

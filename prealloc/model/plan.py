@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.document import Document
+from prealloc.model.lane import Lane
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
@@ -23,10 +25,6 @@ MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A value that is written to JSON files as it stands, and read back strictly."""
-
-
 class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that decides which task goes where, next to the ids and types of the library.
 
@@ -37,7 +35,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     num_instances: int | None = DEFAULT_NUM_INSTANCES
     """Tasks per shard; with per_type, of each type. None when quotas or whole decide."""
     per_type: bool = False
-    quotas: dict[str, int] = {}
+    quotas: dict[str, int] = msgspec.field(default_factory=dict)
     """Tasks per shard of each named type, in place of num_instances."""
     stratify: bool = False
     whole: bool = False
@@ -49,8 +47,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int = 0
     keep: tuple[str, ...] = ()
     """Names of further task fields that the slices carry."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """Given to every shard's worker function as ctx.settings: any JSON values."""
+    lanes: tuple[Lane, ...] = ()
+    """What shards queue for; a shard's manifest names its lane."""
 
     @classmethod
     def checked(
@@ -68,6 +68,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         seed: int = 0,
         keep: tuple[str, ...] = (),
         settings: Mapping[str, Any] | None = None,
+        lanes: Sequence[Lane] = (),
     ) -> PlanSpec:
         """The spec of these options. Raises OptionsError with every mistake among them.
 
@@ -86,6 +87,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             *_strategy(strategy),
             *_together(num_instances, per_type, quotas, stratify, whole, types, strategy),
             *_settings(settings),
+            *_lanes(lanes),
         ]
         if quotas and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
@@ -110,6 +112,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             seed=seed,
             keep=tuple(sorted(keep)),
             settings=dict(sorted(settings.items())),
+            lanes=tuple(lanes),
         )
 
 
@@ -288,6 +291,12 @@ def _together(
             )
         )
     return found
+
+
+def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
+    names = [lane.name for lane in lanes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
 
 
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.plan import Document
+from prealloc.model.document import Document
 
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
@@ -15,6 +16,11 @@ GRACE_S = 0.2
 
 IDLE_DEATHS = 3
 """Workers in a row that die before they start a unit: then something is wrong with the machine, not a task."""
+
+MOST_THROTTLED = 16
+"""Attempts that a server may turn away with the word to come back later (429, Retry-After) beside the retries."""
+
+RATE_MODES = ("fixed", "adaptive")
 
 LEAST_MEMORY = 64 * 2**20
 """A worker with its modules loaded needs as much before it has done anything."""
@@ -36,6 +42,10 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Waiting time of one unit, for rate limits and backoff together."""
     retries: int = 3
     """Further attempts after an infrastructure error."""
+    rate_mode: Literal["fixed", "adaptive"] = "fixed"
+    """Whether lanes keep to the limits they were given, or find out within them what the server bears."""
+    halt_after_infra: int | None = 20
+    """A lane starts no further task after so many infrastructure outcomes in a row; None: never for that."""
     drain_s: float = 10.0
     """After the first Ctrl-C running tasks get this long to end."""
     start_s: float = 120.0
@@ -57,6 +67,8 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         timeout_s: float | None = 600.0,
         max_wait_s: float = 3600.0,
         retries: int = 3,
+        rate_mode: str = "fixed",
+        halt_after_infra: int | None = 20,
         drain_s: float = 10.0,
         start_s: float = 120.0,
         memory_bytes: int | None = None,
@@ -71,12 +83,15 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             *_above("--timeout", timeout_s),
             *_least("--max-wait", max_wait_s, 0),
             *_least("--retries", retries, 0),
+            *_least("--halt-after", halt_after_infra, 1),
             *_least("--drain", drain_s, 0),
             *_above("--start-timeout", start_s),
             *_least("--memory", memory_bytes, LEAST_MEMORY),
             *_least("max_result_bytes", max_result_bytes, 1),
             *_least("max_log_bytes", max_log_bytes, 2**16),
         ]
+        if rate_mode not in RATE_MODES:
+            found.append(Mistake("--rate-mode", f"{rate_mode!r} is unknown", f"use one of {', '.join(RATE_MODES)}"))
         if found:
             raise OptionsError(found)
         return cls(
@@ -85,6 +100,8 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             timeout_s=timeout_s,
             max_wait_s=max_wait_s,
             retries=retries,
+            rate_mode=rate_mode,  # type: ignore[arg-type]  # checked above
+            halt_after_infra=halt_after_infra,
             drain_s=drain_s,
             start_s=start_s,
             memory_bytes=memory_bytes,
@@ -111,41 +128,50 @@ BACKOFF_MOST_S = 60.0
 
 
 def decide_retry(
-    policy: RunPolicy, *, tries: int, waited_s: float, at_least_s: float | None, jitter: float
+    policy: RunPolicy, *, tries: int, throttled: int, waited_s: float, at_least_s: float | None, jitter: float
 ) -> Again | Stop:
     """What follows an infrastructure error: exponential backoff with full jitter.
 
-    `tries` counts the unit's attempts of this session so far, `waited_s` its waiting time so far,
-    `at_least_s` is what the server asked for (Retry-After), `jitter` a number in [0, 1). A wait asked for
-    by the server is a floor that jitter only adds to, so that siblings do not come back all at once.
+    Of the unit's attempts in this session so far, `throttled` were told by the server to come back later, which is
+    no failure and uses no retry, and `tries` failed otherwise. `waited_s` is its waiting time so far, `at_least_s`
+    what the server asked for (Retry-After), `jitter` a number in [0, 1). A wait asked for by the server is a floor
+    that jitter only adds to, so that siblings do not come back all at once.
     Source of the formula: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     if tries > policy.retries:
         return Stop(f"{policy.retries} retries used up")
-    ceiling = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** (tries - 1))
+    if throttled > MOST_THROTTLED:
+        return Stop(f"told to come back later {throttled} times")
+    ceiling = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** (tries + throttled - 1))
     after_s = ceiling * jitter if at_least_s is None else at_least_s + ceiling * jitter
     if waited_s + after_s > policy.max_wait_s:
         return Stop(f"waiting {waited_s + after_s:.1f} s would pass --max-wait {policy.max_wait_s:g} s")
     return Again(after_s)
 
 
-def bound_s(policy: RunPolicy, shard_units: list[int], at_once: int) -> float | None:
+SPARE_S = 10.0
+"""For all that a run does beside its tasks."""
+
+
+def bound_s(policy: RunPolicy, lanes: Sequence[tuple[Sequence[int], int]]) -> float | None:
     """The longest that a run can take, in seconds; None without --timeout.
 
-    Every shard's worker may take its time to start, IDLE_DEATHS times over. Each unit may use every retry to its
-    full timeout, wait --max-wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times
-    alone. Shards run in waves of `at_once`, the units of a shard in waves of the concurrency; a wave lasts as long
-    as its longest member.
+    `lanes` are the units of each shard of a lane, and how many of its shards run at once; shards without a lane are
+    one more. Every shard's worker may take its time to start, IDLE_DEATHS times over. Each unit may use every retry
+    to its full timeout, be turned away MOST_THROTTLED times, wait --max-wait, and be met by the deaths of its worker:
+    once as a suspect and SOLO_DEATHS times alone. Shards run in waves, the units of a shard in waves of the
+    concurrency; a wave lasts as long as its longest member. Lanes run side by side, unless there are too few workers.
     """
     if policy.timeout_s is None:
         return None
-    tries = policy.retries + 1 + 1 + SOLO_DEATHS
+    tries = policy.retries + 1 + MOST_THROTTLED + 1 + SOLO_DEATHS
     unit_s = tries * (policy.timeout_s + 2 * GRACE_S + 1.0) + policy.max_wait_s
     start_s = IDLE_DEATHS * (policy.start_s + 2 * GRACE_S)
-    shard_s = sorted(
-        (start_s + -(-units // policy.concurrency) * unit_s for units in shard_units if units), reverse=True
-    )
-    return sum(shard_s[::at_once]) + policy.drain_s + 10.0
+    total_s = 0.0
+    for shard_units, at_once in lanes:
+        shard_s = (start_s + -(-units // policy.concurrency) * unit_s for units in shard_units if units)
+        total_s += sum(sorted(shard_s, reverse=True)[::at_once])
+    return total_s + policy.drain_s + SPARE_S
 
 
 def _least(where: str, value: float | None, least: float) -> list[Mistake]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,42 +28,48 @@ from prealloc.model.task import LightweightTask
 from prealloc.store.documents import to_json
 
 
-def build_plan(
-    spec: PlanSpec,
-    libraries: Sequence[LibraryInfo],
-    shards: Sequence[tuple[str, Sequence[LightweightTask]]],
-) -> Plan:
-    """The plan in which each named shard holds these tasks, in this order."""
+class PlannedShard(NamedTuple):
+    """What a shard is to be: its name, its tasks in their order, and where and how they run."""
+
+    id: str
+    tasks: Sequence[LightweightTask]
+    cell: dict[str, Any]
+    settings: dict[str, Any]
+    lane: str | None = None
+
+
+def build_plan(spec: PlanSpec, libraries: Sequence[LibraryInfo], shards: Sequence[PlannedShard]) -> Plan:
+    """The plan of these shards."""
     slices: dict[str, bytes] = {}
     refs: list[SliceRef] = []
-    seen: dict[tuple[str, ...], SliceRef] = {}
-    for _, tasks in shards:
-        ids = tuple(task.id for task in tasks)
-        ref = seen.get(ids)  # paired shards hold the same tasks: built and stored once
+    seen: dict[tuple[int, ...], SliceRef] = {}
+    for shard in shards:
+        same = tuple(map(id, shard.tasks))  # paired shards hold the very same tasks: built once
+        ref = seen.get(same)
         if ref is None:
-            content = slice_bytes(tasks)
+            content = slice_bytes(shard.tasks)
             sha256 = hashlib.sha256(content).hexdigest()
             slices[sha256] = content
-            ref = SliceRef(file=PlanPaths.slice_name(sha256), sha256=sha256, tasks=len(tasks), bytes=len(content))
-            seen[ids] = ref
+            name = PlanPaths.slice_name(sha256)
+            ref = seen[same] = SliceRef(file=name, sha256=sha256, tasks=len(shard.tasks), bytes=len(content))
         refs.append(ref)
     plan = plan_id(spec, [ref.sha256 for ref in refs])
     built = [
         Shard(
             manifest=Manifest(
                 plan=plan,
-                id=name,
-                cell={},
-                lane=None,
+                id=shard.id,
+                cell=shard.cell,
+                lane=shard.lane,
                 strategy=spec.strategy,
                 repeats=spec.repeats,
                 seed=spec.seed,
-                settings=spec.settings,
+                settings=shard.settings,
                 slice=ref,
             ),
-            tasks=tuple(tasks),
+            tasks=tuple(shard.tasks),
         )
-        for (name, tasks), ref in zip(shards, refs, strict=True)
+        for shard, ref in zip(shards, refs, strict=True)
     ]
     file = PlanFile(
         id=plan,

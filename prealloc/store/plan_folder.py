@@ -170,6 +170,10 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
     digest = hashlib.sha256(raw).hexdigest()
     if digest != entry.sha256 or manifest.plan != file.id or manifest.id != entry.id:
         raise PlanError("it is not the manifest that was planned", where=str(path), mend=_PLAN_AGAIN)
+    if manifest.lane is not None and all(lane.name != manifest.lane for lane in file.spec.lanes):
+        raise PlanError(
+            f"it names lane {manifest.lane!r}, which the plan does not have", where=str(path), mend=_PLAN_AGAIN
+        )
     if manifest.slice.tasks * manifest.repeats != entry.units:
         raise PlanError("its units are not those of plan.json", where=str(path), mend=_PLAN_AGAIN)
     return manifest

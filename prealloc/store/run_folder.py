@@ -9,7 +9,8 @@ from pathlib import Path
 from prealloc.errors import PlanError, RunFolderError
 from prealloc.files.atomic import copy_folder_linked, new_folder, write_file, writing
 from prealloc.files.paths import PlanPaths, RunPaths
-from prealloc.model.plan import Document, Manifest, Plan, PlanFile, Unit
+from prealloc.model.document import Document
+from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.documents import parse, read_bytes, to_json

@@ -5,8 +5,7 @@ The one place where every exception is caught: a task may fail in any way withou
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -15,15 +14,12 @@ from prealloc.model.task import LightweightTask
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
-from prealloc.worker.infrastructure import is_infrastructure, retry_after_s
+from prealloc.worker.infrastructure import TOO_MANY_REQUESTS, ask, http_status, is_infrastructure, retry_after_s
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.result import NoJson, describe, encode_result
 
 if TYPE_CHECKING:
     import asyncio
-
-
-T = TypeVar("T")
 
 
 class Ending(NamedTuple):
@@ -36,6 +32,12 @@ class Ending(NamedTuple):
     score: float | None = None
     at_least_s: float | None = None
     """For infrastructure errors: how long the server asked to wait."""
+
+    @property
+    def is_throttled(self) -> bool:
+        """A server was there, and has asked to come back later: 429, or another status with a Retry-After."""
+        status = self.error.http_status if self.error is not None else None
+        return status == TOO_MANY_REQUESTS or (status is not None and self.at_least_s is not None)
 
 
 class Running:
@@ -106,14 +108,7 @@ def _raised(error: BaseException) -> Ending:
     info = describe(error)
     if isinstance(error, SystemExit):
         return Ending(Status.CRASHED, error=info)  # an exit without a result
-    if _ask(is_infrastructure, error):
-        return Ending(Status.INFRA, error=info, at_least_s=_ask(retry_after_s, error))
+    info = msgspec.structs.replace(info, http_status=ask(http_status, error))
+    if ask(is_infrastructure, error):
+        return Ending(Status.INFRA, error=info, at_least_s=ask(retry_after_s, error))
     return Ending(Status.FAILED, error=info)
-
-
-def _ask(question: Callable[[BaseException], T], error: BaseException) -> T | None:
-    """Asks an error something; one whose own attributes raise tells nothing."""
-    try:
-        return question(error)
-    except BaseException:
-        return None

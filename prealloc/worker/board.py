@@ -5,8 +5,8 @@ store to shared memory is there at once and stays when the process is gone. The 
 
 Layout: 64-bit integers, native order. Word 0 is the control thread's last beat (monotonic nanoseconds). Then one row
 per slot: position + 1 (0: the slot is free), repeat, attempt, tries, start (monotonic nanoseconds), waited (of the
-unit, in microseconds), waiting now (0 or 1), waited before this attempt (microseconds). The position is written last
-and cleared first: a row is valid while it is not 0.
+unit, in microseconds), waiting now (0 or 1), waited before this attempt (microseconds), throttled. The position is
+written last and cleared first: a row is valid while it is not 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from prealloc.worker.job import UnitOrder
 
 _WORD = 8
-_ROW = struct.Struct("=8q")
+_ROW = struct.Struct("=9q")
 _HEAD = struct.Struct("=q")
 
 
@@ -51,7 +51,7 @@ class Board:
     def take_off(self, slot: int, order: UnitOrder, started_at: float) -> None:
         """This unit starts, in this slot."""
         before = int(order.waited_s * 1e6)
-        row = (0, order.repeat, order.attempt, order.tries, int(started_at * 1e9), 0, 0, before)
+        row = (0, order.repeat, order.attempt, order.tries, int(started_at * 1e9), 0, 0, before, order.throttled)
         at = self._at(slot)
         _ROW.pack_into(self._memory, at, *row)
         _HEAD.pack_into(self._memory, at, order.position + 1)
@@ -80,8 +80,8 @@ class Board:
         for slot in range(self._slots):
             position, *row = _ROW.unpack_from(self._memory, self._at(slot))
             if position:
-                repeat, attempt, tries, started_ns, waited_us, waiting, before_us = row
-                order = UnitOrder(position - 1, repeat, attempt, tries, before_us / 1e6)
+                repeat, attempt, tries, started_ns, waited_us, waiting, before_us, throttled = row
+                order = UnitOrder(position - 1, repeat, attempt, tries, before_us / 1e6, throttled)
                 found.append(Flight(order, started_ns / 1e9, waited_us / 1e6, bool(waiting)))
         return found
 

@@ -15,7 +15,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from prealloc.model.outcome import Attempt, ErrorInfo, Status
+import msgspec
+
+from prealloc.model.outcome import UNAUTHORIZED, Attempt, Status
 from prealloc.model.policy import Again, decide_retry
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running
@@ -24,6 +26,7 @@ from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
 from prealloc.worker.job import UnitOrder, WorkerJob
 from prealloc.worker.messages import Ended, Started
+from prealloc.worker.turns import Turns
 
 CHANGE_S = 1.0
 """What `next` says when only a change in the book can bring a unit; `wait` wakes at each change."""
@@ -41,6 +44,7 @@ class Book:
         journal: JournalWriter,
         board: Board,
         tell: Callable[[Ended], None],
+        turns: Turns | None = None,
         *,
         now: Monotonic = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -49,6 +53,7 @@ class Book:
         self._journal = journal
         self._board = board
         self._tell = tell
+        self._turns = turns
         self._now = now
         self._jitter = jitter
         self._changed = threading.Condition()
@@ -58,6 +63,8 @@ class Book:
         self._running: dict[int, Running] = {}
         self._held = 0
         self._stopped = False
+        self._key_refused = False
+        """Nothing starts until the supervisor says what becomes of the lane: that takes it a moment."""
         self._slots = job.slots
         self._free = list(range(job.policy.concurrency))
         self._peak = (0.0, 0)
@@ -73,7 +80,7 @@ class Book:
             if self._stopped or not (self._ready or self._delayed):
                 # A unit that runs may be tried again: then it brings work for a server that is idle now.
                 return CHANGE_S if self._running and not self._stopped and self._job.policy.retries else None
-            if len(self._running) >= self._slots:
+            if len(self._running) >= self._slots or self._key_refused:
                 return CHANGE_S
             if not self._ready:
                 return max(0.0, self._delayed[0][0] - now)
@@ -113,6 +120,8 @@ class Book:
         with self._changed:
             late = running.closed
             running.closed = True
+            if self._job.lane is not None and ending.error and ending.error.http_status == UNAUTHORIZED:
+                self._key_refused = True
             again = None if late else self._again(running, ending)
         self._journal.append(self._line(running, ending, late=late))
         if late:
@@ -195,6 +204,8 @@ class Book:
             plan_seed=job.seed,
             clock=clock,
             timeout_s=job.policy.timeout_s,
+            lane=job.lane,
+            turns=self._turns,
         )
         return Running(order, task, context, clock, time.time(), slot)
 
@@ -203,10 +214,16 @@ class Book:
         if ending.status is not Status.INFRA or self._stopped:
             return None
         order = running.order
+        tries, throttled = order.tries, order.throttled
+        if ending.is_throttled:
+            throttled += 1
+        else:
+            tries += 1
         waited_s = running.clock.unit_waited_s
         decision = decide_retry(
             self._job.policy,
-            tries=order.tries + 1,
+            tries=tries,
+            throttled=throttled,
             waited_s=waited_s,
             at_least_s=ending.at_least_s,
             jitter=self._jitter(),
@@ -214,7 +231,9 @@ class Book:
         if not isinstance(decision, Again):
             return None
         after_s = decision.after_s
-        again = order._replace(attempt=order.attempt + 1, tries=order.tries + 1, waited_s=waited_s + after_s)
+        again = UnitOrder(
+            order.position, order.repeat, order.attempt + 1, tries, waited_s=waited_s + after_s, throttled=throttled
+        )
         return again, after_s
 
     def _line(self, running: Running, ending: Ending, *, late: bool) -> Attempt:
@@ -256,7 +275,7 @@ def _ended(running: Running, ending: Ending, again: UnitOrder | None) -> Ended:
         round(running.clock.unit_waited_s, 6),
         ending.success,
         ending.score,
-        ErrorInfo(type=error.type, message=error.message[:500]) if error else None,
+        msgspec.structs.replace(error, message=error.message[:500], traceback=None) if error else None,
         again,
         running.announced,
     )

@@ -13,6 +13,7 @@ import msgspec
 
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.throttle import Throttle
+from prealloc.worker.turns import NoTurns, Turns
 
 
 class TaskContext:
@@ -29,10 +30,14 @@ class TaskContext:
         plan_seed: int,
         clock: AttemptClock,
         timeout_s: float | None,
+        lane: str | None = None,
+        turns: Turns | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.shard = shard
         """The shard's id."""
+        self.lane = lane
+        """The name of the shard's lane; None without one."""
         self.repeat = repeat
         """0 for the first time this task is run in this shard, with `--repeats 3` up to 2."""
         self.attempt = attempt
@@ -42,6 +47,7 @@ class TaskContext:
         self._plan_seed = plan_seed
         self._clock = clock
         self._timeout_s = timeout_s
+        self._turns = turns or NoTurns()
         self._log = log
 
     @cached_property
@@ -80,9 +86,10 @@ class TaskContext:
         """`with ctx.throttle(tokens=estimate) as turn:` (or `async with`) waits for a request's turn.
 
         Inside the block send one request; `turn.used(n)` tells the tokens it really took. The wait is
-        waiting time. A shard without a lane has no limit, so there is nothing to wait for.
+        waiting time. An error that leaves the block tells the lane what the server said (429, Retry-After). A
+        shard without a lane has no limit, so there is nothing to wait for.
         """
-        return Throttle(tokens)
+        return Throttle(self._turns, self._clock, tokens)
 
     def log(self, message: str) -> None:
         """Writes a line to this shard's log."""

@@ -6,15 +6,17 @@ Client libraries are recognised by shape, never imported: by `status_code`, and 
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from prealloc.errors import Retryable
 
-RETRIED_STATUS = frozenset({408, 409, 425, 429})
+TOO_MANY_REQUESTS = 429
+RETRIED_STATUS = frozenset({408, 409, 425, TOO_MANY_REQUESTS})
 """Beside all of 5xx."""
 
 _NETWORK_ERRNO = frozenset(
@@ -38,26 +40,48 @@ _CLIENT_CLASSES = frozenset(
 )
 
 
+T = TypeVar("T")
+
+
+def ask(question: Callable[[BaseException], T], error: BaseException) -> T | None:
+    """Asks an error one of the questions below; one whose own attributes raise tells nothing."""
+    try:
+        return question(error)
+    except BaseException:
+        return None
+
+
 def is_infrastructure(error: BaseException) -> bool:
     """Whether the error, or one it was explicitly raised from, is the infrastructure's fault."""
     return any(_is_one(cause) for cause in _causes(error))
 
 
 def retry_after_s(error: BaseException) -> float | None:
-    """How long the server asked to wait: Retryable's after_s, or a Retry-After header (seconds or a date)."""
+    """How long the server asked to wait, in seconds; None if it did not.
+
+    Retryable's after_s, or a Retry-After header (RFC 9110, 10.2.3: seconds or a date), or, of an answer 429, the
+    longest of the x-ratelimit-reset headers that common servers send ("1s", "6m0s", "120ms", seconds, or a date
+    as seconds since 1970).
+    """
     for cause in _causes(error):
         if isinstance(cause, Retryable) and cause.after_s is not None:
             return max(0.0, cause.after_s)
         headers = getattr(getattr(cause, "response", None), "headers", None)
-        get = getattr(headers, "get", None)
-        value = get("retry-after") or get("Retry-After") if callable(get) else None
-        if isinstance(value, str | int | float) and (asked_s := _seconds(str(value))) is not None:
+        if (asked_s := _seconds(_header(headers, "Retry-After"))) is not None:
             return asked_s
+        if _status_code(cause) == TOO_MANY_REQUESTS:
+            resets = [_reset_s(_header(headers, name)) for name in _RESETS]
+            if known := [reset_s for reset_s in resets if reset_s is not None]:
+                return max(known)
     return None
 
 
-def status_code(error: BaseException) -> int | None:
-    """The HTTP status an error carries, on itself or on its response."""
+def http_status(error: BaseException) -> int | None:
+    """The HTTP status that an error carries, or one that it was explicitly raised from."""
+    return next((code for cause in _causes(error) if (code := _status_code(cause)) is not None), None)
+
+
+def _status_code(error: BaseException) -> int | None:
     for holder in (error, getattr(error, "response", None)):
         code = getattr(holder, "status_code", None)
         if isinstance(code, int) and not isinstance(code, bool):
@@ -71,7 +95,7 @@ def _is_one(error: BaseException) -> bool:
     ssl = sys.modules.get("ssl")  # who has not loaded it cannot have raised its errors
     if ssl is not None and isinstance(error, ssl.SSLError):
         return True
-    code = status_code(error)
+    code = _status_code(error)
     if code is not None:
         return code in RETRIED_STATUS or 500 <= code <= 599
     if isinstance(error, OSError) and error.errno in _NETWORK_ERRNO:
@@ -89,7 +113,33 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
-def _seconds(value: str) -> float | None:
+_RESETS = ("x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
+_SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_LONG_AGO = 1e9
+"""A larger number of seconds is a date: it was passed in 2001."""
+
+
+def _header(headers: Any, name: str) -> str | None:
+    """A header's text; plain dicts are asked in both spellings."""
+    get = getattr(headers, "get", None)
+    value = (get(name) or get(name.lower())) if callable(get) else None
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _reset_s(value: str | None) -> float | None:
+    found = _SPAN.fullmatch(value.strip()) if value else None
+    if found is not None and any(found.groups()):
+        hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())
+        return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    seconds_or_date = _seconds(value)
+    if seconds_or_date is not None and seconds_or_date > _LONG_AGO:
+        return max(0.0, seconds_or_date - time.time())
+    return seconds_or_date
+
+
+def _seconds(value: str | None) -> float | None:
+    if value is None:
+        return None
     try:
         seconds = float(value)
     except ValueError:

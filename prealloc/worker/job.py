@@ -19,16 +19,18 @@ class UnitOrder(NamedTuple):
     attempt: int
     """The number its next attempt gets."""
     tries: int = 0
-    """Attempts in this session so far: what the retry limit counts."""
+    """Attempts in this session so far that failed: what the retry limit counts."""
     waited_s: float = 0.0
     """Waited in this session so far: what --max-wait bounds."""
+    throttled: int = 0
+    """Attempts in this session so far that a server has turned away for a while."""
 
     def plain(self) -> PlainOrder:
         """The same as a plain tuple, which pickles five times as fast."""
-        return (self.position, self.repeat, self.attempt, self.tries, self.waited_s)
+        return (*self,)
 
 
-PlainOrder = tuple[int, int, int, int, float]
+PlainOrder = tuple[int, int, int, int, float, int]
 
 
 class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,7 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
 
     shard: str
     settings: dict[str, Any]
+    lane: str | None
     seed: int
     tasks: tuple[LightweightTask, ...]
     orders: tuple[PlainOrder, ...]

@@ -24,9 +24,10 @@ from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.guard import guard
 from prealloc.worker.job import WorkerJob
-from prealloc.worker.messages import Broken, Bye, Channel, Drain, Opened, Ready, Retiring
+from prealloc.worker.messages import Broken, Bye, Channel, Drain, Opened, Ready, Retiring, Slots
 from prealloc.worker.result import describe
 from prealloc.worker.serve import Servers
+from prealloc.worker.turns import DeskTurns
 
 
 def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: WorkerFunction | None = None) -> int:
@@ -54,7 +55,8 @@ class _Worker:
         self._channel = channel
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._board = board
-        self._book = Book(job, journal, board, channel.tell)
+        self._turns = DeskTurns(channel.send) if job.lane is not None else None
+        self._book = Book(job, journal, board, channel.tell, self._turns)
         self._servers = Servers(
             function, self._book, job.policy.max_result_bytes, ended=self._wake, failed=self._broken
         )
@@ -90,9 +92,11 @@ class _Worker:
             for command in commands:
                 if isinstance(command, Drain):
                     self._book.stop()
-                else:
+                elif isinstance(command, Slots):
                     self._book.allow(command.slots)
                     self._servers.grow(command.slots)
+                elif self._turns is not None:
+                    self._turns.granted(command.slots)
         return True
 
     def _look_after(self, running: list[Running]) -> None:

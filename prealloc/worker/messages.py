@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from typing import NamedTuple
 
 import msgspec
 
@@ -70,6 +71,36 @@ class Bye(Message, frozen=True, array_like=True, tag="bye"):
     """Nothing is running and nothing will be. The worker exits by itself."""
 
 
+class Ask(Message, frozen=True, array_like=True, tag="ask"):
+    """A request that will take about so many tokens waits for its turn on the shard's lane."""
+
+    turn: int
+    tokens: int
+
+
+class Done(Message, frozen=True, array_like=True, tag="done"):
+    """The request of a turn is answered, or given up. Of an answer that was an error: its status, its Retry-After."""
+
+    turn: int
+    tokens: int
+    http_status: int | None
+    retry_after_s: float | None
+
+
+class Slot(NamedTuple):
+    """The moment of a turn, in seconds of the machine's monotonic clock, and how late it may be used."""
+
+    turn: int
+    at: float
+    late_s: float
+
+
+class Granted(Message, frozen=True, array_like=True, tag="go"):
+    """To a worker: these turns come."""
+
+    slots: tuple[Slot, ...]
+
+
 class Drain(Message, frozen=True, array_like=True, tag="drain"):
     """To a worker: start nothing more; what runs may end."""
 
@@ -80,8 +111,8 @@ class Slots(Message, frozen=True, array_like=True, tag="slots"):
     slots: int
 
 
-FromWorker = Ready | Broken | Started | Ended | Opened | Retiring | Bye
-ToWorker = Drain | Slots
+FromWorker = Ready | Broken | Started | Ended | Opened | Retiring | Ask | Done | Bye
+ToWorker = Drain | Slots | Granted
 
 _encoder = msgspec.json.Encoder()
 _commands = msgspec.json.Decoder(ToWorker)  # made before forking, shared by all workers

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from prealloc.worker.clocks import AttemptClock
+from prealloc.worker.infrastructure import ask, http_status, retry_after_s
+from prealloc.worker.turns import Turns
+
 
 class Turn:
     """The right to send one request."""
@@ -17,23 +21,34 @@ class Turn:
 
 
 class Throttle:
-    """Waits for a turn. A shard without a lane has no limit, and every turn comes at once."""
+    """Waits for a turn; the wait is waiting time. An error that leaves the block tells the lane what the server said:
+    after a 429 nobody of the lane sends before the server's pause is over.
+    """
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, turns: Turns, clock: AttemptClock, tokens: int) -> None:
+        self._turns = turns
+        self._clock = clock
         self._turn = Turn(tokens)
+        self._number = 0
 
     def __enter__(self) -> Turn:
+        with self._clock.waiting():
+            self._number = self._turns.wait(self._turn.tokens)
         return self._turn
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        status = ask(http_status, error) if error is not None else None
+        after_s = ask(retry_after_s, error) if error is not None else None
+        self._turns.done(self._number, self._turn.tokens, status, after_s)
 
     async def __aenter__(self) -> Turn:
-        return self.__enter__()
+        with self._clock.waiting():
+            self._number = await self._turns.wait_async(self._turn.tokens)
+        return self._turn
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self.__exit__(kind, error, trace)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prealloc import LightweightTask, load_shard, plan
 from prealloc.model.plan import LibraryInfo, PlanSpec
-from prealloc.store.build import build_plan, slice_bytes
+from prealloc.store.build import PlannedShard, build_plan, slice_bytes
 from prealloc.store.documents import to_json
 from prealloc.store.plan_folder import parse_slice, read_plan, write_plan
 
@@ -81,7 +81,9 @@ def test_a_plan_reads_back_as_it_was_written(
     folder = tmp_path_factory.mktemp("plan") / "p"  # type: ignore[attr-defined]
     spec = PlanSpec.checked(shards=2, num_instances=len(shared), strategy="paired", repeats=repeats)
     info = LibraryInfo(path="/l.json", name="l.json", bytes=1, sha256="0" * 64, tasks=len(shared), types={})
-    made = build_plan(spec, [info], [("shard-00", shared), ("shard-01", shared)])
+    made = build_plan(
+        spec, [info], [PlannedShard("shard-00", shared, {}, {}), PlannedShard("shard-01", shared, {}, {})]
+    )
     write_plan(made, folder)
     read = read_plan(folder)
     assert read.file == made.file

@@ -114,12 +114,14 @@ def test_admission() -> None:
     admission = Admission(0, available=lambda: free)
     assert admission.refusal([]) is None  # else nothing would ever run
     assert admission.refusal(["a"]) is not None
-    need = expected_bytes(0)
-    free = int(2 * need / USABLE) + 2  # `a` has not been measured: it may take as much as the next one
-    assert admission.refusal(["a"]) is None
-    admission.measured({"a": 100 * MB})
+    free = int(2 * expected_bytes(0) / USABLE) + 2
+    admission.look({})
+    assert admission.refusal(["a"]) is None  # `a` has not been measured: it may take as much as the next one
+    assert admission.refusal(["a", "b"]) is not None
+    admission.look({"a": 100 * MB})
     assert "100 MB" in (admission.refusal(["a"]) or "")
     free = int(100 * MB / USABLE) + 2
+    admission.look({"a": 100 * MB})
     assert admission.refusal(["a"]) is None  # it holds what is typical, so only the next one needs more
     assert admission.refusal(["a", "b"]) is not None
 
@@ -127,5 +129,5 @@ def test_admission() -> None:
 def test_one_wild_worker_keeps_nobody_from_starting() -> None:
     """What a worker takes is the median of those that run, not the largest."""
     admission = Admission(0, available=lambda: 1000 * MB)
-    admission.measured({"wild": 5000 * MB, **{f"s{n}": 20 * MB for n in range(4)}})
+    admission.look({"wild": 5000 * MB, **{f"s{n}": 20 * MB for n in range(4)}})
     assert admission.refusal(["wild", "s0", "s1", "s2", "s3"]) is None

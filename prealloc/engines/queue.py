@@ -1,0 +1,56 @@
+"""The shards that wait for their turn to run: each for its lane, and all for a free worker."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class WaitingShard(NamedTuple):
+    """A shard that has not been launched."""
+
+    id: str
+    lane: str | None
+
+
+class ShardQueue:
+    """Gives the shards in the plan's order, except that none overtakes within its lane and none waits for another lane.
+
+    `room` is how many shards of each lane may run at once; shards without a lane wait for nobody.
+    """
+
+    def __init__(self, shards: Sequence[WaitingShard], room: Mapping[str, int]) -> None:
+        self._room = dict(room)
+        self._lanes: dict[str | None, deque[tuple[int, WaitingShard]]] = {}
+        for place, shard in enumerate(shards):
+            self._lanes.setdefault(shard.lane, deque()).append((place, shard))
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    def next(self) -> WaitingShard | None:
+        """The next shard whose lane has room, which it takes; None if there is none now."""
+        open_lanes = [lane for lane in self._lanes if lane is None or self._room[lane] > 0]
+        if not open_lanes:
+            return None
+        lane = min(open_lanes, key=lambda lane: self._lanes[lane][0][0])
+        _, shard = self._lanes[lane].popleft()
+        if not self._lanes[lane]:
+            del self._lanes[lane]
+        if lane is not None:
+            self._room[lane] -= 1
+        return shard
+
+    def leave(self, lane: str | None) -> None:
+        """A shard of this lane has ended: another may take its place."""
+        if lane is not None:
+            self._room[lane] += 1
+
+    def drop(self, lane: str) -> None:
+        """No further shard of this lane will be given."""
+        self._lanes.pop(lane, None)
+
+    def clear(self) -> None:
+        """No further shard will be given."""
+        self._lanes.clear()

@@ -1,0 +1,192 @@
+"""The desk of all lanes: who asks for a turn, who is next, and when.
+
+There is one desk, in the master, so a lane's limit holds across all processes, and what one shard does not use the
+others may. Turns are given a little ahead of their time, to the moment: the worker itself waits for it, so that a
+master that is busy for some milliseconds loses no slot. A turn that was given to a worker that died is spent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from prealloc.lanes.adaptive import Adaptive
+from prealloc.lanes.halt import Halt
+from prealloc.lanes.pacing import Entry, Pacer, Rate
+from prealloc.model.events import Event, LaneChanged, LaneHalted
+from prealloc.model.lane import Lane
+from prealloc.model.outcome import Status
+from prealloc.model.policy import RunPolicy
+
+AHEAD_S = 0.05
+"""Longer than the master is busy with anything; shorter than anybody minds when a limit changes."""
+
+SHORTEST_PAUSE_S = 1.0
+"""After a 429 that names no time."""
+
+TOO_MANY = 429
+
+H = TypeVar("H", bound=Hashable)
+
+
+class Grant(NamedTuple, Generic[H]):
+    """`holder` may send the request of its turn `turn` at `at`, in seconds of the desk's clock.
+
+    Or up to `late_s` later. Who comes later than that asks again: requests that bunch up would meet in one window.
+    """
+
+    holder: H
+    turn: int
+    at: float
+    late_s: float
+
+
+class LaneDesk(Generic[H]):
+    """Holders (worker processes) ask, and get turns. `now` is time.monotonic, or a test's clock."""
+
+    def __init__(self, lanes: Sequence[Lane], policy: RunPolicy, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._counters = {lane.name: _Counter[H](lane, policy, now()) for lane in lanes}
+        self._news: list[Event] = []
+
+    def ask(self, lane: str, holder: H, turn: int, tokens: int) -> None:
+        """Puts a request in the lane's queue."""
+        self._counters[lane].ask(holder, turn, tokens)
+
+    def grants(self) -> list[Grant[H]]:
+        """The turns that come next, each once."""
+        now = self._now()
+        return [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
+
+    def done(
+        self, lane: str, holder: H, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None
+    ) -> None:
+        """A request has been answered, or given up: what it used, and what the server said."""
+        counter = self._counters[lane]
+        counter.settle(holder, turn, tokens)
+        if http_status == TOO_MANY or retry_after_s is not None:
+            counter.refused(self._now(), http_status, retry_after_s, self._news)
+
+    def leave(self, lane: str, holder: H) -> None:
+        """The holder is gone: it asks no more. What it was given counts until its window is over."""
+        self._counters[lane].leave(holder)
+
+    def ended(self, lane: str, status: Status, http_status: int | None) -> bool:
+        """Takes the outcome of a unit of the lane in. True: the lane halts now."""
+        counter = self._counters[lane]
+        if not counter.halt.ended(status, http_status):
+            return False
+        self._news.append(LaneHalted(lane=lane, reason=counter.halt.reason or ""))
+        return True
+
+    def halted(self, lane: str) -> str | None:
+        """Why the lane starts no further task; None if it does."""
+        return self._counters[lane].halt.reason
+
+    @property
+    def has_waiting(self) -> bool:
+        """Somebody is in a queue: `grants` must be asked again soon."""
+        return any(counter.waiting for counter in self._counters.values())
+
+    def news(self) -> list[Event]:
+        """The limits that have changed and the lanes that have halted since the last call."""
+        news, self._news = self._news, []
+        return news
+
+
+class _Ask(NamedTuple):
+    turn: int
+    tokens: int
+
+
+class _Counter(Generic[H]):
+    """One lane's queue: the holders take turns, so that none with many requests keeps the others waiting."""
+
+    def __init__(self, lane: Lane, policy: RunPolicy, now: float) -> None:
+        self.halt = Halt(policy.halt_after_infra)
+        self._lane = lane.name
+        self._fixed = _request_rates(lane)
+        per_minute = lane.tokens_per_minute
+        self._pacer = Pacer(self._fixed, Rate(per_minute, 60.0) if per_minute is not None else None)
+        self._adaptive: Adaptive | None = None
+        if policy.rate_mode == "adaptive":
+            self._adaptive = _adaptive(self._fixed, now)
+            self._pacer.change(self._rates())
+        self._queues: dict[H, deque[_Ask]] = {}
+        self._entries: dict[tuple[H, int], Entry] = {}
+        self._paused_until = now
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._queues)
+
+    def ask(self, holder: H, turn: int, tokens: int) -> None:
+        self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
+
+    def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
+        given = []
+        while self._queues:
+            holder, queue = next(iter(self._queues.items()))
+            ask = queue[0]
+            at = self._pacer.earliest(now, ask.tokens)
+            if at > now + AHEAD_S:
+                break
+            entry = self._pacer.take(at, ask.tokens)
+            if entry is not None:
+                self._entries[holder, ask.turn] = entry
+            queue.popleft()
+            del self._queues[holder]
+            if queue:
+                self._queues[holder] = queue  # behind the others
+            given.append(Grant(holder, ask.turn, at, self._pacer.late_s))
+            if self._adaptive is not None:
+                self._changed(self._adaptive.went(now), news)
+        return given
+
+    def settle(self, holder: H, turn: int, tokens: int) -> None:
+        entry = self._entries.pop((holder, turn), None)
+        if entry is not None:
+            self._pacer.settle(entry, tokens)
+
+    def refused(self, now: float, http_status: int | None, retry_after_s: float | None, news: list[Event]) -> None:
+        """The server has asked for a pause: nobody of the lane sends before it is over."""
+        pause_s = SHORTEST_PAUSE_S if retry_after_s is None else retry_after_s
+        self._paused_until = max(self._paused_until, now + pause_s)
+        self._pacer.pause(self._paused_until)
+        if self._adaptive is not None and http_status == TOO_MANY:
+            self._changed(self._adaptive.refused(now, paused_until=self._paused_until), news)
+
+    def leave(self, holder: H) -> None:
+        self._queues.pop(holder, None)
+        for key in [key for key in self._entries if key[0] == holder]:
+            del self._entries[key]  # its tokens stay in the log as they were estimated
+
+    def _changed(self, why: str | None, news: list[Event]) -> None:
+        if why is None or self._adaptive is None:
+            return
+        self._pacer.change(self._rates())
+        limit, window_s = round(self._adaptive.limit, 3), self._adaptive.window_s
+        news.append(LaneChanged(lane=self._lane, limit=limit, window_s=window_s, reason=why))
+
+    def _rates(self) -> list[Rate]:
+        assert self._adaptive is not None
+        return [*self._fixed, Rate(self._adaptive.limit, self._adaptive.window_s)]
+
+
+def _request_rates(lane: Lane) -> list[Rate]:
+    rates = []
+    if lane.queries_per_second is not None:
+        rates.append(Rate(lane.queries_per_second, 1.0))
+    if lane.requests_per_minute is not None:
+        rates.append(Rate(lane.requests_per_minute, 60.0))
+    return rates
+
+
+def _adaptive(fixed: Sequence[Rate], now: float) -> Adaptive:
+    """In the unit of the lane's own limit: per second, unless it is only known per minute."""
+    most = min(fixed, key=lambda rate: rate.limit / rate.window_s, default=None)
+    if most is None:
+        return Adaptive(window_s=1.0, most=None, now=now)
+    return Adaptive(window_s=most.window_s, most=most.limit, now=now)

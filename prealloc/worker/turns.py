@@ -1,0 +1,113 @@
+"""The worker's end of the lane desk: asks for turns, and waits for the moment of each."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from prealloc.worker.messages import Ask, Done, Slot
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+class Turns(Protocol):
+    """Where turns on a lane come from."""
+
+    def wait(self, tokens: int) -> int:
+        """Waits for the turn of a request that will take about so many tokens; gives the turn's number."""
+        ...
+
+    async def wait_async(self, tokens: int) -> int:
+        """The same for coroutines."""
+        ...
+
+    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
+        """Says what the request of a turn has used, and what the server answered if it was an error."""
+        ...
+
+
+class NoTurns:
+    """For a shard without a lane: there is nothing to wait for."""
+
+    def wait(self, tokens: int) -> int:
+        return 0
+
+    async def wait_async(self, tokens: int) -> int:
+        return 0
+
+    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
+        return
+
+
+MOST_MISSED = 3
+"""Slots that are given back for being late. A worker that is late again and again is as good as never on time."""
+
+
+class DeskTurns:
+    """Turns from the master's desk. `send` tells it; what it answers comes to `granted`, from another thread."""
+
+    def __init__(self, send: Callable[[Ask | Done], None]) -> None:
+        self._send = send
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._asked: dict[int, Future[Slot]] = {}
+
+    def wait(self, tokens: int) -> int:
+        for _ in range(MOST_MISSED):
+            slot = self._ask(tokens).result()
+            time.sleep(max(0.0, slot.at - time.monotonic()))
+            if not self._missed(slot):
+                break
+        return slot.turn
+
+    async def wait_async(self, tokens: int) -> int:
+        import asyncio
+
+        for _ in range(MOST_MISSED):
+            future = self._ask(tokens)
+            try:
+                slot = await asyncio.wrap_future(future)
+                await asyncio.sleep(max(0.0, slot.at - time.monotonic()))
+            except asyncio.CancelledError:
+                self._give_back(future)
+                raise
+            if not self._missed(slot):
+                break
+        return slot.turn
+
+    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
+        self._send(Done(turn, tokens, http_status, retry_after_s))
+
+    def granted(self, slots: Sequence[Slot]) -> None:
+        """These turns have come."""
+        for slot in slots:
+            with self._lock:
+                future = self._asked.pop(slot.turn, None)
+            if future is not None and future.set_running_or_notify_cancel():
+                future.set_result(slot)
+            else:
+                self.done(slot.turn, 0, None, None)  # who asked has been cancelled: the tokens are for others
+
+    def _ask(self, tokens: int) -> Future[Slot]:
+        from concurrent.futures import Future  # only who has a lane pays for the import
+
+        future: Future[Slot] = Future()
+        with self._lock:
+            turn = next(self._numbers)
+            self._asked[turn] = future
+        self._send(Ask(turn, tokens))
+        return future
+
+    def _missed(self, slot: Slot) -> bool:
+        if time.monotonic() - slot.at <= slot.late_s:
+            return False
+        self.done(slot.turn, 0, None, None)
+        return True
+
+    def _give_back(self, future: Future[Slot]) -> None:
+        if future.done() and not future.cancelled():
+            self.done(future.result().turn, 0, None, None)

@@ -1,0 +1,69 @@
+"""Worker functions that send requests to a server on loopback, each in its turn on the shard's lane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import time
+from typing import Any
+
+from prealloc import LightweightTask, TaskContext
+
+
+class Refused(Exception):
+    """An answer that is an error, as clients raise it: with status and response."""
+
+    def __init__(self, status_code: int, headers: dict[str, str]) -> None:
+        super().__init__(f"HTTP {status_code}")
+        self.status_code = status_code
+        self.response = self
+        self.headers = headers
+
+
+def ask(port: int, path: str) -> None:
+    """One request. Raises Refused for any answer but 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", path, body=b"{}")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise Refused(answer.status, dict(answer.headers))
+
+
+def saturate(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Sends as many requests as the task says, without a pause of its own."""
+    for _ in range(task.workflow["requests"]):
+        if ctx.settings.get("limited", True):
+            with ctx.throttle(tokens=task.workflow.get("tokens", 0)):
+                ask(ctx.settings["port"], f"/{ctx.lane}")
+        else:
+            ask(ctx.settings["port"], f"/{ctx.lane}")
+    return {"waited": True}
+
+
+async def saturate_async(task: LightweightTask, ctx: TaskContext) -> Any:
+    """The same from coroutines."""
+    for _ in range(task.workflow["requests"]):
+        async with ctx.throttle(tokens=task.workflow.get("tokens", 0)):
+            await asyncio.to_thread(ask, ctx.settings["port"], f"/{ctx.lane}")
+    return {"waited": True}
+
+
+def raises(task: LightweightTask, ctx: TaskContext) -> Any:
+    """One request, whose error ends the attempt."""
+    with ctx.throttle():
+        ask(ctx.settings["port"], f"/{ctx.lane}")
+    return {"attempt": ctx.attempt}
+
+
+def dies_holding(task: LightweightTask, ctx: TaskContext) -> Any:
+    """The first attempt of a `die` dies with the budget it was given; others send one request."""
+    with ctx.throttle(tokens=task.workflow.get("tokens", 0)) as turn:
+        if task.workflow.get("die") and ctx.attempt == 1:
+            os.kill(os.getpid(), 9)
+        ask(ctx.settings["port"], f"/{ctx.lane}")
+        turn.used(task.workflow.get("tokens", 0))
+    return time.time()
