@@ -16,6 +16,8 @@ from prealloc.report.visible import visible
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 FIRST_UNITS = 20
 FIRST_PIECES = 20
+_COMMANDS = ("kill ", "prealloc ")
+"""A mend that begins so is for copying."""
 _LEVEL = 9
 _NAME = 17
 
@@ -45,7 +47,9 @@ def _finding(finding: Finding, width: int | None) -> list[Text]:
     if finding.where:
         lines += _row(("", ""), "  where", finding.where, width)
     if finding.mend:
-        lines += _row(("", ""), "  mend", finding.mend, width, style="green")
+        command = finding.mend.startswith(_COMMANDS)
+        mend = _row(("", ""), "  mend", finding.mend, None if command else width, style="green")
+        lines += map(whole, mend) if command else mend
     return lines
 
 
