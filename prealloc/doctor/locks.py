@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from prealloc.doctor.finding import Finding, ok, problem
+from prealloc.doctor.finding import Finding, ok, problem, warning
 from prealloc.engines.launch import fresh_interpreter
 from prealloc.errors import RunFolderError
 from prealloc.files.lock import RunLock, live_owner
@@ -17,7 +17,7 @@ _MEND = "keep run folders on a local file system; here nothing stops a second ma
 def check_lock(folder: Path) -> Finding:
     """Two processes and one lock: while the other holds it we are refused, when it is killed we get it."""
     if os.name != "posix":
-        return problem("lock", "this system has no flock: two masters are not told apart", "start one at a time")
+        return warning("lock", "this system has no flock: two masters are not told apart", "start one at a time")
     path = folder / "lock"
     code = f"from prealloc.doctor.holder import main; main({str(path)!r})"
     pipe = subprocess.PIPE

@@ -14,10 +14,10 @@ from prealloc.doctor.strays import Stray, find_strays
 from prealloc.engines.session import summarise
 from prealloc.errors import JournalError, PlanError, RunFolderError
 from prealloc.files.lock import live_owner, read_owner
-from prealloc.files.paths import RunPaths, readable_name
+from prealloc.files.paths import RunPaths, parse_journal_name, readable_name
 from prealloc.model.plan import Unit
 from prealloc.store.fold import RunState, fold
-from prealloc.store.health import Damage, JournalHealth, Kind, examine
+from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
 from prealloc.store.journal import WorkerStarted, parse_line, sort_folder, split_lines
 from prealloc.store.run_folder import OpenRun
 
@@ -46,7 +46,10 @@ def check_run(root: Path) -> list[Finding]:
     except JournalError as error:
         return [*found, refused("journal", error)]
     found += check_journal(paths, health, running=running)
-    found.append(check_strays([] if running else strays_of(paths, opened)))
+    strays = [] if running else strays_of(paths, opened)
+    if strays and live_owner(paths.lock) is not None:
+        strays = []  # a master came while we looked: they are its workers
+    found.append(check_strays(strays))
     if opened is not None and units is not None and health.readable:
         found.append(_check_census(opened, fold(paths, units), running=running))
     found.append(_check_logs(paths, opened))
@@ -55,8 +58,14 @@ def check_run(root: Path) -> list[Finding]:
 
 def strays_of(paths: RunPaths, opened: OpenRun | None) -> list[Stray]:
     """Processes of the run; they are strays only if no master lives."""
-    since = datetime.datetime.fromisoformat(opened.file.created_at).timestamp() if opened else None
-    return find_strays(paths, recorded_workers(paths), since)
+    return find_strays(paths, recorded_workers(paths), _made_at(opened) if opened else None)
+
+
+def _made_at(opened: OpenRun) -> float | None:
+    try:
+        return datetime.datetime.fromisoformat(opened.file.created_at).timestamp()
+    except ValueError:  # somebody has edited it; nothing else goes by it
+        return None
 
 
 def recorded_workers(paths: RunPaths) -> set[int]:
@@ -65,7 +74,7 @@ def recorded_workers(paths: RunPaths) -> set[int]:
     for file in sort_folder(paths)[0]:
         if file.writer.shard is not None:
             continue
-        for number, line in enumerate(split_lines(file.path.read_bytes())[0], start=1):
+        for number, line in enumerate(split_lines(read_whole(file.path))[0], start=1):
             try:
                 content = parse_line(file, line, number)
             except JournalError:
@@ -142,7 +151,8 @@ def _told(paths: RunPaths, piece: Damage) -> Finding:
     where = str(paths.journal / piece.file) + (f":{piece.line}" if piece.line else "")
     of = f" (of {_name(piece.unit)})" if piece.unit else ""
     seen = f"{piece.kind.value}{of}: {piece.why}"
-    if piece.shard is None and piece.line == 1:
+    writer = parse_journal_name(piece.file)
+    if piece.line == 1 and writer is not None and writer.shard is None and writer.session > 1:
         # The session's own record: if it opened outcomes again, readers do not know it any more.
         seen += "; if that session was `resume --failed`, its outcomes count as late from now on"
     if piece.kind is Kind.TAIL:

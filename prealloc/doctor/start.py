@@ -25,7 +25,7 @@ from prealloc.worker.tree import Process, identify, send_signal
 Answer = TypeVar("Answer")
 
 WORKER = "prealloc.doctor.agent:act"
-START_S = 15.0
+START_S = 8.0
 DEATH_S = 2.0
 _INLINE = "run with --engine inline, or mend what the system refuses"
 
@@ -96,6 +96,7 @@ class _Start:
             gone = _wait_for(lambda: identify(worker.pid) != worker, DEATH_S)
         if gone is None:
             send_signal([worker], signal.SIGKILL)
+            _wait_for(lambda: identify(worker.pid) != worker, START_S)
             seen = f"a worker lived on {DEATH_S:g} s after its fork server was killed"
             return problem(
                 "death signal", seen, "allow prctl(PR_SET_PDEATHSIG) (seccomp?); until then look for strays yourself"

@@ -1,7 +1,8 @@
 """The journal: the only truth about a run. Append-only JSON lines, one file per writer.
 
 A worker's file holds attempts. The supervisor's file holds attempts too (its verdicts on workers that died)
-and records of its own, which carry a `kind`. Nothing is ever rewritten, so a reader needs no lock.
+and records of its own, which carry a `kind`. Nothing is ever rewritten, so a reader needs no lock. (A repair replaces
+a file that no reader accepts, or drops an unfinished tail, which is behind every offset: readers notice neither.)
 """
 
 from __future__ import annotations

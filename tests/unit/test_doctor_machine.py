@@ -36,10 +36,12 @@ def levels(findings: list[Finding]) -> dict[str, Level]:
 
 
 def test_everything_is_looked_at_and_nothing_stays(tmp_path: Path) -> None:
-    """On a machine that passes these tests there is no problem; no file, process or thread of a probe is left."""
+    """Whatever passes these tests can start workers and lock; no file, process or thread of a probe is left."""
     before = threading.active_count()
     found = diagnose(folder=tmp_path)
-    assert found.exit_code == 0, found
+    problems = {finding.name for finding in found.findings if finding.level is Level.PROBLEM}
+    assert problems <= {"open files", "processes", "space"}, found  # that is for who runs the tests to mend
+    assert found.exit_code == bool(problems)
     names = {finding.name for finding in found.findings}
     assert names >= {"python", "prealloc", "dependencies", "start method", "subreaper", "death signal", "memfd"}
     assert names >= {"open files", "processes", "memory", "swap", "monotonic clock", "wall clock", "/proc"}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prealloc import PlanError, RunFolderError, repair, run
+from prealloc.doctor import run_checks
 from prealloc.doctor import strays as strays_module
 from prealloc.doctor.finding import Finding, Level
 from prealloc.doctor.run_checks import FIRST, check_run, recorded_workers
@@ -90,6 +93,35 @@ def test_each_file_of_the_plans_copy(folder: Path, name: str, how: str) -> None:
     assert not (folder / "journal-aside").exists()
 
 
+def test_a_time_that_is_none(folder: Path) -> None:
+    """created_at is for people: what somebody wrote there stops nothing."""
+    path = folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "created_at": "yesterday"}))
+    assert {f.level for f in check_run(folder)} == {OK}
+
+
+def test_a_master_that_comes_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that are seen after nobody held the lock are no strays if somebody holds it by then."""
+    writer = JournalWriter(RunPaths(folder).worker_journal("shard-00", 2, 1))
+    child = subprocess.Popen(["sleep", "60"], pass_fds=[writer._descriptor])
+    held = RunLock(folder / "lock")
+    try:
+        assert worst(check_run(folder), "strays") is PROBLEM
+        real = run_checks.strays_of
+
+        def comes(*arguments: Any) -> Any:
+            held.__enter__()
+            return real(*arguments)
+
+        monkeypatch.setattr(run_checks, "strays_of", comes)
+        assert worst(check_run(folder), "strays") is OK
+    finally:
+        held.__exit__(None, None, None)
+        child.kill()
+        child.wait()
+        writer.close()
+
+
 def test_a_run_made_elsewhere(folder: Path) -> None:
     """Another Python or prealloc is a warning: it resumes, and results may differ."""
     path = folder / "run.json"
@@ -161,11 +193,13 @@ def test_an_attempt_that_is_there_twice(folder: Path) -> None:
 
 
 def test_a_lost_record_of_a_session(folder: Path) -> None:
-    """The first line of a supervisor's file may have opened outcomes again: that is told."""
-    path = folder / "journal" / "supervisor.0001.jsonl"
-    path.write_bytes(b"?" + path.read_bytes())
-    (told,) = [f for f in check_run(folder) if f.name == "journal"]
-    assert "resume --failed" in told.seen
+    """The first line of a resume's supervisor may have opened outcomes again: that is told, and of no other line."""
+    first = folder / "journal" / "supervisor.0001.jsonl"
+    first.with_name("supervisor.0002.jsonl").write_bytes(b"?\n?\n")
+    first.write_bytes(b"?" + first.read_bytes())
+    told = {Path(f.where or "").name: f.seen for f in check_run(folder) if f.name == "journal"}
+    assert {name for name, seen in told.items() if "resume --failed" in seen} == {"supervisor.0002.jsonl:1"}
+    assert len(told) == 3
 
 
 def test_logs(folder: Path) -> None:

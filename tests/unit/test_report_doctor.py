@@ -181,8 +181,9 @@ def test_json_is_one_object(
 ) -> None:
     """With --json stdout is one object: the three groups, the repair, the exit code."""
     monkeypatch.chdir(tmp_path)
-    assert typed(monkeypatch, "doctor", "--json") == 0
+    code = typed(monkeypatch, "doctor", "--json")
     found = json.loads(capsys.readouterr().out)
+    assert code == found["exit_code"]
     assert list(found) == ["exit_code", "folder", "machine", "files", "run", "repair"]
     assert found["run"] == []
     assert found["repair"] is None
