@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from prealloc.cli import library, plans, runs
+from prealloc.cli import doctor, library, plans, runs
 from prealloc.cli.output import Stop, print_error
 from prealloc.errors import PreallocError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 plans.add_to(app)
 runs.add_to(app)
+doctor.add_to(app)
 app.add_typer(library.app, name="library")
 
 

@@ -98,8 +98,11 @@ PACKET = 1 << 20
 _encoder = msgspec.json.Encoder()
 
 
-def main(control: int) -> NoReturn:
-    """Serves until the master is gone. `control` is the descriptor of our end of the control socket."""
+def main(control: int, master: int) -> NoReturn:
+    """Serves until the master is gone. `control` is the descriptor of our end of the control socket.
+
+    The master says who it is: asked for later, our parent could be another already.
+    """
     os.setsid()  # the terminal's signals are for the master
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -107,7 +110,7 @@ def main(control: int) -> NoReturn:
         _libc.mallopt(_M_ARENA_MAX, 1)  # no heap per thread: workers wait, they do not compete for malloc
     worker_process.text_streams()
     gc.disable()  # a collection here would only make pages private that workers could share
-    server = _ForkServer(socket.socket(fileno=control))
+    server = _ForkServer(socket.socket(fileno=control), master)
     try:
         server.serve()
     finally:
@@ -116,9 +119,9 @@ def main(control: int) -> NoReturn:
 
 
 class _ForkServer:
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, master: int) -> None:
         self._control = control
-        self._master = os.getppid()
+        self._master = master
         self._decoder = msgspec.json.Decoder(ToServer)
         self._workers: set[int] = set()
         self._ladders: dict[float, list[Process]] = {}

@@ -155,7 +155,9 @@ class ForkServerLauncher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._server = subprocess.Popen(
-                _command(f"from prealloc.engines.forkserver import main; main({theirs.fileno()})"),
+                fresh_interpreter(
+                    f"from prealloc.engines.forkserver import main; main({theirs.fileno()}, {os.getpid()})"
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
@@ -209,7 +211,9 @@ class SpawnLauncher:
             "os._exit(0)"
         )
         nothing = subprocess.DEVNULL
-        subprocess.run(_command(code), stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[writer], check=False)
+        subprocess.run(
+            fresh_interpreter(code), stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[writer], check=False
+        )
         os.close(writer)
         with open(reader, "rb") as file:
             told = file.read().decode()
@@ -228,7 +232,7 @@ class SpawnLauncher:
                 "import os; from prealloc.worker.process import main, text_streams; text_streams()\n"
                 f"os._exit(main(*{numbers}, {os.getpid()}))"
             )
-            process = subprocess.Popen(_command(code), stdin=subprocess.DEVNULL, pass_fds=numbers)
+            process = subprocess.Popen(fresh_interpreter(code), stdin=subprocess.DEVNULL, pass_fds=numbers)
         finally:
             os.close(memory)
         self._workers[process.pid] = process
@@ -291,8 +295,8 @@ def make_launcher(method: str | None = None) -> Launcher:
     return ForkServerLauncher()
 
 
-def _command(code: str) -> list[str]:
-    """A fresh interpreter that finds what this one finds, and nothing of the folder it happens to stand in."""
+def fresh_interpreter(code: str) -> list[str]:
+    """The command of an interpreter that finds what this one finds, and nothing of the folder it stands in."""
     return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
 
 

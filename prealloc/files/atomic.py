@@ -18,9 +18,13 @@ _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
 
-def write_file(path: Path, content: bytes, *, fsync: bool = False) -> None:
-    """Puts `content` at `path`: a reader sees the old file or the new one, never a part."""
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+def write_file(path: Path, content: bytes, *, fsync: bool = False, by_way_of: Path | None = None) -> None:
+    """Puts `content` at `path`: a reader sees the old file or the new one, never a part.
+
+    `by_way_of` is the folder to build it in, for folders where a file left behind by a kill would be in the way;
+    it must be of the same file system.
+    """
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=by_way_of or path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -77,16 +81,22 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 def exchange(one: Path, other: Path) -> None:
     """Swaps two paths in one step where the system can, else in two renames through a third name."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    renameat2 = getattr(libc, "renameat2", None)
-    if renameat2 is not None:
-        done = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-        if done == 0:
-            return
+    if exchange_in_one_step(one, other):
+        return
     aside = Path(tempfile.mkdtemp(prefix=f".{other.name}.", dir=other.parent))
     os.rename(other, aside)  # onto an empty folder: allowed, and atomic
     os.rename(one, other)
     os.rename(aside, one)
+
+
+def exchange_in_one_step(one: Path, other: Path) -> bool:
+    """Swaps two paths. False: this system or file system cannot, and nothing was changed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    renameat2 = getattr(libc, "renameat2", None)
+    if renameat2 is None:
+        return False
+    done: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return done == 0
 
 
 def fsync_folder(folder: Path) -> None:

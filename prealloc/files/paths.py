@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+_MOST_NAME_BYTES = 240
 
 SHARD_ID = re.compile(r"[a-z0-9._-]{1,100}")
 """Shard ids are file names; they are made by prealloc and checked when they are read back."""
@@ -40,7 +43,7 @@ class PlanPaths(NamedTuple):
 
 
 class RunPaths(NamedTuple):
-    """A run folder: `run.json`, the plan's copy, `journal/`, `logs/`, `lanes/`, `lock`."""
+    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`."""
 
     root: Path
 
@@ -55,6 +58,11 @@ class RunPaths(NamedTuple):
     @property
     def journal(self) -> Path:
         return self.root / "journal"
+
+    @property
+    def aside(self) -> Path:
+        """What a repair moved out of the journal."""
+        return self.root / "journal-aside"
 
     @property
     def logs(self) -> Path:
@@ -82,6 +90,11 @@ class RunPaths(NamedTuple):
     def supervisor_journal(self, session: int) -> Path:
         return self.journal / f"supervisor.{session:04d}.jsonl"
 
+    def aside_piece(self, name: str, number: int) -> Path:
+        """A piece of the journal file `name`, or all of a file that was none; numbers count from 1 per name."""
+        short = os.fsdecode(os.fsencode(name)[:_MOST_NAME_BYTES])  # a stranger's name may be as long as names can be
+        return self.aside / f"{short}.{number}"
+
 
 class JournalName(NamedTuple):
     """Who wrote a journal file: a worker of `shard`, or the supervisor if that is None."""
@@ -93,6 +106,11 @@ class JournalName(NamedTuple):
 
 _SUPERVISOR = re.compile(r"supervisor\.(\d{4,})\.jsonl")
 _WORKER = re.compile(r"([a-z0-9._-]{1,100})\.(\d{4,})\.(\d{4,})\.jsonl")
+
+
+def readable_name(name: str) -> str:
+    """A file's name as text: a byte of it that is none becomes an escape, so that JSON can tell of it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def parse_journal_name(name: str) -> JournalName | None:

@@ -133,14 +133,15 @@ def decide_retry(
     """What follows an infrastructure error: exponential backoff with full jitter.
 
     Of the unit's attempts in this session so far, `throttled` were told by the server to come back later, which is
-    no failure and uses no retry, and `tries` failed otherwise. `waited_s` is its waiting time so far, `at_least_s`
-    what the server asked for (Retry-After), `jitter` a number in [0, 1). A wait asked for by the server is a floor
-    that jitter only adds to, so that siblings do not come back all at once.
+    no failure and uses no retry (but with --retries 0 nothing is tried again), and `tries` failed otherwise.
+    `waited_s` is its waiting time so far, `at_least_s` what the server asked for (Retry-After), `jitter` a number in
+    [0, 1). A wait asked for by the server is a floor that jitter only adds to, so that siblings do not come back all
+    at once.
     Source of the formula: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     if tries > policy.retries:
         return Stop(f"{policy.retries} retries used up")
-    if throttled > MOST_THROTTLED:
+    if throttled > (MOST_THROTTLED if policy.retries else 0):
         return Stop(f"told to come back later {throttled} times")
     ceiling = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** (tries + throttled - 1))
     after_s = ceiling * jitter if at_least_s is None else at_least_s + ceiling * jitter

@@ -1,7 +1,8 @@
 """The journal: the only truth about a run. Append-only JSON lines, one file per writer.
 
 A worker's file holds attempts. The supervisor's file holds attempts too (its verdicts on workers that died)
-and records of its own, which carry a `kind`. Nothing is ever rewritten, so a reader needs no lock.
+and records of its own, which carry a `kind`. Nothing is ever rewritten, so a reader needs no lock. (A repair replaces
+a file that no reader accepts, or drops an unfinished tail, which is behind every offset: readers notice neither.)
 """
 
 from __future__ import annotations
@@ -122,16 +123,27 @@ class JournalFile(NamedTuple):
 
 def journal_files(run: RunPaths) -> list[JournalFile]:
     """The journal's files in the order of sessions, the supervisor's first. Raises JournalError."""
-    found = []
+    found, strangers = sort_folder(run)
+    if strangers:
+        raise JournalError(
+            "it is no journal file of this run",
+            where=str(strangers[0]),
+            mend=f"move it out of the journal folder: prealloc doctor {run.root} --repair",
+        )
+    return found
+
+
+def sort_folder(run: RunPaths) -> tuple[list[JournalFile], list[Path]]:
+    """The journal's files in the order of sessions, the supervisor's first; and what no writer of ours made."""
+    found, strangers = [], []
     for path in run.journal.iterdir() if run.journal.is_dir() else ():
         writer = parse_journal_name(path.name)
         if writer is None or not path.is_file():
-            raise JournalError(
-                "it is no journal file of this run", where=str(path), mend="move it out of the journal folder"
-            )
-        found.append(JournalFile(path, writer))
+            strangers.append(path)
+        else:
+            found.append(JournalFile(path, writer))
     found.sort(key=lambda file: (file.writer.session, file.writer.shard or "", file.writer.incarnation))
-    return found
+    return found, sorted(strangers)
 
 
 def last_session(run: RunPaths) -> int:
@@ -147,14 +159,20 @@ def read_lines(file: JournalFile, warnings: list[str] | None = None) -> Iterator
     be read is damage: JournalError, naming file and line.
     """
     raw = file.path.read_bytes()
-    whole = raw.rstrip(b"\0")
-    end = whole.rfind(b"\n") + 1
+    lines, end = split_lines(raw)
     if end < len(raw) and warnings is not None:
         warnings.append(f"{file.path}: {len(raw) - end} bytes of an unfinished last line left out")
     offset = 0
-    for number, line in enumerate(whole[:end].splitlines(), start=1):
-        yield Line(_parse(file, line, number), number, offset, len(line))
+    for number, line in enumerate(lines, start=1):
+        yield Line(parse_line(file, line, number), number, offset, len(line))
         offset += len(line) + 1
+
+
+def split_lines(raw: bytes) -> tuple[list[bytes], int]:
+    """The whole lines of a journal file, without their line feeds, and where its unfinished tail begins."""
+    end = raw.rstrip(b"\0").rfind(b"\n") + 1
+    # Not splitlines(): a carriage return ends no line, and offsets must stay true whatever somebody's editor did.
+    return raw[:end].split(b"\n")[:-1], end
 
 
 def read_attempt(path: Path, offset: int, length: int) -> Attempt:
@@ -169,11 +187,13 @@ def damaged(path: Path, number: int, why: str) -> JournalError:
     return JournalError(
         f"line {number} is damaged: {why}",
         where=str(path),
-        mend="restore the file from a copy, or move the line out of it: its unit then runs again on resume",
+        mend="restore the file from a copy, or have the line moved aside with `prealloc doctor RUN --repair`: its unit "
+        "then runs again on resume",
     )
 
 
-def _parse(file: JournalFile, line: bytes, number: int) -> Attempt | AnyRecord:
+def parse_line(file: JournalFile, line: bytes, number: int) -> Attempt | AnyRecord:
+    """What a line of this file says. Raises JournalError if it is damaged."""
     try:
         if line.startswith(b'{"kind":'):
             record: AnyRecord = _records.decode(line)

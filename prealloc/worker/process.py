@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from prealloc.worker.board import Board
 from prealloc.worker.function import WorkerFunction
@@ -19,6 +20,9 @@ from prealloc.worker.tree import descendants, send_signal
 
 MARK = "PREALLOC_WORKER"
 """Environment variable that holds the worker's pid in it and in all that its tasks start."""
+
+RUN_MARK = "PREALLOC_RUN"
+"""Environment variable beside it that holds the run's mark: see run_mark."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # opened before forking: opening it in each worker would cost each 0.3 MB
@@ -38,6 +42,8 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
         signal.signal(number, signal.SIG_DFL)
     _redirect(log)
     job = unpack(_read_all(payload))
+    with contextlib.suppress(FileNotFoundError):  # the journal's writer says it better
+        os.environ[RUN_MARK] = run_mark(Path(job.journal).parent)
     gc.enable()
     flights = Board(board, job.policy.concurrency)
     os.close(board)
@@ -48,6 +54,12 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     return code
+
+
+def run_mark(journal: Path) -> str:
+    """What tells the processes of one run from those of all others, and stays when its folder is moved."""
+    status = journal.stat()
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def die_with(parent: int) -> None:

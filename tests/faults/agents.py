@@ -148,6 +148,16 @@ def family(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return ACTIONS[do.get("then", "sleep")](task, ctx, do)
 
 
+def quiet_child(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """A child with streams of its own, in a session of its own; then holds the interpreter."""
+    nothing = subprocess.DEVNULL
+    child = subprocess.Popen(["sleep", "1000"], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+    quiet = pathlib.Path(ctx.settings["signals"], "quiet")
+    quiet.with_suffix(".new").write_text(str(child.pid))
+    quiet.with_suffix(".new").rename(quiet)
+    return gil_blocked(task, ctx, do)
+
+
 def flood(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Writes so many MB to standard output, in part past Python."""
     half = do["mb"] // 2
@@ -299,6 +309,7 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "gil_blocked": gil_blocked,
     "gil_spinning": gil_spinning,
     "family": family,
+    "quiet_child": quiet_child,
     "flood": flood,
     "no_json": no_json,
     "huge_error": huge_error,
