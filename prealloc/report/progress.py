@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from prealloc.model import events
+from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.report.pace import Pace
@@ -92,6 +93,7 @@ class ShardProgress(Tally):
         "ended_s",
         "id",
         "index",
+        "lane",
         "pace",
         "pid",
         "restarts",
@@ -102,6 +104,7 @@ class ShardProgress(Tally):
 
     def __init__(self, info: events.ShardInfo, index: int) -> None:
         super().__init__(info.units)
+        self.lane = info.lane
         self.carry_over(info)
         self.earlier = self.done
         self.id = info.id
@@ -164,6 +167,16 @@ class Memory(NamedTuple):
         return self.master + self.workers + self.other
 
 
+class LaneProgress:
+    """A lane: what it was given, what its limit was found to be, and why it has halted, if it has."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.found: tuple[float, float] | None = None
+        """Requests in so many seconds; None while the limits it was given are all there is."""
+        self.halted: str | None = None
+
+
 class RunProgress:
     """Everything a reporter shows. A few microseconds per event; memory grows with shards and types alone."""
 
@@ -185,6 +198,7 @@ class RunProgress:
         self.failures: dict[tuple[str, str, str], Failure] = {}
         self.further_failures = 0
         """Failures beyond MAX_FAILURE_KINDS kinds."""
+        self.lanes: dict[str, LaneProgress] = {}
         self.notes: deque[str] = deque(maxlen=NOTES)
         self.opens = 0
         self.opened: list[tuple[str, str]] = []
@@ -236,6 +250,11 @@ class RunProgress:
             return self.ended.duration_s
         return now_s - self.started_s if self.started is not None else 0.0
 
+    def running_on_lanes(self) -> dict[str, int]:
+        """How many shards run on each lane that any runs on."""
+        running = (self._by_index[index].lane for index in self._in_state[State.RUNNING])
+        return dict(Counter(lane for lane in running if lane is not None))
+
     def states(self) -> dict[State, int]:
         """How many shards are in which state."""
         states = {state: len(indices) for state, indices in self._in_state.items()}
@@ -261,6 +280,7 @@ class RunProgress:
         self.started = event
         self.started_s = now_s
         self._pace = Pace(now_s)
+        self.lanes = {lane.name: LaneProgress(lane) for lane in event.lanes}
         for index, info in enumerate(event.shards):
             shard = ShardProgress(info, index)
             self.shards[info.id] = shard
@@ -358,6 +378,12 @@ class RunProgress:
         if self.peak is None or self.memory.total > self.peak.total:
             self.peak = self.memory
 
+    def _lane_changed(self, event: events.LaneChanged, now_s: float) -> None:
+        self.lanes[event.lane].found = (event.limit, event.window_s)
+
+    def _lane_halted(self, event: events.LaneHalted, now_s: float) -> None:
+        self.lanes[event.lane].halted = event.reason
+
     def _note(self, event: events.Note, now_s: float) -> None:
         self.notes.append(event.text)
 
@@ -387,6 +413,8 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.LibraryOpenedByWorker: RunProgress._library_opened,
     events.MemorySampled: RunProgress._memory_sampled,
     events.ShardEnded: RunProgress._shard_ended,
+    events.LaneChanged: RunProgress._lane_changed,
+    events.LaneHalted: RunProgress._lane_halted,
     events.Note: RunProgress._note,
     events.Stopping: RunProgress._stopping,
     events.RunEnded: RunProgress._run_ended,

@@ -72,6 +72,8 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
         helpers = f", helpers {human.size(peak.other)}" if peak.other else ""
         facts.append(("memory", f"{human.size(peak.total)} at most: {parts}{helpers}"))
     lines = [_fact(name, Text(text)) for name, text in facts]
+    halted = [(name, lane.halted) for name, lane in progress.lanes.items() if lane.halted is not None]
+    lines += [_fact("halted", Text(f"lane {visible(name)}: {visible(why)}", style="red")) for name, why in halted]
     return [*lines, *_opens(progress, ended)]
 
 
