@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.plan import Document
+from prealloc.model.json_value import shown
+from prealloc.model.plan import MAX_SHARDS, Document
 
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
@@ -18,6 +19,14 @@ IDLE_DEATHS = 3
 
 SOLO_DEATHS = 2
 """A task that kills this many workers while alone in them is `crashed` for good."""
+
+
+MOST_CONCURRENCY = 10_000
+MOST_RETRIES = 1_000
+MOST_SECONDS = 366 * 86_400.0
+"""A year. Longer times are mistakes, and overflow the system's own clocks."""
+
+MOST_RESULT_BYTES = 16 * 2**20
 
 
 class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +46,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """After the first Ctrl-C running tasks get this long to end."""
     start_s: float = 120.0
     """What a worker gets to import its module, where it is not forked with it."""
-    max_result_bytes: int = 16 * 2**20
+    max_result_bytes: int = MOST_RESULT_BYTES
     max_log_bytes: int = 64 * 2**20
     """Of each shard's log; the middle of a longer one is cut out."""
     fsync: bool = False
@@ -54,18 +63,24 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         retries: int = 3,
         drain_s: float = 10.0,
         start_s: float = 120.0,
+        max_result_bytes: int = MOST_RESULT_BYTES,
+        max_log_bytes: int = 64 * 2**20,
         fsync: bool = False,
     ) -> RunPolicy:
         """The policy of these options. Raises OptionsError with every mistake among them."""
         found = [
-            *_least("--concurrency", concurrency, 1),
-            *_least("--workers", workers, 1),
-            *_above("--timeout", timeout_s),
-            *_least("--max-wait", max_wait_s, 0),
-            *_least("--retries", retries, 0),
-            *_least("--drain", drain_s, 0),
-            *_above("--start-timeout", start_s),
+            *_count("--concurrency", concurrency, 1, MOST_CONCURRENCY),
+            *(_count("--workers", workers, 1, MAX_SHARDS) if workers is not None else ()),
+            *(_seconds("--timeout", timeout_s, above=True) if timeout_s is not None else ()),
+            *_seconds("--max-wait", max_wait_s),
+            *_count("--retries", retries, 0, MOST_RETRIES),
+            *_seconds("--drain", drain_s),
+            *_seconds("--start-timeout", start_s, above=True),
+            *_count("max_result_bytes", max_result_bytes, 1, MOST_RESULT_BYTES),
+            *_count("max_log_bytes", max_log_bytes, 1, 2**62),
         ]
+        if not isinstance(fsync, bool):
+            found.append(Mistake("--fsync", f"{shown(fsync)} is neither true nor false", "give true or false"))
         if found:
             raise OptionsError(found)
         return cls(
@@ -76,6 +91,8 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             retries=retries,
             drain_s=drain_s,
             start_s=start_s,
+            max_result_bytes=max_result_bytes,
+            max_log_bytes=max_log_bytes,
             fsync=fsync,
         )
 
@@ -134,13 +151,22 @@ def bound_s(policy: RunPolicy, shard_units: list[int], at_once: int) -> float | 
     return sum(shard_s[::at_once]) + policy.drain_s + 10.0
 
 
-def _least(where: str, value: float | None, least: float) -> list[Mistake]:
-    if value is None or value >= least:
-        return []
-    return [Mistake(where, f"{value:g} is below {least:g}", f"give {least:g} or more")]
+def _count(where: str, value: Any, least: int, most: int) -> list[Mistake]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return [Mistake(where, f"{shown(value)} is no whole number", f"give a whole number from {least} on")]
+    if value < least:
+        return [Mistake(where, f"{shown(value)} is below {least}", f"give {least} or more")]
+    if value > most:
+        return [Mistake(where, f"{shown(value)} is above {most}", f"give {most} or less")]
+    return []
 
 
-def _above(where: str, value: float | None) -> list[Mistake]:
-    if value is None or value > 0:
-        return []
-    return [Mistake(where, f"{value:g} is not above 0", "give a time in seconds, or 'none' for no limit")]
+def _seconds(where: str, value: Any, *, above: bool = False) -> list[Mistake]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return [Mistake(where, f"{shown(value)} is no time in seconds", "give a number")]
+    if above and value <= 0:
+        return [Mistake(where, f"{shown(value)} is not above 0", "give a time in seconds, or 'none' for no limit")]
+    if not 0 <= value <= MOST_SECONDS:  # NaN is not either
+        least = "below 0" if value < 0 else f"no time up to a year ({MOST_SECONDS:g} s)"
+        return [Mistake(where, f"{shown(value)} is {least}", "give a time in seconds from 0 on")]
+    return []
