@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 
 from prealloc.engines.base import Engine, RunSetup, ShardJob
+from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import Observe, conduct
 from prealloc.engines.memory import default_workers
 from prealloc.model.events import Note, RunEnded, RunStarted, ShardInfo
@@ -40,6 +41,7 @@ def run_session(
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
         folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
+    refuse_odd_logs(run.paths.logs)
     policy = run.file.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
