@@ -15,8 +15,10 @@ _KINDS = (
 )
 
 
-_SAFELY = os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+_SAFELY = _NONBLOCK | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # Should it have become a FIFO or a link since it was looked at: opening it must not wait, nor follow.
+# Not every system has all of them.
 
 
 class Unusable(Exception):
@@ -57,7 +59,8 @@ def open_regular(path: Path, *, inside: Path | None = None, flags: int = os.O_RD
             _refuse_unless_regular(status.st_mode)
             if writes and status.st_nlink > 1:
                 raise Unusable("it has another name somewhere (a hard link)")
-            os.set_blocking(descriptor, True)
+            if _NONBLOCK:
+                os.set_blocking(descriptor, True)
         except BaseException:
             os.close(descriptor)
             raise
