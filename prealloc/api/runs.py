@@ -47,8 +47,9 @@ def run(
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
     `options` are those of RunPolicy.checked: concurrency, workers, timeout_s, max_wait_s, retries, drain_s, start_s,
-    fsync. `reuse` names a run whose outcomes of the same task bytes, settings, repeat and
-    worker are taken over. `observe` gets every event, `tick` is called about ten times per second.
+    memory_bytes, max_result_bytes, max_log_bytes, fsync. `reuse` names a run whose outcomes of the same task
+    bytes, settings, repeat and worker are taken over. `observe` gets every event, `tick` is called about ten
+    times per second.
 
     Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
     and CannotGoOn (what finished is kept: `resume` goes on).

@@ -12,7 +12,7 @@ import typer
 
 from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, without_empty
 from prealloc.cli.output import Stop, print_json
-from prealloc.cli.pairs import parse_seconds, split_names
+from prealloc.cli.pairs import parse_bytes, parse_seconds, split_names
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.model.events import RunEnded
 
@@ -52,6 +52,9 @@ def run(
     start_timeout: Annotated[
         str | None, typer.Option("--start-timeout", help="What a worker gets to import its module.  [120]")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="What one worker may hold, with all it starts: 512MB, 2GB.  [none]")
+    ] = None,
     fsync: Annotated[
         bool, typer.Option("--fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
     ] = False,
@@ -69,7 +72,7 @@ def run(
 
       prealloc run plan/ --worker my_agent:solve --out run/
 
-      prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m --retries 5
+      prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m --retries 5 --memory 2GB
 
       prealloc run planB/ --worker my_agent:solve --out runB/ --reuse runA/
     """
@@ -91,6 +94,8 @@ def run(
     options = {**from_environment(), **configured, **without_empty(given)}
     if timeout is not None:
         options["timeout_s"] = parse_seconds("--timeout", timeout, mistakes)  # None is no limit, and was given
+    if memory is not None:
+        options["memory_bytes"] = parse_bytes("--memory", memory, mistakes)
     name, where = options.pop("worker", None), options.pop("engine", "local")
     if name is None:
         mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))

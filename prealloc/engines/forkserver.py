@@ -32,7 +32,7 @@ from prealloc.model.policy import GRACE_S
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.guard import guard
-from prealloc.worker.tree import Process, descendants, identify, kill_group, marked, send_signal
+from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal, started_with
 
 _libc = ctypes.CDLL(None)
 _PR_SET_CHILD_SUBREAPER = 36
@@ -224,7 +224,8 @@ class _ForkServer:
             if pid in self._workers:  # else: an orphan of a worker's, which is ours to bury
                 self._workers.discard(pid)
                 kill_group(pid)
-                strays = marked(descendants([os.getpid()]), f"{worker_process.MARK}={pid}")
+                below = descendants([os.getpid()])
+                strays = [each for each in below if started_with(each.pid, worker_process.MARK) == str(pid)]
                 send_signal(strays, signal.SIGKILL)
                 self._send(Exited(pid, status))
 

@@ -8,7 +8,7 @@ A worker process goes through these stages:
                  │           ▼
                  │        RETIRING ──────────────▶ (gone: its waiting units went to a replacement at once)
                  │           │
-                 │           │ silent and past the deadline, or the drain time is over
+                 │           │ silent and past the deadline, over --memory, or the drain time is over
                  ▼           ▼
                  └───────▶ DYING ────────────────▶ (gone: what ran is decided, handed back, or suspect)
 
@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
 from prealloc.engines.launch import Born, Died, Launcher, make_launcher
 from prealloc.engines.log import open_log
+from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.model.events import Event, ShardEnded
@@ -59,6 +60,8 @@ class LocalEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
+        limit = setup.policy.memory_bytes
+        self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
             log = open_log(setup.paths.logs / "import.log")
             with open(log, "wb") as file:
@@ -73,9 +76,12 @@ class LocalEngine:
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if not self._events:
-            self._listen(min(timeout_s, WATCH_S))
+            self._listen(min(timeout_s, WATCH_S if self._memory is None else LOOK_S))
             for supervisor in self._supervisors.values():
                 supervisor.watch()
+            for pid, held in self._memory.over(self._living).items() if self._memory else ():
+                worker = self._living[pid]
+                self._supervisors[worker.shard].over_memory(worker, held)
         events, self._events = self._events, []
         for event in events:
             if isinstance(event, ShardEnded):

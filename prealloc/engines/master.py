@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NamedTuple
 
+from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
 from prealloc.engines.memory import proportional_bytes
-from prealloc.model.events import Event, MemorySampled, ShardEnded, Stopping
+from prealloc.model.events import Event, MemorySampled, Note, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
 
 TICK_S = 0.1
@@ -35,17 +36,19 @@ def conduct(
     *,
     at_once: int,
     policy: RunPolicy,
+    admission: Admission,
     observe: Observe,
     tick: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Runs these shards to their end, at most `at_once` of them at a time.
+    """Runs these shards to their end, at most `at_once` of them at a time, and no more than the memory bears.
 
     The first SIGINT, SIGTERM or SIGHUP drains, the second stops at once; what was running then is
     cancelled, and resume runs it again. Raises CannotGoOn.
     """
     waiting: Iterator[ShardJob] | None = jobs
     active: set[str] = set()
-    sampler = _Sampler(engine, observe)
+    sampler = _Sampler(engine, observe, admission)
+    told_of_memory = False
     with _signals() as received:
         heeded = 0
         while waiting is not None or active:
@@ -55,6 +58,11 @@ def conduct(
                 observe(Stopping(drain_s=policy.drain_s if heeded == 1 else 0.0))
                 engine.drain() if heeded == 1 else engine.stop()
             while waiting is not None and len(active) < at_once:
+                if refusal := admission.refusal(active):
+                    if not told_of_memory:
+                        observe(Note(text=refusal))
+                        told_of_memory = True
+                    break
                 job = next(waiting, None)
                 if job is None:
                     waiting = None
@@ -73,9 +81,10 @@ def conduct(
 class _Sampler:
     """Samples the memory of the run's processes every now and then: it costs a millisecond a process."""
 
-    def __init__(self, engine: Engine, observe: Observe) -> None:
+    def __init__(self, engine: Engine, observe: Observe, admission: Admission) -> None:
         self._engine = engine
         self._observe = observe
+        self._admission = admission
         self._next = time.monotonic() + FIRST_SAMPLE_S
 
     def sample(self) -> None:
@@ -84,6 +93,7 @@ class _Sampler:
         self._next = time.monotonic() + SAMPLE_S
         workers = {shard: proportional_bytes(pids) for shard, pids in self._engine.processes().items()}
         other = workers.pop("", 0)
+        self._admission.measured(workers)
         self._observe(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))
 
 

@@ -8,10 +8,10 @@ from functools import partial
 
 import msgspec
 
+from prealloc.engines.admission import Admission, default_workers
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import Observe, conduct
-from prealloc.engines.memory import default_workers
 from prealloc.model.events import Note, RunEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.plan import Unit
@@ -71,6 +71,7 @@ def run_session(
             _jobs(run, before, list(left)),
             at_once=at_once,
             policy=policy,
+            admission=Admission(biggest),
             observe=observe,
             tick=tick,
         )

@@ -52,6 +52,7 @@ from prealloc.worker.messages import (
 
 KILLED_FOR = {
     "deadline": "killed: it held the interpreter past the deadline",
+    "memory": "killed: it was over --memory, with all that its tasks had started",
     "drain": "killed: the time to drain was over",
     "start": "killed: it did not start within --start-timeout",
 }
@@ -236,6 +237,12 @@ class ShardSupervisor:
             elif self._drain_until is not None and time.monotonic() > self._drain_until:
                 self._kill(worker, "drain")
 
+    def over_memory(self, worker: WorkerProcess, held_bytes: int) -> None:
+        """The worker and what it started hold so much, which is over the limit. No ladder: it grows on meanwhile."""
+        if worker.killed_for != "memory":
+            worker.held_bytes = held_bytes
+            self._kill(worker, "memory", now=True)
+
     def drain(self, seconds: float) -> None:
         """Starts nothing more; what runs has this long."""
         if self._drain_until is None:
@@ -306,6 +313,10 @@ class ShardSupervisor:
             elif worker.killed_for == "drain":
                 error = ErrorInfo(type="Cancelled", message="the run was stopped while it ran")
                 events.append(self._verdict(key, flight, Status.CANCELLED, error))
+            elif worker.killed_for == "memory" and (worker.solo or (len(flights) == 1 and not worker.progressed)):
+                limit = f"held {worker.held_bytes} bytes, the limit is --memory {self._setup.policy.memory_bytes}"
+                error = ErrorInfo(type="OutOfMemory", message=limit)
+                events.append(self._verdict(key, flight, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
             elif key in overdue and (worker.solo or len(flights) == 1):
                 limit = f"worked longer than --timeout {self._setup.policy.timeout_s:g} s and held its worker"
                 error = ErrorInfo(type="Timeout", message=limit)
@@ -317,7 +328,7 @@ class ShardSupervisor:
                 self._pending.appendleft(_next(flight.order))  # it only sat beside the one that hung
             elif worker.solo:
                 events += self._solo_death(key, flight, reason)
-            else:
+            else:  # of "memory" too: those before or beside it may have left the memory taken
                 suspects += 1
                 self._suspects.append(_next(flight.order))
         self._count_idle(worker, reason, used=bool(flights))
@@ -337,7 +348,7 @@ class ShardSupervisor:
         message = f"killed {self._deaths[key]} workers while alone in them: {reason}"
         return [self._verdict(key, flight, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
 
-    def _verdict(self, key: Key, flight: Flight, status: Status, error: ErrorInfo) -> Event:
+    def _verdict(self, key: Key, flight: Flight, status: Status, error: ErrorInfo, *, peak_rss: int = 0) -> Event:
         """Decides a unit whose worker cannot any more. Written only now that the worker is surely dead."""
         attempt = Attempt(
             shard=self.shard,
@@ -349,7 +360,7 @@ class ShardSupervisor:
             queued_s=0.0,
             waiting_s=round(flight.order.waited_s + flight.waited_s, 6),
             working_s=round(time.monotonic() - flight.started_at - flight.waited_s, 6),
-            peak_rss=0,
+            peak_rss=peak_rss,
             error=error,
         )
         self._setup.journal.append(attempt)
@@ -374,6 +385,7 @@ class ShardSupervisor:
 
     def _count_idle(self, worker: WorkerProcess, reason: str, *, used: bool) -> None:
         blameless = used or worker.progressed or worker.killed_for in ("deadline", "drain")
+        # Not "memory": a worker that is over it before it starts a task would be so for ever.
         self._idle_deaths = 0 if blameless else self._idle_deaths + 1
         if self._idle_deaths >= IDLE_DEATHS:
             raise EngineError(

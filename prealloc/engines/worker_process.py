@@ -56,6 +56,8 @@ class WorkerProcess:
         self.undecided: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in orders}
         """Units it holds: not started, running, or in backoff. Which of them run, the flight board says."""
         self.killed_for: str | None = None
+        self.held_bytes = 0
+        """The memory that it was killed for."""
         self.said_bye = False
         self.progressed = False
         """It has ended a unit."""

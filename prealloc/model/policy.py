@@ -17,6 +17,9 @@ GRACE_S = 0.2
 IDLE_DEATHS = 3
 """Workers in a row that die before they start a unit: then something is wrong with the machine, not a task."""
 
+LEAST_MEMORY = 64 * 2**20
+"""A worker with its modules loaded needs as much before it has done anything."""
+
 SOLO_DEATHS = 2
 """A task that kills this many workers while alone in them is `crashed` for good."""
 
@@ -46,6 +49,8 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """After the first Ctrl-C running tasks get this long to end."""
     start_s: float = 120.0
     """What a worker gets to import its module, where it is not forked with it."""
+    memory_bytes: int | None = None
+    """What one worker may hold, with all that its tasks have started; None is no limit."""
     max_result_bytes: int = MOST_RESULT_BYTES
     max_log_bytes: int = 64 * 2**20
     """Of each shard's log; the middle of a longer one is cut out."""
@@ -63,6 +68,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         retries: int = 3,
         drain_s: float = 10.0,
         start_s: float = 120.0,
+        memory_bytes: int | None = None,
         max_result_bytes: int = MOST_RESULT_BYTES,
         max_log_bytes: int = 64 * 2**20,
         fsync: bool = False,
@@ -76,8 +82,9 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             *_count("--retries", retries, 0, MOST_RETRIES),
             *_seconds("--drain", drain_s),
             *_seconds("--start-timeout", start_s, above=True),
+            *(_count("--memory", memory_bytes, LEAST_MEMORY, 2**62) if memory_bytes is not None else ()),
             *_count("max_result_bytes", max_result_bytes, 1, MOST_RESULT_BYTES),
-            *_count("max_log_bytes", max_log_bytes, 1, 2**62),
+            *_count("max_log_bytes", max_log_bytes, 2**16, 2**62),
         ]
         if not isinstance(fsync, bool):
             found.append(Mistake("--fsync", f"{shown(fsync)} is neither true nor false", "give true or false"))
@@ -91,6 +98,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             retries=retries,
             drain_s=drain_s,
             start_s=start_s,
+            memory_bytes=memory_bytes,
             max_result_bytes=max_result_bytes,
             max_log_bytes=max_log_bytes,
             fsync=fsync,

@@ -38,19 +38,23 @@ def identify(pid: int) -> Process | None:
     return Process(pid, row[1]) if row else None
 
 
-def marked(processes: Iterable[Process], mark: str) -> list[Process]:
-    """Those whose environment holds `NAME=VALUE`: what a worker's tasks started has its worker's mark."""
-    wanted = b"\0" + mark.encode() + b"\0"
-    found = []
-    for process in processes:
-        try:
-            with open(f"/proc/{process.pid}/environ", "rb") as file:
-                environment = b"\0" + file.read() + b"\0"
-        except OSError:
-            continue
-        if wanted in environment:
-            found.append(process)
-    return found
+def parent_of(pid: int) -> int | None:
+    """The parent's process id; None if there is no such process (any more)."""
+    row = _row(pid)
+    return row[0] if row else None
+
+
+def started_with(pid: int, name: str) -> str | None:
+    """The value that an environment variable had when the process was started; None if that cannot be seen."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environment = b"\0" + file.read()
+    except OSError:
+        return None
+    found = environment.find(b"\0" + name.encode() + b"=")
+    if found < 0:
+        return None
+    return environment[found + len(name) + 2 :].partition(b"\0")[0].decode(errors="replace")
 
 
 def send_signal(processes: Iterable[Process], number: int) -> None:

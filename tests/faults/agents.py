@@ -12,6 +12,7 @@ import ctypes
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -157,6 +158,72 @@ def flood(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return result(task, ctx)
 
 
+def hoard(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Takes `mb` of memory, all at once or `slow`ly, itself or in a `where`: child or grandchild (setsid)."""
+    if where := do.get("where"):
+        code = f"import agents; agents.take({do['mb']}, {do.get('slow', False)})"
+        command = [sys.executable, "-c", code]
+        if where == "grandchild":  # whose parent is gone by then
+            command = ["/bin/sh", "-c", f"{shlex.join(command)} & sleep 0.2; exit 0"]
+        with subprocess.Popen(command, start_new_session=True):
+            time.sleep(do.get("s", FOR_EVER_S))
+    return take(do["mb"], do.get("slow", False)) or result(task, ctx)
+
+
+def no_json(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Returns what JSON has no word for, or too much of it."""
+    cycle: list[Any] = []
+    cycle.append({"again": cycle})
+    values = {
+        "nan": {"score": float("nan")},
+        "bytes": {"blob": [b"x"]},
+        "cycle": cycle,
+        "surrogate": {"text": "\ud800"},
+        "set": {"tags": {1}},
+        "key": {1: 2},
+        "integer": {"n": 2**70},
+    }
+    return {"text": "x" * (100 * 2**20)} if do["what"] == "huge" else values[do["what"]]
+
+
+def huge_error(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    raise ValueError("x" * (100 * 2**20))
+
+
+KEPT: list[bytes] = []
+
+
+def leak(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Leaves memory taken in its worker."""
+    KEPT.append(b"x" * (do["mb"] * 2**20))
+    time.sleep(0.1)
+    return result(task, ctx)
+
+
+def fork_with(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Children that only look at what their parent holds."""
+    held = b"x" * (do["mb"] * 2**20)
+    children = []
+    for _ in range(do["children"]):
+        if (child := os.fork()) == 0:
+            time.sleep(1)
+            os._exit(0 if held else 1)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    return result(task, ctx)
+
+
+def take(mb: int, slow: bool) -> None:
+    """Holds so much memory, every page of it touched, for a second."""
+    held = []
+    step = 4 if slow else mb
+    for _ in range(mb // step):
+        held.append(b"x" * (step * 2**20))
+        time.sleep(0.01)
+    time.sleep(0.5)
+
+
 def open_library(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Opens the library in the way of `how`; says whether it got a byte of it. Swallows the refusal."""
     path: str = do["path"]
@@ -233,5 +300,10 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "gil_spinning": gil_spinning,
     "family": family,
     "flood": flood,
+    "no_json": no_json,
+    "huge_error": huge_error,
+    "hoard": hoard,
+    "leak": leak,
+    "fork_with": fork_with,
     "open_library": open_library,
 }

@@ -106,6 +106,11 @@ class Stage:
         """Lets the tasks go on that wait for it (`{"do": "gate"}`)."""
         (self.signals / "go").touch()
 
+    @staticmethod
+    def lines(path: Path) -> list[dict[str, Any]]:
+        """The whole lines of a journal file."""
+        return [json.loads(raw) for raw in path.read_bytes().split(b"\n")[:-1]]
+
     def alive(self) -> dict[int, str]:
         """All processes that carry this stage's marker."""
         return checker.survivors(self.marker)

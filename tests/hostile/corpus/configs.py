@@ -41,7 +41,7 @@ FINE = {
     ("seed", "10**12"),
     ("per_type", "true"), ("stratify", "true"), ("whole", "true"), ("settings", "table"),
     ("concurrency", "integer"), ("workers", "integer"), ("retries", "integer"), ("fsync", "true"),
-    ("max_result_bytes", "integer"), ("max_log_bytes", "integer"), ("max_log_bytes", "10**12"),
+    ("max_result_bytes", "integer"), ("max_log_bytes", "10**12"), ("memory_bytes", "10**12"),
     ("worker", "text"), ("worker", "empty text"), ("engine", "text"), ("engine", "empty text"),
     ("path", "text"), ("path", "empty text"), ("difficulty", "text"), ("difficulty", "empty text"),
     ("require_workflow", "true"),

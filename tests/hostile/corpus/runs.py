@@ -28,6 +28,7 @@ VALUES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "no start": (("policy", "start_s"), -3, "--start-timeout"),
     "results of terabytes": (("policy", "max_result_bytes"), 2**50, "max_result_bytes"),
     "logs of -1 byte": (("policy", "max_log_bytes"), -1, "max_log_bytes"),
+    "memory of -1": (("policy", "memory_bytes"), -1, "--memory"),
     "policy field": (("policy", "more"), 1, "unknown field"),
     "import from here": (("import_path",), ["."], "imported from '.'"),
     "import with NUL": (("import_path",), ["/a\0b"], "imported from"),

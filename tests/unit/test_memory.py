@@ -1,0 +1,131 @@
+"""Memory: who holds it, and how many workers it bears."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prealloc.engines import memory
+from prealloc.engines.admission import USABLE, Admission, expected_bytes
+from prealloc.engines.families import Families
+from prealloc.engines.memory import available_bytes, proportional_bytes, resident_bytes
+from prealloc.worker.process import MARK
+from prealloc.worker.tree import parent_of
+
+MB = 2**20
+
+
+@pytest.fixture
+def worker() -> Iterator[subprocess.Popen[str]]:
+    """A process with a child, and another child that has one itself; it tells their ids."""
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        "middle = subprocess.Popen(['sh', '-c', 'sleep 60 & echo $!; wait'], stdout=subprocess.PIPE, text=True)\n"
+        "print(child.pid, middle.pid, middle.stdout.readline().strip(), flush=True)\n"
+        "middle.wait(); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    yield process
+    os.killpg(process.pid, 9)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_families(worker: subprocess.Popen[str]) -> None:
+    """A family is the worker and what it started; who was once of it stays when its parent dies; others are not."""
+    assert worker.stdout is not None
+    families = Families()
+    others = subprocess.Popen(["sleep", "60"])
+    try:
+        child, middle, grandchild = map(int, worker.stdout.readline().split())
+        (family,) = families.look([worker.pid]).values()
+        assert family[0] == worker.pid
+        assert set(family) == {worker.pid, child, middle, grandchild}
+        os.kill(middle, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while parent_of(grandchild) == middle and time.monotonic() < end:
+            time.sleep(0.01)
+        assert set(families.look([worker.pid])[worker.pid]) == {worker.pid, child, grandchild}
+        assert families.look([]) == {}
+    finally:
+        others.kill()
+        others.wait()
+
+
+def test_an_orphan_is_known_by_its_workers_mark(worker: subprocess.Popen[str]) -> None:
+    """Never seen with a living parent: its environment says whose it is; the mark of another run is not ours."""
+    code = "import os, sys, time; os.setsid(); time.sleep(60)"
+    marked = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, MARK: str(worker.pid)})
+    stranger = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, MARK: "1"})
+    try:
+        family = Families().look([worker.pid])[worker.pid]
+        assert marked.pid in family
+        assert stranger.pid not in family
+    finally:
+        for process in (marked, stranger):
+            process.kill()
+            process.wait()
+
+
+def test_a_child_of_a_worker_that_was_not_known_yet(worker: subprocess.Popen[str]) -> None:
+    """Looked at before its parent was told to be a worker, it is that worker's all the same afterwards."""
+    assert worker.stdout is not None
+    child = int(worker.stdout.readline().split()[0])
+    families = Families()
+    families.look([])
+    assert child in families.look([worker.pid])[worker.pid]
+
+
+def test_what_processes_hold() -> None:
+    """Resident memory is at least the proportional, which is at least what this process surely holds alone."""
+    held = b"x" * (64 * MB)
+    assert resident_bytes([os.getpid()]) >= proportional_bytes([os.getpid()]) >= len(held)
+    assert proportional_bytes([]) == resident_bytes([2**22 + 1]) == 0
+
+
+def test_a_control_group_limits_what_is_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least of the machine's and of what any group up to the root leaves; `max` is no limit."""
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_MY_GROUPS", tmp_path / "mine")
+    (tmp_path / "mine").write_text("0::/outer/inner\n")
+    unlimited = available_bytes()
+    assert unlimited > 100 * MB
+    for folder, limit in (("outer", str(100 * MB)), ("outer/inner", "max")):
+        (tmp_path / folder / "memory.max").write_text(limit + "\n")
+        (tmp_path / folder / "memory.current").write_text(f"{30 * MB}\n")
+    assert available_bytes() == 70 * MB
+    (tmp_path / "outer" / "memory.current").write_text(f"{130 * MB}\n")
+    assert available_bytes() == 0
+
+
+def test_admission() -> None:
+    """A worker may start if it and those that run may all grow to what is typical; the first always may."""
+    free = 0
+    admission = Admission(0, available=lambda: free)
+    assert admission.refusal([]) is None  # else nothing would ever run
+    assert admission.refusal(["a"]) is not None
+    need = expected_bytes(0)
+    free = int(2 * need / USABLE) + 2  # `a` has not been measured: it may take as much as the next one
+    assert admission.refusal(["a"]) is None
+    admission.measured({"a": 100 * MB})
+    assert "100 MB" in (admission.refusal(["a"]) or "")
+    free = int(100 * MB / USABLE) + 2
+    assert admission.refusal(["a"]) is None  # it holds what is typical, so only the next one needs more
+    assert admission.refusal(["a", "b"]) is not None
+
+
+def test_one_wild_worker_keeps_nobody_from_starting() -> None:
+    """What a worker takes is the median of those that run, not the largest."""
+    admission = Admission(0, available=lambda: 1000 * MB)
+    admission.measured({"wild": 5000 * MB, **{f"s{n}": 20 * MB for n in range(4)}})
+    assert admission.refusal(["wild", "s0", "s1", "s2", "s3"]) is None
