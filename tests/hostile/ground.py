@@ -6,6 +6,7 @@ Beside them lies a folder `outside` that nobody may touch, and the means to see 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -18,10 +19,15 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+import typer.main
+
 from prealloc.api.plans import plan
 from prealloc.api.runs import run
 from prealloc.cli import main
 from prealloc.errors import PreallocError
+
+_command = functools.cache(typer.main.get_command)
+# Made anew for each call otherwise, which takes twice as long as most commands do.
 
 WORKER = "prealloc.agents.simulate:run"
 CONFIG = """
@@ -95,6 +101,7 @@ class Ground:
         with (
             contextlib.chdir(self.root),
             mock.patch.object(sys, "argv", ["prealloc", *words]),
+            mock.patch.object(typer.main, "get_command", _command),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
