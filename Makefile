@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test check unit bench wheel clean help
+.PHONY: demo test check unit fuzz bench wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
 	@echo "make test    install, run all checks and tests"
 	@echo "make check   ruff, mypy, import-linter only"
+	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
 
 .venv/run.ok: pyproject.toml
@@ -42,6 +43,10 @@ check: .venv/test.ok
 
 unit: .venv/test.ok
 	$(BIN)/python -m pytest -q
+
+fuzz: .venv/test.ok
+	PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q tests/hostile/test_corpus.py
+	$(BIN)/python tests/hostile/fuzz.py $(FUZZ)
 
 bench: .venv/bench.ok
 	$(BIN)/python -m benchmarks

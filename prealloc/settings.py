@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,11 +21,15 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.files.regular import Unusable, read_regular
+from prealloc.model.json_value import brief, shown
 from prealloc.model.plan import PlanSpec
 from prealloc.model.policy import RunPolicy
 
-MOST_BYTES = 2**20
+MOST_BYTES = 2**16
+"""A larger file is no config: one of ours has twenty lines."""
 
+_MANY_DOTS = re.compile(rb"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){64}")
 _LIBRARY_KEYS = {"path": str, "difficulty": str, "require_workflow": bool}
 _RUN_KEYS = {"worker": str, "engine": str}
 
@@ -59,8 +64,6 @@ def load_config(path: Path) -> Experiment:
             check(**{key: value for key, value in options.items() if key in keys})
         except OptionsError as error:
             mistakes += [Mistake(f"{path} {where}", problem, mend) for where, problem, mend in error.mistakes]
-        except TypeError as error:
-            mistakes.append(Mistake(str(path), f"a value has the wrong type: {error}", "see the option's help"))
     if mistakes:
         raise OptionsError(mistakes)
     if "path" in library:
@@ -82,12 +85,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, A
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError("it is too large for a config file", where=str(path), mend="give a TOML file")
-        return tomllib.loads(path.read_bytes().decode())
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"it is no config file: {reason}", where=str(path), mend="give a TOML file") from None
+        raw = read_regular(path, most=MOST_BYTES)
+        if _MANY_DOTS.search(raw):  # tomllib takes the square of their number
+            raise ValueError("more than 64 names are joined by dots")
+        return tomllib.loads(raw.decode())
+    except (Unusable, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise InputError(f"it is no config file: {brief(error)}", where=str(path), mend="give a TOML file") from None
     except RecursionError:
         raise InputError("it is nested too deep", where=str(path), mend="give a TOML file") from None
 
@@ -112,5 +115,5 @@ def _check_types(where: str, section: Mapping[str, Any], types: Mapping[str, typ
     for key, kind in types.items():
         if key in section and not isinstance(section[key], kind):
             mistakes.append(
-                Mistake(f"{where} {key}", f"{section[key]!r} has the wrong type", f"write a {kind.__name__}")
+                Mistake(f"{where} {key}", f"{shown(section[key])} has the wrong type", f"write a {kind.__name__}")
             )

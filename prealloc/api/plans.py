@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import LibraryError, PlanError
-from prealloc.files.paths import PlanPaths
+from prealloc.files.atomic import is_taken, writing
 from prealloc.library import read_library
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
 from prealloc.planning.planner import choose_tasks, shard_ids
@@ -70,9 +70,10 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
 
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
-    from prealloc.store.plan_folder import read_plan, task_digest
+    from prealloc.store.plan_folder import check_slices, read_plan, task_digest
 
     read = read_plan(Path(plan))
+    check_slices(Path(plan), read)
     if library is None:
         return read.file
     scanned = read_library(library, difficulty=difficulty, keep=read.spec.keep)
@@ -152,5 +153,6 @@ def _listed(ids: Sequence[str], what: str) -> str:
 
 
 def _refuse_taken_plan(out: Path) -> None:
-    if PlanPaths(out).plan_file.exists() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
+    with writing(out, PlanError):
+        if is_taken(out):
+            raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,8 +22,8 @@ from prealloc.model.events import Event, RunEnded
 from prealloc.model.outcome import FINAL, Attempt
 from prealloc.model.plan import Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
-from prealloc.store.fold import fold
-from prealloc.store.plan_folder import read_plan_file, task_digest
+from prealloc.store.fold import Outcome, fold
+from prealloc.store.plan_folder import check_plan, read_plan_file, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, refuse_taken
 from prealloc.worker.function import check_name
@@ -60,9 +60,11 @@ def run(
     refuse_taken(target)
     source = plan if isinstance(plan, Plan) else Path(plan)
     file = source.file if isinstance(source, Plan) else read_plan_file(source)
-    reused_from = OpenRun(Path(reuse)) if reuse is not None else None
+    reusable = _reusable(OpenRun(Path(reuse)), name) if reuse is not None else None
     started = make_engine(engine)
     try:
+        if not isinstance(source, Plan):
+            check_plan(source, file)  # while the engine starts; once the run has begun it would be too late to refuse
         notes = started.check(name, import_path, _libraries(file))
         create_run(
             target,
@@ -81,7 +83,7 @@ def run(
         )
         opened = OpenRun(target)
         with RunLock(opened.paths.lock):
-            reused = list(_take_over(opened, reused_from)) if reused_from else []
+            reused = list(_take_over(opened, reusable)) if reusable else []
             return run_session(
                 opened,
                 started,
@@ -232,27 +234,42 @@ def _together(policy: Callable[[], RunPolicy], *checks: Callable[[], None]) -> R
     return made
 
 
-def _take_over(run: OpenRun, source: OpenRun) -> Iterator[Attempt]:
-    """The final outcomes of another run for units of this one: same bytes, settings, repeat, worker."""
-    if source.file.worker != run.file.worker:
+UnitKey = tuple[bytes, bytes, int]
+"""What makes a unit the same in another run: digests of its task's bytes and of its settings, and the repeat."""
+
+
+class _Reusable(NamedTuple):
+    """The final outcomes of another run, read before anything of the new one is made."""
+
+    root: str
+    outcomes: dict[UnitKey, list[Outcome]]
+
+
+def _reusable(source: OpenRun, worker: str) -> _Reusable:
+    if source.file.worker != worker:
         raise RunFolderError(
-            f"it was run by {source.file.worker}, not by {run.file.worker}",
+            f"it was run by {source.file.worker}, not by {worker}",
             where=str(source.paths.root),
             mend="outcomes are only taken over from the same worker function; leave --reuse away",
         )
     state = fold(source.paths, source.units())
-    known: dict[tuple[bytes, bytes, int], list[Any]] = {}
+    known: dict[UnitKey, list[Outcome]] = {}
     for unit, key in _unit_keys(source):
         outcome = state.units[unit].latest
         if outcome is not None and outcome.status in FINAL:
             known.setdefault(key, []).append(outcome)
+    return _Reusable(str(source.paths.root.resolve()), known)
+
+
+def _take_over(run: OpenRun, source: _Reusable) -> Iterator[Attempt]:
+    """The outcomes of another run for units of this one: same bytes, settings, repeat, worker."""
     for unit, key in _unit_keys(run):
-        if known.get(key):
-            attempt: Attempt = known[key].pop(0).read()
-            yield msgspec.structs.replace(attempt, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
+        if source.outcomes.get(key):
+            attempt = source.outcomes[key].pop(0).read()
+            yield msgspec.structs.replace(attempt, shard=unit.shard, attempt=1, reused=source.root)
 
 
-def _unit_keys(run: OpenRun) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:
+def _unit_keys(run: OpenRun) -> Iterator[tuple[Unit, UnitKey]]:
     for shard, manifest in run.manifests.items():
         settings = msgspec.json.encode(manifest.settings, order="sorted")
         for task in run.tasks(shard):

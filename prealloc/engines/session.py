@@ -11,6 +11,7 @@ import msgspec
 
 from prealloc.engines.admission import Admission, default_workers
 from prealloc.engines.base import Engine, RunSetup, ShardJob
+from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import Observe, conduct
 from prealloc.engines.queue import ShardQueue, WaitingShard
 from prealloc.lanes.desk import LaneDesk
@@ -44,6 +45,7 @@ def run_session(
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
         folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
+    refuse_odd_logs(run.paths.logs)
     policy = run.file.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)

@@ -48,6 +48,8 @@ def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
     A place that cannot be written to was the wrong place: `refuse`. A disk that is full or broken is not the
     user's mistake: CannotGoOn.
     """
+    if "\0" in str(target):
+        raise refuse("no path has a zero character in it", where=repr(str(target)), mend="choose another --out")
     try:
         yield
     except OSError as error:
@@ -56,6 +58,17 @@ def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
             mend = "free space or mend the disk, then do it again; nothing was changed"
             raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), mend=mend) from error
         raise refuse(f"it cannot be made: {reason}", where=str(target), mend="choose another --out") from error
+
+
+def is_taken(target: Path) -> bool:
+    """Whether something is at `target`, other than an empty folder. Raises OSError for a place that cannot be."""
+    try:
+        with os.scandir(target) as entries:
+            return any(True for _ in entries)
+    except FileNotFoundError:
+        return os.path.lexists(target)  # a link that leads nowhere
+    except NotADirectoryError:
+        return os.path.lexists(target)  # a file; or its parent is one, and then making it tells
 
 
 @contextlib.contextmanager
@@ -108,22 +121,18 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def copy_folder_linked(source: Path, target: Path) -> None:
-    """Copies a folder, with hard links where the file system has them: plans are never changed in place."""
-
-    def link_or_copy(src: str, dst: str) -> str:
-        try:
-            os.link(src, dst, follow_symlinks=True)
-        except OSError:
-            shutil.copyfile(src, dst)
-        return dst
-
-    shutil.copytree(source, target, copy_function=link_or_copy)
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file at `target`, as a hard link where the file system has them, and never as a link to a link."""
+    real = os.path.realpath(source)
+    try:
+        os.link(real, target, follow_symlinks=False)
+    except OSError:
+        shutil.copyfile(real, target)
 
 
 def _rename_to_new(beside: Path, target: Path) -> None:
     # rename(2) replaces an empty folder in silence; one with content it refuses.
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if is_taken(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     os.rename(beside, target)
 

@@ -104,8 +104,8 @@ class JournalName(NamedTuple):
     incarnation: int
 
 
-_SUPERVISOR = re.compile(r"supervisor\.(\d{4,})\.jsonl")
-_WORKER = re.compile(r"([a-z0-9._-]{1,100})\.(\d{4,})\.(\d{4,})\.jsonl")
+_SUPERVISOR = re.compile(r"supervisor\.([0-9]{4,9})\.jsonl")
+_WORKER = re.compile(r"([a-z0-9._-]{1,100})\.([0-9]{4,9})\.([0-9]{4,9})\.jsonl")
 
 
 def readable_name(name: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.json_value import json_problem, shown
 from prealloc.model.lane import Lane
 
 if TYPE_CHECKING:
@@ -21,8 +22,14 @@ RANKING = "blake2b64-splitmix64/1"
 """The name and version of the ranking scheme; part of every plan, so that a later scheme is told apart."""
 
 DEFAULT_NUM_INSTANCES = 20
+MOST_SETTING_DEPTH = 500
+"""Less than strict reading allows, since a setting stands inside a document."""
 MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
+MAX_REPEATS = 1_000_000
+MAX_TASKS = 2**32
+MAX_UNITS = 10_000_000
+"""Units of one plan: a fold of its journal holds each of them in memory."""
 
 
 class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,14 +81,23 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         `num_instances=None` stands for 20, unless `quotas` or `whole` say how many there are.
         """
+        odd = [
+            *(m for name, value in (("--quota", quotas), ("--set", settings)) for m in _mapping(name, value)),
+            *(m for name, value in (("--type", types), ("--keep", keep)) for m in _texts(name, value)),
+            *(_flag("--per-type", per_type)),
+            *(_flag("--stratify", stratify)),
+            *(_flag("--all", whole)),
+        ]
+        if odd:  # of the wrong kind altogether: the checks below could not even look at them
+            raise OptionsError(odd)
         quotas = dict(quotas or {})
         settings = dict(settings or {})
         found = [
             *_number("--shards", shards, least=1, most=MAX_SHARDS),
-            *(_number("--num-instances", num_instances, least=1) if num_instances is not None else ()),
-            *_number("--repeats", repeats, least=1, most=1_000_000),
+            *(_number("--num-instances", num_instances, least=1, most=MAX_TASKS) if num_instances is not None else ()),
+            *_number("--repeats", repeats, least=1, most=MAX_REPEATS),
             *_number("--seed", seed, least=0, most=MAX_SEED),
-            *(m for name, n in sorted(quotas.items()) for m in _number(f"--quota {name}", n, least=0)),
+            *(m for name, n in sorted(quotas.items()) for m in _number(f"--quota {name}", n, least=0, most=MAX_TASKS)),
             *_names("--type", types),
             *_names("--keep", keep),
             *_strategy(strategy),
@@ -89,7 +105,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             *_settings(settings),
             *_lanes(lanes),
         ]
-        if quotas and all(n == 0 for n in quotas.values()):
+        if quotas and not found and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
         reserved = {"id", "instance_id", "task_type", "type", "workflow"} & set(keep)
         if reserved:
@@ -229,13 +245,42 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.file.libraries
 
 
+def _flag(where: str, value: Any) -> list[Mistake]:
+    if isinstance(value, bool):
+        return []
+    return [Mistake(where, f"{shown(value)} is neither true nor false", "give true or false")]
+
+
+def _texts(where: str, value: Any) -> list[Mistake]:
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        # Half a surrogate pair (a byte of the command line that is no UTF-8) could not be written down.
+        odd = [item for item in value if not _is_text(item)]
+        return [Mistake(where, f"{shown(item)} is no UTF-8 text", "write it in UTF-8") for item in odd]
+    return [Mistake(where, f"{shown(value)} is no list of names", 'give names, such as ["a", "b"]')]
+
+
+def _mapping(where: str, value: Any) -> list[Mistake]:
+    if value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+        odd = [key for key in value or () if not _is_text(key)]
+        return [Mistake(where, f"{shown(key)} is no UTF-8 text", "write it in UTF-8") for key in odd]
+    return [Mistake(where, f"{shown(value)} does not map names to values", "give {name: value}")]
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _number(where: str, value: Any, *, least: int, most: int | None = None) -> list[Mistake]:
     if isinstance(value, bool) or not isinstance(value, int):
-        return [Mistake(where, f"{value!r} is no whole number", f"give a whole number from {least} on")]
+        return [Mistake(where, f"{shown(value)} is no whole number", f"give a whole number from {least} on")]
     if value < least:
-        return [Mistake(where, f"{value} is below {least}", f"give {least} or more")]
+        return [Mistake(where, f"{shown(value)} is below {least}", f"give {least} or more")]
     if most is not None and value > most:
-        return [Mistake(where, f"{value} is above {most}", f"give {most} or less")]
+        return [Mistake(where, f"{shown(value)} is above {most}", f"give {most} or less")]
     return []
 
 
@@ -249,9 +294,9 @@ def _names(where: str, names: tuple[str, ...]) -> list[Mistake]:
 
 
 def _strategy(strategy: str) -> list[Mistake]:
-    if strategy in STRATEGIES:
+    if isinstance(strategy, str) and strategy in STRATEGIES:
         return []
-    return [Mistake("--strategy", f"{strategy!r} is unknown", f"use one of {', '.join(STRATEGIES)}")]
+    return [Mistake("--strategy", f"{shown(strategy)} is unknown", f"use one of {', '.join(STRATEGIES)}")]
 
 
 def _together(
@@ -294,16 +339,21 @@ def _together(
 
 
 def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
+    found: list[Mistake] = []
+    for lane in lanes:
+        try:
+            Lane.checked(where=f"lane {lane.name[:80]}", **msgspec.structs.asdict(lane))
+        except OptionsError as error:
+            found += error.mistakes
     names = [lane.name for lane in lanes]
     twice = sorted({name for name in names if names.count(name) > 1})
-    return [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
+    return found + [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
 
 
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
     found = []
     for name, value in sorted(settings.items()):
-        try:
-            msgspec.json.encode(value)
-        except (TypeError, ValueError) as error:
-            found.append(Mistake(f"--set {name}", f"no JSON value: {error}", "use JSON values only"))
+        problem = json_problem(value, "the value", most_depth=MOST_SETTING_DEPTH)
+        if problem:
+            found.append(Mistake(f"--set {name}", problem, "use JSON values only"))
     return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.json_value import shown
+from prealloc.model.plan import MAX_SHARDS
 
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
@@ -27,6 +29,14 @@ LEAST_MEMORY = 64 * 2**20
 
 SOLO_DEATHS = 2
 """A task that kills this many workers while alone in them is `crashed` for good."""
+
+
+MOST_CONCURRENCY = 10_000
+MOST_RETRIES = 1_000
+MOST_SECONDS = 366 * 86_400.0
+"""A year. Longer times are mistakes, and overflow the system's own clocks."""
+
+MOST_RESULT_BYTES = 16 * 2**20
 
 
 class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +62,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What a worker gets to import its module, where it is not forked with it."""
     memory_bytes: int | None = None
     """What one worker may hold, with all that its tasks have started; None is no limit."""
-    max_result_bytes: int = 16 * 2**20
+    max_result_bytes: int = MOST_RESULT_BYTES
     max_log_bytes: int = 64 * 2**20
     """Of each shard's log; the middle of a longer one is cut out."""
     fsync: bool = False
@@ -72,26 +82,30 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         drain_s: float = 10.0,
         start_s: float = 120.0,
         memory_bytes: int | None = None,
-        max_result_bytes: int = 16 * 2**20,
+        max_result_bytes: int = MOST_RESULT_BYTES,
         max_log_bytes: int = 64 * 2**20,
         fsync: bool = False,
     ) -> RunPolicy:
         """The policy of these options. Raises OptionsError with every mistake among them."""
         found = [
-            *_least("--concurrency", concurrency, 1),
-            *_least("--workers", workers, 1),
-            *_above("--timeout", timeout_s),
-            *_least("--max-wait", max_wait_s, 0),
-            *_least("--retries", retries, 0),
-            *_least("--halt-after", halt_after_infra, 1),
-            *_least("--drain", drain_s, 0),
-            *_above("--start-timeout", start_s),
-            *_least("--memory", memory_bytes, LEAST_MEMORY),
-            *_least("max_result_bytes", max_result_bytes, 1),
-            *_least("max_log_bytes", max_log_bytes, 2**16),
+            *_count("--concurrency", concurrency, 1, MOST_CONCURRENCY),
+            *(_count("--workers", workers, 1, MAX_SHARDS) if workers is not None else ()),
+            *(_seconds("--timeout", timeout_s, above=True) if timeout_s is not None else ()),
+            *_seconds("--max-wait", max_wait_s),
+            *_count("--retries", retries, 0, MOST_RETRIES),
+            *(_count("--halt-after", halt_after_infra, 1, 2**31) if halt_after_infra is not None else ()),
+            *_seconds("--drain", drain_s),
+            *_seconds("--start-timeout", start_s, above=True),
+            *(_count("--memory", memory_bytes, LEAST_MEMORY, 2**62) if memory_bytes is not None else ()),
+            *_count("max_result_bytes", max_result_bytes, 1, MOST_RESULT_BYTES),
+            *_count("max_log_bytes", max_log_bytes, 2**16, 2**62),
         ]
+        if not isinstance(fsync, bool):
+            found.append(Mistake("--fsync", f"{shown(fsync)} is neither true nor false", "give true or false"))
         if rate_mode not in RATE_MODES:
-            found.append(Mistake("--rate-mode", f"{rate_mode!r} is unknown", f"use one of {', '.join(RATE_MODES)}"))
+            found.append(
+                Mistake("--rate-mode", f"{shown(rate_mode)} is unknown", f"use one of {', '.join(RATE_MODES)}")
+            )
         if found:
             raise OptionsError(found)
         return cls(
@@ -175,17 +189,22 @@ def bound_s(policy: RunPolicy, lanes: Sequence[tuple[Sequence[int], int]]) -> fl
     return total_s + policy.drain_s + SPARE_S
 
 
-def _least(where: str, value: float | None, least: float) -> list[Mistake]:
-    if value is None or value >= least:
-        return []
-    return [Mistake(where, f"{_plain(value)} is below {_plain(least)}", f"give {_plain(least)} or more")]
+def _count(where: str, value: Any, least: int, most: int) -> list[Mistake]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return [Mistake(where, f"{shown(value)} is no whole number", f"give a whole number from {least} on")]
+    if value < least:
+        return [Mistake(where, f"{shown(value)} is below {least}", f"give {least} or more")]
+    if value > most:
+        return [Mistake(where, f"{shown(value)} is above {most}", f"give {most} or less")]
+    return []
 
 
-def _plain(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"
-
-
-def _above(where: str, value: float | None) -> list[Mistake]:
-    if value is None or value > 0:
-        return []
-    return [Mistake(where, f"{value:g} is not above 0", "give a time in seconds, or 'none' for no limit")]
+def _seconds(where: str, value: Any, *, above: bool = False) -> list[Mistake]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return [Mistake(where, f"{shown(value)} is no time in seconds", "give a number")]
+    if above and value <= 0:
+        return [Mistake(where, f"{shown(value)} is not above 0", "give a time in seconds, or 'none' for no limit")]
+    if not 0 <= value <= MOST_SECONDS:  # NaN is not either
+        least = "below 0" if value < 0 else f"no time up to a year ({MOST_SECONDS:g} s)"
+        return [Mistake(where, f"{shown(value)} is {least}", "give a time in seconds from 0 on")]
+    return []

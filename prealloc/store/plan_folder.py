@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from prealloc.errors import PlanError
-from prealloc.files.atomic import new_folder, writing
+from prealloc.errors import OptionsError, PlanError
+from prealloc.files.atomic import is_taken, link_or_copy, new_folder, writing
 from prealloc.files.paths import SHARD_ID, PlanPaths
-from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.model.json_value import brief
+from prealloc.model.plan import (
+    MAX_REPEATS,
+    MAX_SEED,
+    MAX_UNITS,
+    RANKING,
+    Manifest,
+    Plan,
+    PlanFile,
+    PlanSpec,
+    Shard,
+    ShardEntry,
+)
 from prealloc.model.task import LightweightTask
 from prealloc.store.build import plan_id
 from prealloc.store.documents import parse, read_bytes, to_json
 
 _PLAN_AGAIN = "make it anew with `prealloc plan`, or copy it again from where it was made"
+MOST_SLICE_BYTES = 64 * 2**30
+"""The same that a library may unpack to."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,12 +45,13 @@ def write_plan(plan: Plan, out: Path, *, force: bool = False) -> None:
 
     Raises PlanError if `out` is taken (unless `force`) or cannot be made, CannotGoOn if the disk is full.
     """
-    if not force and out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
-    if force and out.exists() and any(out.iterdir()) and not PlanPaths(out).plan_file.is_file():
-        raise PlanError("it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out")
-    with writing(out, PlanError), new_folder(out, replace=force) as folder:
-        fill_plan_folder(plan, folder)
+    with writing(out, PlanError):
+        if not force and is_taken(out):
+            raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
+        if force and is_taken(out) and not os.path.isfile(PlanPaths(out).plan_file):
+            raise PlanError("it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out")
+        with new_folder(out, replace=force) as folder:
+            fill_plan_folder(plan, folder)
 
 
 def fill_plan_folder(plan: Plan, folder: Path) -> None:
@@ -50,10 +69,11 @@ def fill_plan_folder(plan: Plan, folder: Path) -> None:
 def read_plan_file(folder: Path) -> PlanFile:
     """`plan.json` of a plan folder, with its shard names and file names checked."""
     path = PlanPaths(folder).plan_file
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise PlanError("it is a file", where=str(folder), mend="name the plan's folder")
-    raw = read_bytes(path, PlanError, mend="name a folder that `prealloc plan --out` wrote")
+    raw = read_bytes(path, PlanError, inside=folder, mend="name a folder that `prealloc plan --out` wrote")
     plan = parse(raw, PlanFile, PlanError, where=str(path), mend=_PLAN_AGAIN)
+    _check_values(plan, where=str(path))
     seen: set[str] = set()
     for entry in plan.shards:
         check_shard_id(entry.id, where=str(path))
@@ -61,6 +81,32 @@ def read_plan_file(folder: Path) -> PlanFile:
             raise PlanError(f"shard {entry.id!r} is listed wrongly", where=str(path), mend=_PLAN_AGAIN)
         seen.add(entry.id)
     return plan
+
+
+def _check_values(plan: PlanFile, *, where: str) -> None:
+    """Raises PlanError for values that no plan has: they bind us, and are believed before any digest is."""
+    found = []
+    try:
+        if PlanSpec.checked(**msgspec.structs.asdict(plan.spec)) != plan.spec:
+            found.append("its spec is not written as prealloc writes it")
+    except OptionsError as error:
+        found += [f"its spec has {mistake.where}: {mistake.problem}" for mistake in error.mistakes]
+    if plan.ranking != RANKING:
+        found.append(f"its ranking is {plan.ranking[:80]!r}; this prealloc knows {RANKING}")
+    if plan.seed != plan.spec.seed:
+        found.append("its seed is not that of its spec")
+    if len(plan.shards) != plan.spec.shards:
+        found.append(f"it lists {len(plan.shards)} shards, its spec has {plan.spec.shards}")
+    if any(not 0 <= entry.units <= MAX_UNITS or min(entry.types.values(), default=0) < 0 for entry in plan.shards):
+        found.append("a shard's units or types are no counts")
+    elif sum(entry.units for entry in plan.shards) > MAX_UNITS:
+        found.append(f"it has more than {MAX_UNITS:,} units")
+    for library in plan.libraries:
+        counts = (library.bytes, library.tasks, *library.types.values())
+        if min(counts) < 0 or not _SHA256.fullmatch(library.sha256) or "\0" in library.path:
+            found.append(f"what it says of its library {library.name[:80]!r} cannot be")
+    if found:
+        raise PlanError("; ".join(found), where=where, mend=_PLAN_AGAIN)
 
 
 def check_shard_id(shard: str, *, where: str) -> None:
@@ -71,15 +117,23 @@ def check_shard_id(shard: str, *, where: str) -> None:
 
 def read_manifest(path: Path) -> tuple[Manifest, bytes]:
     """A manifest and the bytes it was read from. The slice it names lies in the same plan folder."""
-    raw = read_bytes(path, PlanError, mend="name a file PLAN/shards/SHARD.json of a plan folder")
+    mend = "name a file PLAN/shards/SHARD.json of a plan folder"
+    raw = read_bytes(path, PlanError, inside=PlanPaths.of_manifest(path).root, mend=mend)
     manifest = parse(raw, Manifest, PlanError, where=str(path), mend=_PLAN_AGAIN)
     check_shard_id(manifest.id, where=str(path))
     ref = manifest.slice
     if not _SHA256.fullmatch(ref.sha256) or ref.file != PlanPaths.slice_name(ref.sha256):
         # The only name a slice can have; so no manifest can point outside its folder.
         raise PlanError(f"{ref.file[:80]!r} is no slice's name", where=str(path), mend=_PLAN_AGAIN)
-    if manifest.repeats < 1:
-        raise PlanError(f"repeats is {manifest.repeats}", where=str(path), mend=_PLAN_AGAIN)
+    for name, value, least, most in (
+        ("repeats", manifest.repeats, 1, MAX_REPEATS),
+        ("seed", manifest.seed, 0, MAX_SEED),
+        ("slice.tasks", ref.tasks, 0, MAX_UNITS),
+        ("slice.tasks x repeats", ref.tasks * manifest.repeats, 0, MAX_UNITS),
+        ("slice.bytes", ref.bytes, 0, MOST_SLICE_BYTES),
+    ):
+        if not least <= value <= most:
+            raise PlanError(f"{name} is {value}, not {least} to {most}", where=str(path), mend=_PLAN_AGAIN)
     return manifest, raw
 
 
@@ -105,24 +159,27 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
 
 def read_slice(paths: PlanPaths, manifest: Manifest) -> tuple[LightweightTask, ...]:
     """The tasks of a manifest's slice. Raises PlanError if a byte of it is not as planned."""
+    return _read_slice(paths, manifest)[0]
+
+
+def _read_slice(paths: PlanPaths, manifest: Manifest) -> tuple[tuple[LightweightTask, ...], bytes]:
     ref = manifest.slice
     path = paths.slice(ref.sha256)
-    raw = read_bytes(path, PlanError, mend=_PLAN_AGAIN)
-    if not path.resolve().is_relative_to(paths.root.resolve()):
-        raise PlanError("it is a link out of the plan folder", where=str(path), mend=_PLAN_AGAIN)
+    # No more is read than was planned: the manifest's digest has been checked, so its size can be believed.
+    raw = read_bytes(path, PlanError, inside=paths.root, mend=_PLAN_AGAIN, most=ref.bytes)
     if len(raw) != ref.bytes or hashlib.sha256(raw).hexdigest() != ref.sha256:
         raise PlanError("its content is not what was planned", where=str(path), mend=_PLAN_AGAIN)
     try:
         tasks = tuple(parse_slice(raw))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise PlanError(f"it is no slice: {error}", where=str(path), mend=_PLAN_AGAIN) from None
+        raise PlanError(f"it is no slice: {brief(error)}", where=str(path), mend=_PLAN_AGAIN) from None
     if len(tasks) != ref.tasks or len({task.id for task in tasks}) != len(tasks):
         raise PlanError(
             f"it holds {len(tasks)} tasks, {ref.tasks} different ones were planned",
             where=str(path),
             mend=_PLAN_AGAIN,
         )
-    return tasks
+    return tasks, raw
 
 
 class _SliceFile(msgspec.Struct):
@@ -149,9 +206,55 @@ def read_plan(folder: Path) -> Plan:
     paths = PlanPaths(folder)
     manifests = [read_planned_manifest(paths, file, entry) for entry in file.shards]
     check_plan_id(file, manifests, where=str(paths.plan_file))
-    shards = tuple(Shard(manifest=manifest, tasks=read_slice(paths, manifest)) for manifest in manifests)
-    digests = {manifest.slice.sha256 for manifest in manifests}
-    return Plan(file=file, shards=shards, slices={sha256: paths.slice(sha256).read_bytes() for sha256 in digests})
+    shards = []
+    slices: dict[str, bytes] = {}
+    for manifest, entry in zip(manifests, file.shards, strict=True):
+        tasks, slices[manifest.slice.sha256] = _read_slice(paths, manifest)
+        if dict(Counter(task.type for task in tasks)) != entry.types:
+            where = str(paths.plan_file)
+            raise PlanError(f"the types of {entry.id} are not those of its tasks", where=where, mend=_PLAN_AGAIN)
+        shards.append(Shard(manifest=manifest, tasks=tasks))
+    return Plan(file=file, shards=tuple(shards), slices=slices)
+
+
+def check_plan(folder: Path, file: PlanFile) -> None:
+    """Raises PlanError unless all that this plan.json names is there as planned. Holds one slice at a time."""
+    paths = PlanPaths(folder)
+    manifests = [read_planned_manifest(paths, file, entry) for entry in file.shards]
+    check_plan_id(file, manifests, where=str(paths.plan_file))
+    for manifest in {manifest.slice.sha256: manifest for manifest in manifests}.values():
+        read_slice(paths, manifest)
+
+
+def check_slices(folder: Path, plan: Plan) -> None:
+    """Raises PlanError unless every slice is strict JSON to the bottom of its workflows.
+
+    read_plan leaves this out: the digests show that the bytes are those that were planned, and a planner of ours
+    writes nothing else.
+    """
+    for sha256, raw in plan.slices.items():
+        try:
+            compact(raw)
+        except StrictJsonError as error:
+            where = str(PlanPaths(folder).slice(sha256))
+            raise PlanError(f"it is no strict JSON: {error}", where=where, mend=_PLAN_AGAIN) from None
+
+
+def copy_plan(source: Path, target: Path) -> None:
+    """Copies a plan's files, and nothing else that may lie beside them, into the new folder `target`.
+
+    Hard links where possible, since plans are never changed in place. The plan has been read and found whole.
+    """
+    file = read_plan_file(source)
+    (target / "shards").mkdir(parents=True)
+    (target / "slices").mkdir()
+    from_, to = PlanPaths(source), PlanPaths(target)
+    slices = {read_planned_manifest(from_, file, entry).slice.sha256 for entry in file.shards}
+    link_or_copy(from_.plan_file, to.plan_file)
+    for entry in file.shards:
+        link_or_copy(from_.manifest(entry.id), to.manifest(entry.id))
+    for sha256 in slices:
+        link_or_copy(from_.slice(sha256), to.slice(sha256))
 
 
 def find_entry(file: PlanFile, shard: str, *, where: str) -> ShardEntry:

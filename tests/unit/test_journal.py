@@ -224,3 +224,48 @@ def test_the_census_is_the_plans(run: RunPaths) -> None:
     write(run.worker_journal("shard-00", 1, 1), attempt("c"))
     with pytest.raises(JournalError, match="the plan has no unit shard-00/c#0"):
         fold(run, UNITS)
+
+
+def test_a_journal_that_went_through_windows(run: RunPaths) -> None:
+    """Line ends of two characters are blanks to JSON: each line counts, and is found again at its place."""
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path, attempt("a"), attempt("b"))
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    for state in fold(run, UNITS).units.values():
+        assert state.latest is not None
+        assert state.latest.read().result == {"n": 1}
+
+
+@pytest.mark.parametrize("size", [100, module._PIECE, 3 * module._PIECE])
+def test_lines_of_every_size_are_found_at_their_places(run: RunPaths, size: int) -> None:
+    """A file is read piece by piece: lines may end anywhere in a piece, or span several."""
+    path = run.worker_journal("shard-00", 1, 1)
+    written = [attempt(number=number + 1, result="x" * (size + number)) for number in range(5)]
+    write(path, *written)
+    file = JournalFile(path, JournalName(1, "shard-00", 1))
+    found = list(read_lines(file))
+    assert [line.content for line in found] == written
+    assert [module.read_attempt(path, line.offset, line.length) for line in found] == written
+
+
+def test_a_long_tail_is_a_tail_and_a_long_line_is_damage(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros without end are what a power cut leaves; a line that ends, and is longer than any of ours, is not."""
+    monkeypatch.setattr(module, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(module, "_PIECE", 100)
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path, attempt("a"))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\0" * 5000)
+    warnings: list[str] = []
+    assert [line.number for line in read_lines(JournalFile(path, JournalName(1, "shard-00", 1)), warnings)] == [1]
+    assert "5000 bytes" in warnings[0]
+    path.write_bytes(whole + b"\0" * 5000 + b"\n")
+    with pytest.raises(JournalError, match="line 2 is damaged"):
+        lines_of(path)
+
+
+def test_a_journal_that_is_gone_is_not_an_empty_one(run: RunPaths) -> None:
+    """Everything would seem not to have run, and would run again."""
+    run.journal.rmdir()
+    with pytest.raises(JournalError, match="cannot be read"):
+        fold(run, UNITS)
