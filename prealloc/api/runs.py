@@ -14,7 +14,7 @@ import msgspec
 
 from prealloc._version import __version__
 from prealloc.engines.base import library_files
-from prealloc.engines.registry import check_engine, make_engine
+from prealloc.engines.registry import COMMAND, check_engine, make_engine
 from prealloc.engines.session import run_session, summarise
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
@@ -55,7 +55,7 @@ def run(
     and CannotGoOn (what finished is kept: `resume` goes on).
     """
     policy = _together(lambda: RunPolicy.checked(**options), lambda: check_engine(engine))
-    name, import_path = _worker_name(worker)
+    name, import_path = _worker_name(worker, engine)
     target = Path(out)
     refuse_taken(target)
     source = plan if isinstance(plan, Plan) else Path(plan)
@@ -198,11 +198,12 @@ def status(run: str | Path) -> RunStatus:
     )
 
 
-def _worker_name(worker: WorkerName) -> tuple[str, tuple[str, ...]]:
+def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
     """`module:function` and the folders to import it from: the current one, and the function's own root."""
     here = os.getcwd()
     if isinstance(worker, str):
-        check_name(worker)
+        if engine != COMMAND:  # there it is a command, which that engine looks at
+            check_name(worker)
         return worker, (here,)
     module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
     if module in (None, "__main__") or "<" in name:

@@ -29,6 +29,10 @@ def run(
     worker: Annotated[
         str | None, typer.Option("--worker", help="module:function, called as function(task, ctx).")
     ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option("--command", help="In place of --worker: a program, started once per shard with its {manifest}."),
+    ] = None,
     config: ConfigOption = None,
     engine: Annotated[str | None, typer.Option("--engine", help="Where shards run: local or inline.  [local]")] = None,
     workers: Annotated[
@@ -80,6 +84,8 @@ def run(
 
       prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m --retries 5 --memory 2GB
 
+      prealloc run plan/ --command 'python my_runner.py --manifest {manifest}' --out run/
+
       prealloc run planB/ --worker my_agent:solve --out runB/ --reuse runA/
     """
     from prealloc.settings import from_environment
@@ -105,6 +111,11 @@ def run(
     if memory is not None:
         options["memory_bytes"] = parse_bytes("--memory", memory, mistakes)
     name, where = options.pop("worker", None), options.pop("engine", "local")
+    if command is not None:
+        if worker is not None or engine is not None:
+            other = "--worker" if worker is not None else "--engine"
+            mistakes.append(Mistake(f"--command and {other}", "a command is worker and engine in one", "keep one"))
+        name, where = command, "command"
     if name is None:
         mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))
     if mistakes:

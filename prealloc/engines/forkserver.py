@@ -23,6 +23,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -70,6 +71,15 @@ class Fork(ServerMessage, frozen=True, tag="fork"):
     tag: int
 
 
+class Execute(ServerMessage, frozen=True, tag="execute"):
+    """To the server, with the descriptor of a log: start a program. `tag` comes back with its pid, as a Fork's does."""
+
+    tag: int
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    """Beside our own."""
+
+
 class Forked(ServerMessage, frozen=True, tag="forked"):
     """From the server."""
 
@@ -91,7 +101,7 @@ class Exited(ServerMessage, frozen=True, tag="exited"):
     status: int
 
 
-ToServer = Preload | Fork | Kill
+ToServer = Preload | Fork | Execute | Kill
 FromServer = Preloaded | Forked | Exited
 PACKET = 1 << 20
 
@@ -168,6 +178,8 @@ class _ForkServer:
         message = self._decoder.decode(packet)
         if isinstance(message, Fork):
             self._fork(message.tag, *descriptors)
+        elif isinstance(message, Execute):
+            self._execute(message, *descriptors)
         elif isinstance(message, Kill):
             self._kill(message.pid, now=message.now)
         else:
@@ -176,6 +188,20 @@ class _ForkServer:
 
     def _fork(self, tag: int, channel: int, payload: int, log: int, board: int) -> None:
         parent = os.getpid()
+        self._start(
+            tag,
+            lambda: worker_process.main(channel, payload, log, board, parent, self._function),
+            (channel, payload, log, board),
+        )
+
+    def _execute(self, message: Execute, log: int) -> None:
+        parent = os.getpid()
+        self._start(
+            message.tag, lambda: worker_process.become(message.command, message.environment, log, parent), (log,)
+        )
+
+    def _start(self, tag: int, work: Callable[[], int], descriptors: Sequence[int]) -> None:
+        """Forks a process that does the work and exits with its code."""
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -184,12 +210,12 @@ class _ForkServer:
                 self._control.close()
                 os.close(self._wake_read)
                 os.close(self._wake_write)
-                code = worker_process.main(channel, payload, log, board, parent, self._function)
+                code = work()
             except BaseException:
                 traceback.print_exc()  # a bug of ours: into the shard's log
             finally:
                 os._exit(code)
-        for descriptor in (channel, payload, log, board):
+        for descriptor in descriptors:
             os.close(descriptor)
         self._workers.add(pid)
         self._send(Forked(tag, pid))

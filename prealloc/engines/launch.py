@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -110,6 +111,14 @@ class ForkServerLauncher:
             self._send(forkserver.Fork(tag), [channel.fileno(), memory, log, board])
         finally:
             os.close(memory)
+
+    def execute(self, tag: int, command: Sequence[str], environment: Mapping[str, str], log: int) -> None:
+        """Starts a program with its output in the log; its pid comes as Born. The descriptor stays the caller's."""
+        self._send(forkserver.Execute(tag, tuple(command), dict(environment)), [log])
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns as soon as something happened, or after so many seconds."""
+        select.select([self._control.fileno()], [], [], timeout_s)
 
     def happened(self) -> Sequence[Born | Died]:
         found: list[Born | Died] = []

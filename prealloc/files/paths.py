@@ -79,6 +79,19 @@ class RunPaths(NamedTuple):
     def log(self, shard: str) -> Path:
         return self.logs / f"{shard}.log"
 
+    @property
+    def results(self) -> Path:
+        """Where outside programs tell their results."""
+        return self.root / "results"
+
+    def reported(self, shard: str, session: int) -> Path:
+        """What the outside program of a shard has told in a session."""
+        return self.results / f"{shard}.{session:04d}.jsonl"
+
+    def rest(self, session: int) -> PlanPaths:
+        """Manifests of what was left when a session began, for outside programs."""
+        return PlanPaths(self.root / "rest" / f"{session:04d}")
+
     def lane(self, number: int) -> Path:
         """What became of a lane's limit. By the lane's place in the plan: its name is the user's text."""
         return self.lanes / f"lane-{number:02d}.jsonl"

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prealloc.worker.board import Board
@@ -34,13 +35,7 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
 
     `parent` is the process that must outlive this one: when it dies, the kernel kills us.
     """
-    with contextlib.suppress(PermissionError):
-        os.setsid()  # a group of its own: the terminal's Ctrl-C is not for us, and the kill ladder finds all
-    die_with(parent)
-    os.environ[MARK] = str(os.getpid())
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    _redirect(log)
+    _settle(log, parent)
     job = unpack(_read_all(payload))
     with contextlib.suppress(FileNotFoundError):  # the journal's writer says it better
         os.environ[RUN_MARK] = run_mark(Path(job.journal).parent)
@@ -54,6 +49,28 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     return code
+
+
+def become(command: Sequence[str], environment: Mapping[str, str], log: int, parent: int) -> int:
+    """Turns this process into another program. Returns only if that cannot be: the exit code, as shells have it."""
+    _settle(log, parent)
+    gc.enable()
+    try:
+        os.execvpe(command[0], list(command), {**os.environ, **environment})
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+    return 127
+
+
+def _settle(log: int, parent: int) -> None:
+    """Takes this process's place: in a group of its own, marked, with the log as its output, ending with `parent`."""
+    with contextlib.suppress(PermissionError):
+        os.setsid()  # a group of its own: the terminal's Ctrl-C is not for us, and the kill ladder finds all
+    die_with(parent)
+    os.environ[MARK] = str(os.getpid())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    _redirect(log)
 
 
 def run_mark(journal: Path) -> str:
