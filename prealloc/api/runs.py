@@ -160,6 +160,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """That master's process id."""
     sessions: int
     units: int
+    final: int
+    """Units with an outcome that stands: no resume runs them, unless with --failed."""
     census: dict[str, int]
     shards: dict[str, dict[str, int]]
     """The census of each shard."""
@@ -188,6 +190,7 @@ def status(run: str | Path) -> RunStatus:
         master=owner.pid if owner else None,
         sessions=state.sessions,
         units=len(state.units),
+        final=sum(summary.census[status] for status in FINAL),
         census=summary.census,
         shards=shards,
         library_opens=state.library_opens,

@@ -291,13 +291,12 @@ class ShardSupervisor:
             order = worker.undecided.get(key)
             if order is None or attempt.attempt < order.attempt:
                 continue
-            again = attempt.status is Status.INFRA and self._drain_until is None
-            if again and order.tries < self._setup.policy.retries:
+            if attempt.again:
                 # Its backoff died with the worker: it is tried again now, and its tries go on counting.
                 worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
             else:
                 del worker.undecided[key]
-                events.append(self._told(key, attempt))
+            events.append(self._told(key, attempt))
         return events
 
     def _decide_flights(self, worker: WorkerProcess, status: int) -> list[Event]:
@@ -375,7 +374,7 @@ class ShardSupervisor:
             repeat=attempt.repeat,
             attempt=attempt.attempt,
             status=attempt.status,
-            outcome=True,
+            outcome=not attempt.again,
             working_s=attempt.working_s,
             waiting_s=attempt.waiting_s,
             success=success,

@@ -16,6 +16,7 @@ import contract_workers as workers
 import pytest
 
 import prealloc
+import prealloc.api.runs
 from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
@@ -170,6 +171,24 @@ def test_events_tell_the_same_story_as_the_journal(go: Go) -> None:
         assert told.index(("AttemptStarted", task, attempt)) < told.index(("AttemptEnded", task, attempt))
     decided = [event for event in events if isinstance(event, AttemptEnded) and event.outcome]
     assert Counter(event.task for event in decided) == {"r": 1, "f": 1}
+
+
+def test_a_unit_in_backoff_is_not_decided_for_anyone(go: Go, tmp_path: Path) -> None:
+    """Law 7: status, census and resume are folds over the same lines: `infra` only once the retries are used up."""
+    seen: list[prealloc.api.runs.RunStatus] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, AttemptEnded) and not event.outcome and not seen:
+            seen.append(prealloc.status(tmp_path / "run"))
+            os.kill(os.getpid(), signal.SIGINT)
+
+    tasks = [make_task("down", script=[retries(retry_after_s=60.0)]), make_task("bad", script=[fails()])]
+    ended = go(make_plan(tasks), scripted, observe=observe, concurrency=2)
+    for census in (seen[0].census, ended.census, prealloc.status(tmp_path / "run").census):
+        assert (census["infra"], census["cancelled"]) == (0, 0)
+        assert census["not_run"] + census["failed"] == 2
+    assert seen[0].final == seen[0].census["failed"]
+    assert ended.exit_code == 130
 
 
 def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) -> None:
