@@ -15,7 +15,7 @@ import msgspec
 from prealloc._version import __version__
 from prealloc.engines.base import library_files
 from prealloc.engines.registry import check_engine, make_engine
-from prealloc.engines.session import run_session, summarise
+from prealloc.engines.session import resume_command, run_session
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.model.events import Event, RunEnded
@@ -130,12 +130,8 @@ def outcomes(run: str | Path) -> Iterator[UnitOutcome]:
     """
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
-    for shard, manifest in opened.manifests.items():
-        types = {task.id: task.type for task in opened.tasks(shard)}
-        for repeat in range(manifest.repeats):
-            for task, kind in types.items():
-                unit = Unit(shard, task, repeat)
-                yield unit_outcome(unit, kind, manifest.settings, state.units[unit])
+    for (unit, unit_state), type in zip(state.units.items(), opened.types(), strict=True):
+        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state)
 
 
 def results(run: str | Path, *, by: Sequence[str] = ()) -> list[ResultsRow]:
@@ -180,7 +176,7 @@ def status(run: str | Path) -> RunStatus:
     for unit, unit_state in state.units.items():
         counts = shards[unit.shard]
         counts[unit_state.status.value] = counts.get(unit_state.status.value, 0) + 1
-    summary = summarise(opened, state, duration_s=0.0)
+    census = state.census()
     return RunStatus(
         run=str(run),
         plan=opened.plan.id,
@@ -190,12 +186,12 @@ def status(run: str | Path) -> RunStatus:
         master=owner.pid if owner else None,
         sessions=state.sessions,
         units=len(state.units),
-        final=sum(summary.census[status] for status in FINAL),
-        census=summary.census,
+        final=sum(census[status] for status in FINAL),
+        census=census,
         shards=shards,
         library_opens=state.library_opens,
         warnings=state.warnings,
-        resume=summary.resume if owner is None else None,
+        resume=resume_command(opened, state) if owner is None else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 
 import msgspec
 
@@ -18,6 +19,7 @@ from prealloc.model.policy import bound_s
 from prealloc.store.fold import RunState, UnitState, fold
 from prealloc.store.journal import JournalWriter, SessionStarted, last_session
 from prealloc.store.run_folder import OpenRun
+from prealloc.store.totals import totals
 from prealloc.worker.job import UnitOrder
 
 MISSING_SHOWN = 20
@@ -85,25 +87,36 @@ def run_session(
 
 def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
     """The end of a run as its journal tells it."""
-    census = state.census()
-    missing = [
-        f"{unit.shard}/{unit.task}#{unit.repeat} ({unit_state.status.value})"
+    missing = (
+        f"{unit} ({unit_state.status.value})"
         for unit, unit_state in state.units.items()
         if unit_state.status is not Status.OK
-    ]
+    )
+    shown = tuple(islice(missing, MISSING_SHOWN))
+    whole = totals(state, run.types())
     return RunEnded(
         run=str(run.paths.root),
-        census=census,
+        census=state.census(),
+        succeeded=whole.succeeded,
+        types=whole.types,
+        errors=whole.errors,
+        further_errors=whole.further_errors,
+        slowest=whole.slowest,
         library_opens=state.library_opens,
         duration_s=round(duration_s, 3),
-        exit_code=1 if missing else 0,
-        missing=tuple(missing[:MISSING_SHOWN]),
-        resume=_resume_command(run, state) if missing else None,
+        exit_code=1 if shown else 0,
+        missing=shown,
+        resume=resume_command(run, state),
     )
 
 
-def _resume_command(run: OpenRun, state: RunState) -> str:
-    """What runs the rest: plain resume while something is open, else --failed, which opens what is final."""
+def resume_command(run: OpenRun, state: RunState) -> str | None:
+    """What runs the rest: plain resume while something is open, else --failed, which opens what is final.
+
+    None if every unit is ok.
+    """
+    if all(unit.status is Status.OK for unit in state.units.values()):
+        return None
     some_open = any(unit.open for unit in state.units.values())
     return f"prealloc resume {run.paths.root}" + ("" if some_open else " --failed")
 

@@ -180,6 +180,9 @@ class Unit(NamedTuple):
     task: str
     repeat: int
 
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.task}#{self.repeat}"
+
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
     """One unit of work for one worker process, in memory: its manifest and its tasks."""

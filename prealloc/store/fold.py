@@ -153,5 +153,5 @@ def _outcome(attempt: Attempt, session: int, path: Path, offset: int, length: in
 def _planned(states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath) -> UnitState:
     state: UnitState | None = states.get(Unit(line.shard, line.task, line.repeat))
     if state is None:
-        raise damaged(file.path, number, f"the plan has no unit {line.shard}/{line.task}#{line.repeat}")
+        raise damaged(file.path, number, f"the plan has no unit {Unit(line.shard, line.task, line.repeat)}")
     return state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class OpenRun:
         }
         check_plan_id(self.plan, list(self.manifests.values()), where=str(self.paths.plan.plan_file))
         self._ids: dict[str, list[str]] = {}
+        self._types: dict[str, list[str]] = {}
         self._latest: tuple[str, tuple[LightweightTask, ...]] = ("", ())
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
@@ -64,6 +66,7 @@ class OpenRun:
         if self._latest[0] != shard:  # asked for twice in a row when a shard is launched
             self._latest = (shard, read_slice(self.paths.plan, self.manifests[shard]))
             self._ids[shard] = [task.id for task in self._latest[1]]
+            self._types[shard] = [sys.intern(task.type) for task in self._latest[1]]  # few, and each many times
         return self._latest[1]
 
     def units(self) -> Iterator[Unit]:
@@ -74,6 +77,14 @@ class OpenRun:
             for repeat in range(manifest.repeats):
                 for task in self._ids[shard]:
                     yield Unit(shard, task, repeat)
+
+    def types(self) -> Iterator[str]:
+        """The task type of every planned unit, in the order of units()."""
+        for shard, manifest in self.manifests.items():
+            if shard not in self._types:
+                self.tasks(shard)
+            for _ in range(manifest.repeats):
+                yield from self._types[shard]
 
     def _unchanged_plan(self) -> PlanFile:
         plan = read_plan_file(self.paths.plan.root)

@@ -257,3 +257,19 @@ def test_ctrl_c_drains_and_resume_goes_on(go: Go, tmp_path: Path) -> None:
     assert Counter(line["task"] for line in _lines(tmp_path / "run") if line["status"] == "ok") == {
         f"t{n}": 1 for n in range(8)
     }
+
+
+def test_the_end_is_told_of_the_whole_run(go: Go, tmp_path: Path) -> None:
+    """Law 5: after a resume that runs nothing, the end still has every unit's type, error and time."""
+    tasks = [
+        make_task("bad", "x", script=[fails("no luck")]),
+        make_task("good", "x", script=[returns({"success": True})]),
+        make_task("other", "y", script=[returns({"success": False})]),
+    ]
+    first = go(make_plan(tasks, repeats=2), scripted)
+    again = prealloc.resume(tmp_path / "run")
+    for ended in (first, again):
+        assert [(t.type, t.units, t.ok, t.succeeded) for t in ended.types] == [("x", 4, 2, 2), ("y", 2, 2, 0)]
+        assert ended.succeeded == 2
+        assert [(kind.message, kind.units) for kind in ended.errors] == [("no luck", 2)]
+        assert len(ended.slowest) == 5
