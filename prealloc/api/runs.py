@@ -6,7 +6,7 @@ import datetime
 import inspect
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from prealloc.engines.registry import check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
+from prealloc.files.paths import PlanPaths
 from prealloc.model.events import Event, RunEnded
 from prealloc.model.outcome import FINAL, Attempt
-from prealloc.model.plan import Plan, PlanFile, Unit
+from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
+from prealloc.model.task import LightweightTask
 from prealloc.store.fold import fold
-from prealloc.store.plan_folder import read_plan_file, task_digest
+from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, refuse_taken
 from prealloc.worker.function import check_name
@@ -59,16 +61,17 @@ def run(
     target = Path(out)
     refuse_taken(target)
     source = plan if isinstance(plan, Plan) else Path(plan)
-    file = source.file if isinstance(source, Plan) else read_plan_file(source)
-    reused_from = OpenRun(Path(reuse)) if reuse is not None else None
+    outline = _outline(source)
+    # All that may refuse comes before the folder is made.
+    reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
     started = make_engine(engine)
     try:
-        notes = started.check(name, import_path, _libraries(file))
+        notes = started.check(name, import_path, _libraries(outline.file))
         create_run(
             target,
             source,
             RunFile(
-                plan=file.id,
+                plan=outline.file.id,
                 worker=name,
                 import_path=import_path,
                 engine=engine,
@@ -79,9 +82,8 @@ def run(
                 platform=platform.platform(),
             ),
         )
-        opened = OpenRun(target)
+        opened = OpenRun(target, outline)
         with RunLock(opened.paths.lock):
-            reused = list(_take_over(opened, reused_from)) if reused_from else []
             return run_session(
                 opened,
                 started,
@@ -106,6 +108,7 @@ def resume(
     The library is not needed. Raises InputError and CannotGoOn, as run() does.
     """
     opened = OpenRun(Path(run))
+    opened.check_slices()
     with RunLock(opened.paths.lock):
         engine = make_engine(opened.file.engine)
         try:
@@ -190,7 +193,7 @@ def status(run: str | Path) -> RunStatus:
         census=census,
         shards=shards,
         library_opens=state.library_opens,
-        warnings=state.warnings,
+        warnings=[*opened.warnings, *state.warnings],
         resume=resume_command(opened, state) if owner is None else None,
     )
 
@@ -231,30 +234,49 @@ def _together(policy: Callable[[], RunPolicy], *checks: Callable[[], None]) -> R
     return made
 
 
-def _take_over(run: OpenRun, source: OpenRun) -> Iterator[Attempt]:
-    """The final outcomes of another run for units of this one: same bytes, settings, repeat, worker."""
-    if source.file.worker != run.file.worker:
+_Shards = Iterable[tuple[Manifest, Sequence[LightweightTask]]]
+
+
+def _outline(plan: Plan | Path) -> Outline:
+    """The plan without its tasks; every byte of a folder is checked before anything is made of it."""
+    if isinstance(plan, Plan):
+        return Outline(plan.file, {shard.id: shard.manifest for shard in plan.shards})
+    outline = read_outline(plan)
+    check_slices(plan, outline)
+    return outline
+
+
+def _shards(plan: Plan | Path, outline: Outline) -> _Shards:
+    """The shards with their tasks, one by one."""
+    if isinstance(plan, Plan):
+        return ((shard.manifest, shard.tasks) for shard in plan.shards)
+    return ((manifest, read_slice(PlanPaths(plan), manifest)) for manifest in outline.manifests.values())
+
+
+def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attempt]:
+    """The final outcomes of another run for units of these shards: same bytes, settings, repeat, worker."""
+    if source.file.worker != worker:
         raise RunFolderError(
-            f"it was run by {source.file.worker}, not by {run.file.worker}",
+            f"it was run by {source.file.worker}, not by {worker}",
             where=str(source.paths.root),
             mend="outcomes are only taken over from the same worker function; leave --reuse away",
         )
     state = fold(source.paths, source.units())
     known: dict[tuple[bytes, bytes, int], list[Any]] = {}
-    for unit, key in _unit_keys(source):
+    for unit, key in _unit_keys((manifest, source.tasks(shard)) for shard, manifest in source.manifests.items()):
         outcome = state.units[unit].latest
         if outcome is not None and outcome.status in FINAL:
             known.setdefault(key, []).append(outcome)
-    for unit, key in _unit_keys(run):
+    for unit, key in _unit_keys(shards):
         if known.get(key):
             attempt: Attempt = known[key].pop(0).read()
             yield msgspec.structs.replace(attempt, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
 
 
-def _unit_keys(run: OpenRun) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:
-    for shard, manifest in run.manifests.items():
+def _unit_keys(shards: _Shards) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:
+    for manifest, tasks in shards:
         settings = msgspec.json.encode(manifest.settings, order="sorted")
-        for task in run.tasks(shard):
+        for task in tasks:
             digest = task_digest(task)
             for repeat in range(manifest.repeats):
-                yield Unit(shard, task.id, repeat), (digest, settings, repeat)
+                yield Unit(manifest.id, task.id, repeat), (digest, settings, repeat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
@@ -12,6 +13,7 @@ import msgspec
 from prealloc.engines.admission import Admission, default_workers
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.master import Observe, conduct
+from prealloc.errors import CannotGoOn, PlanError
 from prealloc.model.events import Note, RunEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.plan import Unit
@@ -25,6 +27,17 @@ from prealloc.worker.job import UnitOrder
 MISSING_SHOWN = 20
 
 
+@contextmanager
+def _under_way() -> Iterator[None]:
+    """A plan that is damaged while its run goes on is no input any more that could be refused."""
+    try:
+        yield
+    except PlanError as error:
+        mend = "restore the file as it was, then `prealloc resume`; what finished is kept"
+        raise CannotGoOn(error.problem, where=error.where, mend=mend) from error
+
+
+@_under_way()
 def run_session(
     run: OpenRun,
     engine: Engine,
@@ -35,7 +48,7 @@ def run_session(
     observe: Observe,
     tick: Callable[[], None] = lambda: None,
 ) -> RunEnded:
-    """Runs what has no final outcome. The engine has been checked; the caller holds the run's lock.
+    """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
 
     `reused` are outcomes taken over from another run; they are journalled first. Raises CannotGoOn.
     """

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from prealloc.errors import PlanError
 from prealloc.files.atomic import new_folder, writing
 from prealloc.files.paths import SHARD_ID, PlanPaths
-from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry
+from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
 from prealloc.model.task import LightweightTask
 from prealloc.store.build import plan_id
 from prealloc.store.documents import parse, read_bytes, to_json
@@ -106,27 +107,78 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
 def read_slice(paths: PlanPaths, manifest: Manifest) -> tuple[LightweightTask, ...]:
     """The tasks of a manifest's slice. Raises PlanError if a byte of it is not as planned."""
     ref = manifest.slice
+    raw = read_slice_bytes(paths, ref)
+    where = str(paths.slice(ref.sha256))
+    try:
+        tasks = tuple(parse_slice(raw))
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise PlanError(f"it is no slice: {error}", where=where, mend=_PLAN_AGAIN) from None
+    _check_ids([task.id for task in tasks], ref, where)
+    return tasks
+
+
+def read_slice_bytes(paths: PlanPaths, ref: SliceRef) -> bytes:
+    """The bytes of a slice. Raises PlanError if one of them is not as planned."""
+    raw = _slice_bytes(paths, ref)
+    if not _as_planned(raw, ref):
+        where = str(paths.slice(ref.sha256))
+        raise PlanError("its content is not what was planned", where=where, mend=_PLAN_AGAIN)
+    return raw
+
+
+class SliceNames(NamedTuple):
+    """What it takes to read a journal: who a slice's tasks are, not what is in them."""
+
+    ids: list[str]
+    types: list[str]
+    as_planned: bool
+    """Every byte of the slice is as it was planned; if not, its tasks must not be run."""
+
+
+def read_slice_names(paths: PlanPaths, manifest: Manifest) -> SliceNames:
+    """The ids and types of a slice's tasks, of a damaged one too if they can still be read. Raises PlanError."""
+    ref = manifest.slice
+    raw = _slice_bytes(paths, ref)
+    where = str(paths.slice(ref.sha256))
+    try:
+        tasks = msgspec.json.decode(raw, type=_NamesFile).tasks
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise PlanError(f"it is no slice: {error}", where=where, mend=_PLAN_AGAIN) from None
+    ids = [task.id for task in tasks]
+    _check_ids(ids, ref, where)
+    types = [sys.intern(task.task_type) for task in tasks]  # few, and each many times
+    return SliceNames(ids, types, _as_planned(raw, ref))
+
+
+def _slice_bytes(paths: PlanPaths, ref: SliceRef) -> bytes:
     path = paths.slice(ref.sha256)
     raw = read_bytes(path, PlanError, mend=_PLAN_AGAIN)
     if not path.resolve().is_relative_to(paths.root.resolve()):
         raise PlanError("it is a link out of the plan folder", where=str(path), mend=_PLAN_AGAIN)
-    if len(raw) != ref.bytes or hashlib.sha256(raw).hexdigest() != ref.sha256:
-        raise PlanError("its content is not what was planned", where=str(path), mend=_PLAN_AGAIN)
-    try:
-        tasks = tuple(parse_slice(raw))
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise PlanError(f"it is no slice: {error}", where=str(path), mend=_PLAN_AGAIN) from None
-    if len(tasks) != ref.tasks or len({task.id for task in tasks}) != len(tasks):
-        raise PlanError(
-            f"it holds {len(tasks)} tasks, {ref.tasks} different ones were planned",
-            where=str(path),
-            mend=_PLAN_AGAIN,
-        )
-    return tasks
+    return raw
+
+
+def _as_planned(raw: bytes, ref: SliceRef) -> bool:
+    return len(raw) == ref.bytes and hashlib.sha256(raw).hexdigest() == ref.sha256
+
+
+def _check_ids(ids: Sequence[str], ref: SliceRef, where: str) -> None:
+    if len(ids) != ref.tasks or len(set(ids)) != len(ids):
+        problem = f"it holds {len(ids)} tasks, {ref.tasks} different ones were planned"
+        raise PlanError(problem, where=where, mend=_PLAN_AGAIN)
 
 
 class _SliceFile(msgspec.Struct):
     tasks: list[dict[str, msgspec.Raw]]
+
+
+class _Names(msgspec.Struct):
+    id: str
+    task_type: str
+
+
+class _NamesFile(msgspec.Struct):
+    tasks: list[_Names]
 
 
 def parse_slice(raw: bytes) -> Iterator[LightweightTask]:
@@ -143,12 +195,39 @@ def parse_slice(raw: bytes) -> Iterator[LightweightTask]:
         yield LightweightTask.trusted(id, type, workflow, extra)
 
 
+class Outline(NamedTuple):
+    """A plan without its tasks: `plan.json` and the manifests by shard, in the plan's order."""
+
+    file: PlanFile
+    manifests: dict[str, Manifest]
+
+
+def read_outline(folder: Path) -> Outline:
+    """The outline of a plan folder, every digest of it checked. The slices are not looked at. Raises PlanError."""
+    file = read_plan_file(folder)
+    return Outline(file, read_manifests(folder, file))
+
+
+def read_manifests(folder: Path, file: PlanFile) -> dict[str, Manifest]:
+    """The manifests that a plan's file lists, by shard. Raises PlanError if one is not as planned."""
+    paths = PlanPaths(folder)
+    manifests = {entry.id: read_planned_manifest(paths, file, entry) for entry in file.shards}
+    check_plan_id(file, list(manifests.values()), where=str(paths.plan_file))
+    return manifests
+
+
+def check_slices(folder: Path, outline: Outline) -> None:
+    """Raises PlanError unless every byte of every slice is as planned. Nothing is decoded."""
+    refs = {manifest.slice.sha256: manifest.slice for manifest in outline.manifests.values()}
+    for ref in refs.values():  # each once: paired shards share them
+        read_slice_bytes(PlanPaths(folder), ref)
+
+
 def read_plan(folder: Path) -> Plan:
     """A whole plan in memory, every digest checked. Raises PlanError."""
-    file = read_plan_file(folder)
+    file, by_shard = read_outline(folder)
     paths = PlanPaths(folder)
-    manifests = [read_planned_manifest(paths, file, entry) for entry in file.shards]
-    check_plan_id(file, manifests, where=str(paths.plan_file))
+    manifests = list(by_shard.values())
     shards = tuple(Shard(manifest=manifest, tasks=read_slice(paths, manifest)) for manifest in manifests)
     digests = {manifest.slice.sha256 for manifest in manifests}
     return Plan(file=file, shards=shards, slices={sha256: paths.slice(sha256).read_bytes() for sha256 in digests})

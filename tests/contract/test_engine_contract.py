@@ -203,6 +203,64 @@ def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) ->
         go(make_plan(grown), workers.vandal, "c", reuse=tmp_path / "a")
 
 
+def _damage_a_slice(plan: Path, shard: str) -> None:
+    """Changes one byte in a workflow of a shard's slice, which stays JSON."""
+    manifest = json.loads((plan / "shards" / f"{shard}.json").read_text())
+    path = plan / manifest["slice"]["file"]
+    raw = path.read_bytes()
+    path.unlink()  # it may be one file with another folder's
+    path.write_bytes(raw.replace(b'"n":1', b'"n":2'))
+    assert path.read_bytes() != raw
+
+
+def test_a_plan_is_checked_whole_before_a_run_is_made_of_it(go: Go, tmp_path: Path) -> None:
+    """Exit code 2 means that nothing was changed: a damaged slice is found before the first task, not at its shard."""
+    write_plan(make_plan([make_task(f"t{n}", workflow={"n": 1, "id": n}) for n in range(6)], shards=3), tmp_path / "p")
+    _damage_a_slice(tmp_path / "p", "shard-02")
+    with pytest.raises(prealloc.PlanError, match="not what was planned"):
+        go(tmp_path / "p", workers.echo, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_a_slice_that_is_damaged_during_its_run_stops_it_and_locks_nothing_away(go: Go, tmp_path: Path) -> None:
+    """What finished is kept and can be read. Too late to refuse: CannotGoOn. Resume refuses until it is mended."""
+    write_plan(make_plan([make_task(f"t{n}", workflow={"n": 1, "id": n}) for n in range(6)], shards=3), tmp_path / "p")
+    copy = tmp_path / "run" / "plan"
+
+    def observe(event: Event) -> None:
+        if isinstance(event, AttemptEnded) and event.shard == "shard-00":
+            _damage_a_slice(copy, "shard-02") if not damaged else None
+            damaged.append(event)
+
+    damaged: list[Event] = []
+    with pytest.raises(prealloc.CannotGoOn, match="not what was planned") as caught:
+        go(tmp_path / "p", workers.echo, workers=1, observe=observe)
+    assert not isinstance(caught.value, prealloc.InputError)
+    status = prealloc.status(tmp_path / "run")
+    assert status.census["ok"] >= 2
+    assert "cannot be run" in status.warnings[0]
+    assert len([each for each in prealloc.outcomes(tmp_path / "run") if each.outcome]) == status.census["ok"]
+    before = sorted((tmp_path / "run").rglob("*"))
+    with pytest.raises(prealloc.PlanError, match="not what was planned"):
+        prealloc.resume(tmp_path / "run")
+    assert sorted((tmp_path / "run").rglob("*")) == before
+    (damaged_slice,) = [path for path in (copy / "slices").iterdir() if b'"n":2' in path.read_bytes()]
+    damaged_slice.write_bytes((tmp_path / "p" / "slices" / damaged_slice.name).read_bytes())
+    assert prealloc.resume(tmp_path / "run").exit_code == 0
+
+
+def test_a_reuse_that_is_refused_makes_no_folder(go: Go, tmp_path: Path) -> None:
+    """Another worker's outcomes and a damaged journal are found before there is anything to resume."""
+    go(make_plan(2), workers.echo, "a")
+    with pytest.raises(prealloc.RunFolderError, match="worker function"):
+        go(make_plan(2), workers.vandal, "b", reuse=tmp_path / "a")
+    (file,) = (tmp_path / "a" / "journal").glob("shard-00*")
+    file.write_bytes(b"{" + file.read_bytes())
+    with pytest.raises(prealloc.JournalError):
+        go(make_plan(2), workers.echo, "b", reuse=tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_run_folder_is_used_once(go: Go, tmp_path: Path) -> None:
     """`run` on a folder with a run refuses and names resume; nothing in it changes."""
     go(make_plan(1), workers.echo)
