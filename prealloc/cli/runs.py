@@ -12,7 +12,7 @@ import typer
 
 from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, without_empty
 from prealloc.cli.output import Stop, print_json
-from prealloc.cli.pairs import parse_bytes, parse_seconds, split_names
+from prealloc.cli.pairs import split_names
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.model.events import RunEnded
 
@@ -84,18 +84,16 @@ def run(
         "engine": engine,
         "concurrency": concurrency,
         "workers": workers,
-        "max_wait_s": _needed("--max-wait", max_wait, mistakes),
+        "timeout_s": timeout,
+        "max_wait_s": max_wait,
         "retries": retries,
-        "drain_s": _needed("--drain", drain, mistakes),
-        "start_s": _needed("--start-timeout", start_timeout, mistakes),
+        "drain_s": drain,
+        "start_s": start_timeout,
+        "memory_bytes": memory,
         "fsync": fsync,
     }
     (configured,) = read_config(config, "run")
     options = {**from_environment(), **configured, **without_empty(given)}
-    if timeout is not None:
-        options["timeout_s"] = parse_seconds("--timeout", timeout, mistakes)  # None is no limit, and was given
-    if memory is not None:
-        options["memory_bytes"] = parse_bytes("--memory", memory, mistakes)
     name, where = options.pop("worker", None), options.pop("engine", "local")
     if name is None:
         mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))
@@ -239,16 +237,6 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
             error.mend = f"when the cause is gone: prealloc resume {run}"
         raise
     raise Stop(ended.exit_code)
-
-
-def _needed(where: str, text: str | None, mistakes: list[Mistake]) -> float | None:
-    """Seconds for an option that knows no `none`; None if it was not given."""
-    if text is None:
-        return None
-    seconds = parse_seconds(where, text, mistakes)
-    if seconds is None:
-        mistakes.append(Mistake(where, "it cannot be none", "write a time, such as 3600 or 10m"))
-    return seconds
 
 
 def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:

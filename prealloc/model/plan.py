@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.json_value import NoJson, check_json
+from prealloc.model.options import read_flag, read_named, read_names, read_whole
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
@@ -21,6 +23,7 @@ RANKING = "blake2b64-splitmix64/1"
 DEFAULT_NUM_INSTANCES = 20
 MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
+SETTINGS_DEPTH = 100
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,37 +65,40 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         quotas: Mapping[str, int] | None = None,
         stratify: bool = False,
         whole: bool = False,
-        types: tuple[str, ...] = (),
+        types: Sequence[str] = (),
         strategy: str = "disjoint",
         repeats: int = 1,
         seed: int = 0,
-        keep: tuple[str, ...] = (),
+        keep: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
     ) -> PlanSpec:
         """The spec of these options. Raises OptionsError with every mistake among them.
 
         `num_instances=None` stands for 20, unless `quotas` or `whole` say how many there are.
         """
-        quotas = dict(quotas or {})
-        settings = dict(settings or {})
-        found = [
-            *_number("--shards", shards, least=1, most=MAX_SHARDS),
-            *(_number("--num-instances", num_instances, least=1) if num_instances is not None else ()),
-            *_number("--repeats", repeats, least=1, most=1_000_000),
-            *_number("--seed", seed, least=0, most=MAX_SEED),
-            *(m for name, n in sorted(quotas.items()) for m in _number(f"--quota {name}", n, least=0)),
-            *_names("--type", types),
-            *_names("--keep", keep),
-            *_strategy(strategy),
-            *_together(num_instances, per_type, quotas, stratify, whole, types, strategy),
-            *_settings(settings),
-        ]
-        if quotas and all(n == 0 for n in quotas.values()):
+        found: list[Mistake] = []
+        shards = read_whole("--shards", shards, found, least=1, most=MAX_SHARDS)
+        if num_instances is not None:
+            num_instances = read_whole("--num-instances", num_instances, found, least=1)
+        repeats = read_whole("--repeats", repeats, found, least=1, most=1_000_000)
+        seed = read_whole("--seed", seed, found, least=0, most=MAX_SEED)
+        named = sorted(read_named("--quota", quotas, found).items())
+        quotas = {name: read_whole(f"--quota {name}", n, found, least=0) for name, n in named}
+        per_type = read_flag("--per-type", per_type, found)
+        stratify = read_flag("--stratify", stratify, found)
+        whole = read_flag("--all", whole, found)
+        types = read_names("--type", types, found)
+        keep = read_names("--keep", keep, found)
+        settings = read_named("--set", settings, found)
+        found += _strategy(strategy)
+        found += _together(num_instances, per_type, quotas, stratify, whole, types, strategy)
+        found += _settings(settings)
+        if named and all(n == 0 for _, n in named):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
         reserved = {"id", "instance_id", "task_type", "type", "workflow"} & set(keep)
         if reserved:
-            named = ", ".join(sorted(reserved))
-            found.append(Mistake("--keep", f"{named} is in every slice already", f"leave {named} out"))
+            there = ", ".join(sorted(reserved))
+            found.append(Mistake("--keep", f"{there} is in every slice already", f"leave {there} out"))
         if found:
             raise OptionsError(found)
         if num_instances is None and not quotas and not whole:
@@ -101,7 +107,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             shards=shards,
             num_instances=num_instances,
             per_type=per_type,
-            quotas=dict(sorted(quotas.items())),
+            quotas=quotas,
             stratify=stratify,
             whole=whole,
             types=tuple(sorted(types)),
@@ -109,7 +115,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             repeats=repeats,
             seed=seed,
             keep=tuple(sorted(keep)),
-            settings=dict(sorted(settings.items())),
+            # As they read back: a copy that nobody else holds, with lists for tuples.
+            settings=msgspec.json.decode(msgspec.json.encode(dict(sorted(settings.items())))),
         )
 
 
@@ -229,25 +236,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.file.libraries
 
 
-def _number(where: str, value: Any, *, least: int, most: int | None = None) -> list[Mistake]:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return [Mistake(where, f"{value!r} is no whole number", f"give a whole number from {least} on")]
-    if value < least:
-        return [Mistake(where, f"{value} is below {least}", f"give {least} or more")]
-    if most is not None and value > most:
-        return [Mistake(where, f"{value} is above {most}", f"give {most} or less")]
-    return []
-
-
-def _names(where: str, names: tuple[str, ...]) -> list[Mistake]:
-    found = [Mistake(where, "an empty name", "leave it out") for name in names if not name]
-    found += [
-        Mistake(where, f"{name!r} is named {names.count(name)} times", "name it once")
-        for name in sorted({name for name in names if names.count(name) > 1})
-    ]
-    return found
-
-
 def _strategy(strategy: str) -> list[Mistake]:
     if strategy in STRATEGIES:
         return []
@@ -260,7 +248,7 @@ def _together(
     quotas: Mapping[str, int],
     stratify: bool,
     whole: bool,
-    types: tuple[str, ...],
+    types: Sequence[str],
     strategy: str,
 ) -> list[Mistake]:
     """Options that contradict each other: at most one of them may say how many tasks there are."""
@@ -297,7 +285,7 @@ def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
     found = []
     for name, value in sorted(settings.items()):
         try:
-            msgspec.json.encode(value)
-        except (TypeError, ValueError) as error:
+            check_json(value, name, SETTINGS_DEPTH)
+        except NoJson as error:
             found.append(Mistake(f"--set {name}", f"no JSON value: {error}", "use JSON values only"))
     return found

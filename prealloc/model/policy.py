@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import read_bytes_or_none, read_flag, read_seconds, read_seconds_or_none, read_whole
 from prealloc.model.plan import Document
 
 HEARTBEAT_S = 0.2
@@ -54,28 +55,39 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         *,
         concurrency: int = 1,
         workers: int | None = None,
-        timeout_s: float | None = 600.0,
-        max_wait_s: float = 3600.0,
+        timeout_s: float | str | None = 600.0,
+        max_wait_s: float | str = 3600.0,
         retries: int = 3,
-        drain_s: float = 10.0,
-        start_s: float = 120.0,
-        memory_bytes: int | None = None,
+        drain_s: float | str = 10.0,
+        start_s: float | str = 120.0,
+        memory_bytes: int | str | None = None,
         max_result_bytes: int = 16 * 2**20,
         max_log_bytes: int = 64 * 2**20,
         fsync: bool = False,
     ) -> RunPolicy:
-        """The policy of these options. Raises OptionsError with every mistake among them."""
-        found = [
-            *_least("--concurrency", concurrency, 1),
-            *_least("--workers", workers, 1),
+        """The policy of these options. Raises OptionsError with every mistake among them.
+
+        Times may be texts with a unit too (90s, 10m, 2h), memory_bytes too (512MB, 2GB), or `none` where None may be.
+        """
+        found: list[Mistake] = []
+        concurrency = read_whole("--concurrency", concurrency, found, least=1)
+        if workers is not None:
+            workers = read_whole("--workers", workers, found, least=1)
+        timeout_s = read_seconds_or_none("--timeout", timeout_s, found)
+        max_wait_s = read_seconds("--max-wait", max_wait_s, found)
+        retries = read_whole("--retries", retries, found, least=0)
+        drain_s = read_seconds("--drain", drain_s, found)
+        start_s = read_seconds("--start-timeout", start_s, found)
+        memory_bytes = read_bytes_or_none("--memory", memory_bytes, found)
+        max_result_bytes = read_whole("max_result_bytes", max_result_bytes, found, least=1)
+        max_log_bytes = read_whole("max_log_bytes", max_log_bytes, found, least=2**16)
+        fsync = read_flag("--fsync", fsync, found)
+        found += [
             *_above("--timeout", timeout_s),
             *_least("--max-wait", max_wait_s, 0),
-            *_least("--retries", retries, 0),
             *_least("--drain", drain_s, 0),
             *_above("--start-timeout", start_s),
             *_least("--memory", memory_bytes, LEAST_MEMORY),
-            *_least("max_result_bytes", max_result_bytes, 1),
-            *_least("max_log_bytes", max_log_bytes, 2**16),
         ]
         if found:
             raise OptionsError(found)
