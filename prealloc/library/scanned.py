@@ -9,7 +9,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import AnyRow, has
+from prealloc.library.rows import AnyRow, has, kept
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import LightweightTask
 
@@ -73,7 +73,7 @@ class ScannedLibrary:
     def _extra(self, position: int, row: AnyRow) -> bytes:
         fields = []
         for i, (name, key) in enumerate(zip(self._keep, self._keys, strict=True)):
-            value = self._compact(position, name, getattr(row, f"kept_{i}"))
+            value = self._compact(position, name, kept(row, i, name))
             if value is not None:
                 fields.append(key + b":" + value)
         return b"{" + b",".join(fields) + b"}"

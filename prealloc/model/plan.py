@@ -10,6 +10,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.options import read_flag, read_named, read_names, read_whole
+from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
@@ -95,9 +96,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += _settings(settings)
         if named and all(n == 0 for _, n in named):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
-        reserved = {"id", "instance_id", "task_type", "type", "workflow"} & set(keep)
-        if reserved:
-            there = ", ".join(sorted(reserved))
+        if there_anyway := IN_EVERY_SLICE & set(keep):
+            there = ", ".join(sorted(there_anyway))
             found.append(Mistake("--keep", f"{there} is in every slice already", f"leave {there} out"))
         if found:
             raise OptionsError(found)

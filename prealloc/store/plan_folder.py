@@ -15,6 +15,7 @@ from prealloc.errors import PlanError
 from prealloc.files.atomic import new_folder, writing
 from prealloc.files.paths import SHARD_ID, PlanPaths
 from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
+from prealloc.model.spelling import IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
 from prealloc.store.build import plan_id
 from prealloc.store.documents import parse, read_bytes, to_json
@@ -87,14 +88,15 @@ def read_manifest(path: Path) -> tuple[Manifest, bytes]:
 def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
     """The shard of one manifest file, `plan/shards/<shard>.json`, with its tasks: all a runner needs.
 
-    The slice's size and sha256 are checked. `require` names further task fields that the caller reads
-    (they are in `task.extra`): if the plan was made without them, that is refused here, with the mend,
+    The slice's size and sha256 are checked. `require` names the task fields that the caller reads (further ones
+    are in `task.extra`): if the plan was made without them, that is refused here, with the mend,
     rather than noticed in the middle of a run. Raises PlanError.
     """
     path = Path(path)
     manifest, _ = read_manifest(path)
     tasks = read_slice(PlanPaths.of_manifest(path), manifest)
-    absent = sorted({name for name in require if any(name not in task.extra for task in tasks)})
+    further = set(require) - IN_EVERY_SLICE - {"type"}  # which every task has as an attribute
+    absent = sorted({name for name in further if any(name not in task.extra for task in tasks)})
     if absent:
         raise PlanError(
             f"its tasks lack {', '.join(absent)}",

@@ -192,6 +192,23 @@ def test_keep_ships_named_fields_to_an_outside_program(type_: Type, library: Pat
         load_shard(tmp_path / "bare" / "shards" / "shard-00.json", require=["d"])
 
 
+def test_an_older_runner_finds_its_own_spelling(type_: Type, tmp_path: Path) -> None:
+    """--keep instance_id,type ships them beside id and task_type, also where they are the id and the type."""
+    from prealloc import load_shard
+
+    one = {"instance_id": "a", "task_type": "t", "type": "old", "workflow": 1}
+    two = {"id": "b", "instance_id": ["B", 1.50], "type": "t", "workflow": 2}
+    (tmp_path / "x.json").write_text(json.dumps({"tasks": [one, two]}))
+    assert type_("plan", "x.json", "--all", "--keep", "instance_id,type", "--out", "plan").code == 0
+    shard = load_shard(
+        tmp_path / "plan" / "shards" / "shard-00.json", require=["id", "type", "workflow", "instance_id"]
+    )
+    assert sorted(tuple(task.extra.values()) for task in shard.tasks if task.id == "a") == [("a", "old")]
+    assert [task.extra for task in shard.tasks if task.id == "b"] == [{"instance_id": ["B", 1.5], "type": "t"}]
+    assert type_("verify", "plan", "--library", "x.json").code == 0
+    assert type_("plan", "x.json", "--all", "--keep", "id").code == 2
+
+
 def test_a_slice_is_itself_a_library(type_: Type, library: Path, tmp_path: Path) -> None:
     """What a manifest points to can be planned from again."""
     type_("plan", "tasks.json", "-n", "5", "--out", "plan")
