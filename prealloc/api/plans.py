@@ -70,9 +70,10 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
 
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
-    from prealloc.store.plan_folder import read_plan, task_digest
+    from prealloc.store.plan_folder import Outline, read_plan, refuse_strays, task_digest
 
     read = read_plan(Path(plan))
+    refuse_strays(Path(plan), Outline(read.file, {shard.id: shard.manifest for shard in read.shards}))
     if library is None:
         return read.file
     scanned = read_library(library, difficulty=difficulty, keep=read.spec.keep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import msgspec
 from prealloc.errors import PlanError
 from prealloc.files.atomic import new_folder, writing
 from prealloc.files.paths import SHARD_ID, PlanPaths
-from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
+from prealloc.model.plan import RANKING, Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
 from prealloc.model.spelling import IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
 from prealloc.store.build import plan_id
@@ -50,7 +51,7 @@ def fill_plan_folder(plan: Plan, folder: Path) -> None:
 
 
 def read_plan_file(folder: Path) -> PlanFile:
-    """`plan.json` of a plan folder, with its shard names and file names checked."""
+    """`plan.json` of a plan folder, checked as far as it can be without the files that it lists. Raises PlanError."""
     path = PlanPaths(folder).plan_file
     if folder.is_file():
         raise PlanError("it is a file", where=str(folder), mend="name the plan's folder")
@@ -62,6 +63,12 @@ def read_plan_file(folder: Path) -> PlanFile:
         if entry.file != PlanPaths.manifest_name(entry.id) or entry.id in seen:
             raise PlanError(f"shard {entry.id!r} is listed wrongly", where=str(path), mend=_PLAN_AGAIN)
         seen.add(entry.id)
+    if plan.ranking != RANKING or plan.seed != plan.spec.seed:
+        raise PlanError("its ranking or seed is not that of its spec", where=str(path), mend=_PLAN_AGAIN)
+    for library in plan.libraries:
+        if sum(library.types.values()) != library.tasks:
+            problem = f"library {library.name[:80]!r} does not have as many tasks as its types"
+            raise PlanError(problem, where=str(path), mend=_PLAN_AGAIN)
     return plan
 
 
@@ -231,8 +238,23 @@ def read_plan(folder: Path) -> Plan:
     paths = PlanPaths(folder)
     manifests = list(by_shard.values())
     shards = tuple(Shard(manifest=manifest, tasks=read_slice(paths, manifest)) for manifest in manifests)
+    for entry, shard in zip(file.shards, shards, strict=True):
+        if entry.types != Counter(task.type for task in shard.tasks):
+            problem = f"the types of shard {entry.id} are not those of its tasks"
+            raise PlanError(problem, where=str(paths.plan_file), mend=_PLAN_AGAIN)
     digests = {manifest.slice.sha256 for manifest in manifests}
     return Plan(file=file, shards=shards, slices={sha256: paths.slice(sha256).read_bytes() for sha256 in digests})
+
+
+def refuse_strays(folder: Path, outline: Outline) -> None:
+    """Raises PlanError if there are files among a plan's own that it does not foresee."""
+    paths = PlanPaths(folder)
+    foreseen = {paths.manifest(shard) for shard in outline.manifests}
+    foreseen |= {paths.slice(manifest.slice.sha256) for manifest in outline.manifests.values()}
+    there = (file for name in ("shards", "slices") for file in (folder / name).iterdir())
+    if strays := sorted(str(file) for file in there if file not in foreseen):
+        shown = ", ".join(strays[:10]) + (f" and {len(strays) - 10} more" if len(strays) > 10 else "")
+        raise PlanError(f"it holds what was not planned: {shown}", where=str(folder), mend="move it out of the plan")
 
 
 def find_entry(file: PlanFile, shard: str, *, where: str) -> ShardEntry:
@@ -253,7 +275,16 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
         raise PlanError("it is not the manifest that was planned", where=str(path), mend=_PLAN_AGAIN)
     if manifest.slice.tasks * manifest.repeats != entry.units:
         raise PlanError("its units are not those of plan.json", where=str(path), mend=_PLAN_AGAIN)
+    spec = file.spec
+    planned = [spec.strategy, spec.repeats, spec.seed, spec.settings]
+    # As JSON text: 1, 1.0 and true are three settings.
+    if _text([manifest.strategy, manifest.repeats, manifest.seed, manifest.settings]) != _text(planned):
+        raise PlanError("it is not the manifest of its plan's spec", where=str(path), mend=_PLAN_AGAIN)
     return manifest
+
+
+def _text(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
 
 
 def check_plan_id(file: PlanFile, manifests: Sequence[Manifest], *, where: str) -> None:
