@@ -32,10 +32,17 @@ def write_plan(plan: Plan, out: Path, *, force: bool = False) -> None:
     """
     if not force and out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
-    if force and out.exists() and any(out.iterdir()) and not PlanPaths(out).plan_file.is_file():
+    if force and _holds_no_plan(out):
         raise PlanError("it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out")
     with writing(out, PlanError), new_folder(out, replace=force) as folder:
         fill_plan_folder(plan, folder)
+
+
+def _holds_no_plan(out: Path) -> bool:
+    """Whether something is there that --force must not replace."""
+    if not out.is_dir():
+        return out.exists()
+    return any(out.iterdir()) and not PlanPaths(out).plan_file.is_file()
 
 
 def fill_plan_folder(plan: Plan, folder: Path) -> None:

@@ -80,6 +80,30 @@ def test_json_is_all_that_json_prints(type_: Type, library: Path) -> None:
     assert json.loads(refused.out)["event"] == "error"
 
 
+def test_every_command_knows_json(type_: Type, library: Path) -> None:
+    """Whatever succeeds with --json prints JSON lines, and nothing else on stdout."""
+    worker = ("--worker", "prealloc.agents.simulate:run", "--engine", "inline")
+    for words in (
+        ("library", "sample", "s.json", "--tasks", "2", "--workflow-bytes", "2000"),
+        ("plan", "tasks.json", "-n", "2", "--out", "plan"),
+        ("show", "plan"),
+        ("show", "plan", "shard-00"),
+        ("verify", "plan", "--library", "tasks.json"),
+        ("diff", "plan", "plan"),
+        ("run", "plan", *worker, "--out", "run"),
+        ("resume", "run"),
+        ("status", "run"),
+        ("results", "run"),
+        ("results", "run", "--units"),
+    ):
+        done = type_(*words, "--json")
+        assert done.code == 0, (words, done.err)
+        if words[:2] != ("results", "run") or "--units" in words:  # a list over several lines
+            assert all(json.loads(line) for line in done.out.splitlines()), words
+        else:
+            assert json.loads(done.out)
+
+
 def test_all_mistakes_are_told_at_once_and_nothing_is_written(type_: Type, library: Path, tmp_path: Path) -> None:
     """Mistakes of the command line's form and of its values come in one message, exit code 2."""
     done = type_(
@@ -115,7 +139,20 @@ def test_force_never_replaces_a_folder_that_is_no_plan(type_: Type, library: Pat
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     assert type_("plan", "tasks.json", "-n", "2", "--out", "mine", "--force").code == 2
+    file = type_("plan", "tasks.json", "-n", "2", "--out", "mine/thesis.txt", "--force")
+    assert (file.code, "holds no plan" in file.err) == (2, True)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_force_through_a_link_replaces_the_plan_behind_it(type_: Type, library: Path, tmp_path: Path) -> None:
+    """The link stays one, and nothing is left beside either."""
+    type_("plan", "tasks.json", "-n", "2", "--out", "real/plan")
+    (tmp_path / "link").symlink_to("real/plan")
+    assert type_("plan", "tasks.json", "-n", "3", "--out", "link", "--force").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads(type_("show", "real/plan", "--json").out)["spec"]["num_instances"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "tasks.json"]
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["plan"]
 
 
 @pytest.mark.parametrize(
