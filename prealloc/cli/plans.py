@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,7 +117,9 @@ def plan(
     if out is None:
         print_note("nothing was written; --out PLAN writes the plan")
     else:
-        print_note(f"written to {out}; run it: prealloc run {out} --worker module:function --out run/")
+        print_note(
+            f"written to {out}; run it: prealloc run {shlex.quote(str(out))} --worker module:function --out run/"
+        )
 
 
 def show(

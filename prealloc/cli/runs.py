@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -234,7 +235,7 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
             ended = work(shown.handle, lambda: shown.tick(time.monotonic()))
     except CannotGoOn as error:
         if error.mend is None:
-            error.mend = f"when the cause is gone: prealloc resume {run}"
+            error.mend = f"when the cause is gone: prealloc resume {shlex.quote(str(run))}"
         raise
     raise Stop(ended.exit_code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -131,7 +132,7 @@ def resume_command(run: OpenRun, state: RunState) -> str | None:
     if all(unit.status is Status.OK for unit in state.units.values()):
         return None
     some_open = any(unit.open for unit in state.units.values())
-    return f"prealloc resume {run.paths.root}" + ("" if some_open else " --failed")
+    return f"prealloc resume {shlex.quote(str(run.paths.root))}" + ("" if some_open else " --failed")
 
 
 def _interrupted(summary: RunEnded, number: int) -> RunEnded:

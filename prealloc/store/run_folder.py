@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -137,7 +138,8 @@ def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
 def refuse_taken(out: Path) -> None:
     """Raises RunFolderError if a new run cannot go to `out`."""
     if RunPaths(out).run_file.exists():
-        raise RunFolderError("it holds a run already", where=str(out), mend=f"go on with it: prealloc resume {out}")
+        mend = f"go on with it: prealloc resume {shlex.quote(str(out))}"
+        raise RunFolderError("it holds a run already", where=str(out), mend=mend)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise RunFolderError("it exists and is not empty", where=str(out), mend="choose another --out")
 

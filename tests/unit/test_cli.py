@@ -144,6 +144,27 @@ def test_force_never_replaces_a_folder_that_is_no_plan(type_: Type, library: Pat
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+def test_commands_that_are_named_can_be_pasted(type_: Type, library: Path, tmp_path: Path) -> None:
+    """Spaces in a folder's name are quoted in every command that a user is told to type."""
+    planned = type_("plan", "tasks.json", "-n", "2", "--out", "my plan")
+    assert "prealloc run 'my plan' --worker" in planned.err
+    (tmp_path / "unlucky.py").write_text("def f(t, c):\n raise ValueError\n")
+    words = ("run", "my plan", "--worker", "unlucky:f", "--engine", "inline", "--out", "my run")
+    ran = type_(*words, "--json")
+    assert json.loads(ran.out.splitlines()[-1])["resume"] == "prealloc resume 'my run' --failed"
+    assert "prealloc resume 'my run'" in type_(*words).err.replace("\n       ", " ")
+
+
+def test_what_inline_tasks_print_is_in_the_log(type_: Type, library: Path, tmp_path: Path) -> None:
+    """stdout is the reporter's: with --json it holds JSON alone."""
+    (tmp_path / "loud.py").write_text("import sys\ndef f(t, c):\n print('hello'); print('there', file=sys.stderr)\n")
+    type_("plan", "tasks.json", "-n", "2", "--out", "plan")
+    ran = type_("run", "plan", "--worker", "loud:f", "--engine", "inline", "--out", "run", "--json")
+    assert all(json.loads(line) for line in ran.out.splitlines())
+    assert "there" not in ran.err
+    assert (tmp_path / "run" / "logs" / "shard-00.log").read_text() == "hello\nthere\n" * 2
+
+
 def test_force_through_a_link_replaces_the_plan_behind_it(type_: Type, library: Path, tmp_path: Path) -> None:
     """The link stays one, and nothing is left beside either."""
     type_("plan", "tasks.json", "-n", "2", "--out", "real/plan")
