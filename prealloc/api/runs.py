@@ -8,13 +8,13 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from prealloc._version import __version__
 from prealloc.engines.base import library_files
-from prealloc.engines.registry import check_engine, make_engine
+from prealloc.engines.registry import ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
@@ -30,6 +30,7 @@ from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outc
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, refuse_taken
 from prealloc.worker.function import check_name
 
+T = TypeVar("T")
 Observe = Callable[[Event], None]
 WorkerName = str | Callable[..., Any]
 
@@ -56,7 +57,12 @@ def run(
     Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
     and CannotGoOn (what finished is kept: `resume` goes on).
     """
-    policy = _together(lambda: RunPolicy.checked(**options), lambda: check_engine(engine))
+    mistakes: list[Mistake] = []
+    policy = _gathered(mistakes, lambda: RunPolicy.checked(**options))
+    _gathered(mistakes, lambda: check_engine(engine))
+    if policy is None or mistakes:
+        _gathered(mistakes, lambda: _try_worker(worker, engine))
+        raise OptionsError(mistakes)
     name, import_path = _worker_name(worker)
     target = Path(out)
     refuse_taken(target)
@@ -220,18 +226,27 @@ def _libraries(file: PlanFile) -> frozenset[tuple[int, int]]:
     return library_files([library.path for library in file.libraries])
 
 
-def _together(policy: Callable[[], RunPolicy], *checks: Callable[[], None]) -> RunPolicy:
-    """Runs all checks of options, and raises their mistakes together."""
-    mistakes: list[Mistake] = []
-    made: RunPolicy | None = None
-    for check in (policy, *checks):
-        try:
-            made = check() or made
-        except OptionsError as error:
-            mistakes += error.mistakes
-    if mistakes or made is None:
-        raise OptionsError(mistakes)
-    return made
+def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
+    """What the check gives; None if it has found mistakes, which are added."""
+    try:
+        return check()
+    except OptionsError as error:
+        mistakes += error.mistakes
+    except WorkerFunctionError as error:
+        mistakes.append(Mistake(f"--worker {error.where}", error.problem, error.mend or ""))
+    return None
+
+
+def _try_worker(worker: WorkerName, engine: str) -> None:
+    """Raises WorkerFunctionError if the worker cannot be run, as far as that can be told if there is no such engine."""
+    name, import_path = _worker_name(worker)
+    if engine not in ENGINES:
+        return
+    started = make_engine(engine)
+    try:
+        started.check(name, import_path, frozenset())
+    finally:
+        started.close()
 
 
 _Shards = Iterable[tuple[Manifest, Sequence[LightweightTask]]]

@@ -57,8 +57,8 @@ def run(
         str | None, typer.Option("--memory", help="What one worker may hold, with all it starts: 512MB, 2GB.  [none]")
     ] = None,
     fsync: Annotated[
-        bool, typer.Option("--fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
-    ] = False,
+        bool | None, typer.Option("--fsync/--no-fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
+    ] = None,
     reuse: Annotated[
         Path | None, typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.")
     ] = None,
@@ -99,7 +99,7 @@ def run(
     if name is None:
         mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))
     if mistakes:
-        _raise_all(options, mistakes)
+        _raise_all(options, where, mistakes)
     from prealloc.api import runs as api
 
     _follow(
@@ -240,12 +240,14 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
     raise Stop(ended.exit_code)
 
 
-def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:
+def _raise_all(options: dict[str, Any], engine: str, mistakes: list[Mistake]) -> None:
     """Raises the mistakes of the command line together with those of the values."""
+    from prealloc.engines.registry import check_engine
     from prealloc.model.policy import RunPolicy
 
-    try:
-        RunPolicy.checked(**options)
-    except OptionsError as error:
-        mistakes += error.mistakes
+    for check in (lambda: RunPolicy.checked(**options), lambda: check_engine(engine)):
+        try:
+            check()
+        except OptionsError as error:
+            mistakes += error.mistakes
     raise OptionsError(mistakes)

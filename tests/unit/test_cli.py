@@ -115,6 +115,26 @@ def test_all_mistakes_are_told_at_once_and_nothing_is_written(type_: Type, libra
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tasks.json"]
 
 
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["-w", "0", "-c", "0", "--drain", "x", "--engine", "foo"], ["workers", "concurrency", "drain", "engine"]),
+        (["--engine", "foo", "-c", "0"], ["--worker", "--engine", "--concurrency"]),
+        (["--worker", "nosuch:f", "-c", "0"], ["nosuch", "--concurrency"]),
+        (["--worker", "nosuch", "--engine", "foo"], ["module:function", "--engine"]),
+    ],
+)
+def test_all_mistakes_of_a_run_are_told_at_once(
+    type_: Type, library: Path, tmp_path: Path, words: list[str], parts: list[str]
+) -> None:
+    """Values, the engine and the worker: one message, exit code 2, no folder."""
+    type_("plan", "tasks.json", "-n", "2", "--out", "plan")
+    done = type_("run", "plan", "--out", "run", *words)
+    assert done.code == 2
+    assert all(part in done.err for part in parts), done.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_too_few_tasks_are_refused_with_what_would_fit(type_: Type, library: Path, tmp_path: Path) -> None:
     """Asked for more than there is: the numbers, what would fit, exit code 2, no folder."""
     done = type_("plan", "tasks.json", "--shards", "5", "-n", "3", "--out", "plan")
@@ -163,6 +183,28 @@ def test_what_inline_tasks_print_is_in_the_log(type_: Type, library: Path, tmp_p
     assert all(json.loads(line) for line in ran.out.splitlines())
     assert "there" not in ran.err
     assert (tmp_path / "run" / "logs" / "shard-00.log").read_text() == "hello\nthere\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"num_instances": 5, "stratify": True}),
+        (["--all"], {"num_instances": None, "whole": True, "stratify": True}),
+        (["--no-stratify"], {"num_instances": 5, "stratify": False}),
+        (["--per-type"], {"num_instances": 5, "per_type": True, "stratify": False}),
+        (["-n", "3"], {"num_instances": 3, "stratify": True}),
+        (["--quota", "a=2"], {"num_instances": None, "quotas": {"a": 2}, "stratify": False}),
+    ],
+)
+def test_the_command_line_wins_over_the_config(
+    type_: Type, library: Path, tmp_path: Path, words: list[str], expected: dict[str, object]
+) -> None:
+    """What contradicts an option of the command line is left out of the config; flags can be taken back."""
+    (tmp_path / "c.toml").write_text('[sampling]\nnum_instances = 5\nstratify = true\ntypes = ["a", "b"]\n')
+    done = type_("plan", "tasks.json", "--config", "c.toml", *words, "--json")
+    assert done.code == 0, done.err
+    spec = json.loads(done.out)["plan"]["spec"]
+    assert {name: spec[name] for name in expected} == expected
 
 
 def test_force_through_a_link_replaces_the_plan_behind_it(type_: Type, library: Path, tmp_path: Path) -> None:
