@@ -16,6 +16,7 @@ from prealloc.cli.output import Stop, print_json
 from prealloc.cli.pairs import split_names
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.model.events import RunEnded
+from prealloc.model.outcome import Status
 
 
 def add_to(app: typer.Typer) -> None:
@@ -182,6 +183,7 @@ def results(
     format: Annotated[str, typer.Option("--format", help="table, json, jsonl or csv.")] = "table",
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     units: Annotated[bool, typer.Option("--units", help="JSON lines: every unit with its full result.")] = False,
+    not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
 ) -> None:
     """Show a run's outcomes: success rate, mean score, times. Every planned unit counts, run or not.
 
@@ -191,12 +193,16 @@ def results(
 
       prealloc results run/ --by model,prompt_type --format csv > table.csv
 
-      prealloc results run/ --units | jq 'select(.status != "ok")'
+      prealloc results run/ --units --not-ok
     """
     from prealloc.api import runs as api
 
+    if not_ok and not units:
+        raise OptionsError([Mistake("--not-ok", "it says which units are listed", "add --units")])
     if units:
         for outcome in api.outcomes(run):
+            if not_ok and outcome.status is Status.OK:
+                continue
             attempt = outcome.read()
             row = {
                 "shard": outcome.shard,
@@ -205,6 +211,7 @@ def results(
                 "type": outcome.type,
             }
             row |= {"status": outcome.status, "settings": outcome.settings, "attempt": attempt}
+            row["first"] = outcome.read_first() if outcome.first != outcome.outcome else None
             print_json(row)
         return
     from rich.console import Console

@@ -177,4 +177,4 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     missing: tuple[str, ...]
     """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
-    """The command that runs the rest; None if there is none."""
+    """The command that goes on with the run; None if every unit is ok."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Sequence
 
 from rich.text import Text
 
 from prealloc.model.events import FailureKind, RunEnded
-from prealloc.model.outcome import Status
+from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page, heading, whole
@@ -186,14 +187,21 @@ def _missing(ended: RunEnded) -> list[Text]:
     if not ended.missing:
         return []
     not_ok = sum(number for status, number in ended.census.items() if status != Status.OK)
-    first = f", the first {len(ended.missing)} of {not_ok:,}" if not_ok > len(ended.missing) else ""
-    return [heading(f"not ok{first}"), *(whole(Text(f"  {visible(unit)}")) for unit in ended.missing)]
+    lines = [whole(Text(f"  {visible(unit)}")) for unit in ended.missing]
+    if not_ok <= len(ended.missing):
+        return [heading("not ok"), *lines]
+    command = f"prealloc results {shlex.quote(ended.run)} --units --not-ok"
+    lines.append(whole(Text(f"  … all of them: {visible(command)}", style="dim")))
+    return [heading(f"not ok, the first {len(ended.missing)} of {not_ok:,}"), *lines]
 
 
 def _end(ended: RunEnded) -> list[Text]:
     lines = []
     if ended.resume is not None:
-        lines.append(_fact("the rest", Text(visible(ended.resume), style="bold")))
+        lines.append(_fact("to go on", Text(visible(ended.resume), style="bold")))
+        final = sum(ended.census.get(status, 0) for status in FINAL if status is not Status.OK)
+        if final and not ended.resume.endswith(" --failed"):
+            lines.append(_fact("", Text(f"with --failed also {human.count(final, 'unit')} that ended and are not ok")))
     colour = "green" if ended.exit_code == 0 else "red"
     lines.append(_fact("exit code", Text(f"{ended.exit_code}: {exit_code_meaning(ended.exit_code)}", colour)))
     return lines

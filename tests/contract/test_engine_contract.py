@@ -157,6 +157,9 @@ def test_resume_failed_keeps_the_first_outcome_beside_the_latest(go: Go, tmp_pat
     assert ended.exit_code == 0
     (second,) = [each for each in prealloc.outcomes(tmp_path / "run") if each.task == "second"]
     assert (second.first_status, second.status, second.attempts) == ("failed", "ok", 2)
+    first, latest = second.read_first(), second.read()
+    assert (first.status, first.error.message, first.attempt) == ("failed", "as its script says", 1)
+    assert (latest.status, latest.attempt) == ("ok", 2)
 
 
 def test_events_tell_the_same_story_as_the_journal(go: Go) -> None:

@@ -207,6 +207,24 @@ def test_the_command_line_wins_over_the_config(
     assert {name: spec[name] for name in expected} == expected
 
 
+def test_units_can_be_listed_as_the_end_says(type_: Type, library: Path, tmp_path: Path) -> None:
+    """`results --units --not-ok` lists what is not ok; a first outcome that was opened again stays readable."""
+    odd = "int(t.id[1:]) % 2 and (c.attempt == 1 or t.id == 't1')"
+    (tmp_path / "halves.py").write_text(f"def f(t, c):\n if {odd}:\n  raise ValueError\n return 1\n")
+    type_("plan", "tasks.json", "--all", "--repeats", "5", "--out", "plan")
+    ran = type_("run", "plan", "--worker", "halves:f", "--engine", "inline", "--out", "run")
+    assert "not ok, the first 20 of 30\n" in ran.out
+    assert "all of them: prealloc results run --units --not-ok\n" in ran.out
+    listed = [json.loads(line) for line in type_("results", "run", "--units", "--not-ok").out.splitlines()]
+    assert [(row["status"], row["first"]) for row in listed] == [("failed", None)] * 30
+    again = type_("resume", "run", "--failed")
+    assert "to go on   prealloc resume run --failed\n" in again.out
+    rows = [json.loads(line) for line in type_("results", "run", "--units").out.splitlines()]
+    assert all((row["first"]["status"] == "failed") == (int(row["task"][1:]) % 2) for row in rows if row["first"])
+    assert sum(row["first"] is not None for row in rows) == 30
+    assert type_("results", "run", "--not-ok").code == 2
+
+
 def test_force_through_a_link_replaces_the_plan_behind_it(type_: Type, library: Path, tmp_path: Path) -> None:
     """The link stays one, and nothing is left beside either."""
     type_("plan", "tasks.json", "-n", "2", "--out", "real/plan")
