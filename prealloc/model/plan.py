@@ -10,6 +10,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.options import read_flag, read_named, read_names, read_whole
+from prealloc.model.secrets import secrets_in
 from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
@@ -281,6 +282,9 @@ def _together(
     return found
 
 
+_NAME_THE_VARIABLE = "set it to the name of the environment variable that holds the key, such as OPENAI_API_KEY"
+
+
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
     found = []
     for name, value in sorted(settings.items()):
@@ -288,4 +292,9 @@ def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
             check_json(value, name, SETTINGS_DEPTH)
         except NoJson as error:
             found.append(Mistake(f"--set {name}", f"no JSON value: {error}", "use JSON values only"))
+            continue
+        found += [
+            Mistake(f"--set {secret}", "its value looks like a key, and plans are files", _NAME_THE_VARIABLE)
+            for secret in dict.fromkeys(secrets_in(name, value))
+        ]
     return found

@@ -71,6 +71,42 @@ def test_mistakes_of_type_are_told_together(checked: Any, wrong: dict[str, list[
     assert len(caught.value.mistakes) >= len(wrong)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"key": "sk-proj-abcdefghijklmnop"},
+        {"api_key": "hunter2"},
+        {"model": {"openai_api_key": "abc"}},
+        {"auth": [{"client_secret": "x y z"}]},
+        {"hf_token": "abcdefgh12345678ijkl"},
+        {"password": "p"},
+        {"a": "AKIAABCDEFGHIJKLMNOP"},
+    ],
+    ids=str,
+)
+def test_settings_that_look_like_keys_are_refused(settings: dict[str, Any]) -> None:
+    """Law 11: secrets never reach disk. The mistake names the setting and the mend, and does not repeat the value."""
+    with pytest.raises(OptionsError, match="environment variable") as caught:
+        PlanSpec.checked(settings=settings)
+    for secret in ("sk-proj", "hunter2", "x y z", "12345678", "AKIA"):
+        assert secret not in str(caught.value)
+
+
+def test_settings_that_only_sound_like_keys_are_taken() -> None:
+    """Names of variables, numbers and words: what is no key is not refused for its name."""
+    settings = {
+        "api_key": "OPENAI_API_KEY",
+        "api_key_env": "MY_KEY",
+        "max_tokens": 4096,
+        "stop_token": "</s>",
+        "tokenizer": "gpt2",
+        "model": "sk-learn",
+        "secret_santa": "yes",
+        "deployment": "gpt-4o-2024-08-06",
+    }
+    assert PlanSpec.checked(settings=settings).settings.keys() == settings.keys()
+
+
 def test_times_and_sizes_may_have_units_everywhere() -> None:
     """A TOML file and Python code spell them as the command line does."""
     policy = RunPolicy.checked(timeout_s="10m", max_wait_s="2h", drain_s="1.5", start_s="90s", memory_bytes="2GB")
