@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+from msgspec import UNSET
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
@@ -45,6 +46,12 @@ class ScannedLibrary:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def two_ids(self) -> int:
+        """How many tasks have both `id` and `instance_id`, and they differ."""
+        return sum(
+            row.id is not UNSET and row.instance_id is not UNSET and row.id != row.instance_id for row in self._rows
+        )
 
     def task(self, position: int) -> LightweightTask:
         """The task at a position of `ids`: its workflow and kept fields compacted and checked.

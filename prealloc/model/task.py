@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,10 @@ class LightweightTask(BaseModel):
         """The kept fields, decoded: `{name: JSON value}`."""
         value: dict[str, Any] = msgspec.json.decode(self.extra_json)
         return value
+
+    def extra_names(self) -> Set[str]:
+        """The names of the kept fields; their values are not decoded."""
+        return msgspec.json.decode(self.extra_json, type=dict[str, msgspec.Raw]).keys()
 
     @classmethod
     def from_dict(cls, task: Mapping[str, Any], *, keep: tuple[str, ...] = ()) -> LightweightTask:

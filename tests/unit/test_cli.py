@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.abc
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -223,6 +225,46 @@ def test_units_can_be_listed_as_the_end_says(type_: Type, library: Path, tmp_pat
     assert all((row["first"]["status"] == "failed") == (int(row["task"][1:]) % 2) for row in rows if row["first"])
     assert sum(row["first"] is not None for row in rows) == 30
     assert type_("results", "run", "--not-ok").code == 2
+
+
+def test_plan_tells_what_it_could_not_do(type_: Type, tmp_path: Path) -> None:
+    """A field to keep that is not there, a difficulty without a choice, two ids that differ: a note each."""
+    tasks = [{"id": f"t{i}", "instance_id": f"t{i % 2}", "type": "a", "workflow": 1} for i in range(4)]
+    (tmp_path / "x.json").write_text(json.dumps({"tasks": tasks}))
+    done = type_("plan", "x.json", "--all", "--keep", "nothere", "--difficulty", "easy")
+    assert done.code == 0
+    assert "note: 4 of 4 planned tasks have no field 'nothere'\n" in done.err
+    assert "note: difficulty 'easy' chooses nothing, since x.json is a file\n" in done.err
+    assert "note: 2 of 4 tasks have an instance_id that is not their id: the id counts\n" in done.err
+
+
+def test_a_sample_is_named_for_what_it_holds(type_: Type, tmp_path: Path) -> None:
+    """A name that says nothing of the format is refused before anything is written."""
+    assert type_("library", "sample", "s.txt", "--tasks", "1").code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_stdout_is_told_not_traced(library: Path, tmp_path: Path) -> None:
+    """A device that takes nothing: exit code 3, one line on stderr."""
+    command = [sys.executable, "-m", "prealloc", "plan", str(library), "-n", "2"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert "stdout cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_modules_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """130, and no traceback of an import."""
+
+    class Interrupted(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == "prealloc.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "prealloc.cli.app", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert main() == 130
 
 
 def test_force_through_a_link_replaces_the_plan_behind_it(type_: Type, library: Path, tmp_path: Path) -> None:
