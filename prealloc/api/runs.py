@@ -211,13 +211,16 @@ def _worker_name(worker: WorkerName) -> tuple[str, tuple[str, ...]]:
         check_name(worker)
         return worker, (here,)
     module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
-    if module in (None, "__main__") or "<" in name:
+    if module in (None, "__main__") or not name or "<" in name:
         raise WorkerFunctionError(
-            "workers import the function by name, so it cannot be a lambda, local, or of __main__",
+            "workers import the function by name, so it cannot be a lambda, an object, local, or of __main__",
             where=name or repr(worker),
             mend="define it at the top of a module of its own, and pass it or 'module:function'",
         )
-    file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
+    except TypeError:  # what is built in has no file
+        file = ""
     root = Path(file).resolve().parents[module.count(".")] if file else Path(here)
     return f"{module}:{name}", tuple(dict.fromkeys((here, str(root))))
 

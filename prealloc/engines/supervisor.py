@@ -331,6 +331,8 @@ class ShardSupervisor:
                 suspects += 1
                 self._suspects.append(_next(flight.order))
         self._count_idle(worker, reason, used=bool(flights))
+        if worker.killed_for == "drain":
+            return events  # stopped, as asked for, and not lost
         lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
         return [lost, *events]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -318,6 +319,17 @@ def test_ctrl_c_drains_and_resume_goes_on(go: Go, tmp_path: Path) -> None:
     assert Counter(line["task"] for line in _lines(tmp_path / "run") if line["status"] == "ok") == {
         f"t{n}": 1 for n in range(8)
     }
+
+
+@pytest.mark.parametrize(
+    "worker", [workers.Agent(), functools.partial(workers.echo), len], ids=["object", "partial", "C"]
+)
+def test_what_cannot_be_imported_by_name_is_refused(tmp_path: Path, worker: Any) -> None:
+    """Objects and partials have no name to import: WorkerFunctionError with the mend, and no folder."""
+    with pytest.raises(prealloc.WorkerFunctionError) as caught:
+        prealloc.run(make_plan(1), worker, tmp_path / "run", engine="inline")
+    assert caught.value.mend
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_end_is_told_of_the_whole_run(go: Go, tmp_path: Path) -> None:
