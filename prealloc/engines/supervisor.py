@@ -214,8 +214,8 @@ class ShardSupervisor:
         if message.again is None:
             worker.undecided.pop(key, None)
         elif worker.stage is Stage.RETIRING:
-            worker.undecided.pop(key, None)
-            self._pending.append(worker.order(message.again))
+            if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
+                self._pending.append(worker.order(message.again))
         else:
             worker.undecided[key] = worker.order(message.again)
         task = self._job.ids[position]

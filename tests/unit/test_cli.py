@@ -250,7 +250,7 @@ def test_a_full_stdout_is_told_not_traced(library: Path, tmp_path: Path) -> None
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 3
-    assert "stdout cannot be written: No space left on device" in done.stderr
+    assert "output cannot be written: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
 
 
