@@ -283,9 +283,10 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
     if manifest.slice.tasks * manifest.repeats != entry.units:
         raise PlanError("its units are not those of plan.json", where=str(path), mend=_PLAN_AGAIN)
     spec = file.spec
-    planned = [spec.strategy, spec.repeats, spec.seed, spec.settings]
-    # As JSON text: 1, 1.0 and true are three settings.
-    if _text([manifest.strategy, manifest.repeats, manifest.seed, manifest.settings]) != _text(planned):
+    said = [manifest.strategy, manifest.repeats, manifest.seed]
+    # The settings as JSON text: 1, 1.0 and true are three of them. The factors of a cell may set others.
+    same = bool(manifest.cell) or _text(manifest.settings) == _text(spec.settings)
+    if said != [spec.strategy, spec.repeats, spec.seed] or not same:
         raise PlanError("it is not the manifest of its plan's spec", where=str(path), mend=_PLAN_AGAIN)
     return manifest
 
