@@ -43,6 +43,10 @@ def plan(
     scanned = read_library(library, difficulty=difficulty, keep=spec.keep, progress=progress)
     if scanned.took:
         tell(scanned.took)
+    elif difficulty is not None:
+        tell(f"difficulty {difficulty!r} chooses nothing, since {library} is a file")
+    if two := scanned.two_ids():
+        tell(f"{two} of {len(scanned.ids)} tasks have an instance_id that is not their id: the id counts")
     if scanned.without_workflow:
         count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
         if require_workflow:
@@ -55,6 +59,9 @@ def plan(
     chosen = choose_tasks(spec, scanned.ids, scanned.types)
     positions = sorted({position for shard in chosen for position in shard})
     tasks = dict(zip(positions, scanned.tasks(positions), strict=True))
+    for name in spec.keep:
+        if lacking := sum(name not in task.extra_names() for task in tasks.values()):
+            tell(f"{lacking} of {len(tasks)} planned tasks have no field {name!r}")
     shards = [
         PlannedShard(name, [tasks[position] for position in positions], {}, spec.settings)
         for name, positions in zip(shard_ids(spec.shards), chosen, strict=True)
@@ -70,10 +77,11 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
 
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
-    from prealloc.store.plan_folder import check_slices, read_plan, task_digest
+    from prealloc.store.plan_folder import Outline, check_strict, read_plan, refuse_strays, task_digest
 
     read = read_plan(Path(plan))
-    check_slices(Path(plan), read)
+    refuse_strays(Path(plan), Outline(read.file, {shard.id: shard.manifest for shard in read.shards}))
+    check_strict(Path(plan), read)
     if library is None:
         return read.file
     scanned = read_library(library, difficulty=difficulty, keep=read.spec.keep)

@@ -230,8 +230,8 @@ class ShardSupervisor:
         if message.again is None:
             worker.undecided.pop(key, None)
         elif worker.stage is Stage.RETIRING:
-            worker.undecided.pop(key, None)
-            self._pending.append(worker.order(message.again))
+            if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
+                self._pending.append(worker.order(message.again))
         else:
             worker.undecided[key] = worker.order(message.again)
         task = self._job.ids[position]
@@ -309,13 +309,12 @@ class ShardSupervisor:
             order = worker.undecided.get(key)
             if order is None or attempt.attempt < order.attempt:
                 continue
-            again = attempt.status is Status.INFRA and self._drain_until is None
-            if again and order.tries < self._policy.retries:
+            if attempt.again and self._drain_until is None:
                 # Its backoff died with the worker: it is tried again now, and its tries go on counting.
                 worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
             else:
                 del worker.undecided[key]
-                events.append(self._told(key, attempt))
+            events.append(self._told(key, attempt))
         return events
 
     def _decide_flights(self, worker: WorkerProcess, status: int) -> list[Event]:
@@ -350,6 +349,8 @@ class ShardSupervisor:
                 suspects += 1
                 self._suspects.append(_next(flight.order))
         self._count_idle(worker, reason, used=bool(flights))
+        if worker.killed_for == "drain":
+            return events  # stopped, as asked for, and not lost
         lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
         return [lost, *events]
 
@@ -393,7 +394,7 @@ class ShardSupervisor:
             repeat=attempt.repeat,
             attempt=attempt.attempt,
             status=attempt.status,
-            outcome=True,
+            outcome=not attempt.again,
             working_s=attempt.working_s,
             waiting_s=attempt.waiting_s,
             success=success,

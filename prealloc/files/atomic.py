@@ -75,9 +75,10 @@ def is_taken(target: Path) -> bool:
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Gives a folder to fill, and puts it at `target` if the block ends well; else removes it.
 
-    With `replace` a folder that is there is exchanged for the new one in one step, then removed. Raises
-    FileExistsError if there is one, and `replace` is off.
+    With `replace` a folder that is there is exchanged for the new one in one step, then removed. Of a link it is
+    the folder behind it that is replaced. Raises FileExistsError if there is one, and `replace` is off.
     """
+    target = target.resolve() if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:

@@ -123,7 +123,7 @@ class Book:
             if self._job.lane is not None and ending.error and ending.error.http_status == UNAUTHORIZED:
                 self._key_refused = True
             again = None if late else self._again(running, ending)
-        self._journal.append(self._line(running, ending, late=late))
+        self._journal.append(self._line(running, ending, late=late, again=again is not None))
         if late:
             with self._changed:
                 self._held -= 1
@@ -138,7 +138,7 @@ class Book:
                 return
             running.closed = True
             self._held += 1
-        self._journal.append(self._line(running, ending, late=False))
+        self._journal.append(self._line(running, ending, late=False, again=False))
         self._land(running, None)
         self._tell(_ended(running, ending, None))
 
@@ -211,7 +211,7 @@ class Book:
 
     def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | None:
         """The order for the next try at this unit, and the backoff before it."""
-        if ending.status is not Status.INFRA or self._stopped:
+        if ending.status is not Status.INFRA:
             return None
         order = running.order
         tries, throttled = order.tries, order.throttled
@@ -236,7 +236,7 @@ class Book:
         )
         return again, after_s
 
-    def _line(self, running: Running, ending: Ending, *, late: bool) -> Attempt:
+    def _line(self, running: Running, ending: Ending, *, late: bool, again: bool) -> Attempt:
         clock = running.clock
         return Attempt(
             shard=self._job.shard,
@@ -252,6 +252,7 @@ class Book:
             error=ending.error,
             result=ending.result,
             late=late,
+            again=again,
         )
 
     def _peak_rss(self) -> int:

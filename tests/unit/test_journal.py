@@ -202,6 +202,16 @@ def test_resume_failed_opens_from_its_session_on(run: RunPaths) -> None:
     assert (state.first.status, state.latest.status) == (Status.FAILED, Status.OK)
 
 
+def test_an_attempt_that_is_tried_again_is_no_outcome(run: RunPaths) -> None:
+    """`infra` means that the retries are used up: a unit in backoff is as undecided as one that never ran."""
+    write(run.worker_journal("shard-00", 1, 1), attempt(status=Status.INFRA, again=True))
+    waiting = fold(run, UNITS)
+    assert (waiting.census()["not_run"], waiting.census()["infra"]) == (2, 0)
+    assert (waiting.units[UNITS[0]].open, waiting.units[UNITS[0]].attempts) == (True, 1)
+    write(run.worker_journal("shard-00", 1, 2), attempt(number=2, status=Status.INFRA))
+    assert fold(run, UNITS).units[UNITS[0]].status is Status.INFRA
+
+
 @given(st.permutations([(1, "infra"), (2, "infra"), (3, "cancelled"), (4, "ok")]), st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_order_of_files_does_not_matter(tmp_path: Path, order: list[tuple[int, str]], data: st.DataObject) -> None:
