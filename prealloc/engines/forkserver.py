@@ -28,6 +28,7 @@ from typing import NoReturn
 import msgspec
 
 from prealloc.errors import PreallocError
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import GRACE_S
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function
@@ -172,6 +173,7 @@ class _ForkServer:
         return True
 
     def _fork(self, tag: int, channel: int, payload: int, log: int, board: int) -> None:
+        fault_point(Point.FORK_ASKED)
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -189,6 +191,7 @@ class _ForkServer:
         for descriptor in (channel, payload, log, board):
             os.close(descriptor)
         self._workers.add(pid)
+        fault_point(Point.FORK_FORKED)
         self._send(Forked(tag, pid))
 
     def _kill(self, pid: int, *, now: bool) -> None:
@@ -226,6 +229,7 @@ class _ForkServer:
                 kill_group(pid)
                 strays = marked(descendants([os.getpid()]), f"{worker_process.MARK}={pid}")
                 send_signal(strays, signal.SIGKILL)
+                fault_point(Point.FORK_REAPED)
                 self._send(Exited(pid, status))
 
     def _preload(self, request: Preload) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from prealloc.engines import forkserver
 from prealloc.errors import EngineError, WorkerFunctionError
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import GRACE_S
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
 
@@ -105,9 +106,12 @@ class ForkServerLauncher:
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = os.memfd_create("prealloc-job") if hasattr(os, "memfd_create") else _unlinked_file()
         try:
+            fault_point(Point.SHIP_PAYLOAD)
             with open(memory, "wb", closefd=False) as file:
                 file.write(payload)
+            fault_point(Point.SHIP_SEND)
             self._send(forkserver.Fork(tag), [channel.fileno(), memory, log, board])
+            fault_point(Point.SHIP_SENT)
         finally:
             os.close(memory)
 
@@ -221,6 +225,7 @@ class SpawnLauncher:
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = _unlinked_file()
         try:
+            fault_point(Point.SHIP_PAYLOAD)
             with open(memory, "wb", closefd=False) as file:
                 file.write(payload)
             numbers = (channel.fileno(), memory, log, board)

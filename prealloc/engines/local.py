@@ -25,6 +25,7 @@ from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
 from prealloc.engines.launch import Born, Died, Launcher, make_launcher
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.events import Event, ShardEnded
 from prealloc.worker.job import WorkerJob, pack
 
@@ -59,9 +60,11 @@ class LocalEngine:
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
         if printed := self._launcher.output():
+            fault_point(Point.LOG_IMPORT)
             (setup.paths.logs / "import.log").write_bytes(printed)
 
     def launch(self, job: ShardJob) -> None:
+        fault_point(Point.SHARD_LAUNCH)
         processes = Processes(self._start_process, self._kill_process)
         supervisor = ShardSupervisor(job, self._setup, self._library, processes)
         self._supervisors[job.shard] = supervisor
@@ -134,6 +137,7 @@ class LocalEngine:
         self._tags += 1
         self._unborn[self._tags] = worker
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        fault_point(Point.LOG_OPEN)
         log = os.open(self._setup.paths.log(worker.shard), flags, 0o666)
         try:
             self._launcher.start(self._tags, worker.far_end, pack(job), log, worker.board_descriptor)

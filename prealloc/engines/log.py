@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from prealloc.files.faultpoint import Point, fault_point
+
 
 def cut_back(log: Path, most_bytes: int) -> None:
     """Cuts a log that is larger than `most_bytes` back to half of it. One that is not there yet is fine."""
@@ -17,6 +19,7 @@ def cut_back(log: Path, most_bytes: int) -> None:
         if size <= most_bytes:
             return
         kept = most_bytes // 2
+        fault_point(Point.LOG_CUT)
         os.truncate(log, kept)
         with log.open("ab") as file:
             file.write(b"\n[prealloc: %d bytes cut out here; a log is kept to %d bytes]\n" % (size - kept, most_bytes))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import CannotGoOn, InputError
+from prealloc.files.faultpoint import Point, fault_point
 
 _DISK_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RENAME_EXCHANGE = 2
@@ -23,11 +24,13 @@ def write_file(path: Path, content: bytes, *, fsync: bool = False) -> None:
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            fault_point(Point.FILE_WRITE)
             file.write(content)
             file.flush()
             if fsync:
                 os.fsync(file.fileno())
         os.chmod(beside, 0o666 & ~_umask())
+        fault_point(Point.FILE_RENAME)
         os.rename(beside, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -62,14 +65,18 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     FileExistsError if there is one, and `replace` is off.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    fault_point(Point.FOLDER_MAKE)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         beside.chmod(0o777 & ~_umask())
         yield beside
         if not replace or not target.exists():
+            fault_point(Point.FOLDER_RENAME)
             _rename_to_new(beside, target)
         else:
+            fault_point(Point.FOLDER_EXCHANGE)
             exchange(beside, target)
+            fault_point(Point.FOLDER_REMOVE)
     finally:
         # After an exchange this is the old folder; after a plain rename there is nothing left here.
         shutil.rmtree(beside, ignore_errors=True)
@@ -102,6 +109,7 @@ def copy_folder_linked(source: Path, target: Path) -> None:
     """Copies a folder, with hard links where the file system has them: plans are never changed in place."""
 
     def link_or_copy(src: str, dst: str) -> str:
+        fault_point(Point.FOLDER_COPY)
         try:
             os.link(src, dst, follow_symlinks=True)
         except OSError:

@@ -11,6 +11,7 @@ from types import TracebackType
 import msgspec
 
 from prealloc.errors import RunFolderError
+from prealloc.files.faultpoint import Point, fault_point
 
 try:
     import fcntl
@@ -37,12 +38,15 @@ class RunLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> RunLock:
+        fault_point(Point.LOCK_OPEN)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if not _take(descriptor):
             os.close(descriptor)
             raise self._refusal()
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, msgspec.json.encode(LockOwner(pid=os.getpid(), host=socket.gethostname())))
+        owner = msgspec.json.encode(LockOwner(pid=os.getpid(), host=socket.gethostname()))
+        fault_point(Point.LOCK_WRITE, descriptor, owner)
+        os.write(descriptor, owner)
         self._descriptor = descriptor
         return self
 

@@ -7,7 +7,7 @@ and records of its own, which carry a `kind`. Nothing is ever rewritten, so a re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 
 from prealloc.errors import JournalError
 from prealloc.files.atomic import fsync_folder
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.model.outcome import Attempt
 
@@ -64,6 +65,34 @@ _records = msgspec.json.Decoder(AnyRecord)
 _encoder = msgspec.json.Encoder()
 
 
+class Writer(NamedTuple):
+    """Whose journal it is, as its fault points tell it."""
+
+    open: Point
+    fsync: Point
+    attempt: Point
+    records: Mapping[type[Record], Point]
+
+    def line(self, line: Attempt | Record) -> Point:
+        if isinstance(line, Record):
+            return self.records[type(line)]
+        return self.attempt if line.reused is None else Point.SUPERVISOR_REUSED
+
+
+WORKER = Writer(Point.WORKER_OPEN, Point.WORKER_FSYNC, Point.WORKER_APPEND, {})
+SUPERVISOR = Writer(
+    Point.SUPERVISOR_OPEN,
+    Point.SUPERVISOR_FSYNC,
+    Point.SUPERVISOR_VERDICT,
+    {
+        SessionStarted: Point.SUPERVISOR_SESSION,
+        WorkerStarted: Point.SUPERVISOR_WORKER,
+        SoloDeath: Point.SUPERVISOR_DEATH,
+        LibraryOpen: Point.SUPERVISOR_LIBRARY,
+    },
+)
+
+
 class JournalWriter:
     """Appends lines to a file that nobody else writes. A line is on its way to the disk when append returns.
 
@@ -71,13 +100,16 @@ class JournalWriter:
     told to anyone, since an outcome that is not in the journal does not exist.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False) -> None:
+    def __init__(self, path: Path, *, fsync: bool = False, writer: Writer = WORKER) -> None:
         self._path = path
+        self._writer = writer
         self._fsync = fsync
         try:
+            fault_point(writer.open)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o666)
             if fsync:
+                fault_point(writer.fsync)
                 fsync_folder(path.parent)
         except OSError as error:
             raise self._failed(error) from error
@@ -86,9 +118,11 @@ class JournalWriter:
         """Writes one line."""
         rest = memoryview(_encoder.encode(line) + b"\n")
         try:
+            fault_point(self._writer.line(line), self._descriptor, rest)
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
             if self._fsync:
+                fault_point(self._writer.fsync)
                 os.fsync(self._descriptor)
         except OSError as error:
             raise self._failed(error) from error

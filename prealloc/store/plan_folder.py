@@ -12,6 +12,7 @@ import msgspec
 
 from prealloc.errors import PlanError
 from prealloc.files.atomic import new_folder, writing
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import SHARD_ID, PlanPaths
 from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry
 from prealloc.model.task import LightweightTask
@@ -41,9 +42,12 @@ def fill_plan_folder(plan: Plan, folder: Path) -> None:
     (folder / "shards").mkdir()
     (folder / "slices").mkdir()
     for sha256, content in plan.slices.items():
+        fault_point(Point.PLAN_SLICE)
         paths.slice(sha256).write_bytes(content)
     for shard in plan.shards:
+        fault_point(Point.PLAN_MANIFEST)
         paths.manifest(shard.id).write_bytes(to_json(shard.manifest))
+    fault_point(Point.PLAN_FILE)
     paths.plan_file.write_bytes(to_json(plan.file))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prealloc.errors import PlanError, RunFolderError
 from prealloc.files.atomic import copy_folder_linked, new_folder, write_file, writing
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import PlanPaths, RunPaths
 from prealloc.model.plan import Document, Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
@@ -102,6 +103,7 @@ def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
             paths.plan.root.mkdir()
             fill_plan_folder(plan, paths.plan.root)
         for made in (paths.journal, paths.logs, paths.lanes):
+            fault_point(Point.RUN_FOLDERS)
             made.mkdir()
         write_file(paths.run_file, to_json(file))
 

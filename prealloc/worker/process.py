@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.worker.board import Board
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.job import unpack
@@ -33,6 +34,7 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
     with contextlib.suppress(PermissionError):
         os.setsid()  # a group of its own: the terminal's Ctrl-C is not for us, and the kill ladder finds all
     die_with(parent)
+    fault_point(Point.WORKER_BORN)
     os.environ[MARK] = str(os.getpid())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

@@ -67,22 +67,41 @@ class Stage:
 
     # -- running --------------------------------------------------------------------------------------------
 
-    def start(self, *options: str, worker: str = "agents:act", out: Path | None = None) -> Session:
+    def start(
+        self, *options: str, worker: str = "agents:act", out: Path | None = None, faults: str | None = None
+    ) -> Session:
         """`prealloc run` on the plan, in a process of its own."""
-        return self.command("run", str(self.plan), "--worker", worker, "--out", str(out or self.run), *options)
+        words = ("run", str(self.plan), "--worker", worker, "--out", str(out or self.run), *options)
+        return self.command(*words, faults=faults)
 
-    def resume(self, *options: str) -> Session:
+    def resume(self, *options: str, faults: str | None = None) -> Session:
         """`prealloc resume` on the run."""
-        return self.command("resume", str(self.run), *options)
+        return self.command("resume", str(self.run), *options, faults=faults)
 
-    def command(self, *words: str, wrap: Sequence[str] = ()) -> Session:
-        """Any command, with --json. `wrap` is put before it (strace)."""
+    def command(
+        self,
+        *words: str,
+        wrap: Sequence[str] = (),
+        faults: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Session:
+        """Any command, with --json. `wrap` is put before it (strace), `faults` is its PREALLOC_FAULT.
+
+        The passages of faults are counted over all processes of the session.
+        """
         run = Path(words[words.index("--out") + 1]) if "--out" in words else self.run
+        passages = self.root / f"passages.{len(self._sessions)}"
+        armed: dict[str, str] = {}
+        if faults is not None:
+            passages.mkdir()
+            armed = {"PREALLOC_FAULT": faults, "PREALLOC_FAULT_COUNTS": str(passages)}
         session = Session(
             [*wrap, sys.executable, "-m", "prealloc", *words, "--json"],
             run=run,
             marker=self.marker,
             acknowledged=self.root / f"acknowledged.{len(self._sessions)}.jsonl",
+            environment={"PYTHONPYCACHEPREFIX": str(self.root.parent / "bytecode"), **armed, **(environment or {})},
+            passages=passages,
         )
         self._sessions.append(session)
         return session
@@ -137,8 +156,18 @@ class Stage:
 class Session:
     """One command in a process. Notes for every acknowledged attempt the journal line that is there by then."""
 
-    def __init__(self, command: list[str], *, run: Path, marker: str, acknowledged: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        run: Path,
+        marker: str,
+        acknowledged: Path,
+        environment: Mapping[str, str],
+        passages: Path,
+    ) -> None:
         self.run = run
+        self._passages = passages
         self.acknowledged = acknowledged
         self.events: list[dict[str, Any]] = []
         self.exit_code: int | None = None
@@ -148,13 +177,15 @@ class Session:
         self._tail = JournalTail(run / "journal")
         acknowledged.touch()
         name, _, value = marker.partition("=")
-        path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
+        path = [environment.get("PYTHONPATH"), str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]
+        # Bytecode goes to a folder of the tests' own: compiled once for all commands, and never into the checkout.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self._errors = acknowledged.with_suffix(".stderr")
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 command,
                 cwd=HERE,  # where the worker functions are
-                env={**os.environ, name: value, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**inherited, **environment, name: value, "PYTHONPATH": os.pathsep.join(filter(None, path))},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -175,6 +206,12 @@ class Session:
         self.ended_at = self.ended_at or time.monotonic()
         self._reader.join(10)
         self.exit_code = code if code >= 0 else 128 - code
+        return self.exit_code
+
+    def end(self, timeout_s: float = PATIENCE_S) -> int | None:
+        """Waits for its end. None if it was killed (by a fault of its own): then it owes no exit code."""
+        if self.wait(timeout_s) == 128 + signal.SIGKILL:
+            self.exit_code = None
         return self.exit_code
 
     def signal(self, number: int) -> None:
@@ -219,6 +256,11 @@ class Session:
     def of(self, name: str, **fields: Any) -> list[dict[str, Any]]:
         """The events of this name and these fields."""
         return [e for e in self.events if e["event"] == name and all(e.get(k) == v for k, v in fields.items())]
+
+    def passed(self, point: str) -> int:
+        """How often the processes of this session have passed a fault point."""
+        path = self._passages / point
+        return path.stat().st_size if path.exists() else 0
 
     @property
     def census(self) -> dict[str, int]:
