@@ -11,13 +11,14 @@ import msgspec
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.master import Observe, conduct
 from prealloc.engines.memory import default_workers
+from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.events import Note, RunEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import bound_s
 from prealloc.store.fold import RunState, UnitState, fold
-from prealloc.store.journal import SUPERVISOR, JournalWriter, SessionStarted, last_session
+from prealloc.store.journal import JournalWriter, SessionStarted, last_session
 from prealloc.store.run_folder import OpenRun
 from prealloc.worker.job import UnitOrder
 
@@ -40,11 +41,12 @@ def run_session(
     """
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
-        fault_point(Point.SESSION_FOLDERS)
-        folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
+        with must_write(folder):
+            fault_point(Point.SESSION_FOLDERS)
+            folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
     policy = run.file.policy
     session = last_session(run.paths) + 1
-    journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync, writer=SUPERVISOR)
+    journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
     try:
         journal.append(SessionStarted(session=session, reopen_failed=reopen_failed))
         for attempt in reused:

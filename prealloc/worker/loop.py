@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 
-from prealloc.errors import PreallocError
+from prealloc.errors import JournalError, PreallocError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import GRACE_S, HEARTBEAT_S
@@ -71,7 +71,10 @@ class _Worker:
             self._board.beat()
             if not self._listen():
                 return 1  # the supervisor is gone, and so must this process be
-            self._look_after(self._book.running())
+            try:
+                self._look_after(self._book.running())
+            except JournalError as error:  # what was written off could not be written down
+                self._broken(error)
             self._channel.send(*self._book.announce())
         fault_point(Point.WORKER_BYE)
         self._channel.send(Bye())
