@@ -25,6 +25,7 @@ from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
 from prealloc.engines.launch import Born, Died, Launcher, make_launcher
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
+from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.events import Event, ShardEnded
 from prealloc.worker.job import WorkerJob, pack
@@ -60,8 +61,10 @@ class LocalEngine:
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
         if printed := self._launcher.output():
-            fault_point(Point.LOG_IMPORT)
-            (setup.paths.logs / "import.log").write_bytes(printed)
+            log = setup.paths.logs / "import.log"
+            with must_write(log):
+                fault_point(Point.LOG_IMPORT)
+                log.write_bytes(printed)
 
     def launch(self, job: ShardJob) -> None:
         fault_point(Point.SHARD_LAUNCH)
@@ -137,8 +140,10 @@ class LocalEngine:
         self._tags += 1
         self._unborn[self._tags] = worker
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        fault_point(Point.LOG_OPEN)
-        log = os.open(self._setup.paths.log(worker.shard), flags, 0o666)
+        path = self._setup.paths.log(worker.shard)
+        with must_write(path):
+            fault_point(Point.LOG_OPEN)
+            log = os.open(path, flags, 0o666)
         try:
             self._launcher.start(self._tags, worker.far_end, pack(job), log, worker.board_descriptor)
         finally:

@@ -41,11 +41,11 @@ def write_file(path: Path, content: bytes, *, fsync: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
+def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose another --out") -> Iterator[None]:
     """Turns what the system says of writing to `target` into an error of ours.
 
-    A place that cannot be written to was the wrong place: `refuse`. A disk that is full or broken is not the
-    user's mistake: CannotGoOn.
+    A place that cannot be written to was the wrong place: `refuse`, with the mend `otherwise`. A disk that is full
+    or broken is not the user's mistake: CannotGoOn.
     """
     try:
         yield
@@ -54,7 +54,17 @@ def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
         if error.errno in _DISK_ERRNO:
             mend = "free space or mend the disk, then do it again; nothing was changed"
             raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), mend=mend) from error
-        raise refuse(f"it cannot be made: {reason}", where=str(target), mend="choose another --out") from error
+        raise refuse(f"it cannot be made: {reason}", where=str(target), mend=otherwise) from error
+
+
+@contextlib.contextmanager
+def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iterator[None]:
+    """The same in the middle of a run, where it is nobody's mistake any more: what the system refuses stops it."""
+    try:
+        yield
+    except OSError as refusal:
+        reason = refusal.strerror or str(refusal)
+        raise error(f"it cannot be written: {reason}", where=str(target)) from refusal
 
 
 @contextlib.contextmanager
@@ -106,17 +116,23 @@ def fsync_folder(folder: Path) -> None:
 
 
 def copy_folder_linked(source: Path, target: Path) -> None:
-    """Copies a folder, with hard links where the file system has them: plans are never changed in place."""
+    """Copies a folder, with hard links where the file system has them: plans are never changed in place.
 
-    def link_or_copy(src: str, dst: str) -> str:
-        fault_point(Point.FOLDER_COPY)
-        try:
-            os.link(src, dst, follow_symlinks=True)
-        except OSError:
-            shutil.copyfile(src, dst)
-        return dst
+    Not by shutil.copytree: it gathers errors as texts, and a disk that is full could not be told from the rest.
+    """
+    for folder, _, files in os.walk(source, followlinks=True, onerror=_raise):
+        to = target / Path(folder).relative_to(source)
+        to.mkdir()
+        for name in files:
+            fault_point(Point.FOLDER_COPY)
+            try:
+                os.link(Path(folder, name), to / name, follow_symlinks=True)
+            except OSError:
+                shutil.copyfile(Path(folder, name), to / name)
 
-    shutil.copytree(source, target, copy_function=link_or_copy)
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _rename_to_new(beside: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from types import TracebackType
 import msgspec
 
 from prealloc.errors import RunFolderError
+from prealloc.files.atomic import writing
 from prealloc.files.faultpoint import Point, fault_point
 
 try:
@@ -38,15 +39,19 @@ class RunLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> RunLock:
-        fault_point(Point.LOCK_OPEN)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if not _take(descriptor):
-            os.close(descriptor)
-            raise self._refusal()
-        os.ftruncate(descriptor, 0)
-        owner = msgspec.json.encode(LockOwner(pid=os.getpid(), host=socket.gethostname()))
-        fault_point(Point.LOCK_WRITE, descriptor, owner)
-        os.write(descriptor, owner)
+        with writing(self._path, RunFolderError, otherwise="run it from a copy that you may write to"):
+            fault_point(Point.LOCK_OPEN)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                if not _take(descriptor):
+                    raise self._refusal()
+                os.ftruncate(descriptor, 0)
+                owner = msgspec.json.encode(LockOwner(pid=os.getpid(), host=socket.gethostname()))
+                fault_point(Point.LOCK_WRITE, descriptor, owner)
+                os.write(descriptor, owner)
+            except BaseException:
+                os.close(descriptor)
+                raise
         self._descriptor = descriptor
         return self
 
