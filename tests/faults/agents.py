@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prealloc import LightweightTask, TaskContext
+from prealloc import LightweightTask, Retryable, TaskContext
 
 FOR_EVER_S = 1000
 STUBBORN = "trap '' TERM INT HUP; while :; do sleep 1; done"
@@ -157,6 +157,27 @@ def flood(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return result(task, ctx)
 
 
+def talk(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Prints so many KB to both streams and to its log, then does its work."""
+    print("y" * 512 * do["kb"])
+    print("z" * 512 * do["kb"], file=sys.stderr)
+    ctx.log("done")
+    return result(task, ctx)
+
+
+def block(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Sleeps in the thread that it runs in, be that an event loop's."""
+    time.sleep(do["s"])
+    return result(task, ctx)
+
+
+def busy(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Infrastructure fails so many times, then the task works."""
+    if ctx.attempt <= do["times"]:
+        raise Retryable("the model is busy", after_s=do.get("after_s", 0.0))
+    return result(task, ctx)
+
+
 def open_library(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Opens the library in the way of `how`; says whether it got a byte of it. Swallows the refusal."""
     path: str = do["path"]
@@ -233,5 +254,8 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "gil_spinning": gil_spinning,
     "family": family,
     "flood": flood,
+    "talk": talk,
+    "block": block,
+    "busy": busy,
     "open_library": open_library,
 }

@@ -156,6 +156,7 @@ NO_DISK = {
     "store/plan_folder.py": set(),
     "worker/board.py": {"new_descriptor"},  # memory without a name
     "worker/loop.py": {"_wake"},  # a pipe
+    "worker/process.py": {"write"},  # a log may drop what it cannot keep
 }
 """Functions that write where no disk can refuse, or whose caller passes the point."""
 
