@@ -25,7 +25,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import fold
 from prealloc.store.plan_folder import read_plan_file, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
-from prealloc.store.run_folder import OpenRun, RunFile, create_run, refuse_taken
+from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.worker.function import check_name
 
 Observe = Callable[[Event], None]
@@ -68,6 +68,7 @@ def run(
             source,
             RunFile(
                 plan=file.id,
+                plan_digests=plan_digests(file),
                 worker=name,
                 import_path=import_path,
                 engine=engine,
@@ -105,6 +106,7 @@ def resume(
     The library is not needed. Raises InputError and CannotGoOn, as run() does.
     """
     opened = OpenRun(Path(run))
+    opened.check_slices()
     with RunLock(opened.paths.lock):
         engine = make_engine(opened.file.engine)
         try:

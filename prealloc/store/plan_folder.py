@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,12 @@ def read_slice(paths: PlanPaths, manifest: Manifest) -> tuple[LightweightTask, .
     if not path.resolve().is_relative_to(paths.root.resolve()):
         raise PlanError("it is a link out of the plan folder", where=str(path), mend=_PLAN_AGAIN)
     if len(raw) != ref.bytes or hashlib.sha256(raw).hexdigest() != ref.sha256:
-        raise PlanError("its content is not what was planned", where=str(path), mend=_PLAN_AGAIN)
+        raise PlanError(
+            "its content is not what was planned: "
+            + _told({"bytes": (len(raw), ref.bytes), "sha256": (hashlib.sha256(raw).hexdigest(), ref.sha256)}),
+            where=str(path),
+            mend=_PLAN_AGAIN,
+        )
     try:
         tasks = tuple(parse_slice(raw))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -173,7 +178,21 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
     manifest, raw = read_manifest(path)
     digest = hashlib.sha256(raw).hexdigest()
     if digest != entry.sha256 or manifest.plan != file.id or manifest.id != entry.id:
-        raise PlanError("it is not the manifest that was planned", where=str(path), mend=_PLAN_AGAIN)
+        spec = file.spec
+        differences = _told(
+            {
+                "plan": (manifest.plan, file.id),
+                "id": (manifest.id, entry.id),
+                "strategy": (manifest.strategy, spec.strategy),
+                "repeats": (manifest.repeats, spec.repeats),
+                "seed": (manifest.seed, spec.seed),
+                "settings": (manifest.settings, spec.settings),
+                "units": (manifest.slice.tasks * manifest.repeats, entry.units),
+                "sha256": (digest, entry.sha256),
+            }
+        )
+        problem = f"it is not the manifest that was planned: {differences}"
+        raise PlanError(problem, where=str(path), mend=_PLAN_AGAIN)
     if manifest.slice.tasks * manifest.repeats != entry.units:
         raise PlanError("its units are not those of plan.json", where=str(path), mend=_PLAN_AGAIN)
     return manifest
@@ -181,8 +200,21 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
 
 def check_plan_id(file: PlanFile, manifests: Sequence[Manifest], *, where: str) -> None:
     """Raises PlanError unless the plan's id is the digest of its spec and its slices."""
-    if plan_id(file.spec, [manifest.slice.sha256 for manifest in manifests]) != file.id:
-        raise PlanError("its id is not that of its spec and slices", where=where, mend=_PLAN_AGAIN)
+    found = plan_id(file.spec, [manifest.slice.sha256 for manifest in manifests])
+    if found != file.id:
+        problem = f"its id is not that of its spec and slices: {_told({'id': (file.id, found)})}"
+        raise PlanError(problem, where=where, mend=_PLAN_AGAIN)
+
+
+def _told(fields: Mapping[str, tuple[Any, Any]]) -> str:
+    """The fields that differ, (as it is, as planned) each, in words."""
+    differing = [f"{name} is {_short(is_)}, planned {_short(was)}" for name, (is_, was) in fields.items() if is_ != was]
+    return "; ".join(differing)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text[:12] if _SHA256.fullmatch(text) else f"{text[:60]}..." if len(text) > 60 else text
 
 
 def task_digest(task: LightweightTask) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+import msgspec
 
 from prealloc.errors import PlanError, RunFolderError
 from prealloc.files.atomic import copy_folder_linked, new_folder, write_file, writing
@@ -22,6 +25,8 @@ from prealloc.store.plan_folder import (
     read_slice,
 )
 
+_RESTORE = "restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)"
+
 
 class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`run.json`: what was started, and with what."""
@@ -30,6 +35,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: int = 1
     plan: str
     """The plan's id: the copy beside this file must still be that plan."""
+    plan_digests: dict[str, str]
+    """Of each field of plan.json: there is more in it than its id covers, such as the library's path."""
     worker: str
     """`module:function`."""
     import_path: tuple[str, ...]
@@ -67,6 +74,11 @@ class OpenRun:
             self._ids[shard] = [task.id for task in self._latest[1]]
         return self._latest[1]
 
+    def check_slices(self) -> None:
+        """Raises PlanError if a slice is not as planned: before a resume changes anything."""
+        for _ in self.units():  # which reads each slice once, and keeps the ids
+            pass
+
     def units(self) -> Iterator[Unit]:
         """Every planned unit in the order they start: shard by shard, every task once, then every task again."""
         for shard, manifest in self.manifests.items():
@@ -82,9 +94,25 @@ class OpenRun:
             raise PlanError(
                 f"the plan was edited since the run began: it is {plan.id[:12]}, the run has {self.file.plan[:12]}",
                 where=str(self.paths.plan.plan_file),
-                mend="restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)",
+                mend=_RESTORE,
+            )
+        digests = plan_digests(plan)
+        edited = [name for name, digest in digests.items() if digest != self.file.plan_digests.get(name)]
+        if edited:
+            raise PlanError(
+                f"the plan was edited since the run began: changed in it: {', '.join(edited)}",
+                where=str(self.paths.plan.plan_file),
+                mend=_RESTORE,
             )
         return plan
+
+
+def plan_digests(plan: PlanFile) -> dict[str, str]:
+    """The digest of each field of plan.json. Of its value, so the file's layout does not matter."""
+    return {
+        name: hashlib.sha256(msgspec.json.encode(getattr(plan, name), order="sorted")).hexdigest()
+        for name in plan.__struct_fields__
+    }
 
 
 def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
