@@ -42,6 +42,9 @@ async def act_async(task: LightweightTask, ctx: TaskContext) -> Any:
     do = task.workflow
     if do["do"] == "sleep":
         await asyncio.sleep(do.get("s", FOR_EVER_S))
+    elif do["do"] == "block":  # after a while in which others may end
+        await asyncio.sleep(0.2)
+        time.sleep(do["s"])
     elif do["do"] == "stubborn":
         while True:
             with contextlib.suppress(asyncio.CancelledError):
@@ -165,12 +168,6 @@ def talk(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return result(task, ctx)
 
 
-def block(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
-    """Sleeps in the thread that it runs in, be that an event loop's."""
-    time.sleep(do["s"])
-    return result(task, ctx)
-
-
 def busy(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Infrastructure fails so many times, then the task works."""
     if ctx.attempt <= do["times"]:
@@ -255,7 +252,6 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "family": family,
     "flood": flood,
     "talk": talk,
-    "block": block,
     "busy": busy,
     "open_library": open_library,
 }
