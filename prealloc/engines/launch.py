@@ -298,7 +298,7 @@ def _command(code: str) -> list[str]:
 
 def _shipment(payload: bytes) -> int:
     """The payload in a file without a name: gone with the last process that has it open."""
-    with must_write("the job of a worker, in memory", EngineError):
+    with must_write("a worker's job, in memory", EngineError):
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("prealloc-job")
         else:

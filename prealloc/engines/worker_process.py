@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from prealloc.errors import EngineError
+from prealloc.files.atomic import must_write
 from prealloc.model.policy import RunPolicy
 from prealloc.worker.board import Board, Flight, new_descriptor
 from prealloc.worker.job import UnitOrder
@@ -64,9 +66,10 @@ class WorkerProcess:
         self._made_at = time.monotonic()
         self._decoder = msgspec.json.Decoder(FromWorker)
         self._buffer = b""
-        self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
+            self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.board_descriptor = new_descriptor(policy.concurrency)
         self.channel.setblocking(False)
-        self.board_descriptor = new_descriptor(policy.concurrency)
         self._board = Board(self.board_descriptor, policy.concurrency)
 
     def reach(self, stage: Stage) -> None:

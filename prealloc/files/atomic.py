@@ -59,12 +59,15 @@ def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose 
 
 @contextlib.contextmanager
 def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iterator[None]:
-    """The same in the middle of a run, where it is nobody's mistake any more: what the system refuses stops it."""
+    """The same in the middle of a run, where it is nobody's mistake any more: what the system refuses stops it.
+
+    Raises `error`. The mend is left to the caller, who knows the run.
+    """
     try:
         yield
     except OSError as refusal:
         reason = refusal.strerror or str(refusal)
-        raise error(f"it cannot be written: {reason}", where=str(target)) from refusal
+        raise error(f"the system refuses it: {reason}", where=str(target)) from refusal
 
 
 @contextlib.contextmanager

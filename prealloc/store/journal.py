@@ -85,9 +85,9 @@ _RECORDS: Mapping[type[Attempt | Record], Point] = {
 
 
 class JournalWriter:
-    """Appends lines to a file that nobody else writes, from any thread. A line is on its way to the disk when
-    append returns.
+    """Appends lines, from any thread, to a file that nobody else writes.
 
+    A line is on its way to the disk when append returns.
     Raises JournalError if a line cannot be written (no space, device error): then nothing more may be
     told to anyone, since an outcome that is not in the journal does not exist. From then on every append raises:
     a line behind half a line would be damage in the middle, and a line that came through after one that did not

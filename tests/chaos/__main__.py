@@ -17,7 +17,6 @@ from tests.chaos.place import Place, tell
 from tests.chaos.single import families, hangs, master_deaths, worker_deaths
 
 KILLS, ACKNOWLEDGED, MASTERS = 500, 10_000, 100
-KILLS_LIMIT_S = 12 * 60
 
 
 def main() -> int:
@@ -35,7 +34,11 @@ def main() -> int:
             families(place, max(2, 10 // share)),
             *master_deaths(place, rng, MASTERS // share),
             *master_kills(
-                place, seed, kills=KILLS // share, acknowledged=ACKNOWLEDGED // share, limit_s=KILLS_LIMIT_S / share
+                place,
+                seed,
+                kills=KILLS // share,
+                acknowledged=ACKNOWLEDGED // share,
+                limit_s=options.minutes * 60 / share,
             ),
         ]
     if options.quick:
@@ -46,6 +49,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="of what is random (default: a new one, which is printed)")
+    parser.add_argument("--minutes", type=float, default=12.0, help="for the kills, at most (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a twentieth of the trials")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     return parser.parse_args()

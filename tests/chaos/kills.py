@@ -16,8 +16,8 @@ from tests.chaos.gate import Gate
 from tests.chaos.place import Place, tell
 
 SHARDS, CONCURRENCY, UNITS = 4, 4, 600
-LANES = 2
-"""Runs that are tormented at the same time."""
+LANES = 3
+"""Runs that are tormented at the same time: a third of a session is waiting."""
 
 OFTEN = (
     Point.ENDING_HEARD,

@@ -137,6 +137,8 @@ class _Chain:
         if code == self._scenario.exit_code and code is not None:
             # The run went on: innocents that ran beside the one that died have run again, and nobody else.
             assert sum(ran.values()) <= len(ran) + self._blamed()
+            killed = [event for event in session.of("worker_lost") if "SIGKILL" in event["reason"]]
+            assert killed or case.point is Point.WORKER_BYE_SAID, "nobody has died"  # who has said bye is not missed
         else:
             in_flight = [task for task in ran if task not in self.final()]
             assert len(in_flight) <= WORKERS * case.concurrency + self._blamed()

@@ -86,6 +86,22 @@ def test_a_file_that_may_not_grow(stage: Stage) -> None:
     stage.check(second)
 
 
+@pytest.mark.parametrize("files", [24, 40, 56])
+def test_too_many_open_files(stage: Stage, files: int) -> None:
+    """A limit on open files (ulimit -n) is told in the same way wherever it is met; resume goes on without it."""
+    stage.make_plan({"t": {"do": "gate"}}, shards=32, strategy="paired")
+    limit = ["prlimit", f"--nofile={files}"]
+    words = f"run {stage.plan} --worker agents:act --out {stage.run} --workers 32"
+    session = stage.command(*words.split(), wrap=limit)
+    assert session.wait() == 3, session.output()[-2000:]
+    assert "Too many open files" in session.output()
+    stage.check(session)
+    stage.let_go()
+    second = stage.resume()
+    assert second.wait() == 0
+    stage.check(second)
+
+
 def test_standard_output_on_a_full_disk(stage: Stage) -> None:
     """Who cannot be told any more is no reason to stop: the results are safe in the journal."""
     stage.make_plan(8)
