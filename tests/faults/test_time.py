@@ -19,8 +19,7 @@ HOUR_S = 3600
 LATE_S = 5.0
 
 
-@pytest.mark.parametrize("step_s", [HOUR_S, -HOUR_S])
-@pytest.mark.parametrize("worker", ["agents:act", "agents:act_async"])
+@pytest.mark.parametrize(("worker", "step_s"), [("agents:act", HOUR_S), ("agents:act_async", -HOUR_S)])
 def test_a_clock_that_steps(stage: Stage, worker: str, step_s: int) -> None:
     """An hour forth or back while tasks run: nobody times out for it, who hangs does in time, backoff is kept."""
     clock = stage.root / "clock"
