@@ -315,12 +315,11 @@ class JournalTail:
     def find(self, event: Mapping[str, Any]) -> str | None:
         """The line of an attempt as it stands in the journal now; None if it does not."""
         key = (event["shard"], event["task"], event["repeat"], event["attempt"])
-        if key not in self._lines:
-            self._read(event["shard"])
+        self._read(event["shard"], key)
         if key not in self._lines:  # from a new worker, or a verdict
             self._look_for_files()
-            self._read(event["shard"])
-            self._read("supervisor")
+            self._read(event["shard"], key)
+            self._read("supervisor", key)
         return self._lines.pop(key, None)
 
     def _look_for_files(self) -> None:
@@ -328,9 +327,12 @@ class JournalTail:
             writer = name.split(".")[0]  # shard ids of these tests have no dot
             self._files.setdefault(writer, {}).setdefault(self._folder / name, 0)
 
-    def _read(self, writer: str) -> None:
+    def _read(self, writer: str, key: tuple[str, str, int, int]) -> None:
+        """Until the line is there: most often it is in the latest file."""
         files = self._files.get(writer, {})
         for path in reversed(files):
+            if key in self._lines:
+                return
             if path.stat().st_size > files[path]:
                 files[path] += self._read_on(path, files[path])
 
