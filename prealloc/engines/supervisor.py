@@ -231,7 +231,7 @@ class ShardSupervisor:
         for worker in self.workers:
             if worker.pid is None or worker.stage is Stage.DYING:
                 continue
-            if worker.silent and worker.overdue():
+            if worker.silent and (worker.overdue() or (worker.lost and worker.stage is not Stage.STARTING)):
                 self._kill(worker, "deadline")
             elif worker.stage is Stage.STARTING and worker.age_s > self._setup.policy.start_s:
                 self._kill(worker, "start")

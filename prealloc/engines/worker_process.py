@@ -117,7 +117,16 @@ class WorkerProcess:
 
     @property
     def silent(self) -> bool:
-        return time.monotonic() - max(self._made_at, self._board.beat_at) > SILENT_S
+        return self._silent_s > SILENT_S
+
+    @property
+    def lost(self) -> bool:
+        """Silent for longer than an attempt may work: whatever runs or waits in it will not come to its end."""
+        return self._policy.timeout_s is not None and self._silent_s > SILENT_S + self._policy.timeout_s
+
+    @property
+    def _silent_s(self) -> float:
+        return time.monotonic() - max(self._made_at, self._board.beat_at)
 
     def overdue(self) -> list[Key]:
         """Flights that are past --timeout by our own clock, going by the waits that the board shows."""

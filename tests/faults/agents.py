@@ -175,6 +175,14 @@ def busy(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return result(task, ctx)
 
 
+def wait(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Waits as for a rate limit, the first time."""
+    if ctx.attempt == 1:
+        with ctx.waiting():
+            time.sleep(do.get("s", FOR_EVER_S))
+    return result(task, ctx)
+
+
 def open_library(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Opens the library in the way of `how`; says whether it got a byte of it. Swallows the refusal."""
     path: str = do["path"]
@@ -253,5 +261,6 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "flood": flood,
     "talk": talk,
     "busy": busy,
+    "wait": wait,
     "open_library": open_library,
 }
