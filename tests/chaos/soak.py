@@ -144,9 +144,9 @@ class Soak:
         several = [pid for pid, (_, units) in self._workers.items() if units > 2 * CONCURRENCY]
         if several:
             victim = self._rng.choice(several)
-            if what == "worker stopped":
-                self.harmed |= self._running_in(victim)
             self._send(victim, signal.SIGKILL if what == "worker killed" else signal.SIGSTOP, what)
+            if what == "worker stopped":  # looked at now that it stands still: before, other tasks were running
+                self.harmed |= self._running_in(victim)
 
     def _server(self, session: Session) -> int:
         found = {flat.parent(pid) for pid in self._workers} - {None, session.process.pid, 1}
