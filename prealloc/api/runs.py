@@ -27,7 +27,7 @@ from prealloc.model.task import LightweightTask
 from prealloc.store.fold import fold
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
-from prealloc.store.run_folder import OpenRun, RunFile, create_run, refuse_taken
+from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.worker.function import check_name
 
 T = TypeVar("T")
@@ -78,6 +78,7 @@ def run(
             source,
             RunFile(
                 plan=outline.file.id,
+                plan_digests=plan_digests(outline.file),
                 worker=name,
                 import_path=import_path,
                 engine=engine,

@@ -18,6 +18,8 @@ from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import Observe, conduct
 from prealloc.engines.queue import ShardQueue, WaitingShard
 from prealloc.errors import CannotGoOn, PlanError
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import LaneDesk
 from prealloc.model.events import Event, Note, RunEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Attempt, Status
@@ -60,7 +62,9 @@ def run_session(
     """
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
-        folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
+        with must_write(folder):
+            fault_point(Point.SESSION_FOLDERS)
+            folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
     refuse_odd_logs(run.paths.logs)
     policy = run.file.policy
     session = last_session(run.paths) + 1
@@ -114,9 +118,11 @@ def run_session(
     finally:
         engine.close()
         journal.close()
+    fault_point(Point.SESSION_END)
     summary = summarise(run, fold(run.paths, run.units()), duration_s=time.monotonic() - started)
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
+    fault_point(Point.SESSION_TELL)
     observe(summary)
     return summary
 

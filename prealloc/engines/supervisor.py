@@ -23,6 +23,7 @@ from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.engines.worker_process import Key, Stage, WorkerProcess
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName
 from prealloc.model.events import (
     AttemptEnded,
@@ -235,6 +236,7 @@ class ShardSupervisor:
         else:
             worker.undecided[key] = worker.order(message.again)
         task = self._job.ids[position]
+        fault_point(Point.ENDING_HEARD)
         ended = attempt_ended(self.shard, task, message)
         return [ended] if message.announced else [attempt_started(self.shard, task, message), ended]
 
@@ -246,7 +248,7 @@ class ShardSupervisor:
         for worker in self.workers:
             if worker.pid is None or worker.stage is Stage.DYING:
                 continue
-            if worker.silent and worker.overdue():
+            if worker.silent and (worker.overdue() or (worker.lost and worker.stage is not Stage.STARTING)):
                 self._kill(worker, "deadline")
             elif worker.stage is Stage.STARTING and worker.age_s > self._policy.start_s:
                 self._kill(worker, "start")
@@ -277,6 +279,7 @@ class ShardSupervisor:
 
     def died(self, worker: WorkerProcess, status: int) -> list[Event]:
         """A worker is gone for certain: takes in its last words and its journal, then decides its units."""
+        fault_point(Point.WORKER_DIED)
         events: list[Event] = []
         for message in worker.receive():
             events += self._take_in(worker, message)
@@ -290,6 +293,7 @@ class ShardSupervisor:
             events += self._decide_flights(worker, status)
         worker.close()
         self._pending.extend(worker.undecided.values())
+        fault_point(Point.WORKER_BURIED)
         events += self.fill()
         return events
 
@@ -383,6 +387,7 @@ class ShardSupervisor:
             error=error,
         )
         self._setup.journal.append(attempt)
+        fault_point(Point.VERDICT_WRITTEN)
         return self._told(key, attempt)
 
     def _told(self, key: Key, attempt: Attempt) -> Event:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 
 from prealloc.errors import OptionsError, PlanError
 from prealloc.files.atomic import is_taken, link_or_copy, new_folder, writing
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import SHARD_ID, PlanPaths
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.model.json_value import brief
@@ -63,9 +64,12 @@ def fill_plan_folder(plan: Plan, folder: Path) -> None:
     (folder / "shards").mkdir()
     (folder / "slices").mkdir()
     for sha256, content in plan.slices.items():
+        fault_point(Point.PLAN_SLICE)
         paths.slice(sha256).write_bytes(content)
     for shard in plan.shards:
+        fault_point(Point.PLAN_MANIFEST)
         paths.manifest(shard.id).write_bytes(to_json(shard.manifest))
+    fault_point(Point.PLAN_FILE)
     paths.plan_file.write_bytes(to_json(plan.file))
 
 
@@ -182,8 +186,9 @@ def read_slice_bytes(paths: PlanPaths, ref: SliceRef) -> bytes:
     """The bytes of a slice. Raises PlanError if one of them is not as planned."""
     raw = _slice_bytes(paths, ref)
     if not _as_planned(raw, ref):
-        where = str(paths.slice(ref.sha256))
-        raise PlanError("its content is not what was planned", where=where, mend=_PLAN_AGAIN)
+        differences = _told({"bytes": (len(raw), ref.bytes), "sha256": (hashlib.sha256(raw).hexdigest(), ref.sha256)})
+        problem = f"its content is not what was planned: {differences}"
+        raise PlanError(problem, where=str(paths.slice(ref.sha256)), mend=_PLAN_AGAIN)
     return raw
 
 
@@ -360,7 +365,21 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
     manifest, raw = read_manifest(path)
     digest = hashlib.sha256(raw).hexdigest()
     if digest != entry.sha256 or manifest.plan != file.id or manifest.id != entry.id:
-        raise PlanError("it is not the manifest that was planned", where=str(path), mend=_PLAN_AGAIN)
+        spec = file.spec
+        differences = _told(
+            {
+                "plan": (manifest.plan, file.id),
+                "id": (manifest.id, entry.id),
+                "strategy": (manifest.strategy, spec.strategy),
+                "repeats": (manifest.repeats, spec.repeats),
+                "seed": (manifest.seed, spec.seed),
+                "settings": (manifest.settings, spec.settings),
+                "units": (manifest.slice.tasks * manifest.repeats, entry.units),
+                "sha256": (digest, entry.sha256),
+            }
+        )
+        problem = f"it is not the manifest that was planned: {differences}"
+        raise PlanError(problem, where=str(path), mend=_PLAN_AGAIN)
     if manifest.lane is not None and all(lane.name != manifest.lane for lane in file.spec.lanes):
         raise PlanError(
             f"it names lane {manifest.lane!r}, which the plan does not have", where=str(path), mend=_PLAN_AGAIN
@@ -382,8 +401,21 @@ def _text(value: Any) -> bytes:
 
 def check_plan_id(file: PlanFile, manifests: Sequence[Manifest], *, where: str) -> None:
     """Raises PlanError unless the plan's id is the digest of its spec and its slices."""
-    if plan_id(file.spec, [manifest.slice.sha256 for manifest in manifests]) != file.id:
-        raise PlanError("its id is not that of its spec and slices", where=where, mend=_PLAN_AGAIN)
+    found = plan_id(file.spec, [manifest.slice.sha256 for manifest in manifests])
+    if found != file.id:
+        problem = f"its id is not that of its spec and slices: {_told({'id': (file.id, found)})}"
+        raise PlanError(problem, where=where, mend=_PLAN_AGAIN)
+
+
+def _told(fields: Mapping[str, tuple[Any, Any]]) -> str:
+    """The fields that differ, (as it is, as planned) each, in words."""
+    differing = [f"{name} is {_short(is_)}, planned {_short(was)}" for name, (is_, was) in fields.items() if is_ != was]
+    return "; ".join(differing)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text[:12] if _SHA256.fullmatch(text) else f"{text[:60]}..." if len(text) > 60 else text
 
 
 def task_digest(task: LightweightTask) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sys
@@ -12,10 +13,11 @@ import msgspec
 
 from prealloc.errors import OptionsError, PlanError, RunFolderError
 from prealloc.files.atomic import is_taken, new_folder, write_file, writing
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import RunPaths
 from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.document import Document
-from prealloc.model.plan import Plan, Unit
+from prealloc.model.plan import Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.documents import parse, read_bytes, to_json
@@ -32,6 +34,7 @@ from prealloc.store.plan_folder import (
 )
 
 _RESTORE = "restore it from a copy: the journal beside it is only read together with it"
+_RESTORE_PLAN = "restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)"
 
 
 class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +44,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: int = 1
     plan: str
     """The plan's id: the copy beside this file must still be that plan."""
+    plan_digests: dict[str, str]
+    """Of each field of plan.json: there is more in it than its id covers, such as the library's path."""
     worker: str
     """`module:function`."""
     import_path: tuple[str, ...]
@@ -150,8 +155,24 @@ class OpenRun:
                 f"the plan was edited since the run began: it is {self.plan.id[:12]}, "
                 f"the run has {self.file.plan[:12]}",
                 where=str(self.paths.plan.plan_file),
-                mend="restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)",
+                mend=_RESTORE_PLAN,
             )
+        digests = plan_digests(self.plan)
+        edited = [name for name, digest in digests.items() if digest != self.file.plan_digests.get(name)]
+        if edited:
+            raise PlanError(
+                f"the plan was edited since the run began: changed in it: {', '.join(edited)}",
+                where=str(self.paths.plan.plan_file),
+                mend=_RESTORE_PLAN,
+            )
+
+
+def plan_digests(plan: PlanFile) -> dict[str, str]:
+    """The digest of each field of plan.json. Of its value, so the file's layout does not matter."""
+    return {
+        name: hashlib.sha256(msgspec.json.encode(getattr(plan, name), order="sorted")).hexdigest()
+        for name in plan.__struct_fields__
+    }
 
 
 def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
@@ -169,6 +190,7 @@ def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
             paths.plan.root.mkdir()
             fill_plan_folder(plan, paths.plan.root)
         for made in (paths.journal, paths.logs, paths.lanes):
+            fault_point(Point.RUN_FOLDERS)
             made.mkdir()
         write_file(paths.run_file, to_json(file))
 

@@ -257,6 +257,14 @@ def survivors(marker: str | None, pids: tuple[int, ...] = ()) -> dict[int, str]:
     return found
 
 
+def carries(pid: int, marker: str) -> bool:
+    """Whether this is a living process with the marker in its environment."""
+    try:
+        return marker.encode() in Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def last_event(output: str, name: str) -> dict[str, Any] | None:
     """The last event of this name in the JSON lines of an output."""
     found = None

@@ -17,7 +17,7 @@ from prealloc.model.plan import LibraryInfo, PlanSpec
 from prealloc.store import run_folder
 from prealloc.store.build import PlannedShard, build_plan
 from prealloc.store.plan_folder import load_shard, read_plan, write_plan
-from prealloc.store.run_folder import OpenRun, RunFile, create_run
+from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests
 from prealloc.testing import make_plan, make_task
 
 PLAN = make_plan([make_task(f"t{n}", workflow={"n": n}, extra={"kept": n}) for n in range(4)], shards=2)
@@ -199,7 +199,14 @@ def test_force_replaces_plans_only(tmp_path: Path) -> None:
 def run_file(**changes: Any) -> RunFile:
     from prealloc.model.policy import RunPolicy
 
-    fields = {"plan": PLAN.id, "worker": "m:f", "import_path": (), "engine": "inline", "policy": RunPolicy()}
+    fields = {
+        "plan": PLAN.id,
+        "plan_digests": plan_digests(PLAN.file),
+        "worker": "m:f",
+        "import_path": (),
+        "engine": "inline",
+        "policy": RunPolicy(),
+    }
     return RunFile(**fields, created_at="", prealloc="", python="", platform="", **changes)  # type: ignore[arg-type]
 
 
