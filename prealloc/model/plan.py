@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.cell import factor_mistakes
 from prealloc.model.document import Document
 from prealloc.model.lane import Lane
+from prealloc.model.secret import secret_mistakes
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
@@ -51,6 +53,12 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Given to every shard's worker function as ctx.settings: any JSON values."""
     lanes: tuple[Lane, ...] = ()
     """What shards queue for; a shard's manifest names its lane."""
+    factors: dict[str, tuple[Any, ...]] = msgspec.field(default_factory=dict)
+    """The values of each factor: their combinations are the cells, and every cell gets the same tasks."""
+    exclude: tuple[dict[str, Any], ...] = ()
+    """Partial cells; the cells that hold one of them are left out."""
+    num_instances_per_cell: int | None = None
+    """Tasks of each cell, dealt over its shards, in place of num_instances."""
 
     @classmethod
     def checked(
@@ -69,13 +77,17 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         keep: tuple[str, ...] = (),
         settings: Mapping[str, Any] | None = None,
         lanes: Sequence[Lane] = (),
+        factors: Mapping[str, Sequence[Any]] | None = None,
+        exclude: Sequence[Mapping[str, Any]] = (),
+        num_instances_per_cell: int | None = None,
     ) -> PlanSpec:
         """The spec of these options. Raises OptionsError with every mistake among them.
 
-        `num_instances=None` stands for 20, unless `quotas` or `whole` say how many there are.
+        `num_instances=None` stands for 20, unless `quotas`, `whole` or `num_instances_per_cell` say how many there are.
         """
         quotas = dict(quotas or {})
         settings = dict(settings or {})
+        factors = dict(factors or {})
         found = [
             *_number("--shards", shards, least=1, most=MAX_SHARDS),
             *(_number("--num-instances", num_instances, least=1) if num_instances is not None else ()),
@@ -88,6 +100,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             *_together(num_instances, per_type, quotas, stratify, whole, types, strategy),
             *_settings(settings),
             *_lanes(lanes),
+            *factor_mistakes(factors, exclude, settings, lanes),
+            *secret_mistakes("--set", settings),
+            *secret_mistakes("[factors]", factors),
+            *_per_cell(num_instances_per_cell, shards, num_instances, per_type, quotas, whole, strategy),
         ]
         if quotas and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
@@ -97,7 +113,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             found.append(Mistake("--keep", f"{named} is in every slice already", f"leave {named} out"))
         if found:
             raise OptionsError(found)
-        if num_instances is None and not quotas and not whole:
+        if num_instances is None and not quotas and not whole and num_instances_per_cell is None:
             num_instances = DEFAULT_NUM_INSTANCES
         return cls(
             shards=shards,
@@ -113,6 +129,9 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             keep=tuple(sorted(keep)),
             settings=dict(sorted(settings.items())),
             lanes=tuple(lanes),
+            factors={name: tuple(values) for name, values in factors.items()},
+            exclude=tuple(dict(part) for part in exclude),
+            num_instances_per_cell=num_instances_per_cell,
         )
 
 
@@ -126,6 +145,8 @@ class LibraryInfo(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tasks: int
     types: dict[str, int]
     difficulty: str | None = None
+    dropped: int = 0
+    """Tasks that are left out because the libraries of other difficulties do not hold their ids."""
 
 
 class SliceRef(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -290,6 +311,40 @@ def _together(
                 "add a --type for it, or leave --type away: a quota selects its type",
             )
         )
+    return found
+
+
+def _per_cell(
+    tasks: int | None,
+    shards: int,
+    num_instances: int | None,
+    per_type: bool,
+    quotas: Mapping[str, int],
+    whole: bool,
+    strategy: str,
+) -> list[Mistake]:
+    """Mistakes of num_instances_per_cell: it says how many tasks a cell has, so nothing else may."""
+    if tasks is None:
+        return []
+    where = "--num-instances-per-cell"
+    found = _number(where, tasks, least=1)
+    others = {
+        "--num-instances": num_instances is not None,
+        "--per-type": per_type,
+        "--quota": bool(quotas),
+        "--all": whole,
+    }
+    found += [
+        Mistake(f"{where} and {name}", "each says how many tasks there are", "keep one of them")
+        for name, given in others.items()
+        if given
+    ]
+    if strategy != "disjoint":
+        found.append(
+            Mistake(f"{where} and --strategy {strategy}", "the tasks of a cell are dealt to its shards", "use disjoint")
+        )
+    if not found and isinstance(shards, int) and shards > tasks:
+        found.append(Mistake("--shards", f"{shards} shards of {tasks} tasks leave some empty", f"give {tasks} or less"))
     return found
 
 
