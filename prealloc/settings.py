@@ -77,14 +77,14 @@ def load_config(path: Path) -> Experiment:
     library = read.section("library")
     lanes = read.lanes()
     factors = read.section("factors")
-    sampling = {
+    sampling: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in read.section("sampling").items()
     }
     extra = {"settings": read.settings(), "factors": factors, "lanes": lanes}
     if read.is_right("exclude") and read.is_right("factors"):
         extra["exclude"] = tuple(read.sections.get("exclude", ()))
     sampling |= {name: value for name, value in extra.items() if value}
-    run = {
+    run: dict[str, Any] = {
         key: None if value == "none" and key in _MAY_BE_NONE else value for key, value in read.section("run").items()
     }
     effort = read.section("estimate")

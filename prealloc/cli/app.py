@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from prealloc.cli import library, plans, runs
+from prealloc.cli import config, library, plans, runs
 from prealloc.cli.output import Stop, print_error
 from prealloc.errors import PreallocError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 plans.add_to(app)
 runs.add_to(app)
 app.add_typer(library.app, name="library")
+app.add_typer(config.app, name="config")
 
 
 @app.callback(invoke_without_command=True)

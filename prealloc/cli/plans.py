@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,11 @@ from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_em
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note
 from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake, OptionsError
+
+if TYPE_CHECKING:
+    from prealloc.model.plan import Plan
+    from prealloc.planning.estimate import Estimate
+    from prealloc.planning.matrix import Matrix
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,6 +33,9 @@ def plan(
     config: ConfigOption = None,
     shards: Annotated[int | None, typer.Option("--shards", help="Shards, each for one worker process.  [1]")] = None,
     num_instances: Annotated[int | None, typer.Option("--num-instances", "-n", help="Tasks per shard.  [20]")] = None,
+    num_instances_per_cell: Annotated[
+        int | None, typer.Option("--num-instances-per-cell", help="Tasks per cell, dealt over its lanes.")
+    ] = None,
     per_type: Annotated[bool, typer.Option("--per-type", help="--num-instances tasks of each type.")] = False,
     quota: Annotated[
         list[str] | None, typer.Option("--quota", help="TYPE=N: N tasks of a type per shard. Repeatable.")
@@ -52,6 +61,9 @@ def plan(
     require_workflow: Annotated[
         bool, typer.Option("--require-workflow", help="Refuse a library in which a task has no workflow.")
     ] = False,
+    durations_from: Annotated[
+        Path | None, typer.Option("--durations-from", help="Estimate by what this run took: median by model and type.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -68,11 +80,15 @@ def plan(
       prealloc plan tasks.jsonl.zst --all --shards 64 --set model=qwen2.5-7b --out plan/
 
       prealloc plan tasks.json --config config/reference.toml --out plan/
+
+      prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml --durations-from old-run/
     """
     mistakes: list[Mistake] = []
-    given = {
+    set_here = parse_settings(set_ or [], mistakes)
+    given: dict[str, Any] = {
         "shards": shards,
         "num_instances": num_instances,
+        "num_instances_per_cell": num_instances_per_cell,
         "per_type": per_type,
         "quotas": parse_quotas(quota or [], mistakes),
         "stratify": stratify,
@@ -82,9 +98,9 @@ def plan(
         "repeats": repeats,
         "seed": seed,
         "keep": split_names(keep or []),
-        "settings": parse_settings(set_ or [], mistakes),
     }
-    source, options = read_config(config, "library", "sampling")
+    source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
+    given["settings"] = {**options.get("settings", {}), **set_here}  # more of them, not in place of all
     options |= without_empty(given)
     source |= without_empty({"path": library, "difficulty": difficulty})
     if "path" not in source:
@@ -105,14 +121,23 @@ def plan(
             progress=progress,
             **options,
         )
+    if made.spec.factors or made.spec.lanes or effort or durations_from is not None:
+        matrix, forecast = _matrix(made, run, effort, durations_from)
+    else:
+        matrix, forecast = None, None
     if json:
-        print_json({"out": str(out) if out else None, "plan": made.file})
+        print_json({"out": str(out) if out else None, "plan": made.file, "matrix": matrix, "estimate": forecast})
         return
     from rich.console import Console
 
     from prealloc.report.plan_view import render_plan
 
     render_plan(made).print(Console())
+    if matrix is not None:
+        from prealloc.report.matrix_view import render_matrix
+
+        typer.echo()
+        render_matrix(matrix, forecast).print(Console())
     if out is None:
         print_note("nothing was written; --out PLAN writes the plan")
     else:
@@ -218,6 +243,19 @@ def diff(
         render_diff(str(first), str(second), found.same, found.inputs, *changes).print(Console())
     if not found.same:
         raise Stop(1)
+
+
+def _matrix(
+    made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], durations_from: Path | None
+) -> tuple[Matrix, Estimate]:
+    """The cells of a plan, and how long it takes if it is run as [run] says."""
+    from prealloc.api.estimates import estimate_plan
+    from prealloc.planning.estimate import Effort
+    from prealloc.planning.matrix import matrix_of_plan
+
+    told = {name: run[name] for name in ("concurrency", "workers") if name in run}
+    forecast = estimate_plan(made, Effort.checked(**effort), durations_from=durations_from, **told)
+    return matrix_of_plan(made), forecast
 
 
 def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:

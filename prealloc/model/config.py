@@ -16,8 +16,8 @@ Scalars = Annotated[
     list[Any],
     WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}}),
 ]
-Time = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})]
-"""Seconds, or a text that RunPolicy.checked can read; `none` is no limit."""
+Limit = Annotated[Any, WithJsonSchema({"type": ["number", "string"]})]
+"""A number, or a text that RunPolicy.checked reads; `none` is no limit."""
 
 
 class Section(BaseModel):
@@ -94,18 +94,18 @@ class RunSection(Section):
     """Tasks at once in each worker."""
     workers: Whole | None = None
     """Shards at once."""
-    timeout_s: Time = 600
+    timeout_s: Limit = 600
     """Working time of one attempt; "none" is no limit."""
-    max_wait_s: Time = 3600
+    max_wait_s: Limit = 3600
     """Waiting time of one task, for rate limits and backoff."""
     retries: Annotated[int, Field(ge=0)] = 3
     """Further attempts after an infrastructure error."""
     rate_mode: Literal["fixed", "adaptive"] = "fixed"
-    halt_after_infra: Whole | Literal["none"] = 20
+    halt_after_infra: Limit = 20
     """A lane starts no further task after so many infrastructure outcomes in a row."""
-    drain_s: Time = 10
-    start_s: Time = 120
-    memory_bytes: Time | None = None
+    drain_s: Limit = 10
+    start_s: Limit = 120
+    memory_bytes: Limit | None = None
     """What one worker may hold, with all it starts."""
     max_result_bytes: Whole = 16 * 2**20
     max_log_bytes: Whole = 64 * 2**20
