@@ -11,6 +11,7 @@ import msgspec
 
 from prealloc.errors import Mistake
 from prealloc.model.lane import Lane
+from prealloc.model.secret import holds_secret
 
 Cell = dict[str, Any]
 """{factor: value}. The empty cell is that of an experiment without factors."""
@@ -89,8 +90,8 @@ def _values(name: str, values: Any) -> list[Mistake]:
         return [Mistake(where, "it names files, so its values must be texts", 'write them like ["1", "2"]')]
     texts = [_text(value) for value in values]
     return [
-        Mistake(where, f"{text} is there {texts.count(text)} times", "name it once")
-        for text in dict.fromkeys(texts)
+        Mistake(where, f"{_brief(value)} is there {texts.count(text)} times", "name it once")
+        for text, value in dict(zip(texts, values, strict=True)).items()
         if texts.count(text) > 1
     ]
 
@@ -145,5 +146,7 @@ def _text(value: Any) -> str:
 
 
 def _brief(value: Any) -> str:
+    if holds_secret(value):
+        return "what is given"  # a key that got into the wrong place is not shown
     text = _text(value)
     return text if len(text) <= 80 else text[:79] + "…"

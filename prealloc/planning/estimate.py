@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heapreplace
-from statistics import median_low
 from typing import Any, NamedTuple
 
 import msgspec
@@ -52,7 +51,7 @@ class Durations:
             name = _name(model)
             for group in ((name, kind), (name, None), (None, kind), (None, None)):
                 groups.setdefault(group, []).append(seconds)
-        self._medians = {group: median_low(seconds) for group, seconds in groups.items()}
+        self._medians = {group: sorted(seconds)[(len(seconds) - 1) // 2] for group, seconds in groups.items()}
 
     def seconds(self, model: Any, kind: str) -> float | None:
         """Of a unit: by model and type, else by model, by type, over all; None if there is no past at all."""
