@@ -27,7 +27,7 @@ def render_matrix(matrix: Matrix, estimate: Estimate | None = None) -> Page:
 def _page(matrix: Matrix, estimate: Estimate | None, width: int | None) -> list[Text]:
     lines = [_fact(name, text) for name, text in _facts(matrix)]
     if matrix.factors:
-        lines += [Text(), *draw(fit(_cell_columns(matrix), width))]
+        lines += [Text(), heading("matrix, as cells x tasks"), *draw(fit(_cell_columns(matrix), width))]
     if estimate is not None and estimate.lanes:
         lines += [Text(), heading("lanes"), *draw(fit(_lane_columns(estimate), width)), Text()]
         lines += [_fact(name, text) for name, text in _forecast(estimate)]
