@@ -28,8 +28,6 @@ from prealloc.model.lane import Lane
 from prealloc.model.plan import PlanSpec
 from prealloc.model.policy import RunPolicy
 from prealloc.model.secret import holds_secret
-from prealloc.planning.cells import lay_out
-from prealloc.planning.estimate import Effort
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -73,6 +71,9 @@ def load_config(path: Path) -> Experiment:
 
     A relative library path counts from the config file's folder.
     """
+    from prealloc.planning.cells import lay_out  # only who has a config file: every run looks at the environment
+    from prealloc.planning.estimate import Effort
+
     read = _Read(_parse(path))
     library = read.section("library")
     lanes = read.lanes()

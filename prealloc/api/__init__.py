@@ -3,5 +3,8 @@
     plans   plan(), verify(), diff()                          library --read--> plan
     runs    run(), resume(), status(), outcomes(), results()  plan --ship--> run --fold--> results
 
-Neither loads the other: who plans needs no engines, who runs needs no libraries.
+    sources    the libraries of a plan, one for each difficulty
+    estimates  how long a plan will take
+
+Plans and runs do not load each other: who plans needs no engines, who runs needs no libraries.
 """

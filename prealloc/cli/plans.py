@@ -174,8 +174,14 @@ def show(
         read = read_plan(plan)
         if json:
             print_json(read.file)
-        else:
-            render_plan(read).print(Console())
+            return
+        render_plan(read).print(Console())
+        if read.spec.factors or read.spec.lanes:
+            from prealloc.planning.matrix import matrix_of_plan
+            from prealloc.report.matrix_view import render_matrix
+
+            typer.echo()
+            render_matrix(matrix_of_plan(read)).print(Console())
         return
     from prealloc.files.paths import PlanPaths
 

@@ -134,6 +134,7 @@ def test_options_of_the_command_line_win_over_the_file(type_: Type, experiment: 
 def test_a_past_run_tells_how_long_tasks_take(type_: Type, experiment: Path) -> None:
     """From a config to a comparison; then --durations-from makes the estimate whole."""
     assert type_("plan", "--config", "e.toml", "--out", "plan").code == 0
+    assert "pairing     every cell has the same 4 tasks\n" in type_("show", "plan").out
     assert type_("run", "plan", "--config", "e.toml", "--out", "run").code == 0
     rows = json.loads(type_("results", "run", "--by", "model,difficulty", "--json").out)
     assert [(row["group"], row["units"]) for row in rows] == [
