@@ -30,7 +30,6 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.secret import holds_secret
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
@@ -124,7 +123,7 @@ class _Read:
             Config.model_validate(sections)
         except ValidationError as error:
             for each in error.errors(include_url=False):
-                self._note(each, Config)
+                self._note(each)
 
     def is_right(self, *place: str | int) -> bool:
         """Whether nothing is wrong at this place or below it."""
@@ -177,7 +176,7 @@ class _Read:
             )
         return None
 
-    def _note(self, error: ErrorDetails, root: type[BaseModel]) -> None:
+    def _note(self, error: ErrorDetails) -> None:
         place = error["loc"]
         unknown = error["type"] == "extra_forbidden"
         if place[0] == "lanes" and len(place) > 2 and not unknown:
@@ -191,7 +190,7 @@ class _Read:
         else:
             where = " ".join([f"[{section}]", *map(str, keys[:1])])
         if unknown:
-            known = _keys_at(root, place)
+            known = _keys_at(place)
             close = difflib.get_close_matches(str(place[-1]), known, n=1)
             mend = f"did you mean {close[0]}?" if close else f"use one of {', '.join(sorted(known))}"
             mistake = Mistake(where, "there is no such key", mend)
@@ -206,12 +205,12 @@ class _Read:
             self.mistakes.append(mistake)
 
 
-def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+def _keys_at(place: tuple[str | int, ...]) -> list[str]:
     """The keys that may stand where the last part of `place` does."""
     from prealloc.model.config import Config, LaneSection
 
     if len(place) == 1:
-        return list(model.model_fields)
+        return list(Config.model_fields)
     inner = LaneSection if place[0] == "lanes" else type(Config.model_fields[str(place[0])].default)
     return list(inner.model_fields)
 

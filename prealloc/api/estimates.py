@@ -16,14 +16,9 @@ def estimate_plan(
     *,
     concurrency: int = 1,
     workers: int | None = None,
-    durations_from: str | Path | None = None,
+    durations: Durations = NO_PAST,
 ) -> Estimate:
-    """The estimate of a plan that is run with these options.
-
-    `durations_from` is a run folder: the median working time of its units, by model and type, is what a unit takes.
-    Raises RunFolderError, PlanError, JournalError if that is none.
-    """
-    durations = past_durations(durations_from) if durations_from is not None else NO_PAST
+    """The estimate of a plan that is run with these options; what `past_durations` gives comes before the effort."""
     return estimate(
         loads_of_plan(plan),
         plan.spec.lanes,
@@ -35,7 +30,10 @@ def estimate_plan(
 
 
 def past_durations(run: str | Path) -> Durations:
-    """The working times of a run's units, whatever became of them: a timeout has taken its time too."""
+    """The working times of a run's units, whatever became of them: a timeout has taken its time too.
+
+    Raises RunFolderError, PlanError, JournalError if `run` is no run folder.
+    """
     from prealloc.api.runs import outcomes
 
     return Durations(

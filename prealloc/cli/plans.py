@@ -15,7 +15,7 @@ from prealloc.errors import Mistake, OptionsError
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
-    from prealloc.planning.estimate import Estimate
+    from prealloc.planning.estimate import Durations, Estimate
     from prealloc.planning.matrix import Matrix
 
 
@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 def plan(
     library: Annotated[
-        Path | None, typer.Argument(help="The task library: a file, or a folder with --difficulty.")
+        Path | None, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
     config: ConfigOption = None,
@@ -108,6 +108,7 @@ def plan(
     if mistakes:
         _raise_all(options, mistakes)
     path = Path(source["path"])
+    past = _past(durations_from)  # before anything is written
     from prealloc.api import plans as api
 
     with byte_progress(f"reading {path.name}", shown=not json) as progress:
@@ -121,8 +122,8 @@ def plan(
             progress=progress,
             **options,
         )
-    if made.spec.factors or made.spec.lanes or effort or durations_from is not None:
-        matrix, forecast = _matrix(made, run, effort, durations_from)
+    if made.spec.factors or made.spec.lanes or effort or past is not None:
+        matrix, forecast = _matrix(made, run, effort, past)
     else:
         matrix, forecast = None, None
     if json:
@@ -251,16 +252,24 @@ def diff(
         raise Stop(1)
 
 
+def _past(run: Path | None) -> Durations | None:
+    if run is None:
+        return None
+    from prealloc.api.estimates import past_durations
+
+    return past_durations(run)
+
+
 def _matrix(
-    made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], durations_from: Path | None
+    made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: Durations | None
 ) -> tuple[Matrix, Estimate]:
     """The cells of a plan, and how long it takes if it is run as [run] says."""
     from prealloc.api.estimates import estimate_plan
-    from prealloc.planning.estimate import Effort
+    from prealloc.planning.estimate import NO_PAST, Effort
     from prealloc.planning.matrix import matrix_of_plan
 
     told = {name: run[name] for name in ("concurrency", "workers") if name in run}
-    forecast = estimate_plan(made, Effort.checked(**effort), durations_from=durations_from, **told)
+    forecast = estimate_plan(made, Effort.checked(**effort), durations=past if past is not None else NO_PAST, **told)
     return matrix_of_plan(made), forecast
 
 

@@ -13,7 +13,8 @@ _BEGINS = re.compile(
 )
 """How the keys of the common services begin."""
 _HEX_KEY = re.compile(r"[0-9a-f]{32}")
-_RANDOM = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d.*\d)[A-Za-z0-9+/=_]{32,}")
+_RANDOM = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=(?:[^0-9]+[0-9]+){4})[A-Za-z0-9+=_]{32,}")
+"""Long, of both cases, and digits in four places: no name that people give."""
 _SECRET_NAME = re.compile(r"(api_?key|secret|token|password|authorization)$", re.I)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 

@@ -16,7 +16,9 @@ from prealloc.model.lane import Lane
 from prealloc.model.plan import PlanSpec
 from prealloc.planning.cells import cell_shard_ids, lay_out
 from prealloc.planning.matrix import loads_of_plan, loads_of_spec, matrix_of_plan, matrix_of_spec
+from prealloc.store.build import PlannedShard, build_plan
 from prealloc.store.plan_folder import read_plan
+from prealloc.testing import make_task
 
 FACTORS = {"model": ["a", "b"], "rate": [0.5, 1]}
 
@@ -210,7 +212,8 @@ def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
     """Manifest: cell, lane, and settings with the factors, the deployment and the name of the key's variable."""
     path = put(tmp_path, "t.json", 6)
     lanes = [Lane(name="one", models=("a",), deployment="d-1", key_env="KEY_1"), Lane(name="two", models=("b",))]
-    made = prealloc.plan(path, factors=FACTORS, lanes=lanes, settings={"temperature": 0}, num_instances_per_cell=2)
+    settings = {"temperature": 0, "deployment": "d-0"}  # where a lane has none
+    made = prealloc.plan(path, factors=FACTORS, lanes=lanes, settings=settings, num_instances_per_cell=2)
     first, *_, last = (shard.manifest for shard in made.shards)
     assert (first.cell, first.lane) == ({"model": "a", "rate": 0.5}, "one")
     assert first.settings == {
@@ -220,7 +223,10 @@ def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
         "deployment": "d-1",
         "api_key_env": "KEY_1",
     }
-    assert (last.lane, last.settings) == ("two", {"temperature": 0, "model": "b", "rate": 1})
+    assert (last.lane, last.settings) == (
+        "two",
+        {"temperature": 0, "deployment": "d-0", "model": "b", "rate": 1},
+    )
     assert len(made.slices) == 1  # four cells, one sample, one file
 
 
@@ -240,3 +246,11 @@ def test_the_matrix_is_the_same_before_and_after_the_library_is_read(tmp_path: P
     for one, other in zip(loads, loads_of_plan(made), strict=True):
         assert (one.lane, one.model, sum(one.units.values())) == (other.lane, other.model, sum(other.units.values()))
     assert loads_of_spec(PlanSpec.checked(whole=True)) is None
+
+
+def test_pairing_is_counted_and_not_believed() -> None:
+    """A plan whose cells have different tasks, whoever made it, is not called paired."""
+    spec = PlanSpec.checked(factors={"model": ["a", "b"]}, num_instances=1)
+    tasks = [make_task("t1"), make_task("t2")]
+    shards = [PlannedShard(f"{m}.00", [task], {"model": m}, {}) for m, task in zip("ab", tasks, strict=True)]
+    assert matrix_of_plan(build_plan(spec, [], shards)).paired is False

@@ -142,7 +142,8 @@ def test_a_past_run_tells_how_long_tasks_take(type_: Type, experiment: Path) -> 
     ]
     found = json.loads(type_("plan", "--config", "e.toml", "--durations-from", "run", "--json").out)
     assert found["estimate"]["complete"] is True
-    assert type_("plan", "--config", "e.toml", "--durations-from", "nowhere").code == 2
+    assert type_("plan", "--config", "e.toml", "--durations-from", "nowhere", "--out", "other").code == 2
+    assert not Path("other").exists()
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ def test_too_few_workers_are_a_bottleneck() -> None:
     """With one worker, shards of different lanes wait for each other."""
     found = estimate(*two(), Effort(seconds_per_task=8), workers=1)
     assert (found.seconds, found.bottleneck) == (160.0, WORKERS)
+    assert estimate(*two(), Effort(seconds_per_task=8), workers=2).bottleneck == "slow"
 
 
 def test_what_is_not_known_is_not_guessed() -> None:

@@ -49,10 +49,11 @@ def test_all_mistakes_of_a_file_are_told_together_with_their_keys(tmp_path: Path
 
 
 def told(path: Path, text: str) -> dict[str, str]:
-    """The mistakes of a config file: {key: problem}."""
+    """The mistakes of a config file: {key: problem}. No key has two."""
     path.write_text(text)
     with pytest.raises(OptionsError) as caught:
         load_config(path)
+    assert len({mistake.where for mistake in caught.value.mistakes}) == len(caught.value.mistakes)
     return {mistake.where.removeprefix(f"{path} "): mistake.problem for mistake in caught.value.mistakes}
 
 
@@ -124,6 +125,12 @@ def test_a_model_that_no_lane_serves_is_named(tmp_path: Path) -> None:
     assert load_config(tmp_path / "a.toml")
 
 
+def test_more_shards_than_a_plan_may_have(tmp_path: Path) -> None:
+    """Told of the file, before a library is read."""
+    found = told(tmp_path / "a.toml", EXPERIMENT.replace("num_instances_per_cell = 4", "shards = 90_000"))
+    assert found == {"[factors]": "270000 shards are too many"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "where"),
     [
@@ -136,7 +143,13 @@ def test_a_model_that_no_lane_serves_is_named(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "secret", ["sk-proj-Ab12Cd34Ef56Gh78", "AIzaSyA1234567890abcdef", "0123456789abcdef0123456789abcdef"]
+    "secret",
+    [
+        "sk-proj-Ab12Cd34Ef56Gh78",
+        "AIzaSyA1234567890abcdef",
+        "0123456789abcdef0123456789abcdef",
+        "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF3",
+    ],
 )
 def test_a_key_in_the_file_is_refused_and_not_shown(
     tmp_path: Path, old: str, new: str, where: str, secret: str
@@ -151,7 +164,17 @@ def test_a_key_in_the_file_is_refused_and_not_shown(
 
 
 @pytest.mark.parametrize(
-    "text", ["gpt-4o-mini", "DeepSeek-R1-0528", "qwen2.5-72b-instruct", "sk-learn", "claude_sonnet4", "OPENAI_API_KEY"]
+    "text",
+    [
+        "gpt-4o-mini",
+        "DeepSeek-R1-0528",
+        "qwen2.5-72b-instruct",
+        "sk-learn",
+        "claude_sonnet4",
+        "OPENAI_API_KEY",
+        "/data/Models/Llama33/70B/checkpoints/final2",
+        "MetaLlama33Instruct70BTurboFP8Quantized",
+    ],
 )
 def test_names_are_no_keys(tmp_path: Path, text: str) -> None:
     """Models, deployments and names of variables pass as settings, also under a name that speaks of keys."""
