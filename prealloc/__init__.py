@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         RunFolderError,
         WorkerFunctionError,
     )
+    from prealloc.model.lane import Lane
     from prealloc.model.outcome import Attempt, Status
     from prealloc.model.plan import Plan, PlanSpec, Shard
     from prealloc.model.policy import RunPolicy
@@ -51,6 +52,7 @@ _HOMES = {
         "RunFolderError",
         "WorkerFunctionError",
     ),
+    "prealloc.model.lane": ("Lane",),
     "prealloc.model.outcome": ("Attempt", "Status"),
     "prealloc.model.plan": ("Plan", "PlanSpec", "Shard"),
     "prealloc.model.policy": ("RunPolicy",),
@@ -66,6 +68,7 @@ __all__ = [
     "EngineError",
     "InputError",
     "JournalError",
+    "Lane",
     "LibraryError",
     "LibraryOpened",
     "LightweightTask",
