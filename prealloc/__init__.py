@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prealloc.errors import (
         CannotGoOn,
         EngineError,
+        GeneratorError,
         InputError,
         JournalError,
         LibraryError,
@@ -40,6 +41,7 @@ _HOMES = {
     "prealloc.errors": (
         "CannotGoOn",
         "EngineError",
+        "GeneratorError",
         "InputError",
         "JournalError",
         "LibraryError",
@@ -64,6 +66,7 @@ __all__ = [
     "Attempt",
     "CannotGoOn",
     "EngineError",
+    "GeneratorError",
     "InputError",
     "JournalError",
     "LibraryError",

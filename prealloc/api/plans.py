@@ -144,7 +144,8 @@ def _inputs(plan: Plan) -> dict[str, Any]:
 
 
 def _different(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {name: (one[name], two[name]) for name in one if one[name] != two[name]}
+    names = dict.fromkeys([*one, *two])  # a spec without a generator does not have these fields at all
+    return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
 
 
 def _listed(ids: Sequence[str], what: str) -> str:

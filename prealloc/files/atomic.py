@@ -42,14 +42,14 @@ def write_file(path: Path, content: bytes, *, fsync: bool = False, by_way_of: Pa
 
 
 @contextlib.contextmanager
-def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
+def writing(target: Path, refuse: type[InputError], *, option: str = "--out") -> Iterator[None]:
     """Turns what the system says of writing to `target` into an error of ours.
 
     A place that cannot be written to was the wrong place: `refuse`. A disk that is full or broken is not the
-    user's mistake: CannotGoOn.
+    user's mistake: CannotGoOn. `option` is what names the place.
     """
     if "\0" in str(target):
-        raise refuse("no path has a zero character in it", where=repr(str(target)), mend="choose another --out")
+        raise refuse("no path has a zero character in it", where=repr(str(target)), mend=f"choose another {option}")
     try:
         yield
     except OSError as error:
@@ -57,7 +57,7 @@ def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
         if error.errno in _DISK_ERRNO:
             mend = "free space or mend the disk, then do it again; nothing was changed"
             raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), mend=mend) from error
-        raise refuse(f"it cannot be made: {reason}", where=str(target), mend="choose another --out") from error
+        raise refuse(f"it cannot be made: {reason}", where=str(target), mend=f"choose another {option}") from error
 
 
 def is_taken(target: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
@@ -58,6 +59,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Given to every shard's worker function as ctx.settings: any JSON values."""
     lanes: tuple[Lane, ...] = ()
     """What shards queue for; a shard's manifest names its lane."""
+    generator: str | UnsetType = UNSET
+    """`module:function` that made the workflows of tasks that had none. Unset it is not written at all, so that
+    plans without one keep their ids."""
+    generator_version: str | UnsetType = UNSET
 
     @classmethod
     def checked(
@@ -76,6 +81,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         keep: tuple[str, ...] = (),
         settings: Mapping[str, Any] | None = None,
         lanes: Sequence[Lane] = (),
+        generator: str | UnsetType = UNSET,
+        generator_version: str | UnsetType = UNSET,
     ) -> PlanSpec:
         """The spec of these options. Raises OptionsError with every mistake among them.
 
@@ -104,6 +111,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             *_together(num_instances, per_type, quotas, stratify, whole, types, strategy),
             *_settings(settings),
             *_lanes(lanes),
+            *_generator(generator, generator_version),
         ]
         if quotas and not found and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
@@ -129,6 +137,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             keep=tuple(sorted(keep)),
             settings=dict(sorted(settings.items())),
             lanes=tuple(lanes),
+            generator=generator,
+            generator_version=generator_version,
         )
 
 
@@ -348,6 +358,15 @@ def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
     names = [lane.name for lane in lanes]
     twice = sorted({name for name in names if names.count(name) > 1})
     return found + [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
+
+
+def _generator(name: Any, version: Any) -> list[Mistake]:
+    where = "--generate-workflows"
+    if (name is UNSET) != (version is UNSET):
+        return [Mistake(where, "a generator and its version go together", "give both or neither")]
+    if name is UNSET or all(isinstance(text, str) and text and _is_text(text) for text in (name, version)):
+        return []
+    return [Mistake(where, f"{shown(name)} {shown(version)} is no name and version", "give two texts")]
 
 
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
