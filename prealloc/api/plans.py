@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
-from prealloc.errors import LibraryError, PlanError
+from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
 from prealloc.files.atomic import is_taken, writing
+from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
+from prealloc.model.json_value import shown
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
+from prealloc.model.policy import MOST_SECONDS
 from prealloc.planning.planner import choose_tasks, shard_ids
+
+if TYPE_CHECKING:
+    from prealloc.generating.source import Generator
+
+GENERATE_TIMEOUT_S = 600.0
+"""For one task."""
 
 
 def plan(
@@ -24,6 +34,10 @@ def plan(
     require_workflow: bool = False,
     notes: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    generate_workflows: str | None = None,
+    workflow_cache: str | Path | None = None,
+    generate_timeout_s: float | None = GENERATE_TIMEOUT_S,
+    generating: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Plan:
     """Reads a task library once and gives every shard its tasks.
@@ -33,17 +47,22 @@ def plan(
     `force` replaces one that is there. `difficulty` picks the file when `library` is a folder. `notes` gets
     sentences that a user should see, `progress` the bytes read and to read.
 
+    `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
+    called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in
+    the folder `workflow_cache` (by default below the user's cache folder) and not made again. `generate_timeout_s` is
+    for one task, None is no limit; `generating` gets the tasks generated and to generate.
+
     The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
-    Raises OptionsError, LibraryError, PlanError; then nothing was written.
+    Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
-    spec = PlanSpec.checked(**options)
+    spec, generator = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
     if out is not None and not force:
         _refuse_taken_plan(Path(out))
     tell = notes or (lambda text: None)
     scanned = read_library(library, difficulty=difficulty, keep=spec.keep, progress=progress)
     if scanned.took:
         tell(scanned.took)
-    if scanned.without_workflow:
+    if scanned.without_workflow and generator is None:
         count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
         if require_workflow:
             raise LibraryError(count, where=str(library), mend="add the workflows, or plan without --require-workflow")
@@ -55,6 +74,17 @@ def plan(
     chosen = choose_tasks(spec, scanned.ids, scanned.types)
     positions = sorted({position for shard in chosen for position in shard})
     tasks = dict(zip(positions, scanned.tasks(positions), strict=True))
+    if generator is not None:
+        from prealloc.generating.workflows import Workflows
+
+        with Workflows(
+            generator,
+            default_cache() if workflow_cache is None else Path(workflow_cache),
+            timeout_s=generate_timeout_s,
+            notes=tell,
+            progress=generating or (lambda done, total: None),
+        ) as workflows:
+            tasks = workflows.complete(scanned, tasks)
     shards = [
         PlannedShard(name, [tasks[position] for position in positions], {}, spec.settings)
         for name, positions in zip(shard_ids(spec.shards), chosen, strict=True)
@@ -65,11 +95,54 @@ def plan(
     return made
 
 
+def check_options(
+    options: Mapping[str, Any],
+    generate_workflows: str | None = None,
+    workflow_cache: str | Path | None = None,
+    generate_timeout_s: float | None = GENERATE_TIMEOUT_S,
+) -> tuple[PlanSpec, Generator | None]:
+    """The spec of a plan's options, and its generator. Raises OptionsError with every mistake among all of them."""
+    found: list[Mistake] = []
+    generator, said = None, {}
+    for name in {"generator", "generator_version"} & options.keys():
+        found.append(Mistake(name, "a plan notes it by itself", "give generate_workflows"))
+    if generate_workflows is not None:
+        # Not at the top: it takes 20 ms to import, and few plans need it.
+        from prealloc.generating.source import find_generator
+
+        try:
+            generator = find_generator(generate_workflows)
+            said = {"generator": generator.name, "generator_version": generator.version}
+        except OptionsError as error:
+            found += error.mistakes
+    else:
+        given = {"--workflow-cache": workflow_cache is not None}
+        given["--generate-timeout"] = generate_timeout_s != GENERATE_TIMEOUT_S
+        mend = "add --generate-workflows, or leave it away"
+        found += [Mistake(name, "nothing is generated", mend) for name, is_given in given.items() if is_given]
+    if generate_timeout_s is not None and not _is_time(generate_timeout_s):
+        mend = "give a number of seconds above 0"
+        found.append(Mistake("--generate-timeout", f"{shown(generate_timeout_s)} is no such time", mend))
+    try:
+        spec = PlanSpec.checked(**{**options, **said})
+    except OptionsError as error:
+        raise OptionsError([*error.mistakes, *found]) from None
+    if found:
+        raise OptionsError(found)
+    return spec, generator
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MOST_SECONDS
+
+
 def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
     """Checks a plan folder byte by byte; with `library` also that every task is still in it, as planned.
 
+    A workflow that was generated is none of the library's, and is left out of the comparison.
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
+    from prealloc.model.task import LightweightTask
     from prealloc.store.plan_folder import check_slices, read_plan, task_digest
 
     read = read_plan(Path(plan))
@@ -78,12 +151,19 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
         return read.file
     scanned = read_library(library, difficulty=difficulty, keep=read.spec.keep)
     position = {id: place for place, id in enumerate(scanned.ids)}
+    generated = read.spec.generator is not UNSET
+
+    def as_planned(now: LightweightTask, planned: LightweightTask) -> LightweightTask:
+        if not generated or now.workflow_json != b"null":
+            return now
+        return LightweightTask.trusted(now.id, now.type, planned.workflow_json, now.extra_json)
+
     planned = {task.id: task for shard in read.shards for task in shard.tasks}
     gone = sorted(id for id in planned if id not in position)
     changed = sorted(
         id
         for id, task in planned.items()
-        if id in position and task_digest(scanned.task(position[id])) != task_digest(task)
+        if id in position and task_digest(as_planned(scanned.task(position[id]), task)) != task_digest(task)
     )
     if gone or changed:
         parts = [_listed(gone, "not in it any more"), _listed(changed, "not as planned")]

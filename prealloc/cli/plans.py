@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_empty
-from prealloc.cli.output import Stop, byte_progress, print_json, print_note
-from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
+from prealloc.cli.output import Stop, byte_progress, print_json, print_note, task_progress
+from prealloc.cli.pairs import parse_quotas, parse_seconds, parse_settings, split_names
 from prealloc.errors import Mistake, OptionsError
 
 
@@ -52,6 +52,19 @@ def plan(
     require_workflow: Annotated[
         bool, typer.Option("--require-workflow", help="Refuse a library in which a task has no workflow.")
     ] = False,
+    generate_workflows: Annotated[
+        str | None,
+        typer.Option(
+            "--generate-workflows", help="module:function that makes the workflows which selected tasks lack."
+        ),
+    ] = None,
+    workflow_cache: Annotated[
+        Path | None,
+        typer.Option("--workflow-cache", help="Where generated ones are kept.  [~/.cache/prealloc/workflows]"),
+    ] = None,
+    generate_timeout: Annotated[
+        str | None, typer.Option("--generate-timeout", help="For one task: 90s, 10m, none.  [600]")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -68,6 +81,8 @@ def plan(
       prealloc plan tasks.jsonl.zst --all --shards 64 --set model=qwen2.5-7b --out plan/
 
       prealloc plan tasks.json --config config/reference.toml --out plan/
+
+      prealloc plan tasks.json --shards 4 --generate-workflows my_generator:make --out plan/
     """
     mistakes: list[Mistake] = []
     given = {
@@ -84,17 +99,26 @@ def plan(
         "keep": split_names(keep or []),
         "settings": parse_settings(set_ or [], mistakes),
     }
+    generation: dict[str, Any] = {
+        "generate_workflows": generate_workflows,
+        "workflow_cache": workflow_cache,
+    }
+    if generate_timeout is not None:
+        generation["generate_timeout_s"] = parse_seconds("--generate-timeout", generate_timeout, mistakes)
     source, options = read_config(config, "library", "sampling")
     options |= without_empty(given)
     source |= without_empty({"path": library, "difficulty": difficulty})
     if "path" not in source:
         mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))
     if mistakes:
-        _raise_all(options, mistakes)
+        _raise_all(options, mistakes, generation)
     path = Path(source["path"])
     from prealloc.api import plans as api
 
-    with byte_progress(f"reading {path.name}", shown=not json) as progress:
+    with (
+        byte_progress(f"reading {path.name}", shown=not json) as progress,
+        task_progress("generating workflows", shown=not json) as generating,
+    ):
         made = api.plan(
             path,
             out=out,
@@ -103,6 +127,8 @@ def plan(
             require_workflow=require_workflow or source.get("require_workflow", False),
             notes=print_note,
             progress=progress,
+            generating=generating,
+            **generation,
             **options,
         )
     if json:
@@ -220,12 +246,12 @@ def diff(
         raise Stop(1)
 
 
-def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:
+def _raise_all(options: dict[str, Any], mistakes: list[Mistake], generation: dict[str, Any]) -> None:
     """Raises the mistakes of the command line together with those of the values."""
-    from prealloc.model.plan import PlanSpec
+    from prealloc.api.plans import check_options
 
     try:
-        PlanSpec.checked(**options)
+        check_options(options, **generation)
     except OptionsError as error:
         mistakes += error.mistakes
     raise OptionsError(mistakes)
