@@ -32,7 +32,7 @@ class GeneratorSession:
 
     def __init__(self, generator: Generator, *, timeout_s: float | None) -> None:
         self._generator = generator
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> GeneratorSession:
@@ -77,15 +77,15 @@ class GeneratorSession:
             )
 
     def _ask(self, line: bytes | None, what: str) -> Answer:
-        deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
         try:
             if line is not None:
-                self._socket.settimeout(self._timeout_s)
+                self._socket.settimeout(self.timeout_s)
                 self._socket.sendall(line)
             answer = msgspec.json.decode(self._receive(deadline), type=Answer)
         except TimeoutError:
             mend = "see where it hangs, or allow more with --generate-timeout"
-            raise self._failed(f"no answer within {self._timeout_s:g} s; it was killed", what, mend) from None
+            raise self._failed(f"no answer within {self.timeout_s:g} s; it was killed", what, mend) from None
         except (OSError, EOFError):
             raise self._failed(f"its process {self._how_it_ended()}", what) from None
         if answer.problem is not None:

@@ -86,12 +86,15 @@ class WorkflowCache:
 
         Raises InputError, or CannotGoOn for a full disk.
         """
-        self._wanted.add(key)
+        if key not in self._wanted:  # it may stand in what was read when nobody asked for it
+            self._wanted.add(key)
+            self._read_to = self.damaged = 0
         with self._opened(_TO_ADD) as file, exclusively(file.fileno()):
             self._read_on(file)
             if key not in self._found:
-                # A line that a killed planner has left unfinished is closed, and is then a damaged one.
-                torn = b"\n" if os.fstat(file.fileno()).st_size > self._read_to else b""
+                # A line that a killed planner has left unfinished is closed so that it is none, even if nothing but
+                # its end was missing: nobody has counted it so far.
+                torn = b"#\n" if os.fstat(file.fileno()).st_size > self._read_to else b""
                 rest = memoryview(torn + self._line(key, workflow))
                 while rest:
                     rest = rest[os.write(file.fileno(), rest) :]
