@@ -104,10 +104,10 @@ def check_options(
     """The spec of a plan's options, and its generator. Raises OptionsError with every mistake among all of them."""
     found: list[Mistake] = []
     generator, said = None, {}
-    for name in {"generator", "generator_version"} & options.keys():
+    for name in sorted({"generator", "generator_version"} & options.keys()):
         found.append(Mistake(name, "a plan notes it by itself", "give generate_workflows"))
     if generate_workflows is not None:
-        # Not at the top: it takes 20 ms to import, and few plans need it.
+        # Not at the top: few plans need it, and the library could be read meanwhile.
         from prealloc.generating.source import find_generator
 
         try:

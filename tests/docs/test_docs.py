@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.S)
-SHIPPED = {"README.md": ["my_agent.py"]}
+SHIPPED = {"README.md": ["my_agent.py"], "generating.md": ["my_generator.py"]}
 """Blocks that a page tells the reader to save under a name, in their order."""
 
 

@@ -221,7 +221,7 @@ def test_a_generator_that_hangs_is_killed_with_all_it_started(ground: Ground) ->
         session.workflow(b'{"id":"ok","description":""}', "task 'ok'")
         session.timeout_s = 1.5  # only now: on a busy machine importing may take longer than that
         began = time.monotonic()
-        with pytest.raises(GeneratorError, match="no answer within 1.5 s; it was killed") as caught:
+        with pytest.raises(GeneratorError, match=r"no answer within 1\.5 s; it was killed") as caught:
             session.workflow(b'{"id":"a","do":"hang"}', "task 'a'")
         assert time.monotonic() - began >= 1.5
     assert caught.value.where == "task 'a'"
