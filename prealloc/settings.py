@@ -2,7 +2,8 @@
 
     [library]   path, difficulty, require_workflow
     [sampling]  what PlanSpec.checked takes: shards, num_instances, stratify, strategy, seed, ...
-    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; and worker, engine
+    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; and worker, engine.
+                Times may have a unit ("10m"), memory_bytes too ("2GB").
 
 Environment, for what is true of a machine rather than of an experiment: PREALLOC_WORKERS, PREALLOC_ENGINE.
 """
@@ -58,7 +59,6 @@ def load_config(path: Path) -> Experiment:
     _refuse_unknown(f"{path} [run]", run, {*policy_keys, *_RUN_KEYS}, mistakes)
     _check_types(f"{path} [library]", library, _LIBRARY_KEYS, mistakes)
     _check_types(f"{path} [run]", run, _RUN_KEYS, mistakes)
-    sampling = {key: tuple(value) if isinstance(value, list) else value for key, value in sampling.items()}
     for check, options, keys in ((PlanSpec.checked, sampling, spec_keys), (RunPolicy.checked, run, policy_keys)):
         try:
             check(**{key: value for key, value in options.items() if key in keys})

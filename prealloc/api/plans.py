@@ -13,9 +13,8 @@ from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
 from prealloc.files.atomic import is_taken, writing
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
-from prealloc.model.json_value import shown
+from prealloc.model.options import read_seconds_or_none
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
-from prealloc.model.policy import MOST_SECONDS
 from prealloc.planning.planner import choose_tasks, shard_ids
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def plan(
     progress: Callable[[int, int], None] | None = None,
     generate_workflows: str | None = None,
     workflow_cache: str | Path | None = None,
-    generate_timeout_s: float | None = GENERATE_TIMEOUT_S,
+    generate_timeout_s: float | str | None = GENERATE_TIMEOUT_S,
     generating: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Plan:
@@ -55,13 +54,17 @@ def plan(
     The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
     Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
-    spec, generator = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
+    spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
     if out is not None and not force:
         _refuse_taken_plan(Path(out))
     tell = notes or (lambda text: None)
     scanned = read_library(library, difficulty=difficulty, keep=spec.keep, progress=progress)
     if scanned.took:
         tell(scanned.took)
+    elif difficulty is not None:
+        tell(f"difficulty {difficulty!r} chooses nothing, since {library} is a file")
+    if two := scanned.two_ids():
+        tell(f"{two} of {len(scanned.ids)} tasks have an instance_id that is not their id: the id counts")
     if scanned.without_workflow and generator is None:
         count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
         if require_workflow:
@@ -74,13 +77,16 @@ def plan(
     chosen = choose_tasks(spec, scanned.ids, scanned.types)
     positions = sorted({position for shard in chosen for position in shard})
     tasks = dict(zip(positions, scanned.tasks(positions), strict=True))
+    for name in spec.keep:
+        if lacking := sum(name not in task.extra_names() for task in tasks.values()):
+            tell(f"{lacking} of {len(tasks)} planned tasks have no field {name!r}")
     if generator is not None:
         from prealloc.generating.workflows import Workflows
 
         with Workflows(
             generator,
             default_cache() if workflow_cache is None else Path(workflow_cache),
-            timeout_s=generate_timeout_s,
+            timeout_s=timeout_s,
             notes=tell,
             progress=generating or (lambda done, total: None),
         ) as workflows:
@@ -99,9 +105,9 @@ def check_options(
     options: Mapping[str, Any],
     generate_workflows: str | None = None,
     workflow_cache: str | Path | None = None,
-    generate_timeout_s: float | None = GENERATE_TIMEOUT_S,
-) -> tuple[PlanSpec, Generator | None]:
-    """The spec of a plan's options, and its generator. Raises OptionsError with every mistake among all of them."""
+    generate_timeout_s: float | str | None = GENERATE_TIMEOUT_S,
+) -> tuple[PlanSpec, Generator | None, float | None]:
+    """The spec of a plan's options, its generator and the time for a task. Raises OptionsError with every mistake."""
     found: list[Mistake] = []
     generator, said = None, {}
     for name in sorted({"generator", "generator_version"} & options.keys()):
@@ -120,20 +126,14 @@ def check_options(
         given["--generate-timeout"] = generate_timeout_s != GENERATE_TIMEOUT_S
         mend = "add --generate-workflows, or leave it away"
         found += [Mistake(name, "nothing is generated", mend) for name, is_given in given.items() if is_given]
-    if generate_timeout_s is not None and not _is_time(generate_timeout_s):
-        mend = "give a number of seconds above 0"
-        found.append(Mistake("--generate-timeout", f"{shown(generate_timeout_s)} is no such time", mend))
+    timeout_s = read_seconds_or_none("--generate-timeout", generate_timeout_s, found, above=True)
     try:
         spec = PlanSpec.checked(**{**options, **said})
     except OptionsError as error:
         raise OptionsError([*error.mistakes, *found]) from None
     if found:
         raise OptionsError(found)
-    return spec, generator
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MOST_SECONDS
+    return spec, generator, timeout_s
 
 
 def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
@@ -143,10 +143,11 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
     from prealloc.model.task import LightweightTask
-    from prealloc.store.plan_folder import check_slices, read_plan, task_digest
+    from prealloc.store.plan_folder import Outline, check_strict, read_plan, refuse_strays, task_digest
 
     read = read_plan(Path(plan))
-    check_slices(Path(plan), read)
+    refuse_strays(Path(plan), Outline(read.file, {shard.id: shard.manifest for shard in read.shards}))
+    check_strict(Path(plan), read)
     if library is None:
         return read.file
     scanned = read_library(library, difficulty=difficulty, keep=read.spec.keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_empty
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, task_progress
-from prealloc.cli.pairs import parse_quotas, parse_seconds, parse_settings, split_names
+from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake, OptionsError
 
 
@@ -27,12 +28,16 @@ def plan(
     config: ConfigOption = None,
     shards: Annotated[int | None, typer.Option("--shards", help="Shards, each for one worker process.  [1]")] = None,
     num_instances: Annotated[int | None, typer.Option("--num-instances", "-n", help="Tasks per shard.  [20]")] = None,
-    per_type: Annotated[bool, typer.Option("--per-type", help="--num-instances tasks of each type.")] = False,
+    per_type: Annotated[
+        bool | None, typer.Option("--per-type/--no-per-type", help="--num-instances tasks of each type.")
+    ] = None,
     quota: Annotated[
         list[str] | None, typer.Option("--quota", help="TYPE=N: N tasks of a type per shard. Repeatable.")
     ] = None,
-    stratify: Annotated[bool, typer.Option("--stratify", help="Keep the library's proportions of types.")] = False,
-    whole: Annotated[bool, typer.Option("--all", help="Deal the whole library out.")] = False,
+    stratify: Annotated[
+        bool | None, typer.Option("--stratify/--no-stratify", help="Keep the library's proportions of types.")
+    ] = None,
+    whole: Annotated[bool | None, typer.Option("--all/--no-all", help="Deal the whole library out.")] = None,
     type_: Annotated[
         list[str] | None, typer.Option("--type", help="Only tasks of this type. Repeatable, or a,b.")
     ] = None,
@@ -50,8 +55,11 @@ def plan(
         str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
     ] = None,
     require_workflow: Annotated[
-        bool, typer.Option("--require-workflow", help="Refuse a library in which a task has no workflow.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--require-workflow/--no-require-workflow", help="Refuse a library in which a task has no workflow."
+        ),
+    ] = None,
     generate_workflows: Annotated[
         str | None,
         typer.Option(
@@ -104,10 +112,10 @@ def plan(
         "workflow_cache": workflow_cache,
     }
     if generate_timeout is not None:
-        generation["generate_timeout_s"] = parse_seconds("--generate-timeout", generate_timeout, mistakes)
+        generation["generate_timeout_s"] = generate_timeout
     source, options = read_config(config, "library", "sampling")
-    options |= without_empty(given)
-    source |= without_empty({"path": library, "difficulty": difficulty})
+    options = _overridden(options, without_empty(given))
+    source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow})
     if "path" not in source:
         mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))
     if mistakes:
@@ -124,7 +132,7 @@ def plan(
             out=out,
             force=force,
             difficulty=source.get("difficulty"),
-            require_workflow=require_workflow or source.get("require_workflow", False),
+            require_workflow=source.get("require_workflow", False),
             notes=print_note,
             progress=progress,
             generating=generating,
@@ -142,7 +150,9 @@ def plan(
     if out is None:
         print_note("nothing was written; --out PLAN writes the plan")
     else:
-        print_note(f"written to {out}; run it: prealloc run {out} --worker module:function --out run/")
+        print_note(
+            f"written to {out}; run it: prealloc run {shlex.quote(str(out))} --worker module:function --out run/"
+        )
 
 
 def show(
@@ -244,6 +254,22 @@ def diff(
         render_diff(str(first), str(second), found.same, found.inputs, *changes).print(Console())
     if not found.same:
         raise Stop(1)
+
+
+_CONTRADICTS = {
+    "num_instances": ("quotas", "whole"),
+    "per_type": ("quotas", "whole", "stratify"),
+    "quotas": ("num_instances", "per_type", "whole", "stratify", "types"),
+    "whole": ("num_instances", "per_type", "quotas"),
+    "stratify": ("per_type", "quotas"),
+}
+"""Options that cannot stand beside the one that is named: each says how many tasks there are."""
+
+
+def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The options with those of the command line on top: what contradicts these in the config is left out."""
+    dropped = {name for option, others in _CONTRADICTS.items() if given.get(option) for name in others}
+    return {name: value for name, value in configured.items() if name not in dropped} | given
 
 
 def _raise_all(options: dict[str, Any], mistakes: list[Mistake], generation: dict[str, Any]) -> None:

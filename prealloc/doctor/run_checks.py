@@ -36,7 +36,8 @@ def check_run(root: Path) -> list[Finding]:
     units: list[Unit] | None = None
     try:
         opened = OpenRun(root)
-        units = list(opened.units())  # reads every slice
+        opened.check_slices()  # by tasks of another name the journal would be judged wrongly
+        units = list(opened.units())
         found += _check_whole(opened, len(units))
     except (RunFolderError, PlanError) as error:
         found.append(refused("run folder", error, mend="restore the file from a copy"))

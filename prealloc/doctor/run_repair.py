@@ -43,6 +43,7 @@ def repair_run(root: Path) -> Repaired:
                 where=str(root),
                 mend="end them: kill -9 " + " ".join(str(stray.pid) for stray in strays),
             )
+        opened.check_slices()
         units = list(opened.units())
         health = examine(opened.paths, units)
         moved = repair(opened.paths, health)

@@ -29,6 +29,7 @@ from typing import NoReturn
 import msgspec
 
 from prealloc.errors import PreallocError
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import GRACE_S
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function
@@ -187,6 +188,7 @@ class _ForkServer:
         return True
 
     def _fork(self, tag: int, channel: int, payload: int, log: int, board: int) -> None:
+        fault_point(Point.FORK_ASKED)
         parent = os.getpid()
         self._start(
             tag,
@@ -218,6 +220,7 @@ class _ForkServer:
         for descriptor in descriptors:
             os.close(descriptor)
         self._workers.add(pid)
+        fault_point(Point.FORK_FORKED)
         self._send(Forked(tag, pid))
 
     def _kill(self, pid: int, *, now: bool) -> None:
@@ -256,6 +259,7 @@ class _ForkServer:
                 below = descendants([os.getpid()])
                 strays = [each for each in below if started_with(each.pid, worker_process.MARK) == str(pid)]
                 send_signal(strays, signal.SIGKILL)
+                fault_point(Point.FORK_REAPED)
                 self._send(Exited(pid, status))
 
     def _preload(self, request: Preload) -> None:

@@ -18,6 +18,8 @@ import msgspec
 
 from prealloc.engines import forkserver
 from prealloc.errors import EngineError, WorkerFunctionError
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import GRACE_S
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
 
@@ -104,11 +106,11 @@ class ForkServerLauncher:
         ]
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
-        memory = os.memfd_create("prealloc-job") if hasattr(os, "memfd_create") else _unlinked_file()
+        memory = _shipment(payload)
         try:
-            with open(memory, "wb", closefd=False) as file:
-                file.write(payload)
+            fault_point(Point.SHIP_SEND)
             self._send(forkserver.Fork(tag), [channel.fileno(), memory, log, board])
+            fault_point(Point.SHIP_SENT)
         finally:
             os.close(memory)
 
@@ -232,10 +234,8 @@ class SpawnLauncher:
         return []
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
-        memory = _unlinked_file()
+        memory = _shipment(payload)
         try:
-            with open(memory, "wb", closefd=False) as file:
-                file.write(payload)
             numbers = (channel.fileno(), memory, log, board)
             code = (
                 "import os; from prealloc.worker.process import main, text_streams; text_streams()\n"
@@ -309,7 +309,19 @@ def fresh_interpreter(code: str) -> list[str]:
     return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
 
 
-def _unlinked_file() -> int:
-    """A file without a name: gone with the last process that has it open."""
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+def _shipment(payload: bytes) -> int:
+    """The payload in a file without a name: gone with the last process that has it open."""
+    with must_write("a worker's job, in memory", EngineError):
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("prealloc-job")
+        else:
+            with tempfile.TemporaryFile() as unnamed:
+                descriptor = os.dup(unnamed.fileno())
+        try:
+            fault_point(Point.SHIP_PAYLOAD)
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(payload)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor

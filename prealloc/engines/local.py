@@ -28,6 +28,8 @@ from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import AHEAD_S
 from prealloc.model.events import Event, ShardEnded
 from prealloc.worker.job import WorkerJob, pack
@@ -66,12 +68,13 @@ class LocalEngine:
         limit = setup.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
-            log = open_log(setup.paths.logs / "import.log")
-            with open(log, "wb") as file:
+            path = setup.paths.logs / "import.log"
+            with must_write(path), open(open_log(path, Point.LOG_IMPORT), "wb") as file:
                 file.truncate()
                 file.write(printed)
 
     def launch(self, job: ShardJob) -> None:
+        fault_point(Point.SHARD_LAUNCH)
         processes = Processes(self._start_process, self._kill_process)
         supervisor = ShardSupervisor(job, self._setup, self._library, processes)
         self._supervisors[job.shard] = supervisor

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import CannotGoOn, InputError
+from prealloc.files.faultpoint import Point, fault_point
 
 _DISK_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RENAME_EXCHANGE = 2
@@ -27,11 +28,13 @@ def write_file(path: Path, content: bytes, *, fsync: bool = False, by_way_of: Pa
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=by_way_of or path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            fault_point(Point.FILE_WRITE)
             file.write(content)
             file.flush()
             if fsync:
                 os.fsync(file.fileno())
         os.chmod(beside, 0o666 & ~_umask())
+        fault_point(Point.FILE_RENAME)
         os.rename(beside, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -42,14 +45,14 @@ def write_file(path: Path, content: bytes, *, fsync: bool = False, by_way_of: Pa
 
 
 @contextlib.contextmanager
-def writing(target: Path, refuse: type[InputError], *, option: str = "--out") -> Iterator[None]:
+def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose another --out") -> Iterator[None]:
     """Turns what the system says of writing to `target` into an error of ours.
 
-    A place that cannot be written to was the wrong place: `refuse`. A disk that is full or broken is not the
-    user's mistake: CannotGoOn. `option` is what names the place.
+    A place that cannot be written to was the wrong place: `refuse`, with the mend `otherwise`. A disk that is full
+    or broken is not the user's mistake: CannotGoOn.
     """
     if "\0" in str(target):
-        raise refuse("no path has a zero character in it", where=repr(str(target)), mend=f"choose another {option}")
+        raise refuse("no path has a zero character in it", where=repr(str(target)), mend=otherwise)
     try:
         yield
     except OSError as error:
@@ -57,7 +60,20 @@ def writing(target: Path, refuse: type[InputError], *, option: str = "--out") ->
         if error.errno in _DISK_ERRNO:
             mend = "free space or mend the disk, then do it again; nothing was changed"
             raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), mend=mend) from error
-        raise refuse(f"it cannot be made: {reason}", where=str(target), mend=f"choose another {option}") from error
+        raise refuse(f"it cannot be made: {reason}", where=str(target), mend=otherwise) from error
+
+
+@contextlib.contextmanager
+def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iterator[None]:
+    """The same in the middle of a run, where it is nobody's mistake any more: what the system refuses stops it.
+
+    Raises `error`. The mend is left to the caller, who knows the run.
+    """
+    try:
+        yield
+    except OSError as refusal:
+        reason = refusal.strerror or str(refusal)
+        raise error(f"the system refuses it: {reason}", where=str(target)) from refusal
 
 
 def is_taken(target: Path) -> bool:
@@ -75,18 +91,23 @@ def is_taken(target: Path) -> bool:
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Gives a folder to fill, and puts it at `target` if the block ends well; else removes it.
 
-    With `replace` a folder that is there is exchanged for the new one in one step, then removed. Raises
-    FileExistsError if there is one, and `replace` is off.
+    With `replace` a folder that is there is exchanged for the new one in one step, then removed. Of a link it is
+    the folder behind it that is replaced. Raises FileExistsError if there is one, and `replace` is off.
     """
+    target = target.resolve() if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
+    fault_point(Point.FOLDER_MAKE)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         beside.chmod(0o777 & ~_umask())
         yield beside
         if not replace or not target.exists():
+            fault_point(Point.FOLDER_RENAME)
             _rename_to_new(beside, target)
         else:
+            fault_point(Point.FOLDER_EXCHANGE)
             exchange(beside, target)
+            fault_point(Point.FOLDER_REMOVE)
     finally:
         # After an exchange this is the old folder; after a plain rename there is nothing left here.
         shutil.rmtree(beside, ignore_errors=True)
@@ -123,6 +144,7 @@ def fsync_folder(folder: Path) -> None:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """The same file at `target`, as a hard link where the file system has them, and never as a link to a link."""
+    fault_point(Point.FOLDER_COPY)
     real = os.path.realpath(source)
     try:
         os.link(real, target, follow_symlinks=False)

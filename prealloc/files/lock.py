@@ -13,6 +13,8 @@ from types import TracebackType
 import msgspec
 
 from prealloc.errors import RunFolderError
+from prealloc.files.atomic import writing
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.regular import Unusable, open_regular, read_regular
 
 try:
@@ -43,12 +45,19 @@ class RunLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> RunLock:
-        descriptor = _open(self._path, os.O_RDWR | os.O_CREAT)
-        if not _take(descriptor):
-            os.close(descriptor)
-            raise self._refusal()
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, msgspec.json.encode(LockOwner(pid=os.getpid(), host=socket.gethostname())))
+        with writing(self._path, RunFolderError, otherwise="run it from a copy that you may write to"):
+            fault_point(Point.LOCK_OPEN)
+            descriptor = _open(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                if not _take(descriptor):
+                    raise self._refusal()
+                os.ftruncate(descriptor, 0)
+                owner = msgspec.json.encode(LockOwner(pid=os.getpid(), host=socket.gethostname()))
+                fault_point(Point.LOCK_WRITE, descriptor, owner)
+                os.write(descriptor, owner)
+            except BaseException:
+                os.close(descriptor)
+                raise
         self._descriptor = descriptor
         return self
 

@@ -14,10 +14,11 @@ import msgspec
 from prealloc.errors import WorkerFunctionError
 from prealloc.generating.messages import Answer
 from prealloc.generating.source import SHAPE, signature_problem, version_of
+from prealloc.model.json_value import NoJson
 from prealloc.store.workflow_cache import MOST_WORKFLOW_BYTES
 from prealloc.worker.function import brief_error, find_function
 from prealloc.worker.process import die_with, text_streams
-from prealloc.worker.result import NoJson, encode_result
+from prealloc.worker.result import encode_result
 
 
 def main(channel: int, master: int, name: str, version: str, import_path: Sequence[str]) -> None:

@@ -1,4 +1,7 @@
-"""Whether a Python value is JSON: encoders are too kind, they write NaN as null, dates as text, bytes as base64."""
+"""Whether a Python value has a JSON text that reads back as the same value.
+
+Checked by ourselves, because encoders are too kind here: they write NaN as null, bytes as base64 and sets as lists.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-
-def json_problem(value: Any, path: str, *, most_depth: int) -> str | None:
-    """What in the value JSON has no word for, as one sentence with its place; None if it is all JSON.
-
-    Refused are numbers that are not finite, integers past 64 bits, half surrogate pairs, keys that are no text, and
-    more than `most_depth` containers in one another. `path` is what the value itself is called.
-    """
-    # Without recursion: a value nested too deep must not exhaust our own stack.
-    left: list[tuple[Any, str, int]] = [(value, path, 0)]
-    try:
-        while left:
-            item, place, depth = left.pop()
-            if isinstance(item, dict | list | tuple):
-                if depth >= most_depth:
-                    return f"{place[:200]}: nested deeper than {most_depth}, or a cycle"
-                left += [(inner, inner_place, depth + 1) for inner, inner_place in _inside(item, place)]
-            else:
-                _check_scalar(item, place)
-    except _NoJson as problem:
-        return str(problem)
-    return None
+MOST_DEPTH = 500
+"""Less than strict reading allows, since values stand inside documents and journal lines."""
 
 
 def shown(value: Any) -> str:
@@ -44,16 +28,30 @@ def brief(problem: object) -> str:
     return text if len(text) <= 400 else f"{text[:300]}...{text[-60:]}"
 
 
-class _NoJson(Exception):
-    pass
+class NoJson(Exception):
+    """The value cannot be written as JSON; says which field and why."""
+
+
+def check_json(value: Any, name: str, most_depth: int = MOST_DEPTH) -> None:
+    """Raises NoJson, which names the field from `name` on, for anything that JSON has no word for."""
+    # Without recursion: a value nested too deep must not exhaust our own stack.
+    left: list[tuple[Any, str, int]] = [(value, name, 0)]
+    while left:
+        item, path, depth = left.pop()
+        if isinstance(item, dict | list | tuple):
+            if depth >= most_depth:
+                raise NoJson(f"{path[:200]}: nested deeper than {most_depth}, or a cycle")
+            left += [(inner, inner_path, depth + 1) for inner, inner_path in _inside(item, path)]
+        else:
+            _check_scalar(item, path)
 
 
 def _inside(container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str) -> Iterator[tuple[Any, str]]:
     if isinstance(container, dict):
         for key, item in container.items():
             if not isinstance(key, str):
-                raise _NoJson(f"{path}: the key {key!r:.80} is no string")
-            _check_text(key, path)
+                raise NoJson(f"{path}: the key {key!r:.80} is no string")
+            check_text(key, path)
             yield item, f"{path}.{key}"
     else:
         for index, item in enumerate(container):
@@ -64,20 +62,21 @@ def _check_scalar(value: Any, path: str) -> None:
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):
-        _check_text(value, path)
+        check_text(value, path)
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**64:
-            raise _NoJson(f"{path}: an integer past 64 bits; use a string")
+            raise NoJson(f"{path}: an integer past 64 bits; make it a string")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise _NoJson(f"{path}: {value} is no JSON number; use null or a string")
+            raise NoJson(f"{path}: {value} is no JSON number; make it null or a string")
     else:
-        raise _NoJson(f"{path}: {type(value).__name__} is no JSON value; use dicts, lists, text, numbers")
+        raise NoJson(f"{path}: {type(value).__name__} is no JSON value; use dicts, lists, text, numbers")
 
 
-def _check_text(value: str, path: str) -> None:
+def check_text(value: str, path: str) -> None:
+    """Raises NoJson for text that no UTF-8 can hold."""
     try:
         if not value.isascii():
             value.encode()
     except UnicodeEncodeError as error:
-        raise _NoJson(f"{path}: half a surrogate pair at character {error.start}") from None
+        raise NoJson(f"{path}: half a surrogate pair at character {error.start}") from None

@@ -26,7 +26,7 @@ class Status(enum.StrEnum):
     CANCELLED = "cancelled"
     """It was running when the run was stopped."""
     NOT_RUN = "not_run"
-    """No attempt was made."""
+    """No attempt was made, or none that was not to be tried again."""
 
 
 FINAL = frozenset({Status.OK, Status.FAILED, Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY})
@@ -78,6 +78,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Any JSON."""
     late: bool = False
     """It ended after it had been written off: evidence, never an outcome."""
+    again: bool = False
+    """The unit is tried again in the same session: this decided nothing."""
     reused: str | None = None
     """The run folder this outcome was taken over from (`run --reuse`)."""
 

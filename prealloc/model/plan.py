@@ -10,8 +10,11 @@ from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
-from prealloc.model.json_value import json_problem, shown
+from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.lane import Lane
+from prealloc.model.options import read_flag, read_named, read_names, read_whole
+from prealloc.model.secrets import secrets_in
+from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
@@ -23,14 +26,13 @@ RANKING = "blake2b64-splitmix64/1"
 """The name and version of the ranking scheme; part of every plan, so that a later scheme is told apart."""
 
 DEFAULT_NUM_INSTANCES = 20
-MOST_SETTING_DEPTH = 500
-"""Less than strict reading allows, since a setting stands inside a document."""
 MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
 MAX_REPEATS = 1_000_000
 MAX_TASKS = 2**32
 MAX_UNITS = 10_000_000
 """Units of one plan: a fold of its journal holds each of them in memory."""
+SETTINGS_DEPTH = 100
 
 
 class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,11 +76,11 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         quotas: Mapping[str, int] | None = None,
         stratify: bool = False,
         whole: bool = False,
-        types: tuple[str, ...] = (),
+        types: Sequence[str] = (),
         strategy: str = "disjoint",
         repeats: int = 1,
         seed: int = 0,
-        keep: tuple[str, ...] = (),
+        keep: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         lanes: Sequence[Lane] = (),
         generator: str | UnsetType = UNSET,
@@ -88,37 +90,30 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         `num_instances=None` stands for 20, unless `quotas` or `whole` say how many there are.
         """
-        odd = [
-            *(m for name, value in (("--quota", quotas), ("--set", settings)) for m in _mapping(name, value)),
-            *(m for name, value in (("--type", types), ("--keep", keep)) for m in _texts(name, value)),
-            *(_flag("--per-type", per_type)),
-            *(_flag("--stratify", stratify)),
-            *(_flag("--all", whole)),
-        ]
-        if odd:  # of the wrong kind altogether: the checks below could not even look at them
-            raise OptionsError(odd)
-        quotas = dict(quotas or {})
-        settings = dict(settings or {})
-        found = [
-            *_number("--shards", shards, least=1, most=MAX_SHARDS),
-            *(_number("--num-instances", num_instances, least=1, most=MAX_TASKS) if num_instances is not None else ()),
-            *_number("--repeats", repeats, least=1, most=MAX_REPEATS),
-            *_number("--seed", seed, least=0, most=MAX_SEED),
-            *(m for name, n in sorted(quotas.items()) for m in _number(f"--quota {name}", n, least=0, most=MAX_TASKS)),
-            *_names("--type", types),
-            *_names("--keep", keep),
-            *_strategy(strategy),
-            *_together(num_instances, per_type, quotas, stratify, whole, types, strategy),
-            *_settings(settings),
-            *_lanes(lanes),
-            *_generator(generator, generator_version),
-        ]
-        if quotas and not found and all(n == 0 for n in quotas.values()):
+        found: list[Mistake] = []
+        shards = read_whole("--shards", shards, found, least=1, most=MAX_SHARDS)
+        if num_instances is not None:
+            num_instances = read_whole("--num-instances", num_instances, found, least=1, most=MAX_TASKS)
+        repeats = read_whole("--repeats", repeats, found, least=1, most=MAX_REPEATS)
+        seed = read_whole("--seed", seed, found, least=0, most=MAX_SEED)
+        named = sorted(read_named("--quota", quotas, found).items())
+        quotas = {name: read_whole(f"--quota {name}", n, found, least=0, most=MAX_TASKS) for name, n in named}
+        per_type = read_flag("--per-type", per_type, found)
+        stratify = read_flag("--stratify", stratify, found)
+        whole = read_flag("--all", whole, found)
+        types = read_names("--type", types, found)
+        keep = read_names("--keep", keep, found)
+        settings = read_named("--set", settings, found)
+        found += _strategy(strategy)
+        found += _together(num_instances, per_type, quotas, stratify, whole, types, strategy)
+        found += _settings(settings)
+        found += _lanes(lanes)
+        found += _generator(generator, generator_version)
+        if named and not found and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
-        reserved = {"id", "instance_id", "task_type", "type", "workflow"} & set(keep)
-        if reserved:
-            named = ", ".join(sorted(reserved))
-            found.append(Mistake("--keep", f"{named} is in every slice already", f"leave {named} out"))
+        if there_anyway := IN_EVERY_SLICE & set(keep):
+            there = ", ".join(sorted(there_anyway))
+            found.append(Mistake("--keep", f"{there} is in every slice already", f"leave {there} out"))
         if found:
             raise OptionsError(found)
         if num_instances is None and not quotas and not whole:
@@ -127,7 +122,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             shards=shards,
             num_instances=num_instances,
             per_type=per_type,
-            quotas=dict(sorted(quotas.items())),
+            quotas=quotas,
             stratify=stratify,
             whole=whole,
             types=tuple(sorted(types)),
@@ -135,7 +130,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             repeats=repeats,
             seed=seed,
             keep=tuple(sorted(keep)),
-            settings=dict(sorted(settings.items())),
+            # As they read back: a copy that nobody else holds, with lists for tuples.
+            settings=msgspec.json.decode(msgspec.json.encode(dict(sorted(settings.items())))),
             lanes=tuple(lanes),
             generator=generator,
             generator_version=generator_version,
@@ -209,6 +205,9 @@ class Unit(NamedTuple):
     task: str
     repeat: int
 
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.task}#{self.repeat}"
+
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
     """One unit of work for one worker process, in memory: its manifest and its tasks."""
@@ -255,54 +254,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.file.libraries
 
 
-def _flag(where: str, value: Any) -> list[Mistake]:
-    if isinstance(value, bool):
-        return []
-    return [Mistake(where, f"{shown(value)} is neither true nor false", "give true or false")]
-
-
-def _texts(where: str, value: Any) -> list[Mistake]:
-    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
-        # Half a surrogate pair (a byte of the command line that is no UTF-8) could not be written down.
-        odd = [item for item in value if not _is_text(item)]
-        return [Mistake(where, f"{shown(item)} is no UTF-8 text", "write it in UTF-8") for item in odd]
-    return [Mistake(where, f"{shown(value)} is no list of names", 'give names, such as ["a", "b"]')]
-
-
-def _mapping(where: str, value: Any) -> list[Mistake]:
-    if value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
-        odd = [key for key in value or () if not _is_text(key)]
-        return [Mistake(where, f"{shown(key)} is no UTF-8 text", "write it in UTF-8") for key in odd]
-    return [Mistake(where, f"{shown(value)} does not map names to values", "give {name: value}")]
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _number(where: str, value: Any, *, least: int, most: int | None = None) -> list[Mistake]:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return [Mistake(where, f"{shown(value)} is no whole number", f"give a whole number from {least} on")]
-    if value < least:
-        return [Mistake(where, f"{shown(value)} is below {least}", f"give {least} or more")]
-    if most is not None and value > most:
-        return [Mistake(where, f"{shown(value)} is above {most}", f"give {most} or less")]
-    return []
-
-
-def _names(where: str, names: tuple[str, ...]) -> list[Mistake]:
-    found = [Mistake(where, "an empty name", "leave it out") for name in names if not name]
-    found += [
-        Mistake(where, f"{name!r} is named {names.count(name)} times", "name it once")
-        for name in sorted({name for name in names if names.count(name) > 1})
-    ]
-    return found
-
-
 def _strategy(strategy: str) -> list[Mistake]:
     if isinstance(strategy, str) and strategy in STRATEGIES:
         return []
@@ -315,7 +266,7 @@ def _together(
     quotas: Mapping[str, int],
     stratify: bool,
     whole: bool,
-    types: tuple[str, ...],
+    types: Sequence[str],
     strategy: str,
 ) -> list[Mistake]:
     """Options that contradict each other: at most one of them may say how many tasks there are."""
@@ -364,15 +315,26 @@ def _generator(name: Any, version: Any) -> list[Mistake]:
     where = "--generate-workflows"
     if (name is UNSET) != (version is UNSET):
         return [Mistake(where, "a generator and its version go together", "give both or neither")]
-    if name is UNSET or all(isinstance(text, str) and text and _is_text(text) for text in (name, version)):
-        return []
-    return [Mistake(where, f"{shown(name)} {shown(version)} is no name and version", "give two texts")]
+    found: list[Mistake] = []
+    if name is not UNSET:
+        for text in (name, version):  # one by one: they may well be the same
+            read_names(where, [text], found)
+    return found
+
+
+_NAME_THE_VARIABLE = "set it to the name of the environment variable that holds the key, such as OPENAI_API_KEY"
 
 
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
     found = []
     for name, value in sorted(settings.items()):
-        problem = json_problem(value, "the value", most_depth=MOST_SETTING_DEPTH)
-        if problem:
-            found.append(Mistake(f"--set {name}", problem, "use JSON values only"))
+        try:
+            check_json(value, name, SETTINGS_DEPTH)
+        except NoJson as error:
+            found.append(Mistake(f"--set {name}", f"no JSON value: {error}", "use JSON values only"))
+            continue
+        found += [
+            Mistake(f"--set {secret}", "its value looks like a key, and plans are files", _NAME_THE_VARIABLE)
+            for secret in dict.fromkeys(secrets_in(name, value))
+        ]
     return found

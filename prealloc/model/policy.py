@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
 from prealloc.model.json_value import shown
+from prealloc.model.options import read_bytes_or_none, read_flag, read_seconds, read_seconds_or_none, read_whole
 from prealloc.model.plan import MAX_SHARDS
 
 HEARTBEAT_S = 0.2
@@ -33,9 +34,6 @@ SOLO_DEATHS = 2
 
 MOST_CONCURRENCY = 10_000
 MOST_RETRIES = 1_000
-MOST_SECONDS = 366 * 86_400.0
-"""A year. Longer times are mistakes, and overflow the system's own clocks."""
-
 MOST_RESULT_BYTES = 16 * 2**20
 
 
@@ -74,34 +72,37 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         *,
         concurrency: int = 1,
         workers: int | None = None,
-        timeout_s: float | None = 600.0,
-        max_wait_s: float = 3600.0,
+        timeout_s: float | str | None = 600.0,
+        max_wait_s: float | str = 3600.0,
         retries: int = 3,
         rate_mode: str = "fixed",
         halt_after_infra: int | None = 20,
-        drain_s: float = 10.0,
-        start_s: float = 120.0,
-        memory_bytes: int | None = None,
+        drain_s: float | str = 10.0,
+        start_s: float | str = 120.0,
+        memory_bytes: int | str | None = None,
         max_result_bytes: int = MOST_RESULT_BYTES,
         max_log_bytes: int = 64 * 2**20,
         fsync: bool = False,
     ) -> RunPolicy:
-        """The policy of these options. Raises OptionsError with every mistake among them."""
-        found = [
-            *_count("--concurrency", concurrency, 1, MOST_CONCURRENCY),
-            *(_count("--workers", workers, 1, MAX_SHARDS) if workers is not None else ()),
-            *(_seconds("--timeout", timeout_s, above=True) if timeout_s is not None else ()),
-            *_seconds("--max-wait", max_wait_s),
-            *_count("--retries", retries, 0, MOST_RETRIES),
-            *(_count("--halt-after", halt_after_infra, 1, 2**31) if halt_after_infra is not None else ()),
-            *_seconds("--drain", drain_s),
-            *_seconds("--start-timeout", start_s, above=True),
-            *(_count("--memory", memory_bytes, LEAST_MEMORY, 2**62) if memory_bytes is not None else ()),
-            *_count("max_result_bytes", max_result_bytes, 1, MOST_RESULT_BYTES),
-            *_count("max_log_bytes", max_log_bytes, 2**16, 2**62),
-        ]
-        if not isinstance(fsync, bool):
-            found.append(Mistake("--fsync", f"{shown(fsync)} is neither true nor false", "give true or false"))
+        """The policy of these options. Raises OptionsError with every mistake among them.
+
+        Times may be texts with a unit too (90s, 10m, 2h), memory_bytes too (512MB, 2GB), or `none` where None may be.
+        """
+        found: list[Mistake] = []
+        concurrency = read_whole("--concurrency", concurrency, found, least=1, most=MOST_CONCURRENCY)
+        if workers is not None:
+            workers = read_whole("--workers", workers, found, least=1, most=MAX_SHARDS)
+        timeout_s = read_seconds_or_none("--timeout", timeout_s, found, above=True)
+        max_wait_s = read_seconds("--max-wait", max_wait_s, found)
+        retries = read_whole("--retries", retries, found, least=0, most=MOST_RETRIES)
+        if halt_after_infra is not None:
+            halt_after_infra = read_whole("--halt-after", halt_after_infra, found, least=1, most=2**31)
+        drain_s = read_seconds("--drain", drain_s, found)
+        start_s = read_seconds("--start-timeout", start_s, found, above=True)
+        memory_bytes = read_bytes_or_none("--memory", memory_bytes, found, least=LEAST_MEMORY)
+        max_result_bytes = read_whole("max_result_bytes", max_result_bytes, found, least=1, most=MOST_RESULT_BYTES)
+        max_log_bytes = read_whole("max_log_bytes", max_log_bytes, found, least=2**16, most=2**62)
+        fsync = read_flag("--fsync", fsync, found)
         if rate_mode not in RATE_MODES:
             found.append(
                 Mistake("--rate-mode", f"{shown(rate_mode)} is unknown", f"use one of {', '.join(RATE_MODES)}")
@@ -187,24 +188,3 @@ def bound_s(policy: RunPolicy, lanes: Sequence[tuple[Sequence[int], int]]) -> fl
         shard_s = (start_s + -(-units // policy.concurrency) * unit_s for units in shard_units if units)
         total_s += sum(sorted(shard_s, reverse=True)[::at_once])
     return total_s + policy.drain_s + SPARE_S
-
-
-def _count(where: str, value: Any, least: int, most: int) -> list[Mistake]:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return [Mistake(where, f"{shown(value)} is no whole number", f"give a whole number from {least} on")]
-    if value < least:
-        return [Mistake(where, f"{shown(value)} is below {least}", f"give {least} or more")]
-    if value > most:
-        return [Mistake(where, f"{shown(value)} is above {most}", f"give {most} or less")]
-    return []
-
-
-def _seconds(where: str, value: Any, *, above: bool = False) -> list[Mistake]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return [Mistake(where, f"{shown(value)} is no time in seconds", "give a number")]
-    if above and value <= 0:
-        return [Mistake(where, f"{shown(value)} is not above 0", "give a time in seconds, or 'none' for no limit")]
-    if not 0 <= value <= MOST_SECONDS:  # NaN is not either
-        least = "below 0" if value < 0 else f"no time up to a year ({MOST_SECONDS:g} s)"
-        return [Mistake(where, f"{shown(value)} is {least}", "give a time in seconds from 0 on")]
-    return []

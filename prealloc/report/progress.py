@@ -17,13 +17,8 @@ from typing import Any, NamedTuple
 from prealloc.model import events
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
-from prealloc.model.plan import Unit
 from prealloc.report.pace import Pace
-from prealloc.report.visible import first_line
 
-MAX_FAILURE_KINDS = 200
-"""Messages that differ in every task would otherwise fill the memory; what is beyond is only counted."""
-SLOWEST = 5
 NOTES = 5
 OPENS = 20
 
@@ -39,7 +34,7 @@ class State(enum.StrEnum):
 
 
 class Tally:
-    """Counts of some units: of a shard, of a type, or of the run."""
+    """Counts of some units: of a shard, or of the run."""
 
     __slots__ = ("counts", "done", "judged", "known", "retries", "successes", "units")
 
@@ -131,30 +126,6 @@ class ShardProgress(Tally):
         return None if self.state is State.ENDED else _eta(self.units - self.done, self.per_s(now_s))
 
 
-class Failure:
-    """Units that ended alike: same status, same error type, same first line."""
-
-    __slots__ = ("count", "example", "message", "status", "type")
-
-    def __init__(self, status: Status, type_: str, message: str, example: Unit) -> None:
-        self.status = status
-        self.type = type_
-        self.message = message
-        self.count = 0
-        self.example = example
-
-
-class Slow(NamedTuple):
-    """A unit that took long. Compares by its time first."""
-
-    working_s: float
-    shard: str
-    task: str
-    repeat: int
-    type: str
-    status: Status
-
-
 class Memory(NamedTuple):
     """Bytes held at one moment, by who held them."""
 
@@ -178,7 +149,10 @@ class LaneProgress:
 
 
 class RunProgress:
-    """Everything a reporter shows. A few microseconds per event; memory grows with shards and types alone."""
+    """Everything a reporter shows while a run goes on. A few microseconds per event; memory grows with shards alone.
+
+    What the run came to in the end is told by RunEnded, which is folded from the journal.
+    """
 
     def __init__(self) -> None:
         self.started: events.RunStarted | None = None
@@ -191,13 +165,8 @@ class RunProgress:
         self.earlier = 0
         """Units decided before this session."""
         self.shards: dict[str, ShardProgress] = {}
-        self.types: dict[str, Tally] = {}
-        """Units decided in this session, by task type."""
         self.telling: tuple[str, ...] = ()
         """The settings that tell shards apart."""
-        self.failures: dict[tuple[str, str, str], Failure] = {}
-        self.further_failures = 0
-        """Failures beyond MAX_FAILURE_KINDS kinds."""
         self.lanes: dict[str, LaneProgress] = {}
         self.notes: deque[str] = deque(maxlen=NOTES)
         self.opens = 0
@@ -211,7 +180,6 @@ class RunProgress:
         """Workers that died or were killed."""
         self.waiting_s = 0.0
         self.working_s = 0.0
-        self._slowest: list[Slow] = []
         self._pace = Pace(0.0)
         self._in_state: dict[State, set[int]] = {state: set() for state in State}
         self._by_index: list[ShardProgress] = []
@@ -226,11 +194,6 @@ class RunProgress:
     def says_success(self) -> bool:
         """Whether any result so far says something of the agent's success."""
         return self.total.known > 0
-
-    @property
-    def slowest(self) -> list[Slow]:
-        """The units with the longest working time, longest first."""
-        return sorted(self._slowest, reverse=True)
 
     def per_s(self, now_s: float) -> float | None:
         """Units per second lately; over the whole session once it has ended."""
@@ -323,35 +286,9 @@ class RunProgress:
         status, success = event.status, event.success
         shard.decide(status, success)
         self.total.decide(status, success)
-        tally = self.types.get(event.type)
-        if tally is None:
-            tally = self.types[event.type] = Tally()
-        tally.units += 1
-        tally.decide(status, success)
         self._pace.add(now_s)
         if shard.pace is not None:
             shard.pace.add(now_s)
-        if status is not Status.OK:
-            self._failed(event)
-        slowest = self._slowest
-        if len(slowest) < SLOWEST or event.working_s >= slowest[0].working_s:
-            slow = Slow(event.working_s, event.shard, event.task, event.repeat, event.type, status)
-            heapq.heappush(slowest, slow) if len(slowest) < SLOWEST else heapq.heappushpop(slowest, slow)
-
-    def _failed(self, event: events.AttemptEnded) -> None:
-        error = event.error
-        type_, message = (error.type, first_line(error.message)) if error is not None else ("", "")
-        unit = Unit(event.shard, event.task, event.repeat)
-        failure = self.failures.get((event.status, type_, message))
-        if failure is None:
-            if len(self.failures) >= MAX_FAILURE_KINDS:
-                self.further_failures += 1
-                return
-            failure = Failure(event.status, type_, message, unit)
-            self.failures[(event.status, type_, message)] = failure
-        failure.count += 1
-        # The least, not the first: which shard was quicker must not show.
-        failure.example = min(failure.example, unit)
 
     def _worker_lost(self, event: events.WorkerLost, now_s: float) -> None:
         shard = self.shards[event.shard]

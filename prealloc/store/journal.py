@@ -8,7 +8,8 @@ a file that no reader accepts, or drops an unfinished tail, which is behind ever
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO, NamedTuple
 
@@ -16,6 +17,7 @@ import msgspec
 
 from prealloc.errors import JournalError
 from prealloc.files.atomic import fsync_folder
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
 from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, has_surely_short_integers
@@ -74,20 +76,47 @@ _records = msgspec.json.Decoder(AnyRecord)
 _encoder = msgspec.json.Encoder()
 
 
-class JournalWriter:
-    """Appends lines to a file that nobody else writes. A line is on its way to the disk when append returns.
+class _Points(NamedTuple):
+    """What the fault points of a journal file are called: they differ by who writes it."""
 
+    open: Point
+    fsync: Point
+    attempt: Point
+
+
+_WORKER = _Points(Point.WORKER_OPEN, Point.WORKER_FSYNC, Point.WORKER_APPEND)
+_SUPERVISOR = _Points(Point.SUPERVISOR_OPEN, Point.SUPERVISOR_FSYNC, Point.SUPERVISOR_VERDICT)
+_RECORDS: Mapping[type[Attempt | Record], Point] = {
+    SessionStarted: Point.SUPERVISOR_SESSION,
+    WorkerStarted: Point.SUPERVISOR_WORKER,
+    SoloDeath: Point.SUPERVISOR_DEATH,
+    LibraryOpen: Point.SUPERVISOR_LIBRARY,
+}
+
+
+class JournalWriter:
+    """Appends lines, from any thread, to a file that nobody else writes.
+
+    A line is on its way to the disk when append returns.
     Raises JournalError if a line cannot be written (no space, device error): then nothing more may be
-    told to anyone, since an outcome that is not in the journal does not exist.
+    told to anyone, since an outcome that is not in the journal does not exist. From then on every append raises:
+    a line behind half a line would be damage in the middle, and a line that came through after one that did not
+    would let the run look whole.
     """
 
     def __init__(self, path: Path, *, fsync: bool = False) -> None:
         self._path = path
+        writer = parse_journal_name(path.name)
+        self._points = _SUPERVISOR if writer is not None and writer.shard is None else _WORKER
+        self._lock = threading.Lock()
+        self._failure: OSError | None = None
         self._fsync = fsync
         try:
+            fault_point(self._points.open)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o666)
             if fsync:
+                fault_point(self._points.fsync)
                 fsync_folder(path.parent)
         except OSError as error:
             raise self._failed(error) from error
@@ -95,13 +124,31 @@ class JournalWriter:
     def append(self, line: Attempt | Record) -> None:
         """Writes one line."""
         rest = memoryview(_encoder.encode(line) + b"\n")
+        with self._lock:  # a line may take several writes
+            if self._failure is not None:
+                raise self._failed(self._failure)
+            try:
+                fault_point(self._point(line), self._descriptor, rest)
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+            except OSError as error:
+                self._failure = error
+                raise self._failed(error) from error
+        if self._fsync:
+            self._sync()
+
+    def _sync(self) -> None:
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            if self._fsync:
-                os.fsync(self._descriptor)
+            fault_point(self._points.fsync)
+            os.fsync(self._descriptor)
         except OSError as error:
+            self._failure = error
             raise self._failed(error) from error
+
+    def _point(self, line: Attempt | Record) -> Point:
+        if isinstance(line, Attempt) and line.reused is not None:
+            return Point.SUPERVISOR_REUSED
+        return _RECORDS.get(type(line), self._points.attempt)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -38,6 +38,12 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     error: ErrorInfo | None = None
     outcome: Outcome | None = None
+    first: Outcome | None = None
+    """The first outcome: another than `outcome` after `resume --failed` alone."""
+
+    def read_first(self) -> Attempt | None:
+        """The first attempt that decided the unit, as the journal holds it; None if none has ended yet."""
+        return self.first.read() if self.first else None
 
     def read(self) -> Attempt | None:
         """The accepted attempt as the journal holds it, with its result; None if none has ended yet."""
@@ -64,6 +70,7 @@ def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitSta
         settings=settings,
         error=latest.error if latest else None,
         outcome=latest,
+        first=first,
     )
 
 

@@ -23,7 +23,7 @@ from prealloc.files.regular import Unusable, open_regular
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.model.document import Document
 
-OPTION = "--workflow-cache"
+_OTHERWISE = "choose another --workflow-cache"
 MOST_WORKFLOW_BYTES = 64 * 2**20
 _MOST_LINE_BYTES = MOST_WORKFLOW_BYTES + 2**20
 _TO_ADD = os.O_RDWR | os.O_APPEND | os.O_CREAT
@@ -76,7 +76,7 @@ class WorkflowCache:
 
     def prepare(self) -> None:
         """Raises InputError unless workflows can be added: before anyone pays for making one."""
-        with writing(self.path.parent, InputError, option=OPTION):
+        with writing(self.path.parent, InputError, otherwise=_OTHERWISE):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._opened(_TO_ADD):
             pass
@@ -107,9 +107,9 @@ class WorkflowCache:
         try:
             descriptor = open_regular(self.path, flags=flags)
         except Unusable as error:
-            mend = f"remove it, or choose another {OPTION}"
+            mend = f"remove it, or {_OTHERWISE}"
             raise InputError(str(error), where=str(self.path), mend=mend) from None
-        with writing(self.path, InputError, option=OPTION), open(descriptor, "rb") as file:
+        with writing(self.path, InputError, otherwise=_OTHERWISE), open(descriptor, "rb") as file:
             yield file
 
     def _line(self, key: WorkflowKey, workflow: bytes) -> bytes:

@@ -12,7 +12,9 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.worker.board import Board
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.job import unpack
@@ -67,6 +69,7 @@ def _settle(log: int, parent: int) -> None:
     with contextlib.suppress(PermissionError):
         os.setsid()  # a group of its own: the terminal's Ctrl-C is not for us, and the kill ladder finds all
     die_with(parent)
+    fault_point(Point.WORKER_BORN)
     os.environ[MARK] = str(os.getpid())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -104,10 +107,29 @@ def outlive_parent() -> None:
 
 
 def text_streams() -> None:
-    """Has standard output and error written line by line, whatever they hold. Forked workers inherit this."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    """Has standard output and error written line by line, whatever they hold. Forked workers inherit this.
+
+    What a task prints goes to a log. A disk that has no room for it is no failure of the task's: without this, a
+    `print` would raise, and the task would be `failed` for good.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
+
+
+class _Log(io.FileIO):
+    """Drops what cannot be written."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return len(content)
+
+
+def _text_stream(descriptor: int) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(_Log(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -7,29 +7,18 @@ from typing import Any
 
 import msgspec
 
-from prealloc.model.json_value import json_problem
+from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.outcome import ErrorInfo
 
-MOST_DEPTH = 500
-"""Less than strict reading allows, since a result stands inside a journal line."""
 MOST_MESSAGE = 10_000
 MOST_TRACEBACK = 50_000
 
 _encoder = msgspec.json.Encoder()
 
 
-class NoJson(Exception):
-    """The value cannot be written as JSON; says which field and why."""
-
-
 def encode_result(value: Any, most_bytes: int) -> msgspec.Raw:
-    """The value as JSON text. Raises NoJson for anything that JSON has no word for.
-
-    Checked by ourselves, because encoders are too kind here: they write NaN as null and bytes as base64.
-    """
-    problem = json_problem(value, "result", most_depth=MOST_DEPTH)
-    if problem:
-        raise NoJson(problem)
+    """The value as JSON text. Raises NoJson for anything that JSON has no word for."""
+    check_json(value, "result")
     try:
         encoded = _encoder.encode(value)
     except (TypeError, ValueError, RecursionError) as error:  # a subclass of str that is odd, say

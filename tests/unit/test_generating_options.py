@@ -35,11 +35,12 @@ def test_mistakes_of_all_kinds_are_told_together() -> None:
     ]
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "9"], ids=repr)
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "soon"], ids=repr)
 def test_a_timeout_is_a_number_of_seconds(value: Any) -> None:
     """None is off; nothing else that is no time is taken for one."""
     assert mistakes("gen:fine", None, value) == ["--generate-timeout"]
-    assert check_options({}, "gen:fine", None, None)[1] is not None
+    assert check_options({}, "gen:fine", None, None)[2] is None
+    assert check_options({}, "gen:fine", None, "10m")[2] == 600
 
 
 def test_options_of_nothing_are_refused() -> None:
