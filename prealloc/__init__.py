@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prealloc.errors import (
         CannotGoOn,
         EngineError,
+        GeneratorError,
         InputError,
         JournalError,
         LibraryError,
@@ -41,6 +42,7 @@ _HOMES = {
     "prealloc.errors": (
         "CannotGoOn",
         "EngineError",
+        "GeneratorError",
         "InputError",
         "JournalError",
         "LibraryError",
@@ -66,6 +68,7 @@ __all__ = [
     "Attempt",
     "CannotGoOn",
     "EngineError",
+    "GeneratorError",
     "InputError",
     "JournalError",
     "Lane",

@@ -6,7 +6,8 @@
     │   ├── LibraryError          a task library that is not one
     │   ├── PlanError             a plan folder, manifest or slice that is refused
     │   ├── RunFolderError        a run folder that is taken, locked, missing or not one
-    │   └── WorkerFunctionError   module:function that cannot be run
+    │   ├── WorkerFunctionError   module:function that cannot be run
+    │   └── GeneratorError        module:function that made no workflow for a task; those it made are kept
     ├── CannotGoOn                exit 3: the run stopped and says so; what finished is kept
     │   ├── JournalError          a journal that is damaged or cannot be written
     │   └── EngineError           the processes that run shards could not be started or reached
@@ -81,6 +82,10 @@ class RunFolderError(InputError):
 
 class WorkerFunctionError(InputError):
     """`module:function` names nothing that can be run on a task."""
+
+
+class GeneratorError(InputError):
+    """`module:function` made no workflow for a task. What it made for others is in the cache."""
 
 
 class CannotGoOn(PreallocError):

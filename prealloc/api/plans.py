@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from prealloc.api.sources import library_paths, read_sources
-from prealloc.errors import LibraryError, PlanError
+from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
 from prealloc.files.atomic import is_taken, writing
+from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
 from prealloc.model.cell import DIFFICULTY, settings_of
+from prealloc.model.options import read_seconds_or_none
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
 from prealloc.planning.cells import choose_for_cells, lay_out
+
+if TYPE_CHECKING:
+    from prealloc.api.sources import Complete
+    from prealloc.generating.source import Generator
+
+GENERATE_TIMEOUT_S = 600.0
+"""For one task."""
 
 
 def plan(
@@ -26,6 +37,10 @@ def plan(
     require_workflow: bool = False,
     notes: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    generate_workflows: str | None = None,
+    workflow_cache: str | Path | None = None,
+    generate_timeout_s: float | str | None = GENERATE_TIMEOUT_S,
+    generating: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Plan:
     """Reads a task library once and gives every shard its tasks.
@@ -36,17 +51,22 @@ def plan(
     `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of its
     values. `notes` gets sentences that a user should see, `progress` the bytes read and to read.
 
+    `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
+    called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in
+    the folder `workflow_cache` (by default below the user's cache folder) and not made again. `generate_timeout_s` is
+    for one task, None is no limit; `generating` gets the tasks generated and to generate.
+
     The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
-    Raises OptionsError, LibraryError, PlanError; then nothing was written.
+    Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
-    spec = PlanSpec.checked(**options)
+    spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
     if out is not None and not force:
         _refuse_taken_plan(Path(out))
     tell = notes or (lambda text: None)
     laid = lay_out(spec)
     sources = read_sources(library, spec, difficulty=difficulty, notes=tell, progress=progress)
     for scanned in sources.libraries.values():
-        if scanned.without_workflow:
+        if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
             if require_workflow:
                 mend = "add the workflows, or plan without --require-workflow"
@@ -60,7 +80,8 @@ def plan(
 
     chosen = choose_for_cells(spec, laid, sources.ids, sources.types)
     positions = sorted({position for shard in chosen for position in shard})
-    tasks = {key: sources.tasks(key, positions) for key in sources.libraries}
+    with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
+        tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}
     for name in spec.keep:
         planned = [task for each in tasks.values() for task in each.values()]
         if lacking := sum(name not in task.extra_names() for task in planned):
@@ -81,11 +102,68 @@ def plan(
     return made
 
 
+@contextmanager
+def _completing(
+    generator: Generator | None,
+    cache: str | Path | None,
+    timeout_s: float | None,
+    notes: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Complete | None]:
+    """What gives tasks the workflows that they lack, while the block runs; None without a generator."""
+    if generator is None:
+        yield None
+        return
+    from prealloc.generating.workflows import Workflows  # only who generates pays for the import
+
+    folder = default_cache() if cache is None else Path(cache)
+    tell = progress or (lambda done, total: None)
+    with Workflows(generator, folder, timeout_s=timeout_s, notes=notes, progress=tell) as workflows:
+        yield workflows.complete
+
+
+def check_options(
+    options: Mapping[str, Any],
+    generate_workflows: str | None = None,
+    workflow_cache: str | Path | None = None,
+    generate_timeout_s: float | str | None = GENERATE_TIMEOUT_S,
+) -> tuple[PlanSpec, Generator | None, float | None]:
+    """The spec of a plan's options, its generator and the time for a task. Raises OptionsError with every mistake."""
+    found: list[Mistake] = []
+    generator, said = None, {}
+    for name in sorted({"generator", "generator_version"} & options.keys()):
+        found.append(Mistake(name, "a plan notes it by itself", "give generate_workflows"))
+    if generate_workflows is not None:
+        # Not at the top: few plans need it, and the library could be read meanwhile.
+        from prealloc.generating.source import find_generator
+
+        try:
+            generator = find_generator(generate_workflows)
+            said = {"generator": generator.name, "generator_version": generator.version}
+        except OptionsError as error:
+            found += error.mistakes
+    else:
+        given = {"--workflow-cache": workflow_cache is not None}
+        given["--generate-timeout"] = generate_timeout_s != GENERATE_TIMEOUT_S
+        mend = "add --generate-workflows, or leave it away"
+        found += [Mistake(name, "nothing is generated", mend) for name, is_given in given.items() if is_given]
+    timeout_s = read_seconds_or_none("--generate-timeout", generate_timeout_s, found, above=True)
+    try:
+        spec = PlanSpec.checked(**{**options, **said})
+    except OptionsError as error:
+        raise OptionsError([*error.mistakes, *found]) from None
+    if found:
+        raise OptionsError(found)
+    return spec, generator, timeout_s
+
+
 def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
     """Checks a plan folder byte by byte; with `library` also that every task is still in it, as planned.
 
+    A workflow that was generated is none of the library's, and is left out of the comparison.
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
+    from prealloc.model.task import LightweightTask
     from prealloc.store.plan_folder import Outline, check_strict, read_plan, refuse_strays, task_digest
 
     read = read_plan(Path(plan))
@@ -93,6 +171,13 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     check_strict(Path(plan), read)
     if library is None:
         return read.file
+    generated = read.spec.generator is not UNSET
+
+    def as_planned(now: LightweightTask, planned: LightweightTask) -> LightweightTask:
+        if not generated or now.workflow_json != b"null":
+            return now
+        return LightweightTask.trusted(now.id, now.type, planned.workflow_json, now.extra_json)
+
     gone, changed = [], []
     for key, path, name in library_paths(library, read.spec, difficulty):
         scanned = read_library(path, difficulty=name, keep=read.spec.keep)
@@ -103,7 +188,7 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
         changed += sorted(
             id
             for id, task in planned.items()
-            if id in position and task_digest(scanned.task(position[id])) != task_digest(task)
+            if id in position and task_digest(as_planned(scanned.task(position[id]), task)) != task_digest(task)
         )
     if gone or changed:
         parts = [_listed(gone, "not in it any more"), _listed(changed, "not as planned")]
@@ -166,7 +251,8 @@ def _inputs(plan: Plan) -> dict[str, Any]:
 
 
 def _different(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {name: (one[name], two[name]) for name in one if one[name] != two[name]}
+    names = dict.fromkeys([*one, *two])  # a spec without a generator does not have these fields at all
+    return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
 
 
 def _listed(ids: Sequence[str], what: str) -> str:

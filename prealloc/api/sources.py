@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from prealloc.library.scanned import ScannedLibrary
     from prealloc.model.task import LightweightTask
 
+    Complete = Callable[[ScannedLibrary, dict[int, LightweightTask]], dict[int, LightweightTask]]
+
 PLACE = "{difficulty}"
 _SHOWN = 10
 
@@ -31,14 +33,22 @@ class Sources(NamedTuple):
     dropped: int
     """Ids that some difficulty holds and not all."""
 
-    def tasks(self, difficulty: str | None, positions: Sequence[int]) -> dict[int, LightweightTask]:
-        """The tasks at these positions of `ids`, as the library of this difficulty has them."""
+    def tasks(
+        self, difficulty: str | None, positions: Sequence[int], complete: Complete | None = None
+    ) -> dict[int, LightweightTask]:
+        """The tasks at these positions of `ids`, as the library of this difficulty has them.
+
+        `complete` gets the library and the tasks by their position in it, and gives them as they are to be.
+        """
         library = self.libraries[difficulty]
-        if len(self.libraries) == 1:
-            return dict(zip(positions, library.tasks(positions), strict=True))
-        place = {id: place for place, id in enumerate(library.ids)}
-        places = [place[self.ids[position]] for position in positions]
-        return dict(zip(positions, library.tasks(places), strict=True))
+        places = positions
+        if len(self.libraries) > 1:
+            place_of = {id: place for place, id in enumerate(library.ids)}
+            places = [place_of[self.ids[position]] for position in positions]
+        tasks = dict(zip(places, library.tasks(places), strict=True))
+        if complete is not None:
+            tasks = complete(library, tasks)
+        return {position: tasks[place] for position, place in zip(positions, places, strict=True)}
 
 
 def read_sources(

@@ -73,6 +73,19 @@ def byte_progress(label: str, *, shown: bool = True) -> Iterator[Callable[[int, 
 
     On no terminal nothing is drawn, and rich is not even loaded for work that is quick.
     """
+    with _progress(label, "DownloadColumn", shown=shown, after_s=PROGRESS_AFTER_S) as tell:
+        yield tell
+
+
+@contextmanager
+def task_progress(label: str, *, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """The same for (tasks done, tasks in all), drawn at once: who has tasks counted knows that they take a while."""
+    with _progress(label, "MofNCompleteColumn", shown=shown, after_s=0.0) as tell:
+        yield tell
+
+
+@contextmanager
+def _progress(label: str, numbers: str, *, shown: bool, after_s: float) -> Iterator[Callable[[int, int], None]]:
     if not (shown and sys.stderr.isatty()):
         yield lambda done, total: None
         return
@@ -81,16 +94,18 @@ def byte_progress(label: str, *, shown: bool = True) -> Iterator[Callable[[int, 
 
     def tell(done: int, total: int) -> None:
         nonlocal bar
-        if bar is None and time.monotonic() - began > PROGRESS_AFTER_S:
+        if bar is None and time.monotonic() - began >= after_s:
+            from rich import progress
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = TextColumn(label), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-            bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            count = getattr(progress, numbers)()
+            columns = progress.TextColumn(label), progress.BarColumn(), count, progress.TimeRemainingColumn()
+            bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
             bar.add_task(label, total=total)
-            bar.start()
         if bar is not None:
             bar.update(bar.task_ids[0], completed=done, total=total)
+            # Two bars at once would draw over each other: one that is full makes room.
+            bar.stop() if done >= total else bar.start()
 
     try:
         yield tell

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_empty
-from prealloc.cli.output import Stop, byte_progress, print_json, print_note
+from prealloc.cli.output import Stop, byte_progress, print_json, print_note, task_progress
 from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake, OptionsError
 
@@ -72,6 +72,19 @@ def plan(
     durations_from: Annotated[
         Path | None, typer.Option("--durations-from", help="Estimate by what this run took: median by model and type.")
     ] = None,
+    generate_workflows: Annotated[
+        str | None,
+        typer.Option(
+            "--generate-workflows", help="module:function that makes the workflows which selected tasks lack."
+        ),
+    ] = None,
+    workflow_cache: Annotated[
+        Path | None,
+        typer.Option("--workflow-cache", help="Where generated ones are kept.  [~/.cache/prealloc/workflows]"),
+    ] = None,
+    generate_timeout: Annotated[
+        str | None, typer.Option("--generate-timeout", help="For one task: 90s, 10m, none.  [600]")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -90,6 +103,8 @@ def plan(
       prealloc plan tasks.json --config config/reference.toml --out plan/
 
       prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml --durations-from old-run/
+
+      prealloc plan tasks.json --shards 4 --generate-workflows my_generator:make --out plan/
     """
     mistakes: list[Mistake] = []
     set_here = parse_settings(set_ or [], mistakes)
@@ -107,6 +122,12 @@ def plan(
         "seed": seed,
         "keep": split_names(keep or []),
     }
+    generation: dict[str, Any] = {
+        "generate_workflows": generate_workflows,
+        "workflow_cache": workflow_cache,
+    }
+    if generate_timeout is not None:
+        generation["generate_timeout_s"] = generate_timeout
     source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
     given["settings"] = {**options.get("settings", {}), **set_here}  # more of them, not in place of all
     options = _overridden(options, without_empty(given))
@@ -114,12 +135,15 @@ def plan(
     if "path" not in source:
         mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))
     if mistakes:
-        _raise_all(options, mistakes)
+        _raise_all(options, mistakes, generation)
     path = Path(source["path"])
     past = _past(durations_from)  # before anything is written
     from prealloc.api import plans as api
 
-    with byte_progress(f"reading {path.name}", shown=not json) as progress:
+    with (
+        byte_progress(f"reading {path.name}", shown=not json) as progress,
+        task_progress("generating workflows", shown=not json) as generating,
+    ):
         made = api.plan(
             path,
             out=out,
@@ -128,6 +152,8 @@ def plan(
             require_workflow=source.get("require_workflow", False),
             notes=print_note,
             progress=progress,
+            generating=generating,
+            **generation,
             **options,
         )
     if made.spec.factors or made.spec.lanes or effort or past is not None:
@@ -300,12 +326,12 @@ def _matrix(
     return matrix_of_plan(made), forecast
 
 
-def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:
+def _raise_all(options: dict[str, Any], mistakes: list[Mistake], generation: dict[str, Any]) -> None:
     """Raises the mistakes of the command line together with those of the values."""
-    from prealloc.model.plan import PlanSpec
+    from prealloc.api.plans import check_options
 
     try:
-        PlanSpec.checked(**options)
+        check_options(options, **generation)
     except OptionsError as error:
         mistakes += error.mistakes
     raise OptionsError(mistakes)

@@ -52,7 +52,7 @@ def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose 
     or broken is not the user's mistake: CannotGoOn.
     """
     if "\0" in str(target):
-        raise refuse("no path has a zero character in it", where=repr(str(target)), mend="choose another --out")
+        raise refuse("no path has a zero character in it", where=repr(str(target)), mend=otherwise)
     try:
         yield
     except OSError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -74,6 +76,18 @@ class RunLock:
             where=str(self._path.parent),
             mend="wait for it to end, or stop it with Ctrl-C; `prealloc status` shows how far it is",
         )
+
+
+@contextlib.contextmanager
+def exclusively(descriptor: int) -> Iterator[None]:
+    """Has this file to itself for the block, among all who ask for that: waits for whoever has it now."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _open(path: Path, flags: int) -> int:

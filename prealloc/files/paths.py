@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +110,19 @@ class RunPaths(NamedTuple):
         """A piece of the journal file `name`, or all of a file that was none; numbers count from 1 per name."""
         short = os.fsdecode(os.fsencode(name)[:_MOST_NAME_BYTES])  # a stranger's name may be as long as names can be
         return self.aside / f"{short}.{number}"
+
+
+def workflow_cache(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder of generated workflows, where nobody names another: below the user's cache folder."""
+    named = environment.get("XDG_CACHE_HOME", "")
+    # The base directory specification: a relative path is to be ignored.
+    base = Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")
+    return base / "prealloc" / "workflows"
+
+
+def workflow_cache_name(generator: str, version: str) -> str:
+    """The file of what one version of one generator has made. A digest: both are the user's text."""
+    return hashlib.sha256(json.dumps([generator, version]).encode()).hexdigest()[:40] + ".jsonl"
 
 
 class JournalName(NamedTuple):

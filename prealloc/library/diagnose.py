@@ -126,6 +126,16 @@ class Diagnosis:
             mend=f"mend this value in the {name} of the task, or leave the task out",
         )
 
+    def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
+        """The error of a task that strict JSON refuses somewhere in its object."""
+        start = self._start(index)
+        at = None if start is None else start + (error.offset or 0)
+        return LibraryError(
+            error.problem,
+            where=self._place(self._task(index, start), at, (error.path or "").removeprefix("$").removeprefix(".")),
+            mend="mend this value of the task, or leave the task out",
+        )
+
     def _find(self, raw: msgspec.Raw, start: int) -> int:
         return max(start, self.text.find(bytes(raw), start))
 

@@ -7,6 +7,7 @@ import gc
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from prealloc.library.formats import Format, choose_format
 from prealloc.library.rows import AnyRow, is_name, named, row_types
 from prealloc.library.structure import said_twice
 from prealloc.library.unpack import unpack
+from prealloc.library.whole import whole_tasks
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import IN_EVERY_SLICE
 
@@ -83,7 +85,16 @@ def read_library(
         types=dict(sorted(Counter(types).items())),
         difficulty=difficulty,
     )
-    return ScannedLibrary(info=info, ids=ids, types=types, rows=rows, keep=keep, took=took, blame=diagnosis.of_value)
+    return ScannedLibrary(
+        info=info,
+        ids=ids,
+        types=types,
+        rows=rows,
+        keep=keep,
+        took=took,
+        blame=diagnosis.of_value,
+        whole=partial(whole_tasks, fmt, text, diagnosis),
+    )
 
 
 def _checked(keep: tuple[str, ...]) -> tuple[str, ...]:

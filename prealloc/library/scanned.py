@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec import UNSET
@@ -33,6 +33,7 @@ class ScannedLibrary:
         keep: tuple[str, ...],
         took: str | None,
         blame: Callable[[int, str, msgspec.Raw, StrictJsonError], LibraryError],
+        whole: Callable[[Sequence[int]], Iterator[bytes]],
     ) -> None:
         self.info = info
         self.ids = ids
@@ -43,6 +44,7 @@ class ScannedLibrary:
         self._keep = keep
         self._keys = [msgspec.json.encode(name) for name in keep]
         self._blame = blame
+        self._whole = whole
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,6 +78,13 @@ class ScannedLibrary:
         finally:
             if collecting:
                 gc.enable()
+
+    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
+        """The full object of each of these tasks, with all its fields, as compact JSON; one at a time in memory.
+
+        Raises LibraryError, as `task` does, for an object that strict JSON refuses anywhere.
+        """
+        return self._whole(positions)
 
     def _extra(self, position: int, row: AnyRow) -> bytes:
         fields = []

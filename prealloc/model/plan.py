@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.cell import factor_mistakes
@@ -67,6 +68,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Partial cells; the cells that hold one of them are left out."""
     num_instances_per_cell: int | None = None
     """Tasks of each cell, dealt over its shards, in place of num_instances."""
+    generator: str | UnsetType = UNSET
+    """`module:function` that made the workflows of tasks that had none. Unset it is not written at all, so that
+    plans without one keep their ids."""
+    generator_version: str | UnsetType = UNSET
 
     @classmethod
     def checked(
@@ -88,6 +93,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         factors: Mapping[str, Sequence[Any]] | None = None,
         exclude: Sequence[Mapping[str, Any]] = (),
         num_instances_per_cell: int | None = None,
+        generator: str | UnsetType = UNSET,
+        generator_version: str | UnsetType = UNSET,
     ) -> PlanSpec:
         """The spec of these options. Raises OptionsError with every mistake among them.
 
@@ -120,6 +127,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += secret_mistakes("--set", settings)
         found += secret_mistakes("[factors]", factors)
         found += _per_cell(num_instances_per_cell, shards, num_instances, per_type, quotas, whole, strategy)
+        found += _generator(generator, generator_version)
         if named and not found and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
         if there_anyway := IN_EVERY_SLICE & set(keep):
@@ -147,6 +155,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             factors={name: tuple(values) for name, values in factors.items()},
             exclude=tuple(dict(part) for part in exclude),
             num_instances_per_cell=num_instances_per_cell,
+            generator=generator,
+            generator_version=generator_version,
         )
 
 
@@ -357,6 +367,17 @@ def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
     names = [lane.name for lane in lanes]
     twice = sorted({name for name in names if names.count(name) > 1})
     return found + [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
+
+
+def _generator(name: Any, version: Any) -> list[Mistake]:
+    where = "--generate-workflows"
+    if (name is UNSET) != (version is UNSET):
+        return [Mistake(where, "a generator and its version go together", "give both or neither")]
+    found: list[Mistake] = []
+    if name is not UNSET:
+        for text in (name, version):  # one by one: they may well be the same
+            read_names(where, [text], found)
+    return found
 
 
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import UnsetType
 from rich.text import Text
 
 from prealloc.model.plan import Manifest, Plan, PlanFile, ShardEntry
@@ -68,6 +69,8 @@ def _plan_facts(
         ("plan", visible(file.id)),
         ("made by", f"seed {file.seed}, {spec.strategy}, ranking {visible(file.ranking)}{repeats}"),
     ]
+    if not isinstance(spec.generator, UnsetType):
+        facts.append(("generator", f"{visible(spec.generator)}, version {visible(str(spec.generator_version))}"))
     for library in file.libraries:
         difficulty = f" ({visible(library.difficulty)})" if library.difficulty is not None else ""
         size = f"{human.count(library.tasks, 'task')}, {human.size(library.bytes)}"

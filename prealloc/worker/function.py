@@ -40,6 +40,15 @@ def check_name(name: str) -> tuple[str, str]:
 
 def load_function(name: str, import_path: Sequence[str] = ()) -> WorkerFunction:
     """The function that `name` stands for. Raises WorkerFunctionError, saying how to mend it."""
+    target = find_function(name, import_path)
+    _check_signature(name, target)
+    call = getattr(target, "__call__", target)  # noqa: B004  # an instance may have an async __call__
+    is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
+    return WorkerFunction(name, target, is_async)
+
+
+def find_function(name: str, import_path: Sequence[str] = ()) -> Callable[..., Any]:
+    """Imports what `name` stands for; of what it takes nothing is known yet. Raises WorkerFunctionError."""
     module_name, function_name = check_name(name)
     for folder in reversed(import_path):
         if folder not in sys.path:
@@ -66,10 +75,8 @@ def load_function(name: str, import_path: Sequence[str] = ()) -> WorkerFunction:
         raise WorkerFunctionError(
             f"it is no function but {type(target).__name__}", where=repr(name), mend="name a function"
         )
-    _check_signature(name, target)
-    call = getattr(target, "__call__", target)  # noqa: B004  # an instance may have an async __call__
-    is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
-    return WorkerFunction(name, target, is_async)
+    found: Callable[..., Any] = target
+    return found
 
 
 def _check_signature(name: str, target: Callable[..., Any]) -> None:
@@ -94,10 +101,15 @@ def _check_signature(name: str, target: Callable[..., Any]) -> None:
 def _import_problem(module: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name and module.startswith(error.name):
         return f"there is no module {error.name}"
+    return f"module {module} does not import: {brief_error(error)}"
+
+
+def brief_error(error: BaseException) -> str:
+    """Type, text and last place of an exception, as one sentence."""
     info = describe(error)
     last = (info.traceback or "").strip().splitlines()
     place = next((line.strip() for line in reversed(last) if line.lstrip().startswith("File ")), "")
-    return f"module {module} does not import: {info.type}: {info.message}" + (f" ({place})" if place else "")
+    return f"{info.type}: {info.message}" + (f" ({place})" if place else "")
 
 
 def _near(module: Any, wanted: str) -> str:

@@ -13,7 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"```(console|python|toml)\n(.*?)```", re.S)
-SHIPPED = {"README.md": ["my_agent.py"], "experiments.md": ["experiment.toml"]}
+SHIPPED = {
+    "README.md": ["my_agent.py"],
+    "experiments.md": ["experiment.toml"],
+    "generating.md": ["my_generator.py"],
+}
 """Blocks that a page tells the reader to save under a name, in their order."""
 
 

@@ -1,0 +1,145 @@
+"""The master's end of the generator's process: started when the first task needs it, gone when the session ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from types import TracebackType
+
+import msgspec
+
+from prealloc.engines.launch import fresh_interpreter
+from prealloc.errors import GeneratorError
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.generating.messages import MOST_ANSWER_BYTES, Answer
+from prealloc.generating.source import Generator
+from prealloc.model.policy import GRACE_S
+from prealloc.worker.tree import descendants, kill_group, send_signal
+
+_LOOK_S = 0.2
+_PIECE = 1 << 20
+_STDERR = 2
+
+
+class GeneratorSession:
+    """Asks the user's generator for workflows, one at a time. Use it as a context manager.
+
+    `timeout_s` is how long one task may take, and the import before the first; None is no limit.
+    """
+
+    def __init__(self, generator: Generator, *, timeout_s: float | None) -> None:
+        self._generator = generator
+        self.timeout_s = timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> GeneratorSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._end(self._process, grace_s=GRACE_S if error is None else 0.0)
+            self._process = None
+
+    def workflow(self, task: bytes, what: str) -> bytes:
+        """The workflow of a task, both as compact JSON; `what` names the task in an error. Raises GeneratorError."""
+        if self._process is None:
+            self._process = self._start()
+            self._ask(None, f"importing {self._generator.name}")
+        answer = self._ask(task + b"\n", what)
+        try:
+            if isinstance(answer.workflow, msgspec.UnsetType):
+                raise self._failed("its process gave no workflow", what)
+            return compact(answer.workflow)
+        except StrictJsonError as error:
+            raise self._failed(f"it returned no JSON: {error}", what) from None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._socket, theirs = socket.socketpair()
+        name, version, import_path = self._generator
+        with theirs:
+            code = (
+                "from prealloc.generating.process import main\n"
+                f"main({theirs.fileno()}, {os.getpid()}, {name!r}, {version!r}, {import_path!r})"
+            )
+            # Whatever it prints is for people: our own standard output may be one JSON document.
+            return subprocess.Popen(
+                fresh_interpreter(code),
+                stdin=subprocess.DEVNULL,
+                stdout=_STDERR,
+                stderr=_STDERR,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # the terminal's Ctrl-C is for the master, which then ends it
+            )
+
+    def _ask(self, line: bytes | None, what: str) -> Answer:
+        deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        try:
+            if line is not None:
+                self._socket.settimeout(self.timeout_s)
+                self._socket.sendall(line)
+            answer = msgspec.json.decode(self._receive(deadline), type=Answer)
+        except TimeoutError:
+            mend = "see where it hangs, or allow more with --generate-timeout"
+            raise self._failed(f"no answer within {self.timeout_s:g} s; it was killed", what, mend) from None
+        except (OSError, EOFError):
+            raise self._failed(f"its process {self._how_it_ended()}", what) from None
+        if answer.problem is not None:
+            raise self._failed(answer.problem, what, answer.mend)
+        return answer
+
+    def _receive(self, deadline: float | None) -> bytes:
+        """One line. Raises TimeoutError, EOFError, OSError."""
+        assert self._process is not None
+        pieces: list[bytes] = []
+        size = 0
+        while not (pieces and pieces[-1].endswith(b"\n")):
+            left_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic())
+            if left_s <= 0:
+                raise TimeoutError
+            # What the generator has forked may hold the other end open when the process itself is gone.
+            gone = self._process.poll() is not None
+            self._socket.settimeout(0.001 if gone else left_s)
+            try:
+                piece = self._socket.recv(_PIECE)
+            except TimeoutError:
+                if gone:
+                    raise EOFError from None
+                continue
+            size += len(piece)
+            if not piece or size > MOST_ANSWER_BYTES:
+                raise EOFError
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _how_it_ended(self) -> str:
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return "hung up"
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def _failed(self, problem: str, what: str, mend: str | None = None) -> GeneratorError:
+        return GeneratorError(
+            f"{self._generator.name}: {problem}",
+            where=what,
+            mend=f"{mend or 'mend the generator'}; what it made before is kept for the next time",
+        )
+
+    def _end(self, process: subprocess.Popen[bytes], *, grace_s: float) -> None:
+        below = descendants([process.pid])
+        self._socket.close()  # that is its sign to end
+        try:
+            if grace_s:
+                process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            pass
+        below += descendants([process.pid])
+        kill_group(process.pid, signal.SIGKILL)
+        send_signal(below, signal.SIGKILL)
+        process.wait()
