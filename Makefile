@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test check unit bench wheel clean help
+.PHONY: demo test check unit fuzz bench chaos soak wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
 	@echo "make test    install, run all checks and tests"
 	@echo "make check   ruff, mypy, import-linter only"
+	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
+	@echo "make chaos   measure the gates of reliability: hundreds of kills, about ten minutes (ARGS=--quick, --seed N)"
+	@echo "make soak    a thousand random faults over a hundred thousand tasks (ARGS='--minutes 10 --seed N')"
 
 .venv/run.ok: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -43,8 +46,18 @@ check: .venv/test.ok
 unit: .venv/test.ok
 	$(BIN)/python -m pytest -q
 
+fuzz: .venv/test.ok
+	PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q tests/hostile/test_corpus.py
+	$(BIN)/python tests/hostile/fuzz.py $(FUZZ)
+
 bench: .venv/bench.ok
 	$(BIN)/python -m benchmarks
+
+chaos: .venv/test.ok
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: .venv/test.ok
+	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
 clean:
 	rm -rf .venv $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prealloc.api.doctor import diagnose, repair
     from prealloc.api.plans import plan
     from prealloc.api.runs import outcomes, results, resume, run, status
     from prealloc.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from prealloc.worker.context import TaskContext
 
 _HOMES = {
+    "prealloc.api.doctor": ("diagnose", "repair"),
     "prealloc.api.plans": ("plan",),
     "prealloc.api.runs": ("outcomes", "results", "resume", "run", "status"),
     "prealloc.errors": (
@@ -82,9 +84,11 @@ __all__ = [
     "Status",
     "TaskContext",
     "WorkerFunctionError",
+    "diagnose",
     "load_shard",
     "outcomes",
     "plan",
+    "repair",
     "results",
     "resume",
     "run",

@@ -5,7 +5,8 @@
     [factors]   any names, each a list of values; [[exclude]] partial cells that are left out
     [settings]  given to every worker function
     [[lanes]]   what Lane.checked takes: name, models, deployment, key_env, shards_at_once, limits
-    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; and worker, engine
+    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; and worker, engine.
+                Times may have a unit ("10m"), memory_bytes too ("2GB").
     [estimate]  what Effort.checked takes: requests_per_task, tokens_per_task, seconds_per_task
 
 Environment, for what is true of a machine rather than of an experiment: PREALLOC_WORKERS, PREALLOC_ENGINE.
@@ -24,17 +25,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.files.regular import Unusable, read_regular
+from prealloc.model.json_value import brief, shown
 from prealloc.model.lane import Lane
 from prealloc.model.plan import PlanSpec
 from prealloc.model.policy import RunPolicy
-from prealloc.model.secret import holds_secret
+from prealloc.model.secrets import holds_secret
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 
-MOST_BYTES = 2**20
+MOST_BYTES = 2**16
+"""A larger file is no config: the longest of ours has 200 lines."""
+
+_MANY_DOTS = re.compile(rb"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){64}")
 
 _OF_THE_RUN = ("worker", "engine")
 """Keys of [run] that are no part of its policy."""
@@ -170,10 +176,6 @@ class _Read:
                 Mistake(_place(section, where), _spelled(problem), _spelled(mend))
                 for where, problem, mend in error.mistakes
             ]
-        except TypeError as error:
-            self.mistakes.append(
-                Mistake(f"[{section}]", f"a value has the wrong type: {error}", "see `prealloc config schema`")
-            )
         return None
 
     def _note(self, error: ErrorDetails) -> None:
@@ -230,10 +232,8 @@ def _spelled(text: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    if holds_secret(value):
-        return "what is given"  # a key that got into the wrong place is not shown
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+    # A key that got into the wrong place is not shown.
+    return "what is given" if holds_secret(value) else shown(value)
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -250,11 +250,11 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, A
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError("it is too large for a config file", where=str(path), mend="give a TOML file")
-        return tomllib.loads(path.read_bytes().decode())
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"it is no config file: {reason}", where=str(path), mend="give a TOML file") from None
+        raw = read_regular(path, most=MOST_BYTES)
+        if _MANY_DOTS.search(raw):  # tomllib takes the square of their number
+            raise ValueError("more than 64 names are joined by dots")
+        return tomllib.loads(raw.decode())
+    except (Unusable, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise InputError(f"it is no config file: {brief(error)}", where=str(path), mend="give a TOML file") from None
     except RecursionError:
         raise InputError("it is nested too deep", where=str(path), mend="give a TOML file") from None

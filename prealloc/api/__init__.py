@@ -2,9 +2,10 @@
 
     plans   plan(), verify(), diff()                          library --read--> plan
     runs    run(), resume(), status(), outcomes(), results()  plan --ship--> run --fold--> results
+    doctor  diagnose(), repair()                              what is wrong, with a machine or a run
 
     sources    the libraries of a plan, one for each difficulty
     estimates  how long a plan will take
 
-Plans and runs do not load each other: who plans needs no engines, who runs needs no libraries.
+None loads the others: who plans needs no engines, who runs needs no libraries.
 """

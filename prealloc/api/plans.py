@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from prealloc.api.sources import library_paths, read_sources
 from prealloc.errors import LibraryError, PlanError
-from prealloc.files.paths import PlanPaths
+from prealloc.files.atomic import is_taken, writing
 from prealloc.library import read_library
 from prealloc.model.cell import DIFFICULTY, settings_of
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
 from prealloc.planning.cells import choose_for_cells, lay_out
+
+if TYPE_CHECKING:
+    from prealloc.library.scanned import ScannedLibrary
 
 
 def plan(
@@ -46,12 +49,7 @@ def plan(
     laid = lay_out(spec)
     sources = read_sources(library, spec, difficulty=difficulty, notes=tell, progress=progress)
     for scanned in sources.libraries.values():
-        if scanned.without_workflow:
-            count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
-            if require_workflow:
-                mend = "add the workflows, or plan without --require-workflow"
-                raise LibraryError(count, where=scanned.info.path, mend=mend)
-            tell(count if len(sources.libraries) == 1 else f"{scanned.info.name}: {count}")
+        _tell_of(scanned, require_workflow, tell, name=scanned.info.name if len(sources.libraries) > 1 else None)
     if sources.dropped:
         tell(f"{sources.dropped} ids are left out, as not every difficulty holds them")
     # Not at the top: these load pydantic, which read_library does while the file is being read.
@@ -61,6 +59,10 @@ def plan(
     chosen = choose_for_cells(spec, laid, sources.ids, sources.types)
     positions = sorted({position for shard in chosen for position in shard})
     tasks = {key: sources.tasks(key, positions) for key in sources.libraries}
+    for name in spec.keep:
+        planned = [task for mine in tasks.values() for task in mine.values()]
+        if lacking := sum(name not in task.extra_names() for task in planned):
+            tell(f"{lacking} of {len(planned)} planned tasks have no field {name!r}")
     shards = [
         PlannedShard(
             shard.id,
@@ -77,14 +79,29 @@ def plan(
     return made
 
 
+def _tell_of(scanned: ScannedLibrary, require_workflow: bool, tell: Callable[[str], None], *, name: str | None) -> None:
+    """What a user should know of a library. Raises LibraryError for tasks without a workflow, if there may be none."""
+    of = "" if name is None else f"{name}: "
+    if two := scanned.two_ids():
+        tell(f"{of}{two} of {len(scanned.ids)} tasks have an instance_id that is not their id: the id counts")
+    if scanned.without_workflow:
+        count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
+        if require_workflow:
+            mend = "add the workflows, or plan without --require-workflow"
+            raise LibraryError(count, where=scanned.info.path, mend=mend)
+        tell(of + count)
+
+
 def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
     """Checks a plan folder byte by byte; with `library` also that every task is still in it, as planned.
 
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
-    from prealloc.store.plan_folder import read_plan, task_digest
+    from prealloc.store.plan_folder import Outline, check_strict, read_plan, refuse_strays, task_digest
 
     read = read_plan(Path(plan))
+    refuse_strays(Path(plan), Outline(read.file, {shard.id: shard.manifest for shard in read.shards}))
+    check_strict(Path(plan), read)
     if library is None:
         return read.file
     gone, changed = [], []
@@ -169,5 +186,6 @@ def _listed(ids: Sequence[str], what: str) -> str:
 
 
 def _refuse_taken_plan(out: Path) -> None:
-    if PlanPaths(out).plan_file.exists() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
+    with writing(out, PlanError):
+        if is_taken(out):
+            raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")

@@ -6,28 +6,31 @@ import datetime
 import inspect
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from prealloc._version import __version__
 from prealloc.engines.base import library_files
-from prealloc.engines.registry import check_engine, make_engine
-from prealloc.engines.session import run_session, summarise
+from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
+from prealloc.engines.session import resume_command, run_session
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
+from prealloc.files.paths import PlanPaths
 from prealloc.model.events import Event, RunEnded
 from prealloc.model.outcome import FINAL, Attempt
-from prealloc.model.plan import Plan, PlanFile, Unit
+from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
+from prealloc.model.task import LightweightTask
 from prealloc.store.fold import fold
-from prealloc.store.plan_folder import read_plan_file, task_digest
+from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
-from prealloc.store.run_folder import OpenRun, RunFile, create_run, refuse_taken
+from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.worker.function import check_name
 
+T = TypeVar("T")
 Observe = Callable[[Event], None]
 WorkerName = str | Callable[..., Any]
 
@@ -54,21 +57,28 @@ def run(
     Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
     and CannotGoOn (what finished is kept: `resume` goes on).
     """
-    policy = _together(lambda: RunPolicy.checked(**options), lambda: check_engine(engine))
-    name, import_path = _worker_name(worker)
+    mistakes: list[Mistake] = []
+    policy = _gathered(mistakes, lambda: RunPolicy.checked(**options))
+    _gathered(mistakes, lambda: check_engine(engine))
+    if policy is None or mistakes:
+        _gathered(mistakes, lambda: _try_worker(worker, engine))
+        raise OptionsError(mistakes)
+    name, import_path = _worker_name(worker, engine)
     target = Path(out)
     refuse_taken(target)
     source = plan if isinstance(plan, Plan) else Path(plan)
-    file = source.file if isinstance(source, Plan) else read_plan_file(source)
-    reused_from = OpenRun(Path(reuse)) if reuse is not None else None
+    outline = _outline(source)
+    # All that may refuse comes before the folder is made.
+    reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
     started = make_engine(engine)
     try:
-        notes = started.check(name, import_path, _libraries(file))
+        notes = started.check(name, import_path, _libraries(outline.file))
         create_run(
             target,
             source,
             RunFile(
-                plan=file.id,
+                plan=outline.file.id,
+                plan_digests=plan_digests(outline.file),
                 worker=name,
                 import_path=import_path,
                 engine=engine,
@@ -79,9 +89,8 @@ def run(
                 platform=platform.platform(),
             ),
         )
-        opened = OpenRun(target)
+        opened = OpenRun(target, outline)
         with RunLock(opened.paths.lock):
-            reused = list(_take_over(opened, reused_from)) if reused_from else []
             return run_session(
                 opened,
                 started,
@@ -106,6 +115,7 @@ def resume(
     The library is not needed. Raises InputError and CannotGoOn, as run() does.
     """
     opened = OpenRun(Path(run))
+    opened.check_slices()
     with RunLock(opened.paths.lock):
         engine = make_engine(opened.file.engine)
         try:
@@ -130,12 +140,8 @@ def outcomes(run: str | Path) -> Iterator[UnitOutcome]:
     """
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
-    for shard, manifest in opened.manifests.items():
-        types = {task.id: task.type for task in opened.tasks(shard)}
-        for repeat in range(manifest.repeats):
-            for task, kind in types.items():
-                unit = Unit(shard, task, repeat)
-                yield unit_outcome(unit, kind, manifest.settings, state.units[unit])
+    for (unit, unit_state), type in zip(state.units.items(), opened.types(), strict=True):
+        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state)
 
 
 def results(run: str | Path, *, by: Sequence[str] = ()) -> list[ResultsRow]:
@@ -160,6 +166,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """That master's process id."""
     sessions: int
     units: int
+    final: int
+    """Units with an outcome that stands: no resume runs them, unless with --failed."""
     census: dict[str, int]
     shards: dict[str, dict[str, int]]
     """The census of each shard."""
@@ -178,7 +186,7 @@ def status(run: str | Path) -> RunStatus:
     for unit, unit_state in state.units.items():
         counts = shards[unit.shard]
         counts[unit_state.status.value] = counts.get(unit_state.status.value, 0) + 1
-    summary = summarise(opened, state, duration_s=0.0)
+    census = state.census()
     return RunStatus(
         run=str(run),
         plan=opened.plan.id,
@@ -188,28 +196,33 @@ def status(run: str | Path) -> RunStatus:
         master=owner.pid if owner else None,
         sessions=state.sessions,
         units=len(state.units),
-        census=summary.census,
+        final=sum(census[status] for status in FINAL),
+        census=census,
         shards=shards,
         library_opens=state.library_opens,
-        warnings=state.warnings,
-        resume=summary.resume if owner is None else None,
+        warnings=[*opened.warnings, *state.warnings],
+        resume=resume_command(opened, state) if owner is None else None,
     )
 
 
-def _worker_name(worker: WorkerName) -> tuple[str, tuple[str, ...]]:
+def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
     """`module:function` and the folders to import it from: the current one, and the function's own root."""
     here = os.getcwd()
     if isinstance(worker, str):
-        check_name(worker)
+        if engine != COMMAND:  # there it is a command, which that engine looks at
+            check_name(worker)
         return worker, (here,)
     module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
-    if module in (None, "__main__") or "<" in name:
+    if module in (None, "__main__") or not name or "<" in name:
         raise WorkerFunctionError(
-            "workers import the function by name, so it cannot be a lambda, local, or of __main__",
+            "workers import the function by name, so it cannot be a lambda, an object, local, or of __main__",
             where=name or repr(worker),
             mend="define it at the top of a module of its own, and pass it or 'module:function'",
         )
-    file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
+    except TypeError:  # what is built in has no file
+        file = ""
     root = Path(file).resolve().parents[module.count(".")] if file else Path(here)
     return f"{module}:{name}", tuple(dict.fromkeys((here, str(root))))
 
@@ -218,44 +231,72 @@ def _libraries(file: PlanFile) -> frozenset[tuple[int, int]]:
     return library_files([library.path for library in file.libraries])
 
 
-def _together(policy: Callable[[], RunPolicy], *checks: Callable[[], None]) -> RunPolicy:
-    """Runs all checks of options, and raises their mistakes together."""
-    mistakes: list[Mistake] = []
-    made: RunPolicy | None = None
-    for check in (policy, *checks):
-        try:
-            made = check() or made
-        except OptionsError as error:
-            mistakes += error.mistakes
-    if mistakes or made is None:
-        raise OptionsError(mistakes)
-    return made
+def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
+    """What the check gives; None if it has found mistakes, which are added."""
+    try:
+        return check()
+    except OptionsError as error:
+        mistakes += error.mistakes
+    except WorkerFunctionError as error:
+        mistakes.append(Mistake(f"--worker {error.where}", error.problem, error.mend or ""))
+    return None
 
 
-def _take_over(run: OpenRun, source: OpenRun) -> Iterator[Attempt]:
-    """The final outcomes of another run for units of this one: same bytes, settings, repeat, worker."""
-    if source.file.worker != run.file.worker:
+def _try_worker(worker: WorkerName, engine: str) -> None:
+    """Raises WorkerFunctionError if the worker cannot be run, as far as that can be told if there is no such engine."""
+    name, import_path = _worker_name(worker, engine)
+    if engine not in ENGINES:
+        return
+    started = make_engine(engine)
+    try:
+        started.check(name, import_path, frozenset())
+    finally:
+        started.close()
+
+
+_Shards = Iterable[tuple[Manifest, Sequence[LightweightTask]]]
+
+
+def _outline(plan: Plan | Path) -> Outline:
+    """The plan without its tasks; every byte of a folder is checked before anything is made of it."""
+    if isinstance(plan, Plan):
+        return Outline(plan.file, {shard.id: shard.manifest for shard in plan.shards})
+    outline = read_outline(plan)
+    check_slices(plan, outline)
+    return outline
+
+
+def _shards(plan: Plan | Path, outline: Outline) -> _Shards:
+    """The shards with their tasks, one by one."""
+    if isinstance(plan, Plan):
+        return ((shard.manifest, shard.tasks) for shard in plan.shards)
+    return ((manifest, read_slice(PlanPaths(plan), manifest)) for manifest in outline.manifests.values())
+
+
+def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attempt]:
+    """The final outcomes of another run for units of these shards: same bytes, settings, repeat, worker."""
+    if source.file.worker != worker:
         raise RunFolderError(
-            f"it was run by {source.file.worker}, not by {run.file.worker}",
+            f"it was run by {source.file.worker}, not by {worker}",
             where=str(source.paths.root),
             mend="outcomes are only taken over from the same worker function; leave --reuse away",
         )
     state = fold(source.paths, source.units())
     known: dict[tuple[bytes, bytes, int], list[Any]] = {}
-    for unit, key in _unit_keys(source):
+    for unit, key in _unit_keys((manifest, source.tasks(shard)) for shard, manifest in source.manifests.items()):
         outcome = state.units[unit].latest
         if outcome is not None and outcome.status in FINAL:
             known.setdefault(key, []).append(outcome)
-    for unit, key in _unit_keys(run):
+    for unit, key in _unit_keys(shards):
         if known.get(key):
             attempt: Attempt = known[key].pop(0).read()
             yield msgspec.structs.replace(attempt, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
 
 
-def _unit_keys(run: OpenRun) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:
-    for shard, manifest in run.manifests.items():
+def _unit_keys(shards: _Shards) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:
+    for manifest, tasks in shards:
         settings = msgspec.json.encode(manifest.settings, order="sorted")
-        for task in run.tasks(shard):
+        for task in tasks:
             digest = task_digest(task)
             for repeat in range(manifest.repeats):
-                yield Unit(shard, task.id, repeat), (digest, settings, repeat)
+                yield Unit(manifest.id, task.id, repeat), (digest, settings, repeat)

@@ -55,6 +55,8 @@ def read_sources(
         scanned = read_library(path, difficulty=name, keep=spec.keep, progress=progress)
         if scanned.took:
             notes(scanned.took)
+        elif name is not None and PLACE not in str(library):
+            notes(f"difficulty {name!r} chooses nothing, since {library} is a file")
         libraries[key] = scanned
     return pair(libraries)
 

@@ -9,6 +9,9 @@ def main() -> int:
 
     # Tasks come in by the ten thousand and stay: looking for garbage among them at every 700th cost a tenth of a run.
     gc.set_threshold(100_000, 20, 20)
-    from prealloc.cli.app import run_app
+    try:
+        from prealloc.cli.app import run_app
 
-    return run_app()
+        return run_app()
+    except KeyboardInterrupt:  # while modules were still being loaded
+        return 130

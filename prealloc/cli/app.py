@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 import typer
 
-from prealloc.cli import config, library, plans, runs
+from prealloc.cli import config, doctor, library, plans, runs
 from prealloc.cli.output import Stop, print_error
-from prealloc.errors import PreallocError
+from prealloc.errors import CannotGoOn, PreallocError
 
 app = typer.Typer(
     name="prealloc",
@@ -21,8 +22,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+_OF_STDOUT = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
 plans.add_to(app)
 runs.add_to(app)
+doctor.add_to(app)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
 
@@ -40,6 +44,22 @@ def _root(
 
 def run_app() -> int:
     """Runs the command in sys.argv; returns the exit code. Bad input never shows a traceback."""
+    code = 0
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OF_STDOUT:
+            raise
+        # Python would fail once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.errno != errno.EPIPE:  # else who reads us has seen enough
+            print_error(CannotGoOn(f"output cannot be written: {error.strerror}"), json=False)
+            return code or CannotGoOn.exit_code
+    return code
+
+
+def _run() -> int:
     try:
         app(standalone_mode=True)
     except Stop as stop:
@@ -49,10 +69,6 @@ def run_app() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Who reads us has seen enough. Python would fail once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except SystemExit as done:  # typer's own: help, usage errors
         return done.code if isinstance(done.code, int) else 1
     return 0

@@ -26,9 +26,5 @@ def read_config(path: Path | None, *sections: str) -> list[dict[str, Any]]:
 
 
 def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given: a flag that is off, None and nothing at all were not. 0 was."""
-    return {
-        name: value
-        for name, value in options.items()
-        if value is not None and value is not False and value not in ((), {})
-    }
+    """The options that were given: None and nothing at all were not. 0 was, and so was a flag that is off."""
+    return {name: value for name, value in options.items() if value is not None and value not in ((), {})}

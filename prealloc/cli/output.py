@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,9 +25,15 @@ class Stop(Exception):
 
 
 def print_json(value: Any) -> None:
-    """One JSON line on stdout."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    """One JSON line on stdout. Paths are text."""
+    sys.stdout.write(msgspec.json.encode(value, enc_hook=_path_text).decode() + "\n")
     sys.stdout.flush()
+
+
+def _path_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def print_note(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,29 +44,3 @@ def parse_settings(texts: Sequence[str], mistakes: list[Mistake]) -> dict[str, A
 def split_names(texts: Sequence[str]) -> tuple[str, ...]:
     """`a,b` and repeated options as one tuple of names."""
     return tuple(name.strip() for text in texts for name in text.split(","))
-
-
-def parse_bytes(where: str, text: str, mistakes: list[Mistake]) -> int | None:
-    """Bytes as a number; `none` is no limit. Units may follow: 512MB, 2GB (powers of 1024), with or without B."""
-    if text.strip().lower() == "none":
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text.strip().upper())
-    if found is None:
-        mistakes.append(Mistake(where, f"{text!r} is no size", "write bytes, or 512MB, 2GB, or none"))
-        return 2**40  # any value that is not a mistake of its own
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
-
-
-def parse_seconds(where: str, text: str, mistakes: list[Mistake]) -> float | None:
-    """Seconds as a number; `none` is no limit. Units may follow: 90s, 10m, 2h."""
-    if text.strip().lower() == "none":
-        return None
-    factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:].lower())
-    try:
-        seconds = float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
-        seconds = float("nan")
-    if seconds != seconds or seconds in (float("inf"), float("-inf")):
-        mistakes.append(Mistake(where, f"{text!r} is no time", "write seconds, or 90s, 10m, 2h, or none"))
-        return 1.0  # any value that is not a mistake of its own
-    return seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,12 +37,16 @@ def plan(
     num_instances_per_cell: Annotated[
         int | None, typer.Option("--num-instances-per-cell", help="Tasks per cell, dealt over its lanes.")
     ] = None,
-    per_type: Annotated[bool, typer.Option("--per-type", help="--num-instances tasks of each type.")] = False,
+    per_type: Annotated[
+        bool | None, typer.Option("--per-type/--no-per-type", help="--num-instances tasks of each type.")
+    ] = None,
     quota: Annotated[
         list[str] | None, typer.Option("--quota", help="TYPE=N: N tasks of a type per shard. Repeatable.")
     ] = None,
-    stratify: Annotated[bool, typer.Option("--stratify", help="Keep the library's proportions of types.")] = False,
-    whole: Annotated[bool, typer.Option("--all", help="Deal the whole library out.")] = False,
+    stratify: Annotated[
+        bool | None, typer.Option("--stratify/--no-stratify", help="Keep the library's proportions of types.")
+    ] = None,
+    whole: Annotated[bool | None, typer.Option("--all/--no-all", help="Deal the whole library out.")] = None,
     type_: Annotated[
         list[str] | None, typer.Option("--type", help="Only tasks of this type. Repeatable, or a,b.")
     ] = None,
@@ -59,8 +64,11 @@ def plan(
         str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
     ] = None,
     require_workflow: Annotated[
-        bool, typer.Option("--require-workflow", help="Refuse a library in which a task has no workflow.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--require-workflow/--no-require-workflow", help="Refuse a library in which a task has no workflow."
+        ),
+    ] = None,
     durations_from: Annotated[
         Path | None, typer.Option("--durations-from", help="Estimate by what this run took: median by model and type.")
     ] = None,
@@ -101,8 +109,8 @@ def plan(
     }
     source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
     given["settings"] = {**options.get("settings", {}), **set_here}  # more of them, not in place of all
-    options |= without_empty(given)
-    source |= without_empty({"path": library, "difficulty": difficulty})
+    options = _overridden(options, without_empty(given))
+    source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow})
     if "path" not in source:
         mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))
     if mistakes:
@@ -117,7 +125,7 @@ def plan(
             out=out,
             force=force,
             difficulty=source.get("difficulty"),
-            require_workflow=require_workflow or source.get("require_workflow", False),
+            require_workflow=source.get("require_workflow", False),
             notes=print_note,
             progress=progress,
             **options,
@@ -142,7 +150,9 @@ def plan(
     if out is None:
         print_note("nothing was written; --out PLAN writes the plan")
     else:
-        print_note(f"written to {out}; run it: prealloc run {out} --worker module:function --out run/")
+        print_note(
+            f"written to {out}; run it: prealloc run {shlex.quote(str(out))} --worker module:function --out run/"
+        )
 
 
 def show(
@@ -271,6 +281,23 @@ def _matrix(
     told = {name: run[name] for name in ("concurrency", "workers") if name in run}
     forecast = estimate_plan(made, Effort.checked(**effort), durations=past if past is not None else NO_PAST, **told)
     return matrix_of_plan(made), forecast
+
+
+_CONTRADICTS = {
+    "num_instances": ("quotas", "whole", "num_instances_per_cell"),
+    "num_instances_per_cell": ("num_instances", "per_type", "quotas", "whole"),
+    "per_type": ("quotas", "whole", "stratify", "num_instances_per_cell"),
+    "quotas": ("num_instances", "per_type", "whole", "stratify", "types", "num_instances_per_cell"),
+    "whole": ("num_instances", "per_type", "quotas", "num_instances_per_cell"),
+    "stratify": ("per_type", "quotas"),
+}
+"""Options that cannot stand beside the one that is named: each says how many tasks there are."""
+
+
+def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The options with those of the command line on top: what contradicts these in the config is left out."""
+    dropped = {name for option, others in _CONTRADICTS.items() if given.get(option) for name in others}
+    return {name: value for name, value in configured.items() if name not in dropped} | given
 
 
 def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import typer
 
 from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, without_empty
 from prealloc.cli.output import Stop, print_json
-from prealloc.cli.pairs import parse_bytes, parse_seconds, split_names
+from prealloc.cli.pairs import split_names
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.model.events import RunEnded
+from prealloc.model.outcome import Status
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,6 +30,10 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
     worker: Annotated[
         str | None, typer.Option("--worker", help="module:function, called as function(task, ctx).")
+    ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option("--command", help="In place of --worker: a program, started once per shard with its {manifest}."),
     ] = None,
     config: ConfigOption = None,
     engine: Annotated[str | None, typer.Option("--engine", help="Where shards run: local or inline.  [local]")] = None,
@@ -62,8 +68,8 @@ def run(
         str | None, typer.Option("--memory", help="What one worker may hold, with all it starts: 512MB, 2GB.  [none]")
     ] = None,
     fsync: Annotated[
-        bool, typer.Option("--fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
-    ] = False,
+        bool | None, typer.Option("--fsync/--no-fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
+    ] = None,
     reuse: Annotated[
         Path | None, typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.")
     ] = None,
@@ -80,6 +86,8 @@ def run(
 
       prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m --retries 5 --memory 2GB
 
+      prealloc run plan/ --command 'python my_runner.py --manifest {manifest}' --out run/
+
       prealloc run planB/ --worker my_agent:solve --out runB/ --reuse runA/
     """
     from prealloc.settings import from_environment
@@ -90,25 +98,28 @@ def run(
         "engine": engine,
         "concurrency": concurrency,
         "workers": workers,
-        "max_wait_s": _needed("--max-wait", max_wait, mistakes),
+        "timeout_s": timeout,
+        "max_wait_s": max_wait,
         "retries": retries,
         "rate_mode": rate_mode,
         "halt_after_infra": halt_after,
-        "drain_s": _needed("--drain", drain, mistakes),
-        "start_s": _needed("--start-timeout", start_timeout, mistakes),
+        "drain_s": drain,
+        "start_s": start_timeout,
+        "memory_bytes": memory,
         "fsync": fsync,
     }
     (configured,) = read_config(config, "run")
     options = {**from_environment(), **configured, **without_empty(given)}
-    if timeout is not None:
-        options["timeout_s"] = parse_seconds("--timeout", timeout, mistakes)  # None is no limit, and was given
-    if memory is not None:
-        options["memory_bytes"] = parse_bytes("--memory", memory, mistakes)
     name, where = options.pop("worker", None), options.pop("engine", "local")
+    if command is not None:
+        if worker is not None or engine is not None:
+            other = "--worker" if worker is not None else "--engine"
+            mistakes.append(Mistake(f"--command and {other}", "a command is worker and engine in one", "keep one"))
+        name, where = command, "command"
     if name is None:
         mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))
     if mistakes:
-        _raise_all(options, mistakes)
+        _raise_all(options, where, mistakes)
     from prealloc.api import runs as api
 
     _follow(
@@ -191,6 +202,7 @@ def results(
     format: Annotated[str, typer.Option("--format", help="table, json, jsonl or csv.")] = "table",
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     units: Annotated[bool, typer.Option("--units", help="JSON lines: every unit with its full result.")] = False,
+    not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
 ) -> None:
     """Show a run's outcomes: success rate, mean score, times. Every planned unit counts, run or not.
 
@@ -200,12 +212,16 @@ def results(
 
       prealloc results run/ --by model,prompt_type --format csv > table.csv
 
-      prealloc results run/ --units | jq 'select(.status != "ok")'
+      prealloc results run/ --units --not-ok
     """
     from prealloc.api import runs as api
 
+    if not_ok and not units:
+        raise OptionsError([Mistake("--not-ok", "it says which units are listed", "add --units")])
     if units:
         for outcome in api.outcomes(run):
+            if not_ok and outcome.status is Status.OK:
+                continue
             attempt = outcome.read()
             row = {
                 "shard": outcome.shard,
@@ -214,6 +230,7 @@ def results(
                 "type": outcome.type,
             }
             row |= {"status": outcome.status, "settings": outcome.settings, "attempt": attempt}
+            row["first"] = outcome.read_first() if outcome.first != outcome.outcome else None
             print_json(row)
         return
     from rich.console import Console
@@ -244,27 +261,19 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
             ended = work(shown.handle, lambda: shown.tick(time.monotonic()))
     except CannotGoOn as error:
         if error.mend is None:
-            error.mend = f"when the cause is gone: prealloc resume {run}"
+            error.mend = f"when the cause is gone: prealloc resume {shlex.quote(str(run))}"
         raise
     raise Stop(ended.exit_code)
 
 
-def _needed(where: str, text: str | None, mistakes: list[Mistake]) -> float | None:
-    """Seconds for an option that knows no `none`; None if it was not given."""
-    if text is None:
-        return None
-    seconds = parse_seconds(where, text, mistakes)
-    if seconds is None:
-        mistakes.append(Mistake(where, "it cannot be none", "write a time, such as 3600 or 10m"))
-    return seconds
-
-
-def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:
+def _raise_all(options: dict[str, Any], engine: str, mistakes: list[Mistake]) -> None:
     """Raises the mistakes of the command line together with those of the values."""
+    from prealloc.engines.registry import check_engine
     from prealloc.model.policy import RunPolicy
 
-    try:
-        RunPolicy.checked(**options)
-    except OptionsError as error:
-        mistakes += error.mistakes
+    for check in (lambda: RunPolicy.checked(**options), lambda: check_engine(engine)):
+        try:
+            check()
+        except OptionsError as error:
+            mistakes += error.mistakes
     raise OptionsError(mistakes)

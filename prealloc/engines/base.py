@@ -127,7 +127,7 @@ def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
     for path in paths:
         try:
             status = Path(path).stat()
-        except OSError:
+        except (OSError, ValueError):  # gone, or no path at all: it comes from a file
             continue
         found.add((status.st_dev, status.st_ino))
     return frozenset(found)

@@ -23,11 +23,13 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import msgspec
 
 from prealloc.errors import PreallocError
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import GRACE_S
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function
@@ -70,6 +72,15 @@ class Fork(ServerMessage, frozen=True, tag="fork"):
     tag: int
 
 
+class Execute(ServerMessage, frozen=True, tag="execute"):
+    """To the server, with the descriptor of a log: start a program. `tag` comes back with its pid, as a Fork's does."""
+
+    tag: int
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    """Beside our own."""
+
+
 class Forked(ServerMessage, frozen=True, tag="forked"):
     """From the server."""
 
@@ -91,15 +102,18 @@ class Exited(ServerMessage, frozen=True, tag="exited"):
     status: int
 
 
-ToServer = Preload | Fork | Kill
+ToServer = Preload | Fork | Execute | Kill
 FromServer = Preloaded | Forked | Exited
 PACKET = 1 << 20
 
 _encoder = msgspec.json.Encoder()
 
 
-def main(control: int) -> NoReturn:
-    """Serves until the master is gone. `control` is the descriptor of our end of the control socket."""
+def main(control: int, master: int) -> NoReturn:
+    """Serves until the master is gone. `control` is the descriptor of our end of the control socket.
+
+    The master says who it is: asked for later, our parent could be another already.
+    """
     os.setsid()  # the terminal's signals are for the master
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -107,7 +121,7 @@ def main(control: int) -> NoReturn:
         _libc.mallopt(_M_ARENA_MAX, 1)  # no heap per thread: workers wait, they do not compete for malloc
     worker_process.text_streams()
     gc.disable()  # a collection here would only make pages private that workers could share
-    server = _ForkServer(socket.socket(fileno=control))
+    server = _ForkServer(socket.socket(fileno=control), master)
     try:
         server.serve()
     finally:
@@ -116,9 +130,9 @@ def main(control: int) -> NoReturn:
 
 
 class _ForkServer:
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, master: int) -> None:
         self._control = control
-        self._master = os.getppid()
+        self._master = master
         self._decoder = msgspec.json.Decoder(ToServer)
         self._workers: set[int] = set()
         self._ladders: dict[float, list[Process]] = {}
@@ -165,6 +179,8 @@ class _ForkServer:
         message = self._decoder.decode(packet)
         if isinstance(message, Fork):
             self._fork(message.tag, *descriptors)
+        elif isinstance(message, Execute):
+            self._execute(message, *descriptors)
         elif isinstance(message, Kill):
             self._kill(message.pid, now=message.now)
         else:
@@ -172,7 +188,22 @@ class _ForkServer:
         return True
 
     def _fork(self, tag: int, channel: int, payload: int, log: int, board: int) -> None:
+        fault_point(Point.FORK_ASKED)
         parent = os.getpid()
+        self._start(
+            tag,
+            lambda: worker_process.main(channel, payload, log, board, parent, self._function),
+            (channel, payload, log, board),
+        )
+
+    def _execute(self, message: Execute, log: int) -> None:
+        parent = os.getpid()
+        self._start(
+            message.tag, lambda: worker_process.become(message.command, message.environment, log, parent), (log,)
+        )
+
+    def _start(self, tag: int, work: Callable[[], int], descriptors: Sequence[int]) -> None:
+        """Forks a process that does the work and exits with its code."""
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -181,14 +212,15 @@ class _ForkServer:
                 self._control.close()
                 os.close(self._wake_read)
                 os.close(self._wake_write)
-                code = worker_process.main(channel, payload, log, board, parent, self._function)
+                code = work()
             except BaseException:
                 traceback.print_exc()  # a bug of ours: into the shard's log
             finally:
                 os._exit(code)
-        for descriptor in (channel, payload, log, board):
+        for descriptor in descriptors:
             os.close(descriptor)
         self._workers.add(pid)
+        fault_point(Point.FORK_FORKED)
         self._send(Forked(tag, pid))
 
     def _kill(self, pid: int, *, now: bool) -> None:
@@ -227,6 +259,7 @@ class _ForkServer:
                 below = descendants([os.getpid()])
                 strays = [each for each in below if started_with(each.pid, worker_process.MARK) == str(pid)]
                 send_signal(strays, signal.SIGKILL)
+                fault_point(Point.FORK_REAPED)
                 self._send(Exited(pid, status))
 
     def _preload(self, request: Preload) -> None:

@@ -1,19 +1,25 @@
 """The inline engine: every task in this very thread, one after another. For debuggers and tests.
 
 It stops nothing that hangs and sees nobody open the library, and says so in its facts.
+
+What a task prints goes to its shard's log, as everywhere: stdout is for the reporter. Only where stdin and stdout are
+both a terminal it is shown as it comes, since whoever sits there may be in a debugger, which talks over both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
@@ -118,6 +124,8 @@ class _InlineShard:
         self._sleep = sleep
         self._ended: list[Ended] = []
         self._most_bytes = job.policy.max_result_bytes
+        self._log = setup.paths.log(job.shard)
+        self._most_log_bytes = job.policy.max_log_bytes
         worker_job = WorkerJob(
             shard=job.shard,
             settings=job.manifest.settings,
@@ -154,10 +162,11 @@ class _InlineShard:
         if not isinstance(taken, Running):
             self._sleep(min(taken, NAP_S))
             return []
-        if self._function.is_async:
-            ending = asyncio.run(perform_async(self._function, taken, self._most_bytes))
-        else:
-            ending = perform(self._function, taken, self._most_bytes)
+        with self._output():
+            if self._function.is_async:
+                ending = asyncio.run(perform_async(self._function, taken, self._most_bytes))
+            else:
+                ending = perform(self._function, taken, self._most_bytes)
         self.book.finish(taken, ending)
         message = self._ended.pop()
         task = self._job.ids[message.position]
@@ -165,6 +174,17 @@ class _InlineShard:
             attempt_started(self._job.shard, task, message),
             attempt_ended(self._job.shard, task, message),
         ]
+
+    @contextlib.contextmanager
+    def _output(self) -> Iterator[None]:
+        """Where what the task prints goes."""
+        if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+            yield
+            return
+        log = self._log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield
+        cut_back(self._log, self._most_log_bytes)
 
 
 class _InlineTurns:

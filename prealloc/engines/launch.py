@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from prealloc.engines import forkserver
 from prealloc.errors import EngineError, WorkerFunctionError
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import GRACE_S
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
 
@@ -103,13 +106,21 @@ class ForkServerLauncher:
         ]
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
-        memory = os.memfd_create("prealloc-job") if hasattr(os, "memfd_create") else _unlinked_file()
+        memory = _shipment(payload)
         try:
-            with open(memory, "wb", closefd=False) as file:
-                file.write(payload)
+            fault_point(Point.SHIP_SEND)
             self._send(forkserver.Fork(tag), [channel.fileno(), memory, log, board])
+            fault_point(Point.SHIP_SENT)
         finally:
             os.close(memory)
+
+    def execute(self, tag: int, command: Sequence[str], environment: Mapping[str, str], log: int) -> None:
+        """Starts a program with its output in the log; its pid comes as Born. The descriptor stays the caller's."""
+        self._send(forkserver.Execute(tag, tuple(command), dict(environment)), [log])
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns as soon as something happened, or after so many seconds."""
+        select.select([self._control.fileno()], [], [], timeout_s)
 
     def happened(self) -> Sequence[Born | Died]:
         found: list[Born | Died] = []
@@ -155,7 +166,9 @@ class ForkServerLauncher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._server = subprocess.Popen(
-                _command(f"from prealloc.engines.forkserver import main; main({theirs.fileno()})"),
+                fresh_interpreter(
+                    f"from prealloc.engines.forkserver import main; main({theirs.fileno()}, {os.getpid()})"
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
@@ -209,7 +222,9 @@ class SpawnLauncher:
             "os._exit(0)"
         )
         nothing = subprocess.DEVNULL
-        subprocess.run(_command(code), stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[writer], check=False)
+        subprocess.run(
+            fresh_interpreter(code), stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[writer], check=False
+        )
         os.close(writer)
         with open(reader, "rb") as file:
             told = file.read().decode()
@@ -219,16 +234,14 @@ class SpawnLauncher:
         return []
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
-        memory = _unlinked_file()
+        memory = _shipment(payload)
         try:
-            with open(memory, "wb", closefd=False) as file:
-                file.write(payload)
             numbers = (channel.fileno(), memory, log, board)
             code = (
                 "import os; from prealloc.worker.process import main, text_streams; text_streams()\n"
                 f"os._exit(main(*{numbers}, {os.getpid()}))"
             )
-            process = subprocess.Popen(_command(code), stdin=subprocess.DEVNULL, pass_fds=numbers)
+            process = subprocess.Popen(fresh_interpreter(code), stdin=subprocess.DEVNULL, pass_fds=numbers)
         finally:
             os.close(memory)
         self._workers[process.pid] = process
@@ -291,12 +304,24 @@ def make_launcher(method: str | None = None) -> Launcher:
     return ForkServerLauncher()
 
 
-def _command(code: str) -> list[str]:
-    """A fresh interpreter that finds what this one finds, and nothing of the folder it happens to stand in."""
+def fresh_interpreter(code: str) -> list[str]:
+    """The command of an interpreter that finds what this one finds, and nothing of the folder it stands in."""
     return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
 
 
-def _unlinked_file() -> int:
-    """A file without a name: gone with the last process that has it open."""
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+def _shipment(payload: bytes) -> int:
+    """The payload in a file without a name: gone with the last process that has it open."""
+    with must_write("a worker's job, in memory", EngineError):
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("prealloc-job")
+        else:
+            with tempfile.TemporaryFile() as unnamed:
+                descriptor = os.dup(unnamed.fileno())
+        try:
+            fault_point(Point.SHIP_PAYLOAD)
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(payload)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor

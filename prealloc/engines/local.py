@@ -24,9 +24,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
 from prealloc.engines.launch import Born, Died, Launcher, make_launcher
+from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import AHEAD_S
 from prealloc.model.events import Event, ShardEnded
 from prealloc.worker.job import WorkerJob, pack
@@ -65,9 +68,13 @@ class LocalEngine:
         limit = setup.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
-            (setup.paths.logs / "import.log").write_bytes(printed)
+            path = setup.paths.logs / "import.log"
+            with must_write(path), open(open_log(path, Point.LOG_IMPORT), "wb") as file:
+                file.truncate()
+                file.write(printed)
 
     def launch(self, job: ShardJob) -> None:
+        fault_point(Point.SHARD_LAUNCH)
         processes = Processes(self._start_process, self._kill_process)
         supervisor = ShardSupervisor(job, self._setup, self._library, processes)
         self._supervisors[job.shard] = supervisor
@@ -158,8 +165,7 @@ class LocalEngine:
     def _start_process(self, worker: WorkerProcess, job: WorkerJob) -> None:
         self._tags += 1
         self._unborn[self._tags] = worker
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        log = os.open(self._setup.paths.log(worker.shard), flags, 0o666)
+        log = open_log(self._setup.paths.log(worker.shard))
         try:
             self._launcher.start(self._tags, worker.far_end, pack(job), log, worker.board_descriptor)
         finally:

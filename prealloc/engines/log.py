@@ -6,19 +6,47 @@ at every now and then, and cut back. Since all writers append, they go on behind
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
+
+from prealloc.errors import EngineError, RunFolderError
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.regular import Unusable, open_regular
+
+
+def refuse_odd_logs(logs: Path) -> None:
+    """Raises RunFolderError for a log that is a link, a FIFO or the like: workers would write through it."""
+    for path in logs.iterdir():
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            problem = "it is no plain file with this one name, so no worker's output goes there"
+            raise RunFolderError(problem, where=str(path), mend="move it away: a log holds nothing that is needed")
+
+
+def open_log(log: Path, point: Point = Point.LOG_OPEN) -> int:
+    """A descriptor that appends to a log. Raises EngineError where something else than a file of ours is there."""
+    try:
+        with must_write(log):
+            fault_point(point)
+            return open_regular(log, inside=log.parent, flags=os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except Unusable as error:
+        raise EngineError(f"a log cannot be written: {error}", where=str(log), mend="move it away") from None
 
 
 def cut_back(log: Path, most_bytes: int) -> None:
-    """Cuts a log that is larger than `most_bytes` back to half of it. One that is not there yet is fine."""
-    try:
+    """Cuts a log that is larger than `most_bytes` back to half of it. One that is not there yet is fine.
+
+    Raises CannotGoOn if it cannot be cut: a log without a cap would fill the disk that the journal needs.
+    """
+    with must_write(log), contextlib.suppress(FileNotFoundError):
         size = os.stat(log).st_size
         if size <= most_bytes:
             return
         kept = most_bytes // 2
+        fault_point(Point.LOG_CUT)
         os.truncate(log, kept)
         with log.open("ab") as file:
             file.write(b"\n[prealloc: %d bytes cut out here; a log is kept to %d bytes]\n" % (size - kept, most_bytes))
-    except FileNotFoundError:
-        return

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
+
+from prealloc.engines.cgroups import tightest
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-_CGROUPS = Path("/sys/fs/cgroup")
-_MY_GROUPS = Path("/proc/self/cgroup")
 
 
 def proportional_bytes(pids: Iterable[int]) -> int:
@@ -30,7 +29,8 @@ def available_bytes() -> int:
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    return min(free, *rooms) if (rooms := list(_cgroup_rooms())) else free
+    bound = tightest("memory")
+    return free if bound is None else min(free, bound.left)
 
 
 def _proportional(pid: int) -> int:
@@ -57,33 +57,3 @@ def _resident(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
-
-
-def _cgroup_rooms() -> Iterable[int]:
-    """What each control group that this process is in, up to the root, leaves it (version 2, else version 1)."""
-    try:
-        lines = _MY_GROUPS.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        version_2 = not controllers
-        root = _CGROUPS if version_2 else _CGROUPS / "memory"
-        names = ("memory.max", "memory.current") if version_2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        folder = root / path.lstrip("/")
-        for group in (folder, *folder.parents):
-            limit, used = (_number(group / name) for name in names)
-            if limit is not None and used is not None:
-                yield max(0, limit - used)
-            if group == root:
-                break
-
-
-def _number(path: Path) -> int | None:
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None  # "max": no limit

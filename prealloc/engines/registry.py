@@ -8,7 +8,11 @@ from typing import cast
 from prealloc.engines.base import Engine
 from prealloc.errors import Mistake, OptionsError
 
+COMMAND = "command"
+"""The engine whose worker is a command line, not a function."""
+
 ENGINES = {
+    COMMAND: "prealloc.engines.command:CommandEngine",
     "inline": "prealloc.engines.inline:InlineEngine",
     "local": "prealloc.engines.local:LocalEngine",
 }

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from prealloc.engines.admission import Admission, default_workers
 from prealloc.engines.base import Engine, RunSetup, ShardJob
+from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import Observe, conduct
 from prealloc.engines.queue import ShardQueue, WaitingShard
+from prealloc.errors import CannotGoOn, PlanError
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import LaneDesk
 from prealloc.model.events import Event, Note, RunEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Attempt, Status
@@ -22,11 +29,23 @@ from prealloc.store.fold import RunState, UnitState, fold
 from prealloc.store.journal import JournalWriter, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
+from prealloc.store.totals import totals
 from prealloc.worker.job import UnitOrder
 
 MISSING_SHOWN = 20
 
 
+@contextmanager
+def _under_way() -> Iterator[None]:
+    """A plan that is damaged while its run goes on is no input any more that could be refused."""
+    try:
+        yield
+    except PlanError as error:
+        mend = "restore the file as it was, then `prealloc resume`; what finished is kept"
+        raise CannotGoOn(error.problem, where=error.where, mend=mend) from error
+
+
+@_under_way()
 def run_session(
     run: OpenRun,
     engine: Engine,
@@ -37,13 +56,16 @@ def run_session(
     observe: Observe,
     tick: Callable[[], None] = lambda: None,
 ) -> RunEnded:
-    """Runs what has no final outcome. The engine has been checked; the caller holds the run's lock.
+    """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
 
     `reused` are outcomes taken over from another run; they are journalled first. Raises CannotGoOn.
     """
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
-        folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
+        with must_write(folder):
+            fault_point(Point.SESSION_FOLDERS)
+            folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
+    refuse_odd_logs(run.paths.logs)
     policy = run.file.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
@@ -96,36 +118,49 @@ def run_session(
     finally:
         engine.close()
         journal.close()
+    fault_point(Point.SESSION_END)
     summary = summarise(run, fold(run.paths, run.units()), duration_s=time.monotonic() - started)
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
+    fault_point(Point.SESSION_TELL)
     observe(summary)
     return summary
 
 
 def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
     """The end of a run as its journal tells it."""
-    census = state.census()
-    missing = [
-        f"{unit.shard}/{unit.task}#{unit.repeat} ({unit_state.status.value})"
+    missing = (
+        f"{unit} ({unit_state.status.value})"
         for unit, unit_state in state.units.items()
         if unit_state.status is not Status.OK
-    ]
+    )
+    shown = tuple(islice(missing, MISSING_SHOWN))
+    whole = totals(state, run.types())
     return RunEnded(
         run=str(run.paths.root),
-        census=census,
+        census=state.census(),
+        succeeded=whole.succeeded,
+        types=whole.types,
+        errors=whole.errors,
+        further_errors=whole.further_errors,
+        slowest=whole.slowest,
         library_opens=state.library_opens,
         duration_s=round(duration_s, 3),
-        exit_code=1 if missing else 0,
-        missing=tuple(missing[:MISSING_SHOWN]),
-        resume=_resume_command(run, state) if missing else None,
+        exit_code=1 if shown else 0,
+        missing=shown,
+        resume=resume_command(run, state),
     )
 
 
-def _resume_command(run: OpenRun, state: RunState) -> str:
-    """What runs the rest: plain resume while something is open, else --failed, which opens what is final."""
+def resume_command(run: OpenRun, state: RunState) -> str | None:
+    """What runs the rest: plain resume while something is open, else --failed, which opens what is final.
+
+    None if every unit is ok.
+    """
+    if all(unit.status is Status.OK for unit in state.units.values()):
+        return None
     some_open = any(unit.open for unit in state.units.values())
-    return f"prealloc resume {run.paths.root}" + ("" if some_open else " --failed")
+    return f"prealloc resume {shlex.quote(str(run.paths.root))}" + ("" if some_open else " --failed")
 
 
 def _interrupted(summary: RunEnded, number: int) -> RunEnded:

@@ -23,6 +23,7 @@ from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.engines.worker_process import Key, Stage, WorkerProcess
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName
 from prealloc.model.events import (
     AttemptEnded,
@@ -230,11 +231,12 @@ class ShardSupervisor:
         if message.again is None:
             worker.undecided.pop(key, None)
         elif worker.stage is Stage.RETIRING:
-            worker.undecided.pop(key, None)
-            self._pending.append(worker.order(message.again))
+            if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
+                self._pending.append(worker.order(message.again))
         else:
             worker.undecided[key] = worker.order(message.again)
         task = self._job.ids[position]
+        fault_point(Point.ENDING_HEARD)
         ended = attempt_ended(self.shard, task, message)
         return [ended] if message.announced else [attempt_started(self.shard, task, message), ended]
 
@@ -246,7 +248,7 @@ class ShardSupervisor:
         for worker in self.workers:
             if worker.pid is None or worker.stage is Stage.DYING:
                 continue
-            if worker.silent and worker.overdue():
+            if worker.silent and (worker.overdue() or (worker.lost and worker.stage is not Stage.STARTING)):
                 self._kill(worker, "deadline")
             elif worker.stage is Stage.STARTING and worker.age_s > self._policy.start_s:
                 self._kill(worker, "start")
@@ -277,6 +279,7 @@ class ShardSupervisor:
 
     def died(self, worker: WorkerProcess, status: int) -> list[Event]:
         """A worker is gone for certain: takes in its last words and its journal, then decides its units."""
+        fault_point(Point.WORKER_DIED)
         events: list[Event] = []
         for message in worker.receive():
             events += self._take_in(worker, message)
@@ -290,6 +293,7 @@ class ShardSupervisor:
             events += self._decide_flights(worker, status)
         worker.close()
         self._pending.extend(worker.undecided.values())
+        fault_point(Point.WORKER_BURIED)
         events += self.fill()
         return events
 
@@ -309,13 +313,12 @@ class ShardSupervisor:
             order = worker.undecided.get(key)
             if order is None or attempt.attempt < order.attempt:
                 continue
-            again = attempt.status is Status.INFRA and self._drain_until is None
-            if again and order.tries < self._policy.retries:
+            if attempt.again and self._drain_until is None:
                 # Its backoff died with the worker: it is tried again now, and its tries go on counting.
                 worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
             else:
                 del worker.undecided[key]
-                events.append(self._told(key, attempt))
+            events.append(self._told(key, attempt))
         return events
 
     def _decide_flights(self, worker: WorkerProcess, status: int) -> list[Event]:
@@ -350,6 +353,8 @@ class ShardSupervisor:
                 suspects += 1
                 self._suspects.append(_next(flight.order))
         self._count_idle(worker, reason, used=bool(flights))
+        if worker.killed_for == "drain":
+            return events  # stopped, as asked for, and not lost
         lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
         return [lost, *events]
 
@@ -382,6 +387,7 @@ class ShardSupervisor:
             error=error,
         )
         self._setup.journal.append(attempt)
+        fault_point(Point.VERDICT_WRITTEN)
         return self._told(key, attempt)
 
     def _told(self, key: Key, attempt: Attempt) -> Event:
@@ -393,7 +399,7 @@ class ShardSupervisor:
             repeat=attempt.repeat,
             attempt=attempt.attempt,
             status=attempt.status,
-            outcome=True,
+            outcome=not attempt.again,
             working_s=attempt.working_s,
             waiting_s=attempt.waiting_s,
             success=success,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from prealloc.errors import EngineError
+from prealloc.files.atomic import must_write
 from prealloc.model.policy import RunPolicy
 from prealloc.worker.board import Board, Flight, new_descriptor
 from prealloc.worker.job import UnitOrder
@@ -66,9 +68,10 @@ class WorkerProcess:
         self._made_at = time.monotonic()
         self._decoder = msgspec.json.Decoder(FromWorker)
         self._buffer = b""
-        self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
+            self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.board_descriptor = new_descriptor(policy.concurrency)
         self.channel.setblocking(False)
-        self.board_descriptor = new_descriptor(policy.concurrency)
         self._board = Board(self.board_descriptor, policy.concurrency)
 
     def reach(self, stage: Stage) -> None:
@@ -116,7 +119,16 @@ class WorkerProcess:
 
     @property
     def silent(self) -> bool:
-        return time.monotonic() - max(self._made_at, self._board.beat_at) > SILENT_S
+        return self._silent_s > SILENT_S
+
+    @property
+    def lost(self) -> bool:
+        """Silent for longer than an attempt may work: whatever runs or waits in it will not come to its end."""
+        return self._policy.timeout_s is not None and self._silent_s > SILENT_S + self._policy.timeout_s
+
+    @property
+    def _silent_s(self) -> float:
+        return time.monotonic() - max(self._made_at, self._board.beat_at)
 
     def overdue(self) -> list[Key]:
         """Flights that are past --timeout by our own clock, going by the waits that the board shows."""

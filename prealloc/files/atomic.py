@@ -12,22 +12,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import CannotGoOn, InputError
+from prealloc.files.faultpoint import Point, fault_point
 
 _DISK_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
 
-def write_file(path: Path, content: bytes, *, fsync: bool = False) -> None:
-    """Puts `content` at `path`: a reader sees the old file or the new one, never a part."""
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+def write_file(path: Path, content: bytes, *, fsync: bool = False, by_way_of: Path | None = None) -> None:
+    """Puts `content` at `path`: a reader sees the old file or the new one, never a part.
+
+    `by_way_of` is the folder to build it in, for folders where a file left behind by a kill would be in the way;
+    it must be of the same file system.
+    """
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=by_way_of or path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            fault_point(Point.FILE_WRITE)
             file.write(content)
             file.flush()
             if fsync:
                 os.fsync(file.fileno())
         os.chmod(beside, 0o666 & ~_umask())
+        fault_point(Point.FILE_RENAME)
         os.rename(beside, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -38,12 +45,14 @@ def write_file(path: Path, content: bytes, *, fsync: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
+def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose another --out") -> Iterator[None]:
     """Turns what the system says of writing to `target` into an error of ours.
 
-    A place that cannot be written to was the wrong place: `refuse`. A disk that is full or broken is not the
-    user's mistake: CannotGoOn.
+    A place that cannot be written to was the wrong place: `refuse`, with the mend `otherwise`. A disk that is full
+    or broken is not the user's mistake: CannotGoOn.
     """
+    if "\0" in str(target):
+        raise refuse("no path has a zero character in it", where=repr(str(target)), mend="choose another --out")
     try:
         yield
     except OSError as error:
@@ -51,25 +60,54 @@ def writing(target: Path, refuse: type[InputError]) -> Iterator[None]:
         if error.errno in _DISK_ERRNO:
             mend = "free space or mend the disk, then do it again; nothing was changed"
             raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), mend=mend) from error
-        raise refuse(f"it cannot be made: {reason}", where=str(target), mend="choose another --out") from error
+        raise refuse(f"it cannot be made: {reason}", where=str(target), mend=otherwise) from error
+
+
+@contextlib.contextmanager
+def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iterator[None]:
+    """The same in the middle of a run, where it is nobody's mistake any more: what the system refuses stops it.
+
+    Raises `error`. The mend is left to the caller, who knows the run.
+    """
+    try:
+        yield
+    except OSError as refusal:
+        reason = refusal.strerror or str(refusal)
+        raise error(f"the system refuses it: {reason}", where=str(target)) from refusal
+
+
+def is_taken(target: Path) -> bool:
+    """Whether something is at `target`, other than an empty folder. Raises OSError for a place that cannot be."""
+    try:
+        with os.scandir(target) as entries:
+            return any(True for _ in entries)
+    except FileNotFoundError:
+        return os.path.lexists(target)  # a link that leads nowhere
+    except NotADirectoryError:
+        return os.path.lexists(target)  # a file; or its parent is one, and then making it tells
 
 
 @contextlib.contextmanager
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Gives a folder to fill, and puts it at `target` if the block ends well; else removes it.
 
-    With `replace` a folder that is there is exchanged for the new one in one step, then removed. Raises
-    FileExistsError if there is one, and `replace` is off.
+    With `replace` a folder that is there is exchanged for the new one in one step, then removed. Of a link it is
+    the folder behind it that is replaced. Raises FileExistsError if there is one, and `replace` is off.
     """
+    target = target.resolve() if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
+    fault_point(Point.FOLDER_MAKE)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         beside.chmod(0o777 & ~_umask())
         yield beside
         if not replace or not target.exists():
+            fault_point(Point.FOLDER_RENAME)
             _rename_to_new(beside, target)
         else:
+            fault_point(Point.FOLDER_EXCHANGE)
             exchange(beside, target)
+            fault_point(Point.FOLDER_REMOVE)
     finally:
         # After an exchange this is the old folder; after a plain rename there is nothing left here.
         shutil.rmtree(beside, ignore_errors=True)
@@ -77,16 +115,22 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 def exchange(one: Path, other: Path) -> None:
     """Swaps two paths in one step where the system can, else in two renames through a third name."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    renameat2 = getattr(libc, "renameat2", None)
-    if renameat2 is not None:
-        done = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-        if done == 0:
-            return
+    if exchange_in_one_step(one, other):
+        return
     aside = Path(tempfile.mkdtemp(prefix=f".{other.name}.", dir=other.parent))
     os.rename(other, aside)  # onto an empty folder: allowed, and atomic
     os.rename(one, other)
     os.rename(aside, one)
+
+
+def exchange_in_one_step(one: Path, other: Path) -> bool:
+    """Swaps two paths. False: this system or file system cannot, and nothing was changed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    renameat2 = getattr(libc, "renameat2", None)
+    if renameat2 is None:
+        return False
+    done: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return done == 0
 
 
 def fsync_folder(folder: Path) -> None:
@@ -98,22 +142,19 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def copy_folder_linked(source: Path, target: Path) -> None:
-    """Copies a folder, with hard links where the file system has them: plans are never changed in place."""
-
-    def link_or_copy(src: str, dst: str) -> str:
-        try:
-            os.link(src, dst, follow_symlinks=True)
-        except OSError:
-            shutil.copyfile(src, dst)
-        return dst
-
-    shutil.copytree(source, target, copy_function=link_or_copy)
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file at `target`, as a hard link where the file system has them, and never as a link to a link."""
+    fault_point(Point.FOLDER_COPY)
+    real = os.path.realpath(source)
+    try:
+        os.link(real, target, follow_symlinks=False)
+    except OSError:
+        shutil.copyfile(real, target)
 
 
 def _rename_to_new(beside: Path, target: Path) -> None:
     # rename(2) replaces an empty folder in silence; one with content it refuses.
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if is_taken(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     os.rename(beside, target)
 

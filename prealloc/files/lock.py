@@ -11,11 +11,17 @@ from types import TracebackType
 import msgspec
 
 from prealloc.errors import RunFolderError
+from prealloc.files.atomic import writing
+from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.regular import Unusable, open_regular, read_regular
 
 try:
     import fcntl
 except ImportError:  # pragma: no cover  # Windows plans and runs inline; there two masters are not told apart
     fcntl = None  # type: ignore[assignment]
+
+
+_MOST_BYTES = 4096
 
 
 class LockOwner(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,12 +43,19 @@ class RunLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> RunLock:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if not _take(descriptor):
-            os.close(descriptor)
-            raise self._refusal()
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, msgspec.json.encode(LockOwner(pid=os.getpid(), host=socket.gethostname())))
+        with writing(self._path, RunFolderError, otherwise="run it from a copy that you may write to"):
+            fault_point(Point.LOCK_OPEN)
+            descriptor = _open(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                if not _take(descriptor):
+                    raise self._refusal()
+                os.ftruncate(descriptor, 0)
+                owner = msgspec.json.encode(LockOwner(pid=os.getpid(), host=socket.gethostname()))
+                fault_point(Point.LOCK_WRITE, descriptor, owner)
+                os.write(descriptor, owner)
+            except BaseException:
+                os.close(descriptor)
+                raise
         self._descriptor = descriptor
         return self
 
@@ -63,6 +76,15 @@ class RunLock:
         )
 
 
+def _open(path: Path, flags: int) -> int:
+    # Never through a link out of the run folder: the lock's content is replaced.
+    try:
+        return open_regular(path, inside=path.parent, flags=flags)
+    except Unusable as error:
+        mend = "remove it if no master is at work on this run; a lock holds nothing that is needed"
+        raise RunFolderError(str(error), where=str(path), mend=mend) from None
+
+
 def _take(descriptor: int) -> bool:
     if fcntl is None:
         return True
@@ -79,16 +101,19 @@ def _take(descriptor: int) -> bool:
 def read_owner(path: Path) -> LockOwner | None:
     """Who the lock file names; None if there is no such file or it is being written."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=LockOwner)
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(read_regular(path, inside=path.parent, most=_MOST_BYTES), type=LockOwner)
+    except (Unusable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
 def live_owner(path: Path) -> LockOwner | None:
-    """The owner if one is alive: asks the kernel, without taking the lock away from anyone."""
-    if fcntl is None or not path.exists():
+    """The owner if one is alive: asks the kernel, without taking the lock away from anyone.
+
+    Raises RunFolderError if something else than a lock file is there.
+    """
+    if fcntl is None or not os.path.lexists(path):
         return None
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = _open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+_MOST_NAME_BYTES = 240
 
 SHARD_ID = re.compile(r"[a-z0-9._-]{1,100}")
 """Shard ids are file names; they are made by prealloc and checked when they are read back."""
@@ -40,7 +43,7 @@ class PlanPaths(NamedTuple):
 
 
 class RunPaths(NamedTuple):
-    """A run folder: `run.json`, the plan's copy, `journal/`, `logs/`, `lanes/`, `lock`."""
+    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`."""
 
     root: Path
 
@@ -57,6 +60,11 @@ class RunPaths(NamedTuple):
         return self.root / "journal"
 
     @property
+    def aside(self) -> Path:
+        """What a repair moved out of the journal."""
+        return self.root / "journal-aside"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -71,6 +79,19 @@ class RunPaths(NamedTuple):
     def log(self, shard: str) -> Path:
         return self.logs / f"{shard}.log"
 
+    @property
+    def results(self) -> Path:
+        """Where outside programs tell their results."""
+        return self.root / "results"
+
+    def reported(self, shard: str, session: int) -> Path:
+        """What the outside program of a shard has told in a session."""
+        return self.results / f"{shard}.{session:04d}.jsonl"
+
+    def rest(self, session: int) -> PlanPaths:
+        """Manifests of what was left when a session began, for outside programs."""
+        return PlanPaths(self.root / "rest" / f"{session:04d}")
+
     def lane(self, number: int) -> Path:
         """What became of a lane's limit. By the lane's place in the plan: its name is the user's text."""
         return self.lanes / f"lane-{number:02d}.jsonl"
@@ -82,6 +103,11 @@ class RunPaths(NamedTuple):
     def supervisor_journal(self, session: int) -> Path:
         return self.journal / f"supervisor.{session:04d}.jsonl"
 
+    def aside_piece(self, name: str, number: int) -> Path:
+        """A piece of the journal file `name`, or all of a file that was none; numbers count from 1 per name."""
+        short = os.fsdecode(os.fsencode(name)[:_MOST_NAME_BYTES])  # a stranger's name may be as long as names can be
+        return self.aside / f"{short}.{number}"
+
 
 class JournalName(NamedTuple):
     """Who wrote a journal file: a worker of `shard`, or the supervisor if that is None."""
@@ -91,8 +117,13 @@ class JournalName(NamedTuple):
     incarnation: int
 
 
-_SUPERVISOR = re.compile(r"supervisor\.(\d{4,})\.jsonl")
-_WORKER = re.compile(r"([a-z0-9._-]{1,100})\.(\d{4,})\.(\d{4,})\.jsonl")
+_SUPERVISOR = re.compile(r"supervisor\.([0-9]{4,9})\.jsonl")
+_WORKER = re.compile(r"([a-z0-9._-]{1,100})\.([0-9]{4,9})\.([0-9]{4,9})\.jsonl")
+
+
+def readable_name(name: str) -> str:
+    """A file's name as text: a byte of it that is none becomes an escape, so that JSON can tell of it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def parse_journal_name(name: str) -> JournalName | None:

@@ -21,6 +21,9 @@ import msgspec
 MAX_DEPTH = 512
 """Brackets that may be open at once."""
 
+MOST_WALKED = 2**20
+"""Bytes that the exact way walks within a second. Documents larger than this must be proved by the quick way."""
+
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
 MORE_TEXT = "there is more text after the value"
@@ -29,6 +32,7 @@ MORE_TEXT = "there is more text after the value"
 _SHALLOW = 8
 # Quick proof for values up to this depth. The type below doubles with every level: 8 costs 5 ms, once.
 
+_FEW = 64
 _LONG = b"0" * 19
 _BEFORE_NUMBER = (b":", b",", b"[", b"-")
 _DIGITS_AS_ZERO = bytes(48 if 48 <= byte <= 57 else byte for byte in range(256))
@@ -80,11 +84,11 @@ def _rebuild(
     return StrictJsonError(problem, offset=offset, path=path, line=line, column=column, what=what)
 
 
-def compact(raw: bytes | msgspec.Raw) -> bytes:
+def compact(raw: bytes | msgspec.Raw, *, most_walked: int | None = None) -> bytes:
     """The JSON text `raw` without insignificant whitespace; strings and numbers keep their spelling.
 
     Raises StrictJsonError for a text that is refused (see the top of this module); `offset` counts
-    from the start of `raw`.
+    from the start of `raw`. With `most_walked` a longer text that the quick way cannot prove is refused as such.
     """
     collecting = gc.isenabled()
     gc.disable()  # thousands of containers are made and dropped at once: nothing for the collector to find
@@ -97,7 +101,10 @@ def compact(raw: bytes | msgspec.Raw) -> bytes:
     finally:
         if collecting:
             gc.enable()
-    return _Walk(bytes(raw)).compact()
+    text = bytes(raw)
+    if most_walked is not None and len(text) > most_walked:
+        raise StrictJsonError("it is not JSON as prealloc writes it (it is too large to say where)")
+    return _Walk(text).compact()
 
 
 def loads(raw: bytes, *, what: str) -> Any:
@@ -107,7 +114,7 @@ def loads(raw: bytes, *, what: str) -> Any:
     order mark, UTF-16, an empty text, and text after the value.
     """
     try:
-        return _plain.decode(compact(raw))
+        return _plain.decode(compact(raw, most_walked=MOST_WALKED))
     except StrictJsonError as error:
         line, column = (None, None) if error.offset is None else place(raw, error.offset)
         raise StrictJsonError(
@@ -140,7 +147,7 @@ def _surely_fine(text: bytes) -> bool:
         value = _shallow().decode(text)  # proves depth and the size of integers on its way
     except msgspec.ValidationError:
         value = _plain.decode(text)
-        if not (_is_surely_shallow(text) and _has_surely_short_integers(text)):
+        if not (_is_surely_shallow(text) and has_surely_short_integers(text)):
             return False
     again = _encoder.encode(value)
     if again == text:
@@ -165,14 +172,16 @@ def _is_surely_shallow(text: bytes) -> bool:
     brackets = text.translate(None, _NO_BRACKETS).replace(b'""', b"")
     if b'"' in brackets:  # brackets or quotes inside strings
         return False
-    for _ in range(MAX_DEPTH):
+    for depth in range(MAX_DEPTH):
         if not brackets:
             return True
+        if depth > _FEW and len(brackets) > MOST_WALKED:
+            return False  # so many and so deep: this would go over megabytes hundreds of times
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     return not brackets
 
 
-def _has_surely_short_integers(text: bytes) -> bool:
+def has_surely_short_integers(text: bytes) -> bool:
     """Whether nothing that could be an integer has 19 digits: the fractions of floats often have."""
     digits = text.translate(_DIGITS_AS_ZERO)
     if _LONG not in digits:

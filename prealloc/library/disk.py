@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import mmap
 import os
-import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from prealloc.errors import LibraryError
+from prealloc.files.regular import what_it_is
 
 Buffer = bytes | bytearray | mmap.mmap
 """Bytes in memory, in whichever form they could be had cheapest."""
@@ -25,13 +25,6 @@ Progress = Callable[[int, int], None]
 """Called with (bytes read so far, bytes in the file)."""
 
 _STEP = 16 << 20
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 def read_file(path: Path, progress: Progress | None = None) -> Buffer:
@@ -116,9 +109,9 @@ class Reading:
 
 
 def _refuse_unless_regular(path: Path, mode: int) -> None:
-    for is_kind, name in _KINDS:
-        if is_kind(mode):
-            raise LibraryError(f"this is {name}, no file", where=str(path), mend="give a regular file")
+    kind = what_it_is(mode)
+    if kind is not None:
+        raise LibraryError(f"this is {kind}, no file", where=str(path), mend="give a regular file")
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> LibraryError:

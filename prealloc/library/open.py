@@ -23,12 +23,11 @@ from prealloc.library.rows import AnyRow, is_name, named, row_types
 from prealloc.library.structure import said_twice
 from prealloc.library.unpack import unpack
 from prealloc.model.plan import LibraryInfo
-from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
+from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
     from prealloc.library.scanned import ScannedLibrary
 
-_RESERVED = {*ID_SPELLINGS, *TYPE_SPELLINGS, "workflow"}
 _UTF8_STEP = 1 << 20
 
 
@@ -89,7 +88,7 @@ def read_library(
 
 def _checked(keep: tuple[str, ...]) -> tuple[str, ...]:
     found = []
-    taken = ", ".join(sorted(_RESERVED & set(keep)))
+    taken = ", ".join(sorted(IN_EVERY_SLICE & set(keep)))
     if taken:
         found.append(Mistake("--keep", f"{taken} is in every slice already", f"leave {taken} out"))
     # msgspec finds fields by their spelling in the file; these characters have several.

@@ -53,11 +53,14 @@ def _refuse_nameless(row: AnyRow) -> None:
 
 
 def row_types(keep: tuple[str, ...]) -> tuple[type[Row], type[LooseRow]]:
-    """The strict and the loose row, with one Raw field (`kept_0`, `kept_1`, ...) for each name of `keep`."""
-    if not keep:
+    """The strict and the loose row, with one Raw field (`kept_0`, `kept_1`, ...) for each name of `keep`.
+
+    A name that a row has anyway (`instance_id`, `type`) gets none: see `kept`.
+    """
+    rename = {f"kept_{i}": name for i, name in enumerate(keep) if name not in Row.__struct_fields__}
+    if not rename:
         return Row, LooseRow
-    fields = [(f"kept_{i}", Raw, NOTHING) for i in range(len(keep))]
-    rename = {f"kept_{i}": name for i, name in enumerate(keep)}
+    fields = [(name, Raw, NOTHING) for name in rename]
     strict, loose = (
         msgspec.defstruct(f"Kept{base.__name__}", fields, bases=(base,), rename=rename, gc=False)
         for base in (Row, LooseRow)
@@ -71,6 +74,15 @@ def named(row: AnyRow) -> tuple[Any, Any]:
         row.instance_id if row.id is UNSET else row.id,
         row.type if row.task_type is UNSET else row.task_type,
     )
+
+
+def kept(row: AnyRow, i: int, name: str) -> Raw:
+    """The value of the field that is kept as number `i`; NOTHING if the task does not have it."""
+    if name not in Row.__struct_fields__:
+        raw: Raw = getattr(row, f"kept_{i}")
+        return raw
+    value = getattr(row, name)
+    return NOTHING if value is UNSET else Raw(msgspec.json.encode(value))
 
 
 def is_name(value: Any) -> bool:

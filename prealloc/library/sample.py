@@ -19,6 +19,7 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.library.sample_file import new_file
 from prealloc.library.sample_tasks import task, type_order
 
+_NAME = re.compile(r"\.(json|jsonl|ndjson)(\.gz|\.zst)?\Z")
 _LINES = re.compile(r"\.(jsonl|ndjson)(\.gz|\.zst)?\Z")
 _MOST_TASKS = 2**32
 
@@ -44,14 +45,14 @@ def write_sample(
     """Writes a sample library of `tasks` tasks to `out`, pretty-printed; about 60 MB by default.
 
     A workflow has about `workflow_bytes` bytes when printed with an indent of 2; with 0 the tasks have none.
-    `out` may end in .jsonl or .ndjson (one task a line, compact) and further in .gz or .zst. `progress` is
-    called with (tasks written, tasks in all).
+    `out` ends in .json, or in .jsonl or .ndjson (one task a line, compact), and may end further in .gz or .zst.
+    `progress` is called with (tasks written, tasks in all).
 
-    Raises OptionsError for numbers that make no library, InputError if `out` is there (unless `force`) or
-    cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
+    Raises OptionsError for numbers that make no library and names that end otherwise, InputError if `out` is there
+    (unless `force`) or cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
     """
-    _refuse_numbers(tasks, workflow_bytes, seed)
     out = Path(out)
+    _refuse(out, tasks, workflow_bytes, seed)
     types: Counter[str] = Counter()
     lines = _LINES.search(out.name) is not None
     with new_file(out, force=force) as file:
@@ -78,8 +79,11 @@ def _indented(text: bytes, depth: int) -> bytes:
     return msgspec.json.format(text, indent=2).replace(b"\n", b"\n" + b" " * depth)
 
 
-def _refuse_numbers(tasks: int, workflow_bytes: int, seed: int) -> None:
+def _refuse(out: Path, tasks: int, workflow_bytes: int, seed: int) -> None:
     found = []
+    if not _NAME.search(out.name) and not out.is_dir():
+        mend = "end it in .json or .jsonl, and .gz or .zst behind"
+        found.append(Mistake(str(out), "its name does not say what it is to hold", mend))
     if not 1 <= tasks <= _MOST_TASKS:
         found.append(Mistake("--tasks", f"{tasks} is not from 1 to {_MOST_TASKS}", "give a number in between"))
     if workflow_bytes < 0:

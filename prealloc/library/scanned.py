@@ -6,10 +6,11 @@ import gc
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+from msgspec import UNSET
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import AnyRow, has
+from prealloc.library.rows import AnyRow, has, kept
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import LightweightTask
 
@@ -46,6 +47,12 @@ class ScannedLibrary:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def two_ids(self) -> int:
+        """How many tasks have both `id` and `instance_id`, and they differ."""
+        return sum(
+            row.id is not UNSET and row.instance_id is not UNSET and row.id != row.instance_id for row in self._rows
+        )
+
     def task(self, position: int) -> LightweightTask:
         """The task at a position of `ids`: its workflow and kept fields compacted and checked.
 
@@ -73,7 +80,7 @@ class ScannedLibrary:
     def _extra(self, position: int, row: AnyRow) -> bytes:
         fields = []
         for i, (name, key) in enumerate(zip(self._keep, self._keys, strict=True)):
-            value = self._compact(position, name, getattr(row, f"kept_{i}"))
+            value = self._compact(position, name, kept(row, i, name))
             if value is not None:
                 fields.append(key + b":" + value)
         return b"{" + b",".join(fields) + b"}"

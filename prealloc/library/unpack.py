@@ -21,8 +21,8 @@ SMALL = 1 << 20
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
-_PIECE = 2048
-# zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 64 MB at the very worst.
+_PIECE = 512
+# zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
 
 
 class _Unpacker(Protocol):

@@ -143,16 +143,57 @@ class Stopping(Event, frozen=True, kw_only=True, tag="stopping"):
     drain_s: float
 
 
+class TypeTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the units of one task type."""
+
+    type: str
+    units: int
+    ok: int
+    succeeded: int | None
+    """Of the `ok` ones those whose result says `success: true`; None if no result of the run says."""
+
+
+class FailureKind(msgspec.Struct, frozen=True, kw_only=True):
+    """Units that ended alike: same status, same error type, same first line of its message."""
+
+    status: Status
+    type: str
+    message: str
+    units: int
+    example: str
+    """The first of them, as `shard/task#repeat`."""
+
+
+class SlowUnit(msgspec.Struct, frozen=True, kw_only=True):
+    """A unit that worked for long in the attempt that counts."""
+
+    working_s: float
+    status: Status
+    type: str
+    unit: str
+    """As `shard/task#repeat`."""
+
+
 class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     """The end, folded from the journal. Always the last event."""
 
     run: str
     census: dict[str, int]
     """Units by status; together every unit of the plan."""
+    succeeded: int | None
+    """Units whose result says `success: true`; None if no result says."""
+    types: tuple[TypeTotal, ...]
+    """The task types, those with the most units first; together every unit of the plan."""
+    errors: tuple[FailureKind, ...]
+    """What became of the units that ended and are not ok, the most frequent 20."""
+    further_errors: int
+    """Units that ended and are not ok, of none of these kinds."""
+    slowest: tuple[SlowUnit, ...]
+    """The five that worked longest, longest first."""
     library_opens: int
     duration_s: float
     exit_code: int
     missing: tuple[str, ...]
     """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
-    """The command that runs the rest; None if there is none."""
+    """The command that goes on with the run; None if every unit is ok."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,7 +26,7 @@ class Status(enum.StrEnum):
     CANCELLED = "cancelled"
     """It was running when the run was stopped."""
     NOT_RUN = "not_run"
-    """No attempt was made."""
+    """No attempt was made, or none that was not to be tried again."""
 
 
 FINAL = frozenset({Status.OK, Status.FAILED, Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY})
@@ -47,30 +47,39 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What a server answered, if the error carries it."""
 
 
+MOST_ATTEMPTS = 2**31
+"""Of one unit. A larger number in a journal is damage, and would not fit where attempts are counted on."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+"""A time that can be added up. Not from 0 on: differences of clocks may fall short of it by a rounding."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One finished try at a unit: one line of the journal. Times are in seconds, memory in bytes."""
 
     shard: str
     task: str
     repeat: int
-    attempt: int
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
     """1 for the first try at this unit in the whole run, over all resumes."""
     status: Status
-    started_at: float
+    started_at: Seconds
     """Wall clock, seconds since 1970; only for people, nothing is computed from it."""
-    queued_s: float
+    queued_s: Seconds
     """From the worker being ready for the unit to its start."""
-    waiting_s: float
+    waiting_s: Seconds
     """For rate limits and backoff, since the unit's first attempt of this session."""
-    working_s: float
+    working_s: Seconds
     """What --timeout bounds: from start to end, less the waiting in between."""
-    peak_rss: int
+    peak_rss: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     """The most memory that the worker process has held so far."""
     error: ErrorInfo | None = None
     result: Any = None
     """Any JSON."""
     late: bool = False
     """It ended after it had been written off: evidence, never an outcome."""
+    again: bool = False
+    """The unit is tried again in the same session: this decided nothing."""
     reused: str | None = None
     """The run folder this outcome was taken over from (`run --reuse`)."""
 
@@ -82,5 +91,14 @@ def verdict(result: Any) -> tuple[bool | None, float | None]:
     success, score = result.get("success"), result.get("score")
     return (
         success if isinstance(success, bool) else None,
-        float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None,
+        _number(score),
     )
+
+
+def _number(score: Any) -> float | None:
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None
+    try:
+        return float(score)
+    except OverflowError:  # an integer of hundreds of digits
+        return None

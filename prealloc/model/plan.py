@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.cell import factor_mistakes
+from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
 from prealloc.model.document import Document
+from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.lane import Lane
-from prealloc.model.secret import secret_mistakes
+from prealloc.model.options import read_flag, read_named, read_names, read_whole
+from prealloc.model.secrets import secrets_in
+from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
@@ -25,6 +28,11 @@ RANKING = "blake2b64-splitmix64/1"
 DEFAULT_NUM_INSTANCES = 20
 MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
+MAX_REPEATS = 1_000_000
+MAX_TASKS = 2**32
+MAX_UNITS = 10_000_000
+"""Units of one plan: a fold of its journal holds each of them in memory."""
+SETTINGS_DEPTH = 100
 
 
 class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +68,17 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     num_instances_per_cell: int | None = None
     """Tasks of each cell, dealt over its shards, in place of num_instances."""
 
+    def shards_of_cell(self, lanes: int) -> int:
+        """How many shards a cell has that so many lanes serve: one for each, where its own size is given."""
+        if self.num_instances_per_cell is None:
+            return self.shards
+        return max(self.shards, min(lanes, self.num_instances_per_cell))
+
+    def shards_of_all(self) -> int:
+        """How many shards all cells have together."""
+        cells = cells_of(self.factors, self.exclude)
+        return sum(self.shards_of_cell(len(lanes_of(cell, self.lanes, self.settings))) for cell in cells)
+
     @classmethod
     def checked(
         cls,
@@ -70,11 +89,11 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         quotas: Mapping[str, int] | None = None,
         stratify: bool = False,
         whole: bool = False,
-        types: tuple[str, ...] = (),
+        types: Sequence[str] = (),
         strategy: str = "disjoint",
         repeats: int = 1,
         seed: int = 0,
-        keep: tuple[str, ...] = (),
+        keep: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         lanes: Sequence[Lane] = (),
         factors: Mapping[str, Sequence[Any]] | None = None,
@@ -85,32 +104,37 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         `num_instances=None` stands for 20, unless `quotas`, `whole` or `num_instances_per_cell` say how many there are.
         """
-        quotas = dict(quotas or {})
-        settings = dict(settings or {})
-        factors = dict(factors or {})
-        found = [
-            *_number("--shards", shards, least=1, most=MAX_SHARDS),
-            *(_number("--num-instances", num_instances, least=1) if num_instances is not None else ()),
-            *_number("--repeats", repeats, least=1, most=1_000_000),
-            *_number("--seed", seed, least=0, most=MAX_SEED),
-            *(m for name, n in sorted(quotas.items()) for m in _number(f"--quota {name}", n, least=0)),
-            *_names("--type", types),
-            *_names("--keep", keep),
-            *_strategy(strategy),
-            *_together(num_instances, per_type, quotas, stratify, whole, types, strategy),
-            *_settings(settings),
-            *_lanes(lanes),
-            *factor_mistakes(factors, exclude, settings, lanes),
-            *secret_mistakes("--set", settings),
-            *secret_mistakes("[factors]", factors),
-            *_per_cell(num_instances_per_cell, shards, num_instances, per_type, quotas, whole, strategy),
-        ]
-        if quotas and all(n == 0 for n in quotas.values()):
+        found: list[Mistake] = []
+        shards = read_whole("--shards", shards, found, least=1, most=MAX_SHARDS)
+        if num_instances is not None:
+            num_instances = read_whole("--num-instances", num_instances, found, least=1, most=MAX_TASKS)
+        repeats = read_whole("--repeats", repeats, found, least=1, most=MAX_REPEATS)
+        seed = read_whole("--seed", seed, found, least=0, most=MAX_SEED)
+        named = sorted(read_named("--quota", quotas, found).items())
+        quotas = {name: read_whole(f"--quota {name}", n, found, least=0, most=MAX_TASKS) for name, n in named}
+        per_type = read_flag("--per-type", per_type, found)
+        stratify = read_flag("--stratify", stratify, found)
+        whole = read_flag("--all", whole, found)
+        types = read_names("--type", types, found)
+        keep = read_names("--keep", keep, found)
+        settings = read_named("--set", settings, found)
+        factors = read_named("[factors]", factors, found)
+        exclude = _exclude(exclude, found)
+        if num_instances_per_cell is not None:
+            where = "--num-instances-per-cell"
+            num_instances_per_cell = read_whole(where, num_instances_per_cell, found, least=1, most=MAX_TASKS)
+        found += _strategy(strategy)
+        found += _together(num_instances, per_type, quotas, stratify, whole, types, strategy)
+        found += _settings(settings)
+        found += _lanes(lanes)
+        found += factor_mistakes(factors, exclude, settings, lanes)
+        found += _secrets("[factors]", factors)
+        found += _per_cell(num_instances_per_cell, shards, num_instances, per_type, quotas, whole, strategy)
+        if named and not found and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
-        reserved = {"id", "instance_id", "task_type", "type", "workflow"} & set(keep)
-        if reserved:
-            named = ", ".join(sorted(reserved))
-            found.append(Mistake("--keep", f"{named} is in every slice already", f"leave {named} out"))
+        if there_anyway := IN_EVERY_SLICE & set(keep):
+            there = ", ".join(sorted(there_anyway))
+            found.append(Mistake("--keep", f"{there} is in every slice already", f"leave {there} out"))
         if found:
             raise OptionsError(found)
         if num_instances is None and not quotas and not whole and num_instances_per_cell is None:
@@ -119,7 +143,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             shards=shards,
             num_instances=num_instances,
             per_type=per_type,
-            quotas=dict(sorted(quotas.items())),
+            quotas=quotas,
             stratify=stratify,
             whole=whole,
             types=tuple(sorted(types)),
@@ -127,7 +151,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             repeats=repeats,
             seed=seed,
             keep=tuple(sorted(keep)),
-            settings=dict(sorted(settings.items())),
+            # As they read back: a copy that nobody else holds, with lists for tuples.
+            settings=msgspec.json.decode(msgspec.json.encode(dict(sorted(settings.items())))),
             lanes=tuple(lanes),
             factors={name: tuple(values) for name, values in factors.items()},
             exclude=tuple(dict(part) for part in exclude),
@@ -204,6 +229,9 @@ class Unit(NamedTuple):
     task: str
     repeat: int
 
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.task}#{self.repeat}"
+
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
     """One unit of work for one worker process, in memory: its manifest and its tasks."""
@@ -250,29 +278,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.file.libraries
 
 
-def _number(where: str, value: Any, *, least: int, most: int | None = None) -> list[Mistake]:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return [Mistake(where, f"{value!r} is no whole number", f"give a whole number from {least} on")]
-    if value < least:
-        return [Mistake(where, f"{value} is below {least}", f"give {least} or more")]
-    if most is not None and value > most:
-        return [Mistake(where, f"{value} is above {most}", f"give {most} or less")]
-    return []
-
-
-def _names(where: str, names: tuple[str, ...]) -> list[Mistake]:
-    found = [Mistake(where, "an empty name", "leave it out") for name in names if not name]
-    found += [
-        Mistake(where, f"{name!r} is named {names.count(name)} times", "name it once")
-        for name in sorted({name for name in names if names.count(name) > 1})
-    ]
-    return found
-
-
 def _strategy(strategy: str) -> list[Mistake]:
-    if strategy in STRATEGIES:
+    if isinstance(strategy, str) and strategy in STRATEGIES:
         return []
-    return [Mistake("--strategy", f"{strategy!r} is unknown", f"use one of {', '.join(STRATEGIES)}")]
+    return [Mistake("--strategy", f"{shown(strategy)} is unknown", f"use one of {', '.join(STRATEGIES)}")]
 
 
 def _together(
@@ -281,7 +290,7 @@ def _together(
     quotas: Mapping[str, int],
     stratify: bool,
     whole: bool,
-    types: tuple[str, ...],
+    types: Sequence[str],
     strategy: str,
 ) -> list[Mistake]:
     """Options that contradict each other: at most one of them may say how many tasks there are."""
@@ -327,14 +336,13 @@ def _per_cell(
     if tasks is None:
         return []
     where = "--num-instances-per-cell"
-    found = _number(where, tasks, least=1)
     others = {
         "--num-instances": num_instances is not None,
         "--per-type": per_type,
         "--quota": bool(quotas),
         "--all": whole,
     }
-    found += [
+    found = [
         Mistake(f"{where} and {name}", "each says how many tasks there are", "keep one of them")
         for name, given in others.items()
         if given
@@ -343,22 +351,48 @@ def _per_cell(
         found.append(
             Mistake(f"{where} and --strategy {strategy}", "the tasks of a cell are dealt to its shards", "use disjoint")
         )
-    if not found and isinstance(shards, int) and shards > tasks:
+    if not found and shards > tasks:
         found.append(Mistake("--shards", f"{shards} shards of {tasks} tasks leave some empty", f"give {tasks} or less"))
     return found
 
 
+def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
+    if isinstance(exclude, Sequence) and not isinstance(exclude, str | bytes):
+        return exclude
+    found.append(Mistake("[[exclude]]", f"{shown(exclude)} is no list", "give a list of partial cells"))
+    return ()
+
+
 def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
+    found: list[Mistake] = []
+    for lane in lanes:
+        try:
+            Lane.checked(where=f"lane {lane.name[:80]}", **msgspec.structs.asdict(lane))
+        except OptionsError as error:
+            found += error.mistakes
     names = [lane.name for lane in lanes]
     twice = sorted({name for name in names if names.count(name) > 1})
-    return [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
+    return found + [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
+
+
+_NAME_THE_VARIABLE = "set it to the name of the environment variable that holds the key, such as OPENAI_API_KEY"
 
 
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
     found = []
     for name, value in sorted(settings.items()):
         try:
-            msgspec.json.encode(value)
-        except (TypeError, ValueError) as error:
+            check_json(value, name, SETTINGS_DEPTH)
+        except NoJson as error:
             found.append(Mistake(f"--set {name}", f"no JSON value: {error}", "use JSON values only"))
+            continue
+        found += _secrets("--set", {name: value})
     return found
+
+
+def _secrets(where: str, values: Mapping[str, Any]) -> list[Mistake]:
+    return [
+        Mistake(f"{where} {secret}", "its value looks like a key, and plans are files", _NAME_THE_VARIABLE)
+        for name, value in values.items()
+        for secret in dict.fromkeys(secrets_in(name, value))
+    ]

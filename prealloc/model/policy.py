@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.json_value import shown
+from prealloc.model.options import read_bytes_or_none, read_flag, read_seconds, read_seconds_or_none, read_whole
+from prealloc.model.plan import MAX_SHARDS
 
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
@@ -27,6 +30,11 @@ LEAST_MEMORY = 64 * 2**20
 
 SOLO_DEATHS = 2
 """A task that kills this many workers while alone in them is `crashed` for good."""
+
+
+MOST_CONCURRENCY = 10_000
+MOST_RETRIES = 1_000
+MOST_RESULT_BYTES = 16 * 2**20
 
 
 class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +60,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What a worker gets to import its module, where it is not forked with it."""
     memory_bytes: int | None = None
     """What one worker may hold, with all that its tasks have started; None is no limit."""
-    max_result_bytes: int = 16 * 2**20
+    max_result_bytes: int = MOST_RESULT_BYTES
     max_log_bytes: int = 64 * 2**20
     """Of each shard's log; the middle of a longer one is cut out."""
     fsync: bool = False
@@ -64,34 +72,41 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         *,
         concurrency: int = 1,
         workers: int | None = None,
-        timeout_s: float | None = 600.0,
-        max_wait_s: float = 3600.0,
+        timeout_s: float | str | None = 600.0,
+        max_wait_s: float | str = 3600.0,
         retries: int = 3,
         rate_mode: str = "fixed",
         halt_after_infra: int | None = 20,
-        drain_s: float = 10.0,
-        start_s: float = 120.0,
-        memory_bytes: int | None = None,
-        max_result_bytes: int = 16 * 2**20,
+        drain_s: float | str = 10.0,
+        start_s: float | str = 120.0,
+        memory_bytes: int | str | None = None,
+        max_result_bytes: int = MOST_RESULT_BYTES,
         max_log_bytes: int = 64 * 2**20,
         fsync: bool = False,
     ) -> RunPolicy:
-        """The policy of these options. Raises OptionsError with every mistake among them."""
-        found = [
-            *_least("--concurrency", concurrency, 1),
-            *_least("--workers", workers, 1),
-            *_above("--timeout", timeout_s),
-            *_least("--max-wait", max_wait_s, 0),
-            *_least("--retries", retries, 0),
-            *_least("--halt-after", halt_after_infra, 1),
-            *_least("--drain", drain_s, 0),
-            *_above("--start-timeout", start_s),
-            *_least("--memory", memory_bytes, LEAST_MEMORY),
-            *_least("max_result_bytes", max_result_bytes, 1),
-            *_least("max_log_bytes", max_log_bytes, 2**16),
-        ]
+        """The policy of these options. Raises OptionsError with every mistake among them.
+
+        Times may be texts with a unit too (90s, 10m, 2h), memory_bytes too (512MB, 2GB), or `none` where None may be.
+        """
+        found: list[Mistake] = []
+        concurrency = read_whole("--concurrency", concurrency, found, least=1, most=MOST_CONCURRENCY)
+        if workers is not None:
+            workers = read_whole("--workers", workers, found, least=1, most=MAX_SHARDS)
+        timeout_s = read_seconds_or_none("--timeout", timeout_s, found, above=True)
+        max_wait_s = read_seconds("--max-wait", max_wait_s, found)
+        retries = read_whole("--retries", retries, found, least=0, most=MOST_RETRIES)
+        if halt_after_infra is not None:
+            halt_after_infra = read_whole("--halt-after", halt_after_infra, found, least=1, most=2**31)
+        drain_s = read_seconds("--drain", drain_s, found)
+        start_s = read_seconds("--start-timeout", start_s, found, above=True)
+        memory_bytes = read_bytes_or_none("--memory", memory_bytes, found, least=LEAST_MEMORY)
+        max_result_bytes = read_whole("max_result_bytes", max_result_bytes, found, least=1, most=MOST_RESULT_BYTES)
+        max_log_bytes = read_whole("max_log_bytes", max_log_bytes, found, least=2**16, most=2**62)
+        fsync = read_flag("--fsync", fsync, found)
         if rate_mode not in RATE_MODES:
-            found.append(Mistake("--rate-mode", f"{rate_mode!r} is unknown", f"use one of {', '.join(RATE_MODES)}"))
+            found.append(
+                Mistake("--rate-mode", f"{shown(rate_mode)} is unknown", f"use one of {', '.join(RATE_MODES)}")
+            )
         if found:
             raise OptionsError(found)
         return cls(
@@ -133,14 +148,15 @@ def decide_retry(
     """What follows an infrastructure error: exponential backoff with full jitter.
 
     Of the unit's attempts in this session so far, `throttled` were told by the server to come back later, which is
-    no failure and uses no retry, and `tries` failed otherwise. `waited_s` is its waiting time so far, `at_least_s`
-    what the server asked for (Retry-After), `jitter` a number in [0, 1). A wait asked for by the server is a floor
-    that jitter only adds to, so that siblings do not come back all at once.
+    no failure and uses no retry (but with --retries 0 nothing is tried again), and `tries` failed otherwise.
+    `waited_s` is its waiting time so far, `at_least_s` what the server asked for (Retry-After), `jitter` a number in
+    [0, 1). A wait asked for by the server is a floor that jitter only adds to, so that siblings do not come back all
+    at once.
     Source of the formula: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     if tries > policy.retries:
         return Stop(f"{policy.retries} retries used up")
-    if throttled > MOST_THROTTLED:
+    if throttled > (MOST_THROTTLED if policy.retries else 0):
         return Stop(f"told to come back later {throttled} times")
     ceiling = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** (tries + throttled - 1))
     after_s = ceiling * jitter if at_least_s is None else at_least_s + ceiling * jitter
@@ -172,19 +188,3 @@ def bound_s(policy: RunPolicy, lanes: Sequence[tuple[Sequence[int], int]]) -> fl
         shard_s = (start_s + -(-units // policy.concurrency) * unit_s for units in shard_units if units)
         total_s += sum(sorted(shard_s, reverse=True)[::at_once])
     return total_s + policy.drain_s + SPARE_S
-
-
-def _least(where: str, value: float | None, least: float) -> list[Mistake]:
-    if value is None or value >= least:
-        return []
-    return [Mistake(where, f"{_plain(value)} is below {_plain(least)}", f"give {_plain(least)} or more")]
-
-
-def _plain(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"
-
-
-def _above(where: str, value: float | None) -> list[Mistake]:
-    if value is None or value > 0:
-        return []
-    return [Mistake(where, f"{value:g} is not above 0", "give a time in seconds, or 'none' for no limit")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from prealloc.errors import LibraryError
+from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 
 
@@ -39,18 +40,25 @@ class LightweightTask(BaseModel):
         value: dict[str, Any] = msgspec.json.decode(self.extra_json)
         return value
 
+    def extra_names(self) -> Set[str]:
+        """The names of the kept fields; their values are not decoded."""
+        return msgspec.json.decode(self.extra_json, type=dict[str, msgspec.Raw]).keys()
+
     @classmethod
     def from_dict(cls, task: Mapping[str, Any], *, keep: tuple[str, ...] = ()) -> LightweightTask:
         """A task from a library's own object, in any of the library's spellings.
 
         Takes `id` or `instance_id`, `task_type` or `type`, `workflow` (may be missing), and of the other
-        fields those named in `keep`. Raises LibraryError for an id or type that is missing or no string.
+        fields those named in `keep`. Raises LibraryError for what is no mapping, for an id or type that is missing
+        or no string, and for values that are no JSON.
         """
+        if not isinstance(task, Mapping):
+            raise LibraryError(f"the task is no object but {type(task).__name__}", mend="give a dict with id and type")
         return cls(
             id=_named(task, ID_SPELLINGS),
             type=_named(task, TYPE_SPELLINGS),
-            workflow_json=msgspec.json.encode(task.get("workflow")),
-            extra_json=msgspec.json.encode({name: task[name] for name in keep if name in task}),
+            workflow_json=_encoded("workflow", task.get("workflow")),
+            extra_json=_encoded("extra", {name: task[name] for name in keep if name in task}),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +87,7 @@ class LightweightTask(BaseModel):
         data = dict(data)
         for name in ("workflow", "extra"):
             if name in data:
-                data[f"{name}_json"] = msgspec.json.encode(data.pop(name))
+                data[f"{name}_json"] = _encoded(name, data.pop(name))
         return data
 
     @model_serializer
@@ -92,12 +100,21 @@ def _named(task: Mapping[str, Any], spellings: tuple[str, str]) -> str:
     for name in spellings:
         value = task.get(name)
         if isinstance(value, str) and value:
+            _encoded(name, value)
             return value
     raise LibraryError(
         f"the task has no {spellings[0]}",
         where=f"fields {', '.join(sorted(map(str, task)))}",
         mend=f"give it a string that is not empty in {spellings[0]!r} or {spellings[1]!r}",
     )
+
+
+def _encoded(name: str, value: Any) -> bytes:
+    try:
+        check_json(value, name)
+    except NoJson as error:
+        raise LibraryError(f"no JSON value: {error}", where=name, mend="use JSON values only") from None
+    return msgspec.json.encode(value)
 
 
 _FIELDS = frozenset(LightweightTask.model_fields)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from prealloc.errors import OptionsError
-from prealloc.model.plan import DEFAULT_NUM_INSTANCES, PlanSpec
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.plan import DEFAULT_NUM_INSTANCES, MAX_UNITS, PlanSpec
 from prealloc.planning import rank
 from prealloc.planning.deal import deal, deal_seats, deal_types, hand_out
 from prealloc.planning.order import in_proportion
@@ -51,6 +51,10 @@ def choose_tasks(spec: PlanSpec, ids: Sequence[str], types: Sequence[str]) -> li
         picks = _deal_stratified(spec, strata, eligible, n)
     else:
         picks = _sample_strata(spec, strata, eligible, n)
+    units = sum(map(len, picks)) * spec.repeats
+    if units > MAX_UNITS:
+        problem = f"the plan would have {units:,} units; one plan holds up to {MAX_UNITS:,}"
+        raise OptionsError([Mistake("shards x tasks x repeats", problem, "ask for less, or make several plans")])
     return [in_proportion(shard, types) for shard in picks]
 
 

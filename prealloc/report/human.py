@@ -25,9 +25,11 @@ def size(count: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A span of time in its two largest units: `4.2 s`, `12 s`, `4 min 10 s`, `3 h 20 min`, `2 d 4 h`."""
+    """A span of time in its two largest units: `35 ms`, `4.2 s`, `12 s`, `4 min 10 s`, `3 h 20 min`, `2 d 4 h`."""
     if seconds is None:
         return NOTHING
+    if 0 < seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.00095 else "<1 ms"
     if seconds < 9.95:
         return f"{max(0.0, seconds):.1f}".removesuffix(".0") + " s"
     whole = round(seconds)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from prealloc.model.events import (
     Event,
+    LaneHalted,
     LibraryOpenedByWorker,
     Note,
     RunEnded,
@@ -60,6 +61,8 @@ class PlainReporter:
                 self._written_s = now_s
             case ShardEnded(shard=shard) if len(self.progress.shards) <= FEW_SHARDS:
                 self._write(shard_line(self.progress, shard, now_s))
+            case LaneHalted(lane=lane, reason=reason):
+                self._write(f"lane {visible(lane)} halted: {visible(reason)}; the others go on")
             case Note(text=text):
                 self._write(f"note: {visible(text)}")
             case LibraryOpenedByWorker(shard=shard, path=path):

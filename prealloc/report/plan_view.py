@@ -15,7 +15,7 @@ from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page, whole
 from prealloc.report.visible import value, visible
 
-FIRST_SHARDS = 20
+FIRST_SHARDS = 50
 FIRST_TASKS = 200
 MOST_TYPES = 12
 """More columns than this are no table any more; the rest is summed up in one."""

@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from prealloc.model import events
+from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
-from prealloc.model.plan import Unit
 from prealloc.report.pace import Pace
-from prealloc.report.visible import first_line
 
-MAX_FAILURE_KINDS = 200
-"""Messages that differ in every task would otherwise fill the memory; what is beyond is only counted."""
-SLOWEST = 5
 NOTES = 5
 OPENS = 20
 
@@ -38,7 +34,7 @@ class State(enum.StrEnum):
 
 
 class Tally:
-    """Counts of some units: of a shard, of a type, or of the run."""
+    """Counts of some units: of a shard, or of the run."""
 
     __slots__ = ("counts", "done", "judged", "known", "retries", "successes", "units")
 
@@ -92,6 +88,7 @@ class ShardProgress(Tally):
         "ended_s",
         "id",
         "index",
+        "lane",
         "pace",
         "pid",
         "restarts",
@@ -102,6 +99,7 @@ class ShardProgress(Tally):
 
     def __init__(self, info: events.ShardInfo, index: int) -> None:
         super().__init__(info.units)
+        self.lane = info.lane
         self.carry_over(info)
         self.earlier = self.done
         self.id = info.id
@@ -128,30 +126,6 @@ class ShardProgress(Tally):
         return None if self.state is State.ENDED else _eta(self.units - self.done, self.per_s(now_s))
 
 
-class Failure:
-    """Units that ended alike: same status, same error type, same first line."""
-
-    __slots__ = ("count", "example", "message", "status", "type")
-
-    def __init__(self, status: Status, type_: str, message: str, example: Unit) -> None:
-        self.status = status
-        self.type = type_
-        self.message = message
-        self.count = 0
-        self.example = example
-
-
-class Slow(NamedTuple):
-    """A unit that took long. Compares by its time first."""
-
-    working_s: float
-    shard: str
-    task: str
-    repeat: int
-    type: str
-    status: Status
-
-
 class Memory(NamedTuple):
     """Bytes held at one moment, by who held them."""
 
@@ -164,8 +138,21 @@ class Memory(NamedTuple):
         return self.master + self.workers + self.other
 
 
+class LaneProgress:
+    """A lane: what it was given, what its limit was found to be, and why it has halted, if it has."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.found: tuple[float, float] | None = None
+        """Requests in so many seconds; None while the limits it was given are all there is."""
+        self.halted: str | None = None
+
+
 class RunProgress:
-    """Everything a reporter shows. A few microseconds per event; memory grows with shards and types alone."""
+    """Everything a reporter shows while a run goes on. A few microseconds per event; memory grows with shards alone.
+
+    What the run came to in the end is told by RunEnded, which is folded from the journal.
+    """
 
     def __init__(self) -> None:
         self.started: events.RunStarted | None = None
@@ -178,13 +165,9 @@ class RunProgress:
         self.earlier = 0
         """Units decided before this session."""
         self.shards: dict[str, ShardProgress] = {}
-        self.types: dict[str, Tally] = {}
-        """Units decided in this session, by task type."""
         self.telling: tuple[str, ...] = ()
         """The settings that tell shards apart."""
-        self.failures: dict[tuple[str, str, str], Failure] = {}
-        self.further_failures = 0
-        """Failures beyond MAX_FAILURE_KINDS kinds."""
+        self.lanes: dict[str, LaneProgress] = {}
         self.notes: deque[str] = deque(maxlen=NOTES)
         self.opens = 0
         self.opened: list[tuple[str, str]] = []
@@ -197,7 +180,6 @@ class RunProgress:
         """Workers that died or were killed."""
         self.waiting_s = 0.0
         self.working_s = 0.0
-        self._slowest: list[Slow] = []
         self._pace = Pace(0.0)
         self._in_state: dict[State, set[int]] = {state: set() for state in State}
         self._by_index: list[ShardProgress] = []
@@ -212,11 +194,6 @@ class RunProgress:
     def says_success(self) -> bool:
         """Whether any result so far says something of the agent's success."""
         return self.total.known > 0
-
-    @property
-    def slowest(self) -> list[Slow]:
-        """The units with the longest working time, longest first."""
-        return sorted(self._slowest, reverse=True)
 
     def per_s(self, now_s: float) -> float | None:
         """Units per second lately; over the whole session once it has ended."""
@@ -235,6 +212,11 @@ class RunProgress:
         if self.ended is not None:
             return self.ended.duration_s
         return now_s - self.started_s if self.started is not None else 0.0
+
+    def running_on_lanes(self) -> dict[str, int]:
+        """How many shards run on each lane that any runs on."""
+        running = (self._by_index[index].lane for index in self._in_state[State.RUNNING])
+        return dict(Counter(lane for lane in running if lane is not None))
 
     def states(self) -> dict[State, int]:
         """How many shards are in which state."""
@@ -261,6 +243,7 @@ class RunProgress:
         self.started = event
         self.started_s = now_s
         self._pace = Pace(now_s)
+        self.lanes = {lane.name: LaneProgress(lane) for lane in event.lanes}
         for index, info in enumerate(event.shards):
             shard = ShardProgress(info, index)
             self.shards[info.id] = shard
@@ -303,35 +286,9 @@ class RunProgress:
         status, success = event.status, event.success
         shard.decide(status, success)
         self.total.decide(status, success)
-        tally = self.types.get(event.type)
-        if tally is None:
-            tally = self.types[event.type] = Tally()
-        tally.units += 1
-        tally.decide(status, success)
         self._pace.add(now_s)
         if shard.pace is not None:
             shard.pace.add(now_s)
-        if status is not Status.OK:
-            self._failed(event)
-        slowest = self._slowest
-        if len(slowest) < SLOWEST or event.working_s >= slowest[0].working_s:
-            slow = Slow(event.working_s, event.shard, event.task, event.repeat, event.type, status)
-            heapq.heappush(slowest, slow) if len(slowest) < SLOWEST else heapq.heappushpop(slowest, slow)
-
-    def _failed(self, event: events.AttemptEnded) -> None:
-        error = event.error
-        type_, message = (error.type, first_line(error.message)) if error is not None else ("", "")
-        unit = Unit(event.shard, event.task, event.repeat)
-        failure = self.failures.get((event.status, type_, message))
-        if failure is None:
-            if len(self.failures) >= MAX_FAILURE_KINDS:
-                self.further_failures += 1
-                return
-            failure = Failure(event.status, type_, message, unit)
-            self.failures[(event.status, type_, message)] = failure
-        failure.count += 1
-        # The least, not the first: which shard was quicker must not show.
-        failure.example = min(failure.example, unit)
 
     def _worker_lost(self, event: events.WorkerLost, now_s: float) -> None:
         shard = self.shards[event.shard]
@@ -357,6 +314,12 @@ class RunProgress:
         self.memory = Memory(event.master, sum(event.workers.values()), event.other)
         if self.peak is None or self.memory.total > self.peak.total:
             self.peak = self.memory
+
+    def _lane_changed(self, event: events.LaneChanged, now_s: float) -> None:
+        self.lanes[event.lane].found = (event.limit, event.window_s)
+
+    def _lane_halted(self, event: events.LaneHalted, now_s: float) -> None:
+        self.lanes[event.lane].halted = event.reason
 
     def _note(self, event: events.Note, now_s: float) -> None:
         self.notes.append(event.text)
@@ -387,6 +350,8 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.LibraryOpenedByWorker: RunProgress._library_opened,
     events.MemorySampled: RunProgress._memory_sampled,
     events.ShardEnded: RunProgress._shard_ended,
+    events.LaneChanged: RunProgress._lane_changed,
+    events.LaneHalted: RunProgress._lane_halted,
     events.Note: RunProgress._note,
     events.Stopping: RunProgress._stopping,
     events.RunEnded: RunProgress._run_ended,

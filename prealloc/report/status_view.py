@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from prealloc.model.outcome import Status
+from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page, whole
@@ -33,12 +33,12 @@ def render_status(
 
     def build(width: int | None) -> list[Text]:
         units = sum(census.values())
-        decided = units - census[Status.NOT_RUN.value]
+        done = sum(census[status] for status in FINAL)  # infra and cancelled are run again
         state = f"running (process {master})" if master else "not running"
         facts = [
             ("run", f"{visible(run)}, {state}, {human.count(sessions, 'session')}"),
             ("plan", f"{plan[:12]}, worker {visible(worker)}"),
-            ("done", f"{decided} of {human.count(units, 'unit')}"),
+            ("done", f"{done} of {human.count(units, 'unit')}"),
             ("library opens by workers", str(library_opens)),
         ]
         lines = [Text(f"{name}: {text}") for name, text in facts]

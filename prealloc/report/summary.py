@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.text import Text
 
-from prealloc.model.events import RunEnded
-from prealloc.model.outcome import Status
+from prealloc.model.events import FailureKind, RunEnded
+from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page, heading, whole
-from prealloc.report.progress import Failure, RunProgress, Tally
+from prealloc.report.progress import RunProgress
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
 
@@ -45,9 +46,9 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
     blocks = [
         _facts(progress, ended),
         _census(ended, width),
-        _types(progress, width),
-        _failures(progress, width),
-        _slowest(progress, width),
+        _types(ended, width),
+        _failures(ended, width),
+        _slowest(ended, width),
         _missing(ended),
         _end(ended),
     ]
@@ -61,8 +62,8 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
 
 def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
-    if progress.says_success:
-        facts.append(("success", _success(progress, ended)))
+    if ended.succeeded is not None:
+        facts.append(("success", _success(ended.succeeded, ended)))
     if progress.total.retries or progress.lost:
         lost = f", {human.count(progress.lost, 'worker')} lost" if progress.lost else ""
         facts.append(("retries", f"{progress.total.retries:,}{lost}"))
@@ -72,6 +73,8 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
         helpers = f", helpers {human.size(peak.other)}" if peak.other else ""
         facts.append(("memory", f"{human.size(peak.total)} at most: {parts}{helpers}"))
     lines = [_fact(name, Text(text)) for name, text in facts]
+    halted = [(name, lane.halted) for name, lane in progress.lanes.items() if lane.halted is not None]
+    lines += [_fact("halted", Text(f"lane {visible(name)}: {visible(why)}", style="red")) for name, why in halted]
     return [*lines, *_opens(progress, ended)]
 
 
@@ -84,13 +87,9 @@ def _duration(progress: RunProgress, ended: RunEnded) -> str:
     return text
 
 
-def _success(progress: RunProgress, ended: RunEnded) -> str:
-    total = progress.total
-    # Every unit of the plan is in the denominator, unless nobody told how the earlier ones did.
-    told = total.judged == total.done
-    units = sum(ended.census.values()) if told else total.judged
-    which = "units" if told else "units of this session"
-    return f"{human.percent(total.successes, units, 1)}: {total.successes:,} of {units:,} {which}"
+def _success(succeeded: int, ended: RunEnded) -> str:
+    units = sum(ended.census.values())
+    return f"{human.percent(succeeded, units, 1)}: {succeeded:,} of {units:,} units"
 
 
 def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
@@ -122,55 +121,53 @@ def _census(ended: RunEnded, width: int | None) -> list[Text]:
     return [heading("outcomes"), *_indent(lines)]
 
 
-def _types(progress: RunProgress, width: int | None) -> list[Text]:
-    if not progress.types:
+def _types(ended: RunEnded, width: int | None) -> list[Text]:
+    if not ended.types:
         return []
-    says = progress.says_success
-    named = sorted(progress.types.items(), key=lambda item: (-item[1].done, item[0]))
-    shown = named[:_TYPES]
-    tallies = [tally for _, tally in shown]
+    says = ended.succeeded is not None
+    shown = ended.types[:_TYPES]
+    good = [total.ok if total.succeeded is None else total.succeeded for total in shown]
     columns = [
-        Column("type", [Text(visible(name)) for name, _ in shown], right=False, least=12),
-        _numbers("units", tallies, lambda tally: tally.done),
-        _numbers("ok", tallies, lambda tally: tally.counts.get(Status.OK, 0)),
+        Column("type", [Text(visible(total.type)) for total in shown], right=False, least=12),
+        Column("units", [Text(f"{total.units:,}") for total in shown]),
+        Column("ok", [Text(f"{total.ok:,}") for total in shown]),
         Column(
             "success" if says else "ok %",
-            [Text(human.percent(*tally.share(says=says), 1)) for tally in tallies],
+            [Text(human.percent(number, total.units, 1)) for number, total in zip(good, shown, strict=True)],
         ),
     ]
-    title = "by type, in this session" if progress.earlier else "by type"
-    lines = [heading(title), *_indent(draw(fit(columns, _less(width))))]
-    if len(named) > len(shown):
-        lines.append(Text(f"  … {len(named) - len(shown)} more types", style="dim"))
+    lines = [heading("by type"), *_indent(draw(fit(columns, _less(width))))]
+    if len(ended.types) > len(shown):
+        lines.append(Text(f"  … {len(ended.types) - len(shown)} more types", style="dim"))
     return lines
 
 
-def _failures(progress: RunProgress, width: int | None) -> list[Text]:
-    kinds = sorted(progress.failures.values(), key=_by_count)
+def _failures(ended: RunEnded, width: int | None) -> list[Text]:
+    kinds = ended.errors
     if not kinds:
         return []
     shown = kinds[:_FAILURES]
     columns = [
-        Column("units", [Text(f"{kind.count:,}") for kind in shown]),
+        Column("units", [Text(f"{kind.units:,}") for kind in shown]),
         Column("status", [Text(kind.status, style=COLOURS[kind.status]) for kind in shown], right=False),
         Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=20),
         Column(
             "for example",
-            [Text(_unit(*kind.example), "dim") for kind in shown],
+            [Text(visible(kind.example), "dim") for kind in shown],
             right=False,
             least=16,
             middle=True,
         ),
     ]
     lines = [heading("not ok, by error"), *_indent(draw(fit(columns, _less(width))))]
-    further = sum(kind.count for kind in kinds[_FAILURES:]) + progress.further_failures
+    further = sum(kind.units for kind in kinds[_FAILURES:]) + ended.further_errors
     if further:
         lines.append(Text(f"  … {human.count(further, 'unit')} more, with other errors", style="dim"))
     return lines
 
 
-def _slowest(progress: RunProgress, width: int | None) -> list[Text]:
-    slowest = progress.slowest
+def _slowest(ended: RunEnded, width: int | None) -> list[Text]:
+    slowest = ended.slowest
     if not slowest:
         return []
     columns = [
@@ -179,7 +176,7 @@ def _slowest(progress: RunProgress, width: int | None) -> list[Text]:
         Column("type", [Text(visible(slow.type)) for slow in slowest], right=False, least=12, drop=1),
         Column(
             "task",
-            [Text(_unit(slow.shard, slow.task, slow.repeat), "dim") for slow in slowest],
+            [Text(visible(slow.unit), "dim") for slow in slowest],
             right=False,
             least=16,
             middle=True,
@@ -192,14 +189,21 @@ def _missing(ended: RunEnded) -> list[Text]:
     if not ended.missing:
         return []
     not_ok = sum(number for status, number in ended.census.items() if status != Status.OK)
-    first = f", the first {len(ended.missing)} of {not_ok:,}" if not_ok > len(ended.missing) else ""
-    return [heading(f"not ok{first}"), *(whole(Text(f"  {visible(unit)}")) for unit in ended.missing)]
+    lines = [whole(Text(f"  {visible(unit)}")) for unit in ended.missing]
+    if not_ok <= len(ended.missing):
+        return [heading("not ok"), *lines]
+    command = f"prealloc results {shlex.quote(ended.run)} --units --not-ok"
+    lines.append(whole(Text(f"  … all of them: {visible(command)}", style="dim")))
+    return [heading(f"not ok, the first {len(ended.missing)} of {not_ok:,}"), *lines]
 
 
 def _end(ended: RunEnded) -> list[Text]:
     lines = []
     if ended.resume is not None:
-        lines.append(_fact("the rest", Text(visible(ended.resume), style="bold")))
+        lines.append(_fact("to go on", Text(visible(ended.resume), style="bold")))
+        final = sum(ended.census.get(status, 0) for status in FINAL if status is not Status.OK)
+        if final and not ended.resume.endswith(" --failed"):
+            lines.append(_fact("", Text(f"with --failed also {human.count(final, 'unit')} that ended and are not ok")))
     colour = "green" if ended.exit_code == 0 else "red"
     lines.append(_fact("exit code", Text(f"{ended.exit_code}: {exit_code_meaning(ended.exit_code)}", colour)))
     return lines
@@ -214,24 +218,12 @@ def _status(name: str, number: int) -> Text:
     return Text(name, style=COLOURS.get(Status(name), "") if name != "units" and number else "dim")
 
 
-def _numbers(title: str, tallies: Iterable[Tally], number_of: Callable[[Tally], int]) -> Column:
-    return Column(title, [Text(f"{number_of(tally):,}") for tally in tallies])
-
-
 def _plain(text: str, bright: bool) -> Text:
     return Text(text, style="default" if bright else "dim")
 
 
-def _error(kind: Failure) -> str:
+def _error(kind: FailureKind) -> str:
     return f"{kind.type}: {kind.message}" if kind.message else kind.type or human.NOTHING
-
-
-def _unit(shard: str, task: str, repeat: int) -> str:
-    return visible(f"{shard}/{task}#{repeat}")
-
-
-def _by_count(kind: Failure) -> tuple[int, str, str, str]:
-    return -kind.count, kind.status, kind.type, kind.message
 
 
 def _indent(lines: Sequence[Text]) -> list[Text]:

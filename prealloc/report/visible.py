@@ -19,13 +19,6 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
-def first_line(text: str, most: int = 200) -> str:
-    """The first line that is not blank, cut to `most` characters. Not escaped yet."""
-    # The slice comes first: a message may be megabytes long, and only its start is looked at.
-    start = text[: 4 * most].strip()
-    return start.splitlines()[0].rstrip()[:most] if start else ""
-
-
 def lines(text: str) -> list[str]:
     """The text line by line, each of them visible."""
     return [visible(line.expandtabs(4)) for line in text.splitlines()] or [""]

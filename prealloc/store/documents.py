@@ -9,11 +9,13 @@ from typing import TypeVar
 import msgspec
 
 from prealloc.errors import InputError
-from prealloc.files.strict_json import StrictJsonError, loads
+from prealloc.files.regular import Unusable, read_regular
+from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, loads
+from prealloc.model.json_value import brief
 
 D = TypeVar("D", bound=msgspec.Struct)
 
-MOST_BYTES = 256 * 2**20
+MOST_BYTES = 64 * 2**20
 """A larger document is none of ours (a plan of 100,000 shards takes 30 MB)."""
 
 
@@ -22,21 +24,20 @@ def to_json(document: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-def read_bytes(path: Path, refuse: Callable[..., InputError], *, mend: str) -> bytes:
-    """The bytes of a regular file of ours; `refuse` makes the error if there is none."""
+def read_bytes(
+    path: Path, refuse: Callable[..., InputError], *, inside: Path, mend: str, most: int = MOST_BYTES
+) -> bytes:
+    """The bytes of a regular file of ours in the folder `inside`; `refuse` makes the error if there is none."""
     try:
-        if not path.is_file():
-            kind = "is no file" if path.exists() else "does not exist"
-            raise refuse(f"it {kind}", where=str(path), mend=mend)
-        if path.stat().st_size > MOST_BYTES:
-            raise refuse(f"it is larger than {MOST_BYTES} bytes", where=str(path), mend=mend)
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise refuse(f"it cannot be read: {error}", where=str(path), mend=mend) from None
+        return read_regular(path, inside=inside, most=most)
+    except Unusable as error:
+        raise refuse(str(error), where=str(path), mend=mend) from None
 
 
 def parse(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, mend: str) -> D:
     """The document in `raw`. Format and version are looked at before anything else is believed."""
+    if len(raw) > MOST_WALKED:
+        _refuse_wrong_shape(raw, type, refuse, where=where, mend=mend)
     try:
         value = loads(raw, what=where)
     except StrictJsonError as error:
@@ -53,4 +54,26 @@ def parse(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where
     try:
         return msgspec.convert(value, type)
     except msgspec.ValidationError as error:
-        raise refuse(f"a field is wrong: {error}", where=where, mend=mend) from None
+        raise refuse(f"a field is wrong: {brief(error)}", where=where, mend=mend) from None
+
+
+class _Head(msgspec.Struct):
+    """Enough of a document to see whether it is of the right kind; everything else is skipped as bytes."""
+
+    format: msgspec.Raw = msgspec.Raw(b"null")
+    version: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, mend: str) -> None:
+    """Raises at once for a large document that is none of its type: as plain values it might take gigabytes."""
+    defaults = {field.name: field.default for field in msgspec.structs.fields(type)}
+    expected = [msgspec.json.encode(defaults[name]) for name in ("format", "version")]
+    try:
+        head = msgspec.json.decode(raw, type=_Head)
+        if [bytes(head.format), bytes(head.version)] == expected:
+            msgspec.json.decode(raw, type=type)
+            return
+        problem = f"it is no {type.__name__} document of a version that this prealloc reads"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = f"it is no JSON document, or a field is wrong: {brief(error)}"
+    raise refuse(problem, where=where, mend=mend)

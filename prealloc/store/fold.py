@@ -52,7 +52,7 @@ class UnitState(msgspec.Struct):
     latest: Outcome | None = None
     """The final outcome that counts. It differs from `first` only after `resume --failed`."""
     unfinished: Outcome | None = None
-    """The latest attempt that ended without being final (infra, cancelled)."""
+    """The latest ending that is not final: retries used up (infra), or stopped (cancelled)."""
     attempts: int = 0
     """The highest attempt number seen."""
     deaths: int = 0
@@ -99,7 +99,7 @@ def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
                 state.attempts = max(state.attempts, content.attempt)
                 if content.late:
                     state.late += 1
-                else:
+                elif not content.again:
                     _accept(state, _outcome(content, sessions, file.path, offset, length))
             elif isinstance(content, SoloDeath):
                 state = _planned(states, file, number, content)
@@ -153,5 +153,5 @@ def _outcome(attempt: Attempt, session: int, path: Path, offset: int, length: in
 def _planned(states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath) -> UnitState:
     state: UnitState | None = states.get(Unit(line.shard, line.task, line.repeat))
     if state is None:
-        raise damaged(file.path, number, f"the plan has no unit {line.shard}/{line.task}#{line.repeat}")
+        raise damaged(file.path, number, f"the plan has no unit {Unit(line.shard, line.task, line.repeat)}")
     return state

@@ -1,22 +1,29 @@
 """The journal: the only truth about a run. Append-only JSON lines, one file per writer.
 
 A worker's file holds attempts. The supervisor's file holds attempts too (its verdicts on workers that died)
-and records of its own, which carry a `kind`. Nothing is ever rewritten, so a reader needs no lock.
+and records of its own, which carry a `kind`. Nothing is ever rewritten, so a reader needs no lock. (A repair replaces
+a file that no reader accepts, or drops an unfinished tail, which is behind every offset: readers notice neither.)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple
 
 import msgspec
 
 from prealloc.errors import JournalError
 from prealloc.files.atomic import fsync_folder
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
-from prealloc.model.outcome import Attempt
+from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
+from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, has_surely_short_integers
+from prealloc.model.json_value import brief
+from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Status
+from prealloc.model.policy import MOST_RESULT_BYTES
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):
@@ -46,7 +53,7 @@ class SoloDeath(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     shard: str
     task: str
     repeat: int
-    attempt: int
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
     reason: str
 
 
@@ -59,25 +66,57 @@ class LibraryOpen(Record, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 AnyRecord = SessionStarted | WorkerStarted | SoloDeath | LibraryOpen
 
+MOST_LINE_BYTES = MOST_RESULT_BYTES + 2**20
+"""The largest result, and around it an error with its traceback, ids and numbers."""
+
+_PIECE = 2**20
+
 _attempts = msgspec.json.Decoder(Attempt)
 _records = msgspec.json.Decoder(AnyRecord)
 _encoder = msgspec.json.Encoder()
 
 
-class JournalWriter:
-    """Appends lines to a file that nobody else writes. A line is on its way to the disk when append returns.
+class _Points(NamedTuple):
+    """What the fault points of a journal file are called: they differ by who writes it."""
 
+    open: Point
+    fsync: Point
+    attempt: Point
+
+
+_WORKER = _Points(Point.WORKER_OPEN, Point.WORKER_FSYNC, Point.WORKER_APPEND)
+_SUPERVISOR = _Points(Point.SUPERVISOR_OPEN, Point.SUPERVISOR_FSYNC, Point.SUPERVISOR_VERDICT)
+_RECORDS: Mapping[type[Attempt | Record], Point] = {
+    SessionStarted: Point.SUPERVISOR_SESSION,
+    WorkerStarted: Point.SUPERVISOR_WORKER,
+    SoloDeath: Point.SUPERVISOR_DEATH,
+    LibraryOpen: Point.SUPERVISOR_LIBRARY,
+}
+
+
+class JournalWriter:
+    """Appends lines, from any thread, to a file that nobody else writes.
+
+    A line is on its way to the disk when append returns.
     Raises JournalError if a line cannot be written (no space, device error): then nothing more may be
-    told to anyone, since an outcome that is not in the journal does not exist.
+    told to anyone, since an outcome that is not in the journal does not exist. From then on every append raises:
+    a line behind half a line would be damage in the middle, and a line that came through after one that did not
+    would let the run look whole.
     """
 
     def __init__(self, path: Path, *, fsync: bool = False) -> None:
         self._path = path
+        writer = parse_journal_name(path.name)
+        self._points = _SUPERVISOR if writer is not None and writer.shard is None else _WORKER
+        self._lock = threading.Lock()
+        self._failure: OSError | None = None
         self._fsync = fsync
         try:
+            fault_point(self._points.open)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o666)
             if fsync:
+                fault_point(self._points.fsync)
                 fsync_folder(path.parent)
         except OSError as error:
             raise self._failed(error) from error
@@ -85,13 +124,31 @@ class JournalWriter:
     def append(self, line: Attempt | Record) -> None:
         """Writes one line."""
         rest = memoryview(_encoder.encode(line) + b"\n")
+        with self._lock:  # a line may take several writes
+            if self._failure is not None:
+                raise self._failed(self._failure)
+            try:
+                fault_point(self._point(line), self._descriptor, rest)
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+            except OSError as error:
+                self._failure = error
+                raise self._failed(error) from error
+        if self._fsync:
+            self._sync()
+
+    def _sync(self) -> None:
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            if self._fsync:
-                os.fsync(self._descriptor)
+            fault_point(self._points.fsync)
+            os.fsync(self._descriptor)
         except OSError as error:
+            self._failure = error
             raise self._failed(error) from error
+
+    def _point(self, line: Attempt | Record) -> Point:
+        if isinstance(line, Attempt) and line.reused is not None:
+            return Point.SUPERVISOR_REUSED
+        return _RECORDS.get(type(line), self._points.attempt)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -122,16 +179,42 @@ class JournalFile(NamedTuple):
 
 def journal_files(run: RunPaths) -> list[JournalFile]:
     """The journal's files in the order of sessions, the supervisor's first. Raises JournalError."""
-    found = []
-    for path in run.journal.iterdir() if run.journal.is_dir() else ():
+    found, strangers = sort_folder(run)
+    if strangers:
+        raise _stranger(strangers[0], "it is no journal file of this run")
+    return found
+
+
+def sort_folder(run: RunPaths) -> tuple[list[JournalFile], list[Path]]:
+    """The journal's files in the order of sessions, the supervisor's first; and what no writer of ours made.
+
+    Raises JournalError if the folder cannot be read.
+    """
+    found, strangers = [], []
+    for path in _listed(run):
         writer = parse_journal_name(path.name)
         if writer is None or not path.is_file():
-            raise JournalError(
-                "it is no journal file of this run", where=str(path), mend="move it out of the journal folder"
-            )
-        found.append(JournalFile(path, writer))
+            strangers.append(path)
+        else:
+            found.append(JournalFile(path, writer))
     found.sort(key=lambda file: (file.writer.session, file.writer.shard or "", file.writer.incarnation))
-    return found
+    return found, sorted(strangers)
+
+
+def _listed(run: RunPaths) -> list[Path]:
+    try:
+        refuse_foreign_folder(run.journal, inside=run.root)
+        return list(run.journal.iterdir())
+    except (Unusable, OSError) as error:
+        # Not taken for an empty one: then everything would seem not to have run.
+        mend = "restore the folder from a copy: it is the only truth about the run"
+        raise JournalError(f"the journal cannot be read: {error}", where=str(run.journal), mend=mend) from None
+
+
+def _stranger(path: Path, problem: str) -> JournalError:
+    return JournalError(
+        problem, where=str(path), mend="move it out of the journal folder, or have `prealloc doctor RUN --repair` do it"
+    )
 
 
 def last_session(run: RunPaths) -> int:
@@ -146,41 +229,151 @@ def read_lines(file: JournalFile, warnings: list[str] | None = None) -> Iterator
     it yet: such a tail is no line, it is left out, and `warnings` gets a sentence. Any other line that cannot
     be read is damage: JournalError, naming file and line.
     """
-    raw = file.path.read_bytes()
-    whole = raw.rstrip(b"\0")
-    end = whole.rfind(b"\n") + 1
-    if end < len(raw) and warnings is not None:
-        warnings.append(f"{file.path}: {len(raw) - end} bytes of an unfinished last line left out")
-    offset = 0
-    for number, line in enumerate(whole[:end].splitlines(), start=1):
-        yield Line(_parse(file, line, number), number, offset, len(line))
-        offset += len(line) + 1
+    try:
+        descriptor = open_regular(file.path, inside=file.path.parent)
+    except Unusable as error:
+        raise _stranger(file.path, f"it is no journal file of this run: {error}") from None
+    with open(descriptor, "rb") as stream:
+        yield from _Reader(file, stream, warnings).lines()
+
+
+class _Reader:
+    """Goes through a journal file once, and holds a piece of it at a time."""
+
+    def __init__(self, file: JournalFile, stream: BinaryIO, warnings: list[str] | None) -> None:
+        self._file = file
+        self._stream = stream
+        self._warnings = warnings
+        self._number = 0
+        self._offset = 0
+
+    def lines(self) -> Iterator[Line]:
+        while piece := self._read(_PIECE):
+            if not piece.endswith(b"\n"):
+                piece += self._rest_of_line()
+            end = piece.rfind(b"\n") + 1
+            yield from self._parse(piece[:end])
+            if end < len(piece):
+                return self._end_with(len(piece) - end)
+        return None
+
+    def _rest_of_line(self) -> bytes:
+        try:
+            return self._stream.readline(MOST_LINE_BYTES)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> JournalError:
+        mend = "mend the disk, or restore the file from a copy"
+        return JournalError(f"it cannot be read: {error.strerror}", where=str(self._file.path), mend=mend)
+
+    def _parse(self, piece: bytes) -> Iterator[Line]:
+        """The lines in a piece of whole lines."""
+        lines = piece.split(b"\n")[:-1]
+        for line, content in zip(lines, self._at_once(piece, lines) or self._one_by_one(lines), strict=True):
+            self._number += 1
+            yield Line(content, self._number, self._offset, len(line))
+            self._offset += len(line) + 1
+
+    def _at_once(self, piece: bytes, lines: Sequence[bytes]) -> Sequence[Attempt] | None:
+        """The attempts in a piece that is just what a worker's writer makes of them; None if it is not.
+
+        That they are written again to the very same bytes proves that nothing is there twice or left out.
+        """
+        try:
+            attempts: list[Attempt] = _attempts.decode_lines(piece)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        fine = (
+            len(attempts) == len(lines)
+            and _encoder.encode_lines(attempts) == piece
+            and has_surely_short_integers(piece)
+            and b'"status":"not_run"' not in piece
+            and {attempt.shard for attempt in attempts} <= {self._file.writer.shard}
+        )
+        return attempts if fine else None
+
+    def _one_by_one(self, lines: Sequence[bytes]) -> Iterator[Attempt | AnyRecord]:
+        for line in lines:
+            yield parse_line(self._file, line, self._number + 1)
+
+    def _end_with(self, size: int) -> None:
+        """The last line was cut. It may be long and without end (zeros), but no whole line may follow it."""
+        while more := self._read(_PIECE):
+            if b"\n" in more:
+                raise damaged(self._file.path, self._number + 1, f"it is longer than {MOST_LINE_BYTES} bytes")
+            size += len(more)
+        if self._warnings is not None:
+            self._warnings.append(f"{self._file.path}: {size} bytes of an unfinished last line left out")
+
+
+def split_lines(raw: bytes) -> tuple[list[bytes], int]:
+    """The whole lines of a journal file, without their line feeds, and where its unfinished tail begins."""
+    end = raw.rstrip(b"\0").rfind(b"\n") + 1
+    # Not splitlines(): a carriage return ends no line, and offsets must stay true whatever somebody's editor did.
+    return raw[:end].split(b"\n")[:-1], end
 
 
 def read_attempt(path: Path, offset: int, length: int) -> Attempt:
-    """The attempt whose line lies there (see Line)."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return _attempts.decode(file.read(length))
+    """The attempt whose line lies there (see Line). Raises JournalError if it has gone since it was found."""
+    try:
+        with open(open_regular(path, inside=path.parent), "rb") as file:
+            file.seek(offset)
+            return _attempts.decode(file.read(length))
+    except (Unusable, OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        mend = "restore it from a copy; a journal is only ever added to"
+        raise JournalError(f"it was changed while it was read: {error}", where=str(path), mend=mend) from None
 
 
 def damaged(path: Path, number: int, why: str) -> JournalError:
     """The error for a line that is not one."""
     return JournalError(
-        f"line {number} is damaged: {why}",
+        f"line {number} is damaged: {brief(why)}",
         where=str(path),
-        mend="restore the file from a copy, or move the line out of it: its unit then runs again on resume",
+        mend="restore the file from a copy, or have the line moved aside with `prealloc doctor RUN --repair`: its unit "
+        "then runs again on resume",
     )
 
 
-def _parse(file: JournalFile, line: bytes, number: int) -> Attempt | AnyRecord:
+def parse_line(file: JournalFile, line: bytes, number: int) -> Attempt | AnyRecord:
+    """What a line of this file says. Raises JournalError if it is damaged."""
+    if len(line) > MOST_LINE_BYTES:
+        raise damaged(file.path, number, f"it is longer than {MOST_LINE_BYTES} bytes")
     try:
-        if line.startswith(b'{"kind":'):
-            record: AnyRecord = _records.decode(line)
-            return record
-        attempt = _attempts.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        is_record = line.startswith(b'{"kind":')
+        content: Attempt | AnyRecord = _records.decode(line) if is_record else _attempts.decode(line)
+        _refuse_twice(file, line, number, content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, StrictJsonError) as error:
         raise damaged(file.path, number, str(error)) from None
-    if file.writer.shard is not None and attempt.shard != file.writer.shard:
-        raise damaged(file.path, number, f"it is of shard {attempt.shard!r}")
-    return attempt
+    if (why := _misplaced(file.writer, content)) is not None:
+        raise damaged(file.path, number, why)
+    return content
+
+
+def _misplaced(writer: JournalName, content: Attempt | AnyRecord) -> str | None:
+    """Why the writer of a file cannot have written this; None if it can."""
+    if isinstance(content, Attempt):
+        if content.status is Status.NOT_RUN:
+            return "not_run is no ending"
+        return None if writer.shard in (None, content.shard) else f"it is of shard {content.shard!r}"
+    if writer.shard is not None:
+        return "only the supervisor writes such a line"
+    if isinstance(content, SessionStarted) and content.session != writer.session:
+        return f"it is of session {content.session}"
+    return None
+
+
+def _refuse_twice(file: JournalFile, line: bytes, number: int, content: Attempt | AnyRecord) -> None:
+    """One text has one meaning: of two equal keys msgspec would take the last."""
+    same = _encoder.encode(content) == line
+    if same and (has_surely_short_integers(line) or len(line) > MOST_WALKED):
+        return
+    if len(line) > MOST_WALKED:
+        raise damaged(file.path, number, "it is not as prealloc writes it")
+    compact(line)

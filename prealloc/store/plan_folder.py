@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.errors import PlanError
-from prealloc.files.atomic import new_folder, writing
+from prealloc.errors import OptionsError, PlanError
+from prealloc.files.atomic import is_taken, link_or_copy, new_folder, writing
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import SHARD_ID, PlanPaths
-from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.model.cell import settings_of
+from prealloc.model.json_value import brief
+from prealloc.model.plan import (
+    MAX_REPEATS,
+    MAX_SEED,
+    MAX_UNITS,
+    RANKING,
+    Manifest,
+    Plan,
+    PlanFile,
+    PlanSpec,
+    Shard,
+    ShardEntry,
+    SliceRef,
+)
+from prealloc.model.spelling import IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
 from prealloc.store.build import plan_id
 from prealloc.store.documents import parse, read_bytes, to_json
 
 _PLAN_AGAIN = "make it anew with `prealloc plan`, or copy it again from where it was made"
+MOST_SLICE_BYTES = 64 * 2**30
+"""The same that a library may unpack to."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,12 +50,13 @@ def write_plan(plan: Plan, out: Path, *, force: bool = False) -> None:
 
     Raises PlanError if `out` is taken (unless `force`) or cannot be made, CannotGoOn if the disk is full.
     """
-    if not force and out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
-    if force and out.exists() and any(out.iterdir()) and not PlanPaths(out).plan_file.is_file():
-        raise PlanError("it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out")
-    with writing(out, PlanError), new_folder(out, replace=force) as folder:
-        fill_plan_folder(plan, folder)
+    with writing(out, PlanError):
+        if not force and is_taken(out):
+            raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
+        if force and is_taken(out) and not os.path.isfile(PlanPaths(out).plan_file):
+            raise PlanError("it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out")
+        with new_folder(out, replace=force) as folder:
+            fill_plan_folder(plan, folder)
 
 
 def fill_plan_folder(plan: Plan, folder: Path) -> None:
@@ -41,26 +65,60 @@ def fill_plan_folder(plan: Plan, folder: Path) -> None:
     (folder / "shards").mkdir()
     (folder / "slices").mkdir()
     for sha256, content in plan.slices.items():
+        fault_point(Point.PLAN_SLICE)
         paths.slice(sha256).write_bytes(content)
     for shard in plan.shards:
+        fault_point(Point.PLAN_MANIFEST)
         paths.manifest(shard.id).write_bytes(to_json(shard.manifest))
+    fault_point(Point.PLAN_FILE)
     paths.plan_file.write_bytes(to_json(plan.file))
 
 
 def read_plan_file(folder: Path) -> PlanFile:
-    """`plan.json` of a plan folder, with its shard names and file names checked."""
+    """`plan.json` of a plan folder, checked as far as it can be without the files that it lists. Raises PlanError."""
     path = PlanPaths(folder).plan_file
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise PlanError("it is a file", where=str(folder), mend="name the plan's folder")
-    raw = read_bytes(path, PlanError, mend="name a folder that `prealloc plan --out` wrote")
+    raw = read_bytes(path, PlanError, inside=folder, mend="name a folder that `prealloc plan --out` wrote")
     plan = parse(raw, PlanFile, PlanError, where=str(path), mend=_PLAN_AGAIN)
+    _check_values(plan, where=str(path))
     seen: set[str] = set()
     for entry in plan.shards:
         check_shard_id(entry.id, where=str(path))
         if entry.file != PlanPaths.manifest_name(entry.id) or entry.id in seen:
             raise PlanError(f"shard {entry.id!r} is listed wrongly", where=str(path), mend=_PLAN_AGAIN)
         seen.add(entry.id)
+    for library in plan.libraries:
+        if sum(library.types.values()) != library.tasks:
+            problem = f"library {library.name[:80]!r} does not have as many tasks as its types"
+            raise PlanError(problem, where=str(path), mend=_PLAN_AGAIN)
     return plan
+
+
+def _check_values(plan: PlanFile, *, where: str) -> None:
+    """Raises PlanError for values that no plan has: they bind us, and are believed before any digest is."""
+    found = []
+    try:
+        if PlanSpec.checked(**msgspec.structs.asdict(plan.spec)) != plan.spec:
+            found.append("its spec is not written as prealloc writes it")
+    except OptionsError as error:
+        found += [f"its spec has {mistake.where}: {mistake.problem}" for mistake in error.mistakes]
+    if plan.ranking != RANKING:
+        found.append(f"its ranking is {plan.ranking[:80]!r}; this prealloc knows {RANKING}")
+    if plan.seed != plan.spec.seed:
+        found.append("its seed is not that of its spec")
+    if not found and len(plan.shards) != plan.spec.shards_of_all():
+        found.append(f"it lists {len(plan.shards)} shards, its spec has {plan.spec.shards_of_all()}")
+    if any(not 0 <= entry.units <= MAX_UNITS or min(entry.types.values(), default=0) < 0 for entry in plan.shards):
+        found.append("a shard's units or types are no counts")
+    elif sum(entry.units for entry in plan.shards) > MAX_UNITS:
+        found.append(f"it has more than {MAX_UNITS:,} units")
+    for library in plan.libraries:
+        counts = (library.bytes, library.tasks, *library.types.values())
+        if min(counts) < 0 or not _SHA256.fullmatch(library.sha256) or "\0" in library.path:
+            found.append(f"what it says of its library {library.name[:80]!r} cannot be")
+    if found:
+        raise PlanError("; ".join(found), where=where, mend=_PLAN_AGAIN)
 
 
 def check_shard_id(shard: str, *, where: str) -> None:
@@ -71,29 +129,38 @@ def check_shard_id(shard: str, *, where: str) -> None:
 
 def read_manifest(path: Path) -> tuple[Manifest, bytes]:
     """A manifest and the bytes it was read from. The slice it names lies in the same plan folder."""
-    raw = read_bytes(path, PlanError, mend="name a file PLAN/shards/SHARD.json of a plan folder")
+    mend = "name a file PLAN/shards/SHARD.json of a plan folder"
+    raw = read_bytes(path, PlanError, inside=PlanPaths.of_manifest(path).root, mend=mend)
     manifest = parse(raw, Manifest, PlanError, where=str(path), mend=_PLAN_AGAIN)
     check_shard_id(manifest.id, where=str(path))
     ref = manifest.slice
     if not _SHA256.fullmatch(ref.sha256) or ref.file != PlanPaths.slice_name(ref.sha256):
         # The only name a slice can have; so no manifest can point outside its folder.
         raise PlanError(f"{ref.file[:80]!r} is no slice's name", where=str(path), mend=_PLAN_AGAIN)
-    if manifest.repeats < 1:
-        raise PlanError(f"repeats is {manifest.repeats}", where=str(path), mend=_PLAN_AGAIN)
+    for name, value, least, most in (
+        ("repeats", manifest.repeats, 1, MAX_REPEATS),
+        ("seed", manifest.seed, 0, MAX_SEED),
+        ("slice.tasks", ref.tasks, 0, MAX_UNITS),
+        ("slice.tasks x repeats", ref.tasks * manifest.repeats, 0, MAX_UNITS),
+        ("slice.bytes", ref.bytes, 0, MOST_SLICE_BYTES),
+    ):
+        if not least <= value <= most:
+            raise PlanError(f"{name} is {value}, not {least} to {most}", where=str(path), mend=_PLAN_AGAIN)
     return manifest, raw
 
 
 def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
     """The shard of one manifest file, `plan/shards/<shard>.json`, with its tasks: all a runner needs.
 
-    The slice's size and sha256 are checked. `require` names further task fields that the caller reads
-    (they are in `task.extra`): if the plan was made without them, that is refused here, with the mend,
+    The slice's size and sha256 are checked. `require` names the task fields that the caller reads (further ones
+    are in `task.extra`): if the plan was made without them, that is refused here, with the mend,
     rather than noticed in the middle of a run. Raises PlanError.
     """
     path = Path(path)
     manifest, _ = read_manifest(path)
     tasks = read_slice(PlanPaths.of_manifest(path), manifest)
-    absent = sorted({name for name in require if any(name not in task.extra for task in tasks)})
+    further = set(require) - IN_EVERY_SLICE - {"type"}  # which every task has as an attribute
+    absent = sorted({name for name in further if any(name not in task.extra for task in tasks)})
     if absent:
         raise PlanError(
             f"its tasks lack {', '.join(absent)}",
@@ -106,27 +173,77 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
 def read_slice(paths: PlanPaths, manifest: Manifest) -> tuple[LightweightTask, ...]:
     """The tasks of a manifest's slice. Raises PlanError if a byte of it is not as planned."""
     ref = manifest.slice
-    path = paths.slice(ref.sha256)
-    raw = read_bytes(path, PlanError, mend=_PLAN_AGAIN)
-    if not path.resolve().is_relative_to(paths.root.resolve()):
-        raise PlanError("it is a link out of the plan folder", where=str(path), mend=_PLAN_AGAIN)
-    if len(raw) != ref.bytes or hashlib.sha256(raw).hexdigest() != ref.sha256:
-        raise PlanError("its content is not what was planned", where=str(path), mend=_PLAN_AGAIN)
+    raw = read_slice_bytes(paths, ref)
+    where = str(paths.slice(ref.sha256))
     try:
         tasks = tuple(parse_slice(raw))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise PlanError(f"it is no slice: {error}", where=str(path), mend=_PLAN_AGAIN) from None
-    if len(tasks) != ref.tasks or len({task.id for task in tasks}) != len(tasks):
-        raise PlanError(
-            f"it holds {len(tasks)} tasks, {ref.tasks} different ones were planned",
-            where=str(path),
-            mend=_PLAN_AGAIN,
-        )
+        raise PlanError(f"it is no slice: {brief(error)}", where=where, mend=_PLAN_AGAIN) from None
+    _check_ids([task.id for task in tasks], ref, where)
     return tasks
+
+
+def read_slice_bytes(paths: PlanPaths, ref: SliceRef) -> bytes:
+    """The bytes of a slice. Raises PlanError if one of them is not as planned."""
+    raw = _slice_bytes(paths, ref)
+    if not _as_planned(raw, ref):
+        differences = _told({"bytes": (len(raw), ref.bytes), "sha256": (hashlib.sha256(raw).hexdigest(), ref.sha256)})
+        problem = f"its content is not what was planned: {differences}"
+        raise PlanError(problem, where=str(paths.slice(ref.sha256)), mend=_PLAN_AGAIN)
+    return raw
+
+
+class SliceNames(NamedTuple):
+    """What it takes to read a journal: who a slice's tasks are, not what is in them."""
+
+    ids: list[str]
+    types: list[str]
+    as_planned: bool
+    """Every byte of the slice is as it was planned; if not, its tasks must not be run."""
+
+
+def read_slice_names(paths: PlanPaths, manifest: Manifest) -> SliceNames:
+    """The ids and types of a slice's tasks, of a damaged one too if they can still be read. Raises PlanError."""
+    ref = manifest.slice
+    raw = _slice_bytes(paths, ref)
+    where = str(paths.slice(ref.sha256))
+    try:
+        tasks = msgspec.json.decode(raw, type=_NamesFile).tasks
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise PlanError(f"it is no slice: {brief(error)}", where=where, mend=_PLAN_AGAIN) from None
+    ids = [task.id for task in tasks]
+    _check_ids(ids, ref, where)
+    types = [sys.intern(task.task_type) for task in tasks]  # few, and each many times
+    return SliceNames(ids, types, _as_planned(raw, ref))
+
+
+def _slice_bytes(paths: PlanPaths, ref: SliceRef) -> bytes:
+    path = paths.slice(ref.sha256)
+    # No more is read than was planned: the manifest's digest has been checked, so its size can be believed.
+    return read_bytes(path, PlanError, inside=paths.root, mend=_PLAN_AGAIN, most=ref.bytes)
+
+
+def _as_planned(raw: bytes, ref: SliceRef) -> bool:
+    return len(raw) == ref.bytes and hashlib.sha256(raw).hexdigest() == ref.sha256
+
+
+def _check_ids(ids: Sequence[str], ref: SliceRef, where: str) -> None:
+    if len(ids) != ref.tasks or len(set(ids)) != len(ids):
+        problem = f"it holds {len(ids)} tasks, {ref.tasks} different ones were planned"
+        raise PlanError(problem, where=where, mend=_PLAN_AGAIN)
 
 
 class _SliceFile(msgspec.Struct):
     tasks: list[dict[str, msgspec.Raw]]
+
+
+class _Names(msgspec.Struct):
+    id: str
+    task_type: str
+
+
+class _NamesFile(msgspec.Struct):
+    tasks: list[_Names]
 
 
 def parse_slice(raw: bytes) -> Iterator[LightweightTask]:
@@ -143,15 +260,95 @@ def parse_slice(raw: bytes) -> Iterator[LightweightTask]:
         yield LightweightTask.trusted(id, type, workflow, extra)
 
 
+class Outline(NamedTuple):
+    """A plan without its tasks: `plan.json` and the manifests by shard, in the plan's order."""
+
+    file: PlanFile
+    manifests: dict[str, Manifest]
+
+
+def read_outline(folder: Path) -> Outline:
+    """The outline of a plan folder, every digest of it checked. The slices are not looked at. Raises PlanError."""
+    file = read_plan_file(folder)
+    return Outline(file, read_manifests(folder, file))
+
+
+def read_manifests(folder: Path, file: PlanFile) -> dict[str, Manifest]:
+    """The manifests that a plan's file lists, by shard. Raises PlanError if one is not as planned."""
+    paths = PlanPaths(folder)
+    manifests = {entry.id: read_planned_manifest(paths, file, entry) for entry in file.shards}
+    check_plan_id(file, list(manifests.values()), where=str(paths.plan_file))
+    return manifests
+
+
+def check_slices(folder: Path, outline: Outline) -> None:
+    """Raises PlanError unless every slice is as planned and holds what plan.json says. Workflows are not decoded."""
+    paths = PlanPaths(folder)
+    types: dict[str, Counter[str]] = {}  # by slice: paired shards share them
+    for entry, manifest in zip(outline.file.shards, outline.manifests.values(), strict=True):
+        sha256 = manifest.slice.sha256
+        if sha256 not in types:
+            types[sha256] = Counter(task.type for task in read_slice(paths, manifest))
+        _check_types(entry, types[sha256], where=str(paths.plan_file))
+
+
+def _check_types(entry: ShardEntry, types: Counter[str], *, where: str) -> None:
+    if entry.types != types:
+        raise PlanError(f"the types of shard {entry.id} are not those of its tasks", where=where, mend=_PLAN_AGAIN)
+
+
 def read_plan(folder: Path) -> Plan:
     """A whole plan in memory, every digest checked. Raises PlanError."""
-    file = read_plan_file(folder)
+    file, by_shard = read_outline(folder)
     paths = PlanPaths(folder)
-    manifests = [read_planned_manifest(paths, file, entry) for entry in file.shards]
-    check_plan_id(file, manifests, where=str(paths.plan_file))
+    manifests = list(by_shard.values())
     shards = tuple(Shard(manifest=manifest, tasks=read_slice(paths, manifest)) for manifest in manifests)
-    digests = {manifest.slice.sha256 for manifest in manifests}
-    return Plan(file=file, shards=shards, slices={sha256: paths.slice(sha256).read_bytes() for sha256 in digests})
+    for entry, shard in zip(file.shards, shards, strict=True):
+        _check_types(entry, Counter(task.type for task in shard.tasks), where=str(paths.plan_file))
+    slices = {manifest.slice.sha256: read_slice_bytes(paths, manifest.slice) for manifest in manifests}
+    return Plan(file=file, shards=shards, slices=slices)
+
+
+def check_strict(folder: Path, plan: Plan) -> None:
+    """Raises PlanError unless every slice is strict JSON to the bottom of its workflows.
+
+    read_plan leaves this out: the digests show that the bytes are those that were planned, and a planner of ours
+    writes nothing else.
+    """
+    for sha256, raw in plan.slices.items():
+        try:
+            compact(raw)
+        except StrictJsonError as error:
+            where = str(PlanPaths(folder).slice(sha256))
+            raise PlanError(f"it is no strict JSON: {error}", where=where, mend=_PLAN_AGAIN) from None
+
+
+def copy_plan(source: Path, target: Path) -> None:
+    """Copies a plan's files, and nothing else that may lie beside them, into the new folder `target`.
+
+    Hard links where possible, since plans are never changed in place. The plan has been read and found whole.
+    """
+    file = read_plan_file(source)
+    (target / "shards").mkdir(parents=True)
+    (target / "slices").mkdir()
+    from_, to = PlanPaths(source), PlanPaths(target)
+    slices = {read_planned_manifest(from_, file, entry).slice.sha256 for entry in file.shards}
+    link_or_copy(from_.plan_file, to.plan_file)
+    for entry in file.shards:
+        link_or_copy(from_.manifest(entry.id), to.manifest(entry.id))
+    for sha256 in slices:
+        link_or_copy(from_.slice(sha256), to.slice(sha256))
+
+
+def refuse_strays(folder: Path, outline: Outline) -> None:
+    """Raises PlanError if there are files among a plan's own that it does not foresee."""
+    paths = PlanPaths(folder)
+    foreseen = {paths.manifest(shard) for shard in outline.manifests}
+    foreseen |= {paths.slice(manifest.slice.sha256) for manifest in outline.manifests.values()}
+    there = (file for name in ("shards", "slices") for file in (folder / name).iterdir())
+    if strays := sorted(str(file) for file in there if file not in foreseen):
+        shown = ", ".join(strays[:10]) + (f" and {len(strays) - 10} more" if len(strays) > 10 else "")
+        raise PlanError(f"it holds what was not planned: {shown}", where=str(folder), mend="move it out of the plan")
 
 
 def find_entry(file: PlanFile, shard: str, *, where: str) -> ShardEntry:
@@ -169,20 +366,58 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
     manifest, raw = read_manifest(path)
     digest = hashlib.sha256(raw).hexdigest()
     if digest != entry.sha256 or manifest.plan != file.id or manifest.id != entry.id:
-        raise PlanError("it is not the manifest that was planned", where=str(path), mend=_PLAN_AGAIN)
+        spec = file.spec
+        differences = _told(
+            {
+                "plan": (manifest.plan, file.id),
+                "id": (manifest.id, entry.id),
+                "strategy": (manifest.strategy, spec.strategy),
+                "repeats": (manifest.repeats, spec.repeats),
+                "seed": (manifest.seed, spec.seed),
+                "settings": (manifest.settings, spec.settings),
+                "units": (manifest.slice.tasks * manifest.repeats, entry.units),
+                "sha256": (digest, entry.sha256),
+            }
+        )
+        problem = f"it is not the manifest that was planned: {differences}"
+        raise PlanError(problem, where=str(path), mend=_PLAN_AGAIN)
     if manifest.lane is not None and all(lane.name != manifest.lane for lane in file.spec.lanes):
         raise PlanError(
             f"it names lane {manifest.lane!r}, which the plan does not have", where=str(path), mend=_PLAN_AGAIN
         )
     if manifest.slice.tasks * manifest.repeats != entry.units:
         raise PlanError("its units are not those of plan.json", where=str(path), mend=_PLAN_AGAIN)
+    spec = file.spec
+    said = [manifest.strategy, manifest.repeats, manifest.seed]
+    # The settings as JSON text: 1, 1.0 and true are three of them. A cell's factors and a lane add theirs.
+    lane = next((lane for lane in spec.lanes if lane.name == manifest.lane), None)
+    same = _text(manifest.settings) == _text(settings_of(manifest.cell, lane, spec.settings))
+    if said != [spec.strategy, spec.repeats, spec.seed] or not same:
+        raise PlanError("it is not the manifest of its plan's spec", where=str(path), mend=_PLAN_AGAIN)
     return manifest
+
+
+def _text(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
 
 
 def check_plan_id(file: PlanFile, manifests: Sequence[Manifest], *, where: str) -> None:
     """Raises PlanError unless the plan's id is the digest of its spec and its slices."""
-    if plan_id(file.spec, [manifest.slice.sha256 for manifest in manifests]) != file.id:
-        raise PlanError("its id is not that of its spec and slices", where=where, mend=_PLAN_AGAIN)
+    found = plan_id(file.spec, [manifest.slice.sha256 for manifest in manifests])
+    if found != file.id:
+        problem = f"its id is not that of its spec and slices: {_told({'id': (file.id, found)})}"
+        raise PlanError(problem, where=where, mend=_PLAN_AGAIN)
+
+
+def _told(fields: Mapping[str, tuple[Any, Any]]) -> str:
+    """The fields that differ, (as it is, as planned) each, in words."""
+    differing = [f"{name} is {_short(is_)}, planned {_short(was)}" for name, (is_, was) in fields.items() if is_ != was]
+    return "; ".join(differing)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text[:12] if _SHA256.fullmatch(text) else f"{text[:60]}..." if len(text) > 60 else text
 
 
 def task_digest(task: LightweightTask) -> bytes:

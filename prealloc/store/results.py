@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -37,6 +38,12 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     error: ErrorInfo | None = None
     outcome: Outcome | None = None
+    first: Outcome | None = None
+    """The first outcome: another than `outcome` after `resume --failed` alone."""
+
+    def read_first(self) -> Attempt | None:
+        """The first attempt that decided the unit, as the journal holds it; None if none has ended yet."""
+        return self.first.read() if self.first else None
 
     def read(self) -> Attempt | None:
         """The accepted attempt as the journal holds it, with its result; None if none has ended yet."""
@@ -63,6 +70,7 @@ def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitSta
         settings=settings,
         error=latest.error if latest else None,
         outcome=latest,
+        first=first,
     )
 
 
@@ -155,7 +163,14 @@ def _succeeded(status: Status, success: bool | None, says: bool) -> bool:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+    return _sum(values) / len(values) if values else None
+
+
+def _sum(values: Sequence[float]) -> float:
+    try:
+        return math.fsum(values)
+    except OverflowError:  # two scores of 1e308: JSON has no word for more
+        return math.copysign(sys.float_info.max, sum(math.copysign(1.0, value) for value in values))
 
 
 def _known_keys(outcomes: Iterable[UnitOutcome]) -> list[str]:

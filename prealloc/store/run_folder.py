@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import os
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from prealloc.errors import PlanError, RunFolderError
-from prealloc.files.atomic import copy_folder_linked, new_folder, write_file, writing
-from prealloc.files.paths import PlanPaths, RunPaths
+import msgspec
+
+from prealloc.errors import OptionsError, PlanError, RunFolderError
+from prealloc.files.atomic import is_taken, new_folder, write_file, writing
+from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.paths import RunPaths
+from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.document import Document
-from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
+from prealloc.model.plan import Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.documents import parse, read_bytes, to_json
 from prealloc.store.plan_folder import (
-    check_plan_id,
+    Outline,
+    SliceNames,
+    check_slices,
+    copy_plan,
     fill_plan_folder,
+    read_manifests,
     read_plan_file,
-    read_planned_manifest,
     read_slice,
+    read_slice_names,
 )
+
+_RESTORE = "restore it from a copy: the journal beside it is only read together with it"
+_RESTORE_PLAN = "restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)"
 
 
 class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +44,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: int = 1
     plan: str
     """The plan's id: the copy beside this file must still be that plan."""
+    plan_digests: dict[str, str]
+    """Of each field of plan.json: there is more in it than its id covers, such as the library's path."""
     worker: str
     """`module:function`."""
     import_path: tuple[str, ...]
@@ -43,48 +59,120 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class OpenRun:
-    """A run folder that was read and found whole. Tasks are read shard by shard, when they are asked for."""
+    """A run folder that was read and found whole. Tasks are read shard by shard, when they are asked for.
 
-    def __init__(self, root: Path) -> None:
+    `outline` is that of its plan where that has been read just now; else it is read.
+    """
+
+    def __init__(self, root: Path, outline: Outline | None = None) -> None:
         self.paths = RunPaths(root)
-        if not self.paths.run_file.is_file():
+        if not os.path.lexists(self.paths.run_file):
             raise RunFolderError("it is no run folder", where=str(root), mend="name a folder of `prealloc run`")
-        mend = "restore it from a copy: the journal beside it is only read together with it"
-        raw = read_bytes(self.paths.run_file, RunFolderError, mend=mend)
-        self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), mend=mend)
-        self.plan = self._unchanged_plan()
-        self.manifests: dict[str, Manifest] = {
-            entry.id: read_planned_manifest(self.paths.plan, self.plan, entry) for entry in self.plan.shards
-        }
-        check_plan_id(self.plan, list(self.manifests.values()), where=str(self.paths.plan.plan_file))
-        self._ids: dict[str, list[str]] = {}
+        raw = read_bytes(self.paths.run_file, RunFolderError, inside=root, mend=_RESTORE)
+        self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), mend=_RESTORE)
+        self._refuse_strange_values()
+        self._refuse_foreign_folders()
+        folder = self.paths.plan.root
+        self.plan = outline.file if outline else read_plan_file(folder)
+        self._refuse_another_plan()
+        self.manifests = outline.manifests if outline else read_manifests(folder, self.plan)
+        self.warnings: list[str] = []
+        """What is wrong with the slices that have been looked into."""
+        self._names: dict[str, SliceNames] = {}
         self._latest: tuple[str, tuple[LightweightTask, ...]] = ("", ())
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, their bytes checked against the plan."""
         if self._latest[0] != shard:  # asked for twice in a row when a shard is launched
-            self._latest = (shard, read_slice(self.paths.plan, self.manifests[shard]))
-            self._ids[shard] = [task.id for task in self._latest[1]]
+            tasks = read_slice(self.paths.plan, self.manifests[shard])
+            self._latest = (shard, tasks)
+            types = [sys.intern(task.type) for task in tasks]  # few, and each many times
+            self._names.setdefault(shard, SliceNames([task.id for task in tasks], types, True))
         return self._latest[1]
+
+    def check_slices(self) -> None:
+        """Raises PlanError unless all tasks can be run as they were planned."""
+        check_slices(self.paths.plan.root, Outline(self.plan, self.manifests))
 
     def units(self) -> Iterator[Unit]:
         """Every planned unit in the order they start: shard by shard, every task once, then every task again."""
         for shard, manifest in self.manifests.items():
-            if shard not in self._ids:
-                self.tasks(shard)
+            ids = self._names_of(shard).ids
             for repeat in range(manifest.repeats):
-                for task in self._ids[shard]:
+                for task in ids:
                     yield Unit(shard, task, repeat)
 
-    def _unchanged_plan(self) -> PlanFile:
-        plan = read_plan_file(self.paths.plan.root)
-        if plan.id != self.file.plan:
+    def types(self) -> Iterator[str]:
+        """The task type of every planned unit, in the order of units()."""
+        for shard, manifest in self.manifests.items():
+            types = self._names_of(shard).types
+            for _ in range(manifest.repeats):
+                yield from types
+
+    def _names_of(self, shard: str) -> SliceNames:
+        # What has finished can be read even where a slice is damaged; running its tasks is refused by tasks().
+        if shard not in self._names:
+            names = self._names[shard] = read_slice_names(self.paths.plan, self.manifests[shard])
+            if not names.as_planned:
+                file = self.paths.plan.root / self.manifests[shard].slice.file
+                self.warnings.append(f"{file}: its content is not what was planned, so its tasks cannot be run")
+        return self._names[shard]
+
+    def _refuse_strange_values(self) -> None:
+        """Values that `prealloc run` never writes, and that bind us all the same."""
+        found = []
+        try:
+            RunPolicy.checked(**msgspec.structs.asdict(self.file.policy))
+        except OptionsError as error:
+            found += [f"its policy has {mistake.where}: {mistake.problem}" for mistake in error.mistakes]
+        # A run folder is data. One that was unpacked from somewhere must not bring code to run along.
+        root = os.path.realpath(self.paths.root)
+        for folder in self.file.import_path:
+            if "\0" in folder or not os.path.isabs(folder) or os.path.realpath(folder).startswith(f"{root}{os.sep}"):
+                found.append(f"its worker is imported from {folder[:80]!r}, which is no folder beside the run")
+        if found:
+            raise RunFolderError("; ".join(found), where=str(self.paths.run_file), mend=_RESTORE)
+
+    def _refuse_foreign_folders(self) -> None:
+        """What is written to the run must stay in its folder."""
+        for folder, needed in (
+            (self.paths.plan.root, True),
+            (self.paths.journal, True),
+            (self.paths.logs, False),
+            (self.paths.lanes, False),
+        ):
+            try:
+                refuse_foreign_folder(folder, inside=self.paths.root)
+            except Missing as error:
+                if needed or os.path.islink(folder):
+                    raise RunFolderError(str(error), where=str(folder), mend=_RESTORE) from None
+            except Unusable as error:
+                raise RunFolderError(str(error), where=str(folder), mend=_RESTORE) from None
+
+    def _refuse_another_plan(self) -> None:
+        if self.plan.id != self.file.plan:
             raise PlanError(
-                f"the plan was edited since the run began: it is {plan.id[:12]}, the run has {self.file.plan[:12]}",
+                f"the plan was edited since the run began: it is {self.plan.id[:12]}, "
+                f"the run has {self.file.plan[:12]}",
                 where=str(self.paths.plan.plan_file),
-                mend="restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)",
+                mend=_RESTORE_PLAN,
             )
-        return plan
+        digests = plan_digests(self.plan)
+        edited = [name for name, digest in digests.items() if digest != self.file.plan_digests.get(name)]
+        if edited:
+            raise PlanError(
+                f"the plan was edited since the run began: changed in it: {', '.join(edited)}",
+                where=str(self.paths.plan.plan_file),
+                mend=_RESTORE_PLAN,
+            )
+
+
+def plan_digests(plan: PlanFile) -> dict[str, str]:
+    """The digest of each field of plan.json. Of its value, so the file's layout does not matter."""
+    return {
+        name: hashlib.sha256(msgspec.json.encode(getattr(plan, name), order="sorted")).hexdigest()
+        for name in plan.__struct_fields__
+    }
 
 
 def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
@@ -97,26 +185,21 @@ def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
     with writing(out, RunFolderError), new_folder(out) as folder:
         paths = RunPaths(folder)
         if isinstance(plan, Path):
-            copy_folder_linked(plan, paths.plan.root)
-            _only_plan_files(paths.plan)
+            copy_plan(plan, paths.plan.root)
         else:
             paths.plan.root.mkdir()
             fill_plan_folder(plan, paths.plan.root)
         for made in (paths.journal, paths.logs, paths.lanes):
+            fault_point(Point.RUN_FOLDERS)
             made.mkdir()
         write_file(paths.run_file, to_json(file))
 
 
 def refuse_taken(out: Path) -> None:
     """Raises RunFolderError if a new run cannot go to `out`."""
-    if RunPaths(out).run_file.exists():
-        raise RunFolderError("it holds a run already", where=str(out), mend=f"go on with it: prealloc resume {out}")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise RunFolderError("it exists and is not empty", where=str(out), mend="choose another --out")
-
-
-def _only_plan_files(plan: PlanPaths) -> None:
-    """The copy of a plan keeps nothing that a user may have put beside its files."""
-    for entry in plan.root.iterdir():
-        if entry.name not in ("plan.json", "shards", "slices"):
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    with writing(out, RunFolderError):
+        if os.path.lexists(RunPaths(out).run_file):
+            mend = f"go on with it: prealloc resume {shlex.quote(str(out))}"
+            raise RunFolderError("it holds a run already", where=str(out), mend=mend)
+        if is_taken(out):
+            raise RunFolderError("it exists and is not empty", where=str(out), mend="choose another --out")

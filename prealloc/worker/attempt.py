@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from prealloc.model.json_value import NoJson
 from prealloc.model.outcome import ErrorInfo, Status, verdict
 from prealloc.model.task import LightweightTask
 from prealloc.worker.clocks import AttemptClock
@@ -16,7 +17,7 @@ from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.infrastructure import TOO_MANY_REQUESTS, ask, http_status, is_infrastructure, retry_after_s
 from prealloc.worker.job import UnitOrder
-from prealloc.worker.result import NoJson, describe, encode_result
+from prealloc.worker.result import describe, encode_result
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import UNAUTHORIZED, Attempt, Status
 from prealloc.model.policy import Again, decide_retry
 from prealloc.store.journal import JournalWriter
@@ -88,6 +89,7 @@ class Book:
             running = self._start(order, self._free.pop(), queued_s=now - since)
             self._running[running.slot] = running
             self._board.take_off(running.slot, order, running.clock.started_at)
+            fault_point(Point.ATTEMPT_OFF)
             return running
 
     def wait(self, seconds: float) -> None:
@@ -123,13 +125,13 @@ class Book:
             if self._job.lane is not None and ending.error and ending.error.http_status == UNAUTHORIZED:
                 self._key_refused = True
             again = None if late else self._again(running, ending)
-        self._journal.append(self._line(running, ending, late=late))
+        fault_point(Point.ATTEMPT_FINISHED)
+        self._journal.append(self._line(running, ending, late=late, again=again is not None))
         if late:
             with self._changed:
                 self._held -= 1
         else:
-            self._land(running, again)
-            self._tell(_ended(running, ending, again[0] if again else None))
+            self._decided(running, ending, again)
 
     def write_off(self, running: Running, ending: Ending) -> None:
         """Decides an attempt that has not come back. Its thread stays held."""
@@ -138,9 +140,9 @@ class Book:
                 return
             running.closed = True
             self._held += 1
-        self._journal.append(self._line(running, ending, late=False))
-        self._land(running, None)
-        self._tell(_ended(running, ending, None))
+        fault_point(Point.ATTEMPT_OVERDUE)
+        self._journal.append(self._line(running, ending, late=False, again=False))
+        self._decided(running, ending, None)
 
     def give_back(self) -> tuple[UnitOrder, ...]:
         """Fences everything that runs, undecided: it is to run elsewhere. What comes of it here is evidence."""
@@ -174,6 +176,14 @@ class Book:
         return [Started(run.order.position, run.order.repeat, run.order.attempt) for run in new]
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _decided(self, running: Running, ending: Ending, again: tuple[UnitOrder, float] | None) -> None:
+        """Its line is in the journal: now the board and the supervisor, in this order."""
+        fault_point(Point.ATTEMPT_WRITTEN)
+        self._land(running, again)
+        fault_point(Point.ATTEMPT_LANDED)
+        self._tell(_ended(running, ending, again[0] if again else None))
+        fault_point(Point.ATTEMPT_TOLD)
 
     def _ripen(self, now: float) -> None:
         """Units whose backoff is over become ready."""
@@ -211,7 +221,7 @@ class Book:
 
     def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | None:
         """The order for the next try at this unit, and the backoff before it."""
-        if ending.status is not Status.INFRA or self._stopped:
+        if ending.status is not Status.INFRA:
             return None
         order = running.order
         tries, throttled = order.tries, order.throttled
@@ -236,7 +246,7 @@ class Book:
         )
         return again, after_s
 
-    def _line(self, running: Running, ending: Ending, *, late: bool) -> Attempt:
+    def _line(self, running: Running, ending: Ending, *, late: bool, again: bool) -> Attempt:
         clock = running.clock
         return Attempt(
             shard=self._job.shard,
@@ -252,6 +262,7 @@ class Book:
             error=ending.error,
             result=ending.result,
             late=late,
+            again=again,
         )
 
     def _peak_rss(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from prealloc.worker.clocks import AttemptClock
+from prealloc.worker.infrastructure import ask, retry_after_s
 from prealloc.worker.throttle import Throttle
 from prealloc.worker.turns import NoTurns, Turns
 
@@ -81,6 +82,14 @@ class TaskContext:
         For waits that are no work, such as sleeping for as long as a server's Retry-After says.
         """
         return self._clock.waiting()
+
+    def retry_after_s(self, error: BaseException) -> float | None:
+        """How long the server asked to wait, in seconds, as an error of a client's tells it; None if it does not.
+
+        From a Retry-After or, of a 429, an x-ratelimit-reset header of `error.response`. For functions that wait a
+        429 out by themselves rather than let the error end the attempt.
+        """
+        return ask(retry_after_s, error)
 
     def throttle(self, tokens: int = 0) -> Throttle:
         """`with ctx.throttle(tokens=estimate) as turn:` (or `async with`) waits for a request's turn.

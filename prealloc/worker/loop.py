@@ -14,7 +14,8 @@ import socket
 import sys
 import time
 
-from prealloc.errors import PreallocError
+from prealloc.errors import JournalError, PreallocError
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import GRACE_S, HEARTBEAT_S
 from prealloc.store.journal import JournalWriter
@@ -43,6 +44,7 @@ def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: Work
     except PreallocError as error:
         channel.send(_broken(error))
         return 1
+    fault_point(Point.WORKER_READY)
     channel.send(Ready())
     return _Worker(job, channel, journal, board, function).control()
 
@@ -71,9 +73,14 @@ class _Worker:
             self._board.beat()
             if not self._listen():
                 return 1  # the supervisor is gone, and so must this process be
-            self._look_after(self._book.running())
+            try:
+                self._look_after(self._book.running())
+            except JournalError as error:  # what was written off could not be written down
+                self._broken(error)
             self._channel.send(*self._book.announce())
+        fault_point(Point.WORKER_BYE)
         self._channel.send(Bye())
+        fault_point(Point.WORKER_BYE_SAID)
         return 0
 
     def _is_needed(self) -> bool:
@@ -137,7 +144,9 @@ class _Worker:
             left = self._book.stop()
             if give_back:
                 left = (*self._book.give_back(), *left)
+            fault_point(Point.WORKER_RETIRING)
             self._channel.send(Retiring(left))
+            fault_point(Point.WORKER_RETIRED)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: then it is awake enough

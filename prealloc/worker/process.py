@@ -10,7 +10,11 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.worker.board import Board
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.job import unpack
@@ -19,6 +23,9 @@ from prealloc.worker.tree import descendants, send_signal
 
 MARK = "PREALLOC_WORKER"
 """Environment variable that holds the worker's pid in it and in all that its tasks start."""
+
+RUN_MARK = "PREALLOC_RUN"
+"""Environment variable beside it that holds the run's mark: see run_mark."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # opened before forking: opening it in each worker would cost each 0.3 MB
@@ -30,14 +37,10 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
 
     `parent` is the process that must outlive this one: when it dies, the kernel kills us.
     """
-    with contextlib.suppress(PermissionError):
-        os.setsid()  # a group of its own: the terminal's Ctrl-C is not for us, and the kill ladder finds all
-    die_with(parent)
-    os.environ[MARK] = str(os.getpid())
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    _redirect(log)
+    _settle(log, parent)
     job = unpack(_read_all(payload))
+    with contextlib.suppress(FileNotFoundError):  # the journal's writer says it better
+        os.environ[RUN_MARK] = run_mark(Path(job.journal).parent)
     gc.enable()
     flights = Board(board, job.policy.concurrency)
     os.close(board)
@@ -48,6 +51,35 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     return code
+
+
+def become(command: Sequence[str], environment: Mapping[str, str], log: int, parent: int) -> int:
+    """Turns this process into another program. Returns only if that cannot be: the exit code, as shells have it."""
+    _settle(log, parent)
+    gc.enable()
+    try:
+        os.execvpe(command[0], list(command), {**os.environ, **environment})
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+    return 127
+
+
+def _settle(log: int, parent: int) -> None:
+    """Takes this process's place: in a group of its own, marked, with the log as its output, ending with `parent`."""
+    with contextlib.suppress(PermissionError):
+        os.setsid()  # a group of its own: the terminal's Ctrl-C is not for us, and the kill ladder finds all
+    die_with(parent)
+    fault_point(Point.WORKER_BORN)
+    os.environ[MARK] = str(os.getpid())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    _redirect(log)
+
+
+def run_mark(journal: Path) -> str:
+    """What tells the processes of one run from those of all others, and stays when its folder is moved."""
+    status = journal.stat()
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def die_with(parent: int) -> None:
@@ -75,10 +107,29 @@ def outlive_parent() -> None:
 
 
 def text_streams() -> None:
-    """Has standard output and error written line by line, whatever they hold. Forked workers inherit this."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    """Has standard output and error written line by line, whatever they hold. Forked workers inherit this.
+
+    What a task prints goes to a log. A disk that has no room for it is no failure of the task's: without this, a
+    `print` would raise, and the task would be `failed` for good.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
+
+
+class _Log(io.FileIO):
+    """Drops what cannot be written."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return len(content)
+
+
+def _text_stream(descriptor: int) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(_Log(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import contract_workers as workers
 import pytest
 
 import prealloc
+import prealloc.api.runs
 from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
@@ -156,6 +158,9 @@ def test_resume_failed_keeps_the_first_outcome_beside_the_latest(go: Go, tmp_pat
     assert ended.exit_code == 0
     (second,) = [each for each in prealloc.outcomes(tmp_path / "run") if each.task == "second"]
     assert (second.first_status, second.status, second.attempts) == ("failed", "ok", 2)
+    first, latest = second.read_first(), second.read()
+    assert (first.status, first.error.message, first.attempt) == ("failed", "as its script says", 1)
+    assert (latest.status, latest.attempt) == ("ok", 2)
 
 
 def test_events_tell_the_same_story_as_the_journal(go: Go) -> None:
@@ -172,6 +177,24 @@ def test_events_tell_the_same_story_as_the_journal(go: Go) -> None:
     assert Counter(event.task for event in decided) == {"r": 1, "f": 1}
 
 
+def test_a_unit_in_backoff_is_not_decided_for_anyone(go: Go, tmp_path: Path) -> None:
+    """Law 7: status, census and resume are folds over the same lines: `infra` only once the retries are used up."""
+    seen: list[prealloc.api.runs.RunStatus] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, AttemptEnded) and not event.outcome and not seen:
+            seen.append(prealloc.status(tmp_path / "run"))
+            os.kill(os.getpid(), signal.SIGINT)
+
+    tasks = [make_task("down", script=[retries(retry_after_s=60.0)]), make_task("bad", script=[fails()])]
+    ended = go(make_plan(tasks), scripted, observe=observe, concurrency=2)
+    for census in (seen[0].census, ended.census, prealloc.status(tmp_path / "run").census):
+        assert (census["infra"], census["cancelled"]) == (0, 0)
+        assert census["not_run"] + census["failed"] == 2
+    assert seen[0].final == seen[0].census["failed"]
+    assert ended.exit_code == 130
+
+
 def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) -> None:
     """Growing an experiment does not pay twice: same bytes, settings, repeat and worker are taken over, marked so."""
     small = [make_task(f"t{n}", workflow=n) for n in range(3)]
@@ -182,6 +205,64 @@ def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) ->
     assert taken == {"t0": str(tmp_path / "a"), "t1": str(tmp_path / "a"), "t2": None, "t3": None}
     with pytest.raises(prealloc.RunFolderError, match="worker function"):
         go(make_plan(grown), workers.vandal, "c", reuse=tmp_path / "a")
+
+
+def _damage_a_slice(plan: Path, shard: str) -> None:
+    """Changes one byte in a workflow of a shard's slice, which stays JSON."""
+    manifest = json.loads((plan / "shards" / f"{shard}.json").read_text())
+    path = plan / manifest["slice"]["file"]
+    raw = path.read_bytes()
+    path.unlink()  # it may be one file with another folder's
+    path.write_bytes(raw.replace(b'"n":1', b'"n":2'))
+    assert path.read_bytes() != raw
+
+
+def test_a_plan_is_checked_whole_before_a_run_is_made_of_it(go: Go, tmp_path: Path) -> None:
+    """Exit code 2 means that nothing was changed: a damaged slice is found before the first task, not at its shard."""
+    write_plan(make_plan([make_task(f"t{n}", workflow={"n": 1, "id": n}) for n in range(6)], shards=3), tmp_path / "p")
+    _damage_a_slice(tmp_path / "p", "shard-02")
+    with pytest.raises(prealloc.PlanError, match="not what was planned"):
+        go(tmp_path / "p", workers.echo, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_a_slice_that_is_damaged_during_its_run_stops_it_and_locks_nothing_away(go: Go, tmp_path: Path) -> None:
+    """What finished is kept and can be read. Too late to refuse: CannotGoOn. Resume refuses until it is mended."""
+    write_plan(make_plan([make_task(f"t{n}", workflow={"n": 1, "id": n}) for n in range(6)], shards=3), tmp_path / "p")
+    copy = tmp_path / "run" / "plan"
+
+    def observe(event: Event) -> None:
+        if isinstance(event, AttemptEnded) and event.shard == "shard-00":
+            _damage_a_slice(copy, "shard-02") if not damaged else None
+            damaged.append(event)
+
+    damaged: list[Event] = []
+    with pytest.raises(prealloc.CannotGoOn, match="not what was planned") as caught:
+        go(tmp_path / "p", workers.echo, workers=1, observe=observe)
+    assert not isinstance(caught.value, prealloc.InputError)
+    status = prealloc.status(tmp_path / "run")
+    assert status.census["ok"] >= 2
+    assert "cannot be run" in status.warnings[0]
+    assert len([each for each in prealloc.outcomes(tmp_path / "run") if each.outcome]) == status.census["ok"]
+    before = sorted((tmp_path / "run").rglob("*"))
+    with pytest.raises(prealloc.PlanError, match="not what was planned"):
+        prealloc.resume(tmp_path / "run")
+    assert sorted((tmp_path / "run").rglob("*")) == before
+    (damaged_slice,) = [path for path in (copy / "slices").iterdir() if b'"n":2' in path.read_bytes()]
+    damaged_slice.write_bytes((tmp_path / "p" / "slices" / damaged_slice.name).read_bytes())
+    assert prealloc.resume(tmp_path / "run").exit_code == 0
+
+
+def test_a_reuse_that_is_refused_makes_no_folder(go: Go, tmp_path: Path) -> None:
+    """Another worker's outcomes and a damaged journal are found before there is anything to resume."""
+    go(make_plan(2), workers.echo, "a")
+    with pytest.raises(prealloc.RunFolderError, match="worker function"):
+        go(make_plan(2), workers.vandal, "b", reuse=tmp_path / "a")
+    (file,) = (tmp_path / "a" / "journal").glob("shard-00*")
+    file.write_bytes(b"{" + file.read_bytes())
+    with pytest.raises(prealloc.JournalError):
+        go(make_plan(2), workers.echo, "b", reuse=tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_run_folder_is_used_once(go: Go, tmp_path: Path) -> None:
@@ -238,3 +319,30 @@ def test_ctrl_c_drains_and_resume_goes_on(go: Go, tmp_path: Path) -> None:
     assert Counter(line["task"] for line in _lines(tmp_path / "run") if line["status"] == "ok") == {
         f"t{n}": 1 for n in range(8)
     }
+
+
+@pytest.mark.parametrize(
+    "worker", [workers.Agent(), functools.partial(workers.echo), len], ids=["object", "partial", "C"]
+)
+def test_what_cannot_be_imported_by_name_is_refused(tmp_path: Path, worker: Any) -> None:
+    """Objects and partials have no name to import: WorkerFunctionError with the mend, and no folder."""
+    with pytest.raises(prealloc.WorkerFunctionError) as caught:
+        prealloc.run(make_plan(1), worker, tmp_path / "run", engine="inline")
+    assert caught.value.mend
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_end_is_told_of_the_whole_run(go: Go, tmp_path: Path) -> None:
+    """Law 5: after a resume that runs nothing, the end still has every unit's type, error and time."""
+    tasks = [
+        make_task("bad", "x", script=[fails("no luck")]),
+        make_task("good", "x", script=[returns({"success": True})]),
+        make_task("other", "y", script=[returns({"success": False})]),
+    ]
+    first = go(make_plan(tasks, repeats=2), scripted)
+    again = prealloc.resume(tmp_path / "run")
+    for ended in (first, again):
+        assert [(t.type, t.units, t.ok, t.succeeded) for t in ended.types] == [("x", 4, 2, 2), ("y", 2, 2, 0)]
+        assert ended.succeeded == 2
+        assert [(kind.message, kind.units) for kind in ended.errors] == [("no luck", 2)]
+        assert len(ended.slowest) == 5

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prealloc import LightweightTask, TaskContext
+from prealloc import LightweightTask, Retryable, TaskContext
 
 FOR_EVER_S = 1000
 STUBBORN = "trap '' TERM INT HUP; while :; do sleep 1; done"
@@ -43,6 +43,9 @@ async def act_async(task: LightweightTask, ctx: TaskContext) -> Any:
     do = task.workflow
     if do["do"] == "sleep":
         await asyncio.sleep(do.get("s", FOR_EVER_S))
+    elif do["do"] == "block":  # after a while in which others may end
+        await asyncio.sleep(0.2)
+        time.sleep(do["s"])
     elif do["do"] == "stubborn":
         while True:
             with contextlib.suppress(asyncio.CancelledError):
@@ -148,6 +151,16 @@ def family(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return ACTIONS[do.get("then", "sleep")](task, ctx, do)
 
 
+def quiet_child(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """A child with streams of its own, in a session of its own; then holds the interpreter."""
+    nothing = subprocess.DEVNULL
+    child = subprocess.Popen(["sleep", "1000"], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+    quiet = pathlib.Path(ctx.settings["signals"], "quiet")
+    quiet.with_suffix(".new").write_text(str(child.pid))
+    quiet.with_suffix(".new").rename(quiet)
+    return gil_blocked(task, ctx, do)
+
+
 def flood(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Writes so many MB to standard output, in part past Python."""
     half = do["mb"] // 2
@@ -222,6 +235,29 @@ def take(mb: int, slow: bool) -> None:
         held.append(b"x" * (step * 2**20))
         time.sleep(0.01)
     time.sleep(0.5)
+
+
+def talk(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Prints so many KB to both streams and to its log, then does its work."""
+    print("y" * 512 * do["kb"])
+    print("z" * 512 * do["kb"], file=sys.stderr)
+    ctx.log("done")
+    return result(task, ctx)
+
+
+def busy(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Infrastructure fails so many times, then the task works."""
+    if ctx.attempt <= do["times"]:
+        raise Retryable("the model is busy", after_s=do.get("after_s", 0.0))
+    return result(task, ctx)
+
+
+def wait(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Waits as for a rate limit, the first time."""
+    if ctx.attempt == 1:
+        with ctx.waiting():
+            time.sleep(do.get("s", FOR_EVER_S))
+    return result(task, ctx)
 
 
 def open_library(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
@@ -299,11 +335,15 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "gil_blocked": gil_blocked,
     "gil_spinning": gil_spinning,
     "family": family,
+    "quiet_child": quiet_child,
     "flood": flood,
     "no_json": no_json,
     "huge_error": huge_error,
     "hoard": hoard,
     "leak": leak,
     "fork_with": fork_with,
+    "talk": talk,
+    "busy": busy,
+    "wait": wait,
     "open_library": open_library,
 }

@@ -142,7 +142,9 @@ def _accept(unit: Unit, tries: list[Line], reopened: set[int], broken: list[str]
     for line in sorted(tries, key=lambda line: (line.session, line.content["attempt"])):
         if line.content["status"] not in STATUSES:
             broken.append(f"I2 {unit} ended {line.content['status']!r}, which is no status")
-        if line.content["late"]:
+        if line.content["late"] or line.content["again"]:
+            if line.content["again"] and line.content["status"] != "infra":
+                broken.append(f"I2 {unit} is tried again after it ended {line.content['status']}")
             continue
         opened_again = any(decided_in < session <= line.session for session in reopened) if decided_in else True
         if decided_in is not None and not (opened_again and status != "ok"):
@@ -173,6 +175,8 @@ def _check_acknowledged(evidence: Evidence, lines: list[Line]) -> Iterator[str]:
         content = json.loads(raw)
         if content["status"] != event["status"] or content["late"]:
             yield f"I1 {name} was told as {event['status']}, and written as {content['status']}"
+        if content["again"] is event["outcome"]:
+            yield f"I2 {name} was told as {'an' if event['outcome'] else 'no'} outcome, and is written otherwise"
 
 
 def _check_counted(evidence: Evidence, units: list[Unit], outcomes: dict[Unit, str]) -> Iterator[str]:
@@ -251,6 +255,14 @@ def survivors(marker: str | None, pids: tuple[int, ...] = ()) -> dict[int, str]:
         except (OSError, IndexError):
             continue
     return found
+
+
+def carries(pid: int, marker: str) -> bool:
+    """Whether this is a living process with the marker in its environment."""
+    try:
+        return marker.encode() in Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def last_event(output: str, name: str) -> dict[str, Any] | None:

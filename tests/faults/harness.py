@@ -67,22 +67,41 @@ class Stage:
 
     # -- running --------------------------------------------------------------------------------------------
 
-    def start(self, *options: str, worker: str = "agents:act", out: Path | None = None) -> Session:
+    def start(
+        self, *options: str, worker: str = "agents:act", out: Path | None = None, faults: str | None = None
+    ) -> Session:
         """`prealloc run` on the plan, in a process of its own."""
-        return self.command("run", str(self.plan), "--worker", worker, "--out", str(out or self.run), *options)
+        words = ("run", str(self.plan), "--worker", worker, "--out", str(out or self.run), *options)
+        return self.command(*words, faults=faults)
 
-    def resume(self, *options: str) -> Session:
+    def resume(self, *options: str, faults: str | None = None) -> Session:
         """`prealloc resume` on the run."""
-        return self.command("resume", str(self.run), *options)
+        return self.command("resume", str(self.run), *options, faults=faults)
 
-    def command(self, *words: str, wrap: Sequence[str] = ()) -> Session:
-        """Any command, with --json. `wrap` is put before it (strace)."""
+    def command(
+        self,
+        *words: str,
+        wrap: Sequence[str] = (),
+        faults: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Session:
+        """Any command, with --json. `wrap` is put before it (strace), `faults` is its PREALLOC_FAULT.
+
+        The passages of faults are counted over all processes of the session.
+        """
         run = Path(words[words.index("--out") + 1]) if "--out" in words else self.run
+        passages = self.root / f"passages.{len(self._sessions)}"
+        armed: dict[str, str] = {}
+        if faults is not None:
+            passages.mkdir()
+            armed = {"PREALLOC_FAULT": faults, "PREALLOC_FAULT_COUNTS": str(passages)}
         session = Session(
             [*wrap, sys.executable, "-m", "prealloc", *words, "--json"],
             run=run,
             marker=self.marker,
             acknowledged=self.root / f"acknowledged.{len(self._sessions)}.jsonl",
+            environment={"PYTHONPYCACHEPREFIX": str(self.root.parent / "bytecode"), **armed, **(environment or {})},
+            passages=passages,
         )
         self._sessions.append(session)
         return session
@@ -115,10 +134,10 @@ class Stage:
         """All processes that carry this stage's marker."""
         return checker.survivors(self.marker)
 
-    def check(self, session: Session) -> None:
+    def check(self, session: Session, *, back: bool = True) -> None:
         """Asserts the six invariants after a session that has ended, going back over what all before told."""
         broken: list[str] = []
-        for each in self._sessions:
+        for each in self._sessions if back else ():
             if each.run == session.run and each is not session and each.run.exists():
                 evidence = each.evidence()._replace(exit_code=None, output="", ended_at=time.monotonic())
                 broken += [line for line in checker.check(evidence) if line.startswith("I1")]
@@ -142,8 +161,18 @@ class Stage:
 class Session:
     """One command in a process. Notes for every acknowledged attempt the journal line that is there by then."""
 
-    def __init__(self, command: list[str], *, run: Path, marker: str, acknowledged: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        run: Path,
+        marker: str,
+        acknowledged: Path,
+        environment: Mapping[str, str],
+        passages: Path,
+    ) -> None:
         self.run = run
+        self._passages = passages
         self.acknowledged = acknowledged
         self.events: list[dict[str, Any]] = []
         self.exit_code: int | None = None
@@ -153,13 +182,15 @@ class Session:
         self._tail = JournalTail(run / "journal")
         acknowledged.touch()
         name, _, value = marker.partition("=")
-        path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
+        path = [environment.get("PYTHONPATH"), str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]
+        # Bytecode goes to a folder of the tests' own: compiled once for all commands, and never into the checkout.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self._errors = acknowledged.with_suffix(".stderr")
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 command,
                 cwd=HERE,  # where the worker functions are
-                env={**os.environ, name: value, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**inherited, **environment, name: value, "PYTHONPATH": os.pathsep.join(filter(None, path))},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -180,6 +211,12 @@ class Session:
         self.ended_at = self.ended_at or time.monotonic()
         self._reader.join(10)
         self.exit_code = code if code >= 0 else 128 - code
+        return self.exit_code
+
+    def end(self, timeout_s: float = PATIENCE_S) -> int | None:
+        """Waits for its end. None if it was killed (by a fault of its own): then it owes no exit code."""
+        if self.wait(timeout_s) == 128 + signal.SIGKILL:
+            self.exit_code = None
         return self.exit_code
 
     def signal(self, number: int) -> None:
@@ -225,6 +262,11 @@ class Session:
         """The events of this name and these fields."""
         return [e for e in self.events if e["event"] == name and all(e.get(k) == v for k, v in fields.items())]
 
+    def passed(self, point: str) -> int:
+        """How often the processes of this session have passed a fault point."""
+        path = self._passages / point
+        return path.stat().st_size if path.exists() else 0
+
     @property
     def census(self) -> dict[str, int]:
         """The non-zero counts of the end."""
@@ -266,31 +308,49 @@ class Session:
 
 
 class JournalTail:
-    """Reads a journal while it grows."""
+    """Reads the lines that one session adds to a journal, while it adds them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[Path, int] = {}
+        self._before = set(os.listdir(folder)) if folder.exists() else set()
+        self._files: dict[str, dict[Path, int]] = {}
+        """By shard (the supervisor's under its name): how far each file has been read, the latest file last."""
         self._lines: dict[tuple[str, str, int, int], str] = {}
 
     def find(self, event: Mapping[str, Any]) -> str | None:
         """The line of an attempt as it stands in the journal now; None if it does not."""
         key = (event["shard"], event["task"], event["repeat"], event["attempt"])
-        if key not in self._lines:
-            self._grow()
-        return self._lines.get(key)
+        self._read(event["shard"], key)
+        if key not in self._lines:  # from a new worker, or a verdict
+            self._look_for_files()
+            self._read(event["shard"], key)
+            self._read("supervisor", key)
+        return self._lines.pop(key, None)
 
-    def _grow(self) -> None:
-        for path in self._folder.iterdir():
-            with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
-                new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(whole)
-            for raw in whole.split(b"\n")[:-1]:
-                line = json.loads(raw)
-                if "kind" not in line and not line["late"]:
-                    self._lines[line["shard"], line["task"], line["repeat"], line["attempt"]] = raw.decode()
+    def _look_for_files(self) -> None:
+        for name in sorted(set(os.listdir(self._folder)) - self._before):
+            writer = name.split(".")[0]  # shard ids of these tests have no dot
+            self._files.setdefault(writer, {}).setdefault(self._folder / name, 0)
+
+    def _read(self, writer: str, key: tuple[str, str, int, int]) -> None:
+        """Until the line is there: most often it is in the latest file."""
+        files = self._files.get(writer, {})
+        for path in reversed(files):
+            if key in self._lines:
+                return
+            if path.stat().st_size > files[path]:
+                files[path] += self._read_on(path, files[path])
+
+    def _read_on(self, path: Path, offset: int) -> int:
+        with path.open("rb") as file:
+            file.seek(offset)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        for raw in whole.split(b"\n")[:-1]:
+            line = json.loads(raw)
+            if "kind" not in line and not line["late"]:
+                self._lines[line["shard"], line["task"], line["repeat"], line["attempt"]] = raw.decode()
+        return len(whole)
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:

@@ -124,6 +124,14 @@ def test_i3_a_late_line_is_evidence(honest: checker.Evidence) -> None:
     assert checker.check(honest) == []
 
 
+def test_i2_an_attempt_that_was_tried_again_is_no_outcome(honest: checker.Evidence) -> None:
+    """I2: what is written as to be tried again decides nothing, so nobody may have been told that it did."""
+    path = worker_file(honest)
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first.replace(b'"again":false', b'"again":true') + b"".join(rest))
+    assert "I2" in broken(honest)
+
+
 def test_i4_a_process_lives_on(honest: checker.Evidence) -> None:
     """I4: found by its environment, in a session of its own too."""
     assert honest.marker is not None

@@ -122,6 +122,22 @@ def test_a_stopped_worker(stage: Stage) -> None:
     stage.check(session)
 
 
+def test_a_worker_that_is_stopped_while_its_task_waits(stage: Stage) -> None:
+    """I6: waiting is no working time, so no deadline comes; but a worker silent for so long will not end it either.
+
+    It is killed, and the task runs again without blame.
+    """
+    stage.make_plan({"t0": {"do": "wait"}, "t1": {"do": "ok"}, "t2": {"do": "ok"}}, first="t0")
+    session = stage.start("--timeout", f"{LIMIT_S}")
+    stage.wait_for_start("t0")
+    time.sleep(0.5)  # a beat has shown the wait on the board
+    os.kill(stage.pids("t0")[0], signal.SIGSTOP)
+    assert session.wait(LIMIT_S + LATE_S + 5) == 0
+    assert session.census == {"ok": 3}
+    assert stage.attempts("t0") == 2
+    stage.check(session)
+
+
 def test_a_module_that_hangs_when_a_worker_imports_it(stage: Stage) -> None:
     """I6: nothing that a worker does before its first task keeps the run from ending within its bound."""
     stage.make_plan(2)

@@ -81,7 +81,7 @@ def test_a_429_slows_the_siblings_and_fails_none(stage: Stage) -> None:
     with counting_server(answer) as server:
         lanes = [lane(queries_per_second=20), lane("other", queries_per_second=20)]
         plan_on(stage, lanes, [None] * 60, shards=4, port=server.port)
-        session = stage.start("-c", "2", "--retries", "0", worker="lane_agents:raises")
+        session = stage.start("-c", "2", "--retries", "1", worker="lane_agents:raises")
         assert session.wait() == 0
         refused_at = server.arrived["k"][5]
         after = sorted(at for at in server.arrived["k"] if at > refused_at)

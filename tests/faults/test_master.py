@@ -170,6 +170,7 @@ def test_ctrl_c_twice_stops_at_once(stage: Stage, how: str) -> None:
     assert session.wait() == 130
     assert time.monotonic() - asked_at < 5
     assert session.census == {"cancelled": 2, "not_run": 2}
+    assert not session.of("worker_lost")  # stopped, as asked for
     stage.check(session)
 
 

@@ -80,10 +80,9 @@ def test_a_plan_reads_back_as_it_was_written(
     """Round trip through the disk: same documents, same tasks, and load_shard agrees."""
     folder = tmp_path_factory.mktemp("plan") / "p"  # type: ignore[attr-defined]
     spec = PlanSpec.checked(shards=2, num_instances=len(shared), strategy="paired", repeats=repeats)
-    info = LibraryInfo(path="/l.json", name="l.json", bytes=1, sha256="0" * 64, tasks=len(shared), types={})
-    made = build_plan(
-        spec, [info], [PlannedShard("shard-00", shared, {}, {}), PlannedShard("shard-01", shared, {}, {})]
-    )
+    types = {"a": len(shared)}
+    info = LibraryInfo(path="/l.json", name="l.json", bytes=1, sha256="0" * 64, tasks=len(shared), types=types)
+    made = build_plan(spec, [info], [PlannedShard(name, shared, {}, {}) for name in ("shard-00", "shard-01")])
     write_plan(made, folder)
     read = read_plan(folder)
     assert read.file == made.file

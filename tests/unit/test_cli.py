@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.abc
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +82,30 @@ def test_json_is_all_that_json_prints(type_: Type, library: Path) -> None:
     assert json.loads(refused.out)["event"] == "error"
 
 
+def test_every_command_knows_json(type_: Type, library: Path) -> None:
+    """Whatever succeeds with --json prints JSON lines, and nothing else on stdout."""
+    worker = ("--worker", "prealloc.agents.simulate:run", "--engine", "inline")
+    for words in (
+        ("library", "sample", "s.json", "--tasks", "2", "--workflow-bytes", "2000"),
+        ("plan", "tasks.json", "-n", "2", "--out", "plan"),
+        ("show", "plan"),
+        ("show", "plan", "shard-00"),
+        ("verify", "plan", "--library", "tasks.json"),
+        ("diff", "plan", "plan"),
+        ("run", "plan", *worker, "--out", "run"),
+        ("resume", "run"),
+        ("status", "run"),
+        ("results", "run"),
+        ("results", "run", "--units"),
+    ):
+        done = type_(*words, "--json")
+        assert done.code == 0, (words, done.err)
+        if words[:2] != ("results", "run") or "--units" in words:  # a list over several lines
+            assert all(json.loads(line) for line in done.out.splitlines()), words
+        else:
+            assert json.loads(done.out)
+
+
 def test_all_mistakes_are_told_at_once_and_nothing_is_written(type_: Type, library: Path, tmp_path: Path) -> None:
     """Mistakes of the command line's form and of its values come in one message, exit code 2."""
     done = type_(
@@ -89,6 +115,26 @@ def test_all_mistakes_are_told_at_once_and_nothing_is_written(type_: Type, libra
     for part in ("--shards", "--quota a", "--set x", "--strategy"):
         assert part in done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tasks.json"]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["-w", "0", "-c", "0", "--drain", "x", "--engine", "foo"], ["workers", "concurrency", "drain", "engine"]),
+        (["--engine", "foo", "-c", "0"], ["--worker", "--engine", "--concurrency"]),
+        (["--worker", "nosuch:f", "-c", "0"], ["nosuch", "--concurrency"]),
+        (["--worker", "nosuch", "--engine", "foo"], ["module:function", "--engine"]),
+    ],
+)
+def test_all_mistakes_of_a_run_are_told_at_once(
+    type_: Type, library: Path, tmp_path: Path, words: list[str], parts: list[str]
+) -> None:
+    """Values, the engine and the worker: one message, exit code 2, no folder."""
+    type_("plan", "tasks.json", "-n", "2", "--out", "plan")
+    done = type_("run", "plan", "--out", "run", *words)
+    assert done.code == 2
+    assert all(part in done.err for part in parts), done.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_few_tasks_are_refused_with_what_would_fit(type_: Type, library: Path, tmp_path: Path) -> None:
@@ -115,7 +161,121 @@ def test_force_never_replaces_a_folder_that_is_no_plan(type_: Type, library: Pat
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     assert type_("plan", "tasks.json", "-n", "2", "--out", "mine", "--force").code == 2
+    file = type_("plan", "tasks.json", "-n", "2", "--out", "mine/thesis.txt", "--force")
+    assert (file.code, "holds no plan" in file.err) == (2, True)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_commands_that_are_named_can_be_pasted(type_: Type, library: Path, tmp_path: Path) -> None:
+    """Spaces in a folder's name are quoted in every command that a user is told to type."""
+    planned = type_("plan", "tasks.json", "-n", "2", "--out", "my plan")
+    assert "prealloc run 'my plan' --worker" in planned.err
+    (tmp_path / "unlucky.py").write_text("def f(t, c):\n raise ValueError\n")
+    words = ("run", "my plan", "--worker", "unlucky:f", "--engine", "inline", "--out", "my run")
+    ran = type_(*words, "--json")
+    assert json.loads(ran.out.splitlines()[-1])["resume"] == "prealloc resume 'my run' --failed"
+    assert "prealloc resume 'my run'" in type_(*words).err.replace("\n       ", " ")
+
+
+def test_what_inline_tasks_print_is_in_the_log(type_: Type, library: Path, tmp_path: Path) -> None:
+    """stdout is the reporter's: with --json it holds JSON alone."""
+    (tmp_path / "loud.py").write_text("import sys\ndef f(t, c):\n print('hello'); print('there', file=sys.stderr)\n")
+    type_("plan", "tasks.json", "-n", "2", "--out", "plan")
+    ran = type_("run", "plan", "--worker", "loud:f", "--engine", "inline", "--out", "run", "--json")
+    assert all(json.loads(line) for line in ran.out.splitlines())
+    assert "there" not in ran.err
+    assert (tmp_path / "run" / "logs" / "shard-00.log").read_text() == "hello\nthere\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"num_instances": 5, "stratify": True}),
+        (["--all"], {"num_instances": None, "whole": True, "stratify": True}),
+        (["--no-stratify"], {"num_instances": 5, "stratify": False}),
+        (["--per-type"], {"num_instances": 5, "per_type": True, "stratify": False}),
+        (["-n", "3"], {"num_instances": 3, "stratify": True}),
+        (["--quota", "a=2"], {"num_instances": None, "quotas": {"a": 2}, "stratify": False}),
+    ],
+)
+def test_the_command_line_wins_over_the_config(
+    type_: Type, library: Path, tmp_path: Path, words: list[str], expected: dict[str, object]
+) -> None:
+    """What contradicts an option of the command line is left out of the config; flags can be taken back."""
+    (tmp_path / "c.toml").write_text('[sampling]\nnum_instances = 5\nstratify = true\ntypes = ["a", "b"]\n')
+    done = type_("plan", "tasks.json", "--config", "c.toml", *words, "--json")
+    assert done.code == 0, done.err
+    spec = json.loads(done.out)["plan"]["spec"]
+    assert {name: spec[name] for name in expected} == expected
+
+
+def test_units_can_be_listed_as_the_end_says(type_: Type, library: Path, tmp_path: Path) -> None:
+    """`results --units --not-ok` lists what is not ok; a first outcome that was opened again stays readable."""
+    odd = "int(t.id[1:]) % 2 and (c.attempt == 1 or t.id == 't1')"
+    (tmp_path / "halves.py").write_text(f"def f(t, c):\n if {odd}:\n  raise ValueError\n return 1\n")
+    type_("plan", "tasks.json", "--all", "--repeats", "5", "--out", "plan")
+    ran = type_("run", "plan", "--worker", "halves:f", "--engine", "inline", "--out", "run")
+    assert "not ok, the first 20 of 30\n" in ran.out
+    assert "all of them: prealloc results run --units --not-ok\n" in ran.out
+    listed = [json.loads(line) for line in type_("results", "run", "--units", "--not-ok").out.splitlines()]
+    assert [(row["status"], row["first"]) for row in listed] == [("failed", None)] * 30
+    again = type_("resume", "run", "--failed")
+    assert "to go on   prealloc resume run --failed\n" in again.out
+    rows = [json.loads(line) for line in type_("results", "run", "--units").out.splitlines()]
+    assert all((row["first"]["status"] == "failed") == (int(row["task"][1:]) % 2) for row in rows if row["first"])
+    assert sum(row["first"] is not None for row in rows) == 30
+    assert type_("results", "run", "--not-ok").code == 2
+
+
+def test_plan_tells_what_it_could_not_do(type_: Type, tmp_path: Path) -> None:
+    """A field to keep that is not there, a difficulty without a choice, two ids that differ: a note each."""
+    tasks = [{"id": f"t{i}", "instance_id": f"t{i % 2}", "type": "a", "workflow": 1} for i in range(4)]
+    (tmp_path / "x.json").write_text(json.dumps({"tasks": tasks}))
+    done = type_("plan", "x.json", "--all", "--keep", "nothere", "--difficulty", "easy")
+    assert done.code == 0
+    assert "note: 4 of 4 planned tasks have no field 'nothere'\n" in done.err
+    assert "note: difficulty 'easy' chooses nothing, since x.json is a file\n" in done.err
+    assert "note: 2 of 4 tasks have an instance_id that is not their id: the id counts\n" in done.err
+
+
+def test_a_sample_is_named_for_what_it_holds(type_: Type, tmp_path: Path) -> None:
+    """A name that says nothing of the format is refused before anything is written."""
+    assert type_("library", "sample", "s.txt", "--tasks", "1").code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_stdout_is_told_not_traced(library: Path, tmp_path: Path) -> None:
+    """A device that takes nothing: exit code 3, one line on stderr."""
+    command = [sys.executable, "-m", "prealloc", "plan", str(library), "-n", "2"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert "output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_modules_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """130, and no traceback of an import."""
+
+    class Interrupted(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == "prealloc.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "prealloc.cli.app", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert main() == 130
+
+
+def test_force_through_a_link_replaces_the_plan_behind_it(type_: Type, library: Path, tmp_path: Path) -> None:
+    """The link stays one, and nothing is left beside either."""
+    type_("plan", "tasks.json", "-n", "2", "--out", "real/plan")
+    (tmp_path / "link").symlink_to("real/plan")
+    assert type_("plan", "tasks.json", "-n", "3", "--out", "link", "--force").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads(type_("show", "real/plan", "--json").out)["spec"]["num_instances"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "tasks.json"]
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["plan"]
 
 
 @pytest.mark.parametrize(
@@ -190,6 +350,23 @@ def test_keep_ships_named_fields_to_an_outside_program(type_: Type, library: Pat
     assert all(task["d"] == int(task["id"][1:]) for tasks in grouped.values() for task in tasks)
     with pytest.raises(PlanError, match="--keep d"):
         load_shard(tmp_path / "bare" / "shards" / "shard-00.json", require=["d"])
+
+
+def test_an_older_runner_finds_its_own_spelling(type_: Type, tmp_path: Path) -> None:
+    """--keep instance_id,type ships them beside id and task_type, also where they are the id and the type."""
+    from prealloc import load_shard
+
+    one = {"instance_id": "a", "task_type": "t", "type": "old", "workflow": 1}
+    two = {"id": "b", "instance_id": ["B", 1.50], "type": "t", "workflow": 2}
+    (tmp_path / "x.json").write_text(json.dumps({"tasks": [one, two]}))
+    assert type_("plan", "x.json", "--all", "--keep", "instance_id,type", "--out", "plan").code == 0
+    shard = load_shard(
+        tmp_path / "plan" / "shards" / "shard-00.json", require=["id", "type", "workflow", "instance_id"]
+    )
+    assert sorted(tuple(task.extra.values()) for task in shard.tasks if task.id == "a") == [("a", "old")]
+    assert [task.extra for task in shard.tasks if task.id == "b"] == [{"instance_id": ["B", 1.5], "type": "t"}]
+    assert type_("verify", "plan", "--library", "x.json").code == 0
+    assert type_("plan", "x.json", "--all", "--keep", "id").code == 2
 
 
 def test_a_slice_is_itself_a_library(type_: Type, library: Path, tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import tempfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +206,16 @@ def test_resume_failed_opens_from_its_session_on(run: RunPaths) -> None:
     assert (state.first.status, state.latest.status) == (Status.FAILED, Status.OK)
 
 
+def test_an_attempt_that_is_tried_again_is_no_outcome(run: RunPaths) -> None:
+    """`infra` means that the retries are used up: a unit in backoff is as undecided as one that never ran."""
+    write(run.worker_journal("shard-00", 1, 1), attempt(status=Status.INFRA, again=True))
+    waiting = fold(run, UNITS)
+    assert (waiting.census()["not_run"], waiting.census()["infra"]) == (2, 0)
+    assert (waiting.units[UNITS[0]].open, waiting.units[UNITS[0]].attempts) == (True, 1)
+    write(run.worker_journal("shard-00", 1, 2), attempt(number=2, status=Status.INFRA))
+    assert fold(run, UNITS).units[UNITS[0]].status is Status.INFRA
+
+
 @given(st.permutations([(1, "infra"), (2, "infra"), (3, "cancelled"), (4, "ok")]), st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_order_of_files_does_not_matter(tmp_path: Path, order: list[tuple[int, str]], data: st.DataObject) -> None:
@@ -224,3 +238,89 @@ def test_the_census_is_the_plans(run: RunPaths) -> None:
     write(run.worker_journal("shard-00", 1, 1), attempt("c"))
     with pytest.raises(JournalError, match="the plan has no unit shard-00/c#0"):
         fold(run, UNITS)
+
+
+def test_a_journal_that_went_through_windows(run: RunPaths) -> None:
+    """Line ends of two characters are blanks to JSON: each line counts, and is found again at its place."""
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path, attempt("a"), attempt("b"))
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    for state in fold(run, UNITS).units.values():
+        assert state.latest is not None
+        assert state.latest.read().result == {"n": 1}
+
+
+@pytest.mark.parametrize("size", [100, module._PIECE, 3 * module._PIECE])
+def test_lines_of_every_size_are_found_at_their_places(run: RunPaths, size: int) -> None:
+    """A file is read piece by piece: lines may end anywhere in a piece, or span several."""
+    path = run.worker_journal("shard-00", 1, 1)
+    written = [attempt(number=number + 1, result="x" * (size + number)) for number in range(5)]
+    write(path, *written)
+    file = JournalFile(path, JournalName(1, "shard-00", 1))
+    found = list(read_lines(file))
+    assert [line.content for line in found] == written
+    assert [module.read_attempt(path, line.offset, line.length) for line in found] == written
+
+
+def test_a_long_tail_is_a_tail_and_a_long_line_is_damage(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros without end are what a power cut leaves; a line that ends, and is longer than any of ours, is not."""
+    monkeypatch.setattr(module, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(module, "_PIECE", 100)
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path, attempt("a"))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\0" * 5000)
+    warnings: list[str] = []
+    assert [line.number for line in read_lines(JournalFile(path, JournalName(1, "shard-00", 1)), warnings)] == [1]
+    assert "5000 bytes" in warnings[0]
+    path.write_bytes(whole + b"\0" * 5000 + b"\n")
+    with pytest.raises(JournalError, match="line 2 is damaged"):
+        lines_of(path)
+
+
+def test_a_journal_that_is_gone_is_not_an_empty_one(run: RunPaths) -> None:
+    """Everything would seem not to have run, and would run again."""
+    run.journal.rmdir()
+    with pytest.raises(JournalError, match="cannot be read"):
+        fold(run, UNITS)
+
+
+def test_nothing_is_written_behind_half_a_line(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 15: once a line could not be written, none is: behind its half it would be damage in the middle."""
+    really = os.write
+
+    def full(descriptor: int, content: memoryview) -> int:
+        really(descriptor, content[:20])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = run.worker_journal("shard-00", 1, 1)
+    writer = JournalWriter(path)
+    writer.append(attempt("t0"))
+    whole = path.stat().st_size
+    monkeypatch.setattr("prealloc.store.journal.os.write", full)
+    with pytest.raises(JournalError, match="No space left"):
+        writer.append(attempt("t1"))
+    monkeypatch.undo()  # somebody has freed space
+    with pytest.raises(JournalError, match="No space left"):
+        writer.append(attempt("t2"))
+    writer.close()
+    assert path.stat().st_size == whole + 20
+
+
+def test_lines_of_several_threads_stay_whole(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that takes several writes is not mixed with another thread's."""
+    really = os.write
+
+    def short(descriptor: int, content: memoryview) -> int:
+        time.sleep(0.0001)  # lets the other thread in
+        return really(descriptor, content[:50])
+
+    path = run.worker_journal("shard-00", 1, 1)
+    writer = JournalWriter(path)
+    monkeypatch.setattr("prealloc.store.journal.os.write", short)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(writer.append, [attempt(f"t{number}") for number in range(20)]))
+    writer.close()
+    assert sorted(json.loads(line)["task"] for line in path.read_bytes().splitlines()) == sorted(
+        f"t{number}" for number in range(20)
+    )

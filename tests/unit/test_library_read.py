@@ -127,8 +127,8 @@ def test_keep_of_names_that_cannot_be_found_is_refused(tmp_path: Path) -> None:
 
 def test_keep_of_what_every_task_has_is_refused(tmp_path: Path) -> None:
     """Law: fields that are in every slice anyway cannot be kept a second time."""
-    with pytest.raises(OptionsError, match="type, workflow is in every slice already"):
-        read_library(tmp_path / "not-even-there.json", keep=("workflow", "type"))
+    with pytest.raises(OptionsError, match="task_type, workflow is in every slice already"):
+        read_library(tmp_path / "not-even-there.json", keep=("workflow", "task_type"))
 
 
 def test_progress_ends_with_all_bytes(tmp_path: Path) -> None:

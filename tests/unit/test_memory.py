@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from prealloc.engines import memory
 from prealloc.engines.admission import USABLE, Admission, expected_bytes
+from prealloc.engines.cgroups import Bound
 from prealloc.engines.families import Families
 from prealloc.engines.memory import available_bytes, proportional_bytes, resident_bytes
 from prealloc.worker.process import MARK
@@ -92,20 +92,12 @@ def test_what_processes_hold() -> None:
     assert proportional_bytes([]) == resident_bytes([2**22 + 1]) == 0
 
 
-def test_a_control_group_limits_what_is_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least of the machine's and of what any group up to the root leaves; `max` is no limit."""
-    (tmp_path / "outer" / "inner").mkdir(parents=True)
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(memory, "_MY_GROUPS", tmp_path / "mine")
-    (tmp_path / "mine").write_text("0::/outer/inner\n")
-    unlimited = available_bytes()
-    assert unlimited > 100 * MB
-    for folder, limit in (("outer", str(100 * MB)), ("outer/inner", "max")):
-        (tmp_path / folder / "memory.max").write_text(limit + "\n")
-        (tmp_path / folder / "memory.current").write_text(f"{30 * MB}\n")
+def test_a_control_group_limits_what_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a control group leaves less than the machine has, that is what workers may take."""
+    monkeypatch.setattr(memory, "tightest", lambda kind: None)
+    assert available_bytes() > 100 * MB
+    monkeypatch.setattr(memory, "tightest", lambda kind: Bound(100 * MB, 70 * MB, "group"))
     assert available_bytes() == 70 * MB
-    (tmp_path / "outer" / "memory.current").write_text(f"{130 * MB}\n")
-    assert available_bytes() == 0
 
 
 def test_admission() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from prealloc.api.plans import verify
 from prealloc.errors import CannotGoOn, PlanError, RunFolderError
+from prealloc.model.plan import LibraryInfo, PlanSpec
 from prealloc.store import run_folder
+from prealloc.store.build import PlannedShard, build_plan
 from prealloc.store.plan_folder import load_shard, read_plan, write_plan
-from prealloc.store.run_folder import OpenRun, RunFile, create_run
+from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests
 from prealloc.testing import make_plan, make_task
 
 PLAN = make_plan([make_task(f"t{n}", workflow={"n": n}, extra={"kept": n}) for n in range(4)], shards=2)
@@ -79,6 +83,47 @@ def test_an_edited_manifest_alone_is_refused(folder: Path, how: str) -> None:
         load_shard(folder / "shards" / "shard-00.json")
 
 
+PLAN_EDITS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
+    "other seed": lambda plan, manifest: plan.update(seed=99),
+    "other ranking": lambda plan, manifest: plan.update(ranking="other/9"),
+    "other types": lambda plan, manifest: plan["shards"][0]["types"].update(simple_task=1),
+    "other tasks of the library": lambda plan, manifest: plan["libraries"][0].update(tasks=7),
+    "seed of the manifest": lambda plan, manifest: manifest.update(seed=5),
+    "strategy of the manifest": lambda plan, manifest: manifest.update(strategy="paired"),
+    "settings of the manifest": lambda plan, manifest: manifest.update(settings={"a": 1.0}),
+}
+
+
+@pytest.mark.parametrize("how", PLAN_EDITS)
+def test_what_a_plan_says_twice_must_agree(tmp_path: Path, how: str) -> None:
+    """Also where every digest was made to fit: the id covers spec and slices, and the rest follows from them."""
+    info = LibraryInfo(path="x", name="x", bytes=1, sha256="0" * 64, tasks=4, types={"simple_task": 4})
+    spec = PlanSpec.checked(whole=True, settings={"a": 1})
+    folder = tmp_path / "plan"
+    shard = PlannedShard("shard-00", [make_task(f"t{n}") for n in range(4)], {}, spec.settings)
+    write_plan(build_plan(spec, [info], [shard]), folder)
+    read_plan(folder)
+    plan = json.loads((folder / "plan.json").read_bytes())
+    manifest = json.loads((folder / "shards" / "shard-00.json").read_bytes())
+    PLAN_EDITS[how](plan, manifest)
+    raw = json.dumps(manifest).encode()
+    (folder / "shards" / "shard-00.json").write_bytes(raw)
+    plan["shards"][0]["sha256"] = hashlib.sha256(raw).hexdigest()
+    (folder / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(PlanError):
+        read_plan(folder)
+
+
+@pytest.mark.parametrize("name", ["shards/shard-02.json", "slices/.backup", "slices/more"])
+def test_verify_sees_files_that_were_not_planned(folder: Path, name: str) -> None:
+    """What lies among a plan's files would be copied with it; what a user puts beside them is not looked at."""
+    (folder / "notes.txt").write_text("mine")
+    assert verify(folder).id == PLAN.id
+    (folder / name).write_text("")
+    with pytest.raises(PlanError, match=r"not planned: .*" + name):
+        verify(folder)
+
+
 @pytest.mark.parametrize(
     "raw",
     [b"", b"{", b"[]", b"null", b"\xff\xfe{}", b'{"a":1,"a":2}', b"[" * 100_000, b"{}" * 2, b'{"version":1e999}'],
@@ -114,7 +159,7 @@ def test_a_slice_is_checked_by_its_bytes(folder: Path) -> None:
     (folder.parent / "outside").write_bytes(raw)
     path.unlink()
     path.symlink_to(folder.parent / "outside")
-    with pytest.raises(PlanError, match="link out of the plan folder"):
+    with pytest.raises(PlanError, match="link that leads out of the folder"):
         read_plan(folder)
 
 
@@ -154,7 +199,14 @@ def test_force_replaces_plans_only(tmp_path: Path) -> None:
 def run_file(**changes: Any) -> RunFile:
     from prealloc.model.policy import RunPolicy
 
-    fields = {"plan": PLAN.id, "worker": "m:f", "import_path": (), "engine": "inline", "policy": RunPolicy()}
+    fields = {
+        "plan": PLAN.id,
+        "plan_digests": plan_digests(PLAN.file),
+        "worker": "m:f",
+        "import_path": (),
+        "engine": "inline",
+        "policy": RunPolicy(),
+    }
     return RunFile(**fields, created_at="", prealloc="", python="", platform="", **changes)  # type: ignore[arg-type]
 
 

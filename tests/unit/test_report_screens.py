@@ -96,12 +96,41 @@ def folded(told: list[tuple[float, events.Event]]) -> RunProgress:
     return progress
 
 
-def ended(progress: RunProgress) -> events.RunEnded:
+UNIT = "gpt-4o.easy.001/task_005#0"
+
+
+def ended(progress: RunProgress, foreign: str | None = None) -> events.RunEnded:
+    """An end that fits the scripted run; `foreign` text takes the place of a type, an error and a unit in it."""
     census = {str(status): progress.total.counts.get(status, 0) for status in Status}
     census["not_run"] += progress.total.units - progress.total.done
     return events.RunEnded(
         run="runs/prompt-study-7",
         census=census,
+        succeeded=19,
+        types=(
+            events.TypeTotal(type="tool_use", units=45, ok=17, succeeded=12),
+            events.TypeTotal(type=foreign or "multi_step", units=35, ok=14, succeeded=7),
+        ),
+        errors=(
+            events.FailureKind(status=Status.FAILED, type="ValueError", message="no failed", units=5, example=UNIT),
+            events.FailureKind(
+                status=Status.TIMEOUT,
+                type=foreign or "ValueError",
+                message=foreign or "no timeout",
+                units=5,
+                example=foreign or UNIT.replace("5#", "7#"),
+            ),
+        ),
+        further_errors=3,
+        slowest=(
+            events.SlowUnit(working_s=9.625, status=Status.OK, type="tool_use", unit=UNIT),
+            events.SlowUnit(
+                working_s=7.625,
+                status=Status.TIMEOUT,
+                type=foreign or "multi_step",
+                unit=foreign or UNIT.replace("5#", "7#"),
+            ),
+        ),
         library_opens=0,
         duration_s=13.0,
         exit_code=1,
@@ -218,7 +247,7 @@ def hostile_run() -> RunProgress:
 def test_no_foreign_text_reaches_the_terminal_raw() -> None:
     """Markup is shown as it stands; control characters, direction marks and lone surrogates as escapes."""
     progress = hostile_run()
-    end = ended(progress)
+    end = ended(progress, HOSTILE)
     error = RunFolderError(HOSTILE, where=HOSTILE, mend=HOSTILE)
     options = OptionsError([Mistake(HOSTILE, HOSTILE, HOSTILE)] * 2)
     pages = [

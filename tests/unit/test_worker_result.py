@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prealloc.errors import Retryable
+from prealloc.model.json_value import MOST_DEPTH, NoJson
 from prealloc.worker.infrastructure import is_infrastructure, retry_after_s
-from prealloc.worker.result import MOST_DEPTH, NoJson, describe, encode_result
+from prealloc.worker.result import describe, encode_result
 
 json_values = st.recursive(
     st.none()

@@ -1,0 +1,98 @@
+"""diagnose() and repair(): what is wrong with this machine and with a run, and the mending of a run's journal."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from prealloc.doctor.bounded import bounded
+from prealloc.doctor.clocks import check_clocks
+from prealloc.doctor.disk import check_append, check_file_system, check_links, check_rename, check_space
+from prealloc.doctor.finding import Finding, Level
+from prealloc.doctor.limits import check_limits
+from prealloc.doctor.locks import check_lock
+from prealloc.doctor.memory import check_memory
+from prealloc.doctor.proc import check_proc
+from prealloc.doctor.run_checks import check_run
+from prealloc.doctor.run_repair import Repaired, repair_run
+from prealloc.doctor.start import check_start
+from prealloc.doctor.versions import check_versions
+from prealloc.errors import InputError
+
+RUN_S = 600.0
+"""Reading a journal of gigabytes takes its time."""
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was looked at, in three groups."""
+
+    folder: str
+    """Whose file system was tried."""
+    machine: tuple[Finding, ...]
+    files: tuple[Finding, ...]
+    run: tuple[Finding, ...]
+    """Empty if no run was named."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return self.machine + self.files + self.run
+
+    @property
+    def exit_code(self) -> int:
+        """1 if there is a problem, else 0."""
+        return int(any(finding.level is Level.PROBLEM for finding in self.findings))
+
+
+def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diagnosis:
+    """Looks at this machine, at the file system of `folder` (or of the run), and at a run folder if one is named.
+
+    Each probe does what it tells of, in a temporary folder that is removed, and is bounded in time. Nothing of
+    the run is changed. Raises InputError if there is no such folder, or it is no run folder.
+    """
+    place = Path(folder if run is None else run)
+    if not place.is_dir():
+        raise InputError("there is no such folder", where=str(place), mend="name a folder that is there")
+    checked = [] if run is None else bounded("run", lambda: check_run(place), RUN_S)
+    machine = [
+        *check_versions(),
+        *_with_folder(None, "start method", check_start),
+        *bounded("limits", check_limits),
+        *bounded("memory", check_memory),
+        *bounded("clocks", check_clocks),
+        *bounded("/proc", check_proc),
+    ]
+    files = [
+        *bounded("file system", lambda: [check_file_system(place)]),
+        *bounded("space", lambda: [check_space(place)]),
+        *_with_folder(place, "lock", lambda made: [check_lock(made)]),
+        *_with_folder(place, "rename", check_rename),
+        *_with_folder(place, "hard links", lambda made: [check_links(made)]),
+        *_with_folder(place, "append", lambda made: [check_append(made)]),
+    ]
+    return Diagnosis(folder=str(place), machine=tuple(machine), files=tuple(files), run=tuple(checked))
+
+
+def repair(run: str | Path) -> Repaired:
+    """Moves what is damaged in a run's journal to `journal-aside/`, byte for byte, and lists what runs again.
+
+    Without damage nothing is done; `moved` is empty. No readable line is moved. Raises InputError (a master works
+    on it, a process of it lives, its plan is not whole: nothing was changed) and CannotGoOn.
+    """
+    return repair_run(Path(run))
+
+
+def _with_folder(place: Path | None, name: str, check: Callable[[Path], list[Finding]]) -> list[Finding]:
+    """The check in a new folder below `place` (where the system has its temporary files, if None)."""
+
+    def probe() -> list[Finding]:
+        made = Path(tempfile.mkdtemp(prefix=".prealloc-doctor.", dir=place))
+        try:
+            return check(made)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    return bounded(name, probe)

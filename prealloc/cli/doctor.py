@@ -1,0 +1,75 @@
+"""prealloc doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prealloc.cli.options import JsonFlag
+from prealloc.cli.output import Stop, print_json
+from prealloc.errors import Mistake, OptionsError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the app."""
+    app.command()(doctor)
+
+
+def doctor(
+    run: Annotated[Path | None, typer.Argument(help="A run folder to look at too.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Whose file system to try.  [the run's, else the current folder]")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move damaged journal lines to journal-aside/, and list what runs again.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Check this machine, and a run folder, and say what to mend. Every probe does what it tells of.
+
+    Exits with 0 if nothing is worse than a warning, with 1 if there are problems.
+
+    Examples:
+
+      prealloc doctor
+
+      prealloc doctor --folder /scratch/me
+
+      prealloc doctor run/
+
+      prealloc doctor run/ --repair
+    """
+    mistakes = []
+    if repair and run is None:
+        mistakes.append(Mistake("--repair", "no run is named", "name the run folder: prealloc doctor RUN --repair"))
+    if folder is not None and run is not None:
+        mistakes.append(Mistake("--folder", "a run is tried in its own folder", "leave --folder or the run away"))
+    if mistakes:
+        raise OptionsError(mistakes)
+    from prealloc.api import doctor as api
+
+    repaired = api.repair(run) if repair and run is not None else None
+    found = api.diagnose(run, folder=folder if folder is not None else Path())
+    if json:
+        print_json(
+            {
+                "exit_code": found.exit_code,
+                "folder": found.folder,
+                "machine": found.machine,
+                "files": found.files,
+                "run": found.run,
+                "repair": repaired,
+            }
+        )
+    else:
+        from rich.console import Console
+
+        from prealloc.report.doctor_view import render_diagnosis
+
+        groups = [("machine", found.machine), (f"file system of {found.folder}", found.files)]
+        groups += [(f"run {run}", found.run)] if run is not None else []
+        render_diagnosis(groups, repaired).print(Console())
+    if found.exit_code:
+        raise Stop(found.exit_code)

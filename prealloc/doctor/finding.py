@@ -1,0 +1,54 @@
+"""A finding: what was looked at, how it is, what was seen, how to mend it."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from prealloc.errors import PreallocError
+from prealloc.files.paths import readable_name
+
+
+class Level(enum.StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """Runs work, and something of them does not work as well as it could."""
+    PROBLEM = "problem"
+    """Runs, or this run, will not work."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at."""
+
+    name: str
+    level: Level
+    seen: str
+    where: str | None = None
+    mend: str | None = None
+
+
+def ok(name: str, seen: str) -> Finding:
+    """It is as it should be."""
+    return Finding(name=name, level=Level.OK, seen=seen)
+
+
+def warning(name: str, seen: str, mend: str, *, where: str | None = None) -> Finding:
+    """Something of runs works less well than it could."""
+    return Finding(name=name, level=Level.WARNING, seen=seen, where=_readable(where), mend=mend)
+
+
+def problem(name: str, seen: str, mend: str, *, where: str | None = None) -> Finding:
+    """Runs, or this run, will not work."""
+    return Finding(name=name, level=Level.PROBLEM, seen=seen, where=_readable(where), mend=mend)
+
+
+def refused(name: str, error: PreallocError, *, mend: str = "see what it says") -> Finding:
+    """What prealloc itself says of it; `mend` if it does not say how."""
+    return problem(name, error.problem, error.mend or mend, where=error.where)
+
+
+def _readable(where: str | None) -> str | None:
+    return None if where is None else readable_name(where)

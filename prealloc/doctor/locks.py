@@ -1,0 +1,46 @@
+"""Whether the lock of a run folder keeps a second master out here, and ends with its owner."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from prealloc.doctor.finding import Finding, ok, problem, warning
+from prealloc.engines.launch import fresh_interpreter
+from prealloc.errors import RunFolderError
+from prealloc.files.lock import RunLock, live_owner
+
+_MEND = "keep run folders on a local file system; here nothing stops a second master"
+
+
+def check_lock(folder: Path) -> Finding:
+    """Two processes and one lock: while the other holds it we are refused, when it is killed we get it."""
+    if os.name != "posix":
+        return warning("lock", "this system has no flock: two masters are not told apart", "start one at a time")
+    path = folder / "lock"
+    code = f"from prealloc.doctor.holder import main; main({str(path)!r})"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(fresh_interpreter(code), stdin=pipe, stdout=pipe, text=True) as other:
+        try:
+            said = other.stdout.readline().strip() if other.stdout else ""
+            if said != "held":
+                return problem("lock", f"another process did not get it: {said or 'it ended'}", _MEND)
+            if _taken(path):
+                return problem("lock", "two processes hold the same lock at once", _MEND)
+            owner = live_owner(path)
+            if owner is None or owner.pid != other.pid:
+                return problem("lock", "who holds it is not seen from another process", _MEND)
+        finally:
+            other.kill()
+    if not _taken(path):
+        return problem("lock", "it stays when its owner is killed", _MEND)
+    return ok("lock", "it keeps a second process out, and ends with its owner")
+
+
+def _taken(path: Path) -> bool:
+    try:
+        with RunLock(path):
+            return True
+    except RunFolderError:
+        return False

@@ -1,0 +1,194 @@
+"""One run folder: whole or not, who works on it, what is left of its journal, and what a resume would run."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from prealloc._version import __version__
+from prealloc.doctor.finding import Finding, Level, ok, problem, refused, warning
+from prealloc.doctor.strays import Stray, find_strays
+from prealloc.engines.session import summarise
+from prealloc.errors import JournalError, PlanError, RunFolderError
+from prealloc.files.lock import live_owner, read_owner
+from prealloc.files.paths import RunPaths, parse_journal_name, readable_name
+from prealloc.model.plan import Unit
+from prealloc.store.fold import RunState, fold
+from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
+from prealloc.store.journal import WorkerStarted, parse_line, sort_folder, split_lines
+from prealloc.store.run_folder import OpenRun
+
+FIRST = 10
+"""Pieces of damage of one file that are told one by one."""
+
+
+def check_run(root: Path) -> list[Finding]:
+    """Everything about one run folder. Raises RunFolderError if it is none at all."""
+    paths = RunPaths(root)
+    if not paths.run_file.exists() and not paths.journal.exists():
+        raise RunFolderError("it is no run folder", where=str(root), mend="name a folder of `prealloc run`")
+    running = live_owner(paths.lock) is not None  # asked first: who lives now may still write
+    found: list[Finding] = []
+    opened: OpenRun | None = None
+    units: list[Unit] | None = None
+    try:
+        opened = OpenRun(root)
+        opened.check_slices()  # by tasks of another name the journal would be judged wrongly
+        units = list(opened.units())
+        found += _check_whole(opened, len(units))
+    except (RunFolderError, PlanError) as error:
+        found.append(refused("run folder", error, mend="restore the file from a copy"))
+    found.append(_check_lock(paths))
+    try:
+        health = examine(paths, units)
+    except JournalError as error:
+        return [*found, refused("journal", error)]
+    found += check_journal(paths, health, running=running)
+    strays = [] if running else strays_of(paths, opened)
+    if strays and live_owner(paths.lock) is not None:
+        strays = []  # a master came while we looked: they are its workers
+    found.append(check_strays(strays))
+    if opened is not None and units is not None and health.readable:
+        found.append(_check_census(opened, fold(paths, units), running=running))
+    found.append(_check_logs(paths, opened))
+    return found
+
+
+def strays_of(paths: RunPaths, opened: OpenRun | None) -> list[Stray]:
+    """Processes of the run; they are strays only if no master lives."""
+    return find_strays(paths, recorded_workers(paths), _made_at(opened) if opened else None)
+
+
+def _made_at(opened: OpenRun) -> float | None:
+    try:
+        return datetime.datetime.fromisoformat(opened.file.created_at).timestamp()
+    except ValueError:  # somebody has edited it; nothing else goes by it
+        return None
+
+
+def recorded_workers(paths: RunPaths) -> set[int]:
+    """The process ids of all workers that the journal tells of, as far as it can be read."""
+    found: set[int] = set()
+    for file in sort_folder(paths)[0]:
+        if file.writer.shard is not None:
+            continue
+        for number, line in enumerate(split_lines(read_whole(file.path))[0], start=1):
+            try:
+                content = parse_line(file, line, number)
+            except JournalError:
+                continue  # told by check_journal
+            if isinstance(content, WorkerStarted):
+                found.add(content.pid)
+    return found
+
+
+def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> list[Finding]:
+    """Each piece of damage with its file and line; the first ones of each file."""
+    if not paths.journal.is_dir():
+        mend = f"restore it from a copy; or `mkdir {paths.journal}`, and every unit runs again"
+        return [problem("journal", "it is gone, and every outcome with it", mend, where=str(paths.journal))]
+    damage = [piece for piece in health.damage if not (running and piece.kind is Kind.TAIL)]
+    found = [_told(paths, piece) for piece in _first_of_each(damage)]
+    if hidden := len(damage) - len(found):
+        found.append(problem("journal", f"{hidden} more pieces are damaged", _repair(paths)))
+    found += [
+        warning(
+            "journal",
+            f"{_name(twice.unit)} has attempt {twice.attempt} twice, in {twice.first} and {twice.again}",
+            "nothing: the first counts, the other is kept as evidence",
+        )
+        for twice in health.duplicates[:FIRST]
+    ]
+    if all(finding.level is Level.OK for finding in found):
+        lines, size = sum(file.lines for file in health.files), sum(file.bytes for file in health.files)
+        found = [ok("journal", f"{len(health.files)} files, {lines:,} lines, {size / 1e6:.1f} MB, each line readable")]
+    return found
+
+
+def check_strays(strays: Sequence[Stray]) -> Finding:
+    """How to end them, all at once: children of one may be waited for by another."""
+    if sys.platform != "linux":
+        return ok("strays", "not looked for: this system has no /proc")
+    if not strays:
+        return ok("strays", "no process of this run is left without a master")
+    told = "; ".join(f"{stray.pid} ({stray.command}): {stray.why}" for stray in strays[:FIRST])
+    more = f"; and {len(strays) - FIRST} more" if len(strays) > FIRST else ""
+    pids = " ".join(str(stray.pid) for stray in strays)
+    return problem("strays", f"no master lives, but these do: {told}{more}", f"kill -9 {pids}")
+
+
+def _check_whole(opened: OpenRun, units: int) -> list[Finding]:
+    file, shards = opened.file, len(opened.manifests)
+    found = [ok("run folder", f"run.json and plan {file.plan[:12]} are whole: {shards} shards, {units:,} units")]
+    made, here = (file.prealloc, file.python), (__version__, platform.python_version())
+    if made != here:
+        seen = f"made with prealloc {made[0]} on Python {made[1]}, here are {here[0]} on {here[1]}"
+        found.append(warning("versions", seen, "resume with the same, so that all results are comparable"))
+    return found
+
+
+def _check_lock(paths: RunPaths) -> Finding:
+    owner = live_owner(paths.lock)
+    if owner is not None:
+        return ok("master", f"process {owner.pid} on {owner.host} is running it")
+    last = read_owner(paths.lock)
+    return ok("master", "none" + (f"; the last one was process {last.pid} on {last.host}" if last else ""))
+
+
+def _first_of_each(damage: Sequence[Damage]) -> list[Damage]:
+    told: dict[str, int] = {}
+    first = []
+    for piece in damage:
+        told[piece.file] = told.get(piece.file, 0) + 1
+        if told[piece.file] <= FIRST:
+            first.append(piece)
+    return first
+
+
+def _told(paths: RunPaths, piece: Damage) -> Finding:
+    where = str(paths.journal / piece.file) + (f":{piece.line}" if piece.line else "")
+    of = f" (of {_name(piece.unit)})" if piece.unit else ""
+    seen = f"{piece.kind.value}{of}: {piece.why}"
+    writer = parse_journal_name(piece.file)
+    if piece.line == 1 and writer is not None and writer.shard is None and writer.session > 1:
+        # The session's own record: if it opened outcomes again, readers do not know it any more.
+        seen += "; if that session was `resume --failed`, its outcomes count as late from now on"
+    if piece.kind is Kind.TAIL:
+        return warning(
+            "journal", seen, f"nothing: it is left out, and its unit runs again; or {_repair(paths)}", where=where
+        )
+    return problem("journal", seen, _repair(paths), where=where)
+
+
+def _repair(paths: RunPaths) -> str:
+    return f"prealloc doctor {readable_name(str(paths.root))} --repair"
+
+
+def _check_census(opened: OpenRun, state: RunState, *, running: bool) -> Finding:
+    summary = summarise(opened, state, duration_s=0.0)
+    counts = ", ".join(f"{count:,} {status}" for status, count in summary.census.items() if count)
+    left = sum(unit.open for unit in state.units.values())
+    seen = f"{counts or 'no units'}; resume would run {left:,}"
+    if running or not left:
+        return ok("units", seen)
+    return ok("units", f"{seen}: {summary.resume}")
+
+
+def _check_logs(paths: RunPaths, opened: OpenRun | None) -> Finding:
+    sizes = {path.name: path.stat().st_size for path in paths.logs.glob("*.log")} if paths.logs.is_dir() else {}
+    if not sizes:
+        return ok("logs", "none")
+    largest = max(sizes, key=lambda name: sizes[name])
+    seen = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB; "
+    seen += f"the largest is {readable_name(largest)}, {sizes[largest] / 1e6:.1f} MB"
+    if opened is not None and sizes[largest] > 2 * opened.file.policy.max_log_bytes:
+        cap = opened.file.policy.max_log_bytes / 1e6
+        return warning("logs", f"{seen}, over its cap of {cap:.0f} MB", "nothing needs it: shorten or remove it")
+    return ok("logs", seen)
+
+
+def _name(unit: Unit | None) -> str:
+    return f"{unit.shard}/{unit.task}#{unit.repeat}" if unit else "some unit"

@@ -1,0 +1,310 @@
+"""The command engine: an outside program, started once per shard, that takes a manifest and writes its results down.
+
+    prealloc run plan/ --command 'python my_runner.py --manifest {manifest}' --out run/
+
+The program gets the path of its manifest, and in PREALLOC_RESULTS that of a file to which it appends a JSON line for
+each unit that it ends: {"task", "repeat", "status", "result"}. The master reads that file while it grows and writes
+each outcome into the journal; what it has not come to when it dies, the next session takes in first. A unit without a
+line has not run. What happens inside the program prealloc cannot see: it runs the program to its end, or kills its
+tree when no result has come for --timeout.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
+
+import msgspec
+
+from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.launch import Born, ForkServerLauncher
+from prealloc.engines.log import cut_back
+from prealloc.engines.reported import Reported, ResultsTail
+from prealloc.engines.supervisor import describe_exit
+from prealloc.errors import WorkerFunctionError
+from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
+from prealloc.model.outcome import FINAL, Attempt, verdict
+from prealloc.store.journal import JournalWriter, WorkerStarted
+from prealloc.store.rest import write_rest
+
+MANIFEST = "{manifest}"
+RESULTS = "PREALLOC_RESULTS"
+LOOK_S = 0.1
+
+OF_EARLIER_ONES, OF_THIS_SESSION = 1, 2
+"""Incarnations: journal files of what earlier sessions' programs told, and of what this one's tells."""
+
+_EXAMPLE = "write it like --command 'python my_runner.py --manifest {manifest}'"
+
+
+class CommandEngine:
+    """Runs shards by an outside program."""
+
+    facts = EngineFacts(
+        can_kill=True,
+        can_send=False,
+        shares_run_folder=False,
+        guards_library=False,
+        worker_outlives_master=False,
+    )
+
+    def __init__(self) -> None:
+        self._launcher = ForkServerLauncher()
+        self._tags = 0
+        self._unborn: dict[int, _CommandShard] = {}
+        self._living: dict[int, _CommandShard] = {}
+        self._ended: list[Event] = []
+        self._draining = False
+
+    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+        """`worker` is the command."""
+        words = split_command(worker)
+        if shutil.which(words[0]) is None:
+            raise WorkerFunctionError(
+                f"there is no program {words[0]!r}", where=repr(worker), mend="check the path, or install it"
+            )
+        return []
+
+    def open(self, setup: RunSetup) -> None:
+        self._setup = setup
+        setup.paths.results.mkdir(exist_ok=True)
+
+    def launch(self, job: ShardJob) -> None:
+        shard = _CommandShard(job, self._setup)
+        self._ended += shard.take_in_what_is_left()
+        if self._draining or not shard.open:
+            self._end(shard)
+            return
+        self._tags += 1
+        self._unborn[self._tags] = shard
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        log = os.open(self._setup.paths.log(job.shard), flags, 0o666)
+        try:
+            self._launcher.execute(self._tags, shard.command(), shard.environment(), log)
+        finally:
+            os.close(log)
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        if not self._ended:
+            self._launcher.wait(min(timeout_s, LOOK_S))
+            for happened in self._launcher.happened():
+                if isinstance(happened, Born):
+                    shard = self._living[happened.pid] = self._unborn.pop(happened.tag)
+                    self._ended.append(shard.born(happened.pid))
+                else:
+                    shard = self._living.pop(happened.pid)
+                    self._ended += shard.died(happened.status)
+                    self._end(shard)
+            for pid, shard in self._living.items():
+                self._ended += shard.take_in()
+                if shard.overdue:
+                    shard.killed_for = shard.killed_for or f"no result for --timeout {shard.timeout_s:g} s"
+                    self._launcher.kill(pid)
+        events, self._ended = self._ended, []
+        return events
+
+    def halt(self, lane: str) -> None:
+        """What runs may end: a program cannot be told to start nothing more."""
+
+    def drain(self) -> None:
+        self._draining = True
+        for shard in self._living.values():
+            shard.deadline = time.monotonic() + self._setup.drain_s
+            shard.killed_for = "the run was stopped"
+
+    def stop(self) -> None:
+        self._draining = True
+        for pid, shard in self._living.items():
+            shard.killed_for = "the run was stopped"
+            self._launcher.kill(pid, now=True)
+
+    def processes(self) -> Mapping[str, Sequence[int]]:
+        found: dict[str, list[int]] = {"": list(self._launcher.helpers())}
+        for pid, shard in self._living.items():
+            found.setdefault(shard.shard, []).append(pid)
+        return found
+
+    def close(self) -> None:
+        self._launcher.close()
+        for shard in (*self._unborn.values(), *self._living.values()):
+            shard.close()
+        self._unborn.clear()
+        self._living.clear()
+
+    def _end(self, shard: _CommandShard) -> None:
+        shard.close()
+        self._ended.append(ShardEnded(shard=shard.shard))
+
+
+def split_command(command: str) -> list[str]:
+    """The words of a command. Raises WorkerFunctionError if it is none, or does not take a manifest."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise WorkerFunctionError(f"it is no command: {error}", where=repr(command), mend=_EXAMPLE) from None
+    if not words:
+        raise WorkerFunctionError("it is no command", where=repr(command), mend=_EXAMPLE)
+    if not any(MANIFEST in word for word in words):
+        raise WorkerFunctionError(f"it does not say where {MANIFEST} goes", where=repr(command), mend=_EXAMPLE)
+    return words
+
+
+class _CommandShard:
+    """One shard: what is open of it, and the program that runs it."""
+
+    def __init__(self, job: ShardJob, setup: RunSetup) -> None:
+        self.shard = job.shard
+        self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.orders}
+        """Units without a final outcome, and the number that their next attempt gets."""
+        self.timeout_s = job.policy.timeout_s
+        self.deadline: float | None = None
+        self.killed_for: str | None = None
+        self._job = job
+        self._setup = setup
+        self._types = dict(job.ids)
+        self._pid = 0
+        self._latest = time.monotonic()
+        # Two files: what an earlier program left is no part of what this one has told.
+        paths, session = setup.paths, setup.session
+        self._file = paths.reported(job.shard, session)
+        self._tail = ResultsTail(self._file, job.policy.max_result_bytes)
+        self._journal = JournalWriter(paths.worker_journal(job.shard, session, OF_THIS_SESSION), fsync=setup.fsync)
+
+    def command(self) -> list[str]:
+        """The program's words. It gets the plan's own manifest if all of the shard is open, else one of the rest."""
+        paths = self._setup.paths
+        units = len(self._job.ids) * self._job.manifest.repeats
+        manifest = paths.plan.manifest(self.shard)
+        if len(self.open) < units:
+            left = {task for task, _ in self.open}
+            tasks = [task for task in self._job.tasks() if task.id in left]
+            manifest = write_rest(paths.rest(self._setup.session), self._job.manifest, tasks)
+        return [word.replace(MANIFEST, str(manifest.absolute())) for word in split_command(self._setup.worker)]
+
+    def environment(self) -> dict[str, str]:
+        """What the program finds beside its own environment."""
+        return {RESULTS: str(self._file.absolute())}
+
+    @property
+    def overdue(self) -> bool:
+        """No result has come for as long as one may take, or the time to drain is over."""
+        now = time.monotonic()
+        if self.deadline is not None:
+            return now > self.deadline
+        return self.timeout_s is not None and now - self._latest > self.timeout_s
+
+    def born(self, pid: int) -> Event:
+        """The program runs."""
+        self._pid = pid
+        self._latest = time.monotonic()
+        units = len(self.open)
+        self._setup.journal.append(WorkerStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units))
+        return ShardStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units)
+
+    def take_in_what_is_left(self) -> list[Event]:
+        """Outcomes that a program of an earlier session told when no master listened any more."""
+        paths = self._setup.paths
+        left: list[Reported] = []
+        for session in range(1, self._setup.session):
+            file = paths.reported(self.shard, session)
+            told = [each for each in ResultsTail(file, self._job.policy.max_result_bytes).new() if self._foresees(each)]
+            # The master writes a line of the journal for each line that it takes in, so they count each other.
+            journal = paths.worker_journal(self.shard, session, OF_THIS_SESSION)
+            left += told[journal.read_bytes().count(b"\n") if journal.exists() else 0 :]
+        if not left:
+            return []
+        writer = JournalWriter(
+            paths.worker_journal(self.shard, self._setup.session, OF_EARLIER_ONES), fsync=self._setup.fsync
+        )
+        events = [event for reported in left for event in self._accept(reported, writer)]
+        writer.close()
+        for session in range(1, self._setup.session):
+            if (file := paths.reported(self.shard, session)).exists():
+                file.rename(file.with_suffix(".taken"))
+        return events
+
+    def take_in(self) -> list[Event]:
+        """What the program has told since the last call."""
+        events: list[Event] = []
+        for reported in self._tail.new():
+            self._latest = time.monotonic()
+            if self._foresees(reported):
+                events += self._accept(reported, self._journal)
+            else:
+                events.append(Note(text=f"{self.shard}: {_refusal(reported)}"))
+        cut_back(self._setup.paths.log(self.shard), self._job.policy.max_log_bytes)
+        return events
+
+    def died(self, status: int) -> list[Event]:
+        """The program has ended: takes in the rest, and says what is missing."""
+        events = self.take_in()
+        reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
+        if self.killed_for:
+            events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
+        if self.open or status != 0:
+            text = f"{self.shard}: its program {'was killed: ' if self.killed_for else ''}{reason}"
+            left = f", {len(self.open)} of its units have no final outcome" if self.open else ""
+            events.append(Note(text=f"{text}{left}; see {self._setup.paths.log(self.shard)}"))
+        return events
+
+    def close(self) -> None:
+        self._journal.close()
+
+    def _foresees(self, reported: Reported | str) -> TypeGuard[Reported]:
+        """Whether it is the outcome of a unit of this shard."""
+        if isinstance(reported, str):
+            return False
+        return reported.task in self._types and reported.repeat < self._job.manifest.repeats
+
+    def _accept(self, reported: Reported, journal: JournalWriter) -> list[Event]:
+        key = (reported.task, reported.repeat)
+        late = key not in self.open
+        attempt = Attempt(
+            shard=self.shard,
+            task=reported.task,
+            repeat=reported.repeat,
+            attempt=self.open.get(key, 1),
+            status=reported.status,
+            started_at=round(time.time() - reported.working_s, 3),
+            queued_s=0.0,
+            waiting_s=0.0,
+            working_s=reported.working_s,
+            peak_rss=0,
+            error=reported.error,
+            result=reported.result,
+            late=late,
+        )
+        journal.append(attempt)
+        if late:
+            return []
+        if reported.status in FINAL:
+            del self.open[key]
+        else:
+            self.open[key] += 1
+        success, score = verdict(msgspec.json.decode(reported.result) if reported.result is not None else None)
+        return [
+            AttemptEnded(
+                shard=self.shard,
+                task=reported.task,
+                type=self._types[reported.task],
+                repeat=reported.repeat,
+                attempt=attempt.attempt,
+                status=reported.status,
+                outcome=reported.status in FINAL,
+                working_s=reported.working_s,
+                waiting_s=0.0,
+                success=success,
+                score=score,
+                error=reported.error,
+            )
+        ]
+
+
+def _refusal(reported: Reported | str) -> str:
+    if isinstance(reported, str):
+        return reported
+    return f"a result for task {reported.task!r:.80}, repeat {reported.repeat}, which the shard does not have"

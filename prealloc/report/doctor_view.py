@@ -1,0 +1,93 @@
+"""What the doctor found, as a page: a line per finding, and under it how to mend what is not fine."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from prealloc.doctor.finding import Finding, Level
+from prealloc.doctor.run_repair import Repaired
+from prealloc.report import human
+from prealloc.report.page import Page, heading, whole
+from prealloc.report.visible import visible
+
+COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+FIRST_UNITS = 20
+FIRST_PIECES = 20
+_COMMANDS = ("kill ", "prealloc ")
+"""A mend that begins so is for copying."""
+_LEVEL = 9
+_NAME = 17
+
+
+def render_diagnosis(groups: Sequence[tuple[str, Sequence[Finding]]], repaired: Repaired | None = None) -> Page:
+    """The findings under the name of their group, what was repaired, and how many are not fine."""
+
+    def build(width: int | None) -> list[Text]:
+        lines: list[Text] = []
+        for title, findings in groups:
+            if findings:
+                lines += [
+                    heading(visible(title)),
+                    *(line for each in findings for line in _finding(each, width)),
+                    Text(),
+                ]
+        if repaired is not None:
+            lines += [heading("repair"), *_repaired(repaired, width), Text()]
+        return [*lines, _verdict([finding for _, findings in groups for finding in findings])]
+
+    return Page(build)
+
+
+def _finding(finding: Finding, width: int | None) -> list[Text]:
+    level = (f"{finding.level.value:<{_LEVEL}}", COLOURS[finding.level])
+    lines = _row(level, finding.name, finding.seen, width)
+    if finding.where:
+        lines += _row(("", ""), "  where", finding.where, width)
+    if finding.mend:
+        command = finding.mend.startswith(_COMMANDS)
+        mend = _row(("", ""), "  mend", finding.mend, None if command else width, style="green")
+        lines += map(whole, mend) if command else mend
+    return lines
+
+
+def _row(level: tuple[str, str], name: str, text: str, width: int | None, *, style: str = "") -> list[Text]:
+    told = visible(text)
+    room = None if width is None else width - _LEVEL - _NAME
+    # A word that is too long for its line is a path or a command's argument: broken rather than lost.
+    pieces = [told] if room is None or room < _NAME else textwrap.wrap(told, room, break_on_hyphens=False) or [""]
+    rows = [(level, visible(name)), *[(("", ""), "")] * (len(pieces) - 1)]
+    return [
+        Text.assemble((f"{mark:<{_LEVEL}}", colour), (f"{title:<{_NAME}}", "dim"), (piece, style))
+        for ((mark, colour), title), piece in zip(rows, pieces, strict=True)
+    ]
+
+
+def _repaired(repaired: Repaired, width: int | None) -> list[Text]:
+    if not repaired.moved:
+        return [Text("nothing to repair: every line is readable and planned", style="green")]
+    lines: list[Text] = []
+    for moved in repaired.moved[:FIRST_PIECES]:
+        place = f"{moved.file}:{moved.line}, {human.count(moved.lines, 'line')}" if moved.line else moved.file
+        lines += _row(("moved", "yellow"), human.size(moved.bytes), f"{place}: {moved.why}", width)
+        lines += _row(("", ""), "  to", moved.aside, width)
+    if len(repaired.moved) > FIRST_PIECES:
+        lines.append(Text(f"… {len(repaired.moved) - FIRST_PIECES:,} more"))
+    if not repaired.again:
+        return [*lines, Text("no unit runs again for it: all are decided by other lines")]
+    lines.append(Text(f"{human.count(len(repaired.again), 'unit')} run again that may have had an outcome there:"))
+    lines += [Text(f"  {visible(unit)}") for unit in repaired.again[:FIRST_UNITS]]
+    if len(repaired.again) > FIRST_UNITS:
+        lines.append(Text(f"  … {len(repaired.again) - FIRST_UNITS:,} more"))
+    return [*lines, whole(Text(f"to run them: {visible(repaired.resume)}"))]
+
+
+def _verdict(findings: Sequence[Finding]) -> Text:
+    problems = sum(finding.level is Level.PROBLEM for finding in findings)
+    warnings = sum(finding.level is Level.WARNING for finding in findings)
+    if not problems and not warnings:
+        return Text("all fine", style="green")
+    told = f"{human.count(problems, 'problem')}, {human.count(warnings, 'warning')}"
+    return Text(told, style=COLOURS[Level.PROBLEM if problems else Level.WARNING])

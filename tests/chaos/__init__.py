@@ -1,0 +1,10 @@
+"""Measures what RELIABILITY.md promises, on real processes: `make chaos` the gates, `make soak` endurance.
+
+No tests: they take minutes, and a loaded machine misses a gate. The harness and the checker are those of tests/faults.
+"""
+
+import sys
+from pathlib import Path
+
+# As tests/faults/conftest.py does for the tests: the harness imports its neighbours by their bare names.
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))

@@ -1,0 +1,59 @@
+"""`python -m tests.chaos`: measures the gates of RELIABILITY.md. Exits with 1 if one is missed.
+
+Takes about ten minutes on two cores that do nothing else; a loaded machine may miss a gate by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.gate import machine, report
+from tests.chaos.kills import master_kills
+from tests.chaos.place import Place, tell
+from tests.chaos.single import families, hangs, master_deaths, worker_deaths
+
+KILLS, ACKNOWLEDGED, MASTERS = 500, 10_000, 100
+
+
+def main() -> int:
+    options = _options()
+    seed: int = random.SystemRandom().randrange(10**9) if options.seed is None else options.seed
+    share = 20 if options.quick else 1
+    tell(f"seed {seed}")
+    about = {**machine(), "seed": str(seed)}
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="prealloc-chaos-") as folder:
+        place = Place(Path(folder))
+        gates = [
+            worker_deaths(place, rng, max(1, 5 // share)),
+            *hangs(place, max(1, 3 // share)),
+            families(place, max(2, 10 // share)),
+            *master_deaths(place, rng, MASTERS // share),
+            *master_kills(
+                place,
+                seed,
+                kills=KILLS // share,
+                acknowledged=ACKNOWLEDGED // share,
+                limit_s=options.minutes * 60 / share,
+            ),
+        ]
+    if options.quick:
+        tell("quick: a smoke test, its figures are those of a twentieth of the trials")
+    return report(about, gates, place.broken, options.json)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, help="of what is random (default: a new one, which is printed)")
+    parser.add_argument("--minutes", type=float, default=12.0, help="for the kills, at most (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the trials")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

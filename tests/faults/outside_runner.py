@@ -1,0 +1,49 @@
+"""An outside program, as somebody else might have written it: it takes a manifest and does harm as the tasks say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from prealloc import load_shard
+
+
+def main() -> None:
+    shard = load_shard(sys.argv[sys.argv.index("--manifest") + 1])
+    with open(os.environ["PREALLOC_RESULTS"], "a") as results:
+
+        def tell(line: object) -> None:
+            results.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+            results.flush()
+
+        print("running", shard.id, len(shard.tasks))
+        for task in shard.tasks:
+            open(f"{shard.settings['signals']}/started.{task.id}.0.1.{os.getpid()}", "a").close()
+            do = task.workflow.get("do", "ok")
+            if do == "exit":
+                sys.exit(3)
+            if do == "hang":
+                subprocess.Popen(["sleep", "1000"], start_new_session=True)
+                time.sleep(1000)
+            if do == "gate":
+                while not os.path.exists(f"{shard.settings['signals']}/go"):
+                    time.sleep(0.01)
+            if do == "rubbish":
+                tell("{no json")
+                tell({"task": "nobody", "result": 1})
+                tell({"task": task.id, "repeat": 99})
+                tell({"task": task.id, "status": "splendid"})
+            if do == "fail":
+                tell({"task": task.id, "status": "failed", "error": {"type": "AgentError", "message": "no luck"}})
+                continue
+            for repeat in range(shard.manifest.repeats):
+                tell({"task": task.id, "repeat": repeat, "result": {"success": True, "score": 0.5}, "working_s": 0.01})
+            if do == "twice":
+                tell({"task": task.id, "result": {"success": False}})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`--command`: an outside program per shard. Its results survive it, the master and each other."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from harness import Session, Stage, wait_until
+
+pytestmark = pytest.mark.fault
+
+RUNNER = f"{sys.executable} {Path(__file__).parent / 'outside_runner.py'} --manifest {{manifest}}"
+
+
+def start(stage: Stage, *options: str, command: str = RUNNER) -> Session:
+    return stage.command("run", str(stage.plan), "--command", command, "--out", str(stage.run), *options)
+
+
+def test_once_per_shard_with_its_manifest(stage: Stage) -> None:
+    """Each program gets its shard's manifest; its output is in the shard's log, its results are the run's."""
+    stage.make_plan({f"t{n}": {} for n in range(9)}, shards=3, repeats=2)
+    session = start(stage)
+    assert session.wait() == 0, session.output()
+    assert session.census == {"ok": 18}
+    assert len(session.of("shard_started")) == 3
+    for shard in ("shard-00", "shard-01", "shard-02"):
+        assert (stage.run / "logs" / f"{shard}.log").read_text() == f"running {shard} 3\n"
+    assert all(event["success"] is True for event in session.of("attempt_ended"))
+    stage.check(session)
+
+
+def test_outcomes_in_the_programs_words(stage: Stage) -> None:
+    """A status and an error that the program tells are the unit's."""
+    stage.make_plan({"a": {}, "c": {"do": "fail"}})
+    session = start(stage)
+    assert session.wait() == 1
+    assert session.census == {"ok": 1, "failed": 1}
+    (failed,) = session.of("attempt_ended", status="failed")
+    assert (failed["error"]["type"], failed["error"]["message"]) == ("AgentError", "no luck")
+    stage.check(session)
+
+
+def test_resume_hands_a_manifest_of_the_rest(stage: Stage) -> None:
+    """A program that exits in the middle: its log and code are named; the next one gets only what is left."""
+    stage.make_plan({"a": {}, "x": {"do": "exit"}, "b": {}}, first="a")
+    session = start(stage)
+    assert session.wait() == 1
+    assert "exited with code 3" in session.output()
+    told = session.census["ok"]
+    assert session.census == {"ok": told, "not_run": 3 - told}
+    stage.check(session)
+    before = {task: stage.attempts(task) for task in "ab"}
+    second = stage.resume()
+    assert second.wait() == 1
+    rest = list((stage.run / "rest").rglob("shard-00.json"))
+    assert len(rest) == 1
+    ran_again = [task for task in "ab" if stage.attempts(task) > before[task]]
+    assert len(ran_again) <= 3 - told - 1
+    stage.check(second)
+
+
+def test_a_program_that_hangs(stage: Stage) -> None:
+    """No result for --timeout: its whole tree is killed, what it told before is kept; others are not affected."""
+    stage.make_plan({f"t{n}": {"do": "hang" if n == 3 else "ok"} for n in range(8)}, shards=2)
+    session = start(stage, "--timeout", "1.5")
+    assert session.wait() == 1
+    assert session.census["ok"] >= 4
+    assert "no result for --timeout" in session.output()
+    stage.check(session)  # nothing of the tree is alive
+
+
+def test_sigkill_of_the_master(stage: Stage) -> None:
+    """The program dies with it; what it told and the master had not come to is taken in by resume, not run again."""
+    stage.make_plan({"a": {}, "x": {"do": "gate"}, "b": {}}, first="a")
+    first = start(stage)
+    stage.wait_for_start("a", "x")
+    first.kill()
+    stage.check(first)
+    results = next((stage.run / "results").iterdir())
+    with results.open("a") as file:
+        file.write('{"task":"b","result":{"told":"at the last moment"}}\n')
+    stage.let_go()
+    second = stage.resume()
+    assert second.wait() == 0, second.output()
+    assert stage.attempts("b") == 0
+    assert stage.attempts("a") == 1
+    assert second.census == {"ok": 3}
+    stage.check(second)
+    third = stage.resume("--failed")
+    assert third.wait() == 0
+    assert third.of("attempt_ended") == []
+    stage.check(third)
+
+
+def test_lines_that_are_no_results(stage: Stage) -> None:
+    """Told with their place, and nothing else comes of them; a second result for a unit is kept as evidence."""
+    stage.make_plan({"a": {"do": "rubbish"}, "b": {"do": "twice"}})
+    session = start(stage)
+    assert session.wait() == 0, session.output()
+    notes = " ".join(event["text"] for event in session.of("note"))
+    for part in ("expected a key or }", "'nobody'", "repeat 99", "splendid"):
+        assert part in notes
+    assert all(event["success"] for event in session.of("attempt_ended"))
+    stage.check(session)
+
+
+def test_ctrl_c_gives_the_program_its_time(stage: Stage) -> None:
+    """Within --drain it may end by itself; then it is killed, 130, and resume goes on."""
+    stage.make_plan({"a": {}, "x": {"do": "gate"}}, first="a")
+    session = start(stage, "--drain", "1")
+    stage.wait_for_start("x")
+    wait_until(lambda: session.of("attempt_ended"), "result of a")
+    session.signal(2)
+    assert session.wait() == 130
+    stage.check(session)
+    stage.let_go()
+    second = stage.resume()
+    assert second.wait() == 0
+    assert stage.attempts("a") == 1
+    stage.check(second)
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("no-such-program-anywhere {manifest}", "there is no program"),
+        (f"{sys.executable} x.py", "does not say where {manifest} goes"),
+        ("'", "it is no command"),
+        (" ", "it is no command"),
+    ],
+)
+def test_a_command_that_cannot_be_run(stage: Stage, command: str, problem: str) -> None:
+    """Exit code 2 before anything starts, with the mend."""
+    stage.make_plan(2)
+    session = start(stage, command=command)
+    assert session.wait() == 2
+    assert problem in session.output()
+    assert not stage.run.exists()

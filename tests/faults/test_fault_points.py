@@ -1,0 +1,199 @@
+"""Rows 11, 12 and 15: every write and every hand-over meets SIGKILL; every write meets EIO and ENOSPC.
+
+After each fault all six invariants hold, from the files alone; what was on disk is neither lost nor run again; a
+write that fails stops the run with 3 and the reason; and the run then ends as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from chain import IN_FORK_SERVER, IN_WORKER, Case, plan_chain, run_chain
+from harness import Stage
+
+import prealloc
+from prealloc.files.faultpoint import Kind, Point
+
+pytestmark = pytest.mark.fault
+
+PACKAGE = Path(prealloc.__file__).parent
+REFUSED = ("EIO", "ENOSPC")
+AT_ONCE = 3
+"""Chains that run at the same time: most of a command is its start, and some of it is waiting."""
+
+PLANNING = (Point.PLAN_SLICE, Point.PLAN_MANIFEST, Point.PLAN_FILE, Point.FOLDER_EXCHANGE, Point.FOLDER_REMOVE)
+
+SCENARIO = {
+    Point.LOG_IMPORT: "noisy",
+    Point.LOG_CUT: "long log",
+    Point.SUPERVISOR_DEATH: "deadly",
+    Point.SUPERVISOR_VERDICT: "deadly",
+    Point.VERDICT_WRITTEN: "deadly",
+    Point.SUPERVISOR_LIBRARY: "spy",
+    Point.SUPERVISOR_REUSED: "reused",
+    Point.ATTEMPT_OVERDUE: "hang",
+    Point.WORKER_RETIRING: "hang",
+    Point.WORKER_RETIRED: "hang",
+}
+"""Where a plain run does not come by."""
+
+PASSAGE = {
+    Point.WORKER_APPEND: 3,
+    Point.WORKER_FSYNC: 5,
+    Point.SUPERVISOR_FSYNC: 3,
+    Point.SUPERVISOR_REUSED: 3,
+    Point.ENDING_HEARD: 3,
+    Point.ATTEMPT_OFF: 3,
+    Point.ATTEMPT_FINISHED: 3,
+    Point.ATTEMPT_WRITTEN: 3,
+    Point.ATTEMPT_LANDED: 3,
+    Point.ATTEMPT_TOLD: 3,
+    Point.SUPERVISOR_WORKER: 2,
+    Point.FORK_ASKED: 2,
+    Point.FORK_FORKED: 2,
+    Point.SHIP_SEND: 2,
+    Point.RUN_FOLDERS: 2,
+    Point.FOLDER_COPY: 3,
+}
+"""Where more has happened before the fault than at the first passage."""
+
+BESIDE_OTHERS = (
+    Point.WORKER_APPEND,
+    Point.ATTEMPT_OFF,
+    Point.ATTEMPT_FINISHED,
+    Point.ATTEMPT_WRITTEN,
+    Point.ATTEMPT_LANDED,
+)
+"""Where other tasks of the same worker are in flight: at concurrency 4 as well."""
+
+
+def cases() -> Iterator[Case]:
+    for point in Point:
+        scenario, passage = SCENARIO.get(point, "plain"), PASSAGE.get(point, 1)
+        kills = ("torn", "kill") if point.kind is Kind.LINE else ("kill",)
+        refused = () if point.kind is Kind.HAND_OVER else REFUSED
+        for concurrency in (1, 4) if point in BESIDE_OTHERS else (1,):
+            if point in PLANNING:
+                continue
+            if point in (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY):  # a run comes by once
+                yield from (Case(point, (action,), scenario, passage) for action in (*refused, *kills))
+            elif point in IN_WORKER:
+                # The worker dies and the run goes on; or the master dies at this very moment of a worker.
+                yield Case(point, kills[:1], scenario, passage, concurrency)
+                yield Case(point, (*refused, "kill-master"), scenario, passage, concurrency)
+            else:
+                yield Case(point, (*refused, *kills), scenario, passage, concurrency)
+    for action in REFUSED:  # the tenth line is the one that writes the hung task off
+        yield Case(Point.WORKER_APPEND, (action,), "hang", 10, 4)
+
+
+def plan_cases() -> Iterator[Case]:
+    for point in PLANNING:
+        scenario = "replaced" if point in (Point.FOLDER_EXCHANGE, Point.FOLDER_REMOVE) else "new"
+        yield Case(point, ("kill",) if point.kind is Kind.HAND_OVER else (*REFUSED, "kill"), scenario)
+
+
+@pytest.fixture(scope="module")
+def chains(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[Case, Future[None]]]:
+    """The chains of the tests that were selected, several at a time."""
+    mine = [item for item in request.session.items if "chains" in getattr(item, "fixturenames", ())]
+    selected = [item.callspec.params["case"] for item in mine]  # type: ignore[attr-defined]
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield {
+            case: pool.submit(plan_chain if case.point in PLANNING else run_chain, case, tmp_path_factory.mktemp("c"))
+            for case in selected
+        }
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("case", [*cases()], ids=lambda case: case.name)
+def test_a_run_at(case: Case, chains: Mapping[Case, Future[None]]) -> None:
+    """Rows 11, 12, 15: nothing acknowledged is lost, no more runs again than was in flight, never ok unsaved."""
+    chains[case].result()
+
+
+@pytest.mark.parametrize("case", [*plan_cases()], ids=lambda case: case.name)
+def test_a_plan_at(case: Case, chains: Mapping[Case, Future[None]]) -> None:
+    """A plan folder is there whole, or as it was before."""
+    chains[case].result()
+
+
+def test_every_point_has_a_case() -> None:
+    """No point is named and then forgotten."""
+    assert {case.point for case in (*cases(), *plan_cases())} == set(Point)
+    assert IN_WORKER.isdisjoint(IN_FORK_SERVER)
+
+
+def test_every_point_is_in_the_code() -> None:
+    """A point that the code does not pass any more leaves the registry; one that is not in it cannot be passed."""
+    used = {
+        node.attr
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "faultpoint.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Point"
+    }
+    assert used == {point.name for point in Point}
+
+
+WRITING = frozenset(
+    {"write", "write_bytes", "write_text", "rename", "replace", "mkdir", "mkdtemp", "mkstemp", "link", "fsync"}
+    | {"truncate", "ftruncate", "copyfile", "memfd_create"}
+)
+NO_DISK = {
+    "engines/forkserver.py": set(),
+    "files/faultpoint.py": {"_passage", "_strike"},  # the faults themselves
+    "files/atomic.py": {"exchange", "fsync_folder", "_rename_to_new"},  # their callers pass the point
+    "store/run_folder.py": {"create_run"},  # the plan's own folder, inside the one that is renamed into place
+    "store/plan_folder.py": set(),
+    "worker/board.py": {"new_descriptor"},  # memory without a name
+    "worker/loop.py": {"_wake"},  # a pipe
+    "worker/process.py": {"write"},  # a log may drop what it cannot keep
+}
+"""Functions that write where no disk can refuse, or whose caller passes the point."""
+
+
+def test_every_write_passes_a_point() -> None:
+    """In the rooms that write: who calls something that writes calls fault_point as well."""
+    bare: list[str] = []
+    for room in ("files", "store", "worker", "engines"):
+        for path in (PACKAGE / room).glob("*.py"):
+            name = f"{room}/{path.name}"
+            for function in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(function, ast.FunctionDef) or function.name in NO_DISK.get(name, ()):
+                    continue
+                calls = {_called(node) for node in ast.walk(function) if isinstance(node, ast.Call)}
+                if calls & WRITING and "fault_point" not in calls:
+                    bare.append(f"{name}: {function.name} calls {sorted(calls & WRITING)}")
+    assert not bare, bare
+
+
+def _called(call: ast.Call) -> str:
+    """The last name of what is called; nothing for methods of text (`"...".replace`)."""
+    if isinstance(call.func, ast.Name):
+        return call.func.id
+    if isinstance(call.func, ast.Attribute):
+        return "" if call.func.attr == "replace" and not _is_os(call.func.value) else call.func.attr
+    return ""
+
+
+def _is_os(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "os"
+
+
+def test_a_typo_is_refused(stage: Stage) -> None:
+    """A fault that cannot be meant is an error with 2, and nothing was changed."""
+    stage.make_plan(1)
+    session = stage.start(faults="worker.journal.apend:1:EIO,lock.write:0:EIO,fork.asked:1:EIO")
+    assert session.wait() == 2
+    assert "did you mean worker.journal.append" in session.output()
+    assert "3 options" in session.output()
+    assert not stage.run.exists()

@@ -1,0 +1,142 @@
+"""The ready agent on a real HTTP server that speaks the chat API, limits its rate, says 429, and drips."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from chat_server import KEY, chat_server
+from harness import Stage
+
+from prealloc.model.lane import Lane
+from prealloc.store.plan_folder import write_plan
+from prealloc.testing import make_plan, make_task
+
+pytestmark = pytest.mark.fault
+
+WORKER = "prealloc.agents.openai_chat:run"
+TOOLS = ["search", "fetch", "parse", "store"]
+
+
+@pytest.fixture(autouse=True)
+def key() -> Iterator[None]:
+    """The key is in the environment, where the settings say."""
+    os.environ["PREALLOC_TEST_KEY"] = KEY
+    yield
+    del os.environ["PREALLOC_TEST_KEY"]
+
+
+def plan_chat(
+    stage: Stage, url: str, *, tasks: int, lanes: tuple[Lane, ...] = (), shards: int = 1, **settings: Any
+) -> None:
+    """Tasks of four tools each, for the server at this address."""
+    settings = {"model": "m", "base_url": url, "api_key_env": "PREALLOC_TEST_KEY", **settings}
+    made = [make_task(f"t{n}", workflow={"optimal_sequence": TOOLS}) for n in range(tasks)]
+    write_plan(make_plan(made, shards=shards, lanes=lanes, settings=settings), stage.plan)
+
+
+def results(stage: Stage) -> dict[str, dict[str, Any]]:
+    lines = [line for path in (stage.run / "journal").glob("shard-*") for line in stage.lines(path)]
+    return {line["task"]: line["result"] for line in lines if line["result"]}
+
+
+def test_conversations_over_tools(stage: Stage) -> None:
+    """Multi-turn, a request a tool and one to end; tokens are counted; a tool that fails is called again."""
+    with chat_server() as server:
+        plan_chat(stage, server.url, tasks=12, tool_success_rate=0.7, max_turns=40)
+        session = stage.start("-c", "6", worker=WORKER)
+        assert session.wait() == 0, session.output()
+        for result in results(stage).values():
+            assert result["success"] is True
+            assert result["score"] == 1.0
+            assert result["calls"] >= len(TOOLS)
+            assert result["turns"] == result["calls"] + 1
+            assert result["tokens"] == {"prompt": 100 * result["turns"], "completion": 10 * result["turns"]}
+        assert any(result["calls"] > len(TOOLS) for result in results(stage).values())
+    stage.check(session)
+
+
+def test_turns_end_a_conversation(stage: Stage) -> None:
+    """An agent that has not come through within max_turns was not successful; its score says how far it came."""
+    with chat_server() as server:
+        plan_chat(stage, server.url, tasks=2, tool_success_rate=1.0, max_turns=2)
+        session = stage.start(worker=WORKER)
+        assert session.wait() == 0
+        assert all((r["success"], r["score"], r["turns"]) == (False, 0.5, 2) for r in results(stage).values())
+
+
+def test_a_429_is_waited_out_in_the_request(stage: Stage) -> None:
+    """It neither restarts the conversation nor uses a retry, and the wait is waiting time."""
+    with chat_server() as server:
+        server.refuse_first = 5
+        plan_chat(stage, server.url, tasks=4)
+        session = stage.start("-c", "4", "--retries", "0", "--timeout", "20", worker=WORKER)
+        assert session.wait() == 0, session.output()
+        assert sum(result["rate_limited"] for result in results(stage).values()) == 5
+        assert sum(server.conversations.values()) == 4
+        assert len(session.of("attempt_ended")) == 4
+        limited = [e for e in session.of("attempt_ended") if results(stage)[e["task"]]["rate_limited"]]
+        assert all(event["waiting_s"] >= 1 for event in limited)
+    stage.check(session)
+
+
+def test_a_lane_keeps_the_endpoint_from_saying_429(stage: Stage) -> None:
+    """With the endpoint's limit as the lane's, 4 shards with 4 conversations each are hardly ever turned away.
+
+    Hardly: the server counts when it comes to a request, and this machine may be busy for longer than the guard.
+    """
+    with chat_server(per_second=40) as server:
+        lanes = (Lane(name="k", shards_at_once=4, queries_per_second=40, tokens_per_minute=10_000_000),)
+        plan_chat(stage, server.url, tasks=32, lanes=lanes, shards=4, tool_success_rate=1.0)
+        session = stage.start("-c", "4", worker=WORKER)
+        assert session.wait() == 0, session.output()
+        assert server.answered["200"] == 32 * (len(TOOLS) + 1)
+        assert server.answered["429"] <= 0.05 * server.answered["200"]
+    stage.check(session)
+
+
+def test_a_dripping_endpoint(stage: Stage) -> None:
+    """request_timeout_s is a deadline for the whole request; the attempt is infrastructure, and tried again."""
+    with chat_server() as server:
+        plan_chat(stage, server.url, tasks=2, model="dripping", request_timeout_s=0.5)
+        session = stage.start("-c", "2", "--retries", "1", "--timeout", "30", worker=WORKER)
+        assert session.wait() == 1
+        assert session.census == {"infra": 2}
+        assert all(0.5 <= event["working_s"] < 5 for event in session.of("attempt_ended"))
+        assert len(session.of("attempt_ended")) == 4
+    stage.check(session)
+
+
+def test_a_bad_key_and_no_key(stage: Stage) -> None:
+    """A refused key is told as the endpoint tells it; a missing one names the variable; the key itself is nowhere."""
+    with chat_server() as server:
+        plan_chat(stage, server.url, tasks=1)
+        os.environ["PREALLOC_TEST_KEY"] = "wrong-key-0123"
+        session = stage.start(worker=WORKER)
+        assert session.wait() == 1
+        (ended,) = session.of("attempt_ended")
+        assert ended["error"]["http_status"] == 401
+        os.environ["PREALLOC_TEST_KEY"] = ""
+        second = stage.start("--retries", "0", worker=WORKER, out=stage.root / "second")
+        assert second.wait() == 1
+        assert "PREALLOC_TEST_KEY is not set" in json.dumps(second.of("attempt_ended"))
+        for path in stage.root.rglob("*"):
+            if path.is_file():
+                assert b"wrong-key-0123" not in path.read_bytes()
+
+
+def test_without_the_extra(stage: Stage) -> None:
+    """Exit code 2 with the pip line, before anything starts."""
+    (stage.root / "openai.py").write_text("raise ImportError\n")
+    os.environ["PYTHONPATH"] = str(stage.root)
+    try:
+        stage.make_plan(1)
+        session = stage.start(worker=WORKER)
+        assert session.wait() == 2
+    finally:
+        del os.environ["PYTHONPATH"]
+    assert "pip install 'prealloc[openai]'" in session.output()
+    assert not stage.run.exists()

@@ -1,0 +1,90 @@
+"""Task libraries: the packed ones, and a few of each other kind.
+
+What is wrong inside JSON is told in every detail in test_hostile_library.py.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+from collections.abc import Iterator
+
+import zstandard
+from ground import Ground
+
+from corpus.case import PLAN, Case, Words, put, swap
+
+PLAN_LINES: Words = ("plan", "tasks.jsonl", "--out", "new")
+VERIFY_LIBRARY: Words = ("verify", "plan", "--library", "tasks.json")
+ON_LIBRARY = (PLAN, VERIFY_LIBRARY)
+
+GOOD = json.dumps({"tasks": [{"id": f"t{i}", "type": "a", "workflow": {"n": i}} for i in range(30)]}).encode()
+ONE = b'{"tasks": [{"id": "t", "type": "a", "workflow": %b}]}'
+
+
+def _one(workflow: bytes) -> bytes:
+    return ONE % workflow
+
+
+def _bomb(pack: str) -> bytes:
+    head = b'{"tasks": [' + b" " * (40 << 20)
+    return gzip.compress(head, 9) if pack == "gzip" else zstandard.ZstdCompressor(level=19).compress(head)
+
+
+def _members() -> bytes:
+    """A bomb in many small members, each within bounds."""
+    return gzip.compress(b" " * (1 << 20), 9) * 60
+
+
+def cases() -> Iterator[Case]:
+    """Each is a whole library file."""
+    texts = {
+        "pickle": (pickle.dumps([{"id": "t", "type": "a"}]), ""),
+        "empty": (b"", "empty"),
+        "BOM": (b"\xef\xbb\xbf" + GOOD, "byte order mark"),
+        "UTF-16": (GOOD.decode().encode("utf-16"), "byte order mark"),
+        "bad UTF-8": (GOOD.replace(b'"t3"', b'"t\xff"'), "no UTF-8"),
+        "truncated": (GOOD[:-20], "the text ends"),
+        "brackets": (b"[" * 100_000, "nested deeper"),
+        "key twice": (GOOD.replace(b'"id": "t3"', b'"id": "t3", "id": "t3"'), "twice"),
+        "id twice": (GOOD.replace(b'"t3"', b'"t4"'), "more than once"),
+        "id NUL": (GOOD.replace(b'"t3"', b'"t\\u0000"'), "zero character"),
+        "id of half a pair": (GOOD.replace(b'"t3"', b'"\\ud800"'), "lone surrogate"),
+        "NaN": (_one(b"NaN"), "NaN"),
+        "Infinity": (_one(b"[-Infinity]"), "Infinity"),
+        "1e999": (_one(b"1e999"), "not finite"),
+        "65 bits": (_one(b"18446744073709551616"), "64 bits"),
+        "workflow of brackets": (_one(b"[" * 600 + b"]" * 600), "nested deeper"),
+        "workflow with a key twice": (_one(b'{"a": {"b": 1, "b": 2}}'), "twice"),
+        "workflow with half a pair": (_one(b'"\\udc00"'), "lone surrogate"),
+        "gzip bomb": (_bomb("gzip"), "looks like a gzip bomb"),
+        "zstd bomb": (_bomb("zstd"), "looks like a zstd bomb"),
+        "gzip bomb in members": (_members(), "looks like a gzip bomb"),
+        "gzip cut": (gzip.compress(GOOD)[:-9], "ends too early"),
+        "gzip checksum": (gzip.compress(GOOD)[:-8] + b"\0" * 8, "damaged"),
+        "gzip and more": (gzip.compress(GOOD) + b"more", "something else follows"),
+        "gzip in gzip": (gzip.compress(gzip.compress(GOOD)), ""),
+        "zstd cut": (zstandard.ZstdCompressor().compress(GOOD)[:-3], "ends too early"),
+        "zstd damaged": (zstandard.ZstdCompressor().compress(GOOD)[:20] + b"\xff" * 400, ""),
+        "zstd of gigabytes, it says": (b"\x28\xb5\x2f\xfd\xe0" + b"\xff" * 8 + b"\x01\x00\x00", ""),
+    }
+    for name, (raw, says) in texts.items():
+        wide = ("plan", "tasks.json", "--all", "--out", "new")
+        yield Case(f"library: {name}", put("tasks.json", raw), (wide,), says, "tasks.json")
+    yield Case("library: no tasks", put("tasks.json", b'{"tasks": []}'), ON_LIBRARY, "no tasks", "tasks.json")
+    yield Case("jsonl: a line cut", lambda ground: _cut(ground), (PLAN_LINES,), "", "tasks.jsonl")
+    yield Case(
+        "jsonl: a line that is no task",
+        swap("tasks.jsonl", b"\n", b"\n5\n"),
+        (PLAN_LINES,),
+        "no JSON object",
+        "tasks.jsonl",
+    )
+    stranger = put("tasks.json", GOOD)
+    yield Case("library: other tasks", stranger, (VERIFY_LIBRARY,), "not in it any more", "tasks.json")
+
+
+def _cut(ground: Ground) -> None:
+    path = ground.path("tasks.jsonl")
+    path.write_bytes(path.read_bytes()[:-30])

@@ -1,0 +1,78 @@
+"""Lanes on the screen: which run, under which limit, and which have halted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prealloc.model import events
+from prealloc.model.lane import Lane
+from prealloc.report.lanes import lanes_line, limit_of
+from prealloc.report.progress import RunProgress
+
+LANES = (
+    Lane(name="gpt", queries_per_second=200),
+    Lane(name="qwen-key-0", shards_at_once=1, requests_per_minute=600, tokens_per_minute=90_000),
+    Lane(name="kimi"),
+    Lane(name="idle"),
+)
+
+
+def progress(*told: events.Event, running: dict[str, int] | None = None) -> RunProgress:
+    running = running or {}
+    names = [(lane, number) for lane, count in running.items() for number in range(count)]
+    infos = tuple(
+        events.ShardInfo(id=f"{lane}.{number}", units=1, settings={}, lane=lane, done={}) for lane, number in names
+    )
+    made = RunProgress()
+    fields: dict[str, Any] = {"run": "r", "plan": "p", "engine": "local", "workers": 1, "concurrency": 1}
+    made.apply(
+        events.RunStarted(**fields, shards=infos, lanes=LANES, bound_s=None, guards_library=True),
+        0.0,
+    )
+    for number, info in enumerate(infos):
+        made.apply(events.ShardStarted(shard=info.id, incarnation=1, pid=number + 1, units=1), 0.0)
+    for event in told:
+        made.apply(event, 1.0)
+    return made
+
+
+def test_the_busiest_lanes_come_first_and_the_rest_is_counted() -> None:
+    """With the limits they were given; lanes on which nothing runs are only counted."""
+    line = lanes_line(progress(running={"kimi": 1, "gpt": 3}), None)
+    assert line is not None
+    assert line.plain == "  lanes  gpt 3 shards 200/s · kimi 1 shard · 2 more"
+
+
+def test_a_halted_lane_comes_before_all_and_says_why() -> None:
+    """It is what a user must act on. A limit that was found stands in the place of the one that was given."""
+    shown = progress(
+        events.LaneChanged(lane="gpt", limit=51.2, window_s=1.0, reason="cut"),
+        events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)"),
+        running={"kimi": 1, "gpt": 1},
+    )
+    line = lanes_line(shown, None)
+    assert line is not None
+    assert line.plain == "  lanes  kimi halted: its key was refused (HTTP 401) · gpt 1 shard 51.2/s · 2 more"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_line_keeps_to_the_width(width: int) -> None:
+    """Whatever does not fit is counted, so nothing wraps."""
+    line = lanes_line(progress(running={lane.name: 2 for lane in LANES}), width)
+    assert line is not None
+    assert line.cell_len <= width
+    assert ("more" in line.plain) == (width < 200)
+
+
+def test_without_lanes_there_is_no_line() -> None:
+    """Most plans have none."""
+    assert lanes_line(RunProgress(), 80) is None
+
+
+def test_limits_in_words() -> None:
+    """All that a lane was given, nothing that it was not."""
+    assert limit_of(LANES[0]) == "200/s"
+    assert limit_of(LANES[1]) == "600/min, 90,000 tokens/min"
+    assert limit_of(LANES[2]) == ""

@@ -1,0 +1,95 @@
+"""What a whole run came to: over every planned unit, and the same as `prealloc results` says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prealloc.model.outcome import FINAL, ErrorInfo, Status
+from prealloc.model.plan import Unit
+from prealloc.store.fold import Outcome, RunState, UnitState
+from prealloc.store.results import aggregate, unit_outcome
+from prealloc.store.totals import ERRORS_SHOWN, first_line, totals
+
+
+def outcome(status: Status = Status.OK, working_s: float = 1.0, success: bool | None = None, text: str = "") -> Outcome:
+    error = None if status is Status.OK else ErrorInfo(type="E", message=text)
+    where = {"path": Path("j"), "offset": 0, "length": 0}
+    return Outcome(
+        status=status,
+        attempt=1,
+        session=1,
+        success=success,
+        score=None,
+        working_s=working_s,
+        waiting_s=0.0,
+        error=error,
+        reused=None,
+        **where,  # type: ignore[arg-type]
+    )
+
+
+def state(outcomes: list[Outcome | None], first: list[Outcome | None] | None = None) -> RunState:
+    units = {}
+    for number, (latest, before) in enumerate(zip(outcomes, first or outcomes, strict=True)):
+        final = latest is not None and latest.status in FINAL
+        units[Unit("s0", f"t{number}", 0)] = (
+            UnitState(first=before, latest=latest, open=False) if final else UnitState(unfinished=latest)
+        )
+    return RunState(units, 1, 0, [])
+
+
+OUTCOMES = st.builds(
+    outcome,
+    st.sampled_from([status for status in Status if status is not Status.NOT_RUN]),
+    st.floats(0, 9),
+    st.sampled_from([None, True, False]),
+    st.sampled_from(["", "a", "b\nc"]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.one_of(st.none(), OUTCOMES), st.sampled_from("xyz")), max_size=12))
+def test_the_end_says_what_results_say(told: list[tuple[Outcome | None, str]]) -> None:
+    """Law 5: the denominator is every planned unit; types, errors and slowest units are of the whole run."""
+    folded = state([each for each, _ in told])
+    types = [type for _, type in told]
+    made = totals(folded, types)
+    rows = aggregate(
+        [unit_outcome(unit, type, {}, each) for (unit, each), type in zip(folded.units.items(), types, strict=True)],
+        ["type"],
+    )
+    assert sorted((t.type, t.units, t.ok) for t in made.types) == [(r.group["type"], r.units, r.ok) for r in rows]
+    if made.succeeded is not None:
+        rates = {r.group["type"]: r.success_rate for r in rows}
+        assert all(t.succeeded is not None and rates[t.type] == t.succeeded / t.units for t in made.types)
+        assert made.succeeded == sum(t.succeeded or 0 for t in made.types)
+    ended = [each for each, _ in told if each is not None]
+    assert sum(kind.units for kind in made.errors) == sum(each.status is not Status.OK for each in ended)
+    assert [slow.working_s for slow in made.slowest] == sorted((each.working_s for each in ended), reverse=True)[:5]
+
+
+def test_the_most_frequent_errors_are_told_and_the_others_counted() -> None:
+    """Messages that differ in every task do not hide the one that is everywhere, wherever it first comes."""
+    odd = [outcome(Status.FAILED, text=f"id {number}") for number in range(500)]
+    common = [outcome(Status.FAILED, text="\nthe same\nbut for this line")] * 30
+    made = totals(state([*odd, *common]), ["x"] * 530)
+    assert (made.errors[0].message, made.errors[0].units, made.errors[0].example) == ("the same", 30, "s0/t500#0")
+    assert len(made.errors) == ERRORS_SHOWN
+    assert made.further_errors == 500 - (ERRORS_SHOWN - 1)
+
+
+def test_success_is_judged_by_first_outcomes_too() -> None:
+    """As in results: once any result has said success, a later one that says nothing is no success."""
+    said = outcome(Status.FAILED, success=False)
+    made = totals(state([outcome(), outcome()], [said, outcome()]), ["x", "x"])
+    assert made.succeeded == 0
+
+
+@given(st.text())
+def test_a_message_is_one_line(text: str) -> None:
+    """The first line that is not blank stands for a message."""
+    assert "\n" not in first_line(text)
+    assert bool(first_line(text)) == bool(text[:800].strip())
