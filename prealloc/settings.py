@@ -5,9 +5,10 @@
     [factors]   any names, each a list of values; [[exclude]] partial cells that are left out
     [settings]  given to every worker function
     [[lanes]]   what Lane.checked takes: name, models, deployment, key_env, shards_at_once, limits
-    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; and worker, engine.
-                Times may have a unit ("10m"), memory_bytes too ("2GB").
+    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; and worker, engine
     [estimate]  what Effort.checked takes: requests_per_task, tokens_per_task, seconds_per_task
+
+Times may have a unit ("10m"), sizes too ("2GB"), and be "none" where there may be no limit.
 
 Environment, for what is true of a machine rather than of an experiment: PREALLOC_WORKERS, PREALLOC_ENGINE.
 """
@@ -26,11 +27,11 @@ import msgspec
 
 from prealloc.errors import InputError, Mistake, OptionsError
 from prealloc.files.regular import Unusable, read_regular
-from prealloc.model.json_value import brief, shown
+from prealloc.model.json_value import brief
 from prealloc.model.lane import Lane
 from prealloc.model.plan import PlanSpec
 from prealloc.model.policy import RunPolicy
-from prealloc.model.secrets import holds_secret
+from prealloc.model.secret import holds_secret
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -38,10 +39,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_BYTES = 2**16
-"""A larger file is no config: the longest of ours has 200 lines."""
+"""A larger file is no config: one of ours has twenty lines."""
 
 _MANY_DOTS = re.compile(rb"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){64}")
-
 _OF_THE_RUN = ("worker", "engine")
 """Keys of [run] that are no part of its policy."""
 _MAY_BE_NONE = ("timeout_s", "memory_bytes", "halt_after_infra", "workers")
@@ -176,6 +176,10 @@ class _Read:
                 Mistake(_place(section, where), _spelled(problem), _spelled(mend))
                 for where, problem, mend in error.mistakes
             ]
+        except TypeError as error:
+            self.mistakes.append(
+                Mistake(f"[{section}]", f"a value has the wrong type: {error}", "see `prealloc config schema`")
+            )
         return None
 
     def _note(self, error: ErrorDetails) -> None:
@@ -232,8 +236,10 @@ def _spelled(text: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    # A key that got into the wrong place is not shown.
-    return "what is given" if holds_secret(value) else shown(value)
+    if holds_secret(value):
+        return "what is given"  # a key that got into the wrong place is not shown
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

@@ -7,5 +7,5 @@
     sources    the libraries of a plan, one for each difficulty
     estimates  how long a plan will take
 
-None loads the others: who plans needs no engines, who runs needs no libraries.
+Plans, runs and the doctor do not load each other: who plans needs no engines, who runs needs no libraries.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -15,9 +15,6 @@ from prealloc.library import read_library
 from prealloc.model.cell import DIFFICULTY, settings_of
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
 from prealloc.planning.cells import choose_for_cells, lay_out
-
-if TYPE_CHECKING:
-    from prealloc.library.scanned import ScannedLibrary
 
 
 def plan(
@@ -49,7 +46,12 @@ def plan(
     laid = lay_out(spec)
     sources = read_sources(library, spec, difficulty=difficulty, notes=tell, progress=progress)
     for scanned in sources.libraries.values():
-        _tell_of(scanned, require_workflow, tell, name=scanned.info.name if len(sources.libraries) > 1 else None)
+        if scanned.without_workflow:
+            count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
+            if require_workflow:
+                mend = "add the workflows, or plan without --require-workflow"
+                raise LibraryError(count, where=scanned.info.path, mend=mend)
+            tell(count if len(sources.libraries) == 1 else f"{scanned.info.name}: {count}")
     if sources.dropped:
         tell(f"{sources.dropped} ids are left out, as not every difficulty holds them")
     # Not at the top: these load pydantic, which read_library does while the file is being read.
@@ -60,7 +62,7 @@ def plan(
     positions = sorted({position for shard in chosen for position in shard})
     tasks = {key: sources.tasks(key, positions) for key in sources.libraries}
     for name in spec.keep:
-        planned = [task for mine in tasks.values() for task in mine.values()]
+        planned = [task for each in tasks.values() for task in each.values()]
         if lacking := sum(name not in task.extra_names() for task in planned):
             tell(f"{lacking} of {len(planned)} planned tasks have no field {name!r}")
     shards = [
@@ -77,19 +79,6 @@ def plan(
     if out is not None:
         write_plan(made, Path(out), force=force)
     return made
-
-
-def _tell_of(scanned: ScannedLibrary, require_workflow: bool, tell: Callable[[str], None], *, name: str | None) -> None:
-    """What a user should know of a library. Raises LibraryError for tasks without a workflow, if there may be none."""
-    of = "" if name is None else f"{name}: "
-    if two := scanned.two_ids():
-        tell(f"{of}{two} of {len(scanned.ids)} tasks have an instance_id that is not their id: the id counts")
-    if scanned.without_workflow:
-        count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
-        if require_workflow:
-            mend = "add the workflows, or plan without --require-workflow"
-            raise LibraryError(count, where=scanned.info.path, mend=mend)
-        tell(of + count)
 
 
 def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:

@@ -55,8 +55,10 @@ def read_sources(
         scanned = read_library(path, difficulty=name, keep=spec.keep, progress=progress)
         if scanned.took:
             notes(scanned.took)
-        elif name is not None and PLACE not in str(library):
-            notes(f"difficulty {name!r} chooses nothing, since {library} is a file")
+        elif difficulty is not None and PLACE not in str(library):
+            notes(f"difficulty {difficulty!r} chooses nothing, since {library} is a file")
+        if two := scanned.two_ids():
+            notes(f"{two} of {len(scanned.ids)} tasks have an instance_id that is not their id: the id counts")
         libraries[key] = scanned
     return pair(libraries)
 

@@ -262,6 +262,23 @@ def diff(
         raise Stop(1)
 
 
+_CONTRADICTS = {
+    "num_instances": ("quotas", "whole", "num_instances_per_cell"),
+    "per_type": ("quotas", "whole", "stratify", "num_instances_per_cell"),
+    "quotas": ("num_instances", "num_instances_per_cell", "per_type", "whole", "stratify", "types"),
+    "num_instances_per_cell": ("num_instances", "per_type", "quotas", "whole"),
+    "whole": ("num_instances", "per_type", "quotas", "num_instances_per_cell"),
+    "stratify": ("per_type", "quotas"),
+}
+"""Options that cannot stand beside the one that is named: each says how many tasks there are."""
+
+
+def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The options with those of the command line on top: what contradicts these in the config is left out."""
+    dropped = {name for option, others in _CONTRADICTS.items() if given.get(option) for name in others}
+    return {name: value for name, value in configured.items() if name not in dropped} | given
+
+
 def _past(run: Path | None) -> Durations | None:
     if run is None:
         return None
@@ -281,23 +298,6 @@ def _matrix(
     told = {name: run[name] for name in ("concurrency", "workers") if name in run}
     forecast = estimate_plan(made, Effort.checked(**effort), durations=past if past is not None else NO_PAST, **told)
     return matrix_of_plan(made), forecast
-
-
-_CONTRADICTS = {
-    "num_instances": ("quotas", "whole", "num_instances_per_cell"),
-    "num_instances_per_cell": ("num_instances", "per_type", "quotas", "whole"),
-    "per_type": ("quotas", "whole", "stratify", "num_instances_per_cell"),
-    "quotas": ("num_instances", "per_type", "whole", "stratify", "types", "num_instances_per_cell"),
-    "whole": ("num_instances", "per_type", "quotas", "num_instances_per_cell"),
-    "stratify": ("per_type", "quotas"),
-}
-"""Options that cannot stand beside the one that is named: each says how many tasks there are."""
-
-
-def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The options with those of the command line on top: what contradicts these in the config is left out."""
-    dropped = {name for option, others in _CONTRADICTS.items() if given.get(option) for name in others}
-    return {name: value for name, value in configured.items() if name not in dropped} | given
 
 
 def _raise_all(options: dict[str, Any], mistakes: list[Mistake]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from prealloc.errors import Mistake
 from prealloc.model.lane import Lane
-from prealloc.model.secrets import holds_secret
+from prealloc.model.secret import holds_secret
 
 Cell = dict[str, Any]
 """{factor: value}. The empty cell is that of an experiment without factors."""

@@ -13,7 +13,7 @@ from prealloc.model.document import Document
 from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.lane import Lane
 from prealloc.model.options import read_flag, read_named, read_names, read_whole
-from prealloc.model.secrets import secrets_in
+from prealloc.model.secret import secret_mistakes
 from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
@@ -118,17 +118,19 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         types = read_names("--type", types, found)
         keep = read_names("--keep", keep, found)
         settings = read_named("--set", settings, found)
-        factors = read_named("[factors]", factors, found)
-        exclude = _exclude(exclude, found)
-        if num_instances_per_cell is not None:
-            where = "--num-instances-per-cell"
-            num_instances_per_cell = read_whole(where, num_instances_per_cell, found, least=1, most=MAX_TASKS)
         found += _strategy(strategy)
         found += _together(num_instances, per_type, quotas, stratify, whole, types, strategy)
         found += _settings(settings)
         found += _lanes(lanes)
+        factors = dict(read_named("[factors]", factors, found))
+        exclude = _exclude(exclude, found)
+        if num_instances_per_cell is not None:
+            num_instances_per_cell = read_whole(
+                "--num-instances-per-cell", num_instances_per_cell, found, least=1, most=MAX_TASKS
+            )
         found += factor_mistakes(factors, exclude, settings, lanes)
-        found += _secrets("[factors]", factors)
+        found += secret_mistakes("--set", settings)
+        found += secret_mistakes("[factors]", factors)
         found += _per_cell(num_instances_per_cell, shards, num_instances, per_type, quotas, whole, strategy)
         if named and not found and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
@@ -336,13 +338,14 @@ def _per_cell(
     if tasks is None:
         return []
     where = "--num-instances-per-cell"
+    found: list[Mistake] = []
     others = {
         "--num-instances": num_instances is not None,
         "--per-type": per_type,
         "--quota": bool(quotas),
         "--all": whole,
     }
-    found = [
+    found += [
         Mistake(f"{where} and {name}", "each says how many tasks there are", "keep one of them")
         for name, given in others.items()
         if given
@@ -375,9 +378,6 @@ def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
     return found + [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
 
 
-_NAME_THE_VARIABLE = "set it to the name of the environment variable that holds the key, such as OPENAI_API_KEY"
-
-
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
     found = []
     for name, value in sorted(settings.items()):
@@ -385,14 +385,4 @@ def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
             check_json(value, name, SETTINGS_DEPTH)
         except NoJson as error:
             found.append(Mistake(f"--set {name}", f"no JSON value: {error}", "use JSON values only"))
-            continue
-        found += _secrets("--set", {name: value})
     return found
-
-
-def _secrets(where: str, values: Mapping[str, Any]) -> list[Mistake]:
-    return [
-        Mistake(f"{where} {secret}", "its value looks like a key, and plans are files", _NAME_THE_VARIABLE)
-        for name, value in values.items()
-        for secret in dict.fromkeys(secrets_in(name, value))
-    ]

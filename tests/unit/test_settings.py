@@ -136,8 +136,8 @@ def test_more_shards_than_a_plan_may_have(tmp_path: Path) -> None:
     [
         ('"A_KEY"', '"{}"', "[[lanes]] 1 key_env"),
         ("temperature = 0", 'api_key = "{}"', "[settings] api_key"),
-        ("temperature = 0", 'deep = {{ list = ["{}"] }}', "[settings] deep.list"),
-        ("temperature = 0", 'headers = {{ Authorization = "x-{}" }}', "[settings] headers.Authorization"),
+        ("temperature = 0", 'deep = {{ list = ["{}"] }}', "[settings] deep"),
+        ("temperature = 0", 'headers = {{ Authorization = "x-{}" }}', "[settings] headers"),
         ('["a", "b"]\nrate', '["a", "b", "{}"]\nrate', "[factors] model"),
         ("= 4", '= "{}"', "[sampling] num_instances_per_cell"),
     ],
