@@ -30,6 +30,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import Retryable
+from prealloc.model.cell import settings_of
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt
 from prealloc.model.plan import Plan, PlanSpec, Strategy
@@ -146,9 +147,12 @@ def make_plan(
     )
     step = 1 if strategy == "paired" else shards
     dealt = [tasks[(0 if strategy == "paired" else number) :: step] for number in range(shards)]
-    names = [lanes[number % len(lanes)].name if lanes else None for number in range(shards)]
-    planned = zip(shard_ids(shards), dealt, names, strict=True)
-    return build_plan(spec, [], [PlannedShard(id, mine, {}, spec.settings, lane) for id, mine, lane in planned])
+    turns = [lanes[number % len(lanes)] if lanes else None for number in range(shards)]
+    planned = [
+        PlannedShard(id, mine, {}, settings_of({}, lane, spec.settings), lane.name if lane is not None else None)
+        for id, mine, lane in zip(shard_ids(shards), dealt, turns, strict=True)
+    ]
+    return build_plan(spec, [], planned)
 
 
 def run_task(

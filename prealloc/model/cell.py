@@ -24,12 +24,19 @@ OF_THE_LANE = ("deployment", "api_key_env")
 """Settings that a shard gets from its lane."""
 
 MOST_CELLS = 100_000
+MOST_EXCLUDES = 1_000
 
 
 def cells_of(factors: Mapping[str, Sequence[Any]], exclude: Sequence[Mapping[str, Any]] = ()) -> list[Cell]:
     """Every combination of the factors' values but those that hold one of the partial cells in `exclude`."""
-    product = (dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values()))
-    return [cell for cell in product if not any(_holds(cell, part) for part in exclude)]
+    # Values as JSON text, made once each: 1, 1.0 and true are three values.
+    choices = [[(name, value, _text(value)) for value in values] for name, values in factors.items()]
+    parts = [{(name, _text(value)) for name, value in part.items()} for part in exclude]
+    return [
+        {name: value for name, value, _ in chosen}
+        for chosen in itertools.product(*choices)
+        if not (parts and _holds_one(parts, {(name, text) for name, _, text in chosen}))
+    ]
 
 
 def lanes_of(cell: Cell, lanes: Sequence[Lane], settings: Mapping[str, Any]) -> list[Lane]:
@@ -70,8 +77,10 @@ def factor_mistakes(
         return found  # excludes and lanes would be judged by values that are not meant
     if math.prod(map(len, factors.values())) > MOST_CELLS:
         return [Mistake("[factors]", f"they have more than {MOST_CELLS} combinations", "take fewer values")]
+    if len(exclude) > MOST_EXCLUDES:
+        return [Mistake("[[exclude]]", f"there are more than {MOST_EXCLUDES}", "leave values of factors away")]
     found = [mistake for number, part in enumerate(exclude, 1) for mistake in _partial(number, part, factors)]
-    cells = cells_of(factors, exclude)
+    cells = cells_of(factors, [part for part in exclude if isinstance(part, Mapping) and part])
     if not cells and not found:
         found.append(Mistake("[[exclude]]", "no cell is left", "exclude less"))
     return found + _not_served(cells, lanes, settings)
@@ -125,8 +134,8 @@ def _not_served(cells: Sequence[Cell], lanes: Sequence[Lane], settings: Mapping[
     ]
 
 
-def _holds(cell: Cell, part: Mapping[str, Any]) -> bool:
-    return all(name in cell and _same(cell[name], value) for name, value in part.items())
+def _holds_one(parts: Sequence[set[tuple[str, str]]], cell: set[tuple[str, str]]) -> bool:
+    return any(part <= cell for part in parts)
 
 
 def _same(one: Any, other: Any) -> bool:

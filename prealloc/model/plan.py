@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.cell import factor_mistakes
+from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
 from prealloc.model.document import Document
 from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.lane import Lane
@@ -73,6 +73,17 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     plans without one keep their ids."""
     generator_version: str | UnsetType = UNSET
 
+    def shards_of_cell(self, lanes: int) -> int:
+        """How many shards a cell has that so many lanes serve: one for each, where its own size is given."""
+        if self.num_instances_per_cell is None:
+            return self.shards
+        return max(self.shards, min(lanes, self.num_instances_per_cell))
+
+    def shards_of_all(self) -> int:
+        """How many shards all cells have together."""
+        cells = cells_of(self.factors, self.exclude)
+        return sum(self.shards_of_cell(len(lanes_of(cell, self.lanes, self.settings))) for cell in cells)
+
     @classmethod
     def checked(
         cls,
@@ -119,6 +130,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += _settings(settings)
         found += _lanes(lanes)
         factors = dict(read_named("[factors]", factors, found))
+        exclude = _exclude(exclude, found)
         if num_instances_per_cell is not None:
             num_instances_per_cell = read_whole(
                 "--num-instances-per-cell", num_instances_per_cell, found, least=1, most=MAX_TASKS
@@ -355,6 +367,13 @@ def _per_cell(
     if not found and shards > tasks:
         found.append(Mistake("--shards", f"{shards} shards of {tasks} tasks leave some empty", f"give {tasks} or less"))
     return found
+
+
+def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
+    if isinstance(exclude, Sequence) and not isinstance(exclude, str | bytes):
+        return exclude
+    found.append(Mistake("[[exclude]]", f"{shown(exclude)} is no list", "give a list of partial cells"))
+    return ()
 
 
 def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:

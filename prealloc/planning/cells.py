@@ -39,15 +39,15 @@ class CellShard(NamedTuple):
 def lay_out(spec: PlanSpec) -> list[CellShard]:
     """The shards of a spec, cell by cell. Raises OptionsError if they are too many.
 
-    A cell has `spec.shards` shards. Where it is the cell whose size is given (num_instances_per_cell, whole), it has
-    one for each lane that serves it at least, unless there are fewer tasks than lanes. Each shard goes to the lane
+    A cell has `spec.shards` shards. Where it is the cell whose size is given (num_instances_per_cell), it has one for
+    each lane that serves it at least, unless there are fewer tasks than lanes. Each shard goes to the lane
     that has the fewest of this cell's, then to the one with the fewest tasks so far, then to the first.
     """
     load = dict.fromkeys((lane.name for lane in spec.lanes), 0)
     laid: list[CellShard] = []
     for cell in cells_of(spec.factors, spec.exclude):
         lanes = lanes_of(cell, spec.lanes, spec.settings)
-        of = _shards_of_cell(spec, len(lanes))
+        of = spec.shards_of_cell(len(lanes))
         mine = {lane.name: 0 for lane in lanes}
         for number in range(of):
             lane = min(lanes, key=lambda lane: (mine[lane.name], load[lane.name]), default=None)
@@ -96,14 +96,6 @@ def cell_shard_ids(cells: Sequence[Cell]) -> list[str]:
         ids.append(f"{slug}.{given[slug]:0{width[slug]}d}")
         given[slug] += 1
     return ids
-
-
-def _shards_of_cell(spec: PlanSpec, lanes: int) -> int:
-    sized = spec.num_instances_per_cell is not None or (spec.whole and spec.strategy == "disjoint")
-    if not sized:
-        return spec.shards
-    wanted = lanes if spec.num_instances_per_cell is None else min(lanes, spec.num_instances_per_cell)
-    return max(spec.shards, wanted)
 
 
 def _slug(cell: Cell) -> str:

@@ -18,6 +18,7 @@ from prealloc.files.atomic import is_taken, link_or_copy, new_folder, writing
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import SHARD_ID, PlanPaths
 from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.model.cell import settings_of
 from prealloc.model.json_value import brief
 from prealloc.model.plan import (
     MAX_REPEATS,
@@ -106,9 +107,8 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
         found.append(f"its ranking is {plan.ranking[:80]!r}; this prealloc knows {RANKING}")
     if plan.seed != plan.spec.seed:
         found.append("its seed is not that of its spec")
-    is_plain = not plan.spec.factors and not plan.spec.lanes  # else cells and lanes have shards of their own
-    if is_plain and len(plan.shards) != plan.spec.shards:
-        found.append(f"it lists {len(plan.shards)} shards, its spec has {plan.spec.shards}")
+    if not found and len(plan.shards) != plan.spec.shards_of_all():
+        found.append(f"it lists {len(plan.shards)} shards, its spec has {plan.spec.shards_of_all()}")
     if any(not 0 <= entry.units <= MAX_UNITS or min(entry.types.values(), default=0) < 0 for entry in plan.shards):
         found.append("a shard's units or types are no counts")
     elif sum(entry.units for entry in plan.shards) > MAX_UNITS:
@@ -389,8 +389,9 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
         raise PlanError("its units are not those of plan.json", where=str(path), mend=_PLAN_AGAIN)
     spec = file.spec
     said = [manifest.strategy, manifest.repeats, manifest.seed]
-    # The settings as JSON text: 1, 1.0 and true are three of them. A cell and a lane may set others.
-    same = bool(manifest.cell) or manifest.lane is not None or _text(manifest.settings) == _text(spec.settings)
+    # The settings as JSON text: 1, 1.0 and true are three of them. A cell's factors and a lane add theirs.
+    lane = next((lane for lane in spec.lanes if lane.name == manifest.lane), None)
+    same = _text(manifest.settings) == _text(settings_of(manifest.cell, lane, spec.settings))
     if said != [spec.strategy, spec.repeats, spec.seed] or not same:
         raise PlanError("it is not the manifest of its plan's spec", where=str(path), mend=_PLAN_AGAIN)
     return manifest

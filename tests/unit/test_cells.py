@@ -17,7 +17,7 @@ from prealloc.model.plan import PlanSpec
 from prealloc.planning.cells import cell_shard_ids, lay_out
 from prealloc.planning.matrix import loads_of_plan, loads_of_spec, matrix_of_plan, matrix_of_spec
 from prealloc.store.build import PlannedShard, build_plan
-from prealloc.store.plan_folder import read_plan
+from prealloc.store.plan_folder import read_plan, write_plan
 from prealloc.testing import make_task
 
 FACTORS = {"model": ["a", "b"], "rate": [0.5, 1]}
@@ -213,7 +213,10 @@ def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
     path = put(tmp_path, "t.json", 6)
     lanes = [Lane(name="one", models=("a",), deployment="d-1", key_env="KEY_1"), Lane(name="two", models=("b",))]
     settings = {"temperature": 0, "deployment": "d-0"}  # where a lane has none
-    made = prealloc.plan(path, factors=FACTORS, lanes=lanes, settings=settings, num_instances_per_cell=2)
+    made = prealloc.plan(
+        path, factors=FACTORS, lanes=lanes, settings=settings, num_instances_per_cell=2, out=tmp_path / "plan"
+    )
+    assert read_plan(tmp_path / "plan").file == made.file
     first, *_, last = (shard.manifest for shard in made.shards)
     assert (first.cell, first.lane) == ({"model": "a", "rate": 0.5}, "one")
     assert first.settings == {
@@ -228,6 +231,20 @@ def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
         {"temperature": 0, "deployment": "d-0", "model": "b", "rate": 1},
     )
     assert len(made.slices) == 1  # four cells, one sample, one file
+
+
+def test_a_manifest_that_was_given_other_settings_than_its_cells_is_refused(tmp_path: Path) -> None:
+    """Settings follow from the spec, the cell and the lane; a plan whose digests all fit is held to that too."""
+    spec = PlanSpec.checked(factors={"model": ["a", "b"]}, num_instances=1)
+    for model in ("b", "a"):
+        shards = [
+            PlannedShard(f"{m}.00", [make_task()], {"model": m}, {"model": given})
+            for m, given in zip("ab", (model, "b"), strict=True)
+        ]
+        write_plan(build_plan(spec, [], shards), tmp_path / model)
+    assert len(read_plan(tmp_path / "a").shards) == 2
+    with pytest.raises(PlanError, match="not the manifest of its plan's spec"):
+        read_plan(tmp_path / "b")
 
 
 def test_the_matrix_is_the_same_before_and_after_the_library_is_read(tmp_path: Path) -> None:

@@ -185,7 +185,13 @@ def test_names_are_no_keys(tmp_path: Path, text: str) -> None:
 
 def test_the_schema_knows_every_option_and_no_other() -> None:
     """What `config schema` tells editors is what the check accepts: no option is forgotten in either."""
-    spec = set(inspect.signature(PlanSpec.checked).parameters) - {"lanes", "factors", "exclude", "generator", "generator_version"}
+    spec = set(inspect.signature(PlanSpec.checked).parameters) - {
+        "lanes",
+        "factors",
+        "exclude",
+        "generator",
+        "generator_version",
+    }
     assert set(SamplingSection.model_fields) == spec
     assert set(RunSection.model_fields) == {*inspect.signature(RunPolicy.checked).parameters, "worker", "engine"}
     assert set(LaneSection.model_fields) == set(Lane.__struct_fields__)
