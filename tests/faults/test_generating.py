@@ -15,6 +15,7 @@ import pytest
 from harness import HERE, PACKAGE_ROOT, PATIENCE_S, wait_until
 
 import prealloc
+from prealloc.api.plans import verify
 from prealloc.errors import GeneratorError, LibraryError
 from prealloc.generating.session import GeneratorSession
 from prealloc.generating.source import find_generator
@@ -297,12 +298,19 @@ def test_verify_leaves_generated_workflows_out(ground: Ground) -> None:
     """The library has none to compare with; everything else of the task still counts."""
     ground.write(a=None, b=None)
     ground.plan(keep=("description",))
-    from prealloc.api.plans import verify
-
     assert verify("plan", library="tasks.json").spec.generator == "pid_gen:make"
     text = (ground.root / "tasks.json").read_text()
     (ground.root / "tasks.json").write_text(text.replace("\\u00e9 a", "another"))
     with pytest.raises(prealloc.PlanError, match="1 planned tasks are not as planned: a"):
+        verify("plan", library="tasks.json")
+
+
+def test_verify_misses_a_workflow_that_no_generator_made(ground: Ground) -> None:
+    """A plan without a generator, whose library has lost a workflow since: that is a difference."""
+    ground.write()
+    prealloc.plan("tasks.json", whole=True, out="plan")
+    (ground.root / "tasks.json").write_text('[{"id": "whole", "type": "a"}]')
+    with pytest.raises(prealloc.PlanError, match="not as planned: whole"):
         verify("plan", library="tasks.json")
 
 
