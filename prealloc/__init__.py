@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RunFolderError,
         WorkerFunctionError,
     )
+    from prealloc.model.lane import Lane
     from prealloc.model.outcome import Attempt, Status
     from prealloc.model.plan import Plan, PlanSpec, Shard
     from prealloc.model.policy import RunPolicy
@@ -53,6 +54,7 @@ _HOMES = {
         "RunFolderError",
         "WorkerFunctionError",
     ),
+    "prealloc.model.lane": ("Lane",),
     "prealloc.model.outcome": ("Attempt", "Status"),
     "prealloc.model.plan": ("Plan", "PlanSpec", "Shard"),
     "prealloc.model.policy": ("RunPolicy",),
@@ -69,6 +71,7 @@ __all__ = [
     "GeneratorError",
     "InputError",
     "JournalError",
+    "Lane",
     "LibraryError",
     "LibraryOpened",
     "LightweightTask",

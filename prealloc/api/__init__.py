@@ -4,5 +4,8 @@
     runs    run(), resume(), status(), outcomes(), results()  plan --ship--> run --fold--> results
     doctor  diagnose(), repair()                              what is wrong, with a machine or a run
 
-None loads the others: who plans needs no engines, who runs needs no libraries.
+    sources    the libraries of a plan, one for each difficulty
+    estimates  how long a plan will take
+
+Plans, runs and the doctor do not load each other: who plans needs no engines, who runs needs no libraries.
 """

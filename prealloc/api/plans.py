@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
+from prealloc.api.sources import library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
 from prealloc.files.atomic import is_taken, writing
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
+from prealloc.model.cell import DIFFICULTY, settings_of
 from prealloc.model.options import read_seconds_or_none
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
-from prealloc.planning.planner import choose_tasks, shard_ids
+from prealloc.planning.cells import choose_for_cells, lay_out
 
 if TYPE_CHECKING:
+    from prealloc.api.sources import Complete
     from prealloc.generating.source import Generator
 
 GENERATE_TIMEOUT_S = 600.0
@@ -42,9 +46,10 @@ def plan(
     """Reads a task library once and gives every shard its tasks.
 
     `options` are those of PlanSpec.checked: shards, num_instances, per_type, quotas, stratify, whole, types,
-    strategy, repeats, seed, keep, settings. With `out` the plan folder is written too, whole or not at all;
-    `force` replaces one that is there. `difficulty` picks the file when `library` is a folder. `notes` gets
-    sentences that a user should see, `progress` the bytes read and to read.
+    strategy, repeats, seed, keep, settings, lanes, factors, exclude, num_instances_per_cell. With `out` the plan
+    folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file when
+    `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of its
+    values. `notes` gets sentences that a user should see, `progress` the bytes read and to read.
 
     `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
     called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in
@@ -58,47 +63,63 @@ def plan(
     if out is not None and not force:
         _refuse_taken_plan(Path(out))
     tell = notes or (lambda text: None)
-    scanned = read_library(library, difficulty=difficulty, keep=spec.keep, progress=progress)
-    if scanned.took:
-        tell(scanned.took)
-    elif difficulty is not None:
-        tell(f"difficulty {difficulty!r} chooses nothing, since {library} is a file")
-    if two := scanned.two_ids():
-        tell(f"{two} of {len(scanned.ids)} tasks have an instance_id that is not their id: the id counts")
-    if scanned.without_workflow and generator is None:
-        count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
-        if require_workflow:
-            raise LibraryError(count, where=str(library), mend="add the workflows, or plan without --require-workflow")
-        tell(count)
+    laid = lay_out(spec)
+    sources = read_sources(library, spec, difficulty=difficulty, notes=tell, progress=progress)
+    for scanned in sources.libraries.values():
+        if scanned.without_workflow and generator is None:
+            count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
+            if require_workflow:
+                mend = "add the workflows, or plan without --require-workflow"
+                raise LibraryError(count, where=scanned.info.path, mend=mend)
+            tell(count if len(sources.libraries) == 1 else f"{scanned.info.name}: {count}")
+    if sources.dropped:
+        tell(f"{sources.dropped} ids are left out, as not every difficulty holds them")
     # Not at the top: these load pydantic, which read_library does while the file is being read.
     from prealloc.store.build import PlannedShard, build_plan
     from prealloc.store.plan_folder import write_plan
 
-    chosen = choose_tasks(spec, scanned.ids, scanned.types)
+    chosen = choose_for_cells(spec, laid, sources.ids, sources.types)
     positions = sorted({position for shard in chosen for position in shard})
-    tasks = dict(zip(positions, scanned.tasks(positions), strict=True))
+    with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
+        tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}
     for name in spec.keep:
-        if lacking := sum(name not in task.extra_names() for task in tasks.values()):
-            tell(f"{lacking} of {len(tasks)} planned tasks have no field {name!r}")
-    if generator is not None:
-        from prealloc.generating.workflows import Workflows
-
-        with Workflows(
-            generator,
-            default_cache() if workflow_cache is None else Path(workflow_cache),
-            timeout_s=timeout_s,
-            notes=tell,
-            progress=generating or (lambda done, total: None),
-        ) as workflows:
-            tasks = workflows.complete(scanned, tasks)
+        planned = [task for each in tasks.values() for task in each.values()]
+        if lacking := sum(name not in task.extra_names() for task in planned):
+            tell(f"{lacking} of {len(planned)} planned tasks have no field {name!r}")
     shards = [
-        PlannedShard(name, [tasks[position] for position in positions], {}, spec.settings)
-        for name, positions in zip(shard_ids(spec.shards), chosen, strict=True)
+        PlannedShard(
+            shard.id,
+            [tasks[shard.cell.get(DIFFICULTY)][position] for position in positions],
+            shard.cell,
+            settings_of(shard.cell, shard.lane, spec.settings),
+            shard.lane.name if shard.lane is not None else None,
+        )
+        for shard, positions in zip(laid, chosen, strict=True)
     ]
-    made = build_plan(spec, [scanned.info], shards)
+    made = build_plan(spec, sources.infos, shards)
     if out is not None:
         write_plan(made, Path(out), force=force)
     return made
+
+
+@contextmanager
+def _completing(
+    generator: Generator | None,
+    cache: str | Path | None,
+    timeout_s: float | None,
+    notes: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Complete | None]:
+    """What gives tasks the workflows that they lack, while the block runs; None without a generator."""
+    if generator is None:
+        yield None
+        return
+    from prealloc.generating.workflows import Workflows  # only who generates pays for the import
+
+    folder = default_cache() if cache is None else Path(cache)
+    tell = progress or (lambda done, total: None)
+    with Workflows(generator, folder, timeout_s=timeout_s, notes=notes, progress=tell) as workflows:
+        yield workflows.complete
 
 
 def check_options(
@@ -150,8 +171,6 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     check_strict(Path(plan), read)
     if library is None:
         return read.file
-    scanned = read_library(library, difficulty=difficulty, keep=read.spec.keep)
-    position = {id: place for place, id in enumerate(scanned.ids)}
     generated = read.spec.generator is not UNSET
 
     def as_planned(now: LightweightTask, planned: LightweightTask) -> LightweightTask:
@@ -159,13 +178,18 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
             return now
         return LightweightTask.trusted(now.id, now.type, planned.workflow_json, now.extra_json)
 
-    planned = {task.id: task for shard in read.shards for task in shard.tasks}
-    gone = sorted(id for id in planned if id not in position)
-    changed = sorted(
-        id
-        for id, task in planned.items()
-        if id in position and task_digest(as_planned(scanned.task(position[id]), task)) != task_digest(task)
-    )
+    gone, changed = [], []
+    for key, path, name in library_paths(library, read.spec, difficulty):
+        scanned = read_library(path, difficulty=name, keep=read.spec.keep)
+        position = {id: place for place, id in enumerate(scanned.ids)}
+        mine = (shard for shard in read.shards if key is None or shard.manifest.cell[DIFFICULTY] == key)
+        planned = {task.id: task for shard in mine for task in shard.tasks}
+        gone += sorted(id for id in planned if id not in position)
+        changed += sorted(
+            id
+            for id, task in planned.items()
+            if id in position and task_digest(as_planned(scanned.task(position[id]), task)) != task_digest(task)
+        )
     if gone or changed:
         parts = [_listed(gone, "not in it any more"), _listed(changed, "not as planned")]
         raise PlanError(
@@ -214,8 +238,10 @@ def _places(plan: Plan) -> tuple[dict[str, list[str]], dict[str, bytes]]:
     digests: dict[str, bytes] = {}
     for shard in plan.shards:
         for task in shard.tasks:
-            places.setdefault(task.id, []).append(shard.id)
-            digests[task.id] = task_digest(task)
+            # The same id at another difficulty is another task.
+            key = f"{task.id} ({shard.manifest.cell[DIFFICULTY]})" if DIFFICULTY in plan.spec.factors else task.id
+            places.setdefault(key, []).append(shard.id)
+            digests[key] = task_digest(task)
     return places, digests
 
 

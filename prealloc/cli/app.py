@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from prealloc.cli import doctor, library, plans, runs
+from prealloc.cli import config, doctor, library, plans, runs
 from prealloc.cli.output import Stop, print_error
 from prealloc.errors import CannotGoOn, PreallocError
 
@@ -28,6 +28,7 @@ plans.add_to(app)
 runs.add_to(app)
 doctor.add_to(app)
 app.add_typer(library.app, name="library")
+app.add_typer(config.app, name="config")
 
 
 @app.callback(invoke_without_command=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,11 @@ from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_em
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, task_progress
 from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake, OptionsError
+
+if TYPE_CHECKING:
+    from prealloc.model.plan import Plan
+    from prealloc.planning.estimate import Durations, Estimate
+    from prealloc.planning.matrix import Matrix
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,12 +28,15 @@ def add_to(app: typer.Typer) -> None:
 
 def plan(
     library: Annotated[
-        Path | None, typer.Argument(help="The task library: a file, or a folder with --difficulty.")
+        Path | None, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
     config: ConfigOption = None,
     shards: Annotated[int | None, typer.Option("--shards", help="Shards, each for one worker process.  [1]")] = None,
     num_instances: Annotated[int | None, typer.Option("--num-instances", "-n", help="Tasks per shard.  [20]")] = None,
+    num_instances_per_cell: Annotated[
+        int | None, typer.Option("--num-instances-per-cell", help="Tasks per cell, dealt over its lanes.")
+    ] = None,
     per_type: Annotated[
         bool | None, typer.Option("--per-type/--no-per-type", help="--num-instances tasks of each type.")
     ] = None,
@@ -60,6 +69,9 @@ def plan(
             "--require-workflow/--no-require-workflow", help="Refuse a library in which a task has no workflow."
         ),
     ] = None,
+    durations_from: Annotated[
+        Path | None, typer.Option("--durations-from", help="Estimate by what this run took: median by model and type.")
+    ] = None,
     generate_workflows: Annotated[
         str | None,
         typer.Option(
@@ -90,12 +102,16 @@ def plan(
 
       prealloc plan tasks.json --config config/reference.toml --out plan/
 
+      prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml --durations-from old-run/
+
       prealloc plan tasks.json --shards 4 --generate-workflows my_generator:make --out plan/
     """
     mistakes: list[Mistake] = []
-    given = {
+    set_here = parse_settings(set_ or [], mistakes)
+    given: dict[str, Any] = {
         "shards": shards,
         "num_instances": num_instances,
+        "num_instances_per_cell": num_instances_per_cell,
         "per_type": per_type,
         "quotas": parse_quotas(quota or [], mistakes),
         "stratify": stratify,
@@ -105,7 +121,6 @@ def plan(
         "repeats": repeats,
         "seed": seed,
         "keep": split_names(keep or []),
-        "settings": parse_settings(set_ or [], mistakes),
     }
     generation: dict[str, Any] = {
         "generate_workflows": generate_workflows,
@@ -113,7 +128,8 @@ def plan(
     }
     if generate_timeout is not None:
         generation["generate_timeout_s"] = generate_timeout
-    source, options = read_config(config, "library", "sampling")
+    source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
+    given["settings"] = {**options.get("settings", {}), **set_here}  # more of them, not in place of all
     options = _overridden(options, without_empty(given))
     source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow})
     if "path" not in source:
@@ -121,6 +137,7 @@ def plan(
     if mistakes:
         _raise_all(options, mistakes, generation)
     path = Path(source["path"])
+    past = _past(durations_from)  # before anything is written
     from prealloc.api import plans as api
 
     with (
@@ -139,14 +156,23 @@ def plan(
             **generation,
             **options,
         )
+    if made.spec.factors or made.spec.lanes or effort or past is not None:
+        matrix, forecast = _matrix(made, run, effort, past)
+    else:
+        matrix, forecast = None, None
     if json:
-        print_json({"out": str(out) if out else None, "plan": made.file})
+        print_json({"out": str(out) if out else None, "plan": made.file, "matrix": matrix, "estimate": forecast})
         return
     from rich.console import Console
 
     from prealloc.report.plan_view import render_plan
 
     render_plan(made).print(Console())
+    if matrix is not None:
+        from prealloc.report.matrix_view import render_matrix
+
+        typer.echo()
+        render_matrix(matrix, forecast).print(Console())
     if out is None:
         print_note("nothing was written; --out PLAN writes the plan")
     else:
@@ -185,8 +211,14 @@ def show(
         read = read_plan(plan)
         if json:
             print_json(read.file)
-        else:
-            render_plan(read).print(Console())
+            return
+        render_plan(read).print(Console())
+        if read.spec.factors or read.spec.lanes:
+            from prealloc.planning.matrix import matrix_of_plan
+            from prealloc.report.matrix_view import render_matrix
+
+            typer.echo()
+            render_matrix(matrix_of_plan(read)).print(Console())
         return
     from prealloc.files.paths import PlanPaths
 
@@ -257,10 +289,11 @@ def diff(
 
 
 _CONTRADICTS = {
-    "num_instances": ("quotas", "whole"),
-    "per_type": ("quotas", "whole", "stratify"),
-    "quotas": ("num_instances", "per_type", "whole", "stratify", "types"),
-    "whole": ("num_instances", "per_type", "quotas"),
+    "num_instances": ("quotas", "whole", "num_instances_per_cell"),
+    "per_type": ("quotas", "whole", "stratify", "num_instances_per_cell"),
+    "quotas": ("num_instances", "num_instances_per_cell", "per_type", "whole", "stratify", "types"),
+    "num_instances_per_cell": ("num_instances", "per_type", "quotas", "whole"),
+    "whole": ("num_instances", "per_type", "quotas", "num_instances_per_cell"),
     "stratify": ("per_type", "quotas"),
 }
 """Options that cannot stand beside the one that is named: each says how many tasks there are."""
@@ -270,6 +303,27 @@ def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, 
     """The options with those of the command line on top: what contradicts these in the config is left out."""
     dropped = {name for option, others in _CONTRADICTS.items() if given.get(option) for name in others}
     return {name: value for name, value in configured.items() if name not in dropped} | given
+
+
+def _past(run: Path | None) -> Durations | None:
+    if run is None:
+        return None
+    from prealloc.api.estimates import past_durations
+
+    return past_durations(run)
+
+
+def _matrix(
+    made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: Durations | None
+) -> tuple[Matrix, Estimate]:
+    """The cells of a plan, and how long it takes if it is run as [run] says."""
+    from prealloc.api.estimates import estimate_plan
+    from prealloc.planning.estimate import NO_PAST, Effort
+    from prealloc.planning.matrix import matrix_of_plan
+
+    told = {name: run[name] for name in ("concurrency", "workers") if name in run}
+    forecast = estimate_plan(made, Effort.checked(**effort), durations=past if past is not None else NO_PAST, **told)
+    return matrix_of_plan(made), forecast
 
 
 def _raise_all(options: dict[str, Any], mistakes: list[Mistake], generation: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.secret import looks_secret
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -41,6 +42,11 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += _text(where, fields, "key_env", _VARIABLE, "the name of an environment variable, never the key itself")
         if "name" not in fields:
             found.append(Mistake(where, "it has no name", 'give it one: name = "..."'))
+        found += [
+            Mistake(f"{where} {name}", "it looks like a key itself", "name the environment variable that holds the key")
+            for name in ("name", "deployment", "key_env")
+            if looks_secret(fields.get(name))
+        ]
         if not isinstance(fields.get("deployment"), str | None):
             found.append(Mistake(f"{where} deployment", f"{fields['deployment']!r} is no text", "write a string"))
         models = fields.get("models", ())
@@ -67,7 +73,7 @@ _NUMBERS = {"shards_at_once", "concurrency", "queries_per_second", "requests_per
 
 def _text(where: str, fields: dict[str, Any], name: str, pattern: re.Pattern[str], mend: str) -> list[Mistake]:
     value = fields.get(name)
-    if value is None or (isinstance(value, str) and pattern.fullmatch(value)):
-        return []
+    if value is None or (isinstance(value, str) and (pattern.fullmatch(value) or looks_secret(value))):
+        return []  # what looks like a key is told of elsewhere, and not shown
     shown = repr(value) if name != "key_env" else "what is given"  # it may be a key: it is not shown
     return [Mistake(f"{where} {name}", f"{shown} cannot be one", f"give {mend}")]

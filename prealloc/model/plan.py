@@ -9,11 +9,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.cell import factor_mistakes
 from prealloc.model.document import Document
 from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.lane import Lane
 from prealloc.model.options import read_flag, read_named, read_names, read_whole
-from prealloc.model.secrets import secrets_in
+from prealloc.model.secret import secret_mistakes
 from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Given to every shard's worker function as ctx.settings: any JSON values."""
     lanes: tuple[Lane, ...] = ()
     """What shards queue for; a shard's manifest names its lane."""
+    factors: dict[str, tuple[Any, ...]] = msgspec.field(default_factory=dict)
+    """The values of each factor: their combinations are the cells, and every cell gets the same tasks."""
+    exclude: tuple[dict[str, Any], ...] = ()
+    """Partial cells; the cells that hold one of them are left out."""
+    num_instances_per_cell: int | None = None
+    """Tasks of each cell, dealt over its shards, in place of num_instances."""
     generator: str | UnsetType = UNSET
     """`module:function` that made the workflows of tasks that had none. Unset it is not written at all, so that
     plans without one keep their ids."""
@@ -83,12 +90,15 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         keep: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         lanes: Sequence[Lane] = (),
+        factors: Mapping[str, Sequence[Any]] | None = None,
+        exclude: Sequence[Mapping[str, Any]] = (),
+        num_instances_per_cell: int | None = None,
         generator: str | UnsetType = UNSET,
         generator_version: str | UnsetType = UNSET,
     ) -> PlanSpec:
         """The spec of these options. Raises OptionsError with every mistake among them.
 
-        `num_instances=None` stands for 20, unless `quotas` or `whole` say how many there are.
+        `num_instances=None` stands for 20, unless `quotas`, `whole` or `num_instances_per_cell` say how many there are.
         """
         found: list[Mistake] = []
         shards = read_whole("--shards", shards, found, least=1, most=MAX_SHARDS)
@@ -108,6 +118,15 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += _together(num_instances, per_type, quotas, stratify, whole, types, strategy)
         found += _settings(settings)
         found += _lanes(lanes)
+        factors = dict(read_named("[factors]", factors, found))
+        if num_instances_per_cell is not None:
+            num_instances_per_cell = read_whole(
+                "--num-instances-per-cell", num_instances_per_cell, found, least=1, most=MAX_TASKS
+            )
+        found += factor_mistakes(factors, exclude, settings, lanes)
+        found += secret_mistakes("--set", settings)
+        found += secret_mistakes("[factors]", factors)
+        found += _per_cell(num_instances_per_cell, shards, num_instances, per_type, quotas, whole, strategy)
         found += _generator(generator, generator_version)
         if named and not found and all(n == 0 for n in quotas.values()):
             found.append(Mistake("--quota", "all quotas are 0", "ask for at least one task of some type"))
@@ -116,7 +135,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             found.append(Mistake("--keep", f"{there} is in every slice already", f"leave {there} out"))
         if found:
             raise OptionsError(found)
-        if num_instances is None and not quotas and not whole:
+        if num_instances is None and not quotas and not whole and num_instances_per_cell is None:
             num_instances = DEFAULT_NUM_INSTANCES
         return cls(
             shards=shards,
@@ -133,6 +152,9 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             # As they read back: a copy that nobody else holds, with lists for tuples.
             settings=msgspec.json.decode(msgspec.json.encode(dict(sorted(settings.items())))),
             lanes=tuple(lanes),
+            factors={name: tuple(values) for name, values in factors.items()},
+            exclude=tuple(dict(part) for part in exclude),
+            num_instances_per_cell=num_instances_per_cell,
             generator=generator,
             generator_version=generator_version,
         )
@@ -148,6 +170,8 @@ class LibraryInfo(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tasks: int
     types: dict[str, int]
     difficulty: str | None = None
+    dropped: int = 0
+    """Tasks that are left out because the libraries of other difficulties do not hold their ids."""
 
 
 class SliceRef(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -299,6 +323,40 @@ def _together(
     return found
 
 
+def _per_cell(
+    tasks: int | None,
+    shards: int,
+    num_instances: int | None,
+    per_type: bool,
+    quotas: Mapping[str, int],
+    whole: bool,
+    strategy: str,
+) -> list[Mistake]:
+    """Mistakes of num_instances_per_cell: it says how many tasks a cell has, so nothing else may."""
+    if tasks is None:
+        return []
+    where = "--num-instances-per-cell"
+    found: list[Mistake] = []
+    others = {
+        "--num-instances": num_instances is not None,
+        "--per-type": per_type,
+        "--quota": bool(quotas),
+        "--all": whole,
+    }
+    found += [
+        Mistake(f"{where} and {name}", "each says how many tasks there are", "keep one of them")
+        for name, given in others.items()
+        if given
+    ]
+    if strategy != "disjoint":
+        found.append(
+            Mistake(f"{where} and --strategy {strategy}", "the tasks of a cell are dealt to its shards", "use disjoint")
+        )
+    if not found and shards > tasks:
+        found.append(Mistake("--shards", f"{shards} shards of {tasks} tasks leave some empty", f"give {tasks} or less"))
+    return found
+
+
 def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
     found: list[Mistake] = []
     for lane in lanes:
@@ -322,9 +380,6 @@ def _generator(name: Any, version: Any) -> list[Mistake]:
     return found
 
 
-_NAME_THE_VARIABLE = "set it to the name of the environment variable that holds the key, such as OPENAI_API_KEY"
-
-
 def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
     found = []
     for name, value in sorted(settings.items()):
@@ -332,9 +387,4 @@ def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
             check_json(value, name, SETTINGS_DEPTH)
         except NoJson as error:
             found.append(Mistake(f"--set {name}", f"no JSON value: {error}", "use JSON values only"))
-            continue
-        found += [
-            Mistake(f"--set {secret}", "its value looks like a key, and plans are files", _NAME_THE_VARIABLE)
-            for secret in dict.fromkeys(secrets_in(name, value))
-        ]
     return found

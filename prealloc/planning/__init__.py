@@ -7,6 +7,9 @@
     order       a shard's own order, its types in proportion in every prefix
     refusals    what cannot be planned, with the numbers and what would fit
     planner     all of that together: `choose_tasks`
+    cells       the shards of every cell, on their lanes, from one sample
+    matrix      what cells and shards there are, in numbers
+    estimate    how long they take, and which lane ends last
 
 No disk, no clock, no `random`; nothing depends on the order of the library or the Python version.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from prealloc.planning.colouring import NOBODY, colour_rounds
@@ -30,6 +31,36 @@ def deal_types(awards: Iterable[str], shards: int) -> list[list[str]]:
     Therefore `awards` must run to the end of the library, however little of it is asked for; that is also
     why n does not change the picks.
     """
+    names, blocks = _blocks(awards, shards)
+    dealt = colour_rounds(blocks, shards)
+    return [[names[b] for b in dealt[shard::shards] if b != NOBODY] for shard in range(shards)]
+
+
+def deal_seats(awards: Iterable[str], shards: int, seats: int) -> list[dict[str, list[int]]]:
+    """For each shard and type the positions in that type's ranking which the first `seats` seats give it.
+
+    The same deal as `deal_types`, cut within a round: of a block's seats in that round as many are given as were
+    awarded, to the shards in the order of their numbers. So a block of which every seat was awarded still gives each
+    shard one task, and the law of `deal_types` holds for any number of seats; one seat more adds one task to one
+    shard and moves none.
+    """
+    names, blocks = _blocks(awards, shards)
+    dealt = colour_rounds(blocks, shards)
+    hands: list[dict[str, list[int]]] = [{} for _ in range(shards)]
+    taken: Counter[str] = Counter()
+    for start in range(0, seats, shards):
+        awarded = Counter(blocks[start : min(start + shards, seats)])
+        # By blocks first: a type's next block begins when all seats of the one before are given.
+        for block, shard in sorted((dealt[start + shard], shard) for shard in range(shards)):
+            if awarded[block] > 0:
+                awarded[block] -= 1
+                hands[shard].setdefault(names[block], []).append(taken[names[block]])
+                taken[names[block]] += 1
+    return hands
+
+
+def _blocks(awards: Iterable[str], shards: int) -> tuple[list[str], list[int]]:
+    """The type of every block, and the block of every seat."""
     names: list[str] = []
     blocks: list[int] = []
     current: dict[str, int] = {}
@@ -41,8 +72,7 @@ def deal_types(awards: Iterable[str], shards: int) -> list[list[str]]:
             names.append(name)
         left[name] -= 1
         blocks.append(current[name])
-    dealt = colour_rounds(blocks, shards)
-    return [[names[b] for b in dealt[shard::shards] if b != NOBODY] for shard in range(shards)]
+    return names, blocks
 
 
 def hand_out(dealt: Sequence[Sequence[str]], rounds: int) -> list[dict[str, list[int]]]:

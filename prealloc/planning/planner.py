@@ -9,7 +9,7 @@ from typing import NamedTuple
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.plan import DEFAULT_NUM_INSTANCES, MAX_UNITS, PlanSpec
 from prealloc.planning import rank
-from prealloc.planning.deal import deal, deal_types, hand_out
+from prealloc.planning.deal import deal, deal_seats, deal_types, hand_out
 from prealloc.planning.order import in_proportion
 from prealloc.planning.quotas import awards, sainte_lague
 from prealloc.planning.refusals import find_mistakes
@@ -38,7 +38,7 @@ def choose_tasks(spec: PlanSpec, ids: Sequence[str], types: Sequence[str]) -> li
     the same tasks in the same order. Raises OptionsError, with every mistake, where the library cannot
     serve the spec.
     """
-    n = spec.num_instances if spec.num_instances is not None else DEFAULT_NUM_INSTANCES
+    n = _asked(spec)
     there_are = dict(sorted(Counter(types).items()))
     eligible = {name: count for name, count in there_are.items() if _is_eligible(spec, name)}
     mistakes = find_mistakes(spec, there_are, eligible, n)
@@ -62,6 +62,14 @@ def shard_ids(n: int) -> list[str]:
     """The ids of n shards: `shard-00`, `shard-01`, ... all of one width, at least two digits."""
     width = max(2, len(str(n - 1)))
     return [f"shard-{number:0{width}d}" for number in range(n)]
+
+
+def _asked(spec: PlanSpec) -> int:
+    """How many tasks: of a shard, or with num_instances_per_cell of the cell."""
+    for asked in (spec.num_instances_per_cell, spec.num_instances):
+        if asked is not None:
+            return asked
+    return DEFAULT_NUM_INSTANCES
 
 
 def _is_eligible(spec: PlanSpec, name: str) -> bool:
@@ -104,7 +112,8 @@ def _sample_strata(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, i
             for mine in picks:
                 mine += lowest
         else:
-            lowest = stratum.lowest(quota if spec.whole else quota * spec.shards, spec.seed)
+            of_the_cell = spec.whole or spec.num_instances_per_cell is not None
+            lowest = stratum.lowest(quota if of_the_cell else quota * spec.shards, spec.seed)
             for mine, cards in zip(picks, deal(len(lowest), spec.shards), strict=True):
                 mine += [lowest[card] for card in cards]
     return picks
@@ -112,9 +121,14 @@ def _sample_strata(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, i
 
 def _deal_stratified(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int) -> list[list[int]]:
     """The cell's quotas are shared out over all shards, evenly in the total and in every type."""
-    seats = sum(eligible.values()) if spec.whole else n * spec.shards
-    dealt = deal_types(awards(eligible, caps=eligible), spec.shards)
-    hands = hand_out(dealt, -(-seats // spec.shards))
+    seats = n * spec.shards
+    if spec.num_instances_per_cell is not None:
+        seats = spec.num_instances_per_cell
+        hands = deal_seats(awards(eligible, caps=eligible), spec.shards, seats)
+    else:
+        if spec.whole:
+            seats = sum(eligible.values())
+        hands = hand_out(deal_types(awards(eligible, caps=eligible), spec.shards), -(-seats // spec.shards))
     quotas = sainte_lague(eligible, seats, caps=eligible)
     lowest = {stratum.name: stratum.lowest(quotas[stratum.name], spec.seed) for stratum in strata}
     return [[lowest[name][card] for name, cards in hand.items() for card in cards] for hand in hands]

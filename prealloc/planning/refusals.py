@@ -15,7 +15,8 @@ def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mappin
     """The mistakes of a spec for a library. Empty: the plan can be made.
 
     `there_are` is the number of tasks of each type in the library, `eligible` the part of it that the
-    spec's types and quotas leave, `n` the tasks a shard takes (of each type, with per_type).
+    spec's types and quotas leave, `n` the tasks a shard takes (of each type, with per_type), or with
+    num_instances_per_cell the cell.
     """
     if not there_are:
         return [Mistake("the task library", "it holds no task", "name a library that holds tasks")]
@@ -71,7 +72,8 @@ def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistak
     else:
         numbers = [f"{name} {there}" for name, there in eligible.items()]
     problem = f"{_asked(spec, n)} and there are {have} ({_listed(numbers)})"
-    return [Mistake("--num-instances", problem, _would_fit(spec, n, have, "--num-instances {1}"))]
+    option = "--num-instances" if spec.num_instances_per_cell is None else "--num-instances-per-cell"
+    return [Mistake(option, problem, _would_fit(spec, n, have, option + " {1}"))]
 
 
 def _shards_left_empty(spec: PlanSpec, eligible: Mapping[str, int]) -> list[Mistake]:
@@ -84,7 +86,7 @@ def _shards_left_empty(spec: PlanSpec, eligible: Mapping[str, int]) -> list[Mist
 
 def _hands(spec: PlanSpec) -> int:
     """How many shards must be served with tasks of their own. Otherwise each takes from the full library."""
-    return spec.shards if spec.strategy == "disjoint" else 1
+    return spec.shards if spec.strategy == "disjoint" and spec.num_instances_per_cell is None else 1
 
 
 def _asked(spec: PlanSpec, n: int) -> str:

@@ -106,7 +106,8 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
         found.append(f"its ranking is {plan.ranking[:80]!r}; this prealloc knows {RANKING}")
     if plan.seed != plan.spec.seed:
         found.append("its seed is not that of its spec")
-    if len(plan.shards) != plan.spec.shards:
+    is_plain = not plan.spec.factors and not plan.spec.lanes  # else cells and lanes have shards of their own
+    if is_plain and len(plan.shards) != plan.spec.shards:
         found.append(f"it lists {len(plan.shards)} shards, its spec has {plan.spec.shards}")
     if any(not 0 <= entry.units <= MAX_UNITS or min(entry.types.values(), default=0) < 0 for entry in plan.shards):
         found.append("a shard's units or types are no counts")
@@ -388,8 +389,8 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
         raise PlanError("its units are not those of plan.json", where=str(path), mend=_PLAN_AGAIN)
     spec = file.spec
     said = [manifest.strategy, manifest.repeats, manifest.seed]
-    # The settings as JSON text: 1, 1.0 and true are three of them. The factors of a cell may set others.
-    same = bool(manifest.cell) or _text(manifest.settings) == _text(spec.settings)
+    # The settings as JSON text: 1, 1.0 and true are three of them. A cell and a lane may set others.
+    same = bool(manifest.cell) or manifest.lane is not None or _text(manifest.settings) == _text(spec.settings)
     if said != [spec.strategy, spec.repeats, spec.seed] or not same:
         raise PlanError("it is not the manifest of its plan's spec", where=str(path), mend=_PLAN_AGAIN)
     return manifest

@@ -12,8 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.S)
-SHIPPED = {"README.md": ["my_agent.py"], "generating.md": ["my_generator.py"]}
+BLOCK = re.compile(r"```(console|python|toml)\n(.*?)```", re.S)
+SHIPPED = {
+    "README.md": ["my_agent.py"],
+    "experiments.md": ["experiment.toml"],
+    "generating.md": ["my_generator.py"],
+}
 """Blocks that a page tells the reader to save under a name, in their order."""
 
 
@@ -27,7 +31,7 @@ def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     """What a reader types works, from top to bottom; the last resume and results included."""
     to_save = list(SHIPPED.get(page.name, []))
     for language, text in blocks(page):
-        if language == "python" and to_save:
+        if language != "console" and to_save:
             (tmp_path / to_save.pop(0)).write_text(text)
             continue
         if language == "python":

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from prealloc.errors import InputError, OptionsError
+from prealloc.model.config import Config, EstimateSection, LaneSection, RunSection, SamplingSection
+from prealloc.model.lane import Lane
 from prealloc.model.plan import PlanSpec
 from prealloc.model.policy import RunPolicy
-from prealloc.settings import from_environment, load_config
+from prealloc.planning.estimate import Effort
+from prealloc.settings import config_schema, from_environment, load_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.toml"))
 
@@ -37,9 +43,170 @@ def test_all_mistakes_of_a_file_are_told_together_with_their_keys(tmp_path: Path
     with pytest.raises(OptionsError) as caught:
         load_config(path)
     text = str(caught.value)
-    for part in ("colour", "path: 3 has the wrong type", "did you mean shards?", "--seed", "--repeats", "--retries"):
+    for part in ("colour", "path: 3 has the wrong type", "did you mean shards?", "] seed", "] repeats", "] retries"):
         assert part in text
     assert len(caught.value.mistakes) == 6
+
+
+def told(path: Path, text: str) -> dict[str, str]:
+    """The mistakes of a config file: {key: problem}. No key has two."""
+    path.write_text(text)
+    with pytest.raises(OptionsError) as caught:
+        load_config(path)
+    assert len({mistake.where for mistake in caught.value.mistakes}) == len(caught.value.mistakes)
+    return {mistake.where.removeprefix(f"{path} "): mistake.problem for mistake in caught.value.mistakes}
+
+
+EXPERIMENT = """
+[sampling]
+num_instances_per_cell = 4
+[factors]
+model = ["a", "b"]
+rate = [0.5, 1]
+[[exclude]]
+model = "b"
+rate = 1
+[settings]
+temperature = 0
+[[lanes]]
+name = "one"
+models = ["a", "b"]
+key_env = "A_KEY"
+[run]
+timeout_s = "none"
+[estimate]
+seconds_per_task = 3
+"""
+
+
+def test_an_experiment_becomes_options(tmp_path: Path) -> None:
+    """Sections of a config are options of PlanSpec, RunPolicy and Effort, and nothing is added that it does not say."""
+    path = tmp_path / "a.toml"
+    path.write_text(EXPERIMENT)
+    experiment = load_config(path)
+    spec = PlanSpec.checked(**experiment.sampling)
+    assert spec.factors == {"model": ("a", "b"), "rate": (0.5, 1)}
+    assert spec.exclude == ({"model": "b", "rate": 1},)
+    assert spec.settings == {"temperature": 0}
+    assert spec.lanes == (Lane(name="one", models=("a", "b"), key_env="A_KEY"),)
+    assert experiment.run == {"timeout_s": None}
+    assert experiment.estimate == {"seconds_per_task": 3}
+    assert experiment.library == {}
+
+
+def test_mistakes_of_every_section_come_together(tmp_path: Path) -> None:
+    """A typo in a lane does not hide a wrong factor, nor does that hide a contradiction in [sampling]."""
+    found = told(
+        tmp_path / "a.toml",
+        EXPERIMENT.replace("rate = 1\n", "rate = 2\n")
+        .replace('"A_KEY"', '"A_KEY"\nrequest_per_minute = 1\nconcurrency = 0')
+        .replace("= 4", "= 4\nnum_instances = 1")
+        .replace('"none"', "600\nretries = -1")
+        .replace("= 3", "= -3")
+        .replace("temperature", "rate"),
+    )
+    assert found.keys() == {
+        "[sampling] num_instances_per_cell and num_instances",
+        "[factors] rate",
+        "[[lanes]] 1 concurrency",
+        "[[lanes]] 1 request_per_minute",
+        "[run] retries",
+        "[estimate] seconds_per_task",
+    }
+    assert found["[factors] rate"] == "it is a setting too"
+
+
+def test_a_model_that_no_lane_serves_is_named(tmp_path: Path) -> None:
+    """Unless every cell of it is excluded."""
+    text = EXPERIMENT.replace('models = ["a", "b"]', 'models = ["a"]')
+    found = told(tmp_path / "a.toml", text)
+    assert found == {"[[lanes]]": 'no lane serves the model "b"'}
+    (tmp_path / "a.toml").write_text(text.replace('model = "b"\nrate = 1', 'model = "b"'))
+    assert load_config(tmp_path / "a.toml")
+
+
+def test_more_shards_than_a_plan_may_have(tmp_path: Path) -> None:
+    """Told of the file, before a library is read."""
+    found = told(tmp_path / "a.toml", EXPERIMENT.replace("num_instances_per_cell = 4", "shards = 90_000"))
+    assert found == {"[factors]": "270000 shards are too many"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ('"A_KEY"', '"{}"', "[[lanes]] 1 key_env"),
+        ("temperature = 0", 'api_key = "{}"', "[settings] api_key"),
+        ("temperature = 0", 'deep = {{ list = ["{}"] }}', "[settings] deep"),
+        ("temperature = 0", 'headers = {{ Authorization = "x-{}" }}', "[settings] headers"),
+        ('["a", "b"]\nrate', '["a", "b", "{}"]\nrate', "[factors] model"),
+        ("= 4", '= "{}"', "[sampling] num_instances_per_cell"),
+    ],
+)
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-proj-Ab12Cd34Ef56Gh78",
+        "AIzaSyA1234567890abcdef",
+        "0123456789abcdef0123456789abcdef",
+        "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF3",
+    ],
+)
+def test_a_key_in_the_file_is_refused_and_not_shown(
+    tmp_path: Path, old: str, new: str, where: str, secret: str
+) -> None:
+    """Law 11: wherever it stands, the error names the place and the variable as mend, and never the key."""
+    path = tmp_path / "a.toml"
+    path.write_text(EXPERIMENT.replace(old, new.format(secret)))
+    with pytest.raises(OptionsError) as caught:
+        load_config(path)
+    assert any(mistake.where.endswith(where) for mistake in caught.value.mistakes)
+    assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gpt-4o-mini",
+        "DeepSeek-R1-0528",
+        "qwen2.5-72b-instruct",
+        "sk-learn",
+        "claude_sonnet4",
+        "OPENAI_API_KEY",
+        "/data/Models/Llama33/70B/checkpoints/final2",
+        "MetaLlama33Instruct70BTurboFP8Quantized",
+    ],
+)
+def test_names_are_no_keys(tmp_path: Path, text: str) -> None:
+    """Models, deployments and names of variables pass as settings, also under a name that speaks of keys."""
+    path = tmp_path / "a.toml"
+    path.write_text(EXPERIMENT.replace("temperature = 0", f'some = "{text}"\napi_key = "OPENAI_API_KEY"'))
+    assert load_config(path).sampling["settings"]["some"] == text
+
+
+def test_the_schema_knows_every_option_and_no_other() -> None:
+    """What `config schema` tells editors is what the check accepts: no option is forgotten in either."""
+    spec = set(inspect.signature(PlanSpec.checked).parameters) - {"lanes", "factors", "exclude", "generator", "generator_version"}
+    assert set(SamplingSection.model_fields) == spec
+    assert set(RunSection.model_fields) == {*inspect.signature(RunPolicy.checked).parameters, "worker", "engine"}
+    assert set(LaneSection.model_fields) == set(Lane.__struct_fields__)
+    assert set(EstimateSection.model_fields) == set(Effort.__struct_fields__)
+    assert set(config_schema()["properties"]) == set(Config.model_fields)
+
+
+def test_defaults_in_the_schema_are_the_true_ones() -> None:
+    """An editor that shows a default shows what happens."""
+    for section, made in ((SamplingSection, PlanSpec()), (RunSection, RunPolicy()), (EstimateSection, Effort())):
+        for name, field in section.model_fields.items():
+            if name not in ("worker", "engine", "num_instances"):
+                assert field.default == getattr(made, name) or (not field.default and not getattr(made, name)), name
+
+
+def test_only_a_config_file_loads_its_models() -> None:
+    """Import time counts: who has no config file does not pay for the schema."""
+    program = (
+        "import sys, prealloc.settings; sys.exit('prealloc.model.config' in sys.modules or 'pydantic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[run", b"a = {" * 5000], ids=["not UTF-8", "cut", "nested"])

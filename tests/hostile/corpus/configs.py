@@ -37,7 +37,8 @@ VALUES = {
     "table of 70 bits": "{ a = 1180591620717411303424 }",
 }
 FINE = {
-    ("shards", "integer"), ("num_instances", "integer"), ("repeats", "integer"), ("seed", "integer"),
+    ("shards", "integer"), ("num_instances", "integer"),
+    ("num_instances_per_cell", "integer"), ("repeats", "integer"), ("seed", "integer"),
     ("seed", "10**12"),
     ("per_type", "true"), ("stratify", "true"), ("whole", "true"), ("settings", "table"),
     ("concurrency", "integer"), ("workers", "integer"), ("retries", "integer"), ("fsync", "true"),

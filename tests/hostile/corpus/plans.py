@@ -143,7 +143,7 @@ def cases() -> Iterator[Case]:
         yield Case(f"sealed slice: {name}", sealed(raw), (VERIFY,), says, "slices")
     yield Case("plan.json: huge units, sealed", huge_units, (VERIFY, RUN), "units", "plan")
     wrong = edit(PLAN_FILE, lambda d: d["shards"][0].update(types={"other": 3}))
-    yield Case("plan.json: other types", wrong, (VERIFY, SHOW), "types of shard-00", "plan.json")
+    yield Case("plan.json: other types", wrong, (VERIFY, SHOW), "types of shard shard-00", "plan.json")
     yield Case("plan.json: 20 MB of brackets", put(PLAN_FILE, b"[]," * 7_000_000), (SHOW,), "no JSON", "plan.json")
     lists = b'{"format":"prealloc.plan","version":1,"more":[' + b"[]," * 7_000_000 + b"[]]}"
     yield Case("plan.json: 20 MB of lists", put(PLAN_FILE, lists), (SHOW,), "", "plan.json")

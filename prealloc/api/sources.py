@@ -1,0 +1,135 @@
+"""The task libraries of a plan: one, or one for each difficulty of which only the ids that all hold are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from prealloc.errors import LibraryError, Mistake, OptionsError
+from prealloc.library import read_library
+from prealloc.model.cell import DIFFICULTY
+from prealloc.model.plan import LibraryInfo, PlanSpec
+
+if TYPE_CHECKING:
+    from prealloc.library.scanned import ScannedLibrary
+    from prealloc.model.task import LightweightTask
+
+    Complete = Callable[[ScannedLibrary, dict[int, LightweightTask]], dict[int, LightweightTask]]
+
+PLACE = "{difficulty}"
+_SHOWN = 10
+
+
+class Sources(NamedTuple):
+    """`ids` and `types` of the tasks that can be planned; libraries by difficulty, None if there is but one."""
+
+    ids: Sequence[str]
+    types: Sequence[str]
+    libraries: dict[str | None, ScannedLibrary]
+    infos: list[LibraryInfo]
+    dropped: int
+    """Ids that some difficulty holds and not all."""
+
+    def tasks(
+        self, difficulty: str | None, positions: Sequence[int], complete: Complete | None = None
+    ) -> dict[int, LightweightTask]:
+        """The tasks at these positions of `ids`, as the library of this difficulty has them.
+
+        `complete` gets the library and the tasks by their position in it, and gives them as they are to be.
+        """
+        library = self.libraries[difficulty]
+        places = positions
+        if len(self.libraries) > 1:
+            place_of = {id: place for place, id in enumerate(library.ids)}
+            places = [place_of[self.ids[position]] for position in positions]
+        tasks = dict(zip(places, library.tasks(places), strict=True))
+        if complete is not None:
+            tasks = complete(library, tasks)
+        return {position: tasks[place] for position, place in zip(positions, places, strict=True)}
+
+
+def read_sources(
+    library: str | Path,
+    spec: PlanSpec,
+    *,
+    difficulty: str | None = None,
+    notes: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sources:
+    """Reads each library once. Raises LibraryError, and OptionsError for a path that does not fit the factors."""
+    libraries: dict[str | None, ScannedLibrary] = {}
+    for key, path, name in library_paths(library, spec, difficulty):
+        scanned = read_library(path, difficulty=name, keep=spec.keep, progress=progress)
+        if scanned.took:
+            notes(scanned.took)
+        elif difficulty is not None and PLACE not in str(library):
+            notes(f"difficulty {difficulty!r} chooses nothing, since {library} is a file")
+        if two := scanned.two_ids():
+            notes(f"{two} of {len(scanned.ids)} tasks have an instance_id that is not their id: the id counts")
+        libraries[key] = scanned
+    return pair(libraries)
+
+
+def library_paths(
+    library: str | Path, spec: PlanSpec, difficulty: str | None
+) -> list[tuple[str | None, Path, str | None]]:
+    """(key, path, difficulty) of each library: the factor's value, where `{difficulty}` or a folder leads with it."""
+    path = Path(library)
+    if DIFFICULTY not in spec.factors:
+        if PLACE in str(library) and difficulty is None:
+            mend = "give --difficulty, or the factor difficulty"
+            raise OptionsError([Mistake("LIBRARY", f"{library} needs a difficulty", mend)])
+        return [(None, _filled(path, difficulty), difficulty)]
+    mistakes = []
+    if difficulty is not None:
+        mistakes.append(Mistake("--difficulty", "difficulty is a factor too", "keep one of them"))
+    if PLACE not in str(library) and not path.is_dir():
+        mend = f"write {PLACE} where the files' names differ, or name their folder"
+        mistakes.append(Mistake("LIBRARY", f"{library} is one file, and difficulty is a factor", mend))
+    if mistakes:
+        raise OptionsError(mistakes)
+    return [(value, _filled(path, value), value) for value in spec.factors[DIFFICULTY]]
+
+
+def pair(libraries: dict[str | None, ScannedLibrary]) -> Sources:
+    """The libraries with the ids that all of them hold. Raises LibraryError if an id has two types, or none is left."""
+    (key, first), *others = libraries.items()
+    if not others:
+        return Sources(first.ids, first.types, libraries, [first.info], 0)
+    every: set[str] = set(first.ids)
+    common: set[str] = set(first.ids)
+    for _, other in others:
+        every.update(other.ids)
+        common.intersection_update(other.ids)
+    type_of = dict(zip(first.ids, first.types, strict=True))
+    for name, other in others:
+        differ = [id for id, kind in zip(other.ids, other.types, strict=True) if id in common and type_of[id] != kind]
+        if differ:
+            raise LibraryError(
+                f"{len(differ)} tasks have another type than at difficulty {key}: {_listed(differ)}",
+                where=f"{other.info.path} (difficulty {name})",
+                mend="a task that is compared over difficulties must be of one type: give it the same in each file",
+            )
+    if not common:
+        raise LibraryError(
+            "no id is in the libraries of all difficulties",
+            where=", ".join(scanned.info.name for scanned in libraries.values()),
+            mend="cells are compared task by task: give libraries that hold the same ids",
+        )
+    ids = [id for id in first.ids if id in common]
+    infos = [
+        msgspec.structs.replace(scanned.info, dropped=len(scanned.ids) - len(common)) for scanned in libraries.values()
+    ]
+    return Sources(ids, [type_of[id] for id in ids], libraries, infos, len(every) - len(common))
+
+
+def _filled(path: Path, difficulty: str | None) -> Path:
+    return Path(str(path).replace(PLACE, difficulty)) if difficulty is not None else path
+
+
+def _listed(ids: Sequence[str]) -> str:
+    shown = ", ".join(sorted(ids)[:_SHOWN])
+    return shown + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")

@@ -1,0 +1,152 @@
+"""Cells: the combinations of an experiment's factors, in the order in which the factors and their values are given."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from prealloc.errors import Mistake
+from prealloc.model.lane import Lane
+from prealloc.model.secret import holds_secret
+
+Cell = dict[str, Any]
+"""{factor: value}. The empty cell is that of an experiment without factors."""
+
+MODEL = "model"
+"""The factor, or else the setting, by which lanes know whether they serve a cell."""
+DIFFICULTY = "difficulty"
+"""The factor that chooses the library."""
+OF_THE_LANE = ("deployment", "api_key_env")
+"""Settings that a shard gets from its lane."""
+
+MOST_CELLS = 100_000
+
+
+def cells_of(factors: Mapping[str, Sequence[Any]], exclude: Sequence[Mapping[str, Any]] = ()) -> list[Cell]:
+    """Every combination of the factors' values but those that hold one of the partial cells in `exclude`."""
+    product = (dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values()))
+    return [cell for cell in product if not any(_holds(cell, part) for part in exclude)]
+
+
+def lanes_of(cell: Cell, lanes: Sequence[Lane], settings: Mapping[str, Any]) -> list[Lane]:
+    """The lanes that serve a cell's model, in the order they are given."""
+    model = cell.get(MODEL, settings.get(MODEL))
+    return [lane for lane in lanes if lane.serves(model)]
+
+
+def settings_of(cell: Cell, lane: Lane | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a shard's worker function sees: the settings of all, the cell's factors, and how to reach its lane."""
+    given = (lane.deployment, lane.key_env) if lane is not None else (None, None)
+    of_lane = {name: value for name, value in zip(OF_THE_LANE, given, strict=True) if value is not None}
+    return {**settings, **cell, **of_lane}
+
+
+def factor_mistakes(
+    factors: Mapping[str, Sequence[Any]],
+    exclude: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    lanes: Sequence[Lane],
+) -> list[Mistake]:
+    """What is wrong with factors and excludes, alone and together with settings and lanes."""
+    found = [mistake for name, values in factors.items() for mistake in _values(name, values)]
+    found += [
+        Mistake(
+            f"[factors] {name}", "it is a setting too", "keep one of them: a factor is given to workers as a setting"
+        )
+        for name in factors
+        if name in settings
+    ]
+    if any(lane.deployment or lane.key_env for lane in lanes):
+        found += [
+            Mistake(f"[factors] {name}", "a shard gets this setting from its lane", "name the factor otherwise")
+            for name in OF_THE_LANE
+            if name in factors
+        ]
+    if found:
+        return found  # excludes and lanes would be judged by values that are not meant
+    if math.prod(map(len, factors.values())) > MOST_CELLS:
+        return [Mistake("[factors]", f"they have more than {MOST_CELLS} combinations", "take fewer values")]
+    found = [mistake for number, part in enumerate(exclude, 1) for mistake in _partial(number, part, factors)]
+    cells = cells_of(factors, exclude)
+    if not cells and not found:
+        found.append(Mistake("[[exclude]]", "no cell is left", "exclude less"))
+    return found + _not_served(cells, lanes, settings)
+
+
+def _values(name: str, values: Any) -> list[Mistake]:
+    where = f"[factors] {name}"
+    if not name:
+        return [Mistake("[factors]", "a factor has no name", "give it one")]
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        return [Mistake(where, "it is no list of values", 'write ["a", "b"], with one value at least')]
+    odd = [value for value in values if not _is_scalar(value)]
+    if odd:
+        return [Mistake(where, f"{_brief(odd[0])} is no text, number, true or false", "give each value as one of them")]
+    if name == DIFFICULTY and not all(isinstance(value, str) for value in values):
+        return [Mistake(where, "it names files, so its values must be texts", 'write them like ["1", "2"]')]
+    texts = [_text(value) for value in values]
+    return [
+        Mistake(where, f"{_brief(value)} is there {texts.count(text)} times", "name it once")
+        for text, value in dict(zip(texts, values, strict=True)).items()
+        if texts.count(text) > 1
+    ]
+
+
+def _partial(number: int, part: Mapping[str, Any], factors: Mapping[str, Sequence[Any]]) -> list[Mistake]:
+    where = f"[[exclude]] {number}"
+    if not isinstance(part, Mapping) or not part:
+        return [Mistake(where, "it names no factor, and so would exclude every cell", 'write, say, model = "a"')]
+    found = []
+    for name, value in part.items():
+        if name not in factors:
+            found.append(Mistake(f"{where} {name}", "there is no such factor", f"use one of {', '.join(factors)}"))
+        elif not any(_same(value, known) for known in factors[name]):
+            known_values = ", ".join(map(_brief, factors[name]))
+            found.append(Mistake(f"{where} {name}", f"no cell has {_brief(value)}", f"use one of {known_values}"))
+    return found
+
+
+def _not_served(cells: Sequence[Cell], lanes: Sequence[Lane], settings: Mapping[str, Any]) -> list[Mistake]:
+    if not lanes:
+        return []
+    unserved = dict.fromkeys(
+        _brief(cell.get(MODEL, settings.get(MODEL))) for cell in cells if not lanes_of(cell, lanes, settings)
+    )
+    if "null" in unserved:
+        mend = "name the model, as a factor or in [settings]; or leave `models` of a lane away: it serves all"
+        return [Mistake("[[lanes]]", "cells without a model are served by no lane", mend)]
+    return [
+        Mistake("[[lanes]]", f"no lane serves the model {model}", "add it to the `models` of a lane, or exclude it")
+        for model in unserved
+    ]
+
+
+def _holds(cell: Cell, part: Mapping[str, Any]) -> bool:
+    return all(name in cell and _same(cell[name], value) for name, value in part.items())
+
+
+def _same(one: Any, other: Any) -> bool:
+    """As JSON: 1, 1.0 and true are three values."""
+    return _text(one) == _text(other)
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _text(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+
+
+def _brief(value: Any) -> str:
+    if holds_secret(value):
+        return "what is given"  # a key that got into the wrong place is not shown
+    text = _text(value)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,128 @@
+"""From the cells of an experiment to its shards: how many each is cut into, on which lanes, and with which tasks.
+
+Every cell has the same tasks, whatever the number of its lanes: only how the one sample is dealt depends on that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.cell import Cell, cells_of, lanes_of
+from prealloc.model.lane import Lane
+from prealloc.model.plan import DEFAULT_NUM_INSTANCES, MAX_SHARDS, PlanSpec
+from prealloc.planning.planner import choose_tasks, shard_ids
+
+_LONGEST_ID = 100
+_LONGEST_NUMBER = 6
+_NO_SLUG = re.compile(r"[^a-z0-9._-]+")
+
+
+class CellShard(NamedTuple):
+    """One shard of a cell: the `number`-th of `of`, and the lane it queues for."""
+
+    id: str
+    cell: Cell
+    lane: Lane | None
+    number: int
+    of: int
+
+    def share(self, tasks: int) -> int:
+        """How many of a cell's tasks it gets, when they are dealt like cards."""
+        return len(range(self.number, tasks, self.of))
+
+
+def lay_out(spec: PlanSpec) -> list[CellShard]:
+    """The shards of a spec, cell by cell. Raises OptionsError if they are too many.
+
+    A cell has `spec.shards` shards. Where it is the cell whose size is given (num_instances_per_cell, whole), it has
+    one for each lane that serves it at least, unless there are fewer tasks than lanes. Each shard goes to the lane
+    that has the fewest of this cell's, then to the one with the fewest tasks so far, then to the first.
+    """
+    load = dict.fromkeys((lane.name for lane in spec.lanes), 0)
+    laid: list[CellShard] = []
+    for cell in cells_of(spec.factors, spec.exclude):
+        lanes = lanes_of(cell, spec.lanes, spec.settings)
+        of = _shards_of_cell(spec, len(lanes))
+        mine = {lane.name: 0 for lane in lanes}
+        for number in range(of):
+            lane = min(lanes, key=lambda lane: (mine[lane.name], load[lane.name]), default=None)
+            shard = CellShard("", cell, lane, number, of)
+            laid.append(shard)
+            if lane is not None:
+                mine[lane.name] += 1
+                load[lane.name] += shard.share(tasks_per_cell(spec, of) or of)
+    if len(laid) > MAX_SHARDS:
+        raise OptionsError([Mistake("[factors]", f"{len(laid)} shards are too many", f"at most {MAX_SHARDS} can be")])
+    ids = cell_shard_ids([shard.cell for shard in laid]) if spec.factors else shard_ids(len(laid))
+    return [shard._replace(id=id) for shard, id in zip(laid, ids, strict=True)]
+
+
+def tasks_per_cell(spec: PlanSpec, shards: int) -> int | None:
+    """How many tasks a cell of so many shards deals out; None if only the library can tell."""
+    if spec.num_instances_per_cell is not None:
+        return spec.num_instances_per_cell
+    if spec.whole or spec.per_type:
+        return None
+    per_shard = sum(spec.quotas.values()) if spec.quotas else spec.num_instances
+    return (DEFAULT_NUM_INSTANCES if per_shard is None else per_shard) * shards
+
+
+def choose_for_cells(
+    spec: PlanSpec, laid: Sequence[CellShard], ids: Sequence[str], types: Sequence[str]
+) -> list[list[int]]:
+    """For each shard the positions of its tasks in `ids`, in the shard's order: `choose_tasks` for each cell.
+
+    Cells of the same number of shards are dealt alike, so each number is worked out once. Raises OptionsError.
+    """
+    dealt = {of: choose_tasks(msgspec.structs.replace(spec, shards=of), ids, types) for of in {s.of: 0 for s in laid}}
+    return [dealt[shard.of][shard.number] for shard in laid]
+
+
+def cell_shard_ids(cells: Sequence[Cell]) -> list[str]:
+    """An id for a shard of each of these cells: its values as a file name may spell them, and a number.
+
+    Cells whose values are spelled alike are numbered together, so that no two ids are the same.
+    """
+    slugs = [_slug(cell) for cell in cells]
+    width = {slug: max(2, len(str(count - 1))) for slug, count in _counts(slugs).items()}
+    given: dict[str, int] = dict.fromkeys(slugs, 0)
+    ids = []
+    for slug in slugs:
+        ids.append(f"{slug}.{given[slug]:0{width[slug]}d}")
+        given[slug] += 1
+    return ids
+
+
+def _shards_of_cell(spec: PlanSpec, lanes: int) -> int:
+    sized = spec.num_instances_per_cell is not None or (spec.whole and spec.strategy == "disjoint")
+    if not sized:
+        return spec.shards
+    wanted = lanes if spec.num_instances_per_cell is None else min(lanes, spec.num_instances_per_cell)
+    return max(spec.shards, wanted)
+
+
+def _slug(cell: Cell) -> str:
+    most = _LONGEST_ID - _LONGEST_NUMBER - 1
+    parts = [_part(value) for value in cell.values()]
+    if len(".".join(parts)) > most:
+        # All a little shorter rather than the last ones gone: they tell as much as the first.
+        each = max(1, (most + 1) // len(parts) - 1)
+        parts = [part[:each].strip(".-_") or "x" for part in parts]
+    return ".".join(parts)[:most].rstrip(".-_")
+
+
+def _part(value: object) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return _NO_SLUG.sub("-", text.lower()).strip(".-_") or "x"
+
+
+def _counts(slugs: Sequence[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for slug in slugs:
+        counts[slug] = counts.get(slug, 0) + 1
+    return counts

@@ -1,0 +1,199 @@
+"""How long a plan will take, and which lane is the last to end: arithmetic over limits and times of a task.
+
+A lane is done when the slowest of these is: its requests at its rate, its tokens at theirs, and its shards one after
+the other as far as it lets them run at once. Retries, failures and starts of processes are not foreseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heapify, heapreplace
+from typing import Any, NamedTuple
+
+import msgspec
+
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.lane import Lane
+
+WORK = "tasks_at_once"
+WORKERS = "workers"
+_MOST_WORKERS = 64
+"""How many shards run at once where nothing else says so."""
+
+
+class Effort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one task takes. None: not known."""
+
+    requests_per_task: float = 1.0
+    tokens_per_task: float | None = None
+    seconds_per_task: float | None = None
+    """Working time; the median of a past run (`--durations-from`) comes before it."""
+
+    @classmethod
+    def checked(cls, **fields: Any) -> Effort:
+        """The effort of these fields. Raises OptionsError with every mistake among them."""
+        found = [
+            Mistake(f"[estimate] {name}", f"{value!r} is no number above 0", "give how much one task takes")
+            for name, value in fields.items()
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf")
+        ]
+        if found:
+            raise OptionsError(found)
+        return cls(**fields)
+
+
+class Durations:
+    """Median working times of past units, by model and type; where one is new, by what is nearest to it."""
+
+    def __init__(self, past: Iterable[tuple[Any, str, float]]) -> None:
+        groups: dict[tuple[str | None, str | None], list[float]] = {}
+        for model, kind, seconds in past:
+            name = _name(model)
+            for group in ((name, kind), (name, None), (None, kind), (None, None)):
+                groups.setdefault(group, []).append(seconds)
+        self._medians = {group: sorted(seconds)[(len(seconds) - 1) // 2] for group, seconds in groups.items()}
+
+    def seconds(self, model: Any, kind: str) -> float | None:
+        """Of a unit: by model and type, else by model, by type, over all; None if there is no past at all."""
+        name = _name(model)
+        for group in ((name, kind), (name, None), (None, kind), (None, None)):
+            if group in self._medians:
+                return self._medians[group]
+        return None
+
+
+NO_PAST = Durations(())
+
+
+class ShardLoad(NamedTuple):
+    """What there is to do in one shard: `units` by task type."""
+
+    lane: str | None
+    model: Any
+    units: Mapping[str, int]
+
+
+class LaneEstimate(msgspec.Struct, frozen=True, kw_only=True):
+    """One lane's part of the work. `lane` None: the shards that queue for no lane."""
+
+    lane: str | None
+    shards: int
+    at_once: int
+    """Shards that run at once."""
+    units: int
+    requests: float
+    seconds: float | None
+    """None: neither a limit nor the time of a task is known."""
+    limited_by: str | None
+    """The limit (a field of Lane, or `tasks_at_once`) that makes it last so long."""
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole plan. Lanes run side by side, unless there are too few workers."""
+
+    lanes: tuple[LaneEstimate, ...]
+    seconds: float | None
+    bottleneck: str | None
+    """The lane that ends last, or `workers`."""
+    limited_by: str | None
+    complete: bool
+    """False: the time of a task is not known for all, so it will take at least so long."""
+
+
+def estimate(
+    loads: Sequence[ShardLoad],
+    lanes: Sequence[Lane],
+    effort: Effort,
+    *,
+    concurrency: int = 1,
+    workers: int | None = None,
+    durations: Durations = NO_PAST,
+) -> Estimate:
+    """The estimate of these shards. `concurrency` and `workers` are those of the run."""
+    by_lane: dict[str | None, list[ShardLoad]] = {}
+    for load in loads:
+        by_lane.setdefault(load.lane, []).append(load)
+    most = workers if workers is not None else _MOST_WORKERS
+    of_name: dict[str | None, Lane] = {lane.name: lane for lane in lanes}
+    every_shard_s: list[float | None] = []
+    told = []
+    for name in sorted(by_lane, key=[*of_name, None].index):
+        mine, lane = by_lane[name], of_name.get(name)
+        at_once = min(lane.shards_at_once if lane is not None else most, most, len(mine))
+        slots = concurrency
+        if lane is not None and lane.concurrency is not None:
+            slots = max(1, lane.concurrency // min(lane.shards_at_once, len(mine)))
+        shard_s = [_shard_s(load, effort, durations, slots) for load in mine]
+        every_shard_s += shard_s
+        told.append(_lane(name, lane, mine, effort, at_once, _makespan(shard_s, at_once)))
+    return _together(told, every_shard_s, most)
+
+
+def _lane(
+    name: str | None, lane: Lane | None, loads: Sequence[ShardLoad], effort: Effort, at_once: int, work_s: float | None
+) -> LaneEstimate:
+    units = sum(sum(load.units.values()) for load in loads)
+    requests = units * effort.requests_per_task
+    bounds: dict[str, float | None] = {WORK: work_s}
+    if lane is not None:
+        if lane.queries_per_second is not None:
+            bounds["queries_per_second"] = requests / lane.queries_per_second
+        if lane.requests_per_minute is not None:
+            bounds["requests_per_minute"] = requests * 60 / lane.requests_per_minute
+        if lane.tokens_per_minute is not None and effort.tokens_per_task is not None:
+            bounds["tokens_per_minute"] = units * effort.tokens_per_task * 60 / lane.tokens_per_minute
+    known = {limit: seconds for limit, seconds in bounds.items() if seconds is not None}
+    limited_by = max(known, key=known.__getitem__, default=None)
+    return LaneEstimate(
+        lane=name,
+        shards=len(loads),
+        at_once=at_once,
+        units=units,
+        requests=requests,
+        seconds=known[limited_by] if limited_by is not None else None,
+        limited_by=limited_by,
+    )
+
+
+def _together(lanes: Sequence[LaneEstimate], shard_s: Sequence[float | None], workers: int) -> Estimate:
+    timed = [(lane.seconds, lane.lane, lane.limited_by) for lane in lanes if lane.seconds is not None]
+    seconds, bottleneck, limited_by = max(timed, key=lambda each: each[0], default=(None, None, None))
+    whole = [each for each in shard_s if each is not None]
+    if len(whole) == len(shard_s) and whole and (seconds is None or sum(whole) / workers > seconds):
+        seconds, bottleneck, limited_by = sum(whole) / workers, WORKERS, WORKERS
+    return Estimate(
+        lanes=tuple(lanes),
+        seconds=seconds,
+        bottleneck=bottleneck,
+        limited_by=limited_by,
+        complete=len(whole) == len(shard_s),
+    )
+
+
+def _shard_s(load: ShardLoad, effort: Effort, durations: Durations, slots: int) -> float | None:
+    """A shard's working time, its slots kept busy; None if the time of one of its tasks is not known."""
+    total, longest = 0.0, 0.0
+    for kind, count in load.units.items():
+        seconds = durations.seconds(load.model, kind)
+        seconds = effort.seconds_per_task if seconds is None else seconds
+        if seconds is None:
+            return None
+        total += seconds * count
+        longest = max(longest, seconds)
+    # No shard ends before its longest task does.
+    return max(total / slots, longest)
+
+
+def _makespan(shard_s: Sequence[float | None], at_once: int) -> float | None:
+    """When the last shard ends, each starting in its order as soon as there is room."""
+    ends = [0.0] * max(1, at_once)
+    heapify(ends)
+    for seconds in shard_s:
+        if seconds is None:
+            return None
+        heapreplace(ends, ends[0] + seconds)
+    return max(ends)
+
+
+def _name(model: Any) -> str:
+    return model if isinstance(model, str) else repr(model)

@@ -1,0 +1,138 @@
+"""What a plan's cells are, in numbers: from the plan itself, or from its layout before any library is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from prealloc.model.cell import MODEL, Cell
+from prealloc.model.plan import Plan, PlanSpec
+from prealloc.planning.cells import lay_out, tasks_per_cell
+from prealloc.planning.estimate import ShardLoad
+
+ANY_TYPE = ""
+"""Stands for the types of tasks while the library has not been read."""
+
+
+class CellRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of the experiment."""
+
+    cell: dict[str, Any]
+    shards: int
+    tasks: int | None
+    """None: only the library can tell."""
+    lanes: tuple[str, ...]
+
+
+class Matrix(msgspec.Struct, frozen=True, kw_only=True):
+    """The cells of a plan, and whether they can be compared task by task."""
+
+    factors: dict[str, tuple[Any, ...]]
+    excluded: int
+    """Combinations of the factors that are left out."""
+    cells: tuple[CellRow, ...]
+    shards: int
+    units: int | None
+    paired: bool | None
+    """Every cell has the same task ids; None while no library has been read."""
+    dropped: dict[str, int]
+    """By difficulty: tasks left out because the libraries of others do not hold their ids."""
+
+
+def matrix_of_plan(plan: Plan) -> Matrix:
+    """The matrix of a plan, counted from its tasks."""
+    ids: dict[bytes, set[str]] = {}
+    members: dict[bytes, list[_Member]] = {}
+    for shard in plan.shards:
+        key = _key(shard.manifest.cell)
+        ids.setdefault(key, set()).update(task.id for task in shard.tasks)
+        members.setdefault(key, []).append(_Member(shard.manifest.cell, shard.manifest.lane))
+    samples = list(ids.values())
+    return _matrix(
+        plan.spec,
+        [_row(shards, len(ids[key])) for key, shards in members.items()],
+        units=sum(entry.units for entry in plan.file.shards),
+        paired=all(sample == samples[0] for sample in samples),
+        dropped={info.difficulty: info.dropped for info in plan.libraries if info.difficulty and info.dropped},
+    )
+
+
+def matrix_of_spec(spec: PlanSpec) -> Matrix:
+    """The matrix that a spec asks for. Raises OptionsError if its shards are too many."""
+    members: dict[bytes, list[_Member]] = {}
+    for shard in lay_out(spec):
+        lane = shard.lane.name if shard.lane is not None else None
+        members.setdefault(_key(shard.cell), []).append(_Member(shard.cell, lane))
+    loads = loads_of_spec(spec)
+    return _matrix(
+        spec,
+        [_row(shards, _sample(spec, len(shards))) for shards in members.values()],
+        units=sum(sum(load.units.values()) for load in loads) if loads is not None else None,
+        paired=None,
+        dropped={},
+    )
+
+
+def loads_of_plan(plan: Plan) -> list[ShardLoad]:
+    """What there is to do in each shard of a plan."""
+    repeats = plan.spec.repeats
+    return [
+        ShardLoad(
+            shard.manifest.lane,
+            shard.settings.get(MODEL),
+            {kind: count * repeats for kind, count in entry.types.items()},
+        )
+        for shard, entry in zip(plan.shards, plan.file.shards, strict=True)
+    ]
+
+
+def loads_of_spec(spec: PlanSpec) -> list[ShardLoad] | None:
+    """The same before the library is read; None if only the library can tell how many tasks there are."""
+    loads = []
+    for shard in lay_out(spec):
+        tasks = tasks_per_cell(spec, shard.of)
+        if tasks is None:
+            return None
+        # Whatever the strategy, the shards of a cell are equal, or dealt from one sample.
+        model = shard.cell.get(MODEL, spec.settings.get(MODEL))
+        units = shard.share(tasks) * spec.repeats
+        loads.append(ShardLoad(shard.lane.name if shard.lane is not None else None, model, {ANY_TYPE: units}))
+    return loads
+
+
+class _Member(NamedTuple):
+    cell: Cell
+    lane: str | None
+
+
+def _key(cell: Cell) -> bytes:
+    return msgspec.json.encode(cell)
+
+
+def _row(shards: Sequence[_Member], tasks: int | None) -> CellRow:
+    lanes = dict.fromkeys(shard.lane for shard in shards if shard.lane is not None)
+    return CellRow(cell=shards[0].cell, shards=len(shards), tasks=tasks, lanes=tuple(lanes))
+
+
+def _sample(spec: PlanSpec, shards: int) -> int | None:
+    """How many different tasks a cell of so many shards has."""
+    if spec.strategy == "independent":
+        return None
+    return tasks_per_cell(spec, shards if spec.strategy == "disjoint" else 1)
+
+
+def _matrix(
+    spec: PlanSpec, rows: Sequence[CellRow], *, units: int | None, paired: bool | None, dropped: dict[str, int]
+) -> Matrix:
+    return Matrix(
+        factors=spec.factors,
+        excluded=math.prod(map(len, spec.factors.values())) - len(rows),
+        cells=tuple(rows),
+        shards=sum(row.shards for row in rows),
+        units=units,
+        paired=paired,
+        dropped=dropped,
+    )

@@ -1,0 +1,208 @@
+"""The laws of cells: the same tasks in every cell, however they are dealt."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any, NamedTuple
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prealloc.files.paths import SHARD_ID
+from prealloc.model.cell import cells_of
+from prealloc.model.lane import Lane
+from prealloc.model.plan import PlanSpec
+from prealloc.planning.cells import CellShard, cell_shard_ids, choose_for_cells, lay_out
+from prealloc.planning.deal import deal_seats
+from prealloc.planning.quotas import awards, sainte_lague
+
+quick = settings(max_examples=100, deadline=None)
+
+MODELS = ("a", "b", "c", "d")
+TYPES = ("api", "basic", "multi")
+
+
+class Case(NamedTuple):
+    spec: PlanSpec
+    ids: list[str]
+    types: list[str]
+
+    def shards(self) -> list[tuple[CellShard, list[str]]]:
+        laid = lay_out(self.spec)
+        chosen = choose_for_cells(self.spec, laid, self.ids, self.types)
+        return [(shard, [self.ids[i] for i in places]) for shard, places in zip(laid, chosen, strict=True)]
+
+    def cells(self) -> dict[bytes, list[list[str]]]:
+        """The tasks of each cell's shards."""
+        found: dict[bytes, list[list[str]]] = {}
+        for shard, tasks in self.shards():
+            found.setdefault(msgspec.json.encode(shard.cell), []).append(tasks)
+        return found
+
+    def samples(self) -> dict[bytes, set[str]]:
+        return {cell: {task for shard in shards for task in shard} for cell, shards in self.cells().items()}
+
+    def but(self, **changes: Any) -> Case:
+        return self._replace(spec=msgspec.structs.replace(self.spec, **changes))
+
+
+def lanes(draw: st.DrawFn) -> list[Lane]:
+    """Some lanes, which together serve every model."""
+    found = [Lane(name="all")] if draw(st.booleans()) else [Lane(name=f"of-{m}", models=(m,)) for m in MODELS]
+    more = draw(st.lists(st.lists(st.sampled_from(MODELS), min_size=1, unique=True), max_size=5))
+    return found + [Lane(name=f"lane-{n}", models=tuple(served)) for n, served in enumerate(more)]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    counts = draw(st.lists(st.integers(2, 15), min_size=1, max_size=3))
+    types = [name for name, count in zip(TYPES, counts, strict=False) for _ in range(count)]
+    ids = [f"t{draw(st.integers(0, 10**6)) * 100 + n}" for n in range(len(types))]
+    factors: dict[str, Any] = {"model": draw(st.lists(st.sampled_from(MODELS), min_size=1, unique=True))}
+    for name, values in {"prompt_type": ["p", "q"], "difficulty": ["easy", "hard"], "rate": [0.5, 1, True]}.items():
+        if draw(st.booleans()):
+            factors[name] = draw(st.lists(st.sampled_from(values), min_size=1, unique_by=repr))
+    told: dict[str, Any] = {"factors": factors, "seed": draw(st.integers(0, 99)), "stratify": draw(st.booleans())}
+    if draw(st.booleans()):
+        told["lanes"] = lanes(draw)
+    ask = draw(st.sampled_from(["cell", "shard", "whole"]))
+    told["shards"] = draw(st.integers(1, min(3, len(ids))))
+    if ask == "cell":
+        told["num_instances_per_cell"] = draw(st.integers(told["shards"], len(ids)))
+    elif ask == "shard":
+        told["num_instances"] = draw(st.integers(1, len(ids) // told["shards"]))
+    else:
+        told |= {"whole": True, "shards": 1, "lanes": told.get("lanes", [])[: len(ids)]}
+        if told["lanes"] and not all(any(lane.serves(m) for lane in told["lanes"]) for m in factors["model"]):
+            told["lanes"] = []
+    order = list(range(len(ids)))
+    random.Random(draw(st.integers(0, 99))).shuffle(order)
+    return Case(PlanSpec.checked(**told), [ids[i] for i in order], [types[i] for i in order])
+
+
+@quick
+@given(cases())
+def test_every_cell_has_the_same_tasks(case: Case) -> None:
+    """Pairing: the same ids for every model, prompt, difficulty and rate, whatever serves the model."""
+    assert len(set(map(frozenset, case.samples().values()))) == 1
+    assert len(case.samples()) == len(cells_of(case.spec.factors))
+
+
+@quick
+@given(cases())
+def test_a_cells_tasks_are_each_in_one_of_its_shards(case: Case) -> None:
+    """Dealt and not copied: no task twice in a cell, no shard empty, sizes and types even within one task."""
+    type_of = dict(zip(case.ids, case.types, strict=True))
+    wanted = case.spec.num_instances_per_cell
+    for shards in case.cells().values():
+        tasks = [task for shard in shards for task in shard]
+        assert len(set(tasks)) == len(tasks)
+        assert wanted is None or len(tasks) == wanted
+        sizes = [len(shard) for shard in shards]
+        assert min(sizes) > 0
+        assert max(sizes) - min(sizes) <= 1
+        if case.spec.stratify:
+            counts = [Counter(type_of[task] for task in shard) for shard in shards]
+            assert all(max(c[t] for c in counts) - min(c[t] for c in counts) <= 1 for t in TYPES)
+            asked = sainte_lague(Counter(case.types), len(tasks))
+            assert Counter(type_of[task] for task in tasks) == Counter(asked)
+
+
+@quick
+@given(cases(), st.data())
+def test_a_larger_cell_keeps_what_it_had(case: Case, data: st.DataObject) -> None:
+    """Growing num_instances_per_cell adds tasks to every cell, and takes none out of a shard."""
+    if case.spec.num_instances_per_cell is None:
+        return
+    lanes = max(1, len(case.spec.lanes))
+    few = data.draw(st.integers(1, case.spec.num_instances_per_cell))
+    less = case.but(num_instances_per_cell=max(few, case.spec.shards))
+    for cell, sample in less.samples().items():
+        assert sample <= case.samples()[cell]
+    if less.spec.num_instances_per_cell >= lanes:  # as many shards as before
+        for (one, fewer), (other, more) in zip(less.shards(), case.shards(), strict=True):
+            assert one.id == other.id
+            assert set(fewer) <= set(more)
+
+
+@quick
+@given(cases(), st.integers(0, 2**32))
+def test_the_order_of_the_library_does_not_matter(case: Case, seed: int) -> None:
+    """Law 2 for cells: the same ids in another order are the same shards, task for task."""
+    order = list(range(len(case.ids)))
+    random.Random(seed).shuffle(order)
+    other = case._replace(ids=[case.ids[i] for i in order], types=[case.types[i] for i in order])
+    assert other.shards() == case.shards()
+
+
+@quick
+@given(cases(), st.sampled_from(MODELS))
+def test_a_further_lane_moves_tasks_and_changes_no_sample(case: Case, model: str) -> None:
+    """Lanes decide how a sample is dealt, never what is in it."""
+    if not case.spec.lanes or case.spec.whole:
+        return
+    more = case.but(lanes=(*case.spec.lanes, Lane(name="further", models=(model,))))
+    assert more.samples() == case.samples()
+
+
+@quick
+@given(cases(), st.data())
+def test_excludes_only_remove_cells(case: Case, data: st.DataObject) -> None:
+    """What is left after an exclude is what was there before, in the same order, with the same tasks."""
+    name = data.draw(st.sampled_from(sorted(case.spec.factors)))
+    part = {name: data.draw(st.sampled_from(case.spec.factors[name]))}
+    left = case.but(exclude=(part,)).samples()
+    everything = case.samples()
+    text = msgspec.json.encode(part)[1:-1]
+    assert list(left.items()) == [(cell, sample) for cell, sample in everything.items() if text not in cell]
+
+
+@quick
+@given(cases())
+def test_shards_stand_on_lanes_that_serve_them_evenly(case: Case) -> None:
+    """A cell's shards are spread over the lanes of its model: none has two more than another."""
+    used: dict[bytes, list[Lane | None]] = {}
+    for shard, _ in case.shards():
+        used.setdefault(msgspec.json.encode(shard.cell), []).append(shard.lane)
+        assert (shard.lane is None) == (not case.spec.lanes)
+        assert shard.lane is None or shard.lane.serves(shard.cell["model"])
+    if case.spec.num_instances_per_cell is None:
+        return
+    for cell, taken in used.items():
+        model = msgspec.json.decode(cell)["model"]
+        counts = [taken.count(lane) for lane in case.spec.lanes if lane.serves(model)]
+        assert not counts or max(counts) - min(counts) <= 1
+
+
+values = st.one_of(st.text(max_size=40), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+
+
+@quick
+@given(st.lists(st.dictionaries(st.sampled_from("abcdef"), values, min_size=1, max_size=6), max_size=12))
+def test_shard_ids_are_file_names_and_unique(cells: list[dict[str, Any]]) -> None:
+    """[a-z0-9._-], at most 100 bytes, none twice, none hidden or taken for an option, whatever the values are."""
+    ids = cell_shard_ids(cells)
+    assert len(set(ids)) == len(ids) == len(cells)
+    assert all(SHARD_ID.fullmatch(id) and id[0] not in ".-_" for id in ids)
+
+
+@quick
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(1, 6), st.data())
+def test_a_deal_of_seats_is_even_exact_and_grows(counts: list[int], shards: int, data: st.DataObject) -> None:
+    """For any number of seats: the quotas are exact, shards are even in every type, one seat more moves no task."""
+    weights = {f"t{n}": count for n, count in enumerate(counts)}
+    total = sum(counts)
+    seats = data.draw(st.integers(0, total))
+    hands = deal_seats(awards(weights, caps=weights), shards, seats)
+    sizes = [sum(map(len, hand.values())) for hand in hands]
+    assert max(sizes) - min(sizes) <= 1
+    quotas = sainte_lague(weights, seats, caps=weights)
+    for name in weights:
+        dealt = [len(hand.get(name, ())) for hand in hands]
+        assert max(dealt) - min(dealt) <= 1
+        assert sorted(place for hand in hands for place in hand.get(name, ())) == list(range(quotas[name]))
+    if seats < total:
+        for few, many in zip(hands, deal_seats(awards(weights, caps=weights), shards, seats + 1), strict=True):
+            assert all(many[name][: len(places)] == places for name, places in few.items())

@@ -1,0 +1,256 @@
+"""Cells by hand: which there are, where they run, what they are called, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import prealloc
+from prealloc.api.plans import diff, verify
+from prealloc.errors import LibraryError, OptionsError, PlanError
+from prealloc.model.cell import cells_of
+from prealloc.model.lane import Lane
+from prealloc.model.plan import PlanSpec
+from prealloc.planning.cells import cell_shard_ids, lay_out
+from prealloc.planning.matrix import loads_of_plan, loads_of_spec, matrix_of_plan, matrix_of_spec
+from prealloc.store.build import PlannedShard, build_plan
+from prealloc.store.plan_folder import read_plan
+from prealloc.testing import make_task
+
+FACTORS = {"model": ["a", "b"], "rate": [0.5, 1]}
+
+
+def put(folder: Path, name: str, count: int, types: str = "xy", first: int = 0) -> Path:
+    path = folder / name
+    rows = [
+        {"id": f"t{n}", "type": types[n % len(types)], "workflow": {"of": name}} for n in range(first, first + count)
+    ]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def refusal(**options: Any) -> dict[str, str]:
+    with pytest.raises(OptionsError) as caught:
+        PlanSpec.checked(**options)
+    return {mistake.where: mistake.problem for mistake in caught.value.mistakes}
+
+
+def test_cells_come_in_the_order_of_the_file() -> None:
+    """The last factor changes fastest; a partial cell takes out all that hold it, and 1 is not true."""
+    every = [{"model": m, "rate": r} for m in "ab" for r in (0.5, 1)]
+    assert cells_of(FACTORS) == every
+    assert cells_of(FACTORS, [{"model": "a", "rate": 1}]) == [every[0], *every[2:]]
+    assert cells_of(FACTORS, [{"rate": True}]) == every
+    assert cells_of({}) == [{}]
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"factors": {"model": []}}, "[factors] model"),
+        ({"factors": {"model": "abc"}}, "[factors] model"),
+        ({"factors": {"model": ["a", "a"]}}, "[factors] model"),
+        ({"factors": {"model": [["a"]]}}, "[factors] model"),
+        ({"factors": {"model": [float("nan")]}}, "[factors] model"),
+        ({"factors": {"": ["a"]}}, "[factors]"),
+        ({"factors": {"difficulty": [1]}}, "[factors] difficulty"),
+        ({"factors": {f"f{n}": list(range(100)) for n in range(3)}}, "[factors]"),
+        ({"factors": FACTORS, "settings": {"rate": 1}}, "[factors] rate"),
+        ({"factors": FACTORS, "exclude": [{}]}, "[[exclude]] 1"),
+        ({"factors": FACTORS, "exclude": [{"model": "c"}]}, "[[exclude]] 1 model"),
+        ({"factors": FACTORS, "exclude": [{"rate": 0.5}, {"colour": 1}]}, "[[exclude]] 2 colour"),
+        ({"factors": FACTORS, "exclude": [{"rate": 0.5}, {"rate": 1}]}, "[[exclude]]"),
+        ({"factors": {"deployment": ["a"]}, "lanes": [Lane(name="l", key_env="K")]}, "[factors] deployment"),
+        ({"factors": FACTORS, "lanes": [Lane(name="l", models=("a",))]}, "[[lanes]]"),
+        ({"factors": {"rate": [1]}, "lanes": [Lane(name="l", models=("a",))]}, "[[lanes]]"),
+        ({"num_instances_per_cell": 0}, "--num-instances-per-cell"),
+        ({"num_instances_per_cell": 4, "num_instances": 4}, "--num-instances-per-cell and --num-instances"),
+        ({"num_instances_per_cell": 4, "whole": True}, "--num-instances-per-cell and --all"),
+        ({"num_instances_per_cell": 4, "quotas": {"x": 1}}, "--num-instances-per-cell and --quota"),
+        ({"num_instances_per_cell": 4, "strategy": "paired"}, "--num-instances-per-cell and --strategy paired"),
+        ({"num_instances_per_cell": 4, "shards": 5}, "--shards"),
+        ({"settings": {"api_key": "hunter2"}}, "--set api_key"),
+    ],
+)
+def test_what_makes_no_experiment_is_refused_at_its_place(options: dict[str, Any], where: str) -> None:
+    """Each mistake names its key."""
+    assert where in refusal(**options)
+
+
+def test_an_unserved_model_is_named_and_an_excluded_one_is_not() -> None:
+    """Every model that no lane serves, once each."""
+    lanes = [Lane(name="l", models=("a",))]
+    factors = {"model": ["a", "b", "c"], "rate": [0.5, 1]}
+    with pytest.raises(OptionsError) as caught:
+        PlanSpec.checked(factors=factors, lanes=lanes, exclude=[{"model": "c"}])
+    assert [mistake.problem for mistake in caught.value.mistakes] == ['no lane serves the model "b"']
+
+
+def test_shards_of_a_cell_are_dealt_over_its_lanes() -> None:
+    """One for each lane that serves the model, the extra tasks of the next cell to the lanes with the fewest so far."""
+    lanes = [Lane(name="a1", models=("a",)), Lane(name="a2", models=("a",)), Lane(name="b", models=("b",))]
+    laid = lay_out(PlanSpec.checked(factors=FACTORS, lanes=lanes, num_instances_per_cell=3))
+    found = [(shard.id, shard.lane.name if shard.lane else None, shard.share(3)) for shard in laid]
+    assert found == [
+        ("a.0.5.00", "a1", 2),
+        ("a.0.5.01", "a2", 1),
+        ("a.1.00", "a2", 2),
+        ("a.1.01", "a1", 1),
+        ("b.0.5.00", "b", 3),
+        ("b.1.00", "b", 3),
+    ]
+
+
+def test_num_instances_is_per_shard_whatever_the_lanes() -> None:
+    """`shards` shards for each cell, so that cells stay paired; they take turns on the lanes."""
+    lanes = [Lane(name="l1"), Lane(name="l2"), Lane(name="l3")]
+    laid = lay_out(PlanSpec.checked(factors={"model": ["a", "b"]}, lanes=lanes, num_instances=5, shards=2))
+    assert [(shard.cell["model"], shard.lane and shard.lane.name) for shard in laid] == [
+        ("a", "l1"),
+        ("a", "l2"),
+        ("b", "l3"),
+        ("b", "l1"),
+    ]
+
+
+def test_fewer_tasks_than_lanes_leave_no_shard_empty() -> None:
+    """2 tasks, 3 lanes: 2 shards."""
+    lanes = [Lane(name=f"l{n}") for n in range(3)]
+    assert len(lay_out(PlanSpec.checked(lanes=lanes, num_instances_per_cell=2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("cells", "ids"),
+    [
+        ([{"m": "DeepSeek V3/0324", "r": 0.8}], ["deepseek-v3-0324.0.8.00"]),
+        ([{"m": "A b"}, {"m": "a-b"}, {"m": "A b"}], ["a-b.00", "a-b.01", "a-b.02"]),
+        ([{"m": "../..", "n": "é"}], ["x.x.00"]),
+        ([{"m": "-rf", "n": True}], ["rf.true.00"]),
+        ([{"m": "x" * 300, "n": "y" * 300}], [f"{'x' * 46}.{'y' * 46}.00"]),
+    ],
+)
+def test_ids_tell_the_cell(cells: list[dict[str, Any]], ids: list[str]) -> None:
+    """Values as far as a file name may spell them; what is spelled alike is numbered on."""
+    assert cell_shard_ids(cells) == ids
+
+
+def test_difficulties_are_paired_by_the_ids_that_all_hold(tmp_path: Path) -> None:
+    """Each is read from its own file, the ids are the same, the contents are not, and what is dropped is told."""
+    put(tmp_path, "t_easy.json", 12)
+    put(tmp_path, "t_hard.json", 12, first=2)
+    told: list[str] = []
+    made = prealloc.plan(
+        tmp_path / "t_{difficulty}.json",
+        factors={"difficulty": ["easy", "hard"]},
+        whole=True,
+        out=tmp_path / "plan",
+        notes=told.append,
+    )
+    easy, hard = made.shards
+    assert [task.id for task in easy.tasks] == [task.id for task in hard.tasks]
+    assert {task.id for task in easy.tasks} == {f"t{n}" for n in range(2, 12)}
+    assert {task.workflow["of"] for task in hard.tasks} == {"t_hard.json"}
+    assert [info.dropped for info in made.libraries] == [2, 2]
+    assert told == ["4 ids are left out, as not every difficulty holds them"]
+    by_folder = prealloc.plan(tmp_path, factors={"difficulty": ["easy", "hard"]}, whole=True)
+    assert by_folder.id == made.id
+    assert read_plan(tmp_path / "plan").file == made.file
+    # verify and diff know that the same id at another difficulty is another task.
+    verify(tmp_path / "plan", library=tmp_path / "t_{difficulty}.json")
+    (tmp_path / "t_hard.json").write_text((tmp_path / "t_hard.json").read_text().replace("t_hard.json", "changed", 1))
+    with pytest.raises(PlanError, match=r"1 planned tasks are not as planned"):
+        verify(tmp_path / "plan", library=tmp_path / "t_{difficulty}.json")
+    prealloc.plan(tmp_path, factors={"difficulty": ["easy", "hard"]}, whole=True, out=tmp_path / "other")
+    assert diff(tmp_path / "plan", tmp_path / "other").changed == ["t2 (hard)"]
+
+
+def test_a_task_that_changes_its_type_with_the_difficulty_is_refused(tmp_path: Path) -> None:
+    """It would count for one type here and for another there."""
+    put(tmp_path, "t_easy.json", 6, "xy")
+    put(tmp_path, "t_hard.json", 6, "xxy")
+    with pytest.raises(LibraryError, match=r"3 tasks have another type than at difficulty easy: t1, t2, t3") as caught:
+        prealloc.plan(tmp_path, factors={"difficulty": ["easy", "hard"]}, num_instances=1)
+    assert "t_hard.json" in str(caught.value.where)
+
+
+@pytest.mark.parametrize(
+    ("library", "options", "part"),
+    [
+        ("t_easy.json", {"factors": {"difficulty": ["easy"]}}, "is one file, and difficulty is a factor"),
+        ("t_{difficulty}.json", {}, "needs a difficulty"),
+        ("t_{difficulty}.json", {"factors": {"difficulty": ["easy"]}, "difficulty": "easy"}, "is a factor too"),
+    ],
+)
+def test_a_path_that_does_not_fit_the_factors(tmp_path: Path, library: str, options: Any, part: str) -> None:
+    """Said before anything is read."""
+    put(tmp_path, "t_easy.json", 6)
+    with pytest.raises(OptionsError, match=part):
+        prealloc.plan(tmp_path / library, num_instances=1, **options)
+
+
+def test_libraries_that_share_no_id_are_refused(tmp_path: Path) -> None:
+    """Nothing could be compared."""
+    put(tmp_path, "t_easy.json", 3)
+    put(tmp_path, "t_hard.json", 3, first=3)
+    with pytest.raises(LibraryError, match="no id is in the libraries of all difficulties"):
+        prealloc.plan(tmp_path, factors={"difficulty": ["easy", "hard"]}, num_instances=1)
+
+
+def test_a_cell_that_is_too_large_is_refused_with_what_fits(tmp_path: Path) -> None:
+    """The number is the cell's, not a shard's."""
+    path = put(tmp_path, "t.json", 6)
+    with pytest.raises(OptionsError) as caught:
+        prealloc.plan(path, num_instances_per_cell=7, lanes=[Lane(name="l1"), Lane(name="l2")])
+    assert caught.value.mistakes[0].where == "--num-instances-per-cell"
+    assert caught.value.mistakes[0].mend == "what fits: --num-instances-per-cell 6"
+
+
+def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
+    """Manifest: cell, lane, and settings with the factors, the deployment and the name of the key's variable."""
+    path = put(tmp_path, "t.json", 6)
+    lanes = [Lane(name="one", models=("a",), deployment="d-1", key_env="KEY_1"), Lane(name="two", models=("b",))]
+    settings = {"temperature": 0, "deployment": "d-0"}  # where a lane has none
+    made = prealloc.plan(path, factors=FACTORS, lanes=lanes, settings=settings, num_instances_per_cell=2)
+    first, *_, last = (shard.manifest for shard in made.shards)
+    assert (first.cell, first.lane) == ({"model": "a", "rate": 0.5}, "one")
+    assert first.settings == {
+        "temperature": 0,
+        "model": "a",
+        "rate": 0.5,
+        "deployment": "d-1",
+        "api_key_env": "KEY_1",
+    }
+    assert (last.lane, last.settings) == (
+        "two",
+        {"temperature": 0, "deployment": "d-0", "model": "b", "rate": 1},
+    )
+    assert len(made.slices) == 1  # four cells, one sample, one file
+
+
+def test_the_matrix_is_the_same_before_and_after_the_library_is_read(tmp_path: Path) -> None:
+    """`config check` promises what `plan` makes."""
+    path = put(tmp_path, "t.json", 20)
+    lanes = [Lane(name="a1", models=("a",)), Lane(name="a2", models=("a",)), Lane(name="b", models=("b",))]
+    options: dict[str, Any] = {"factors": FACTORS, "lanes": lanes, "num_instances_per_cell": 5, "repeats": 2}
+    options["exclude"] = [{"model": "b", "rate": 1}]
+    before, made = matrix_of_spec(PlanSpec.checked(**options)), prealloc.plan(path, **options)
+    after = matrix_of_plan(made)
+    assert (before.paired, after.paired) == (None, True)
+    assert (after.cells, after.shards, after.units, after.excluded) == (before.cells, 5, 30, 1)
+    assert (before.shards, before.units) == (5, 30)
+    loads = loads_of_spec(made.spec)
+    assert loads is not None
+    for one, other in zip(loads, loads_of_plan(made), strict=True):
+        assert (one.lane, one.model, sum(one.units.values())) == (other.lane, other.model, sum(other.units.values()))
+    assert loads_of_spec(PlanSpec.checked(whole=True)) is None
+
+
+def test_pairing_is_counted_and_not_believed() -> None:
+    """A plan whose cells have different tasks, whoever made it, is not called paired."""
+    spec = PlanSpec.checked(factors={"model": ["a", "b"]}, num_instances=1)
+    tasks = [make_task("t1"), make_task("t2")]
+    shards = [PlannedShard(f"{m}.00", [task], {"model": m}, {}) for m, task in zip("ab", tasks, strict=True)]
+    assert matrix_of_plan(build_plan(spec, [], shards)).paired is False

@@ -1,0 +1,192 @@
+"""Experiments as a user types them: config check and schema, plan --config, and the ready configs, planned and run."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from prealloc.cli import main
+from prealloc.library.sample import write_sample
+from prealloc.store.run_folder import OpenRun
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "config").glob("*.toml"))
+ULTRA = ROOT / "config" / "ultra.toml"
+
+EXPERIMENT = """
+[library]
+path = "t_{difficulty}.json"
+[sampling]
+num_instances_per_cell = 4
+[factors]
+model = ["a", "b"]
+difficulty = ["easy", "hard"]
+[settings]
+tool_seconds = 0.0
+[[lanes]]
+name = "one"
+models = ["a"]
+requests_per_minute = 6
+[[lanes]]
+name = "two"
+models = ["a", "b"]
+[run]
+worker = "prealloc.agents.simulate:run"
+engine = "inline"
+[estimate]
+requests_per_task = 3
+"""
+
+
+class Done(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Type = Callable[..., Done]
+
+
+@pytest.fixture
+def type_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
+    """Runs `prealloc WORDS` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["prealloc", *words])
+        code = main()
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """A config, and libraries of two difficulties that share 20 of 21 tasks."""
+    (tmp_path / "e.toml").write_text(EXPERIMENT)
+    for name, tasks in (("easy", 21), ("hard", 20)):
+        write_sample(tmp_path / f"t_{name}.json", tasks=tasks, workflow_bytes=1000)
+    return tmp_path / "e.toml"
+
+
+def test_config_check_says_what_would_be_planned(type_: Type, experiment: Path) -> None:
+    """Cells, shards, units and lanes, without reading a library; --json has the same numbers."""
+    done = type_("config", "check", "e.toml")
+    assert done.code == 0
+    assert "cells       4; 6 shards, 16 units\n" in done.out
+    assert "bottleneck  one, by requests per minute\n" in done.out
+    found = json.loads(type_("config", "check", "e.toml", "--json").out)
+    assert (len(found["matrix"]["cells"]), found["matrix"]["shards"], found["matrix"]["units"]) == (4, 6, 16)
+    assert [lane["units"] for lane in found["estimate"]["lanes"]] == [4, 12]
+    assert found["estimate"]["seconds"] == 4 * 3 * 10
+
+
+def test_config_check_tells_all_that_is_wrong_and_exits_with_2(type_: Type, experiment: Path) -> None:
+    """The same error as of plan and run, before anything is read."""
+    experiment.write_text(EXPERIMENT.replace('"a", "b"]\nd', '"a", "c"]\nd').replace("engine =", "engin ="))
+    done = type_("config", "check", "e.toml")
+    assert (done.code, done.out) == (2, "")
+    assert 'no lane serves the model "c"' in done.err
+    assert "did you mean engine?" in done.err
+    assert type_("plan", "--config", "e.toml").err == done.err
+
+
+def test_config_schema_is_a_json_schema(type_: Type) -> None:
+    """For editors: closed objects, so that a typo is seen while it is typed."""
+    schema = json.loads(type_("config", "schema").out)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["additionalProperties"] is False
+    assert "key_env" in schema["$defs"]["LaneSection"]["properties"]
+
+
+def test_plan_shows_the_matrix_and_its_numbers_are_in_json(type_: Type, experiment: Path) -> None:
+    """What the page says, --json says too."""
+    shown = type_("plan", "--config", "e.toml")
+    assert "pairing     every cell has the same 4 tasks\n" in shown.out
+    assert "left out    1 task of easy: not at every difficulty\n" in shown.out
+    assert "estimate    at least 2 min; the time of a task is not known" in shown.out
+    assert "1 ids are left out" in shown.err
+    found = json.loads(type_("plan", "--config", "e.toml", "--json").out)
+    assert found["matrix"]["paired"] is True
+    assert found["matrix"]["dropped"] == {"easy": 1}
+    assert (found["estimate"]["bottleneck"], found["estimate"]["complete"]) == ("one", False)
+    assert json.loads(type_("plan", "t_easy.json", "-n", "1", "--json").out)["matrix"] is None
+
+
+def test_options_of_the_command_line_win_over_the_file(type_: Type, experiment: Path) -> None:
+    """The size of a cell is another; --set adds to the file's settings and changes one."""
+    options = ["--num-instances-per-cell", "3", "--set", "temperature=1", "--set", "tool_seconds=0.5"]
+    found = json.loads(type_("plan", "--config", "e.toml", "--json", *options).out)
+    assert found["matrix"]["units"] == 12
+    assert found["plan"]["spec"]["settings"] == {"temperature": 1, "tool_seconds": 0.5}
+
+
+def test_a_past_run_tells_how_long_tasks_take(type_: Type, experiment: Path) -> None:
+    """From a config to a comparison; then --durations-from makes the estimate whole."""
+    assert type_("plan", "--config", "e.toml", "--out", "plan").code == 0
+    assert "pairing     every cell has the same 4 tasks\n" in type_("show", "plan").out
+    assert type_("run", "plan", "--config", "e.toml", "--out", "run").code == 0
+    rows = json.loads(type_("results", "run", "--by", "model,difficulty", "--json").out)
+    assert [(row["group"], row["units"]) for row in rows] == [
+        ({"model": m, "difficulty": d}, 4) for m in "ab" for d in ("easy", "hard")
+    ]
+    found = json.loads(type_("plan", "--config", "e.toml", "--durations-from", "run", "--json").out)
+    assert found["estimate"]["complete"] is True
+    assert type_("plan", "--config", "e.toml", "--durations-from", "nowhere", "--out", "other").code == 2
+    assert not Path("other").exists()
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Libraries of two difficulties, for every ready config."""
+    folder = tmp_path_factory.mktemp("libraries")
+    for name, workflow_bytes in (("easy", 300), ("hard", 600)):
+        write_sample(folder / f"tasks_{name}.json", tasks=510, workflow_bytes=workflow_bytes)
+    return folder
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_ready_config_is_planned(type_: Type, libraries: Path, config: Path) -> None:
+    """A config that ships is checked and planned as it stands."""
+    assert type_("config", "check", str(config)).code == 0
+    by_difficulty = "difficulty" in tomllib.loads(config.read_text()).get("factors", {})
+    library = libraries / ("tasks_{difficulty}.json" if by_difficulty else "tasks_easy.json")
+    planned = json.loads(type_("plan", str(library), "--config", str(config), "--json").out)
+    checked = json.loads(type_("config", "check", str(config), "--json").out)
+    units = sum(shard["units"] for shard in planned["plan"]["shards"])
+    assert (len(planned["plan"]["shards"]), units) == (checked["matrix"]["shards"], checked["matrix"]["units"])
+
+
+def test_the_whole_pool_of_ultra_runs_in_one_command(type_: Type, libraries: Path, tmp_path: Path) -> None:
+    """30 shards, one combination of the other factors, queue for all 18 lanes, and each unit ends ok on its lane."""
+    text = ULTRA.read_text().replace("num_instances_per_cell = 20", "num_instances_per_cell = 3")
+    for name, value in (("prompt_type", '"baseline"'), ("difficulty", '"easy"'), ("tool_success_rate", "0.8")):
+        text = re.sub(rf"^{name} = \[.*\]$", f"{name} = [{value}]", text, flags=re.M)
+    text = re.sub(r"\[\[exclude\]\]\n.*\n.*\n", "", text).replace("tool_seconds = 0.005", "tool_seconds = 0.0")
+    (tmp_path / "small.toml").write_text(text)
+    library = str(libraries / "tasks_{difficulty}.json")
+    assert type_("plan", library, "--config", "small.toml", "--out", "plan").code == 0
+    ran = type_("run", "plan", "--config", "small.toml", "--out", "run", "--json")
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    assert (ran.code, events[-1]["census"]["ok"]) == (0, 3 * 14)
+    run = OpenRun(tmp_path / "run")
+    assert len(run.manifests) == 30
+    assert {manifest.lane for manifest in run.manifests.values()} == {lane.name for lane in run.plan.spec.lanes}
+    at_once: dict[str, int] = {}
+    for event in events:
+        step = {"shard_started": 1, "shard_ended": -1}.get(event["event"])
+        lane = run.manifests[event["shard"]].lane if step else None
+        if step and lane is not None:
+            at_once[lane] = at_once.get(lane, 0) + step
+            most = next(each.shards_at_once for each in run.plan.spec.lanes if each.name == lane)
+            assert at_once[lane] <= most
