@@ -1,11 +1,21 @@
-"""The generator's process: imports it, and answers one task after the other until the master hangs up."""
+"""The generator's process: imports it, and answers one task after the other until the master hangs up.
+
+    master ── socket ── guardian ── generator ── what it starts
+
+The guardian forks the generator's process before anything is imported, and then only waits: for the end of that process
+or of the master, whichever comes first. It is a child subreaper, and kills all that is left below it before it goes.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import os
+import select
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,16 +25,64 @@ from prealloc.errors import WorkerFunctionError
 from prealloc.generating.messages import Answer
 from prealloc.generating.source import SHAPE, signature_problem, version_of
 from prealloc.model.json_value import NoJson
+from prealloc.model.policy import GRACE_S
 from prealloc.store.workflow_cache import MOST_WORKFLOW_BYTES
 from prealloc.worker.function import brief_error, find_function
 from prealloc.worker.process import die_with, text_streams
 from prealloc.worker.result import encode_result
+from prealloc.worker.tree import descendants, send_signal
+
+_PR_SET_CHILD_SUBREAPER = 36
+_LOOK_S = 0.1
 
 
-def main(channel: int, master: int, name: str, version: str, import_path: Sequence[str]) -> None:
-    """Serves on the socket `channel`, a descriptor. The kernel ends this process when `master` dies."""
-    die_with(master)
+def main(channel: int, name: str, version: str, import_path: Sequence[str]) -> None:
+    """Guards a process that serves on the socket `channel`, a descriptor; in that process it returns when it is done.
+
+    The guardian exits with that process's code, or 128 + the signal that ended it.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     text_streams()
+    guardian = os.getpid()
+    generator = os.fork()
+    if generator == 0:
+        die_with(guardian)
+        _serve(channel, name, version, import_path)
+        return
+    code = 1
+    try:
+        code = _guard(channel, generator)
+    finally:
+        os._exit(code)
+
+
+def _guard(channel: int, generator: int) -> int:
+    """Waits for the end, and leaves nothing below this process. Returns the exit code."""
+    master = select.poll()
+    master.register(channel, 0)  # only whether its other end is gone
+    ends_at = float("inf")
+    status = None
+    while status is None and time.monotonic() < ends_at:
+        if ends_at == float("inf") and master.poll(_LOOK_S * 1000):
+            ends_at = time.monotonic() + GRACE_S
+        elif ends_at < float("inf"):
+            time.sleep(_LOOK_S / 10)
+        pid, ended = os.waitpid(generator, os.WNOHANG)
+        status = ended if pid else None
+    while True:
+        send_signal(descendants([os.getpid()]), signal.SIGKILL)
+        try:
+            while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
+                status = reaped[1] if reaped[0] == generator else status
+        except ChildProcessError:
+            break
+        time.sleep(0.002)
+    code = os.waitstatus_to_exitcode(status or 0)
+    return 128 - code if code < 0 else code
+
+
+def _serve(channel: int, name: str, version: str, import_path: Sequence[str]) -> None:
     os.set_inheritable(channel, False)  # what the generator starts must not hold it open
     with socket.socket(fileno=channel) as connection, connection.makefile("rwb") as lines:
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -16,12 +15,13 @@ from prealloc.errors import GeneratorError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.generating.messages import MOST_ANSWER_BYTES, Answer
 from prealloc.generating.source import Generator
-from prealloc.model.policy import GRACE_S
 from prealloc.worker.tree import descendants, kill_group, send_signal
 
 _LOOK_S = 0.2
 _PIECE = 1 << 20
 _STDERR = 2
+_END_S = 10.0
+"""More than the guardian ever takes to leave."""
 
 
 class GeneratorSession:
@@ -42,7 +42,7 @@ class GeneratorSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None:
-            self._end(self._process, grace_s=GRACE_S if error is None else 0.0)
+            self._end(self._process, now=error is not None)
             self._process = None
 
     def workflow(self, task: bytes, what: str) -> bytes:
@@ -64,7 +64,7 @@ class GeneratorSession:
         with theirs:
             code = (
                 "from prealloc.generating.process import main\n"
-                f"main({theirs.fileno()}, {os.getpid()}, {name!r}, {version!r}, {import_path!r})"
+                f"main({theirs.fileno()}, {name!r}, {version!r}, {import_path!r})"
             )
             # Whatever it prints is for people: our own standard output may be one JSON document.
             return subprocess.Popen(
@@ -119,10 +119,12 @@ class GeneratorSession:
     def _how_it_ended(self) -> str:
         assert self._process is not None
         try:
-            code = self._process.wait(timeout=1)
+            code = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             return "hung up"
-        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if code > 128:  # as shells have it
+            return f"was killed by signal {code - 128}"
+        return f"ended with exit code {code}"
 
     def _failed(self, problem: str, what: str, mend: str | None = None) -> GeneratorError:
         return GeneratorError(
@@ -131,15 +133,14 @@ class GeneratorSession:
             mend=f"{mend or 'mend the generator'}; what it made before is kept for the next time",
         )
 
-    def _end(self, process: subprocess.Popen[bytes], *, grace_s: float) -> None:
-        below = descendants([process.pid])
-        self._socket.close()  # that is its sign to end
+    def _end(self, process: subprocess.Popen[bytes], *, now: bool) -> None:
+        if now:
+            send_signal(descendants([process.pid]), signal.SIGKILL)
+        self._socket.close()  # the guardian's sign to end, with all that is below it
         try:
-            if grace_s:
-                process.wait(grace_s)
+            process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            pass
-        below += descendants([process.pid])
-        kill_group(process.pid, signal.SIGKILL)
-        send_signal(below, signal.SIGKILL)
-        process.wait()
+            below = descendants([process.pid])
+            kill_group(process.pid)
+            send_signal(below, signal.SIGKILL)
+            process.wait()
