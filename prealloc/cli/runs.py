@@ -251,11 +251,9 @@ Work = Callable[[Callable[[Any], None], Callable[[], None]], RunEnded]
 
 def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
     """Does the work under a reporter, and ends with its exit code."""
-    from rich.console import Console
-
     from prealloc.report.pick import reporter
 
-    shown = reporter(json=json, quiet=quiet, console=Console(), errors=sys.stderr)
+    shown = reporter(json=json, quiet=quiet, errors=sys.stderr)
     try:
         with shown:
             ended = work(shown.handle, lambda: shown.tick(time.monotonic()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -13,12 +14,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"```(console|python|toml)\n(.*?)```", re.S)
-SHIPPED = {
+SHIPPED: dict[str, list[str | None]] = {
     "README.md": ["my_agent.py"],
     "experiments.md": ["experiment.toml"],
     "generating.md": ["my_generator.py"],
+    "runner.md": [None, "my_runner.py"],
 }
-"""Blocks that a page tells the reader to save under a name, in their order."""
+"""Blocks that a page tells the reader to save under a name, in their order; None: one to run."""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -31,8 +33,8 @@ def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     """What a reader types works, from top to bottom; the last resume and results included."""
     to_save = list(SHIPPED.get(page.name, []))
     for language, text in blocks(page):
-        if language != "console" and to_save:
-            (tmp_path / to_save.pop(0)).write_text(text)
+        if language != "console" and to_save and (name := to_save.pop(0)) is not None:
+            (tmp_path / name).write_text(text)
             continue
         if language == "python":
             _run([sys.executable, "-c", text], tmp_path)
@@ -62,6 +64,23 @@ def test_the_example_agent_runs(tmp_path: Path) -> None:
     _run([sys.executable, "-m", "prealloc", "run", "plan", "--worker", "my_agent:solve", "--out", "run"], tmp_path)
 
 
+def test_the_example_runners_run(tmp_path: Path) -> None:
+    """examples/manifest_runner.py behind --command, and examples/ultra_parallel_runner.py over the ready lanes."""
+    prealloc = [sys.executable, "-m", "prealloc"]
+    for difficulty in ("easy", "hard"):
+        sample = ["library", "sample", f"tasks_{difficulty}.json", "--tasks", "63", "--workflow-bytes", "1000"]
+        _run([*prealloc, *sample], tmp_path)
+    _run([*prealloc, "plan", "tasks_easy.json", "--shards", "2", "-n", "5", "--out", "plan"], tmp_path)
+    command = f"python {ROOT / 'examples' / 'manifest_runner.py'} --manifest {{manifest}}"
+    _run([*prealloc, "run", "plan", "--command", command, "--out", "run"], tmp_path)
+    words = ["tasks_{difficulty}.json", "--model", "gpt-4o-mini,o3", "--difficulty", "easy,hard", "--silent"]
+    runner = [sys.executable, str(ROOT / "examples" / "ultra_parallel_runner.py"), *words, "--num-instances", "4"]
+    assert "by tool_success_rate" in _run([*runner, "--result-suffix", "_1"], tmp_path)
+    dry = _run([*runner, "--result-suffix", "_2", "--dry-run"], tmp_path)
+    assert "gpt-4o-mini" in dry
+    assert not (tmp_path / "run_2").exists()
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     """A relative link names a file that is there."""
     for page in PAGES:
@@ -70,6 +89,11 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    # As in an activated environment: `python` is this one.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
