@@ -1,6 +1,8 @@
 # `make demo` and `make test` need python3 (3.11 or newer) and pip, nothing else; both make .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+# Test processes: one more than there are cores, for tests that wait.
+TESTERS ?= $(shell expr $$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1)
 DEMO := demo
 
 .PHONY: demo test check unit fuzz bench chaos soak wheel clean help
@@ -44,7 +46,7 @@ check: .venv/test.ok
 	$(BIN)/lint-imports
 
 unit: .venv/test.ok
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(TESTERS)
 
 fuzz: .venv/test.ok
 	PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q tests/hostile/test_corpus.py

@@ -22,10 +22,12 @@ import msgspec
 
 from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
 from prealloc.engines.launch import Born, ForkServerLauncher
-from prealloc.engines.log import cut_back
+from prealloc.engines.log import cut_back, open_log
 from prealloc.engines.reported import Reported, ResultsTail
 from prealloc.engines.supervisor import describe_exit
 from prealloc.errors import WorkerFunctionError
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
 from prealloc.model.outcome import FINAL, Attempt, verdict
 from prealloc.store.journal import JournalWriter, WorkerStarted
@@ -71,7 +73,9 @@ class CommandEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
-        setup.paths.results.mkdir(exist_ok=True)
+        with must_write(setup.paths.results):
+            fault_point(Point.SESSION_FOLDERS)
+            setup.paths.results.mkdir(exist_ok=True)
 
     def launch(self, job: ShardJob) -> None:
         shard = _CommandShard(job, self._setup)
@@ -81,8 +85,7 @@ class CommandEngine:
             return
         self._tags += 1
         self._unborn[self._tags] = shard
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        log = os.open(self._setup.paths.log(job.shard), flags, 0o666)
+        log = open_log(self._setup.paths.log(job.shard))
         try:
             self._launcher.execute(self._tags, shard.command(), shard.environment(), log)
         finally:
@@ -182,7 +185,9 @@ class _CommandShard:
         if len(self.open) < units:
             left = {task for task, _ in self.open}
             tasks = [task for task in self._job.tasks() if task.id in left]
-            manifest = write_rest(paths.rest(self._setup.session), self._job.manifest, tasks)
+            rest = paths.rest(self._setup.session)
+            with must_write(rest.root):
+                manifest = write_rest(rest, self._job.manifest, tasks)
         return [word.replace(MANIFEST, str(manifest.absolute())) for word in split_command(self._setup.worker)]
 
     def environment(self) -> dict[str, str]:
@@ -224,7 +229,9 @@ class _CommandShard:
         writer.close()
         for session in range(1, self._setup.session):
             if (file := paths.reported(self.shard, session)).exists():
-                file.rename(file.with_suffix(".taken"))
+                with must_write(file):
+                    fault_point(Point.FILE_RENAME)
+                    file.rename(file.with_suffix(".taken"))
         return events
 
     def take_in(self) -> list[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -20,8 +21,11 @@ class LaneLog:
         self._now = now
 
     def note(self, event: Event) -> None:
-        """Writes a line if the event is about a lane: the event, and the wall clock in seconds since 1970."""
+        """Writes a line if the event is about a lane: the event, and the wall clock in seconds since 1970.
+
+        A disk that refuses it stops nothing: the journal, which is needed, will meet it too.
+        """
         if isinstance(event, LaneChanged | LaneHalted):
             line = msgspec.json.encode({"at": round(self._now(), 3), **msgspec.to_builtins(event)})
-            with self._files[event.lane].open("ab") as file:
+            with contextlib.suppress(OSError), self._files[event.lane].open("ab") as file:
                 file.write(line + b"\n")

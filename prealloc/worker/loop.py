@@ -45,6 +45,7 @@ def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: Work
         channel.send(_broken(error))
         return 1
     fault_point(Point.WORKER_READY)
+    board.beat()  # before it counts as working: its start may have taken longer than a worker may be silent
     channel.send(Ready())
     return _Worker(job, channel, journal, board, function).control()
 

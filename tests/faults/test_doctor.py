@@ -7,14 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import HERE, PACKAGE_ROOT, Session, Stage, wait_until
+from harness import Session, Stage, wait_until
 
 from prealloc.api.doctor import repair
 from prealloc.api.runs import status
@@ -158,23 +157,27 @@ def test_what_was_acknowledged_survives(stage: Stage) -> None:
     stage.check(second)
 
 
-DIES_AT = """
-import os, signal, sys
-def dying(name):
-    real = getattr(os, name)
-    def call(*arguments, **keywords):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **keywords)
-    return call
-left = int(sys.argv[1])
-for name in ("fsync", "rename", "open", "mkdir", "chmod"):
-    setattr(os, name, dying(name))
-from prealloc.api.doctor import repair
-repair(sys.argv[2])
-"""
+def repair_that_dies(step: int, run: Path) -> int:
+    """Repairs in a forked process that kills itself at this call to the disk; gives how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        left = step
+
+        def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **keywords: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*arguments, **keywords)
+
+            return call
+
+        for name in ("fsync", "rename", "open", "mkdir", "chmod"):
+            setattr(os, name, dying(getattr(os, name)))
+        repair(run)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_sigkill_at_every_step_of_a_repair(finished: Stage) -> None:
@@ -187,14 +190,11 @@ def test_sigkill_at_every_step_of_a_repair(finished: Stage) -> None:
     damaged = finished.root / "damaged"
     shutil.copytree(finished.run / "journal", damaged)
     good = [line for line in path.read_bytes().split(b"\n") if line.startswith(b"{")]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_ROOT)}
     for step in range(1, 200):
         for folder in ("journal", "journal-aside"):
             shutil.rmtree(finished.run / folder, ignore_errors=True)
         shutil.copytree(damaged, finished.run / "journal")
-        done = subprocess.run(
-            [sys.executable, "-c", DIES_AT, str(step), str(finished.run)], env=environment, cwd=HERE, check=False
-        )
+        code = repair_that_dies(step, finished.run)
         left = bytes_of(everything(finished.run / "journal"), everything(finished.run / "journal-aside"))
         assert not bytes_of(everything(damaged)) - left, f"step {step}"
         names = {path.name for path in (finished.run / "journal").iterdir()}
@@ -202,11 +202,11 @@ def test_sigkill_at_every_step_of_a_repair(finished: Stage) -> None:
         assert [line for line in path.read_bytes().split(b"\n") if line.startswith(b"{")] == good, f"step {step}"
         repair(finished.run)
         assert status(finished.run).census["ok"] == 6, f"step {step}"
-        if done.returncode == 0:
+        if code == 0:
             break
-        assert done.returncode == -signal.SIGKILL
+        assert code == -signal.SIGKILL
     assert step > 10, "the repair was hardly met"
-    assert done.returncode == 0
+    assert code == 0
 
 
 def test_the_commands_exit_codes_and_answers(finished: Stage) -> None:

@@ -118,8 +118,8 @@ EDITS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "manifest, repeats": ("shards/shard-01.json", json_edit(lambda d: d.update(repeats=2)), "repeats is 2, planned 1"),
     "manifest, layout": ("shards/shard-01.json", json_edit(lambda d: None), "sha256"),
     "manifest, gone": ("shards/shard-01.json", Path.unlink, "does not exist"),
-    "slice, a task": ("slices/*.json", json_edit(lambda d: d["tasks"][0].update(id="other")), "planned"),
-    "slice, an order": ("slices/*.json", json_edit(lambda d: d["tasks"].reverse()), "planned"),
+    "slice, a task": ("slices/*.json", json_edit(lambda d: d["tasks"][0].update(id="other")), "bytes, more than"),
+    "slice, an order": ("slices/*.json", json_edit(lambda d: d["tasks"].reverse()), "bytes, more than"),
     "slice, gone": ("slices/*.json", Path.unlink, "does not exist"),
 }
 
