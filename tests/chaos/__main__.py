@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.chaos.gate import machine, report
 from tests.chaos.kills import master_kills
+from tests.chaos.limits import lanes, memory
 from tests.chaos.place import Place, tell
 from tests.chaos.single import families, hangs, master_deaths, worker_deaths
 
@@ -32,6 +33,8 @@ def main() -> int:
             worker_deaths(place, rng, max(1, 5 // share)),
             *hangs(place, max(1, 3 // share)),
             families(place, max(2, 10 // share)),
+            memory(place, max(1, 3 // share)),
+            *lanes(place, max(1, 2 // share)),
             *master_deaths(place, rng, MASTERS // share),
             *master_kills(
                 place,

@@ -258,7 +258,8 @@ def test_strays_are_found_and_nobody_else(stage: Stage) -> None:
     server = parent_of(worker)
     os.kill(server, signal.SIGSTOP)  # it cannot see that its master is gone
     first.kill()
-    family = {pid for pid, command in stage.alive().items() if "trap" in command}
+    shells = [{pid for pid, command in stage.alive().items() if "trap" in command} for _ in range(3)]
+    family = set.intersection(*shells)  # a shell's child looks like it for a moment, before it becomes `sleep`
     assert len(family) >= 2
 
     log = stage.run / "logs" / "shard-00.log"
