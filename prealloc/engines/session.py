@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +25,7 @@ from prealloc.lanes.desk import LaneDesk
 from prealloc.model.events import Event, Note, RunEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.plan import Unit
-from prealloc.model.policy import RunPolicy, bound_s
+from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
 from prealloc.store.fold import RunState, UnitState, fold
 from prealloc.store.journal import JournalWriter, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
@@ -91,7 +92,8 @@ def run_session(
         left = _units_left(run, before)
         biggest = max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
         at_once = policy.workers or default_workers(max(1, len(left)), biggest)
-        observe(_run_started(run, engine, before, left, at_once))
+        policies = _policies(run)
+        observe(_run_started(run, engine, before, left, at_once, _bound_s(run, policies, left, at_once)))
         for text in (*notes, *(before.warnings if before else ())):
             observe(Note(text=text))
         lanes = run.plan.spec.lanes
@@ -107,7 +109,7 @@ def run_session(
                 [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
                 {lane.name: lane.shards_at_once for lane in lanes},
             ),
-            partial(_job, run, before),
+            partial(_job, run, policies, before),
             desk=desk,
             at_once=at_once,
             policy=policy,
@@ -178,14 +180,14 @@ def _units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
     return left
 
 
-def _job(run: OpenRun, before: RunState | None, shard: str) -> ShardJob:
+def _job(run: OpenRun, policies: Mapping[str | None, RunPolicy], before: RunState | None, shard: str) -> ShardJob:
     """A shard's job, made when it is launched: only what runs is held."""
     manifest = run.manifests[shard]
     ids = [(task.id, task.type) for task in run.tasks(shard)]
     states = _states(run, before, shard, [task for task, _ in ids])
     return ShardJob(
         manifest=manifest,
-        policy=_policy_on(run, manifest.lane),
+        policy=policies[manifest.lane],
         ids=ids,
         orders=tuple(
             UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
@@ -195,23 +197,28 @@ def _job(run: OpenRun, before: RunState | None, shard: str) -> ShardJob:
     )
 
 
-def _policy_on(run: OpenRun, lane: str | None) -> RunPolicy:
-    """The run's policy, with each shard's part of what its lane bears at once."""
-    for each in run.plan.spec.lanes:
-        if each.name == lane and each.concurrency is not None:
-            shards = sum(manifest.lane == lane for manifest in run.manifests.values())
-            concurrency = max(1, each.concurrency // min(each.shards_at_once, shards))
-            return msgspec.structs.replace(run.file.policy, concurrency=concurrency)
-    return run.file.policy
+def _policies(run: OpenRun) -> dict[str | None, RunPolicy]:
+    """The run's policy on each lane, with each shard's part of what the lane bears at once; None: without a lane."""
+    shards = Counter(manifest.lane for manifest in run.manifests.values())
+    policies: dict[str | None, RunPolicy] = {None: run.file.policy}
+    for lane in run.plan.spec.lanes:
+        policies[lane.name] = run.file.policy
+        if lane.concurrency is not None:
+            part = lane.concurrency // max(1, min(lane.shards_at_once, shards[lane.name]))
+            policies[lane.name] = msgspec.structs.replace(run.file.policy, concurrency=max(1, part))
+    return policies
 
 
-def _bound_s(run: OpenRun, left: Mapping[str, int], at_once: int) -> float | None:
+def _bound_s(
+    run: OpenRun, policies: Mapping[str | None, RunPolicy], left: Mapping[str, int], at_once: int
+) -> float | None:
     """The run's bound: lane by lane, and those without one."""
-    room = {lane.name: min(lane.shards_at_once, at_once) for lane in run.plan.spec.lanes}
+    room: dict[str | None, int] = {lane.name: min(lane.shards_at_once, at_once) for lane in run.plan.spec.lanes}
     units: dict[str | None, list[int]] = {}
     for shard, count in left.items():
         units.setdefault(run.manifests[shard].lane, []).append(count)
-    return bound_s(run.file.policy, [(counts, room[lane] if lane else at_once) for lane, counts in units.items()])
+    loads = (LaneLoad(mine, room.get(lane, at_once), policies[lane].concurrency) for lane, mine in units.items())
+    return bound_s(run.file.policy, loads)
 
 
 def _states(
@@ -227,7 +234,7 @@ def _states(
 
 
 def _run_started(
-    run: OpenRun, engine: Engine, before: RunState | None, left: dict[str, int], at_once: int
+    run: OpenRun, engine: Engine, before: RunState | None, left: dict[str, int], at_once: int, bound_s: float | None
 ) -> RunStarted:
     policy = run.file.policy
     done: dict[str, dict[str, int]] = {}
@@ -255,7 +262,7 @@ def _run_started(
         ),
         workers=min(at_once, max(1, len(left))),
         concurrency=policy.concurrency,
-        bound_s=_bound_s(run, left, at_once) if engine.facts.can_kill else None,
+        bound_s=bound_s if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
@@ -169,14 +169,22 @@ SPARE_S = 10.0
 """For all that a run does beside its tasks."""
 
 
-def bound_s(policy: RunPolicy, lanes: Sequence[tuple[Sequence[int], int]]) -> float | None:
+class LaneLoad(NamedTuple):
+    """What there is to run on a lane: the units of each of its shards, and how many shards and tasks run at once."""
+
+    shard_units: Sequence[int]
+    shards_at_once: int
+    concurrency: int
+
+
+def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad]) -> float | None:
     """The longest that a run can take, in seconds; None without --timeout.
 
-    `lanes` are the units of each shard of a lane, and how many of its shards run at once; shards without a lane are
-    one more. Every shard's worker may take its time to start, IDLE_DEATHS times over. Each unit may use every retry
-    to its full timeout, be turned away MOST_THROTTLED times, wait --max-wait, and be met by the deaths of its worker:
-    once as a suspect and SOLO_DEATHS times alone. Shards run in waves, the units of a shard in waves of the
-    concurrency; a wave lasts as long as its longest member. Lanes run side by side, unless there are too few workers.
+    Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
+    times over. Each unit may use every retry to its full timeout, be turned away MOST_THROTTLED times, wait
+    --max-wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. Shards run in
+    waves, the units of a shard in waves of the concurrency; a wave lasts as long as its longest member. Lanes run
+    side by side, unless there are too few workers.
     """
     if policy.timeout_s is None:
         return None
@@ -184,7 +192,7 @@ def bound_s(policy: RunPolicy, lanes: Sequence[tuple[Sequence[int], int]]) -> fl
     unit_s = tries * (policy.timeout_s + 2 * GRACE_S + 1.0) + policy.max_wait_s
     start_s = IDLE_DEATHS * (policy.start_s + 2 * GRACE_S)
     total_s = 0.0
-    for shard_units, at_once in lanes:
-        shard_s = (start_s + -(-units // policy.concurrency) * unit_s for units in shard_units if units)
-        total_s += sum(sorted(shard_s, reverse=True)[::at_once])
+    for lane in lanes:
+        shard_s = (start_s + -(-units // lane.concurrency) * unit_s for units in lane.shard_units if units)
+        total_s += sum(sorted(shard_s, reverse=True)[:: lane.shards_at_once])
     return total_s + policy.drain_s + SPARE_S
