@@ -76,4 +76,4 @@ def report(about: dict[str, str], gates: Sequence[Gate], broken: Sequence[str], 
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{value:.3f} s" if unit == "s" else f"{value:,.0f} {unit}".strip()
+    return f"{value:.3f} {unit}" if unit in ("s", "x") else f"{value:,.0f} {unit}".strip()
