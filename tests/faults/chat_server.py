@@ -6,10 +6,11 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from serving import serving
 
 KEY = "the-key-of-the-test"
 
@@ -54,18 +55,9 @@ class ChatServer(ThreadingHTTPServer):
         """A client that has gone away is what these tests are about."""
 
 
-@contextmanager
-def chat_server(per_second: int | None = None) -> Iterator[ChatServer]:
+def chat_server(per_second: int | None = None) -> AbstractContextManager[ChatServer]:
     """A server that answers while the block runs."""
-    server = ChatServer(per_second)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+    return serving(ChatServer(per_second))
 
 
 class _Handler(BaseHTTPRequestHandler):

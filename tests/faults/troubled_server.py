@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from serving import serving
 
 RETRY_AFTER_S = 1
 ONCE = ("429", "500", "503", "reset", "silent")
@@ -35,18 +35,9 @@ class TroubledServer(ThreadingHTTPServer):
         """A client that has gone away is what these tests are about."""
 
 
-@contextmanager
-def troubled_server() -> Iterator[TroubledServer]:
+def troubled_server() -> AbstractContextManager[TroubledServer]:
     """A server that answers while the block runs."""
-    server = TroubledServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+    return serving(TroubledServer())
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from command_line import Type
 
-from prealloc.cli import main
 from prealloc.library.sample import write_sample
 from prealloc.store.run_folder import OpenRun
 
@@ -43,31 +40,6 @@ engine = "inline"
 [estimate]
 requests_per_task = 3
 """
-
-
-class Done(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-Type = Callable[..., Done]
-
-
-@pytest.fixture
-def type_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
-    """Runs `prealloc WORDS` in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["prealloc", *words])
-        code = main()
-        out, err = capsys.readouterr()
-        return Done(code, out, err)
-
-    return run
 
 
 @pytest.fixture
