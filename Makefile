@@ -5,13 +5,12 @@ BIN := .venv/bin
 TESTERS ?= $(shell expr $$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1)
 DEMO := demo
 
-.PHONY: demo test check unit again fuzz bench chaos soak wheel clean help
+.PHONY: demo test check unit fuzz bench chaos soak wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
 	@echo "make test    install, run all checks and tests"
 	@echo "make check   ruff, mypy, import-linter only"
-	@echo "make again   the checks, and the tests that failed last time, one at a time"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
 	@echo "make chaos   measure the gates of reliability: hundreds of kills, about ten minutes (ARGS=--quick, --seed N)"
@@ -48,10 +47,6 @@ check: .venv/test.ok
 
 unit: .venv/test.ok
 	$(BIN)/python -m pytest -q -n $(TESTERS)
-
-# Only what failed in the last run, one test at a time.
-again: check
-	$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 
 fuzz: .venv/test.ok
 	PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q tests/hostile/test_corpus.py
