@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -92,8 +92,8 @@ def run_session(
         left = _units_left(run, before)
         biggest = max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
         at_once = policy.workers or default_workers(max(1, len(left)), biggest)
-        policies = _policies(run)
-        observe(_run_started(run, engine, before, left, at_once, _bound_s(run, policies, left, at_once)))
+        shares = _shares(run)
+        observe(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
         for text in (*notes, *(before.warnings if before else ())):
             observe(Note(text=text))
         lanes = run.plan.spec.lanes
@@ -107,9 +107,9 @@ def run_session(
             engine,
             ShardQueue(
                 [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
-                {lane.name: lane.shards_at_once for lane in lanes},
+                {lane.name: shares[lane.name].shards_at_once for lane in lanes},
             ),
-            partial(_job, run, policies, before),
+            partial(_job, run, shares, before),
             desk=desk,
             at_once=at_once,
             policy=policy,
@@ -180,14 +180,14 @@ def _units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
     return left
 
 
-def _job(run: OpenRun, policies: Mapping[str | None, RunPolicy], before: RunState | None, shard: str) -> ShardJob:
+def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:
     """A shard's job, made when it is launched: only what runs is held."""
     manifest = run.manifests[shard]
     ids = [(task.id, task.type) for task in run.tasks(shard)]
     states = _states(run, before, shard, [task for task, _ in ids])
     return ShardJob(
         manifest=manifest,
-        policy=policies[manifest.lane],
+        policy=shares[manifest.lane].policy,
         ids=ids,
         orders=tuple(
             UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
@@ -197,27 +197,33 @@ def _job(run: OpenRun, policies: Mapping[str | None, RunPolicy], before: RunStat
     )
 
 
-def _policies(run: OpenRun) -> dict[str | None, RunPolicy]:
-    """The run's policy on each lane, with each shard's part of what the lane bears at once; None: without a lane."""
+class _Share(NamedTuple):
+    """What the shards of a lane get: how many run at once, and the run's policy with each one's part of the tasks."""
+
+    shards_at_once: int
+    policy: RunPolicy
+
+
+def _shares(run: OpenRun) -> dict[str | None, _Share]:
+    """By lane; None: without one."""
+    policy = run.file.policy
     shards = Counter(manifest.lane for manifest in run.manifests.values())
-    policies: dict[str | None, RunPolicy] = {None: run.file.policy}
+    shares: dict[str | None, _Share] = {None: _Share(shards[None], policy)}
     for lane in run.plan.spec.lanes:
-        policies[lane.name] = run.file.policy
-        if lane.concurrency is not None:
-            part = lane.concurrency // max(1, min(lane.shards_at_once, shards[lane.name]))
-            policies[lane.name] = msgspec.structs.replace(run.file.policy, concurrency=max(1, part))
-    return policies
+        at_once, tasks = lane.share(shards[lane.name], policy.concurrency)
+        shares[lane.name] = _Share(at_once, msgspec.structs.replace(policy, concurrency=tasks))
+    return shares
 
 
-def _bound_s(
-    run: OpenRun, policies: Mapping[str | None, RunPolicy], left: Mapping[str, int], at_once: int
-) -> float | None:
+def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[str, int], at_once: int) -> float | None:
     """The run's bound: lane by lane, and those without one."""
-    room: dict[str | None, int] = {lane.name: min(lane.shards_at_once, at_once) for lane in run.plan.spec.lanes}
     units: dict[str | None, list[int]] = {}
     for shard, count in left.items():
         units.setdefault(run.manifests[shard].lane, []).append(count)
-    loads = (LaneLoad(mine, room.get(lane, at_once), policies[lane].concurrency) for lane, mine in units.items())
+    loads = (
+        LaneLoad(mine, min(shares[lane].shards_at_once, at_once), shares[lane].policy.concurrency)
+        for lane, mine in units.items()
+    )
     return bound_s(run.file.policy, loads)
 
 

@@ -17,7 +17,7 @@ from prealloc.lanes.halt import Halt
 from prealloc.lanes.pacing import Entry, Pacer, Rate
 from prealloc.model.events import Event, LaneChanged, LaneHalted
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import Status
+from prealloc.model.outcome import TOO_MANY_REQUESTS, Status
 from prealloc.model.policy import RunPolicy
 
 AHEAD_S = 0.05
@@ -25,8 +25,6 @@ AHEAD_S = 0.05
 
 SHORTEST_PAUSE_S = 1.0
 """After a 429 that names no time."""
-
-TOO_MANY = 429
 
 H = TypeVar("H", bound=Hashable)
 
@@ -66,7 +64,7 @@ class LaneDesk(Generic[H]):
         """A request has been answered, or given up: what it used, and what the server said."""
         counter = self._counters[lane]
         counter.settle(holder, turn, tokens)
-        if http_status == TOO_MANY or retry_after_s is not None:
+        if http_status == TOO_MANY_REQUESTS or retry_after_s is not None:
             counter.refused(self._now(), http_status, retry_after_s, self._news)
 
     def leave(self, lane: str, holder: H) -> None:
@@ -155,7 +153,7 @@ class _Counter(Generic[H]):
         pause_s = SHORTEST_PAUSE_S if retry_after_s is None else retry_after_s
         self._paused_until = max(self._paused_until, now + pause_s)
         self._pacer.pause(self._paused_until)
-        if self._adaptive is not None and http_status == TOO_MANY:
+        if self._adaptive is not None and http_status == TOO_MANY_REQUESTS:
             self._changed(self._adaptive.refused(now, paused_until=self._paused_until), news)
 
     def leave(self, holder: H) -> None:

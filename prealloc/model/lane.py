@@ -66,6 +66,17 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Whether a cell with this model can be run on it."""
         return not self.models or model in self.models
 
+    def share(self, shards: int, concurrency: int) -> tuple[int, int]:
+        """(shards at once, tasks at once in each), for so many shards that would each take `concurrency` tasks.
+
+        No more shards at once than the lane bears tasks: together they stay within its own `concurrency`.
+        """
+        at_once = max(1, min(self.shards_at_once, shards))
+        if self.concurrency is None:
+            return at_once, concurrency
+        at_once = min(at_once, self.concurrency)
+        return at_once, self.concurrency // at_once
+
 
 MOST = 1_000_000_000
 _NUMBERS = {"shards_at_once", "concurrency", "queries_per_second", "requests_per_minute", "tokens_per_minute"}

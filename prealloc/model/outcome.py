@@ -36,6 +36,9 @@ FINAL = frozenset({Status.OK, Status.FAILED, Status.TIMEOUT, Status.CRASHED, Sta
 UNAUTHORIZED = 401
 """The HTTP status of a key that is refused: it will be refused again, so its lane starts no further task."""
 
+TOO_MANY_REQUESTS = 429
+"""The HTTP status of a lane that is asked too much (RFC 6585): it pauses."""
+
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An exception as text. No exception object ever crosses a process or reaches a file."""

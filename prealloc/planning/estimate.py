@@ -119,10 +119,8 @@ def estimate(
     told = []
     for name in sorted(by_lane, key=[*of_name, None].index):
         mine, lane = by_lane[name], of_name.get(name)
-        at_once = min(lane.shards_at_once if lane is not None else most, most, len(mine))
-        slots = concurrency
-        if lane is not None and lane.concurrency is not None:
-            slots = max(1, lane.concurrency // min(lane.shards_at_once, len(mine)))
+        shards, slots = lane.share(len(mine), concurrency) if lane is not None else (len(mine), concurrency)
+        at_once = min(shards, most)
         shard_s = [_shard_s(load, effort, durations, slots) for load in mine]
         every_shard_s += shard_s
         told.append(_lane(name, lane, mine, effort, at_once, _makespan(shard_s, at_once)))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from prealloc.model.json_value import NoJson
-from prealloc.model.outcome import ErrorInfo, Status, verdict
+from prealloc.model.outcome import TOO_MANY_REQUESTS, ErrorInfo, Status, verdict
 from prealloc.model.task import LightweightTask
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
-from prealloc.worker.infrastructure import TOO_MANY_REQUESTS, ask, http_status, is_infrastructure, retry_after_s
+from prealloc.worker.infrastructure import ask, http_status, is_infrastructure, retry_after_s
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.result import describe, encode_result
 

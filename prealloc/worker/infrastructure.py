@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from prealloc.errors import Retryable
+from prealloc.model.outcome import TOO_MANY_REQUESTS
 
-TOO_MANY_REQUESTS = 429
 RETRIED_STATUS = frozenset({408, 409, 425, TOO_MANY_REQUESTS})
 """Beside all of 5xx."""
 

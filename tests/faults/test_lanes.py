@@ -156,9 +156,9 @@ def test_a_lane_through_which_nothing_comes(stage: Stage) -> None:
 
 
 def test_shards_queue_for_their_lane(stage: Stage) -> None:
-    """At most its number of shards run at once on a lane, and different lanes run side by side."""
+    """At most its number of shards run at once on a lane, and no more than it bears tasks; lanes run side by side."""
     with counting_server() as server:
-        lanes = [lane("one", shards_at_once=1), lane("two", shards_at_once=2, concurrency=4)]
+        lanes = [lane("one", shards_at_once=1), lane("two", shards_at_once=4, concurrency=2)]
         workflows = [{"requests": 1}] * 24
         plan_on(stage, lanes, workflows, shards=12, port=server.port)
         session = stage.start(worker="lane_agents:saturate")

@@ -28,6 +28,18 @@ def fullest(moments: list[float], window_s: float) -> int:
     return max((bisect_left(moments, at + window_s) - place for place, at in enumerate(moments)), default=0)
 
 
+@given(st.integers(1, 50), st.none() | st.integers(1, 50), st.integers(0, 50), st.integers(1, 50))
+def test_a_lanes_shards_stay_within_its_concurrency(most: int, tasks: int | None, shards: int, each: int) -> None:
+    """Together they never take more tasks than it bears, each takes one at least, and what is left over is less than one for each."""
+    at_once, slots = Lane(name="k", shards_at_once=most, concurrency=tasks).share(shards, each)
+    assert 1 <= at_once <= most
+    assert slots >= 1
+    if tasks is None:
+        assert (at_once, slots) == (max(1, min(most, shards)), each)
+    else:
+        assert at_once * slots <= tasks < at_once * (slots + 1)
+
+
 @given(st.integers(1, 60), st.sampled_from([1.0, 60.0]), pauses, st.floats(0, 0.9))
 def test_a_request_limit_holds_in_every_window(limit: int, window_s: float, asked: list[float], late: float) -> None:
     """At most L in any window of W seconds, also when each arrives up to 90% of the guard later than it was sent."""
