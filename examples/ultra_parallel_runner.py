@@ -51,7 +51,7 @@ def main(
                 "model": [name for text in model for name in text.split(",")],
                 "prompt_type": prompt_types.split(","),
                 "difficulty": difficulty.split(","),
-                "tool_success_rate": [float(rate) for rate in tool_success_rate.split(",")],
+                "tool_success_rate": rates(tool_success_rate),
             },
             lanes=load_config(lanes).sampling.get("lanes", []),
             num_instances_per_cell=num_instances,
@@ -64,16 +64,16 @@ def main(
         if dry_run:
             return
         out = Path(f"run{result_suffix}")
-        shown = reporter(quiet=silent)
-        with shown:
+        screen = reporter(quiet=silent)
+        with screen:
             ended = prealloc.run(
                 plan,
                 worker,
                 out,
                 workers=max_workers,
                 rate_mode=rate_mode,
-                observe=shown.handle,
-                tick=lambda: shown.tick(time.monotonic()),
+                observe=screen.handle,
+                tick=lambda: screen.tick(time.monotonic()),
             )
         for key in AGGREGATES:
             console.print(aggregated(out, key))
@@ -81,6 +81,14 @@ def main(
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(error.exit_code) from None
     raise typer.Exit(ended.exit_code)
+
+
+def rates(text: str) -> list[float]:
+    """The numbers of `0.8,0.9`."""
+    try:
+        return [float(rate) for rate in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--tool-success-rate") from None
 
 
 def show_plan(console: Console, plan: prealloc.Plan) -> None:

@@ -30,7 +30,7 @@ def fullest(moments: list[float], window_s: float) -> int:
 
 @given(st.integers(1, 50), st.none() | st.integers(1, 50), st.integers(0, 50), st.integers(1, 50))
 def test_a_lanes_shards_stay_within_its_concurrency(most: int, tasks: int | None, shards: int, each: int) -> None:
-    """Together they never take more tasks than it bears, each takes one at least, and what is left over is less than one for each."""
+    """Together they take no more tasks than it bears, each one at least, and less than one for each is left."""
     at_once, slots = Lane(name="k", shards_at_once=most, concurrency=tasks).share(shards, each)
     assert 1 <= at_once <= most
     assert slots >= 1
