@@ -6,7 +6,6 @@ Checked by ourselves, because encoders are too kind here: they write NaN as null
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 MOST_DEPTH = 500
@@ -35,48 +34,61 @@ class NoJson(Exception):
 def check_json(value: Any, name: str, most_depth: int = MOST_DEPTH) -> None:
     """Raises NoJson, which names the field from `name` on, for anything that JSON has no word for."""
     # Without recursion: a value nested too deep must not exhaust our own stack.
-    left: list[tuple[Any, str, int]] = [(value, name, 0)]
+    left: list[_Place] = [(value, None, name, 0)]
     while left:
-        item, path, depth = left.pop()
-        if isinstance(item, dict | list | tuple):
-            if depth >= most_depth:
-                raise NoJson(f"{path[:200]}: nested deeper than {most_depth}, or a cycle")
-            left += [(inner, inner_path, depth + 1) for inner, inner_path in _inside(item, path)]
+        place = left.pop()
+        item, depth = place[0], place[3]
+        if not isinstance(item, dict | list | tuple):
+            _check_scalar(item, place)
+        elif depth >= most_depth:
+            raise NoJson(f"{_path(place)[:200]}: nested deeper than {most_depth}, or a cycle")
+        elif isinstance(item, dict):
+            for key, inner in item.items():
+                _check_key(key, place)
+                left.append((inner, place, key, depth + 1))
         else:
-            _check_scalar(item, path)
+            left += [(inner, place, index, depth + 1) for index, inner in enumerate(item)]
 
 
-def _inside(container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str) -> Iterator[tuple[Any, str]]:
-    if isinstance(container, dict):
-        for key, item in container.items():
-            if not isinstance(key, str):
-                raise NoJson(f"{path}: the key {key!r:.80} is no string")
-            check_text(key, path)
-            yield item, f"{path}.{key}"
-    else:
-        for index, item in enumerate(container):
-            yield item, f"{path}[{index}]"
+_Place = tuple[Any, "_Place | None", str | int, int]
+"""A value, what it lies in, its name or index there, and how deep. Its path is spelled out in a refusal only."""
 
 
-def _check_scalar(value: Any, path: str) -> None:
+def _path(place: _Place) -> str:
+    steps: list[str] = []
+    at: _Place | None = place
+    while at is not None:
+        _, at, step, _ = at
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{step}")
+    return "".join(reversed(steps))[1:]
+
+
+def _check_key(key: object, place: _Place) -> None:
+    if not isinstance(key, str):
+        raise NoJson(f"{_path(place)}: the key {key!r:.80} is no string")
+    if not key.isascii():
+        check_text(key, _path(place))
+
+
+def _check_scalar(value: Any, place: _Place) -> None:
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):
-        check_text(value, path)
+        if not value.isascii():
+            check_text(value, _path(place))
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**64:
-            raise NoJson(f"{path}: an integer past 64 bits; make it a string")
+            raise NoJson(f"{_path(place)}: an integer past 64 bits; make it a string")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise NoJson(f"{path}: {value} is no JSON number; make it null or a string")
+            raise NoJson(f"{_path(place)}: {value} is no JSON number; make it null or a string")
     else:
-        raise NoJson(f"{path}: {type(value).__name__} is no JSON value; use dicts, lists, text, numbers")
+        raise NoJson(f"{_path(place)}: {type(value).__name__} is no JSON value; use dicts, lists, text, numbers")
 
 
 def check_text(value: str, path: str) -> None:
     """Raises NoJson for text that no UTF-8 can hold."""
     try:
-        if not value.isascii():
-            value.encode()
+        value.encode()
     except UnicodeEncodeError as error:
         raise NoJson(f"{path}: half a surrogate pair at character {error.start}") from None

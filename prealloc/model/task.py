@@ -118,14 +118,21 @@ def _encoded(name: str, value: Any) -> bytes:
 
 
 _FIELDS = frozenset(LightweightTask.model_fields)
+# A frozen model refuses attributes, and object.__setattr__ looks each of them up.
+_set_fields, _set_extra, _set_private = (
+    BaseModel.__dict__[f"__pydantic_{slot}__"].__set__ for slot in ("fields_set", "extra", "private")
+)
 
 
 def _restore(id: str, type: str, workflow_json: bytes, extra_json: bytes) -> LightweightTask:
     # What model_construct does, less what this class has no use for: it is a third of a no-op task's cost.
     task = LightweightTask.__new__(LightweightTask)
-    fields = {"id": id, "type": type, "workflow_json": workflow_json, "extra_json": extra_json}
-    object.__setattr__(task, "__dict__", fields)
-    object.__setattr__(task, "__pydantic_fields_set__", {*_FIELDS})
-    object.__setattr__(task, "__pydantic_extra__", None)
-    object.__setattr__(task, "__pydantic_private__", None)
+    fields = task.__dict__
+    fields["id"] = id
+    fields["type"] = type
+    fields["workflow_json"] = workflow_json
+    fields["extra_json"] = extra_json
+    _set_fields(task, {*_FIELDS})
+    _set_extra(task, None)
+    _set_private(task, None)
     return task

@@ -123,13 +123,13 @@ class JournalWriter:
 
     def append(self, line: Attempt | Record) -> None:
         """Writes one line."""
-        rest = memoryview(_encoder.encode(line) + b"\n")
+        rest = _encoder.encode(line) + b"\n"
         with self._lock:  # a line may take several writes
             if self._failure is not None:
                 raise self._failed(self._failure)
             try:
                 fault_point(self._point(line), self._descriptor, rest)
-                while rest:
+                while rest:  # nearly always once
                     rest = rest[os.write(self._descriptor, rest) :]
             except OSError as error:
                 self._failure = error

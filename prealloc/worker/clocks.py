@@ -37,9 +37,9 @@ class AttemptClock:
             yield
         finally:
             with self._lock:
-                self._waiters -= 1
-                if self._waiters == 0:
+                if self._waiters == 1:  # before it counts as over: see waited_s
                     self._waited_s += self._now() - self._waiting_since
+                self._waiters -= 1
 
     @property
     def is_waiting(self) -> bool:
@@ -48,6 +48,8 @@ class AttemptClock:
     @property
     def waited_s(self) -> float:
         """Waiting time within this attempt."""
+        if not self._waiters:  # what is over has been added: no lock, since every attempt asks several times
+            return self._waited_s
         with self._lock:
             current = self._now() - self._waiting_since if self._waiters else 0.0
             return self._waited_s + current

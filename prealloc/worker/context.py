@@ -48,7 +48,7 @@ class TaskContext:
         self._plan_seed = plan_seed
         self._clock = clock
         self._timeout_s = timeout_s
-        self._turns = turns or NoTurns()
+        self._turns = turns
         self._log = log
 
     @cached_property
@@ -98,7 +98,7 @@ class TaskContext:
         waiting time. An error that leaves the block tells the lane what the server said (429, Retry-After). A
         shard without a lane has no limit, so there is nothing to wait for.
         """
-        return Throttle(self._turns, self._clock, tokens)
+        return Throttle(self._turns or NoTurns(), self._clock, tokens)
 
     def log(self, message: str) -> None:
         """Writes a line to this shard's log."""
