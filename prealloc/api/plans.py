@@ -41,6 +41,7 @@ def plan(
     workflow_cache: str | Path | None = None,
     generate_timeout_s: float | str | None = GENERATE_TIMEOUT_S,
     generating: Callable[[int, int], None] | None = None,
+    stream: bool = False,
     **options: Any,
 ) -> Plan:
     """Reads a task library once and gives every shard its tasks.
@@ -49,7 +50,9 @@ def plan(
     strategy, repeats, seed, keep, settings, lanes, factors, exclude, num_instances_per_cell. With `out` the plan
     folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file when
     `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of its
-    values. `notes` gets sentences that a user should see, `progress` the bytes read and to read.
+    values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one pass
+    that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the bytes
+    read and to read.
 
     `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
     called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in
@@ -64,10 +67,11 @@ def plan(
         _refuse_taken_plan(Path(out))
     tell = notes or (lambda text: None)
     laid = lay_out(spec)
-    sources = read_sources(library, spec, difficulty=difficulty, notes=tell, progress=progress)
+    sizes = sorted({shard.of for shard in laid})
+    sources = read_sources(library, spec, sizes, difficulty=difficulty, notes=tell, progress=progress, stream=stream)
     for scanned in sources.libraries.values():
         if scanned.without_workflow and generator is None:
-            count = f"{scanned.without_workflow} of {len(scanned.ids)} tasks have no workflow"
+            count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"
             if require_workflow:
                 mend = "add the workflows, or plan without --require-workflow"
                 raise LibraryError(count, where=scanned.info.path, mend=mend)
@@ -78,7 +82,7 @@ def plan(
     from prealloc.store.build import PlannedShard, build_plan
     from prealloc.store.plan_folder import write_plan
 
-    chosen = choose_for_cells(spec, laid, sources.ids, sources.types)
+    chosen = choose_for_cells(spec, laid, sources.ids, sources.types, sources.there_are)
     positions = sorted({position for shard in chosen for position in shard})
     with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
         tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}
@@ -181,9 +185,9 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     gone, changed = [], []
     for key, path, name in library_paths(library, read.spec, difficulty):
         scanned = read_library(path, difficulty=name, keep=read.spec.keep)
-        position = {id: place for place, id in enumerate(scanned.ids)}
         mine = (shard for shard in read.shards if key is None or shard.manifest.cell[DIFFICULTY] == key)
         planned = {task.id: task for shard in mine for task in shard.tasks}
+        position = scanned.places(planned)
         gone += sorted(id for id in planned if id not in position)
         changed += sorted(
             id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,23 +12,31 @@ from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.model.cell import DIFFICULTY
 from prealloc.model.plan import LibraryInfo, PlanSpec
+from prealloc.planning.shortlist import Shortlist, shortlist_of
 
 if TYPE_CHECKING:
-    from prealloc.library.scanned import ScannedLibrary
+    from prealloc.library.base import Library
     from prealloc.model.task import LightweightTask
 
-    Complete = Callable[[ScannedLibrary, dict[int, LightweightTask]], dict[int, LightweightTask]]
+    Complete = Callable[[Library, dict[int, LightweightTask]], dict[int, LightweightTask]]
 
 PLACE = "{difficulty}"
 _SHOWN = 10
 
 
 class Sources(NamedTuple):
-    """`ids` and `types` of the tasks that can be planned; libraries by difficulty, None if there is but one."""
+    """`ids` and `types` of the tasks that can be planned; libraries by difficulty, None if there is but one.
+
+    Of a library of which only a shortlist was looked at, they are those of the shortlist.
+    """
 
     ids: Sequence[str]
     types: Sequence[str]
-    libraries: dict[str | None, ScannedLibrary]
+    there_are: Mapping[str, int] | None
+    """How many tasks of each type there are; None: as many as in `types`."""
+    places: Sequence[int] | None
+    """Where in the library each of `ids` is; None: in the same order."""
+    libraries: dict[str | None, Library]
     infos: list[LibraryInfo]
     dropped: int
     """Ids that some difficulty holds and not all."""
@@ -43,8 +51,10 @@ class Sources(NamedTuple):
         library = self.libraries[difficulty]
         places = positions
         if len(self.libraries) > 1:
-            place_of = {id: place for place, id in enumerate(library.ids)}
+            place_of = library.places(self.ids[position] for position in positions)
             places = [place_of[self.ids[position]] for position in positions]
+        elif self.places is not None:
+            places = [self.places[position] for position in positions]
         tasks = dict(zip(places, library.tasks(places), strict=True))
         if complete is not None:
             tasks = complete(library, tasks)
@@ -54,23 +64,51 @@ class Sources(NamedTuple):
 def read_sources(
     library: str | Path,
     spec: PlanSpec,
+    shards: Sequence[int],
     *,
     difficulty: str | None = None,
     notes: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] | None = None,
+    stream: bool = False,
 ) -> Sources:
-    """Reads each library once. Raises LibraryError, and OptionsError for a path that does not fit the factors."""
-    libraries: dict[str | None, ScannedLibrary] = {}
-    for key, path, name in library_paths(library, spec, difficulty):
-        scanned = read_library(path, difficulty=name, keep=spec.keep, progress=progress)
-        if scanned.took:
-            notes(scanned.took)
+    """Reads each library once. Raises LibraryError, and OptionsError for a path that does not fit the factors.
+
+    `shards` are the numbers of shards that the cells have: they bound what can be chosen of a library that is not
+    to be held in memory.
+    """
+    libraries: dict[str | None, Library] = {}
+    paths = library_paths(library, spec, difficulty)
+    for key, path, name in paths:
+        # Which ids all difficulties hold is only known when all of them have been read.
+        shortlist = Shortlist(spec, shards) if len(paths) == 1 else None
+        opened = read_library(
+            path,
+            difficulty=name,
+            keep=spec.keep,
+            progress=progress,
+            notes=notes,
+            shortlist=shortlist,
+            stream=stream,
+        )
+        if opened.took:
+            notes(opened.took)
         elif difficulty is not None and PLACE not in str(library):
             notes(f"difficulty {difficulty!r} chooses nothing, since {library} is a file")
-        if two := scanned.two_ids():
-            notes(f"{two} of {len(scanned.ids)} tasks have an instance_id that is not their id: the id counts")
-        libraries[key] = scanned
-    return pair(libraries)
+        if two := opened.two_ids():
+            notes(f"{two} of {opened.info.tasks} tasks have an instance_id that is not their id: the id counts")
+        libraries[key] = opened
+    return pair(libraries) if len(libraries) > 1 else _single(libraries, spec, shards)
+
+
+def _single(libraries: dict[str | None, Library], spec: PlanSpec, shards: Sequence[int]) -> Sources:
+    ((_, library),) = libraries.items()
+    there_are = library.info.types
+    hashes = library.hashes()
+    if hashes is None:
+        return Sources(library.ids, library.types, there_are, None, libraries, [library.info], 0)
+    places = shortlist_of(spec, shards, hashes, library.types)
+    ids, types = ([names[place] for place in places] for names in (library.ids, library.types))
+    return Sources(ids, types, there_are, places, libraries, [library.info], 0)
 
 
 def library_paths(
@@ -94,11 +132,9 @@ def library_paths(
     return [(value, _filled(path, value), value) for value in spec.factors[DIFFICULTY]]
 
 
-def pair(libraries: dict[str | None, ScannedLibrary]) -> Sources:
+def pair(libraries: dict[str | None, Library]) -> Sources:
     """The libraries with the ids that all of them hold. Raises LibraryError if an id has two types, or none is left."""
     (key, first), *others = libraries.items()
-    if not others:
-        return Sources(first.ids, first.types, libraries, [first.info], 0)
     every: set[str] = set(first.ids)
     common: set[str] = set(first.ids)
     for _, other in others:
@@ -123,7 +159,7 @@ def pair(libraries: dict[str | None, ScannedLibrary]) -> Sources:
     infos = [
         msgspec.structs.replace(scanned.info, dropped=len(scanned.ids) - len(common)) for scanned in libraries.values()
     ]
-    return Sources(ids, [type_of[id] for id in ids], libraries, infos, len(every) - len(common))
+    return Sources(ids, [type_of[id] for id in ids], None, None, libraries, infos, len(every) - len(common))
 
 
 def _filled(path: Path, difficulty: str | None) -> Path:

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from prealloc.cli import config, doctor, library, plans, runs
+from prealloc.cli import config, doctor, library, memory, plans, runs
 from prealloc.cli.output import Stop, print_error
 from prealloc.errors import CannotGoOn, PreallocError
 
@@ -27,6 +27,7 @@ _OF_STDOUT = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 plans.add_to(app)
 runs.add_to(app)
 doctor.add_to(app)
+memory.add_to(app)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
 

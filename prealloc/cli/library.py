@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prealloc.cli.options import JsonFlag
-from prealloc.cli.output import byte_progress, print_json
+from prealloc.cli.output import byte_progress, print_json, print_note
 
 app = typer.Typer(help="Work on task libraries themselves.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -48,3 +48,127 @@ def sample(
 
         types = ", ".join(f"{name} {count}" for name, count in made.types.items())
         typer.echo(f"{out}: {human.count(made.tasks, 'task')}, {human.size(made.bytes)} ({types})")
+
+
+Library = Annotated[Path, typer.Argument(help="The task library: a file, or a folder with --difficulty.")]
+Difficulty = Annotated[
+    str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
+]
+
+
+@app.command(no_args_is_help=True)
+def stats(
+    library: Library,
+    difficulty: Difficulty = None,
+    reads: Annotated[int, typer.Option("--reads", help="Also read so many random tasks, one by one.")] = 0,
+    cache: Annotated[
+        str | None, typer.Option("--cache", help="Bytes of read tasks to keep for --reads: 500k, 64M.  [64M]")
+    ] = None,
+    sampled: Annotated[int, typer.Option("--sampled", help="Tasks of each type whose size is looked at.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed reads other tasks.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Show what a library holds: types, numbers, sizes of workflows; and how fast single tasks are had.
+
+    Half of the --reads go to a tenth of the tasks, as from users who come back to some of them: the hit rate is
+    that of a cache of the given size.
+
+    Examples:
+
+      prealloc library stats tasks.json
+
+      prealloc library stats tasks.db --reads 1000 --cache 8M
+    """
+    from prealloc.api import libraries as api
+
+    with byte_progress(f"reading {library.name}", shown=not json) as progress:
+        found = api.stats(
+            library,
+            difficulty=difficulty,
+            reads=reads,
+            cache_bytes=cache,
+            sampled=sampled,
+            seed=seed,
+            notes=print_note,
+            progress=progress,
+        )
+    if json:
+        print_json(found)
+        return
+    from rich.console import Console
+
+    from prealloc.report.library_view import render_stats
+
+    render_stats(found).print(Console())
+
+
+@app.command(no_args_is_help=True)
+def index(
+    library: Library,
+    difficulty: Difficulty = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare the index that is there with every byte.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Index a JSON library, so that a plan reads the tasks that it selects and not the file.
+
+    The index is a small file beside the library (or in the cache folder, if that cannot be written). It is used as
+    long as the library stays as it is, and every task is checked when it is read.
+
+    Examples:
+
+      prealloc library index tasks.json
+
+      prealloc library index tasks.json --check
+    """
+    from prealloc.api import libraries as api
+    from prealloc.report import human
+
+    with byte_progress(f"reading {library.name}", shown=not json) as progress:
+        if check:
+            sha256 = api.check_index(library, difficulty=difficulty, progress=progress)
+            print_json({"fits": True, "sha256": sha256}) if json else typer.echo(f"the index fits: sha256 {sha256}")
+            return
+        made = api.index(library, difficulty=difficulty, progress=progress)
+    if json:
+        print_json(made)
+    else:
+        typer.echo(f"{made.path}: {human.size(made.bytes)} for {human.count(made.info.tasks, 'task')}")
+
+
+@app.command(no_args_is_help=True)
+def convert(
+    library: Library,
+    out: Annotated[
+        Path, typer.Argument(help="Where to: .json, .jsonl (and .gz, .zst), .db, .parts, .parquet or .pool.")
+    ],
+    difficulty: Difficulty = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="json, jsonl, database, parts, parquet or pool, if the name does not say.  [by name]"
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Write a library in another format: the same tasks, and so the same plans.
+
+    Written whole or not at all: what is at OUT stays until the new one is complete.
+
+    Examples:
+
+      prealloc library convert tasks.json tasks.db
+
+      prealloc library convert tasks.jsonl.zst tasks.parts
+
+      prealloc library convert tasks.parquet tasks.json --force
+    """
+    from prealloc.api import libraries as api
+    from prealloc.report import human
+
+    with byte_progress(f"converting {library.name}", shown=not json) as progress:
+        made = api.convert(library, out, to=to, force=force, difficulty=difficulty, progress=progress)
+    if json:
+        print_json(made)
+    else:
+        typer.echo(f"{made.path}: {human.count(made.tasks, 'task')}, {human.size(made.bytes)} ({made.format})")

@@ -28,7 +28,8 @@ def add_to(app: typer.Typer) -> None:
 
 def plan(
     library: Annotated[
-        Path | None, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.")
+        Path | None,
+        typer.Argument(help="The task library: a file, a folder, a path with {difficulty}, or - for standard input."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
     config: ConfigOption = None,
@@ -85,6 +86,9 @@ def plan(
     generate_timeout: Annotated[
         str | None, typer.Option("--generate-timeout", help="For one task: 90s, 10m, none.  [600]")
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read a JSON library in one pass and little memory, as large ones are.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -99,6 +103,8 @@ def plan(
       prealloc plan data/ --difficulty easy --shards 4 --quota simple_task=5 --quota basic_task=3 --out plan/
 
       prealloc plan tasks.jsonl.zst --all --shards 64 --set model=qwen2.5-7b --out plan/
+
+      zcat tasks.jsonl.gz | prealloc plan - --shards 25 -n 20 --out plan/
 
       prealloc plan tasks.json --config config/reference.toml --out plan/
 
@@ -153,6 +159,7 @@ def plan(
             notes=print_note,
             progress=progress,
             generating=generating,
+            stream=stream,
             **generation,
             **options,
         )

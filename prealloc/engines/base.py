@@ -122,12 +122,12 @@ class Engine(Protocol):
 
 
 def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the libraries that are still there."""
-    found = set()
+    """(device, inode) of the libraries that are still there; of one in parts, of all its files."""
+    found: set[tuple[int, int]] = set()
     for path in paths:
         try:
-            status = Path(path).stat()
+            files = [Path(path), *(Path(path).iterdir() if Path(path).is_dir() else ())]
+            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
         except (OSError, ValueError):  # gone, or no path at all: it comes from a file
             continue
-        found.add((status.st_dev, status.st_ino))
     return frozenset(found)

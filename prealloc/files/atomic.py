@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prealloc.errors import CannotGoOn, InputError
@@ -25,11 +25,19 @@ def write_file(path: Path, content: bytes, *, fsync: bool = False, by_way_of: Pa
     `by_way_of` is the folder to build it in, for folders where a file left behind by a kill would be in the way;
     it must be of the same file system.
     """
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=by_way_of or path.parent)
+    write_pieces(path, (content,), fsync=fsync, by_way_of=by_way_of)
+
+
+def write_pieces(
+    path: Path, pieces: Iterable[bytes | memoryview], *, fsync: bool = False, by_way_of: Path | None = None
+) -> None:
+    """The same for content that comes in pieces."""
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=by_way_of or path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             fault_point(Point.FILE_WRITE)
-            file.write(content)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             if fsync:
                 os.fsync(file.fileno())

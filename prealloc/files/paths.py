@@ -114,10 +114,20 @@ class RunPaths(NamedTuple):
 
 def workflow_cache(environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of generated workflows, where nobody names another: below the user's cache folder."""
+    return _cache(environment) / "workflows"
+
+
+def index_places(library: Path, environment: Mapping[str, str] = os.environ) -> tuple[Path, Path]:
+    """Where the index of a library file may lie: beside it; or in the user's cache folder, if that cannot be."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(library))).hexdigest()[:40]
+    return library.with_name(f"{library.name}.index"), _cache(environment) / "indexes" / f"{name}.index"
+
+
+def _cache(environment: Mapping[str, str]) -> Path:
     named = environment.get("XDG_CACHE_HOME", "")
     # The base directory specification: a relative path is to be ignored.
     base = Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")
-    return base / "prealloc" / "workflows"
+    return base / "prealloc"
 
 
 def workflow_cache_name(generator: str, version: str) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from prealloc.generating.session import GeneratorSession
 from prealloc.generating.source import Generator
-from prealloc.library.scanned import ScannedLibrary
+from prealloc.library.base import Library
 from prealloc.model.json_value import shown
 from prealloc.model.task import LightweightTask
 from prealloc.store.workflow_cache import WorkflowCache, WorkflowKey
@@ -48,7 +48,7 @@ class Workflows:
     ) -> None:
         self._session.__exit__(kind, error, trace)
 
-    def complete(self, library: ScannedLibrary, tasks: Mapping[int, LightweightTask]) -> dict[int, LightweightTask]:
+    def complete(self, library: Library, tasks: Mapping[int, LightweightTask]) -> dict[int, LightweightTask]:
         """The selected tasks by their position in the library, all with workflows.
 
         Raises GeneratorError for the first that cannot be made, LibraryError for a task that is no strict JSON,
@@ -82,7 +82,7 @@ class Workflows:
         }
 
     def _make(
-        self, library: ScannedLibrary, to_make: list[int], keys: Mapping[int, WorkflowKey], made: dict[int, bytes]
+        self, library: Library, to_make: list[int], keys: Mapping[int, WorkflowKey], made: dict[int, bytes]
     ) -> None:
         if not to_make:
             return

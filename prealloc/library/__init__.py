@@ -1,10 +1,8 @@
-"""Reads task libraries, on the master's side only: one file per format, one pass, no parsing of workflows.
+"""Reads task libraries, on the master's side only: one small protocol, one file per format.
 
-`read_library(path)` -> `ScannedLibrary`: ids and types of all tasks, and the tasks asked for, compacted
-and checked. `prealloc.library.sample.write_sample(out)` makes a library to try prealloc with.
-
-Where the steps live: `disk` and `unpack` (bytes), `folder` (which file), `formats` (how tasks lie in the
-bytes), `rows` (ids and types), `structure` (nothing said twice), `diagnose` (what is wrong, and where).
+`read_library(path)` -> `Library` (base.py): ids and types of all tasks, and the tasks asked for, compacted and
+checked. `convert(source, out)` writes one in another format, `make_index(path)` lets a JSON file be read task by
+task. `prealloc.library.sample.write_sample(out)` makes a library to try prealloc with.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-_TOO_SHORT = "the text ends too early"
+TOO_SHORT = "the text ends too early"
 _TOO_DEEP = "nested too deep"
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")
@@ -77,7 +77,7 @@ class Cursor:
         found = re.fullmatch(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?(?: - at `.*)?", str(error), re.DOTALL)
         problem, place = (found[1], found[2]) if found else (str(error), None)
         if problem == "Input data was truncated":
-            return Damage(_TOO_SHORT, at, inside=len(self.text))
+            return Damage(TOO_SHORT, at, inside=len(self.text))
         return Damage(problem, at, inside=at + int(place or 0))
 
     def items(self, at: int) -> Iterator[int]:
@@ -90,36 +90,38 @@ class Cursor:
         return self._parts(at, b"{", b"}")
 
     def _parts(self, at: int, opening: bytes, closing: bytes) -> Iterator[tuple[str, int]]:
-        self._expect(at, opening)
+        self.expect(at, opening)
         at = self.skip_space(at + 1)
         if self.byte(at) == closing:
             return
         while True:
             if at == len(self.text):
-                raise Damage(_TOO_SHORT, at)
+                raise Damage(TOO_SHORT, at)
             key = ""
             if opening == b"{":
-                key, at = self._read_key(at)
+                key, at = self.read_key(at)
             yield key, at
             at = self.after(at)
             if self.byte(at) == closing:
                 return
-            self._expect(at, b",", closing)
+            self.expect(at, b",", closing)
             at = self.skip_space(at + 1)
 
-    def _read_key(self, at: int) -> tuple[str, int]:
-        self._expect(at, b'"')
+    def read_key(self, at: int) -> tuple[str, int]:
+        """The key that begins at `at`, and the offset of its value."""
+        self.expect(at, b'"')
         colon = self.after(at)
-        self._expect(colon, b":")
+        self.expect(colon, b":")
         try:
             return _key.decode(bytes(self.text[at:colon])), self.skip_space(colon + 1)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._damage(error, at) from None
 
-    def _expect(self, at: int, *marks: bytes) -> None:
+    def expect(self, at: int, *marks: bytes) -> None:
+        """Raises Damage unless one of these bytes lies at `at`."""
         found = self.byte(at)
         if found in marks:
             return
         if not found:
-            raise Damage(_TOO_SHORT, at)
+            raise Damage(TOO_SHORT, at)
         raise Damage(f"expected {' or '.join(m.decode() for m in marks)}, found {chr(found[0])!r}", at)

@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,13 +28,22 @@ _TRUNCATED = "the file is truncated: copy or download it again"
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
 
 
+class Origin(NamedTuple):
+    """Where a text begins in the library that it is a part of: at which task, byte and line, all from 0."""
+
+    task: int = 0
+    byte: int = 0
+    line: int = 0
+
+
 class Diagnosis:
     """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the mend."""
 
-    def __init__(self, fmt: Format, text: Buffer, where: str) -> None:
+    def __init__(self, fmt: Format, text: Buffer, where: str, origin: Origin | None = None) -> None:
         self.fmt = fmt
         self.text = text
         self.where = where
+        self.origin = origin or Origin()
 
     def of_text(self, loose: type[LooseRow]) -> LibraryError:
         """The error of a library that could not be decoded."""
@@ -65,7 +74,7 @@ class Diagnosis:
         mend = damage.mend or _mend(problem)
         task = ""
         if index is not None:
-            task = self._task(index, start) if damage.at == start else f"after task {index}"
+            task = self._task(index, start) if damage.at == start else f"after task {self.origin.task + index}"
         return LibraryError(problem, where=self._place(task, at, path if damage.at == start else ""), mend=mend)
 
     def of_encoding(self, at: int, reason: str) -> LibraryError:
@@ -187,13 +196,14 @@ class Diagnosis:
                 except (Damage, msgspec.DecodeError, UnicodeDecodeError):
                     pass
         name = ids.get("id", ids.get("instance_id"))
-        return f"task {index}" if name is None else f"task {index} (id {_short(name)})"
+        number = self.origin.task + index
+        return f"task {number}" if name is None else f"task {number} (id {_short(name)})"
 
     def _place(self, task: str, at: int | None, path: str = "") -> str:
         parts = [self.where, task]
         if at is not None:
             lines = sum(self.text[i : min(i + (1 << 20), at)].count(b"\n") for i in range(0, at, 1 << 20))
-            parts.append(f"byte {at}, line {lines + 1}")
+            parts.append(f"byte {self.origin.byte + at}, line {self.origin.line + lines + 1}")
         if path:
             parts.append(f"at {path}")
         return ", ".join(part for part in parts if part)

@@ -12,7 +12,7 @@ import hashlib
 import mmap
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from prealloc.errors import LibraryError
@@ -25,20 +25,67 @@ Progress = Callable[[int, int], None]
 """Called with (bytes read so far, bytes in the file)."""
 
 _STEP = 16 << 20
+_PIECE = 4 << 20
 
 
 def read_file(path: Path, progress: Progress | None = None) -> Buffer:
     """All bytes of a regular file. Raises LibraryError for anything that is none or cannot be read."""
+    descriptor, _ = open_library_file(path)
+    try:
+        return _read(path, descriptor, progress)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def open_library_file(path: Path) -> tuple[int, os.stat_result]:
+    """A descriptor to read a regular file by, and what the system says of it. Raises LibraryError."""
     try:
         _refuse_unless_regular(path, os.stat(path).st_mode)
         # O_NONBLOCK: should the file have become a FIFO since, opening it must not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            return _read(path, descriptor, progress)
-        finally:
-            os.close(descriptor)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+    try:
+        stat = os.fstat(descriptor)
+        _refuse_unless_regular(path, stat.st_mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, stat
+
+
+def pieces_of(descriptor: int, hashed: Callable[[bytes], object], progress: Progress | None = None) -> Iterator[bytes]:
+    """All bytes of a file or pipe, in pieces; each goes to `hashed` first. Raises LibraryError."""
+    size = os.fstat(descriptor).st_size
+    done = 0
+    while True:
+        try:
+            piece = os.read(descriptor, _PIECE)
+        except OSError as error:
+            raise LibraryError(f"it cannot be read: {error.strerror}", mend="check the disk") from error
+        if not piece:
+            return
+        hashed(piece)
+        done += len(piece)
+        if progress:
+            progress(done, max(size, done))
+        yield piece
+
+
+def head_of(path: Path, size: int = 16) -> bytes:
+    """The first bytes of a file; none where there is no regular file that can be read."""
+    try:
+        descriptor, _ = open_library_file(path)
+    except LibraryError:
+        return b""
+    try:
+        return os.pread(descriptor, size, 0)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:

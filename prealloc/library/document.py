@@ -32,16 +32,15 @@ class Document:
         if cursor.byte(start) != b"{":
             raise Damage("this is neither a JSON object nor an array of tasks", start, mend=_SHAPES)
         for key, value in cursor.fields(start):
-            if key == "tasks" and at is not None:
-                raise Damage('the key "tasks" is there twice', value, mend='keep one "tasks"')
             if key == "tasks":
+                refuse_tasks_twice(at is not None, value)
                 at = value
                 if cursor.byte(at) not in (b"[", b""):
-                    raise Damage('"tasks" is no array', at, mend=_SHAPES)
+                    refuse_no_tasks(at)
                 # Here, so that of several damages the first in the file is told.
                 yield from cursor.items(at)
         if at is None:
-            raise Damage('a JSON object without "tasks"', start, mend=_SHAPES)
+            refuse_no_tasks(start, there=False)
         _refuse_more(cursor, start)
 
 
@@ -62,6 +61,17 @@ class Array:
 def _decoder(row: Any) -> msgspec.json.Decoder[Any]:
     shape = msgspec.defstruct("Library", [("tasks", list[row] | msgspec.UnsetType, UNSET)])
     return msgspec.json.Decoder(shape)
+
+
+def refuse_tasks_twice(found: bool, at: int) -> None:
+    """Raises Damage for a second "tasks", whose value lies at `at`."""
+    if found:
+        raise Damage('the key "tasks" is there twice', at, mend='keep one "tasks"')
+
+
+def refuse_no_tasks(at: int, *, there: bool = True) -> None:
+    """Raises Damage for "tasks" that are no array, or, if not `there`, for a document without any."""
+    raise Damage('"tasks" is no array' if there else 'a JSON object without "tasks"', at, mend=_SHAPES)
 
 
 def _refuse_more(cursor: Cursor, start: int) -> None:

@@ -1,36 +1,35 @@
-"""From a path to a scanned library: the steps in their order."""
+"""From a path to a library that is open: which file of a folder, which format, and the quickest way into it."""
 
 from __future__ import annotations
 
-import codecs
-import gc
+import os
 import re
-from collections import Counter
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from prealloc.errors import LibraryError, Mistake, OptionsError
-from prealloc.files.strict_json import encoding_problem
-from prealloc.library.cursor import Damage
-from prealloc.library.diagnose import Diagnosis
-from prealloc.library.disk import Buffer, Progress, Reading
+from prealloc.files.paths import index_places
+from prealloc.library.disk import Progress, head_of
 from prealloc.library.folder import choose
-from prealloc.library.formats import Format, choose_format
-from prealloc.library.rows import AnyRow, is_name, named, row_types
-from prealloc.library.structure import said_twice
-from prealloc.library.unpack import unpack
-from prealloc.library.whole import whole_tasks
-from prealloc.model.plan import LibraryInfo
+from prealloc.library.text import read_text
+from prealloc.library.unpack import packing
 from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
-    from prealloc.library.scanned import ScannedLibrary
+    from prealloc.library.base import Library
+    from prealloc.library.streamed import Shortlist
 
-_UTF8_STEP = 1 << 20
+STREAM_FROM = 1 << 30
+"""A file of so many bytes, or a quarter of that packed, is not read into memory where it can be avoided."""
+
+_BINARY = {
+    b"SQLite format 3\0": "prealloc.library.database:open_database",
+    b"PAR1": "prealloc.library.parquet:open_parquet",
+    b"prealloc-pool 1\n": "prealloc.library.pool:open_pool",
+}
+"""Formats that are no text, by their first bytes. Each is imported by who has such a file."""
 
 
 def read_library(
@@ -39,65 +38,111 @@ def read_library(
     difficulty: str | None = None,
     keep: tuple[str, ...] = (),
     progress: Progress | None = None,
-) -> ScannedLibrary:
-    """Reads the task library at `path` once: every id and type, and where each workflow lies.
+    notes: Callable[[str], None] | None = None,
+    shortlist: Shortlist | None = None,
+    stream: bool = False,
+) -> Library:
+    """Opens the task library at `path`: who its tasks are, and any of them on demand.
 
     A library is `{"tasks": [...], ...}`, a bare `[...]`, or JSON lines, each also in gzip or zstd, told by
-    content (a name in .jsonl or .ndjson decides where the content leaves it open). A task is an object with
-    `id` or `instance_id`, `task_type` or `type` (of two, the first named wins), and a `workflow` that may be
-    any JSON value, null or missing.
+    content (a name in .jsonl or .ndjson decides where the content leaves it open); or what `library convert` makes:
+    a SQLite database, a folder of parts, Parquet, a pool. A task is an object with `id` or `instance_id`,
+    `task_type` or `type` (of two, the first named wins), and a `workflow` that may be any JSON value, null or missing.
 
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`. `keep`
-    names further fields of the tasks to take along. `progress` is called with (bytes read, bytes in all).
+    names further fields of the tasks to take along. `progress` is called with (bytes read, bytes in all), `notes`
+    with sentences that a user should see. With a `shortlist` only the tasks that it wants need be held: then `-` is
+    standard input, and a JSON file is read in one pass and little memory if `stream` says so or it is large. A file
+    with an index that fits is not read at all.
 
     Raises LibraryError, with file, place and mend, for whatever is no task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
-    keep = _checked(keep)
+    keep = checked_keep(keep)
+    if str(path) == "-":
+        return _standard_input(shortlist, difficulty, keep, progress)
+    if _is_parts(path):
+        return _open_by("prealloc.library.parts:open_parts", Path(path), difficulty, keep)
     file, took = choose(Path(path), difficulty)
-    where = str(file)
-    reading = Reading(file, progress)
-    # Not at the top: this loads pydantic, which takes as long as the file takes to be read, and so is free here.
-    from prealloc.library.scanned import ScannedLibrary
+    opener = _binary(file)
+    if opener is not None:
+        return _open_by(opener, file, difficulty, keep)
+    library = _read_json(file, difficulty, keep, progress, notes, shortlist, stream)
+    library.took = took
+    return library
 
-    packed = reading.buffer()
-    text = unpack(packed, where)
-    _refuse_encoding(text, where)
-    fmt = choose_format(text, file.name)
-    diagnosis = Diagnosis(fmt, text, where)
-    _refuse_bad_utf8(text, diagnosis)
-    collecting = gc.isenabled()
-    gc.disable()  # a million rows: nothing among them is garbage
+
+def json_file(path: str | Path, difficulty: str | None) -> Path | None:
+    """The file that a path means, if it is JSON; None for the other formats, and for standard input."""
+    if str(path) == "-" or _is_parts(path):
+        return None
+    file, _ = choose(Path(path), difficulty)
+    return file if _binary(file) is None else None
+
+
+def _is_parts(path: str | Path) -> bool:
+    return "\0" not in str(path) and os.path.lexists(Path(path, "index.json"))
+
+
+def _binary(file: Path) -> str | None:
+    head = head_of(file)
+    return next((opener for magic, opener in _BINARY.items() if head.startswith(magic)), None)
+
+
+def _read_json(
+    file: Path,
+    difficulty: str | None,
+    keep: tuple[str, ...],
+    progress: Progress | None,
+    notes: Callable[[str], None] | None,
+    shortlist: Shortlist | None,
+    stream: bool,
+) -> Library:
+    if any(map(os.path.lexists, index_places(file))):
+        from prealloc.library.index import TaskIndex
+
+        try:
+            return TaskIndex.open(file, difficulty=difficulty, keep=keep)
+        except LibraryError as error:
+            if notes:
+                notes(
+                    f"the index of {file.name} is left aside: {error.problem}; `prealloc library index {file}` mends it"
+                )
+    if shortlist is not None and (stream or _is_large(file)):
+        from prealloc.library.streamed import read_stream
+
+        return read_stream(file, shortlist, difficulty=difficulty, keep=keep, progress=progress)
+    return read_text(file, difficulty=difficulty, keep=keep, progress=progress)
+
+
+def _standard_input(
+    shortlist: Shortlist | None, difficulty: str | None, keep: tuple[str, ...], progress: Progress | None
+) -> Library:
+    if shortlist is None:
+        mend = "save it to a file, and give that"
+        raise LibraryError("standard input can be read only once, for one plan", where="-", mend=mend)
+    from prealloc.library.streamed import STDIN, read_stream
+
+    return read_stream(STDIN, shortlist, difficulty=difficulty, keep=keep, progress=progress)
+
+
+def _open_by(opener: str, path: Path, difficulty: str | None, keep: tuple[str, ...]) -> Library:
+    module, name = opener.split(":")
+    opened: Any = getattr(import_module(module), name)(path, difficulty=difficulty, keep=keep)
+    return opened  # type: ignore[no-any-return]
+
+
+def _is_large(file: Path) -> bool:
     try:
-        rows = _rows(fmt, text, keep, diagnosis)
-        ids, types = _names(rows, diagnosis)
-        _refuse_twice(fmt, text, rows, keep, diagnosis)
-    finally:
-        if collecting:
-            gc.enable()
-    info = LibraryInfo(
-        path=str(file.absolute()),
-        name=file.name,
-        bytes=len(packed),
-        sha256=reading.sha256(),
-        tasks=len(ids),
-        types=dict(sorted(Counter(types).items())),
-        difficulty=difficulty,
-    )
-    return ScannedLibrary(
-        info=info,
-        ids=ids,
-        types=types,
-        rows=rows,
-        keep=keep,
-        took=took,
-        blame=diagnosis.of_value,
-        whole=partial(whole_tasks, fmt, text, diagnosis),
-    )
+        size = file.stat().st_size
+    except (OSError, ValueError):
+        return False  # reading it tells
+    return size > (STREAM_FROM if packing(head_of(file, 4)) is None else STREAM_FROM // 4)
 
 
-def _checked(keep: tuple[str, ...]) -> tuple[str, ...]:
+def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:
+    """The fields to keep, each once and sorted. Raises OptionsError."""
     found = []
     taken = ", ".join(sorted(IN_EVERY_SLICE & set(keep)))
     if taken:
@@ -109,65 +154,3 @@ def _checked(keep: tuple[str, ...]) -> tuple[str, ...]:
     if found:
         raise OptionsError(found)
     return tuple(sorted(set(keep)))
-
-
-def _refuse_encoding(text: Buffer, where: str) -> None:
-    problem = encoding_problem(bytes(text[:4])) if text else "is empty"
-    if problem is None and re.search(rb"[^ \t\n\r]", text) is None:
-        problem = "holds nothing but whitespace"
-    if problem:
-        mend = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
-        raise LibraryError(f"the file {problem}", where=where, mend=mend)
-
-
-def _refuse_bad_utf8(text: Buffer, diagnosis: Diagnosis) -> None:
-    # msgspec leaves the text of skipped values alone. Decoding piece by piece costs 5 ms for 60 MB.
-    at = 0
-    with memoryview(text) as view:
-        while at < len(view):
-            piece = view[at : at + _UTF8_STEP]
-            try:
-                at += codecs.utf_8_decode(piece, "strict", at + len(piece) == len(view))[1]
-            except UnicodeDecodeError as error:
-                raise diagnosis.of_encoding(at + error.start, error.reason) from None
-
-
-def _rows(fmt: Format, text: Buffer, keep: tuple[str, ...], diagnosis: Diagnosis) -> Sequence[AnyRow]:
-    strict, loose = row_types(keep)
-    try:
-        try:
-            rows: Sequence[AnyRow] = fmt.tasks(text, strict)
-        except msgspec.ValidationError:  # ids or types that are no strings, perhaps such as do not count
-            rows = fmt.tasks(text, loose)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise diagnosis.of_text(loose) from None
-    if not rows:
-        raise LibraryError(
-            "the library has no tasks", where=diagnosis.where, mend="give a library with at least one task"
-        )
-    return rows
-
-
-def _names(rows: Sequence[AnyRow], diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
-    ids, types = [], []
-    one_of: dict[str, str] = {}  # one string object per type, not one per task
-    for row in rows:
-        task_id, task_type = named(row)
-        if not (is_name(task_id) and is_name(task_type)):
-            raise diagnosis.of_names(rows)
-        ids.append(task_id)
-        types.append(one_of.setdefault(task_type, task_type))
-    if len(set(ids)) < len(ids):
-        raise diagnosis.of_duplicate_ids(ids)
-    return ids, types
-
-
-def _refuse_twice(
-    fmt: Format, text: Buffer, rows: Sequence[AnyRow], keep: tuple[str, ...], diagnosis: Diagnosis
-) -> None:
-    try:
-        found = said_twice(fmt, text, rows, keep)
-    except Damage:  # found in what is left without the workflows: the place is another one in the file
-        raise diagnosis.of_text(row_types(keep)[1]) from None
-    if found:
-        raise diagnosis.of_key_twice(*found)

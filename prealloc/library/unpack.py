@@ -7,7 +7,8 @@ is fed in pieces so small that one of them cannot unpack to much.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Protocol
 
 from prealloc.errors import LibraryError
@@ -20,6 +21,9 @@ SMALL = 1 << 20
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+
+SMALL_STREAM = 64 << 20
+"""The same where the file comes in pieces: how well the rest of it is packed is not known yet."""
 
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
@@ -48,45 +52,74 @@ def unpack(
     Raises LibraryError for data that is truncated, damaged, followed by something else, unpacks to more
     than `max_bytes`, or to more than `max_ratio` times its size (unless that is at most `small` bytes).
     """
-    head = packed[:4]
-    if head[:2] == GZIP:
-        return _unpack("gzip", _gzip, GZIP, packed, where, max_bytes, max(small, max_ratio * len(packed)))
-    if head == ZSTD:
-        return _unpack("zstd", _zstd(), ZSTD, packed, where, max_bytes, max(small, max_ratio * len(packed)))
-    return packed
-
-
-def _unpack(
-    kind: str,
-    new: Callable[[], _Unpacker],
-    magic: bytes,
-    packed: Buffer,
-    where: str,
-    max_bytes: int,
-    max_by_ratio: int,
-) -> Buffer:
+    if packing(packed[:4]) is None:
+        return packed
+    most = max(small, max_ratio * len(packed))
     out = bytearray()
+    for piece in _unpacked(iter([packed]), packed[:4], where):
+        out += piece
+        if len(out) > min(max_bytes, most):
+            raise _bomb(packing(packed[:4]) or "", where, len(packed), max_bytes, most)
+    return out
+
+
+def unpack_stream(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """The same for a file that comes in pieces. Nothing of it is held, so only its ratio is bounded."""
+    taken = out = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal taken
+        for piece in pieces:
+            taken += len(piece)
+            yield piece
+
+    source = counted()
+    head = b""
+    while len(head) < 4 and (piece := next(source, b"")):
+        head += piece
+    source = chain([head], source)
+    kind = packing(head[:4])
+    if kind is None:
+        yield from source
+        return
+    for piece in _unpacked(source, head[:4], where):
+        out += len(piece)
+        if out > max(SMALL_STREAM, MAX_RATIO * taken):
+            raise _bomb(kind, where, taken, out, MAX_RATIO * taken)
+        yield piece
+
+
+def packing(head: Buffer) -> str | None:
+    """How a file is packed that begins with these four bytes; None if it is not."""
+    if head[:2] == GZIP:
+        return "gzip"
+    return "zstd" if head[:4] == ZSTD else None
+
+
+def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[bytes]:
+    kind, new, magic = ("gzip", _gzip, GZIP) if head[:2] == GZIP else ("zstd", _zstd(), ZSTD)
     unpacker, position, fed = new(), 0, False
-    while position < len(packed):
-        piece = bytes(packed[position : position + _PIECE])
-        if not fed and not piece.startswith(magic[: len(piece)]):
-            raise _damaged(kind, where, position, "something else follows the compressed data")
-        try:
-            out += unpacker.decompress(piece)
-        except Exception as error:
-            if not isinstance(error, zlib.error) and type(error).__name__ != "ZstdError":
-                raise
-            raise _damaged(kind, where, position, f"the compressed data is damaged ({error})") from None
-        position += len(piece)
-        fed = True
-        if len(out) > min(max_bytes, max_by_ratio):
-            raise _bomb(kind, where, len(packed), max_bytes, max_by_ratio)
-        if unpacker.eof:
-            position -= len(unpacker.unused_data)
-            unpacker, fed = new(), False
+    for whole in pieces:
+        at = 0
+        while at < len(whole):
+            piece = bytes(whole[at : at + _PIECE])
+            if not fed and not piece.startswith(magic[: len(piece)]):
+                raise _damaged(kind, where, position + at, "something else follows the compressed data")
+            try:
+                out = unpacker.decompress(piece)
+            except Exception as error:
+                if not isinstance(error, zlib.error) and type(error).__name__ != "ZstdError":
+                    raise
+                raise _damaged(kind, where, position + at, f"the compressed data is damaged ({error})") from None
+            at += len(piece)
+            fed = True
+            if unpacker.eof:
+                at -= len(unpacker.unused_data)
+                unpacker, fed = new(), False
+            yield out
+        position += len(whole)
     if fed:
         raise _damaged(kind, where, position, "the compressed data ends too early")
-    return out
 
 
 def _gzip() -> _Unpacker:

@@ -6,7 +6,7 @@ Every cell has the same tasks, whatever the number of its lanes: only how the on
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -73,13 +73,20 @@ def tasks_per_cell(spec: PlanSpec, shards: int) -> int | None:
 
 
 def choose_for_cells(
-    spec: PlanSpec, laid: Sequence[CellShard], ids: Sequence[str], types: Sequence[str]
+    spec: PlanSpec,
+    laid: Sequence[CellShard],
+    ids: Sequence[str],
+    types: Sequence[str],
+    there_are: Mapping[str, int] | None = None,
 ) -> list[list[int]]:
     """For each shard the positions of its tasks in `ids`, in the shard's order: `choose_tasks` for each cell.
 
     Cells of the same number of shards are dealt alike, so each number is worked out once. Raises OptionsError.
     """
-    dealt = {of: choose_tasks(msgspec.structs.replace(spec, shards=of), ids, types) for of in {s.of: 0 for s in laid}}
+    dealt = {
+        of: choose_tasks(msgspec.structs.replace(spec, shards=of), ids, types, there_are)
+        for of in dict.fromkeys(shard.of for shard in laid)
+    }
     return [dealt[shard.of][shard.number] for shard in laid]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
@@ -31,22 +31,23 @@ class _Stratum(NamedTuple):
         return [self.places[i] for i in rank.choose(self.hashes, self.ids, key, n)]
 
 
-def choose_tasks(spec: PlanSpec, ids: Sequence[str], types: Sequence[str]) -> list[list[int]]:
+def choose_tasks(
+    spec: PlanSpec, ids: Sequence[str], types: Sequence[str], there_are: Mapping[str, int] | None = None
+) -> list[list[int]]:
     """For each shard the positions of its tasks in `ids`, in the shard's order.
 
     `ids` are unique, and `types[i]` is the type of `ids[i]`. The same ids and types in another order give
-    the same tasks in the same order. Raises OptionsError, with every mistake, where the library cannot
-    serve the spec.
+    the same tasks in the same order. Where they are only those of a Shortlist, `there_are` is the number of tasks of
+    each type in the whole library. Raises OptionsError, with every mistake, where the library cannot serve the spec.
     """
     n = _asked(spec)
-    there_are = dict(sorted(Counter(types).items()))
-    eligible = {name: count for name, count in there_are.items() if _is_eligible(spec, name)}
+    there_are = dict(sorted((Counter(types) if there_are is None else there_are).items()))
+    eligible = {name: count for name, count in there_are.items() if is_eligible(spec, name)}
     mistakes = find_mistakes(spec, there_are, eligible, n)
     if mistakes:
         raise OptionsError(mistakes)
 
-    by_type = spec.stratify or spec.per_type or bool(spec.quotas)
-    strata = _strata(ids, types, eligible, by_type)
+    strata = _strata(ids, types, eligible, is_by_type(spec))
     if spec.strategy == "disjoint" and spec.stratify:
         picks = _deal_stratified(spec, strata, eligible, n)
     else:
@@ -72,7 +73,20 @@ def _asked(spec: PlanSpec) -> int:
     return DEFAULT_NUM_INSTANCES
 
 
-def _is_eligible(spec: PlanSpec, name: str) -> bool:
+def is_by_type(spec: PlanSpec) -> bool:
+    """Whether each type is a stratum of its own."""
+    return spec.stratify or spec.per_type or bool(spec.quotas)
+
+
+def most_of_stratum(spec: PlanSpec, stratum: str, shards: int) -> int:
+    """The most tasks that one draw of a stratum can take in a cell of so many shards, unless the spec is `whole`."""
+    quota = spec.quotas.get(stratum, 0) if spec.quotas else _asked(spec)
+    once = spec.strategy != "disjoint" or spec.num_instances_per_cell is not None
+    return quota if once else quota * shards
+
+
+def is_eligible(spec: PlanSpec, name: str) -> bool:
+    """Whether tasks of a type can be chosen."""
     if spec.types and name not in spec.types:
         return False
     return spec.quotas.get(name, 0) > 0 if spec.quotas else True

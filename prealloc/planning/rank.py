@@ -12,10 +12,12 @@ equal; then the ids decide.
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Sequence
-from hashlib import blake2b
 from heapq import nsmallest
+
+from prealloc.model.task_hash import stable_hash, stable_hashes
+
+__all__ = ["choose", "key", "rank", "ranks", "stable_hash", "stable_hashes"]
 
 _MASK = 2**64 - 1
 _MIX_1 = 0xBF58476D1CE4E5B9
@@ -23,20 +25,6 @@ _MIX_2 = 0x94D049BB133111EB
 
 _SORT_FROM = 8
 """Above one task in this many, sorting all ranks is quicker than keeping a heap of the lowest."""
-
-
-def stable_hash(text: str) -> int:
-    """64 bits of BLAKE2b over the text's UTF-8 bytes, read big-endian: 0 to 2**64 - 1.
-
-    A lone surrogate, which JSON can spell, is hashed as the three bytes UTF-8 would use for it.
-    """
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-def stable_hashes(texts: Sequence[str]) -> list[int]:
-    """`[stable_hash(text) for text in texts]`, at about half its cost (one unpacking for all)."""
-    digests = b"".join([blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts])
-    return list(struct.unpack(f">{len(texts)}Q", digests))
 
 
 def key(seed: int, *parts: str) -> int:

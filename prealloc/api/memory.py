@@ -1,0 +1,96 @@
+"""compare_memory(): what ways to give workers their tasks take on this machine, with this library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from prealloc.comparing.child import Job
+from prealloc.comparing.compare import Task, Tell, compare, machine
+from prealloc.comparing.figures import Comparison
+from prealloc.comparing.ways import WAYS
+from prealloc.engines.memory import available_bytes
+from prealloc.errors import LibraryError, Mistake, OptionsError
+from prealloc.library import read_library
+from prealloc.model.options import read_seconds, read_whole
+from prealloc.model.plan import MAX_SEED
+
+PLACE = "{difficulty}"
+MOST_WORKERS = 10_000
+
+
+def compare_memory(
+    library: str | Path,
+    *,
+    workers: int = 25,
+    num_instances: int = 20,
+    seconds: float | str = 3.0,
+    ways: Sequence[str] = tuple(WAYS),
+    difficulty: str | None = None,
+    seed: int = 0,
+    notes: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
+    available: Callable[[], int] = available_bytes,
+    mistakes: Sequence[Mistake] = (),
+) -> Comparison:
+    """Starts the worker processes of each way, one way after the other, and measures them for `seconds` each.
+
+    `ways` are names of comparing.ways.WAYS. `tell` gets what is being done and how far it is, `notes` sentences for
+    the user. `available` gives the bytes of free memory: a way that would need more is run with as many workers as
+    fit and scaled, or left out. `mistakes` are the caller's own, to be raised with those found here.
+
+    No process and no file is left, however this ends. Raises OptionsError and LibraryError before anything is started.
+    """
+    found = list(mistakes)
+    workers = read_whole("--workers", workers, found, least=1, most=MOST_WORKERS)
+    num_instances = read_whole("--num-instances", num_instances, found, least=1)
+    seed = read_whole("--seed", seed, found, least=0, most=MAX_SEED)
+    watched_s = read_seconds("--seconds", seconds, found)
+    for name in ways:
+        if name not in WAYS:
+            found.append(Mistake("--ways", f"there is no way {name!r}", f"choose among {', '.join(WAYS)}"))
+    if not ways:
+        found.append(Mistake("--ways", "no way is named", f"choose among {', '.join(WAYS)}"))
+    path = Path(library)
+    if PLACE in str(library):
+        if difficulty is None:
+            found.append(Mistake("LIBRARY", f"{library} needs a difficulty", "give --difficulty"))
+            raise OptionsError(found)
+        path = Path(str(library).replace(PLACE, difficulty))
+    try:
+        scanned = read_library(path, difficulty=difficulty)
+    except LibraryError:
+        if found:  # the options alone are wrong already; the library comes next
+            raise OptionsError(found) from None
+        raise
+    info = scanned.info
+    if scanned.took and notes is not None:
+        notes(scanned.took)
+    del scanned  # workers are to have the memory
+    if num_instances > info.tasks:
+        problem = f"{num_instances} tasks for each worker are asked for, and the library has {info.tasks}"
+        found.append(Mistake("--num-instances", problem, f"give {info.tasks} or less"))
+    if found:
+        raise OptionsError(found)
+    # As in planning no task goes to two workers; a library too small for that is sampled as runners do it today.
+    strategy = "disjoint" if workers * num_instances <= info.tasks else "independent"
+    job = Job(info.path, None, workers, num_instances, seed, strategy, difficulty)
+    return Comparison(
+        library=info.path,
+        library_bytes=info.bytes,
+        library_tasks=info.tasks,
+        workers=workers,
+        num_instances=num_instances,
+        seconds=watched_s,
+        seed=seed,
+        strategy=strategy,
+        machine=machine(),
+        ways=tuple(
+            compare(
+                [WAYS[name] for name in WAYS if name in ways],
+                Task(job, info.bytes, info.tasks, watched_s),
+                available=available,
+                tell=tell or (lambda title, reached: None),
+            )
+        ),
+    )

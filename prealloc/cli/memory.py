@@ -1,0 +1,152 @@
+"""prealloc memory."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from prealloc.cli.options import JsonFlag
+from prealloc.cli.output import Stop, print_json, print_note
+from prealloc.cli.pairs import split_names
+from prealloc.errors import InputError, Mistake
+
+if TYPE_CHECKING:
+    from prealloc.comparing.watch import Reached
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the app."""
+    app.command(no_args_is_help=True)(memory)
+
+
+def memory(
+    library: Annotated[Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.")],
+    workers: Annotated[int, typer.Option("--workers", help="Worker processes of each way.")] = 25,
+    num_instances: Annotated[int, typer.Option("--num-instances", "-n", help="Tasks per worker.")] = 20,
+    seconds: Annotated[
+        str, typer.Option("--seconds", help="How long to watch each way while its workers read: 3, 1m.")
+    ] = "3",
+    ways: Annotated[
+        list[str] | None,
+        typer.Option("--ways", help="whole, fork, fork-gc, pool, pool-fork, prealloc: only these, a,b.  [all]"),
+    ] = None,
+    difficulty: Annotated[
+        str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json-file", help="Also write all figures here, every sample included.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Also write table and bars here, as a picture.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure what giving workers their tasks takes on this machine: as it is done today, and with prealloc.
+
+    Really starts the workers of each way, one way after the other: every worker loads the library (whole); one process
+    loads it and forks them (fork; fork-gc: each does one garbage collection); all read a shared file (pool; pool-fork:
+    forked); prealloc. Nothing of them is left, however it ends.
+
+    Exits with 1 if a way failed. One that does not fit into the free memory is scaled from fewer workers or left out.
+
+    Examples:
+
+      prealloc memory tasks.json
+
+      prealloc memory tasks.json --workers 8 -n 50 --ways whole,prealloc --seconds 10
+
+      prealloc memory data/ --difficulty easy --json-file memory.json --svg memory.svg
+    """
+    mistakes = [
+        *_unwritable("--json-file", json_file, library),
+        *_unwritable("--svg", svg, library),
+    ]
+    from prealloc.api.memory import compare_memory
+
+    given: dict[str, Any] = {} if ways is None else {"ways": split_names(ways)}
+    with _ended_by_signals(), _progress(shown=not json) as tell:
+        found = compare_memory(
+            library,
+            workers=workers,
+            num_instances=num_instances,
+            seconds=seconds,
+            difficulty=difficulty,
+            seed=seed,
+            notes=print_note,
+            tell=tell,
+            mistakes=mistakes,
+            **given,
+        )
+    if json_file is not None:
+        _write(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2))
+    if svg is not None:
+        from prealloc.report.memory_view import memory_svg
+
+        _write(svg, memory_svg(found).encode())
+    if json:
+        print_json(found)
+    else:
+        from rich.console import Console
+
+        from prealloc.report.memory_view import render_memory
+
+        render_memory(found).print(Console())
+    if found.exit_code:
+        raise Stop(found.exit_code)
+
+
+def _unwritable(option: str, path: Path | None, library: Path) -> list[Mistake]:
+    """What can be told before the measuring, which takes a while."""
+    if path is None:
+        return []
+    if path.is_dir():
+        return [Mistake(f"{option} {path}", "it is a folder", "name a file")]
+    if not path.parent.is_dir():
+        return [Mistake(f"{option} {path}", "its folder is not there", "make the folder first, or name another")]
+    if path.exists() and library.exists() and path.samefile(library):
+        return [Mistake(f"{option} {path}", "it is the library, which would be replaced", "name another file")]
+    return []
+
+
+def _write(path: Path, content: bytes) -> None:
+    from prealloc.files.atomic import write_file, writing
+
+    with writing(path, InputError, otherwise="name another file"):
+        write_file(path, content)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the block as Ctrl-C does: with everything put away."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stop(128 + number)
+
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.signal(number, stop) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[str, Reached | None], None] | None]:
+    """A line on stderr that says what is being done, on a terminal."""
+    if not (shown and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    from prealloc.report.memory_view import reached_line
+
+    with Console(stderr=True).status("reading the library", spinner="line") as status:
+        yield lambda title, reached: status.update(escape(reached_line(title, reached)))

@@ -1,0 +1,176 @@
+"""One way from its start to its end: starts its master, samples all its processes, leaves none of them behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prealloc.comparing.child import ENDED, FIRST, FOLDER, JOB, LOG, MARKS, READY, RELEASE, WORKER, Job, fresh
+from prealloc.comparing.footprint import Footprint, footprint
+from prealloc.comparing.ways import Way
+from prealloc.worker.tree import descendants, kill_group, send_signal, started_with
+
+LOOK_S = 0.02
+SAMPLE_S = 0.25
+SAMPLE_COST = 10
+"""While workers start, the next sample waits for this many times what the last one took: looking slows them down."""
+END_S = 30.0
+"""A way whose workers are released gets this long to end by itself."""
+GONE_S = 10.0
+READY_S = 1800.0
+
+
+class Reached(NamedTuple):
+    """How far a way is, for who waits."""
+
+    ready: int
+    workers: int
+    elapsed_s: float
+    pss: int
+
+
+class Look(NamedTuple):
+    """All processes of a way at one moment, in seconds from its start."""
+
+    at_s: float
+    ready: int
+    found: dict[int, Footprint]
+
+
+class Watched(NamedTuple):
+    """What one way did."""
+
+    firsts: dict[int, float]
+    """By a worker's pid: when it had read its first task, in seconds from the start."""
+    looks: list[Look]
+    first_ready: int
+    """The position of the first look with all workers ready."""
+    ended: dict[str, Any]
+    """What the master wrote down."""
+
+
+class WayFailed(Exception):
+    """A way did not come to its end: why, in one line."""
+
+
+def watch(way: Way, job: Job, folder: Path, seconds: float, tell: Callable[[Reached], None]) -> Watched:
+    """Runs a way in an empty folder. Raises WayFailed. However this ends, no process of the way is left."""
+    (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
+    began = time.monotonic()
+    with _master(way, folder) as master:
+        looks: list[Look] = []
+        due = began + SAMPLE_S
+        marks = _read_marks(folder)
+        while len(marks[READY]) < job.workers:
+            _check(master, folder)
+            now = time.monotonic()
+            if now - began > READY_S:
+                raise WayFailed(f"its workers were not ready within {READY_S / 60:g} minutes")
+            if now >= due:
+                looks.append(_look(master, began, len(marks[READY])))
+                due = time.monotonic() + max(SAMPLE_S, SAMPLE_COST * (time.monotonic() - now))
+                tell(_reached(looks[-1], job, now - began))
+            time.sleep(LOOK_S)
+            marks = _read_marks(folder)
+        first_ready = len(looks)
+        until = time.monotonic() + seconds
+        while True:
+            looks.append(_look(master, began, job.workers))
+            tell(_reached(looks[-1], job, time.monotonic() - began))
+            _check(master, folder)
+            left = until - time.monotonic()
+            if left <= 0 and len(looks) > first_ready + 1:  # two at least, or nothing could be said of growth
+                break
+            time.sleep(max(0.0, min(SAMPLE_S, left)))
+        (folder / RELEASE).touch()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            master.wait(END_S)
+        if master.returncode != 0:
+            raise WayFailed(_why(master, folder))
+    firsts = {pid: at - began for pid, at in marks[FIRST].items()}
+    if len(firsts) != job.workers:
+        raise WayFailed(f"{len(firsts)} processes read tasks in the place of {job.workers}: some died on the way")
+    if gone := firsts.keys() - looks[-1].found.keys():
+        raise WayFailed(f"{len(gone)} of {job.workers} workers died while they were watched")
+    ended = folder / ENDED
+    return Watched(firsts, looks, first_ready, json.loads(ended.read_text()) if ended.exists() else {})
+
+
+@contextlib.contextmanager
+def _master(way: Way, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    module, function = way.master.split(":")
+    code = f"from prealloc.comparing.child import die_with; die_with({os.getpid()})\n"
+    code += f"from {module} import {function}; {function}()"
+    with open(folder / LOG, "wb") as log:
+        master = subprocess.Popen(
+            fresh(code),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, FOLDER: str(folder)},
+            start_new_session=True,  # the terminal's Ctrl-C is for us, who then end all of them
+        )
+    try:
+        yield master
+    finally:
+        _end_all(master, str(folder))
+
+
+def _end_all(master: subprocess.Popen[bytes], folder: str) -> None:
+    """Kills what is left of a way, also what has left the master's group and its tree."""
+    until = time.monotonic() + GONE_S
+    while True:
+        left = descendants([master.pid]) if master.poll() is None else []
+        if master.poll() is None:
+            kill_group(master.pid)
+            master.wait()
+        # 0: also what has another root than init, as in a container that was entered from outside.
+        left += [each for each in descendants([0]) if started_with(each.pid, FOLDER) == folder]
+        send_signal(left, signal.SIGKILL)
+        if not left or time.monotonic() > until:
+            return
+        time.sleep(LOOK_S)
+
+
+def _look(master: subprocess.Popen[bytes], began: float, ready: int) -> Look:
+    pids = [master.pid, *(process.pid for process in descendants([master.pid]))]
+    at_s = time.monotonic() - began
+    return Look(at_s, ready, {pid: found for pid in pids if (found := footprint(pid)) is not None})
+
+
+def _reached(look: Look, job: Job, elapsed_s: float) -> Reached:
+    return Reached(look.ready, job.workers, elapsed_s, sum(each.pss for each in look.found.values()))
+
+
+def _read_marks(folder: Path) -> dict[str, dict[int, float]]:
+    marks: dict[str, dict[int, float]] = {FIRST: {}, READY: {}}
+    with contextlib.suppress(FileNotFoundError):
+        text = (folder / MARKS).read_text()
+        for line in text[: text.rfind("\n") + 1].splitlines():  # the last line may still be on its way
+            pid, what, at = line.split()
+            marks[what][int(pid)] = float(at)
+    return marks
+
+
+def _check(master: subprocess.Popen[bytes], folder: Path) -> None:
+    if master.poll() is not None:
+        raise WayFailed(_why(master, folder))
+
+
+def _why(master: subprocess.Popen[bytes], folder: Path) -> str:
+    if master.returncode is None:
+        return f"its processes did not end within {END_S:g} s after they were told to"
+    lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    code = master.returncode
+    ended = f"its master was killed by signal {-code}" if code < 0 else f"its master ended with exit code {code}"
+    if len(lines) > 1 and lines[-1].startswith(WORKER):  # and above it what the worker said
+        return f"{lines[-1]}: {lines[-2]}"
+    return lines[-1] if lines else ended + (" (out of memory?)" if code == -9 and sys.platform == "linux" else "")

@@ -1,0 +1,265 @@
+"""What every way to reach a task library has in common: the protocol, and the parts that all formats share.
+
+A format does three things: it says who the tasks are (`ids`, `types`), gives the text of any task (`texts`), and
+proves that what it gives is what was written. The rest is here.
+"""
+
+from __future__ import annotations
+
+import gc
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from msgspec import UNSET
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.rows import NOTHING, AnyRow, has, kept, named, row_types
+from prealloc.model.plan import LibraryInfo
+from prealloc.model.task import LightweightTask
+
+Progress = Callable[[int, int], None]
+"""Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
+
+NEWER = "it was written by a newer prealloc, or is damaged"
+AGAIN = "make it again: prealloc library convert, from the library it was made of"
+
+
+class Library(Protocol):
+    """A task library that is open: who its tasks are, and any of them on demand. Positions count from 0."""
+
+    info: LibraryInfo
+    """The fingerprint: what plan.json says of it."""
+    without_workflow: int
+    """Tasks whose workflow is missing or null."""
+    took: str | None
+    """Which file of a folder this is, as a sentence; None where there was nothing to choose."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Of all tasks; of a stream, of those that its shortlist wanted."""
+
+    @property
+    def types(self) -> Sequence[str]:
+        """The type of `ids[i]`."""
+
+    def hashes(self) -> Sequence[int] | None:
+        """`stable_hash` of every id, if they are at hand: then a plan need not look at every id."""
+
+    def places(self, ids: Iterable[str]) -> dict[str, int]:
+        """The positions of these ids, without those that are not there."""
+
+    def two_ids(self) -> int:
+        """How many tasks have both `id` and `instance_id`, and they differ."""
+
+    def task(self, position: int) -> LightweightTask:
+        """The task at a position, its workflow and kept fields compacted and checked. Raises LibraryError."""
+
+    def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:
+        """`task(position)` for each of the positions."""
+
+    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
+        """The whole object of each of these tasks, with all its fields, as compact JSON. Raises LibraryError."""
+
+
+class Record(NamedTuple):
+    """A task as it goes from one format into another: its id, its type, and its whole object as compact JSON."""
+
+    id: str
+    type: str
+    text: bytes
+
+    def split(self) -> tuple[bytes | None, bytes]:
+        """The workflow (None: the task has none), and the object without it; both compact JSON."""
+        fields = _fields.decode(self.text)
+        workflow = fields.pop("workflow", None)
+        return None if workflow is None else bytes(workflow), msgspec.json.encode(fields)
+
+    def has_two_ids(self) -> bool:
+        """Whether it has both spellings of an id, and they differ."""
+        row = _ids.decode(self.text)
+        return row.id is not UNSET and row.instance_id is not UNSET and row.id != row.instance_id
+
+
+class _Ids(msgspec.Struct):
+    id: Any = UNSET
+    instance_id: Any = UNSET
+
+
+def joined(workflow: bytes | None, fields: bytes) -> bytes:
+    """The whole object again: what `Record.split` took apart, the workflow last."""
+    if workflow is None:
+        return fields
+    return fields[:-1] + (b',"workflow":' if len(fields) > 2 else b'"workflow":') + workflow + b"}"
+
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ids = msgspec.json.Decoder(_Ids)
+
+
+class Writer(Protocol):
+    """Takes tasks one after the other into a new file or folder, which is there when the last one is."""
+
+    def add(self, record: Record) -> None: ...
+
+
+class TaskMaker:
+    """Makes tasks of rows: what is kept of them, compacted and checked.
+
+    `blame(position, field, raw, error)` makes the error of a value that strict JSON refuses.
+    """
+
+    def __init__(
+        self,
+        keep: tuple[str, ...],
+        blame: Callable[[int, str, msgspec.Raw, StrictJsonError], LibraryError],
+    ) -> None:
+        self._keep = keep
+        self._keys = [msgspec.json.encode(name) for name in keep]
+        self._blame = blame
+
+    def make(self, position: int, id: str, type: str, row: AnyRow) -> LightweightTask:
+        # The id and type were checked by the scan; validating again would cost more than the compacting.
+        return LightweightTask.trusted(
+            id,
+            type,
+            self._compact(position, "workflow", row.workflow) or b"null",
+            self._extra(position, row) if self._keep else b"{}",
+        )
+
+    def _extra(self, position: int, row: AnyRow) -> bytes:
+        fields = []
+        for i, (name, key) in enumerate(zip(self._keep, self._keys, strict=True)):
+            value = self._compact(position, name, kept(row, i, name))
+            if value is not None:
+                fields.append(key + b":" + value)
+        return b"{" + b",".join(fields) + b"}"
+
+    def _compact(self, position: int, name: str, raw: msgspec.Raw) -> bytes | None:
+        if not has(raw):
+            return None
+        try:
+            return compact(raw)
+        except StrictJsonError as error:
+            raise self._blame(position, name, raw, error) from None
+
+
+class BaseLibrary(ABC):
+    """What all of them do alike."""
+
+    info: LibraryInfo
+    ids: Sequence[str]
+
+    def __len__(self) -> int:
+        return self.info.tasks
+
+    def hashes(self) -> Sequence[int] | None:
+        return None
+
+    def places(self, ids: Iterable[str]) -> dict[str, int]:
+        wanted = set(ids)
+        return {id: place for place, id in enumerate(self.ids) if id in wanted}
+
+    @abstractmethod
+    def task(self, position: int) -> LightweightTask: ...
+
+    def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return list(self._tasks(positions))
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
+        for position in positions:
+            yield self.task(position)
+
+
+class StoredLibrary(BaseLibrary):
+    """A library of which any task can be read by itself. A format gives `texts`; the rest follows from it."""
+
+    def __init__(
+        self,
+        *,
+        info: LibraryInfo,
+        ids: Sequence[str],
+        types: Sequence[str],
+        without_workflow: int,
+        two_ids: int,
+        keep: tuple[str, ...],
+    ) -> None:
+        self.info = info
+        self.ids = ids
+        self.types = types
+        self.without_workflow = without_workflow
+        self.took: str | None = None
+        self._two_ids = two_ids
+        self._maker = TaskMaker(keep, self._blame)
+        strict, loose = row_types(keep)
+        self._row = msgspec.json.Decoder(strict)
+        self._loose = msgspec.json.Decoder(loose)
+
+    @abstractmethod
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        """The JSON text of each of these tasks, in this order, proved to be what was written. Raises LibraryError."""
+
+    def two_ids(self) -> int:
+        return self._two_ids
+
+    def task(self, position: int) -> LightweightTask:
+        return next(self._tasks([position]))
+
+    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
+        for position, text in zip(positions, self.texts(positions), strict=True):
+            try:
+                yield compact(text)
+            except StrictJsonError as error:
+                raise self._blame(position, "", msgspec.Raw(text), error) from None
+
+    def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
+        asked = list(positions)
+        for position, text in zip(asked, self.texts(asked), strict=True):
+            yield self._made(position, text)
+
+    def _made(self, position: int, text: bytes) -> LightweightTask:
+        id, type = self.ids[position], self.types[position]
+        try:
+            row: AnyRow = self._row.decode(text)
+        except msgspec.ValidationError:
+            row = self._loose.decode(text)
+        if named(row) != (id, type):
+            raise LibraryError("another task lies where this one should", where=self._place(position), mend=AGAIN)
+        return self._maker.make(position, id, type, row)
+
+    def _place(self, position: int) -> str:
+        return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"
+
+    def _blame(self, position: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
+        path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
+        return LibraryError(
+            error.problem,
+            where=f"{self._place(position)}, at {path}",
+            mend=f"mend this value in the {name or 'task'}, or leave the task out",
+        )
+
+
+def has_two_ids(row: AnyRow) -> bool:
+    """Whether a task has both spellings of an id, and they differ: the note of `two_ids`."""
+    return row.id is not UNSET and row.instance_id is not UNSET and row.id != row.instance_id
+
+
+def is_null_text(workflow: bytes | None) -> bool:
+    """The same of a workflow by itself."""
+    return workflow is None or workflow == b"null"
+
+
+def is_null(row: AnyRow) -> bool:
+    """Whether a task has no workflow, or null for one."""
+    return row.workflow is NOTHING or row.workflow == _NULL
+
+
+_NULL = msgspec.Raw(b"null")

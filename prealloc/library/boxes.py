@@ -1,0 +1,31 @@
+"""Tasks that lie many to a box (a part, a row group): each box is opened once, whatever the order asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+def in_asked_order(
+    positions: Sequence[int],
+    starts: Sequence[int],
+    read: Callable[[int, list[int]], Mapping[int, bytes]],
+) -> Iterator[bytes]:
+    """The text at each of the positions, in this order; a position may be asked for several times.
+
+    `starts[b]` is the first position in box b. `read(b, positions)` gives the texts at these positions, sorted and
+    all in box b; it is called once for each box, when its first text is due. Held in memory are the texts that
+    were read and are asked for later.
+    """
+    wanted: defaultdict[int, set[int]] = defaultdict(set)
+    boxes = [bisect_right(starts, position) - 1 for position in positions]
+    for position, box in zip(positions, boxes, strict=True):
+        wanted[box].add(position)
+    left = Counter(positions)
+    held: dict[int, bytes] = {}
+    for position, box in zip(positions, boxes, strict=True):
+        if box in wanted:
+            held.update(read(box, sorted(wanted.pop(box))))
+        left[position] -= 1
+        yield held[position] if left[position] else held.pop(position)

@@ -1,0 +1,379 @@
+"""A packed table of tasks: 56 bytes a task beside its id, read without making an object for any of them.
+
+    a line of JSON: what the file is, the types, where each column lies, the digest of all that follows
+    zeros up to a multiple of 8
+    hash      u64 a task    stable_hash of its id
+    start     u64           where its text begins
+    name      u64           where its id ends in `ids`; it begins where the one before ends
+    digest    16 bytes      BLAKE2b of its text
+    length    u32           bytes of its text
+    workflow  u32           bytes of its workflow, if that is what its text ends with (and a bracket); else 0
+    type      u32           its place in the types
+    order     u32           positions sorted by hash: finds an id
+    ids       UTF-8         one behind the other
+
+Little-endian. The digest covers every column, so whatever is read here is what was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, overload
+
+import msgspec
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import StrictJsonError, loads
+from prealloc.library.disk import Buffer
+from prealloc.model.task_hash import stable_hash, stable_hashes
+
+MOST_TEXT = 2**32 - 1
+"""Bytes of the longest task."""
+
+MOST_HEAD = 16 << 20
+_DIGEST = 16
+_COLUMNS = {
+    "hash": "Q",
+    "start": "Q",
+    "name": "Q",
+    "digest": "",
+    "length": "I",
+    "workflow": "I",
+    "type": "I",
+    "order": "I",
+    "ids": "",
+}
+_BUCKETS = 256
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first line of a packed table."""
+
+    format: str
+    version: int
+    tasks: int
+    types: list[str]
+    without_workflow: int
+    two_ids: int
+    columns: dict[str, tuple[int, int]]
+    """Offset from the end of the padding, and bytes."""
+    sha256: str
+    """Of all columns, from the end of the padding on."""
+    said: dict[str, Any]
+    """What the kind of file that this is has to say besides."""
+
+
+class Span(NamedTuple):
+    """Where the text of a task lies, and what it is."""
+
+    start: int
+    length: int
+    digest: bytes
+    workflow: int = 0
+
+
+def digest(text: Buffer | memoryview) -> bytes:
+    """What proves a task's text."""
+    return hashlib.blake2b(text, digest_size=_DIGEST).digest()
+
+
+class ColumnsBuilder:
+    """Gathers the columns: 56 bytes a task, its id, and nothing else."""
+
+    def __init__(self) -> None:
+        self.hash = array("Q")
+        self.start = array("Q")
+        self.name = array("Q")
+        self.digest = bytearray()
+        self.length = array("I")
+        self.workflow = array("I")
+        self.type = array("I")
+        self.ids = bytearray()
+        self.types: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.hash)
+
+    def add(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
+        """Takes in tasks, in the order of their positions."""
+        # Column by column: for a million tasks, a loop over tasks takes twice as long.
+        starts, lengths, digests, workflows = zip(*spans, strict=True)
+        number = self.types
+        names = [id.encode("utf-8", "surrogatepass") for id in ids]
+        self.hash.extend(stable_hashes(ids))
+        self.type.extend([number.setdefault(name, len(number)) for name in types])
+        self.start.extend(starts)
+        self.length.extend(lengths)
+        self.workflow.extend(workflows)
+        self.digest += b"".join(digests)
+        self.name.extend(accumulate(map(len, names), initial=len(self.ids)))
+        del self.name[-len(names) - 1]  # where the first of them begins
+        self.ids += b"".join(names)
+
+    def id(self, position: int) -> str:
+        return _id(self.ids, self.name, position)
+
+    def counts(self) -> dict[str, int]:
+        """Tasks of each type, by name."""
+        counted = [0] * len(self.types)
+        for number in self.type:
+            counted[number] += 1
+        return dict(sorted(zip(self.types, counted, strict=True)))
+
+    def pack(
+        self,
+        format: str,
+        version: int,
+        order: array[int],
+        said: Mapping[str, Any],
+        *,
+        without_workflow: int,
+        two_ids: int,
+    ) -> Iterator[bytes | memoryview]:
+        """The file, piece by piece. `order` comes from `sorted_positions`."""
+        columns = {
+            "hash": _little(self.hash),
+            "start": _little(self.start),
+            "name": _little(self.name),
+            "digest": memoryview(self.digest),
+            "length": _little(self.length),
+            "workflow": _little(self.workflow),
+            "type": _little(self.type),
+            "order": _little(order),
+            "ids": memoryview(self.ids),
+        }
+        hashed = hashlib.sha256()
+        places, at = {}, 0
+        for name, column in columns.items():
+            hashed.update(column)
+            hashed.update(padding(column.nbytes))
+            places[name] = (at, column.nbytes)
+            at += column.nbytes + len(padding(column.nbytes))
+        head = Head(
+            format=format,
+            version=version,
+            tasks=len(self),
+            types=list(self.types),
+            without_workflow=without_workflow,
+            two_ids=two_ids,
+            columns=places,
+            sha256=hashed.hexdigest(),
+            said=dict(said),
+        )
+        line = msgspec.json.encode(head) + b"\n"
+        yield line + padding(len(line))
+        for column in columns.values():
+            yield column
+            yield padding(column.nbytes)
+
+
+class Columns:
+    """A packed table, read: what lies in `text` from `at` on. `text` must live as long as this does.
+
+    Raises LibraryError for whatever `ColumnsBuilder.pack` does not make.
+    """
+
+    def __init__(self, text: Buffer, format: str, version: int, where: str, *, mend: str, at: int = 0) -> None:
+        self._where = where
+        self._mend = mend
+        line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
+        try:
+            self.head = msgspec.convert(loads(bytes(text[at:line_end]), what="the head"), Head)
+        except (StrictJsonError, msgspec.ValidationError) as error:
+            raise self._damaged(f"it has no readable head: {error}") from None
+        head = self.head
+        if head.format != format:
+            raise self._damaged(f"it is a {head.format}, no {format}")
+        if head.version != version:
+            raise self._damaged(f"it has version {head.version}, and this prealloc reads {version}")
+        if sys.byteorder != "little":
+            raise self._damaged("this machine is big-endian, and the columns are not")
+        self.begin = line_end + len(padding(line_end - at))
+        self._refuse_misfits(len(text))
+        with memoryview(text) as view:
+            if hashlib.sha256(view[self.begin : self.end]).hexdigest() != head.sha256:
+                raise self._damaged("its content is not what was written")
+        self._columns: list[memoryview] = []
+        self.hash = self._column(text, "hash")
+        self._start = self._column(text, "start")
+        self._name = self._column(text, "name")
+        self._digest = self._column(text, "digest")
+        self._length = self._column(text, "length")
+        self._workflow = self._column(text, "workflow")
+        self._type = self._column(text, "type")
+        self._order = self._column(text, "order")
+        self._ids = self._column(text, "ids")
+        # The digest tells that nobody changed the file, not who made it.
+        if max(self._type) >= len(head.types) or max(self._order) >= len(self) or self._name[-1] != len(self._ids):
+            raise self._damaged("its columns do not fit each other")
+
+    def __len__(self) -> int:
+        return self.head.tasks
+
+    def release(self) -> None:
+        """Lets go of the text. Nothing can be read any more."""
+        for column in self._columns:
+            column.release()
+
+    @property
+    def end(self) -> int:
+        """Where the columns end in the file."""
+        return self.begin + max(at + size + len(padding(size)) for at, size in self.head.columns.values())
+
+    def id(self, position: int) -> str:
+        try:
+            return _id(self._ids, self._name, position)
+        except UnicodeDecodeError:
+            raise self._damaged(f"the id of task {position} is no text") from None
+
+    def type(self, position: int) -> str:
+        return self.head.types[self._type[position]]
+
+    def span(self, position: int) -> Span:
+        at = _DIGEST * position
+        return Span(
+            self._start[position],
+            self._length[position],
+            bytes(self._digest[at : at + _DIGEST]),
+            self._workflow[position],
+        )
+
+    def position(self, id: str) -> int | None:
+        """Where a task is in the table; None if it is not."""
+        wanted = stable_hash(id)
+        at = bisect_left(self._order, wanted, key=self.hash.__getitem__)
+        while at < len(self) and self.hash[position := self._order[at]] == wanted:
+            if self.id(position) == id:
+                return position
+            at += 1
+        return None
+
+    def counts(self) -> dict[str, int]:
+        """Tasks of each type, by name."""
+        counted = [0] * len(self.head.types)
+        for number in self._type:
+            counted[number] += 1
+        return dict(sorted(zip(self.head.types, counted, strict=True)))
+
+    def by_hash(self, type: str | None) -> array[int]:
+        """The positions of a type's tasks (None: of all) in the order of their hashes, not of the file."""
+        if type is None:
+            return array("I", self._order)
+        number = self.head.types.index(type)
+        return array("I", [position for position in self._order if self._type[position] == number])
+
+    def ids(self) -> Sequence[str]:
+        """All ids, each made when it is looked at."""
+        return _Lazy(len(self), self.id, lambda places: [self.id(place) for place in places])
+
+    def types(self) -> Sequence[str]:
+        """All types; one string a type."""
+        return _Lazy(len(self), self.type, self._types_at)
+
+    def _types_at(self, places: range) -> list[str]:
+        names = self.head.types
+        if places.step == 1:  # at once: this is asked for by the ten thousand
+            return [names[number] for number in self._type[places.start : places.stop]]
+        return [names[self._type[position]] for position in places]
+
+    def _column(self, text: Buffer, name: str) -> memoryview:
+        at, size = self.head.columns[name]
+        whole = memoryview(text)
+        view = whole[self.begin + at : self.begin + at + size]
+        typed = view.cast(_COLUMNS[name]) if _COLUMNS[name] else view  # type: ignore[call-overload]
+        self._columns += [typed, view, whole]
+        return typed
+
+    def _refuse_misfits(self, size: int) -> None:
+        """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""
+        tasks, columns = self.head.tasks, self.head.columns
+        each = {"Q": 8, "I": 4}
+        wanted = {name: tasks * (each[code] if code else _DIGEST) for name, code in _COLUMNS.items() if name != "ids"}
+        at = 0
+        if tasks < 1 or list(columns) != list(_COLUMNS):
+            raise self._damaged("its head is not one that prealloc writes")
+        for name, (start, length) in columns.items():
+            if start != at or length != wanted.get(name, length) or length < 0:
+                raise self._damaged(f"its column {name} is not where it should be")
+            at += length + len(padding(length))
+        if self.begin + at > size:
+            raise self._damaged("it is truncated")
+
+    def _damaged(self, why: str) -> LibraryError:
+        return LibraryError(why, where=self._where, mend=self._mend)
+
+
+def sorted_positions(hashes: array[int]) -> array[int]:
+    """Positions in the order of their hashes, with 4 bytes a task more and no list of all of them."""
+    buckets = [array("I") for _ in range(_BUCKETS)]
+    append = [bucket.append for bucket in buckets]
+    for position, value in enumerate(hashes):
+        append[value >> 56](position)
+    order = array("I")
+    for number, bucket in enumerate(buckets):
+        order.extend(sorted(bucket, key=hashes.__getitem__))
+        buckets[number] = array("I")
+    return order
+
+
+def equal_hashes(hashes: Sequence[int], order: Sequence[int]) -> list[list[int]]:
+    """Groups of positions whose hashes are equal: ids that are there twice, or as good as never a collision."""
+    groups: list[list[int]] = []
+    before = None
+    for at, position in enumerate(order):
+        value = hashes[position]
+        if value == before:
+            if not groups or groups[-1][-1] != order[at - 1]:
+                groups.append([order[at - 1]])
+            groups[-1].append(position)
+        before = value
+    return groups
+
+
+def padding(size: int) -> bytes:
+    """What is missing to a multiple of 8."""
+    return b"\0" * (-size % 8)
+
+
+def _id(ids: bytearray | memoryview, ends: Sequence[int], position: int) -> str:
+    start = ends[position - 1] if position else 0
+    return str(ids[start : ends[position]], "utf-8", "surrogatepass")
+
+
+def _little(column: array[int]) -> memoryview:
+    if sys.byteorder != "little":
+        column = array(column.typecode, column)
+        column.byteswap()
+    return memoryview(column).cast("B")
+
+
+class _Lazy(Sequence[str]):
+    """A sequence of which nothing exists until it is looked at."""
+
+    def __init__(self, size: int, get: Callable[[int], str], get_all: Callable[[range], list[str]]) -> None:
+        self._size = size
+        self._get = get
+        self._get_all = get_all
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return self._get_all(range(*at.indices(self._size)))
+        position = at + self._size if at < 0 else at
+        if not 0 <= position < self._size:
+            raise IndexError(at)
+        return self._get(position)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._get, range(self._size))

@@ -1,0 +1,194 @@
+"""From any format into any other: the same tasks, and so the same plans."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import msgspec
+
+from prealloc.errors import Mistake, OptionsError
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.base import Library, Progress, Record, Writer
+from prealloc.library.columns import ColumnsBuilder, Span, equal_hashes, sorted_positions
+from prealloc.library.disk import open_library_file, pieces_of
+from prealloc.library.index import refuse_equal_ids
+from prealloc.library.open import json_file, read_library
+from prealloc.library.sample_file import Writable, new_file
+from prealloc.library.stream import batches
+from prealloc.library.text import scan
+from prealloc.library.unpack import unpack_stream
+
+_STEP = 64
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A format that can be written: how its names end, and what writes it."""
+
+    name: str
+    ending: str
+    writer: str
+
+    def fits(self, out: Path) -> bool:
+        return re.search(rf"\.({self.ending})\Z", out.name) is not None
+
+
+TARGETS = (
+    Target("json", r"json(\.gz|\.zst)?", "prealloc.library.convert:new_json"),
+    Target("jsonl", r"(jsonl|ndjson)(\.gz|\.zst)?", "prealloc.library.convert:new_lines"),
+    Target("database", r"db|sqlite|sqlite3", "prealloc.library.database:new_database"),
+    Target("parts", r"parts", "prealloc.library.parts:new_parts"),
+    Target("parquet", r"parquet", "prealloc.library.parquet:new_parquet"),
+    Target("pool", r"pool", "prealloc.library.pool:new_pool"),
+)
+
+
+class Converted(msgspec.Struct, frozen=True, kw_only=True):
+    """What `convert` wrote."""
+
+    path: str
+    format: str
+    tasks: int
+    bytes: int
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    *,
+    to: str | None = None,
+    force: bool = False,
+    difficulty: str | None = None,
+    progress: Progress | None = None,
+) -> Converted:
+    """Writes the tasks of a library in another format, whole or not at all.
+
+    The format is the one that the name of `out` ends in, or `to`, one of the names in TARGETS. Every field of a task
+    goes along; JSON is compacted, and strings and numbers keep their spelling. `progress` is called with
+    (bytes read, in all) of a JSON file, with (tasks written, in all) otherwise.
+
+    Raises OptionsError for a name that tells no format, LibraryError for what is no library, InputError if `out` is
+    there (unless `force`) or cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
+    """
+    target, path = _target(Path(out), to), Path(out)
+    seen = _Seen(str(source))
+    with _writer(target, path, force=force) as writer:
+        for record in _records(source, difficulty, progress):
+            seen.note(record)
+            writer.add(record)
+        seen.refuse_twice()
+    return Converted(path=str(path), format=target.name, tasks=len(seen.columns), bytes=size_of(path))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(each.stat().st_size for each in path.iterdir())
+    return path.stat().st_size
+
+
+class _Seen:
+    """The ids that went by, so that one which is there twice is told like everywhere."""
+
+    def __init__(self, where: str) -> None:
+        self.columns = ColumnsBuilder()
+        self._where = where
+
+    def note(self, record: Record) -> None:
+        self.columns.add([record.id], [record.type], [Span(0, 0, b"")])
+
+    def refuse_twice(self) -> None:
+        groups = equal_hashes(self.columns.hash, sorted_positions(self.columns.hash))
+        refuse_equal_ids(self.columns.id, groups, self._where)
+
+
+def _target(out: Path, to: str | None) -> Target:
+    found = [target for target in TARGETS if (target.name == to if to is not None else target.fits(out))]
+    if found:
+        return found[0]
+    names = ", ".join(target.name for target in TARGETS)
+    if to is not None:
+        raise OptionsError([Mistake("--to", f"there is no format {to!r}", f"give one of {names}")])
+    mend = f"end it in .json, .jsonl, .db, .parts, .parquet or .pool, or give --to with one of {names}"
+    raise OptionsError([Mistake(str(out), "its name does not say what it is to hold", mend)])
+
+
+def _writer(target: Target, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
+    module, name = target.writer.split(":")
+    new: Callable[..., AbstractContextManager[Writer]] = getattr(import_module(module), name)
+    return new(out, force=force)
+
+
+def _records(source: str | Path, difficulty: str | None, progress: Progress | None) -> Iterator[Record]:
+    """The tasks of a library in its order, however large it is."""
+    file = json_file(source, difficulty)
+    if file is not None:
+        yield from _records_of_json(file, progress)
+    else:
+        yield from _records_of(read_library(source, difficulty=difficulty), progress)
+
+
+def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
+    where = str(file)
+    descriptor, _ = open_library_file(file)
+    with open(descriptor, "rb", closefd=True):
+        task = 0
+        pieces = pieces_of(descriptor, lambda piece: None, progress)
+        for batch in batches(unpack_stream(pieces, where), file.name, where):
+            batch = batch._replace(origin=batch.origin._replace(task=task))
+            diagnosis = batch.diagnosis(where)
+            _, ids, types = scan(batch.fmt, batch.text, (), diagnosis)
+            for place, raw in enumerate(batch.fmt.tasks(batch.text, msgspec.Raw)):
+                try:
+                    yield Record(ids[place], types[place], compact(raw))
+                except StrictJsonError as error:
+                    raise diagnosis.of_task(place, error) from None
+            task += len(ids)
+
+
+def _records_of(library: Library, progress: Progress | None) -> Iterator[Record]:
+    count = library.info.tasks
+    for start in range(0, count, _STEP):
+        positions = range(start, min(start + _STEP, count))
+        for position, text in zip(positions, library.objects(positions), strict=True):
+            yield Record(library.ids[position], library.types[position], text)
+        if progress:
+            progress(positions.stop, count)
+
+
+class _JsonWriter:
+    """Objects one behind the other, with what stands before, between and behind them."""
+
+    def __init__(self, file: Writable, before: bytes, between: bytes, behind: bytes) -> None:
+        self._file = file
+        self._next = before
+        self._between = between
+        self._behind = behind
+
+    def add(self, record: Record) -> None:
+        self._file.write(self._next + record.text)
+        self._next = self._between
+
+    def finish(self) -> None:
+        self._file.write(self._behind)
+
+
+@contextmanager
+def new_json(out: Path, *, force: bool = False) -> Iterator[Writer]:
+    """`{"tasks": [...]}`, compact, one task a line; packed if the name ends in .gz or .zst."""
+    with new_file(out, force=force) as file:
+        writer = _JsonWriter(file, b'{"tasks":[\n', b",\n", b"\n]}\n")
+        yield writer
+        writer.finish()
+
+
+@contextmanager
+def new_lines(out: Path, *, force: bool = False) -> Iterator[Writer]:
+    """JSON lines; packed if the name ends in .gz or .zst."""
+    with new_file(out, force=force) as file:
+        writer = _JsonWriter(file, b"", b"\n", b"\n")
+        yield writer
+        writer.finish()

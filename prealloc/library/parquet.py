@@ -1,0 +1,315 @@
+"""Task libraries in Parquet: ours, and data sets of others (Hugging Face, pandas, DuckDB) as they are.
+
+Needs pyarrow, which `pip install 'prealloc[parquet]'` brings. It is imported when such a file is opened or made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from prealloc.errors import InputError, LibraryError
+from prealloc.library.base import Record, StoredLibrary
+from prealloc.library.boxes import in_asked_order
+from prealloc.library.names import checked_names
+from prealloc.library.new_path import new_path
+from prealloc.library.parquet_columns import stored
+from prealloc.library.parquet_rows import (
+    META_KEY,
+    VERSION,
+    VERSION_KEY,
+    ForeignRows,
+    Meta,
+    OurRows,
+    Rows,
+    damaged,
+    rows_of,
+)
+from prealloc.library.proof import Fingerprint, digest
+from prealloc.library.tally import Tally
+from prealloc.library.whole_file import Stamp, opened, sha256_of, stamp_of
+from prealloc.model.json_value import brief
+from prealloc.model.plan import LibraryInfo
+
+GROUP_BYTES = 4 << 20
+_GROUP_ROWS = 16_384
+_NAMES_AT_ONCE = 16_384
+_TASKS_AT_ONCE = 64
+_BUFFER_BYTES = 1 << 20
+"""A column of a row group is read through a buffer of this size, and not whole."""
+
+
+def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> StoredLibrary:
+    """The task library in the Parquet file at `path`: hashes the file, reads all ids and types.
+
+    A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the
+    tasks; `id` or `instance_id` and `task_type` or `type` hold strings; `workflow` holds JSON texts, or is nested.
+    Of such a file it also counts the workflows that are missing, which reads that column.
+
+    Raises LibraryError for a file that is none, damaged, newer, or has columns or values that are no JSON, and if
+    pyarrow is not installed.
+    """
+    where = str(path)
+    _need_pyarrow(where)
+    with opened(path) as (raw, stamp):
+        sha256 = sha256_of(raw, path)
+        with _arrow(where):
+            file = _parquet(raw)
+            rows, meta = rows_of(file.schema_arrow, file.metadata.metadata or {}, where)
+            fingerprint, starts = Fingerprint(), list[int]()
+            ids, types = checked_names(
+                _pairs(file, rows, fingerprint, starts),
+                where=where,
+                row="row",
+                mend="give every task a string for an id, and one for a type",
+            )
+            if meta is None:
+                without_workflow, two_ids = _counts(file, rows, len(ids))
+            else:
+                without_workflow, two_ids = meta.without_workflow, meta.two_ids
+                _refuse_others(meta, fingerprint, len(ids), where)
+            if stamp_of(raw) != stamp:
+                raise _changed(where)
+    info = LibraryInfo(
+        path=str(path.absolute()),
+        name=path.name,
+        bytes=stamp.bytes,
+        sha256=sha256,
+        tasks=len(ids),
+        types=dict(sorted(Counter(types).items())),
+        difficulty=difficulty,
+    )
+    return _Parquet(
+        path, stamp, rows, starts, info=info, ids=ids, types=types, counts=(without_workflow, two_ids), keep=keep
+    )
+
+
+@contextlib.contextmanager
+def new_parquet(out: Path, *, force: bool, group_bytes: int = GROUP_BYTES) -> Iterator[ParquetWriter]:
+    """Takes tasks into a new Parquet file, which is at `out` if the block ends well; else nothing is left of it.
+
+    A row group has about `group_bytes` bytes of text. Raises InputError if `out` is there (unless `force`), cannot be
+    made, or pyarrow is not installed; CannotGoOn if the disk is full.
+    """
+    _need_pyarrow(str(out))
+    from pyarrow.parquet import ParquetWriter as ArrowWriter
+
+    with (
+        new_path(out, force=force) as beside,
+        open(beside, "wb") as file,
+        _writing(out),
+        ArrowWriter(
+            file,
+            OurRows.schema(),
+            compression="zstd",
+            use_dictionary=["task_type"],
+            write_statistics=["id", "task_type"],
+            write_page_checksum=True,
+            store_schema=False,
+        ) as arrow,
+    ):
+        writer = ParquetWriter(arrow, group_bytes)
+        yield writer
+        writer.finish()
+
+
+class ParquetWriter:
+    """See `new_parquet`. Holds one row group in memory."""
+
+    def __init__(self, arrow: Any, group_bytes: int) -> None:
+        self._arrow = arrow
+        self._group_bytes = group_bytes
+        self._tally = Tally()
+        self._fingerprint = Fingerprint()
+        self._rows: list[tuple[str, str, bytes, bytes | None, bytes]] = []
+        self._bytes = 0
+
+    def add(self, record: Record) -> None:
+        workflow, fields = record.split()
+        proof = digest(record.id, record.type, workflow, fields)
+        self._tally.add(record)
+        self._fingerprint.add(record.id, record.type, proof)
+        self._rows.append((record.id, record.type, proof, workflow, fields))
+        self._bytes += len(record.text)
+        if self._bytes >= self._group_bytes or len(self._rows) >= _GROUP_ROWS:
+            self._end_group()
+
+    def finish(self) -> None:
+        if self._rows:
+            self._end_group()
+        counts = {name: getattr(self._tally, name) for name in ("tasks", "without_workflow", "two_ids")}
+        meta = Meta(**counts, sha256=self._fingerprint.sealed(**counts))
+        self._arrow.add_key_value_metadata({VERSION_KEY: str(VERSION), META_KEY: msgspec.json.encode(meta).decode()})
+
+    def _end_group(self) -> None:
+        import pyarrow as pa
+
+        schema = OurRows.schema()
+        columns = [
+            pa.array(column, field.type) for column, field in zip(zip(*self._rows, strict=True), schema, strict=True)
+        ]
+        self._arrow.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=len(self._rows))
+        self._rows, self._bytes = [], 0
+
+
+class _Parquet(StoredLibrary):
+    def __init__(
+        self,
+        path: Path,
+        stamp: Stamp,
+        rows: Rows,
+        starts: Sequence[int],
+        *,
+        info: LibraryInfo,
+        ids: Sequence[str],
+        types: Sequence[str],
+        counts: tuple[int, int],
+        keep: tuple[str, ...],
+    ) -> None:
+        super().__init__(info=info, ids=ids, types=types, without_workflow=counts[0], two_ids=counts[1], keep=keep)
+        self._file = path
+        self._stamp = stamp
+        self._rows = rows
+        self._starts = starts
+
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        where = str(self._file)
+        with opened(self._file) as (raw, stamp):
+            if stamp != self._stamp:
+                raise _changed(where)
+            with _arrow(where):
+                file = _parquet(raw)
+            yield from in_asked_order(positions, self._starts, partial(self._read, file))
+
+    def _read(self, file: Any, group: int, positions: list[int]) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        where = str(self._file)
+        with _arrow(where):
+            first = self._starts[group]
+            for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group]):
+                wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
+                rows = self._rows.read(batch, [position - first for position in wanted], where, first)
+                for position, row in zip(wanted, rows, strict=True):
+                    if (row.id, row.type) != (self.ids[position], self.types[position]):
+                        raise damaged("another task lies where this one should", self._place(position))
+                    found[position] = row.text
+                first += len(batch)
+                if len(found) == len(positions):
+                    return found
+        raise damaged("a row group ends too early", where)
+
+
+def _changed(where: str) -> LibraryError:
+    return LibraryError(
+        "it was changed since it was opened", where=where, mend="wait until it is whole, then try again"
+    )
+
+
+def _need_pyarrow(where: str) -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise LibraryError(
+            f"Parquet needs pyarrow ({error})", where=where, mend="pip install 'prealloc[parquet]'"
+        ) from None
+
+
+def _parquet(raw: Any) -> Any:
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(raw, page_checksum_verification=True, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+
+
+def _batches(file: Any, rows: int, **choice: Any) -> Iterator[Any]:
+    # Without threads: the pool of pyarrow would outlive us, and a fork would inherit half of it.
+    return (batch for batch in file.iter_batches(batch_size=rows, use_threads=False, **choice) if len(batch))
+
+
+@contextlib.contextmanager
+def _arrow(where: str) -> Iterator[None]:
+    """What pyarrow says of a file within the block, as a LibraryError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    # ValueError: names and texts that are no UTF-8. KeyError: a column of two names, in the two schemas of a file.
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise damaged(f"it cannot be read as Parquet: {brief(ascii(str(error))[1:-1])}", where) from None
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise InputError(
+            f"it cannot be written as Parquet: {brief(error)}", where=str(out), mend="choose another format"
+        ) from None
+
+
+def _pairs(file: Any, rows: Rows, fingerprint: Fingerprint, starts: list[int]) -> Iterator[tuple[Any, Any]]:
+    """Id and type of each row; the fingerprint of our own files and the first rows of row groups grow on the way."""
+    # Counted, not asked of file.metadata: pyarrow aborts the process where a row group is damaged.
+    count = 0
+    for group in range(file.num_row_groups):
+        starts.append(count)
+        for batch in _batches(file, _NAMES_AT_ONCE, row_groups=[group], columns=rows.names):
+            ids, types, *digests = (stored(batch.column(name)).to_pylist() for name in rows.names)
+            if digests and not (None in ids or None in types or None in digests[0]):
+                for id, type, proof in zip(ids, types, digests[0], strict=True):
+                    fingerprint.add(id, type, proof)
+            yield from zip(ids, types, strict=True)
+            count += len(batch)
+
+
+def _refuse_others(meta: Meta, fingerprint: Fingerprint, tasks: int, where: str) -> None:
+    counts = (meta.tasks, meta.without_workflow, meta.two_ids)
+    sealed = None
+    if meta.tasks == tasks and all(0 <= count <= tasks for count in counts):
+        sealed = fingerprint.sealed(tasks=tasks, without_workflow=meta.without_workflow, two_ids=meta.two_ids)
+    if sealed != meta.sha256:
+        raise damaged("its tasks are not those that were written", where)
+
+
+def _counts(file: Any, rows: Rows, tasks: int) -> tuple[int, int]:
+    """Of a foreign file: the tasks without a workflow, and those with two ids that differ."""
+    two = 0
+    if "instance_id" in file.schema_arrow.names and rows.names[0] == "id":
+        for batch in _batches(file, _NAMES_AT_ONCE, columns=["id", "instance_id"]):
+            one, other = (stored(batch.column(name)).to_pylist() for name in ("id", "instance_id"))
+            two += sum(a != b for a, b in zip(one, other, strict=True))
+    if not (isinstance(rows, ForeignRows) and rows.has_workflow):
+        return tasks, two
+    return sum(_missing(batch, rows) for batch in _batches(file, _TASKS_AT_ONCE, columns=[_leaf(file)])), two
+
+
+def _missing(batch: Any, rows: ForeignRows) -> int:
+    import pyarrow.compute as pc
+
+    workflows = stored(batch.column("workflow"))
+    missing: int = workflows.null_count
+    if rows.is_workflow_text:
+        nulls = pc.equal(pc.utf8_trim_whitespace(workflows), "null")
+        missing += pc.sum(nulls).as_py() or 0
+    return missing
+
+
+def _leaf(file: Any) -> str:
+    """A column that tells where a workflow is missing. A nested one has many: one of numbers is read quickest."""
+    # A name may have a dot, and then looks like a part of a nested column.
+    others = tuple(f"{name}." for name in file.schema_arrow.names if name.startswith("workflow."))
+    # Not their sizes, which file.metadata tells: pyarrow aborts the process where those of a column are damaged.
+    leaves = [file.schema.column(i) for i in range(len(file.schema))]
+    fitting = [leaf for leaf in leaves if leaf.path.startswith("workflow.") and not f"{leaf.path}.".startswith(others)]
+    if not fitting:
+        return "workflow"
+    return str(min(fitting, key=lambda leaf: (leaf.physical_type == "BYTE_ARRAY", leaf.path.count("."))).path)

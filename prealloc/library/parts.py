@@ -1,0 +1,238 @@
+"""Task libraries as a folder of packed JSON lines: for object stores and file servers, where whole files are cheap.
+
+index.json          what there is, see `parts_index`
+names.jsonl.zst     ["id", "type"] of every task, one a line, in order
+part-00000.jsonl.zst, ...   the tasks, one object a line, in order
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from prealloc.errors import InputError, LibraryError
+from prealloc.files.atomic import is_taken, new_folder, writing
+from prealloc.files.regular import Unusable, read_regular
+from prealloc.library.base import Record, StoredLibrary
+from prealloc.library.boxes import in_asked_order
+from prealloc.library.names import checked_names
+from prealloc.library.parts_index import (
+    INDEX,
+    MEND,
+    NAMES,
+    File,
+    Index,
+    Part,
+    is_ours,
+    most_raw,
+    part_name,
+    read_index,
+)
+from prealloc.library.tally import Tally
+from prealloc.model.plan import LibraryInfo
+
+PART_BYTES = 8 << 20
+_LEVEL = 3
+
+_name = msgspec.json.Decoder(tuple[Any, Any])
+
+
+def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> StoredLibrary:
+    """The task library in a folder of parts: reads its index and its names, and no part.
+
+    `info.sha256` is that of `index.json`, which proves all other files; `info.bytes` is the size of all of them.
+    Raises LibraryError for a folder that is none of ours, newer, damaged or cannot be read.
+    """
+    index, raw = read_index(folder)
+    where = str(folder / NAMES)
+    lines = _lines(folder, index.names, index.tasks)
+    ids, types = checked_names(_pairs(lines, where), where=where, row="line", mend=MEND)
+    _refuse_other_types(index, types, str(folder / INDEX))
+    info = LibraryInfo(
+        path=str(folder.absolute()),
+        name=folder.absolute().name,
+        bytes=len(raw) + index.names.bytes + sum(part.bytes for part in index.parts),
+        sha256=hashlib.sha256(raw).hexdigest(),
+        tasks=index.tasks,
+        types=dict(sorted(index.types.items())),
+        difficulty=difficulty,
+    )
+    return _Parts(folder, index, info, ids, types, keep)
+
+
+@contextlib.contextmanager
+def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterator[PartsWriter]:
+    """Takes tasks into a new folder, which is at `out` if the block ends well; else nothing is left of it.
+
+    A part has about `part_bytes` bytes before it is packed, and always at least one task. Raises InputError if `out`
+    is there (unless `force`, and it is a library of parts) or cannot be made, CannotGoOn if the disk is full.
+    """
+    with writing(out, InputError):
+        if is_taken(out):
+            if not force:
+                raise InputError("it is there already", where=str(out), mend="name another folder, or give --force")
+            if not is_ours(out):
+                raise InputError(
+                    "it holds no library of parts, so --force leaves it alone", where=str(out), mend="name another one"
+                )
+        with new_folder(out, replace=force) as folder:
+            writer = PartsWriter(folder, out, part_bytes)
+            yield writer
+            writer.finish()
+
+
+class PartsWriter:
+    """See `new_parts`. Holds one part in memory, and the names."""
+
+    def __init__(self, folder: Path, out: Path, part_bytes: int) -> None:
+        self._folder = folder
+        self._out = out
+        self._part_bytes = part_bytes
+        self._tally = Tally()
+        self._names = bytearray()
+        self._part = bytearray()
+        self._types: Counter[str] = Counter()
+        self._parts: list[Part] = []
+
+    def add(self, record: Record) -> None:
+        self._tally.add(record)
+        self._names += msgspec.json.encode((record.id, record.type)) + b"\n"
+        self._part += record.text + b"\n"
+        self._types[record.type] += 1
+        if len(self._part) >= self._part_bytes:
+            self._end_part()
+
+    def finish(self) -> None:
+        if self._part:
+            self._end_part()
+        sha256, packed = self._write(NAMES, self._names)
+        index = Index(
+            tasks=self._tally.tasks,
+            without_workflow=self._tally.without_workflow,
+            two_ids=self._tally.two_ids,
+            types=dict(sorted(self._tally.types.items())),
+            names=File(file=NAMES, sha256=sha256, bytes=packed, raw_bytes=len(self._names)),
+            parts=self._parts,
+        )
+        (self._folder / INDEX).write_bytes(index.checked().to_json())
+
+    def _end_part(self) -> None:
+        file = part_name(len(self._parts))
+        sha256, packed = self._write(file, self._part)
+        part = Part(
+            file=file,
+            tasks=self._types.total(),
+            raw_bytes=len(self._part),
+            bytes=packed,
+            sha256=sha256,
+            types=dict(sorted(self._types.items())),
+        )
+        self._parts.append(part)
+        self._part = bytearray()
+        self._types = Counter()
+
+    def _write(self, file: str, raw: bytearray) -> tuple[str, int]:
+        """sha256 and bytes of the packed file."""
+        import zstandard
+
+        packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
+        if len(raw) > most_raw(len(packed)):
+            raise LibraryError(
+                f"{len(raw):,} bytes pack to {len(packed):,}, and would be taken for a zstd bomb when they are read",
+                where=str(self._out / file),
+                mend="choose another format",
+            )
+        (self._folder / file).write_bytes(packed)
+        return hashlib.sha256(packed).hexdigest(), len(packed)
+
+
+class _Parts(StoredLibrary):
+    def __init__(
+        self,
+        folder: Path,
+        index: Index,
+        info: LibraryInfo,
+        ids: Sequence[str],
+        types: Sequence[str],
+        keep: tuple[str, ...],
+    ) -> None:
+        super().__init__(
+            info=info,
+            ids=ids,
+            types=types,
+            without_workflow=index.without_workflow,
+            two_ids=index.two_ids,
+            keep=keep,
+        )
+        self._folder = folder
+        self._parts = index.parts
+        self._starts = _starts(index.parts)
+
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        return in_asked_order(positions, self._starts, self._read)
+
+    def _read(self, number: int, positions: list[int]) -> dict[int, bytes]:
+        part = self._parts[number]
+        lines = _lines(self._folder, part, part.tasks)
+        return {position: lines[position - self._starts[number]] for position in positions}
+
+
+def _lines(folder: Path, file: File, count: int) -> list[bytes]:
+    """The lines in a file of the folder, proved to be what was written. Raises LibraryError."""
+    path = folder / file.file
+    try:
+        packed = read_regular(path, inside=folder, most=file.bytes)
+    except Unusable as error:
+        raise LibraryError(str(error), where=str(path), mend=MEND) from None
+    if len(packed) != file.bytes or hashlib.sha256(packed).hexdigest() != file.sha256:
+        raise LibraryError(f"it is not what {INDEX} says it is", where=str(path), mend=MEND)
+    raw = _unpacked(packed, file.raw_bytes)
+    if raw is None or not raw.endswith(b"\n"):
+        raise LibraryError(f"it does not unpack to {file.raw_bytes:,} bytes", where=str(path), mend=MEND)
+    lines = raw[:-1].split(b"\n")
+    if len(lines) != count:
+        raise LibraryError(f"it has {len(lines):,} tasks in place of {count:,}", where=str(path), mend=MEND)
+    return lines
+
+
+def _unpacked(packed: bytes, size: int) -> bytes | None:
+    """The `size` bytes in one zstd frame; None if there are more or fewer."""
+    import zstandard
+
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+            raw = reader.read(size + 1)
+    except zstandard.ZstdError:
+        return None
+    return raw if len(raw) == size else None
+
+
+def _pairs(lines: list[bytes], where: str) -> Iterator[tuple[Any, Any]]:
+    for place, line in enumerate(lines):
+        try:
+            yield _name.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise LibraryError(
+                'it is no ["id","type"]', where=f"{where}, line {place} (counted from 0)", mend=MEND
+            ) from None
+
+
+def _refuse_other_types(index: Index, types: list[str], where: str) -> None:
+    """The counts are for those who read the index alone, and must not tell them anything else."""
+    for part, start in zip(index.parts, _starts(index.parts), strict=True):
+        if part.types != Counter(types[start : start + part.tasks]):
+            raise LibraryError(f"the types of {part.file} are not those in {NAMES}", where=where, mend=MEND)
+    if index.types != Counter(types):
+        raise LibraryError(f"its types are not those in {NAMES}", where=where, mend=MEND)
+
+
+def _starts(parts: Sequence[Part]) -> list[int]:
+    """The position of each part's first task."""
+    return list(accumulate((part.tasks for part in parts), initial=0))[:-1]

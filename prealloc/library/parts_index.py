@@ -1,0 +1,148 @@
+"""The `index.json` of a folder of parts: which files there are, and what they must hold."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import msgspec
+
+from prealloc.errors import LibraryError
+from prealloc.files.regular import Missing, Unusable, read_regular, refuse_foreign_folder
+from prealloc.files.strict_json import StrictJsonError, loads
+from prealloc.library.base import AGAIN, NEWER
+from prealloc.model.json_value import brief, shown
+
+FORMAT = "prealloc-library-parts"
+VERSION = 1
+INDEX = "index.json"
+NAMES = "names.jsonl.zst"
+MEND = f"copy the folder again, or {AGAIN}"
+
+MOST_INDEX_BYTES = 64 * 2**20
+MOST_RATIO = 200
+SMALL = 64 * 2**20
+"""Bytes out that are fine at any ratio."""
+
+_PART = re.compile(r"part-[0-9]{5,9}\.jsonl\.zst")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A packed file of lines. `bytes` and `sha256` are those of the file, `raw_bytes` is what it unpacks to."""
+
+    file: str
+    sha256: str
+    bytes: int
+    raw_bytes: int
+
+
+class Part(File, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part. `types` counts its tasks of each type."""
+
+    tasks: int
+    types: dict[str, int]
+
+
+class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`index.json`. `check` is the sha256 of this document, compact, with an empty `check`."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    check: str = ""
+    tasks: int
+    without_workflow: int
+    two_ids: int
+    types: dict[str, int]
+    names: File
+    parts: list[Part]
+
+    def checked(self) -> Index:
+        """The same with its check."""
+        return msgspec.structs.replace(self, check=_check_of(self))
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+
+def part_name(number: int) -> str:
+    return f"part-{number:05d}.jsonl.zst"
+
+
+def most_raw(packed: int) -> int:
+    """How much a file of so many bytes may unpack to. What is more looks like a bomb."""
+    return max(SMALL, MOST_RATIO * packed)
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether there is a library of parts in the folder, of whichever version."""
+    try:
+        value = loads(read_regular(folder / INDEX, inside=folder, most=MOST_INDEX_BYTES), what=INDEX)
+    except (Unusable, StrictJsonError):
+        return False
+    return isinstance(value, dict) and value.get("format") == FORMAT
+
+
+def read_index(folder: Path) -> tuple[Index, bytes]:
+    """The index of the library in `folder`, and its bytes. Raises LibraryError."""
+    path = folder / INDEX
+    try:
+        refuse_foreign_folder(folder, inside=folder)
+        raw = read_regular(path, inside=folder, most=MOST_INDEX_BYTES)
+    except Missing as error:
+        raise LibraryError(
+            str(error), where=str(path), mend="give a folder that prealloc library convert made"
+        ) from None
+    except Unusable as error:
+        raise LibraryError(str(error), where=ascii(str(path))[1:-1], mend=MEND) from None
+    try:
+        value = loads(raw, what=str(path))
+    except StrictJsonError as error:
+        raise LibraryError(f"it is no JSON document: {error}", where=str(path), mend=MEND) from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise LibraryError(f"it is no {FORMAT} document", where=str(path), mend=MEND)
+    version = value.get("version")
+    if version != VERSION or type(version) is not int:
+        raise LibraryError(
+            f"it has version {shown(version)}, this prealloc reads version {VERSION}: {NEWER}",
+            where=str(path),
+            mend=f"use the prealloc that wrote it, or {AGAIN}",
+        )
+    try:
+        index = msgspec.convert(value, Index)
+    except msgspec.ValidationError as error:
+        raise LibraryError(f"a field is wrong: {brief(error)}", where=str(path), mend=MEND) from None
+    problem = _problem(index)
+    if problem:
+        raise LibraryError(problem, where=str(path), mend=MEND)
+    return index, raw
+
+
+def _problem(index: Index) -> str | None:
+    """What is wrong with an index, if anything is. A check that is right was made by a prealloc, or by somebody."""
+    if index.check != _check_of(index):
+        return "it is not what was written: its check is wrong"
+    if not index.tasks:
+        return "the library has no tasks"
+    if index.names.file != NAMES:
+        return f"the file of names cannot be {shown(index.names.file)}"
+    for number, part in enumerate(index.parts):
+        if not _PART.fullmatch(part.file) or part.file != part_name(number):
+            return f"part {number} cannot lie in {shown(part.file)}"
+        if part.tasks < 1:
+            return f"{part.file} has {part.tasks} tasks"
+    for file in (index.names, *index.parts):
+        if not 0 < file.raw_bytes <= most_raw(file.bytes):
+            return f"{file.file} has {file.bytes:,} bytes and cannot hold {file.raw_bytes:,}"
+        if not _SHA256.fullmatch(file.sha256):
+            return f"the sha256 of {file.file} is none"
+    if index.tasks != sum(part.tasks for part in index.parts):
+        return f"its parts do not hold {index.tasks:,} tasks together"
+    if not (0 <= index.without_workflow <= index.tasks and 0 <= index.two_ids <= index.tasks):
+        return "its counts cannot be"
+    return None
+
+
+def _check_of(index: Index) -> str:
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(index, check=""))).hexdigest()

@@ -1,0 +1,188 @@
+"""A task pool: one read-only file that any number of processes map into memory, and share.
+
+What a process reads of it are pages of the system's file cache: there once, however many read them, and nothing of
+them is written to, as reference counts would be in objects shared by a fork. It is a file like any other, so that
+nothing is left in memory when its readers are gone or killed.
+
+    16 bytes       "prealloc-pool 1\\n"
+    tasks          the compact object of each, its workflow last, one behind the other
+    a packed table (columns.py), which says where
+    16 bytes       where the table begins (u64, little-endian), and "poolend\\n"
+
+A pool must not be written to while it is attached: make a new one, which takes the old one's place in one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from prealloc.errors import LibraryError
+from prealloc.library.base import Record, StoredLibrary, is_null_text, joined
+from prealloc.library.columns import (
+    MOST_TEXT,
+    Columns,
+    ColumnsBuilder,
+    Span,
+    digest,
+    padding,
+    sorted_positions,
+)
+from prealloc.library.disk import open_library_file
+from prealloc.library.index import random_position
+from prealloc.library.sample_file import Writable, new_file
+from prealloc.model.plan import LibraryInfo
+from prealloc.model.task import LightweightTask
+
+FORMAT = "prealloc-pool"
+VERSION = 1
+MAGIC = b"prealloc-pool 1\n"
+_END = b"poolend\n"
+_TAIL = struct.Struct("<Q8s")
+_AGAIN = "make it again: prealloc library convert LIBRARY tasks.pool"
+
+
+class SharedTaskPool(StoredLibrary):
+    """A pool file, attached: `pool[id]`, `pool.random(type)`. Any number of processes may attach to the same path.
+
+    Each task is checked when a process reads it for the first time. Raises LibraryError for a file that is no pool or
+    is damaged, KeyError for an id or type that is not in it.
+    """
+
+    def __init__(self, path: str | Path, *, difficulty: str | None = None, keep: tuple[str, ...] = ()) -> None:
+        file = Path(path)
+        where = str(file)
+        descriptor, stat = open_library_file(file)
+        try:
+            if stat.st_size < len(MAGIC) + _TAIL.size:
+                raise LibraryError("it is no task pool", where=where, mend=_AGAIN)
+            self._memory = mmap.mmap(descriptor, stat.st_size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
+        finally:
+            os.close(descriptor)
+        at, end = _TAIL.unpack_from(self._memory, stat.st_size - _TAIL.size)
+        if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= stat.st_size - _TAIL.size:
+            raise LibraryError("it is no task pool, or a part of one", where=where, mend=_AGAIN)
+        self.columns = Columns(self._memory, FORMAT, VERSION, where, mend=_AGAIN, at=at)
+        if self.columns.end != stat.st_size - _TAIL.size:
+            raise LibraryError("its table does not end where it should", where=where, mend=_AGAIN)
+        self._end = at
+        self._checked = bytearray(len(self.columns))
+        self._of_type: dict[str | None, Sequence[int]] = {}
+        super().__init__(
+            info=LibraryInfo(
+                path=str(file.absolute()),
+                name=file.name,
+                bytes=stat.st_size,
+                sha256=self.columns.head.sha256,  # of all digests, and so of all tasks
+                tasks=len(self.columns),
+                types=self.columns.counts(),
+                difficulty=difficulty,
+            ),
+            ids=self.columns.ids(),
+            types=self.columns.types(),
+            without_workflow=self.columns.head.without_workflow,
+            two_ids=self.columns.head.two_ids,
+            keep=keep,
+        )
+
+    def __getitem__(self, id: str) -> LightweightTask:
+        position = self.columns.position(id)
+        if position is None:
+            raise KeyError(id)
+        return self._light(position)
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and self.columns.position(id) is not None
+
+    def random(self, type: str | None = None, seed: int | None = None) -> LightweightTask:
+        """A task of a type (None: of any): the same for the same seed, any without one."""
+        number = int.from_bytes(os.urandom(8), "little") if seed is None else seed
+        return self._light(random_position(self.columns, self._of_type, type, number))
+
+    def hashes(self) -> Sequence[int]:
+        return self.columns.hash
+
+    def places(self, ids: Iterable[str]) -> dict[str, int]:
+        found = {id: self.columns.position(id) for id in ids}
+        return {id: place for id, place in found.items() if place is not None}
+
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        for position in positions:
+            span = self._span(position)
+            yield self._memory[span.start : span.start + span.length]
+
+    def close(self) -> None:
+        """Lets go of the file. Tasks that were given stay as they are."""
+        self.columns.release()
+        self._memory.close()
+
+    def __enter__(self) -> SharedTaskPool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _light(self, position: int) -> LightweightTask:
+        """The task with its workflow alone: its bytes are where they are, nothing is decoded."""
+        span = self._span(position)
+        end = span.start + span.length - 1
+        workflow = self._memory[end - span.workflow : end] if span.workflow else b"null"
+        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, b"{}")
+
+    def _span(self, position: int) -> Span:
+        span = self.columns.span(position)
+        if not self._checked[position]:
+            end = span.start + span.length
+            with memoryview(self._memory) as view, view[span.start : end] as text:
+                if end > self._end or digest(text) != span.digest or span.workflow >= max(span.length, 1):
+                    raise LibraryError("its content is not what was written", where=self._place(position), mend=_AGAIN)
+            self._checked[position] = 1
+        return span
+
+
+class PoolWriter:
+    """Takes tasks into a pool file, see `new_pool`."""
+
+    def __init__(self, file: Writable) -> None:
+        self._file = file
+        self._at = file.write(MAGIC)
+        self._columns = ColumnsBuilder()
+        self._without = self._two = 0
+
+    def add(self, record: Record) -> None:
+        workflow, fields = record.split()
+        text = joined(workflow, fields)
+        if len(text) > MOST_TEXT:
+            raise LibraryError("a task is larger than 4 GB", where=ascii(record.id)[:80], mend="leave it out")
+        self._file.write(text)
+        span = Span(self._at, len(text), digest(text), len(workflow) if workflow is not None else 0)
+        self._columns.add([record.id], [record.type], [span])
+        self._at += len(text)
+        self._without += is_null_text(workflow)
+        self._two += record.has_two_ids()
+
+    def finish(self) -> None:
+        """Writes the table behind the tasks."""
+        self._at += self._file.write(padding(self._at))
+        order = sorted_positions(self._columns.hash)
+        for piece in self._columns.pack(FORMAT, VERSION, order, {}, without_workflow=self._without, two_ids=self._two):
+            self._file.write(bytes(piece))
+        self._file.write(_TAIL.pack(self._at, _END))
+
+
+@contextlib.contextmanager
+def new_pool(out: Path, *, force: bool = False) -> Iterator[PoolWriter]:
+    """A writer of a pool, which is at `out` when the block ends well. Raises InputError, CannotGoOn."""
+    with new_file(out, force=force) as file:
+        writer = PoolWriter(file)
+        yield writer
+        writer.finish()
+
+
+def open_pool(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> SharedTaskPool:
+    """A pool as the library of a plan."""
+    return SharedTaskPool(path, difficulty=difficulty, keep=keep)

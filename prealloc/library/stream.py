@@ -1,0 +1,264 @@
+"""JSON libraries in one pass and in little memory: a library of any size, as small libraries one after the other.
+
+What a library of 6 GB may hold and what it may not is the same as for one of 6 KB, so the pieces go through the
+very same scan. All that is new here is where to cut: behind a whole task.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import encoding_problem
+from prealloc.library.cursor import TOO_SHORT, Cursor, Damage
+from prealloc.library.diagnose import Diagnosis, Origin
+from prealloc.library.document import Array, refuse_no_tasks, refuse_tasks_twice
+from prealloc.library.formats import Format, choose_format
+from prealloc.library.lines import Lines
+
+BATCH = 8 << 20
+"""Bytes that are scanned at once; a task that is larger is a batch of its own."""
+
+_LONGEST_TOKEN = 32
+# How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
+
+_MOST_FIRST = 64 << 20
+# A file that has no line break so far is one document.
+
+
+class Batch(NamedTuple):
+    """Some tasks of a library, as a library of its own; `lead` bytes of it are not in the file."""
+
+    fmt: Format
+    text: bytes
+    origin: Origin
+
+    def diagnosis(self, where: str) -> Diagnosis:
+        """Tells what is wrong in here by its place in the whole."""
+        return Diagnosis(self.fmt, self.text, where, self.origin)
+
+
+def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
+    """Cuts a library that comes in pieces, unpacked. Raises LibraryError for damage around the tasks.
+
+    Damage inside a task is left to who scans the batch. A batch says of itself where it begins, but not its first
+    task's index: the caller counts, and knows it.
+    """
+    window = _Window(_checked(pieces, where), where)
+    while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
+        pass
+    window.grow()  # what follows the first line tells lines from a document
+    if not window.text.strip(b" \t\n\r"):
+        while window.grow() and not window.text.strip(b" \t\n\r"):
+            window.drop(len(window.text))
+    _refuse_encoding(window, where)
+    fmt = choose_format(bytes(window.text), name)
+    if isinstance(fmt, Lines):
+        yield from _lines(window)
+        return
+    try:
+        at = window.skip_space(0)
+        yield from _array(window, at) if window.byte(at) == b"[" else _document(window, at)
+    except Damage as damage:
+        raise window.error(damage) from None
+
+
+class _Window:
+    """The part of the text that is held, and where it lies in the whole."""
+
+    def __init__(self, pieces: Iterator[bytes], where: str) -> None:
+        self._pieces = pieces
+        self._where = where
+        self.text = bytearray()
+        self.dropped = 0
+        self.lines = 0
+        self.tasks = 0
+        self.ended = False
+
+    def grow(self) -> bool:
+        """Takes in more of the text, at least as much again as there is. False: that is all of it."""
+        before = len(self.text)
+        while not self.ended and len(self.text) - before < max(before, 1):
+            piece = next(self._pieces, None)
+            if piece is None:
+                self.ended = True
+            else:
+                self.text += piece
+        return len(self.text) > before
+
+    def drop(self, size: int) -> None:
+        """Lets go of the first bytes."""
+        self.lines += self.text.count(b"\n", 0, size)
+        self.dropped += size
+        del self.text[:size]
+
+    def byte(self, at: int) -> bytes:
+        """The byte at an offset; nothing behind the end of the whole text."""
+        while at >= len(self.text) and self.grow():
+            pass
+        return bytes(self.text[at : at + 1])
+
+    def skip_space(self, at: int) -> int:
+        while True:
+            with memoryview(self.text) as view:
+                found = Cursor(view).skip_space(at)
+            if found < len(self.text) or not self.grow():
+                return found
+
+    def after(self, at: int) -> int:
+        """The offset behind the value that begins at `at`, and the whitespace that follows it. Raises Damage."""
+        while True:
+            try:
+                with memoryview(self.text) as view:
+                    end = Cursor(view).after(at)
+                # A value that ends with what is held may go on: 12 and then 34.
+                if end < len(self.text) or not self.grow():
+                    return end
+            except Damage as damage:
+                if not self._may_be_cut(damage) or not self.grow():
+                    raise
+
+    def _may_be_cut(self, damage: Damage) -> bool:
+        """Whether the damage may be only where the held text ends: a half of `-1`, of `true`, of an escape."""
+        inside = damage.at if damage.inside is None else damage.inside
+        return damage.problem == TOO_SHORT or inside >= len(self.text) - _LONGEST_TOKEN
+
+    def key(self, at: int) -> tuple[str, int]:
+        """The key of an object that begins at `at`, and the offset of its value. Raises Damage."""
+        self.skip_space(self.after(at))  # so that all of it is held
+        self.skip_space(self.after(at) + 1)
+        with memoryview(self.text) as view:
+            return Cursor(view).read_key(at)
+
+    def expect(self, at: int, *marks: bytes) -> bytes:
+        """The byte at `at`, which must be one of these. Raises Damage."""
+        self.byte(at)
+        with memoryview(self.text) as view:
+            Cursor(view).expect(at, *marks)
+        return bytes(self.text[at : at + 1])
+
+    def origin(self, at: int, lead: int = 0) -> Origin:
+        """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
+        return Origin(self.tasks, self.dropped + at - lead, self.lines + self.text.count(b"\n", 0, at))
+
+    def error(self, damage: Damage) -> LibraryError:
+        """The error of damage that lies outside the tasks."""
+        at = damage.at if damage.inside is None else damage.inside
+        origin = self.origin(min(at, len(self.text)))
+        behind = f"after task {self.tasks - 1}, " if self.tasks else ""
+        return LibraryError(
+            damage.problem,
+            where=f"{self._where}, {behind}byte {self.dropped + at}, line {origin.line + 1}",
+            mend=damage.mend or "mend the file at this place, or write it again with what made it",
+        )
+
+
+def _lines(window: _Window) -> Iterator[Batch]:
+    while window.text or window.grow():
+        while (end := window.text.rfind(b"\n") + 1) < min(BATCH, len(window.text)) or len(window.text) < BATCH:
+            if not window.grow():
+                end = len(window.text)
+                break
+        text = bytes(window.text[:end])
+        if text.strip(b" \t\n\r"):
+            yield Batch(Lines(), text, window.origin(0))
+        window.drop(end)
+
+
+def _document(window: _Window, at: int) -> Iterator[Batch]:
+    """`{"tasks": [...], ...}`. What is beside the tasks is only stepped over."""
+    found = False
+    window.expect(at, b"{")
+    at = window.skip_space(at + 1)
+    mark = window.byte(at)
+    while mark != b"}":
+        key, at = window.key(at)
+        if key == "tasks":
+            refuse_tasks_twice(found, at)
+            found = True
+            if window.byte(at) not in (b"[", b""):
+                refuse_no_tasks(at)
+            yield from _items(window, at)
+            at = window.skip_space(1)
+        else:
+            at = window.after(at)
+        mark = window.expect(at, b",", b"}")
+        if mark == b",":
+            at = window.skip_space(at + 1)
+            window.expect(at, b'"')
+        window.drop(at)
+        at = 0
+    if not found:
+        refuse_no_tasks(at, there=False)
+    _refuse_more(window, at + 1)
+
+
+def _array(window: _Window, at: int) -> Iterator[Batch]:
+    yield from _items(window, at)
+    _refuse_more(window, 1)
+
+
+def _items(window: _Window, at: int) -> Iterator[Batch]:
+    """The tasks of the array that begins at `at`. Leaves its closing bracket as the first byte of the window."""
+    window.expect(at, b"[")
+    window.drop(window.skip_space(at + 1))
+    if window.byte(0) == b"]":
+        return
+    at = 0
+    while True:
+        try:
+            end = window.after(at)
+            mark = window.expect(end, b",", b"]")
+        except Damage:
+            # Whoever scans this finds the same damage, and knows how to tell of it.
+            yield Batch(Array(), b"[" + bytes(window.text), window.origin(0, lead=1))
+            raise
+        if mark == b"]" or end >= BATCH:
+            yield Batch(Array(), b"[" + bytes(window.text[:end]) + b"]", window.origin(0, lead=1))
+        if mark == b"]":
+            window.drop(end)
+            return
+        at = window.skip_space(end + 1)
+        if end >= BATCH:
+            window.drop(at)
+            at = 0
+
+
+def _refuse_more(window: _Window, at: int) -> None:
+    end = window.skip_space(at)
+    if window.byte(end):
+        raise Damage("there is more text after the end of the library", end, mend="remove what follows the library")
+
+
+def _refuse_encoding(window: _Window, where: str) -> None:
+    problem = encoding_problem(bytes(window.text[:4])) if window.text else "is empty"
+    if problem is None and not window.text.strip(b" \t\n\r"):
+        problem = "holds nothing but whitespace"
+    if problem:
+        mend = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
+        raise LibraryError(f"the file {problem}", where=where, mend=mend)
+
+
+def _checked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """The pieces, proved to be UTF-8 as a whole: the scan does not look into the text of what it steps over."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    at = 0
+    for piece in pieces:
+        _decode(decoder, piece, at, where, final=False)
+        at += len(piece)
+        yield piece
+    _decode(decoder, b"", at, where, final=True)
+
+
+def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, where: str, *, final: bool) -> None:
+    held, _ = decoder.getstate()
+    try:
+        decoder.decode(piece, final)
+    except UnicodeDecodeError as error:
+        place = at - len(held) + error.start
+        problem = f"this is no UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
+        raise LibraryError(
+            problem, where=f"{where}, byte {place}", mend="save the file as UTF-8, or mend that byte"
+        ) from None

@@ -1,0 +1,166 @@
+"""A library that was read once and not kept: the tasks that a plan may choose, and the numbers of all the others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from prealloc.errors import LibraryError
+from prealloc.library.base import Progress, StoredLibrary, has_two_ids, is_null
+from prealloc.library.columns import equal_hashes, sorted_positions
+from prealloc.library.disk import open_library_file, pieces_of
+from prealloc.library.stream import Batch, batches
+from prealloc.library.text import no_tasks, scan
+from prealloc.library.unpack import unpack_stream
+from prealloc.model.plan import LibraryInfo
+from prealloc.model.task_hash import stable_hashes
+
+STDIN = Path("-")
+"""In place of a path: standard input."""
+
+
+class Shortlist(Protocol):
+    """Tells which tasks may still be chosen while they go by; see planning/shortlist.py."""
+
+    def offer(self, hashes: Sequence[int], types: Sequence[str]) -> list[int]:
+        """Which of these tasks, by their places in the arguments, must be held."""
+
+    def held(self) -> set[int]:
+        """Which of all the tasks so far, counted from 0, must still be held."""
+
+
+class StreamedLibrary(StoredLibrary):
+    """What is left of a stream: `ids`, `types` and tasks are those that may be chosen, `info` tells of all."""
+
+    def __init__(
+        self, info: LibraryInfo, tasks: list[_Held], *, without_workflow: int, two_ids: int, keep: tuple[str, ...]
+    ) -> None:
+        super().__init__(
+            info=info,
+            ids=[task.id for task in tasks],
+            types=[task.type for task in tasks],
+            without_workflow=without_workflow,
+            two_ids=two_ids,
+            keep=keep,
+        )
+        self._texts = [task.text for task in tasks]
+
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        return (self._texts[position] for position in positions)
+
+
+class _Held(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    type: str
+    text: bytes
+
+
+def read_stream(
+    source: Path,
+    shortlist: Shortlist,
+    *,
+    difficulty: str | None = None,
+    keep: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> StreamedLibrary:
+    """Reads a JSON library once, in memory for the tasks of the shortlist and 12 bytes for each of the others.
+
+    `source` is a file, plain or packed, or `STDIN`. Raises LibraryError, as reading it whole would.
+    """
+    where = str(source) if source != STDIN else "standard input"
+    descriptor = _open(source)
+    reader = _Reader(shortlist, keep, where)
+    try:
+        pieces = pieces_of(descriptor, reader.note, progress)
+        for batch in batches(unpack_stream(pieces, where), source.name, where):
+            reader.take(batch)
+    finally:
+        if source != STDIN:
+            os.close(descriptor)
+    reader.finish(source)
+    info = LibraryInfo(
+        path=str(source.absolute()) if source != STDIN else "-",
+        name=source.name,
+        bytes=reader.bytes,
+        sha256=reader.sha256.hexdigest(),
+        tasks=len(reader.hashes),
+        types=dict(sorted(reader.types.items())),
+        difficulty=difficulty,
+    )
+    return StreamedLibrary(
+        info, reader.tasks(), without_workflow=reader.without_workflow, two_ids=reader.two_ids, keep=keep
+    )
+
+
+class _Reader:
+    """Takes batch after batch, and lets go of what cannot be chosen any more."""
+
+    def __init__(self, shortlist: Shortlist, keep: tuple[str, ...], where: str) -> None:
+        self._shortlist = shortlist
+        self._keep = keep
+        self._where = where
+        self._held: dict[int, _Held] = {}
+        self._pruned = 0
+        self.bytes = 0
+        self.sha256 = hashlib.sha256()
+        self.hashes = array("Q")
+        self.types: Counter[str] = Counter()
+        self.without_workflow = self.two_ids = 0
+
+    def note(self, piece: bytes) -> None:
+        """Some bytes of the file, as they are on the disk."""
+        self.bytes += len(piece)
+        self.sha256.update(piece)
+
+    def take(self, batch: Batch) -> None:
+        first = len(self.hashes)
+        batch = batch._replace(origin=batch.origin._replace(task=first))
+        rows, ids, types = scan(batch.fmt, batch.text, self._keep, batch.diagnosis(self._where))
+        hashes = stable_hashes(ids)
+        self.hashes.extend(hashes)
+        self.types.update(types)
+        self.without_workflow += sum(map(is_null, rows))
+        self.two_ids += sum(map(has_two_ids, rows))
+        wanted = self._shortlist.offer(hashes, types)
+        if wanted:
+            raws = batch.fmt.tasks(batch.text, msgspec.Raw)
+            for place in wanted:
+                self._held[first + place] = _Held(ids[place], sys.intern(types[place]), bytes(raws[place]))
+        if len(self._held) > 2 * self._pruned:
+            keep = self._shortlist.held()
+            self._held = {position: task for position, task in self._held.items() if position in keep}
+            self._pruned = len(self._held)
+
+    def finish(self, source: Path) -> None:
+        """Raises LibraryError if there was no task, or an id twice."""
+        if not self.hashes:
+            raise no_tasks(self._where)
+        groups = equal_hashes(self.hashes, sorted_positions(self.hashes))
+        if groups:
+            raise self._twice(groups, source)
+
+    def tasks(self) -> list[_Held]:
+        keep = self._shortlist.held()
+        return [task for position, task in self._held.items() if position in keep]
+
+    def _twice(self, groups: list[list[int]], source: Path) -> LibraryError:
+        # 64 bits of 10 million ids collide once in 370,000 libraries: what is equal here is the same id.
+        places = "; ".join(f"tasks {', '.join(map(str, sorted(group)[:4]))}" for group in groups[:10])
+        many = "1 id is" if len(groups) == 1 else f"{len(groups)} ids are"
+        more = f"; and {len(groups) - 10} more" if len(groups) > 10 else ""
+        known = next((self._held[place].id for place in groups[0] if place in self._held), None)
+        name = f" ({ascii(known)[:80]})" if known is not None else ""
+        mend = "give every task an id of its own"
+        return LibraryError(f"{many} there more than once{name}: {places}{more}", where=self._where, mend=mend)
+
+
+def _open(source: Path) -> int:
+    return 0 if source == STDIN else open_library_file(source)[0]

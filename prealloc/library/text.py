@@ -1,0 +1,155 @@
+"""JSON libraries that are read whole: from the bytes of a file to a scanned library, the steps in their order."""
+
+from __future__ import annotations
+
+import codecs
+import gc
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import encoding_problem
+from prealloc.library.cursor import Damage
+from prealloc.library.diagnose import Diagnosis
+from prealloc.library.disk import Buffer, Progress, Reading
+from prealloc.library.formats import Format, choose_format
+from prealloc.library.rows import AnyRow, is_name, named, row_types
+from prealloc.library.structure import said_twice
+from prealloc.library.unpack import unpack
+from prealloc.library.whole import whole_tasks
+from prealloc.model.plan import LibraryInfo
+
+if TYPE_CHECKING:
+    from prealloc.library.scanned import ScannedLibrary
+
+_UTF8_STEP = 1 << 20
+
+
+def read_text(
+    file: Path, *, difficulty: str | None, keep: tuple[str, ...], progress: Progress | None = None
+) -> ScannedLibrary:
+    """Reads a JSON library at once: `{"tasks": [...]}`, `[...]` or JSON lines, plain, gzip or zstd.
+
+    Raises LibraryError, with file, place and mend, for whatever is none.
+    """
+    where = str(file)
+    reading = Reading(file, progress)
+    # Not at the top: this loads pydantic, which takes as long as the file takes to be read, and so is free here.
+    from prealloc.library.scanned import ScannedLibrary
+
+    packed = reading.buffer()
+    text = unpack(packed, where)
+    refuse_encoding(text, where)
+    fmt = choose_format(text, file.name)
+    diagnosis = Diagnosis(fmt, text, where)
+    refuse_bad_utf8(text, diagnosis)
+    collecting = gc.isenabled()
+    gc.disable()  # a million rows: nothing among them is garbage
+    try:
+        rows, ids, types = scan(fmt, text, keep, diagnosis)
+    finally:
+        if collecting:
+            gc.enable()
+    if not rows:
+        raise no_tasks(where)
+    if len(set(ids)) < len(ids):
+        raise diagnosis.of_duplicate_ids(ids)
+    info = LibraryInfo(
+        path=str(file.absolute()),
+        name=file.name,
+        bytes=len(packed),
+        sha256=reading.sha256(),
+        tasks=len(ids),
+        types=dict(sorted(Counter(types).items())),
+        difficulty=difficulty,
+    )
+    return ScannedLibrary(
+        info=info,
+        ids=ids,
+        types=types,
+        rows=rows,
+        keep=keep,
+        took=None,
+        blame=diagnosis.of_value,
+        whole=partial(whole_tasks, fmt, text, diagnosis),
+    )
+
+
+def scan(
+    fmt: Format, text: Buffer, keep: tuple[str, ...], diagnosis: Diagnosis
+) -> tuple[Sequence[AnyRow], list[str], list[str]]:
+    """The rows of all tasks in a text, their ids and their types. Raises LibraryError, also for keys said twice.
+
+    Whether an id is there twice is left to the caller: the text may be a part of a library.
+    """
+    rows = _rows(fmt, text, keep, diagnosis)
+    ids, types = _names(rows, diagnosis)
+    _refuse_twice(fmt, text, rows, keep, diagnosis)
+    return rows, ids, types
+
+
+def no_tasks(where: str) -> LibraryError:
+    """The error of a library with nothing in it."""
+    return LibraryError("the library has no tasks", where=where, mend="give a library with at least one task")
+
+
+def refuse_encoding(text: Buffer, where: str) -> None:
+    problem = encoding_problem(bytes(text[:4])) if text else "is empty"
+    if problem is None and re.search(rb"[^ \t\n\r]", text) is None:
+        problem = "holds nothing but whitespace"
+    if problem:
+        mend = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
+        raise LibraryError(f"the file {problem}", where=where, mend=mend)
+
+
+def refuse_bad_utf8(text: Buffer, diagnosis: Diagnosis) -> None:
+    # msgspec leaves the text of skipped values alone. Decoding piece by piece costs 5 ms for 60 MB.
+    at = 0
+    with memoryview(text) as view:
+        while at < len(view):
+            piece = view[at : at + _UTF8_STEP]
+            try:
+                at += codecs.utf_8_decode(piece, "strict", at + len(piece) == len(view))[1]
+            except UnicodeDecodeError as error:
+                raise diagnosis.of_encoding(at + error.start, error.reason) from None
+
+
+def _rows(fmt: Format, text: Buffer, keep: tuple[str, ...], diagnosis: Diagnosis) -> Sequence[AnyRow]:
+    strict, loose = row_types(keep)
+    try:
+        try:
+            rows: Sequence[AnyRow] = fmt.tasks(text, strict)
+        except msgspec.ValidationError:  # ids or types that are no strings, perhaps such as do not count
+            rows = fmt.tasks(text, loose)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise diagnosis.of_text(loose) from None
+    return rows
+
+
+def _names(rows: Sequence[AnyRow], diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
+    ids, types = [], []
+    one_of: dict[str, str] = {}  # one string object per type, not one per task
+    for row in rows:
+        task_id, task_type = named(row)
+        if not (is_name(task_id) and is_name(task_type)):
+            raise diagnosis.of_names(rows)
+        ids.append(task_id)
+        types.append(one_of.setdefault(task_type, task_type))
+    return ids, types
+
+
+def _refuse_twice(
+    fmt: Format, text: Buffer, rows: Sequence[AnyRow], keep: tuple[str, ...], diagnosis: Diagnosis
+) -> None:
+    try:
+        found = said_twice(fmt, text, rows, keep)
+    except Damage:  # found in what is left without the workflows: the place is another one in the file
+        raise diagnosis.of_text(row_types(keep)[1]) from None
+    if found:
+        raise diagnosis.of_key_twice(*found)

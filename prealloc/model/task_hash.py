@@ -1,0 +1,21 @@
+"""The hash of a task's id: what ranks it in a plan, and finds it in an index."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from hashlib import blake2b
+
+
+def stable_hash(text: str) -> int:
+    """64 bits of BLAKE2b over the text's UTF-8 bytes, read big-endian: 0 to 2**64 - 1.
+
+    A lone surrogate, which JSON can spell, is hashed as the three bytes UTF-8 would use for it.
+    """
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def stable_hashes(texts: Sequence[str]) -> list[int]:
+    """`[stable_hash(text) for text in texts]`, at about half its cost (one unpacking for all)."""
+    digests = b"".join([blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts])
+    return list(struct.unpack(f">{len(texts)}Q", digests))

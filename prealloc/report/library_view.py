@@ -1,0 +1,71 @@
+"""What there is to know of a task library, as a page."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from prealloc.api.libraries import Stats
+from prealloc.report import human
+from prealloc.report.grid import Column, draw, fit
+from prealloc.report.page import Page
+from prealloc.report.visible import visible
+
+_WAYS = {
+    "ScannedLibrary": "a JSON file, read whole",
+    "TaskIndex": "a JSON file with an index, read task by task",
+    "DatabaseLibrary": "a SQLite database, read task by task",
+    "PartsLibrary": "a folder of parts, read part by part",
+    "ParquetLibrary": "a Parquet file, read row group by row group",
+    "SharedTaskPool": "a task pool, mapped into memory",
+}
+
+
+def render_stats(stats: Stats) -> Page:
+    """Head, types with the sizes of their workflows, and the trial if there was one."""
+    return Page(lambda width: [*_head(stats), Text(), *_types(stats, width), *_trial(stats)])
+
+
+def _head(stats: Stats) -> list[Text]:
+    lines = [
+        Text.assemble((visible(stats.path), "bold")),
+        Text(f"{human.count(stats.tasks, 'task')}, {human.size(stats.bytes)}; {_WAYS.get(stats.way, stats.way)}"),
+        Text(f"sha256 {stats.sha256}", style="dim"),
+    ]
+    if stats.without_workflow:
+        lines.append(Text(f"{human.count(stats.without_workflow, 'task')} without a workflow", style="yellow"))
+    if stats.two_ids:
+        lines.append(Text(f"{human.count(stats.two_ids, 'task')} with an instance_id that is not their id"))
+    return lines
+
+
+def _types(stats: Stats, width: int | None) -> list[Text]:
+    rows = stats.types
+
+    def numbers(name: str) -> list[Text]:
+        return [Text(human.size(getattr(row.sizes, name))) for row in rows]
+
+    columns = [
+        Column("type", [Text(visible(row.type)) for row in rows], right=False, least=12, middle=True),
+        Column("tasks", [Text(f"{row.tasks:,}") for row in rows]),
+        Column("share", [Text(human.percent(row.tasks, stats.tasks)) for row in rows], drop=1),
+        Column("smallest", numbers("smallest"), drop=3),
+        Column("median workflow", numbers("median"), short="median"),
+        Column("largest", numbers("largest"), drop=2),
+        Column("looked at", [Text(f"{row.sizes.tasks:,}") for row in rows], drop=4),
+    ]
+    return draw(fit(columns, width))
+
+
+def _trial(stats: Stats) -> list[Text]:
+    trial = stats.trial
+    if trial is None:
+        return []
+    per_s = trial.reads / trial.seconds if trial.seconds else None
+    cache = human.size(trial.cache_bytes)
+    return [
+        Text(),
+        Text(
+            f"{human.count(trial.reads, 'random read')}: {human.rate(per_s)}, "
+            f"{human.share(trial.hit_rate)} of them from a cache of {cache}"
+        ),
+    ]

@@ -1,0 +1,268 @@
+"""Laws of the ways to reach a library: the same tasks give the same plan, and what is no library is none by any way."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from prealloc.api import libraries
+from prealloc.api.plans import plan
+from prealloc.errors import LibraryError, OptionsError
+from prealloc.files.paths import index_places
+from prealloc.library import read_library, stream
+from prealloc.library.convert import TARGETS
+from prealloc.library.index import TaskIndex, make_index
+from prealloc.library.streamed import read_stream
+from prealloc.model.plan import Plan, PlanSpec
+from prealloc.planning.planner import choose_tasks
+from prealloc.planning.rank import stable_hashes
+from prealloc.planning.shortlist import Shortlist, shortlist_of
+
+NAME = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
+NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAME, inner, max_size=3),
+    max_leaves=8,
+)
+KEPT = ("difficulty_level", "instance_id", "tools")
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Tasks in every spelling of a library, some with fields that a plan keeps, some without a workflow."""
+    ids = draw(st.lists(NAME, min_size=2, max_size=14, unique=True))
+    made = []
+    for id in ids:
+        task: dict[str, Any] = {}
+        for name in draw(st.sets(st.sampled_from(["tools", "difficulty_level", "odd \u00e9", "metadata"]))):
+            task[name] = draw(VALUES)
+        task[draw(st.sampled_from(["id", "instance_id"]))] = id
+        task[draw(st.sampled_from(["type", "task_type"]))] = draw(st.sampled_from(["a", "b", "\u00e4 type"]))
+        if draw(st.booleans()) or draw(st.booleans()):
+            task["workflow"] = draw(VALUES)
+        made.append(task)
+    return made
+
+
+SPECS = st.fixed_dictionaries(
+    {
+        "shards": st.integers(1, 3),
+        "num_instances": st.integers(1, 3),
+        "strategy": st.sampled_from(["disjoint", "paired", "independent"]),
+        "seed": st.integers(0, 2**63 - 1),
+        "stratify": st.booleans(),
+        "keep": st.sampled_from([(), KEPT]),
+    }
+)
+LAYOUTS = st.sampled_from([None, 1, "\t"])
+
+
+def planned(library: Path | str, spec: dict[str, Any], **options: Any) -> tuple[Any, ...] | None:
+    """All that law 2 speaks of; None where the spec asks for more than there is."""
+    try:
+        made = plan(library, **spec, **options)
+    except OptionsError:
+        return None
+    return essence(made)
+
+
+def essence(made: Plan) -> tuple[Any, ...]:
+    numbers = [(info.tasks, info.types) for info in made.file.libraries]
+    return made.file.id, [shard.manifest for shard in made.shards], made.slices, numbers
+
+
+@contextmanager
+def piped(content: bytes) -> Iterator[None]:
+    """Standard input is this, through a real pipe."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        before = os.dup(0)
+        try:
+            os.dup2(file.fileno(), 0)
+            yield
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+
+
+@pytest.mark.parametrize("target", [target.name for target in TARGETS])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(tasks(), SPECS, LAYOUTS, st.randoms(use_true_random=False))
+def test_every_format_gives_the_same_plan(
+    target: str, tasks: list[dict[str, Any]], spec: dict[str, Any], layout: Any, random: Any
+) -> None:
+    """Law 2: a library that `convert` wrote, from the tasks in another order, gives the very same plan."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder, "first.json"), Path(folder, "second.json")
+        first.write_text(json.dumps({"tasks": tasks}, indent=layout))
+        random.shuffle(tasks)
+        second.write_text(json.dumps(tasks))
+        out = Path(folder, "converted")
+        libraries.convert(second, out, to=target)
+        back = Path(folder, "back.jsonl")
+        libraries.convert(out, back)
+        expected = planned(first, spec)
+        assert planned(out, spec) == expected
+        assert planned(back, spec) == expected
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(tasks(), SPECS, LAYOUTS, st.sampled_from(["t.json", "t.jsonl"]), st.integers(1, 300))
+def test_every_way_gives_the_same_plan(
+    tasks: list[dict[str, Any]], spec: dict[str, Any], layout: Any, name: str, batch: int
+) -> None:
+    """Law 2: whole, by an index, in one pass, from standard input: the same plan, however small the pieces are."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder, name)
+        lines = "\n".join(map(json.dumps, tasks))
+        path.write_text(lines if name == "t.jsonl" else json.dumps({"n": [1], "tasks": tasks, "m": {}}, indent=layout))
+        whole = planned(path, spec)
+        patch.setattr(stream, "BATCH", batch)
+        patch.setattr("prealloc.library.disk._PIECE", batch)
+        assert planned(path, spec, stream=True) == whole
+        with piped(path.read_bytes()):
+            # Its name tells nothing: a single line may be one task or a library.
+            assert planned("-", spec) == whole or len(tasks) == 1
+        make_index(path)
+        assert planned(path, spec) == whole
+        with TaskIndex.open(path, keep=spec["keep"]) as index:
+            for task in read_library(path, keep=spec["keep"]).tasks(range(len(tasks))):
+                assert index[task.id] == task
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.tuples(NAME, st.sampled_from("abc")), min_size=1, max_size=60, unique_by=lambda pair: pair[0]),
+    SPECS,
+    st.sampled_from(
+        [{}, {"per_type": True}, {"quotas": {"a": 2, "b": 1}}, {"whole": True}, {"num_instances_per_cell": 4}]
+    ),
+    st.integers(1, 9),
+)
+def test_a_shortlist_is_enough(
+    named: list[tuple[str, str]], spec: dict[str, Any], more: dict[str, Any], step: int
+) -> None:
+    """Law: the choice from a shortlist, whatever the pieces it was offered in, is the choice from the whole library."""
+    options = {**spec, **more}
+    if more:
+        options.pop("num_instances" if more.keys() & {"quotas", "whole", "num_instances_per_cell"} else "", None)
+    if more.keys() & {"per_type", "quotas"}:
+        options["stratify"] = False
+    try:
+        checked = PlanSpec.checked(**options)
+    except OptionsError:
+        return
+    ids, types = [id for id, _ in named], [name for _, name in named]
+    try:
+        chosen = [[ids[place] for place in shard] for shard in choose_tasks(checked, ids, types)]
+    except OptionsError:
+        return
+    hashes = stable_hashes(ids)
+    shortlist = Shortlist(checked, [checked.shards])
+    for start in range(0, len(ids), step):
+        shortlist.offer(hashes[start : start + step], types[start : start + step])
+    held = sorted(shortlist.held())
+    assert held == shortlist_of(checked, [checked.shards], hashes, types)
+    there_are = {name: types.count(name) for name in set(types)}
+    some = choose_tasks(checked, [ids[i] for i in held], [types[i] for i in held], there_are)
+    assert [[ids[held[place]] for place in shard] for shard in some] == chosen
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            '{"id":"a","type":"t"}',
+            '{"id":"b","type":"t","workflow":[1,{"x":null}]}',
+            '{"instance_id":"c","task_type":"u"}',
+        ),
+        *(
+            '{"id":"a","type":"t","id":"z"}',
+            '{"id":1,"type":"t"}',
+            '{"type":"t"}',
+            '{"id":"d"}',
+            "{}",
+            "[]",
+            "7",
+            '"x"',
+        ),
+        *("{", "}", "[", "]", ",", ":", '"', " ", "\n", '"tasks":', '"tasks"', '"other":', "null", "12", "\\", "\x01"),
+        *('{"tasks":[', "]}", "],", '"more":{"tasks":[1]}', "\u00e9", '{"id":"\u00e9","type":"t"}'),
+    ]
+)
+
+
+def verdict(path: Path, way: str) -> tuple[Any, ...]:
+    try:
+        if way == "whole":
+            library = read_library(path)
+            return ("fine", list(library.ids), list(library.types))
+        everything = Shortlist(PlanSpec.checked(whole=True), [1])
+        if way == "stream":
+            streamed = read_stream(path, everything)
+            return ("fine", list(streamed.ids), list(streamed.types))
+        make_index(path)
+        with TaskIndex.open(path) as index:
+            assert [task.id for task in index.tasks(range(len(index)))] == list(index.ids)
+            return ("fine", list(index.ids), list(index.types))
+    except LibraryError as error:
+        return ("refused", error.problem, error.where)
+    finally:
+        for place in index_places(path):
+            place.unlink(missing_ok=True)
+
+
+@settings(deadline=None, max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(PIECES, max_size=9), st.binary(max_size=2), st.sampled_from(["t.json", "t.jsonl"]), st.integers(1, 40))
+@example(['{"tasks":[', '{"id":"a","type":"t"}', "]}", "x"], b"", "t.json", 3)
+@example(['{"tasks":[', '{"id":"a","type":"t"}', ",", '{"id":"a","type":"t"}', "]}"], b"", "t.json", 3)
+@example(['{"tasks":', "null", "}"], b"", "t.json", 3)
+@example(["{", '"tasks":', "[", "]", ",", "}"], b"", "t.json", 3)
+def test_what_is_no_library_is_none_by_any_way(pieces: list[str], tail: bytes, name: str, batch: int) -> None:
+    """Law: one pass in small pieces takes and refuses what reading it whole does."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder, name)
+        path.write_bytes("".join(pieces).encode() + tail)
+        whole = verdict(path, "whole")
+        patch.setattr(stream, "BATCH", batch)
+        patch.setattr("prealloc.library.disk._PIECE", batch)
+        for way in ("stream", "index"):
+            found = verdict(path, way)
+            assert found[0] == whole[0], (way, found, whole)
+            if whole[0] == "fine":
+                assert found == whole
+
+
+def test_standard_input_is_a_pipe_too(tmp_path: Path) -> None:
+    """Law 2, with a pipe that gives its bytes bit by bit, as `zcat` does."""
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(json.dumps({"id": f"t{n}", "type": "a", "workflow": [n]}) for n in range(500)))
+    script = "import sys, time\nfor part in sys.stdin: sys.stdout.write(part); sys.stdout.flush()"
+    import subprocess
+
+    with (
+        path.open() as file,
+        subprocess.Popen([sys.executable, "-c", script], stdin=file, stdout=subprocess.PIPE) as source,
+    ):
+        assert source.stdout is not None
+        before = os.dup(0)
+        try:
+            os.dup2(source.stdout.fileno(), 0)
+            made = plan("-", shards=3, num_instances=5)
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+    assert essence(made) == planned(path, {"shards": 3, "num_instances": 5})
+    assert made.file.libraries[0].path == "-"
+    assert made.file.libraries[0].bytes == path.stat().st_size

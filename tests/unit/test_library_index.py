@@ -1,0 +1,329 @@
+"""The index of a library file, and the pool: single tasks, trust, and damage of every kind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prealloc.api import libraries
+from prealloc.api.plans import plan
+from prealloc.errors import LibraryError
+from prealloc.files.paths import index_places
+from prealloc.library import read_library
+from prealloc.library.cache import TaskCache
+from prealloc.library.index import TaskIndex, check_index, make_index
+from prealloc.library.pool import SharedTaskPool
+from prealloc.library.sample import write_sample
+from prealloc.library.scanned import ScannedLibrary
+from prealloc.model.task import LightweightTask
+
+TYPES = ["a", "b", "b", "c"]
+
+
+def tasks(count: int, size: int = 40) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"task-{n}",
+            "type": TYPES[n % 4],
+            "more": n,
+            "workflow": {"steps": list(range(n % 7)), "pad": "x" * size},
+        }
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps({"tasks": tasks(40), "about": "x"}, indent=1))
+    return path
+
+
+def opened(path: Path) -> TaskIndex:
+    make_index(path)
+    return TaskIndex.open(path)
+
+
+# -- single tasks -----------------------------------------------------------------------------------------------
+
+
+def test_a_task_by_its_id(library: Path) -> None:
+    """Law: `index[id]` is the task that reading the library whole gives, and an unknown id is a KeyError."""
+    whole = read_library(library)
+    with opened(library) as index:
+        for position, id in enumerate(whole.ids):
+            assert index[id] == whole.task(position)
+            assert id in index
+        with pytest.raises(KeyError):
+            index["nobody"]
+        assert "nobody" not in index
+
+
+def test_what_lies_beside_a_task_is_not_looked_at(library: Path) -> None:
+    """Law: with every byte outside a task's text overwritten in place, the index still gives that task."""
+    with opened(library) as index:
+        span = index.columns.span(7)
+        stat = library.stat()
+        text = library.read_bytes()
+        with library.open("r+b") as file:
+            file.write(b"#" * span.start)
+            file.seek(span.start + span.length)
+            file.write(b"#" * (len(text) - span.start - span.length))
+        os.utime(library, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert index["task-7"].workflow == tasks(40)[7]["workflow"]
+
+
+@pytest.mark.parametrize("name", [None, "a", "b", "c"])
+def test_a_random_task(library: Path, tmp_path: Path, name: str | None) -> None:
+    """Law: a seed names a task of the type, whatever the file's order; over many seeds every task comes."""
+    other = tmp_path / "other.jsonl"
+    other.write_text("\n".join(json.dumps(task) for task in reversed(tasks(40))))
+    pool = tmp_path / "tasks.pool"
+    libraries.convert(library, pool)
+    with opened(library) as one, opened(other) as two, SharedTaskPool(pool) as three:
+        seen = set()
+        for seed in range(400):
+            task = one.random_task(name, seed)
+            assert task == two.random_task(name, seed) == three.random(name, seed)
+            assert name in (None, task.type)
+            seen.add(task.id)
+        assert len(seen) == (40 if name is None else 20 if name == "b" else 10)
+        with pytest.raises(KeyError):
+            one.random_task("nothing", 0)
+        assert three.random(name).type in ("a", "b", "c")
+
+
+def test_an_index_is_small(tmp_path: Path) -> None:
+    """Law: at most 64 bytes a task beside its id; for 630 tasks under 100 KB."""
+    path = tmp_path / "tasks.json"
+    write_sample(path, tasks=630, workflow_bytes=100)
+    made = make_index(path)
+    ids = sum(len(id.encode()) for id in read_library(path).ids)
+    assert made.bytes <= 64 * 630 + ids
+    assert made.bytes < 100_000
+
+
+# -- trust ------------------------------------------------------------------------------------------------------
+
+
+def grown(path: Path) -> None:
+    path.write_text(json.dumps({"tasks": tasks(41), "about": "x"}, indent=1))
+
+
+def touched(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
+
+
+def copied(path: Path) -> None:
+    copy = path.with_name("copy")
+    shutil.copy2(path, copy)
+    os.replace(copy, path)
+
+
+@pytest.mark.parametrize("change", [grown, touched, copied])
+def test_a_library_that_was_changed(library: Path, change: Callable[[Path], None]) -> None:
+    """Law: an index is for the file it was made of: another size, time or inode, and the file is read instead."""
+    make_index(library)
+    change(library)
+    with pytest.raises(LibraryError, match="changed since it was indexed"):
+        TaskIndex.open(library)
+    notes: list[str] = []
+    found = read_library(library, notes=notes.append)
+    assert isinstance(found, ScannedLibrary)
+    assert len(notes) == 1
+    assert "prealloc library index" in notes[0]
+    make_index(library)
+    assert isinstance(read_library(library), TaskIndex)
+
+
+def test_a_change_that_nobody_noticed(library: Path) -> None:
+    """Law: a task whose bytes are others than those indexed is refused, though size and time are the same."""
+    with opened(library):
+        pass
+    stat = library.stat()
+    text = library.read_text()
+    library.write_text(text.replace('"more": 7,', '"more": 8,'))
+    os.utime(library, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with TaskIndex.open(library) as index:
+        assert index["task-8"].id == "task-8"
+        with pytest.raises(LibraryError, match="changed since it was indexed"):
+            index["task-7"]
+    with pytest.raises(LibraryError, match="not what was indexed"):
+        check_index(library)
+    with pytest.raises(LibraryError, match="changed since it was indexed"):
+        plan(library, whole=True)
+
+
+def test_check_takes_what_fits(library: Path) -> None:
+    """Law: `--check` is content with a library that is as it was."""
+    make_index(library)
+    check_index(library).close()
+
+
+def test_where_nothing_can_be_written(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: beside a library in a folder that is not ours, the index goes to the cache folder, and is found there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("prealloc.library.index.os.access", lambda path, mode: False)  # root may write anywhere
+    beside, cached = index_places(library)
+    assert make_index(library).path == str(cached)
+    assert not beside.exists()
+    assert isinstance(read_library(library), TaskIndex)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert make_index(library).path == str(beside)
+    assert not cached.exists()
+
+
+def test_what_cannot_be_indexed(tmp_path: Path, library: Path) -> None:
+    """Law: packed files, other formats and what is no library are refused, and no index is left behind."""
+    packed = tmp_path / "t.json.gz"
+    libraries.convert(library, packed)
+    with pytest.raises(LibraryError, match="packed"):
+        libraries.index(packed)
+    database = tmp_path / "t.db"
+    libraries.convert(library, database)
+    with pytest.raises(LibraryError, match="without one"):
+        libraries.index(database)
+    twice = tmp_path / "twice.json"
+    twice.write_text(json.dumps([*tasks(3), *tasks(1)]))
+    with pytest.raises(LibraryError, match="more than once: 'task-0' in tasks 0, 3"):
+        libraries.index(twice)
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".index"]
+
+
+# -- damage -----------------------------------------------------------------------------------------------------
+
+
+def everything(path: Path, kind: str) -> list[LightweightTask]:
+    """All tasks by an index or a pool, by their ids."""
+    with TaskIndex.open(path) if kind == "index" else SharedTaskPool(path) as found:
+        return sorted((found[id] for id in found.ids), key=lambda task: task.id)
+
+
+@pytest.mark.parametrize("kind", ["index", "pool"])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damage_is_told(kind: str, library: Path, data: st.DataObject) -> None:
+    """Law: with any byte changed, cut anywhere, or with more behind it, it gives the same tasks or none."""
+    path = library
+    if kind == "index":
+        file = Path(make_index(library).path)
+    else:
+        path = file = library.with_suffix(".pool")
+        libraries.convert(library, file, force=True)
+    right = everything(path, kind)
+    whole = file.read_bytes()
+    how = data.draw(st.sampled_from(["byte", "cut", "more", "swap"]))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    if how == "byte":
+        damaged = whole[:at] + bytes([data.draw(st.integers(0, 255))]) + whole[at + 1 :]
+    elif how == "cut":
+        damaged = whole[:at]
+    elif how == "more":
+        damaged = whole + data.draw(st.binary(min_size=1, max_size=9))
+    else:
+        damaged = whole[at:] + whole[:at]
+    file.write_bytes(damaged)
+    with contextlib.suppress(LibraryError):
+        assert everything(path, kind) == right
+    if kind == "index":  # whatever it is, a plan comes from the library itself
+        assert plan(library, num_instances=5).file.id == plan_of(right)
+
+
+def plan_of(right: list[LightweightTask]) -> str:
+    """The plan of these tasks from a file without an index."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "t.json")
+        path.write_text(json.dumps([{"id": task.id, "type": task.type, "workflow": task.workflow} for task in right]))
+        return plan(path, num_instances=5).file.id
+
+
+# -- the cache --------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 500))
+def test_the_cache(asked: list[int], most: int) -> None:
+    """Law: it gives what reading gives, holds no more than it may, and while it is large enough reads an id once."""
+    reads: list[int] = []
+
+    def read(position: int) -> LightweightTask:
+        reads.append(position)
+        return LightweightTask(id=f"t{position}", type="a", workflow="x" * (10 * position))
+
+    cache = TaskCache(most)
+    for position in asked:
+        assert cache.get(position, read).workflow == "x" * (10 * position)
+        assert cache.info.bytes <= most
+    info = cache.info
+    assert info.hits + info.misses == len(asked)
+    assert info.misses == len(reads)
+    if most == 500 or sum(10 * position + 7 for position in set(asked)) <= most - 2 * 10:
+        sizes = sum(len(f"t{p}") + 10 * p + 4 for p in set(asked))
+        if sizes <= most:
+            assert len(reads) == len(set(asked))
+
+
+def test_what_the_cache_gives_is_ones_own(library: Path) -> None:
+    """Law: changing a workflow that was given changes it for nobody else."""
+    with opened(library) as index:
+        index["task-3"].workflow["steps"].append("mine")
+        assert index["task-3"].workflow == tasks(40)[3]["workflow"]
+        assert index.cache.hit_rate == 0.5
+
+
+# -- many processes ---------------------------------------------------------------------------------------------
+
+READER = """
+import sys
+from prealloc.library.pool import SharedTaskPool
+with SharedTaskPool(sys.argv[1]) as pool:
+    print(sum(len(pool[id].workflow_json) for id in pool.ids), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_pool_leaves_nothing_behind(library: Path, tmp_path: Path) -> None:
+    """Law: readers that are killed leave no shared memory and no file; the pool serves the next ones."""
+    pool = tmp_path / "tasks.pool"
+    libraries.convert(library, pool)
+    before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    readers = [
+        subprocess.Popen(
+            [sys.executable, "-c", READER, str(pool)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    told = {reader.stdout.readline() for reader in readers if reader.stdout}
+    assert len(told) == 1
+    for reader in readers:
+        reader.kill()
+        reader.communicate()
+    after = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    assert after <= before
+    assert len(everything(pool, "pool")) == 40
+
+
+def test_a_new_pool_takes_the_old_ones_place(library: Path, tmp_path: Path) -> None:
+    """Law: who is attached goes on with the old tasks, whole; who attaches next has the new ones."""
+    pool = tmp_path / "tasks.pool"
+    libraries.convert(library, pool)
+    with SharedTaskPool(pool) as old:
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(tasks(3)))
+        libraries.convert(other, pool, force=True)
+        assert len([old[id] for id in old.ids]) == 40
+        assert len(everything(pool, "pool")) == 3

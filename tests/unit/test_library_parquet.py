@@ -1,0 +1,465 @@
+"""Task libraries in Parquet, ours and those of others: what was written is what is read, or it is refused."""
+
+from __future__ import annotations
+
+import builtins
+import datetime
+import decimal
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stored import (
+    NO_WORKFLOW,
+    RECORDS,
+    all_of,
+    is_refused_or_the_same,
+    record,
+    some_records,
+    spoiled,
+    texts_of,
+    write_all,
+)
+
+from prealloc.errors import InputError, LibraryError
+from prealloc.library.base import Record, StoredLibrary
+from prealloc.library.parquet import new_parquet, open_parquet
+from prealloc.library.parquet_rows import META_KEY, VERSION_KEY
+
+GROUP_BYTES = 600
+STEP = 5
+
+
+def written(path: Path, records: Any = RECORDS) -> Path:
+    write_all(new_parquet(path, force=True, group_bytes=GROUP_BYTES), records)
+    return path
+
+
+def opened(path: Path) -> StoredLibrary:
+    return open_parquet(path, difficulty="hard", keep=("note",))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return written(tmp_path / "library.parquet")
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[tuple[Path, bytes, tuple[Any, ...]]]:
+    """A place for spoiled files, the bytes of a good one, and what it says."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder) / "library.parquet")
+        yield path, path.read_bytes(), all_of(opened(path))
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The columns that are read, as they are, or row groups of all columns."""
+    seen: list[Any] = []
+    real = pq.ParquetFile.iter_batches
+
+    def counted(self: Any, *words: Any, row_groups: Any = None, columns: Any = None, **more: Any) -> Any:
+        seen.append(columns or row_groups)
+        return real(self, *words, row_groups=row_groups, columns=columns, **more)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    return seen
+
+
+def foreign(path: Path, columns: dict[str, Any], **more: Any) -> Path:
+    """Two tasks, in a file that others wrote; a column that is None is left out."""
+    all_columns = {"id": ["a", "b"], "task_type": ["x", "y"]} | columns
+    pq.write_table(pa.table({name: column for name, column in all_columns.items() if column is not None}), path, **more)
+    return path
+
+
+def rewrite(path: Path, table: pa.Table | None = None, **metadata: Any) -> None:
+    """Writes our file again as pyarrow alone would, with other rows or other metadata (None: without it)."""
+    old = pq.read_table(path) if table is None else table
+    keys = pq.ParquetFile(path).metadata.metadata
+    kept = keys | {key.encode(): value for key, value in metadata.items()}
+    with pq.ParquetWriter(path, old.schema, store_schema=False) as writer:
+        writer.write_table(old)
+        writer.add_key_value_metadata({key: value for key, value in kept.items() if value is not None})
+
+
+def test_what_was_written_is_read(path: Path) -> None:
+    """Law: ids, types, counts and every text come back; workflows and kept fields keep their spelling."""
+    library = opened(path)
+    assert list(library.ids) == [one.id for one in RECORDS]
+    assert list(library.types) == [one.type for one in RECORDS]
+    assert (library.without_workflow, library.two_ids()) == (NO_WORKFLOW, len(RECORDS))
+    assert list(library.objects(range(len(RECORDS)))) == texts_of(RECORDS)
+    assert library.task(3).workflow_json == RECORDS[3].split()[0]
+    assert library.task(3).extra_json == b'{"note":[3,1.50,"\\u00e9"]}'
+    data = path.read_bytes()
+    assert (library.info.bytes, library.info.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (library.info.path, library.info.name, library.info.difficulty) == (str(path), path.name, "hard")
+
+
+@given(some_records())
+@settings(max_examples=40, deadline=None)
+def test_any_tasks_are_read_as_written(records: list[Record]) -> None:
+    """Law: the same for any ids, types, workflows and fields."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = opened(written(Path(folder) / "x.parquet", records))
+        assert list(library.texts(range(len(records)))) == texts_of(records)
+        assert list(zip(library.ids, library.types, strict=True)) == [(one.id, one.type) for one in records]
+
+
+@given(st.lists(st.integers(0, len(RECORDS) - 1), max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_tasks_come_in_the_order_asked_for(whole: tuple[Path, bytes, Any], positions: list[int]) -> None:
+    """Law: any order, and any task as often as it is asked for."""
+    whole[0].write_bytes(whole[1])
+    texts = texts_of(RECORDS)
+    assert list(opened(whole[0]).texts(positions)) == [texts[position] for position in positions]
+
+
+def test_only_the_row_groups_asked_for_are_read(path: Path, groups: list[Any]) -> None:
+    """Law: opening reads no text; tasks read their row groups, each once, even if the order jumps."""
+    assert pq.ParquetFile(path).num_row_groups == 3
+    library = opened(path)
+    assert groups == [["id", "task_type", "digest"]] * 3
+    groups.clear()
+    last = len(RECORDS) - 1
+    library.tasks([last, 0, last, 1, 0])
+    assert groups == [[2], [0]]
+
+
+def test_other_programs_see_the_texts(path: Path) -> None:
+    """Law: workflow and fields are columns of JSON text, packed with zstd."""
+    table = pq.read_table(path)
+    assert table.column_names == ["id", "task_type", "digest", "workflow", "fields"]
+    flows = [one.split()[0] for one in RECORDS]
+    assert table["workflow"].to_pylist() == [flow and flow.decode() for flow in flows]
+    metadata = pq.ParquetFile(path).metadata
+    assert metadata.metadata[VERSION_KEY] == b"1"
+    assert metadata.row_group(0).column(3).compression == "ZSTD"
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_spoiled_file_is_refused_or_says_the_same(
+    whole: tuple[Path, bytes, tuple[Any, ...]], data: st.DataObject
+) -> None:
+    """Law: bytes changed, cut off, cut out or added give the same tasks or a LibraryError, and nothing else."""
+    path, good, said = whole
+    path.write_bytes(data.draw(spoiled(good)))
+    is_refused_or_the_same(opened, path, said)
+
+
+def test_every_region_is_guarded(whole: tuple[Path, bytes, tuple[Any, ...]]) -> None:
+    """Law: the same for a byte changed in every part of the file, one after the other."""
+    path, good, said = whole
+    refused = 0
+    for at in range(0, len(good), STEP):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        refused += is_refused_or_the_same(opened, path, said)
+    assert refused > len(good) // STEP * 3 // 4
+
+
+def test_rows_that_others_changed_are_refused(path: Path) -> None:
+    """Law: a sound file that bears our mark must hold the tasks that we wrote, all of them, in order."""
+    table = pq.read_table(path)
+    for other in (table.slice(1), table.take(list(range(len(table)))[::-1]), table.slice(0, 0)):
+        rewrite(path, other)
+        with pytest.raises(LibraryError):
+            opened(path)
+    swapped = table.set_column(3, table.schema.field(3), pa.array(["[]"] * len(table)))
+    rewrite(path, swapped)
+    library = opened(path)
+    with pytest.raises(LibraryError, match="not what was written") as caught:
+        library.task(4)
+    assert caught.value.where == f"{path}, row 4 (counted from 0)"
+    rewrite(path, table.drop_columns(["digest"]))
+    with pytest.raises(LibraryError, match="its columns are not as prealloc writes them"):
+        opened(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ({"prealloc_version": b"2"}, "it has version '2', this prealloc reads version 1"),
+        ({"prealloc_version": None}, "half of what prealloc writes"),
+        ({"prealloc_library": None}, "half of what prealloc writes"),
+        ({"prealloc_library": b"{}"}, "what prealloc writes about its tasks is damaged"),
+        ({"prealloc_library": b"["}, "what prealloc writes about its tasks is damaged"),
+        ({"prealloc_version": None, "prealloc_library": None}, "the column 'digest' holds fixed_size_binary"),
+    ],
+)
+def test_other_metadata_is_refused(path: Path, metadata: dict[str, Any], problem: str) -> None:
+    """Law: newer, half of it, damaged: each is told; and without it our file is not mistaken for another's."""
+    rewrite(path, **metadata)
+    with pytest.raises(LibraryError, match=problem) as caught:
+        opened(path)
+    assert caught.value.mend
+
+
+@pytest.mark.parametrize("count", ["tasks", "without_workflow", "two_ids"])
+@pytest.mark.parametrize("value", [-1, 1, 2**70])
+def test_another_count_is_refused(path: Path, count: str, value: int) -> None:
+    """Law: counts are proved by the fingerprint."""
+    meta = json.loads(pq.ParquetFile(path).metadata.metadata[META_KEY])
+    rewrite(path, prealloc_library=json.dumps(meta | {count: value}).encode())
+    with pytest.raises(LibraryError):
+        opened(path)
+
+
+def test_a_file_that_changed_meanwhile_is_refused(tmp_path: Path, path: Path) -> None:
+    """Law: what is read must be of the file that was opened."""
+    library = opened(path)
+    os.replace(written(tmp_path / "other", RECORDS), path)
+    with pytest.raises(LibraryError, match="it was changed since it was opened"):
+        library.task(0)
+
+
+def test_a_foreign_file_with_workflows_as_text(tmp_path: Path) -> None:
+    """Law: text in `workflow` is JSON as it stands; every other column is a field, text a string."""
+    columns = {"workflow": ['{ "a": 1e5, "b": "\\u00e9" }', None], "note": ["{}", None], "n": [1, 2]}
+    for text in (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())):
+        if text == pa.string_view():
+            column = pa.array(columns["workflow"], pa.string()).cast(text)
+        else:
+            column = pa.array(columns["workflow"], text)
+        library = opened(foreign(tmp_path / "x.parquet", columns | {"workflow": column}))
+        assert list(library.texts([1, 0])) == [
+            b'{"id":"b","task_type":"y","note":null,"n":2}',
+            b'{"id":"a","task_type":"x","note":"{}","n":1,"workflow":{"a":1e5,"b":"\\u00e9"}}',
+        ]
+        assert library.task(0).workflow_json == b'{"a":1e5,"b":"\\u00e9"}'
+        assert (library.task(1).workflow, library.without_workflow) == (None, 1)
+
+
+NESTED = pa.struct(
+    [
+        ("steps", pa.list_(pa.struct([("n", pa.int64()), ("t", pa.string())]))),
+        ("by", pa.map_(pa.string(), pa.list_(pa.float32()))),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "json_text"),
+    [
+        (
+            pa.array([{"steps": [{"n": 1, "t": "é"}, None], "by": [("k", [0.5])]}, None], NESTED),
+            b'{"steps":[{"n":1,"t":"\xc3\xa9"},null],"by":{"k":[0.5]}}',
+        ),
+        (pa.array([[["a"], []], None]), b'[["a"],[]]'),
+        (pa.array([[1, 2], None], pa.list_(pa.int8(), 2)), b"[1,2]"),
+        (
+            pa.array([[("k", [("l", True)])], None], pa.map_(pa.string(), pa.map_(pa.string(), pa.bool_()))),
+            b'{"k":{"l":true}}',
+        ),
+        (pa.array([2**64 - 1, None], pa.uint64()), b"18446744073709551615"),
+    ],
+)
+def test_a_foreign_file_with_nested_workflows(tmp_path: Path, column: Any, json_text: bytes) -> None:
+    """Law: structs, lists and maps become JSON; null is a task without a workflow."""
+    more = {"workflow.steps": [1, 2], "workflow.x": [{"y": 1}, {"y": 2}]}  # named like parts of it
+    library = opened(foreign(tmp_path / "x.parquet", more | {"workflow": column, "note": column}))
+    assert library.task(0).workflow_json == json_text
+    assert library.task(0).extra_json == b'{"note":%s}' % json_text
+    assert (library.task(1).workflow, library.without_workflow) == (None, 1)
+
+
+def test_a_foreign_file_in_other_spellings(tmp_path: Path) -> None:
+    """Law: `instance_id` and `type` will do; where both are there, `id` and `task_type` win."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"instance_id": ["a", "b"], "type": ["x", "y"]}), path)
+    library = opened(path)
+    assert (list(library.ids), list(library.types)) == (["a", "b"], ["x", "y"])
+    assert (library.without_workflow, library.two_ids()) == (2, 0)
+    library = opened(foreign(path, {"instance_id": ["a", None], "type": [1, 2], "workflow": ["null", " null\n"]}))
+    assert (list(library.ids), list(library.types)) == (["a", "b"], ["x", "y"])
+    assert (library.without_workflow, library.two_ids()) == (2, 1)
+    assert [task.workflow for task in library.tasks([0, 1])] == [None, None]
+
+
+def test_a_foreign_file_of_many_row_groups(tmp_path: Path) -> None:
+    """Law: rows are counted across row groups, whatever their size."""
+    ids = [f"t{i}" for i in range(1_000)]
+    table = pa.table({"id": ids, "type": ids, "workflow": [f"[{i}]" for i in range(1_000)]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=300)
+    positions = [999, 0, 299, 300, 301, 0, 899, 900]
+    tasks = opened(tmp_path / "x.parquet").tasks(positions)
+    assert [(task.id, task.workflow) for task in tasks] == [(f"t{i}", [i]) for i in positions]
+
+
+MOMENT = datetime.datetime(2024, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"id": None}, "there is no column id or instance_id"),
+        ({"task_type": None}, "there is no column task_type or type"),
+        ({"id": [1, 2]}, "the column id holds int64, no strings"),
+        ({"id": [["a"], ["b"]]}, "the column id holds list"),
+        ({"id": ["a", None]}, "the task has no id"),
+        ({"id": ["a", ""]}, "'' can be no id of a task"),
+        ({"id": ["a", "b\0"]}, r"'b\\x00' can be no id of a task"),
+        ({"task_type": [None, "y"]}, "the task has no type"),
+        ({"id": ["a", "a"]}, "two tasks have the id 'a', that of row 0 too"),
+        ({"when": [MOMENT, MOMENT]}, r"the column 'when' holds timestamp\[us\], for which JSON has no word"),
+        ({"when": [MOMENT.date(), None]}, r"the column 'when' holds date32"),
+        ({"raw": [b"a", b"b"]}, "the column 'raw' holds binary"),
+        ({"price": [decimal.Decimal("1.5"), None]}, "the column 'price' holds decimal128"),
+        ({"workflow": [{"at": [MOMENT]}, None]}, "the column 'workflow' holds timestamp"),
+        ({"workflow": pa.array([[(1, 2)], None], pa.map_(pa.int64(), pa.int64()))}, "a map with keys of int64"),
+    ],
+)
+def test_a_foreign_file_that_is_no_library_is_refused(tmp_path: Path, columns: dict[str, Any], problem: str) -> None:
+    """Law: no id, no type, the same id twice, columns that are no JSON: each is told, with a mend."""
+    path = foreign(tmp_path / "x.parquet", columns)
+    with pytest.raises(LibraryError, match=problem) as caught:
+        opened(path)
+    assert str(caught.value.where).startswith(str(path))
+    assert caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem", "where"),
+    [
+        ({"workflow": ["{}", "{"]}, "the workflow is no JSON text: the text ends too early", ", at workflow"),
+        ({"workflow": ["{}", ""]}, "the workflow is no JSON text: is empty", ", at workflow"),
+        ({"workflow": ["{}", '{"a":{"b":1,"b":2}}']}, "the key", ", at workflow.a.b"),
+        ({"workflow": ["{}", "NaN"]}, "NaN is no JSON number", ", at workflow"),
+        ({"workflow": [[1.0], [float("nan")]]}, r"no JSON value here: workflow\[0\]: nan", ""),
+        ({"score": [1.0, float("inf")]}, "no JSON value here: score: inf", ""),
+        (
+            {"workflow": pa.array([[], [("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64()))},
+            "a map has a key twice",
+            "",
+        ),
+    ],
+)
+def test_a_foreign_value_that_is_no_json_is_refused(
+    tmp_path: Path, columns: dict[str, Any], problem: str, where: str
+) -> None:
+    """Law: it is told when its task is asked for, with row and column; other tasks can be read."""
+    path = foreign(tmp_path / "x.parquet", columns)
+    library = opened(path)
+    library.task(0)
+    with pytest.raises(LibraryError, match=problem) as caught:
+        library.task(1)
+    assert caught.value.where == f"{path}, row 1 (counted from 0){where}"
+
+
+def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:
+    """Law: no rows, no library; and two columns of one name are no object."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"id": pa.array([], pa.string()), "type": pa.array([], pa.string())}), path)
+    with pytest.raises(LibraryError, match="the library has no tasks"):
+        opened(path)
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "type", "id"]), path)
+    with pytest.raises(LibraryError, match="two columns are called 'id'"):
+        opened(path)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_spoiled_foreign_file_gives_tasks_or_a_refusal(whole: tuple[Path, bytes, Any], data: st.DataObject) -> None:
+    """Law: nothing proves a file that is not ours, but whatever it says is tasks, or a LibraryError."""
+    path = whole[0].with_name("foreign.parquet")
+    columns = {"workflow": pa.array([{"steps": [], "by": [("k", [0.5])]}, None], NESTED), "note": ["é", None]}
+    foreign(path, columns, write_page_checksum=True)
+    path.write_bytes(data.draw(spoiled(path.read_bytes())))
+    try:
+        said = all_of(opened(path))
+    except LibraryError as refusal:
+        said = (refusal.where, refusal.mend)
+    assert all(part is not None for part in said)
+
+
+def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    """Law: another file, an empty one, a folder, a FIFO and nothing at all are refused, and nothing waits."""
+    for name, content in (("text", b"{}"), ("empty", b""), ("marks", b"PAR1PAR1")):
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "fifo")
+    for name, problem in (
+        ("text", "cannot be read as Parquet"),
+        ("empty", "cannot be read as Parquet"),
+        ("marks", "cannot be read as Parquet"),
+        ("fifo", "it is no file but a FIFO"),
+        (".", "it is no file but a folder"),
+        ("none", "there is no such file"),
+        ("a\0b", "it cannot be opened"),
+    ):
+        with pytest.raises(LibraryError, match=problem) as caught:
+            opened(tmp_path / name)
+        assert caught.value.mend
+
+
+@pytest.mark.parametrize("name", ["a?b#c", "50%25", os.fsdecode(b"\xff")])
+def test_odd_names_are_names(tmp_path: Path, name: str) -> None:
+    """Law: whatever stands in a file's name, it is the file of that name that is written and read."""
+    assert len(opened(written(tmp_path / name)).tasks([0])) == 1
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_without_pyarrow_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: reading and writing name the exact pip line."""
+    real = builtins.__import__
+
+    def no_pyarrow(name: str, *words: Any, **more: Any) -> Any:
+        if name.startswith("pyarrow"):
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        return real(name, *words, **more)
+
+    monkeypatch.setattr(builtins, "__import__", no_pyarrow)
+    with pytest.raises(LibraryError) as caught:
+        opened(tmp_path / "x.parquet")
+    assert caught.value.mend == "pip install 'prealloc[parquet]'"
+    with pytest.raises(InputError) as refused:
+        write_all(new_parquet(tmp_path / "x.parquet", force=False), RECORDS)
+    assert refused.value.mend == "pip install 'prealloc[parquet]'"
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_there_stays(path: Path) -> None:
+    """Law: without force nothing is replaced; with it the old file stays until the new one is whole."""
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is there already"):
+        write_all(new_parquet(path, force=False), RECORDS)
+    with pytest.raises(ZeroDivisionError):
+        write_all(new_parquet(path, force=True), RECORDS[:1], ZeroDivisionError())
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_what_arrow_refuses_to_write_is_told(tmp_path: Path) -> None:
+    """Law: pyarrow's own errors become ours, and nothing is left of the file."""
+    with pytest.raises(InputError, match="it cannot be written as Parquet"):
+        write_all(new_parquet(tmp_path / "x.parquet", force=False), RECORDS, pa.ArrowInvalid("too large"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_row_that_is_not_ours_by_digest_alone(path: Path) -> None:
+    """Law: the text of one task under the name of another is refused, though both are sound."""
+    table = pq.read_table(path)
+    order = [0, 1, 2, 4, 3, *range(5, len(table))]
+    texts = {name: table[name].take(order) for name in ("workflow", "fields")}
+    for name, column in texts.items():
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
+    rewrite(path, table)
+    with pytest.raises(LibraryError, match="the task is not what was written"):
+        opened(path).task(3)
+
+
+def test_records_of_any_size(tmp_path: Path) -> None:
+    """Law: a task larger than a row group has one of its own."""
+    large = [record(f"t{i}", "t", json.dumps("x" * 5_000)) for i in range(3)]
+    path = written(tmp_path / "x.parquet", large)
+    assert pq.ParquetFile(path).num_row_groups == 3
+    assert list(opened(path).texts([2, 0, 1])) == [texts_of(large)[i] for i in (2, 0, 1)]

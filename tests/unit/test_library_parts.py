@@ -1,0 +1,336 @@
+"""Task libraries as folders of parts: what was written is what is read, or it is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stored import (
+    NO_WORKFLOW,
+    RECORDS,
+    all_of,
+    is_refused_or_the_same,
+    record,
+    some_records,
+    spoiled,
+    write_all,
+)
+
+from prealloc.errors import InputError, LibraryError
+from prealloc.library import parts
+from prealloc.library.base import Record, StoredLibrary
+from prealloc.library.parts import new_parts, open_parts
+from prealloc.library.parts_index import INDEX, NAMES, Index
+
+PART_BYTES = 600
+PARTS = ("part-00000.jsonl.zst", "part-00001.jsonl.zst", "part-00002.jsonl.zst")
+
+
+def written(folder: Path, records: Any = RECORDS) -> Path:
+    write_all(new_parts(folder, force=True, part_bytes=PART_BYTES), records)
+    return folder
+
+
+def opened(folder: Path) -> StoredLibrary:
+    return open_parts(folder, difficulty="hard", keep=("note",))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return written(tmp_path / "library")
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[tuple[Path, dict[str, bytes], tuple[Any, ...]]]:
+    """A folder to spoil, its files when they were good, and what it said."""
+    with tempfile.TemporaryDirectory() as root:
+        folder = written(Path(root) / "library")
+        yield folder, {path.name: path.read_bytes() for path in folder.iterdir()}, all_of(opened(folder))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read, as they are."""
+    seen: list[str] = []
+    real = parts.read_regular
+
+    def counted(path: Path, **more: Any) -> bytes:
+        seen.append(path.name)
+        return real(path, **more)
+
+    monkeypatch.setattr(parts, "read_regular", counted)
+    return seen
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the index and makes its check right again, as nobody would by accident."""
+    path = folder / INDEX
+    value = json.loads(path.read_bytes())
+    edit(value)
+    path.write_bytes(msgspec.convert(value, Index).checked().to_json())
+
+
+def repack(folder: Path, file: str, raw: bytes, raw_bytes: int | None = None) -> None:
+    """Puts other lines into a file, and into the index what makes them look right."""
+    packed = zstandard.ZstdCompressor().compress(raw)
+    (folder / file).write_bytes(packed)
+    said = {"bytes": len(packed), "sha256": hashlib.sha256(packed).hexdigest()}
+    said |= {"raw_bytes": len(raw) if raw_bytes is None else raw_bytes}
+    change(folder, lambda index: next(f for f in (index["names"], *index["parts"]) if f["file"] == file).update(said))
+
+
+def test_what_was_written_is_read(folder: Path) -> None:
+    """Law: ids, types, counts and every text come back, byte for byte."""
+    library = opened(folder)
+    assert sorted(os.listdir(folder)) == sorted([INDEX, NAMES, *PARTS])
+    assert list(library.ids) == [one.id for one in RECORDS]
+    assert list(library.types) == [one.type for one in RECORDS]
+    assert (library.without_workflow, library.two_ids()) == (NO_WORKFLOW, len(RECORDS))
+    assert list(library.texts(range(len(RECORDS)))) == [one.text for one in RECORDS]
+    assert library.task(3).workflow_json == RECORDS[3].split()[0]
+    assert library.task(3).extra_json == b'{"note":[3,1.50,"\\u00e9"]}'
+    assert (library.info.path, library.info.name, library.info.difficulty) == (str(folder), "library", "hard")
+    assert library.info.bytes == sum(path.stat().st_size for path in folder.iterdir())
+    assert library.info.sha256 == hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
+
+
+@given(some_records())
+@settings(max_examples=40, deadline=None)
+def test_any_tasks_are_read_as_written(records: list[Record]) -> None:
+    """Law: the same for any ids, types, workflows and fields."""
+    with tempfile.TemporaryDirectory() as root:
+        library = opened(written(Path(root) / "x", records))
+        assert list(library.texts(range(len(records)))) == [one.text for one in records]
+        assert list(zip(library.ids, library.types, strict=True)) == [(one.id, one.type) for one in records]
+
+
+@given(st.lists(st.integers(0, len(RECORDS) - 1), max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_tasks_come_in_the_order_asked_for(whole: tuple[Path, Any, Any], positions: list[int]) -> None:
+    """Law: any order, and any task as often as it is asked for."""
+    for name, good in whole[1].items():
+        (whole[0] / name).write_bytes(good)
+    assert list(opened(whole[0]).texts(positions)) == [RECORDS[position].text for position in positions]
+
+
+def test_only_the_parts_asked_for_are_read(folder: Path, reads: list[str]) -> None:
+    """Law: opening reads no part; tasks read the parts they are in, each once, even if the order jumps."""
+    library = opened(folder)
+    assert reads == [NAMES]
+    last = len(RECORDS) - 1
+    library.tasks([last, 0, last, 1, 0])
+    assert reads == [NAMES, PARTS[-1], PARTS[0]]
+
+
+def test_a_part_is_about_as_large_as_asked(folder: Path) -> None:
+    """Law: a part ends with the task that fills it; its index says what is in it."""
+    index = json.loads((folder / INDEX).read_bytes())
+    assert [part["file"] for part in index["parts"]] == list(PARTS)
+    assert sum(part["tasks"] for part in index["parts"]) == len(RECORDS)
+    assert all(part["raw_bytes"] >= PART_BYTES for part in index["parts"][:-1])
+    assert all(sum(part["types"].values()) == part["tasks"] for part in index["parts"])
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_spoiled_folder_is_refused_or_says_the_same(whole: tuple[Path, Any, Any], data: st.DataObject) -> None:
+    """Law: bytes of any file changed, cut off, cut out or added give the same tasks or a LibraryError."""
+    folder, files, said = whole
+    name = data.draw(st.sampled_from(sorted(files)))
+    (folder / name).write_bytes(data.draw(spoiled(files[name])))
+    try:
+        assert is_refused_or_the_same(opened, folder, said) or name == INDEX  # which may have other blanks
+    finally:
+        (folder / name).write_bytes(files[name])
+
+
+def test_every_byte_of_the_index_is_guarded(whole: tuple[Path, Any, Any]) -> None:
+    """Law: the same for each byte of the index, one after the other."""
+    folder, files, said = whole
+    good = files[INDEX]
+    try:
+        for at in range(len(good)):
+            (folder / INDEX).write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+            is_refused_or_the_same(opened, folder, said)
+    finally:
+        (folder / INDEX).write_bytes(good)
+
+
+@pytest.mark.parametrize("name", [INDEX, NAMES, PARTS[0]])
+@pytest.mark.parametrize("what", ["missing", "a link out", "a folder", "a FIFO", "empty", "another's"])
+def test_a_file_that_is_not_there_as_written_is_refused(tmp_path: Path, folder: Path, name: str, what: str) -> None:
+    """Law: whatever lies in a file's place, it is refused and named, and nothing outside the folder is read."""
+    path = folder / name
+    good = path.read_bytes()
+    path.unlink()
+    if what == "a link out":
+        (tmp_path / "outside").write_bytes(good)
+        path.symlink_to(tmp_path / "outside")
+    elif what == "a folder":
+        path.mkdir()
+    elif what == "a FIFO":
+        os.mkfifo(path)
+    elif what == "empty":
+        path.write_bytes(b"")
+    elif what == "another's":
+        path.write_bytes((folder / PARTS[1]).read_bytes())
+    with pytest.raises(LibraryError) as caught:
+        all_of(opened(folder))
+    assert caught.value.where == str(path)
+    assert caught.value.mend
+
+
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "a path": (lambda index: index["parts"][0].update(file="../part-00000.jsonl.zst"), "cannot lie in"),
+    "an absolute path": (lambda index: index["parts"][0].update(file="/etc/passwd"), "cannot lie in"),
+    "the same part twice": (lambda index: index["parts"][1].update(file=PARTS[0]), "cannot lie in"),
+    "other names": (lambda index: index["names"].update(file="../names.jsonl.zst"), "file of names cannot be"),
+    "a part of none": (lambda index: index["parts"][0].update(tasks=0), "has 0 tasks"),
+    "a part below none": (lambda index: index["parts"][0].update(tasks=-1), "has -1 tasks"),
+    "a task more": (lambda index: index["parts"][0].update(tasks=99), "do not hold 9 tasks together"),
+    "no parts": (lambda index: index.update(parts=[]), "do not hold"),
+    "a bomb": (lambda index: index["parts"][0].update(raw_bytes=2**40), "cannot hold"),
+    "no bytes": (lambda index: index["parts"][0].update(raw_bytes=0), "cannot hold"),
+    "no sha256": (lambda index: index["parts"][0].update(sha256="x"), "is none"),
+    "a count": (lambda index: index.update(without_workflow=10), "its counts cannot be"),
+    "types of a part": (lambda index: index["parts"][0]["types"].update({"type 0": 7}), "the types of part-00000"),
+    "types": (lambda index: index["types"].update({"type 0": 7}), "its types are not those"),
+    "no tasks": (lambda index: index.update(tasks=0), "has no tasks"),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_index_that_cannot_be_is_refused(folder: Path, what: str) -> None:
+    """Law: an index is not believed only because its check is right."""
+    edit, problem = EDITS[what]
+    change(folder, edit)
+    with pytest.raises(LibraryError, match=problem):
+        opened(folder)
+
+
+def test_a_value_changed_by_hand_is_refused(folder: Path) -> None:
+    """Law: counts that nothing else proves are proved by the check."""
+    path = folder / INDEX
+    path.write_bytes(path.read_bytes().replace(b'"without_workflow": 2', b'"without_workflow": 1'))
+    with pytest.raises(LibraryError, match="its check is wrong"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is no JSON document"),
+        ("[]", "is no prealloc-library-parts document"),
+        ('{"format": "prealloc.plan"}', "is no prealloc-library-parts document"),
+        ('{"format": "prealloc-library-parts", "version": 2, "more": 1}', "version 2, this prealloc reads version 1"),
+        ('{"format": "prealloc-library-parts", "version": true}', "version True, this prealloc reads"),
+        ('{"format": "prealloc-library-parts", "version": 1}', "a field is wrong"),
+        ('{"format": "prealloc-library-parts", "version": 1, "version": 1}', "is there twice"),
+        ('{"format": "prealloc-library-parts", "version": 1, "more": 1}', "a field is wrong"),
+        ("[" * 100_000, "is no JSON document"),
+    ],
+)
+def test_an_index_that_is_none_is_refused(folder: Path, text: str, problem: str) -> None:
+    """Law: format and version are looked at first, then nothing may be missing, strange or there twice."""
+    (folder / INDEX).write_text(text)
+    with pytest.raises(LibraryError, match=problem) as caught:
+        opened(folder)
+    assert caught.value.mend
+
+
+NAMES_LINES = [json.dumps([one.id, one.type]) for one in RECORDS]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("[1,2]", "1 can be no id of a task"),
+        ('["","t"]', "'' can be no id of a task"),
+        ('["a\\u0000","t"]', "can be no id of a task"),
+        ('["a",null]', "the task has no type"),
+        ('["a"]', "it is no"),
+        ('{"a":"t"}', "it is no"),
+        ("[" * 2_000, "it is no"),
+        ('["a","t"', "it is no"),
+        (NAMES_LINES[0], "two tasks have the id"),
+    ],
+)
+def test_names_that_are_none_are_refused(folder: Path, line: str, problem: str) -> None:
+    """Law: ids and types are checked like those of a JSON library, and the line is named."""
+    repack(folder, NAMES, ("\n".join([*NAMES_LINES[:4], line, *NAMES_LINES[5:]]) + "\n").encode())
+    with pytest.raises(LibraryError, match=problem) as caught:
+        opened(folder)
+    assert caught.value.where == f"{folder / NAMES}, line 4 (counted from 0)"
+
+
+@pytest.mark.parametrize("what", ["a line more", "a line less", "no end", "larger", "smaller", "no zstd"])
+def test_a_part_that_is_not_as_stated_is_refused(folder: Path, what: str) -> None:
+    """Law: a part whose sha256 is right must still hold the bytes and lines that were stated."""
+    path = folder / PARTS[0]
+    raw = zstandard.ZstdDecompressor().decompress(path.read_bytes())
+    if what in ("a line more", "a line less", "no end"):
+        other = {"a line more": raw + b"{}\n", "a line less": raw[raw.index(b"\n") + 1 :], "no end": raw[:-1]}[what]
+        repack(folder, PARTS[0], other)
+    elif what in ("larger", "smaller"):
+        repack(folder, PARTS[0], raw, len(raw) + (1 if what == "larger" else -1))
+    else:
+        path.write_bytes(raw)
+        said = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+        change(folder, lambda index: index["parts"][0].update(said))
+    library = opened(folder)
+    with pytest.raises(LibraryError) as caught:
+        library.task(0)
+    assert caught.value.where == str(path)
+
+
+def test_another_task_in_a_place_is_refused(folder: Path) -> None:
+    """Law: a line must be of the task that the names put there."""
+    lines = zstandard.ZstdDecompressor().decompress((folder / PARTS[0]).read_bytes()).splitlines(keepends=True)
+    repack(folder, PARTS[0], b"".join(lines[::-1]))
+    with pytest.raises(LibraryError, match="another task lies where this one should"):
+        opened(folder).task(0)
+
+
+def test_what_packs_too_well_is_refused_when_it_is_written(tmp_path: Path) -> None:
+    """Law: what the reader would take for a bomb is not written."""
+    large = record("a", "t", '"' + "a" * (65 << 20) + '"')
+    with pytest.raises(LibraryError, match="would be taken for a zstd bomb"):
+        write_all(new_parts(tmp_path / "x", force=False), [large])
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_there_stays(tmp_path: Path, folder: Path) -> None:
+    """Law: without force nothing is replaced, with it only a library of parts, and that only by a whole one."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match="is there already"):
+        write_all(new_parts(folder, force=False), RECORDS)
+    with pytest.raises(ZeroDivisionError):
+        write_all(new_parts(folder, force=True), RECORDS[:1], ZeroDivisionError())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "thesis.tex").touch()
+    for other in (thesis, thesis / "thesis.tex"):
+        with pytest.raises(InputError, match="so --force leaves it alone"):
+            write_all(new_parts(other, force=True), RECORDS)
+    assert sorted(os.listdir(tmp_path)) == ["library", "thesis"]
+    written(folder, RECORDS[:2])
+    assert len(opened(folder)) == 2
+    assert sorted(os.listdir(tmp_path)) == ["library", "thesis"]
+
+
+def test_the_same_tasks_give_the_same_bytes(tmp_path: Path, folder: Path) -> None:
+    """Law: a folder of parts is a function of its tasks."""
+    again = written(tmp_path / "again")
+    for path in folder.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes()
