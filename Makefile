@@ -5,7 +5,7 @@ BIN := .venv/bin
 TESTERS ?= $(shell expr $$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1)
 DEMO := demo
 
-.PHONY: demo test check unit fuzz bench chaos soak wheel clean help
+.PHONY: demo test check unit fuzz bench bench-scale chaos soak wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
@@ -13,6 +13,7 @@ help:
 	@echo "make check   ruff, mypy, import-linter only"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
+	@echo "make bench-scale  the ways to reach a task, from 60 MB to 6 GB and to ten million tasks, about 20 minutes"
 	@echo "make chaos   measure the gates of reliability: hundreds of kills, about ten minutes (ARGS=--quick, --seed N)"
 	@echo "make soak    a thousand random faults over a hundred thousand tasks (ARGS='--minutes 10 --seed N')"
 
@@ -54,6 +55,9 @@ fuzz: .venv/test.ok
 
 bench: .venv/bench.ok
 	$(BIN)/python -m benchmarks
+
+bench-scale: .venv/bench.ok
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 chaos: .venv/test.ok
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import prealloc
-from prealloc.library.sample import write_sample
+from prealloc.library.sample.write import write_sample
 from prealloc.model.events import AttemptEnded, Event
 from prealloc.report.progress import RunProgress
 from prealloc.report.table import export_svg

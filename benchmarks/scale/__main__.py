@@ -127,8 +127,9 @@ def _scale_table(folder: Path, counts: tuple[int, ...]) -> Table:
     for name, costs in done.items():
         cells = [f"{costs[n].seconds:.1f} s, {_size(costs[n].peak_bytes)}" if n in costs else "failed" for n in counts]
         (n1, c1), (n2, c2) = list(costs.items())[-2:]
-        added = f"{(c2.seconds - c1.seconds) / (n2 - n1) * 1e6:.1f} us, {(c2.peak_bytes - c1.peak_bytes) / (n2 - n1):,.0f} B"
-        rows.append([name, *cells, added])
+        added_us = (c2.seconds - c1.seconds) / (n2 - n1) * 1e6
+        added_bytes = (c2.peak_bytes - c1.peak_bytes) / (n2 - n1)
+        rows.append([name, *cells, f"{added_us:.1f} us, {added_bytes:,.0f} B"])
     return Table(
         "25 shards x 20 tasks from JSON lines of 310 bytes a task: seconds and peak memory of whole processes",
         ["way", *(f"{count:,} tasks" for count in counts), "cost per added task"],

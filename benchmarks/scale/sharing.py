@@ -66,7 +66,7 @@ def readers_memory(pool: Path) -> Memory:
 
 
 def _reader(pool: str, pipe: Connection) -> None:
-    from prealloc.library.pool import SharedTaskPool
+    from prealloc.library.packed.pool import SharedTaskPool
 
     pipe.send("ready")
     pipe.recv()
@@ -127,7 +127,7 @@ def _trial(context: Any, processes: int, target: Callable[..., None], arguments:
 
 
 def _pool_reads(pool: str, ids: list[str], decoded: bool, counts: Any, start: Any) -> None:
-    from prealloc.library.pool import SharedTaskPool
+    from prealloc.library.packed.pool import SharedTaskPool
 
     with SharedTaskPool(pool) as attached:
 

@@ -37,7 +37,7 @@ def sample(
 
       prealloc library sample big.jsonl.zst --tasks 100000 --workflow-bytes 2000 --seed 7
     """
-    from prealloc.library.sample import write_sample
+    from prealloc.library.sample.write import write_sample
 
     with byte_progress(f"writing {out.name}", shown=not json) as progress:
         made = write_sample(out, tasks=tasks, workflow_bytes=workflow_bytes, seed=seed, force=force, progress=progress)

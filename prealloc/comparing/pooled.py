@@ -30,7 +30,7 @@ def main() -> None:
 def main_forked() -> None:
     """The master that has imported what its workers need, and forks them."""
     job = _prepare()
-    import prealloc.library.pool  # noqa: F401  # for the workers
+    import prealloc.library.packed.pool  # noqa: F401  # for the workers
 
     start_forked(job.workers, work)
     wait_for(job.workers)
@@ -38,7 +38,7 @@ def main_forked() -> None:
 
 def work(number: int) -> None:
     """A worker: attaches to the pool, holds ids, and decodes a task anew each time it is read."""
-    from prealloc.library.pool import SharedTaskPool
+    from prealloc.library.packed.pool import SharedTaskPool
 
     job = read_job()
     pool = SharedTaskPool(in_folder(POOL))

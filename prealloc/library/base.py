@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -17,6 +17,7 @@ from msgspec import UNSET
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.rows import NOTHING, AnyRow, has, kept, named, row_types
+from prealloc.model.json_value import brief
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import LightweightTask
 
@@ -77,16 +78,6 @@ class Record(NamedTuple):
         workflow = fields.pop("workflow", None)
         return None if workflow is None else bytes(workflow), msgspec.json.encode(fields)
 
-    def has_two_ids(self) -> bool:
-        """Whether it has both spellings of an id, and they differ."""
-        row = _ids.decode(self.text)
-        return row.id is not UNSET and row.instance_id is not UNSET and row.id != row.instance_id
-
-
-class _Ids(msgspec.Struct):
-    id: Any = UNSET
-    instance_id: Any = UNSET
-
 
 def joined(workflow: bytes | None, fields: bytes) -> bytes:
     """The whole object again: what `Record.split` took apart, the workflow last."""
@@ -96,7 +87,6 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
 
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ids = msgspec.json.Decoder(_Ids)
 
 
 class Writer(Protocol):
@@ -227,13 +217,19 @@ class StoredLibrary(BaseLibrary):
 
     def _made(self, position: int, text: bytes) -> LightweightTask:
         id, type = self.ids[position], self.types[position]
-        try:
-            row: AnyRow = self._row.decode(text)
-        except msgspec.ValidationError:
-            row = self._loose.decode(text)
+        row = self._decoded(position, text)
         if named(row) != (id, type):
             raise LibraryError("another task lies where this one should", where=self._place(position), mend=AGAIN)
         return self._maker.make(position, id, type, row)
+
+    def _decoded(self, position: int, text: bytes) -> AnyRow:
+        try:
+            try:
+                return self._row.decode(text)
+            except msgspec.ValidationError:
+                return self._loose.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the proof holds, and it is no JSON
+            raise LibraryError(f"it is no task: {brief(error)}", where=self._place(position), mend=AGAIN) from None
 
     def _place(self, position: int) -> str:
         return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"
@@ -250,11 +246,6 @@ class StoredLibrary(BaseLibrary):
 def has_two_ids(row: AnyRow) -> bool:
     """Whether a task has both spellings of an id, and they differ: the note of `two_ids`."""
     return row.id is not UNSET and row.instance_id is not UNSET and row.id != row.instance_id
-
-
-def is_null_text(workflow: bytes | None) -> bool:
-    """The same of a workflow by itself."""
-    return workflow is None or workflow == b"null"
 
 
 def is_null(row: AnyRow) -> bool:

@@ -13,13 +13,13 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Library, Progress, Record, Writer
-from prealloc.library.columns import ColumnsBuilder, Span, equal_hashes, sorted_positions
 from prealloc.library.disk import open_library_file, pieces_of
-from prealloc.library.index import refuse_equal_ids
 from prealloc.library.open import json_file, read_library
-from prealloc.library.sample_file import Writable, new_file
-from prealloc.library.stream import batches
-from prealloc.library.text import scan
+from prealloc.library.packed.index import refuse_equal_ids
+from prealloc.library.packed.table import ColumnsBuilder, Span, equal_hashes, sorted_positions
+from prealloc.library.storing.new_file import Writable, new_file
+from prealloc.library.text.read import scan
+from prealloc.library.text.stream import batches
 from prealloc.library.unpack import unpack_stream
 
 _STEP = 64
@@ -39,10 +39,10 @@ class Target(msgspec.Struct, frozen=True):
 TARGETS = (
     Target("json", r"json(\.gz|\.zst)?", "prealloc.library.convert:new_json"),
     Target("jsonl", r"(jsonl|ndjson)(\.gz|\.zst)?", "prealloc.library.convert:new_lines"),
-    Target("database", r"db|sqlite|sqlite3", "prealloc.library.database:new_database"),
-    Target("parts", r"parts", "prealloc.library.parts:new_parts"),
-    Target("parquet", r"parquet", "prealloc.library.parquet:new_parquet"),
-    Target("pool", r"pool", "prealloc.library.pool:new_pool"),
+    Target("database", r"db|sqlite|sqlite3", "prealloc.library.database.library:new_database"),
+    Target("parts", r"parts", "prealloc.library.parts.library:new_parts"),
+    Target("parquet", r"parquet", "prealloc.library.parquet.library:new_parquet"),
+    Target("pool", r"pool", "prealloc.library.packed.pool:new_pool"),
 )
 
 

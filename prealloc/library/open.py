@@ -13,21 +13,22 @@ from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library.disk import Progress, head_of
 from prealloc.library.folder import choose
-from prealloc.library.text import read_text
+from prealloc.library.parts.index import is_ours
+from prealloc.library.text.read import read_text
 from prealloc.library.unpack import packing
 from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
-    from prealloc.library.streamed import Shortlist
+    from prealloc.library.text.streamed import Shortlist
 
 STREAM_FROM = 1 << 30
 """A file of so many bytes, or a quarter of that packed, is not read into memory where it can be avoided."""
 
 _BINARY = {
-    b"SQLite format 3\0": "prealloc.library.database:open_database",
-    b"PAR1": "prealloc.library.parquet:open_parquet",
-    b"prealloc-pool 1\n": "prealloc.library.pool:open_pool",
+    b"SQLite format 3\0": "prealloc.library.database.library:open_database",
+    b"PAR1": "prealloc.library.parquet.library:open_parquet",
+    b"prealloc-pool 1\n": "prealloc.library.packed.pool:open_pool",
 }
 """Formats that are no text, by their first bytes. Each is imported by who has such a file."""
 
@@ -63,7 +64,7 @@ def read_library(
     if str(path) == "-":
         return _standard_input(shortlist, difficulty, keep, progress)
     if _is_parts(path):
-        return _open_by("prealloc.library.parts:open_parts", Path(path), difficulty, keep)
+        return _open_by("prealloc.library.parts.library:open_parts", Path(path), difficulty, keep)
     file, took = choose(Path(path), difficulty)
     opener = _binary(file)
     if opener is not None:
@@ -82,7 +83,7 @@ def json_file(path: str | Path, difficulty: str | None) -> Path | None:
 
 
 def _is_parts(path: str | Path) -> bool:
-    return "\0" not in str(path) and os.path.lexists(Path(path, "index.json"))
+    return "\0" not in str(path) and is_ours(Path(path))
 
 
 def _binary(file: Path) -> str | None:
@@ -99,8 +100,9 @@ def _read_json(
     shortlist: Shortlist | None,
     stream: bool,
 ) -> Library:
-    if any(map(os.path.lexists, index_places(file))):
-        from prealloc.library.index import TaskIndex
+    is_there = bool(head_of(file, 1))  # else reading it tells what is wrong
+    if is_there and any(map(os.path.lexists, index_places(file))):
+        from prealloc.library.packed.index import TaskIndex
 
         try:
             return TaskIndex.open(file, difficulty=difficulty, keep=keep)
@@ -110,7 +112,7 @@ def _read_json(
                     f"the index of {file.name} is left aside: {error.problem}; `prealloc library index {file}` mends it"
                 )
     if shortlist is not None and (stream or _is_large(file)):
-        from prealloc.library.streamed import read_stream
+        from prealloc.library.text.streamed import read_stream
 
         return read_stream(file, shortlist, difficulty=difficulty, keep=keep, progress=progress)
     return read_text(file, difficulty=difficulty, keep=keep, progress=progress)
@@ -122,7 +124,7 @@ def _standard_input(
     if shortlist is None:
         mend = "save it to a file, and give that"
         raise LibraryError("standard input can be read only once, for one plan", where="-", mend=mend)
-    from prealloc.library.streamed import STDIN, read_stream
+    from prealloc.library.text.streamed import STDIN, read_stream
 
     return read_stream(STDIN, shortlist, difficulty=difficulty, keep=keep, progress=progress)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from prealloc.api.libraries import Stats
+from prealloc.library.stats import Stats
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page

@@ -19,10 +19,11 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
-from prealloc.library import read_library, stream
+from prealloc.library import read_library
 from prealloc.library.convert import TARGETS
-from prealloc.library.index import TaskIndex, make_index
-from prealloc.library.streamed import read_stream
+from prealloc.library.packed.index import TaskIndex, make_index
+from prealloc.library.text import stream
+from prealloc.library.text.streamed import read_stream
 from prealloc.model.plan import Plan, PlanSpec
 from prealloc.planning.planner import choose_tasks
 from prealloc.planning.rank import stable_hashes

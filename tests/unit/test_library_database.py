@@ -30,10 +30,10 @@ from stored import (
 )
 
 from prealloc.errors import CannotGoOn, InputError, LibraryError
-from prealloc.library import database_file
 from prealloc.library.base import Record, StoredLibrary
-from prealloc.library.database import new_database, open_database
-from prealloc.library.sqlar import MOST_BYTES, CannotUnpack, pack, unpack
+from prealloc.library.database import tables as database_file
+from prealloc.library.database.library import new_database, open_database
+from prealloc.library.database.sqlar import MOST_BYTES, CannotUnpack, pack, unpack
 
 STEP = 11
 

@@ -22,10 +22,10 @@ from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library import read_library
 from prealloc.library.cache import TaskCache
-from prealloc.library.index import TaskIndex, check_index, make_index
-from prealloc.library.pool import SharedTaskPool
-from prealloc.library.sample import write_sample
-from prealloc.library.scanned import ScannedLibrary
+from prealloc.library.packed.index import TaskIndex, check_index, make_index
+from prealloc.library.packed.pool import SharedTaskPool
+from prealloc.library.sample.write import write_sample
+from prealloc.library.text.scanned import ScannedLibrary
 from prealloc.model.task import LightweightTask
 
 TYPES = ["a", "b", "b", "c"]
@@ -73,13 +73,13 @@ def test_a_task_by_its_id(library: Path) -> None:
 def test_what_lies_beside_a_task_is_not_looked_at(library: Path) -> None:
     """Law: with every byte outside a task's text overwritten in place, the index still gives that task."""
     with opened(library) as index:
-        span = index.columns.span(7)
+        start, length, _ = index.columns.place(7)
         stat = library.stat()
         text = library.read_bytes()
         with library.open("r+b") as file:
-            file.write(b"#" * span.start)
-            file.seek(span.start + span.length)
-            file.write(b"#" * (len(text) - span.start - span.length))
+            file.write(b"#" * start)
+            file.seek(start + length)
+            file.write(b"#" * (len(text) - start - length))
         os.utime(library, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert index["task-7"].workflow == tasks(40)[7]["workflow"]
 
@@ -174,7 +174,7 @@ def test_check_takes_what_fits(library: Path) -> None:
 def test_where_nothing_can_be_written(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: beside a library in a folder that is not ours, the index goes to the cache folder, and is found there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("prealloc.library.index.os.access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr("prealloc.library.packed.index.os.access", lambda path, mode: False)  # root may write anywhere
     beside, cached = index_places(library)
     assert make_index(library).path == str(cached)
     assert not beside.exists()
@@ -289,7 +289,7 @@ def test_what_the_cache_gives_is_ones_own(library: Path) -> None:
 
 READER = """
 import sys
-from prealloc.library.pool import SharedTaskPool
+from prealloc.library.packed.pool import SharedTaskPool
 with SharedTaskPool(sys.argv[1]) as pool:
     print(sum(len(pool[id].workflow_json) for id in pool.ids), flush=True)
     sys.stdin.read()

@@ -32,8 +32,8 @@ from stored import (
 
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record, StoredLibrary
-from prealloc.library.parquet import new_parquet, open_parquet
-from prealloc.library.parquet_rows import META_KEY, VERSION_KEY
+from prealloc.library.parquet.library import new_parquet, open_parquet
+from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
 
 GROUP_BYTES = 600
 STEP = 5

@@ -27,10 +27,10 @@ from stored import (
 )
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library import parts
 from prealloc.library.base import Record, StoredLibrary
-from prealloc.library.parts import new_parts, open_parts
-from prealloc.library.parts_index import INDEX, NAMES, Index
+from prealloc.library.parts import library as parts
+from prealloc.library.parts.index import INDEX, NAMES, Index
+from prealloc.library.parts.library import new_parts, open_parts
 
 PART_BYTES = 600
 PARTS = ("part-00000.jsonl.zst", "part-00001.jsonl.zst", "part-00002.jsonl.zst")

@@ -14,11 +14,11 @@ import pytest
 
 from prealloc.errors import InputError, OptionsError
 from prealloc.library import read_library
-from prealloc.library.sample import write_sample
-from prealloc.library.sample_stream import Stream, unique_32
-from prealloc.library.sample_tasks import SHARES, task, type_order
-from prealloc.library.sample_tools import TOOLS
-from prealloc.library.sample_workflow import printed_size
+from prealloc.library.sample.stream import Stream, unique_32
+from prealloc.library.sample.tasks import SHARES, task, type_order
+from prealloc.library.sample.tools import TOOLS
+from prealloc.library.sample.workflow import printed_size
+from prealloc.library.sample.write import write_sample
 
 
 def test_the_same_bytes_everywhere(tmp_path: Path) -> None:

@@ -17,11 +17,8 @@ import msgspec
 
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record, StoredLibrary
-from prealloc.library.boxes import in_asked_order
-from prealloc.library.names import checked_names
-from prealloc.library.new_path import new_path
-from prealloc.library.parquet_columns import stored
-from prealloc.library.parquet_rows import (
+from prealloc.library.parquet.columns import stored
+from prealloc.library.parquet.rows import (
     META_KEY,
     VERSION,
     VERSION_KEY,
@@ -32,9 +29,12 @@ from prealloc.library.parquet_rows import (
     damaged,
     rows_of,
 )
-from prealloc.library.proof import Fingerprint, digest
-from prealloc.library.tally import Tally
-from prealloc.library.whole_file import Stamp, opened, sha256_of, stamp_of
+from prealloc.library.storing.boxes import in_asked_order
+from prealloc.library.storing.names import checked_names
+from prealloc.library.storing.new_path import new_path
+from prealloc.library.storing.proof import Fingerprint, digest
+from prealloc.library.storing.stored_file import Stamp, opened, sha256_of, stamp_of
+from prealloc.library.storing.tally import Tally
 from prealloc.model.json_value import brief
 from prealloc.model.plan import LibraryInfo
 
@@ -86,7 +86,7 @@ def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
         types=dict(sorted(Counter(types).items())),
         difficulty=difficulty,
     )
-    return _Parquet(
+    return ParquetLibrary(
         path, stamp, rows, starts, info=info, ids=ids, types=types, counts=(without_workflow, two_ids), keep=keep
     )
 
@@ -159,7 +159,7 @@ class ParquetWriter:
         self._rows, self._bytes = [], 0
 
 
-class _Parquet(StoredLibrary):
+class ParquetLibrary(StoredLibrary):
     def __init__(
         self,
         path: Path,

@@ -12,10 +12,10 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
-from prealloc.library.cursor import Cursor, Damage
 from prealloc.library.disk import Buffer
-from prealloc.library.formats import Format
 from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, LooseRow, has, is_name, named
+from prealloc.library.text.cursor import Cursor, Damage
+from prealloc.library.text.formats import Format
 
 _WINDOWS = (128 << 10, 1 << 20)
 # How much of a damaged value is walked token by token. The larger one takes up to half a second.

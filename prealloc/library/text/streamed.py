@@ -15,10 +15,10 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.base import Progress, StoredLibrary, has_two_ids, is_null
-from prealloc.library.columns import equal_hashes, sorted_positions
 from prealloc.library.disk import open_library_file, pieces_of
-from prealloc.library.stream import Batch, batches
-from prealloc.library.text import no_tasks, scan
+from prealloc.library.packed.table import equal_hashes, sorted_positions
+from prealloc.library.text.read import no_tasks, scan
+from prealloc.library.text.stream import Batch, batches
 from prealloc.library.unpack import unpack_stream
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task_hash import stable_hashes

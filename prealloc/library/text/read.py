@@ -15,18 +15,18 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import encoding_problem
-from prealloc.library.cursor import Damage
-from prealloc.library.diagnose import Diagnosis
 from prealloc.library.disk import Buffer, Progress, Reading
-from prealloc.library.formats import Format, choose_format
 from prealloc.library.rows import AnyRow, is_name, named, row_types
-from prealloc.library.structure import said_twice
+from prealloc.library.text.cursor import Damage
+from prealloc.library.text.diagnose import Diagnosis
+from prealloc.library.text.formats import Format, choose_format
+from prealloc.library.text.structure import said_twice
+from prealloc.library.text.whole import whole_tasks
 from prealloc.library.unpack import unpack
-from prealloc.library.whole import whole_tasks
 from prealloc.model.plan import LibraryInfo
 
 if TYPE_CHECKING:
-    from prealloc.library.scanned import ScannedLibrary
+    from prealloc.library.text.scanned import ScannedLibrary
 
 _UTF8_STEP = 1 << 20
 
@@ -41,7 +41,7 @@ def read_text(
     where = str(file)
     reading = Reading(file, progress)
     # Not at the top: this loads pydantic, which takes as long as the file takes to be read, and so is free here.
-    from prealloc.library.scanned import ScannedLibrary
+    from prealloc.library.text.scanned import ScannedLibrary
 
     packed = reading.buffer()
     text = unpack(packed, where)

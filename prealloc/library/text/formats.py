@@ -17,8 +17,8 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from prealloc.library.disk import Buffer
-from prealloc.library.document import Array, Document
-from prealloc.library.lines import Lines
+from prealloc.library.text.document import Array, Document
+from prealloc.library.text.lines import Lines
 
 T = TypeVar("T")
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.cursor import Cursor
 from prealloc.library.disk import Buffer
-from prealloc.library.document import Document
-from prealloc.library.formats import Format
 from prealloc.library.rows import AnyRow, has
+from prealloc.library.text.cursor import Cursor
+from prealloc.library.text.document import Document
+from prealloc.library.text.formats import Format
 
 _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')

@@ -10,8 +10,8 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import AGAIN, NEWER, joined
-from prealloc.library.parquet_columns import is_text, plain, storage, stored, unfit
-from prealloc.library.proof import DIGEST_BYTES, digest
+from prealloc.library.parquet.columns import is_text, plain, storage, stored, unfit
+from prealloc.library.storing.proof import DIGEST_BYTES, digest
 from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 

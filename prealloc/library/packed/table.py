@@ -12,7 +12,7 @@
     order     u32           positions sorted by hash: finds an id
     ids       UTF-8         one behind the other
 
-Little-endian. The digest covers every column, so whatever is read here is what was written.
+Little-endian. The digest covers the head and every column, so whatever is read here is what was written.
 """
 
 from __future__ import annotations
@@ -63,9 +63,13 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     columns: dict[str, tuple[int, int]]
     """Offset from the end of the padding, and bytes."""
     sha256: str
-    """Of all columns, from the end of the padding on."""
+    """Of the rest of this head, and of all columns."""
     said: dict[str, Any]
     """What the kind of file that this is has to say besides."""
+
+    def hashed(self) -> hashlib._Hash:
+        """A sha256 that has taken in all of the head but its own digest."""
+        return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(self, sha256="")))
 
 
 class Span(NamedTuple):
@@ -147,11 +151,8 @@ class ColumnsBuilder:
             "order": _little(order),
             "ids": memoryview(self.ids),
         }
-        hashed = hashlib.sha256()
         places, at = {}, 0
         for name, column in columns.items():
-            hashed.update(column)
-            hashed.update(padding(column.nbytes))
             places[name] = (at, column.nbytes)
             at += column.nbytes + len(padding(column.nbytes))
         head = Head(
@@ -162,9 +163,14 @@ class ColumnsBuilder:
             without_workflow=without_workflow,
             two_ids=two_ids,
             columns=places,
-            sha256=hashed.hexdigest(),
+            sha256="",
             said=dict(said),
         )
+        hashed = head.hashed()
+        for column in columns.values():
+            hashed.update(column)
+            hashed.update(padding(column.nbytes))
+        head = msgspec.structs.replace(head, sha256=hashed.hexdigest())
         line = msgspec.json.encode(head) + b"\n"
         yield line + padding(len(line))
         for column in columns.values():
@@ -195,9 +201,11 @@ class Columns:
             raise self._damaged("this machine is big-endian, and the columns are not")
         self.begin = line_end + len(padding(line_end - at))
         self._refuse_misfits(len(text))
+        hashed = head.hashed()
         with memoryview(text) as view:
-            if hashlib.sha256(view[self.begin : self.end]).hexdigest() != head.sha256:
-                raise self._damaged("its content is not what was written")
+            hashed.update(view[self.begin : self.end])
+        if hashed.hexdigest() != head.sha256:
+            raise self._damaged("its content is not what was written")
         self._columns: list[memoryview] = []
         self.hash = self._column(text, "hash")
         self._start = self._column(text, "start")
@@ -234,14 +242,13 @@ class Columns:
     def type(self, position: int) -> str:
         return self.head.types[self._type[position]]
 
-    def span(self, position: int) -> Span:
-        at = _DIGEST * position
-        return Span(
-            self._start[position],
-            self._length[position],
-            bytes(self._digest[at : at + _DIGEST]),
-            self._workflow[position],
-        )
+    def place(self, position: int) -> tuple[int, int, int]:
+        """Where a task's text begins, its bytes, and how many of them are the workflow that it ends with."""
+        return self._start[position], self._length[position], self._workflow[position]
+
+    def digest(self, position: int) -> bytes:
+        """The `digest` of a task's text."""
+        return bytes(self._digest[_DIGEST * position : _DIGEST * (position + 1)])
 
     def position(self, id: str) -> int | None:
         """Where a task is in the table; None if it is not."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from msgspec import Raw
 
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.diagnose import Diagnosis
 from prealloc.library.disk import Buffer
-from prealloc.library.formats import Format
+from prealloc.library.text.diagnose import Diagnosis
+from prealloc.library.text.formats import Format
 
 
 def whole_tasks(fmt: Format, text: Buffer, diagnosis: Diagnosis, positions: Sequence[int]) -> Iterator[bytes]:

@@ -18,12 +18,14 @@ import contextlib
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Record, StoredLibrary, is_null_text, joined
-from prealloc.library.columns import (
+from prealloc.library.base import Record, joined
+from prealloc.library.disk import open_library_file
+from prealloc.library.packed.library import PackedLibrary
+from prealloc.library.packed.table import (
     MOST_TEXT,
     Columns,
     ColumnsBuilder,
@@ -32,10 +34,8 @@ from prealloc.library.columns import (
     padding,
     sorted_positions,
 )
-from prealloc.library.disk import open_library_file
-from prealloc.library.index import random_position
-from prealloc.library.sample_file import Writable, new_file
-from prealloc.model.plan import LibraryInfo
+from prealloc.library.storing.new_file import Writable, new_file
+from prealloc.library.storing.tally import Tally
 from prealloc.model.task import LightweightTask
 
 FORMAT = "prealloc-pool"
@@ -46,7 +46,7 @@ _TAIL = struct.Struct("<Q8s")
 _AGAIN = "make it again: prealloc library convert LIBRARY tasks.pool"
 
 
-class SharedTaskPool(StoredLibrary):
+class SharedTaskPool(PackedLibrary):
     """A pool file, attached: `pool[id]`, `pool.random(type)`. Any number of processes may attach to the same path.
 
     Each task is checked when a process reads it for the first time. Raises LibraryError for a file that is no pool or
@@ -66,82 +66,61 @@ class SharedTaskPool(StoredLibrary):
         at, end = _TAIL.unpack_from(self._memory, stat.st_size - _TAIL.size)
         if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= stat.st_size - _TAIL.size:
             raise LibraryError("it is no task pool, or a part of one", where=where, mend=_AGAIN)
-        self.columns = Columns(self._memory, FORMAT, VERSION, where, mend=_AGAIN, at=at)
-        if self.columns.end != stat.st_size - _TAIL.size:
+        columns = Columns(self._memory, FORMAT, VERSION, where, mend=_AGAIN, at=at)
+        if columns.end != stat.st_size - _TAIL.size:
             raise LibraryError("its table does not end where it should", where=where, mend=_AGAIN)
-        self._end = at
-        self._checked = bytearray(len(self.columns))
-        self._of_type: dict[str | None, Sequence[int]] = {}
         super().__init__(
-            info=LibraryInfo(
-                path=str(file.absolute()),
-                name=file.name,
-                bytes=stat.st_size,
-                sha256=self.columns.head.sha256,  # of all digests, and so of all tasks
-                tasks=len(self.columns),
-                types=self.columns.counts(),
-                difficulty=difficulty,
-            ),
-            ids=self.columns.ids(),
-            types=self.columns.types(),
-            without_workflow=self.columns.head.without_workflow,
-            two_ids=self.columns.head.two_ids,
+            columns,
+            file,
+            size=stat.st_size,
+            sha256=columns.head.sha256,  # of all digests, and so of all tasks
+            difficulty=difficulty,
             keep=keep,
         )
+        self._end = at
+        self._checked = bytearray(len(columns))
 
     def __getitem__(self, id: str) -> LightweightTask:
-        position = self.columns.position(id)
-        if position is None:
-            raise KeyError(id)
-        return self._light(position)
-
-    def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self.columns.position(id) is not None
+        return self._light(self.position(id), id)
 
     def random(self, type: str | None = None, seed: int | None = None) -> LightweightTask:
         """A task of a type (None: of any): the same for the same seed, any without one."""
         number = int.from_bytes(os.urandom(8), "little") if seed is None else seed
-        return self._light(random_position(self.columns, self._of_type, type, number))
-
-    def hashes(self) -> Sequence[int]:
-        return self.columns.hash
-
-    def places(self, ids: Iterable[str]) -> dict[str, int]:
-        found = {id: self.columns.position(id) for id in ids}
-        return {id: place for id, place in found.items() if place is not None}
+        position = self.random_position(type, number)
+        return self._light(position, self.columns.id(position))
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
-            span = self._span(position)
-            yield self._memory[span.start : span.start + span.length]
+            self._check(position)
+            start, length, _ = self.columns.place(position)
+            yield self._memory[start : start + length]
 
     def close(self) -> None:
         """Lets go of the file. Tasks that were given stay as they are."""
         self.columns.release()
         self._memory.close()
 
-    def __enter__(self) -> SharedTaskPool:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _light(self, position: int) -> LightweightTask:
+    def _light(self, position: int, id: str) -> LightweightTask:
         """The task with its workflow alone: its bytes are where they are, nothing is decoded."""
-        span = self._span(position)
-        end = span.start + span.length - 1
-        workflow = self._memory[end - span.workflow : end] if span.workflow else b"null"
-        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, b"{}")
-
-    def _span(self, position: int) -> Span:
-        span = self.columns.span(position)
+        columns = self.columns
+        start, length, workflow = columns.place(position)
         if not self._checked[position]:
-            end = span.start + span.length
-            with memoryview(self._memory) as view, view[span.start : end] as text:
-                if end > self._end or digest(text) != span.digest or span.workflow >= max(span.length, 1):
-                    raise LibraryError("its content is not what was written", where=self._place(position), mend=_AGAIN)
-            self._checked[position] = 1
-        return span
+            self._check(position)
+        end = start + length - 1
+        text = self._memory[end - workflow : end] if workflow else b"null"
+        return LightweightTask.trusted(id, columns.type(position), text, b"{}")
+
+    def _check(self, position: int) -> None:
+        """Raises LibraryError unless a task's text is what was written."""
+        start, length, workflow = self.columns.place(position)
+        with memoryview(self._memory) as view, view[start : start + length] as text:
+            if (
+                start + length > self._end
+                or workflow >= max(length, 1)
+                or digest(text) != self.columns.digest(position)
+            ):
+                raise LibraryError("its content is not what was written", where=self._place(position), mend=_AGAIN)
+        self._checked[position] = 1
 
 
 class PoolWriter:
@@ -151,7 +130,7 @@ class PoolWriter:
         self._file = file
         self._at = file.write(MAGIC)
         self._columns = ColumnsBuilder()
-        self._without = self._two = 0
+        self._tally = Tally()
 
     def add(self, record: Record) -> None:
         workflow, fields = record.split()
@@ -162,14 +141,14 @@ class PoolWriter:
         span = Span(self._at, len(text), digest(text), len(workflow) if workflow is not None else 0)
         self._columns.add([record.id], [record.type], [span])
         self._at += len(text)
-        self._without += is_null_text(workflow)
-        self._two += record.has_two_ids()
+        self._tally.add(record)
 
     def finish(self) -> None:
         """Writes the table behind the tasks."""
         self._at += self._file.write(padding(self._at))
         order = sorted_positions(self._columns.hash)
-        for piece in self._columns.pack(FORMAT, VERSION, order, {}, without_workflow=self._without, two_ids=self._two):
+        counts = {"without_workflow": self._tally.without_workflow, "two_ids": self._tally.two_ids}
+        for piece in self._columns.pack(FORMAT, VERSION, order, {}, **counts):
             self._file.write(bytes(piece))
         self._file.write(_TAIL.pack(self._at, _END))
 

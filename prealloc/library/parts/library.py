@@ -21,9 +21,7 @@ from prealloc.errors import InputError, LibraryError
 from prealloc.files.atomic import is_taken, new_folder, writing
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.library.base import Record, StoredLibrary
-from prealloc.library.boxes import in_asked_order
-from prealloc.library.names import checked_names
-from prealloc.library.parts_index import (
+from prealloc.library.parts.index import (
     INDEX,
     MEND,
     NAMES,
@@ -35,7 +33,9 @@ from prealloc.library.parts_index import (
     part_name,
     read_index,
 )
-from prealloc.library.tally import Tally
+from prealloc.library.storing.boxes import in_asked_order
+from prealloc.library.storing.names import checked_names
+from prealloc.library.storing.tally import Tally
 from prealloc.model.plan import LibraryInfo
 
 PART_BYTES = 8 << 20
@@ -64,7 +64,7 @@ def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
         types=dict(sorted(index.types.items())),
         difficulty=difficulty,
     )
-    return _Parts(folder, index, info, ids, types, keep)
+    return PartsLibrary(folder, index, info, ids, types, keep)
 
 
 @contextlib.contextmanager
@@ -153,7 +153,7 @@ class PartsWriter:
         return hashlib.sha256(packed).hexdigest(), len(packed)
 
 
-class _Parts(StoredLibrary):
+class PartsLibrary(StoredLibrary):
     def __init__(
         self,
         folder: Path,

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from prealloc.library.cursor import Cursor
 from prealloc.library.disk import Buffer
+from prealloc.library.text.cursor import Cursor
 
 T = TypeVar("T")
 

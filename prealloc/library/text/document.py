@@ -9,8 +9,8 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import UNSET
 
-from prealloc.library.cursor import Cursor, Damage
 from prealloc.library.disk import Buffer
+from prealloc.library.text.cursor import Cursor, Damage
 
 T = TypeVar("T")
 

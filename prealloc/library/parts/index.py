@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -76,11 +77,11 @@ def most_raw(packed: int) -> int:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether there is a library of parts in the folder, of whichever version."""
+    """Whether there is a library of parts in the folder, of whichever version; a damaged one is one too."""
     try:
         value = loads(read_regular(folder / INDEX, inside=folder, most=MOST_INDEX_BYTES), what=INDEX)
     except (Unusable, StrictJsonError):
-        return False
+        return os.path.isfile(folder / NAMES)
     return isinstance(value, dict) and value.get("format") == FORMAT
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from prealloc.library.sample_stream import Stream, unique_32
-from prealloc.library.sample_tools import TOOL_NAMES, TOOLS
-from prealloc.library.sample_workflow import workflow
+from prealloc.library.sample.stream import Stream, unique_32
+from prealloc.library.sample.tools import TOOL_NAMES, TOOLS
+from prealloc.library.sample.workflow import workflow
 
 SHARES = {
     "data_pipeline": 190,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
-from prealloc.library.new_path import new_path
+from prealloc.library.storing.new_path import new_path
 
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 6

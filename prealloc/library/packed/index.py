@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces
 from prealloc.files.paths import index_places
-from prealloc.library.base import Progress, StoredLibrary, has_two_ids, is_null
+from prealloc.library.base import Progress, has_two_ids, is_null
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
-from prealloc.library.columns import (
+from prealloc.library.disk import open_library_file, pieces_of, read_file
+from prealloc.library.packed.library import PackedLibrary
+from prealloc.library.packed.table import (
     MOST_TEXT,
     Columns,
     ColumnsBuilder,
@@ -31,14 +33,12 @@ from prealloc.library.columns import (
     equal_hashes,
     sorted_positions,
 )
-from prealloc.library.disk import open_library_file, pieces_of, read_file
-from prealloc.library.lines import Lines
-from prealloc.library.stream import Batch, batches
-from prealloc.library.text import no_tasks, scan
+from prealloc.library.text.lines import Lines
+from prealloc.library.text.read import no_tasks, scan
+from prealloc.library.text.stream import Batch, batches
 from prealloc.library.unpack import packing
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import LightweightTask
-from prealloc.model.task_hash import stable_hash
 
 FORMAT = "prealloc-index"
 VERSION = 1
@@ -65,7 +65,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
 
-class TaskIndex(StoredLibrary):
+class TaskIndex(PackedLibrary):
     """A library file with its index. `index[id]` and `index.random_task(type, seed)` read one task each.
 
     What was read is kept, up to `cache_bytes`, least lately used first out. Close it, or use `with`.
@@ -82,28 +82,12 @@ class TaskIndex(StoredLibrary):
         keep: tuple[str, ...] = (),
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
-        info = LibraryInfo(
-            path=str(library.absolute()),
-            name=library.name,
-            bytes=identity.bytes,
-            sha256=identity.sha256,
-            tasks=len(columns),
-            types=columns.counts(),
-            difficulty=difficulty,
-        )
         super().__init__(
-            info=info,
-            ids=columns.ids(),
-            types=columns.types(),
-            without_workflow=columns.head.without_workflow,
-            two_ids=columns.head.two_ids,
-            keep=keep,
+            columns, library, size=identity.bytes, sha256=identity.sha256, difficulty=difficulty, keep=keep
         )
-        self.columns = columns
         self.identity = identity
         self._descriptor = descriptor
         self._cache = TaskCache(cache_bytes)
-        self._of_type: dict[str | None, Sequence[int]] = {}
 
     @classmethod
     def open(
@@ -133,38 +117,25 @@ class TaskIndex(StoredLibrary):
             raise
 
     def __getitem__(self, id: str) -> LightweightTask:
-        position = self.columns.position(id)
-        if position is None:
-            raise KeyError(id)
-        return self._cache.get(position, self.task)
-
-    def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self.columns.position(id) is not None
+        return self._cache.get(self.position(id), self.task)
 
     def random_task(self, type: str | None = None, seed: int = 0) -> LightweightTask:
         """A task of a type (None: of any), the same for the same seed in whatever order the library is.
 
         Raises KeyError for a type that the library does not have.
         """
-        return self._cache.get(random_position(self.columns, self._of_type, type, seed), self.task)
+        return self._cache.get(self.random_position(type, seed), self.task)
 
     @property
     def cache(self) -> CacheInfo:
         """How often what was asked for had been read before."""
         return self._cache.info
 
-    def hashes(self) -> Sequence[int]:
-        return self.columns.hash
-
-    def places(self, ids: Iterable[str]) -> dict[str, int]:
-        found = {id: self.columns.position(id) for id in ids}
-        return {id: place for id, place in found.items() if place is not None}
-
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
-            span = self.columns.span(position)
-            text = os.pread(self._descriptor, span.length, span.start)
-            if len(text) != span.length or digest(text) != span.digest:
+            start, length, _ = self.columns.place(position)
+            text = os.pread(self._descriptor, length, start)
+            if len(text) != length or digest(text) != self.columns.digest(position):
                 raise LibraryError(
                     "the library was changed since it was indexed", where=self._place(position), mend=_AGAIN
                 )
@@ -175,25 +146,9 @@ class TaskIndex(StoredLibrary):
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __enter__(self) -> TaskIndex:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, OSError):  # one that was never made whole
             self.close()
-
-
-def random_position(columns: Columns, of_type: dict[str | None, Sequence[int]], type: str | None, seed: int) -> int:
-    """A position by a type and a seed. `of_type` keeps what was worked out: the positions of each type by hash."""
-    if type not in of_type:
-        if type is not None and type not in columns.head.types:
-            raise KeyError(type)
-        of_type[type] = columns.by_hash(type)
-    among = of_type[type]
-    return among[stable_hash(msgspec.json.encode([seed, type]).decode()) % len(among)]
 
 
 def read_index(place: Path) -> tuple[Columns, Identity]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from prealloc.library.sample_stream import Stream
-from prealloc.library.sample_tools import PARAMETERS, PROTOCOLS, TOOL_NAMES, TOOLS
+from prealloc.library.sample.stream import Stream
+from prealloc.library.sample.tools import PARAMETERS, PROTOCOLS, TOOL_NAMES, TOOLS
 
 _PER_ACTION = 9_000
 """Bytes of workflow per step of the sequence: a step is described twice, search results fill up the rest."""

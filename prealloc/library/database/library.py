@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library import database_file as file
 from prealloc.library.base import Record, StoredLibrary, joined
-from prealloc.library.names import checked_names
-from prealloc.library.new_path import new_path
-from prealloc.library.proof import DIGEST_BYTES, Fingerprint, digest
-from prealloc.library.sqlar import CannotUnpack, pack, unpack
-from prealloc.library.tally import Tally
-from prealloc.library.whole_file import opened
+from prealloc.library.database import tables as file
+from prealloc.library.database.sqlar import CannotUnpack, pack, unpack
+from prealloc.library.storing.names import checked_names
+from prealloc.library.storing.new_path import new_path
+from prealloc.library.storing.proof import DIGEST_BYTES, Fingerprint, digest
+from prealloc.library.storing.stored_file import opened
+from prealloc.library.storing.tally import Tally
 from prealloc.model.plan import LibraryInfo
 
 _NAMES_MEND = "give every task an id and a type when the library is made"
@@ -51,7 +51,7 @@ def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) 
         types=dict(sorted(Counter(types).items())),
         difficulty=difficulty,
     )
-    return _Database(path, bytes(digests), meta, info, ids, types, keep)
+    return DatabaseLibrary(path, bytes(digests), meta, info, ids, types, keep)
 
 
 @contextlib.contextmanager
@@ -122,7 +122,7 @@ class DatabaseWriter:
             self._connection.execute("COMMIT")
 
 
-class _Database(StoredLibrary):
+class DatabaseLibrary(StoredLibrary):
     def __init__(
         self,
         path: Path,

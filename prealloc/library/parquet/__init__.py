@@ -1,0 +1,1 @@
+"""Libraries in Parquet, ours and foreign ones. pyarrow is loaded by who has such a file."""

@@ -1,0 +1,1 @@
+"""A library to try prealloc with: `write.write_sample(out)`."""

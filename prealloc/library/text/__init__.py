@@ -1,0 +1,1 @@
+"""JSON libraries: `{"tasks": [...]}`, `[...]` and JSON lines, read whole (`read`) or in one pass (`stream`)."""
