@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import random
 import time
 from collections.abc import Callable
@@ -71,13 +70,11 @@ def _reader(pool: str, pipe: Connection) -> None:
     pipe.send("ready")
     pipe.recv()
     with SharedTaskPool(pool) as attached:
-        ids = list(attached.ids)
-        for id in ids:
+        for id in attached.ids:
             attached[id].workflow  # noqa: B018  # decoded, as a worker does
         pipe.send("read")
-        draw = random.Random(os.getpid())
         while not pipe.poll():
-            attached[draw.choice(ids)].workflow  # noqa: B018
+            attached.random().workflow  # noqa: B018
 
 
 class Reads(NamedTuple):

@@ -52,6 +52,9 @@ class Library(Protocol):
     def places(self, ids: Iterable[str]) -> dict[str, int]:
         """The positions of these ids, without those that are not there."""
 
+    def order(self) -> Sequence[int]:
+        """All positions, in the order in which the tasks were written."""
+
     def two_ids(self) -> int:
         """How many tasks have both `id` and `instance_id`, and they differ."""
 
@@ -151,6 +154,9 @@ class BaseLibrary(ABC):
     def places(self, ids: Iterable[str]) -> dict[str, int]:
         wanted = set(ids)
         return {id: place for place, id in enumerate(self.ids) if id in wanted}
+
+    def order(self) -> Sequence[int]:
+        return range(len(self.ids))
 
     @abstractmethod
     def task(self, position: int) -> LightweightTask: ...

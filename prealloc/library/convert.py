@@ -150,13 +150,13 @@ def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
 
 
 def _records_of(library: Library, progress: Progress | None) -> Iterator[Record]:
-    count = library.info.tasks
-    for start in range(0, count, _STEP):
-        positions = range(start, min(start + _STEP, count))
+    order = library.order()
+    for start in range(0, len(order), _STEP):
+        positions = order[start : start + _STEP]
         for position, text in zip(positions, library.objects(positions), strict=True):
             yield Record(library.ids[position], library.types[position], text)
         if progress:
-            progress(positions.stop, count)
+            progress(start + len(positions), len(order))
 
 
 class _JsonWriter:

@@ -208,15 +208,15 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
     try:
         if way == "whole":
             library = read_library(path)
-            return ("fine", list(library.ids), list(library.types))
+            return ("fine", sorted(zip(library.ids, library.types, strict=True)))
         everything = Shortlist(PlanSpec.checked(whole=True), [1])
         if way == "stream":
             streamed = read_stream(path, everything)
-            return ("fine", list(streamed.ids), list(streamed.types))
+            return ("fine", sorted(zip(streamed.ids, streamed.types, strict=True)))
         make_index(path)
         with TaskIndex.open(path) as index:
             assert [task.id for task in index.tasks(range(len(index)))] == list(index.ids)
-            return ("fine", list(index.ids), list(index.types))
+            return ("fine", sorted(zip(index.ids, index.types, strict=True)))
     except LibraryError as error:
         return ("refused", error.problem, error.where)
     finally:

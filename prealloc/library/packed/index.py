@@ -198,6 +198,7 @@ def make_index(library: Path, *, progress: Progress | None = None) -> IndexMade:
         os.close(descriptor)
     order = sorted_positions(builder.hash)
     refuse_equal_ids(builder.id, equal_hashes(builder.hash, order), where)
+    builder.sort(order)
     identity = Identity(
         device=stat.st_dev,
         inode=stat.st_ino,
@@ -206,7 +207,7 @@ def make_index(library: Path, *, progress: Progress | None = None) -> IndexMade:
         sha256=hashed.hexdigest(),
     )
     said: dict[str, Any] = msgspec.to_builtins(identity)
-    packed = builder.pack(FORMAT, VERSION, order, said, without_workflow=without, two_ids=two)
+    packed = builder.pack(FORMAT, VERSION, said, without_workflow=without, two_ids=two)
     place = _put(index_places(library), packed)
     info = LibraryInfo(
         path=str(library.absolute()),

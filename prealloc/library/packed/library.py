@@ -46,13 +46,16 @@ class PackedLibrary(StoredLibrary):
             keep=keep,
         )
         self.columns = columns
-        self._of_type: dict[str | None, Sequence[int]] = {}
+        self._of_type: dict[str, Sequence[int]] = {}
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and self.columns.position(id) is not None
 
     def hashes(self) -> Sequence[int]:
         return self.columns.hash
+
+    def order(self) -> Sequence[int]:
+        return self.columns.written()
 
     def places(self, ids: Iterable[str]) -> dict[str, int]:
         found = {id: self.columns.position(id) for id in ids}
@@ -70,11 +73,11 @@ class PackedLibrary(StoredLibrary):
 
         Raises KeyError for a type that the library does not have.
         """
-        if type not in self._of_type:
-            if type is not None and type not in self.columns.head.types:
+        if type is not None and type not in self._of_type:
+            if type not in self.columns.head.types:
                 raise KeyError(type)
-            self._of_type[type] = self.columns.by_hash(type)
-        among = self._of_type[type]
+            self._of_type[type] = self.columns.of_type(type)
+        among = range(len(self)) if type is None else self._of_type[type]
         return among[stable_hash(msgspec.json.encode([seed, type]).decode()) % len(among)]
 
     @abstractmethod

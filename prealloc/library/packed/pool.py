@@ -146,9 +146,9 @@ class PoolWriter:
     def finish(self) -> None:
         """Writes the table behind the tasks."""
         self._at += self._file.write(padding(self._at))
-        order = sorted_positions(self._columns.hash)
+        self._columns.sort(sorted_positions(self._columns.hash))
         counts = {"without_workflow": self._tally.without_workflow, "two_ids": self._tally.two_ids}
-        for piece in self._columns.pack(FORMAT, VERSION, order, {}, **counts):
+        for piece in self._columns.pack(FORMAT, VERSION, {}, **counts):
             self._file.write(bytes(piece))
         self._file.write(_TAIL.pack(self._at, _END))
 
