@@ -21,7 +21,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, NamedTuple, overload
 
 import msgspec
@@ -47,6 +47,7 @@ _COLUMNS = {
     "ids": "",
 }
 _BUCKETS = 256
+_CHUNK = 1 << 16
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,8 +114,10 @@ class ColumnsBuilder:
         self.length.extend(lengths)
         self.workflow.extend(workflows)
         self.digest += b"".join(digests)
-        self.name.extend(accumulate(map(len, names), initial=len(self.ids)))
-        del self.name[-len(names) - 1]  # where the first of them begins
+        self._add_names(names)
+
+    def _add_names(self, names: Sequence[bytes | bytearray]) -> None:
+        self.name.extend(islice(accumulate(map(len, names), initial=len(self.ids)), 1, None))
         self.ids += b"".join(names)
 
     def id(self, position: int) -> str:
@@ -126,10 +129,11 @@ class ColumnsBuilder:
             column: array[int] = getattr(self, name)
             setattr(self, name, array(column.typecode, map(column.__getitem__, order)))
         digests, ids, ends = self.digest, self.ids, self.name
-        self.digest = bytearray().join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in order])
-        names = [ids[ends[at - 1] if at else 0 : ends[at]] for at in order]
-        self.name = array("Q", accumulate(map(len, names)))
-        self.ids = bytearray().join(names)
+        self.digest, self.ids, self.name = bytearray(), bytearray(), array("Q")
+        for first in range(0, len(order), _CHUNK):  # an object for every task at once would be 100 bytes each
+            chunk = order[first : first + _CHUNK]
+            self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
+            self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
 
     def counts(self) -> dict[str, int]:
         """Tasks of each type, by name."""

@@ -1,0 +1,189 @@
+"""convert, and the commands on libraries: whole or not at all, every field, every mistake, and what JSON says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Type
+
+from prealloc.api import libraries
+from prealloc.engines.base import library_files
+from prealloc.errors import InputError, LibraryError, LibraryOpened, OptionsError
+from prealloc.library import read_library
+from prealloc.library.convert import TARGETS
+from prealloc.worker.guard import LibraryGuard
+
+NAMES = {
+    "json": "t.json",
+    "jsonl": "t.jsonl",
+    "database": "t.db",
+    "parts": "t.parts",
+    "parquet": "t.parquet",
+    "pool": "t.pool",
+}
+TASK = (
+    '{"instance_id":"a","id":"b","type":"x","task_type":"y","more":[1e5,"\\u00e9\\/"],"workflow":{"n":1.50,"z":null}}'
+)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    path = tmp_path / "source.jsonl"
+    path.write_text(TASK + '\n{"id":"c","type":"y"}\n{"id":"d","type":"y","workflow":null}\n')
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_every_target_has_a_name() -> None:
+    """The table below knows every format that there is."""
+    assert [target.name for target in TARGETS] == list(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_every_field_goes_along(library: Path, tmp_path: Path, name: str) -> None:
+    """Law: through any format and back: the same tasks in the same order, the same fields, the same spelling."""
+    made = libraries.convert(library, tmp_path / name)
+    assert (made.tasks, made.format) == (3, next(key for key, value in NAMES.items() if value == name))
+    libraries.convert(tmp_path / name, tmp_path / "back.jsonl")
+    lines = (tmp_path / "back.jsonl").read_text().splitlines()
+    assert lines[0] == TASK  # its workflow comes last already
+    assert [json.loads(line) for line in lines] == [json.loads(line) for line in library.read_text().splitlines()]
+    assert made.bytes > 0
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_whole_or_not_at_all(tmp_path: Path, name: str) -> None:
+    """Law: where the source turns out to be damaged, nothing is there; and what was there stays as it was."""
+    damaged = tmp_path / "damaged.jsonl"
+    fine = "\n".join(json.dumps({"id": f"t{n}", "type": "a", "workflow": "x" * 3000}) for n in range(50))
+    for text in (
+        fine + '\n{"id":"z"',
+        fine + '\n{"id":"t7","type":"a"}',
+        fine + '\n{"id":"z","type":"a","workflow":[1,1e999]}',
+    ):
+        damaged.write_text(text)
+        before = contents(tmp_path)
+        with pytest.raises(LibraryError):
+            libraries.convert(damaged, tmp_path / name)
+        assert contents(tmp_path) == before
+        assert not (tmp_path / name).exists()
+    damaged.write_text(fine)
+    libraries.convert(damaged, tmp_path / name)
+    damaged.write_text(fine + '\n{"id":"t7","type":"a"}')
+    before = contents(tmp_path)
+    with pytest.raises(InputError):
+        libraries.convert(damaged, tmp_path / name)  # it is there already
+    with pytest.raises(LibraryError):
+        libraries.convert(damaged, tmp_path / name, force=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_library_may_be_converted_in_place(library: Path) -> None:
+    """Law: with --force even the source itself may be replaced: it is read before the new one takes its place."""
+    libraries.convert(library, library, force=True)
+    assert len(read_library(library).ids) == 3
+
+
+def test_no_such_format(library: Path, tmp_path: Path) -> None:
+    """Law: a name that tells no format, and a format that there is not, are mistakes that name those there are."""
+    with pytest.raises(OptionsError, match=r"\.parquet"):
+        libraries.convert(library, tmp_path / "t.xml")
+    with pytest.raises(OptionsError, match="there is no format 'xml'"):
+        libraries.convert(library, tmp_path / "t.json", to="xml")
+    made = libraries.convert(library, tmp_path / "no ending", to="database")
+    assert made.format == "database"
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_a_worker_opens_no_library_of_any_format(library: Path, tmp_path: Path, name: str) -> None:
+    """Law 1: the guard knows every file that a library consists of."""
+    libraries.convert(library, tmp_path / name)
+    path = tmp_path / name
+    told: list[str] = []
+    guard = LibraryGuard()
+    guard.protect(library_files([str(path)]), told.append)
+    for file in [path] if path.is_file() else list(path.iterdir()):
+        with pytest.raises(LibraryOpened):
+            file.read_bytes()
+    with pytest.raises(LibraryOpened):
+        read_library(path)
+    guard.protect(frozenset(), told.append)
+    assert told
+
+
+# -- commands ---------------------------------------------------------------------------------------------------
+
+
+def values(text: str) -> Any:
+    assert len(text.splitlines()) == 1
+    return json.loads(text)
+
+
+def test_the_commands(type_: Type, library: Path, tmp_path: Path) -> None:
+    """index, convert, stats and a plan from each, as a user types them, with people's output and with --json."""
+    assert "3 tasks" in type_("library", "index", "source.jsonl").out
+    assert values(type_("library", "index", "source.jsonl", "--json").out)["info"]["tasks"] == 3
+    assert values(type_("library", "index", "source.jsonl", "--check", "--json").out)["fits"] is True
+    assert "3 tasks" in type_("library", "convert", "source.jsonl", "t.db").out
+    stats = type_("library", "stats", "t.db", "--reads", "50")
+    assert "a SQLite database" in stats.out
+    assert "50 random reads" in stats.out
+    told = values(type_("library", "stats", "source.jsonl", "--reads", "50", "--cache", "1k", "--json").out)
+    assert told["way"] == "TaskIndex"
+    assert [(each["type"], each["tasks"]) for each in told["types"]] == [("y", 3)]
+    assert told["trial"]["reads"] == 50
+    assert 0 < told["trial"]["hit_rate"] <= 1
+    plans = [type_("plan", name, "-n", "2", "--json") for name in ("source.jsonl", "t.db")]
+    assert len({values(done.out)["plan"]["id"] for done in plans}) == 1
+
+
+def test_an_index_that_does_not_fit_is_a_note(type_: Type, library: Path) -> None:
+    """A plan from a changed library says that its index is left aside, how to mend it, and is made all the same."""
+    type_("library", "index", "source.jsonl")
+    os.utime(library, ns=(1, 1))
+    done = type_("plan", "source.jsonl", "-n", "2", "--out", "plan")
+    assert done.code == 0
+    assert "prealloc library index source.jsonl" in " ".join(done.err.split())
+    refused = type_("library", "index", "source.jsonl", "--check")
+    assert refused.code == 2
+    assert "changed since it was indexed" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["library", "stats", "none.json"], ["there is no such file"]),
+        (
+            ["library", "stats", "source.jsonl", "--reads", "-1", "--sampled", "0", "--cache", "x"],
+            ["--reads", "--sampled", "--cache"],
+        ),
+        (["library", "index", "t.gz"], ["packed"]),
+        (["library", "index", "t.db"], ["without one"]),
+        (["library", "index", "source.jsonl", "--check"], ["has no index"]),
+        (["library", "convert", "source.jsonl", "t.db"], ["there already"]),
+        (["library", "convert", "source.jsonl", "t.xml"], [".parquet"]),
+        (["library", "convert", "-", "t.json"], ["only once"]),
+        (["library", "stats", "-"], ["only once"]),
+        (["verify", "plan", "--library", "-"], ["only once"]),
+    ],
+)
+def test_mistakes(type_: Type, library: Path, tmp_path: Path, words: list[str], told: list[str]) -> None:
+    """Bad input: exit code 2, every mistake told, nothing changed."""
+    libraries.convert(library, tmp_path / "t.db")
+    libraries.convert(library, tmp_path / "t.json.gz")
+    (tmp_path / "t.json.gz").rename(tmp_path / "t.gz")
+    type_("plan", "t.db", "-n", "2", "--out", "plan")
+    before = contents(tmp_path)
+    done = type_(*words)
+    assert done.code == 2
+    for text in told:
+        assert text in " ".join(done.err.split())
+    assert "Traceback" not in done.err
+    assert contents(tmp_path) == before
