@@ -102,14 +102,15 @@ def _sharing_tables(small: Path, folder: Path, quick: bool) -> list[Table]:
         [f"after {sharing.WATCHED_S:g} s of reading", _size(memory.last)],
         ["added, in copies of the pool", f"{memory.copies:.2f}"],
     ]
-    _tell("reads per second")
-    reads = sharing.reads_per_second(small, pool, processes=2)
-    first = reads[0].per_s
-    speeds = [[each.way, f"{each.per_s:,.0f}", f"{first / each.per_s:,.0f}x"] for each in reads]
-    return [
-        Table("25 readers of a SharedTaskPool: sum of PSS", ["", ""], rows),
-        Table("Random reads of 47 KB workflows, 2 processes", ["way", "reads/s", "the first is"], speeds),
-    ]
+    tables = [Table("25 readers of a SharedTaskPool: sum of PSS", ["", ""], rows)]
+    for processes in (2, sharing.READERS):
+        _tell(f"reads per second of {processes} processes")
+        reads = sharing.reads_per_second(small, pool, processes)
+        first = reads[0].per_s
+        speeds = [[each.way, f"{each.per_s:,.0f}", f"{first / each.per_s:,.0f}x"] for each in reads]
+        title = f"Random reads of 47 KB workflows, {processes} processes"
+        tables.append(Table(title, ["way", "reads/s", "the first is"], speeds))
+    return tables
 
 
 def _scale_table(folder: Path, counts: tuple[int, ...]) -> Table:

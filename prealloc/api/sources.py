@@ -78,6 +78,8 @@ def read_sources(
     """
     libraries: dict[str | None, Library] = {}
     paths = library_paths(library, spec, difficulty)
+    if stream and len(paths) > 1:
+        notes("--stream is left aside: which ids all difficulties hold is known when all of them are read")
     for key, path, name in paths:
         # Which ids all difficulties hold is only known when all of them have been read.
         shortlist = Shortlist(spec, shards) if len(paths) == 1 else None

@@ -12,7 +12,17 @@ def stable_hash(text: str) -> int:
 
     A lone surrogate, which JSON can spell, is hashed as the three bytes UTF-8 would use for it.
     """
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    return hash_of(utf8(text))
+
+
+def utf8(text: str) -> bytes:
+    """The bytes of a text that are hashed."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def hash_of(raw: bytes) -> int:
+    """`stable_hash` of a text whose bytes are at hand."""
+    return int.from_bytes(blake2b(raw, digest_size=8).digest(), "big")
 
 
 def stable_hashes(texts: Sequence[str]) -> list[int]:

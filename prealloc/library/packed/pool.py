@@ -102,13 +102,12 @@ class SharedTaskPool(PackedLibrary):
 
     def _light(self, position: int, id: str) -> LightweightTask:
         """The task with its workflow alone: its bytes are where they are, nothing is decoded."""
-        columns = self.columns
-        start, length, workflow = columns.place(position)
+        start, length, workflow = self.columns.place(position)
         if not self._checked[position]:
             self._check(position)
         end = start + length - 1
         text = self._memory[end - workflow : end] if workflow else b"null"
-        return LightweightTask.trusted(id, columns.type(position), text, b"{}")
+        return LightweightTask.trusted(id, self.columns.type(position), text, b"{}")
 
     def _check(self, position: int) -> None:
         """Raises LibraryError unless a task's text is what was written."""

@@ -29,7 +29,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.disk import Buffer
-from prealloc.model.task_hash import stable_hash, stable_hashes
+from prealloc.model.task_hash import hash_of, stable_hashes, utf8
 
 MOST_TEXT = 2**32 - 1
 """Bytes of the longest task."""
@@ -107,7 +107,7 @@ class ColumnsBuilder:
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
         starts, lengths, digests, workflows = zip(*spans, strict=True)
         number = self.types
-        names = [id.encode("utf-8", "surrogatepass") for id in ids]
+        names = [utf8(id) for id in ids]
         self.hash.extend(stable_hashes(ids))
         self.type.extend([number.setdefault(name, len(number)) for name in types])
         self.start.extend(starts)
@@ -262,10 +262,12 @@ class Columns:
 
     def position(self, id: str) -> int | None:
         """Where a task is in the table; None if it is not."""
-        wanted = stable_hash(id)
-        at = bisect_left(self.hash, wanted)
-        while at < len(self) and self.hash[at] == wanted:
-            if self.id(at) == id:
+        raw = utf8(id)
+        wanted = hash_of(raw)
+        hashes, ids, ends = self.hash, self._ids, self._name
+        at = bisect_left(hashes, wanted)
+        while at < len(hashes) and hashes[at] == wanted:
+            if ids[ends[at - 1] if at else 0 : ends[at]] == raw:
                 return at
             at += 1
         return None
