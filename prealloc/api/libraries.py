@@ -13,7 +13,7 @@ from prealloc.model.options import read_bytes_or_none, read_whole
 
 if TYPE_CHECKING:
     from prealloc.library.convert import Converted
-    from prealloc.library.packed.index import IndexMade
+    from prealloc.library.packed.indexing import IndexMade
     from prealloc.library.stats import Stats
 
 Progress = Callable[[int, int], None]
@@ -21,14 +21,14 @@ Progress = Callable[[int, int], None]
 
 def index(library: str | Path, *, difficulty: str | None = None, progress: Progress | None = None) -> IndexMade:
     """Makes the index of a JSON library file, beside it or in the user's cache folder. Raises LibraryError."""
-    from prealloc.library.packed.index import make_index
+    from prealloc.library.packed.indexing import make_index
 
     return make_index(_json(library, difficulty), progress=progress)
 
 
 def check_index(library: str | Path, *, difficulty: str | None = None, progress: Progress | None = None) -> str:
     """Reads the whole library again and compares it with its index; gives its sha256. Raises LibraryError."""
-    from prealloc.library.packed.index import check_index
+    from prealloc.library.packed.indexing import check_index
 
     with check_index(_json(library, difficulty), progress=progress) as checked:
         return checked.identity.sha256

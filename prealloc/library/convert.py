@@ -15,8 +15,8 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Library, Progress, Record, Writer
 from prealloc.library.disk import open_library_file, pieces_of
 from prealloc.library.open import json_file, read_library
-from prealloc.library.packed.index import refuse_equal_ids
 from prealloc.library.packed.table import ColumnsBuilder, Span, equal_hashes, sorted_positions
+from prealloc.library.storing.names import refuse_equal_ids
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.text.read import scan
 from prealloc.library.text.stream import batches

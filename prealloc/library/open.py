@@ -13,7 +13,6 @@ from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library.disk import Progress, head_of
 from prealloc.library.folder import choose
-from prealloc.library.parts.index import is_ours
 from prealloc.library.text.read import read_text
 from prealloc.library.unpack import packing
 from prealloc.model.spelling import IN_EVERY_SLICE
@@ -53,8 +52,8 @@ def read_library(
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`. `keep`
     names further fields of the tasks to take along. `progress` is called with (bytes read, bytes in all), `notes`
     with sentences that a user should see. With a `shortlist` only the tasks that it wants need be held: then `-` is
-    standard input, and a JSON file is read in one pass and little memory if `stream` says so or it is large. A file
-    with an index that fits is not read at all.
+    standard input, and a JSON file is read in one pass and little memory if `stream` says so or it is large. Without
+    one, a large file is indexed in memory. A file with an index that fits is not read at all.
 
     Raises LibraryError, with file, place and mend, for whatever is no task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
@@ -83,7 +82,11 @@ def json_file(path: str | Path, difficulty: str | None) -> Path | None:
 
 
 def _is_parts(path: str | Path) -> bool:
-    return "\0" not in str(path) and is_ours(Path(path))
+    if not os.path.isdir(path):
+        return False
+    from prealloc.library.parts.index import is_ours
+
+    return is_ours(Path(path))
 
 
 def _binary(file: Path) -> str | None:
@@ -111,10 +114,15 @@ def _read_json(
                 notes(
                     f"the index of {file.name} is left aside: {error.problem}; `prealloc library index {file}` mends it"
                 )
-    if shortlist is not None and (stream or _is_large(file)):
+    large = _is_large(file)
+    if shortlist is not None and (stream or large):
         from prealloc.library.text.streamed import read_stream
 
         return read_stream(file, shortlist, difficulty=difficulty, keep=keep, progress=progress)
+    if large and packing(head_of(file, 4)) is None:
+        from prealloc.library.packed.indexing import index_in_memory
+
+        return index_in_memory(file, difficulty=difficulty, keep=keep, progress=progress)
     return read_text(file, difficulty=difficulty, keep=keep, progress=progress)
 
 

@@ -21,7 +21,8 @@ from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library import read_library
 from prealloc.library.convert import TARGETS
-from prealloc.library.packed.index import TaskIndex, make_index
+from prealloc.library.packed.index import TaskIndex
+from prealloc.library.packed.indexing import make_index
 from prealloc.library.text import stream
 from prealloc.library.text.streamed import read_stream
 from prealloc.model.plan import Plan, PlanSpec
@@ -67,6 +68,11 @@ SPECS = st.fixed_dictionaries(
     }
 )
 LAYOUTS = st.sampled_from([None, 1, "\t"])
+
+
+def named(task: dict[str, Any]) -> str:
+    id: str = task.get("id", task.get("instance_id"))
+    return id
 
 
 def planned(library: Path | str, spec: dict[str, Any], **options: Any) -> tuple[Any, ...] | None:
@@ -136,6 +142,9 @@ def test_every_way_gives_the_same_plan(
         with piped(path.read_bytes()):
             # Its name tells nothing: a single line may be one task or a library.
             assert planned("-", spec) == whole or len(tasks) == 1
+        patch.setattr("prealloc.library.open.STREAM_FROM", 1)
+        assert planned(path, spec) == whole  # by itself in one pass, as if it were large
+        assert read_library(path).places(ids := [named(task) for task in tasks]).keys() == set(ids)
         make_index(path)
         assert planned(path, spec) == whole
         with TaskIndex.open(path, keep=spec["keep"]) as index:

@@ -8,42 +8,26 @@ that very task, so that a change nobody noticed gives an error and never another
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.files.atomic import write_pieces
 from prealloc.files.paths import index_places
-from prealloc.library.base import Progress, has_two_ids, is_null
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
-from prealloc.library.disk import open_library_file, pieces_of, read_file
+from prealloc.library.disk import Buffer, open_library_file, read_file
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import (
-    MOST_TEXT,
     Columns,
-    ColumnsBuilder,
-    Span,
     digest,
-    equal_hashes,
-    sorted_positions,
 )
-from prealloc.library.text.lines import Lines
-from prealloc.library.text.read import no_tasks, scan
-from prealloc.library.text.stream import Batch, batches
-from prealloc.library.unpack import packing
-from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import LightweightTask
 
 FORMAT = "prealloc-index"
 VERSION = 1
-_BETWEEN = re.compile(rb"[ \t\n\r,]*")
-_AGAIN = "make it again: prealloc library index LIBRARY"
+AGAIN = "make it again: prealloc library index LIBRARY"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +38,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bytes: int
     mtime_ns: int
     sha256: str
+
+    @classmethod
+    def of(cls, stat: os.stat_result, sha256: str) -> Identity:
+        """The identity of a file of which the system says this."""
+        return cls(device=stat.st_dev, inode=stat.st_ino, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
 
     def is_of(self, stat: os.stat_result) -> bool:
         """Whether the system says the same of a file."""
@@ -111,7 +100,7 @@ class TaskIndex(PackedLibrary):
                     return cls(
                         path, columns, identity, descriptor, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes
                     )
-            raise LibraryError("the library was changed since it was indexed", where=str(found[0]), mend=_AGAIN)
+            raise LibraryError("the library was changed since it was indexed", where=str(found[0]), mend=AGAIN)
         except BaseException:
             os.close(descriptor)
             raise
@@ -137,7 +126,7 @@ class TaskIndex(PackedLibrary):
             text = os.pread(self._descriptor, length, start)
             if len(text) != length or digest(text) != self.columns.digest(position):
                 raise LibraryError(
-                    "the library was changed since it was indexed", where=self._place(position), mend=_AGAIN
+                    "the library was changed since it was indexed", where=self._place(position), mend=AGAIN
                 )
             yield text
 
@@ -153,130 +142,13 @@ class TaskIndex(PackedLibrary):
 
 def read_index(place: Path) -> tuple[Columns, Identity]:
     """The columns of an index file, and the library that it is of. Raises LibraryError if a byte is not as written."""
-    columns = Columns(read_file(place), FORMAT, VERSION, str(place), mend=_AGAIN)
+    return parse_index(read_file(place), str(place))
+
+
+def parse_index(text: Buffer, where: str) -> tuple[Columns, Identity]:
+    """The same of its bytes."""
+    columns = Columns(text, FORMAT, VERSION, where, mend=AGAIN)
     try:
         return columns, msgspec.convert(columns.head.said, Identity)
     except msgspec.ValidationError as error:
-        raise LibraryError(f"it does not say of which file it is: {error}", where=str(place), mend=_AGAIN) from None
-
-
-class IndexMade(msgspec.Struct, frozen=True, kw_only=True):
-    """What `make_index` made."""
-
-    path: str
-    bytes: int
-    info: LibraryInfo
-
-
-def make_index(library: Path, *, progress: Progress | None = None) -> IndexMade:
-    """Reads an uncompressed JSON library once and puts its index beside it, or into the cache folder.
-
-    Raises LibraryError for what is no library, or a packed one, of which no task can be read by itself.
-    """
-    where = str(library)
-    descriptor, stat = open_library_file(library)
-    builder, hashed = ColumnsBuilder(), hashlib.sha256()
-    without = two = 0
-    try:
-        if packing(os.pread(descriptor, 4, 0)) is not None:
-            raise LibraryError(
-                "a packed file has no index: nothing in it can be read without what is before it",
-                where=where,
-                mend="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
-            )
-        for batch in batches(pieces_of(descriptor, hashed.update, progress), library.name, where):
-            batch = batch._replace(origin=batch.origin._replace(task=len(builder)))
-            rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where))
-            builder.add(ids, types, _spans(batch, where))
-            without += sum(map(is_null, rows))
-            two += sum(map(has_two_ids, rows))
-        if not len(builder):
-            raise no_tasks(where)
-        if not _same(os.fstat(descriptor), stat):
-            raise LibraryError("the file was changed while it was read", where=where, mend="wait, then try again")
-    finally:
-        os.close(descriptor)
-    order = sorted_positions(builder.hash)
-    refuse_equal_ids(builder.id, equal_hashes(builder.hash, order), where)
-    builder.sort(order)
-    identity = Identity(
-        device=stat.st_dev,
-        inode=stat.st_ino,
-        bytes=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
-        sha256=hashed.hexdigest(),
-    )
-    said: dict[str, Any] = msgspec.to_builtins(identity)
-    packed = builder.pack(FORMAT, VERSION, said, without_workflow=without, two_ids=two)
-    place = _put(index_places(library), packed)
-    info = LibraryInfo(
-        path=str(library.absolute()),
-        name=library.name,
-        bytes=stat.st_size,
-        sha256=identity.sha256,
-        tasks=len(builder),
-        types=builder.counts(),
-    )
-    return IndexMade(path=str(place), bytes=place.stat().st_size, info=info)
-
-
-def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:
-    """Reads the whole library again and compares it with its index. Raises LibraryError if they differ."""
-    index = TaskIndex.open(library)
-    hashed = hashlib.sha256()
-    descriptor, _ = open_library_file(library)
-    try:
-        for piece in pieces_of(descriptor, hashed.update, progress):
-            del piece
-    finally:
-        os.close(descriptor)
-    if hashed.hexdigest() != index.identity.sha256:
-        raise LibraryError("its content is not what was indexed", where=str(library), mend=_AGAIN)
-    return index
-
-
-def refuse_equal_ids(id_of: Callable[[int], str], groups: Sequence[Sequence[int]], where: str) -> None:
-    """Raises LibraryError if tasks whose hashes are equal have the same id."""
-    twice: dict[str, list[int]] = {}
-    for group in groups:
-        for position in group:
-            twice.setdefault(id_of(position), []).append(position)
-    twice = {id: places for id, places in twice.items() if len(places) > 1}
-    if not twice:
-        return
-    shown = [f"{ascii(id)[:80]} in tasks {', '.join(map(str, sorted(at)[:4]))}" for id, at in list(twice.items())[:10]]
-    many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
-    more = f"; and {len(twice) - 10} more" if len(twice) > 10 else ""
-    raise LibraryError(
-        f"{many} there more than once: {'; '.join(shown)}{more}", where=where, mend="give every task an id of its own"
-    )
-
-
-def _spans(batch: Batch, where: str) -> Iterator[Span]:
-    """Where each task of a batch lies in the file."""
-    text, at = batch.text, 0 if isinstance(batch.fmt, Lines) else 1  # behind the bracket
-    first, between = batch.origin.byte, _BETWEEN.match
-    for raw in [memoryview(task) for task in batch.fmt.tasks(text, msgspec.Raw)]:
-        gap = between(text, at)
-        start = gap.end() if gap else at
-        if len(raw) > MOST_TEXT:
-            raise LibraryError("a task is larger than 4 GB", where=where, mend="leave it out")
-        yield Span(first + start, len(raw), digest(raw))
-        at = start + len(raw)
-
-
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
-
-
-def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Path:
-    """Writes the index beside the library, or into the cache folder where that cannot be."""
-    beside, cached = places
-    if os.access(beside.parent, os.W_OK):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(cached)  # of two, nobody would know which one counts
-        write_pieces(beside, pieces)
-        return beside
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    write_pieces(cached, pieces)
-    return cached
+        raise LibraryError(f"it does not say of which file it is: {error}", where=where, mend=AGAIN) from None
