@@ -238,6 +238,8 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
 @example(['{"tasks":[', '{"id":"a","type":"t"}', "]}", "x"], b"", "t.json", 3)
 @example(['{"tasks":[', '{"id":"a","type":"t"}', ",", '{"id":"a","type":"t"}', "]}"], b"", "t.json", 3)
 @example(['{"tasks":', "null", "}"], b"", "t.json", 3)
+@example(["[", '{"id":"a","type":"t"}', "]", "x"], b"", "t.json", 3)
+@example(['{"tasks":[', '{"id":"a","type":"t"}', "],", '"tasks":', "[]", "}"], b"", "t.json", 3)
 @example(["{", '"tasks":', "[", "]", ",", "}"], b"", "t.json", 3)
 def test_what_is_no_library_is_none_by_any_way(pieces: list[str], tail: bytes, name: str, batch: int) -> None:
     """Law: one pass in small pieces takes and refuses what reading it whole does."""
@@ -252,6 +254,24 @@ def test_what_is_no_library_is_none_by_any_way(pieces: list[str], tail: bytes, n
             assert found[0] == whole[0], (way, found, whole)
             if whole[0] == "fine":
                 assert found == whole
+
+
+TOKENS = r"""{"a": -1.5e-07, "tasks" : [ {"id":"\u00e9\ud83d\ude00\n", "type": "t",
+  "workflow": [true, false , null, -0]},
+  {"x":-12345678901234567890e-1,"instance_id":"b","task_type":"u","workflow":{"\"" : {}, "" :[ ] }}  ] , "z": 7}
+"""
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+def test_wherever_a_piece_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Law: every token of JSON may be cut anywhere by the pieces that a file comes in."""
+    path = tmp_path / "t.json"
+    path.write_text(TOKENS)
+    whole = verdict(path, "whole")
+    monkeypatch.setattr(stream, "BATCH", 1)
+    monkeypatch.setattr("prealloc.library.disk._PIECE", size)
+    assert verdict(path, "stream") == whole == verdict(path, "index")
+    assert whole[0] == "fine"
 
 
 def test_standard_input_is_a_pipe_too(tmp_path: Path) -> None:
