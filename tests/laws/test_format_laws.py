@@ -256,7 +256,8 @@ def test_what_is_no_library_is_none_by_any_way(pieces: list[str], tail: bytes, n
                 assert found == whole
 
 
-TOKENS = r"""{"a": -1.5e-07, "tasks" : [ {"id":"\u00e9\ud83d\ude00\n", "type": "t",
+TOKENS = r"""
+{"a": -1.5e-07, "tasks" : [ {"id":"\u00e9\ud83d\ude00\n", "type": "t",
   "workflow": [true, false , null, -0]},
   {"x":-12345678901234567890e-1,"instance_id":"b","task_type":"u","workflow":{"\"" : {}, "" :[ ] }}  ] , "z": 7}
 """
@@ -266,7 +267,7 @@ TOKENS = r"""{"a": -1.5e-07, "tasks" : [ {"id":"\u00e9\ud83d\ude00\n", "type": "
 def test_wherever_a_piece_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Law: every token of JSON may be cut anywhere by the pieces that a file comes in."""
     path = tmp_path / "t.json"
-    path.write_text(TOKENS)
+    path.write_text(TOKENS)  # a line break comes first, since the first line is never cut
     whole = verdict(path, "whole")
     monkeypatch.setattr(stream, "BATCH", 1)
     monkeypatch.setattr("prealloc.library.disk._PIECE", size)
