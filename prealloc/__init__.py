@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         RunFolderError,
         WorkerFunctionError,
     )
+    from prealloc.library.packed.index import TaskIndex
+    from prealloc.library.packed.pool import SharedTaskPool
     from prealloc.model.lane import Lane
     from prealloc.model.outcome import Attempt, Status
     from prealloc.model.plan import Plan, PlanSpec, Shard
@@ -54,6 +56,8 @@ _HOMES = {
         "RunFolderError",
         "WorkerFunctionError",
     ),
+    "prealloc.library.packed.index": ("TaskIndex",),
+    "prealloc.library.packed.pool": ("SharedTaskPool",),
     "prealloc.model.lane": ("Lane",),
     "prealloc.model.outcome": ("Attempt", "Status"),
     "prealloc.model.plan": ("Plan", "PlanSpec", "Shard"),
@@ -84,8 +88,10 @@ __all__ = [
     "RunFolderError",
     "RunPolicy",
     "Shard",
+    "SharedTaskPool",
     "Status",
     "TaskContext",
+    "TaskIndex",
     "WorkerFunctionError",
     "diagnose",
     "load_shard",

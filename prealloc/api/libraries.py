@@ -1,4 +1,7 @@
-"""index(), convert(), stats(): what is done with task libraries themselves."""
+"""index(), convert(), stats(): what is done with task libraries themselves.
+
+A library is a file, a folder with a difficulty, or a path with `{difficulty}` in it, as for a plan.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prealloc.api.sources import library_path
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.library.open import json_file
@@ -46,7 +50,12 @@ def convert(
     """Writes the tasks of a library in another format: see prealloc.library.convert."""
     from prealloc.library.convert import convert
 
-    return convert(library, out, to=to, force=force, difficulty=difficulty, progress=progress)
+    return convert(library_path(library, difficulty), out, to=to, force=force, difficulty=difficulty, progress=progress)
+
+
+def is_json(library: str | Path, *, difficulty: str | None = None) -> bool:
+    """Whether a library is a JSON file: then `convert` tells its progress in bytes, else in tasks."""
+    return json_file(library_path(library, difficulty), difficulty) is not None
 
 
 def stats(
@@ -74,12 +83,15 @@ def stats(
         raise OptionsError(mistakes)
     from prealloc.library.stats import stats_of
 
-    opened = read_library(library, difficulty=difficulty, notes=notes, progress=progress)
+    opened = read_library(library_path(library, difficulty), difficulty=difficulty, notes=notes, progress=progress)
     return stats_of(opened, reads=reads, cache_bytes=most_bytes, sampled=sampled, seed=seed)
 
 
 def _json(library: str | Path, difficulty: str | None) -> Path:
-    file = json_file(library, difficulty)
+    if str(library) == "-":
+        mend = "save it to a file, and index that"
+        raise LibraryError("standard input can have no index: it is read once and is gone", where="-", mend=mend)
+    file = json_file(library_path(library, difficulty), difficulty)
     if file is None:
         mend = "plan from it as it is: only JSON files need an index"
         raise LibraryError("any of its tasks can be read without one", where=str(library), mend=mend)

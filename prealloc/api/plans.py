@@ -189,10 +189,12 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
         planned = {task.id: task for shard in mine for task in shard.tasks}
         position = scanned.places(planned)
         gone += sorted(id for id in planned if id not in position)
+        there = [id for id in planned if id in position]
+        now = scanned.tasks([position[id] for id in there])  # at once: some formats read many tasks to give one
         changed += sorted(
             id
-            for id, task in planned.items()
-            if id in position and task_digest(as_planned(scanned.task(position[id]), task)) != task_digest(task)
+            for id, task in zip(there, now, strict=True)
+            if task_digest(as_planned(task, planned[id])) != task_digest(planned[id])
         )
     if gone or changed:
         parts = [_listed(gone, "not in it any more"), _listed(changed, "not as planned")]

@@ -10,6 +10,7 @@ import msgspec
 
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
+from prealloc.library.open import is_parts
 from prealloc.model.cell import DIFFICULTY
 from prealloc.model.plan import LibraryInfo, PlanSpec
 from prealloc.planning.shortlist import Shortlist, shortlist_of
@@ -119,19 +120,25 @@ def library_paths(
     """(key, path, difficulty) of each library: the factor's value, where `{difficulty}` or a folder leads with it."""
     path = Path(library)
     if DIFFICULTY not in spec.factors:
-        if PLACE in str(library) and difficulty is None:
-            mend = "give --difficulty, or the factor difficulty"
-            raise OptionsError([Mistake("LIBRARY", f"{library} needs a difficulty", mend)])
-        return [(None, _filled(path, difficulty), difficulty)]
+        return [(None, library_path(path, difficulty, mend="give --difficulty, or the factor difficulty"), difficulty)]
     mistakes = []
     if difficulty is not None:
         mistakes.append(Mistake("--difficulty", "difficulty is a factor too", "keep one of them"))
-    if PLACE not in str(library) and not path.is_dir():
+    if PLACE not in str(library) and (not path.is_dir() or is_parts(path)):
         mend = f"write {PLACE} where the files' names differ, or name their folder"
-        mistakes.append(Mistake("LIBRARY", f"{library} is one file, and difficulty is a factor", mend))
+        mistakes.append(Mistake("LIBRARY", f"{library} is one library, and difficulty is a factor", mend))
     if mistakes:
         raise OptionsError(mistakes)
-    return [(value, _filled(path, value), value) for value in spec.factors[DIFFICULTY]]
+    return [(value, library_path(path, value), value) for value in spec.factors[DIFFICULTY]]
+
+
+def library_path(library: str | Path, difficulty: str | None, *, mend: str = "give --difficulty") -> Path:
+    """The path of a library, with the difficulty where it says `{difficulty}`. Raises OptionsError if it has none."""
+    if difficulty is not None:
+        return Path(str(library).replace(PLACE, difficulty))
+    if PLACE in str(library):
+        raise OptionsError([Mistake("LIBRARY", f"{library} needs a difficulty", mend)])
+    return Path(library)
 
 
 def pair(libraries: dict[str | None, Library]) -> Sources:
@@ -162,10 +169,6 @@ def pair(libraries: dict[str | None, Library]) -> Sources:
         msgspec.structs.replace(scanned.info, dropped=len(scanned.ids) - len(common)) for scanned in libraries.values()
     ]
     return Sources(ids, [type_of[id] for id in ids], None, None, libraries, infos, len(every) - len(common))
-
-
-def _filled(path: Path, difficulty: str | None) -> Path:
-    return Path(str(path).replace(PLACE, difficulty)) if difficulty is not None else path
 
 
 def _listed(ids: Sequence[str]) -> str:

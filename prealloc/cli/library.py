@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from prealloc.cli.options import JsonFlag
-from prealloc.cli.output import byte_progress, print_json, print_note
+from prealloc.cli.output import PROGRESS_AFTER_S, byte_progress, print_json, print_note, task_progress
+from prealloc.cli.signals import ended_by_signals
+from prealloc.files.paths import readable_name
 
 app = typer.Typer(help="Work on task libraries themselves.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -39,7 +41,10 @@ def sample(
     """
     from prealloc.library.sample.write import write_sample
 
-    with byte_progress(f"writing {out.name}", shown=not json) as progress:
+    with (
+        ended_by_signals(),
+        task_progress(f"writing {out.name}", shown=not json, after_s=PROGRESS_AFTER_S) as progress,
+    ):
         made = write_sample(out, tasks=tasks, workflow_bytes=workflow_bytes, seed=seed, force=force, progress=progress)
     if json:
         print_json(made)
@@ -47,10 +52,10 @@ def sample(
         from prealloc.report import human
 
         types = ", ".join(f"{name} {count}" for name, count in made.types.items())
-        typer.echo(f"{out}: {human.count(made.tasks, 'task')}, {human.size(made.bytes)} ({types})")
+        typer.echo(f"{readable_name(str(out))}: {human.count(made.tasks, 'task')}, {human.size(made.bytes)} ({types})")
 
 
-Library = Annotated[Path, typer.Argument(help="The task library: a file, or a folder with --difficulty.")]
+Library = Annotated[Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.")]
 Difficulty = Annotated[
     str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
 ]
@@ -123,7 +128,7 @@ def index(
     from prealloc.api import libraries as api
     from prealloc.report import human
 
-    with byte_progress(f"reading {library.name}", shown=not json) as progress:
+    with ended_by_signals(), byte_progress(f"reading {library.name}", shown=not json) as progress:
         if check:
             sha256 = api.check_index(library, difficulty=difficulty, progress=progress)
             print_json({"fits": True, "sha256": sha256}) if json else typer.echo(f"the index fits: sha256 {sha256}")
@@ -132,7 +137,7 @@ def index(
     if json:
         print_json(made)
     else:
-        typer.echo(f"{made.path}: {human.size(made.bytes)} for {human.count(made.info.tasks, 'task')}")
+        typer.echo(f"{readable_name(made.path)}: {human.size(made.bytes)} for {human.count(made.info.tasks, 'task')}")
 
 
 @app.command(no_args_is_help=True)
@@ -166,9 +171,17 @@ def convert(
     from prealloc.api import libraries as api
     from prealloc.report import human
 
-    with byte_progress(f"converting {library.name}", shown=not json) as progress:
+    label = f"converting {library.name}"
+    # What is no JSON is read task by task, and its bytes tell nothing.
+    if api.is_json(library, difficulty=difficulty):
+        bar = byte_progress(label, shown=not json)
+    else:
+        bar = task_progress(label, shown=not json, after_s=PROGRESS_AFTER_S)
+    with ended_by_signals(), bar as progress:
         made = api.convert(library, out, to=to, force=force, difficulty=difficulty, progress=progress)
     if json:
         print_json(made)
     else:
-        typer.echo(f"{made.path}: {human.count(made.tasks, 'task')}, {human.size(made.bytes)} ({made.format})")
+        typer.echo(
+            f"{readable_name(made.path)}: {human.count(made.tasks, 'task')}, {human.size(made.bytes)} ({made.format})"
+        )

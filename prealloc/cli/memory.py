@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import typer
 from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.pairs import split_names
+from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import InputError, Mistake
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def memory(
     from prealloc.api.memory import compare_memory
 
     given: dict[str, Any] = {} if ways is None else {"ways": split_names(ways)}
-    with _ended_by_signals(), _progress(shown=not json) as tell:
+    with ended_by_signals(), _progress(shown=not json) as tell:
         found = compare_memory(
             library,
             workers=workers,
@@ -119,22 +119,6 @@ def _write(path: Path, content: bytes) -> None:
 
     with writing(path, InputError, otherwise="name another file"):
         write_file(path, content)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end the block as Ctrl-C does: with everything put away."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise Stop(128 + number)
-
-    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {number: signal.signal(number, stop) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

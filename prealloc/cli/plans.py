@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,11 +145,13 @@ def plan(
         _raise_all(options, mistakes, generation)
     path = Path(source["path"])
     past = _past(durations_from)  # before anything is written
+    if str(path) == "-" and os.isatty(0):
+        print_note("the library is read from standard input, which is this terminal; Ctrl-D ends it")
     from prealloc.api import plans as api
 
     with (
         byte_progress(f"reading {path.name}", shown=not json) as progress,
-        task_progress("generating workflows", shown=not json) as generating,
+        task_progress("generating workflows", shown=not json, instead_of=progress) as generating,
     ):
         made = api.plan(
             path,

@@ -41,7 +41,7 @@ def write_pieces(
             file.flush()
             if fsync:
                 os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~_umask())
+        os.chmod(beside, 0o666 & ~umask())
         fault_point(Point.FILE_RENAME)
         os.rename(beside, path)
     except BaseException:
@@ -107,7 +107,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     fault_point(Point.FOLDER_MAKE)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        beside.chmod(0o777 & ~_umask())
+        beside.chmod(0o777 & ~umask())
         yield beside
         if not replace or not target.exists():
             fault_point(Point.FOLDER_RENAME)
@@ -167,7 +167,8 @@ def _rename_to_new(beside: Path, target: Path) -> None:
     os.rename(beside, target)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that the user wants no new file to have."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

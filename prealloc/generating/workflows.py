@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
+
 from prealloc.generating.session import GeneratorSession
 from prealloc.generating.source import Generator
 from prealloc.library.base import Library
@@ -58,7 +60,7 @@ class Workflows:
         if not lacking:
             return dict(tasks)
         # Only digests are held here: the full tasks may be large, and are read again where they are needed.
-        digests = (hashlib.sha256(whole).hexdigest() for whole in library.objects(lacking))
+        digests = (_digest(whole) for whole in library.objects(lacking))
         keys = {
             position: WorkflowKey(library.ids[position], digest)
             for position, digest in zip(lacking, digests, strict=True)
@@ -92,3 +94,9 @@ class Workflows:
             what = f"task {shown(library.ids[position])} of type {shown(library.types[position])}"
             made[position] = self._cache.add(keys[position], self._session.workflow(whole, what))
             self._progress(done, len(to_make))
+
+
+def _digest(whole: bytes) -> str:
+    """Of a task's object, its keys in one spelling: formats differ in the escapes that they leave in them."""
+    fields = msgspec.json.decode(whole, type=dict[str, msgspec.Raw])
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET
 
 from prealloc.errors import LibraryError
+from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.rows import NOTHING, AnyRow, has, kept, named, row_types
 from prealloc.model.json_value import brief
@@ -31,6 +33,8 @@ AGAIN = "make it again: prealloc library convert, from the library it was made o
 class Library(Protocol):
     """A task library that is open: who its tasks are, and any of them on demand. Positions count from 0."""
 
+    way: ClassVar[str]
+    """How its tasks are reached, in a word: what `library stats` tells."""
     info: LibraryInfo
     """The fingerprint: what plan.json says of it."""
     without_workflow: int
@@ -76,10 +80,17 @@ class Record(NamedTuple):
     text: bytes
 
     def split(self) -> tuple[bytes | None, bytes]:
-        """The workflow (None: the task has none), and the object without it; both compact JSON."""
+        """The workflow, and the object without it; both compact JSON.
+
+        A task whose workflow is missing or null has none: the object is whole, so that who generates the workflow by
+        it sees its fields in their order.
+        """
         fields = _fields.decode(self.text)
-        workflow = fields.pop("workflow", None)
-        return None if workflow is None else bytes(workflow), msgspec.json.encode(fields)
+        workflow = fields.get("workflow", _NULL)
+        if workflow == _NULL:
+            return None, msgspec.json.encode(fields)
+        del fields["workflow"]
+        return bytes(workflow), msgspec.json.encode(fields)
 
 
 def joined(workflow: bytes | None, fields: bytes) -> bytes:
@@ -90,6 +101,17 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
 
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NULL = msgspec.Raw(b"null")
+
+
+def told(file: Path) -> tuple[str, str]:
+    """The path and the name of a library as text, for LibraryInfo.
+
+    Bytes of them that are no text become escapes, so that JSON can tell them. By such a path nobody finds the library
+    again, and the guard of a run (engines/base.py) does not know it: that is accepted, for plan.json must be JSON.
+    """
+    path = file.absolute()
+    return readable_name(str(path)), readable_name(path.name)
 
 
 class Writer(Protocol):
@@ -142,6 +164,7 @@ class TaskMaker:
 class BaseLibrary(ABC):
     """What all of them do alike."""
 
+    way: ClassVar[str]
     info: LibraryInfo
     ids: Sequence[str]
 
@@ -250,13 +273,15 @@ class StoredLibrary(BaseLibrary):
 
 
 def has_two_ids(row: AnyRow) -> bool:
-    """Whether a task has both spellings of an id, and they differ: the note of `two_ids`."""
-    return row.id is not UNSET and row.instance_id is not UNSET and row.id != row.instance_id
+    """Whether a task has both spellings of an id, and they differ: the note of `two_ids`. Null is no id."""
+    return (
+        row.id is not UNSET
+        and row.instance_id is not UNSET
+        and row.instance_id is not None
+        and row.id != row.instance_id
+    )
 
 
 def is_null(row: AnyRow) -> bool:
     """Whether a task has no workflow, or null for one."""
     return row.workflow is NOTHING or row.workflow == _NULL
-
-
-_NULL = msgspec.Raw(b"null")

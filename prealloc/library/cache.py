@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from prealloc.errors import Mistake, OptionsError
 from prealloc.model.task import LightweightTask
 
 DEFAULT_BYTES = 64 << 20
@@ -29,36 +32,59 @@ class CacheInfo(NamedTuple):
 
 
 class TaskCache:
-    """A cache of tasks by their position, bounded by bytes. For any number of threads.
+    """A cache of tasks by their position, bounded by bytes. For any number of threads, and for forked processes.
 
-    What it gives has nothing decoded yet, so that no two users share a workflow that one of them changes. A task
-    larger than the whole cache is given and not held.
+    What it gives has nothing decoded yet, so that no two users share a workflow that one of them changes. Of several
+    threads that ask for the same task, one reads it. A task larger than the whole cache is given and not held.
     """
 
     def __init__(self, most_bytes: int = DEFAULT_BYTES) -> None:
+        if most_bytes < 0:
+            raise OptionsError([Mistake("cache_bytes", f"{most_bytes} is below 0", "give 0 for no cache, or more")])
         self._most = most_bytes
         self._held: OrderedDict[int, LightweightTask] = OrderedDict()
         self._bytes = self._hits = self._misses = 0
+        self._afresh()
+        # A thread of the parent's may hold the lock in the moment of a fork: nobody would ever give it back.
+        mine = weakref.WeakMethod(self._afresh)
+        os.register_at_fork(after_in_child=lambda: (afresh := mine()) and afresh())
+
+    def _afresh(self) -> None:
         self._lock = threading.Lock()
+        self._being_read: dict[int, threading.Event] = {}
 
     def get(self, position: int, read: Callable[[int], LightweightTask]) -> LightweightTask:
         """The task at a position, by `read` if it is not held."""
-        with self._lock:
-            found = self._held.get(position)
-            if found is not None:
-                self._held.move_to_end(position)
-                self._hits += 1
-                return found.fresh()
-            self._misses += 1
-        task = read(position)
-        with self._lock:
-            if position not in self._held and _size(task) <= self._most:
-                self._held[position] = task.fresh()
-                self._bytes += _size(task)
-            while self._bytes > self._most:
-                _, oldest = self._held.popitem(last=False)
-                self._bytes -= _size(oldest)
+        while True:
+            with self._lock:
+                found = self._held.get(position)
+                if found is not None:
+                    self._held.move_to_end(position)
+                    self._hits += 1
+                    return found.fresh()
+                other = self._being_read.get(position)
+                if other is None:
+                    mine = self._being_read[position] = threading.Event()
+                    self._misses += 1
+                    break
+            other.wait()
+        try:
+            task = read(position)
+            with self._lock:
+                self._hold(position, task)
+        finally:
+            with self._lock:
+                self._being_read.pop(position, None)
+            mine.set()
         return task
+
+    def _hold(self, position: int, task: LightweightTask) -> None:
+        if _size(task) <= self._most:
+            self._held[position] = task.fresh()
+            self._bytes += _size(task)
+        while self._bytes > self._most:
+            _, oldest = self._held.popitem(last=False)
+            self._bytes -= _size(oldest)
 
     @property
     def info(self) -> CacheInfo:

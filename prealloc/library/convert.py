@@ -22,23 +22,29 @@ from prealloc.library.text.read import scan
 from prealloc.library.text.stream import batches
 from prealloc.library.unpack import unpack_stream
 
-_STEP = 64
+_STEP = 1 << 16
+# Positions that are asked for at once. Parts and row groups at either end of a step are read twice.
+
+_TOLD = 64
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A format that can be written: how its names end, and what writes it."""
+    """A format that can be written: how its names end, whether it may be packed, and what writes it."""
 
     name: str
     ending: str
     writer: str
+    packs: bool = False
 
     def fits(self, out: Path) -> bool:
-        return re.search(rf"\.({self.ending})\Z", out.name) is not None
+        """Whether the name of `out` says this format, in letters of either case."""
+        packed = r"(\.gz|\.zst)?" if self.packs else ""
+        return re.search(rf"\.({self.ending}){packed}\Z", out.name, re.IGNORECASE) is not None
 
 
 TARGETS = (
-    Target("json", r"json(\.gz|\.zst)?", "prealloc.library.convert:new_json"),
-    Target("jsonl", r"(jsonl|ndjson)(\.gz|\.zst)?", "prealloc.library.convert:new_lines"),
+    Target("json", r"json", "prealloc.library.convert:new_json", packs=True),
+    Target("jsonl", r"jsonl|ndjson", "prealloc.library.convert:new_lines", packs=True),
     Target("database", r"db|sqlite|sqlite3", "prealloc.library.database.library:new_database"),
     Target("parts", r"parts", "prealloc.library.parts.library:new_parts"),
     Target("parquet", r"parquet", "prealloc.library.parquet.library:new_parquet"),
@@ -106,14 +112,24 @@ class _Seen:
 
 
 def _target(out: Path, to: str | None) -> Target:
-    found = [target for target in TARGETS if (target.name == to if to is not None else target.fits(out))]
-    if found:
-        return found[0]
     names = ", ".join(target.name for target in TARGETS)
-    if to is not None:
+    said = next((target for target in TARGETS if target.fits(out)), None)
+    if to is None:
+        if said is not None:
+            return said
+        mend = f"end it in .json, .jsonl, .db, .parts, .parquet or .pool, or give --to with one of {names}"
+        raise OptionsError([Mistake(str(out), "its name does not say what it is to hold", mend)])
+    asked = next((target for target in TARGETS if target.name == to), None)
+    if asked is None:
         raise OptionsError([Mistake("--to", f"there is no format {to!r}", f"give one of {names}")])
-    mend = f"end it in .json, .jsonl, .db, .parts, .parquet or .pool, or give --to with one of {names}"
-    raise OptionsError([Mistake(str(out), "its name does not say what it is to hold", mend)])
+    # A name that tells something else than the file holds: readers go by content, people by the name.
+    if said is not None and said is not asked:
+        mend = "leave --to out, or give the file another ending"
+        raise OptionsError([Mistake("--to", f"{to} contradicts {out.name}, whose ending says {said.name}", mend)])
+    if not asked.packs and re.search(r"\.(gz|zst)\Z", out.name, re.IGNORECASE):
+        mend = "leave .gz or .zst out"
+        raise OptionsError([Mistake("--to", f"{to} contradicts {out.name}: only JSON can be packed", mend)])
+    return asked
 
 
 def _writer(target: Target, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
@@ -136,7 +152,7 @@ def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
     descriptor, _ = open_library_file(file)
     with open(descriptor, "rb", closefd=True):
         task = 0
-        pieces = pieces_of(descriptor, lambda piece: None, progress)
+        pieces = pieces_of(descriptor, where, lambda piece: None, progress)
         for batch in batches(unpack_stream(pieces, where), file.name, where):
             batch = batch._replace(origin=batch.origin._replace(task=task))
             diagnosis = batch.diagnosis(where)
@@ -153,10 +169,10 @@ def _records_of(library: Library, progress: Progress | None) -> Iterator[Record]
     order = library.order()
     for start in range(0, len(order), _STEP):
         positions = order[start : start + _STEP]
-        for position, text in zip(positions, library.objects(positions), strict=True):
+        for done, (position, text) in enumerate(zip(positions, library.objects(positions), strict=True), start + 1):
             yield Record(library.ids[position], library.types[position], text)
-        if progress:
-            progress(start + len(positions), len(order))
+            if progress and (done % _TOLD == 0 or done == len(order)):
+                progress(done, len(order))
 
 
 class _JsonWriter:

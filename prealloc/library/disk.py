@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import mmap
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,30 +49,46 @@ def open_library_file(path: Path) -> tuple[int, os.stat_result]:
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     try:
-        stat = os.fstat(descriptor)
-        _refuse_unless_regular(path, stat.st_mode)
+        status = os.fstat(descriptor)
+        _refuse_unless_regular(path, status.st_mode)
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor, stat
+    return descriptor, status
 
 
-def pieces_of(descriptor: int, hashed: Callable[[bytes], object], progress: Progress | None = None) -> Iterator[bytes]:
-    """All bytes of a file or pipe, in pieces; each goes to `hashed` first. Raises LibraryError."""
-    size = os.fstat(descriptor).st_size
+def pieces_of(
+    descriptor: int, where: str, hashed: Callable[[bytes], object], progress: Progress | None = None
+) -> Iterator[bytes]:
+    """All bytes of a file or pipe, in pieces; each goes to `hashed` first.
+
+    Raises LibraryError if it cannot be read, or if it is a file that was written to meanwhile.
+    """
     done = 0
-    while True:
-        try:
-            piece = os.read(descriptor, _PIECE)
-        except OSError as error:
-            raise LibraryError(f"it cannot be read: {error.strerror}", mend="check the disk") from error
-        if not piece:
-            return
-        hashed(piece)
-        done += len(piece)
-        if progress:
-            progress(done, max(size, done))
-        yield piece
+    try:
+        before = os.fstat(descriptor)
+        is_file = stat.S_ISREG(before.st_mode)
+        while piece := os.read(descriptor, _PIECE):
+            hashed(piece)
+            done += len(piece)
+            if is_file and done > before.st_size:
+                raise changed_meanwhile(where)  # now: it may grow as fast as it is read
+            if progress:
+                progress(done, max(before.st_size, done))
+            yield piece
+        after = os.fstat(descriptor)
+    except OSError as error:
+        mend = "check the file and the disk"
+        raise LibraryError(f"it cannot be read: {error.strerror}", where=where, mend=mend) from error
+    if is_file and (done, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise changed_meanwhile(where)
+
+
+def changed_meanwhile(where: str) -> LibraryError:
+    """The error of a file that is another at the end of reading it than at the beginning."""
+    return LibraryError(
+        "the file was changed while it was read", where=where, mend="wait until it is written whole, then try again"
+    )
 
 
 def head_of(path: Path, size: int = 16) -> bytes:
@@ -109,11 +126,7 @@ def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:
                 progress(done, size)
     after = os.fstat(descriptor)
     if done < size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
-        raise LibraryError(
-            "the file was changed while it was read",
-            where=str(path),
-            mend="wait until it is written whole, then try again",
-        )
+        raise changed_meanwhile(str(path))
     return buffer
 
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from prealloc.errors import LibraryError
 
-_ENDING = re.compile(r"\.(json|jsonl|ndjson)(\.gz|\.zst)?\Z")
+_JSON = re.compile(r"\.(json|jsonl|ndjson)(\.gz|\.zst)?\Z", re.IGNORECASE)
+_STORED = re.compile(r"\.(db|sqlite|sqlite3|parquet|pool|parts)\Z", re.IGNORECASE)
+_PARTS = re.compile(r"\.parts\Z", re.IGNORECASE)
 
 
 class Choice(NamedTuple):
@@ -23,12 +25,14 @@ def choose(path: Path, difficulty: str | None) -> Choice:
     """The library at `path`: the file itself, or in a folder the one for `difficulty`.
 
     `*_<difficulty>_with_workflows.json` comes before `*_<difficulty>.json`; both also as .jsonl, as .ndjson
-    and packed (.gz, .zst). Raises LibraryError if no file or more than one of the same rank matches.
+    and packed (.gz, .zst). After each of them come .db, .sqlite, .sqlite3, .parquet and .pool, and folders in .parts:
+    what was converted beside a JSON file does not make its difficulty ambiguous. Raises LibraryError if no file or
+    more than one of the same rank matches.
     """
     try:
         if not path.is_dir():
             return Choice(path, None)
-        names = sorted(entry.name for entry in path.iterdir())
+        names = sorted(entry.name for entry in path.iterdir() if _may_be_one(entry))
     except OSError as error:
         raise LibraryError(
             f"the folder cannot be read: {error.strerror}",
@@ -41,6 +45,7 @@ def choose(path: Path, difficulty: str | None) -> Choice:
         raise LibraryError("this is a folder", where=str(path), mend=_offer(names))
     for full in ("_with_workflows", ""):
         matches = _without_longer(names, f"_{difficulty}{full}")
+        matches = [name for name in matches if _JSON.search(name)] or matches
         if len(matches) > 1:
             raise LibraryError(
                 f"{len(matches)} files are for difficulty {difficulty!r}: {', '.join(matches[:10])}",
@@ -62,9 +67,14 @@ def _without_longer(names: list[str], ending: str) -> list[str]:
     return [name for name, mine in prefix.items() if not any(mine.startswith(f"{other}_") for other in prefix.values())]
 
 
+def _may_be_one(entry: Path) -> bool:
+    """Whether something in a folder may be a library: of the names that end in one, .parts are of folders alone."""
+    return _STORED.search(entry.name) is None or entry.is_dir() == (_PARTS.search(entry.name) is not None)
+
+
 def _stem(name: str) -> str:
     """The name without its ending; nothing for a file that is no library by its name."""
-    stem = _ENDING.sub("", name)
+    stem = _STORED.sub("", _JSON.sub("", name))
     return "" if stem == name else stem
 
 

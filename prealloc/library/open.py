@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prealloc.errors import LibraryError, Mistake, OptionsError
+from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.disk import Progress, head_of
 from prealloc.library.folder import choose
+from prealloc.library.rows import checked_keep
 from prealloc.library.text.read import read_text
 from prealloc.library.unpack import packing
-from prealloc.model.spelling import IN_EVERY_SLICE
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
@@ -30,6 +29,8 @@ _BINARY = {
     b"prealloc-pool 1\n": "prealloc.library.packed.pool:open_pool",
 }
 """Formats that are no text, by their first bytes. Each is imported by who has such a file."""
+
+_PARTS = "prealloc.library.parts.library:open_parts"
 
 
 def read_library(
@@ -49,11 +50,11 @@ def read_library(
     a SQLite database, a folder of parts, Parquet, a pool. A task is an object with `id` or `instance_id`,
     `task_type` or `type` (of two, the first named wins), and a `workflow` that may be any JSON value, null or missing.
 
-    In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`. `keep`
-    names further fields of the tasks to take along. `progress` is called with (bytes read, bytes in all), `notes`
-    with sentences that a user should see. With a `shortlist` only the tasks that it wants need be held: then `-` is
-    standard input, and a JSON file is read in one pass and little memory if `stream` says so or it is large. Without
-    one, a large file is indexed in memory. A file with an index that fits is not read at all.
+    In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`, of several
+    formats the JSON. `keep` names further fields of the tasks to take along. `progress` is called with (bytes read,
+    bytes in all), `notes` with sentences that a user should see. With a `shortlist` only the tasks that it wants need
+    be held: then `-` is standard input, and a JSON file is read in one pass and little memory if `stream` says so or
+    it is large. Without one, a large file is indexed in memory. A file with an index that fits is not read at all.
 
     Raises LibraryError, with file, place and mend, for whatever is no task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
@@ -62,12 +63,14 @@ def read_library(
     keep = checked_keep(keep)
     if str(path) == "-":
         return _standard_input(shortlist, difficulty, keep, progress)
-    if _is_parts(path):
-        return _open_by("prealloc.library.parts.library:open_parts", Path(path), difficulty, keep)
+    if is_parts(path):
+        return _open_by(_PARTS, Path(path), difficulty, keep)
     file, took = choose(Path(path), difficulty)
     opener = _binary(file)
     if opener is not None:
-        return _open_by(opener, file, difficulty, keep)
+        stored = _open_by(opener, file, difficulty, keep)
+        stored.took = took
+        return stored
     library = _read_json(file, difficulty, keep, progress, notes, shortlist, stream)
     library.took = took
     return library
@@ -75,13 +78,14 @@ def read_library(
 
 def json_file(path: str | Path, difficulty: str | None) -> Path | None:
     """The file that a path means, if it is JSON; None for the other formats, and for standard input."""
-    if str(path) == "-" or _is_parts(path):
+    if str(path) == "-" or is_parts(path):
         return None
     file, _ = choose(Path(path), difficulty)
     return file if _binary(file) is None else None
 
 
-def _is_parts(path: str | Path) -> bool:
+def is_parts(path: str | Path) -> bool:
+    """Whether there is a library of parts: a folder, and yet one library."""
     if not os.path.isdir(path):
         return False
     from prealloc.library.parts.index import is_ours
@@ -90,6 +94,8 @@ def _is_parts(path: str | Path) -> bool:
 
 
 def _binary(file: Path) -> str | None:
+    if file.is_dir():  # a folder that was chosen in a folder
+        return _PARTS
     head = head_of(file)
     return next((opener for magic, opener in _BINARY.items() if head.startswith(magic)), None)
 
@@ -149,18 +155,3 @@ def _is_large(file: Path) -> bool:
     except (OSError, ValueError):
         return False  # reading it tells
     return size > (STREAM_FROM if packing(head_of(file, 4)) is None else STREAM_FROM // 4)
-
-
-def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:
-    """The fields to keep, each once and sorted. Raises OptionsError."""
-    found = []
-    taken = ", ".join(sorted(IN_EVERY_SLICE & set(keep)))
-    if taken:
-        found.append(Mistake("--keep", f"{taken} is in every slice already", f"leave {taken} out"))
-    # msgspec finds fields by their spelling in the file; these characters have several.
-    odd = ", ".join(ascii(name) for name in sorted(set(keep)) if re.search(r'["\\\x00-\x1f]', name))
-    if odd:
-        found.append(Mistake("--keep", f"{odd} has a quote, backslash or control character", "rename the field"))
-    if found:
-        raise OptionsError(found)
-    return tuple(sorted(set(keep)))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.spelling import IN_EVERY_SLICE
 
 NOTHING = Raw(b"")
 """In place of a value that a task does not have."""
@@ -93,3 +97,18 @@ def is_name(value: Any) -> bool:
 def has(raw: Raw) -> bool:
     """Whether the task has this field at all."""
     return raw is not NOTHING
+
+
+def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:
+    """The fields to keep, each once and sorted. Raises OptionsError."""
+    found = []
+    taken = ", ".join(sorted(IN_EVERY_SLICE & set(keep)))
+    if taken:
+        found.append(Mistake("--keep", f"{taken} is in every slice already", f"leave {taken} out"))
+    # msgspec finds fields by their spelling in the file; these characters have several.
+    odd = ", ".join(ascii(name) for name in sorted(set(keep)) if re.search(r'["\\\x00-\x1f]', name))
+    if odd:
+        found.append(Mistake("--keep", f"{odd} has a quote, backslash or control character", "rename the field"))
+    if found:
+        raise OptionsError(found)
+    return tuple(sorted(set(keep)))

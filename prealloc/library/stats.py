@@ -28,9 +28,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     reads: int
     seconds: float
-    hit_rate: float | None
-    """Of the cache: reads of tasks that were in it, of all reads. None: this way of reading has no cache."""
-    cache_bytes: int | None
+    hit_rate: float
+    """Of the cache: reads of tasks that were in it, of all reads, 0 to 1."""
+    cache_bytes: int
 
 
 class TypeStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     way: str
-    """How it was reached: the name of the class that reads it."""
+    """How it was reached: json, index, stream, database, parts, parquet or pool."""
     bytes: int
     sha256: str
     tasks: int
@@ -62,7 +62,7 @@ def stats_of(
     """Looks at `sampled` tasks of each type, and reads `reads` tasks at random through a cache."""
     return Stats(
         path=library.info.path,
-        way=type(library).__name__.strip("_"),
+        way=library.way,
         bytes=library.info.bytes,
         sha256=library.info.sha256,
         tasks=library.info.tasks,
@@ -101,6 +101,5 @@ def _trial(library: Library, reads: int, cache_bytes: int | None, seed: int) -> 
         value = stable_hash(f"{seed},{number}")
         cache.get((value >> 1) % (favourites if value & 1 else count), library.task)
     seconds = time.perf_counter() - began
-    return Trial(
-        reads=reads, seconds=round(seconds, 6), hit_rate=cache.info.hit_rate, cache_bytes=cache.info.most_bytes
-    )
+    info = cache.info
+    return Trial(reads=reads, seconds=round(seconds, 6), hit_rate=info.hits / reads, cache_bytes=info.most_bytes)

@@ -16,14 +16,11 @@ from prealloc.library.disk import Buffer
 
 MAX_BYTES_OUT = 64 << 30
 MAX_RATIO = 200
-SMALL = 1 << 20
+SMALL = 64 << 20
 """Bytes out that are fine at any ratio: a file of blanks and little else is no bomb yet."""
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
-
-SMALL_STREAM = 64 << 20
-"""The same where the file comes in pieces: how well the rest of it is packed is not known yet."""
 
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
@@ -50,43 +47,32 @@ def unpack(
     """The bytes inside a gzip or zstd file (any number of members or frames); other bytes as they are.
 
     Raises LibraryError for data that is truncated, damaged, followed by something else, unpacks to more
-    than `max_bytes`, or to more than `max_ratio` times its size (unless that is at most `small` bytes).
+    than `max_bytes`, or any beginning of it to more than `max_ratio` times its size (unless that is at most `small`
+    bytes).
     """
     if packing(packed[:4]) is None:
         return packed
-    most = max(small, max_ratio * len(packed))
     out = bytearray()
-    for piece in _unpacked(iter([packed]), packed[:4], where):
+    for piece in _bounded(iter([packed]), packed[:4], where, max_bytes, max_ratio, small):
         out += piece
-        if len(out) > min(max_bytes, most):
-            raise _bomb(packing(packed[:4]) or "", where, len(packed), max_bytes, most)
     return out
 
 
 def unpack_stream(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
     """The same for a file that comes in pieces. Nothing of it is held, so only its ratio is bounded."""
-    taken = out = 0
-
-    def counted() -> Iterator[bytes]:
-        nonlocal taken
-        for piece in pieces:
-            taken += len(piece)
-            yield piece
-
-    source = counted()
     head = b""
-    while len(head) < 4 and (piece := next(source, b"")):
+    while len(head) < 4 and (piece := next(pieces, b"")):
         head += piece
-    source = chain([head], source)
-    kind = packing(head[:4])
-    if kind is None:
+    source = chain([head], pieces)
+    if packing(head[:4]) is None:
         yield from source
-        return
-    for piece in _unpacked(source, head[:4], where):
-        out += len(piece)
-        if out > max(SMALL_STREAM, MAX_RATIO * taken):
-            raise _bomb(kind, where, taken, out, MAX_RATIO * taken)
-        yield piece
+    else:
+        yield from _bounded(source, head[:4], where, None, MAX_RATIO, SMALL)
+
+
+def is_dense(packed: int, out: int, *, max_ratio: int = MAX_RATIO, small: int = SMALL) -> bool:
+    """Whether a file of which `packed` bytes unpack to `out` looks like a bomb."""
+    return out > max(small, max_ratio * packed)
 
 
 def packing(head: Buffer) -> str | None:
@@ -96,7 +82,23 @@ def packing(head: Buffer) -> str | None:
     return "zstd" if head[:4] == ZSTD else None
 
 
-def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[bytes]:
+def _bounded(
+    pieces: Iterator[Buffer], head: Buffer, where: str, max_bytes: int | None, max_ratio: int, small: int
+) -> Iterator[bytes]:
+    """What comes out, judged by the beginning that is unpacked: a file is a bomb or none however it is read."""
+    out = 0
+    for taken, piece in _unpacked(pieces, head, where):
+        out += len(piece)
+        if max_bytes is not None and out > max_bytes:
+            raise _bomb(f"it unpacks to more than {max_bytes:,} bytes", where)
+        if is_dense(taken, out, max_ratio=max_ratio, small=small):
+            kind = packing(head) or ""
+            raise _bomb(f"{taken:,} bytes of it unpack to {out:,} and more: this looks like a {kind} bomb", where)
+        yield piece
+
+
+def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tuple[int, bytes]]:
+    """Pairs: how many bytes were fed so far, and what the last of them gave."""
     kind, new, magic = ("gzip", _gzip, GZIP) if head[:2] == GZIP else ("zstd", _zstd(), ZSTD)
     unpacker, position, fed = new(), 0, False
     for whole in pieces:
@@ -116,7 +118,7 @@ def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[by
             if unpacker.eof:
                 at -= len(unpacker.unused_data)
                 unpacker, fed = new(), False
-            yield out
+            yield position + at, out
         position += len(whole)
     if fed:
         raise _damaged(kind, where, position, "the compressed data ends too early")
@@ -140,9 +142,5 @@ def _damaged(kind: str, where: str, position: int, problem: str) -> LibraryError
     )
 
 
-def _bomb(kind: str, where: str, packed: int, max_bytes: int, max_by_ratio: int) -> LibraryError:
-    if max_bytes < max_by_ratio:
-        problem = f"it unpacks to more than {max_bytes:,} bytes"
-    else:
-        problem = f"its {packed:,} bytes unpack to more than {max_by_ratio:,}: this looks like a {kind} bomb"
+def _bomb(problem: str, where: str) -> LibraryError:
     return LibraryError(problem, where=where, mend="if you trust the file, unpack it yourself and give the result")

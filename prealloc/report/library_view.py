@@ -11,12 +11,13 @@ from prealloc.report.page import Page
 from prealloc.report.visible import visible
 
 _WAYS = {
-    "ScannedLibrary": "a JSON file, read whole",
-    "TaskIndex": "a JSON file with an index, read task by task",
-    "DatabaseLibrary": "a SQLite database, read task by task",
-    "PartsLibrary": "a folder of parts, read part by part",
-    "ParquetLibrary": "a Parquet file, read row group by row group",
-    "SharedTaskPool": "a task pool, mapped into memory",
+    "json": "a JSON file, read whole",
+    "index": "a JSON file with an index, read task by task",
+    "stream": "a JSON file, read in one pass",
+    "database": "a SQLite database, read task by task",
+    "parts": "a folder of parts, read part by part",
+    "parquet": "a Parquet file, read row group by row group",
+    "pool": "a task pool, mapped into memory",
 }
 
 
@@ -28,7 +29,7 @@ def render_stats(stats: Stats) -> Page:
 def _head(stats: Stats) -> list[Text]:
     lines = [
         Text.assemble((visible(stats.path), "bold")),
-        Text(f"{human.count(stats.tasks, 'task')}, {human.size(stats.bytes)}; {_WAYS.get(stats.way, stats.way)}"),
+        Text(f"{human.count(stats.tasks, 'task')}, {human.size(stats.bytes)}; {_WAYS[stats.way]}"),
         Text(f"sha256 {stats.sha256}", style="dim"),
     ]
     if stats.without_workflow:

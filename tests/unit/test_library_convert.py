@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import pytest
 from command_line import Type
 
 from prealloc.api import libraries
+from prealloc.api.plans import plan, verify
 from prealloc.engines.base import library_files
-from prealloc.errors import InputError, LibraryError, LibraryOpened, OptionsError
+from prealloc.errors import InputError, LibraryError, LibraryOpened, OptionsError, PlanError
 from prealloc.library import read_library
 from prealloc.library.convert import TARGETS
 from prealloc.worker.guard import LibraryGuard
@@ -116,6 +120,86 @@ def test_a_worker_opens_no_library_of_any_format(library: Path, tmp_path: Path, 
         read_library(path)
     guard.protect(frozenset(), told.append)
     assert told
+
+
+GENERATOR = """
+def make(task):
+    return {"keys": list(task), "from": task}
+"""
+
+
+def test_generated_workflows_are_the_same_by_every_format(tmp_path: Path) -> None:
+    """Law 2 with a generator that looks at the order of keys; and what was generated once is not made again."""
+    path = tmp_path / "t.json"
+    tasks = [
+        '{"id":"a","workflow":null,"type":"t","to\\u006fls":[1.50]}',
+        '{"workflow":null,"instance_id":"b","type":"t"}',
+        '{"id":"c","type":"t","workflow":5}',
+        '{"type":"t","id":"d"}',
+    ]
+    path.write_text(f'{{"tasks":[{",".join(tasks)}]}}')
+    (tmp_path / "gen.py").write_text(GENERATOR)
+    words = ["-n", "4", "--generate-workflows", "gen:make", "--workflow-cache", "cache", "--json"]
+    ids = set()
+    for number, name in enumerate(("t.json", *(f"x{name}" for name in NAMES.values()))):
+        if name != "t.json":
+            libraries.convert(path, tmp_path / name)
+        for more in ([], ["--stream"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "prealloc", "plan", name, *words, *more],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            ids.add(json.loads(done.stdout)["plan"]["id"])
+            assert ("3 generated" in done.stderr) == (number == 0 and not more), done.stderr
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_a_plan_is_verified_by_a_library_of_any_format(library: Path, tmp_path: Path, name: str) -> None:
+    """Law: verify compares every planned task, wherever the library keeps it, and names the one that changed."""
+    libraries.convert(library, tmp_path / name)
+    plan(library, whole=True, out=tmp_path / "plan")
+    verify(tmp_path / "plan", library=tmp_path / name)
+    library.write_text(library.read_text().replace("1.50", "1.5"))
+    libraries.convert(library, tmp_path / name, force=True)
+    with pytest.raises(PlanError, match="1 planned tasks are not as planned: b"):
+        verify(tmp_path / "plan", library=tmp_path / name)
+
+
+def test_a_file_that_is_written_to_meanwhile(library: Path, tmp_path: Path) -> None:
+    """Law: what is read in pieces is of one moment: a file rewritten while it is read is refused by every way."""
+
+    def rewrite(done: int, total: int) -> None:
+        library.write_bytes(library.read_bytes() + b'{"id":"late","type":"y"}\n')
+
+    for read in (
+        lambda: plan(library, num_instances=1, stream=True, progress=rewrite),
+        lambda: plan(library, num_instances=1, progress=rewrite),
+        lambda: libraries.convert(library, tmp_path / "t.db", progress=rewrite),
+        lambda: libraries.index(library, progress=rewrite),
+    ):
+        with pytest.raises(LibraryError, match="changed while it was read"):
+            read()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.jsonl"]
+
+
+def test_parts_are_one_library(library: Path, tmp_path: Path) -> None:
+    """Law: a folder of parts is no folder of difficulties, which would all be the same tasks."""
+    libraries.convert(library, tmp_path / "t.parts")
+    with pytest.raises(OptionsError, match="is one library, and difficulty is a factor"):
+        plan(tmp_path / "t.parts", num_instances=1, factors={"difficulty": ["easy", "hard"]})
+
+
+def test_a_closed_standard_input(tmp_path: Path) -> None:
+    """Law: where there is no standard input, `-` is refused with exit code 2."""
+    command = f"exec {shlex.quote(sys.executable)} -m prealloc plan - <&-"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # -- commands ---------------------------------------------------------------------------------------------------

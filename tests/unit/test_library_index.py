@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,7 @@ from hypothesis import strategies as st
 
 from prealloc.api import libraries
 from prealloc.api.plans import plan
-from prealloc.errors import LibraryError
+from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library import read_library
 from prealloc.library.cache import TaskCache
@@ -220,6 +225,8 @@ def everything(path: Path, kind: str) -> list[LightweightTask]:
 def test_damage_is_told(kind: str, library: Path, data: st.DataObject) -> None:
     """Law: with any byte changed, cut anywhere, or with more behind it, it gives the same tasks or none."""
     path = library
+    for place in index_places(library):
+        place.unlink(missing_ok=True)
     if kind == "index":
         file = Path(make_index(library).path)
     else:
@@ -254,6 +261,134 @@ def plan_of(right: list[LightweightTask]) -> str:
         return plan(path, num_instances=5).file.id
 
 
+def test_a_damaged_index_is_made_again(library: Path) -> None:
+    """Law: `library index` mends an index with any byte of its beginning changed, and one that was cut."""
+    file = Path(make_index(library).path)
+    whole = file.read_bytes()
+    for damaged in (*(whole[:at] + b"#" + whole[at + 1 :] for at in range(40)), b"", whole[:9]):
+        file.write_bytes(damaged)
+        make_index(library)
+        assert file.read_bytes() == whole
+
+
+def test_somebody_elses_file_is_not_replaced(library: Path) -> None:
+    """Law: what lies where the index would be and is none stays, be it notes, a folder or a link to them."""
+    beside, _ = index_places(library)
+    beside.write_text("my own notes")
+    with pytest.raises(LibraryError, match="would be replaced"):
+        make_index(library)
+    assert beside.read_text() == "my own notes"
+    beside.unlink()
+    beside.mkdir()
+    with pytest.raises(LibraryError, match="would be replaced"):
+        make_index(library)
+
+
+def test_an_index_of_a_long_name_goes_to_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a name that leaves no room for the ending is no reason to refuse."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / ("n" * 246 + ".json")
+    path.write_text(json.dumps(tasks(3)))
+    assert str(tmp_path / "cache") in make_index(path).path
+    assert isinstance(read_library(path), TaskIndex)
+
+
+def test_a_bad_index_does_not_hide_a_good_one(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: of the two places each is looked at, whatever the other holds."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    beside, cached = index_places(library)
+    make_index(library)
+    cached.parent.mkdir(parents=True)
+    shutil.copy(beside, cached)
+    for bad, good in ((beside, cached), (cached, beside)):
+        content = bad.read_bytes()
+        bad.write_bytes(content[:-1])
+        assert isinstance(read_library(library), TaskIndex), good
+        bad.write_bytes(content)
+
+
+def test_too_many_types_for_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: what could not be read again is not written."""
+    monkeypatch.setattr("prealloc.library.packed.table.MOST_HEAD", 600)
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([{"id": f"t{n}", "type": f"type {n}"} for n in range(99)]))
+    with pytest.raises(LibraryError, match="99 types"):
+        make_index(path)
+    with pytest.raises(LibraryError, match="99 types"):
+        libraries.convert(path, tmp_path / "t.pool")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["t.json"]
+
+
+# -- as an object -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["index", "pool"])
+def packed(request: pytest.FixtureRequest, library: Path) -> TaskIndex | SharedTaskPool:
+    """Either of them, with a kept field."""
+    if request.param == "index":
+        make_index(library)
+        return TaskIndex.open(library, keep=("more",))
+    libraries.convert(library, library.with_suffix(".pool"))
+    return SharedTaskPool(library.with_suffix(".pool"), keep=("more",))
+
+
+def test_kept_fields_by_every_way(packed: TaskIndex | SharedTaskPool) -> None:
+    """Law: `keep` holds for a task by its id, by chance and by its position."""
+    assert packed["task-7"].extra == {"more": 7}
+    by_chance = packed.random("a", 1) if isinstance(packed, SharedTaskPool) else packed.random_task("a", 1)
+    assert by_chance.extra.keys() == {"more"}
+    assert packed.task(packed.position("task-7")) == packed["task-7"]
+    with pytest.raises(OptionsError):
+        reopened(packed, keep=("id",))
+
+
+def reopened(packed: TaskIndex | SharedTaskPool, keep: tuple[str, ...]) -> object:
+    path = packed.path
+    return TaskIndex.open(path, keep=keep) if isinstance(packed, TaskIndex) else SharedTaskPool(path, keep=keep)
+
+
+def test_it_pickles_as_its_path(packed: TaskIndex | SharedTaskPool) -> None:
+    """Law: what another process gets is attached to the same file, with the same kept fields."""
+    with pickle.loads(pickle.dumps(packed)) as other:
+        assert other["task-7"] == packed["task-7"]
+        assert list(other) == list(packed)
+
+
+def test_what_is_not_there(packed: TaskIndex | SharedTaskPool) -> None:
+    """Law: ids that are none are KeyErrors, positions outside are IndexErrors, and iterating gives the ids."""
+    for nothing in ("nobody", 5, None):
+        with pytest.raises(KeyError):
+            packed[nothing]  # type: ignore[index]
+        assert nothing not in packed
+    for position in (-1, 40):
+        with pytest.raises(IndexError):
+            packed.task(position)
+    assert sorted(packed) == sorted(f"task-{n}" for n in range(40))
+
+
+def test_after_closing(packed: TaskIndex | SharedTaskPool) -> None:
+    """Law: a closed one says so, may be closed again, and leaves the tasks that it gave as they are."""
+    task = packed["task-7"]
+    packed.close()
+    packed.close()
+    assert task.workflow == tasks(40)[7]["workflow"]
+    for use in (lambda: packed["task-7"], lambda: packed.task(0), lambda: "task-7" in packed):
+        with pytest.raises(LibraryError, match="closed"):
+            use()
+
+
+def test_a_pool_that_was_written_to(library: Path) -> None:
+    """Law: a reader refuses a pool that was cut or written to since it was attached, and lives."""
+    pool = library.with_suffix(".pool")
+    for spoil in (lambda: os.truncate(pool, 100), lambda: pool.write_bytes(pool.read_bytes()[::-1])):
+        libraries.convert(library, pool, force=True)
+        with SharedTaskPool(pool) as attached:
+            attached["task-7"]
+            spoil()
+            with pytest.raises(LibraryError, match="written to"):
+                attached["task-7"]
+
+
 # -- the cache --------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +413,71 @@ def test_the_cache(asked: list[int], most: int) -> None:
         sizes = sum(len(f"t{p}") + 10 * p + 4 for p in set(asked))
         if sizes <= most:
             assert len(reads) == len(set(asked))
+
+
+def test_threads_read_a_task_once() -> None:
+    """Law: of threads that ask for the same task at once, one reads it, and all get it; a failure is told to each."""
+    cache, reads, start = TaskCache(1000), [], threading.Barrier(8)
+
+    def read(position: int) -> LightweightTask:
+        reads.append(position)
+        time.sleep(0.05)
+        return LightweightTask(id=f"t{position}", type="a", workflow=position)
+
+    found: list[Any] = []
+
+    def ask() -> None:
+        start.wait()
+        found.append(cache.get(3, read).workflow)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [3] * 8
+    assert reads == [3]
+
+    def fail(position: int) -> LightweightTask:
+        raise LibraryError("gone")
+
+    for _ in range(2):
+        with pytest.raises(LibraryError):
+            cache.get(4, fail)
+
+
+def test_a_fork_does_not_take_a_lock_along() -> None:
+    """Law: a process forked in the moment in which another thread reads goes on."""
+    cache, reading, go_on = TaskCache(1000), threading.Event(), threading.Event()
+
+    def read(position: int) -> LightweightTask:
+        reading.set()
+        go_on.wait()
+        return LightweightTask(id="t", type="a", workflow=1)
+
+    thread = threading.Thread(target=cache.get, args=(3, read))
+    thread.start()
+    reading.wait()
+    with cache._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of what is tested here
+        child = os.fork()
+        if child == 0:
+            cache.get(3, lambda position: LightweightTask(id="t", type="a", workflow=2))
+            os._exit(0)
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if ended[0] == 0:
+        os.kill(child, signal.SIGKILL)
+    go_on.set()
+    thread.join()
+    assert ended == (child, 0)
+
+
+def test_a_cache_of_less_than_nothing() -> None:
+    """Law: a size that is none is a mistake that says so."""
+    with pytest.raises(OptionsError, match="below 0"):
+        TaskCache(-1)
 
 
 def test_what_the_cache_gives_is_ones_own(library: Path) -> None:

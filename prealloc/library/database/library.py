@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Record, StoredLibrary, joined
+from prealloc.library.base import Record, StoredLibrary, joined, told
 from prealloc.library.database import tables as file
 from prealloc.library.database.sqlar import CannotUnpack, pack, unpack
 from prealloc.library.storing.names import checked_names
@@ -42,9 +42,10 @@ def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) 
         ids, types = checked_names(pairs, where=where, row="task", mend=_NAMES_MEND)
     if meta.tasks != len(ids) or meta.sha256 != _sealed(fingerprint, meta):
         raise file.damaged("its tasks are not those that were written", where)
+    path_told, name = told(path)
     info = LibraryInfo(
-        path=str(path.absolute()),
-        name=path.name,
+        path=path_told,
+        name=name,
         bytes=stamp.bytes,
         sha256=meta.sha256,
         tasks=len(ids),
@@ -59,7 +60,8 @@ def new_database(out: Path, *, force: bool) -> Iterator[DatabaseWriter]:
     """Takes tasks into a new SQLite file, which is at `out` if the block ends well; else nothing is left of it.
 
     Raises InputError if `out` is there (unless `force`) or cannot be made, CannotGoOn if the disk is full. `add`
-    raises LibraryError for an id that is there already, and a text that is too large for SQLite.
+    raises LibraryError for a text that is too large for SQLite, and the end of the block for an id that is there
+    twice: until then who knows the source can tell where.
     """
     with new_path(out, force=force) as beside, contextlib.closing(file.connect_new(beside, out)) as connection:
         writer = DatabaseWriter(connection, out)
@@ -75,6 +77,7 @@ class DatabaseWriter:
         self._out = out
         self._tally = Tally()
         self._fingerprint = Fingerprint()
+        self._twice: LibraryError | None = None
         with file.writing_to(out):
             # Without a journal: until it is whole, nobody knows this file.
             for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
@@ -93,11 +96,12 @@ class DatabaseWriter:
                     "INSERT INTO tasks VALUES (?, ?, ?, ?)", (position, record.id, record.type, proof)
                 )
             except sqlite3.IntegrityError:
-                raise LibraryError(
+                self._twice = self._twice or LibraryError(
                     f"two tasks have the id {ascii(record.id)[:80]}",
                     where=f"{self._out}, task {position}",
                     mend="give every task an id of its own",
-                ) from None
+                )
+                return
             self._connection.execute(
                 "INSERT INTO bodies VALUES (?, ?, ?, ?, ?)",
                 (
@@ -112,6 +116,8 @@ class DatabaseWriter:
         self._fingerprint.add(record.id, record.type, proof)
 
     def finish(self) -> None:
+        if self._twice is not None:
+            raise self._twice
         counts = {name: getattr(self._tally, name) for name in ("tasks", "without_workflow", "two_ids")}
         meta = file.Meta(**counts, sha256=self._fingerprint.sealed(**counts))
         with file.writing_to(self._out):
@@ -123,6 +129,8 @@ class DatabaseWriter:
 
 
 class DatabaseLibrary(StoredLibrary):
+    way = "database"
+
     def __init__(
         self,
         path: Path,

@@ -7,10 +7,10 @@ that very task, so that a change nobody noticed gives an error and never another
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -60,6 +60,8 @@ class TaskIndex(PackedLibrary):
     What was read is kept, up to `cache_bytes`, least lately used first out. Close it, or use `with`.
     """
 
+    way = "index"
+
     def __init__(
         self,
         library: Path,
@@ -75,8 +77,8 @@ class TaskIndex(PackedLibrary):
             columns, library, size=identity.bytes, sha256=identity.sha256, difficulty=difficulty, keep=keep
         )
         self.identity = identity
-        self._descriptor = descriptor
         self._cache = TaskCache(cache_bytes)
+        self._descriptor = descriptor
 
     @classmethod
     def open(
@@ -89,18 +91,10 @@ class TaskIndex(PackedLibrary):
     ) -> TaskIndex:
         """The index of a library file, where there is one that fits. Raises LibraryError."""
         path = Path(library)
-        found = [place for place in index_places(path) if os.path.lexists(place)]
-        if not found:
-            raise LibraryError("it has no index", where=str(path), mend=f"make one: prealloc library index {path}")
         descriptor, stat = open_library_file(path)
         try:
-            for place in found:
-                columns, identity = read_index(place)
-                if identity.is_of(stat):
-                    return cls(
-                        path, columns, identity, descriptor, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes
-                    )
-            raise LibraryError("the library was changed since it was indexed", where=str(found[0]), mend=AGAIN)
+            columns, identity = _find(path, stat)
+            return cls(path, columns, identity, descriptor, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
         except BaseException:
             os.close(descriptor)
             raise
@@ -122,6 +116,7 @@ class TaskIndex(PackedLibrary):
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
+            self.refuse_out_of_range(position)
             start, length, _ = self.columns.place(position)
             text = os.pread(self._descriptor, length, start)
             if len(text) != length or digest(text) != self.columns.digest(position):
@@ -130,14 +125,27 @@ class TaskIndex(PackedLibrary):
                 )
             yield text
 
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self.info.difficulty, self.keep, self.cache.most_bytes)
 
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):  # one that was never made whole
-            self.close()
+
+def _reopen(library: Path, difficulty: str | None, keep: tuple[str, ...], cache_bytes: int) -> TaskIndex:
+    return TaskIndex.open(library, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
+
+
+def _find(library: Path, stat: os.stat_result) -> tuple[Columns, Identity]:
+    """The index that fits a library of which the system says this. Raises LibraryError: why the first does not."""
+    refusal = LibraryError("it has no index", where=str(library), mend=f"make one: prealloc library index {library}")
+    for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
+        try:
+            columns, identity = read_index(place)
+        except LibraryError as error:
+            refusal = error
+            continue
+        if identity.is_of(stat):
+            return columns, identity
+        refusal = LibraryError("the library was changed since it was indexed", where=str(place), mend=AGAIN)
+    raise refusal
 
 
 def read_index(place: Path) -> tuple[Columns, Identity]:

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.files.atomic import write_pieces
+from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places
-from prealloc.library.base import Progress, has_two_ids, is_null
-from prealloc.library.disk import open_library_file, pieces_of
+from prealloc.library.base import Progress, has_two_ids, is_null, told
+from prealloc.library.disk import changed_meanwhile, head_of, open_library_file, pieces_of
 from prealloc.library.packed.index import AGAIN, FORMAT, VERSION, Identity, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest, equal_hashes, sorted_positions
 from prealloc.library.storing.names import refuse_equal_ids
@@ -26,6 +26,7 @@ from prealloc.library.text.stream import Batch, batches
 from prealloc.library.unpack import packing
 from prealloc.model.plan import LibraryInfo
 
+_LONGEST_NAME = 240
 _BETWEEN = re.compile(rb"[ \t\n\r,]*")
 
 
@@ -44,7 +45,7 @@ def make_index(library: Path, *, progress: Progress | None = None) -> IndexMade:
     """
     packed, info = _indexed(library, progress)
     place = _put(index_places(library), packed)
-    return IndexMade(path=str(place), bytes=place.stat().st_size, info=info)
+    return IndexMade(path=told(place)[0], bytes=place.stat().st_size, info=info)
 
 
 def index_in_memory(
@@ -56,7 +57,7 @@ def index_in_memory(
     descriptor, stat = open_library_file(library)
     if not identity.is_of(stat):
         os.close(descriptor)
-        raise _changed(library)
+        raise changed_meanwhile(str(library))
     return TaskIndex(library, columns, identity, descriptor, difficulty=difficulty, keep=keep)
 
 
@@ -73,7 +74,7 @@ def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes |
                 where=where,
                 mend="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
-        for batch in batches(pieces_of(descriptor, hashed.update, progress), library.name, where):
+        for batch in batches(pieces_of(descriptor, where, hashed.update, progress), library.name, where):
             batch = batch._replace(origin=batch.origin._replace(task=len(builder)))
             rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where))
             builder.add(ids, types, _spans(batch, where))
@@ -83,16 +84,17 @@ def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes |
             raise no_tasks(where)
         identity = Identity.of(stat, hashed.hexdigest())
         if not identity.is_of(os.fstat(descriptor)):
-            raise _changed(library)
+            raise changed_meanwhile(str(library))
     finally:
         os.close(descriptor)
     order = sorted_positions(builder.hash)
     refuse_equal_ids(builder.id, equal_hashes(builder.hash, order), where)
     builder.sort(order)
     said: dict[str, Any] = msgspec.to_builtins(identity)
+    path_told, name = told(library)
     info = LibraryInfo(
-        path=str(library.absolute()),
-        name=library.name,
+        path=path_told,
+        name=name,
         bytes=identity.bytes,
         sha256=identity.sha256,
         tasks=len(builder),
@@ -107,7 +109,7 @@ def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex
     hashed = hashlib.sha256()
     descriptor, _ = open_library_file(library)
     try:
-        for piece in pieces_of(descriptor, hashed.update, progress):
+        for piece in pieces_of(descriptor, str(library), hashed.update, progress):
             del piece
     finally:
         os.close(descriptor)
@@ -129,18 +131,25 @@ def _spans(batch: Batch, where: str) -> Iterator[Span]:
         at = start + len(raw)
 
 
-def _changed(library: Path) -> LibraryError:
-    return LibraryError("the file was changed while it was read", where=str(library), mend="wait, then try again")
-
-
 def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Path:
-    """Writes the index beside the library, or into the cache folder where that cannot be."""
+    """Writes the index beside the library, or into the cache folder where that cannot be. Raises LibraryError."""
     beside, cached = places
-    if os.access(beside.parent, os.W_OK):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(cached)  # of two, nobody would know which one counts
-        write_pieces(beside, pieces)
-        return beside
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    write_pieces(cached, pieces)
-    return cached
+    place = beside if os.access(beside.parent, os.W_OK) and len(os.fsencode(beside.name)) <= _LONGEST_NAME else cached
+    with writing(place, LibraryError, otherwise="see that a file can be made there"):
+        if place.is_dir() or not (_is_index(place) or head_of(place, 1) == b""):
+            raise LibraryError(
+                "this is no index, and would be replaced", where=str(place), mend="move it out of the way"
+            )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_pieces(place, pieces)
+    for other in {beside, cached} - {place}:
+        if _is_index(other):
+            with contextlib.suppress(OSError):  # it does not fit any more, and is left aside
+                os.unlink(other)
+    return place
+
+
+def _is_index(place: Path) -> bool:
+    """Whether a file is one of ours, be it damaged: one changed byte does not hide both words."""
+    head = head_of(place, 32)
+    return b'"format"' in head or b"prealloc-index" in head

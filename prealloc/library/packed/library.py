@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from prealloc.library.base import StoredLibrary
+from prealloc.errors import LibraryError
+from prealloc.library.base import StoredLibrary, told
 from prealloc.library.packed.table import Columns
+from prealloc.library.rows import checked_keep
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task_hash import stable_hash
 
 
 class PackedLibrary(StoredLibrary):
-    """A library whose ids, types and spans are in a packed table. Close it, or use `with`."""
+    """A library whose ids, types and spans are in a packed table. Close it, or use `with`; iterates over the ids."""
+
+    _descriptor: int = -1
+    """Of the file with the tasks' texts."""
 
     def __init__(
         self,
@@ -29,10 +35,11 @@ class PackedLibrary(StoredLibrary):
         difficulty: str | None,
         keep: tuple[str, ...],
     ) -> None:
+        path_told, name = told(path)
         super().__init__(
             info=LibraryInfo(
-                path=str(path.absolute()),
-                name=path.name,
+                path=path_told,
+                name=name,
                 bytes=size,
                 sha256=sha256,
                 tasks=len(columns),
@@ -46,9 +53,15 @@ class PackedLibrary(StoredLibrary):
             keep=keep,
         )
         self.columns = columns
+        self.path = path
+        self.keep = checked_keep(keep)
         self._of_type: dict[str, Sequence[int]] = {}
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
     def __contains__(self, id: object) -> bool:
+        self.refuse_unusable()
         return isinstance(id, str) and self.columns.position(id) is not None
 
     def hashes(self) -> Sequence[int]:
@@ -63,7 +76,8 @@ class PackedLibrary(StoredLibrary):
 
     def position(self, id: str) -> int:
         """Where a task is. Raises KeyError."""
-        position = self.columns.position(id)
+        self.refuse_unusable()
+        position = self.columns.position(id) if isinstance(id, str) else None
         if position is None:
             raise KeyError(id)
         return position
@@ -73,6 +87,7 @@ class PackedLibrary(StoredLibrary):
 
         Raises KeyError for a type that the library does not have.
         """
+        self.refuse_unusable()
         if type is not None and type not in self._of_type:
             if type not in self.columns.head.types:
                 raise KeyError(type)
@@ -80,8 +95,26 @@ class PackedLibrary(StoredLibrary):
         among = range(len(self)) if type is None else self._of_type[type]
         return among[stable_hash(msgspec.json.encode([seed, type]).decode()) % len(among)]
 
-    @abstractmethod
-    def close(self) -> None: ...
+    def refuse_out_of_range(self, position: int) -> None:
+        """Raises IndexError for a position that there is not."""
+        self.refuse_unusable()
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+
+    def refuse_unusable(self) -> None:
+        """Raises LibraryError after `close`, and where the file tells by itself that it is another."""
+        if self._descriptor < 0:
+            raise LibraryError("it was closed", where=self.info.path, mend="open it again, or close it later")
+
+    def close(self) -> None:
+        """Lets go of the file. Tasks that were given stay as they are."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            PackedLibrary.close(self)  # the descriptor alone: what is mapped goes by itself
 
     def __enter__(self) -> Self:
         return self

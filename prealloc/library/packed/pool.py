@@ -9,7 +9,9 @@ nothing is left in memory when its readers are gone or killed.
     a packed table (columns.py), which says where
     16 bytes       where the table begins (u64, little-endian), and "poolend\\n"
 
-A pool must not be written to while it is attached: make a new one, which takes the old one's place in one step.
+A pool must not be written to while it is attached: make a new one, which takes the old one's place in one step. Readers
+look at its size and time of change before every read, and refuse one that was; but who cuts it in the very moment of a
+read ends the reader with SIGBUS, as the system does with every mapped file.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
@@ -43,26 +46,28 @@ VERSION = 1
 MAGIC = b"prealloc-pool 1\n"
 _END = b"poolend\n"
 _TAIL = struct.Struct("<Q8s")
+_BATCH = 4096
 _AGAIN = "make it again: prealloc library convert LIBRARY tasks.pool"
 
 
 class SharedTaskPool(PackedLibrary):
     """A pool file, attached: `pool[id]`, `pool.random(type)`. Any number of processes may attach to the same path.
 
-    Each task is checked when a process reads it for the first time. Raises LibraryError for a file that is no pool or
-    is damaged, KeyError for an id or type that is not in it.
+    Each task is checked when a process reads it for the first time. Raises LibraryError for a file that is no pool, is
+    damaged, or was written to since it was attached; KeyError for an id or type that is not in it. Pickles as its path
+    and `keep`: whoever gets it attaches anew.
     """
+
+    way = "pool"
 
     def __init__(self, path: str | Path, *, difficulty: str | None = None, keep: tuple[str, ...] = ()) -> None:
         file = Path(path)
         where = str(file)
-        descriptor, stat = open_library_file(file)
-        try:
-            if stat.st_size < len(MAGIC) + _TAIL.size:
-                raise LibraryError("it is no task pool", where=where, mend=_AGAIN)
-            self._memory = mmap.mmap(descriptor, stat.st_size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
-        finally:
-            os.close(descriptor)
+        self._descriptor, stat = open_library_file(file)
+        if stat.st_size < len(MAGIC) + _TAIL.size:
+            raise LibraryError("it is no task pool", where=where, mend=_AGAIN)
+        self._stamp = (stat.st_size, stat.st_mtime_ns)
+        self._memory = mmap.mmap(self._descriptor, stat.st_size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
         at, end = _TAIL.unpack_from(self._memory, stat.st_size - _TAIL.size)
         if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= stat.st_size - _TAIL.size:
             raise LibraryError("it is no task pool, or a part of one", where=where, mend=_AGAIN)
@@ -81,24 +86,38 @@ class SharedTaskPool(PackedLibrary):
         self._checked = bytearray(len(columns))
 
     def __getitem__(self, id: str) -> LightweightTask:
-        return self._light(self.position(id), id)
+        position = self.position(id)
+        return self.task(position) if self.keep else self._light(position, id)
 
     def random(self, type: str | None = None, seed: int | None = None) -> LightweightTask:
         """A task of a type (None: of any): the same for the same seed, any without one."""
         number = int.from_bytes(os.urandom(8), "little") if seed is None else seed
         position = self.random_position(type, number)
-        return self._light(position, self.columns.id(position))
+        return self.task(position) if self.keep else self._light(position, self.columns.id(position))
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for position in positions:
+            self.refuse_out_of_range(position)
             self._check(position)
             start, length, _ = self.columns.place(position)
             yield self._memory[start : start + length]
 
     def close(self) -> None:
         """Lets go of the file. Tasks that were given stay as they are."""
-        self.columns.release()
-        self._memory.close()
+        if not self._memory.closed:
+            self.columns.release()
+            self._memory.close()
+        super().close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_pool, (self.path, self.info.difficulty, self.keep)
+
+    def refuse_unusable(self) -> None:
+        # Reading past the end of a file that was cut would be fatal.
+        super().refuse_unusable()
+        stat = os.fstat(self._descriptor)
+        if (stat.st_size, stat.st_mtime_ns) != self._stamp:
+            raise LibraryError("it was written to while it was attached", where=self.info.path, mend=_AGAIN)
 
     def _light(self, position: int, id: str) -> LightweightTask:
         """The task with its workflow alone: its bytes are where they are, nothing is decoded."""
@@ -130,6 +149,9 @@ class PoolWriter:
         self._at = file.write(MAGIC)
         self._columns = ColumnsBuilder()
         self._tally = Tally()
+        self._ids: list[str] = []
+        self._types: list[str] = []
+        self._spans: list[Span] = []
 
     def add(self, record: Record) -> None:
         workflow, fields = record.split()
@@ -138,12 +160,21 @@ class PoolWriter:
             raise LibraryError("a task is larger than 4 GB", where=ascii(record.id)[:80], mend="leave it out")
         self._file.write(text)
         span = Span(self._at, len(text), digest(text), len(workflow) if workflow is not None else 0)
-        self._columns.add([record.id], [record.type], [span])
+        self._ids.append(record.id)
+        self._types.append(record.type)
+        self._spans.append(span)
+        if len(self._ids) == _BATCH:
+            self._add_batch()
         self._at += len(text)
         self._tally.add(record)
 
+    def _add_batch(self) -> None:
+        self._columns.add(self._ids, self._types, self._spans)
+        self._ids, self._types, self._spans = [], [], []
+
     def finish(self) -> None:
         """Writes the table behind the tasks."""
+        self._add_batch()
         self._at += self._file.write(padding(self._at))
         self._columns.sort(sorted_positions(self._columns.hash))
         counts = {"without_workflow": self._tally.without_workflow, "two_ids": self._tally.two_ids}
@@ -161,6 +192,6 @@ def new_pool(out: Path, *, force: bool = False) -> Iterator[PoolWriter]:
         writer.finish()
 
 
-def open_pool(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> SharedTaskPool:
+def open_pool(path: Path, difficulty: str | None = None, keep: tuple[str, ...] = ()) -> SharedTaskPool:
     """A pool as the library of a plan."""
     return SharedTaskPool(path, difficulty=difficulty, keep=keep)

@@ -183,6 +183,9 @@ class ColumnsBuilder:
             hashed.update(padding(column.nbytes))
         head = msgspec.structs.replace(head, sha256=hashed.hexdigest())
         line = msgspec.json.encode(head) + b"\n"
+        if len(line) > MOST_HEAD:
+            mend = "types are for a few dozen kinds of tasks: give the tasks such"
+            raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", mend=mend)
         yield line + padding(len(line))
         for column in columns.values():
             yield column

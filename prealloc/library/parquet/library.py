@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.base import Record, StoredLibrary
+from prealloc.library.base import Record, StoredLibrary, told
 from prealloc.library.parquet.columns import stored
 from prealloc.library.parquet.rows import (
     META_KEY,
@@ -77,9 +77,10 @@ def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
                 _refuse_others(meta, fingerprint, len(ids), where)
             if stamp_of(raw) != stamp:
                 raise _changed(where)
+    path_told, name = told(path)
     info = LibraryInfo(
-        path=str(path.absolute()),
-        name=path.name,
+        path=path_told,
+        name=name,
         bytes=stamp.bytes,
         sha256=sha256,
         tasks=len(ids),
@@ -160,6 +161,8 @@ class ParquetWriter:
 
 
 class ParquetLibrary(StoredLibrary):
+    way = "parquet"
+
     def __init__(
         self,
         path: Path,

@@ -20,7 +20,7 @@ import msgspec
 from prealloc.errors import InputError, LibraryError
 from prealloc.files.atomic import is_taken, new_folder, writing
 from prealloc.files.regular import Unusable, read_regular
-from prealloc.library.base import Record, StoredLibrary
+from prealloc.library.base import Record, StoredLibrary, told
 from prealloc.library.parts.index import (
     INDEX,
     MEND,
@@ -35,6 +35,7 @@ from prealloc.library.parts.index import (
 )
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.names import checked_names
+from prealloc.library.storing.new_path import refuse_missing_folder
 from prealloc.library.storing.tally import Tally
 from prealloc.model.plan import LibraryInfo
 
@@ -55,9 +56,10 @@ def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
     lines = _lines(folder, index.names, index.tasks)
     ids, types = checked_names(_pairs(lines, where), where=where, row="line", mend=MEND)
     _refuse_other_types(index, types, str(folder / INDEX))
+    path, name = told(folder)
     info = LibraryInfo(
-        path=str(folder.absolute()),
-        name=folder.absolute().name,
+        path=path,
+        name=name,
         bytes=len(raw) + index.names.bytes + sum(part.bytes for part in index.parts),
         sha256=hashlib.sha256(raw).hexdigest(),
         tasks=index.tasks,
@@ -72,9 +74,11 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
     """Takes tasks into a new folder, which is at `out` if the block ends well; else nothing is left of it.
 
     A part has about `part_bytes` bytes before it is packed, and always at least one task. Raises InputError if `out`
-    is there (unless `force`, and it is a library of parts) or cannot be made, CannotGoOn if the disk is full.
+    is there (unless `force`, and it is a library of parts), its folder is not, or it cannot be made; CannotGoOn if the
+    disk is full.
     """
     with writing(out, InputError):
+        refuse_missing_folder(out, what="folder")
         if is_taken(out):
             if not force:
                 raise InputError("it is there already", where=str(out), mend="name another folder, or give --force")
@@ -154,6 +158,8 @@ class PartsWriter:
 
 
 class PartsLibrary(StoredLibrary):
+    way = "parts"
+
     def __init__(
         self,
         folder: Path,

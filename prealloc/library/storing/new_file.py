@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
+from prealloc.errors import InputError, LibraryError
 from prealloc.library.storing.new_path import new_path
+from prealloc.library.unpack import SMALL, is_dense, unpack_stream
 
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 6
+_PIECE = 4 << 20
 
 
 class Writable(Protocol):
@@ -24,15 +27,44 @@ class Writable(Protocol):
 def new_file(out: Path, *, force: bool) -> Iterator[Writable]:
     """Gives something to write to, and puts it at `out` if the block ends well; else nothing is left of it.
 
-    What is written is packed if `out` ends in .gz or .zst. Raises InputError if `out` is there and `force` is
-    off, or if its folder cannot be written to; CannotGoOn if the disk is full.
+    What is written is packed if `out` ends in .gz or .zst, in letters of either case. Raises InputError if `out` is
+    there and `force` is off, if its folder cannot be written to, or if what was written packs so well that it would be
+    taken for a bomb when it is read; CannotGoOn if the disk is full.
     """
-    with (
-        new_path(out, force=force) as beside,
-        open(beside, "wb") as file,
-        _packed(file, out.suffix) as packed,
-    ):
-        yield packed
+    with new_path(out, force=force) as beside:
+        with open(beside, "wb") as file, _packed(file, out.suffix.lower()) as packed:
+            counted = _Counted(packed, file)
+            yield file if packed is file else counted
+        if counted.may_be_a_bomb:
+            _refuse_bomb(beside, out)
+
+
+class _Counted:
+    """Counts what goes through, to tell whether it may be refused when it is read."""
+
+    def __init__(self, packed: Writable, file: BinaryIO) -> None:
+        self._packed = packed
+        self._file = file
+        self._written = 0
+        self.may_be_a_bomb = False
+
+    def write(self, data: bytes, /) -> int:
+        self._written += len(data)
+        # By what the file had before this: the packer holds back what it likes, so that this says yes too often, but
+        # never no where a reader would refuse.
+        if self._written > SMALL and not self.may_be_a_bomb:
+            self.may_be_a_bomb = is_dense(self._file.tell(), self._written)
+        return self._packed.write(data)
+
+
+def _refuse_bomb(beside: Path, out: Path) -> None:
+    """Reads the file as a reader would: nobody else knows what he refuses."""
+    try:
+        with open(beside, "rb") as file:
+            for _ in unpack_stream(iter(lambda: file.read(_PIECE), b""), str(out)):
+                pass
+    except LibraryError as error:
+        raise InputError(error.problem, where=str(out), mend="write it unpacked") from None
 
 
 @contextlib.contextmanager

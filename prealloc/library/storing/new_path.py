@@ -9,41 +9,53 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import InputError
-from prealloc.files.atomic import writing
+from prealloc.files.atomic import umask, writing
 
 
 @contextlib.contextmanager
 def new_path(out: Path, *, force: bool) -> Iterator[Path]:
     """Gives the path of an empty file to fill, and puts it at `out` if the block ends well; else nothing is left of it.
 
-    Raises InputError if `out` is there and `force` is off, or if its folder cannot be written to; CannotGoOn if
-    the disk is full.
+    Raises InputError if `out` is there and `force` is off, if its folder cannot be written to, or if no path can be
+    as it is; CannotGoOn if the disk is full.
     """
-    if out.is_dir():
-        raise InputError("this is a folder", where=str(out), mend="name the file to write")
-    if os.path.lexists(out) and not force:
-        raise InputError("the file is there already", where=str(out), mend="name another one, or give --force")
-    try:
-        descriptor, beside = tempfile.mkstemp(prefix=f".{out.name[:64]}.", dir=out.parent)
-    except OSError as error:
-        raise InputError(
-            f"no file can be made there: {error.strerror}",
-            where=str(out),
-            mend=f"make the folder {out.parent} and see that you may write to it",
-        ) from error
-    os.close(descriptor)
-    try:
-        with writing(out, InputError):
+    with writing(out, InputError):
+        if out.is_dir():
+            raise InputError("this is a folder", where=str(out), mend="name the file to write")
+        if os.path.lexists(out) and not force:
+            raise InputError("the file is there already", where=str(out), mend="name another one, or give --force")
+        descriptor, beside = _file_beside(out)
+        try:
+            os.close(descriptor)
             yield Path(beside)
-            os.chmod(beside, 0o644)
-        if force:
-            os.replace(beside, out)
-        else:
-            _to_new(beside, out)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
-        raise
+            os.chmod(beside, 0o666 & ~umask())
+            if force:
+                os.replace(beside, out)
+            else:
+                _to_new(beside, out)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
+            raise
+
+
+def refuse_missing_folder(out: Path, *, what: str = "file") -> None:
+    """Raises InputError if the folder that `out` is to be in is not there: nobody makes it by a slip of the hand."""
+    if not out.parent.is_dir():
+        raise _no_place(out, "there is no such folder", what)
+
+
+def _file_beside(out: Path) -> tuple[int, str]:
+    """A descriptor and the path of a new file in the folder of `out`."""
+    try:
+        return tempfile.mkstemp(prefix=f".{out.name[:64]}.", dir=out.parent)
+    except OSError as error:
+        raise _no_place(out, error.strerror, "file") from error
+
+
+def _no_place(out: Path, why: str | None, what: str) -> InputError:
+    mend = f"make the folder {out.parent} and see that you may write to it"
+    return InputError(f"no {what} can be made there: {why}", where=str(out), mend=mend)
 
 
 def _to_new(beside: str, out: Path) -> None:

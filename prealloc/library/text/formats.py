@@ -23,6 +23,7 @@ from prealloc.library.text.lines import Lines
 T = TypeVar("T")
 
 _LINES_NAME = re.compile(r"\.(jsonl|ndjson)(\.gz|\.zst)?\Z", re.IGNORECASE)
+_TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _NOT_SPACE = re.compile(rb"[^ \t\n\r]")
 
 
@@ -58,13 +59,16 @@ def choose_format(text: Buffer, name: str) -> Format:
     end = text.find(b"\n", at)
     end = len(text) if end < 0 else end
     more = _NOT_SPACE.search(text, end) is not None
-    if not more and not by_name:
-        return Document()
+    if not more and _TASKS_FIRST.match(text, at):
+        return Document()  # nearly every document of one line: not read twice to know it
     try:
         with memoryview(text) as view:
             first = msgspec.json.decode(view[at:end], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Lines() if by_name else Document()  # {"tasks": [ in the first line, the tasks in others
+    has_id = first.id is not UNSET or first.instance_id is not UNSET
+    if not more and not by_name:  # one line by itself: a document, or the only task
+        return Lines() if has_id and first.tasks is UNSET else Document()
     # A task may well have a field "tasks"; then it has an id too.
-    is_task = first.tasks is UNSET or first.id is not UNSET or first.instance_id is not UNSET
+    is_task = first.tasks is UNSET or has_id
     return Lines() if is_task or (by_name and more) else Document()

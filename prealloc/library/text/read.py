@@ -15,6 +15,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import encoding_problem
+from prealloc.library.base import told
 from prealloc.library.disk import Buffer, Progress, Reading
 from prealloc.library.rows import AnyRow, is_name, named, row_types
 from prealloc.library.text.cursor import Damage
@@ -60,9 +61,10 @@ def read_text(
         raise no_tasks(where)
     if len(set(ids)) < len(ids):
         raise diagnosis.of_duplicate_ids(ids)
+    path_told, name = told(file)
     info = LibraryInfo(
-        path=str(file.absolute()),
-        name=file.name,
+        path=path_told,
+        name=name,
         bytes=len(packed),
         sha256=reading.sha256(),
         tasks=len(ids),

@@ -20,6 +20,8 @@ class ScannedLibrary(BaseLibrary):
     `ids` and `types` have one string per task, in file order.
     """
 
+    way = "json"
+
     def __init__(
         self,
         *,

@@ -21,6 +21,8 @@ from prealloc.library.text.lines import Lines
 BATCH = 8 << 20
 """Bytes that are scanned at once; a task that is larger is a batch of its own."""
 
+_SPACE = b" \t\n\r"
+
 _LONGEST_TOKEN = 32
 # How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
 
@@ -50,8 +52,8 @@ def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
     while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
         pass
     window.grow()  # what follows the first line tells lines from a document
-    if not window.text.strip(b" \t\n\r"):
-        while window.grow() and not window.text.strip(b" \t\n\r"):
+    if not window.text.strip(_SPACE):
+        while window.grow() and not window.text.strip(_SPACE):
             window.drop(len(window.text))
     _refuse_encoding(window, where)
     fmt = choose_format(bytes(window.text), name)
@@ -157,14 +159,29 @@ class _Window:
 
 def _lines(window: _Window) -> Iterator[Batch]:
     while window.text or window.grow():
-        while (end := window.text.rfind(b"\n") + 1) < min(BATCH, len(window.text)) or len(window.text) < BATCH:
-            if not window.grow():
-                end = len(window.text)
-                break
-        text = bytes(window.text[:end])
-        if text.strip(b" \t\n\r"):
+        while not (end := _end_of_tasks(window.text)) and window.grow():
+            pass
+        text = bytes(window.text[: end or len(window.text)])
+        if text.strip(_SPACE):
             yield Batch(Lines(), text, window.origin(0))
-        window.drop(end)
+        window.drop(len(text))
+
+
+def _end_of_tasks(text: bytearray) -> int:
+    """Where the last task begins whose beginning is held, if that is far enough in the text; else 0.
+
+    Between tasks, and nowhere else in JSON, a line break stands between `}` and `{`: a task may have several lines.
+    """
+    at = len(text)
+    while at >= BATCH and (at := text.rfind(b"\n", 0, at)) > 0:
+        before, behind = at - 1, at + 1
+        while before > 0 and text[before] in _SPACE:
+            before -= 1
+        while behind < len(text) and text[behind] in _SPACE:
+            behind += 1
+        if text[before : before + 1] == b"}" and text[behind : behind + 1] == b"{":
+            return behind
+    return 0
 
 
 def _document(window: _Window, at: int) -> Iterator[Batch]:
@@ -234,7 +251,7 @@ def _refuse_more(window: _Window, at: int) -> None:
 
 def _refuse_encoding(window: _Window, where: str) -> None:
     problem = encoding_problem(bytes(window.text[:4])) if window.text else "is empty"
-    if problem is None and not window.text.strip(b" \t\n\r"):
+    if problem is None and not window.text.strip(_SPACE):
         problem = "holds nothing but whitespace"
     if problem:
         mend = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"

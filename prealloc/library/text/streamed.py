@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Progress, StoredLibrary, has_two_ids, is_null
+from prealloc.library.base import Progress, StoredLibrary, has_two_ids, is_null, told
 from prealloc.library.disk import open_library_file, pieces_of
 from prealloc.library.packed.table import equal_hashes, sorted_positions
 from prealloc.library.text.read import no_tasks, scan
@@ -39,6 +40,8 @@ class Shortlist(Protocol):
 
 class StreamedLibrary(StoredLibrary):
     """What is left of a stream: `ids`, `types` and tasks are those that may be chosen, `info` tells of all."""
+
+    way = "stream"
 
     def __init__(
         self, info: LibraryInfo, tasks: list[_Held], *, without_workflow: int, two_ids: int, keep: tuple[str, ...]
@@ -79,16 +82,17 @@ def read_stream(
     descriptor = _open(source)
     reader = _Reader(shortlist, keep, where)
     try:
-        pieces = pieces_of(descriptor, reader.note, progress)
+        pieces = pieces_of(descriptor, where, reader.note, progress)
         for batch in batches(unpack_stream(pieces, where), source.name, where):
             reader.take(batch)
     finally:
         if source != STDIN:
             os.close(descriptor)
     reader.finish(source)
+    path, name = told(source) if source != STDIN else ("-", source.name)
     info = LibraryInfo(
-        path=str(source.absolute()) if source != STDIN else "-",
-        name=source.name,
+        path=path,
+        name=name,
         bytes=reader.bytes,
         sha256=reader.sha256.hexdigest(),
         tasks=len(reader.hashes),
@@ -163,4 +167,8 @@ class _Reader:
 
 
 def _open(source: Path) -> int:
-    return 0 if source == STDIN else open_library_file(source)[0]
+    if source != STDIN:
+        return open_library_file(source)[0]
+    with contextlib.suppress(OSError):  # closed: reading it tells
+        os.set_blocking(0, True)  # whoever shares it may have set it otherwise
+    return 0
