@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Sequence
 from heapq import nsmallest
 
@@ -74,14 +75,15 @@ def stats_of(
 
 
 def _types(library: Library, sampled: int) -> list[TypeStats]:
-    places: dict[str, list[int]] = {}
+    # Arrays, and hashes rather than ids where they are at hand: a library may have ten million tasks.
+    hashes = library.hashes() or array("Q", stable_hashes(library.ids))
+    places: dict[str, array[int]] = {}
     for place, name in enumerate(library.types):
-        places.setdefault(name, []).append(place)
+        places.setdefault(name, array("Q")).append(place)
     found = []
     for name, mine in sorted(places.items()):
-        ids = [library.ids[place] for place in mine]
-        chosen = nsmallest(sampled, range(len(ids)), key=stable_hashes(ids).__getitem__)
-        sizes = sorted(len(task.workflow_json) for task in library.tasks(mine[i] for i in chosen))
+        chosen = nsmallest(sampled, mine, key=hashes.__getitem__)
+        sizes = sorted(len(task.workflow_json) for task in library.tasks(chosen))
         found.append(TypeStats(type=name, tasks=len(mine), sizes=_sizes(sizes)))
     return found
 
