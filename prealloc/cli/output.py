@@ -97,16 +97,16 @@ class Bar:
         self._draw_at = time.monotonic() + after_s
         self._before = instead_of
         self._full_at = 0
-        self._is_endless = False
+        self.is_endless = False
         self._drawn: Any = None  # not even loaded for work that is quick
 
     def __call__(self, done: int, total: int) -> None:
         if not self._shown:
             return
         if done < total:
-            self._is_endless, self._full_at = False, 0
+            self.is_endless, self._full_at = False, 0
         else:
-            self._is_endless, self._full_at = self._is_endless or 0 < self._full_at < total, total
+            self.is_endless, self._full_at = self.is_endless or 0 < self._full_at < total, total
         if self._drawn is None and time.monotonic() >= self._draw_at:
             if self._before is not None:
                 self._before.stop()
@@ -134,13 +134,13 @@ class Bar:
 
     def _draw(self, done: int, total: int) -> None:
         task = self._drawn.tasks[0]
-        if self._is_endless:
+        if self.is_endless:
             task.total = None  # `update` takes None for "as it is"
             self._drawn.update(task.id, completed=done)
         else:
             self._drawn.update(task.id, completed=done, total=total)
         # Two bars at once would draw over each other: one that is full makes room.
-        self._drawn.start() if self._is_endless or done < total else self._drawn.stop()
+        self._drawn.start() if self.is_endless or done < total else self._drawn.stop()
 
 
 @contextmanager

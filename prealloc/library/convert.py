@@ -26,6 +26,7 @@ _STEP = 1 << 16
 # Positions that are asked for at once. Parts and row groups at either end of a step are read twice.
 
 _TOLD = 64
+_BATCH = 4096
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -102,11 +103,20 @@ class _Seen:
     def __init__(self, where: str) -> None:
         self.columns = ColumnsBuilder()
         self._where = where
+        self._ids: list[str] = []
 
     def note(self, record: Record) -> None:
-        self.columns.add([record.id], [record.type], [Span(0, 0, b"")])
+        self._ids.append(record.id)
+        if len(self._ids) == _BATCH:
+            self._add_batch()
+
+    def _add_batch(self) -> None:
+        nothing = [Span(0, 0, b"")] * len(self._ids)  # only the ids count here
+        self.columns.add(self._ids, [""] * len(self._ids), nothing)
+        self._ids = []
 
     def refuse_twice(self) -> None:
+        self._add_batch()
         groups = equal_hashes(self.columns.hash, sorted_positions(self.columns.hash))
         refuse_equal_ids(self.columns.id, groups, self._where)
 

@@ -22,6 +22,9 @@ SMALL = 64 << 20
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
+_HELD = 1 << 20
+"""Bytes out of a file that is packed so well that are held before it is known to be no bomb."""
+
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
 
@@ -52,9 +55,20 @@ def unpack(
     """
     if packing(packed[:4]) is None:
         return packed
+
+    def pieces() -> Iterator[bytes]:
+        return _bounded(iter([packed]), packed[:4], where, max_bytes, max_ratio, small)
+
     out = bytearray()
-    for piece in _bounded(iter([packed]), packed[:4], where, max_bytes, max_ratio, small):
+    for piece in (first := pieces()):
         out += piece
+        if len(out) > max(_HELD, max_ratio * len(packed)):
+            # Perhaps a bomb, which is not worth the memory: to its end without holding anything, then once more.
+            out.clear()
+            for _ in first:
+                pass
+            for again in pieces():
+                out += again
     return out
 
 

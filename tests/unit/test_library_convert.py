@@ -220,7 +220,7 @@ def test_the_commands(type_: Type, library: Path, tmp_path: Path) -> None:
     assert "a SQLite database" in stats.out
     assert "50 random reads" in stats.out
     told = values(type_("library", "stats", "source.jsonl", "--reads", "50", "--cache", "1k", "--json").out)
-    assert told["way"] == "TaskIndex"
+    assert told["way"] == "index"
     assert [(each["type"], each["tasks"]) for each in told["types"]] == [("y", 3)]
     assert told["trial"]["reads"] == 50
     assert 0 < told["trial"]["hit_rate"] <= 1

@@ -104,6 +104,8 @@ class ColumnsBuilder:
 
     def add(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
         """Takes in tasks, in any order."""
+        if not ids:
+            return
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
         starts, lengths, digests, workflows = zip(*spans, strict=True)
         number = self.types

@@ -28,13 +28,13 @@ def _one(workflow: bytes) -> bytes:
 
 
 def _bomb(pack: str) -> bytes:
-    head = b'{"tasks": [' + b" " * (40 << 20)
+    head = b'{"tasks": [' + b" " * (80 << 20)
     return gzip.compress(head, 9) if pack == "gzip" else zstandard.ZstdCompressor(level=19).compress(head)
 
 
 def _members() -> bytes:
     """A bomb in many small members, each within bounds."""
-    return gzip.compress(b" " * (1 << 20), 9) * 60
+    return gzip.compress(b" " * (1 << 20), 9) * 80
 
 
 def cases() -> Iterator[Case]:
