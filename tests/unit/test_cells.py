@@ -179,7 +179,7 @@ def test_a_task_that_changes_its_type_with_the_difficulty_is_refused(tmp_path: P
 @pytest.mark.parametrize(
     ("library", "options", "part"),
     [
-        ("t_easy.json", {"factors": {"difficulty": ["easy"]}}, "is one file, and difficulty is a factor"),
+        ("t_easy.json", {"factors": {"difficulty": ["easy"]}}, "is one library, and difficulty is a factor"),
         ("t_{difficulty}.json", {}, "needs a difficulty"),
         ("t_{difficulty}.json", {"factors": {"difficulty": ["easy"]}, "difficulty": "easy"}, "is a factor too"),
     ],

@@ -59,7 +59,7 @@ def choose_format(text: Buffer, name: str) -> Format:
     end = text.find(b"\n", at)
     end = len(text) if end < 0 else end
     more = _NOT_SPACE.search(text, end) is not None
-    if not more and _TASKS_FIRST.match(text, at):
+    if not more and not by_name and _TASKS_FIRST.match(text, at):
         return Document()  # nearly every document of one line: not read twice to know it
     try:
         with memoryview(text) as view:
