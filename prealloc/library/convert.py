@@ -14,9 +14,9 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Library, Progress, Record, Writer
 from prealloc.library.disk import open_library_file, pieces_of
+from prealloc.library.equal_ids import equal_hashes, refuse_equal_ids
 from prealloc.library.open import json_file, read_library
-from prealloc.library.packed.table import ColumnsBuilder, Span, equal_hashes, sorted_positions
-from prealloc.library.storing.names import refuse_equal_ids
+from prealloc.library.packed.table import ColumnsBuilder, Span, sorted_positions
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.text.read import scan
 from prealloc.library.text.stream import batches
@@ -164,8 +164,7 @@ def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
         task = 0
         pieces = pieces_of(descriptor, where, lambda piece: None, progress)
         for batch in batches(unpack_stream(pieces, where), file.name, where):
-            batch = batch._replace(origin=batch.origin._replace(task=task))
-            diagnosis = batch.diagnosis(where)
+            diagnosis = batch.diagnosis(where, task)
             _, ids, types = scan(batch.fmt, batch.text, (), diagnosis)
             for place, raw in enumerate(batch.fmt.tasks(batch.text, msgspec.Raw)):
                 try:

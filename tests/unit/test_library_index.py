@@ -342,6 +342,15 @@ def test_kept_fields_by_every_way(packed: TaskIndex | SharedTaskPool) -> None:
         reopened(packed, keep=("id",))
 
 
+def test_kept_fields_are_in_one_order(library: Path) -> None:
+    """Law: fields are kept as a plan keeps them, in whatever order they are named."""
+    library.write_text(json.dumps([{"id": "x", "type": "a", "b": 1, "a": 2}]))
+    make_index(library)
+    with TaskIndex.open(library, keep=("b", "a", "b")) as index:
+        assert index["x"] == read_library(library, keep=("a", "b")).task(0)
+        assert index["x"].extra_json == b'{"a":2,"b":1}'
+
+
 def reopened(packed: TaskIndex | SharedTaskPool, keep: tuple[str, ...]) -> object:
     path = packed.path
     return TaskIndex.open(path, keep=keep) if isinstance(packed, TaskIndex) else SharedTaskPool(path, keep=keep)

@@ -19,10 +19,7 @@ from prealloc.files.paths import index_places
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import Buffer, open_library_file, read_file
 from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import (
-    Columns,
-    digest,
-)
+from prealloc.library.packed.table import Columns, digest
 from prealloc.model.task import LightweightTask
 
 FORMAT = "prealloc-index"

@@ -17,9 +17,9 @@ from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places
 from prealloc.library.base import Progress, has_two_ids, is_null, told
 from prealloc.library.disk import changed_meanwhile, head_of, open_library_file, pieces_of
+from prealloc.library.equal_ids import equal_hashes, refuse_equal_ids
 from prealloc.library.packed.index import AGAIN, FORMAT, VERSION, Identity, TaskIndex, parse_index
-from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest, equal_hashes, sorted_positions
-from prealloc.library.storing.names import refuse_equal_ids
+from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest, sorted_positions
 from prealloc.library.text.lines import Lines
 from prealloc.library.text.read import no_tasks, scan
 from prealloc.library.text.stream import Batch, batches
@@ -75,8 +75,7 @@ def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes |
                 mend="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
         for batch in batches(pieces_of(descriptor, where, hashed.update, progress), library.name, where):
-            batch = batch._replace(origin=batch.origin._replace(task=len(builder)))
-            rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where))
+            rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where, len(builder)))
             builder.add(ids, types, _spans(batch, where))
             without += sum(map(is_null, rows))
             two += sum(map(has_two_ids, rows))

@@ -35,6 +35,7 @@ class PackedLibrary(StoredLibrary):
         difficulty: str | None,
         keep: tuple[str, ...],
     ) -> None:
+        keep = checked_keep(keep)
         path_told, name = told(path)
         super().__init__(
             info=LibraryInfo(
@@ -54,7 +55,7 @@ class PackedLibrary(StoredLibrary):
         )
         self.columns = columns
         self.path = path
-        self.keep = checked_keep(keep)
+        self.keep = keep
         self._of_type: dict[str, Sequence[int]] = {}
 
     def __iter__(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ nothing is left in memory when its readers are gone or killed.
 
     16 bytes       "prealloc-pool 1\\n"
     tasks          the compact object of each, its workflow last, one behind the other
-    a packed table (columns.py), which says where
+    a packed table (table.py), which says where
     16 bytes       where the table begins (u64, little-endian), and "poolend\\n"
 
 A pool must not be written to while it is attached: make a new one, which takes the old one's place in one step. Readers

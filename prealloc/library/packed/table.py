@@ -347,20 +347,6 @@ def sorted_positions(hashes: array[int]) -> array[int]:
     return order
 
 
-def equal_hashes(hashes: Sequence[int], order: Sequence[int]) -> list[list[int]]:
-    """Groups of positions whose hashes are equal: ids that are there twice, or as good as never a collision."""
-    groups: list[list[int]] = []
-    before = None
-    for at, position in enumerate(order):
-        value = hashes[position]
-        if value == before:
-            if not groups or groups[-1][-1] != order[at - 1]:
-                groups.append([order[at - 1]])
-            groups[-1].append(position)
-        before = value
-    return groups
-
-
 def padding(size: int) -> bytes:
     """What is missing to a multiple of 8."""
     return b"\0" * (-size % 8)

@@ -13,6 +13,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, read_regular, refuse_foreign_folder
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.base import AGAIN, NEWER
+from prealloc.library.unpack import is_dense
 from prealloc.model.json_value import brief, shown
 
 FORMAT = "prealloc-library-parts"
@@ -22,9 +23,6 @@ NAMES = "names.jsonl.zst"
 MEND = f"copy the folder again, or {AGAIN}"
 
 MOST_INDEX_BYTES = 64 * 2**20
-MOST_RATIO = 200
-SMALL = 64 * 2**20
-"""Bytes out that are fine at any ratio."""
 
 _PART = re.compile(r"part-[0-9]{5,9}\.jsonl\.zst")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -69,11 +67,6 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def part_name(number: int) -> str:
     return f"part-{number:05d}.jsonl.zst"
-
-
-def most_raw(packed: int) -> int:
-    """How much a file of so many bytes may unpack to. What is more looks like a bomb."""
-    return max(SMALL, MOST_RATIO * packed)
 
 
 def is_ours(folder: Path) -> bool:
@@ -134,7 +127,7 @@ def _problem(index: Index) -> str | None:
         if part.tasks < 1:
             return f"{part.file} has {part.tasks} tasks"
     for file in (index.names, *index.parts):
-        if not 0 < file.raw_bytes <= most_raw(file.bytes):
+        if file.raw_bytes <= 0 or is_dense(file.bytes, file.raw_bytes):
             return f"{file.file} has {file.bytes:,} bytes and cannot hold {file.raw_bytes:,}"
         if not _SHA256.fullmatch(file.sha256):
             return f"the sha256 of {file.file} is none"

@@ -1,6 +1,6 @@
 """Task libraries as a folder of packed JSON lines: for object stores and file servers, where whole files are cheap.
 
-index.json          what there is, see `parts_index`
+index.json          what there is, see `index`
 names.jsonl.zst     ["id", "type"] of every task, one a line, in order
 part-00000.jsonl.zst, ...   the tasks, one object a line, in order
 """
@@ -29,7 +29,6 @@ from prealloc.library.parts.index import (
     Index,
     Part,
     is_ours,
-    most_raw,
     part_name,
     read_index,
 )
@@ -37,6 +36,7 @@ from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.names import checked_names
 from prealloc.library.storing.new_path import refuse_missing_folder
 from prealloc.library.storing.tally import Tally
+from prealloc.library.unpack import is_dense
 from prealloc.model.plan import LibraryInfo
 
 PART_BYTES = 8 << 20
@@ -147,7 +147,7 @@ class PartsWriter:
         import zstandard
 
         packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
-        if len(raw) > most_raw(len(packed)):
+        if is_dense(len(packed), len(raw)):
             raise LibraryError(
                 f"{len(raw):,} bytes pack to {len(packed):,}, and would be taken for a zstd bomb when they are read",
                 where=str(self._out / file),

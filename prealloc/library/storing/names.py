@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from prealloc.errors import LibraryError
@@ -44,20 +44,3 @@ def _twice(ids: list[str], where: str, row: str) -> LibraryError:
             )
         first[id] = place
     raise AssertionError("all ids differ")
-
-
-def refuse_equal_ids(id_of: Callable[[int], str], groups: Sequence[Sequence[int]], where: str) -> None:
-    """Raises LibraryError if tasks whose hashes are equal have the same id."""
-    twice: dict[str, list[int]] = {}
-    for group in groups:
-        for position in group:
-            twice.setdefault(id_of(position), []).append(position)
-    twice = {id: places for id, places in twice.items() if len(places) > 1}
-    if not twice:
-        return
-    shown = [f"{ascii(id)[:80]} in tasks {', '.join(map(str, sorted(at)[:4]))}" for id, at in list(twice.items())[:10]]
-    many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
-    more = f"; and {len(twice) - 10} more" if len(twice) > 10 else ""
-    raise LibraryError(
-        f"{many} there more than once: {'; '.join(shown)}{more}", where=where, mend="give every task an id of its own"
-    )

@@ -13,6 +13,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.disk import Buffer
+from prealloc.library.equal_ids import equal_ids
 from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, LooseRow, has, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
@@ -102,19 +103,11 @@ class Diagnosis:
 
     def of_duplicate_ids(self, ids: Sequence[str]) -> LibraryError:
         """The error of ids that several tasks have: up to ten of them."""
-        twice = [name for name, count in Counter(ids).items() if count > 1]
-        places: dict[str, list[int]] = {name: [] for name in twice[:10]}
+        places: dict[str, list[int]] = {name: [] for name, count in Counter(ids).items() if count > 1}
         for position, name in enumerate(ids):
-            if name in places and len(places[name]) < 4:
+            if name in places:
                 places[name].append(position)
-        shown = "; ".join(f"{_short(name)} in tasks {', '.join(map(str, at))}" for name, at in places.items())
-        many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
-        more = f"; and {len(twice) - 10} more" if len(twice) > 10 else ""
-        return LibraryError(
-            f"{many} there more than once: {shown}{more}",
-            where=self.where,
-            mend="give every task an id of its own",
-        )
+        return equal_ids(list(places.items()), self.where)
 
     def of_key_twice(self, index: int, key: str) -> LibraryError:
         """The error of a task that has the same key twice."""

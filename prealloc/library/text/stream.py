@@ -31,22 +31,22 @@ _MOST_FIRST = 64 << 20
 
 
 class Batch(NamedTuple):
-    """Some tasks of a library, as a library of its own; `lead` bytes of it are not in the file."""
+    """Some tasks of a library, as a library of its own."""
 
     fmt: Format
     text: bytes
     origin: Origin
+    """Its byte and line in the whole; how many tasks are before it, the reader counts."""
 
-    def diagnosis(self, where: str) -> Diagnosis:
-        """Tells what is wrong in here by its place in the whole."""
-        return Diagnosis(self.fmt, self.text, where, self.origin)
+    def diagnosis(self, where: str, task: int) -> Diagnosis:
+        """Tells what is wrong in here by its place in the whole; `task` is the index of its first task."""
+        return Diagnosis(self.fmt, self.text, where, self.origin._replace(task=task))
 
 
 def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
     """Cuts a library that comes in pieces, unpacked. Raises LibraryError for damage around the tasks.
 
-    Damage inside a task is left to who scans the batch. A batch says of itself where it begins, but not its first
-    task's index: the caller counts, and knows it.
+    Damage inside a task is left to who scans the batch.
     """
     window = _Window(_checked(pieces, where), where)
     while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
@@ -76,7 +76,6 @@ class _Window:
         self.text = bytearray()
         self.dropped = 0
         self.lines = 0
-        self.tasks = 0
         self.ended = False
 
     def grow(self) -> bool:
@@ -143,16 +142,15 @@ class _Window:
 
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
-        return Origin(self.tasks, self.dropped + at - lead, self.lines + self.text.count(b"\n", 0, at))
+        return Origin(0, self.dropped + at - lead, self.lines + self.text.count(b"\n", 0, at))
 
     def error(self, damage: Damage) -> LibraryError:
         """The error of damage that lies outside the tasks."""
         at = damage.at if damage.inside is None else damage.inside
         origin = self.origin(min(at, len(self.text)))
-        behind = f"after task {self.tasks - 1}, " if self.tasks else ""
         return LibraryError(
             damage.problem,
-            where=f"{self._where}, {behind}byte {self.dropped + at}, line {origin.line + 1}",
+            where=f"{self._where}, byte {self.dropped + at}, line {origin.line + 1}",
             mend=damage.mend or "mend the file at this place, or write it again with what made it",
         )
 

@@ -14,10 +14,10 @@ from typing import Protocol
 
 import msgspec
 
-from prealloc.errors import LibraryError
 from prealloc.library.base import Progress, StoredLibrary, has_two_ids, is_null, told
 from prealloc.library.disk import open_library_file, pieces_of
-from prealloc.library.packed.table import equal_hashes, sorted_positions
+from prealloc.library.equal_ids import equal_hashes, equal_ids
+from prealloc.library.packed.table import sorted_positions
 from prealloc.library.text.read import no_tasks, scan
 from prealloc.library.text.stream import Batch, batches
 from prealloc.library.unpack import unpack_stream
@@ -88,7 +88,7 @@ def read_stream(
     finally:
         if source != STDIN:
             os.close(descriptor)
-    reader.finish(source)
+    reader.finish()
     path, name = told(source) if source != STDIN else ("-", source.name)
     info = LibraryInfo(
         path=path,
@@ -126,8 +126,7 @@ class _Reader:
 
     def take(self, batch: Batch) -> None:
         first = len(self.hashes)
-        batch = batch._replace(origin=batch.origin._replace(task=first))
-        rows, ids, types = scan(batch.fmt, batch.text, self._keep, batch.diagnosis(self._where))
+        rows, ids, types = scan(batch.fmt, batch.text, self._keep, batch.diagnosis(self._where, first))
         hashes = stable_hashes(ids)
         self.hashes.extend(hashes)
         self.types.update(types)
@@ -143,27 +142,19 @@ class _Reader:
             self._held = {position: task for position, task in self._held.items() if position in keep}
             self._pruned = len(self._held)
 
-    def finish(self, source: Path) -> None:
+    def finish(self) -> None:
         """Raises LibraryError if there was no task, or an id twice."""
         if not self.hashes:
             raise no_tasks(self._where)
         groups = equal_hashes(self.hashes, sorted_positions(self.hashes))
         if groups:
-            raise self._twice(groups, source)
+            # 64 bits of 10 million ids collide once in 370,000 libraries: what is equal here is the same id.
+            names = (next((self._held[at].id for at in group if at in self._held), None) for group in groups)
+            raise equal_ids(list(zip(names, groups, strict=True)), self._where)
 
     def tasks(self) -> list[_Held]:
         keep = self._shortlist.held()
         return [task for position, task in self._held.items() if position in keep]
-
-    def _twice(self, groups: list[list[int]], source: Path) -> LibraryError:
-        # 64 bits of 10 million ids collide once in 370,000 libraries: what is equal here is the same id.
-        places = "; ".join(f"tasks {', '.join(map(str, sorted(group)[:4]))}" for group in groups[:10])
-        many = "1 id is" if len(groups) == 1 else f"{len(groups)} ids are"
-        more = f"; and {len(groups) - 10} more" if len(groups) > 10 else ""
-        known = next((self._held[place].id for place in groups[0] if place in self._held), None)
-        name = f" ({ascii(known)[:80]})" if known is not None else ""
-        mend = "give every task an id of its own"
-        return LibraryError(f"{many} there more than once{name}: {places}{more}", where=self._where, mend=mend)
 
 
 def _open(source: Path) -> int:
