@@ -46,7 +46,7 @@ def _types(stats: Stats, width: int | None) -> list[Text]:
         return [Text(human.size(getattr(row.sizes, name))) for row in rows]
 
     columns = [
-        Column("type", [Text(visible(row.type)) for row in rows], right=False, least=12, middle=True),
+        Column("type", [Text(visible(row.type)) for row in rows], right=False, least=24, middle=True),
         Column("tasks", [Text(f"{row.tasks:,}") for row in rows]),
         Column("share", [Text(human.percent(row.tasks, stats.tasks)) for row in rows], drop=1),
         Column("smallest", numbers("smallest"), drop=3),
