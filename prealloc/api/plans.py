@@ -19,6 +19,7 @@ from prealloc.model.cell import DIFFICULTY, settings_of
 from prealloc.model.options import read_seconds_or_none
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
 from prealloc.planning.cells import choose_for_cells, lay_out
+from prealloc.planning.planner import TypeLeftOut, types_left_out
 
 if TYPE_CHECKING:
     from prealloc.api.sources import Complete
@@ -47,8 +48,8 @@ def plan(
     """Reads a task library once and gives every shard its tasks.
 
     `options` are those of PlanSpec.checked: shards, num_instances, per_type, quotas, stratify, whole, types,
-    strategy, repeats, seed, keep, settings, lanes, factors, exclude, num_instances_per_cell. With `out` the plan
-    folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file when
+    strategy, repeats, seed, ranking, keep, settings, lanes, factors, exclude, num_instances_per_cell. With `out` the
+    plan folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file when
     `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of its
     values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one pass
     that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the bytes
@@ -101,6 +102,8 @@ def plan(
         for shard, positions in zip(laid, chosen, strict=True)
     ]
     made = build_plan(spec, sources.infos, shards)
+    if spec.stratify and (left := types_left_out(made.file)):
+        tell(_left_out_note(left))
     if out is not None:
         write_plan(made, Path(out), force=force)
     return made
@@ -264,6 +267,15 @@ def _different(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tupl
 def _listed(ids: Sequence[str], what: str) -> str:
     shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
     return f"{len(ids)} planned tasks are {what}: {shown}" if ids else ""
+
+
+def _left_out_note(left: Sequence[TypeLeftOut]) -> str:
+    each = ", ".join(f"{kind.type} {kind.share:.1%}" for kind in left[:10])
+    more = f" and {len(left) - 10} more" if len(left) > 10 else ""
+    types = "1 type gets" if len(left) == 1 else f"{len(left)} types get"
+    return (
+        f"{types} no task; their shares of the library: {each}{more}, {sum(kind.share for kind in left):.1%} together"
+    )
 
 
 def _refuse_taken_plan(out: Path) -> None:

@@ -58,6 +58,9 @@ def plan(
     ] = None,
     repeats: Annotated[int | None, typer.Option("--repeats", help="Run each task this many times.  [1]")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Another seed is another sample.  [0]")] = None,
+    ranking: Annotated[
+        int | None, typer.Option("--ranking", help="Version of the ranking; 1 samples as older plans did.  [2]")
+    ] = None,
     keep: Annotated[
         list[str] | None, typer.Option("--keep", help="Further task fields to ship: a,b. Repeatable.")
     ] = None,
@@ -127,6 +130,7 @@ def plan(
         "strategy": strategy,
         "repeats": repeats,
         "seed": seed,
+        "ranking": ranking,
         "keep": split_names(keep or []),
     }
     generation: dict[str, Any] = {
@@ -171,7 +175,11 @@ def plan(
     else:
         matrix, forecast = None, None
     if json:
-        print_json({"out": str(out) if out else None, "plan": made.file, "matrix": matrix, "estimate": forecast})
+        from prealloc.planning.planner import types_left_out
+
+        left_out = [kind._asdict() for kind in types_left_out(made.file)]
+        told = {"out": str(out) if out else None, "plan": made.file, "types_left_out": left_out}
+        print_json({**told, "matrix": matrix, "estimate": forecast})
         return
     from rich.console import Console
 

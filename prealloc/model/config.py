@@ -60,6 +60,8 @@ class SamplingSection(Section):
     """Run each task so often."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Another seed is another sample."""
+    ranking: Literal[1, 2] = 2
+    """The version of the ranking scheme; 1 samples as plans from before did."""
     keep: list[str] = []
     """Further task fields to ship."""
     settings: dict[str, Any] = {}

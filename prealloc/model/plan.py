@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 Strategy = Literal["disjoint", "paired", "independent"]
 STRATEGIES: tuple[Strategy, ...] = ("disjoint", "paired", "independent")
 
-RANKING = "blake2b64-splitmix64/1"
-"""The name and version of the ranking scheme; part of every plan, so that a later scheme is told apart."""
+RANKINGS = {1: "blake2b64-splitmix64/1", 2: "blake2b64-splitmix64/2"}
+"""The names of the ranking schemes by their versions; a plan names its own. They differ in the order of types alone."""
+LATEST_RANKING = 2
 
 DEFAULT_NUM_INSTANCES = 20
 MAX_SHARDS = 100_000
@@ -68,10 +69,17 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Partial cells; the cells that hold one of them are left out."""
     num_instances_per_cell: int | None = None
     """Tasks of each cell, dealt over its shards, in place of num_instances."""
+    ranking: int | UnsetType = UNSET
+    """The version of the ranking. Unset it is 1 and not written, as in the plans from before there were others."""
     generator: str | UnsetType = UNSET
     """`module:function` that made the workflows of tasks that had none. Unset it is not written at all, so that
     plans without one keep their ids."""
     generator_version: str | UnsetType = UNSET
+
+    @property
+    def ranking_name(self) -> str:
+        """The name of the ranking scheme, for plan.json."""
+        return RANKINGS[1 if self.ranking is UNSET else self.ranking]
 
     def shards_of_cell(self, lanes: int) -> int:
         """How many shards a cell has that so many lanes serve: one for each, where its own size is given."""
@@ -104,6 +112,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         factors: Mapping[str, Sequence[Any]] | None = None,
         exclude: Sequence[Mapping[str, Any]] = (),
         num_instances_per_cell: int | None = None,
+        ranking: int | UnsetType = LATEST_RANKING,
         generator: str | UnsetType = UNSET,
         generator_version: str | UnsetType = UNSET,
     ) -> PlanSpec:
@@ -125,6 +134,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         types = read_names("--type", types, found)
         keep = read_names("--keep", keep, found)
         settings = read_named("--set", settings, found)
+        if ranking is not UNSET:
+            ranking = read_whole("--ranking", ranking, found, least=min(RANKINGS), most=max(RANKINGS))
         found += _strategy(strategy)
         found += _together(num_instances, per_type, quotas, stratify, whole, types, strategy)
         found += _settings(settings)
@@ -167,6 +178,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             factors={name: tuple(values) for name, values in factors.items()},
             exclude=tuple(dict(part) for part in exclude),
             num_instances_per_cell=num_instances_per_cell,
+            ranking=UNSET if ranking == 1 else ranking,
             generator=generator,
             generator_version=generator_version,
         )
@@ -227,7 +239,7 @@ class PlanFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     format: str = "prealloc.plan"
     version: int = 1
     id: str
-    ranking: str = RANKING
+    ranking: str
     spec: PlanSpec
     seed: int
     libraries: tuple[LibraryInfo, ...]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msgspec import UNSET
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.plan import DEFAULT_NUM_INSTANCES, MAX_UNITS, PlanSpec
+from prealloc.model.plan import DEFAULT_NUM_INSTANCES, MAX_UNITS, PlanFile, PlanSpec
 from prealloc.planning import rank
 from prealloc.planning.deal import deal, deal_seats, deal_types, hand_out
 from prealloc.planning.order import in_proportion
-from prealloc.planning.quotas import awards, sainte_lague
+from prealloc.planning.quotas import precedence, quotas, sainte_lague, seats
 from prealloc.planning.refusals import find_mistakes
 
 ALL_TYPES = ""
@@ -56,7 +58,7 @@ def choose_tasks(
     if units > MAX_UNITS:
         problem = f"the plan would have {units:,} units; one plan holds up to {MAX_UNITS:,}"
         raise OptionsError([Mistake("shards x tasks x repeats", problem, "ask for less, or make several plans")])
-    return [in_proportion(shard, types) for shard in picks]
+    return [in_proportion(shard, types, _type_order(spec, number)) for number, shard in enumerate(picks)]
 
 
 def shard_ids(n: int) -> list[str]:
@@ -92,6 +94,38 @@ def is_eligible(spec: PlanSpec, name: str) -> bool:
     return spec.quotas.get(name, 0) > 0 if spec.quotas else True
 
 
+class TypeLeftOut(NamedTuple):
+    """A type that could have been chosen and has no task in a plan."""
+
+    type: str
+    tasks: int
+    """In the library."""
+    share: float
+    """Of all tasks that could have been chosen."""
+
+
+def types_left_out(plan: PlanFile) -> list[TypeLeftOut]:
+    """The types that could have been chosen and have no task in the plan, those with most tasks first."""
+    available: Counter[str] = Counter()
+    for library in plan.libraries:
+        available |= Counter({name: n for name, n in library.types.items() if is_eligible(plan.spec, name)})
+    chosen = {name for entry in plan.shards for name in entry.types}
+    total = available.total()
+    left = [TypeLeftOut(name, n, n / total) for name, n in available.items() if name not in chosen]
+    return sorted(left, key=lambda each: (-each.tasks, each.type))
+
+
+def _seats(spec: PlanSpec, counts: Mapping[str, int], *parts: str) -> Iterator[str]:
+    return sainte_lague(counts) if spec.ranking is UNSET else seats(counts, spec.seed, *parts)
+
+
+def _type_order(spec: PlanSpec, shard: int) -> Callable[[str], Any]:
+    """Which of two types comes first in a shard where their proportion leaves that open."""
+    if spec.ranking is UNSET:
+        return str
+    return precedence(spec.seed, "order", *([] if spec.strategy == "paired" else [str(shard)]))
+
+
 def _strata(ids: Sequence[str], types: Sequence[str], eligible: Collection[str], by_type: bool) -> list[_Stratum]:
     places: dict[str, list[int]] = {name: [] for name in eligible} if by_type else {ALL_TYPES: []}
     for place, name in enumerate(types):
@@ -106,43 +140,44 @@ def _strata(ids: Sequence[str], types: Sequence[str], eligible: Collection[str],
 
 def _sample_strata(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int) -> list[list[int]]:
     """Each stratum on its own gives every shard its quota of tasks."""
-    if spec.whole:
-        quotas = {stratum.name: len(stratum.places) for stratum in strata}
-    elif spec.quotas:
-        quotas = spec.quotas
-    elif spec.stratify:
-        quotas = sainte_lague(eligible, n, caps=eligible)
-    else:
-        quotas = {stratum.name: n for stratum in strata}
 
-    picks: list[list[int]] = [[] for _ in range(spec.shards)]
+    def quotas_of(*parts: str) -> Mapping[str, int]:
+        if spec.whole:
+            return eligible if is_by_type(spec) else {ALL_TYPES: sum(eligible.values())}
+        if spec.quotas:
+            return spec.quotas
+        if spec.stratify:
+            return quotas(_seats(spec, eligible, *parts), n)
+        return {stratum.name: n for stratum in strata}
+
+    if spec.strategy == "independent":
+        picks: list[list[int]] = []
+        for shard in map(str, range(spec.shards)):
+            mine = quotas_of(shard)
+            picks.append([task for s in strata for task in s.lowest(mine[s.name], spec.seed, shard)])
+        return picks
+    mine = quotas_of()
+    if spec.strategy == "paired":
+        lowest = [task for stratum in strata for task in stratum.lowest(mine[stratum.name], spec.seed)]
+        return [list(lowest) for _ in range(spec.shards)]
+    hands = 1 if spec.whole or spec.num_instances_per_cell is not None else spec.shards
+    picks = [[] for _ in range(spec.shards)]
     for stratum in strata:
-        quota = quotas[stratum.name]
-        if spec.strategy == "independent":
-            for shard, mine in enumerate(picks):
-                mine += stratum.lowest(quota, spec.seed, str(shard))
-        elif spec.strategy == "paired":
-            lowest = stratum.lowest(quota, spec.seed)
-            for mine in picks:
-                mine += lowest
-        else:
-            of_the_cell = spec.whole or spec.num_instances_per_cell is not None
-            lowest = stratum.lowest(quota if of_the_cell else quota * spec.shards, spec.seed)
-            for mine, cards in zip(picks, deal(len(lowest), spec.shards), strict=True):
-                mine += [lowest[card] for card in cards]
+        lowest = stratum.lowest(mine[stratum.name] * hands, spec.seed)
+        for hand, cards in zip(picks, deal(len(lowest), spec.shards), strict=True):
+            hand += [lowest[card] for card in cards]
     return picks
 
 
 def _deal_stratified(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int) -> list[list[int]]:
     """The cell's quotas are shared out over all shards, evenly in the total and in every type."""
-    seats = n * spec.shards
+    awards = list(_seats(spec, eligible))
     if spec.num_instances_per_cell is not None:
-        seats = spec.num_instances_per_cell
-        hands = deal_seats(awards(eligible, caps=eligible), spec.shards, seats)
+        wanted = spec.num_instances_per_cell
+        hands = deal_seats(awards, spec.shards, wanted)
     else:
-        if spec.whole:
-            seats = sum(eligible.values())
-        hands = hand_out(deal_types(awards(eligible, caps=eligible), spec.shards), -(-seats // spec.shards))
-    quotas = sainte_lague(eligible, seats, caps=eligible)
-    lowest = {stratum.name: stratum.lowest(quotas[stratum.name], spec.seed) for stratum in strata}
+        wanted = len(awards) if spec.whole else n * spec.shards
+        hands = hand_out(deal_types(awards, spec.shards), -(-wanted // spec.shards))
+    mine = quotas(iter(awards), wanted)
+    lowest = {stratum.name: stratum.lowest(mine[stratum.name], spec.seed) for stratum in strata}
     return [[lowest[name][card] for name, cards in hand.items() for card in cards] for hand in hands]

@@ -6,7 +6,7 @@ constants are variant 13 of Stafford's mixers). A task's rank depends on no othe
 none of the others. Since mix is a bijection, two tasks share a rank only where their 64-bit hashes are
 equal; then the ids decide.
 
-`prealloc.model.plan.RANKING` names this scheme: change a bit here and that name must change with it.
+`prealloc.model.plan.RANKINGS` names the schemes: change a bit here and a new name is due.
 """
 
 from __future__ import annotations

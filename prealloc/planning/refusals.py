@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from prealloc.errors import Mistake
 from prealloc.model.plan import PlanSpec
-from prealloc.planning.quotas import sainte_lague
 
 _NAMES_SHOWN = 20
 
@@ -67,8 +66,7 @@ def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistak
     if asked <= have:
         return []
     if spec.stratify:
-        wanted = sainte_lague(eligible, asked)
-        numbers = [f"{name} has {there} for {wanted[name]}" for name, there in eligible.items()]
+        numbers = [f"{name} has {there} for {-(-asked * there // have)}" for name, there in eligible.items()]
     else:
         numbers = [f"{name} {there}" for name, there in eligible.items()]
     problem = f"{_asked(spec, n)} and there are {have} ({_listed(numbers)})"

@@ -14,7 +14,6 @@ import msgspec
 
 from prealloc.files.paths import PlanPaths
 from prealloc.model.plan import (
-    RANKING,
     LibraryInfo,
     Manifest,
     Plan,
@@ -73,6 +72,7 @@ def build_plan(spec: PlanSpec, libraries: Sequence[LibraryInfo], shards: Sequenc
     ]
     file = PlanFile(
         id=plan,
+        ranking=spec.ranking_name,
         spec=spec,
         seed=spec.seed,
         libraries=tuple(libraries),
@@ -83,7 +83,7 @@ def build_plan(spec: PlanSpec, libraries: Sequence[LibraryInfo], shards: Sequenc
 
 def plan_id(spec: PlanSpec, slice_digests: Sequence[str]) -> str:
     """The digest of what is run: ranking scheme, spec and slices, by sha256 over their canonical JSON."""
-    return hashlib.sha256(msgspec.json.encode([RANKING, spec, slice_digests])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([spec.ranking_name, spec, slice_digests])).hexdigest()
 
 
 def slice_bytes(tasks: Sequence[LightweightTask]) -> bytes:

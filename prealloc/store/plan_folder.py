@@ -25,7 +25,7 @@ from prealloc.model.plan import (
     MAX_REPEATS,
     MAX_SEED,
     MAX_UNITS,
-    RANKING,
+    RANKINGS,
     Manifest,
     Plan,
     PlanFile,
@@ -104,8 +104,10 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
             found.append("its spec is not written as prealloc writes it")
     except OptionsError as error:
         found += [f"its spec has {mistake.where}: {mistake.problem}" for mistake in error.mistakes]
-    if plan.ranking != RANKING:
-        found.append(f"its ranking is {plan.ranking[:80]!r}; this prealloc knows {RANKING}")
+    if plan.ranking not in RANKINGS.values():
+        found.append(f"its ranking is {plan.ranking[:80]!r}; this prealloc knows {', '.join(RANKINGS.values())}")
+    elif not found and plan.ranking != plan.spec.ranking_name:
+        found.append("its ranking is not that of its spec")
     if plan.seed != plan.spec.seed:
         found.append("its seed is not that of its spec")
     if not found and len(plan.shards) != plan.spec.shards_of_all():

@@ -16,7 +16,7 @@ from prealloc.model.lane import Lane
 from prealloc.model.plan import PlanSpec
 from prealloc.planning.cells import CellShard, cell_shard_ids, choose_for_cells, lay_out
 from prealloc.planning.deal import deal_seats
-from prealloc.planning.quotas import awards, sainte_lague
+from prealloc.planning.quotas import quotas, seats
 
 quick = settings(max_examples=100, deadline=None)
 
@@ -104,8 +104,8 @@ def test_a_cells_tasks_are_each_in_one_of_its_shards(case: Case) -> None:
         if case.spec.stratify:
             counts = [Counter(type_of[task] for task in shard) for shard in shards]
             assert all(max(c[t] for c in counts) - min(c[t] for c in counts) <= 1 for t in TYPES)
-            asked = sainte_lague(Counter(case.types), len(tasks))
-            assert Counter(type_of[task] for task in tasks) == Counter(asked)
+            asked = quotas(seats(Counter(case.types), case.spec.seed), len(tasks))
+            assert Counter(type_of[task] for task in tasks) == asked
 
 
 @quick
@@ -192,15 +192,16 @@ def test_a_deal_of_seats_is_even_exact_and_grows(counts: list[int], shards: int,
     """For any number of seats: the quotas are exact, shards are even in every type, one seat more moves no task."""
     weights = {f"t{n}": count for n, count in enumerate(counts)}
     total = sum(counts)
-    seats = data.draw(st.integers(0, total))
-    hands = deal_seats(awards(weights, caps=weights), shards, seats)
+    wanted = data.draw(st.integers(0, total))
+    awards = list(seats(weights, data.draw(st.integers(0, 99))))
+    hands = deal_seats(awards, shards, wanted)
     sizes = [sum(map(len, hand.values())) for hand in hands]
     assert max(sizes) - min(sizes) <= 1
-    quotas = sainte_lague(weights, seats, caps=weights)
+    shares = quotas(iter(awards), wanted)
     for name in weights:
         dealt = [len(hand.get(name, ())) for hand in hands]
         assert max(dealt) - min(dealt) <= 1
-        assert sorted(place for hand in hands for place in hand.get(name, ())) == list(range(quotas[name]))
-    if seats < total:
-        for few, many in zip(hands, deal_seats(awards(weights, caps=weights), shards, seats + 1), strict=True):
+        assert sorted(place for hand in hands for place in hand.get(name, ())) == list(range(shares[name]))
+    if wanted < total:
+        for few, many in zip(hands, deal_seats(awards, shards, wanted + 1), strict=True):
             assert all(many[name][: len(places)] == places for name, places in few.items())

@@ -5,19 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prealloc import LightweightTask, load_shard, plan
+from prealloc import LightweightTask, load_shard, plan, resume, run
+from prealloc.api.plans import diff, verify
 from prealloc.model.plan import LibraryInfo, PlanSpec
 from prealloc.store.build import PlannedShard, build_plan, slice_bytes
 from prealloc.store.documents import to_json
 from prealloc.store.plan_folder import parse_slice, read_plan, write_plan
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "plan_v1"
+GOLDEN = {
+    ranking: Path(__file__).parents[1] / "golden" / name
+    for ranking, name in {1: "plan_v1", 2: "plan_v1_ranking_2"}.items()
+}
+"""Plan folders of format version 1, by the version of their ranking."""
 
 json_values = st.recursive(
     st.none()
@@ -94,7 +102,7 @@ def test_a_plan_reads_back_as_it_was_written(
         assert loaded.manifest == shard.manifest
 
 
-def golden_plan(folder: Path) -> None:
+def golden_plan(folder: Path, ranking: int = 2) -> None:
     """The plan behind the golden files."""
     rows = [
         {"id": f"t{i:02d}", "task_type": ["parse", "fetch", "join"][i % 3], "workflow": {"step": i, "of": [1.0, "é"]}}
@@ -102,18 +110,32 @@ def golden_plan(folder: Path) -> None:
     ]
     library = folder / "library.json"
     library.write_text(json.dumps({"tasks": rows}, ensure_ascii=False))
-    plan(library, out=folder / "plan", shards=3, num_instances=4, stratify=True, seed=7, settings={"model": "m"})
+    options: dict[str, Any] = {"shards": 3, "num_instances": 4, "stratify": True, "seed": 7, "settings": {"model": "m"}}
+    plan(library, out=folder / "plan", ranking=ranking, **options)
 
 
-def test_format_version_1_is_what_it_was(tmp_path: Path) -> None:
-    """Golden: a change of the plan folder's format, of the ranking or of the deal cannot slip in unseen."""
-    golden_plan(tmp_path)
+@pytest.mark.parametrize("ranking", GOLDEN)
+def test_the_plan_format_is_what_it_was(tmp_path: Path, ranking: int) -> None:
+    """Golden: a change of the plan folder's format, of a ranking or of the deal cannot slip in unseen."""
+    golden_plan(tmp_path, ranking)
     made = {p.relative_to(tmp_path / "plan").as_posix(): p for p in (tmp_path / "plan").rglob("*.json")}
-    kept = {p.relative_to(GOLDEN).as_posix(): p for p in GOLDEN.rglob("*.json")}
+    kept = {p.relative_to(GOLDEN[ranking]).as_posix(): p for p in GOLDEN[ranking].rglob("*.json")}
     assert made.keys() == kept.keys()
     for name, path in made.items():
         text = path.read_text().replace(str(tmp_path), "FOLDER")
         assert text == kept[name].read_text(), name
+
+
+def test_a_plan_of_ranking_1_still_verifies_runs_and_resumes(tmp_path: Path) -> None:
+    """A plan from before ranking 2, which says nothing of a ranking in its spec, is what it was."""
+    kept = tmp_path / "kept"
+    shutil.copytree(GOLDEN[1], kept)
+    golden_plan(tmp_path)  # for its library
+    assert verify(kept, library=tmp_path / "library.json").ranking == "blake2b64-splitmix64/1"
+    ended = run(kept, "prealloc.agents.simulate:run", tmp_path / "run", engine="inline")
+    assert (ended.exit_code, ended.census["ok"]) == (0, 12)
+    assert resume(tmp_path / "run").exit_code == 0
+    assert "ranking" in diff(kept, tmp_path / "plan").inputs
 
 
 def test_every_digest_in_a_plan_is_the_digest_of_its_file(tmp_path: Path) -> None:

@@ -212,6 +212,25 @@ def test_plan_tells_what_it_could_not_do(type_: Type, tmp_path: Path) -> None:
     assert "note: 2 of 4 tasks have an instance_id that is not their id: the id counts\n" in done.err
 
 
+def test_types_without_a_task_are_told(type_: Type, tmp_path: Path) -> None:
+    """Half of the library is one type, 50 types share the rest: about half of the sample each, the missing named."""
+    rows = [{"id": f"b{i}", "type": "big", "workflow": 1} for i in range(50)]
+    rows += [{"id": f"s{i}", "type": f"small{i:02}", "workflow": 1} for i in range(50)]
+    (tmp_path / "many.json").write_text(json.dumps(rows))
+    planned = type_("plan", "many.json", "-n", "10", "--stratify", "--json")
+    answer = json.loads(planned.out)
+    types = answer["plan"]["shards"][0]["types"]
+    assert 4 <= types["big"] <= 6
+    left = answer["types_left_out"]
+    assert len(left) == 51 - len(types)
+    assert left[0] == {"type": left[0]["type"], "tasks": 1, "share": 0.01}
+    assert f"{len(left)} types get no task; their shares of the library: {left[0]['type']} 1.0%" in planned.err
+    older = json.loads(type_("plan", "many.json", "-n", "10", "--stratify", "--ranking", "1", "--json").out)
+    assert older["plan"]["shards"][0]["types"] == {"big": 10}
+    assert older["plan"]["ranking"] == "blake2b64-splitmix64/1"
+    assert type_("plan", "many.json", "--ranking", "3").code == 2
+
+
 def test_a_sample_is_named_for_what_it_holds(type_: Type, tmp_path: Path) -> None:
     """A name that says nothing of the format is refused before anything is written."""
     assert type_("library", "sample", "s.txt", "--tasks", "1").code == 2

@@ -35,7 +35,7 @@ def plan(shards: int, *, types: int = 2, shared: bool = False) -> Plan:
     )
     library = LibraryInfo(path="lib.json", name="lib", bytes=62_000_000, sha256="", tasks=8000, types={})
     spec = PlanSpec(shards=shards, num_instances=types, seed=7)
-    file = PlanFile(id="3f9a12cd", spec=spec, seed=7, libraries=(library,), shards=entries)
+    file = PlanFile(id="3f9a12cd", ranking=spec.ranking_name, spec=spec, seed=7, libraries=(library,), shards=entries)
     return Plan(file=file, shards=held, slices={})
 
 

@@ -201,7 +201,11 @@ def test_the_schema_knows_every_option_and_no_other() -> None:
 
 def test_defaults_in_the_schema_are_the_true_ones() -> None:
     """An editor that shows a default shows what happens."""
-    for section, made in ((SamplingSection, PlanSpec()), (RunSection, RunPolicy()), (EstimateSection, Effort())):
+    for section, made in (
+        (SamplingSection, PlanSpec.checked()),
+        (RunSection, RunPolicy()),
+        (EstimateSection, Effort()),
+    ):
         for name, field in section.model_fields.items():
             if name not in ("worker", "engine", "num_instances"):
                 assert field.default == getattr(made, name) or (not field.default and not getattr(made, name)), name
