@@ -49,8 +49,8 @@ def plan(
 
     `options` are those of PlanSpec.checked: shards, num_instances, per_type, quotas, stratify, whole, types,
     strategy, repeats, seed, ranking, keep, settings, lanes, factors, exclude, num_instances_per_cell. With `out` the
-    plan folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file when
-    `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of its
+    plan folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file
+    when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of its
     values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one pass
     that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the bytes
     read and to read.
