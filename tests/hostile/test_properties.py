@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import oracles
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.errors import JournalError
 from prealloc.files.paths import RunPaths
 from prealloc.files.strict_json import INT_MAX, INT_MIN, StrictJsonError, compact, loads
 from prealloc.model.plan import Unit
 from prealloc.store.fold import fold
 
-BUDGET = settings(max_examples=100, deadline=None, derandomize=True)
+BUDGET = examples(100)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 values = st.recursive(

@@ -7,9 +7,10 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.files.paths import SHARD_ID
 from prealloc.model.cell import cells_of
 from prealloc.model.lane import Lane
@@ -18,7 +19,7 @@ from prealloc.planning.cells import CellShard, cell_shard_ids, choose_for_cells,
 from prealloc.planning.deal import deal_seats
 from prealloc.planning.quotas import quotas, seats
 
-quick = settings(max_examples=100, deadline=None)
+quick = examples(100)
 
 MODELS = ("a", "b", "c", "d")
 TYPES = ("api", "basic", "multi")

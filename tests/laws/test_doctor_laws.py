@@ -6,9 +6,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.errors import JournalError
 from prealloc.files.paths import RunPaths
 from prealloc.model.outcome import Attempt, Status
@@ -76,7 +77,7 @@ def refused(paths: RunPaths) -> bool:
 
 
 @given(st.tuples(cuts(), cuts()))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@examples(150, allow=[HealthCheck.function_scoped_fixture])
 def test_the_doctor_sees_what_readers_refuse_and_a_repair_takes_no_more(
     tmp_path: Path, where: tuple[list[Cut], list[Cut]]
 ) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.api import libraries
 from prealloc.api.plans import plan
 from prealloc.errors import LibraryError, OptionsError
@@ -107,7 +108,7 @@ def piped(content: bytes) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("target", [target.name for target in TARGETS])
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@examples(25, allow=[HealthCheck.too_slow])
 @given(tasks(), SPECS, LAYOUTS, st.randoms(use_true_random=False))
 def test_every_format_gives_the_same_plan(
     target: str, tasks: list[dict[str, Any]], spec: dict[str, Any], layout: Any, random: Any
@@ -128,7 +129,7 @@ def test_every_format_gives_the_same_plan(
         assert planned(back, spec) == expected
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@examples(60, allow=[HealthCheck.too_slow])
 @given(tasks(), SPECS, LAYOUTS, st.sampled_from(["t.json", "t.jsonl"]), st.integers(1, 300))
 def test_every_way_gives_the_same_plan(
     tasks: list[dict[str, Any]], spec: dict[str, Any], layout: Any, name: str, batch: int
@@ -158,7 +159,7 @@ def test_every_way_gives_the_same_plan(
                 assert index[task.id] == task
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(
     st.lists(st.tuples(NAME, st.sampled_from("abc")), min_size=1, max_size=60, unique_by=lambda pair: pair[0]),
     SPECS,
@@ -239,7 +240,7 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
             place.unlink(missing_ok=True)
 
 
-@settings(deadline=None, max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@examples(600, allow=[HealthCheck.too_slow])
 @given(st.lists(PIECES, max_size=9), st.binary(max_size=2), st.sampled_from(["t.json", "t.jsonl"]), st.integers(1, 40))
 @example(['{"tasks":[', '{"id":"a","type":"t"}', "]}", "x"], b"", "t.json", 3)
 @example(['{"tasks":[', '{"id":"a","type":"t"}', ",", '{"id":"a","type":"t"}', "]}"], b"", "t.json", 3)

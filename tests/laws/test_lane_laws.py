@@ -7,9 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.lanes.adaptive import CUT, START, Adaptive
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
 from prealloc.lanes.halt import Halt
@@ -123,7 +124,7 @@ def desk(limits: dict[str, Any], clock: FakeClock, **policy: Any) -> LaneDesk[st
     return LaneDesk([lane(**limits)], RunPolicy.checked(**policy), now=clock)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     st.integers(1, 40),
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5), st.floats(0, 0.3)), min_size=1, max_size=60),

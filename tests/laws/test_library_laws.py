@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MAX_DEPTH, StrictJsonError, compact, loads
 from prealloc.library import read_library
@@ -101,21 +102,21 @@ def taken(text: bytes) -> bool:
     return False
 
 
-@settings(deadline=None)
+@examples(100)
 @given(VALUES, INDENTS, st.booleans())
 def test_compact_is_json_without_whitespace(value: Any, indent: int | str | None, escaped: bool) -> None:
     """Law: however a value was laid out, its compact form is what json writes with the tightest separators."""
     assert compact(spelled(value, indent, escaped).encode()) == squeezed(value, escaped)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(VALUES, INDENTS)
 def test_loads_gives_the_value(value: Any, indent: int | str | None) -> None:
     """Law: loads(dumps(x)) == x."""
     assert loads(spelled(value, indent, True).encode(), what="x") == value
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     st.lists(
         st.from_regex(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
@@ -153,7 +154,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.lists(PIECES, max_size=8).map("".join))
 @example('{"a":1,"a":1}')
 @example('{"b:c":1,"b:c":2,"d":"\\u003a"}')
@@ -166,7 +167,7 @@ def test_strictness_agrees_with_the_oracle_on_pieces(text: str) -> None:
     assert taken(text.encode()) == oracle(text.encode())
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(VALUES, INDENTS, st.booleans(), st.data())
 def test_strictness_agrees_with_the_oracle_on_mutations(
     value: Any, indent: int | str | None, escaped: bool, data: st.DataObject
@@ -216,7 +217,7 @@ def shapes(library: list[dict[str, Any]], indent: int | str | None, escaped: boo
     }
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(tasks(), INDENTS, st.booleans(), st.sampled_from(PACKERS))
 def test_every_shape_says_the_same(
     library: list[dict[str, Any]], indent: int | str | None, escaped: bool, packer: tuple[str, Any]
@@ -235,7 +236,7 @@ def test_every_shape_says_the_same(
             assert read.without_workflow == workflows.count(b"null")
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(tasks(), INDENTS, st.data())
 def test_an_own_key_twice_is_always_seen(
     library: list[dict[str, Any]], indent: int | str | None, data: st.DataObject

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc import LightweightTask, load_shard, plan, resume, run
 from prealloc.api.plans import diff, verify
 from prealloc.model.plan import LibraryInfo, PlanSpec
@@ -80,7 +81,7 @@ def test_a_task_survives_the_slice_and_pickling_byte_for_byte(task: LightweightT
     assert unpickled.workflow == task.workflow
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@examples(30, allow=[HealthCheck.function_scoped_fixture])
 @given(st.lists(tasks, min_size=1, max_size=6, unique_by=lambda task: task.id), st.integers(1, 3))
 def test_a_plan_reads_back_as_it_was_written(
     tmp_path_factory: object, shared: list[LightweightTask], repeats: int

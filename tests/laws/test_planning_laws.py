@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.model.plan import PlanSpec
 from prealloc.planning.colouring import NOBODY, colour_rounds
 from prealloc.planning.order import schedule
@@ -22,7 +23,7 @@ from prealloc.planning.planner import choose_tasks
 from prealloc.planning.quotas import quotas, sainte_lague, seats
 from prealloc.planning.rank import choose, key, rank, stable_hash, stable_hashes
 
-quick = settings(max_examples=120, deadline=None)
+quick = examples(120)
 
 TYPES = ("api", "basic", "data pipeline", "multi", "é")
 COUNTED = ("total", "stratify", "per_type", "quotas")

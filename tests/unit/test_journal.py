@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.errors import JournalError
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status
@@ -67,7 +68,7 @@ def lines_of(path: Path) -> list[Any]:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(100, allow=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.integers(1, 9)), max_size=5)
 )
@@ -217,7 +218,7 @@ def test_an_attempt_that_is_tried_again_is_no_outcome(run: RunPaths) -> None:
 
 
 @given(st.permutations([(1, "infra"), (2, "infra"), (3, "cancelled"), (4, "ok")]), st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(100, allow=[HealthCheck.function_scoped_fixture])
 def test_the_order_of_files_does_not_matter(tmp_path: Path, order: list[tuple[int, str]], data: st.DataObject) -> None:
     """Within a session the attempts of a unit may lie in any files, in any order: attempt numbers decide."""
     kept = order[: data.draw(st.integers(1, 4))]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from stored import (
     NO_WORKFLOW,
@@ -29,6 +29,7 @@ from stored import (
     write_all,
 )
 
+from examples import examples
 from prealloc.errors import CannotGoOn, InputError, LibraryError
 from prealloc.library.base import Record, StoredLibrary
 from prealloc.library.database import tables as database_file
@@ -81,7 +82,7 @@ def test_what_was_written_is_read(path: Path) -> None:
 
 
 @given(some_records())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_any_tasks_are_read_as_written(records: list[Record]) -> None:
     """Law: the same for any ids, types, workflows and fields."""
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +92,7 @@ def test_any_tasks_are_read_as_written(records: list[Record]) -> None:
 
 
 @given(st.lists(st.integers(0, len(RECORDS) - 1), max_size=30))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_tasks_come_in_the_order_asked_for(whole: tuple[Path, bytes, Any], positions: list[int]) -> None:
     """Law: any order, and any task as often as it is asked for."""
     whole[0].write_bytes(whole[1])
@@ -146,7 +147,7 @@ def test_the_shell_shows_the_texts(path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(250, allow=[HealthCheck.too_slow])
 def test_a_spoiled_file_is_refused_or_says_the_same(
     whole: tuple[Path, bytes, tuple[Any, ...]], data: st.DataObject
 ) -> None:

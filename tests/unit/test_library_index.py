@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.api import libraries
 from prealloc.api.plans import plan
 from prealloc.errors import LibraryError, OptionsError
@@ -220,7 +221,7 @@ def everything(path: Path, kind: str) -> list[LightweightTask]:
 
 
 @pytest.mark.parametrize("kind", ["index", "pool"])
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, allow=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_is_told(kind: str, library: Path, data: st.DataObject) -> None:
     """Law: with any byte changed, cut anywhere, or with more behind it, it gives the same tasks or none."""
@@ -401,7 +402,7 @@ def test_a_pool_that_was_written_to(library: Path) -> None:
 # -- the cache --------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 500))
 def test_the_cache(asked: list[int], most: int) -> None:
     """Law: it gives what reading gives, holds no more than it may, and while it is large enough reads an id once."""

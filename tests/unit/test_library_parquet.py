@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stored import (
     NO_WORKFLOW,
@@ -30,6 +30,7 @@ from stored import (
     write_all,
 )
 
+from examples import examples
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record, StoredLibrary
 from prealloc.library.parquet.library import new_parquet, open_parquet
@@ -107,7 +108,7 @@ def test_what_was_written_is_read(path: Path) -> None:
 
 
 @given(some_records())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_any_tasks_are_read_as_written(records: list[Record]) -> None:
     """Law: the same for any ids, types, workflows and fields."""
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +118,7 @@ def test_any_tasks_are_read_as_written(records: list[Record]) -> None:
 
 
 @given(st.lists(st.integers(0, len(RECORDS) - 1), max_size=30))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_tasks_come_in_the_order_asked_for(whole: tuple[Path, bytes, Any], positions: list[int]) -> None:
     """Law: any order, and any task as often as it is asked for."""
     whole[0].write_bytes(whole[1])
@@ -148,7 +149,7 @@ def test_other_programs_see_the_texts(path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_spoiled_file_is_refused_or_says_the_same(
     whole: tuple[Path, bytes, tuple[Any, ...]], data: st.DataObject
 ) -> None:
@@ -368,7 +369,7 @@ def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_spoiled_foreign_file_gives_tasks_or_a_refusal(whole: tuple[Path, bytes, Any], data: st.DataObject) -> None:
     """Law: nothing proves a file that is not ours, but whatever it says is tasks, or a LibraryError."""
     path = whole[0].with_name("foreign.parquet")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stored import (
     NO_WORKFLOW,
@@ -26,6 +26,7 @@ from stored import (
     write_all,
 )
 
+from examples import examples
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record, StoredLibrary
 from prealloc.library.parts import library as parts
@@ -105,7 +106,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
 
 
 @given(some_records())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_any_tasks_are_read_as_written(records: list[Record]) -> None:
     """Law: the same for any ids, types, workflows and fields."""
     with tempfile.TemporaryDirectory() as root:
@@ -115,7 +116,7 @@ def test_any_tasks_are_read_as_written(records: list[Record]) -> None:
 
 
 @given(st.lists(st.integers(0, len(RECORDS) - 1), max_size=30))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_tasks_come_in_the_order_asked_for(whole: tuple[Path, Any, Any], positions: list[int]) -> None:
     """Law: any order, and any task as often as it is asked for."""
     for name, good in whole[1].items():
@@ -142,7 +143,7 @@ def test_a_part_is_about_as_large_as_asked(folder: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_spoiled_folder_is_refused_or_says_the_same(whole: tuple[Path, Any, Any], data: st.DataObject) -> None:
     """Law: bytes of any file changed, cut off, cut out or added give the same tasks or a LibraryError."""
     folder, files, said = whole

@@ -7,9 +7,10 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.report import human
@@ -69,7 +70,7 @@ def picture(progress: RunProgress) -> object:
 OUTCOMES = st.lists(st.tuples(st.sampled_from(list(Status)), st.sampled_from([None, True, False])), max_size=4)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.tuples(OUTCOMES, st.booleans()), min_size=3, max_size=3), st.randoms())
 def test_counts_add_up_and_the_order_between_shards_does_not_matter(
     stories: list[tuple[list[tuple[Status, bool | None]], bool]], chance: random.Random
@@ -235,7 +236,7 @@ def test_a_closed_pipe_stops_nobody() -> None:
     assert closed.writes == 1
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.text())
 def test_visible_text_is_printable(text: str) -> None:
     """No character that a terminal could obey is left, and printable text stays as it is."""

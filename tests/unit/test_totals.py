@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from prealloc.model.outcome import FINAL, ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.store.fold import Outcome, RunState, UnitState
@@ -50,7 +51,7 @@ OUTCOMES = st.builds(
 )
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.tuples(st.one_of(st.none(), OUTCOMES), st.sampled_from("xyz")), max_size=12))
 def test_the_end_says_what_results_say(told: list[tuple[Outcome | None, str]]) -> None:
     """Law 5: the denominator is every planned unit; types, errors and slowest units are of the whole run."""
