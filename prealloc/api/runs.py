@@ -20,11 +20,11 @@ from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctio
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths
 from prealloc.model.events import Event, RunEnded
-from prealloc.model.outcome import FINAL, Attempt
+from prealloc.model.outcome import FINAL, Attempt, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
-from prealloc.store.fold import fold
+from prealloc.store.fold import count_success, fold
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
@@ -171,6 +171,12 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     census: dict[str, int]
     shards: dict[str, dict[str, int]]
     """The census of each shard."""
+    rate: float | None
+    """The success rate of the first outcomes so far, see Successes.rate; None if no result says success."""
+    success: Successes
+    """What that rate is over, and what it leaves out."""
+    shard_success: dict[str, Successes]
+    """The same of each shard."""
     library_opens: int
     warnings: list[str]
     resume: str | None
@@ -183,9 +189,14 @@ def status(run: str | Path) -> RunStatus:
     state = fold(opened.paths, opened.units())
     owner = live_owner(opened.paths.lock)
     shards: dict[str, dict[str, int]] = {shard: {} for shard in opened.manifests}
+    success = Successes()
+    shard_success = {shard: Successes() for shard in shards}
     for unit, unit_state in state.units.items():
         counts = shards[unit.shard]
         counts[unit_state.status.value] = counts.get(unit_state.status.value, 0) + 1
+        count_success(shard_success[unit.shard], unit_state)
+    for each in shard_success.values():
+        success.add(each)
     census = state.census()
     return RunStatus(
         run=str(run),
@@ -199,6 +210,9 @@ def status(run: str | Path) -> RunStatus:
         final=sum(census[status] for status in FINAL),
         census=census,
         shards=shards,
+        rate=success.rate(success.reported),
+        success=success,
+        shard_success=shard_success,
         library_opens=state.library_opens,
         warnings=[*opened.warnings, *state.warnings],
         resume=resume_command(opened, state) if owner is None else None,

@@ -186,6 +186,8 @@ def status(
             sessions=found.sessions,
             shards=found.shards,
             census=found.census,
+            success=found.success,
+            shard_success=found.shard_success,
             library_opens=found.library_opens,
             warnings=found.warnings,
             resume=found.resume,
@@ -204,7 +206,7 @@ def results(
     units: Annotated[bool, typer.Option("--units", help="JSON lines: every unit with its full result.")] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
 ) -> None:
-    """Show a run's outcomes: success rate, mean score, times. Every planned unit counts, run or not.
+    """Show a run's outcomes: success rate, mean score, times. Every planned unit is in one row, run or not.
 
     Examples:
 

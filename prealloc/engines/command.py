@@ -292,7 +292,8 @@ class _CommandShard:
             del self.open[key]
         else:
             self.open[key] += 1
-        success, score = verdict(msgspec.json.decode(reported.result) if reported.result is not None else None)
+        told = msgspec.json.decode(reported.result) if reported.result is not None else None
+        success, score, unclear = verdict(told)
         return [
             AttemptEnded(
                 shard=self.shard,
@@ -306,6 +307,7 @@ class _CommandShard:
                 waiting_s=0.0,
                 success=success,
                 score=score,
+                unclear=unclear,
                 error=reported.error,
             )
         ]

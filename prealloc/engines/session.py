@@ -22,11 +22,11 @@ from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import LaneDesk
-from prealloc.model.events import Event, Note, RunEnded, RunStarted, ShardInfo
-from prealloc.model.outcome import Attempt, Status
+from prealloc.model.events import AttemptEnded, Event, Note, RunEnded, RunStarted, ShardInfo
+from prealloc.model.outcome import Attempt, Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
-from prealloc.store.fold import RunState, UnitState, fold
+from prealloc.store.fold import RunState, UnitState, count_success, fold
 from prealloc.store.journal import JournalWriter, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
@@ -98,9 +98,13 @@ def run_session(
             observe(Note(text=text))
         lanes = run.plan.spec.lanes
         lane_log = LaneLog(run.paths, lanes)
+        decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
 
-        def observe_lanes(event: Event) -> None:
-            lane_log.note(event)
+        def observe_all(event: Event) -> None:
+            if lanes:
+                lane_log.note(event)
+            if decided and isinstance(event, AttemptEnded) and Unit(event.shard, event.task, event.repeat) in decided:
+                event = msgspec.structs.replace(event, first=False)
             observe(event)
 
         ended = conduct(
@@ -114,7 +118,7 @@ def run_session(
             at_once=at_once,
             policy=policy,
             admission=Admission(biggest),
-            observe=observe_lanes if lanes else observe,
+            observe=observe_all if lanes or decided else observe,
             tick=tick,
         )
     finally:
@@ -141,7 +145,8 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
     return RunEnded(
         run=str(run.paths.root),
         census=state.census(),
-        succeeded=whole.succeeded,
+        rate=whole.success.rate(whole.success.reported),
+        success=whole.success,
         types=whole.types,
         errors=whole.errors,
         further_errors=whole.further_errors,
@@ -244,13 +249,12 @@ def _run_started(
 ) -> RunStarted:
     policy = run.file.policy
     done: dict[str, dict[str, int]] = {}
-    succeeded: dict[str, int] = {}
+    successes = {entry.id: Successes() for entry in run.plan.shards}
     for unit, state in before.units.items() if before else ():
+        count_success(successes[unit.shard], state)
         if not state.open and state.latest is not None:
             counts = done.setdefault(unit.shard, {})
             counts[state.status.value] = counts.get(state.status.value, 0) + 1
-            if state.latest.success is not None:
-                succeeded[unit.shard] = succeeded.get(unit.shard, 0) + state.latest.success
     return RunStarted(
         run=str(run.paths.root),
         plan=run.plan.id,
@@ -262,7 +266,7 @@ def _run_started(
                 settings=run.manifests[entry.id].settings,
                 lane=run.manifests[entry.id].lane,
                 done=done.get(entry.id, {}),
-                succeeded=succeeded.get(entry.id),
+                success=successes[entry.id],
             )
             for entry in run.plan.shards
         ),

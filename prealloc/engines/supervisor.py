@@ -391,7 +391,7 @@ class ShardSupervisor:
         return self._told(key, attempt)
 
     def _told(self, key: Key, attempt: Attempt) -> Event:
-        success, score = verdict(attempt.result)
+        success, score, unclear = verdict(attempt.result)
         return AttemptEnded(
             shard=self.shard,
             task=attempt.task,
@@ -404,6 +404,7 @@ class ShardSupervisor:
             waiting_s=attempt.waiting_s,
             success=success,
             score=score,
+            unclear=unclear,
             error=attempt.error,
         )
 

@@ -25,5 +25,6 @@ def attempt_ended(shard: str, task: tuple[str, str], message: Ended) -> AttemptE
         waiting_s=message.waiting_s,
         success=message.success,
         score=message.score,
+        unclear=message.unclear,
         error=message.error,
     )

@@ -24,12 +24,11 @@ import msgspec
 from prealloc.errors import WorkerFunctionError
 from prealloc.generating.messages import Answer
 from prealloc.generating.source import SHAPE, signature_problem, version_of
-from prealloc.model.json_value import NoJson
 from prealloc.model.policy import GRACE_S
 from prealloc.store.workflow_cache import MOST_WORKFLOW_BYTES
 from prealloc.worker.function import brief_error, find_function
 from prealloc.worker.process import die_with, text_streams
-from prealloc.worker.result import encode_result
+from prealloc.worker.result import write_result
 from prealloc.worker.tree import descendants, send_signal
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -128,7 +127,7 @@ def _generate(generator: Callable[[Any], Any], line: bytes) -> Answer:
         return Answer(problem=f"it raised {brief_error(error)}", mend="mend the generator, or leave the task out")
     if made is None:
         return Answer(problem="it returned None, which is no workflow", mend="return a JSON value for every task")
-    try:
-        return Answer(workflow=encode_result(made, MOST_WORKFLOW_BYTES))
-    except NoJson as error:
-        return Answer(problem=f"it returned no JSON: {error}", mend="return dicts, lists, text, numbers")
+    workflow, _, flaws = write_result(made, MOST_WORKFLOW_BYTES)
+    if flaws:
+        return Answer(problem=f"it returned no JSON: {flaws[0]}", mend="return dicts, lists, text, numbers")
+    return Answer(workflow=workflow)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.outcome import ErrorInfo, Status, Successes
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
@@ -26,8 +26,8 @@ class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
     lane: str | None = None
     done: dict[str, int]
     """Units with a final outcome from before this session, by status."""
-    succeeded: int | None = None
-    """Those of `done` whose result says success; None if no result says, or nobody looked."""
+    success: Successes = msgspec.field(default_factory=Successes)
+    """What results of earlier sessions say: first outcomes of units that run again included."""
 
 
 class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
@@ -80,7 +80,11 @@ class AttemptEnded(Event, frozen=True, kw_only=True, tag="attempt_ended"):
     success: bool | None = None
     """What the result says of the agent, if it says so."""
     score: float | None = None
+    unclear: str | None = None
+    """The start of the result's `success` as JSON text, where that is neither yes nor no."""
     error: ErrorInfo | None = None
+    first: bool = True
+    """False for a unit that had a final outcome before, which `resume --failed` runs again: rates are of the first."""
 
 
 class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
@@ -149,8 +153,9 @@ class TypeTotal(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     units: int
     ok: int
-    succeeded: int | None
-    """Of the `ok` ones those whose result says `success: true`; None if no result of the run says."""
+    rate: float | None
+    """See Successes.rate; None if no result of the run says success."""
+    success: Successes
 
 
 class FailureKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,8 +185,10 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     run: str
     census: dict[str, int]
     """Units by status; together every unit of the plan."""
-    succeeded: int | None
-    """Units whose result says `success: true`; None if no result says."""
+    rate: float | None
+    """The success rate of the first outcomes, see Successes.rate; None if no result says success."""
+    success: Successes
+    """What that rate is over, and what it leaves out."""
     types: tuple[TypeTotal, ...]
     """The task types, those with the most units first; together every unit of the plan."""
     errors: tuple[FailureKind, ...]

@@ -34,14 +34,14 @@ class NoJson(Exception):
 def check_json(value: Any, name: str, most_depth: int = MOST_DEPTH) -> None:
     """Raises NoJson, which names the field from `name` on, for anything that JSON has no word for."""
     # Without recursion: a value nested too deep must not exhaust our own stack.
-    left: list[_Place] = [(value, None, name, 0)]
+    left: list[Place] = [(value, None, name, 0)]
     while left:
         place = left.pop()
         item, depth = place[0], place[3]
         if not isinstance(item, dict | list | tuple):
-            _check_scalar(item, place)
+            check_scalar(item, place)
         elif depth >= most_depth:
-            raise NoJson(f"{_path(place)[:200]}: nested deeper than {most_depth}, or a cycle")
+            raise NoJson(f"{path_of(place)[:200]}: nested deeper than {most_depth}, or a cycle")
         elif isinstance(item, dict):
             for key, inner in item.items():
                 _check_key(key, place)
@@ -50,40 +50,43 @@ def check_json(value: Any, name: str, most_depth: int = MOST_DEPTH) -> None:
             left += [(inner, place, index, depth + 1) for index, inner in enumerate(item)]
 
 
-_Place = tuple[Any, "_Place | None", str | int, int]
-"""A value, what it lies in, its name or index there, and how deep. Its path is spelled out in a refusal only."""
+Place = tuple[Any, "Place | None", str | int | None, int]
+"""A value, what it lies in, its name or index there if it has one, and how deep. Only a refusal spells out its path."""
 
 
-def _path(place: _Place) -> str:
+def path_of(place: Place) -> str:
+    """Where it stands, such as `result.calls[3].answer`."""
     steps: list[str] = []
-    at: _Place | None = place
+    at: Place | None = place
     while at is not None:
         _, at, step, _ = at
-        steps.append(f"[{step}]" if isinstance(step, int) else f".{step}")
+        if step is not None:
+            steps.append(f"[{step}]" if isinstance(step, int) else f".{step}")
     return "".join(reversed(steps))[1:]
 
 
-def _check_key(key: object, place: _Place) -> None:
+def _check_key(key: object, place: Place) -> None:
     if not isinstance(key, str):
-        raise NoJson(f"{_path(place)}: the key {key!r:.80} is no string")
+        raise NoJson(f"{path_of(place)}: the key {key!r:.80} is no string")
     if not key.isascii():
-        check_text(key, _path(place))
+        check_text(key, path_of(place))
 
 
-def _check_scalar(value: Any, place: _Place) -> None:
+def check_scalar(value: Any, place: Place) -> None:
+    """Raises NoJson for anything but text, numbers, true, false and null."""
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):
         if not value.isascii():
-            check_text(value, _path(place))
+            check_text(value, path_of(place))
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**64:
-            raise NoJson(f"{_path(place)}: an integer past 64 bits; make it a string")
+            raise NoJson(f"{path_of(place)}: an integer past 64 bits; make it a string")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise NoJson(f"{_path(place)}: {value} is no JSON number; make it null or a string")
+            raise NoJson(f"{path_of(place)}: {value} is no JSON number; make it null or a string")
     else:
-        raise NoJson(f"{_path(place)}: {type(value).__name__} is no JSON value; use dicts, lists, text, numbers")
+        raise NoJson(f"{path_of(place)}: {type(value).__name__} is no JSON value; use dicts, lists, text, numbers")
 
 
 def check_text(value: str, path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -87,15 +87,86 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The run folder this outcome was taken over from (`run --reuse`)."""
 
 
-def verdict(result: Any) -> tuple[bool | None, float | None]:
-    """What a result says of the agent: its `success` if that is a bool, its `score` if that is a number."""
+class Verdict(NamedTuple):
+    """What a result says of the agent."""
+
+    success: bool | None = None
+    """None: it does not say."""
+    score: float | None = None
+    unclear: str | None = None
+    """The start of its `success` as JSON text, where that is neither yes nor no."""
+
+
+def verdict(result: Any) -> Verdict:
+    """Its `success` if that is true, false, 1 or 0, and its `score` if that is a number. Null is the same as absent."""
     if not isinstance(result, dict):
-        return None, None
-    success, score = result.get("success"), result.get("score")
-    return (
-        success if isinstance(success, bool) else None,
-        _number(score),
-    )
+        return Verdict()
+    success, score = result.get("success"), _number(result.get("score"))
+    if success is None or isinstance(success, bool):
+        return Verdict(success, score)
+    if isinstance(success, int | float) and success in (0, 1):
+        return Verdict(bool(success), score)
+    return Verdict(None, score, _start(msgspec.json.encode(success).decode()))
+
+
+class Successes(msgspec.Struct, kw_only=True):
+    """What some units came to: the one definition of the success rate, for every screen and every file.
+
+    The rate is over the units that are decided, by their first outcomes: `ok` with a success, of all but the `ok`
+    ones whose success is not known. What failed, timed out, crashed or ran out of memory is in it, and no success.
+    Without any result in the whole run that says success there is no rate: `ok` alone says nothing of the agent.
+    """
+
+    decided: int = 0
+    """Units with a final outcome."""
+    successes: int = 0
+    """Units whose first outcome is `ok` with a success."""
+    unknown: int = 0
+    """Units whose first outcome is `ok`, and its result does not say whether that is a success: not in the rate."""
+    unclear: int = 0
+    """Units whose latest result has a `success` that is neither yes nor no."""
+    example: str | None = None
+    """One such `success`, as JSON text."""
+    reported: bool = False
+    """Whether any result says yes or no."""
+
+    @property
+    def rated(self) -> int:
+        """The units that the rate is over."""
+        return self.decided - self.unknown
+
+    def rate(self, reported: bool) -> float | None:
+        """Successes of `rated` units; None if no result of the whole run has `reported` success, or over no unit."""
+        return self.successes / self.rated if reported and self.rated else None
+
+    def count_first(self, status: Status, success: bool | None) -> None:
+        """A unit's first outcome. One that is not final decides nothing."""
+        if status in FINAL:
+            self.decided += 1
+            if status is Status.OK:
+                self.successes += success is True
+                self.unknown += success is None
+        self.reported = self.reported or success is not None
+
+    def count_latest(self, success: bool | None, unclear: str | None) -> None:
+        """A unit's latest outcome; of most units it is the first one too, and counted as both."""
+        self.reported = self.reported or success is not None
+        if unclear is not None:
+            self.unclear += 1
+            self.example = self.example or unclear
+
+    def add(self, other: Successes) -> None:
+        """Other units, on top."""
+        self.decided += other.decided
+        self.successes += other.successes
+        self.unknown += other.unknown
+        self.unclear += other.unclear
+        self.example = self.example or other.example
+        self.reported = self.reported or other.reported
+
+
+def _start(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _number(score: Any) -> float | None:

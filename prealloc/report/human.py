@@ -71,18 +71,18 @@ def rate(per_s: float | None) -> str:
 
 def percent(part: int, whole: int, digits: int = 0) -> str:
     """A share: `87%`. Only all is 100% and only none is 0%, however near the others come."""
-    if whole == 0:
-        return NOTHING
-    step = 10**-digits
-    value = 100 * part / whole
-    if 0 < part < whole:
-        value = min(max(value, step), 100 - step)
-    return f"{value:.{digits}f}%"
+    return share(part / whole if whole else None, digits)
 
 
 def share(value: float | None, digits: int = 1) -> str:
     """A share that is already a quotient: 0.875 is `87.5%`."""
-    return NOTHING if value is None else f"{100 * value:.{digits}f}%"
+    if value is None:
+        return NOTHING
+    step = 10**-digits
+    number = 100 * value
+    if 0 < value < 1:
+        number = min(max(number, step), 100 - step)
+    return f"{number:.{digits}f}%"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

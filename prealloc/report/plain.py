@@ -119,8 +119,8 @@ def progress_line(progress: RunProgress, now_s: float) -> str:
         f"ok {total.counts.get(Status.OK, 0)}",
         *_not_ok(total.counts),
     ]
-    if progress.says_success:
-        parts.append(f"success {human.percent(*total.share(says=True))}")
+    if (success := progress.success_rate(total)) is not None:
+        parts.append(f"success {human.share(success, 0)}")
     if progress.ended is None:
         parts.append(f"running {progress.running}")
     parts.append(human.rate(progress.per_s(now_s)))

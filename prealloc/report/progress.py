@@ -1,9 +1,6 @@
 """The state of a run as a fold over its events. No pixels, no clock: `now_s` is an argument.
 
-What `success` means while a run goes on: of the units decided so far, those whose result says
-`success: true`. A unit that failed, timed out or whose result says nothing counts as not successful, so that
-the number runs towards the one that `prealloc results` gives at the end, whose denominator is every unit.
-As long as no result says `success` at all, the share of `ok` units stands in its place.
+The success rate is that of Successes, over the units decided so far: it ends as the one that `prealloc results` gives.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from typing import Any, NamedTuple
 
 from prealloc.model import events
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import Status
+from prealloc.model.outcome import Successes
 from prealloc.report.pace import Pace
 
 NOTES = 5
@@ -36,7 +33,7 @@ class State(enum.StrEnum):
 class Tally:
     """Counts of some units: of a shard, or of the run."""
 
-    __slots__ = ("counts", "done", "judged", "known", "retries", "successes", "units")
+    __slots__ = ("counts", "done", "retries", "success", "units")
 
     def __init__(self, units: int = 0) -> None:
         self.units = units
@@ -46,38 +43,23 @@ class Tally:
         """Decided units: the sum of `counts`."""
         self.retries = 0
         """Attempts that did not decide their unit."""
-        self.successes = 0
-        """Results that say `success: true`."""
-        self.known = 0
-        """Results that say `success` at all."""
-        self.judged = 0
-        """Decided units of which it is known whether they succeeded: the denominator of `successes`."""
+        self.success = Successes()
 
-    def decide(self, status: Status, success: bool | None) -> None:
+    def decide(self, event: events.AttemptEnded) -> None:
         """One more unit has its outcome."""
         counts = self.counts
-        counts[status] = counts.get(status, 0) + 1
+        counts[event.status] = counts.get(event.status, 0) + 1
         self.done += 1
-        self.judged += 1
-        if success is not None:
-            self.known += 1
-            self.successes += success
+        if event.first:
+            self.success.count_first(event.status, event.success)
+        self.success.count_latest(event.success, event.unclear)
 
     def carry_over(self, info: events.ShardInfo) -> None:
-        """Units decided before this session. Their successes count only if they are told."""
+        """Units decided before this session."""
         for status, count in info.done.items():
             self.counts[status] = self.counts.get(status, 0) + count
             self.done += count
-        if info.succeeded is not None:
-            self.successes += info.succeeded
-            self.known += info.done.get(Status.OK, 0)
-            self.judged += sum(info.done.values())
-
-    def share(self, *, says: bool) -> tuple[int, int]:
-        """`(successful, of)`; with `says` by what results say of the agent, else by status `ok`."""
-        if says:
-            return self.successes, self.judged
-        return self.counts.get(Status.OK, 0), self.done
+        self.success.add(info.success)
 
 
 class ShardProgress(Tally):
@@ -190,10 +172,9 @@ class RunProgress:
         if handler is not None:
             handler(self, event, now_s)
 
-    @property
-    def says_success(self) -> bool:
-        """Whether any result so far says something of the agent's success."""
-        return self.total.known > 0
+    def success_rate(self, tally: Tally) -> float | None:
+        """Of the shard or of the whole; None as long as no result of the run says success."""
+        return tally.success.rate(self.total.success.reported)
 
     def per_s(self, now_s: float) -> float | None:
         """Units per second lately; over the whole session once it has ended."""
@@ -283,9 +264,8 @@ class RunProgress:
             self.total.retries += 1
             return
         self.waiting_s += event.waiting_s
-        status, success = event.status, event.success
-        shard.decide(status, success)
-        self.total.decide(status, success)
+        shard.decide(event)
+        self.total.decide(event)
         self._pace.add(now_s)
         if shard.pace is not None:
             shard.pace.add(now_s)

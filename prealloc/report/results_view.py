@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.outcome import Status
+from prealloc.model.outcome import Status, Successes
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
-from prealloc.report.page import Page, plain_for
+from prealloc.report.page import Page, plain_for, whole
+from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
 from prealloc.store.results import SETTINGS_PREFIX, ResultsRow
@@ -106,12 +107,16 @@ def _table(rows: Sequence[ResultsRow], total: ResultsRow | None, width: int | No
     ]
     if total is not None and groups:
         groups[0].cells[-1].append("all", style="bold")
+    everything = _whole(rows)
+    rerun = any(row.rate_latest != row.rate for row in rows)
+    some_unknown = everything.reported and everything.unknown
     columns = [
         *groups,
         numbers("units", lambda row: str(row.units)),
         *(_statuses(every)),
-        numbers("success", lambda row: human.share(row.success_rate), short="succ"),
-        numbers("pass@1", lambda row: human.share(row.pass_at_1), drop=20),
+        numbers("success", lambda row: human.share(row.rate), short="succ"),
+        *([numbers("latest", lambda row: human.share(row.rate_latest))] if rerun else []),
+        *([numbers("unknown", lambda row: str(row.decided - row.rated))] if some_unknown else []),
         numbers("score", lambda row: _score(row.mean_score), drop=10),
         numbers("mean", lambda row: human.duration(row.mean_working_s), drop=25),
         numbers("p50", lambda row: human.duration(row.p50_working_s), drop=15),
@@ -121,7 +126,20 @@ def _table(rows: Sequence[ResultsRow], total: ResultsRow | None, width: int | No
     lines = draw(fit(columns, width))
     if total is not None:
         lines.insert(-1, Text("─" * lines[0].cell_len, style="dim"))
-    return lines
+    if text := incomplete(everything.decided, sum(row.units for row in rows)):
+        lines.insert(0, Text(text, style="yellow"))
+    return [*lines, *(whole(Text(note, style="dim")) for note in success_notes(everything))]
+
+
+def _whole(rows: Sequence[ResultsRow]) -> Successes:
+    """What all rows say of success: together they are every unit of the run."""
+    return Successes(
+        decided=sum(row.decided for row in rows),
+        unknown=sum(row.decided - row.rated for row in rows),
+        unclear=sum(row.success_unclear for row in rows),
+        example=next((row.success_example for row in rows if row.success_example is not None), None),
+        reported=any(row.success_rate is not None for row in rows),
+    )
 
 
 def _statuses(rows: Sequence[ResultsRow]) -> list[Column]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from prealloc.model.outcome import FINAL, Status
+from prealloc.model.outcome import Status, Successes
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page, whole
+from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
 
@@ -25,6 +26,8 @@ def render_status(
     sessions: int,
     shards: Mapping[str, Mapping[str, int]],
     census: Mapping[str, int],
+    success: Successes,
+    shard_success: Mapping[str, Successes],
     library_opens: int,
     warnings: Sequence[str],
     resume: str | None,
@@ -33,18 +36,21 @@ def render_status(
 
     def build(width: int | None) -> list[Text]:
         units = sum(census.values())
-        done = sum(census[status] for status in FINAL)  # infra and cancelled are run again
         state = f"running (process {master})" if master else "not running"
         facts = [
             ("run", f"{visible(run)}, {state}, {human.count(sessions, 'session')}"),
             ("plan", f"{plan[:12]}, worker {visible(worker)}"),
-            ("done", f"{done} of {human.count(units, 'unit')}"),
+            ("done", f"{success.decided} of {human.count(units, 'unit')}"),  # infra and cancelled are run again
             ("library opens by workers", str(library_opens)),
         ]
         lines = [Text(f"{name}: {text}") for name, text in facts]
-        lines += [Text(), *draw(fit(_columns(shards, census), width))]
+        if text := incomplete(success.decided, units):
+            lines.insert(0, Text(text, style="yellow"))
+        columns = [*_columns(shards, census), *_success(list(shards), shard_success, success)]
+        lines += [Text(), *draw(fit(columns, width))]
         if len(shards) > FIRST_SHARDS:
             lines.append(Text(f"… {len(shards) - FIRST_SHARDS} more shards"))
+        lines += [whole(Text(note, style="dim")) for note in success_notes(success)]
         lines += [Text(f"warning: {visible(text)}", style="yellow") for text in warnings]
         if resume:
             lines += [Text(), whole(Text(f"to run the rest: {resume}"))]
@@ -63,4 +69,12 @@ def _columns(shards: Mapping[str, Mapping[str, int]], census: Mapping[str, int])
             colour = COLOURS[status]
             cells = [Text(str(n), style=colour if n else "dim") for n in (row.get(status.value, 0) for row in rows)]
             columns.append(Column(status.value, cells, right=True))
+    return columns
+
+
+def _success(names: Sequence[str], by_shard: Mapping[str, Successes], whole: Successes) -> list[Column]:
+    rows = [*(by_shard[name] for name in names[:FIRST_SHARDS]), whole]
+    columns = [Column("success", [Text(human.share(row.rate(whole.reported))) for row in rows])]
+    if whole.reported and whole.unknown:
+        columns.append(Column("unknown", [Text(str(row.unknown), "" if row.unknown else "dim") for row in rows]))
     return columns

@@ -14,6 +14,7 @@ from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page, heading, whole
 from prealloc.report.progress import RunProgress
+from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
 
@@ -62,8 +63,9 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
 
 def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
-    if ended.succeeded is not None:
-        facts.append(("success", _success(ended.succeeded, ended)))
+    if ended.success.decided:
+        facts.append(("success", _success(ended)))
+        facts += [("", note) for note in success_notes(ended.success)]
     if progress.total.retries or progress.lost:
         lost = f", {human.count(progress.lost, 'worker')} lost" if progress.lost else ""
         facts.append(("retries", f"{progress.total.retries:,}{lost}"))
@@ -72,7 +74,7 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
         parts = f"master {human.size(peak.master)}, workers {human.size(peak.workers)}"
         helpers = f", helpers {human.size(peak.other)}" if peak.other else ""
         facts.append(("memory", f"{human.size(peak.total)} at most: {parts}{helpers}"))
-    lines = [_fact(name, Text(text)) for name, text in facts]
+    lines = [*_incomplete(ended), *(_fact(name, Text(text)) for name, text in facts)]
     halted = [(name, lane.halted) for name, lane in progress.lanes.items() if lane.halted is not None]
     lines += [_fact("halted", Text(f"lane {visible(name)}: {visible(why)}", style="red")) for name, why in halted]
     return [*lines, *_opens(progress, ended)]
@@ -87,9 +89,16 @@ def _duration(progress: RunProgress, ended: RunEnded) -> str:
     return text
 
 
-def _success(succeeded: int, ended: RunEnded) -> str:
-    units = sum(ended.census.values())
-    return f"{human.percent(succeeded, units, 1)}: {succeeded:,} of {units:,} units"
+def _success(ended: RunEnded) -> str:
+    if ended.rate is None:
+        return human.NOTHING
+    success = ended.success
+    return f"{human.share(ended.rate)}: {success.successes:,} of {human.count(success.rated, 'unit')}"
+
+
+def _incomplete(ended: RunEnded) -> list[Text]:
+    text = incomplete(ended.success.decided, sum(ended.census.values()))
+    return [Text(text, style="yellow")] if text else []
 
 
 def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
@@ -124,17 +133,21 @@ def _census(ended: RunEnded, width: int | None) -> list[Text]:
 def _types(ended: RunEnded, width: int | None) -> list[Text]:
     if not ended.types:
         return []
-    says = ended.succeeded is not None
     shown = ended.types[:_TYPES]
-    good = [total.ok if total.succeeded is None else total.succeeded for total in shown]
     columns = [
         Column("type", [Text(visible(total.type)) for total in shown], right=False, least=12),
         Column("units", [Text(f"{total.units:,}") for total in shown]),
         Column("ok", [Text(f"{total.ok:,}") for total in shown]),
-        Column(
-            "success" if says else "ok %",
-            [Text(human.percent(number, total.units, 1)) for number, total in zip(good, shown, strict=True)],
-        ),
+        Column("success", [Text(human.share(total.rate)) for total in shown]),
+    ]
+    beside = {
+        "unknown": [total.success.unknown if ended.success.reported else 0 for total in shown],
+        "no outcome": [total.units - total.success.decided for total in shown],
+    }
+    columns += [
+        Column(title, [_plain(f"{number:,}", bool(number)) for number in numbers])
+        for title, numbers in beside.items()
+        if any(numbers)
     ]
     lines = [heading("by type"), *_indent(draw(fit(columns, _less(width))))]
     if len(ended.types) > len(shown):

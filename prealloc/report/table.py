@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from prealloc.model.events import RunStarted
-from prealloc.model.outcome import Status
+from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit
 from prealloc.report.lanes import lanes_line
 from prealloc.report.page import Page
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
+from prealloc.report.success import incomplete, success_notes
 from prealloc.report.visible import value, visible
 
 MARKS = {
@@ -43,6 +44,7 @@ _TITLES = {
     Status.INFRA: ("infra", None, 5),
     Status.CRASHED: ("crashed", "crash", 4),
     Status.OUT_OF_MEMORY: ("oom", None, 6),
+    Status.CANCELLED: ("cancelled", "canc", 5),
 }
 _NOTES = 3
 _TALL = 16
@@ -79,14 +81,15 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
     notes = _notes(progress, _NOTES if tall else 1)
     if (lanes := lanes_line(progress, width)) is not None:
         notes.insert(0, lanes)
+    first = _incomplete(progress)
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
-    room = None if height is None else max(1, height - 4 - (2 if tall else 0) - len(notes))
+    room = None if height is None else max(1, height - 4 - (2 if tall else 0) - len(notes) - len(first))
     rows, rest = _rows(progress, room)
     columns = fit(_columns(progress, rows, rest, now_s), width)
     lines = draw(columns)
     span = lines[0].cell_len
     total = lines.pop()
-    picture = [_header(progress, now_s, width, span), *([Text()] if tall else []), *lines]
+    picture = [*first, _header(progress, now_s, width, span), *([Text()] if tall else []), *lines]
     if rest:
         picture.append(Text(_rest(progress, rest), style="dim"))
     if tall:
@@ -110,7 +113,6 @@ def _columns(
 ) -> list[Column]:
     total = progress.total
     tallies: list[Tally] = [*rows, total]
-    says = progress.says_success
     digits = len(str(total.units))
 
     def column(
@@ -160,13 +162,13 @@ def _columns(
             reserve=2 * digits + 1,
         )
     )
-    columns += [_counts(status, tallies, total, digits) for status in _TITLES]
+    columns += [_counts(status, tallies, total, digits) for status in _TITLES if _has_column(status, total)]
     columns += [
         column(
-            "success" if says else "ok %",
-            lambda shard: _success(shard, says),
-            _success(total, says),
-            short="succ" if says else "ok %",
+            "success",
+            lambda shard: _success(progress, shard),
+            _success(progress, total),
+            short="succ",
             reserve=4,
         ),
         column(
@@ -202,12 +204,18 @@ def _columns(
     return columns
 
 
+def _has_column(status: Status, total: Tally) -> bool:
+    return status is not Status.CANCELLED or bool(total.counts.get(status))
+
+
 def _counts(status: Status, tallies: Sequence[Tally], total: Tally, digits: int) -> Column:
     title, short, drop = _TITLES[status]
     cells = [_number(tally.counts.get(status, 0), COLOURS[status]) for tally in tallies]
-    # What never happened is the first thing to give up.
-    if drop and not total.counts.get(status):
-        drop += 20
+    # What never happened is the first thing to give up; units that the rate leaves out stay beside it.
+    if not total.counts.get(status):
+        drop = drop and drop + 20
+    elif status not in FINAL:
+        drop = 0
     return Column(title, cells, short=short, drop=drop, reserve=digits if status is Status.OK else 3)
 
 
@@ -251,8 +259,8 @@ def _plain(text: str) -> Text:
     return Text(text, style="dim" if text == human.NOTHING else "default")
 
 
-def _success(tally: Tally, says: bool) -> Text:
-    return _plain(human.percent(*tally.share(says=says)))
+def _success(progress: RunProgress, tally: Tally) -> Text:
+    return _plain(human.share(progress.success_rate(tally), 0))
 
 
 def _eta(seconds: float | None, expected: bool) -> Text:
@@ -317,5 +325,16 @@ def _footer(progress: RunProgress) -> Text:
     return Text("  ").append_text(Text(" · ", style="dim").join(parts))
 
 
+def _incomplete(progress: RunProgress) -> list[Text]:
+    """Only at the end: until then, that much is left to do."""
+    total = progress.total
+    text = incomplete(total.success.decided, total.units) if progress.ended is not None else None
+    return [Text(text, style="yellow")] if text else []
+
+
 def _notes(progress: RunProgress, most: int) -> list[Text]:
-    return [Text(f"  {visible(note)}", style="italic") for note in list(progress.notes)[-most:]]
+    notes = list(progress.notes)[-most:]
+    success = progress.total.success
+    if progress.ended is None and success.unknown:  # the summary says it at the end
+        notes += success_notes(success)
+    return [Text(f"  {visible(note)}", style="italic") for note in notes]

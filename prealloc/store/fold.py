@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from prealloc.files.paths import RunPaths
-from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, verdict
+from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, Successes, verdict
 from prealloc.model.plan import Unit
 from prealloc.store.journal import (
     JournalFile,
@@ -31,6 +31,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     session: int
     success: bool | None
     score: float | None
+    unclear: str | None
     working_s: float
     waiting_s: float
     error: ErrorInfo | None
@@ -48,7 +49,7 @@ class UnitState(msgspec.Struct):
     """What the journal says of one unit."""
 
     first: Outcome | None = None
-    """The first final outcome: pass@1 looks at this one."""
+    """The first final outcome: success rates look at this one."""
     latest: Outcome | None = None
     """The final outcome that counts. It differs from `first` only after `resume --failed`."""
     unfinished: Outcome | None = None
@@ -83,6 +84,14 @@ class RunState(msgspec.Struct, frozen=True):
         """Units by status, all eight of them; together every unit of the plan."""
         counted = Counter(state.status for state in self.units.values())
         return {status.value: counted.get(status, 0) for status in Status}
+
+
+def count_success(successes: Successes, state: UnitState) -> None:
+    """Counts a unit in."""
+    if state.first is not None:
+        successes.count_first(state.first.status, state.first.success)
+    if (outcome := state.outcome) is not None:
+        successes.count_latest(outcome.success, outcome.unclear)
 
 
 def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
@@ -133,13 +142,14 @@ def _reopen(states: Mapping[Unit, UnitState]) -> None:
 
 
 def _outcome(attempt: Attempt, session: int, path: Path, offset: int, length: int) -> Outcome:
-    success, score = verdict(attempt.result)
+    success, score, unclear = verdict(attempt.result)
     return Outcome(
         status=attempt.status,
         attempt=attempt.attempt,
         session=session,
         success=success,
         score=score,
+        unclear=unclear,
         working_s=attempt.working_s,
         waiting_s=attempt.waiting_s,
         error=attempt.error,

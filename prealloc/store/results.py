@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.outcome import Attempt, ErrorInfo, Status
+from prealloc.model.outcome import Attempt, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.store.fold import Outcome, UnitState
 
@@ -31,6 +31,8 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     first_status: Status
     success: bool | None = None
     first_success: bool | None = None
+    unclear: str | None = None
+    """The start of the result's `success` as JSON text, where that is neither yes nor no."""
     score: float | None = None
     working_s: float | None = None
     waiting_s: float | None = None
@@ -63,6 +65,7 @@ def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitSta
         first_status=first.status if first else Status.NOT_RUN,
         success=latest.success if latest else None,
         first_success=first.success if first else None,
+        unclear=latest.unclear if latest else None,
         score=latest.score if latest else None,
         working_s=latest.working_s if latest else None,
         waiting_s=latest.waiting_s if latest else None,
@@ -87,10 +90,20 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     infra: int
     cancelled: int
     not_run: int
+    decided: int
+    """Units with a final outcome; the others are infra, cancelled and not_run."""
+    rated: int
+    """Those that `rate` is over: all but the ok ones whose result does not say success."""
+    rate: float | None
+    """Successes of the first outcomes / `rated`. None if no result of the run says success: see Successes."""
+    rate_latest: float | None
+    """The same of the latest outcomes: another number after `resume --failed` alone."""
     success_rate: float | None
-    """Units with `success: true` / all units. If no result of the run says `success`: ok / all units."""
-    pass_at_1: float | None
-    """The same of the first outcomes, before any `resume --failed`."""
+    """Successes of the latest outcomes / all planned units, whatever became of them."""
+    success_unclear: int
+    """Units whose result has a `success` that is neither yes nor no."""
+    success_example: str | None
+    """One such `success`, as JSON text."""
     scored: int
     """Units whose result has a score: the denominator of mean_score."""
     mean_score: float | None
@@ -111,8 +124,7 @@ def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> list[R
     outcomes = list(outcomes)
     _check(by, _known_keys(outcomes))
     # Decided once for the whole run: groups judged by different rules could not be compared.
-    says = any(o.success is not None for o in outcomes)
-    first_says = says or any(o.first_success is not None for o in outcomes)
+    reported = any(o.success is not None or o.first_success is not None for o in outcomes)
     groups: dict[bytes, tuple[list[Any], list[UnitOutcome]]] = {} if by else {b"[]": ([], [])}
     for outcome in outcomes:
         values = [_value(outcome, key) for key in by]
@@ -120,7 +132,7 @@ def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> list[R
         text = msgspec.json.encode(values, order="sorted")
         groups.setdefault(text, (values, []))[1].append(outcome)
     ordered = sorted(groups.items(), key=lambda item: ([_order(v) for v in item[1][0]], item[0]))
-    return [_row(dict(zip(by, values, strict=True)), members, first_says) for _, (values, members) in ordered]
+    return [_row(dict(zip(by, values, strict=True)), members, reported) for _, (values, members) in ordered]
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
@@ -133,20 +145,27 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
     return ordered[max(1, math.ceil(percent / 100 * len(ordered))) - 1]
 
 
-def _row(group: dict[str, Any], units: Sequence[UnitOutcome], says: bool) -> ResultsRow:
+def _row(group: dict[str, Any], units: Sequence[UnitOutcome], reported: bool) -> ResultsRow:
     counts = dict.fromkeys(Status, 0)
+    first, latest = Successes(), Successes()
     for unit in units:
         counts[unit.status] += 1
+        first.count_first(unit.first_status, unit.first_success)
+        latest.count_first(unit.status, unit.success)
+        latest.count_latest(unit.success, unit.unclear)
     working = sorted(unit.working_s for unit in units if unit.working_s is not None)
     scores = [unit.score for unit in units if unit.score is not None]
-    succeeded = sum(_succeeded(unit.status, unit.success, says) for unit in units)
-    first = sum(_succeeded(unit.first_status, unit.first_success, says) for unit in units)
     return ResultsRow(
         group=group,
         units=len(units),
         **{str(status): count for status, count in counts.items()},
-        success_rate=succeeded / len(units) if units else None,
-        pass_at_1=first / len(units) if units else None,
+        decided=first.decided,
+        rated=first.rated,
+        rate=first.rate(reported),
+        rate_latest=latest.rate(reported),
+        success_rate=latest.successes / len(units) if reported and units else None,
+        success_unclear=latest.unclear,
+        success_example=latest.example,
         scored=len(scores),
         mean_score=_mean(scores),
         mean_working_s=_mean(working),
@@ -155,11 +174,6 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], says: bool) -> Res
         waiting_s=math.fsum(unit.waiting_s for unit in units if unit.waiting_s is not None),
         attempts=sum(unit.attempts for unit in units),
     )
-
-
-def _succeeded(status: Status, success: bool | None, says: bool) -> bool:
-    # `status` as well: a success that did not end ok is none.
-    return status is Status.OK and (success is True or not says)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import msgspec
 
 from prealloc.model.events import FailureKind, SlowUnit, TypeTotal
-from prealloc.model.outcome import Status
+from prealloc.model.outcome import Status, Successes
 from prealloc.model.plan import Unit
-from prealloc.store.fold import Outcome, RunState
+from prealloc.store.fold import Outcome, RunState, count_success
 
 ERRORS_SHOWN = 20
 SLOWEST_SHOWN = 5
@@ -22,7 +22,7 @@ SLOWEST_SHOWN = 5
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """The sums of a run; see RunEnded, which carries them, for what they mean."""
 
-    succeeded: int | None
+    success: Successes
     types: tuple[TypeTotal, ...]
     errors: tuple[FailureKind, ...]
     further_errors: int
@@ -30,27 +30,22 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def totals(state: RunState, types: Iterable[str]) -> Totals:
-    """The sums of a folded run. `types` are those of its units' tasks, in the units' order.
-
-    What `success` means is said once, for `prealloc results` too: see ResultsRow.success_rate.
-    """
-    says = False
-    by_type: dict[str, list[int]] = {}  # units, ok, succeeded
+    """The sums of a folded run. `types` are those of its units' tasks, in the units' order."""
+    by_type: dict[str, tuple[list[int], Successes]] = {}  # [units, ok] and their successes
     failures: dict[tuple[Status, str, str], tuple[list[int], Unit]] = {}
     slowest: list[tuple[float, int, Unit, str, Status]] = []
     for place, ((unit, unit_state), type) in enumerate(zip(state.units.items(), types, strict=True)):
-        counts = by_type.get(type)
-        if counts is None:
-            counts = by_type[type] = [0, 0, 0]
+        sums = by_type.get(type)
+        if sums is None:
+            sums = by_type[type] = ([0, 0], Successes())
+        counts, successes = sums
         counts[0] += 1
+        count_success(successes, unit_state)
         outcome = unit_state.outcome
         if outcome is None:
             continue
-        if outcome.success is not None or (unit_state.first is not None and unit_state.first.success is not None):
-            says = True
         if outcome.status is Status.OK:
             counts[1] += 1
-            counts[2] += outcome.success is True
         else:
             units, _ = failures.setdefault(_kind(outcome), ([0], unit))
             units[0] += 1
@@ -63,11 +58,14 @@ def totals(state: RunState, types: Iterable[str]) -> Totals:
         for (status, type, message), ([units], example) in kinds
     ]
     not_ok = sum(units for [units], _ in failures.values())
+    whole = Successes()
+    for _, successes in by_type.values():
+        whole.add(successes)
     return Totals(
-        succeeded=sum(succeeded for _, _, succeeded in by_type.values()) if says else None,
+        success=whole,
         types=tuple(
-            TypeTotal(type=name, units=units, ok=ok, succeeded=succeeded if says else None)
-            for name, (units, ok, succeeded) in sorted(by_type.items(), key=lambda item: (-item[1][0], item[0]))
+            TypeTotal(type=name, units=units, ok=ok, rate=successes.rate(whole.reported), success=successes)
+            for name, ([units, ok], successes) in sorted(by_type.items(), key=lambda item: (-item[1][0][0], item[0]))
         ),
         errors=tuple(errors),
         further_errors=not_ok - sum(kind.units for kind in errors),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from prealloc.model.json_value import NoJson
 from prealloc.model.outcome import TOO_MANY_REQUESTS, ErrorInfo, Status, verdict
 from prealloc.model.task import LightweightTask
 from prealloc.worker.clocks import AttemptClock
@@ -17,10 +16,13 @@ from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.infrastructure import ask, http_status, is_infrastructure, retry_after_s
 from prealloc.worker.job import UnitOrder
-from prealloc.worker.result import describe, encode_result
+from prealloc.worker.result import describe, write_result
 
 if TYPE_CHECKING:
     import asyncio
+
+_FLAWS = 5
+"""Fields that cannot be written, named in one error."""
 
 
 class Ending(NamedTuple):
@@ -31,6 +33,7 @@ class Ending(NamedTuple):
     error: ErrorInfo | None = None
     success: bool | None = None
     score: float | None = None
+    unclear: str | None = None
     at_least_s: float | None = None
     """For infrastructure errors: how long the server asked to wait."""
 
@@ -97,12 +100,14 @@ async def _perform_inner(function: WorkerFunction, running: Running, most_bytes:
 
 
 def _returned(value: Any, most_bytes: int) -> Ending:
-    try:
-        result = encode_result(value, most_bytes)
-    except NoJson as flaw:
-        return Ending(Status.FAILED, error=ErrorInfo(type="NoJson", message=str(flaw)))
-    success, score = verdict(value)
-    return Ending(Status.OK, result, success=success, score=score)
+    result, written, flaws = write_result(value, most_bytes)
+    success, score, unclear = verdict(written)
+    if not flaws:
+        return Ending(Status.OK, result, success=success, score=score, unclear=unclear)
+    # What could be written is kept: it was paid for.
+    message = "; ".join(flaws[:_FLAWS]) + (f"; {len(flaws) - _FLAWS} more" if len(flaws) > _FLAWS else "")
+    error = ErrorInfo(type="NoJson", message=message)
+    return Ending(Status.FAILED, result, error, success, score, unclear)
 
 
 def _raised(error: BaseException) -> Ending:

@@ -286,6 +286,7 @@ def _ended(running: Running, ending: Ending, again: UnitOrder | None) -> Ended:
         round(running.clock.unit_waited_s, 6),
         ending.success,
         ending.score,
+        ending.unclear,
         msgspec.structs.replace(error, message=error.message[:500], traceback=None) if error else None,
         again,
         running.announced,

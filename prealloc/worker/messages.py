@@ -48,6 +48,7 @@ class Ended(Message, frozen=True, array_like=True, tag="e"):
     waiting_s: float
     success: bool | None
     score: float | None
+    unclear: str | None
     error: ErrorInfo | None
     again: UnitOrder | None
     """Set if the unit is tried again: how it then stands."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,16 +17,47 @@ MOST_TRACEBACK = 50_000
 _encoder = msgspec.json.Encoder()
 
 
-def encode_result(value: Any, most_bytes: int) -> msgspec.Raw:
-    """The value as JSON text. Raises NoJson for anything that JSON has no word for."""
-    check_json(value, "result")
+class Written(NamedTuple):
+    """A result as it leaves the worker."""
+
+    json: msgspec.Raw
+    value: Any
+    """What `json` says, in Python."""
+    flaws: Sequence[str] = ()
+    """A sentence for each field that cannot be written, and is null in `json`."""
+
+
+def write_result(value: Any, most_bytes: int) -> Written:
+    """The value as JSON text. What has one obvious JSON form is written in it: see prealloc.worker.json_form."""
+    flaws: list[str] = []
     try:
+        check_json(value, "result")
         encoded = _encoder.encode(value)
-    except (TypeError, ValueError, RecursionError) as error:  # a subclass of str that is odd, say
-        raise NoJson(f"result: {error}") from None
+    except (NoJson, TypeError, ValueError, RecursionError):  # a subclass of float that is odd, say
+        from prealloc.worker.json_form import json_form
+
+        value, flaws = json_form(value, "result")
+        encoded = _encoder.encode(value)
     if len(encoded) > most_bytes:
-        raise NoJson(f"result: {len(encoded)} bytes of JSON, the limit is {most_bytes}")
-    return msgspec.Raw(encoded)
+        value, too_long = _shortened(value, len(encoded), most_bytes)
+        flaws += too_long
+        encoded = _encoder.encode(value)
+    return Written(msgspec.Raw(encoded), value, flaws)
+
+
+def _shortened(value: Any, size: int, most_bytes: int) -> tuple[Any, list[str]]:
+    """The value without its largest fields, so that it fits: what is left was paid for as well."""
+    flaws = []
+    limit = f"the limit is {most_bytes}"
+    kept = dict(value) if isinstance(value, dict) else {}
+    sizes = {key: len(_encoder.encode(field)) for key, field in kept.items()}
+    for key in sorted(sizes, key=lambda key: -sizes[key]):
+        if size <= most_bytes:
+            break
+        flaws.append(f"result.{key}: {sizes[key]} bytes of JSON, {limit} for the whole result")
+        kept[key] = None
+        size -= sizes[key] - len(b"null")
+    return (kept, flaws) if size <= most_bytes else (None, [f"result: {size} bytes of JSON, {limit}"])
 
 
 def describe(error: BaseException) -> ErrorInfo:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy
+import pydantic
+
 from prealloc import LightweightTask, Retryable, TaskContext
 
 
@@ -50,12 +53,30 @@ def no_json(task: LightweightTask, ctx: TaskContext) -> Any:
         "bytes": {"blob": b"x"},
         "cycle": loop,
         "surrogate": {"text": "\ud800"},
-        "set": {"tags": {1}},
-        "key": {1: 2},
-        "integer": {"n": 2**70},
+        "complex": {"z": 1j},
+        "key": {(1, 2): 3},
+        "integer": {"n": 2**70, "success": True, "score": 0.5},
         "large": {"text": "x" * (17 * 2**20)},
     }
     return values[task.workflow]
+
+
+class Answer(pydantic.BaseModel):
+    success: bool
+    score: float
+
+
+def says(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Returns what its workflow says of success; in some kind of Python that is no JSON if it is named."""
+    kinds = {
+        "numpy true": {"success": numpy.bool_(True)},
+        "numpy 0": {"success": numpy.int64(0)},
+        "numpy 1.0": {"success": numpy.float64(1)},
+        "numpy half": {"success": numpy.float32(0.5)},
+        "model": Answer(success=True, score=1.0),
+        "nothing": None,
+    }
+    return kinds[task.workflow] if isinstance(task.workflow, str) else task.workflow
 
 
 def odd_errors(task: LightweightTask, ctx: TaskContext) -> Any:

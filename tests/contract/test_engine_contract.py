@@ -19,6 +19,11 @@ import pytest
 import prealloc
 import prealloc.api.runs
 from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted
+from prealloc.report.plain import progress_line
+from prealloc.report.progress import RunProgress
+from prealloc.report.results_view import render_results, results_text
+from prealloc.report.summary import render_summary
+from prealloc.report.table import render_table
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
 
@@ -87,14 +92,14 @@ def test_errors_cross_as_text(go: Go, tmp_path: Path, name: str, status: str, ty
 
 
 def test_a_result_that_is_no_json_fails_its_task_and_names_the_field(go: Go, tmp_path: Path) -> None:
-    """Nothing is bent into JSON in silence: not NaN, bytes, sets, cycles, half surrogates, nor too much of it."""
+    """Nothing is bent into JSON in silence: not NaN, bytes, cycles, half surrogates, nor too much. The rest is kept."""
     fields = {
         "nan": "result.score",
         "bytes": "result.blob",
         "cycle": "result[0]",
         "surrogate": "result.text",
-        "set": "result.tags",
-        "key": "the key 1",
+        "complex": "result.z",
+        "key": "the key (1, 2)",
         "integer": "result.n",
         "large": "the limit is",
     }
@@ -103,6 +108,50 @@ def test_a_result_that_is_no_json_fails_its_task_and_names_the_field(go: Go, tmp
     for each in prealloc.outcomes(tmp_path / "run"):
         assert each.error is not None
         assert fields[each.task] in each.error.message
+    results = _results(tmp_path / "run")
+    assert results["integer", 0] == {"n": None, "success": True, "score": 0.5}
+    assert results["large", 0] == {"text": None}
+    assert ended.rate == 0.0  # what is `failed` is no success, whatever the rest of its result says
+
+
+NO_SUCCESS = [None, {}, {"passed": False}, {"success": "no"}, {"success": 2}, {"success": None}, {"success": [True]}]
+
+
+@pytest.mark.parametrize("reported", [False, True])
+def test_no_screen_shows_a_success_that_no_worker_reported(go: Go, tmp_path: Path, reported: bool) -> None:
+    """Every screen and file has the same rate: of the units whose results say yes or no, in any of their spellings."""
+    says = [{"success": 0}, {"success": 1}, {"success": True}, {"success": 1.0}, "numpy true", "numpy 0", "model"]
+    values = [*NO_SUCCESS, "numpy half", *(says if reported else [])]
+    progress = RunProgress()
+    ended = go(
+        make_plan([make_task(f"t{n}", workflow=value) for n, value in enumerate(values)]),
+        workers.says,
+        observe=lambda event: progress.apply(event, 0.0),
+    )
+    assert ended.census["ok"] == len(values)
+    rate = 5 / 7 if reported else None
+    total, by_type = prealloc.results(tmp_path / "run"), prealloc.results(tmp_path / "run", by=["type"])
+    status = prealloc.status(tmp_path / "run")
+    rates = [ended.rate, ended.types[0].rate, status.rate, progress.success_rate(progress.total)]
+    assert [*rates, total[0].rate, by_type[0].rate] == [rate] * 6
+    assert (total[0].decided, total[0].rated) == (len(values), 7 if reported else 0)
+    assert total[0].success_rate == (5 / 15 if reported else None)
+    assert (ended.success, status.success) == (progress.total.success,) * 2
+    assert ended.success.unclear == total[0].success_unclear == 4
+    screens = [
+        *(render_summary(progress, ended).text(), render_results(by_type, total=total[0]).text()),
+        *(render_table(progress, 0.0).text(), progress_line(progress, 0.0)),
+        *(results_text(by_type, form) for form in ("json", "csv")),
+    ]
+    for screen in screens:
+        assert "ok %" not in screen
+        assert ("71" in screen) == reported, screen
+        assert "33.3" not in screen
+        assert "46.7" not in screen  # 7 of 15
+    for screen in screens[:2]:
+        assert 'success that is neither yes nor no, e.g. "no"' in screen
+        assert ("to get a rate" in screen) == (not reported)
+        assert ("8 ok units with no known success" in screen) == reported
 
 
 def test_infrastructure_is_tried_again_and_pass_at_1_knows_only_agents(go: Go, tmp_path: Path) -> None:
@@ -151,11 +200,16 @@ def test_resume_runs_what_is_open_and_nothing_else(go: Go, tmp_path: Path) -> No
 
 
 def test_resume_failed_keeps_the_first_outcome_beside_the_latest(go: Go, tmp_path: Path) -> None:
-    """`--failed` opens what is final but not ok; results show pass@1 beside the latest."""
-    tasks = [make_task("second", script=[fails(), returns({"success": True})]), make_task("good")]
+    """`--failed` opens what is final but not ok; every rate stays that of the first outcomes, live and in results."""
+    good = make_task("good", script=[returns({"success": True})])
+    tasks = [make_task("second", script=[fails(), returns({"success": True})]), good]
     go(make_plan(tasks), scripted)
-    ended = prealloc.resume(tmp_path / "run", failed=True)
+    progress = RunProgress()
+    ended = prealloc.resume(tmp_path / "run", failed=True, observe=lambda event: progress.apply(event, 0.0))
     assert ended.exit_code == 0
+    (row,) = prealloc.results(tmp_path / "run")
+    assert (row.rate, ended.rate, progress.success_rate(progress.total)) == (0.5,) * 3
+    assert (row.rate_latest, row.success_rate) == (1.0, 1.0)
     (second,) = [each for each in prealloc.outcomes(tmp_path / "run") if each.task == "second"]
     assert (second.first_status, second.status, second.attempts) == ("failed", "ok", 2)
     first, latest = second.read_first(), second.read()
@@ -342,7 +396,7 @@ def test_the_end_is_told_of_the_whole_run(go: Go, tmp_path: Path) -> None:
     first = go(make_plan(tasks, repeats=2), scripted)
     again = prealloc.resume(tmp_path / "run")
     for ended in (first, again):
-        assert [(t.type, t.units, t.ok, t.succeeded) for t in ended.types] == [("x", 4, 2, 2), ("y", 2, 2, 0)]
-        assert ended.succeeded == 2
+        assert [(t.type, t.units, t.ok, t.rate) for t in ended.types] == [("x", 4, 2, 0.5), ("y", 2, 2, 0.0)]
+        assert (ended.success.successes, ended.rate) == (2, 2 / 6)
         assert [(kind.message, kind.units) for kind in ended.errors] == [("no luck", 2)]
         assert len(ended.slowest) == 5

@@ -173,7 +173,7 @@ def test_resume_runs_exactly_what_was_left(go: Go, tmp_path: Path) -> None:
         make_task("third", script=[retries(retry_after_s=0.0)] * 2 + [returns("third")]),
         make_task("never", script=[retries(retry_after_s=0.0)]),
         make_task("bad", script=[fails("first"), fails("second"), returns("mended")]),
-        make_task("good", script=[returns("good")]),
+        make_task("good", script=[returns({"success": True})]),
     ]
     plan = make_plan(tasks, shards=2)
     told: list[list[tuple[str, int]]] = []
@@ -196,7 +196,8 @@ def test_resume_runs_exactly_what_was_left(go: Go, tmp_path: Path) -> None:
     (bad,) = [each for each in prealloc.outcomes(tmp_path / "run") if each.task == "bad"]
     assert (bad.first_status, bad.status) == ("failed", "ok")
     (row,) = prealloc.results(tmp_path / "run")
-    assert (row.success_rate, row.pass_at_1) == (0.75, 0.5)
+    assert (row.decided, row.rated, row.rate, row.rate_latest) == (3, 2, 0.5, 1.0)
+    assert row.success_rate == 0.25
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ def main() -> None:
             if do == "fail":
                 tell({"task": task.id, "status": "failed", "error": {"type": "AgentError", "message": "no luck"}})
                 continue
+            if do == "say":
+                tell({"task": task.id, "result": task.workflow["result"]})
+                continue
             for repeat in range(shard.manifest.repeats):
                 tell({"task": task.id, "repeat": repeat, "result": {"success": True, "score": 0.5}, "working_s": 0.01})
             if do == "twice":

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import Session, Stage, wait_until
 
+import prealloc
+
 pytestmark = pytest.mark.fault
 
 RUNNER = f"{sys.executable} {Path(__file__).parent / 'outside_runner.py'} --manifest {{manifest}}"
@@ -28,6 +30,26 @@ def test_once_per_shard_with_its_manifest(stage: Stage) -> None:
         assert (stage.run / "logs" / f"{shard}.log").read_text() == f"running {shard} 3\n"
     assert all(event["success"] is True for event in session.of("attempt_ended"))
     stage.check(session)
+
+
+def test_success_is_what_the_program_says(stage: Stage) -> None:
+    """1 and 0 are yes and no; any other success is counted as unknown, and its result is kept."""
+    told = [{"success": 1}, {"success": 0}, {"success": "no"}, {"passed": False}, None]
+    stage.make_plan({f"t{n}": {"do": "say", "result": result} for n, result in enumerate(told)})
+    session = start(stage)
+    assert session.wait() == 0, session.output()
+    (ended,) = session.of("run_ended")
+    assert (ended["rate"], ended["success"]["unknown"], ended["success"]["unclear"]) == (0.5, 3, 1)
+    said = {event["task"]: (event["success"], event["unclear"]) for event in session.of("attempt_ended")}
+    assert said == {
+        "t0": (True, None),
+        "t1": (False, None),
+        "t2": (None, '"no"'),
+        "t3": (None, None),
+        "t4": (None, None),
+    }
+    kept = {each.task: each.read() for each in prealloc.outcomes(stage.run)}
+    assert [kept[f"t{n}"].result for n in range(5)] == told
 
 
 def test_outcomes_in_the_programs_words(stage: Stage) -> None:

@@ -9,10 +9,11 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from examples import examples
 from prealloc.model import events
-from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report import human
 from prealloc.report.jsonlines import JsonLinesReporter, json_line
 from prealloc.report.pace import Pace
@@ -59,8 +60,7 @@ def shard_story(shard: str, statuses: list[tuple[Status, bool | None]], retry: b
 def picture(progress: RunProgress) -> object:
     return (
         progress.total.counts,
-        progress.total.successes,
-        progress.total.known,
+        progress.total.success,
         progress.total.retries,
         progress.running,
         {s.id: (s.state, s.done, s.counts, s.retries) for s in progress.shards.values()},
@@ -111,27 +111,28 @@ def test_units_done_before_are_part_of_the_sum() -> None:
 
 
 def test_success_is_of_decided_units() -> None:
-    """A unit that failed or says nothing is not successful; if nobody says, ok is what there is."""
+    """Nobody says: no rate, ok is no success. Then: of those that say, and those that ended otherwise than ok."""
     progress = RunProgress()
     progress.apply(started(), 0.0)
     progress.apply(attempt("s0", "a"), 1.0)
     progress.apply(attempt("s0", "b", Status.FAILED), 1.0)
-    assert progress.total.share(says=progress.says_success) == (1, 2)
-    progress.apply(attempt("s0", "c", success=True), 1.0)
-    assert progress.total.share(says=progress.says_success) == (1, 3)
+    progress.apply(attempt("s0", "c", Status.INFRA), 1.0)
+    assert progress.success_rate(progress.total) is None
+    progress.apply(attempt("s0", "d", success=True), 1.0)
+    assert progress.success_rate(progress.total) == 0.5
+    assert (progress.total.success.decided, progress.total.success.unknown) == (3, 1)
 
 
-def test_earlier_successes_count_only_if_they_are_told() -> None:
-    """Units of an earlier session are in the denominator exactly if their successes are known."""
-    info = {"units": 4, "settings": {}, "done": {"ok": 3}}
-    for succeeded, expected in ((None, (1, 1)), (2, (3, 4))):
-        progress = RunProgress()
-        shard = events.ShardInfo(id="s0", succeeded=succeeded, **info)  # type: ignore[arg-type]
-        begun = started()
-        fields = {name: getattr(begun, name) for name in begun.__struct_fields__} | {"shards": (shard,)}
-        progress.apply(events.RunStarted(**fields), 0.0)
-        progress.apply(attempt("s0", "a", success=True), 1.0)
-        assert progress.total.share(says=True) == expected
+def test_the_rate_goes_on_from_earlier_sessions_by_first_outcomes() -> None:
+    """What earlier sessions decided is in it; a unit that runs again changes nothing."""
+    before = Successes(decided=3, successes=1, reported=True)
+    shard = events.ShardInfo(id="s0", units=4, settings={}, done={"ok": 2}, success=before)
+    progress = RunProgress()
+    progress.apply(replace(started(), shards=(shard,)), 0.0)
+    progress.apply(attempt("s0", "again", success=True, first=False), 1.0)
+    assert (progress.total.success.successes, progress.total.success.rated) == (1, 3)
+    progress.apply(attempt("s0", "new", success=True), 1.0)
+    assert progress.success_rate(progress.shards["s0"]) == 0.5
 
 
 def test_a_lost_worker_runs_nothing_until_its_replacement_does() -> None:

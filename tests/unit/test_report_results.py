@@ -29,10 +29,11 @@ FOUR = [
 
 
 def test_the_denominator_is_every_unit() -> None:
-    """Two of four succeeded, whatever became of the others; at first it was one."""
+    """At first one of three that were decided succeeded; by now it is two of them, and two of four in all."""
     (row,) = aggregate(FOUR)
     assert (row.units, row.ok, row.not_run) == (4, 3, 1)
-    assert (row.success_rate, row.pass_at_1) == (0.5, 0.25)
+    assert (row.decided, row.rated, row.rate, row.rate_latest) == (3, 3, 1 / 3, 2 / 3)
+    assert row.success_rate == 0.5
     assert (row.scored, row.mean_score) == (2, 0.75)
     assert (row.mean_working_s, row.p50_working_s, row.p95_working_s) == (2.0, 2.0, 3.0)
     assert (row.waiting_s, row.attempts) == (0.5, 2)
@@ -45,25 +46,43 @@ def test_groups_by_a_setting() -> None:
         ({"m": "x"}, 2, 0.5),
         ({"m": "y"}, 2, 0.5),
     ]
-    assert [row.pass_at_1 for row in rows] == [0.5, 0.0]
+    assert [(row.decided, row.rate) for row in rows] == [(2, 0.5), (1, 0.0)]
 
 
-def test_without_success_ok_is_what_counts() -> None:
-    """If no result says `success`, the share of ok units stands in its place."""
-    (row,) = aggregate([unit("a"), unit("b"), unit("c", Status.TIMEOUT)])
-    assert row.success_rate == pytest.approx(2 / 3)
+def test_without_success_there_is_no_rate() -> None:
+    """If no result says `success`, every rate is null and the table says how to return one: ok is no success."""
+    rows = aggregate([unit("a", unclear='"no"'), unit("b"), unit("c", Status.TIMEOUT)])
+    assert (rows[0].rate, rows[0].rate_latest, rows[0].success_rate) == (None, None, None)
+    for form in ("json", "jsonl", "csv", "table"):
+        text = results_text(rows, form) if form != "table" else render_results(rows).text()
+        assert "100" not in text
+        assert "66" not in text
+    *_, how, unclear = render_results(rows).text().splitlines()
+    assert how == 'no result says success: return {"success": true} or false to get a rate'
+    assert unclear == '1 unit returned a success that is neither yes nor no, e.g. "no"'
 
 
-def test_all_groups_are_judged_by_one_rule() -> None:
-    """A group whose results say nothing is not lifted to 100 % while others are judged by what they say."""
-    rows = aggregate([unit("a", type="x", success=True, first_success=True), unit("b", type="y")], ["type"])
-    assert [row.success_rate for row in rows] == [1.0, 0.0]
+def test_units_that_do_not_say_are_beside_the_rate() -> None:
+    """Where some results say success, the rate is over those and the ones that did not end ok; the rest are counted."""
+    yes = {"success": True, "first_success": True}
+    units = [unit("a", **yes), unit("b"), unit("c", Status.CRASHED), unit("d", type="y"), unit("e", Status.INFRA)]
+    rows = aggregate(units, ["type"])
+    assert [(row.decided, row.rated, row.rate) for row in rows] == [(3, 2, 0.5), (1, 0, None)]
+    first, titles, *lines = render_results(rows, total=aggregate(units)[0]).text().splitlines()
+    assert first == "incomplete: 1 of 5 units has no outcome"
+    shown = [dict(zip(titles.split(), line.split(), strict=False)) for line in (*lines[:2], lines[3])]
+    assert [(row["success"], row["unknown"], row["infra"]) for row in shown] == [
+        ("50.0%", "1", "1"),
+        ("-", "1", "0"),
+        ("50.0%", "2", "1"),
+    ]
+    assert lines[4] == "2 ok units with no known success: not in the rate"
 
 
 def test_no_units_are_no_rate() -> None:
     """Nothing divided by nothing is not known."""
     (row,) = aggregate([])
-    assert (row.units, row.success_rate, row.pass_at_1, row.p50_working_s) == (0, None, None, None)
+    assert (row.units, row.success_rate, row.rate, row.p50_working_s) == (0, None, None, None)
     assert aggregate([], ["type"]) == []
 
 
@@ -131,7 +150,8 @@ def test_the_table() -> None:
     """A row per group, the whole below a line; statuses that never happened take no room."""
     text = render_results(aggregate(FOUR, ["m"]), total=aggregate(FOUR)[0]).text(100)
     lines = text.splitlines()
-    assert lines[0].split()[:4] == ["m", "units", "ok", "not_run"]
-    assert lines[1].split()[:5] == ["x", "2", "2", "0", "50.0%"]
-    assert lines[-1].split()[:5] == ["all", "4", "3", "1", "50.0%"]
-    assert "failed" not in lines[0]
+    assert lines[0] == "incomplete: 1 of 4 units has no outcome"
+    assert lines[1].split()[:6] == ["m", "units", "ok", "not_run", "success", "latest"]
+    assert lines[2].split()[:6] == ["x", "2", "2", "0", "50.0%", "50.0%"]
+    assert lines[-1].split()[:6] == ["all", "4", "3", "1", "33.3%", "66.7%"]
+    assert "failed" not in lines[1]

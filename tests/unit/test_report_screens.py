@@ -12,7 +12,7 @@ from rich.console import Console
 
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.model import events
-from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report.live import TableReporter
 from prealloc.report.pick import reporter
 from prealloc.report.plain import PlainReporter
@@ -34,6 +34,7 @@ def script(shards: int = 8, units: int = 10) -> list[tuple[float, events.Event]]
             units=units,
             settings={"model": "gpt-4o" if n % 2 else "gpt-mini", "difficulty": "easy", "temperature": 0},
             done={"ok": units, "failed": 0} if n == 0 else {},
+            success=Successes(decided=units, successes=6, reported=True) if n == 0 else Successes(),
         )
         for n in range(shards)
     )
@@ -103,13 +104,21 @@ def ended(progress: RunProgress, foreign: str | None = None) -> events.RunEnded:
     """An end that fits the scripted run; `foreign` text takes the place of a type, an error and a unit in it."""
     census = {str(status): progress.total.counts.get(status, 0) for status in Status}
     census["not_run"] += progress.total.units - progress.total.done
+    types = [
+        ("tool_use", 45, 17, Successes(decided=23, successes=9, unknown=3, unclear=2, example='"no"', reported=True)),
+        (foreign or "multi_step", 35, 14, Successes(decided=18, successes=8, reported=True)),
+    ]
+    whole = Successes()
+    for *_, success in types:
+        whole.add(success)
     return events.RunEnded(
         run="runs/prompt-study-7",
         census=census,
-        succeeded=19,
-        types=(
-            events.TypeTotal(type="tool_use", units=45, ok=17, succeeded=12),
-            events.TypeTotal(type=foreign or "multi_step", units=35, ok=14, succeeded=7),
+        rate=whole.rate(True),
+        success=whole,
+        types=tuple(
+            events.TypeTotal(type=name, units=units, ok=ok, rate=success.rate(True), success=success)
+            for name, units, ok, success in types
         ),
         errors=(
             events.FailureKind(status=Status.FAILED, type="ValueError", message="no failed", units=5, example=UNIT),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import examples
-from prealloc.model.outcome import FINAL, ErrorInfo, Status
+from prealloc.model.outcome import FINAL, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.store.fold import Outcome, RunState, UnitState
 from prealloc.store.results import aggregate, unit_outcome
@@ -24,6 +24,7 @@ def outcome(status: Status = Status.OK, working_s: float = 1.0, success: bool | 
         session=1,
         success=success,
         score=None,
+        unclear=None,
         working_s=working_s,
         waiting_s=0.0,
         error=error,
@@ -63,10 +64,11 @@ def test_the_end_says_what_results_say(told: list[tuple[Outcome | None, str]]) -
         ["type"],
     )
     assert sorted((t.type, t.units, t.ok) for t in made.types) == [(r.group["type"], r.units, r.ok) for r in rows]
-    if made.succeeded is not None:
-        rates = {r.group["type"]: r.success_rate for r in rows}
-        assert all(t.succeeded is not None and rates[t.type] == t.succeeded / t.units for t in made.types)
-        assert made.succeeded == sum(t.succeeded or 0 for t in made.types)
+    assert {t.type: (t.rate, t.success.rated) for t in made.types} == {r.group["type"]: (r.rate, r.rated) for r in rows}
+    whole = Successes()
+    for each in made.types:
+        whole.add(each.success)
+    assert whole == made.success
     ended = [each for each, _ in told if each is not None]
     assert sum(kind.units for kind in made.errors) == sum(each.status is not Status.OK for each in ended)
     assert [slow.working_s for slow in made.slowest] == sorted((each.working_s for each in ended), reverse=True)[:5]
@@ -82,11 +84,10 @@ def test_the_most_frequent_errors_are_told_and_the_others_counted() -> None:
     assert made.further_errors == 500 - (ERRORS_SHOWN - 1)
 
 
-def test_success_is_judged_by_first_outcomes_too() -> None:
-    """As in results: once any result has said success, a later one that says nothing is no success."""
-    said = outcome(Status.FAILED, success=False)
-    made = totals(state([outcome(), outcome()], [said, outcome()]), ["x", "x"])
-    assert made.succeeded == 0
+def test_the_rate_is_of_first_outcomes() -> None:
+    """A unit that failed first stays no success, whatever `resume --failed` made of it."""
+    made = totals(state([outcome(success=True)] * 2, [outcome(Status.FAILED), outcome(success=True)]), ["x", "x"])
+    assert (made.success.successes, made.success.rated, made.types[0].rate) == (1, 2, 0.5)
 
 
 @given(st.text())

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
 import errno
+import fractions
 import json
 import socket
 import ssl
-from types import SimpleNamespace
-from typing import Any
+import uuid
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, NamedTuple
 
+import numpy
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prealloc.errors import Retryable
-from prealloc.model.json_value import MOST_DEPTH, NoJson
+from prealloc.model.json_value import MOST_DEPTH
+from prealloc.model.outcome import verdict
 from prealloc.worker.infrastructure import is_infrastructure, retry_after_s
-from prealloc.worker.result import describe, encode_result
+from prealloc.worker.result import describe, write_result
 
 json_values = st.recursive(
     st.none()
@@ -29,10 +40,43 @@ json_values = st.recursive(
 )
 
 
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Point(NamedTuple):
+    x: int
+    y: Any
+
+
+@dataclasses.dataclass
+class Step:
+    tool: str
+    took: Any
+    inner: Any = None
+
+
+class Answer(pydantic.BaseModel):
+    success: bool
+    at: datetime.datetime
+    steps: list[Step]
+
+
+class Secret(pydantic.BaseModel):
+    key: pydantic.SecretStr
+
+
+def written(value: Any, most_bytes: int = 10**6) -> bytes:
+    result = write_result(value, most_bytes)
+    assert not result.flaws
+    assert json.loads(bytes(result.json)) == result.value
+    return bytes(result.json)
+
+
 @given(json_values)
 def test_json_goes_through_unchanged(value: Any) -> None:
     """Every JSON value comes out of its text as it went in, types and all."""
-    back = json.loads(bytes(encode_result(value, 10**6)))
+    back = json.loads(written(value))
     assert back == value
     assert repr(back) == repr(value)
 
@@ -44,7 +88,15 @@ def test_json_goes_through_unchanged(value: Any) -> None:
         ({"a": float("-inf")}, "result.a"),
         ([b""], "result[0]"),
         ({"x": {"y": object()}}, "result.x.y"),
-        ({"x": {1, 2}}, "result.x"),
+        ({"x": datetime.timedelta(1)}, "result.x"),
+        ({"x": {1, 2, b""}}, "result.x"),
+        ({"x": numpy.array([0.5, numpy.nan])}, "result.x[1]"),
+        ({"x": numpy.timedelta64(1, "s")}, "result.x"),
+        ({"x": memoryview(b"x")}, "result.x"),
+        ({"x": decimal.Decimal("Infinity")}, "result.x"),
+        ({"x": Answer}, "result.x"),
+        ({1: 2, "1": 3}, "result"),
+        ({"x": Secret(key=pydantic.SecretStr("k"))}, "result.x.key"),
         ({"x": 1j}, "result.x"),
         ({(1, 2): 3}, "result"),
         ({"k": {"\ud800": 1}}, "result.k"),
@@ -53,37 +105,106 @@ def test_json_goes_through_unchanged(value: Any) -> None:
         ([-(2**63) - 1], "result[0]"),
     ],
 )
-def test_anything_else_names_its_place(value: Any, place: str) -> None:
-    """What JSON has no word for is refused, with the path to it."""
-    with pytest.raises(NoJson) as caught:
-        encode_result(value, 10**6)
-    assert str(caught.value).startswith(f"{place}:")
+def test_anything_else_names_its_place_and_the_rest_is_kept(value: Any, place: str) -> None:
+    """What has no obvious JSON form is null or left out, with the path to it told, and nothing else is lost."""
+    result = write_result({"score": 1, "result": value}, 10**6)
+    assert [flaw.partition(":")[0] for flaw in result.flaws] == [place.replace("result", "result.result", 1)]
+    back = json.loads(bytes(result.json))
+    assert back == result.value
+    assert back["score"] == 1
+
+
+DAY = datetime.datetime(2026, 3, 4, 5, 6, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [
+        (numpy.bool_(True), True),
+        (numpy.int8(3), 3),
+        (numpy.float64(0.5), 0.5),
+        (numpy.float32(0.5), 0.5),
+        (numpy.longdouble(0.5), 0.5),
+        (numpy.arange(4).reshape(2, 2), [[0, 1], [2, 3]]),
+        (numpy.datetime64("2026-03-04"), "2026-03-04"),
+        (decimal.Decimal("7"), 7),
+        (decimal.Decimal("0.25"), 0.25),
+        (fractions.Fraction(1, 4), 0.25),
+        (DAY, "2026-03-04T05:06:00+00:00"),
+        (DAY.date(), "2026-03-04"),
+        (Path("runs/a"), "runs/a"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Colour.RED, "red"),
+        (Point(1, Colour.RED), [1, "red"]),
+        ({3, 1, 2}, [1, 2, 3]),
+        ({"b", 1, "a"}, ["a", "b", 1]),
+        ({frozenset({2, 1})}, [[1, 2]]),
+        (collections.deque([1]), [1]),
+        (MappingProxyType({Colour.RED: 1, 2: 3}), {"red": 1, "2": 3}),
+        (Step("search", numpy.float64(0.5)), {"tool": "search", "took": 0.5, "inner": None}),
+        (
+            Answer(success=True, at=DAY, steps=[Step("a", {2, 1})]),
+            {
+                "success": True,
+                "at": "2026-03-04T05:06:00+00:00",
+                "steps": [{"tool": "a", "took": [1, 2], "inner": None}],
+            },
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_has_one_obvious_form_is_written_in_it(value: Any, form: Any) -> None:
+    """Alone and inside: the numbers, models, dates, paths and sets that agents return."""
+    assert json.loads(written(value)) == form
+    assert json.loads(written({"x": [value]})) == {"x": [form]}
+    assert repr(json.loads(written(value))) == repr(form)
+
+
+def test_success_is_read_from_what_is_written() -> None:
+    """A model's, a dataclass's and numpy's success count as their JSON does."""
+    for value in (
+        Answer(success=False, at=DAY, steps=[]),
+        {"success": numpy.int64(0)},
+        {"success": numpy.bool_(False)},
+    ):
+        assert verdict(write_result(value, 10**6).value).success is False
 
 
 def test_a_cycle_and_a_tower_are_refused_within_the_default_stack() -> None:
-    """However deep: NoJson, not RecursionError; and what is just allowed goes through."""
+    """However deep: named, no RecursionError; and what is just allowed goes through."""
     cycle: list[Any] = []
-    cycle.append({"again": cycle})
-    with pytest.raises(NoJson, match="cycle"):
-        encode_result(cycle, 10**6)
+    cycle.append({"again": cycle, "too": cycle})
+    chain = Step("a", 1)
+    chain.took = chain.inner = chain
+    for endless in (cycle, chain):
+        assert [flaw.partition("deeper")[2] for flaw in write_result(endless, 10**6).flaws] == [
+            f" than {MOST_DEPTH}, or a cycle"
+        ] * 2
     tower: Any = None
     for _ in range(100_000):
         tower = [tower]
-    with pytest.raises(NoJson):
-        encode_result(tower, 10**6)
+    assert write_result(tower, 10**6).flaws
     while tower:  # taken apart level by level: freeing it at once needs a deep stack
         tower = tower[0]
     allowed: Any = 1
     for _ in range(MOST_DEPTH - 1):
         allowed = [allowed]
-    assert encode_result(allowed, 10**6)
+    assert written(allowed)
 
 
 def test_the_limit_is_in_bytes_of_json() -> None:
     """Two bytes of quotes count."""
-    assert encode_result("x" * 98, 100)
-    with pytest.raises(NoJson, match="101 bytes"):
-        encode_result("x" * 99, 100)
+    assert written("x" * 98, 100)
+    too_long = write_result("x" * 99, 100)
+    assert (too_long.flaws, too_long.value) == (["result: 101 bytes of JSON, the limit is 100"], None)
+
+
+def test_a_result_that_is_too_long_loses_its_largest_fields_only() -> None:
+    """What fits was paid for as well, and it does fit."""
+    result = write_result({"success": True, "trace": "x" * 99, "text": "y" * 40}, 100)
+    assert result.value == {"success": True, "trace": None, "text": "y" * 40}
+    assert len(result.json) <= 100
+    assert result.flaws == ["result.trace: 101 bytes of JSON, the limit is 100 for the whole result"]
 
 
 class Lonely(Exception):
