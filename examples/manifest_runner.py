@@ -6,14 +6,15 @@ prealloc run plan/ --command 'python examples/manifest_runner.py --manifest {man
 import argparse
 import json
 import os
+import random
 
 from prealloc import load_shard
 
 
 def solve(task: dict) -> dict:  # type: ignore[type-arg]
-    """What your runner does with one task: here it only counts the steps of its workflow."""
+    """What your runner does with one task: here a coin stands for the agent, the same one for the same task."""
     steps = len(task["workflow"]["optimal_sequence"])
-    return {"success": steps > 0, "score": 1.0, "steps": steps}
+    return {"success": random.Random(task["id"]).random() < 0.7, "steps": steps}
 
 
 def main() -> None:

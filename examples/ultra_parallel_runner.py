@@ -105,7 +105,7 @@ def aggregated(run: Path, key: str) -> Table:
     """Success, score and time by one key."""
     table = Table(key, "units", "ok", "success", "score", "seconds", title=f"by {key}")
     for row in prealloc.results(run, by=[key]):
-        rate, score, seconds = row.success_rate, row.mean_score, row.mean_working_s
+        rate, score, seconds = row.rate, row.mean_score, row.mean_working_s
         table.add_row(
             str(row.group[key]), str(row.units), str(row.ok), percent(rate), percent(score), shown(seconds, ".2f")
         )

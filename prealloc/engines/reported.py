@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ import msgspec
 
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.worker.result import no_json, write_result
 
 _SHOWN = 120
 
@@ -65,12 +67,15 @@ class ResultsTail:
 
     def _parse(self, raw: bytes) -> Reported | str:
         where = f"line {self._number} of {self._path}"
-        if len(raw) > self._most_bytes:
-            return f"{where} is no result: {len(raw)} bytes, the limit is {self._most_bytes}"
         try:
+            if len(raw) > self._most_bytes:
+                raise StrictJsonError(f"{len(raw)} bytes, the limit is {self._most_bytes}")
             line = _lines.decode(compact(raw))
         except (msgspec.DecodeError, StrictJsonError, RecursionError) as error:
-            return f"{where} is no result: {error}"[: _SHOWN + len(where)]
+            rest = self._without_flaws(raw)
+            if rest is None:
+                return f"{where} is no result: {error}"[: _SHOWN + len(where)]
+            line = rest
         status = Status(line.status)
         null = bytes(line.result) == b"null"
         return Reported(
@@ -81,6 +86,19 @@ class ResultsTail:
             _error(line.error) if status is not Status.OK else None,
             round(line.working_s, 6),
         )
+
+    def _without_flaws(self, raw: bytes) -> _Line | None:
+        """The line as `failed`, its result without what is no JSON: NaN, most of all. None if that is not its flaw."""
+        try:
+            told = json.loads(raw)  # takes what the json of Python and of others writes
+            written = write_result(told["result"], self._most_bytes)
+            error = no_json(written.flaws)
+            if error is None:
+                return None
+            told |= {"result": written.value, "status": "failed", "error": msgspec.to_builtins(error)}
+            return _lines.decode(msgspec.json.encode(told))
+        except (ValueError, TypeError, LookupError, RecursionError):
+            return None
 
 
 def _error(told: str | dict[str, Any] | None) -> ErrorInfo:

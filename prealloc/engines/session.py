@@ -96,6 +96,8 @@ def run_session(
         observe(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
         for text in (*notes, *(before.warnings if before else ())):
             observe(Note(text=text))
+        if before is not None and not left:
+            observe(Note(text="nothing is left to run: every unit has its outcome"))
         lanes = run.plan.spec.lanes
         lane_log = LaneLog(run.paths, lanes)
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()

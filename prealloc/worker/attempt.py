@@ -16,13 +16,10 @@ from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.infrastructure import ask, http_status, is_infrastructure, retry_after_s
 from prealloc.worker.job import UnitOrder
-from prealloc.worker.result import describe, write_result
+from prealloc.worker.result import describe, no_json, write_result
 
 if TYPE_CHECKING:
     import asyncio
-
-_FLAWS = 5
-"""Fields that cannot be written, named in one error."""
 
 
 class Ending(NamedTuple):
@@ -100,14 +97,10 @@ async def _perform_inner(function: WorkerFunction, running: Running, most_bytes:
 
 
 def _returned(value: Any, most_bytes: int) -> Ending:
-    result, written, flaws = write_result(value, most_bytes)
-    success, score, unclear = verdict(written)
-    if not flaws:
-        return Ending(Status.OK, result, success=success, score=score, unclear=unclear)
-    # What could be written is kept: it was paid for.
-    message = "; ".join(flaws[:_FLAWS]) + (f"; {len(flaws) - _FLAWS} more" if len(flaws) > _FLAWS else "")
-    error = ErrorInfo(type="NoJson", message=message)
-    return Ending(Status.FAILED, result, error, success, score, unclear)
+    written = write_result(value, most_bytes)
+    success, score, unclear = verdict(written.value)
+    status = Status.FAILED if written.flaws else Status.OK
+    return Ending(status, written.json, no_json(written.flaws), success, score, unclear)
 
 
 def _raised(error: BaseException) -> Ending:

@@ -13,6 +13,8 @@ from prealloc.model.outcome import ErrorInfo
 
 MOST_MESSAGE = 10_000
 MOST_TRACEBACK = 50_000
+MOST_FLAWS = 5
+"""Fields that cannot be written, named in one error."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -43,6 +45,15 @@ def write_result(value: Any, most_bytes: int) -> Written:
         flaws += too_long
         encoded = _encoder.encode(value)
     return Written(msgspec.Raw(encoded), value, flaws)
+
+
+def no_json(flaws: Sequence[str]) -> ErrorInfo | None:
+    """The error of a unit whose result has such fields; None if there are none. What could be written is kept."""
+    if not flaws:
+        return None
+    more = len(flaws) - MOST_FLAWS
+    message = "; ".join(flaws[:MOST_FLAWS]) + (f"; {more} more" if more > 0 else "")
+    return ErrorInfo(type="NoJson", message=_clean(message))
 
 
 def _shortened(value: Any, size: int, most_bytes: int) -> tuple[Any, list[str]]:

@@ -1,12 +1,16 @@
-"""The docs' examples run: console commands in order, Python blocks in fresh processes, one folder per page."""
+"""The docs' examples run and show what the page says: console commands in order, Python blocks in fresh processes."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -30,18 +34,48 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
-    """What a reader types works, from top to bottom; the last resume and results included."""
+    """What a reader types works, from top to bottom, and what it prints is worth looking at."""
     to_save = list(SHIPPED.get(page.name, []))
     for language, text in blocks(page):
         if language != "console" and to_save and (name := to_save.pop(0)) is not None:
             (tmp_path / name).write_text(text)
             continue
         if language == "python":
-            _run([sys.executable, "-c", text], tmp_path)
+            printed = _run([sys.executable, "-c", text], tmp_path)
+            assert ".rate" not in text or _telling(map(float, re.findall(r"\b[01]\.\d+", printed))), printed
             continue
         for line in text.splitlines():
             assert line.startswith("$ prealloc "), line
-            _run([sys.executable, "-m", "prealloc", *shlex.split(line)[2:]], tmp_path)
+            words = shlex.split(line)[2:]
+            _looks_right(words, _run([sys.executable, "-m", "prealloc", *words], tmp_path))
+
+
+def _looks_right(words: list[str], printed: str) -> None:
+    """A run is whole, a resume after it has nothing to do, and rates are no 0% or 100% all over."""
+    if words[0] == "run":
+        assert "library opens by workers: " in printed
+        assert "exit code  0: all planned units are ok" in printed
+    elif words[0] == "status":
+        (done, units) = re.findall(r"done: (\d+) of (\d+) units", printed)[0]
+        assert done == units
+    elif words[0] == "resume":
+        assert "nothing is left to run" in printed
+    elif words[0] == "results" and "--units" in words:
+        rows = [json.loads(line) for line in printed.splitlines()]
+        assert {row["attempt"]["result"]["success"] for row in rows} == {True, False}
+    elif words[0] == "results" and "csv" in words:
+        assert _telling(float(row["rate"]) for row in csv.DictReader(io.StringIO(printed)))
+    elif words[0] == "results":
+        titles, *rows = printed.splitlines()
+        end = titles.index("success") + len("success")  # the column's right edge
+        cells = [row[:end].split()[-1] for row in rows]
+        assert _telling(float(cell[:-1]) / 100 for cell in cells if cell.endswith("%")), printed
+
+
+def _telling(rates: Iterable[float]) -> bool:
+    """Whether they tell anything: all are rates, and some agent succeeded now and then."""
+    found = list(rates)
+    return all(0 <= rate <= 1 for rate in found) and any(0 < rate < 1 for rate in found)
 
 
 def test_the_outside_runner_takes_one_manifest(tmp_path: Path) -> None:
@@ -57,11 +91,12 @@ def test_the_outside_runner_takes_one_manifest(tmp_path: Path) -> None:
 
 def test_the_example_agent_runs(tmp_path: Path) -> None:
     """examples/my_agent.py is what its docstring says."""
-    sample = ["library", "sample", "tasks.json", "--tasks", "21", "--workflow-bytes", "1000"]
-    _run([sys.executable, "-m", "prealloc", *sample], tmp_path)
-    _run([sys.executable, "-m", "prealloc", "plan", "tasks.json", "-n", "5", "--out", "plan"], tmp_path)
+    prealloc = [sys.executable, "-m", "prealloc"]
+    _run([*prealloc, "library", "sample", "tasks.json", "--tasks", "21", "--workflow-bytes", "30000"], tmp_path)
+    _run([*prealloc, "plan", "tasks.json", "-n", "20", "--out", "plan"], tmp_path)
     (tmp_path / "my_agent.py").write_text((ROOT / "examples" / "my_agent.py").read_text())
-    _run([sys.executable, "-m", "prealloc", "run", "plan", "--worker", "my_agent:solve", "--out", "run"], tmp_path)
+    _run([*prealloc, "run", "plan", "--worker", "my_agent:solve", "--out", "run"], tmp_path)
+    _looks_right(["results"], _run([*prealloc, "results", "run"], tmp_path))
 
 
 def test_the_example_runners_run(tmp_path: Path) -> None:
@@ -70,12 +105,15 @@ def test_the_example_runners_run(tmp_path: Path) -> None:
     for difficulty in ("easy", "hard"):
         sample = ["library", "sample", f"tasks_{difficulty}.json", "--tasks", "63", "--workflow-bytes", "1000"]
         _run([*prealloc, *sample], tmp_path)
-    _run([*prealloc, "plan", "tasks_easy.json", "--shards", "2", "-n", "5", "--out", "plan"], tmp_path)
+    _run([*prealloc, "plan", "tasks_easy.json", "--shards", "2", "-n", "15", "--out", "plan"], tmp_path)
     command = f"python {ROOT / 'examples' / 'manifest_runner.py'} --manifest {{manifest}}"
     _run([*prealloc, "run", "plan", "--command", command, "--out", "run"], tmp_path)
+    _looks_right(["results"], _run([*prealloc, "results", "run"], tmp_path))
     words = ["tasks_{difficulty}.json", "--model", "gpt-4o-mini,o3", "--difficulty", "easy,hard", "--silent"]
     runner = [sys.executable, str(ROOT / "examples" / "ultra_parallel_runner.py"), *words, "--num-instances", "4"]
-    assert "by tool_success_rate" in _run([*runner, "--result-suffix", "_1"], tmp_path)
+    shown = _run([*runner, "--result-suffix", "_1"], tmp_path)
+    assert "by tool_success_rate" in shown
+    assert _telling(float(rate) / 100 for rate in re.findall(r"(\d+\.\d)%", shown))
     dry = _run([*runner, "--result-suffix", "_2", "--dry-run"], tmp_path)
     assert "gpt-4o-mini" in dry
     assert not (tmp_path / "run_2").exists()

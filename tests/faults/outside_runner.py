@@ -42,6 +42,9 @@ def main() -> None:
             if do == "say":
                 tell({"task": task.id, "result": task.workflow["result"]})
                 continue
+            if do == "nan":
+                tell({"task": task.id, "result": {"success": True, "score": float("nan"), "text": "kept"}})
+                continue
             for repeat in range(shard.manifest.repeats):
                 tell({"task": task.id, "repeat": repeat, "result": {"success": True, "score": 0.5}, "working_s": 0.01})
             if do == "twice":

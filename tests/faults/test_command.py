@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import Session, Stage, wait_until
@@ -34,7 +35,7 @@ def test_once_per_shard_with_its_manifest(stage: Stage) -> None:
 
 def test_success_is_what_the_program_says(stage: Stage) -> None:
     """1 and 0 are yes and no; any other success is counted as unknown, and its result is kept."""
-    told = [{"success": 1}, {"success": 0}, {"success": "no"}, {"passed": False}, None]
+    told: list[Any] = [{"success": 1}, {"success": 0}, {"success": "no"}, {"passed": False}, None]
     stage.make_plan({f"t{n}": {"do": "say", "result": result} for n, result in enumerate(told)})
     session = start(stage)
     assert session.wait() == 0, session.output()
@@ -50,6 +51,19 @@ def test_success_is_what_the_program_says(stage: Stage) -> None:
     }
     kept = {each.task: each.read() for each in prealloc.outcomes(stage.run)}
     assert [kept[f"t{n}"].result for n in range(5)] == told
+
+
+def test_a_result_with_nan_in_it_is_failed_and_the_rest_kept(stage: Stage) -> None:
+    """Python's json writes NaN: the field is named and null, the unit `failed`, and what was paid for is there."""
+    stage.make_plan({"a": {"do": "nan"}, "b": {}})
+    session = start(stage)
+    assert session.wait() == 1, session.output()
+    assert session.census == {"ok": 1, "failed": 1}
+    (failed,) = [each for each in prealloc.outcomes(stage.run) if each.status == "failed"]
+    assert failed.error is not None
+    assert failed.error.message == "result.score: nan is no JSON number; make it null or a string"
+    assert failed.read().result == {"success": True, "score": None, "text": "kept"}
+    stage.check(session)
 
 
 def test_outcomes_in_the_programs_words(stage: Stage) -> None:
