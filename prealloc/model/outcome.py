@@ -14,7 +14,7 @@ class Status(enum.StrEnum):
     OK = "ok"
     """The function returned JSON, whatever it says of the agent."""
     FAILED = "failed"
-    """It raised anything but an infrastructure error."""
+    """It raised anything but an infrastructure error, or returned what has no JSON form."""
     TIMEOUT = "timeout"
     """It worked longer than --timeout."""
     CRASHED = "crashed"

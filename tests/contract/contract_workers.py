@@ -67,7 +67,7 @@ class Answer(pydantic.BaseModel):
 
 
 def says(task: LightweightTask, ctx: TaskContext) -> Any:
-    """Returns what its workflow says of success; in some kind of Python that is no JSON if it is named."""
+    """Returns what its workflow says of success; a name is that of a kind that is no JSON, or fails."""
     kinds = {
         "numpy true": {"success": numpy.bool_(True)},
         "numpy 0": {"success": numpy.int64(0)},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -121,34 +124,38 @@ NO_SUCCESS = [None, {}, {"passed": False}, {"success": "no"}, {"success": 2}, {"
 def test_no_screen_shows_a_success_that_no_worker_reported(go: Go, tmp_path: Path, reported: bool) -> None:
     """Every screen and file has the same rate: of the units whose results say yes or no, in any of their spellings."""
     says = [{"success": 0}, {"success": 1}, {"success": True}, {"success": 1.0}, "numpy true", "numpy 0", "model"]
-    values = [*NO_SUCCESS, "numpy half", *(says if reported else [])]
+    values = [*NO_SUCCESS, "numpy half", "fails", *(says if reported else [])]
     progress = RunProgress()
     ended = go(
         make_plan([make_task(f"t{n}", workflow=value) for n, value in enumerate(values)]),
         workers.says,
         observe=lambda event: progress.apply(event, 0.0),
     )
-    assert ended.census["ok"] == len(values)
-    rate = 5 / 7 if reported else None
+    assert (ended.census["ok"], ended.census["failed"]) == (len(values) - 1, 1)
+    rate = 5 / 8 if reported else None
     total, by_type = prealloc.results(tmp_path / "run"), prealloc.results(tmp_path / "run", by=["type"])
     status = prealloc.status(tmp_path / "run")
     rates = [ended.rate, ended.types[0].rate, status.rate, progress.success_rate(progress.total)]
     assert [*rates, total[0].rate, by_type[0].rate] == [rate] * 6
-    assert (total[0].decided, total[0].rated) == (len(values), 7 if reported else 0)
-    assert total[0].success_rate == (5 / 15 if reported else None)
+    assert (total[0].decided, total[0].rated) == (len(values), 8 if reported else 1)
+    assert total[0].success_rate == (5 / 16 if reported else None)
     assert (ended.success, status.success) == (progress.total.success,) * 2
     assert ended.success.unclear == total[0].success_unclear == 4
-    screens = [
-        *(render_summary(progress, ended).text(), render_results(by_type, total=total[0]).text()),
-        *(render_table(progress, 0.0).text(), progress_line(progress, 0.0)),
-        *(results_text(by_type, form) for form in ("json", "csv")),
-    ]
-    for screen in screens:
+    summary = render_summary(progress, ended).text()
+    table = render_results(by_type, total=total[0]).text()
+    assert f"\nsuccess    {'62.5%: 5 of 8 units' if reported else '-'}\n" in summary
+    assert set(re.findall(r"[\d.]+%", table)) == ({"62.5%"} if reported else set())
+    for live in (render_table(progress, 0.0).text(), progress_line(progress, 0.0)):
+        assert set(re.findall(r"[\d.]+%", live)) == ({"62%"} if reported else set())
+    for written in (
+        *json.loads(results_text(by_type, "json")),
+        *csv.DictReader(io.StringIO(results_text(by_type, "csv"))),
+    ):
+        assert [float(written[name] or -1) for name in ("rate", "rate_latest", "success_rate")] == (
+            [0.625, 0.625, 0.3125] if reported else [-1] * 3
+        )
+    for screen in (summary, table):
         assert "ok %" not in screen
-        assert ("71" in screen) == reported, screen
-        assert "33.3" not in screen
-        assert "46.7" not in screen  # 7 of 15
-    for screen in screens[:2]:
         assert 'success that is neither yes nor no, e.g. "no"' in screen
         assert ("to get a rate" in screen) == (not reported)
         assert ("8 ok units with no known success" in screen) == reported

@@ -50,7 +50,7 @@ def make(task):
     if do == "nan":
         return {"steps": [1, float("nan")]}
     if do == "no json":
-        return {"steps": {1, 2}}
+        return {"steps": b"1, 2"}
     return {"for": task["id"], "of": task["description"], "all": sorted(task), "f": 1.50}
 """
 
@@ -195,7 +195,7 @@ BAD = {
     "die": "was killed by signal 9",
     "none": "returned None",
     "nan": r"result.steps\[1\]: nan is no JSON number",
-    "no json": "result.steps: set is no JSON value",
+    "no json": "result.steps: bytes has no obvious JSON form",
 }
 
 

@@ -50,7 +50,7 @@ def test_a_unit_that_was_handed_back_is_not_handed_back_again(tmp_path: Path) ->
     supervisor.fill()
     first = supervisor.workers[0]
     again = UnitOrder(0, 0, 2, tries=1)
-    ended = Ended(0, 0, 1, Status.INFRA, 0.1, 0.0, None, None, None, again, True)
+    ended = Ended(0, 0, 1, Status.INFRA, 0.1, 0.0, None, None, None, None, again, True)
     first.far_end.sendall(line(Ready()) + line(Retiring((again,))) + line(ended))
     supervisor.listen(first)
     shipped = [order[:3] for each in started[1:] for order in each.orders]
