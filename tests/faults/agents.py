@@ -192,8 +192,8 @@ def no_json(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
         "bytes": {"blob": [b"x"]},
         "cycle": cycle,
         "surrogate": {"text": "\ud800"},
-        "set": {"tags": {1}},
-        "key": {1: 2},
+        "set": {"tags": {1, b"x"}},
+        "key": {(1, 2): 3},
         "integer": {"n": 2**70},
     }
     return {"text": "x" * (100 * 2**20)} if do["what"] == "huge" else values[do["what"]]
