@@ -12,7 +12,6 @@ from msgspec import UNSET
 
 from prealloc.api.sources import library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
-from prealloc.files.atomic import is_taken, writing
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
 from prealloc.model.cell import DIFFICULTY, settings_of
@@ -64,8 +63,10 @@ def plan(
     Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
     spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
-    if out is not None and not force:
-        _refuse_taken_plan(Path(out))
+    if out is not None:
+        from prealloc.store.plan_folder import refuse_taken_plan
+
+        refuse_taken_plan(Path(out), force=force)
     tell = notes or (lambda text: None)
     laid = lay_out(spec)
     sizes = sorted({shard.of for shard in laid})
@@ -276,9 +277,3 @@ def _left_out_note(left: Sequence[TypeLeftOut]) -> str:
     return (
         f"{types} no task; their shares of the library: {each}{more}, {sum(kind.share for kind in left):.1%} together"
     )
-
-
-def _refuse_taken_plan(out: Path) -> None:
-    with writing(out, PlanError):
-        if is_taken(out):
-            raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")

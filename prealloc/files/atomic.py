@@ -8,15 +8,17 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from prealloc.errors import CannotGoOn, InputError
 from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.paths import readable_name
 
 _DISK_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+_SHOWN = 10
 
 
 def write_file(path: Path, content: bytes, *, fsync: bool = False, by_way_of: Path | None = None) -> None:
@@ -95,12 +97,41 @@ def is_taken(target: Path) -> bool:
         return os.path.lexists(target)  # a file; or its parent is one, and then making it tells
 
 
+def refuse_strangers(folder: Path, is_ours: Callable[[str], bool], refuse: type[InputError], what: str) -> None:
+    """Raises `refuse` if in `folder`, which is to be replaced as a `what`, there is anything that is no part of one.
+
+    `is_ours` judges a file by its name within the folder (`shards/a.json`), a folder by its name and a `/`. A link is
+    never ours: prealloc makes none.
+    """
+    if strangers := sorted(_strangers(folder, is_ours)):
+        more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
+        raise refuse(
+            f"it holds what is no part of a {what}, so --force leaves it alone: {', '.join(strangers[:_SHOWN])}{more}",
+            where=str(folder),
+            mend="move that to another place, or name another folder",
+        )
+
+
+def _strangers(folder: Path, is_ours: Callable[[str], bool], below: str = "") -> Iterator[str]:
+    with os.scandir(folder / below) as entries:
+        for entry in entries:
+            name = below + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if is_ours(f"{name}/"):
+                    yield from _strangers(folder, is_ours, f"{name}/")
+                else:
+                    yield readable_name(f"{name}/")
+            elif not (entry.is_file(follow_symlinks=False) and is_ours(name)):
+                yield readable_name(name)
+
+
 @contextlib.contextmanager
-def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def new_folder(target: Path, *, replace: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Gives a folder to fill, and puts it at `target` if the block ends well; else removes it.
 
-    With `replace` a folder that is there is exchanged for the new one in one step, then removed. Of a link it is
-    the folder behind it that is replaced. Raises FileExistsError if there is one, and `replace` is off.
+    With `replace` a folder that is there is exchanged for the new one in one step, then removed; `replace` is given it
+    in the last moment before, and raises if it must stay. Of a link it is the folder behind it that is replaced.
+    Raises FileExistsError if there is one, and no `replace`.
     """
     target = target.resolve() if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -109,10 +140,11 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         beside.chmod(0o777 & ~umask())
         yield beside
-        if not replace or not target.exists():
+        if replace is None or not is_taken(target):
             fault_point(Point.FOLDER_RENAME)
             _rename_to_new(beside, target)
         else:
+            replace(target)
             fault_point(Point.FOLDER_EXCHANGE)
             exchange(beside, target)
             fault_point(Point.FOLDER_REMOVE)
@@ -126,9 +158,14 @@ def exchange(one: Path, other: Path) -> None:
     if exchange_in_one_step(one, other):
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{other.name}.", dir=other.parent))
-    os.rename(other, aside)  # onto an empty folder: allowed, and atomic
-    os.rename(one, other)
-    os.rename(aside, one)
+    try:
+        os.rename(other, aside)  # onto an empty folder: allowed, and atomic
+        os.rename(one, other)
+    finally:  # a signal may end this between two steps: what was at `other` must not stay aside
+        if is_taken(aside):
+            os.rename(aside, one if is_taken(other) else other)
+        else:
+            os.rmdir(aside)
 
 
 def exchange_in_one_step(one: Path, other: Path) -> bool:

@@ -25,6 +25,10 @@ class PlanPaths(NamedTuple):
     def plan_file(self) -> Path:
         return self.root / "plan.json"
 
+    @property
+    def slices(self) -> Path:
+        return self.root / "slices"
+
     def manifest(self, shard: str) -> Path:
         return self.root / self.manifest_name(shard)
 

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from prealloc.errors import OptionsError, PlanError
-from prealloc.files.atomic import is_taken, link_or_copy, new_folder, writing
+from prealloc.errors import InputError, OptionsError, PlanError
+from prealloc.files.atomic import is_taken, link_or_copy, new_folder, refuse_strangers, writing
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.files.paths import SHARD_ID, PlanPaths
+from prealloc.files.paths import SHARD_ID, PlanPaths, RunPaths, readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.model.cell import settings_of
 from prealloc.model.json_value import brief
@@ -44,27 +44,72 @@ MOST_SLICE_BYTES = 64 * 2**30
 """The same that a library may unpack to."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SLICE = re.compile(r"slices/[0-9a-f]{64}\.json")
 
 
 def write_plan(plan: Plan, out: Path, *, force: bool = False) -> None:
     """Writes the plan folder, whole or not at all.
 
-    Raises PlanError if `out` is taken (unless `force`) or cannot be made, CannotGoOn if the disk is full.
+    Raises PlanError if `out` is taken (unless `force`, and it is a plan and nothing else), lies in another plan or in
+    a run, or cannot be made; CannotGoOn if the disk is full.
     """
+    refuse_taken_plan(out, force=force)
+    with writing(out, PlanError), new_folder(out, replace=_refuse_no_plan if force else None) as folder:
+        fill_plan_folder(plan, folder)
+
+
+def refuse_taken_plan(out: Path, *, force: bool = False) -> None:
+    """Raises PlanError if a plan cannot go to `out`."""
     with writing(out, PlanError):
-        if not force and is_taken(out):
+        refuse_inside(out, PlanError)
+        if is_taken(out) and not force:
             raise PlanError("it exists", where=str(out), mend="choose another --out, or replace it with --force")
-        if force and is_taken(out) and not os.path.isfile(PlanPaths(out).plan_file):
-            raise PlanError("it holds no plan, so --force leaves it alone", where=str(out), mend="choose another --out")
-        with new_folder(out, replace=force) as folder:
-            fill_plan_folder(plan, folder)
+        if is_taken(out):
+            _refuse_no_plan(out)
+
+
+def refuse_inside(out: Path, refuse: type[InputError]) -> None:
+    """Raises `refuse` if a folder above `out` is a plan or a run: what is replaced or moved there takes it along."""
+    for above in Path(os.path.realpath(out)).parents:
+        plan, run = PlanPaths(above), RunPaths(above)
+        is_plan = plan.plan_file.is_file() and plan.slices.is_dir()
+        if is_plan or (run.run_file.is_file() and run.journal.is_dir()):
+            problem = f"it would lie in the {'plan' if is_plan else 'run'} {readable_name(str(above))}"
+            raise refuse(problem, where=str(out), mend="name a folder beside that one")
+
+
+class _Listed(msgspec.Struct):
+    id: str
+
+
+class _Listing(msgspec.Struct):
+    """Enough of `plan.json` to know a plan's files by; nothing else need be right in what is to be replaced."""
+
+    format: Literal["prealloc.plan"]
+    shards: list[_Listed]
+
+
+def _refuse_no_plan(folder: Path) -> None:
+    """Raises PlanError unless a folder is a plan and nothing else, so that replacing it loses nothing of the user's."""
+    file = PlanPaths(folder).plan_file
+    if not os.path.isfile(file):
+        raise PlanError("it holds no plan, so --force leaves it alone", where=str(folder), mend="choose another --out")
+    mend = "look what is in this folder and remove it yourself, or choose another --out"
+    raw = read_bytes(file, PlanError, inside=folder, mend=mend)
+    try:
+        listing = msgspec.json.decode(raw, type=_Listing)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = f"it does not tell which files are the plan's, so --force leaves them alone: {brief(error)}"
+        raise PlanError(problem, where=str(file), mend=mend) from None
+    own = {"plan.json", "shards/", "slices/", *(PlanPaths.manifest_name(shard.id) for shard in listing.shards)}
+    refuse_strangers(folder, lambda name: name in own or _SLICE.fullmatch(name) is not None, PlanError, "plan")
 
 
 def fill_plan_folder(plan: Plan, folder: Path) -> None:
     """Writes a plan's files into a folder that is there and empty."""
     paths = PlanPaths(folder)
     (folder / "shards").mkdir()
-    (folder / "slices").mkdir()
+    paths.slices.mkdir()
     for sha256, content in plan.slices.items():
         fault_point(Point.PLAN_SLICE)
         paths.slice(sha256).write_bytes(content)

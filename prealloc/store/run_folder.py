@@ -31,6 +31,7 @@ from prealloc.store.plan_folder import (
     read_plan_file,
     read_slice,
     read_slice_names,
+    refuse_inside,
 )
 
 _RESTORE = "restore it from a copy: the journal beside it is only read together with it"
@@ -198,6 +199,7 @@ def create_run(out: Path, plan: Plan | Path, file: RunFile) -> None:
 def refuse_taken(out: Path) -> None:
     """Raises RunFolderError if a new run cannot go to `out`."""
     with writing(out, RunFolderError):
+        refuse_inside(out, RunFolderError)
         if os.path.lexists(RunPaths(out).run_file):
             mend = f"go on with it: prealloc resume {shlex.quote(str(out))}"
             raise RunFolderError("it holds a run already", where=str(out), mend=mend)

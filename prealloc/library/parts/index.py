@@ -69,6 +69,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.jsonl.zst"
 
 
+def is_file_of_ours(name: str) -> bool:
+    """Whether a file of this name is a part of such a library."""
+    return name in (INDEX, NAMES) or _PART.fullmatch(name) is not None
+
+
 def is_ours(folder: Path) -> bool:
     """Whether there is a library of parts in the folder, of whichever version; a damaged one is one too."""
     try:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.files.atomic import is_taken, new_folder, writing
+from prealloc.files.atomic import is_taken, new_folder, refuse_strangers, writing
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.library.base import Record, StoredLibrary, told
 from prealloc.library.parts.index import (
@@ -28,6 +28,7 @@ from prealloc.library.parts.index import (
     File,
     Index,
     Part,
+    is_file_of_ours,
     is_ours,
     part_name,
     read_index,
@@ -82,14 +83,20 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
         if is_taken(out):
             if not force:
                 raise InputError("it is there already", where=str(out), mend="name another folder, or give --force")
-            if not is_ours(out):
-                raise InputError(
-                    "it holds no library of parts, so --force leaves it alone", where=str(out), mend="name another one"
-                )
-        with new_folder(out, replace=force) as folder:
+            _refuse_no_parts(out)
+        with new_folder(out, replace=_refuse_no_parts if force else None) as folder:
             writer = PartsWriter(folder, out, part_bytes)
             yield writer
             writer.finish()
+
+
+def _refuse_no_parts(folder: Path) -> None:
+    """Raises InputError unless a folder is a library of parts and nothing else."""
+    if not is_ours(folder):
+        raise InputError(
+            "it holds no library of parts, so --force leaves it alone", where=str(folder), mend="name another one"
+        )
+    refuse_strangers(folder, is_file_of_ours, InputError, "library of parts")
 
 
 class PartsWriter:
