@@ -27,14 +27,14 @@ def index(library: str | Path, *, difficulty: str | None = None, progress: Progr
     """Makes the index of a JSON library file, beside it or in the user's cache folder. Raises LibraryError."""
     from prealloc.library.packed.indexing import make_index
 
-    return make_index(_json(library, difficulty), progress=progress)
+    return make_index(json_path(library, difficulty), progress=progress)
 
 
 def check_index(library: str | Path, *, difficulty: str | None = None, progress: Progress | None = None) -> str:
     """Reads the whole library again and compares it with its index; gives its sha256. Raises LibraryError."""
     from prealloc.library.packed.indexing import check_index
 
-    with check_index(_json(library, difficulty), progress=progress) as checked:
+    with check_index(json_path(library, difficulty), progress=progress) as checked:
         return checked.identity.sha256
 
 
@@ -87,7 +87,8 @@ def stats(
     return stats_of(opened, reads=reads, cache_bytes=most_bytes, sampled=sampled, seed=seed)
 
 
-def _json(library: str | Path, difficulty: str | None) -> Path:
+def json_path(library: str | Path, difficulty: str | None) -> Path:
+    """The file of a JSON library. Raises LibraryError for all others: they have no index and need none."""
     if str(library) == "-":
         mend = "save it to a file, and index that"
         raise LibraryError("standard input can have no index: it is read once and is gone", where="-", mend=mend)

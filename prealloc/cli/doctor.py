@@ -9,6 +9,7 @@ import typer
 
 from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import Stop, print_json
+from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
 
 
@@ -50,8 +51,9 @@ def doctor(
         raise OptionsError(mistakes)
     from prealloc.api import doctor as api
 
-    repaired = api.repair(run) if repair and run is not None else None
-    found = api.diagnose(run, folder=folder if folder is not None else Path())
+    with ended_by_signals():  # for the temporary folders that files are tried in
+        repaired = api.repair(run) if repair and run is not None else None
+        found = api.diagnose(run, folder=folder if folder is not None else Path())
     if json:
         print_json(
             {

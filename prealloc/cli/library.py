@@ -10,7 +10,7 @@ import typer
 from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import PROGRESS_AFTER_S, byte_progress, print_json, print_note, task_progress
 from prealloc.cli.signals import ended_by_signals
-from prealloc.files.paths import readable_name
+from prealloc.files.paths import index_places, readable_name
 
 app = typer.Typer(help="Work on task libraries themselves.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -42,7 +42,7 @@ def sample(
     from prealloc.library.sample.write import write_sample
 
     with (
-        ended_by_signals(),
+        ended_by_signals(out),
         task_progress(f"writing {out.name}", shown=not json, after_s=PROGRESS_AFTER_S) as progress,
     ):
         made = write_sample(out, tasks=tasks, workflow_bytes=workflow_bytes, seed=seed, force=force, progress=progress)
@@ -128,7 +128,8 @@ def index(
     from prealloc.api import libraries as api
     from prealloc.report import human
 
-    with ended_by_signals(), byte_progress(f"reading {library.name}", shown=not json) as progress:
+    places = () if check else index_places(api.json_path(library, difficulty))
+    with ended_by_signals(*places), byte_progress(f"reading {library.name}", shown=not json) as progress:
         if check:
             sha256 = api.check_index(library, difficulty=difficulty, progress=progress)
             print_json({"fits": True, "sha256": sha256}) if json else typer.echo(f"the index fits: sha256 {sha256}")
@@ -177,7 +178,7 @@ def convert(
         bar = byte_progress(label, shown=not json)
     else:
         bar = task_progress(label, shown=not json, after_s=PROGRESS_AFTER_S)
-    with ended_by_signals(), bar as progress:
+    with ended_by_signals(out), bar as progress:
         made = api.convert(library, out, to=to, force=force, difficulty=difficulty, progress=progress)
     if json:
         print_json(made)

@@ -70,7 +70,7 @@ def memory(
     from prealloc.api.memory import compare_memory
 
     given: dict[str, Any] = {} if ways is None else {"ways": split_names(ways)}
-    with ended_by_signals(), _progress(shown=not json) as tell:
+    with ended_by_signals(json_file, svg), _progress(shown=not json) as tell:
         found = compare_memory(
             library,
             workers=workers,
@@ -83,12 +83,12 @@ def memory(
             mistakes=mistakes,
             **given,
         )
-    if json_file is not None:
-        _write(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2))
-    if svg is not None:
-        from prealloc.report.memory_view import memory_svg
+        if json_file is not None:
+            _write(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2))
+        if svg is not None:
+            from prealloc.report.memory_view import memory_svg
 
-        _write(svg, memory_svg(found).encode())
+            _write(svg, memory_svg(found).encode())
     if json:
         print_json(found)
     else:

@@ -13,6 +13,7 @@ import typer
 from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_empty
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, task_progress
 from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
+from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ def plan(
         print_note("the library is read from standard input, which is this terminal; Ctrl-D ends it")
     from prealloc.api import plans as api
 
+    kept = " but generated workflows, which are kept for the next time" if generate_workflows else ""
     with (
+        ended_by_signals(out, nothing=f"nothing was written{kept}"),
         byte_progress(f"reading {path.name}", shown=not json) as progress,
         task_progress("generating workflows", shown=not json, instead_of=progress) as generating,
     ):

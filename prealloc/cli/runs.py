@@ -14,6 +14,7 @@ import typer
 from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, without_empty
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.pairs import split_names
+from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.model.events import RunEnded
 from prealloc.model.outcome import Status
@@ -122,14 +123,15 @@ def run(
         _raise_all(options, where, mistakes)
     from prealloc.api import runs as api
 
-    _follow(
-        lambda observe, tick: api.run(
-            plan, name, out, engine=where, reuse=reuse, observe=observe, tick=tick, **options
-        ),
-        out,
-        quiet=quiet,
-        json=json,
-    )
+    with ended_by_signals(out):  # until the run itself hears them, and drains
+        _follow(
+            lambda observe, tick: api.run(
+                plan, name, out, engine=where, reuse=reuse, observe=observe, tick=tick, **options
+            ),
+            out,
+            quiet=quiet,
+            json=json,
+        )
 
 
 def resume(

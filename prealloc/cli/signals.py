@@ -1,32 +1,72 @@
-"""What becomes of a command that is told to end."""
+"""What becomes of a command that is told to end while it writes."""
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from prealloc.cli.output import Stop
+from prealloc.cli.output import Stop, print_note
+from prealloc.files.paths import readable_name
+
+_PUT_AWAY_S = 5.0
+
+
+class _Ended(KeyboardInterrupt):
+    """What Ctrl-C raises, with the signal that it was."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end the block as Ctrl-C does: with everything put away.
+def ended_by_signals(*places: Path | None, nothing: str = "nothing was written") -> Iterator[None]:
+    """Lets SIGINT, SIGTERM and SIGHUP end the block with everything put away, and says what was written.
 
-    A signal that is ignored stays ignored: who says `nohup` means it.
+    `places` are the files and folders that the block writes, each in one step at its end; `nothing` is said where
+    none of them was. A signal that is ignored stays ignored: who says `nohup` means it.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal comes here
+        return
+    first: list[float] = []
 
     def stop(number: int, frame: Any) -> None:
-        raise Stop(128 + number)
+        # A terminal that closes sends several. Those that come while things are put away must not stop just that.
+        if not first or time.monotonic() - first[0] > _PUT_AWAY_S:
+            first[:] = [time.monotonic()]
+            raise _Ended(number)
 
-    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     before = {number: signal.getsignal(number) for number in wanted}
     taken = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    there = [_what_is_at(place) for place in places]
     for number in taken:
         signal.signal(number, stop)
     try:
         yield
+    except KeyboardInterrupt as ended:
+        written = [
+            readable_name(str(place))
+            for place, was in zip(places, there, strict=True)
+            if place is not None and _what_is_at(place) != was
+        ]
+        print_note(f"written whole: {', '.join(written)}" if written else nothing)
+        raise Stop(128 + getattr(ended, "number", signal.SIGINT)) from None
     finally:
         for number, handler in taken.items():
             signal.signal(number, handler)
+
+
+def _what_is_at(place: Path | None) -> tuple[int, int] | None:
+    try:
+        status = os.stat(place) if place is not None else None
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if status is not None else None

@@ -13,6 +13,8 @@ Probe = Callable[[], Sequence[Finding]]
 PROBE_S = 20.0
 """What one probe gets: far over what any takes on a machine that works."""
 
+ENDING_S = 4.0
+
 
 def bounded(name: str, probe: Probe, timeout_s: float = PROBE_S) -> list[Finding]:
     """What the probe finds; a finding of its own if the system refuses it, or gives no answer in time."""
@@ -26,7 +28,12 @@ def bounded(name: str, probe: Probe, timeout_s: float = PROBE_S) -> list[Finding
 
     # A daemon: one that never comes back is left behind.
     threading.Thread(target=work, name=f"prealloc-doctor-{name}", daemon=True).start()
-    if not concurrent.futures.wait([answer], timeout_s).done:
+    try:
+        in_time = concurrent.futures.wait([answer], timeout_s).done
+    except BaseException:  # told to end: the probe gets a moment to remove what it has made
+        concurrent.futures.wait([answer], ENDING_S)
+        raise
+    if not in_time:
         return [problem(name, f"no answer within {timeout_s:g} s", "see what the system's log says of it")]
     try:
         return list(answer.result())

@@ -134,23 +134,36 @@ def new_folder(target: Path, *, replace: Callable[[Path], None] | None = None) -
     Raises FileExistsError if there is one, and no `replace`.
     """
     target = target.resolve() if target.is_symlink() else target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fault_point(Point.FOLDER_MAKE)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    with _parents_of(target):
+        fault_point(Point.FOLDER_MAKE)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            beside.chmod(0o777 & ~umask())
+            yield beside
+            if replace is None or not is_taken(target):
+                fault_point(Point.FOLDER_RENAME)
+                _rename_to_new(beside, target)
+            else:
+                replace(target)
+                fault_point(Point.FOLDER_EXCHANGE)
+                exchange(beside, target)
+                fault_point(Point.FOLDER_REMOVE)
+        finally:
+            # After an exchange this is the old folder; after a plain rename there is nothing left here.
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _parents_of(target: Path) -> Iterator[None]:
+    """Makes the folders that `target` is to lie in, and removes those again where nothing came into them."""
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
-        beside.chmod(0o777 & ~umask())
-        yield beside
-        if replace is None or not is_taken(target):
-            fault_point(Point.FOLDER_RENAME)
-            _rename_to_new(beside, target)
-        else:
-            replace(target)
-            fault_point(Point.FOLDER_EXCHANGE)
-            exchange(beside, target)
-            fault_point(Point.FOLDER_REMOVE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
-        # After an exchange this is the old folder; after a plain rename there is nothing left here.
-        shutil.rmtree(beside, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def exchange(one: Path, other: Path) -> None:

@@ -9,6 +9,7 @@ point adds one byte to the file there of the point's name, so the folder also te
 
     kill          this process dies (SIGKILL)
     kill-master   the master dies, and this process goes on until somebody notices
+    stop          this process stops (SIGSTOP) until somebody sends SIGCONT, perhaps with another signal before
     torn          half of the line is written, then this process dies; only where a line is written
     EIO           the write fails, and nothing was written
     ENOSPC        the write fails, and half of the line was written, as a disk does that becomes full
@@ -127,6 +128,7 @@ class Point(enum.StrEnum):
 ACTIONS = {
     "kill": frozenset(Kind),
     "kill-master": frozenset(Kind),
+    "stop": frozenset(Kind),
     "torn": frozenset({Kind.LINE}),
     "EIO": frozenset({Kind.WRITE, Kind.LINE}),
     "ENOSPC": frozenset({Kind.WRITE, Kind.LINE}),
@@ -206,6 +208,9 @@ class _Armed:
 def _strike(action: str, descriptor: int, line: bytes | memoryview) -> None:
     if action == "kill-master":
         os.kill(int(os.environ[MASTER]), signal.SIGKILL)
+        return
+    if action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
         return
     if action in ("torn", "ENOSPC") and line:
         os.write(descriptor, line[: len(line) // 2])

@@ -245,7 +245,7 @@ def test_the_generator_dies_with_the_master(ground: Ground, number: int) -> None
     wait_until(lambda: ground.lines("child"), "the task that hangs")
     process.send_signal(number)
     process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     wait_until(ground.nothing_lives, "end of the generator and of what it has started")
     notes: list[str] = []
     ground.write(a=None, b=None, c=None)

@@ -47,8 +47,8 @@ def test_faults_are_read() -> None:
         ("lock.write:0:EIO", "'0' is no count"),
         ("lock.write:-1:EIO", "'-1' is no count"),
         ("lock.write:1:EI0", "lock.write cannot 'EI0'"),
-        ("fork.asked:1:ENOSPC", "use one of kill, kill-master"),
-        ("lock.open:1:torn", "use one of kill, kill-master, EIO, ENOSPC"),
+        ("fork.asked:1:ENOSPC", "use one of kill, kill-master, stop"),
+        ("lock.open:1:torn", "use one of kill, kill-master, stop, EIO, ENOSPC"),
     ],
 )
 def test_a_mistake(text: str, told: str) -> None:
@@ -68,9 +68,9 @@ def test_all_mistakes_are_told_together() -> None:
 def test_every_kind_has_actions() -> None:
     """Whoever dies may die anywhere; only a disk can refuse, and only a line can be cut."""
     assert {kind: {name for name, kinds in ACTIONS.items() if kind in kinds} for kind in Kind} == {
-        Kind.HAND_OVER: {"kill", "kill-master"},
-        Kind.WRITE: {"kill", "kill-master", "EIO", "ENOSPC"},
-        Kind.LINE: {"kill", "kill-master", "EIO", "ENOSPC", "torn"},
+        Kind.HAND_OVER: {"kill", "kill-master", "stop"},
+        Kind.WRITE: {"kill", "kill-master", "stop", "EIO", "ENOSPC"},
+        Kind.LINE: {"kill", "kill-master", "stop", "EIO", "ENOSPC", "torn"},
     }
 
 

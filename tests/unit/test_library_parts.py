@@ -324,6 +324,13 @@ def test_what_is_there_stays(tmp_path: Path, folder: Path) -> None:
     for other in (thesis, thesis / "thesis.tex"):
         with pytest.raises(InputError, match="so --force leaves it alone"):
             write_all(new_parts(other, force=True), RECORDS)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "sub").mkdir()
+    with pytest.raises(InputError, match=r"leaves it alone: notes\.txt, sub/\n"):
+        write_all(new_parts(folder, force=True), RECORDS)
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
+    (folder / "sub").rmdir()
     assert sorted(os.listdir(tmp_path)) == ["library", "thesis"]
     written(folder, RECORDS[:2])
     assert len(opened(folder)) == 2

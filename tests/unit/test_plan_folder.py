@@ -13,6 +13,7 @@ import pytest
 
 from prealloc.api.plans import verify
 from prealloc.errors import CannotGoOn, PlanError, RunFolderError
+from prealloc.files import atomic
 from prealloc.model.plan import LibraryInfo, PlanSpec
 from prealloc.store import run_folder
 from prealloc.store.build import PlannedShard, build_plan
@@ -194,6 +195,102 @@ def test_force_replaces_plans_only(tmp_path: Path) -> None:
     write_plan(make_plan(3), tmp_path / "plan", force=True)
     assert len(read_plan(tmp_path / "plan").shards) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "plan"]
+
+
+STRANGERS = ["notes.txt", ".hidden", "run/", "shards/mine.json", "shards/deep/", "slices/mine.json", "slices/link"]
+
+
+def test_force_takes_nothing_along(tmp_path: Path) -> None:
+    """Whatever in a plan's folder is no part of the plan: all of it is named, and nothing is changed."""
+    plan = tmp_path / "plan"
+    write_plan(PLAN, plan)
+    create_run(tmp_path / "run", plan, run_file())
+    (tmp_path / "run").rename(plan / "run")  # as runs were once made
+    for name in STRANGERS:
+        path = plan / name
+        if name == "slices/link":
+            path.symlink_to(next((plan / "slices").iterdir()))
+        elif name.endswith("/"):
+            path.mkdir(exist_ok=True)
+        else:
+            path.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(PlanError) as caught:
+        write_plan(make_plan(3), plan, force=True)
+    assert caught.value.problem.endswith(f"leaves it alone: {', '.join(sorted(STRANGERS))}")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert read_plan(plan).id == PLAN.id
+    for number in range(12):
+        (plan / f"a{number:02}").write_text("")
+    with pytest.raises(PlanError, match=r"a00, .* and 9 more"):
+        write_plan(make_plan(3), plan, force=True)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"format": "my.plan", "shards": []}', b'{"format": "prealloc.plan"}'])
+def test_force_needs_to_know_the_plan(folder: Path, damage: bytes) -> None:
+    """Where plan.json does not say which files are the plan's, nobody can tell them from the user's."""
+    (folder / "plan.json").write_bytes(damage)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(PlanError, match="--force leaves them alone"):
+        write_plan(PLAN, folder, force=True)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_force_looks_again_in_the_last_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes into the folder while the new plan is written is not taken along either."""
+    plan = tmp_path / "plan"
+    write_plan(PLAN, plan)
+
+    def fill(made: object, folder: Path) -> None:
+        (plan / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr("prealloc.store.plan_folder.fill_plan_folder", fill)
+    with pytest.raises(PlanError, match=r"notes\.txt"):
+        write_plan(make_plan(3), plan, force=True)
+    assert (plan / "notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["plan"]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_signal_between_two_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, is_done: bool) -> None:
+    """Where folders cannot be exchanged in one step: the old one or the new one is in its place, and nothing aside."""
+    write_plan(PLAN, tmp_path / "plan")
+    calls: list[object] = []
+    rename = os.rename
+
+    def interrupted(one: Path, other: Path) -> None:
+        calls.append(one)
+        if len(calls) != at or is_done:
+            rename(one, other)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic, "exchange_in_one_step", lambda one, other: False)
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_plan(make_plan(3), tmp_path / "plan", force=True)
+    assert len(read_plan(tmp_path / "plan").shards) in (1, 2)
+    if (at, is_done) != (3, False):  # the putting away itself was stopped
+        assert [path.name for path in tmp_path.iterdir()] == ["plan"]
+
+
+@pytest.mark.parametrize("inside", ["plan/run", "plan/shards/a/run", "link/run", "plan/../plan/run", "run/plan/more"])
+def test_nothing_is_made_inside_a_plan_or_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str) -> None:
+    """By whichever path: a run in its plan would be lost with it, a plan in a run would be no run's."""
+    monkeypatch.chdir(tmp_path)
+    write_plan(PLAN, Path("plan"))
+    create_run(Path("run"), PLAN, run_file())
+    Path("link").symlink_to("plan")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunFolderError, match=r"it would lie in the (plan|run) /"):
+        create_run(Path(inside), PLAN, run_file())
+    with pytest.raises(PlanError, match=r"it would lie in the (plan|run) /"):
+        write_plan(PLAN, Path(inside))
+    with pytest.raises(PlanError, match="it would lie in the run /"):
+        write_plan(PLAN, Path("run/plan"), force=True)  # of the run's own copy nothing but a plan
+    assert sorted(tmp_path.rglob("*")) == before
+    create_run(Path("runs/plan"), PLAN, run_file())  # beside it
 
 
 def run_file(**changes: Any) -> RunFile:

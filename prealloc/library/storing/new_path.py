@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prealloc.errors import InputError
 from prealloc.files.atomic import umask, writing
+from prealloc.files.faultpoint import Point, fault_point
 
 
 @contextlib.contextmanager
@@ -27,8 +28,10 @@ def new_path(out: Path, *, force: bool) -> Iterator[Path]:
         descriptor, beside = _file_beside(out)
         try:
             os.close(descriptor)
+            fault_point(Point.FILE_WRITE)
             yield Path(beside)
             os.chmod(beside, 0o666 & ~umask())
+            fault_point(Point.FILE_RENAME)
             if force:
                 os.replace(beside, out)
             else:
