@@ -64,12 +64,12 @@ def stats(
     difficulty: str | None = None,
     reads: int = 0,
     cache_bytes: int | str | None = None,
-    sampled: int = 100,
+    sampled: int = 1000,
     seed: int = 0,
     notes: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Stats:
-    """Types, numbers and sizes of a library; with `reads` also a trial of so many random reads.
+    """Types, fields and sizes of a library, of `sampled` tasks of each type; with `reads` also so many random reads.
 
     Half of the reads are of a tenth of the tasks, as of users of a library who come back to some of them.
     `cache_bytes` bounds the cache, a number or a text such as 64MB. Raises LibraryError, and OptionsError with every

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +16,23 @@ from prealloc.api.sources import library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
+from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.cell import DIFFICULTY, settings_of
 from prealloc.model.options import read_seconds_or_none
 from prealloc.model.plan import Plan, PlanFile, PlanSpec
+from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.planning.cells import choose_for_cells, lay_out
 from prealloc.planning.planner import TypeLeftOut, types_left_out
 
 if TYPE_CHECKING:
-    from prealloc.api.sources import Complete
+    from prealloc.api.sources import Complete, Sources
     from prealloc.generating.source import Generator
+    from prealloc.model.task import LightweightTask
 
 GENERATE_TIMEOUT_S = 600.0
 """For one task."""
+
+_SHOWN_FIELDS = 12
 
 
 def plan(
@@ -42,6 +49,7 @@ def plan(
     generate_timeout_s: float | str | None = GENERATE_TIMEOUT_S,
     generating: Callable[[int, int], None] | None = None,
     stream: bool = False,
+    bare: Callable[[BareTasks], None] | None = None,
     **options: Any,
 ) -> Plan:
     """Reads a task library once and gives every shard its tasks.
@@ -52,7 +60,8 @@ def plan(
     when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of its
     values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one pass
     that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the bytes
-    read and to read.
+    read and to read. `keep` names further fields of the tasks to ship, `["all"]` every one; where tasks go out with
+    nothing but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
 
     `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
     called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in
@@ -88,10 +97,7 @@ def plan(
     positions = sorted({position for shard in chosen for position in shard})
     with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
         tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}
-    for name in spec.keep:
-        planned = [task for each in tasks.values() for task in each.values()]
-        if lacking := sum(name not in task.extra_names() for task in planned):
-            tell(f"{lacking} of {len(planned)} planned tasks have no field {name!r}")
+    _look_for_kept(spec, sources, tasks, tell)
     shards = [
         PlannedShard(
             shard.id,
@@ -105,9 +111,88 @@ def plan(
     made = build_plan(spec, sources.infos, shards)
     if spec.stratify and (left := types_left_out(made.file)):
         tell(_left_out_note(left))
+    found = _bare_tasks(sources, tasks)
     if out is not None:
         write_plan(made, Path(out), force=force)
+    if found is not None:  # last, so that it is what is read last
+        bare(found) if bare is not None else tell(str(found))
     return made
+
+
+class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
+    """Planned tasks that hold nothing but an id and a type: a worker that needs more fails in every one of them."""
+
+    tasks: int
+    planned: int
+    fields: list[FieldStats]
+    """What the library has of these tasks, and the plan has not."""
+
+    @property
+    def keep(self) -> str:
+        """The `--keep` that ships these fields; empty if there are none."""
+        names = [field.name for field in self.fields]
+        plain = all(re.fullmatch(r"[^\s,\"\\\x00-\x1f]+", name) for name in names)
+        return ",".join(names) if plain and len(names) <= _SHOWN_FIELDS else EVERY_FIELD
+
+    def __str__(self) -> str:
+        which = f"all {self.planned:,}" if self.tasks == self.planned else f"{self.tasks:,} of {self.planned:,}"
+        problem = f"{which} planned tasks hold nothing but an id and a type"
+        if not self.fields:
+            return f"{problem}, and their library has nothing else of them"
+        shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
+        more = f" and {len(shown) - _SHOWN_FIELDS} more" if len(shown) > _SHOWN_FIELDS else ""
+        mend = f"plan again with --keep {self.keep}" + (", or --keep all for every field" if self.keep != "all" else "")
+        return f"{problem}; left in the library are {', '.join(shown[:_SHOWN_FIELDS])}{more}: {mend}"
+
+
+def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]) -> BareTasks | None:
+    """The tasks of a plan that hold nothing to work with; None if there are none."""
+    found = {
+        key: [position for position, task in each.items() if (task.workflow_json, task.extra_json) == (b"null", b"{}")]
+        for key, each in tasks.items()
+    }
+    count = sum(map(len, found.values()))
+    if not count:
+        return None
+    fields = field_stats(text for key, positions in found.items() for text in sources.texts(key, positions))
+    return BareTasks(
+        tasks=count,
+        planned=sum(map(len, tasks.values())),
+        fields=[field for field in fields if field.name not in IN_EVERY_SLICE],
+    )
+
+
+def _look_for_kept(
+    spec: PlanSpec,
+    sources: Sources,
+    tasks: Mapping[str | None, Mapping[int, LightweightTask]],
+    tell: Callable[[str], None],
+) -> None:
+    """Tells which fields to keep some planned tasks lack. Raises OptionsError for those that no task at all has."""
+    if not spec.keep or EVERY_FIELD in spec.keep:
+        return
+    planned = [task.extra_names() for each in tasks.values() for task in each.values()]
+    lacking = {name: sum(name not in names for names in planned) for name in spec.keep}
+    absent = {name for name, count in lacking.items() if count == len(planned)}
+    for library in sources.libraries.values():
+        absent = library.absent(sorted(absent)) if absent else absent
+    if absent:
+        texts = (text for key, each in tasks.items() for text in sources.texts(key, list(each)))
+        there = [field.name for field in field_stats(texts) if field.name not in IN_EVERY_SLICE]
+        raise OptionsError([_no_field(name, there) for name in sorted(absent)])
+    for name, count in lacking.items():
+        if count:
+            tell(f"{count} of {len(planned)} planned tasks have no field {name!r}")
+
+
+def _no_field(name: str, there: Sequence[str]) -> Mistake:
+    close = difflib.get_close_matches(name, there, n=1)
+    if close:
+        mend = f"did you mean {close[0]}?"
+    else:
+        shown = ", ".join(there[:_SHOWN_FIELDS]) + (", ..." if len(there) > _SHOWN_FIELDS else "")
+        mend = f"its tasks have {shown}" if there else "its tasks have no further fields: leave it out"
+    return Mistake(f"--keep {name}", "no task of the library has such a field", mend)
 
 
 @contextmanager

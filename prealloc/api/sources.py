@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,16 +50,22 @@ class Sources(NamedTuple):
         `complete` gets the library and the tasks by their position in it, and gives them as they are to be.
         """
         library = self.libraries[difficulty]
-        places = positions
-        if len(self.libraries) > 1:
-            place_of = library.places(self.ids[position] for position in positions)
-            places = [place_of[self.ids[position]] for position in positions]
-        elif self.places is not None:
-            places = [self.places[position] for position in positions]
+        places = self._places_in(library, positions)
         tasks = dict(zip(places, library.tasks(places), strict=True))
         if complete is not None:
             tasks = complete(library, tasks)
         return {position: tasks[place] for position, place in zip(positions, places, strict=True)}
+
+    def texts(self, difficulty: str | None, positions: Sequence[int]) -> Iterator[bytes]:
+        """The JSON texts of these tasks with all their fields, as they lie in the library of this difficulty."""
+        library = self.libraries[difficulty]
+        return library.texts(self._places_in(library, positions))
+
+    def _places_in(self, library: Library, positions: Sequence[int]) -> Sequence[int]:
+        if len(self.libraries) > 1:
+            place_of = library.places(self.ids[position] for position in positions)
+            return [place_of[self.ids[position]] for position in positions]
+        return positions if self.places is None else [self.places[position] for position in positions]
 
 
 def read_sources(

@@ -69,11 +69,11 @@ def stats(
     cache: Annotated[
         str | None, typer.Option("--cache", help="Bytes of read tasks to keep for --reads: 500k, 64M.  [64M]")
     ] = None,
-    sampled: Annotated[int, typer.Option("--sampled", help="Tasks of each type whose size is looked at.")] = 100,
+    sampled: Annotated[int, typer.Option("--sampled", help="Tasks of each type whose fields are looked at.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Another seed reads other tasks.")] = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Show what a library holds: types, numbers, sizes of workflows; and how fast single tasks are had.
+    """Show what a library holds: types, fields, numbers, sizes; and how fast single tasks are had.
 
     Half of the --reads go to a tenth of the tasks, as from users who come back to some of them: the hit rate is
     that of a cache of the given size.

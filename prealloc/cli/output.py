@@ -60,6 +60,20 @@ def print_note(text: str) -> None:
     sys.stderr.write(f"note: {visible(text)}\n")
 
 
+def print_warning(text: str) -> None:
+    """A note that nobody may miss. A line of its own under it is a command to paste."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from prealloc.report.visible import visible
+
+    first, _, command = text.partition("\n")
+    console = Console(stderr=True)
+    console.print(Text(f"warning: {visible(first)}", style="bold yellow"), soft_wrap=True)
+    if command:
+        console.print(Text(f"    {visible(command)}"), soft_wrap=True)
+
+
 def print_error(error: PreallocError, *, json: bool) -> None:
     """An error on stderr; with `json` also as an object on stdout."""
     from rich.console import Console

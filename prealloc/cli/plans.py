@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_empty
-from prealloc.cli.output import Stop, byte_progress, print_json, print_note, task_progress
+from prealloc.cli.output import Stop, byte_progress, print_json, print_note, print_warning, task_progress
 from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
 
 if TYPE_CHECKING:
+    from prealloc.api.plans import BareTasks
     from prealloc.model.plan import Plan
     from prealloc.planning.estimate import Durations, Estimate
     from prealloc.planning.matrix import Matrix
@@ -63,7 +65,7 @@ def plan(
         int | None, typer.Option("--ranking", help="Version of the ranking; 1 samples as older plans did.  [2]")
     ] = None,
     keep: Annotated[
-        list[str] | None, typer.Option("--keep", help="Further task fields to ship: a,b. Repeatable.")
+        list[str] | None, typer.Option("--keep", help="Further task fields to ship: a,b; all: every one. Repeatable.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for ctx.settings. Repeatable.")] = None,
     difficulty: Annotated[
@@ -154,6 +156,7 @@ def plan(
         print_note("the library is read from standard input, which is this terminal; Ctrl-D ends it")
     from prealloc.api import plans as api
 
+    bare: list[BareTasks] = []
     kept = " but generated workflows, which are kept for the next time" if generate_workflows else ""
     with (
         ended_by_signals(out, nothing=f"nothing was written{kept}"),
@@ -170,6 +173,7 @@ def plan(
             progress=progress,
             generating=generating,
             stream=stream,
+            bare=bare.append,
             **generation,
             **options,
         )
@@ -180,9 +184,12 @@ def plan(
     if json:
         from prealloc.planning.planner import types_left_out
 
+        lacking = bare[0] if bare else None
         left_out = [kind._asdict() for kind in types_left_out(made.file)]
         told = {"out": str(out) if out else None, "plan": made.file, "types_left_out": left_out}
-        print_json({**told, "matrix": matrix, "estimate": forecast})
+        print_json({**told, "matrix": matrix, "estimate": forecast, "bare": lacking})
+        if lacking is not None:
+            print_warning(f"{lacking}")
         return
     from rich.console import Console
 
@@ -196,10 +203,14 @@ def plan(
         render_matrix(matrix, forecast).print(Console())
     if out is None:
         print_note("nothing was written; --out PLAN writes the plan")
+    elif bare:
+        print_note(f"written to {out}")
     else:
         print_note(
             f"written to {out}; run it: prealloc run {shlex.quote(str(out))} --worker module:function --out run/"
         )
+    for found in bare:
+        print_warning(f"{found}\n{_again(found, out, force=force)}")
 
 
 def show(
@@ -307,6 +318,14 @@ def diff(
         render_diff(str(first), str(second), found.same, found.inputs, *changes).print(Console())
     if not found.same:
         raise Stop(1)
+
+
+def _again(bare: BareTasks, out: Path | None, *, force: bool) -> str:
+    """The same command line, with what it takes to ship the fields that were left out; nothing if there are none."""
+    if not bare.fields:
+        return ""
+    more = ["--keep", bare.keep, *(["--force"] if out is not None and not force else [])]
+    return shlex.join(["prealloc", *sys.argv[1:], *more])
 
 
 _CONTRADICTS = {

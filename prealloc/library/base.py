@@ -21,6 +21,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.rows import NOTHING, AnyRow, has, kept, named, row_types
 from prealloc.model.json_value import brief
 from prealloc.model.plan import LibraryInfo
+from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
 
 Progress = Callable[[int, int], None]
@@ -68,8 +69,14 @@ class Library(Protocol):
     def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:
         """`task(position)` for each of the positions."""
 
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        """The JSON text of each of these tasks with all its fields, as it lies in the library. Raises LibraryError."""
+
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
-        """The whole object of each of these tasks, with all its fields, as compact JSON. Raises LibraryError."""
+        """The same as compact JSON, checked strictly. Raises LibraryError."""
+
+    def absent(self, names: Iterable[str]) -> set[str]:
+        """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
 
 
 class Record(NamedTuple):
@@ -86,8 +93,8 @@ class Record(NamedTuple):
         it sees its fields in their order.
         """
         fields = _fields.decode(self.text)
-        workflow = fields.get("workflow", _NULL)
-        if workflow == _NULL:
+        workflow = fields.get("workflow", NULL)
+        if workflow == NULL:
             return None, msgspec.json.encode(fields)
         del fields["workflow"]
         return bytes(workflow), msgspec.json.encode(fields)
@@ -101,7 +108,16 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
 
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_NULL = msgspec.Raw(b"null")
+NULL = msgspec.Raw(b"null")
+_STEP = 1 << 14
+
+
+def fields_of(text: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a task's object by name, as they lie in its text; none of one that no JSON reader takes."""
+    try:
+        return _fields.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the scan steps over what nobody asked for
+        return {}
 
 
 def told(file: Path) -> tuple[str, str]:
@@ -131,6 +147,7 @@ class TaskMaker:
         keep: tuple[str, ...],
         blame: Callable[[int, str, msgspec.Raw, StrictJsonError], LibraryError],
     ) -> None:
+        self.keeps_all = EVERY_FIELD in keep
         self._keep = keep
         self._keys = [msgspec.json.encode(name) for name in keep]
         self._blame = blame
@@ -143,6 +160,13 @@ class TaskMaker:
             self._compact(position, "workflow", row.workflow) or b"null",
             self._extra(position, row) if self._keep else b"{}",
         )
+
+    def make_whole(self, id: str, type: str, whole: bytes) -> LightweightTask:
+        """The task with every field of its object, which is compact and has been checked."""
+        fields = fields_of(whole)
+        workflow = bytes(fields.get("workflow", NULL))
+        extra = {name: raw for name, raw in sorted(fields.items()) if name not in IN_EVERY_SLICE}
+        return LightweightTask.trusted(id, type, workflow, msgspec.json.encode(extra))
 
     def _extra(self, position: int, row: AnyRow) -> bytes:
         fields = []
@@ -183,6 +207,28 @@ class BaseLibrary(ABC):
 
     @abstractmethod
     def task(self, position: int) -> LightweightTask: ...
+
+    @abstractmethod
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]: ...
+
+    @abstractmethod
+    def _blame(self, position: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError: ...
+
+    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
+        for position, text in zip(positions, self.texts(positions), strict=True):
+            try:
+                yield compact(text)
+            except StrictJsonError as error:
+                raise self._blame(position, "", msgspec.Raw(text), error) from None
+
+    def absent(self, names: Iterable[str]) -> set[str]:
+        missing, order = set(names), self.order()
+        for start in range(0, len(order), _STEP):
+            for text in self.texts(order[start : start + _STEP]):
+                missing -= fields_of(text).keys()
+                if not missing:
+                    return missing
+        return missing
 
     def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:
         collecting = gc.isenabled()
@@ -232,16 +278,10 @@ class StoredLibrary(BaseLibrary):
     def task(self, position: int) -> LightweightTask:
         return next(self._tasks([position]))
 
-    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
-        for position, text in zip(positions, self.texts(positions), strict=True):
-            try:
-                yield compact(text)
-            except StrictJsonError as error:
-                raise self._blame(position, "", msgspec.Raw(text), error) from None
-
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
         asked = list(positions)
-        for position, text in zip(asked, self.texts(asked), strict=True):
+        texts = self.objects(asked) if self._maker.keeps_all else self.texts(asked)
+        for position, text in zip(asked, texts, strict=True):
             yield self._made(position, text)
 
     def _made(self, position: int, text: bytes) -> LightweightTask:
@@ -249,6 +289,8 @@ class StoredLibrary(BaseLibrary):
         row = self._decoded(position, text)
         if named(row) != (id, type):
             raise LibraryError("another task lies where this one should", where=self._place(position), mend=AGAIN)
+        if self._maker.keeps_all:
+            return self._maker.make_whole(id, type, text)
         return self._maker.make(position, id, type, row)
 
     def _decoded(self, position: int, text: bytes) -> AnyRow:
@@ -284,4 +326,4 @@ def has_two_ids(row: AnyRow) -> bool:
 
 def is_null(row: AnyRow) -> bool:
     """Whether a task has no workflow, or null for one."""
-    return row.workflow is NOTHING or row.workflow == _NULL
+    return row.workflow is NOTHING or row.workflow == NULL

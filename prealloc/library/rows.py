@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.spelling import IN_EVERY_SLICE
+from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 
 NOTHING = Raw(b"")
 """In place of a value that a task does not have."""
@@ -59,9 +60,10 @@ def _refuse_nameless(row: AnyRow) -> None:
 def row_types(keep: tuple[str, ...]) -> tuple[type[Row], type[LooseRow]]:
     """The strict and the loose row, with one Raw field (`kept_0`, `kept_1`, ...) for each name of `keep`.
 
-    A name that a row has anyway (`instance_id`, `type`) gets none: see `kept`.
+    A name that a row has anyway (`instance_id`, `type`) gets none: see `kept`. Who keeps every field takes them from
+    the task's whole text.
     """
-    rename = {f"kept_{i}": name for i, name in enumerate(keep) if name not in Row.__struct_fields__}
+    rename = {f"kept_{i}": name for i, name in enumerate(keep) if name not in {*Row.__struct_fields__, EVERY_FIELD}}
     if not rename:
         return Row, LooseRow
     fields = [(name, Raw, NOTHING) for name in rename]
@@ -89,6 +91,11 @@ def kept(row: AnyRow, i: int, name: str) -> Raw:
     return NOTHING if value is UNSET else Raw(msgspec.json.encode(value))
 
 
+def any_has(rows: Iterable[AnyRow], i: int, name: str) -> bool:
+    """Whether any of these tasks has the field that is kept as number `i`."""
+    return any(has(kept(row, i, name)) for row in rows)
+
+
 def is_name(value: Any) -> bool:
     """Whether a value can be a task's id or type: a string, not empty, without a NUL."""
     return type(value) is str and value != "" and "\0" not in value
@@ -100,7 +107,7 @@ def has(raw: Raw) -> bool:
 
 
 def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:
-    """The fields to keep, each once and sorted. Raises OptionsError."""
+    """The fields to keep, each once and sorted; EVERY_FIELD makes all others needless. Raises OptionsError."""
     found = []
     taken = ", ".join(sorted(IN_EVERY_SLICE & set(keep)))
     if taken:
@@ -111,4 +118,4 @@ def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:
         found.append(Mistake("--keep", f"{odd} has a quote, backslash or control character", "rename the field"))
     if found:
         raise OptionsError(found)
-    return tuple(sorted(set(keep)))
+    return (EVERY_FIELD,) if EVERY_FIELD in keep else tuple(sorted(set(keep)))

@@ -1,17 +1,21 @@
-"""What there is to know of a library: its types, how large its workflows are, how quickly single tasks are had."""
+"""What there is to know of a library: its types and fields, how large they are, how quickly single tasks are had."""
 
 from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 
 import msgspec
 
-from prealloc.library.base import Library
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.base import NULL, Library, fields_of
 from prealloc.library.cache import DEFAULT_BYTES, TaskCache
 from prealloc.model.task_hash import stable_hash, stable_hashes
+
+SAMPLED = 1000
+"""Tasks of each type that are looked at."""
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,11 +39,22 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TypeStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The tasks of one type; the sizes are those of `sizes.tasks` of them, the lowest by hash."""
+    """The tasks of one type, and the workflows of `looked_at` of them, the lowest by hash."""
 
     type: str
     tasks: int
-    sizes: Sizes
+    looked_at: int
+    sizes: Sizes | None
+    """None where none of these has a workflow."""
+
+
+class FieldStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of tasks that were looked at: how many of them have it, and how large it is, in bytes of compact JSON."""
+
+    name: str
+    tasks: int
+    median: int
+    largest: int
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,14 +68,25 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
     without_workflow: int
     two_ids: int
+    looked_at: int
+    """Tasks whose fields were looked at: all of them, unless there are more than were asked for."""
+    fields: list[FieldStats]
+    """By name. A workflow that is null is none."""
     types: list[TypeStats]
     trial: Trial | None
 
 
 def stats_of(
-    library: Library, *, reads: int = 0, cache_bytes: int | None = None, sampled: int = 100, seed: int = 0
+    library: Library, *, reads: int = 0, cache_bytes: int | None = None, sampled: int = SAMPLED, seed: int = 0
 ) -> Stats:
     """Looks at `sampled` tasks of each type, and reads `reads` tasks at random through a cache."""
+    places, chosen = _chosen(library, sampled)
+    sizes = _SizesOfFields()
+    workflows: dict[str, list[int]] = {name: [] for name in places}
+    for place, text in zip(chosen, library.texts(chosen), strict=True):
+        found = sizes.add(text)
+        if "workflow" in found:
+            workflows[library.types[place]].append(found["workflow"])
     return Stats(
         path=library.info.path,
         way=library.way,
@@ -69,23 +95,65 @@ def stats_of(
         tasks=library.info.tasks,
         without_workflow=library.without_workflow,
         two_ids=library.two_ids(),
-        types=_types(library, sampled),
+        looked_at=len(chosen),
+        fields=sizes.stats(),
+        types=[
+            TypeStats(
+                type=name,
+                tasks=len(mine),
+                looked_at=min(len(mine), sampled),
+                sizes=_sizes(sorted(workflows[name])) if workflows[name] else None,
+            )
+            for name, mine in places.items()
+        ],
         trial=_trial(library, reads, cache_bytes, seed) if reads else None,
     )
 
 
-def _types(library: Library, sampled: int) -> list[TypeStats]:
+def field_stats(texts: Iterable[bytes]) -> list[FieldStats]:
+    """What fields the tasks of these texts have."""
+    sizes = _SizesOfFields()
+    for text in texts:
+        sizes.add(text)
+    return sizes.stats()
+
+
+class _SizesOfFields:
+    """The sizes of the fields of tasks, 8 bytes for each."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, array[int]] = {}
+
+    def add(self, text: bytes) -> dict[str, int]:
+        """Takes in a task, and gives the sizes of its fields."""
+        found = {name: _size(raw) for name, raw in fields_of(text).items() if name != "workflow" or raw != NULL}
+        for name, size in found.items():
+            self._sizes.setdefault(name, array("Q")).append(size)
+        return found
+
+    def stats(self) -> list[FieldStats]:
+        return [
+            FieldStats(name=name, tasks=len(sizes), median=sorted(sizes)[len(sizes) // 2], largest=max(sizes))
+            for name, sizes in sorted(self._sizes.items())
+        ]
+
+
+def _size(raw: msgspec.Raw) -> int:
+    try:
+        return len(compact(raw))
+    except StrictJsonError:  # planning with this field would refuse it; here it only has a size
+        return len(bytes(raw))
+
+
+def _chosen(library: Library, sampled: int) -> tuple[dict[str, array[int]], list[int]]:
+    """The places of all tasks by type, sorted by its name, and of those that are looked at."""
     # Arrays, and hashes rather than ids where they are at hand: a library may have ten million tasks.
     hashes = library.hashes() or array("Q", stable_hashes(library.ids))
     places: dict[str, array[int]] = {}
     for place, name in enumerate(library.types):
         places.setdefault(name, array("Q")).append(place)
-    found = []
-    for name, mine in sorted(places.items()):
-        chosen = nsmallest(sampled, mine, key=hashes.__getitem__)
-        sizes = sorted(len(task.workflow_json) for task in library.tasks(chosen))
-        found.append(TypeStats(type=name, tasks=len(mine), sizes=_sizes(sizes)))
-    return found
+    chosen = sorted(place for mine in places.values() for place in nsmallest(sampled, mine, key=hashes.__getitem__))
+    return dict(sorted(places.items())), chosen
 
 
 def _sizes(sizes: Sequence[int]) -> Sizes:

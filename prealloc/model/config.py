@@ -62,8 +62,8 @@ class SamplingSection(Section):
     """Another seed is another sample."""
     ranking: Literal[1, 2] = 2
     """The version of the ranking scheme; 1 samples as plans from before did."""
-    keep: list[str] = []
-    """Further task fields to ship."""
+    keep: list[str] | Literal["all"] = []
+    """Further task fields to ship; "all" is every field."""
     settings: dict[str, Any] = {}
     """The same as [settings]."""
 

@@ -15,7 +15,7 @@ from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.lane import Lane
 from prealloc.model.options import read_flag, read_named, read_names, read_whole
 from prealloc.model.secret import secret_mistakes
-from prealloc.model.spelling import IN_EVERY_SLICE
+from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
@@ -58,7 +58,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     repeats: int = 1
     seed: int = 0
     keep: tuple[str, ...] = ()
-    """Names of further task fields that the slices carry."""
+    """Names of further task fields that the slices carry; `all` is every field that a task has."""
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """Given to every shard's worker function as ctx.settings: any JSON values."""
     lanes: tuple[Lane, ...] = ()
@@ -132,7 +132,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         stratify = read_flag("--stratify", stratify, found)
         whole = read_flag("--all", whole, found)
         types = read_names("--type", types, found)
-        keep = read_names("--keep", keep, found)
+        keep = read_names("--keep", (EVERY_FIELD,) if keep == EVERY_FIELD else keep, found)
         settings = read_named("--set", settings, found)
         if ranking is not UNSET:
             ranking = read_whole("--ranking", ranking, found, least=min(RANKINGS), most=max(RANKINGS))

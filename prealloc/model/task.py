@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 
 from prealloc.errors import LibraryError
 from prealloc.model.json_value import NoJson, check_json
-from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
+from prealloc.model.spelling import EVERY_FIELD, ID_SPELLINGS, IN_EVERY_SLICE, TYPE_SPELLINGS
 
 
 class LightweightTask(BaseModel):
@@ -48,12 +48,14 @@ class LightweightTask(BaseModel):
     def from_dict(cls, task: Mapping[str, Any], *, keep: tuple[str, ...] = ()) -> LightweightTask:
         """A task from a library's own object, in any of the library's spellings.
 
-        Takes `id` or `instance_id`, `task_type` or `type`, `workflow` (may be missing), and of the other
-        fields those named in `keep`. Raises LibraryError for what is no mapping, for an id or type that is missing
-        or no string, and for values that are no JSON.
+        Takes `id` or `instance_id`, `task_type` or `type`, `workflow` (may be missing), and of the other fields those
+        named in `keep`, or with "all" every one. Raises LibraryError for what is no mapping, for an id or type that
+        is missing or no string, and for values that are no JSON.
         """
         if not isinstance(task, Mapping):
             raise LibraryError(f"the task is no object but {type(task).__name__}", mend="give a dict with id and type")
+        if EVERY_FIELD in keep:
+            keep = tuple(sorted(task.keys() - IN_EVERY_SLICE))
         return cls(
             id=_named(task, ID_SPELLINGS),
             type=_named(task, TYPE_SPELLINGS),

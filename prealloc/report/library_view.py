@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.text import Text
 
-from prealloc.library.stats import Stats
+from prealloc.library.stats import FieldStats, Stats
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
 from prealloc.report.page import Page
@@ -22,8 +24,10 @@ _WAYS = {
 
 
 def render_stats(stats: Stats) -> Page:
-    """Head, types with the sizes of their workflows, and the trial if there was one."""
-    return Page(lambda width: [*_head(stats), Text(), *_types(stats, width), *_trial(stats)])
+    """Head, types with the sizes of their workflows, fields, and the trial if there was one."""
+    return Page(
+        lambda width: [*_head(stats), Text(), *_types(stats, width), Text(), *_fields(stats, width), *_trial(stats)]
+    )
 
 
 def _head(stats: Stats) -> list[Text]:
@@ -43,7 +47,7 @@ def _types(stats: Stats, width: int | None) -> list[Text]:
     rows = stats.types
 
     def numbers(name: str) -> list[Text]:
-        return [Text(human.size(getattr(row.sizes, name))) for row in rows]
+        return [Text("-" if row.sizes is None else human.size(getattr(row.sizes, name))) for row in rows]
 
     columns = [
         Column("type", [Text(visible(row.type)) for row in rows], right=False, least=24, middle=True),
@@ -52,7 +56,28 @@ def _types(stats: Stats, width: int | None) -> list[Text]:
         Column("smallest", numbers("smallest"), drop=3),
         Column("median workflow", numbers("median"), short="median"),
         Column("largest", numbers("largest"), drop=2),
-        Column("looked at", [Text(f"{row.sizes.tasks:,}") for row in rows], drop=4),
+        Column("looked at", [Text(f"{row.looked_at:,}") for row in rows], drop=4),
+    ]
+    return draw(fit(columns, width))
+
+
+def _fields(stats: Stats, width: int | None) -> list[Text]:
+    found: dict[str, FieldStats | None] = {row.name: row for row in stats.fields}
+    found.setdefault("workflow", None)
+
+    def numbers(number: Callable[[FieldStats], str]) -> list[Text]:
+        return [Text("-" if row is None else number(row)) for row in found.values()]
+
+    few = stats.looked_at < stats.tasks
+    columns = [
+        Column("field", [Text(visible(name)) for name in found], right=False, least=24, middle=True),
+        Column(
+            f"of {human.count(stats.looked_at, 'task')} looked at" if few else "tasks",
+            numbers(lambda row: f"{row.tasks:,}"),
+            short="tasks",
+        ),
+        Column("median", numbers(lambda row: human.size(row.median))),
+        Column("largest", numbers(lambda row: human.size(row.largest)), drop=1),
     ]
     return draw(fit(columns, width))
 

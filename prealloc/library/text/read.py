@@ -22,7 +22,7 @@ from prealloc.library.text.cursor import Damage
 from prealloc.library.text.diagnose import Diagnosis
 from prealloc.library.text.formats import Format, choose_format
 from prealloc.library.text.structure import said_twice
-from prealloc.library.text.whole import whole_tasks
+from prealloc.library.text.whole import whole_texts
 from prealloc.library.unpack import unpack
 from prealloc.model.plan import LibraryInfo
 
@@ -78,8 +78,8 @@ def read_text(
         rows=rows,
         keep=keep,
         took=None,
-        blame=diagnosis.of_value,
-        whole=partial(whole_tasks, fmt, text, diagnosis),
+        diagnosis=diagnosis,
+        texts=partial(whole_texts, fmt, text),
     )
 
 

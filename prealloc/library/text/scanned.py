@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError
 from prealloc.library.base import BaseLibrary, TaskMaker, has_two_ids, is_null
-from prealloc.library.rows import AnyRow
+from prealloc.library.rows import AnyRow, any_has
+from prealloc.library.text.diagnose import Diagnosis
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import LightweightTask
 
@@ -31,8 +32,8 @@ class ScannedLibrary(BaseLibrary):
         rows: Sequence[AnyRow],
         keep: tuple[str, ...],
         took: str | None,
-        blame: Callable[[int, str, msgspec.Raw, StrictJsonError], LibraryError],
-        whole: Callable[[Sequence[int]], Iterator[bytes]],
+        diagnosis: Diagnosis,
+        texts: Callable[[Sequence[int]], Iterator[bytes]],
     ) -> None:
         self.info = info
         self.ids = ids
@@ -40,14 +41,31 @@ class ScannedLibrary(BaseLibrary):
         self.took = took
         self.without_workflow = sum(map(is_null, rows))
         self._rows = rows
-        self._maker = TaskMaker(keep, blame)
-        self._whole = whole
+        self._keep = keep
+        self._maker = TaskMaker(keep, diagnosis.of_value)
+        self._diagnosis = diagnosis
+        self._texts = texts
 
     def two_ids(self) -> int:
         return sum(map(has_two_ids, self._rows))
 
     def task(self, position: int) -> LightweightTask:
-        return self._maker.make(position, self.ids[position], self.types[position], self._rows[position])
+        return next(self._tasks([position]))
 
-    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
-        return self._whole(positions)
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        return self._texts(positions)
+
+    def absent(self, names: Iterable[str]) -> set[str]:
+        return {name for name in names if not any_has(self._rows, self._keep.index(name), name)}
+
+    def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
+        if self._maker.keeps_all:
+            asked = list(positions)
+            for position, whole in zip(asked, self.objects(asked), strict=True):
+                yield self._maker.make_whole(self.ids[position], self.types[position], whole)
+        else:
+            for position in positions:
+                yield self._maker.make(position, self.ids[position], self.types[position], self._rows[position])
+
+    def _blame(self, position: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
+        return self._diagnosis.of_task(position, error)

@@ -8,7 +8,7 @@ import os
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,10 +18,12 @@ from prealloc.library.base import Progress, StoredLibrary, has_two_ids, is_null,
 from prealloc.library.disk import open_library_file, pieces_of
 from prealloc.library.equal_ids import equal_hashes, equal_ids
 from prealloc.library.packed.table import sorted_positions
+from prealloc.library.rows import any_has
 from prealloc.library.text.read import no_tasks, scan
 from prealloc.library.text.stream import Batch, batches
 from prealloc.library.unpack import unpack_stream
 from prealloc.model.plan import LibraryInfo
+from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task_hash import stable_hashes
 
 STDIN = Path("-")
@@ -44,7 +46,14 @@ class StreamedLibrary(StoredLibrary):
     way = "stream"
 
     def __init__(
-        self, info: LibraryInfo, tasks: list[_Held], *, without_workflow: int, two_ids: int, keep: tuple[str, ...]
+        self,
+        info: LibraryInfo,
+        tasks: list[_Held],
+        *,
+        without_workflow: int,
+        two_ids: int,
+        keep: tuple[str, ...],
+        kept: set[str],
     ) -> None:
         super().__init__(
             info=info,
@@ -55,9 +64,13 @@ class StreamedLibrary(StoredLibrary):
             keep=keep,
         )
         self._texts = [task.text for task in tasks]
+        self._kept = kept
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         return (self._texts[position] for position in positions)
+
+    def absent(self, names: Iterable[str]) -> set[str]:
+        return set(names) - self._kept
 
 
 class _Held(msgspec.Struct, frozen=True, gc=False):
@@ -100,7 +113,12 @@ def read_stream(
         difficulty=difficulty,
     )
     return StreamedLibrary(
-        info, reader.tasks(), without_workflow=reader.without_workflow, two_ids=reader.two_ids, keep=keep
+        info,
+        reader.tasks(),
+        without_workflow=reader.without_workflow,
+        two_ids=reader.two_ids,
+        keep=keep,
+        kept=reader.kept,
     )
 
 
@@ -118,6 +136,8 @@ class _Reader:
         self.hashes = array("Q")
         self.types: Counter[str] = Counter()
         self.without_workflow = self.two_ids = 0
+        self.kept: set[str] = set()
+        """The fields to keep that a task had so far."""
 
     def note(self, piece: bytes) -> None:
         """Some bytes of the file, as they are on the disk."""
@@ -132,6 +152,8 @@ class _Reader:
         self.types.update(types)
         self.without_workflow += sum(map(is_null, rows))
         self.two_ids += sum(map(has_two_ids, rows))
+        unseen = ((i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD})
+        self.kept |= {name for i, name in unseen if any_has(rows, i, name)}
         wanted = self._shortlist.offer(hashes, types)
         if wanted:
             raws = batch.fmt.tasks(batch.text, msgspec.Raw)
