@@ -131,7 +131,8 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
     def keep(self) -> str:
         """The `--keep` that ships these fields; empty if there are none."""
         names = [field.name for field in self.fields]
-        plain = all(re.fullmatch(r"[^\s,\"\\\x00-\x1f]+", name) for name in names)
+        # No comma, space or quote can be said there, and a field called "all" is said by naming every one.
+        plain = EVERY_FIELD not in names and all(re.fullmatch(r"[^\s,\"\\\x00-\x1f]+", name) for name in names)
         return ",".join(names) if plain and len(names) <= _SHOWN_FIELDS else EVERY_FIELD
 
     def __str__(self) -> str:
@@ -141,7 +142,9 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
             return f"{problem}, and their library has nothing else of them"
         shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
         more = f" and {len(shown) - _SHOWN_FIELDS} more" if len(shown) > _SHOWN_FIELDS else ""
-        mend = f"plan again with --keep {self.keep}" + (", or --keep all for every field" if self.keep != "all" else "")
+        mend = f"plan again with --keep {self.keep}" + (
+            ", or --keep all for every field" if self.keep != EVERY_FIELD else ""
+        )
         return f"{problem}; left in the library are {', '.join(shown[:_SHOWN_FIELDS])}{more}: {mend}"
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from examples import examples
 from prealloc.api import libraries
-from prealloc.api.plans import plan
+from prealloc.api.plans import BareTasks, plan
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library import read_library
@@ -65,7 +65,7 @@ SPECS = st.fixed_dictionaries(
         "strategy": st.sampled_from(["disjoint", "paired", "independent"]),
         "seed": st.integers(0, 2**63 - 1),
         "stratify": st.booleans(),
-        "keep": st.sampled_from([(), KEPT]),
+        "keep": st.sampled_from([(), KEPT, ("all",)]),
     }
 )
 LAYOUTS = st.sampled_from([None, 1, "\t"])
@@ -78,13 +78,15 @@ def named(task: dict[str, Any]) -> str:
 
 def planned(library: Path | str, spec: dict[str, Any], **options: Any) -> tuple[Any, ...] | None:
     """All that law 2 speaks of; None where the spec asks for more than there is; "refused" where it is no library."""
+    bare: list[BareTasks] = []
     try:
-        made = plan(library, **spec, **options)
-    except OptionsError:
-        return None
+        made = plan(library, **spec, **options, bare=bare.append)
+    except OptionsError as error:
+        absent = [mistake for mistake in error.mistakes if mistake.where.startswith("--keep")]
+        return (absent,) if absent else None
     except LibraryError:
         return ("refused",)
-    return essence(made)
+    return *essence(made), *bare
 
 
 def essence(made: Plan) -> tuple[Any, ...]:
@@ -157,6 +159,21 @@ def test_every_way_gives_the_same_plan(
         with TaskIndex.open(path, keep=spec["keep"]) as index:
             for task in read_library(path, keep=spec["keep"]).tasks(range(len(tasks))):
                 assert index[task.id] == task
+
+
+@examples(60, allow=[HealthCheck.too_slow])
+@given(tasks(), LAYOUTS)
+def test_all_is_every_field(tasks: list[dict[str, Any]], layout: Any) -> None:
+    """Law: `all` gives the very slices that naming every field gives, and no task of them is bare that has any."""
+    names = sorted({name for task in tasks for name in task} - {"id", "task_type", "workflow"})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "t.json")
+        path.write_text(json.dumps(tasks, indent=layout, ensure_ascii=False))
+        bare: list[BareTasks] = []
+        kept, by_name = plan(path, whole=True, keep="all", bare=bare.append), plan(path, whole=True, keep=names)
+    assert kept.slices == by_name.slices
+    assert kept.spec.keep == ("all",)
+    assert [each.fields for each in bare] == [[]] * len(bare)
 
 
 @examples(200)
@@ -248,6 +265,7 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
 @example(["[", '{"id":"a","type":"t"}', "]", "x"], b"", "t.json", 3)
 @example(['{"tasks":[', '{"id":"a","type":"t"}', "],", '"tasks":', "[]", "}"], b"", "t.json", 3)
 @example(["{", '"tasks":', "[", "]", ",", "}"], b"", "t.json", 3)
+@example(["\n", '{"id":"a","type":"t"}'], b"", "t.json", 1)
 def test_what_is_no_library_is_none_by_any_way(pieces: list[str], tail: bytes, name: str, batch: int) -> None:
     """Law: one pass in small pieces takes and refuses what reading it whole does."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

@@ -49,7 +49,7 @@ def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
     Damage inside a task is left to who scans the batch.
     """
     window = _Window(_checked(pieces, where), where)
-    while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
+    while b"\n" not in window.text.lstrip(_SPACE) and len(window.text) < _MOST_FIRST and window.grow():
         pass
     window.grow()  # what follows the first line tells lines from a document
     if not window.text.strip(_SPACE):
