@@ -111,7 +111,17 @@ def _unwritable(option: str, path: Path | None, library: Path) -> list[Mistake]:
         return [Mistake(f"{option} {path}", "its folder is not there", "make the folder first, or name another")]
     if path.exists() and library.exists() and path.samefile(library):
         return [Mistake(f"{option} {path}", "it is the library, which would be replaced", "name another file")]
+    if path.exists() and not _is_ours(path):
+        return [Mistake(f"{option} {path}", "it is there and holds something else", "name another file")]
     return []
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file holds what an earlier `prealloc memory` wrote there, or nothing."""
+    from prealloc.library.disk import head_of
+
+    head = head_of(path, 4096)
+    return path.is_file() and (not head or head.startswith(b'{\n  "library":') or b"prealloc-memory" in head)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -105,6 +107,25 @@ def test_a_zero_character_in_the_name(tmp_path: Path, new: Callable[..., Abstrac
     with pytest.raises(InputError, match="zero character"), new(tmp_path / "a\0b.pool", force=False):
         raise AssertionError("the block is not entered")
     assert os.listdir(tmp_path) == []
+
+
+def test_force_replaces_libraries_only(type_: Type, library: Path, tmp_path: Path) -> None:
+    """Law: with --force a library is replaced; a file that is none would be lost, and stays as it was."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "mine.db")) as connection:
+        connection.execute("CREATE TABLE mine (value)")
+    (tmp_path / "mine.json").write_text("my notes")
+    (tmp_path / "mine.pool").write_bytes(b"\x89PNG")
+    before = {path: path.read_bytes() for path in tmp_path.glob("mine.*")}
+    os.mkfifo(tmp_path / "mine.jsonl")
+    for name in ("mine.db", "mine.json", "mine.pool", "mine.jsonl"):
+        done = type_("library", "convert", "source.jsonl", name, "--force")
+        assert (done.code, "no task library, so --force leaves it alone" in done.err) == (2, True), name
+    assert type_("library", "sample", "mine.json", "--force").code == 2
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "t.db").touch()  # nothing is in it
+    for name in ("t.json", "t.jsonl", "t.json.gz", "t.jsonl.zst", "t.db", "t.pool", "t.parquet", "t.parts"):
+        for _ in range(2):
+            assert type_("library", "convert", "source.jsonl", name, "--force").code == 0, name
 
 
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl.zst", "t.db", "t.parts", "t.parquet", "t.pool"])

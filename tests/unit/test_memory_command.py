@@ -191,6 +191,13 @@ def test_json_is_all_that_json_prints(type_: Type, library: Path, mark: str) -> 
     assert [way["way"] for way in printed["ways"]] == ["fork", "prealloc"]
     assert json.loads((library.parent / "m.json").read_text()) == printed
     assert (library.parent / "m.svg").read_text().startswith("<svg")
+    again = ("--workers", "1", "-n", "1", "--seconds", "0.1", "--ways", "fork", "--json-file", "m.json", "--svg")
+    assert type_("memory", "tasks.json", *again, "m.svg").code == 0
+    (library.parent / "mine.svg").write_text("<svg>a drawing of mine</svg>")
+    refused = type_("memory", "tasks.json", *again, "mine.svg")
+    assert (refused.code, "it is there and holds something else" in refused.err) == (2, True)
+    assert "mine" in (library.parent / "mine.svg").read_text()
+    (library.parent / "mine.svg").unlink()
 
 
 def test_every_mistake_is_told(type_: Type, library: Path, mark: str) -> None:

@@ -109,12 +109,12 @@ def test_without_workflows(tmp_path: Path) -> None:
 def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     """Law: without force nothing is replaced; with force the file is whole, old or new."""
     path = tmp_path / "a.json"
-    path.write_text("mine")
+    path.write_text('["mine"]')
     with pytest.raises(InputError, match="the file is there already") as caught:
         write_sample(path, tasks=1)
     assert caught.value.where == str(path)
     assert caught.value.mend == "name another one, or give --force"
-    assert path.read_text() == "mine"
+    assert path.read_text() == '["mine"]'
     write_sample(path, tasks=1, force=True)
     assert len(read_library(path)) == 1
     assert os.listdir(tmp_path) == ["a.json"]
@@ -132,7 +132,8 @@ def test_a_file_that_comes_meanwhile_stays(tmp_path: Path) -> None:
 def test_a_broken_off_sample_leaves_nothing(tmp_path: Path) -> None:
     """Law: whatever stops the writing, no part of a file is left, and the old one is as it was."""
     path = tmp_path / "a.json.gz"
-    path.write_text("mine")
+    write_sample(path, tasks=1)
+    before = path.read_bytes()
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -140,7 +141,7 @@ def test_a_broken_off_sample_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_sample(path, tasks=2, workflow_bytes=0, force=True, progress=stop)
     assert os.listdir(tmp_path) == ["a.json.gz"]
-    assert path.read_text() == "mine"
+    assert path.read_bytes() == before
 
 
 def test_where_no_file_can_be_made(tmp_path: Path) -> None:

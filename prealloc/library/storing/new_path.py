@@ -11,20 +11,30 @@ from pathlib import Path
 from prealloc.errors import InputError
 from prealloc.files.atomic import umask, writing
 from prealloc.files.faultpoint import Point, fault_point
+from prealloc.library.disk import head_of
+from prealloc.library.unpack import packing
+
+_HEAD = 4096
+_SQLITE, _OUR_SQLITE = b"SQLite format 3\0", b"prlb"
+_BINARY = (b"PAR1", b"prealloc-pool 1\n")
 
 
 @contextlib.contextmanager
 def new_path(out: Path, *, force: bool) -> Iterator[Path]:
     """Gives the path of an empty file to fill, and puts it at `out` if the block ends well; else nothing is left of it.
 
-    Raises InputError if `out` is there and `force` is off, if its folder cannot be written to, or if no path can be
-    as it is; CannotGoOn if the disk is full.
+    Raises InputError if `out` is there and `force` is off or it is no task library, if its folder cannot be written
+    to, or if no path can be as it is; CannotGoOn if the disk is full.
     """
     with writing(out, InputError):
         if out.is_dir():
             raise InputError("this is a folder", where=str(out), mend="name the file to write")
         if os.path.lexists(out) and not force:
             raise InputError("the file is there already", where=str(out), mend="name another one, or give --force")
+        if os.path.lexists(out) and not _may_be_library(out):
+            raise InputError(
+                "it is no task library, so --force leaves it alone", where=str(out), mend="name another file"
+            )
         descriptor, beside = _file_beside(out)
         try:
             os.close(descriptor)
@@ -40,6 +50,16 @@ def new_path(out: Path, *, force: bool) -> Iterator[Path]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(beside)
             raise
+
+
+def _may_be_library(out: Path) -> bool:
+    """Whether a file begins as the libraries do that prealloc writes, or is empty."""
+    if not out.is_file():
+        return False
+    head = head_of(out, _HEAD)
+    if head.startswith(_SQLITE):
+        return head[68:72] == _OUR_SQLITE
+    return packing(head) is not None or head.startswith(_BINARY) or head.lstrip()[:1] in (b"{", b"[", b"")
 
 
 def refuse_missing_folder(out: Path, *, what: str = "file") -> None:
