@@ -131,8 +131,8 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
     def keep(self) -> str:
         """The `--keep` that ships these fields; empty if there are none."""
         names = [field.name for field in self.fields]
-        # No comma, space or quote can be said there, and a field called "all" is said by naming every one.
-        plain = EVERY_FIELD not in names and all(re.fullmatch(r"[^\s,\"\\\x00-\x1f]+", name) for name in names)
+        # A comma, space or quote cannot be said there, and "all" says more than the field of that name.
+        plain = EVERY_FIELD not in names and all(re.fullmatch(r"(?!-)[^\s,\"\\\x00-\x1f]+", name) for name in names)
         return ",".join(names) if plain and len(names) <= _SHOWN_FIELDS else EVERY_FIELD
 
     def __str__(self) -> str:

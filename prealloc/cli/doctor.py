@@ -51,8 +51,9 @@ def doctor(
         raise OptionsError(mistakes)
     from prealloc.api import doctor as api
 
-    with ended_by_signals():  # for the temporary folders that files are tried in
+    with ended_by_signals(nothing="stopped; no line of the journal is lost, repair it again"):
         repaired = api.repair(run) if repair and run is not None else None
+    with ended_by_signals():  # for the temporary folders that files are tried in
         found = api.diagnose(run, folder=folder if folder is not None else Path())
     if json:
         print_json(

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from prealloc.model.spelling import EVERY_FIELD
 
 Whole = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scalars = Annotated[
     list[Any],
     WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}}),
+]
+Kept = Annotated[
+    list[str],
+    BeforeValidator(lambda value: [value] if value == EVERY_FIELD else value),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"const": EVERY_FIELD}]}),
 ]
 Limit = Annotated[Any, WithJsonSchema({"type": ["number", "string"]})]
 """A number, or a text that RunPolicy.checked reads; `none` is no limit."""
@@ -62,7 +69,7 @@ class SamplingSection(Section):
     """Another seed is another sample."""
     ranking: Literal[1, 2] = 2
     """The version of the ranking scheme; 1 samples as plans from before did."""
-    keep: list[str] | Literal["all"] = []
+    keep: Kept = []
     """Further task fields to ship; "all" is every field."""
     settings: dict[str, Any] = {}
     """The same as [settings]."""
