@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.base import UNHURRIED, EngineFacts, Patience, RunSetup, ShardJob
 from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
@@ -60,7 +60,13 @@ class InlineEngine:
         self._current: _InlineShard | None = None
         self._draining = False
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        patience: Patience = UNHURRIED,
+    ) -> list[str]:
         self._function = load_function(worker, import_path)
         return []
 

@@ -86,6 +86,7 @@ def run_session(
             fsync=policy.fsync,
             memory_bytes=policy.memory_bytes,
             drain_s=policy.drain_s,
+            start_s=policy.start_s,
             journal=journal,
         )
         engine.open(setup)

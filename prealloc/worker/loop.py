@@ -28,6 +28,7 @@ from prealloc.worker.job import WorkerJob
 from prealloc.worker.messages import Broken, Bye, Channel, Drain, Opened, Ready, Retiring, Slots
 from prealloc.worker.result import describe
 from prealloc.worker.serve import Servers
+from prealloc.worker.signals import leave_to_master
 from prealloc.worker.turns import DeskTurns
 
 
@@ -40,6 +41,7 @@ def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: Work
     try:
         if function is None:
             function = load_function(job.worker, job.import_path)
+            leave_to_master()  # the module may have put handlers of its own into place
         journal = JournalWriter(Path(job.journal), fsync=job.policy.fsync)
     except PreallocError as error:
         channel.send(_broken(error))
