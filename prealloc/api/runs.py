@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import inspect
-import os
 import platform
 import signal
 import time
@@ -20,7 +19,7 @@ from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engin
 from prealloc.engines.session import resume_command, run_session
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
-from prealloc.files.paths import PlanPaths
+from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.events import Event, Note, RunEnded
 from prealloc.model.outcome import FINAL, Attempt, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
@@ -234,11 +233,11 @@ def status(run: str | Path) -> RunStatus:
 
 def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
     """`module:function` and the folders to import it from: the current one, and the function's own root."""
-    here = os.getcwd()
+    here = current_folder()
     if isinstance(worker, str):
         if engine != COMMAND:  # there it is a command, which that engine looks at
             check_name(worker)
-        return worker, (here,)
+        return worker, here
     module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
     if module in (None, "__main__") or not name or "<" in name:
         raise WorkerFunctionError(
@@ -250,8 +249,8 @@ def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]
         file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
     except TypeError:  # what is built in has no file
         file = ""
-    root = Path(file).resolve().parents[module.count(".")] if file else Path(here)
-    return f"{module}:{name}", tuple(dict.fromkeys((here, str(root))))
+    root = (str(Path(file).resolve().parents[module.count(".")]),) if file else ()
+    return f"{module}:{name}", tuple(dict.fromkeys((*here, *root)))
 
 
 def _check(

@@ -15,23 +15,12 @@ import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prealloc.worker.tree import descendants
 
 NAMED = 5
 _HARMLESS = frozenset({"/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"})
-
-_REPLACEABLE: dict[str, Callable[[], object]] = {
-    "os.fork": lambda: os.fork,
-    "os.waitpid": lambda: os.waitpid,
-    "os.read": lambda: os.read,
-    "select.select": lambda: select.select,
-    "signal.signal": lambda: signal.signal,
-    "time.sleep": lambda: time.sleep,
-    "threading.Thread": lambda: threading.Thread,
-}
-"""Functions that the fork server goes on to use: it cannot, once gevent has made them its own."""
 
 Held = dict[tuple[object, ...], str]
 """Everything of that kind that this process has, by what tells it from others, and how people are told of it."""
@@ -66,7 +55,8 @@ def _descriptors() -> Iterator[tuple[tuple[object, ...], str]]:
         elif stat.S_ISFIFO(status.st_mode):
             words = "a pipe"
         elif link.startswith("anon_inode:"):
-            words = link.removeprefix("anon_inode:").strip("[]")  # eventpoll, eventfd, inotify, ...
+            kind = link.removeprefix("anon_inode:").strip("[]")  # eventfd, inotify, ...
+            words = "an event loop" if kind == "eventpoll" else f"an open {kind}"
         elif link in _HARMLESS or stat.S_ISDIR(status.st_mode):
             continue
         else:  # one that is only read has a position, which would be shared
@@ -106,5 +96,6 @@ def _shared_memory() -> Iterator[tuple[tuple[object, ...], str]]:
 
 
 def _functions() -> Iterator[tuple[tuple[object, ...], str]]:
-    for name, look in _REPLACEABLE.items():
-        yield ("function", name, id(look())), f"a replaced {name}"
+    """What the fork server goes on to use; it cannot, once gevent has put its own into their place."""
+    used = (os.fork, os.waitpid, os.read, select.select, signal.signal, time.sleep, threading.Thread)
+    yield ("functions", *map(id, used)), "functions in place of Python's own (gevent?)"
