@@ -109,7 +109,6 @@ class CommandEngine:
             self._launcher.wait(min(timeout_s, LOOK_S))
             for happened in self._launcher.happened():
                 if isinstance(happened, Born):
-                    self._refusals.over()
                     shard = self._living[happened.pid] = self._unborn.pop(happened.tag)
                     self._ended.append(shard.born(happened.pid))
                 elif isinstance(happened, Refused):
@@ -119,7 +118,7 @@ class CommandEngine:
                     shard = self._living.pop(happened.pid)
                     self._ended += shard.died(happened.status)
                     self._end(shard)
-            if self._draining or self._refusals.ask_again(len(self._living)):
+            if self._draining or self._refusals.ask_again(lambda: bool(self._living)):
                 waiting, self._waiting = self._waiting, []
                 for shard in waiting:
                     self._start(shard)

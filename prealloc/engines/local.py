@@ -34,7 +34,7 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import AHEAD_S
 from prealloc.model.events import Event, ShardEnded
 from prealloc.worker.job import WorkerJob, pack
-from prealloc.worker.messages import Granted, Slot
+from prealloc.worker.messages import NO_THREAD, Granted, Slot
 
 WATCH_S = 0.1
 """How often workers that say nothing are looked at."""
@@ -94,7 +94,7 @@ class LocalEngine:
             self._give_turns()
             for supervisor in self._supervisors.values():
                 supervisor.watch()
-            if self._refusals.ask_again(len(self._living)):
+            if self._refusals.ask_again(self._is_at_work):
                 waiting = [each for each in self._supervisors.values() if not each.ended]
                 self._events += [event for supervisor in waiting for event in supervisor.fill()]
             for pid, held in self._memory.over(self._living).items() if self._memory else ():
@@ -144,21 +144,28 @@ class LocalEngine:
             if isinstance(happened, Born):
                 self._born(happened)
             elif isinstance(happened, Refused):
-                worker = self._unborn.pop(happened.tag)
-                self._events += self._supervisors[worker.shard].unborn(worker)
-                self._events += self._refusals.met(happened.reason, len(self._living))
+                self._refused(self._unborn.pop(happened.tag), happened.reason)
             else:
                 self._died(happened)
 
     def _born(self, born: Born) -> None:
-        self._refusals.over()
         worker = self._unborn.pop(born.tag)
         self._living[born.pid] = worker
         self._events += self._supervisors[worker.shard].born(worker, born.pid)
 
     def _died(self, died: Died) -> None:
         worker = self._living.pop(died.pid)
-        self._events += self._supervisors[worker.shard].died(worker, died.status)
+        if os.waitstatus_to_exitcode(died.status) == NO_THREAD and not worker.has_worked:
+            self._refused(worker, "it has no thread left")
+        else:
+            self._events += self._supervisors[worker.shard].died(worker, died.status)
+
+    def _refused(self, worker: WorkerProcess, reason: str) -> None:
+        self._events += self._supervisors[worker.shard].unborn(worker)
+        self._events += self._refusals.met(reason, len(self._living))
+
+    def _is_at_work(self) -> bool:
+        return any(worker.has_worked for worker in self._living.values())
 
     def _pause_s(self) -> float:
         """How long nothing need be looked at, if nobody says anything."""

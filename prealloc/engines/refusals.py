@@ -1,4 +1,4 @@
-"""What follows when the system starts no further process: those that run go on, and it is asked again now and then."""
+"""What follows when the system starts no further process or thread: those that run go on; it is asked again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 from prealloc.errors import EngineError
+from prealloc.files.atomic import MORE_PROCESSES
 from prealloc.model.events import Event, Note
 
 AGAIN_S = 1.0
 
-_MEND = "allow more processes (`ulimit -u`, the pids limit of the control group), or give fewer --workers"
+_MEND = f"{MORE_PROCESSES}, or give fewer --workers"
 
 
 class Refusals:
@@ -25,7 +26,7 @@ class Refusals:
         self._told = False
 
     def met(self, reason: str, running: int) -> list[Event]:
-        """A process was refused. Told once a run: it may come and go with every worker that ends."""
+        """One was refused. Told once a run: it may come and go with every worker that ends."""
         now = self._now()
         self._since = self._since if self._since is not None else now
         self._again_at = now + AGAIN_S
@@ -33,21 +34,19 @@ class Refusals:
         if self._told:
             return []
         self._told = True
-        text = f"the system starts no further process ({reason}): {running} run, the others wait; {_MEND}"
-        return [Note(text=text)]
+        waiting = f"{running} workers run, the others wait"
+        return [Note(text=f"the system starts no further process or thread ({reason}): {waiting}; {_MEND}")]
 
-    def over(self) -> None:
-        """A process was started."""
-        self._since = None
-
-    def ask_again(self, running: int) -> bool:
-        """Whether it is time to. Raises EngineError if nothing has run for too long."""
+    def ask_again(self, at_work: Callable[[], bool]) -> bool:
+        """Whether it is time to. Raises EngineError if the system has refused, and nobody was at work, for too long."""
+        if self._since is None:
+            return False
         now = self._now()
-        if running:
-            self._since = None
-        elif self._since is not None and now - self._since > self._most_s:
+        if at_work():
+            self._since = now
+        elif now - self._since > self._most_s:
             raise EngineError(
-                f"the system has started no process for {self._most_s:g} s (--start-timeout): {self._reason}",
+                f"the system has let nobody work for {self._most_s:g} s (--start-timeout): {self._reason}",
                 mend=f"{_MEND}; then `prealloc resume`",
             )
         if self._again_at is None or now < self._again_at:

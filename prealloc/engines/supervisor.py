@@ -180,10 +180,12 @@ class ShardSupervisor:
         return [ShardStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
-        """The system lets no process start for it now: its units wait until `fill` is called again."""
+        """The system lets it not begin now: its units wait until `fill` is called again."""
         self.workers.remove(worker)
         orders = reversed(worker.undecided.values())
         (self._suspects if worker.solo else self._pending).extendleft(orders)
+        if self.lane is not None:
+            self._setup.desk.leave(self.lane, worker)
         worker.close()
         return self._end_if_ended()
 

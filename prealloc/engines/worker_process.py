@@ -114,6 +114,11 @@ class WorkerProcess:
         return found
 
     @property
+    def has_worked(self) -> bool:
+        """It has started a unit."""
+        return self.progressed or bool(self._board.flights())
+
+    @property
     def age_s(self) -> float:
         return time.monotonic() - self._made_at
 
