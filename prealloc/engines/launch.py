@@ -203,7 +203,7 @@ class ForkServerLauncher:
 
     def _start_server(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, _blocked_signals():
+        with theirs, must_write("the process that starts workers", EngineError), _blocked_signals():
             self._server = subprocess.Popen(
                 fresh_interpreter(
                     f"from prealloc.engines.forkserver import main; main({theirs.fileno()}, {os.getpid()})"
@@ -254,7 +254,7 @@ class SpawnLauncher:
 
     def __init__(self) -> None:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
-        self._born: list[Born] = []
+        self._born: list[Born | Refused] = []
         self._ladders: dict[float, list[Process]] = {}
 
     def check(
@@ -307,6 +307,9 @@ class SpawnLauncher:
             )
             with _blocked_signals():
                 process = subprocess.Popen(fresh_interpreter(code), stdin=subprocess.DEVNULL, pass_fds=numbers)
+        except OSError as error:
+            self._born.append(Refused(tag, error.strerror or str(error)))
+            return
         finally:
             os.close(memory)
         self._workers[process.pid] = process

@@ -19,6 +19,7 @@ try:
 except ImportError:  # pragma: no cover  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
+MORE_PROCESSES = "allow more processes (`ulimit -u`, the pids limit of the control group)"
 _DISK_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -90,11 +91,13 @@ def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iter
 
 
 def mend_of(refusal: OSError, target: Path | str) -> str | None:
-    """What gives the system back what it is short of: room on the disk of this path, or open files; None: unknown."""
+    """What gives the system back what it is short of: room on the disk of this path, open files, processes; None: unknown."""
     if refusal.errno == errno.EMFILE and resource is not None:
         limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         allowed = "" if most == resource.RLIM_INFINITY else f", up to {most} without root"
         return f"a process may have {limit} files open: raise that (`ulimit -n`{allowed}), or give fewer --workers"
+    if refusal.errno == errno.EAGAIN:
+        return MORE_PROCESSES
     if refusal.errno == errno.ENFILE:
         return "the system's table of open files is full (fs.file-max): raise that, or see who has so many"
     if refusal.errno == errno.EDQUOT:
