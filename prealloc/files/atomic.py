@@ -91,7 +91,7 @@ def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iter
 
 
 def mend_of(refusal: OSError, target: Path | str) -> str | None:
-    """What gives the system back what it is short of: room on the disk of this path, open files, processes; None: unknown."""
+    """How the system gets back what it is short of (room on this path's disk, open files, processes); None: unknown."""
     if refusal.errno == errno.EMFILE and resource is not None:
         limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         allowed = "" if most == resource.RLIM_INFINITY else f", up to {most} without root"
