@@ -7,6 +7,8 @@ for as long as the child does.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Hashable
 
 
@@ -16,11 +18,12 @@ class Forks:
     def __init__(self) -> None:
         self._actions: dict[Hashable, Callable[[], None]] = {}
         self._hooked = False
+        self._forking = threading.local()
 
     def do(self, key: Hashable, action: Callable[[], None]) -> None:
         """From now on, each forked child runs this."""
         if not self._hooked and hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._in_child)
+            os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._in_child)
             self._hooked = True
         self._actions[key] = action
 
@@ -32,11 +35,19 @@ class Forks:
         """Takes back what was asked for under this key, or for this descriptor."""
         self._actions.pop(key, None)
 
+    def _before(self) -> None:
+        # Signals wait until the child has its own way with them: one that comes earlier would be lost on it.
+        self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+    def _after(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._forking.mask)
+
     def _in_child(self) -> None:
         actions = list(self._actions.values())
         self._actions.clear()
         for action in actions:
             action()
+        self._after()
 
 
 def _let_go(descriptor: int) -> None:

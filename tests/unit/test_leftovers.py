@@ -22,9 +22,8 @@ from prealloc.engines.leftovers import held, told
 
 @contextmanager
 def connection(folder: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname()) as client:
-            yield f"a connection to 127.0.0.1:{client.getpeername()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        yield f"a connection to 127.0.0.1:{client.getpeername()[1]}"
 
 
 @contextmanager
