@@ -31,7 +31,7 @@ from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outc
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.worker.function import check_name
 
-SLOW_IMPORT_S = 2.0
+SLOW_IMPORT_S = 5.0
 STOPPED = 128
 """Exit codes over this one are of runs that the signal of this difference has stopped."""
 
