@@ -71,8 +71,8 @@ class WorkerProcess:
         with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
             self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             self.board_descriptor = new_descriptor(policy.concurrency)
+            self._board = Board(self.board_descriptor, policy.concurrency)
         self.channel.setblocking(False)
-        self._board = Board(self.board_descriptor, policy.concurrency)
 
     def reach(self, stage: Stage) -> None:
         """Goes on to a stage, unless it is being killed: its last words may come after that."""

@@ -111,9 +111,11 @@ def _what_is_full(target: Path) -> str:
     for folder in (target, *target.parents):
         with contextlib.suppress(OSError):
             disk = os.statvfs(folder)
-            inodes_left = disk.f_favail > 0 or disk.f_files == 0  # some file systems do not count them
-            return "see `df -h` for its disk's space" if inodes_left else "its disk has no inodes left: see `df -i`"
-    return "see `df -h` for its disk's space"
+            # Not whether none is left: what could not be made whole has been removed again. Some disks count no inodes.
+            if disk.f_files and disk.f_favail / disk.f_files < disk.f_bavail / max(1, disk.f_blocks):
+                return "its disk is short of inodes, not of space: see `df -i`"
+            break
+    return "its disk is short of space: see `df -h`"
 
 
 def is_taken(target: Path) -> bool:
