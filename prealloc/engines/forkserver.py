@@ -128,7 +128,6 @@ def main(control: int, master: int) -> NoReturn:
 
     The master says who it is: asked for later, our parent could be another already.
     """
-    leave_to_master()
     os.setsid()  # the terminal's signals are for the master
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

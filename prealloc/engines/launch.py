@@ -27,6 +27,7 @@ from prealloc.model.policy import GRACE_S
 from prealloc.worker.signals import ENDING
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
 
+_SERVER = "the process that starts workers"
 _DYING_S = 2.0
 """Who has hung up is dying, and is reaped within this time."""
 
@@ -99,8 +100,9 @@ class ForkServerLauncher:
 
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(forkserver.FromServer)
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints while it is imported
-        self._start_server()
+        with must_write(_SERVER, EngineError):
+            self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints at its import
+            self._start_server()
 
     def check(
         self,
@@ -112,7 +114,7 @@ class ForkServerLauncher:
         request = forkserver.Preload(worker, import_path, tuple(sorted(library)))
         try:
             self._send(request)
-            if not patience.wait(lambda pause_s: bool(select.select([self._control], [], [], pause_s)[0])):
+            if not patience.wait(self.wait):
                 self._server.kill()
                 raise patience.over(worker, self.output())
             reply = self._receive()
@@ -134,7 +136,8 @@ class ForkServerLauncher:
             return []
         # Whatever it is, workers that are forked from this server would share it, though they never use it.
         self._stop_server()
-        self._start_server()
+        with must_write(_SERVER, EngineError):
+            self._start_server()
         module = worker.partition(":")[0]
         note = (
             f"importing {module} leaves behind: {reply.left}; so that workers do not share it, each of them imports it"
@@ -154,9 +157,11 @@ class ForkServerLauncher:
         """Starts a program with its output in the log; its pid comes as Born. The descriptor stays the caller's."""
         self._send(forkserver.Execute(tag, tuple(command), dict(environment)), [log])
 
-    def wait(self, timeout_s: float) -> None:
-        """Returns as soon as something happened, or after so many seconds."""
-        select.select([self._control.fileno()], [], [], timeout_s)
+    def wait(self, timeout_s: float) -> bool:
+        """Returns as soon as something happened (True), or after so many seconds."""
+        poll = select.poll()  # not select(): there may be more than 1,024 descriptors
+        poll.register(self._control, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
 
     def happened(self) -> Sequence[Born | Refused | Died]:
         found: list[Born | Refused | Died] = []
@@ -203,7 +208,7 @@ class ForkServerLauncher:
 
     def _start_server(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, must_write("the process that starts workers", EngineError), _blocked_signals():
+        with theirs, _blocked_signals():
             self._server = subprocess.Popen(
                 fresh_interpreter(
                     f"from prealloc.engines.forkserver import main; main({theirs.fileno()}, {os.getpid()})"
@@ -244,7 +249,7 @@ class ForkServerLauncher:
         else:
             how, mend = _how_it_ended(code), f"{_what_to_look_at(code)}, then `prealloc resume`"
         return EngineError(
-            f"the process that starts workers is gone, and its workers with it: {how}{last_lines(self.output())}",
+            f"{_SERVER} is gone, and its workers with it: {how}{last_lines(self.output())}",
             mend=mend,
         )
 

@@ -16,8 +16,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
-from prealloc.worker.tree import descendants
+from prealloc.worker.tree import descendants, identify
 
 NAMED = 5
 _HARMLESS = frozenset({"/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"})
@@ -78,13 +79,20 @@ def _threads() -> Iterator[tuple[tuple[object, ...], str]]:
 
 
 def _children() -> Iterator[tuple[tuple[object, ...], str]]:
-    for process in descendants([os.getpid()]):
-        try:
-            with open(f"/proc/{process.pid}/comm", encoding="utf-8", errors="replace") as file:
-                name = file.read().strip()
-        except OSError:
-            continue
-        yield ("process", process), f"the process {name}"
+    for process in filter(None, map(identify, _child_ids())):  # None: it has ended
+        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/comm", errors="replace") as file:
+            yield ("process", process), f"the process {file.read().strip()}"
+
+
+def _child_ids() -> list[int]:
+    try:  # a look at every process there is takes long on a large machine
+        return [
+            int(pid)
+            for thread in os.listdir("/proc/self/task")
+            for pid in Path(f"/proc/self/task/{thread}/children").read_text().split()
+        ]
+    except OSError:  # not every kernel tells
+        return [process.pid for process in descendants([os.getpid()])]
 
 
 def _shared_memory() -> Iterator[tuple[tuple[object, ...], str]]:
