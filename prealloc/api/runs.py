@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import inspect
-import os
 import platform
+import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +14,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from prealloc._version import __version__
-from prealloc.engines.base import library_files
+from prealloc.engines.base import Engine, Patience, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
-from prealloc.files.paths import PlanPaths
-from prealloc.model.events import Event, RunEnded
+from prealloc.files.paths import PlanPaths, current_folder
+from prealloc.model.events import Event, Note, RunEnded
 from prealloc.model.outcome import FINAL, Attempt, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
@@ -29,6 +30,10 @@ from prealloc.store.plan_folder import Outline, check_slices, read_outline, read
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.worker.function import check_name
+
+SLOW_IMPORT_S = 5.0
+STOPPED = 128
+"""Exit codes over this one are of runs that the signal of this difference has stopped."""
 
 T = TypeVar("T")
 Observe = Callable[[Event], None]
@@ -55,7 +60,8 @@ def run(
     times per second.
 
     Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
-    and CannotGoOn (what finished is kept: `resume` goes on).
+    and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
+    KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     mistakes: list[Mistake] = []
     policy = _gathered(mistakes, lambda: RunPolicy.checked(**options))
@@ -72,7 +78,7 @@ def run(
     reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
     started = make_engine(engine)
     try:
-        notes = started.check(name, import_path, _libraries(outline.file))
+        notes = _check(started, name, import_path, _libraries(outline.file), policy.start_s, observe, tick)
         create_run(
             target,
             source,
@@ -91,7 +97,7 @@ def run(
         )
         opened = OpenRun(target, outline)
         with RunLock(opened.paths.lock):
-            return run_session(
+            ended = run_session(
                 opened,
                 started,
                 reused=reused,
@@ -101,6 +107,8 @@ def run(
             )
     finally:
         started.close()
+    _pass_on_signal(ended)
+    return ended
 
 
 def resume(
@@ -119,8 +127,10 @@ def resume(
     with RunLock(opened.paths.lock):
         engine = make_engine(opened.file.engine)
         try:
-            notes = engine.check(opened.file.worker, opened.file.import_path, _libraries(opened.plan))
-            return run_session(
+            file = opened.file
+            libraries = _libraries(opened.plan)
+            notes = _check(engine, file.worker, file.import_path, libraries, file.policy.start_s, observe, tick)
+            ended = run_session(
                 opened,
                 engine,
                 reopen_failed=failed,
@@ -130,6 +140,8 @@ def resume(
             )
         finally:
             engine.close()
+    _pass_on_signal(ended)
+    return ended
 
 
 def outcomes(run: str | Path) -> Iterator[UnitOutcome]:
@@ -221,11 +233,11 @@ def status(run: str | Path) -> RunStatus:
 
 def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
     """`module:function` and the folders to import it from: the current one, and the function's own root."""
-    here = os.getcwd()
+    here = current_folder()
     if isinstance(worker, str):
         if engine != COMMAND:  # there it is a command, which that engine looks at
             check_name(worker)
-        return worker, (here,)
+        return worker, here
     module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
     if module in (None, "__main__") or not name or "<" in name:
         raise WorkerFunctionError(
@@ -237,8 +249,45 @@ def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]
         file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
     except TypeError:  # what is built in has no file
         file = ""
-    root = Path(file).resolve().parents[module.count(".")] if file else Path(here)
-    return f"{module}:{name}", tuple(dict.fromkeys((here, str(root))))
+    root = (str(Path(file).resolve().parents[module.count(".")]),) if file else ()
+    return f"{module}:{name}", tuple(dict.fromkeys((*here, *root)))
+
+
+def _check(
+    engine: Engine,
+    worker: str,
+    import_path: tuple[str, ...],
+    libraries: frozenset[tuple[int, int]],
+    start_s: float,
+    observe: Observe | None,
+    tick: Callable[[], None] | None,
+) -> list[str]:
+    """The engine's check of the worker function. Says so if the import takes a while."""
+    began = time.monotonic()
+    told = False
+
+    def wait() -> None:
+        nonlocal told
+        if not told and observe is not None and time.monotonic() - began > SLOW_IMPORT_S:
+            told = True
+            observe(Note(text=f"importing {worker.partition(':')[0]}: --start-timeout gives it {start_s:g} s"))
+        if tick is not None:
+            tick()
+
+    return engine.check(worker, import_path, libraries, Patience(start_s, wait))
+
+
+def _pass_on_signal(ended: RunEnded) -> None:
+    """Gives the signal that has stopped a run to whoever would have had it without the run.
+
+    So Ctrl-C ends a loop over runs, too, and not only the one that goes on.
+    """
+    number = ended.exit_code - STOPPED
+    if number <= 0:
+        return
+    if signal.getsignal(number) is signal.SIG_DFL:  # would end the process on the spot, in the middle of its output
+        raise SystemExit(ended.exit_code)
+    signal.raise_signal(number)
 
 
 def _libraries(file: PlanFile) -> frozenset[tuple[int, int]]:

@@ -7,6 +7,7 @@ def main() -> int:
     """Runs the command in sys.argv; returns the exit code."""
     import gc
 
+    _open_standard_streams()
     # Tasks come in by the ten thousand and stay: looking for garbage among them at every 700th cost a tenth of a run.
     gc.set_threshold(100_000, 20, 20)
     try:
@@ -15,3 +16,23 @@ def main() -> int:
         return run_app()
     except KeyboardInterrupt:  # while modules were still being loaded
         return 130
+
+
+def _open_standard_streams() -> None:
+    """Puts /dev/null where the caller has closed a standard stream (`>&-`).
+
+    Else the next file that is opened, a journal perhaps, would get its number, and what anybody prints.
+    """
+    import os
+    import sys
+
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, number)
+            if nothing != number:
+                os.close(nothing)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # for as long as we live

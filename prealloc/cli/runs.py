@@ -16,6 +16,7 @@ from prealloc.cli.output import Stop, print_json
 from prealloc.cli.pairs import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
+from prealloc.files.paths import RunPaths
 from prealloc.model.events import RunEnded
 from prealloc.model.outcome import Status
 
@@ -261,9 +262,12 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
     try:
         with shown:
             ended = work(shown.handle, lambda: shown.tick(time.monotonic()))
+    except KeyboardInterrupt:
+        raise Stop(130) from None
     except CannotGoOn as error:
-        if error.mend is None:
-            error.mend = f"when the cause is gone: prealloc resume {shlex.quote(str(run))}"
+        if "resume" not in (error.mend or "") and RunPaths(run).run_file.exists():
+            go_on = f"prealloc resume {shlex.quote(str(run))}"
+            error.mend = f"when the cause is gone: {go_on}" if error.mend is None else f"{error.mend}, then {go_on}"
         raise
     raise Stop(ended.exit_code)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from statistics import median
 
 from prealloc.engines.memory import available_bytes
+
+try:
+    import resource
+except ImportError:  # pragma: no cover  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 MOST_WORKERS = 64
 """Shards that run at once by default: agent tasks wait more than they compute, so more than there are cores."""
@@ -15,6 +21,12 @@ WORKER_BYTES = 16 * 2**20
 
 SLICE_FACTOR = 3
 """The slice as shipped, as held, and one task decoded."""
+
+FILES_EACH = 2
+"""What the master has open for each worker that runs: its channel, its flight board."""
+
+SPARE_FILES = 48
+"""For what it opens for a moment, for workers that are being replaced, and for the caller."""
 
 USABLE = 0.8
 """Of the free memory: the rest is for the page cache and for what nobody foresaw."""
@@ -29,6 +41,21 @@ def default_workers(shards: int, slice_bytes: int) -> int:
     """How many workers may run at once: all shards up to 64, less what the free memory does not bear."""
     bearable = int(available_bytes() * USABLE) // expected_bytes(slice_bytes)
     return max(1, min(shards, MOST_WORKERS, bearable))
+
+
+def within_open_files(workers: int) -> tuple[int, str | None]:
+    """So many of these workers as the limit of open files bears, and if that is fewer: a sentence that says so."""
+    if resource is None:
+        return workers, None
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = len(os.listdir("/dev/fd")) + SPARE_FILES + FILES_EACH * workers
+    if limit == resource.RLIM_INFINITY or needed <= limit:
+        return workers, None
+    bearable = max(1, workers - -(-(needed - limit) // FILES_EACH))
+    return bearable, (
+        f"{workers} workers at once would need {needed} open files, the limit is {limit}: {bearable} run at once, the "
+        f"others wait; `ulimit -n {needed}` lets all run"
+    )
 
 
 class Admission:

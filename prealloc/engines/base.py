@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from prealloc.engines.log import last_lines
+from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.desk import LaneDesk
 from prealloc.model.events import Event
@@ -16,6 +20,8 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.job import UnitOrder
+
+_TICK_S = 0.1
 
 
 class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +51,7 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     fsync: bool
     memory_bytes: int | None
     drain_s: float
+    start_s: float
     journal: JournalWriter
     """The supervisor's own journal file."""
 
@@ -73,12 +80,45 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
         return self.manifest.lane
 
 
+class Patience(NamedTuple):
+    """How long an import may take, and what is called about ten times per second while it does."""
+
+    most_s: float = math.inf
+    tick: Callable[[], None] = lambda: None
+
+    def wait(self, ended: Callable[[float], bool]) -> bool:
+        """Asks again and again, each time for so many seconds. False: the time is over."""
+        end = time.monotonic() + self.most_s
+        while not ended(max(0.0, min(_TICK_S, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return False
+            self.tick()
+        return True
+
+    def over(self, worker: str, printed: bytes) -> WorkerFunctionError:
+        """The error for when it is."""
+        return WorkerFunctionError(
+            f"importing its module takes longer than --start-timeout {self.most_s:g} s{last_lines(printed)}",
+            where=repr(worker),
+            mend="see where it hangs, or allow more with --start-timeout",
+        )
+
+
+UNHURRIED = Patience()
+
+
 class Engine(Protocol):
     """Runs shards. One thread calls it; `wait` is where its work is done."""
 
     facts: EngineFacts
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        patience: Patience = UNHURRIED,
+    ) -> list[str]:
         """Makes sure that the worker function can be called. Returns what the user should know of it.
 
         Raises WorkerFunctionError. `library` are (device, inode) pairs that no worker may open.

@@ -20,9 +20,10 @@ from typing import TypeGuard
 
 import msgspec
 
-from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
-from prealloc.engines.launch import Born, ForkServerLauncher
+from prealloc.engines.base import UNHURRIED, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.launch import Born, ForkServerLauncher, Refused
 from prealloc.engines.log import cut_back, open_log
+from prealloc.engines.refusals import Refusals
 from prealloc.engines.reported import Reported, ResultsTail
 from prealloc.engines.supervisor import describe_exit
 from prealloc.errors import WorkerFunctionError
@@ -59,10 +60,18 @@ class CommandEngine:
         self._tags = 0
         self._unborn: dict[int, _CommandShard] = {}
         self._living: dict[int, _CommandShard] = {}
+        self._waiting: list[_CommandShard] = []
+        """Those that the system has refused a process."""
         self._ended: list[Event] = []
         self._draining = False
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        patience: Patience = UNHURRIED,
+    ) -> list[str]:
         """`worker` is the command."""
         words = split_command(worker)
         if shutil.which(words[0]) is None:
@@ -73,6 +82,7 @@ class CommandEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
+        self._refusals = Refusals(setup.start_s)
         with must_write(setup.paths.results):
             fault_point(Point.SESSION_FOLDERS)
             setup.paths.results.mkdir(exist_ok=True)
@@ -80,12 +90,15 @@ class CommandEngine:
     def launch(self, job: ShardJob) -> None:
         shard = _CommandShard(job, self._setup)
         self._ended += shard.take_in_what_is_left()
+        self._start(shard)
+
+    def _start(self, shard: _CommandShard) -> None:
         if self._draining or not shard.open:
             self._end(shard)
             return
         self._tags += 1
         self._unborn[self._tags] = shard
-        log = open_log(self._setup.paths.log(job.shard))
+        log = open_log(self._setup.paths.log(shard.shard))
         try:
             self._launcher.execute(self._tags, shard.command(), shard.environment(), log)
         finally:
@@ -98,10 +111,17 @@ class CommandEngine:
                 if isinstance(happened, Born):
                     shard = self._living[happened.pid] = self._unborn.pop(happened.tag)
                     self._ended.append(shard.born(happened.pid))
+                elif isinstance(happened, Refused):
+                    self._waiting.append(self._unborn.pop(happened.tag))
+                    self._ended += self._refusals.met(happened.reason, len(self._living))
                 else:
                     shard = self._living.pop(happened.pid)
                     self._ended += shard.died(happened.status)
                     self._end(shard)
+            if self._draining or self._refusals.ask_again(lambda: bool(self._living)):
+                waiting, self._waiting = self._waiting, []
+                for shard in waiting:
+                    self._start(shard)
             for pid, shard in self._living.items():
                 self._ended += shard.take_in()
                 if shard.overdue:
@@ -133,7 +153,7 @@ class CommandEngine:
 
     def close(self) -> None:
         self._launcher.close()
-        for shard in (*self._unborn.values(), *self._living.values()):
+        for shard in (*self._unborn.values(), *self._living.values(), *self._waiting):
             shard.close()
         self._unborn.clear()
         self._living.clear()

@@ -2,9 +2,9 @@
 
 It is single-threaded, so that forking is safe; a child subreaper, so that whatever a worker leaves behind
 comes to it; and it holds one end of a socket whose other end only the master has. When the master dies,
-however it dies, the socket closes, and the fork server kills everything below it. When the fork server dies,
-the kernel kills the workers (PR_SET_PDEATHSIG). The standard library's fork server gives neither: there the
-workers themselves hold its pipe open.
+however it dies, the socket closes (and the kernel tells of the death, should a child of the master's hold it open),
+and the fork server kills everything below it. When the fork server dies, the kernel kills the workers
+(PR_SET_PDEATHSIG). The standard library's fork server gives neither: there the workers themselves hold its pipe open.
 
     master ── control socket ── fork server ── worker ── what its tasks start
        └──────── channel socket, one per worker ──┘
@@ -16,6 +16,7 @@ import array
 import contextlib
 import ctypes
 import gc
+import math
 import os
 import select
 import signal
@@ -28,12 +29,14 @@ from typing import NoReturn
 
 import msgspec
 
+from prealloc.engines import leftovers
 from prealloc.errors import PreallocError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import GRACE_S
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.guard import guard
+from prealloc.worker.signals import leave_to_master
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal, started_with
 
 _libc = ctypes.CDLL(None)
@@ -57,9 +60,10 @@ class Preload(ServerMessage, frozen=True, tag="preload"):
 
 
 class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
-    """From the server. With more than one thread forking is not safe: the master starts another server."""
+    """From the server."""
 
-    threads: int
+    left: str | None
+    """What the import has left open or running. Workers must not share it, so the master starts another server."""
     problem: str | None = None
     where: str | None = None
     mend: str | None = None
@@ -88,6 +92,13 @@ class Forked(ServerMessage, frozen=True, tag="forked"):
     pid: int
 
 
+class Refused(ServerMessage, frozen=True, tag="refused"):
+    """From the server, in place of a Forked: the system lets it start no further process now."""
+
+    tag: int
+    reason: str
+
+
 class Kill(ServerMessage, frozen=True, tag="kill"):
     """To the server: end a worker and all that descends from it, by the ladder, or `now`."""
 
@@ -103,8 +114,11 @@ class Exited(ServerMessage, frozen=True, tag="exited"):
 
 
 ToServer = Preload | Fork | Execute | Kill
-FromServer = Preloaded | Forked | Exited
+FromServer = Preloaded | Forked | Refused | Exited
 PACKET = 1 << 20
+
+LOOK_S = 1.0
+"""How often it looks for workers that are gone though no signal has come: what runs after an import may eat SIGCHLD."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -122,11 +136,15 @@ def main(control: int, master: int) -> NoReturn:
     worker_process.text_streams()
     gc.disable()  # a collection here would only make pages private that workers could share
     server = _ForkServer(socket.socket(fileno=control), master)
+    code = 1
     try:
         server.serve()
+        code = 0
+    except BaseException:
+        traceback.print_exc()  # a bug of ours: the master tells it
     finally:
         server.kill_all()
-        os._exit(0)
+        os._exit(code)
 
 
 class _ForkServer:
@@ -134,20 +152,30 @@ class _ForkServer:
         self._control = control
         self._master = master
         self._decoder = msgspec.json.Decoder(ToServer)
-        self._workers: set[int] = set()
+        self._workers: dict[int, signal.Signals] = {}
+        """By process id: the signal that its end begins with."""
         self._ladders: dict[float, list[Process]] = {}
         """Processes that were sent SIGTERM, by the moment when SIGKILL follows."""
         self._function: WorkerFunction | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._heed_signals()
+        self._death = _watch(master)
+
+    def _heed_signals(self) -> None:
+        """Wakes up when a worker dies, and at nothing else. Said again after an import, which may have undone it."""
+        leave_to_master()
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def serve(self) -> None:
         while True:
-            pause_s = max(0.0, min(self._ladders) - time.monotonic()) if self._ladders else None
-            readable, _, _ = select.select([self._control.fileno(), self._wake_read], [], [], pause_s)
+            pause_s = min(LOOK_S, max(0.0, min(self._ladders, default=math.inf) - time.monotonic()))
+            ears = [self._control.fileno(), self._wake_read, *self._death]
+            readable, _, _ = select.select(ears, [], [], pause_s)
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
+            if any(death in readable for death in self._death):
+                return
             self._reap()
             self._climb()
             if self._control.fileno() in readable and not self._obey():
@@ -188,23 +216,33 @@ class _ForkServer:
         return True
 
     def _fork(self, tag: int, channel: int, payload: int, log: int, board: int) -> None:
-        fault_point(Point.FORK_ASKED)
         parent = os.getpid()
         self._start(
             tag,
             lambda: worker_process.main(channel, payload, log, board, parent, self._function),
             (channel, payload, log, board),
+            signal.SIGKILL,  # it is deaf to SIGTERM, and has nothing to put away
         )
 
     def _execute(self, message: Execute, log: int) -> None:
         parent = os.getpid()
         self._start(
-            message.tag, lambda: worker_process.become(message.command, message.environment, log, parent), (log,)
+            message.tag,
+            lambda: worker_process.become(message.command, message.environment, log, parent),
+            (log,),
+            signal.SIGTERM,
         )
 
-    def _start(self, tag: int, work: Callable[[], int], descriptors: Sequence[int]) -> None:
+    def _start(self, tag: int, work: Callable[[], int], descriptors: Sequence[int], ends_with: signal.Signals) -> None:
         """Forks a process that does the work and exits with its code."""
-        pid = os.fork()
+        try:
+            fault_point(Point.FORK_ASKED)
+            pid = os.fork()
+        except OSError as error:  # a limit on processes, or no memory: those that run may go on
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._send(Refused(tag, error.strerror or str(error)))
+            return
         if pid == 0:
             code = 1
             try:
@@ -212,6 +250,8 @@ class _ForkServer:
                 self._control.close()
                 os.close(self._wake_read)
                 os.close(self._wake_write)
+                for death in self._death:
+                    os.close(death)
                 code = work()
             except BaseException:
                 traceback.print_exc()  # a bug of ours: into the shard's log
@@ -219,7 +259,7 @@ class _ForkServer:
                 os._exit(code)
         for descriptor in descriptors:
             os.close(descriptor)
-        self._workers.add(pid)
+        self._workers[pid] = ends_with
         fault_point(Point.FORK_FORKED)
         self._send(Forked(tag, pid))
 
@@ -234,6 +274,7 @@ class _ForkServer:
         else:
             kill_group(pid, signal.SIGTERM)
             send_signal(tree, signal.SIGTERM)
+            send_signal([worker] if worker else [], self._workers[pid])
             self._ladders[time.monotonic() + GRACE_S] = tree
 
     def _climb(self) -> None:
@@ -254,7 +295,7 @@ class _ForkServer:
             if pid == 0:
                 return
             if pid in self._workers:  # else: an orphan of a worker's, which is ours to bury
-                self._workers.discard(pid)
+                del self._workers[pid]
                 kill_group(pid)
                 below = descendants([os.getpid()])
                 strays = [each for each in below if started_with(each.pid, worker_process.MARK) == str(pid)]
@@ -263,6 +304,8 @@ class _ForkServer:
                 self._send(Exited(pid, status))
 
     def _preload(self, request: Preload) -> None:
+        worker_process.one_thread_each()
+        before = leftovers.held()
         guard.protect(frozenset(request.library), lambda path: None)
         # The module may do anything at import, hang too; until we listen again, the kernel watches the master.
         worker_process.die_with(self._master)
@@ -274,12 +317,13 @@ class _ForkServer:
         except PreallocError as error:
             problem = error
         worker_process.outlive_parent()
-        threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
-        gc.collect()
+        gc.collect()  # what nobody has any more is not left
+        left = leftovers.told(before, leftovers.held())
+        self._heed_signals()
         gc.freeze()
         self._send(
             Preloaded(
-                threads=threads,
+                left=left,
                 problem=problem.problem if problem else None,
                 where=problem.where if problem else None,
                 mend=problem.mend if problem else None,
@@ -290,3 +334,14 @@ class _ForkServer:
     def _send(self, message: ServerMessage) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionError):  # the master's end is noticed in serve
             self._control.send(_encoder.encode(message))
+
+
+def _watch(master: int) -> list[int]:
+    """A descriptor that is readable when the master is dead; none where the system has no such thing."""
+    try:
+        watched = [os.pidfd_open(master)]
+    except (AttributeError, OSError):
+        return []
+    if os.getppid() != master:  # it is dead already, and the number may be another's
+        os._exit(0)
+    return watched

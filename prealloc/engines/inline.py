@@ -1,5 +1,7 @@
 """The inline engine: every task in this very thread, one after another. For debuggers and tests.
 
+Where this thread runs an event loop, each task gets a thread of its own.
+
 It stops nothing that hangs and sees nobody open the library, and says so in its facts.
 
 What a task prints goes to its shard's log, as everywhere: stdout is for the reporter. Only where stdin and stdout are
@@ -16,16 +18,17 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.base import UNHURRIED, EngineFacts, Patience, RunSetup, ShardJob
 from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
 from prealloc.model.events import Event, ShardEnded, ShardStarted
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Running, perform, perform_async
+from prealloc.worker.attempt import Ending, Running, perform, perform_async
 from prealloc.worker.board import Board, new_descriptor
 from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function
@@ -60,7 +63,13 @@ class InlineEngine:
         self._current: _InlineShard | None = None
         self._draining = False
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        patience: Patience = UNHURRIED,
+    ) -> list[str]:
         self._function = load_function(worker, import_path)
         return []
 
@@ -163,10 +172,7 @@ class _InlineShard:
             self._sleep(min(taken, NAP_S))
             return []
         with self._output():
-            if self._function.is_async:
-                ending = asyncio.run(perform_async(self._function, taken, self._most_bytes))
-            else:
-                ending = perform(self._function, taken, self._most_bytes)
+            ending = self._perform(taken) if not _in_event_loop() else _in_a_thread(lambda: self._perform(taken))
         self.book.finish(taken, ending)
         message = self._ended.pop()
         task = self._job.ids[message.position]
@@ -175,16 +181,35 @@ class _InlineShard:
             attempt_ended(self._job.shard, task, message),
         ]
 
+    def _perform(self, running: Running) -> Ending:
+        if self._function.is_async:
+            return asyncio.run(perform_async(self._function, running, self._most_bytes))
+        return perform(self._function, running, self._most_bytes)
+
     @contextlib.contextmanager
     def _output(self) -> Iterator[None]:
         """Where what the task prints goes."""
-        if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+        if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
             yield
             return
         log = self._log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             yield
         cut_back(self._log, self._most_log_bytes)
+
+
+def _in_event_loop() -> bool:
+    """Whether this thread runs an event loop (a notebook's, say): then it can run no other, nor can a task in it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _in_a_thread(call: Callable[[], Ending]) -> Ending:
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call).result()
 
 
 class _InlineTurns:

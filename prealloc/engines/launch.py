@@ -11,17 +11,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from prealloc.engines import forkserver
+from prealloc.engines.base import UNHURRIED, Patience
+from prealloc.engines.log import last_lines
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.forks import forks
 from prealloc.model.policy import GRACE_S
+from prealloc.worker.signals import ENDING
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
+
+_SERVER = "the process that starts workers"
+_DYING_S = 2.0
+"""Who has hung up is dying, and is reaped within this time."""
 
 
 class Born(NamedTuple):
@@ -29,6 +37,13 @@ class Born(NamedTuple):
 
     tag: int
     pid: int
+
+
+class Refused(NamedTuple):
+    """The system lets no further process start now, for this reason. What was asked for with this tag is dropped."""
+
+    tag: int
+    reason: str
 
 
 class Died(NamedTuple):
@@ -41,7 +56,13 @@ class Died(NamedTuple):
 class Launcher(Protocol):
     """What the local engine needs of a way to start processes."""
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        patience: Patience = UNHURRIED,
+    ) -> list[str]:
         """Raises WorkerFunctionError if the function cannot be called; returns notes for the user."""
         ...
 
@@ -49,7 +70,7 @@ class Launcher(Protocol):
         """Starts a worker; its pid comes as Born. The descriptors stay the caller's."""
         ...
 
-    def happened(self) -> Sequence[Born | Died]:
+    def happened(self) -> Sequence[Born | Refused | Died]:
         """What has happened since the last call. Never waits."""
         ...
 
@@ -79,13 +100,28 @@ class ForkServerLauncher:
 
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(forkserver.FromServer)
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints while it is imported
-        self._start_server()
+        with must_write(_SERVER, EngineError):
+            self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints at its import
+            self._start_server()
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        patience: Patience = UNHURRIED,
+    ) -> list[str]:
         request = forkserver.Preload(worker, import_path, tuple(sorted(library)))
-        self._send(request)
-        reply = self._receive()
+        try:
+            self._send(request)
+            if not patience.wait(self.wait):
+                self._server.kill()
+                raise patience.over(worker, self.output())
+            reply = self._receive()
+        except EngineError:
+            if (code := self._server.poll()) is None:
+                raise
+            raise _ended_at_import(worker, code, self.output()) from None
         if not isinstance(reply, forkserver.Preloaded):
             raise EngineError(f"the fork server answered {type(reply).__name__} to a preload")
         if reply.opened_library is not None:
@@ -96,14 +132,17 @@ class ForkServerLauncher:
             )
         if reply.problem is not None:
             raise WorkerFunctionError(reply.problem, where=reply.where, mend=reply.mend)
-        if reply.threads == 1:
+        if reply.left is None:
             return []
-        # A thread that holds a lock while we fork would leave it locked for ever in every worker.
+        # Whatever it is, workers that are forked from this server would share it, though they never use it.
         self._stop_server()
-        self._start_server()
-        return [
-            f"importing {worker.partition(':')[0]} starts threads: each worker imports it by itself (slower, larger)"
-        ]
+        with must_write(_SERVER, EngineError):
+            self._start_server()
+        module = worker.partition(":")[0]
+        note = (
+            f"importing {module} leaves behind: {reply.left}; so that workers do not share it, each of them imports it"
+        )
+        return [f"{note} by itself (slower, larger)"]
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = _shipment(payload)
@@ -118,12 +157,14 @@ class ForkServerLauncher:
         """Starts a program with its output in the log; its pid comes as Born. The descriptor stays the caller's."""
         self._send(forkserver.Execute(tag, tuple(command), dict(environment)), [log])
 
-    def wait(self, timeout_s: float) -> None:
-        """Returns as soon as something happened, or after so many seconds."""
-        select.select([self._control.fileno()], [], [], timeout_s)
+    def wait(self, timeout_s: float) -> bool:
+        """Returns as soon as something happened (True), or after so many seconds."""
+        poll = select.poll()  # not select(): there may be more than 1,024 descriptors
+        poll.register(self._control, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
 
-    def happened(self) -> Sequence[Born | Died]:
-        found: list[Born | Died] = []
+    def happened(self) -> Sequence[Born | Refused | Died]:
+        found: list[Born | Refused | Died] = []
         while True:
             self._control.setblocking(False)
             try:
@@ -134,6 +175,8 @@ class ForkServerLauncher:
                 self._control.setblocking(True)
             if isinstance(message, forkserver.Forked):
                 found.append(Born(message.tag, message.pid))
+            elif isinstance(message, forkserver.Refused):
+                found.append(Refused(message.tag, message.reason))
             elif isinstance(message, forkserver.Exited):
                 found.append(Died(message.pid, message.status))
 
@@ -155,6 +198,7 @@ class ForkServerLauncher:
         self._output.close()
 
     def _stop_server(self) -> None:
+        forks.forget(self._control.fileno())
         self._control.close()  # the server sees the end of the socket, kills what is below it, and exits
         try:
             self._server.wait(timeout=10)
@@ -164,7 +208,7 @@ class ForkServerLauncher:
 
     def _start_server(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, _blocked_signals():
             self._server = subprocess.Popen(
                 fresh_interpreter(
                     f"from prealloc.engines.forkserver import main; main({theirs.fileno()}, {os.getpid()})"
@@ -175,13 +219,14 @@ class ForkServerLauncher:
                 pass_fds=[theirs.fileno()],
             )
         self._control = ours
+        forks.keep_from(ours.fileno())
 
     def _send(self, message: forkserver.ServerMessage, descriptors: Sequence[int] = ()) -> None:
         packet = msgspec.json.encode(message)
         try:
             socket.send_fds(self._control, [packet], list(descriptors))
         except OSError as error:
-            raise self._gone() from error
+            raise self._gone(error) from error
 
     def _receive(self) -> forkserver.FromServer:
         try:
@@ -189,16 +234,23 @@ class ForkServerLauncher:
         except BlockingIOError:
             raise
         except OSError as error:
-            raise self._gone() from error
+            raise self._gone(error) from error
         if not packet:
             raise self._gone()
         message: forkserver.FromServer = self._decoder.decode(packet)
         return message
 
-    def _gone(self) -> EngineError:
+    def _gone(self, error: OSError | None = None) -> EngineError:
+        try:
+            code = self._server.wait(timeout=_DYING_S)
+        except subprocess.TimeoutExpired:
+            how = f"it cannot be reached: {error.strerror if error else 'it has hung up'}"
+            mend = "see the system's log, then `prealloc resume`"
+        else:
+            how, mend = _how_it_ended(code), f"{_what_to_look_at(code)}, then `prealloc resume`"
         return EngineError(
-            "the process that starts workers is gone, and its workers with it",
-            mend="see the system's log for what killed it (memory?), then `prealloc resume`",
+            f"{_SERVER} is gone, and its workers with it: {how}{last_lines(self.output())}",
+            mend=mend,
         )
 
 
@@ -207,29 +259,46 @@ class SpawnLauncher:
 
     def __init__(self) -> None:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
-        self._born: list[Born] = []
+        self._born: list[Born | Refused] = []
         self._ladders: dict[float, list[Process]] = {}
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        patience: Patience = UNHURRIED,
+    ) -> list[str]:
         reader, writer = os.pipe()  # not stdout: the module may print
         code = (
             "import os; from prealloc.errors import PreallocError\n"
             "from prealloc.worker.function import load_function\n"
+            "told = ''\n"
             f"try: load_function({worker!r}, {tuple(import_path)!r})\n"
             "except PreallocError as error:\n"
             "    told = '\\0'.join([error.problem, error.where or '', error.mend or ''])\n"
-            f"    os.write({writer}, told.encode('utf-8', 'replace'))\n"
+            f"os.write({writer}, told.encode('utf-8', 'replace') + b'\\n')\n"
             "os._exit(0)"
         )
-        nothing = subprocess.DEVNULL
-        subprocess.run(
-            fresh_interpreter(code), stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[writer], check=False
-        )
-        os.close(writer)
-        with open(reader, "rb") as file:
-            told = file.read().decode()
-        if told:
-            problem, where, mend = told.split("\0")
+        with tempfile.TemporaryFile() as printed, open(reader, "rb") as answer:
+            process = subprocess.Popen(
+                fresh_interpreter(code), stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, pass_fds=[writer]
+            )
+            os.close(writer)
+            try:
+                in_time = patience.wait(lambda pause_s: _ends(process, pause_s))
+            finally:
+                process.kill()
+                process.wait()
+            printed.seek(0)
+            if not in_time:
+                raise patience.over(worker, printed.read())
+            os.set_blocking(reader, False)  # what the module has started may hold the other end
+            told = (answer.read() or b"").decode()
+            if not told:
+                raise _ended_at_import(worker, process.returncode, printed.read())
+        if told.strip():
+            problem, where, mend = told.removesuffix("\n").split("\0")
             raise WorkerFunctionError(problem, where=where, mend=mend)
         return []
 
@@ -241,17 +310,21 @@ class SpawnLauncher:
                 "import os; from prealloc.worker.process import main, text_streams; text_streams()\n"
                 f"os._exit(main(*{numbers}, {os.getpid()}))"
             )
-            process = subprocess.Popen(fresh_interpreter(code), stdin=subprocess.DEVNULL, pass_fds=numbers)
+            with _blocked_signals():
+                process = subprocess.Popen(fresh_interpreter(code), stdin=subprocess.DEVNULL, pass_fds=numbers)
+        except OSError as error:
+            self._born.append(Refused(tag, error.strerror or str(error)))
+            return
         finally:
             os.close(memory)
         self._workers[process.pid] = process
         self._born.append(Born(tag, process.pid))
 
-    def happened(self) -> Sequence[Born | Died]:
+    def happened(self) -> Sequence[Born | Refused | Died]:
         now = time.monotonic()
         for moment in [moment for moment in self._ladders if moment <= now]:
             send_signal(self._ladders.pop(moment), signal.SIGKILL)
-        found: list[Born | Died] = [*self._born]
+        found: list[Born | Refused | Died] = [*self._born]
         self._born.clear()
         for pid, process in list(self._workers.items()):
             code = process.poll()
@@ -269,6 +342,7 @@ class SpawnLauncher:
         kill_group(pid, signal.SIGKILL if now else signal.SIGTERM)
         send_signal(tree, signal.SIGKILL if now else signal.SIGTERM)
         if not now:
+            self._workers[pid].kill()  # it is deaf to SIGTERM, and has nothing to put away
             self._ladders[time.monotonic() + GRACE_S] = tree
 
     def fileno(self) -> int | None:
@@ -307,6 +381,43 @@ def make_launcher(method: str | None = None) -> Launcher:
 def fresh_interpreter(code: str) -> list[str]:
     """The command of an interpreter that finds what this one finds, and nothing of the folder it stands in."""
     return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
+
+
+@contextlib.contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """What is started in the block begins with ENDING blocked, so that it lives until it can say that it is deaf."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ends(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(within_s)
+    return process.returncode is not None
+
+
+def _ended_at_import(worker: str, code: int, printed: bytes) -> WorkerFunctionError:
+    return WorkerFunctionError(
+        f"importing its module ends the process: {_how_it_ended(code)}{last_lines(printed)}",
+        where=repr(worker),
+        mend=f"{_what_to_look_at(code)}, and see that python -c 'import {worker.partition(':')[0]}' ends well",
+    )
+
+
+def _how_it_ended(code: int) -> str:
+    """A return code of subprocess's, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    return f"killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"killed by signal {-code}"
+
+
+def _what_to_look_at(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "see the system's log for who has killed it (was the memory used up?)"
+    return "see what it has printed"
 
 
 def _shipment(payload: bytes) -> int:

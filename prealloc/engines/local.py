@@ -22,10 +22,11 @@ import os
 import select
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
-from prealloc.engines.launch import Born, Died, Launcher, make_launcher
+from prealloc.engines.base import UNHURRIED, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.launch import Born, Died, Launcher, Refused, make_launcher
 from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
+from prealloc.engines.refusals import Refusals
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.files.atomic import must_write
@@ -33,7 +34,7 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import AHEAD_S
 from prealloc.model.events import Event, ShardEnded
 from prealloc.worker.job import WorkerJob, pack
-from prealloc.worker.messages import Granted, Slot
+from prealloc.worker.messages import NO_THREAD, Granted, Slot
 
 WATCH_S = 0.1
 """How often workers that say nothing are looked at."""
@@ -59,12 +60,19 @@ class LocalEngine:
         self._library: frozenset[tuple[int, int]] = frozenset()
         self._tags = 0
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        patience: Patience = UNHURRIED,
+    ) -> list[str]:
         self._library = library
-        return self._launcher.check(worker, import_path, library)
+        return self._launcher.check(worker, import_path, library, patience)
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
+        self._refusals = Refusals(setup.start_s)
         limit = setup.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
@@ -86,6 +94,9 @@ class LocalEngine:
             self._give_turns()
             for supervisor in self._supervisors.values():
                 supervisor.watch()
+            if self._refusals.ask_again(self._is_at_work):
+                waiting = [each for each in self._supervisors.values() if not each.ended]
+                self._events += [event for supervisor in waiting for event in supervisor.fill()]
             for pid, held in self._memory.over(self._living).items() if self._memory else ():
                 worker = self._living[pid]
                 self._supervisors[worker.shard].over_memory(worker, held)
@@ -132,6 +143,8 @@ class LocalEngine:
         for happened in self._launcher.happened():
             if isinstance(happened, Born):
                 self._born(happened)
+            elif isinstance(happened, Refused):
+                self._refused(self._unborn.pop(happened.tag), happened.reason)
             else:
                 self._died(happened)
 
@@ -142,7 +155,17 @@ class LocalEngine:
 
     def _died(self, died: Died) -> None:
         worker = self._living.pop(died.pid)
-        self._events += self._supervisors[worker.shard].died(worker, died.status)
+        if os.waitstatus_to_exitcode(died.status) == NO_THREAD and not worker.has_worked:
+            self._refused(worker, "it has no thread left")
+        else:
+            self._events += self._supervisors[worker.shard].died(worker, died.status)
+
+    def _refused(self, worker: WorkerProcess, reason: str) -> None:
+        self._events += self._supervisors[worker.shard].unborn(worker)
+        self._events += self._refusals.met(reason, len(self._living))
+
+    def _is_at_work(self) -> bool:
+        return any(worker.has_worked for worker in self._living.values())
 
     def _pause_s(self) -> float:
         """How long nothing need be looked at, if nobody says anything."""

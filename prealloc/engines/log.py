@@ -15,6 +15,10 @@ from prealloc.errors import EngineError, RunFolderError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.regular import Unusable, open_regular
+from prealloc.model.secret import masked
+
+LAST_LINES = 5
+_LINE = 300
 
 
 def refuse_odd_logs(logs: Path) -> None:
@@ -50,3 +54,22 @@ def cut_back(log: Path, most_bytes: int) -> None:
         os.truncate(log, kept)
         with log.open("ab") as file:
             file.write(b"\n[prealloc: %d bytes cut out here; a log is kept to %d bytes]\n" % (size - kept, most_bytes))
+
+
+def last_lines(printed: bytes) -> str:
+    """The end of what a process has printed, as the end of a sentence about it; nothing if it has printed nothing."""
+    text = printed[-LAST_LINES * 4 * _LINE :].decode("utf-8", "replace")
+    lines = [line[:_LINE] for line in masked(text).splitlines() if line.strip()][-LAST_LINES:]
+    return "\n".join(["; it printed:", *(f"  {line}" for line in lines)]) if lines else ""
+
+
+def end_of_log(log: Path) -> bytes:
+    """What last_lines needs of a log. Nothing if it cannot be read: it is only for people."""
+    with contextlib.suppress(OSError, Unusable):
+        descriptor = open_regular(log, inside=log.parent, flags=os.O_RDONLY)
+        try:
+            size = os.fstat(descriptor).st_size
+            return os.pread(descriptor, 2**14, max(0, size - 2**14))
+        finally:
+            os.close(descriptor)
+    return b""

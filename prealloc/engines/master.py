@@ -15,6 +15,7 @@ from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
 from prealloc.engines.memory import proportional_bytes
 from prealloc.engines.queue import ShardQueue
+from prealloc.files.forks import forks
 from prealloc.lanes.desk import LaneDesk
 from prealloc.model.events import AttemptEnded, Event, MemorySampled, Note, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
@@ -126,9 +127,19 @@ def _signals() -> Iterator[list[int]]:
         received.append(number)
 
     wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {number: signal.signal(number, note) for number in wanted}
+    handlers = {number: signal.getsignal(number) for number in wanted}
+    # What is ignored stays ignored: who says `nohup` means it. None: not from Python, and could not be put back.
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    forks.do(put_back, put_back)  # what the caller forks meanwhile is to end as it would without us
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        put_back()
+        forks.forget(put_back)

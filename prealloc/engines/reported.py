@@ -11,6 +11,7 @@ import msgspec
 
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.secret import masked
 from prealloc.worker.result import no_json, write_result
 
 _SHOWN = 120
@@ -104,5 +105,5 @@ class ResultsTail:
 def _error(told: str | dict[str, Any] | None) -> ErrorInfo:
     """The error in the program's words; it may tell `type` and `message`, or just a text."""
     if isinstance(told, dict):
-        return ErrorInfo(type=str(told.get("type", "Reported")), message=str(told.get("message", "")))
-    return ErrorInfo(type="Reported", message=told or "")
+        return ErrorInfo(type=str(told.get("type", "Reported")), message=masked(str(told.get("message", ""))))
+    return ErrorInfo(type="Reported", message=masked(told or ""))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.engines.admission import Admission, default_workers
+from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import Observe, conduct
@@ -86,15 +86,17 @@ def run_session(
             fsync=policy.fsync,
             memory_bytes=policy.memory_bytes,
             drain_s=policy.drain_s,
+            start_s=policy.start_s,
             journal=journal,
         )
         engine.open(setup)
         left = _units_left(run, before)
         biggest = max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
-        at_once = policy.workers or default_workers(max(1, len(left)), biggest)
+        wanted = min(policy.workers or default_workers(max(1, len(left)), biggest), max(1, len(left)))
+        at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
         observe(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
-        for text in (*notes, *(before.warnings if before else ())):
+        for text in (*notes, *([too_few_files] if too_few_files else []), *(before.warnings if before else ())):
             observe(Note(text=text))
         if before is not None and not left:
             observe(Note(text="nothing is left to run: every unit has its outcome"))

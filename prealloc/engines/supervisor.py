@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prealloc.engines.base import RunSetup, ShardJob
-from prealloc.engines.log import cut_back
+from prealloc.engines.log import cut_back, end_of_log, last_lines
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.engines.worker_process import Key, Stage, WorkerProcess
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
@@ -178,6 +178,16 @@ class ShardSupervisor:
             WorkerStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)
         )
         return [ShardStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)]
+
+    def unborn(self, worker: WorkerProcess) -> list[Event]:
+        """The system lets it not begin now: its units wait until `fill` is called again."""
+        self.workers.remove(worker)
+        orders = reversed(worker.undecided.values())
+        (self._suspects if worker.solo else self._pending).extendleft(orders)
+        if self.lane is not None:
+            self._setup.desk.leave(self.lane, worker)
+        worker.close()
+        return self._end_if_ended()
 
     # -- listening ------------------------------------------------------------------------------------------
 
@@ -413,9 +423,11 @@ class ShardSupervisor:
         # Not "memory": a worker that is over it before it starts a task would be so for ever.
         self._idle_deaths = 0 if blameless else self._idle_deaths + 1
         if self._idle_deaths >= IDLE_DEATHS:
+            log = self._setup.paths.log(self.shard)
+            printed = last_lines(end_of_log(log))
             raise EngineError(
-                f"{IDLE_DEATHS} workers in a row died before they started a task: {reason}",
-                where=f"shard {self.shard}, log {self._setup.paths.log(self.shard)}",
+                f"{IDLE_DEATHS} workers in a row died before they started a task: {reason}{printed}",
+                where=f"shard {self.shard}, log {log}",
                 mend="see the log; when the cause is gone, `prealloc resume`",
             )
 

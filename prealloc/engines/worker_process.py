@@ -71,8 +71,8 @@ class WorkerProcess:
         with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
             self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             self.board_descriptor = new_descriptor(policy.concurrency)
+            self._board = Board(self.board_descriptor, policy.concurrency)
         self.channel.setblocking(False)
-        self._board = Board(self.board_descriptor, policy.concurrency)
 
     def reach(self, stage: Stage) -> None:
         """Goes on to a stage, unless it is being killed: its last words may come after that."""
@@ -112,6 +112,11 @@ class WorkerProcess:
             order = self.order(flight.order)
             found[order.position, order.repeat] = flight._replace(order=order)
         return found
+
+    @property
+    def has_worked(self) -> bool:
+        """It has started a unit."""
+        return self.progressed or bool(self._board.flights())
 
     @property
     def age_s(self) -> float:

@@ -15,6 +15,12 @@ from prealloc.errors import CannotGoOn, InputError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import readable_name
 
+try:
+    import resource
+except ImportError:  # pragma: no cover  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
+
+MORE_PROCESSES = "allow more processes (`ulimit -u`, the pids limit of the control group)"
 _DISK_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -68,7 +74,7 @@ def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose 
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in _DISK_ERRNO:
-            mend = "free space or mend the disk, then do it again; nothing was changed"
+            mend = f"{mend_of(error, target) or 'mend the disk'}, then do it again; nothing was changed"
             raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), mend=mend) from error
         raise refuse(f"it cannot be made: {reason}", where=str(target), mend=otherwise) from error
 
@@ -77,13 +83,41 @@ def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose 
 def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iterator[None]:
     """The same in the middle of a run, where it is nobody's mistake any more: what the system refuses stops it.
 
-    Raises `error`. The mend is left to the caller, who knows the run.
+    Raises `error`. How to go on then is left to the caller, who knows the run.
     """
     try:
         yield
     except OSError as refusal:
         reason = refusal.strerror or str(refusal)
-        raise error(f"the system refuses it: {reason}", where=str(target)) from refusal
+        raise error(f"the system refuses it: {reason}", where=str(target), mend=mend_of(refusal, target)) from refusal
+
+
+def mend_of(refusal: OSError, target: Path | str) -> str | None:
+    """How the system gets back what it is short of (room on this path's disk, open files, processes); None: unknown."""
+    if refusal.errno == errno.EMFILE and resource is not None:
+        limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        allowed = "" if most == resource.RLIM_INFINITY else f", up to {most} without root"
+        return f"a process may have {limit} files open: raise that (`ulimit -n`{allowed}), or give fewer --workers"
+    if refusal.errno == errno.EAGAIN:
+        return MORE_PROCESSES
+    if refusal.errno == errno.ENFILE:
+        return "the system's table of open files is full (fs.file-max): raise that, or see who has so many"
+    if refusal.errno == errno.EDQUOT:
+        return "your quota there is used up: remove files, or have it raised"
+    if refusal.errno == errno.ENOSPC:
+        return f"{_what_is_full(Path(target))}, and remove files there"
+    return None
+
+
+def _what_is_full(target: Path) -> str:
+    for folder in (target, *target.parents):
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(folder)
+            # Not whether none is left: what could not be made whole has been removed again. Some disks count no inodes.
+            if disk.f_files and disk.f_favail / disk.f_files < disk.f_bavail / max(1, disk.f_blocks):
+                return "its disk is short of inodes, not of space: see `df -i`"
+            break
+    return "its disk is short of space: see `df -h`"
 
 
 def is_taken(target: Path) -> bool:

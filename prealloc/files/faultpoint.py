@@ -13,6 +13,7 @@ point adds one byte to the file there of the point's name, so the folder also te
     torn          half of the line is written, then this process dies; only where a line is written
     EIO           the write fails, and nothing was written
     ENOSPC        the write fails, and half of the line was written, as a disk does that becomes full
+    EAGAIN        the process is not started
 
 Without the variable `fault_point` is a function that does nothing. It is read when this module is first imported,
 and its entries when the first point is passed: a mistake in them is an OptionsError before anything was written.
@@ -48,6 +49,8 @@ class Kind(enum.Enum):
     """The disk is asked for something, and may refuse as well."""
     LINE = "line"
     """A line is written, and may also be cut."""
+    START = "start"
+    """A process is to be started, and the system may refuse that."""
 
 
 class Point(enum.StrEnum):
@@ -106,7 +109,7 @@ class Point(enum.StrEnum):
     SESSION_TELL = "session.tell", Kind.HAND_OVER
 
     # the fork server
-    FORK_ASKED = "fork.asked", Kind.HAND_OVER
+    FORK_ASKED = "fork.asked", Kind.START
     FORK_FORKED = "fork.forked", Kind.HAND_OVER
     FORK_REAPED = "fork.reaped", Kind.HAND_OVER
 
@@ -132,6 +135,7 @@ ACTIONS = {
     "torn": frozenset({Kind.LINE}),
     "EIO": frozenset({Kind.WRITE, Kind.LINE}),
     "ENOSPC": frozenset({Kind.WRITE, Kind.LINE}),
+    "EAGAIN": frozenset({Kind.START}),
 }
 """At which kinds of points an action makes sense."""
 
@@ -216,7 +220,7 @@ def _strike(action: str, descriptor: int, line: bytes | memoryview) -> None:
         os.write(descriptor, line[: len(line) // 2])
     if action in ("kill", "torn"):
         _die()
-    number = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}[action]
+    number = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EAGAIN": errno.EAGAIN}[action]
     raise OSError(number, os.strerror(number))
 
 

@@ -15,6 +15,7 @@ import msgspec
 from prealloc.errors import RunFolderError
 from prealloc.files.atomic import writing
 from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.forks import forks
 from prealloc.files.regular import Unusable, open_regular, read_regular
 
 try:
@@ -36,8 +37,8 @@ class LockOwner(msgspec.Struct, frozen=True, kw_only=True):
 class RunLock:
     """Held while a master works on a run folder. Use it as a context manager.
 
-    The lock is the kernel's (flock), not the file's existence: the kernel drops it when the owner dies, so
-    a dead owner's lock is simply taken. The file only tells people who the owner is.
+    The lock is the kernel's (flock), not the file's existence: the kernel drops it when the owner dies (children that
+    it has forked do not hold it), so a dead owner's lock is simply taken. The file only tells people who the owner is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,12 +60,14 @@ class RunLock:
                 os.close(descriptor)
                 raise
         self._descriptor = descriptor
+        forks.keep_from(descriptor)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._descriptor is not None:
+            forks.forget(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
 

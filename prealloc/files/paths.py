@@ -163,3 +163,11 @@ def parse_journal_name(name: str) -> JournalName | None:
     if found := _WORKER.fullmatch(name):
         return JournalName(int(found[2]), found[1], int(found[3]))
     return None
+
+
+def current_folder() -> tuple[str, ...]:
+    """The folder that this process stands in; none if it has been removed."""
+    try:
+        return (os.getcwd(),)
+    except FileNotFoundError:
+        return ()

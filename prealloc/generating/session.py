@@ -12,6 +12,7 @@ import msgspec
 
 from prealloc.engines.launch import fresh_interpreter
 from prealloc.errors import GeneratorError
+from prealloc.files.forks import forks
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.generating.messages import MOST_ANSWER_BYTES, Answer
 from prealloc.generating.source import Generator
@@ -60,6 +61,7 @@ class GeneratorSession:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._socket, theirs = socket.socketpair()
+        forks.keep_from(self._socket.fileno())
         name, version, import_path = self._generator
         with theirs:
             code = (
@@ -136,6 +138,7 @@ class GeneratorSession:
     def _end(self, process: subprocess.Popen[bytes], *, now: bool) -> None:
         if now:
             send_signal(descendants([process.pid]), signal.SIGKILL)
+        forks.forget(self._socket.fileno())
         self._socket.close()  # the guardian's sign to end, with all that is below it
         try:
             process.wait(_END_S)

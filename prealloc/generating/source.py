@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError, WorkerFunctionError
+from prealloc.files.paths import current_folder
 from prealloc.worker.function import check_name
 
 OPTION = "--generate-workflows"
@@ -42,7 +43,7 @@ class Generator(NamedTuple):
 def find_generator(name: str) -> Generator:
     """Looks `module:function` up, from the current folder first. Imports nothing. Raises OptionsError."""
     where = f"{OPTION} {name!r:.200}"
-    import_path = (os.getcwd(),)
+    import_path = current_folder()
     try:
         if not isinstance(name, str) or name.partition(":")[0] == "__main__":
             raise _Refusal("the process that generates cannot import that", "name a module's function: module:function")

@@ -31,7 +31,7 @@ class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
-    """The run begins (or is resumed). Always the first event."""
+    """The run begins (or is resumed). The first event, but for a note that an import takes long."""
 
     run: str
     plan: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prealloc.errors import Mistake
@@ -22,6 +23,42 @@ _TOKEN_NAME = re.compile(r"(?:^|[_.-])token$", re.I)
 _ONE_LONG_WORD = re.compile(r"(?=.*\d)[A-Za-z0-9_.+/=-]{16,}")
 """With a digit: no `</s>`, which is a token too."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+_HIDDEN = "***"
+_IN_TEXT = re.compile(
+    r"""(?ix)
+      (?P<left> [?&;] [\w.-]* (?:key|token|secret|password|signature) =      # a query's
+              | \b (?:api|access|secret) [_-]? (?:key|token) ["']? \s* [=:] \s* ["']?
+              | \b (?:proxy-)? authorization ["']? \s* [=:] \s* ["']? (?:[a-z]+ \s+)?
+              | \b bearer \s+
+              | :// [^/\s:@]* : (?= [^/\s@]+ @ ) )                          # a password in a URL
+      [^\s"'&;,<>@\])}]+
+    | (?<! [\w-] ) (?-i: sk-[\w-]{8,} | (?:sk|pk|rk)_(?:live|test)_\w{8,} | AIza[\w-]{8,} | gh[pousr]_\w{8,}
+        | github_pat_\w{8,} | xox[abprs]-[\w-]{8,} | hf_[A-Za-z]{20,} | gsk_\w{8,} | AKIA[A-Z0-9]{8,} )
+    """
+)
+"""Where keys stand in the texts of errors and URLs; `left` stays."""
+_SECRET_VARIABLE = re.compile(r"(?i)(?:^|_)(?:key|token|secret|password|passwd|credential)s?_?\d*$")
+_SHORTEST_KEY = 8
+
+
+def masked(text: str, variables: Iterable[str] = ()) -> str:
+    """The text with *** in place of whatever is a key, as far as can be told.
+
+    Keys are the values of these environment variables and of those whose name says that they hold one, and what looks
+    like one in a URL, in a header or by itself.
+    """
+    names = {*variables, *filter(_SECRET_VARIABLE.search, os.environ)}
+    values = {value for name in names if len(value := os.environ.get(name, "")) >= _SHORTEST_KEY}
+    for value in sorted(values, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(value, _HIDDEN)
+    return _IN_TEXT.sub(lambda found: (found["left"] or "") + _HIDDEN, text)
+
+
+def named_variables(settings: Mapping[str, Any]) -> frozenset[str]:
+    """The environment variables that settings name, such as that of a lane's key."""
+    return frozenset(text for name, text in _texts("", settings) if name.endswith("_env"))
 
 
 def looks_secret(value: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Annotated, BinaryIO, NamedTuple
 import msgspec
 
 from prealloc.errors import JournalError
-from prealloc.files.atomic import fsync_folder
+from prealloc.files.atomic import fsync_folder, mend_of
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
@@ -157,7 +157,8 @@ class JournalWriter:
         return JournalError(
             f"the journal cannot be written: {error.strerror}",
             where=str(self._path),
-            mend="free space or mend the disk, then `prealloc resume`; what finished before is kept",
+            mend=f"{mend_of(error, self._path) or 'free space or mend the disk'}, then `prealloc resume`; "
+            "what finished before is kept",
         )
 
 

@@ -20,6 +20,7 @@ import msgspec
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import UNAUTHORIZED, Attempt, Status
 from prealloc.model.policy import Again, decide_retry
+from prealloc.model.secret import named_variables
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.board import Board
@@ -27,6 +28,7 @@ from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
 from prealloc.worker.job import UnitOrder, WorkerJob
 from prealloc.worker.messages import Ended, Started
+from prealloc.worker.result import without_keys
 from prealloc.worker.turns import Turns
 
 CHANGE_S = 1.0
@@ -69,6 +71,7 @@ class Book:
         self._slots = job.slots
         self._free = list(range(job.policy.concurrency))
         self._peak = (0.0, 0)
+        self._key_variables = named_variables(job.settings)
 
     # -- taking units ---------------------------------------------------------------------------------------
 
@@ -119,6 +122,7 @@ class Book:
 
     def finish(self, running: Running, ending: Ending) -> None:
         """Records an ending, unless the attempt was written off before: then it is only kept as evidence."""
+        ending = ending._replace(error=without_keys(ending.error, self._key_variables))
         with self._changed:
             late = running.closed
             running.closed = True

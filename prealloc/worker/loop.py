@@ -25,9 +25,10 @@ from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.guard import guard
 from prealloc.worker.job import WorkerJob
-from prealloc.worker.messages import Broken, Bye, Channel, Drain, Opened, Ready, Retiring, Slots
+from prealloc.worker.messages import NO_THREAD, Broken, Bye, Channel, Drain, Opened, Ready, Retiring, Slots
 from prealloc.worker.result import describe
 from prealloc.worker.serve import Servers
+from prealloc.worker.signals import leave_to_master
 from prealloc.worker.turns import DeskTurns
 
 
@@ -40,6 +41,7 @@ def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: Work
     try:
         if function is None:
             function = load_function(job.worker, job.import_path)
+            leave_to_master()  # the module may have put handlers of its own into place
         journal = JournalWriter(Path(job.journal), fsync=job.policy.fsync)
     except PreallocError as error:
         channel.send(_broken(error))
@@ -69,7 +71,8 @@ class _Worker:
 
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""
-        self._servers.grow(min(self._job.slots, max(1, len(self._job.orders))))
+        if not self._servers.grow(min(self._job.slots, max(1, len(self._job.orders)))):
+            return NO_THREAD
         while self._is_needed():
             self._board.beat()
             if not self._listen():

@@ -12,6 +12,9 @@ import msgspec
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.worker.job import UnitOrder
 
+NO_THREAD = 75
+"""Exit code of a worker that the system lets start no thread, so that it cannot begin (EX_TEMPFAIL of sysexits.h)."""
+
 
 class Message(msgspec.Struct, frozen=True, array_like=True, tag=str.lower):
     """The root of all messages."""

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.forks import forks
 from prealloc.worker.board import Board
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.job import unpack
 from prealloc.worker.loop import run_worker
+from prealloc.worker.signals import leave_to_master, take_back
 from prealloc.worker.tree import descendants, send_signal
 
 MARK = "PREALLOC_WORKER"
@@ -26,6 +28,9 @@ MARK = "PREALLOC_WORKER"
 
 RUN_MARK = "PREALLOC_RUN"
 """Environment variable beside it that holds the run's mark: see run_mark."""
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_RESTORED = {"SIGPIPE", "SIGXFSZ"}
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # opened before forking: opening it in each worker would cost each 0.3 MB
@@ -38,6 +43,9 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
     `parent` is the process that must outlive this one: when it dies, the kernel kills us.
     """
     _settle(log, parent)
+    one_thread_each()
+    if function is not None:
+        _reseed()
     job = unpack(_read_all(payload))
     with contextlib.suppress(FileNotFoundError):  # the journal's writer says it better
         os.environ[RUN_MARK] = run_mark(Path(job.journal).parent)
@@ -57,6 +65,8 @@ def become(command: Sequence[str], environment: Mapping[str, str], log: int, par
     """Turns this process into another program. Returns only if that cannot be: the exit code, as shells have it."""
     _settle(log, parent)
     gc.enable()
+    for name in _RESTORED & vars(signal).keys():  # Python ignores these, and exec would hand that on
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     try:
         os.execvpe(command[0], list(command), {**os.environ, **environment})
     except OSError as error:
@@ -71,9 +81,29 @@ def _settle(log: int, parent: int) -> None:
     die_with(parent)
     fault_point(Point.WORKER_BORN)
     os.environ[MARK] = str(os.getpid())
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    leave_to_master()
+    forks.do(take_back, take_back)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _redirect(log)
+
+
+def one_thread_each() -> None:
+    """Has numerical libraries start no threads of their own, unless the user says otherwise.
+
+    There are as many workers as the machine bears: a thread per core in each of them only makes all of them slower.
+    And a module whose import starts threads cannot be loaded before forking. OpenBLAS and MKL heed OMP_NUM_THREADS
+    where their own variable is not set.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        for name in _THREADS:
+            os.environ.setdefault(name, "1")
+
+
+def _reseed() -> None:
+    """Gives this process its own numbers of numpy's global generator, as `random` does by itself after a fork."""
+    seed = getattr(sys.modules.get("numpy.random"), "seed", None)
+    if seed is not None:
+        seed()
 
 
 def run_mark(journal: Path) -> str:

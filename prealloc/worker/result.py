@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.outcome import ErrorInfo
+from prealloc.model.secret import masked
 
 MOST_MESSAGE = 10_000
 MOST_TRACEBACK = 50_000
 MOST_FLAWS = 5
 """Fields that cannot be written, named in one error."""
+_MARGIN = 1_000
+"""A key that is cut in two would not be known for one."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -85,9 +88,17 @@ def describe(error: BaseException) -> ErrorInfo:
         trace = ""
     return ErrorInfo(
         type=_clean(name),
-        message=_clean(message[:MOST_MESSAGE]),
-        traceback=_clean(trace[-MOST_TRACEBACK:]) or None,
+        message=masked(_clean(message[: MOST_MESSAGE + _MARGIN]))[:MOST_MESSAGE],
+        traceback=masked(_clean(trace[-MOST_TRACEBACK - _MARGIN :]))[-MOST_TRACEBACK:] or None,
     )
+
+
+def without_keys(error: ErrorInfo | None, variables: Collection[str]) -> ErrorInfo | None:
+    """The error without the values of these environment variables in it."""
+    if error is None or not variables:
+        return error
+    trace = masked(error.traceback, variables) if error.traceback is not None else None
+    return msgspec.structs.replace(error, message=masked(error.message, variables), traceback=trace)
 
 
 def _clean(text: str) -> str:

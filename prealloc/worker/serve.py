@@ -47,16 +47,25 @@ class Servers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turned_at = time.monotonic()
 
-    def grow(self, servers: int) -> None:
-        """Starts servers until this many have been started in all."""
+    def grow(self, servers: int) -> bool:
+        """Starts servers until this many have been started in all, or as many as the system has threads for.
+
+        False: there is none.
+        """
         new, self._started = max(0, servers - self._started), max(servers, self._started)
         for _ in range(new):
             with self._lock:
                 self._count += 1
-            if self._function.is_async:
-                self._start_coroutine()
-            else:
-                threading.Thread(target=self._serve, name="prealloc-task", daemon=True).start()
+            try:
+                if self._function.is_async:
+                    self._start_coroutine()
+                else:
+                    threading.Thread(target=self._serve, name="prealloc-task", daemon=True).start()
+            except RuntimeError:  # no thread can be started: those that there are take all units
+                with self._lock:
+                    self._count -= 1
+                return self._count > 0
+        return True
 
     @property
     def count(self) -> int:

@@ -16,7 +16,7 @@ from prealloc.engines.base import Engine
 from prealloc.engines.inline import InlineEngine
 from prealloc.engines.launch import SpawnLauncher
 from prealloc.engines.local import LocalEngine
-from prealloc.model.events import RunEnded
+from prealloc.model.events import Event, RunEnded
 
 sys.path.insert(0, str(Path(__file__).parent))  # contract_workers is found there, in workers too
 
@@ -55,5 +55,24 @@ def go(engine: str, tmp_path: Path) -> Callable[..., RunEnded]:
 
     def run(plan: Any, worker: Any, name: str = "run", **options: Any) -> RunEnded:
         return prealloc.run(plan, worker, tmp_path / name, engine=engine, **{"timeout_s": 30, **options})
+
+    return run
+
+
+@pytest.fixture
+def stopped(go: Callable[..., RunEnded]) -> Callable[..., RunEnded]:
+    """The same for a run that Ctrl-C stops: KeyboardInterrupt comes after the summary, which it gives."""
+
+    def run(plan: Any, worker: Any, *, observe: Callable[[Event], None], **options: Any) -> RunEnded:
+        seen: list[Event] = []
+
+        def note(event: Event) -> None:
+            seen.append(event)
+            observe(event)
+
+        with pytest.raises(KeyboardInterrupt):
+            go(plan, worker, observe=note, **options)
+        assert isinstance(seen[-1], RunEnded)
+        return seen[-1]
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 import sys
 import time
 from typing import Any
@@ -140,6 +141,22 @@ async def hangs_async(task: LightweightTask, ctx: TaskContext) -> Any:
     if task.workflow == "hang":
         await asyncio.sleep(60)
     return task.id
+
+
+async def is_a_coroutine(task: LightweightTask, ctx: TaskContext) -> Any:
+    await asyncio.sleep(0)
+    return task.id
+
+
+def asks_a_loop(task: LightweightTask, ctx: TaskContext) -> Any:
+    return asyncio.run(is_a_coroutine(task, ctx))
+
+
+def tells_keys(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Raises what clients raise: with the request in it."""
+    mine, other = os.environ["LANE_7"], os.environ["OTHER_API_KEY"]
+    url = "http://h/v1?api_key=abc123&n=1"
+    raise ValueError(f"no answer from {url} for {mine} or {other}, Authorization: Bearer tok456")
 
 
 def one_argument(task: LightweightTask) -> Any: ...

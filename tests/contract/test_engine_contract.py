@@ -238,7 +238,7 @@ def test_events_tell_the_same_story_as_the_journal(go: Go) -> None:
     assert Counter(event.task for event in decided) == {"r": 1, "f": 1}
 
 
-def test_a_unit_in_backoff_is_not_decided_for_anyone(go: Go, tmp_path: Path) -> None:
+def test_a_unit_in_backoff_is_not_decided_for_anyone(stopped: Go, tmp_path: Path) -> None:
     """Law 7: status, census and resume are folds over the same lines: `infra` only once the retries are used up."""
     seen: list[prealloc.api.runs.RunStatus] = []
 
@@ -248,7 +248,7 @@ def test_a_unit_in_backoff_is_not_decided_for_anyone(go: Go, tmp_path: Path) -> 
             os.kill(os.getpid(), signal.SIGINT)
 
     tasks = [make_task("down", script=[retries(retry_after_s=60.0)]), make_task("bad", script=[fails()])]
-    ended = go(make_plan(tasks), scripted, observe=observe, concurrency=2)
+    ended = stopped(make_plan(tasks), scripted, observe=observe, concurrency=2)
     for census in (seen[0].census, ended.census, prealloc.status(tmp_path / "run").census):
         assert (census["infra"], census["cancelled"]) == (0, 0)
         assert census["not_run"] + census["failed"] == 2
@@ -360,8 +360,8 @@ def test_damage_in_the_journal_is_refused_and_a_cut_tail_is_not(go: Go, tmp_path
     assert caught.value.where == str(file)
 
 
-def test_ctrl_c_drains_and_resume_goes_on(go: Go, tmp_path: Path) -> None:
-    """The first signal lets running tasks end and starts no more: 130; resume runs exactly the rest."""
+def test_ctrl_c_drains_and_resume_goes_on(stopped: Go, tmp_path: Path) -> None:
+    """The first signal lets running tasks end and starts no more: KeyboardInterrupt; resume runs exactly the rest."""
     tasks = [make_task(f"t{n}", script=[returns(n, after_s=0.2)]) for n in range(8)]
     seen: list[Event] = []
 
@@ -371,7 +371,7 @@ def test_ctrl_c_drains_and_resume_goes_on(go: Go, tmp_path: Path) -> None:
             time.sleep(0.05)
         seen.append(event)
 
-    ended = go(make_plan(tasks, shards=2), scripted, observe=observe)
+    ended = stopped(make_plan(tasks, shards=2), scripted, observe=observe)
     assert ended.exit_code == 130
     assert 1 <= ended.census["ok"] < 8
     assert ended.census["ok"] + ended.census["not_run"] + ended.census["cancelled"] == 8

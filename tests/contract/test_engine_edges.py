@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -158,10 +159,10 @@ def test_a_wait_past_max_wait_is_not_begun(go: Go) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_ctrl_c_during_a_backoff(go: Go) -> None:
+def test_ctrl_c_during_a_backoff(stopped: Go) -> None:
     """Waiting for a server does not keep anyone from stopping."""
     began = time.monotonic()
-    ended = go(make_plan(1), workers.later, observe=ctrl_c_once(AttemptEnded))
+    ended = stopped(make_plan(1), workers.later, observe=ctrl_c_once(AttemptEnded))
     assert ended.exit_code == 130
     assert time.monotonic() - began < 10
     assert ended.census["not_run"] == 1
@@ -259,14 +260,41 @@ def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, tmp_path: Path) ->
     assert prealloc.resume(tmp_path / "run").exit_code == 0
 
 
-def test_a_drain_that_is_over_cancels(go: Go, engine: str, tmp_path: Path) -> None:
+def test_a_drain_that_is_over_cancels(stopped: Go, engine: str, tmp_path: Path) -> None:
     """What does not end within the drain time is `cancelled` where the engine can kill; resume runs it again."""
     if engine == "inline":
         tasks = [make_task("slow", script=[returns(1, after_s=1.0)])]
     else:
         tasks = [make_task("slow", script=[hangs(), returns(1)])]
     # The inline engine tells of a task when it has ended; then SIGINT comes between two.
-    ended = go(make_plan(tasks), scripted, drain_s=0.2, observe=ctrl_c_once(AttemptStarted))
+    ended = stopped(make_plan(tasks), scripted, drain_s=0.2, observe=ctrl_c_once(AttemptStarted))
     assert ended.exit_code == 130
     assert ended.census["ok" if engine == "inline" else "cancelled"] == 1
     assert prealloc.resume(tmp_path / "run").exit_code == 0
+
+
+@pytest.mark.parametrize("worker", [workers.asks_a_loop, workers.is_a_coroutine], ids=["sync", "async"])
+def test_in_a_running_event_loop(go: Go, worker: Any) -> None:
+    """A notebook's cell runs in one: then the inline engine's tasks cannot, and need not."""
+
+    async def cell() -> RunEnded:
+        return go(make_plan(2), worker)
+
+    assert asyncio.run(cell()).census["ok"] == 2
+
+
+def test_keys_in_errors_are_masked(go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 11: the lane's key, others in the environment and what looks like one reach no journal and no event."""
+    monkeypatch.setenv("LANE_7", "wordless-secret-of-lane-7")
+    monkeypatch.setenv("OTHER_API_KEY", "another-secret-9")
+    seen: list[Event] = []
+    plan = make_plan(1, settings={"api_key_env": "LANE_7"})
+    ended = go(plan, workers.tells_keys, observe=seen.append, retries=0)
+    assert ended.census["failed"] == 1
+    (outcome,) = prealloc.outcomes(tmp_path / "run")
+    error = outcome.read().error
+    assert error is not None
+    assert error.message == "no answer from http://h/v1?api_key=***&n=1 for *** or ***, Authorization: Bearer ***"
+    for text in (b"\n".join(raw_lines(tmp_path / "run")).decode(), repr(seen)):
+        for secret in ("wordless-secret", "another-secret", "abc123", "tok456"):
+            assert secret not in text

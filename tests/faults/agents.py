@@ -183,6 +183,26 @@ def hoard(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return take(do["mb"], do.get("slow", False)) or result(task, ctx)
 
 
+def dispositions(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """What a program that a task starts makes of signals, by each way to start one; and how a forked child ends."""
+    status = ["/bin/cat", "/proc/self/status"]
+    by_popen = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    kept = subprocess.run(status, capture_output=True, text=True, check=True, restore_signals=False).stdout
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.dup2(writer, 1)
+        os.execv(status[0], status)
+    os.close(writer)
+    with open(reader) as file:
+        by_exec = file.read()
+    os.wait()
+    child = os.fork()
+    if child == 0:
+        time.sleep(FOR_EVER_S)
+    os.kill(child, signal.SIGTERM)
+    return {"programs": [by_popen, kept, by_exec], "child": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
+
+
 def no_json(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Returns what JSON has no word for, or too much of it."""
     cycle: list[Any] = []
@@ -325,6 +345,7 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "fail": fail,
     "kill_self": kill_self,
     "segv": segv,
+    "dispositions": dispositions,
     "os_exit": os_exit,
     "sys_exit": sys_exit,
     "gate": gate,

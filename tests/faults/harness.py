@@ -262,6 +262,11 @@ class Session:
         """The events of this name and these fields."""
         return [e for e in self.events if e["event"] == name and all(e.get(k) == v for k, v in fields.items())]
 
+    def notes(self) -> list[str]:
+        """All notes but that an import takes long: a machine that is busy with other work may make any do so."""
+        texts: list[str] = [note["text"] for note in self.of("note")]
+        return [text for text in texts if "--start-timeout gives it" not in text]
+
     def passed(self, point: str) -> int:
         """How often the processes of this session have passed a fault point."""
         path = self._passages / point

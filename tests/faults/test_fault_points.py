@@ -75,7 +75,7 @@ def cases() -> Iterator[Case]:
     for point in Point:
         scenario, passage = SCENARIO.get(point, "plain"), PASSAGE.get(point, 1)
         kills = ("torn", "kill") if point.kind is Kind.LINE else ("kill",)
-        refused = () if point.kind is Kind.HAND_OVER else REFUSED
+        refused = REFUSED if point.kind in (Kind.WRITE, Kind.LINE) else ()
         for concurrency in (1, 4) if point in BESIDE_OTHERS else (1,):
             if point in PLANNING:
                 continue

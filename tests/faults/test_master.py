@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Session, Stage, wait_until
+from harness import HERE, PACKAGE_ROOT, PATIENCE_S, Session, Stage, wait_until
+
+import prealloc
 
 pytestmark = pytest.mark.fault
 
@@ -184,6 +188,125 @@ def test_other_signals_drain_too(stage: Stage, number: signal.Signals) -> None:
     assert session.wait() == 128 + number
     assert set(session.census) == {"ok", "not_run"}
     stage.check(session)
+
+
+def test_a_signal_that_is_ignored(stage: Stage) -> None:
+    """Row 32: who says `nohup`, or starts a job in the background of a script, means it: the run goes on."""
+    stage.make_plan({f"t{n}": {"do": "gate"} for n in range(4)})
+    ignoring = ["/bin/sh", "-c", "trap '' HUP INT; exec \"$@\"", "sh"]
+    words = ("run", str(stage.plan), "--worker", "agents:act", "--out", str(stage.run), "--drain", "0")
+    session = stage.command(*words, wrap=ignoring)
+    stage_is_busy(session)
+    session.signal(signal.SIGHUP)
+    session.signal(signal.SIGINT)
+    stage.let_go()
+    assert session.wait() == 0
+    assert session.census == {"ok": 4}
+    stage.check(session)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_every_process(stage: Stage, number: signal.Signals) -> None:
+    """Row 32: `systemctl stop`, `scancel`, `kill 0` signal workers and fork server too. It drains: 128 + the signal."""
+    stage.make_plan({f"t{n}": {"do": "gate"} for n in range(8)}, shards=2)
+    session = stage.start("--drain", "20")
+    stage_is_busy(session)
+    # The master last: the others must have been met while nobody has told them anything.
+    for pid in sorted(stage.alive(), key=lambda pid: pid == session.process.pid):
+        os.kill(pid, number)
+    session.wait_for("stopping")
+    stage.let_go()
+    assert session.wait() == 128 + number, session.output()
+    assert session.census == {"ok": 2, "not_run": 6}
+    assert not session.of("worker_lost")
+    stage.check(session)
+
+
+def test_what_tasks_start_heeds_signals(stage: Stage) -> None:
+    """Workers are deaf to SIGTERM, SIGINT and SIGHUP; the programs that they start, and what they fork, are not."""
+    stage.make_plan({"t": {"do": "dispositions"}})
+    session = stage.start()
+    assert session.wait() == 0, session.output()
+    (outcome,) = prealloc.outcomes(stage.run)
+    result = outcome.read().result
+    assert result["child"] == -signal.SIGTERM
+    for status in result["programs"]:
+        assert_no_signal_is_deaf(status)
+
+
+def test_what_a_command_heeds(stage: Stage) -> None:
+    """A program of --command begins with every signal as the system has them; Python's own SIGPIPE too."""
+    stage.make_plan(1)
+    seen = stage.root / "status"
+    command = f"/bin/sh -c 'cat /proc/self/status > {seen}' {{manifest}}"
+    session = stage.command("run", str(stage.plan), "--command", command, "--out", str(stage.run))
+    assert session.wait() == 1
+    status = seen.read_text()
+    assert_no_signal_is_deaf(status)
+    assert not int(dict(line.split(":\t") for line in status.splitlines())["SigIgn"], 16) & 1 << signal.SIGPIPE - 1
+
+
+def assert_no_signal_is_deaf(status: str) -> None:
+    """By /proc/PID/status: none of those that ask to end is ignored or blocked."""
+    masks = dict(line.split(":\t") for line in status.splitlines())
+    asking = sum(1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD))
+    assert int(masks["SigIgn"], 16) & asking == 0
+    assert int(masks["SigBlk"], 16) & asking == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_in_a_loop_over_runs(stage: Stage, number: signal.Signals, code: int) -> None:
+    """Row 32: it stops the caller's loop as well, after the drain: as KeyboardInterrupt, or as SystemExit."""
+    stage.make_plan({f"t{n}": {"do": "gate"} for n in range(4)})
+    program = start_program(stage, "loop")
+    wait_until(lambda: any(stage.attempts(f"t{n}") for n in range(4)), "start")
+    program.send_signal(number)
+    wait_until((stage.root / "stopping").exists, "drain")
+    stage.let_go()
+    assert program.wait(PATIENCE_S) == code
+    assert "ended with" not in (stage.root / "output").read_text(), "it came to the line after the run"
+    assert sorted(path.name for path in stage.root.glob("run?")) == ["run0"]
+    census = prealloc.status(stage.root / "run0").census
+    assert {status: count for status, count in census.items() if count} == {"ok": 1, "not_run": 3}
+
+
+def test_sigkill_of_a_master_that_has_forked(stage: Stage) -> None:
+    """Row 32: a child of the caller's own, forked after the run began, keeps nothing of the run alive, nor its lock."""
+    stage.make_plan({f"t{n}": {"do": "gate"} for n in range(4)})
+    program = start_program(stage, "fork")
+    wait_until(lambda: any(stage.attempts(f"t{n}") for n in range(4)), "start")
+    child = int((stage.root / "child").read_text())
+    program.kill()
+    program.wait(PATIENCE_S)
+    wait_until(lambda: set(stage.alive()) == {child}, "end of all but the child", timeout_s=2.0)
+    stage.let_go()
+    second = stage.resume()
+    assert second.wait() == 0, second.output()
+    os.kill(child, signal.SIGKILL)
+
+
+def test_what_the_caller_forks_heeds_signals(stage: Stage) -> None:
+    """While a run goes on its signals are the run's; a child that the caller forks meanwhile ends by SIGTERM."""
+    stage.make_plan(1)
+    (stage.root / "terminate").touch()
+    program = start_program(stage, "fork")
+    assert program.wait(PATIENCE_S) == 0
+    assert (stage.root / "terminated").exists()
+
+
+def start_program(stage: Stage, what: str) -> subprocess.Popen[bytes]:
+    """A user's program that runs the plan by the API."""
+    name, _, value = stage.marker.partition("=")
+    with (stage.root / "output").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "api_program.py"), what, str(stage.plan), str(stage.root)],
+            cwd=HERE,
+            env={**os.environ, name: value, "PYTHONPATH": str(PACKAGE_ROOT)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -42,6 +42,39 @@ def test_two_workers_share_a_log(stage: Stage) -> None:
     stage.check(session)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed(stage: Stage, closed: str) -> None:
+    """The run is all ok, and so is its exit code; no journal or log gets the number of a closed stream."""
+    stage.make_plan({"t": {"do": "flood", "mb": 1}, "u": {"do": "ok"}})
+    wrap = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh"]
+    words = ("run", str(stage.plan), "--worker", "agents:act", "--out", str(stage.run))
+    session = stage.command(*words, wrap=wrap)
+    assert session.wait() == 0, session.output()
+    assert "Traceback" not in session.output()
+    status = stage.command("status", str(stage.run))
+    assert status.wait() == 0, status.output()
+    assert stage.command("status", str(stage.run), wrap=wrap).wait() == 0
+    stage.check(session)
+
+
+def test_a_working_directory_that_is_removed(stage: Stage) -> None:
+    """What has a full path runs; what has not is refused with 2. Never a traceback."""
+    stage.make_plan(2)
+    wrap = ["/bin/sh", "-c", 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"', str(stage.root / "gone")]
+    worker = "prealloc.agents.simulate:run"
+    session = stage.command("run", str(stage.plan), "--worker", worker, "--out", str(stage.run), wrap=wrap)
+    assert session.wait() == 0, session.output()
+    for words in (
+        ("run", "plan", "--worker", worker, "--out", "run"),
+        ("run", str(stage.plan), "--worker", worker, "--out", "run"),
+        ("status", "run"),
+        ("plan", "library.json", "--out", "plan2"),
+    ):
+        refused = stage.command(*words, wrap=wrap)
+        assert refused.wait() == 2, refused.output()
+        assert "Traceback" not in refused.output()
+
+
 def memory_of(stage: Stage) -> int:
     """The resident memory of all processes of the run, in bytes."""
     total = 0

@@ -47,7 +47,8 @@ def test_faults_are_read() -> None:
         ("lock.write:0:EIO", "'0' is no count"),
         ("lock.write:-1:EIO", "'-1' is no count"),
         ("lock.write:1:EI0", "lock.write cannot 'EI0'"),
-        ("fork.asked:1:ENOSPC", "use one of kill, kill-master, stop"),
+        ("fork.asked:1:ENOSPC", "use one of kill, kill-master, stop, EAGAIN"),
+        ("fork.forked:1:EAGAIN", "use one of kill, kill-master, stop"),
         ("lock.open:1:torn", "use one of kill, kill-master, stop, EIO, ENOSPC"),
     ],
 )
@@ -66,11 +67,12 @@ def test_all_mistakes_are_told_together() -> None:
 
 
 def test_every_kind_has_actions() -> None:
-    """Whoever dies may die anywhere; only a disk can refuse, and only a line can be cut."""
+    """Whoever dies may die anywhere; only a disk, or who starts a process, can refuse; only a line can be cut."""
     assert {kind: {name for name, kinds in ACTIONS.items() if kind in kinds} for kind in Kind} == {
         Kind.HAND_OVER: {"kill", "kill-master", "stop"},
         Kind.WRITE: {"kill", "kill-master", "stop", "EIO", "ENOSPC"},
         Kind.LINE: {"kill", "kill-master", "stop", "EIO", "ENOSPC", "torn"},
+        Kind.START: {"kill", "kill-master", "stop", "EAGAIN"},
     }
 
 

@@ -33,6 +33,7 @@ def test_a_unit_that_was_handed_back_is_not_handed_back_again(tmp_path: Path) ->
         fsync=False,
         memory_bytes=None,
         drain_s=1.0,
+        start_s=1.0,
         journal=journal,
     )
     job = ShardJob(
