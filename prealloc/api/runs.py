@@ -6,25 +6,27 @@ import datetime
 import inspect
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from prealloc._version import __version__
-from prealloc.engines.base import library_files
+from prealloc.engines.base import Engine, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
-from prealloc.engines.session import resume_command, run_session
+from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths
-from prealloc.model.events import Event, RunEnded
+from prealloc.model.events import Event, LaneHalted, RunEnded
 from prealloc.model.outcome import FINAL, Attempt
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import fold
+from prealloc.store.lane_log import read_halts
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
@@ -72,7 +74,7 @@ def run(
     reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
     started = make_engine(engine)
     try:
-        notes = started.check(name, import_path, _libraries(outline.file))
+        notes = _check(started, name, import_path, outline.file, _lanes_to_run(outline, reused))
         create_run(
             target,
             source,
@@ -119,10 +121,13 @@ def resume(
     with RunLock(opened.paths.lock):
         engine = make_engine(opened.file.engine)
         try:
-            notes = engine.check(opened.file.worker, opened.file.import_path, _libraries(opened.plan))
+            before = fold(opened.paths, opened.units(), reopen_failed=failed)
+            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before)}
+            notes = _check(engine, opened.file.worker, opened.file.import_path, opened.plan, lanes)
             return run_session(
                 opened,
                 engine,
+                before=before,
                 reopen_failed=failed,
                 notes=notes,
                 observe=observe or (lambda event: None),
@@ -173,6 +178,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The census of each shard."""
     library_opens: int
     warnings: list[str]
+    halted: tuple[LaneHalted, ...]
+    """The lanes that start no further task, as of the latest session."""
     resume: str | None
     """The command that runs the rest, if there is one and nobody does."""
 
@@ -201,6 +208,7 @@ def status(run: str | Path) -> RunStatus:
         shards=shards,
         library_opens=state.library_opens,
         warnings=[*opened.warnings, *state.warnings],
+        halted=read_halts(opened.paths, opened.plan.spec.lanes, state.sessions),
         resume=resume_command(opened, state) if owner is None else None,
     )
 
@@ -225,6 +233,35 @@ def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]
         file = ""
     root = Path(file).resolve().parents[module.count(".")] if file else Path(here)
     return f"{module}:{name}", tuple(dict.fromkeys((here, str(root))))
+
+
+def _check(
+    engine: Engine, worker: str, import_path: tuple[str, ...], plan: PlanFile, lanes: Collection[str | None]
+) -> Sequence[str]:
+    """What the user should know of the worker. Raises OptionsError if a key of these lanes is not there for it."""
+    keys: dict[str, list[str]] = {}
+    for lane in plan.spec.lanes:
+        if lane.key_env is not None and lane.name in lanes:
+            keys.setdefault(lane.key_env, []).append(lane.name)
+    checked = engine.check(worker, import_path, _libraries(plan), tuple(keys))
+    if checked.unset:
+        raise OptionsError(
+            [
+                Mistake(
+                    f"lane {', '.join(keys[name])} key_env",
+                    f"the environment variable {name} is not set where workers run",
+                    f"export {name}=... (any value if the worker needs no key)",
+                )
+                for name in checked.unset
+            ]
+        )
+    return checked.notes
+
+
+def _lanes_to_run(outline: Outline, reused: Sequence[Attempt]) -> set[str | None]:
+    """The lanes of the shards of which something is left to run."""
+    done = Counter(attempt.shard for attempt in reused)
+    return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
 
 
 def _libraries(file: PlanFile) -> frozenset[tuple[int, int]]:

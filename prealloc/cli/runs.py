@@ -189,6 +189,7 @@ def status(
             library_opens=found.library_opens,
             warnings=found.warnings,
             resume=found.resume,
+            halted=found.halted,
         ).print(Console())
     if found.census["ok"] != found.units:
         raise Stop(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -31,6 +31,15 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
     """A worker may still run after its master was killed."""
+
+
+class Checked(NamedTuple):
+    """What a look at the worker function, where workers run, has found."""
+
+    notes: Sequence[str] = ()
+    """What the user should know."""
+    unset: Sequence[str] = ()
+    """Of the environment variables that were asked for, those that are not set. The function's module may set some."""
 
 
 class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +87,14 @@ class Engine(Protocol):
 
     facts: EngineFacts
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
-        """Makes sure that the worker function can be called. Returns what the user should know of it.
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
+    ) -> Checked:
+        """Makes sure that the worker function can be called, and looks whether environment variables are set.
 
         Raises WorkerFunctionError. `library` are (device, inode) pairs that no worker may open.
         """

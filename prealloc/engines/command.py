@@ -20,7 +20,7 @@ from typing import TypeGuard
 
 import msgspec
 
-from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob
 from prealloc.engines.launch import Born, ForkServerLauncher
 from prealloc.engines.log import cut_back, open_log
 from prealloc.engines.reported import Reported, ResultsTail
@@ -32,6 +32,7 @@ from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardSt
 from prealloc.model.outcome import FINAL, Attempt, verdict
 from prealloc.store.journal import JournalWriter, WorkerStarted
 from prealloc.store.rest import write_rest
+from prealloc.worker.function import unset
 
 MANIFEST = "{manifest}"
 RESULTS = "PREALLOC_RESULTS"
@@ -62,14 +63,20 @@ class CommandEngine:
         self._ended: list[Event] = []
         self._draining = False
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
-        """`worker` is the command."""
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
+    ) -> Checked:
+        """`worker` is the command. It finds our own environment."""
         words = split_command(worker)
         if shutil.which(words[0]) is None:
             raise WorkerFunctionError(
                 f"there is no program {words[0]!r}", where=repr(worker), mend="check the path, or install it"
             )
-        return []
+        return Checked(unset=unset(variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup

@@ -18,17 +18,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob
 from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
 from prealloc.model.events import Event, ShardEnded, ShardStarted
+from prealloc.model.outcome import Answer
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Running, perform, perform_async
 from prealloc.worker.board import Board, new_descriptor
 from prealloc.worker.book import Book
-from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.function import WorkerFunction, load_function, unset
 from prealloc.worker.job import WorkerJob
 from prealloc.worker.messages import Ended
 
@@ -59,10 +60,18 @@ class InlineEngine:
         self._function: WorkerFunction | None = None
         self._current: _InlineShard | None = None
         self._draining = False
+        self._halted: set[str | None] = set()
+        """Lanes, whose shards start nothing more; those that have not begun too."""
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
+    ) -> Checked:
         self._function = load_function(worker, import_path)
-        return []
+        return Checked(unset=unset(variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
@@ -77,7 +86,7 @@ class InlineEngine:
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
             self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._sleep, self._jitter)
-            if self._draining:
+            if self._draining or self._current.lane in self._halted:
                 self._current.book.stop()
             return [self._current.started]
         events = self._current.step()
@@ -86,6 +95,7 @@ class InlineEngine:
         return events
 
     def halt(self, lane: str) -> None:
+        self._halted.add(lane)
         if self._current is not None and self._current.lane == lane:
             self._current.book.stop()
 
@@ -207,5 +217,5 @@ class _InlineTurns:
     async def wait_async(self, tokens: int) -> int:
         return self.wait(tokens)
 
-    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
-        self._desk.done(self._lane, self._lane, turn, tokens, http_status, retry_after_s)
+    def done(self, turn: int, tokens: int, answer: Answer) -> None:
+        self._desk.done(self._lane, self._lane, turn, tokens, answer)

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from prealloc.engines import forkserver
+from prealloc.engines.base import Checked
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
@@ -41,8 +42,10 @@ class Died(NamedTuple):
 class Launcher(Protocol):
     """What the local engine needs of a way to start processes."""
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
-        """Raises WorkerFunctionError if the function cannot be called; returns notes for the user."""
+    def check(
+        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]], variables: Sequence[str]
+    ) -> Checked:
+        """As of Engine: it looks where workers are started."""
         ...
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
@@ -82,8 +85,10 @@ class ForkServerLauncher:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints while it is imported
         self._start_server()
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
-        request = forkserver.Preload(worker, import_path, tuple(sorted(library)))
+    def check(
+        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]], variables: Sequence[str]
+    ) -> Checked:
+        request = forkserver.Preload(worker, import_path, tuple(sorted(library)), tuple(variables))
         self._send(request)
         reply = self._receive()
         if not isinstance(reply, forkserver.Preloaded):
@@ -97,13 +102,12 @@ class ForkServerLauncher:
         if reply.problem is not None:
             raise WorkerFunctionError(reply.problem, where=reply.where, mend=reply.mend)
         if reply.threads == 1:
-            return []
+            return Checked(unset=reply.unset)
         # A thread that holds a lock while we fork would leave it locked for ever in every worker.
         self._stop_server()
         self._start_server()
-        return [
-            f"importing {worker.partition(':')[0]} starts threads: each worker imports it by itself (slower, larger)"
-        ]
+        note = f"importing {worker.partition(':')[0]} starts threads: each worker imports it by itself (slower, larger)"
+        return Checked([note], reply.unset)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = _shipment(payload)
@@ -202,6 +206,15 @@ class ForkServerLauncher:
         )
 
 
+class _Loaded(msgspec.Struct, frozen=True):
+    """What a fresh interpreter tells of the worker function."""
+
+    problem: str | None = None
+    where: str | None = None
+    mend: str | None = None
+    unset: tuple[str, ...] = ()
+
+
 class SpawnLauncher:
     """Starts each worker as a fresh interpreter: slower and larger, but needs nothing but POSIX."""
 
@@ -210,15 +223,19 @@ class SpawnLauncher:
         self._born: list[Born] = []
         self._ladders: dict[float, list[Process]] = {}
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]], variables: Sequence[str]
+    ) -> Checked:
         reader, writer = os.pipe()  # not stdout: the module may print
         code = (
-            "import os; from prealloc.errors import PreallocError\n"
-            "from prealloc.worker.function import load_function\n"
+            "import json, os; from prealloc.errors import PreallocError\n"
+            "from prealloc.worker.function import load_function, unset\n"
+            "told = {}\n"
             f"try: load_function({worker!r}, {tuple(import_path)!r})\n"
             "except PreallocError as error:\n"
-            "    told = '\\0'.join([error.problem, error.where or '', error.mend or ''])\n"
-            f"    os.write({writer}, told.encode('utf-8', 'replace'))\n"
+            "    told = {'problem': error.problem, 'where': error.where, 'mend': error.mend}\n"
+            f"told['unset'] = unset({tuple(variables)!r})\n"
+            f"os.write({writer}, json.dumps(told).encode())\n"
             "os._exit(0)"
         )
         nothing = subprocess.DEVNULL
@@ -227,11 +244,11 @@ class SpawnLauncher:
         )
         os.close(writer)
         with open(reader, "rb") as file:
-            told = file.read().decode()
-        if told:
-            problem, where, mend = told.split("\0")
-            raise WorkerFunctionError(problem, where=where, mend=mend)
-        return []
+            told = file.read()
+        found = msgspec.json.decode(told, type=_Loaded) if told else _Loaded()
+        if found.problem is not None:
+            raise WorkerFunctionError(found.problem, where=found.where, mend=found.mend)
+        return Checked(unset=found.unset)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = _shipment(payload)

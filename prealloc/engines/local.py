@@ -22,7 +22,7 @@ import os
 import select
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prealloc.engines.base import EngineFacts, RunSetup, ShardJob
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob
 from prealloc.engines.launch import Born, Died, Launcher, make_launcher
 from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
@@ -59,9 +59,15 @@ class LocalEngine:
         self._library: frozenset[tuple[int, int]] = frozenset()
         self._tags = 0
 
-    def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
+    def check(
+        self,
+        worker: str,
+        import_path: tuple[str, ...],
+        library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
+    ) -> Checked:
         self._library = library
-        return self._launcher.check(worker, import_path, library)
+        return self._launcher.check(worker, import_path, library, variables)
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup

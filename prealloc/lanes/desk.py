@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
 from prealloc.lanes.adaptive import Adaptive
@@ -17,7 +18,7 @@ from prealloc.lanes.halt import Halt
 from prealloc.lanes.pacing import Entry, Pacer, Rate
 from prealloc.model.events import Event, LaneChanged, LaneHalted
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import TOO_MANY_REQUESTS, Status
+from prealloc.model.outcome import TOO_MANY_REQUESTS, Answer, Status
 from prealloc.model.policy import RunPolicy
 
 AHEAD_S = 0.05
@@ -58,30 +59,27 @@ class LaneDesk(Generic[H]):
         now = self._now()
         return [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
 
-    def done(
-        self, lane: str, holder: H, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None
-    ) -> None:
+    def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> None:
         """A request has been answered, or given up: what it used, and what the server said."""
         counter = self._counters[lane]
         counter.settle(holder, turn, tokens)
-        if http_status == TOO_MANY_REQUESTS or retry_after_s is not None:
-            counter.refused(self._now(), http_status, retry_after_s, self._news)
+        if answer.http_status == TOO_MANY_REQUESTS or answer.retry_after_s is not None:
+            counter.refused(self._now(), answer.http_status, answer.retry_after_s, self._news)
+        with counter.halting(self._news) as halt:
+            halt.answered(answer)
 
     def leave(self, lane: str, holder: H) -> None:
         """The holder is gone: it asks no more. What it was given counts until its window is over."""
         self._counters[lane].leave(holder)
 
-    def ended(self, lane: str, status: Status, http_status: int | None) -> bool:
-        """Takes the outcome of a unit of the lane in. True: the lane halts now."""
-        counter = self._counters[lane]
-        if not counter.halt.ended(status, http_status):
-            return False
-        self._news.append(LaneHalted(lane=lane, reason=counter.halt.reason or ""))
-        return True
+    def ended(self, lane: str, status: Status, http_status: int | None) -> None:
+        """Takes the outcome of a unit of the lane in."""
+        with self._counters[lane].halting(self._news) as halt:
+            halt.ended(status, http_status)
 
-    def halted(self, lane: str) -> str | None:
-        """Why the lane starts no further task; None if it does."""
-        return self._counters[lane].halt.reason
+    def key_refused(self, lane: str) -> bool:
+        """Whether the lane starts no further task because of its key."""
+        return self._counters[lane].halt.key_refused
 
     @property
     def has_waiting(self) -> bool:
@@ -89,7 +87,7 @@ class LaneDesk(Generic[H]):
         return any(counter.waiting for counter in self._counters.values())
 
     def news(self) -> list[Event]:
-        """The limits that have changed and the lanes that have halted since the last call."""
+        """The limits that have changed and the lanes that halt since the last call."""
         news, self._news = self._news, []
         return news
 
@@ -105,6 +103,7 @@ class _Counter(Generic[H]):
     def __init__(self, lane: Lane, policy: RunPolicy, now: float) -> None:
         self.halt = Halt(policy.halt_after_infra)
         self._lane = lane.name
+        self._key_env = lane.key_env
         self._fixed = _request_rates(lane)
         per_minute = lane.tokens_per_minute
         self._pacer = Pacer(self._fixed, Rate(per_minute, 60.0) if per_minute is not None else None)
@@ -115,6 +114,15 @@ class _Counter(Generic[H]):
         self._queues: dict[H, deque[_Ask]] = {}
         self._entries: dict[tuple[H, int], Entry] = {}
         self._paused_until = now
+
+    @contextmanager
+    def halting(self, news: list[Event]) -> Iterator[Halt]:
+        """While something is told to the lane's Halt; that it halts is news once."""
+        before = self.halt.reason
+        yield self.halt
+        if before is None and self.halt.reason is not None:
+            mend = f"mend {self._key_env or 'its key'}" if self.halt.key_refused else "see to its server"
+            news.append(LaneHalted(lane=self._lane, reason=self.halt.reason, mend=mend))
 
     @property
     def waiting(self) -> bool:

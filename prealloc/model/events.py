@@ -123,6 +123,8 @@ class LaneHalted(Event, frozen=True, kw_only=True, tag="lane_halted"):
 
     lane: str
     reason: str
+    mend: str
+    """What to do before `prealloc resume`."""
 
 
 class ShardEnded(Event, frozen=True, kw_only=True, tag="shard_ended"):

@@ -21,6 +21,7 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import Status
 from prealloc.report import human
+from prealloc.report.lanes import why_halted
 from prealloc.report.page import plain_for
 from prealloc.report.progress import RunProgress
 from prealloc.report.reporter import Stream
@@ -61,8 +62,9 @@ class PlainReporter:
                 self._written_s = now_s
             case ShardEnded(shard=shard) if len(self.progress.shards) <= FEW_SHARDS:
                 self._write(shard_line(self.progress, shard, now_s))
-            case LaneHalted(lane=lane, reason=reason):
-                self._write(f"lane {visible(lane)} halted: {visible(reason)}; the others go on")
+            case LaneHalted():
+                run = self.progress.started.run if self.progress.started is not None else ""
+                self._write(f"lane {visible(event.lane)} halted: {why_halted(event, run)}")
             case Note(text=text):
                 self._write(f"note: {visible(text)}")
             case LibraryOpenedByWorker(shard=shard, path=path):

@@ -145,7 +145,7 @@ class LaneProgress:
         self.lane = lane
         self.found: tuple[float, float] | None = None
         """Requests in so many seconds; None while the limits it was given are all there is."""
-        self.halted: str | None = None
+        self.halted: events.LaneHalted | None = None
 
 
 class RunProgress:
@@ -319,7 +319,7 @@ class RunProgress:
         self.lanes[event.lane].found = (event.limit, event.window_s)
 
     def _lane_halted(self, event: events.LaneHalted, now_s: float) -> None:
-        self.lanes[event.lane].halted = event.reason
+        self.lanes[event.lane].halted = event
 
     def _note(self, event: events.Note, now_s: float) -> None:
         self.notes.append(event.text)

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
+from prealloc.model.events import LaneHalted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
+from prealloc.report.lanes import why_halted
 from prealloc.report.page import Page, whole
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
@@ -28,6 +30,7 @@ def render_status(
     library_opens: int,
     warnings: Sequence[str],
     resume: str | None,
+    halted: Sequence[LaneHalted] = (),
 ) -> Page:
     """A row per shard with its units by status, the total, who runs it, and what runs the rest."""
 
@@ -45,6 +48,9 @@ def render_status(
         lines += [Text(), *draw(fit(_columns(shards, census), width))]
         if len(shards) > FIRST_SHARDS:
             lines.append(Text(f"… {len(shards) - FIRST_SHARDS} more shards"))
+        lines += [
+            whole(Text(f"lane {visible(lane.lane)} halted: {why_halted(lane, run)}", style="red")) for lane in halted
+        ]
         lines += [Text(f"warning: {visible(text)}", style="yellow") for text in warnings]
         if resume:
             lines += [Text(), whole(Text(f"to run the rest: {resume}"))]

@@ -13,7 +13,7 @@ from prealloc.model.events import RunStarted
 from prealloc.model.outcome import Status
 from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit
-from prealloc.report.lanes import lanes_line
+from prealloc.report.lanes import halted_lines, lanes_line
 from prealloc.report.page import Page
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
 from prealloc.report.visible import value, visible
@@ -79,6 +79,7 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
     notes = _notes(progress, _NOTES if tall else 1)
     if (lanes := lanes_line(progress, width)) is not None:
         notes.insert(0, lanes)
+    notes = [*halted_lines(progress), *notes]
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
     room = None if height is None else max(1, height - 4 - (2 if tall else 0) - len(notes))
     rows, rest = _rows(progress, room)

@@ -85,8 +85,11 @@ class RunState(msgspec.Struct, frozen=True):
         return {status.value: counted.get(status, 0) for status in Status}
 
 
-def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
-    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
+def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -> RunState:
+    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen.
+
+    `reopen_failed`: as a `resume --failed` would find it that has not begun yet.
+    """
     states = {unit: UnitState() for unit in units}
     warnings: list[str] = []
     opens = 0
@@ -109,6 +112,8 @@ def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
                 opens += 1
             elif isinstance(content, SessionStarted) and content.reopen_failed:
                 _reopen(states)
+    if reopen_failed:
+        _reopen(states)
     return RunState(states, sessions, opens, warnings)
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from prealloc.model.json_value import NoJson
-from prealloc.model.outcome import TOO_MANY_REQUESTS, ErrorInfo, Status, verdict
+from prealloc.model.outcome import KEY_REFUSED, TOO_MANY_REQUESTS, ErrorInfo, Status, verdict
 from prealloc.model.task import LightweightTask
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
-from prealloc.worker.infrastructure import ask, http_status, is_infrastructure, retry_after_s
+from prealloc.worker.infrastructure import ask, http_status, is_infrastructure, refused_status, retry_after_s
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.result import describe, encode_result
 
@@ -39,6 +39,11 @@ class Ending(NamedTuple):
         """A server was there, and has asked to come back later: 429, or another status with a Retry-After."""
         status = self.error.http_status if self.error is not None else None
         return status == TOO_MANY_REQUESTS or (status is not None and self.at_least_s is not None)
+
+    @property
+    def is_key_refused(self) -> bool:
+        """A server has refused the key: it will do so again, and that says nothing of the agent."""
+        return self.status is Status.INFRA and self.error is not None and self.error.http_status in KEY_REFUSED
 
 
 class Running:
@@ -72,9 +77,10 @@ class Running:
 def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
     """Runs a sync function to its end, in this thread."""
     try:
-        return _returned(function.call(running.task, running.context), most_bytes)
+        ending = _returned(function.call(running.task, running.context), most_bytes)
     except BaseException as error:
-        return _raised(error)
+        ending = _raised(error)
+    return judged(running, ending)
 
 
 async def perform_async(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
@@ -85,7 +91,7 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
     inner = loop.create_task(_perform_inner(function, running, most_bytes))
     running.inner = inner
     await asyncio.wait({inner})
-    return inner.result()
+    return judged(running, inner.result())
 
 
 async def _perform_inner(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
@@ -94,6 +100,18 @@ async def _perform_inner(function: WorkerFunction, running: Running, most_bytes:
         return _returned(await function.call(running.task, running.context), most_bytes)
     except BaseException as error:
         return _raised(error)
+
+
+def judged(running: Running, ending: Ending) -> Ending:
+    """The ending, or that of a refused key if one was refused to a request: the agent may have caught the error."""
+    status = running.context.refused_status
+    return ending if status is None else key_refused(ending, status)
+
+
+def key_refused(ending: Ending, status: int | None) -> Ending:
+    """An ending that is owed to a key that was refused with this HTTP status."""
+    error = ending.error or ErrorInfo(type="KeyRefused", message=f"a request was answered with HTTP {status}")
+    return Ending(Status.INFRA, error=msgspec.structs.replace(error, http_status=status))
 
 
 def _returned(value: Any, most_bytes: int) -> Ending:
@@ -109,6 +127,8 @@ def _raised(error: BaseException) -> Ending:
     info = describe(error)
     if isinstance(error, SystemExit):
         return Ending(Status.CRASHED, error=info)  # an exit without a result
+    if (refused := ask(refused_status, error)) is not None:
+        return key_refused(Ending(Status.FAILED, error=info), refused)
     info = msgspec.structs.replace(info, http_status=ask(http_status, error))
     if ask(is_infrastructure, error):
         return Ending(Status.INFRA, error=info, at_least_s=ask(retry_after_s, error))

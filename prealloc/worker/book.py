@@ -18,10 +18,10 @@ from collections.abc import Callable
 import msgspec
 
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.model.outcome import UNAUTHORIZED, Attempt, Status
+from prealloc.model.outcome import FORBIDDEN, Attempt, Status
 from prealloc.model.policy import Again, decide_retry
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Ending, Running
+from prealloc.worker.attempt import Ending, Running, judged, key_refused
 from prealloc.worker.board import Board
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
@@ -65,7 +65,7 @@ class Book:
         self._held = 0
         self._stopped = False
         self._key_refused = False
-        """Nothing starts until the supervisor says what becomes of the lane: that takes it a moment."""
+        """Of the lane: nothing starts, and in a moment the supervisor will say so too."""
         self._slots = job.slots
         self._free = list(range(job.policy.concurrency))
         self._peak = (0.0, 0)
@@ -99,10 +99,14 @@ class Book:
             self._changed.wait(seconds)
             self._idle -= 1
 
-    def stop(self) -> tuple[UnitOrder, ...]:
-        """Starts nothing more. Gives the units that were not started, in their order."""
+    def stop(self, *, key_refused: bool = False) -> tuple[UnitOrder, ...]:
+        """Starts nothing more. Gives the units that were not started, in their order.
+
+        `key_refused`: because the key of the lane is refused, as another worker has seen.
+        """
         with self._changed:
             self._stopped = True
+            self._key_refused = self._key_refused or key_refused
             left = tuple(order for order, _ in self._ready) + tuple(order for _, order in sorted(self._delayed))
             self._ready.clear()
             self._delayed.clear()
@@ -122,8 +126,8 @@ class Book:
         with self._changed:
             late = running.closed
             running.closed = True
-            if self._job.lane is not None and ending.error and ending.error.http_status == UNAUTHORIZED:
-                self._key_refused = True
+            if self._job.lane is not None:
+                ending = self._of_the_lane(ending)
             again = None if late else self._again(running, ending)
         fault_point(Point.ATTEMPT_FINISHED)
         self._journal.append(self._line(running, ending, late=late, again=again is not None))
@@ -140,6 +144,7 @@ class Book:
                 return
             running.closed = True
             self._held += 1
+        ending = judged(running, ending)
         fault_point(Point.ATTEMPT_OVERDUE)
         self._journal.append(self._line(running, ending, late=False, again=False))
         self._decided(running, ending, None)
@@ -185,6 +190,14 @@ class Book:
         self._tell(_ended(running, ending, again[0] if again else None))
         fault_point(Point.ATTEMPT_TOLD)
 
+    def _of_the_lane(self, ending: Ending) -> Ending:
+        """The ending as the state of the lane's key has it: once that is refused, a 403 is owed to it."""
+        status = ending.error.http_status if ending.error is not None else None
+        if self._key_refused and ending.status is Status.FAILED and status == FORBIDDEN:
+            return key_refused(ending, status)
+        self._key_refused = self._key_refused or ending.is_key_refused
+        return ending
+
     def _ripen(self, now: float) -> None:
         """Units whose backoff is over become ready."""
         while self._delayed and self._delayed[0][0] <= now:
@@ -221,7 +234,7 @@ class Book:
 
     def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | None:
         """The order for the next try at this unit, and the backoff before it."""
-        if ending.status is not Status.INFRA:
+        if ending.status is not Status.INFRA or ending.is_key_refused:
             return None
         order = running.order
         tries, throttled = order.tries, order.throttled

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from prealloc.model.outcome import Answer
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.infrastructure import ask, retry_after_s
 from prealloc.worker.throttle import Throttle
@@ -49,6 +50,8 @@ class TaskContext:
         self._clock = clock
         self._timeout_s = timeout_s
         self._turns = turns
+        self.refused_status: int | None = None
+        """The HTTP status by which the key was refused to a request in its turn: see `throttle`. None if it was not."""
         self._log = log
 
     @cached_property
@@ -97,8 +100,15 @@ class TaskContext:
         Inside the block send one request; `turn.used(n)` tells the tokens it really took. The wait is
         waiting time. An error that leaves the block tells the lane what the server said (429, Retry-After). A
         shard without a lane has no limit, so there is nothing to wait for.
+
+        If it says that the server has refused the key (401, 402; a 403 whose body says so), the attempt is `infra`,
+        whatever comes of it afterwards, and the lane starts nothing more.
         """
-        return Throttle(self._turns or NoTurns(), self._clock, tokens)
+        return Throttle(self._turns or NoTurns(), self._clock, tokens, self._answered)
+
+    def _answered(self, answer: Answer) -> None:
+        if answer.key_refused:
+            self.refused_status = answer.http_status
 
     def log(self, message: str) -> None:
         """Writes a line to this shard's log."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from prealloc.model.outcome import Answer
 from prealloc.worker.messages import Ask, Done, Slot
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Turns(Protocol):
         """The same for coroutines."""
         ...
 
-    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
-        """Says what the request of a turn has used, and what the server answered if it was an error."""
+    def done(self, turn: int, tokens: int, answer: Answer) -> None:
+        """Says what the request of a turn has used, and what came of it."""
         ...
 
 
@@ -39,7 +40,7 @@ class NoTurns:
     async def wait_async(self, tokens: int) -> int:
         return 0
 
-    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
+    def done(self, turn: int, tokens: int, answer: Answer) -> None:
         return
 
 
@@ -79,8 +80,8 @@ class DeskTurns:
                 break
         return slot.turn
 
-    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
-        self._send(Done(turn, tokens, http_status, retry_after_s))
+    def done(self, turn: int, tokens: int, answer: Answer) -> None:
+        self._send(Done(turn, tokens, answer))
 
     def granted(self, slots: Sequence[Slot]) -> None:
         """These turns have come."""
@@ -90,7 +91,7 @@ class DeskTurns:
             if future is not None and future.set_running_or_notify_cancel():
                 future.set_result(slot)
             else:
-                self.done(slot.turn, 0, None, None)  # who asked has been cancelled: the tokens are for others
+                self.done(slot.turn, 0, Answer())  # who asked has been cancelled: the tokens are for others
 
     def _ask(self, tokens: int) -> Future[Slot]:
         from concurrent.futures import Future  # only who has a lane pays for the import
@@ -105,9 +106,9 @@ class DeskTurns:
     def _missed(self, slot: Slot) -> bool:
         if time.monotonic() - slot.at <= slot.late_s:
             return False
-        self.done(slot.turn, 0, None, None)
+        self.done(slot.turn, 0, Answer())
         return True
 
     def _give_back(self, future: Future[Slot]) -> None:
         if future.done() and not future.cancelled():
-            self.done(future.result().turn, 0, None, None)
+            self.done(future.result().turn, 0, Answer())

@@ -7,7 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -32,6 +34,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     """What a reader types works, from top to bottom; the last resume and results included."""
     to_save = list(SHIPPED.get(page.name, []))
+    exported: dict[str, str] = {}
     for language, text in blocks(page):
         if language != "console" and to_save and (name := to_save.pop(0)) is not None:
             (tmp_path / name).write_text(text)
@@ -40,8 +43,12 @@ def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
             _run([sys.executable, "-c", text], tmp_path)
             continue
         for line in text.splitlines():
+            words = shlex.split(line)[1:]
+            if words[0] == "export":
+                exported |= dict(word.split("=") for word in words[1:])
+                continue
             assert line.startswith("$ prealloc "), line
-            _run([sys.executable, "-m", "prealloc", *shlex.split(line)[2:]], tmp_path)
+            _run([sys.executable, "-m", "prealloc", *words[1:]], tmp_path, exported)
 
 
 def test_the_outside_runner_takes_one_manifest(tmp_path: Path) -> None:
@@ -75,7 +82,8 @@ def test_the_example_runners_run(tmp_path: Path) -> None:
     _run([*prealloc, "run", "plan", "--command", command, "--out", "run"], tmp_path)
     words = ["tasks_{difficulty}.json", "--model", "gpt-4o-mini,o3", "--difficulty", "easy,hard", "--silent"]
     runner = [sys.executable, str(ROOT / "examples" / "ultra_parallel_runner.py"), *words, "--num-instances", "4"]
-    assert "by tool_success_rate" in _run([*runner, "--result-suffix", "_1"], tmp_path)
+    keys = dict.fromkeys(re.findall(r'key_env = "(\w+)"', (ROOT / "config" / "ultra.toml").read_text()), "any")
+    assert "by tool_success_rate" in _run([*runner, "--result-suffix", "_1"], tmp_path, keys)
     dry = _run([*runner, "--result-suffix", "_2", "--dry-run"], tmp_path)
     assert "gpt-4o-mini" in dry
     assert not (tmp_path / "run_2").exists()
@@ -88,10 +96,10 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
 
-def _run(command: list[str], folder: Path) -> str:
+def _run(command: list[str], folder: Path, exported: Mapping[str, str] = MappingProxyType({})) -> str:
     # As in an activated environment: `python` is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **exported}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
     )

@@ -67,3 +67,30 @@ def dies_holding(task: LightweightTask, ctx: TaskContext) -> Any:
         ask(ctx.settings["port"], f"/{ctx.lane}")
         turn.used(task.workflow.get("tokens", 0))
     return time.time()
+
+
+def asks_with_httpx(task: LightweightTask, ctx: TaskContext) -> Any:
+    """One request by a real client, whose error ends the attempt; in a turn unless the task says otherwise."""
+    import httpx
+
+    with contextlib.nullcontext() if (task.workflow or {}).get("no turn") else ctx.throttle():
+        httpx.post(f"http://127.0.0.1:{ctx.settings['port']}/{ctx.lane}", content=b"{}").raise_for_status()
+    return {"success": True}
+
+
+def swallows(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Catches whatever a request raises, then goes on as the task says."""
+    try:
+        with ctx.throttle():
+            ask(ctx.settings["port"], f"/{ctx.lane}")
+    except Refused as error:
+        match task.workflow["then"]:
+            case "return":
+                return {"success": False, "error": str(error)}
+            case "raise":
+                raise ValueError("the model said nothing") from None
+            case "exit":
+                raise SystemExit(1) from None
+            case "hang":
+                time.sleep(1000)
+    return {"success": True}

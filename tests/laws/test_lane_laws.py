@@ -16,7 +16,7 @@ from prealloc.lanes.halt import Halt
 from prealloc.lanes.pacing import GUARD, Pacer, Rate, TokenLog
 from prealloc.model.events import LaneChanged, LaneHalted
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import Status
+from prealloc.model.outcome import Answer, Status
 from prealloc.model.policy import RunPolicy
 from prealloc.testing import FakeClock
 
@@ -189,16 +189,16 @@ def test_a_429_slows_all_siblings() -> None:
     lanes = desk({}, clock)
     lanes.ask("k", "a", 1, 0)
     assert len(lanes.grants()) == 1
-    lanes.done("k", "a", 1, 0, 429, 3.0)
+    lanes.done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=3.0))
     lanes.ask("k", "b", 1, 0)
     clock.advance(2.9)
     assert lanes.grants() == []
     clock.advance(0.2)
     assert len(lanes.grants()) == 1
-    lanes.done("k", "b", 1, 0, 500, None)
+    lanes.done("k", "b", 1, 0, Answer(http_status=500, retry_after_s=None))
     lanes.ask("k", "b", 2, 0)
     assert len(lanes.grants()) == 1
-    lanes.done("k", "b", 2, 0, 503, 2.0)
+    lanes.done("k", "b", 2, 0, Answer(http_status=503, retry_after_s=2.0))
     lanes.ask("k", "b", 3, 0)
     assert lanes.grants() == []
 
@@ -244,39 +244,62 @@ def test_the_desk_tells_of_changes() -> None:
     """In adaptive mode a 429 cuts the lane's limit and is news; 5xx never cuts; in fixed mode neither does."""
     clock = FakeClock(0.0)
     lanes = desk({"queries_per_second": 50}, clock, rate_mode="adaptive")
-    lanes.done("k", "a", 1, 0, 500, 1.0)
+    lanes.done("k", "a", 1, 0, Answer(http_status=500, retry_after_s=1.0))
     assert lanes.news() == []
-    lanes.done("k", "a", 2, 0, 429, 1.0)
+    lanes.done("k", "a", 2, 0, Answer(http_status=429, retry_after_s=1.0))
     (news,) = lanes.news()
     assert isinstance(news, LaneChanged)
     assert (news.lane, news.limit, news.window_s) == ("k", START * CUT, 1.0)
     fixed = desk({"queries_per_second": 50}, clock)
-    fixed.done("k", "a", 2, 0, 429, 1.0)
+    fixed.done("k", "a", 2, 0, Answer(http_status=429, retry_after_s=1.0))
     assert fixed.news() == []
 
 
 @given(st.lists(st.sampled_from([Status.OK, Status.INFRA, Status.FAILED]), max_size=60), st.integers(1, 5))
 def test_a_lane_halts_after_so_many_infra_in_a_row(outcomes: list[Status], most: int) -> None:
-    """Exactly at the first run of that length, once; and never with None."""
+    """At the first run of that length, for good, and not because of its key; never with None."""
     halt, never, in_a_row, expected = Halt(most), Halt(None), 0, False
     for status in outcomes:
         in_a_row = in_a_row + 1 if status is Status.INFRA else 0
-        now = halt.ended(status, None)
-        assert now == (in_a_row >= most and not expected)
-        expected = expected or now
-        assert not never.ended(status, None)
-    assert (halt.reason is not None) == expected
+        expected = expected or in_a_row >= most
+        halt.ended(status, None)
+        never.ended(status, None)
+        assert (halt.reason is not None) == expected
+    assert (never.reason, halt.key_refused) == (None, False)
 
 
-def test_one_401_halts_a_lane() -> None:
-    """A key that is refused once will be refused again; the desk says so once."""
-    lanes = desk({}, FakeClock(0.0))
-    assert not lanes.ended("k", Status.OK, None)
-    assert lanes.halted("k") is None
-    assert lanes.ended("k", Status.FAILED, 401)
-    assert not lanes.ended("k", Status.FAILED, 401)
-    assert [type(each) for each in lanes.news()] == [LaneHalted]
-    assert lanes.halted("k")
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_one_refused_key_halts_a_lane(status: int) -> None:
+    """A key that is refused once will be refused again. The desk says so once, with the variable to mend."""
+    for told in ("answer", "outcome"):
+        lanes = desk({"key_env": "A_KEY"}, FakeClock(0.0))
+        lanes.ended("k", Status.OK, None)
+        assert not lanes.key_refused("k")
+        for turn in range(2):
+            if told == "answer":
+                lanes.done("k", "a", turn, 0, Answer(http_status=status, key_refused=True))
+            else:
+                lanes.ended("k", Status.INFRA, status)
+        (news,) = lanes.news()
+        assert isinstance(news, LaneHalted)
+        assert (str(status) in news.reason, news.mend) == (True, "mend A_KEY")
+        assert lanes.key_refused("k")
+
+
+@given(st.lists(st.sampled_from(["ok", 403, 500]), max_size=40), st.booleans())
+def test_a_lane_halts_after_three_403_in_a_row(told: list[str | int], in_turns: bool) -> None:
+    """With nothing that came through in between. Where requests have turns, an outcome's 403 is that of some page."""
+    halt, in_a_row, expected = Halt(None), 0, False
+    for each in told:
+        status = each if isinstance(each, int) else None
+        in_a_row = in_a_row + 1 if each == 403 else 0 if each == "ok" else in_a_row
+        expected = expected or in_a_row >= 3
+        if in_turns:
+            halt.answered(Answer(came_through=each == "ok", http_status=status))
+            halt.ended(Status.FAILED, 403)
+        else:
+            halt.ended(Status.OK if each == "ok" else Status.FAILED, status)
+        assert halt.key_refused == expected
 
 
 def test_spacing_is_never_less_than_it_must_be() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from prealloc.model import events
 from prealloc.model.lane import Lane
-from prealloc.report.lanes import lanes_line, limit_of
+from prealloc.report.lanes import halted_lines, lanes_line, limit_of
+from prealloc.report.plain import PlainReporter
 from prealloc.report.progress import RunProgress
+from prealloc.report.table import render_table
 
 LANES = (
     Lane(name="gpt", queries_per_second=200),
@@ -45,16 +49,25 @@ def test_the_busiest_lanes_come_first_and_the_rest_is_counted() -> None:
     assert line.plain == "  lanes  gpt 3 shards 200/s · kimi 1 shard · 2 more"
 
 
-def test_a_halted_lane_comes_before_all_and_says_why() -> None:
-    """It is what a user must act on. A limit that was found stands in the place of the one that was given."""
+def test_a_halted_lane_has_a_line_that_says_what_to_do() -> None:
+    """Why, which variable to mend, and how to go on. A limit that was found stands in the place of the given one."""
     shown = progress(
         events.LaneChanged(lane="gpt", limit=51.2, window_s=1.0, reason="cut"),
-        events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)"),
+        events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)", mend="mend KIMI_KEY"),
         running={"kimi": 1, "gpt": 1},
     )
+    (halted,) = halted_lines(shown)
+    told = "lane kimi halted: its key was refused (HTTP 401): mend KIMI_KEY, then prealloc resume r"
+    assert halted.plain.strip() == told
     line = lanes_line(shown, None)
     assert line is not None
-    assert line.plain == "  lanes  kimi halted: its key was refused (HTTP 401) · gpt 1 shard 51.2/s · 2 more"
+    assert line.plain == "  lanes  gpt 1 shard 51.2/s · 2 more"
+    assert told in render_table(shown, 1.0).text(120)
+    written = io.StringIO()
+    with PlainReporter(Console(file=written)) as plain:
+        plain.progress = shown
+        plain.handle(events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)", mend="mend KIMI_KEY"))
+    assert told in written.getvalue()
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
