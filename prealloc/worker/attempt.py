@@ -11,16 +11,22 @@ import msgspec
 
 from prealloc.model.json_value import NoJson
 from prealloc.model.outcome import KEY_REFUSED, TOO_MANY_REQUESTS, ErrorInfo, Status, verdict
+from prealloc.model.policy import LEAST_PAUSE_S
 from prealloc.model.task import LightweightTask
+from prealloc.worker.answer import refused_status
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
-from prealloc.worker.infrastructure import ask, http_status, is_infrastructure, refused_status, retry_after_s
+from prealloc.worker.infrastructure import ask, http_status, is_infrastructure
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.result import describe, encode_result
+from prealloc.worker.retry_after import retry_after_s
 
 if TYPE_CHECKING:
     import asyncio
+
+JUST_BEFORE_S = 0.05
+"""A request's own timeout may end so much before the attempt's: clients round, and count from a bit earlier."""
 
 
 class Ending(NamedTuple):
@@ -32,7 +38,7 @@ class Ending(NamedTuple):
     success: bool | None = None
     score: float | None = None
     at_least_s: float | None = None
-    """For infrastructure errors: how long the server asked to wait."""
+    """For infrastructure errors: how long the server asked to wait. LEAST_PAUSE_S at least, if it was a server."""
 
     @property
     def is_throttled(self) -> bool:
@@ -79,7 +85,7 @@ def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Endi
     try:
         ending = _returned(function.call(running.task, running.context), most_bytes)
     except BaseException as error:
-        ending = _raised(error)
+        ending = _raised(error, running.context)
     return judged(running, ending)
 
 
@@ -99,7 +105,7 @@ async def _perform_inner(function: WorkerFunction, running: Running, most_bytes:
     try:
         return _returned(await function.call(running.task, running.context), most_bytes)
     except BaseException as error:
-        return _raised(error)
+        return _raised(error, running.context)
 
 
 def judged(running: Running, ending: Ending) -> Ending:
@@ -123,13 +129,28 @@ def _returned(value: Any, most_bytes: int) -> Ending:
     return Ending(Status.OK, result, success=success, score=score)
 
 
-def _raised(error: BaseException) -> Ending:
+def timed_out(timeout_s: float | None, traceback: str | None = None) -> Ending:
+    """The ending of an attempt that has used its time."""
+    limit = f"worked longer than --timeout {timeout_s:g} s"
+    return Ending(Status.TIMEOUT, error=ErrorInfo(type="Timeout", message=limit, traceback=traceback))
+
+
+def _raised(error: BaseException, context: TaskContext) -> Ending:
     info = describe(error)
     if isinstance(error, SystemExit):
         return Ending(Status.CRASHED, error=info)  # an exit without a result
     if (refused := ask(refused_status, error)) is not None:
         return key_refused(Ending(Status.FAILED, error=info), refused)
     info = msgspec.structs.replace(info, http_status=ask(http_status, error))
-    if ask(is_infrastructure, error):
-        return Ending(Status.INFRA, error=info, at_least_s=ask(retry_after_s, error))
-    return Ending(Status.FAILED, error=info)
+    if not ask(is_infrastructure, error):
+        return Ending(Status.FAILED, error=info)
+    at_least_s = ask(retry_after_s, error)
+    if info.http_status == TOO_MANY_REQUESTS and at_least_s is None:
+        at_least_s = LEAST_PAUSE_S
+    ending = Ending(Status.INFRA, error=info, at_least_s=at_least_s)
+    left_s = context.remaining_s
+    # A request that was given `ctx.remaining_s` ends when the attempt is ended from outside: whoever comes first, it
+    # is the same timeout. What a server has answered in the last moment is still its answer.
+    if left_s is not None and left_s <= (0.0 if ending.is_throttled else JUST_BEFORE_S):
+        return timed_out(context.timeout_s, info.traceback)
+    return ending

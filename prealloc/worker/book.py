@@ -227,6 +227,7 @@ class Book:
             plan_seed=job.seed,
             clock=clock,
             timeout_s=job.policy.timeout_s,
+            max_wait_s=job.policy.max_wait_s,
             lane=job.lane,
             turns=self._turns,
         )

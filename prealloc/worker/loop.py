@@ -19,7 +19,7 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import KEY_REFUSED, ErrorInfo, Status
 from prealloc.model.policy import GRACE_S, HEARTBEAT_S
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Ending, Running
+from prealloc.worker.attempt import Ending, Running, timed_out
 from prealloc.worker.board import Board
 from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function
@@ -170,8 +170,7 @@ class _Worker:
 
 def _overdue_ending(job: WorkerJob, why: str) -> Ending:
     if why == "timeout":
-        limit = f"worked longer than --timeout {job.policy.timeout_s:g} s"
-        return Ending(Status.TIMEOUT, error=ErrorInfo(type="Timeout", message=limit))
+        return timed_out(job.policy.timeout_s)
     limit = f"waited longer than --max-wait {job.policy.max_wait_s:g} s"
     return Ending(Status.INFRA, error=ErrorInfo(type="MaxWait", message=limit))
 

@@ -9,8 +9,10 @@ import msgspec
 
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.outcome import ErrorInfo
+from prealloc.worker.infrastructure import every_error
 
 MOST_MESSAGE = 10_000
+MOST_ROOT = 500
 MOST_TRACEBACK = 50_000
 
 _encoder = msgspec.json.Encoder()
@@ -36,15 +38,28 @@ def describe(error: BaseException) -> ErrorInfo:
         message = str(error)
     except BaseException as failure:
         message = f"(its message cannot be told: {type(failure).__name__})"
+    message = message[:MOST_MESSAGE] + _root(error, message)
     try:
         trace = "".join(traceback.format_exception(error))
     except BaseException:
         trace = ""
     return ErrorInfo(
         type=_clean(name),
-        message=_clean(message[:MOST_MESSAGE]),
+        message=_clean(message),
         traceback=_clean(trace[-MOST_TRACEBACK:]) or None,
     )
+
+
+def _root(error: BaseException, message: str) -> str:
+    """What it came from in the end, if that says more: "Connection error." alone helps nobody."""
+    try:
+        *_, root = every_error(error)
+        text = str(root).strip().partition("\n")[0][:MOST_ROOT]
+    except BaseException:
+        return ""
+    if root is error or (text and text in message):
+        return ""
+    return f" (from {type(root).__name__}{': ' if text else ''}{text})"
 
 
 def _clean(text: str) -> str:

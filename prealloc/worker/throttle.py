@@ -7,7 +7,7 @@ from types import TracebackType
 
 from prealloc.model.outcome import Answer
 from prealloc.worker.clocks import AttemptClock
-from prealloc.worker.infrastructure import answer_of
+from prealloc.worker.answer import answer_of
 from prealloc.worker.turns import Turns
 
 
