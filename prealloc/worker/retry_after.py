@@ -38,10 +38,14 @@ def _asked_s(error: BaseException) -> float | None:
     if isinstance(error, Retryable):
         return None if error.after_s is None else max(0.0, error.after_s)
     status = status_of(error)
-    if status == TOO_MANY_REQUESTS and _QUOTA_USED_UP in str(error):
+    if status == TOO_MANY_REQUESTS and _quota_used_up(error):
         return NEVER_S
     asked_s = next(_told(error, status), None)
     return None if asked_s is None else max(LEAST_PAUSE_S, asked_s)
+
+
+def _quota_used_up(error: BaseException) -> bool:
+    return _QUOTA_USED_UP in (body_of(error).get("code"), body_of(error).get("type")) or _QUOTA_USED_UP in str(error)
 
 
 def _told(error: BaseException, status: int | None) -> Iterator[float]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 from prealloc.model.outcome import Answer
-from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.answer import answer_of
+from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.turns import Turns
 
 
