@@ -6,6 +6,7 @@ import datetime
 import inspect
 import os
 import platform
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,13 +21,13 @@ from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths
-from prealloc.model.events import Event, LaneHalted, RunEnded
+from prealloc.model.events import Event, LaneHalted, LanePaused, RunEnded
 from prealloc.model.outcome import FINAL, Attempt
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import fold
-from prealloc.store.lane_log import read_halts
+from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
@@ -180,6 +181,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
     halted: tuple[LaneHalted, ...]
     """The lanes that start no further task, as of the latest session."""
+    waiting: tuple[LanePaused, ...]
+    """The lanes on which everybody waits for the server now."""
     resume: str | None
     """The command that runs the rest, if there is one and nobody does."""
 
@@ -194,6 +197,7 @@ def status(run: str | Path) -> RunStatus:
         counts = shards[unit.shard]
         counts[unit_state.status.value] = counts.get(unit_state.status.value, 0) + 1
     census = state.census()
+    lanes = opened.plan.spec.lanes
     return RunStatus(
         run=str(run),
         plan=opened.plan.id,
@@ -208,7 +212,8 @@ def status(run: str | Path) -> RunStatus:
         shards=shards,
         library_opens=state.library_opens,
         warnings=[*opened.warnings, *state.warnings],
-        halted=read_halts(opened.paths, opened.plan.spec.lanes, state.sessions),
+        halted=read_halts(opened.paths, lanes, state.sessions),
+        waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
         resume=resume_command(opened, state) if owner is None else None,
     )
 

@@ -190,6 +190,7 @@ def status(
             warnings=found.warnings,
             resume=found.resume,
             halted=found.halted,
+            waiting=found.waiting,
         ).print(Console())
     if found.census["ok"] != found.units:
         raise Stop(1)

@@ -32,6 +32,7 @@ from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function, unset
 from prealloc.worker.job import WorkerJob
 from prealloc.worker.messages import Ended
+from prealloc.worker.turns import no_turn
 
 NAP_S = 0.1
 """A backoff is slept in pieces, so that Ctrl-C is heard."""
@@ -210,6 +211,8 @@ class _InlineTurns:
         self._turn += 1
         self._desk.ask(self._lane, self._lane, self._turn, tokens)
         while not (granted := self._desk.grants()):
+            if (why := self._desk.halted(self._lane)) is not None:
+                raise no_turn(why)
             self._sleep(AHEAD_S / 2)
         self._sleep(max(0.0, granted[0].at - time.monotonic()))
         return self._turn

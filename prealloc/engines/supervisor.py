@@ -266,8 +266,9 @@ class ShardSupervisor:
         if self._drain_until is None:
             self._drain_until = time.monotonic() + seconds
             key_refused = self.lane is not None and self._setup.desk.key_refused(self.lane)
+            halted = self._setup.desk.halted(self.lane) if self.lane is not None else None
             for worker in self.workers:
-                worker.send(Drain(key_refused))
+                worker.send(Drain(key_refused, halted))
         else:
             self._drain_until = min(self._drain_until, time.monotonic() + seconds)
 

@@ -16,16 +16,16 @@ from typing import Generic, NamedTuple, TypeVar
 from prealloc.lanes.adaptive import Adaptive
 from prealloc.lanes.halt import Halt
 from prealloc.lanes.pacing import Entry, Pacer, Rate
-from prealloc.model.events import Event, LaneChanged, LaneHalted
+from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import TOO_MANY_REQUESTS, Answer, Status
-from prealloc.model.policy import RunPolicy
+from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, RunPolicy
 
 AHEAD_S = 0.05
 """Longer than the master is busy with anything; shorter than anybody minds when a limit changes."""
 
-SHORTEST_PAUSE_S = 1.0
-"""After a 429 that names no time."""
+_NEWS_S = 0.5
+"""A pause that grows by less is no news."""
 
 H = TypeVar("H", bound=Hashable)
 
@@ -64,7 +64,9 @@ class LaneDesk(Generic[H]):
         counter = self._counters[lane]
         counter.settle(holder, turn, tokens)
         if answer.http_status == TOO_MANY_REQUESTS or answer.retry_after_s is not None:
-            counter.refused(self._now(), answer.http_status, answer.retry_after_s, self._news)
+            counter.refused(self._now(), answer, self._news)
+        elif answer.came_through:
+            counter.refusals = 0
         with counter.halting(self._news) as halt:
             halt.answered(answer)
 
@@ -76,6 +78,10 @@ class LaneDesk(Generic[H]):
         """Takes the outcome of a unit of the lane in."""
         with self._counters[lane].halting(self._news) as halt:
             halt.ended(status, http_status)
+
+    def halted(self, lane: str) -> str | None:
+        """Why the lane starts no further task and gives no further turn; None if it does."""
+        return self._counters[lane].halt.reason
 
     def key_refused(self, lane: str) -> bool:
         """Whether the lane starts no further task because of its key."""
@@ -114,6 +120,9 @@ class _Counter(Generic[H]):
         self._queues: dict[H, deque[_Ask]] = {}
         self._entries: dict[tuple[H, int], Entry] = {}
         self._paused_until = now
+        self._max_wait_s = policy.max_wait_s
+        self.refusals = 0
+        """Pauses that the server has asked for since a request came through."""
 
     @contextmanager
     def halting(self, news: list[Event]) -> Iterator[Halt]:
@@ -121,7 +130,9 @@ class _Counter(Generic[H]):
         before = self.halt.reason
         yield self.halt
         if before is None and self.halt.reason is not None:
-            mend = f"mend {self._key_env or 'its key'}" if self.halt.key_refused else "see to its server"
+            self._queues.clear()  # the workers are told, and tell those who wait
+            mend = "wait that long" if self.halt.asked_to_wait else "see to its server"
+            mend = f"mend {self._key_env or 'its key'}" if self.halt.key_refused else mend
             news.append(LaneHalted(lane=self._lane, reason=self.halt.reason, mend=mend))
 
     @property
@@ -129,7 +140,8 @@ class _Counter(Generic[H]):
         return bool(self._queues)
 
     def ask(self, holder: H, turn: int, tokens: int) -> None:
-        self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
+        if self.halt.reason is None:
+            self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
 
     def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
         given = []
@@ -156,12 +168,23 @@ class _Counter(Generic[H]):
         if entry is not None:
             self._pacer.settle(entry, tokens)
 
-    def refused(self, now: float, http_status: int | None, retry_after_s: float | None, news: list[Event]) -> None:
-        """The server has asked for a pause: nobody of the lane sends before it is over."""
-        pause_s = SHORTEST_PAUSE_S if retry_after_s is None else retry_after_s
+    def refused(self, now: float, answer: Answer, news: list[Event]) -> None:
+        """The server has asked for a pause: nobody of the lane sends before it is over.
+
+        If it names no time, or next to none, the pauses become longer until a request comes through.
+        """
+        if now >= self._paused_until:
+            self.refusals += 1
+        pause_s = answer.retry_after_s
+        if pause_s is None or (pause_s <= LEAST_PAUSE_S and answer.http_status is not None):
+            pause_s = min(BACKOFF_MOST_S, LEAST_PAUSE_S * 2 ** (self.refusals - 1))
+        with self.halting(news) as halt:
+            halt.paused(pause_s, self._max_wait_s)
+        if now + pause_s > self._paused_until + _NEWS_S and self.halt.reason is None:
+            news.append(LanePaused(lane=self._lane, wait_s=round(pause_s, 3), http_status=answer.http_status))
         self._paused_until = max(self._paused_until, now + pause_s)
         self._pacer.pause(self._paused_until)
-        if self._adaptive is not None and http_status == TOO_MANY_REQUESTS:
+        if self._adaptive is not None and answer.http_status == TOO_MANY_REQUESTS:
             self._changed(self._adaptive.refused(now, paused_until=self._paused_until), news)
 
     def leave(self, holder: H) -> None:

@@ -1,8 +1,11 @@
-"""When a lane starts no further task: its key is refused, or nothing comes through any more."""
+"""When a lane starts no further task: its key is refused or used up, its server asks for too long a pause, or nothing
+comes through any more.
+"""
 
 from __future__ import annotations
 
 from prealloc.model.outcome import FORBIDDEN, KEY_REFUSED, Answer, Status
+from prealloc.model.policy import NEVER_S
 
 FORBIDDEN_IN_A_ROW = 3
 """One 403 that does not say why may be moderation. So many, with nothing that comes through in between, are the key."""
@@ -19,6 +22,8 @@ class Halt:
         self.reason: str | None = None
         self.key_refused = False
         """The lane halts for its key, and not for its server."""
+        self.asked_to_wait = False
+        """It halts because its server asks for a longer pause than a unit may wait."""
 
     def answered(self, answer: Answer) -> None:
         """Takes the answer to a request in its turn in."""
@@ -42,6 +47,14 @@ class Halt:
                 self._forbidden = 0
         if self.reason is None and self._most is not None and self._infra >= self._most:
             self.reason = f"{self._infra} infrastructure outcomes in a row"
+
+    def paused(self, pause_s: float, max_wait_s: float) -> None:
+        """Takes in that the server has asked for a pause. One that no unit may wait for ends the lane at once."""
+        if pause_s >= NEVER_S:
+            self._refuse("the quota of its key is used up")
+        elif pause_s > max_wait_s and self.reason is None:
+            self.reason = f"its server asks to wait {pause_s:,.0f} s, --max-wait is {max_wait_s:g} s"
+            self.asked_to_wait = True
 
     def _forbid(self) -> None:
         self._forbidden += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 
 from rich.text import Text
@@ -28,19 +29,37 @@ def halted_lines(progress: RunProgress) -> list[Text]:
     ]
 
 
-def lanes_line(progress: RunProgress, width: int | None) -> Text | None:
-    """`lanes  b 3 shards 40/s · c 1 shard 12.6/s · 2 more`, cut to the width; None without any lane that goes on.
+def waits(wait_s: float, http_status: int | None) -> str:
+    """`waits 41 s (429)`: the server has asked for it."""
+    return f"waits {human.duration(math.ceil(wait_s))}" + (f" ({http_status})" if http_status is not None else "")
 
-    Those that run come first, busiest first; those that only wait are counted at the end.
+
+def waiting_lanes(progress: RunProgress, now_s: float) -> dict[str, str]:
+    """`waits 41 s (429)` for each lane on which everybody waits for the server, the longest wait first."""
+    paused = [
+        (lane.paused_until_s - now_s, name, lane.paused_status)
+        for name, lane in progress.lanes.items()
+        if lane.halted is None and lane.paused_until_s > now_s
+    ]
+    return {name: waits(left_s, status) for left_s, name, status in sorted(paused, key=lambda each: -each[0])}
+
+
+def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text | None:
+    """`lanes  a waits 41 s (429) · b 3 shards 40/s · 2 more`, cut to the width; None without any lane that goes on.
+
+    Those that wait for their server come first, then those that run, busiest first; those whose shards only wait are
+    counted at the end.
     """
     running = progress.running_on_lanes()
     going_on = [name for name, lane in progress.lanes.items() if lane.halted is None]
     if not going_on:
         return None
-    parts = [
+    waiting = waiting_lanes(progress, now_s) if progress.ended is None else {}
+    parts = [Text(f"{visible(name)} {told}", "yellow") for name, told in waiting.items()]
+    parts += [
         Text(f"{visible(name)} {human.count(running[name], 'shard')}{_limit(progress.lanes[name])}", "dim")
         for name in sorted(running, key=lambda name: -running[name])
-        if name in going_on
+        if name in going_on and name not in waiting
     ]
     line, shown = Text("  lanes  ", "dim"), 0
     for part in parts:

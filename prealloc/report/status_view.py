@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from prealloc.model.events import LaneHalted
+from prealloc.model.events import LaneHalted, LanePaused
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
-from prealloc.report.lanes import why_halted
+from prealloc.report.lanes import waits, why_halted
 from prealloc.report.page import Page, whole
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
@@ -31,6 +31,7 @@ def render_status(
     warnings: Sequence[str],
     resume: str | None,
     halted: Sequence[LaneHalted] = (),
+    waiting: Sequence[LanePaused] = (),
 ) -> Page:
     """A row per shard with its units by status, the total, who runs it, and what runs the rest."""
 
@@ -51,6 +52,9 @@ def render_status(
         lines += [
             whole(Text(f"lane {visible(lane.lane)} halted: {why_halted(lane, run)}", style="red")) for lane in halted
         ]
+        for lane in waiting:
+            told = waits(lane.wait_s, lane.http_status)
+            lines.append(Text(f"lane {visible(lane.lane)} {told}", style="yellow"))
         lines += [Text(f"warning: {visible(text)}", style="yellow") for text in warnings]
         if resume:
             lines += [Text(), whole(Text(f"to run the rest: {resume}"))]

@@ -77,7 +77,7 @@ def export_svg(
 def _picture(progress: RunProgress, now_s: float, width: int | None, height: int | None) -> list[Text]:
     tall = height is None or height >= _TALL
     notes = _notes(progress, _NOTES if tall else 1)
-    if (lanes := lanes_line(progress, width)) is not None:
+    if (lanes := lanes_line(progress, width, now_s)) is not None:
         notes.insert(0, lanes)
     notes = [*halted_lines(progress), *notes]
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.

@@ -46,6 +46,13 @@ class Ending(NamedTuple):
         status = self.error.http_status if self.error is not None else None
         return status == TOO_MANY_REQUESTS or (status is not None and self.at_least_s is not None)
 
+    def given_up(self, why: str) -> Ending:
+        """The same, told why it is not tried again although the server has only asked to come back later."""
+        if self.error is None or not self.is_throttled:
+            return self
+        message = f"{self.error.message} (not tried again: {why})"
+        return self._replace(error=msgspec.structs.replace(self.error, message=message))
+
     @property
     def is_key_refused(self) -> bool:
         """A server has refused the key: it will do so again, and that says nothing of the agent."""

@@ -19,7 +19,7 @@ import msgspec
 
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import FORBIDDEN, Attempt, Status
-from prealloc.model.policy import Again, decide_retry
+from prealloc.model.policy import Again, Stop, decide_retry
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running, judged, key_refused
 from prealloc.worker.board import Board
@@ -129,6 +129,8 @@ class Book:
             if self._job.lane is not None:
                 ending = self._of_the_lane(ending)
             again = None if late else self._again(running, ending)
+            if isinstance(again, Stop):
+                ending, again = ending.given_up(again.reason), None
         fault_point(Point.ATTEMPT_FINISHED)
         self._journal.append(self._line(running, ending, late=late, again=again is not None))
         if late:
@@ -233,8 +235,8 @@ class Book:
         )
         return Running(order, task, context, clock, time.time(), slot)
 
-    def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | None:
-        """The order for the next try at this unit, and the backoff before it."""
+    def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | Stop | None:
+        """The order for the next try at this unit, and the backoff before it; or why there is none."""
         if ending.status is not Status.INFRA or ending.is_key_refused:
             return None
         order = running.order
@@ -253,7 +255,7 @@ class Book:
             jitter=self._jitter(),
         )
         if not isinstance(decision, Again):
-            return None
+            return decision
         after_s = decision.after_s
         again = UnitOrder(
             order.position, order.repeat, order.attempt + 1, tries, waited_s=waited_s + after_s, throttled=throttled

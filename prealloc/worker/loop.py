@@ -100,6 +100,8 @@ class _Worker:
             for command in commands:
                 if isinstance(command, Drain):
                     self._book.stop(key_refused=command.key_refused)
+                    if self._turns is not None and command.lane_halted is not None:
+                        self._turns.close(command.lane_halted)
                 elif isinstance(command, Slots):
                     self._book.allow(command.slots)
                     self._servers.grow(command.slots)

@@ -105,6 +105,8 @@ class Drain(Message, frozen=True, array_like=True, tag="drain"):
 
     key_refused: bool
     """Because of the lane's key: a 403 is that key's from now on."""
+    lane_halted: str | None
+    """Because the lane has halted, and why: it gives no further turn."""
 
 
 class Slots(Message, frozen=True, array_like=True, tag="slots"):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from prealloc.errors import Retryable
 from prealloc.model.outcome import Answer
 from prealloc.worker.messages import Ask, Done, Slot
 
@@ -44,6 +45,11 @@ class NoTurns:
         return
 
 
+def no_turn(why: str) -> Retryable:
+    """What a request gets in place of its turn on a lane that has halted. It says nothing of the agent."""
+    return Retryable(f"the lane has halted: {why}")
+
+
 MOST_MISSED = 3
 """Slots that are given back for being late. A worker that is late again and again is as good as never on time."""
 
@@ -56,6 +62,8 @@ class DeskTurns:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._asked: dict[int, Future[Slot]] = {}
+        self._closed: str | None = None
+        """Why there are no further turns."""
 
     def wait(self, tokens: int) -> int:
         for _ in range(MOST_MISSED):
@@ -93,11 +101,22 @@ class DeskTurns:
             else:
                 self.done(slot.turn, 0, Answer())  # who asked has been cancelled: the tokens are for others
 
+    def close(self, why: str) -> None:
+        """The lane has halted: who waits for a turn, or asks for one, gets none."""
+        with self._lock:
+            self._closed = why
+            asked, self._asked = self._asked, {}
+        for future in asked.values():
+            if future.set_running_or_notify_cancel():
+                future.set_exception(no_turn(why))
+
     def _ask(self, tokens: int) -> Future[Slot]:
         from concurrent.futures import Future  # only who has a lane pays for the import
 
         future: Future[Slot] = Future()
         with self._lock:
+            if self._closed is not None:
+                raise no_turn(self._closed)
             turn = next(self._numbers)
             self._asked[turn] = future
         self._send(Ask(turn, tokens))

@@ -15,8 +15,8 @@ from prealloc import LightweightTask, TaskContext
 class Refused(Exception):
     """An answer that is an error, as clients raise it: with status and response."""
 
-    def __init__(self, status_code: int, headers: dict[str, str]) -> None:
-        super().__init__(f"HTTP {status_code}")
+    def __init__(self, status_code: int, headers: dict[str, str], body: bytes) -> None:
+        super().__init__(f"HTTP {status_code} {body.decode()}")
         self.status_code = status_code
         self.response = self
         self.headers = headers
@@ -28,9 +28,9 @@ def ask(port: int, path: str) -> None:
     with contextlib.closing(connection):
         connection.request("POST", path, body=b"{}")
         answer = connection.getresponse()
-        answer.read()
+        body = answer.read()
         if answer.status != 200:
-            raise Refused(answer.status, dict(answer.headers))
+            raise Refused(answer.status, dict(answer.headers), body)
 
 
 def saturate(task: LightweightTask, ctx: TaskContext) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from chat_server import KEY, chat_server
 from counting_server import counting_server
-from harness import Stage
+from harness import Stage, wait_until
 
 from prealloc.model.lane import Lane
 from prealloc.store.plan_folder import write_plan
@@ -239,6 +240,63 @@ def test_a_403_halts_the_lane_only_if_it_is_the_key(
         assert session.census.get("ok", 0) == (0 if halts else 4)
         assert session.census.get("not_run", 0) >= (6 if halts else 0)
     stage.check(session)
+
+
+QUOTA = '{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}'
+
+
+@pytest.mark.parametrize("engine", ["local", "inline"])
+@pytest.mark.parametrize(
+    ("headers", "body", "told"),
+    [({"Retry-After": "7200"}, "", "asks to wait 7,200 s"), ({}, QUOTA, "quota of its key is used up")],
+    ids=["too long", "quota"],
+)
+def test_a_server_that_need_not_be_asked_again_ends_its_lane(
+    stage: Stage, headers: dict[str, str], body: str, told: str, engine: str
+) -> None:
+    """Row 31: at once, and the line says why. Who waits for a turn is told; none is `failed`; resume runs the rest.
+
+    The other lane goes on.
+    """
+    used_up = {"k"}
+
+    def answer(name: str, before: int) -> tuple[int, dict[str, str], str]:
+        return (429, headers, body) if name in used_up else (200, {}, "")
+
+    with counting_server(answer) as server:
+        lanes = [lane(requests_per_minute=120), lane("other")]
+        plan_on(stage, lanes, [None] * 16, shards=4, port=server.port)
+        session = stage.start("-c", "4", "--engine", engine, worker="lane_agents:raises")
+        assert session.wait() == 1
+        assert session.census["ok"] == 8
+        assert session.census["infra"] + session.census.get("not_run", 0) == 8
+        assert len(server.arrived["k"]) <= 2  # one may have had its turn before the answer came
+        (halted,) = session.of("lane_halted")
+        assert (halted["lane"], told in halted["reason"]) == ("k", True), halted
+        first, *others = session.of("attempt_ended", status="infra")
+        assert "would pass --max-wait 3600 s" in first["error"]["message"]
+        assert all(
+            "the lane has halted" in each["error"]["message"] for each in others if not each["error"]["http_status"]
+        )
+        stage.check(session)
+        used_up.clear()
+        second = stage.resume()
+        assert second.wait(60) == 0
+        stage.check(second)
+
+
+def test_the_status_shows_who_waits_for_a_server(stage: Stage) -> None:
+    """Row 31: while it lasts, from another terminal too."""
+    with counting_server(lambda name, before: (429, {"Retry-After": "41"})) as server:
+        plan_on(stage, [lane()], [None] * 4, shards=1, port=server.port)
+        session = stage.start("--drain", "0", worker="lane_agents:raises")
+        session.wait_for("lane_paused", http_status=429, wait_s=41.0)
+        wait_until(lambda: "lane k waits 4" in prealloc_("status", str(stage.run), code=1), "word of the wait")
+        (waits,) = json.loads(prealloc_("status", str(stage.run), "--json", code=1))["waiting"]
+        assert (waits["lane"], waits["http_status"]) == ("k", 429)
+        session.signal(signal.SIGINT)
+        session.wait()
+        assert "waits" not in prealloc_("status", str(stage.run), code=1)
 
 
 def test_a_refused_key_without_a_lane(stage: Stage) -> None:

@@ -14,10 +14,10 @@ from prealloc.lanes.adaptive import CUT, START, Adaptive
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
 from prealloc.lanes.halt import Halt
 from prealloc.lanes.pacing import GUARD, Pacer, Rate, TokenLog
-from prealloc.model.events import LaneChanged, LaneHalted
+from prealloc.model.events import LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Answer, Status
-from prealloc.model.policy import RunPolicy
+from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, NEVER_S, RunPolicy
 from prealloc.testing import FakeClock
 
 pauses = st.lists(st.floats(0, 0.5), min_size=1, max_size=200)
@@ -203,6 +203,62 @@ def test_a_429_slows_all_siblings() -> None:
     assert lanes.grants() == []
 
 
+@given(st.lists(st.none() | st.floats(0, LEAST_PAUSE_S), min_size=1, max_size=12))
+def test_pauses_without_a_time_become_longer(asked: list[float | None]) -> None:
+    """A second at least, then twice as long each time, until a request comes through. Each is news."""
+    clock = FakeClock(0.0)
+    lanes = desk({}, clock)
+    waits = []
+    for turn, retry_after_s in enumerate([*asked, None]):
+        lanes.done("k", "a", turn, 0, Answer(http_status=429, retry_after_s=retry_after_s))
+        (news,) = lanes.news()
+        assert isinstance(news, LanePaused)
+        waits.append(news.wait_s)
+        lanes.ask("k", "a", turn, 0)
+        clock.advance(news.wait_s - 2 * AHEAD_S)
+        assert lanes.grants() == []
+        clock.advance(2 * AHEAD_S)
+        assert len(lanes.grants()) == 1
+    assert waits == [min(LEAST_PAUSE_S * 2**n, BACKOFF_MOST_S) for n in range(len(waits))]
+    lanes.done("k", "a", 99, 0, Answer(came_through=True))
+    lanes.done("k", "a", 100, 0, Answer(http_status=429))
+    (news,) = lanes.news()
+    assert isinstance(news, LanePaused)
+    assert news.wait_s == LEAST_PAUSE_S
+
+
+def test_answers_of_one_overload_are_one_pause() -> None:
+    """Many that were under way together neither lengthen it nor are each news; a longer one is."""
+    clock = FakeClock(0.0)
+    lanes = desk({}, clock)
+    for turn in range(20):
+        lanes.done("k", "a", turn, 0, Answer(http_status=429))
+        clock.advance(0.01)
+    lanes.done("k", "a", 20, 0, Answer(http_status=503, retry_after_s=41.0))
+    told = [(news.wait_s, news.http_status) for news in lanes.news() if isinstance(news, LanePaused)]
+    assert told == [(1.0, 429), (41.0, 503)]
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "mend"), [(3600.0, None), (3601.0, "wait that long"), (NEVER_S, "mend its key")], ids=str
+)
+def test_a_pause_that_no_unit_may_wait_for_ends_the_lane(asked_s: float, mend: str | None) -> None:
+    """At once: who waits for a turn, or asks for one, gets none; it is told why, and what to do."""
+    lanes = desk({}, FakeClock(0.0))
+    lanes.ask("k", "b", 1, 0)
+    lanes.done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=asked_s))
+    lanes.ask("k", "b", 2, 0)
+    (news,) = lanes.news()
+    if mend is None:
+        assert isinstance(news, LanePaused)
+        assert lanes.halted("k") is None
+        assert lanes.has_waiting
+    else:
+        assert isinstance(news, LaneHalted)
+        assert (lanes.halted("k"), news.mend) == (news.reason, mend)
+        assert not lanes.has_waiting
+
+
 def saturated(adaptive: Adaptive, now: float) -> float:
     """One round in which all of the limit is used; gives the time of its end."""
     for _ in range(int(adaptive.limit)):
@@ -245,14 +301,14 @@ def test_the_desk_tells_of_changes() -> None:
     clock = FakeClock(0.0)
     lanes = desk({"queries_per_second": 50}, clock, rate_mode="adaptive")
     lanes.done("k", "a", 1, 0, Answer(http_status=500, retry_after_s=1.0))
-    assert lanes.news() == []
+    assert not any(isinstance(news, LaneChanged) for news in lanes.news())
     lanes.done("k", "a", 2, 0, Answer(http_status=429, retry_after_s=1.0))
     (news,) = lanes.news()
     assert isinstance(news, LaneChanged)
     assert (news.lane, news.limit, news.window_s) == ("k", START * CUT, 1.0)
     fixed = desk({"queries_per_second": 50}, clock)
     fixed.done("k", "a", 2, 0, Answer(http_status=429, retry_after_s=1.0))
-    assert fixed.news() == []
+    assert not any(isinstance(news, LaneChanged) for news in fixed.news())
 
 
 @given(st.lists(st.sampled_from([Status.OK, Status.INFRA, Status.FAILED]), max_size=60), st.integers(1, 5))
