@@ -85,6 +85,20 @@ def test_errors_of_real_clients(stage: Stage, monkeypatch: pytest.MonkeyPatch) -
     stage.check(session)
 
 
+def test_a_request_that_may_take_as_long_as_the_attempt(stage: Stage) -> None:
+    """Whether its own timeout or the attempt's comes first is chance; it is `timeout` every time, never `infra`."""
+    with troubled_server() as server:
+        asked = [(client, n) for client in ("requests", "httpx", "urllib", "asyncio") for n in range(5)]
+        tasks = {f"{c}-{n}": {"client": c, "url": f"{server.url}/silent/{c}-{n}"} for c, n in asked}
+        stage.make_plan(tasks)
+        session = stage.start("-c", "10", "--timeout", "1", worker="clients:ask_to_the_end")
+        assert session.wait(110) == 1
+        assert session.census == {"timeout": 20}
+        for ended in session.of("attempt_ended"):
+            assert (ended["error"]["type"], ended["attempt"]) == ("Timeout", 1)
+    stage.check(session)
+
+
 NOT_JSON = ("nan", "bytes", "cycle", "surrogate", "set", "key", "integer")
 
 
