@@ -65,20 +65,6 @@ def ask(task: LightweightTask, ctx: TaskContext) -> Any:
     return {"success": True}
 
 
-def ask_to_the_end(task: LightweightTask, ctx: TaskContext) -> Any:
-    """One request that may take as long as the attempt, as the documentation advises; the server stays silent."""
-    url, left_s = task.workflow["url"], ctx.remaining_s
-    match task.workflow["client"]:
-        case "requests":
-            requests.get(url, timeout=left_s)
-        case "httpx":
-            httpx.get(url, timeout=left_s, **UNVERIFIED)
-        case "urllib":
-            urllib.request.urlopen(url, timeout=left_s).close()
-        case "asyncio":
-            asyncio.run(asyncio.wait_for(asyncio.sleep(3600), left_s))
-
-
 def _urllib(url: str) -> None:
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
         answer.read()

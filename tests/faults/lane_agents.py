@@ -1,4 +1,4 @@
-"""Worker functions that send requests to a server on loopback, each in its turn on the shard's lane."""
+"""Worker functions that send requests to a server on loopback, most of them in their turn on the shard's lane."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import contextlib
 import http.client
 import os
 import time
+import urllib.request
 from typing import Any
+
+import httpx
+import requests
 
 from prealloc import LightweightTask, TaskContext
 
@@ -94,3 +98,17 @@ def swallows(task: LightweightTask, ctx: TaskContext) -> Any:
             case "hang":
                 time.sleep(1000)
     return {"success": True}
+
+
+def ask_to_the_end(task: LightweightTask, ctx: TaskContext) -> Any:
+    """One request that may take as long as the attempt, as the documentation advises; the server stays silent."""
+    url, left_s = f"{ctx.settings['server']}/silent/{task.id}", ctx.remaining_s
+    match task.workflow["client"]:
+        case "requests":
+            requests.get(url, timeout=left_s)
+        case "httpx":
+            httpx.get(url, timeout=left_s)
+        case "urllib":
+            urllib.request.urlopen(url, timeout=left_s).close()
+        case "asyncio":
+            asyncio.run(asyncio.wait_for(asyncio.sleep(3600), left_s))

@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 from serving import serving
 
-RETRY_AFTER_S = 1
+RETRY_AFTER_S = 3
 ONCE = ("429", "500", "503", "reset", "silent", "cut")
 """Troubles that are over when they are met a second time."""
 NEVER_REACHED = ("refused", "dns", "tls", "proxy", "garbled")
