@@ -173,7 +173,7 @@ class _Counter(Generic[H]):
 
         If it names no time, or next to none, the pauses become longer until a request comes through.
         """
-        if now >= self._paused_until:
+        if now >= self._paused_until or not self.refusals:
             self.refusals += 1
         pause_s = answer.retry_after_s
         if pause_s is None or (pause_s <= LEAST_PAUSE_S and answer.http_status is not None):

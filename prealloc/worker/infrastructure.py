@@ -19,7 +19,7 @@ RETRIED_STATUS = frozenset({408, 409, 425, TOO_MANY_REQUESTS})
 """Beside all of 5xx."""
 
 _CONNECTION_CLASSES = {
-    # module, with those below it: the classes that say that a connection failed, and through their names all below them
+    # module, with those below it: the classes that say that a connection failed; those derived from them say so too
     "aiohttp": {"ClientConnectionError", "ClientPayloadError", "HttpProcessingError"},
     "anthropic": {"APIConnectionError"},
     "asyncio": {"IncompleteReadError"},
@@ -142,8 +142,9 @@ def status_of(error: BaseException) -> int | None:
 
 def body_of(error: BaseException) -> dict[str, Any]:
     """The body of the answer, if the error carries it: what it says of the error. Empty if there is none."""
-    response = getattr(error, "response", None)
-    for body in (response, getattr(error, "body", None), getattr(error, "details", None)):
+    response = getattr(error, "response", None)  # of botocore it is the body
+    google = getattr(error, "details", None) if _is_of(error, {"google": {"APIError"}}) else None
+    for body in (response, getattr(error, "body", None), google):
         if isinstance(body, dict):
             inner = body.get("error", body.get("Error", body))
             return inner if isinstance(inner, dict) else body

@@ -237,6 +237,12 @@ def test_answers_of_one_overload_are_one_pause() -> None:
     lanes.done("k", "a", 20, 0, Answer(http_status=503, retry_after_s=41.0))
     told = [(news.wait_s, news.http_status) for news in lanes.news() if isinstance(news, LanePaused)]
     assert told == [(1.0, 429), (41.0, 503)]
+    clock.advance(40.5)
+    lanes.done("k", "a", 21, 0, Answer(came_through=True))  # it was under way
+    lanes.done("k", "a", 22, 0, Answer(http_status=429))
+    lanes.ask("k", "a", 23, 0)
+    clock.advance(0.9)
+    assert lanes.grants() == []
 
 
 @pytest.mark.parametrize(

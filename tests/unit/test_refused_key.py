@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from prealloc.testing import run_task
-from prealloc.worker.infrastructure import refused_status
+from prealloc.worker.answer import refused_status
 
 
 def raised(status: int, text: str = "", *, message: str = "refused", body: Any = None) -> Exception:

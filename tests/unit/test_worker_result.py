@@ -290,7 +290,14 @@ def answer(**headers: Any) -> Exception:
             fields(with_status(429), body={"metadata": {"headers": {"X-RateLimit-Reset": in_ms(100_000)}}}),
             100_000,
         ),
-        (fields(with_status(429), details={"error": {"details": [{"@type": "x", "retryDelay": "34.5s"}]}}), 34.5),
+        (
+            fields(
+                of_module("google.genai.errors", "APIError"),
+                code=429,
+                details={"error": {"details": [{"@type": "x", "retryDelay": "34.5s"}]}},
+            ),
+            34.5,
+        ),
         (ExceptionGroup("both", [answer(retry_after="2"), answer(retry_after="5")]), 5),
         (fields(Exception("insufficient_quota"), status_code=429), NEVER_S),
         (Retryable(after_s=0.1), 0.1),
