@@ -3,7 +3,8 @@
     python examples/ultra_parallel_runner.py 'tasks_{difficulty}.json' --model gpt-4o-mini --model o3 \
         --prompt-types baseline,cot --difficulty easy,hard --tool-success-rate 0.8,0.9 --num-instances 20
 
-The lanes (deployments and API keys with their limits) come from a config file. Every cell gets the same tasks; no
+The lanes (deployments and API keys with their limits) come from a config file; each key's environment variable must be
+set (for the simulated agent to any value). Every cell gets the same tasks; no
 worker opens a library; a run that was stopped goes on with `prealloc resume`.
 """
 

@@ -173,9 +173,9 @@ def run_task(
 
     What the function returns goes through JSON, as in a run: `.result` is what `prealloc results` would see.
     What it raises becomes `.status` and `.error`, never an exception here: `failed`, or `infra` for what a
-    run would try again. `function` may be a "module:function" too; then it is checked as `prealloc run
-    --worker` checks it, and WorkerFunctionError is raised. `seed` is the plan's, `timeout_s` is only what
-    `ctx.deadline` says: nothing is stopped. `log` takes the lines of `ctx.log`.
+    run would try again, and `timeout` if that comes when the time is over. `function` may be a "module:function"
+    too; then it is checked as `prealloc run --worker` checks it, and WorkerFunctionError is raised. `seed` is the
+    plan's, `timeout_s` is only what `ctx.deadline` says: nothing is stopped. `log` takes the lines of `ctx.log`.
     """
     task = task if task is not None else make_task()
     clock = AttemptClock(monotonic, queued_s=0.0, waited_before_s=0.0)

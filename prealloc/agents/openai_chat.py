@@ -13,21 +13,29 @@ Needs `pip install 'prealloc[openai]'`. Settings (`prealloc plan --set NAME=VALU
     request_timeout_s    what one request may take, dripping servers included              120
 
 Every request waits for its turn on the shard's lane. A 429 is waited out where it happens: the conversation goes on,
-no retry is used, and the wait is waiting time. Other infrastructure errors end the attempt, which is tried again.
+no retry is used, and the wait is waiting time. One that asks for more than is left of --max-wait, or says that the
+quota is used up, ends the attempt. So do other infrastructure errors, and it is tried again. An answer with status 200
+that is none is judged by the error that it tells of; one that tells of none (a page of HTML, an empty or cut body, no
+choices) is infrastructure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from prealloc.agents.simulate import tools_of
-from prealloc.errors import Retryable
+from prealloc.errors import Mistake, OptionsError, Retryable
+from prealloc.model.json_value import shown
+from prealloc.model.options import read_seconds, read_whole
+from prealloc.model.outcome import TOO_MANY_REQUESTS
+from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, NEVER_S
 from prealloc.model.task import LightweightTask
 
 try:
@@ -42,6 +50,11 @@ SYSTEM = (
 BYTES_PER_TOKEN = 4
 """Of English and JSON, about: only for the estimate that the lane is told before a request."""
 
+CUT_OFF = "length"
+"""The finish_reason of an answer that was longer than max_tokens."""
+
+_TEXT_SHOWN = 300
+
 
 class _Turn(Protocol):
     def used(self, tokens: int) -> None: ...
@@ -55,28 +68,44 @@ class _Context(Protocol):
 
     @property
     def remaining_s(self) -> float | None: ...
+    @property
+    def remaining_wait_s(self) -> float | None: ...
     def waiting(self) -> AbstractContextManager[None]: ...
     def throttle(self, tokens: int = 0) -> AbstractAsyncContextManager[_Turn]: ...
     def retry_after_s(self, error: BaseException) -> float | None: ...
+    def http_status(self, error: BaseException) -> int | None: ...
+
+
+class EndpointError(Exception):
+    """The error that an endpoint tells of in an answer whose status is 200."""
+
+    def __init__(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
+        super().__init__(f"the endpoint answered 200 with an error: {json.dumps(body)[:_TEXT_SHOWN]}")
+        self.body = body
+        self.headers = headers
 
 
 async def run(task: LightweightTask, ctx: _Context) -> dict[str, Any]:
     """Holds one conversation over the workflow's tools.
 
     Returns `success` (every expected tool worked, in the expected order), `score` (share of the expected sequence
-    that worked in order), the calls, the turns, how often the endpoint said 429, and the tokens used. Raises what the
-    client raises; Retryable if the key's variable is not set.
+    that worked in order), the calls, the turns, how often the endpoint said 429, the tokens used as far as the endpoint
+    tells them, and of the last answer its finish_reason and the model's refusal, if it refused. Raises what the client
+    raises; EndpointError or Retryable for an answer that is none; Retryable if the key's variable is not set;
+    OptionsError for settings that cannot be.
     """
-    settings = ctx.settings
+    settings = _Settings.read(ctx.settings)
     expected = tools_of(task.workflow)
-    tools = _Tools(expected, float(settings.get("tool_success_rate", 0.9)), random.Random(ctx.seed))
+    tools = _Tools(expected, settings.tool_success_rate, random.Random(ctx.seed))
     talk = _Talk(settings, task, tools.schemas())
+    last: dict[str, Any] = {}
     async with _client(settings) as client:
-        for _ in range(int(settings.get("max_turns", 12))):
-            message = await _ask(client, talk, ctx)
-            if not message.tool_calls:
+        for _ in range(settings.max_turns):
+            last = await _ask(client, talk, ctx)
+            calls = last["message"].get("tool_calls")
+            if not calls or last.get("finish_reason") == CUT_OFF:  # then the last call may be cut too
                 break
-            talk.add(message, [tools.call(each.function.name) for each in message.tool_calls])
+            talk.add(last["message"], [tools.call(each["function"]["name"]) for each in calls])
     done = tools.in_order()
     return {
         "success": done == len(expected),
@@ -85,36 +114,148 @@ async def run(task: LightweightTask, ctx: _Context) -> dict[str, Any]:
         "turns": talk.turns,
         "rate_limited": talk.rate_limited,
         "tokens": {"prompt": talk.prompt_tokens, "completion": talk.completion_tokens},
+        "finish_reason": last.get("finish_reason"),
+        "refusal": last["message"].get("refusal"),
     }
 
 
-async def _ask(client: openai.AsyncOpenAI, talk: _Talk, ctx: _Context) -> Any:
-    """One request, sent again as often as the endpoint says 429: that is its way to say when."""
+async def _ask(client: openai.AsyncOpenAI, talk: _Talk, ctx: _Context) -> dict[str, Any]:
+    """One request, sent again as often as the endpoint says 429: that is its way to say when. Gives the choice."""
+    pause_s = LEAST_PAUSE_S
     while True:
         try:
             async with ctx.throttle(tokens=talk.estimate()) as turn:
                 # The client's own timeout is for each read: a server that drips would never meet it.
                 async with asyncio.timeout(_least(talk.request_timeout_s, ctx.remaining_s)):
-                    answer = await client.chat.completions.create(**talk.request())
-                if answer.usage is not None:
-                    turn.used(answer.usage.total_tokens)
-        except openai.RateLimitError as error:
+                    # Raw: what the client makes of an answer that is none hides what the endpoint said.
+                    answer = await client.chat.completions.with_raw_response.create(**talk.request())
+                body = _completion(answer.text, answer.headers, ctx)
+                if (total := _total(body.get("usage"))) is not None:
+                    turn.used(total)
+        except (openai.APIError, EndpointError) as error:
+            asked_s = ctx.retry_after_s(error) or 0.0
+            after_s = asked_s if asked_s > LEAST_PAUSE_S else pause_s
+            left_s = NEVER_S if ctx.remaining_wait_s is None else ctx.remaining_wait_s
+            if ctx.http_status(error) != TOO_MANY_REQUESTS or after_s >= left_s:
+                raise
             talk.rate_limited += 1
-            after_s = ctx.retry_after_s(error)
+            pause_s = min(2 * pause_s, BACKOFF_MOST_S)
             with ctx.waiting():
-                await asyncio.sleep(1.0 if after_s is None else after_s)
+                await asyncio.sleep(after_s)
             continue
-        talk.answered(answer.usage)
-        return answer.choices[0].message
+        talk.answered(body.get("usage"))
+        choice: dict[str, Any] = body["choices"][0]
+        return choice
 
 
-def _client(settings: dict[str, Any]) -> openai.AsyncOpenAI:
-    variable = str(settings.get("api_key_env", "OPENAI_API_KEY"))
+def _completion(text: str, headers: Mapping[str, str], ctx: _Context) -> dict[str, Any]:
+    """The body of an answer with status 200, if it is a completion. Raises EndpointError or Retryable."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    if (error := _error_in(body)) is not None:
+        if ctx.http_status(found := EndpointError(error, headers)) is not None:
+            raise found
+        raise Retryable(str(found))
+    match body:
+        case {"choices": [{"message": {**message}}, *_]}:
+            calls = message.get("tool_calls") or []
+            if isinstance(calls, list) and all(_is_call(call) for call in calls):
+                return dict(body)
+    raise Retryable(f"the endpoint answered 200 with what is no completion: {text[:_TEXT_SHOWN] or 'nothing'}")
+
+
+def _error_in(body: Any) -> dict[str, Any] | None:
+    """What the body tells of as an error: it stands in it or, from a provider behind the endpoint, in the choice."""
+    match body:
+        case {"error": error} if error:
+            pass
+        case {"choices": [{"error": error}, *_]} if error:
+            pass
+        case _:
+            return None
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _is_call(call: Any) -> bool:
+    match call:
+        case {"id": str(), "function": {"name": str()}}:
+            return True
+    return False
+
+
+def _total(usage: Any) -> int | None:
+    """The tokens of a request and its answer, if the endpoint tells them; whole or in parts."""
+    total = _tokens(usage, "total_tokens")
+    parts = [_tokens(usage, name) for name in ("prompt_tokens", "completion_tokens")]
+    return total if total is not None or None in parts else sum(filter(None, parts))
+
+
+def _tokens(usage: Any, name: str) -> int | None:
+    told = usage.get(name) if isinstance(usage, dict) else None
+    return math.ceil(told) if isinstance(told, int | float) and not isinstance(told, bool) and told >= 0 else None
+
+
+class _Settings(NamedTuple):
+    """The settings of this module's docstring."""
+
+    model: str
+    base_url: str | None
+    api_key_env: str
+    tool_success_rate: float
+    max_turns: int
+    max_tokens: int
+    temperature: float | None
+    request_timeout_s: float
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> _Settings:
+        """Raises OptionsError with every mistake among them."""
+        found: list[Mistake] = []
+        base_url = settings.get("base_url")
+        if base_url is not None and not str(base_url).startswith(("http://", "https://")):
+            found.append(Mistake("setting base_url", f"{shown(base_url)} is no address", "begin it with https://"))
+        temperature = settings.get("temperature")
+        made = cls(
+            model=_text("deployment" if settings.get("deployment") else "model", settings, None, found),
+            base_url=base_url,
+            api_key_env=_text("api_key_env", settings, "OPENAI_API_KEY", found),
+            tool_success_rate=_number("tool_success_rate", settings.get("tool_success_rate", 0.9), 1.0, found),
+            max_turns=read_whole("setting max_turns", settings.get("max_turns", 12), found, least=1),
+            max_tokens=read_whole("setting max_tokens", settings.get("max_tokens", 1024), found, least=1),
+            temperature=None if temperature is None else _number("temperature", temperature, 1e3, found),
+            request_timeout_s=read_seconds(
+                "setting request_timeout_s", settings.get("request_timeout_s", 120.0), found, above=True
+            ),
+        )
+        if found:
+            raise OptionsError(found)
+        return made
+
+
+def _text(name: str, settings: Mapping[str, Any], default: str | None, found: list[Mistake]) -> str:
+    value = settings.get(name, default)
+    if isinstance(value, str) and value:
+        return value
+    found.append(Mistake(f"setting {name}", f"{shown(value)} is no name", f"plan with --set {name}=NAME"))
+    return ""
+
+
+def _number(name: str, value: Any, most: float, found: list[Mistake]) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most:
+        return float(value)
+    found.append(Mistake(f"setting {name}", f"{shown(value)} is no number from 0 to {most:g}", "give one"))
+    return 0.0
+
+
+def _client(settings: _Settings) -> openai.AsyncOpenAI:
+    variable = settings.api_key_env
     key = os.environ.get(variable)
     if not key:
         raise Retryable(f"the environment variable {variable} is not set", mend=f"export {variable}=..., then resume")
     # Retries are prealloc's: the client's own would hide them, and would not wait for the lane.
-    return openai.AsyncOpenAI(api_key=key, base_url=settings.get("base_url"), max_retries=0)
+    return openai.AsyncOpenAI(api_key=key, base_url=settings.base_url, max_retries=0)
 
 
 def _least(*limits: float | None) -> float | None:
@@ -124,17 +265,17 @@ def _least(*limits: float | None) -> float | None:
 class _Talk:
     """The conversation so far, and what it has cost."""
 
-    def __init__(self, settings: dict[str, Any], task: LightweightTask, schemas: list[dict[str, Any]]) -> None:
-        self.request_timeout_s = float(settings.get("request_timeout_s", 120.0))
+    def __init__(self, settings: _Settings, task: LightweightTask, schemas: list[dict[str, Any]]) -> None:
+        self.request_timeout_s = settings.request_timeout_s
         self.turns = 0
         self.rate_limited = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
-        self._fixed = {
-            "model": settings.get("deployment") or settings["model"],
-            "max_tokens": int(settings.get("max_tokens", 1024)),
+        self._fixed: dict[str, Any] = {
+            "model": settings.model,
+            "max_tokens": settings.max_tokens,
             **({"tools": schemas} if schemas else {}),
-            **({"temperature": float(settings["temperature"])} if "temperature" in settings else {}),
+            **({"temperature": settings.temperature} if settings.temperature is not None else {}),
         }
         self._messages: list[dict[str, Any]] = [
             {"role": "system", "content": SYSTEM},
@@ -152,17 +293,16 @@ class _Talk:
     def answered(self, usage: Any) -> None:
         """A request was answered."""
         self.turns += 1
-        if usage is not None:
-            self.prompt_tokens += usage.prompt_tokens
-            self.completion_tokens += usage.completion_tokens
+        self.prompt_tokens += _tokens(usage, "prompt_tokens") or 0
+        self.completion_tokens += _tokens(usage, "completion_tokens") or 0
 
-    def add(self, message: Any, results: Sequence[str]) -> None:
+    def add(self, message: dict[str, Any], results: Sequence[str]) -> None:
         """An answer that calls tools, and what came of each call."""
         calls = [
-            {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": "{}"}}
-            for call in message.tool_calls
+            {"id": call["id"], "type": "function", "function": {"name": call["function"]["name"], "arguments": "{}"}}
+            for call in message["tool_calls"]
         ]
-        self._messages.append({"role": "assistant", "content": message.content, "tool_calls": calls})
+        self._messages.append({"role": "assistant", "content": message.get("content"), "tool_calls": calls})
         self._messages += [
             {"role": "tool", "tool_call_id": call["id"], "content": result}
             for call, result in zip(calls, results, strict=True)

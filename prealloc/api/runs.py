@@ -7,7 +7,8 @@ import inspect
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,16 +17,17 @@ import msgspec
 from prealloc._version import __version__
 from prealloc.engines.base import Engine, Patience, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
-from prealloc.engines.session import resume_command, run_session
+from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
-from prealloc.model.events import Event, Note, RunEnded
+from prealloc.model.events import Event, LaneHalted, LanePaused, Note, RunEnded
 from prealloc.model.outcome import FINAL, Attempt, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import count_success, fold
+from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
 from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
@@ -78,7 +80,8 @@ def run(
     reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
     started = make_engine(engine)
     try:
-        notes = _check(started, name, import_path, _libraries(outline.file), policy.start_s, observe, tick)
+        lanes = _lanes_to_run(outline, reused)
+        notes = _check(started, name, import_path, outline.file, lanes, policy.start_s, observe, tick)
         create_run(
             target,
             source,
@@ -128,11 +131,14 @@ def resume(
         engine = make_engine(opened.file.engine)
         try:
             file = opened.file
-            libraries = _libraries(opened.plan)
-            notes = _check(engine, file.worker, file.import_path, libraries, file.policy.start_s, observe, tick)
+            before = fold(opened.paths, opened.units(), reopen_failed=failed)
+            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before)}
+            start_s = file.policy.start_s
+            notes = _check(engine, file.worker, file.import_path, opened.plan, lanes, start_s, observe, tick)
             ended = run_session(
                 opened,
                 engine,
+                before=before,
                 reopen_failed=failed,
                 notes=notes,
                 observe=observe or (lambda event: None),
@@ -191,6 +197,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The same of each shard."""
     library_opens: int
     warnings: list[str]
+    halted: tuple[LaneHalted, ...]
+    """The lanes that start no further task, as of the latest session."""
+    waiting: tuple[LanePaused, ...]
+    """The lanes on which everybody waits for the server now."""
     resume: str | None
     """The command that runs the rest, if there is one and nobody does."""
 
@@ -210,6 +220,7 @@ def status(run: str | Path) -> RunStatus:
     for each in shard_success.values():
         success.add(each)
     census = state.census()
+    lanes = opened.plan.spec.lanes
     return RunStatus(
         run=str(run),
         plan=opened.plan.id,
@@ -227,6 +238,8 @@ def status(run: str | Path) -> RunStatus:
         shard_success=shard_success,
         library_opens=state.library_opens,
         warnings=[*opened.warnings, *state.warnings],
+        halted=read_halts(opened.paths, lanes, state.sessions),
+        waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
         resume=resume_command(opened, state) if owner is None else None,
     )
 
@@ -257,12 +270,20 @@ def _check(
     engine: Engine,
     worker: str,
     import_path: tuple[str, ...],
-    libraries: frozenset[tuple[int, int]],
+    plan: PlanFile,
+    lanes: Collection[str | None],
     start_s: float,
     observe: Observe | None,
     tick: Callable[[], None] | None,
-) -> list[str]:
-    """The engine's check of the worker function. Says so if the import takes a while."""
+) -> Sequence[str]:
+    """What the user should know of the worker; says so if the import takes a while.
+
+    Raises OptionsError if a key of these lanes is not there for it.
+    """
+    keys: dict[str, list[str]] = {}
+    for lane in plan.spec.lanes:
+        if lane.key_env is not None and lane.name in lanes:
+            keys.setdefault(lane.key_env, []).append(lane.name)
     began = time.monotonic()
     told = False
 
@@ -274,7 +295,19 @@ def _check(
         if tick is not None:
             tick()
 
-    return engine.check(worker, import_path, libraries, Patience(start_s, wait))
+    checked = engine.check(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
+    if checked.unset:
+        raise OptionsError(
+            [
+                Mistake(
+                    f"lane {', '.join(keys[name])} key_env",
+                    f"the environment variable {name} is not set where workers run",
+                    f"export {name}=... (any value if the worker needs no key)",
+                )
+                for name in checked.unset
+            ]
+        )
+    return checked.notes
 
 
 def _pass_on_signal(ended: RunEnded) -> None:
@@ -288,6 +321,12 @@ def _pass_on_signal(ended: RunEnded) -> None:
     if signal.getsignal(number) is signal.SIG_DFL:  # would end the process on the spot, in the middle of its output
         raise SystemExit(ended.exit_code)
     signal.raise_signal(number)
+
+
+def _lanes_to_run(outline: Outline, reused: Sequence[Attempt]) -> set[str | None]:
+    """The lanes of the shards of which something is left to run."""
+    done = Counter(attempt.shard for attempt in reused)
+    return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
 
 
 def _libraries(file: PlanFile) -> frozenset[tuple[int, int]]:

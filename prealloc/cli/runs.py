@@ -194,6 +194,8 @@ def status(
             library_opens=found.library_opens,
             warnings=found.warnings,
             resume=found.resume,
+            halted=found.halted,
+            waiting=found.waiting,
         ).print(Console())
     if found.census["ok"] != found.units:
         raise Stop(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from prealloc.engines.session import summarise
 from prealloc.errors import JournalError, PlanError, RunFolderError
 from prealloc.files.lock import live_owner, read_owner
 from prealloc.files.paths import RunPaths, parse_journal_name, readable_name
+from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.store.fold import RunState, fold
 from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
 from prealloc.store.journal import WorkerStarted, parse_line, sort_folder, split_lines
+from prealloc.store.lane_log import read_halts
 from prealloc.store.run_folder import OpenRun
 
 FIRST = 10
@@ -52,7 +55,9 @@ def check_run(root: Path) -> list[Finding]:
         strays = []  # a master came while we looked: they are its workers
     found.append(check_strays(strays))
     if opened is not None and units is not None and health.readable:
-        found.append(_check_census(opened, fold(paths, units), running=running))
+        state = fold(paths, units)
+        found.append(_check_census(opened, state, running=running))
+        found += _check_lanes(opened, state)
     found.append(_check_logs(paths, opened))
     return found
 
@@ -174,7 +179,23 @@ def _check_census(opened: OpenRun, state: RunState, *, running: bool) -> Finding
     seen = f"{counts or 'no units'}; resume would run {left:,}"
     if running or not left:
         return ok("units", seen)
-    return ok("units", f"{seen}: {summary.resume}")
+    never = summary.census[Status.NOT_RUN]
+    return warning("units", f"{seen}; {never:,} have never run" if never else seen, summary.resume or "")
+
+
+def _check_lanes(opened: OpenRun, state: RunState) -> list[Finding]:
+    """The lanes that have halted in the latest session, and still have units to run."""
+    left = Counter(opened.manifests[unit.shard].lane for unit, each in state.units.items() if each.open)
+    resume = f"prealloc resume {readable_name(str(opened.paths.root))}"
+    return [
+        problem(
+            "lanes",
+            f"lane {halt.lane} halted: {halt.reason}; {left[halt.lane]:,} of its units are left to run",
+            f"{halt.mend}, then {resume}",
+        )
+        for halt in read_halts(opened.paths, opened.plan.spec.lanes, state.sessions)
+        if left[halt.lane]
+    ]
 
 
 def _check_logs(paths: RunPaths, opened: OpenRun | None) -> Finding:

@@ -39,7 +39,7 @@ def check_start(folder: Path, make: Callable[[], Launcher] = make_launcher) -> l
     except PreallocError as error:
         return [*found, refused("start method", error, mend=_INLINE)]
     try:
-        launcher.check(WORKER, (), frozenset())
+        launcher.check(WORKER, (), frozenset(), ())
         ready_s = time.monotonic() - began
         return [*found, *_Start(launcher, folder).check(ready_s)]
     except PreallocError as error:

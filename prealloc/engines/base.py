@@ -39,6 +39,15 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A worker may still run after its master was killed."""
 
 
+class Checked(NamedTuple):
+    """What a look at the worker function, where workers run, has found."""
+
+    notes: Sequence[str] = ()
+    """What the user should know."""
+    unset: Sequence[str] = ()
+    """Of the environment variables that were asked for, those that are not set. The function's module may set some."""
+
+
 class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     """What is the same for every shard of a session."""
 
@@ -117,9 +126,10 @@ class Engine(Protocol):
         worker: str,
         import_path: tuple[str, ...],
         library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
         patience: Patience = UNHURRIED,
-    ) -> list[str]:
-        """Makes sure that the worker function can be called. Returns what the user should know of it.
+    ) -> Checked:
+        """Makes sure that the worker function can be called, and looks whether environment variables are set.
 
         Raises WorkerFunctionError. `library` are (device, inode) pairs that no worker may open.
         """

@@ -20,7 +20,7 @@ from typing import TypeGuard
 
 import msgspec
 
-from prealloc.engines.base import UNHURRIED, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
 from prealloc.engines.launch import Born, ForkServerLauncher, Refused
 from prealloc.engines.log import cut_back, open_log
 from prealloc.engines.refusals import Refusals
@@ -33,6 +33,7 @@ from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardSt
 from prealloc.model.outcome import FINAL, Attempt, verdict
 from prealloc.store.journal import JournalWriter, WorkerStarted
 from prealloc.store.rest import write_rest
+from prealloc.worker.function import unset
 
 MANIFEST = "{manifest}"
 RESULTS = "PREALLOC_RESULTS"
@@ -70,15 +71,16 @@ class CommandEngine:
         worker: str,
         import_path: tuple[str, ...],
         library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
         patience: Patience = UNHURRIED,
-    ) -> list[str]:
-        """`worker` is the command."""
+    ) -> Checked:
+        """`worker` is the command. It finds our own environment."""
         words = split_command(worker)
         if shutil.which(words[0]) is None:
             raise WorkerFunctionError(
                 f"there is no program {words[0]!r}", where=repr(worker), mend="check the path, or install it"
             )
-        return []
+        return Checked(unset=unset(variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup

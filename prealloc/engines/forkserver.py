@@ -34,7 +34,7 @@ from prealloc.errors import PreallocError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import GRACE_S
 from prealloc.worker import process as worker_process
-from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.function import WorkerFunction, load_function, unset
 from prealloc.worker.guard import guard
 from prealloc.worker.signals import leave_to_master
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal, started_with
@@ -57,6 +57,8 @@ class Preload(ServerMessage, frozen=True, tag="preload"):
     worker: str
     import_path: tuple[str, ...]
     library: tuple[tuple[int, int], ...]
+    variables: tuple[str, ...]
+    """Of the environment: say which of them are not set."""
 
 
 class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
@@ -68,6 +70,7 @@ class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
     where: str | None = None
     mend: str | None = None
     opened_library: str | None = None
+    unset: tuple[str, ...] = ()
 
 
 class Fork(ServerMessage, frozen=True, tag="fork"):
@@ -328,6 +331,7 @@ class _ForkServer:
                 where=problem.where if problem else None,
                 mend=problem.mend if problem else None,
                 opened_library=guard.refused[0] if guard.refused else None,
+                unset=unset(request.variables),
             )
         )
 

@@ -21,19 +21,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prealloc.engines.base import UNHURRIED, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
 from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
 from prealloc.model.events import Event, ShardEnded, ShardStarted
+from prealloc.model.outcome import Answer
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running, perform, perform_async
 from prealloc.worker.board import Board, new_descriptor
 from prealloc.worker.book import Book
-from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.function import WorkerFunction, load_function, unset
 from prealloc.worker.job import WorkerJob
 from prealloc.worker.messages import Ended
+from prealloc.worker.turns import no_turn
 
 NAP_S = 0.1
 """A backoff is slept in pieces, so that Ctrl-C is heard."""
@@ -62,16 +64,19 @@ class InlineEngine:
         self._function: WorkerFunction | None = None
         self._current: _InlineShard | None = None
         self._draining = False
+        self._halted: set[str | None] = set()
+        """Lanes, whose shards start nothing more; those that have not begun too."""
 
     def check(
         self,
         worker: str,
         import_path: tuple[str, ...],
         library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
         patience: Patience = UNHURRIED,
-    ) -> list[str]:
+    ) -> Checked:
         self._function = load_function(worker, import_path)
-        return []
+        return Checked(unset=unset(variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
@@ -86,7 +91,7 @@ class InlineEngine:
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
             self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._sleep, self._jitter)
-            if self._draining:
+            if self._draining or self._current.lane in self._halted:
                 self._current.book.stop()
             return [self._current.started]
         events = self._current.step()
@@ -95,6 +100,7 @@ class InlineEngine:
         return events
 
     def halt(self, lane: str) -> None:
+        self._halted.add(lane)
         if self._current is not None and self._current.lane == lane:
             self._current.book.stop()
 
@@ -225,6 +231,8 @@ class _InlineTurns:
         self._turn += 1
         self._desk.ask(self._lane, self._lane, self._turn, tokens)
         while not (granted := self._desk.grants()):
+            if (why := self._desk.halted(self._lane)) is not None:
+                raise no_turn(why)
             self._sleep(AHEAD_S / 2)
         self._sleep(max(0.0, granted[0].at - time.monotonic()))
         return self._turn
@@ -232,5 +240,5 @@ class _InlineTurns:
     async def wait_async(self, tokens: int) -> int:
         return self.wait(tokens)
 
-    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
-        self._desk.done(self._lane, self._lane, turn, tokens, http_status, retry_after_s)
+    def done(self, turn: int, tokens: int, answer: Answer) -> None:
+        self._desk.done(self._lane, self._lane, turn, tokens, answer)

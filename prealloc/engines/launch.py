@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from prealloc.engines import forkserver
-from prealloc.engines.base import UNHURRIED, Patience
+from prealloc.engines.base import UNHURRIED, Checked, Patience
 from prealloc.engines.log import last_lines
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
@@ -61,9 +61,10 @@ class Launcher(Protocol):
         worker: str,
         import_path: tuple[str, ...],
         library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
         patience: Patience = UNHURRIED,
-    ) -> list[str]:
-        """Raises WorkerFunctionError if the function cannot be called; returns notes for the user."""
+    ) -> Checked:
+        """As of Engine: it looks where workers are started."""
         ...
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
@@ -109,9 +110,10 @@ class ForkServerLauncher:
         worker: str,
         import_path: tuple[str, ...],
         library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
         patience: Patience = UNHURRIED,
-    ) -> list[str]:
-        request = forkserver.Preload(worker, import_path, tuple(sorted(library)))
+    ) -> Checked:
+        request = forkserver.Preload(worker, import_path, tuple(sorted(library)), tuple(variables))
         try:
             self._send(request)
             if not patience.wait(self.wait):
@@ -133,7 +135,7 @@ class ForkServerLauncher:
         if reply.problem is not None:
             raise WorkerFunctionError(reply.problem, where=reply.where, mend=reply.mend)
         if reply.left is None:
-            return []
+            return Checked(unset=reply.unset)
         # Whatever it is, workers that are forked from this server would share it, though they never use it.
         self._stop_server()
         with must_write(_SERVER, EngineError):
@@ -142,7 +144,7 @@ class ForkServerLauncher:
         note = (
             f"importing {module} leaves behind: {reply.left}; so that workers do not share it, each of them imports it"
         )
-        return [f"{note} by itself (slower, larger)"]
+        return Checked([f"{note} by itself (slower, larger)"], reply.unset)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = _shipment(payload)
@@ -254,6 +256,15 @@ class ForkServerLauncher:
         )
 
 
+class _Loaded(msgspec.Struct, frozen=True):
+    """What a fresh interpreter tells of the worker function."""
+
+    problem: str | None = None
+    where: str | None = None
+    mend: str | None = None
+    unset: tuple[str, ...] = ()
+
+
 class SpawnLauncher:
     """Starts each worker as a fresh interpreter: slower and larger, but needs nothing but POSIX."""
 
@@ -267,17 +278,19 @@ class SpawnLauncher:
         worker: str,
         import_path: tuple[str, ...],
         library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
         patience: Patience = UNHURRIED,
-    ) -> list[str]:
+    ) -> Checked:
         reader, writer = os.pipe()  # not stdout: the module may print
         code = (
-            "import os; from prealloc.errors import PreallocError\n"
-            "from prealloc.worker.function import load_function\n"
-            "told = ''\n"
+            "import json, os; from prealloc.errors import PreallocError\n"
+            "from prealloc.worker.function import load_function, unset\n"
+            "told = {}\n"
             f"try: load_function({worker!r}, {tuple(import_path)!r})\n"
             "except PreallocError as error:\n"
-            "    told = '\\0'.join([error.problem, error.where or '', error.mend or ''])\n"
-            f"os.write({writer}, told.encode('utf-8', 'replace') + b'\\n')\n"
+            "    told = {'problem': error.problem, 'where': error.where, 'mend': error.mend}\n"
+            f"told['unset'] = unset({tuple(variables)!r})\n"
+            f"os.write({writer}, json.dumps(told).encode() + b'\\n')\n"
             "os._exit(0)"
         )
         with tempfile.TemporaryFile() as printed, open(reader, "rb") as answer:
@@ -294,13 +307,13 @@ class SpawnLauncher:
             if not in_time:
                 raise patience.over(worker, printed.read())
             os.set_blocking(reader, False)  # what the module has started may hold the other end
-            told = (answer.read() or b"").decode()
+            told = answer.read() or b""
             if not told:
                 raise _ended_at_import(worker, process.returncode, printed.read())
-        if told.strip():
-            problem, where, mend = told.removesuffix("\n").split("\0")
-            raise WorkerFunctionError(problem, where=where, mend=mend)
-        return []
+        found = msgspec.json.decode(told, type=_Loaded)
+        if found.problem is not None:
+            raise WorkerFunctionError(found.problem, where=found.where, mend=found.mend)
+        return Checked(unset=found.unset)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = _shipment(payload)

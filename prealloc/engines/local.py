@@ -22,7 +22,7 @@ import os
 import select
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prealloc.engines.base import UNHURRIED, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
 from prealloc.engines.launch import Born, Died, Launcher, Refused, make_launcher
 from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
@@ -65,10 +65,11 @@ class LocalEngine:
         worker: str,
         import_path: tuple[str, ...],
         library: frozenset[tuple[int, int]],
+        variables: Sequence[str] = (),
         patience: Patience = UNHURRIED,
-    ) -> list[str]:
+    ) -> Checked:
         self._library = library
-        return self._launcher.check(worker, import_path, library, patience)
+        return self._launcher.check(worker, import_path, library, variables, patience)
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup

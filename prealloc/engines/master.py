@@ -17,7 +17,7 @@ from prealloc.engines.memory import proportional_bytes
 from prealloc.engines.queue import ShardQueue
 from prealloc.files.forks import forks
 from prealloc.lanes.desk import LaneDesk
-from prealloc.model.events import AttemptEnded, Event, MemorySampled, Note, ShardEnded, Stopping
+from prealloc.model.events import AttemptEnded, Event, LaneHalted, MemorySampled, Note, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
 
 TICK_S = 0.1
@@ -74,26 +74,24 @@ def conduct(
                 engine.launch(make(shard.id))
             for event in engine.wait(TICK_S):
                 if isinstance(event, AttemptEnded):
-                    _halt_if_told(event, lane_of[event.shard], desk, engine, queue)
+                    _tell(desk, lane_of[event.shard], event)
                 elif isinstance(event, ShardEnded):
                     queue.leave(lane_of.pop(event.shard))
                 observe(event)
             for news in desk.news():
+                if isinstance(news, LaneHalted):  # the other lanes go on
+                    engine.halt(news.lane)
+                    queue.drop(news.lane)
                 observe(news)
             sampler.sample()
             tick()
         return Ended(received[0] if received else None)
 
 
-def _halt_if_told(
-    event: AttemptEnded, lane: str | None, desk: LaneDesk[Any], engine: Engine, queue: ShardQueue
-) -> None:
-    """Tells the desk of an outcome; a lane that halts for it starts nothing more, the others go on."""
-    if lane is None or not event.outcome:
-        return
-    if desk.ended(lane, event.status, event.error.http_status if event.error else None):
-        engine.halt(lane)
-        queue.drop(lane)
+def _tell(desk: LaneDesk[Any], lane: str | None, event: AttemptEnded) -> None:
+    """Tells the desk of an outcome: the lane may halt for it."""
+    if lane is not None and event.outcome:
+        desk.ended(lane, event.status, event.error.http_status if event.error else None)
 
 
 class _Sampler:

@@ -51,6 +51,7 @@ def run_session(
     run: OpenRun,
     engine: Engine,
     *,
+    before: RunState | None = None,
     reopen_failed: bool = False,
     reused: Sequence[Attempt] = (),
     notes: Sequence[str] = (),
@@ -59,7 +60,8 @@ def run_session(
 ) -> RunEnded:
     """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
 
-    `reused` are outcomes taken over from another run; they are journalled first. Raises CannotGoOn.
+    `before` is the fold of what earlier sessions have left, if there were any. `reused` are outcomes taken over from
+    another run; they are journalled first. Raises CannotGoOn.
     """
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
@@ -74,8 +76,8 @@ def run_session(
         journal.append(SessionStarted(session=session, reopen_failed=reopen_failed))
         for attempt in reused:
             journal.append(attempt)
-        fresh = session == 1 and not reused
-        before = None if fresh else fold(run.paths, run.units())
+        if reused:
+            before = fold(run.paths, run.units())
         desk: LaneDesk[Any] = LaneDesk(run.plan.spec.lanes, policy)
         setup = RunSetup(
             paths=run.paths,
@@ -90,7 +92,7 @@ def run_session(
             journal=journal,
         )
         engine.open(setup)
-        left = _units_left(run, before)
+        left = units_left(run, before)
         biggest = max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
         wanted = min(policy.workers or default_workers(max(1, len(left)), biggest), max(1, len(left)))
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
@@ -101,7 +103,7 @@ def run_session(
         if before is not None and not left:
             observe(Note(text="nothing is left to run: every unit has its outcome"))
         lanes = run.plan.spec.lanes
-        lane_log = LaneLog(run.paths, lanes)
+        lane_log = LaneLog(run.paths, lanes, session)
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
 
         def observe_all(event: Event) -> None:
@@ -178,7 +180,7 @@ def _interrupted(summary: RunEnded, number: int) -> RunEnded:
     return msgspec.structs.replace(summary, exit_code=128 + number)
 
 
-def _units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
+def units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
     """Units to run, by shard; shards with none are left out."""
     if before is None:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}

@@ -232,7 +232,7 @@ class ShardSupervisor:
         if isinstance(message, Ask):
             desk.ask(self.lane, worker, turn, tokens)
         else:
-            desk.done(self.lane, worker, turn, tokens, message.http_status, message.retry_after_s)
+            desk.done(self.lane, worker, turn, tokens, message.answer)
 
     def _landed(self, worker: WorkerProcess, message: Ended) -> list[Event]:
         position = worker.position(message.position)
@@ -275,8 +275,10 @@ class ShardSupervisor:
         """Starts nothing more; what runs has this long."""
         if self._drain_until is None:
             self._drain_until = time.monotonic() + seconds
+            key_refused = self.lane is not None and self._setup.desk.key_refused(self.lane)
+            halted = self._setup.desk.halted(self.lane) if self.lane is not None else None
             for worker in self.workers:
-                worker.send(Drain())
+                worker.send(Drain(key_refused, halted))
         else:
             self._drain_until = min(self._drain_until, time.monotonic() + seconds)
 

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
 from prealloc.lanes.adaptive import Adaptive
 from prealloc.lanes.halt import Halt
 from prealloc.lanes.pacing import Entry, Pacer, Rate
-from prealloc.model.events import Event, LaneChanged, LaneHalted
+from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import TOO_MANY_REQUESTS, Status
-from prealloc.model.policy import RunPolicy
+from prealloc.model.outcome import TOO_MANY_REQUESTS, Answer, Status
+from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, RunPolicy
 
 AHEAD_S = 0.05
 """Longer than the master is busy with anything; shorter than anybody minds when a limit changes."""
 
-SHORTEST_PAUSE_S = 1.0
-"""After a 429 that names no time."""
+_NEWS_S = 0.5
+"""A pause that grows by less is no news."""
 
 H = TypeVar("H", bound=Hashable)
 
@@ -58,30 +59,33 @@ class LaneDesk(Generic[H]):
         now = self._now()
         return [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
 
-    def done(
-        self, lane: str, holder: H, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None
-    ) -> None:
+    def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> None:
         """A request has been answered, or given up: what it used, and what the server said."""
         counter = self._counters[lane]
         counter.settle(holder, turn, tokens)
-        if http_status == TOO_MANY_REQUESTS or retry_after_s is not None:
-            counter.refused(self._now(), http_status, retry_after_s, self._news)
+        if answer.http_status == TOO_MANY_REQUESTS or answer.retry_after_s is not None:
+            counter.refused(self._now(), answer, self._news)
+        elif answer.came_through:
+            counter.refusals = 0
+        with counter.halting(self._news) as halt:
+            halt.answered(answer)
 
     def leave(self, lane: str, holder: H) -> None:
         """The holder is gone: it asks no more. What it was given counts until its window is over."""
         self._counters[lane].leave(holder)
 
-    def ended(self, lane: str, status: Status, http_status: int | None) -> bool:
-        """Takes the outcome of a unit of the lane in. True: the lane halts now."""
-        counter = self._counters[lane]
-        if not counter.halt.ended(status, http_status):
-            return False
-        self._news.append(LaneHalted(lane=lane, reason=counter.halt.reason or ""))
-        return True
+    def ended(self, lane: str, status: Status, http_status: int | None) -> None:
+        """Takes the outcome of a unit of the lane in."""
+        with self._counters[lane].halting(self._news) as halt:
+            halt.ended(status, http_status)
 
     def halted(self, lane: str) -> str | None:
-        """Why the lane starts no further task; None if it does."""
+        """Why the lane starts no further task and gives no further turn; None if it does."""
         return self._counters[lane].halt.reason
+
+    def key_refused(self, lane: str) -> bool:
+        """Whether the lane starts no further task because of its key."""
+        return self._counters[lane].halt.key_refused
 
     @property
     def has_waiting(self) -> bool:
@@ -89,7 +93,7 @@ class LaneDesk(Generic[H]):
         return any(counter.waiting for counter in self._counters.values())
 
     def news(self) -> list[Event]:
-        """The limits that have changed and the lanes that have halted since the last call."""
+        """The limits that have changed and the lanes that halt since the last call."""
         news, self._news = self._news, []
         return news
 
@@ -105,6 +109,7 @@ class _Counter(Generic[H]):
     def __init__(self, lane: Lane, policy: RunPolicy, now: float) -> None:
         self.halt = Halt(policy.halt_after_infra)
         self._lane = lane.name
+        self._key_env = lane.key_env
         self._fixed = _request_rates(lane)
         per_minute = lane.tokens_per_minute
         self._pacer = Pacer(self._fixed, Rate(per_minute, 60.0) if per_minute is not None else None)
@@ -115,13 +120,28 @@ class _Counter(Generic[H]):
         self._queues: dict[H, deque[_Ask]] = {}
         self._entries: dict[tuple[H, int], Entry] = {}
         self._paused_until = now
+        self._max_wait_s = policy.max_wait_s
+        self.refusals = 0
+        """Pauses that the server has asked for since a request came through."""
+
+    @contextmanager
+    def halting(self, news: list[Event]) -> Iterator[Halt]:
+        """While something is told to the lane's Halt; that it halts is news once."""
+        before = self.halt.reason
+        yield self.halt
+        if before is None and self.halt.reason is not None:
+            self._queues.clear()  # the workers are told, and tell those who wait
+            mend = "wait that long" if self.halt.asked_to_wait else "see to its server"
+            mend = f"mend {self._key_env or 'its key'}" if self.halt.key_refused else mend
+            news.append(LaneHalted(lane=self._lane, reason=self.halt.reason, mend=mend))
 
     @property
     def waiting(self) -> bool:
         return bool(self._queues)
 
     def ask(self, holder: H, turn: int, tokens: int) -> None:
-        self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
+        if self.halt.reason is None:
+            self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
 
     def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
         given = []
@@ -148,12 +168,23 @@ class _Counter(Generic[H]):
         if entry is not None:
             self._pacer.settle(entry, tokens)
 
-    def refused(self, now: float, http_status: int | None, retry_after_s: float | None, news: list[Event]) -> None:
-        """The server has asked for a pause: nobody of the lane sends before it is over."""
-        pause_s = SHORTEST_PAUSE_S if retry_after_s is None else retry_after_s
+    def refused(self, now: float, answer: Answer, news: list[Event]) -> None:
+        """The server has asked for a pause: nobody of the lane sends before it is over.
+
+        If it names no time, or next to none, the pauses become longer until a request comes through.
+        """
+        if now >= self._paused_until or not self.refusals:
+            self.refusals += 1
+        pause_s = answer.retry_after_s
+        if pause_s is None or (pause_s <= LEAST_PAUSE_S and answer.http_status is not None):
+            pause_s = min(BACKOFF_MOST_S, LEAST_PAUSE_S * 2 ** (self.refusals - 1))
+        with self.halting(news) as halt:
+            halt.paused(pause_s, self._max_wait_s)
+        if now + pause_s > self._paused_until + _NEWS_S and self.halt.reason is None:
+            news.append(LanePaused(lane=self._lane, wait_s=round(pause_s, 3), http_status=answer.http_status))
         self._paused_until = max(self._paused_until, now + pause_s)
         self._pacer.pause(self._paused_until)
-        if self._adaptive is not None and http_status == TOO_MANY_REQUESTS:
+        if self._adaptive is not None and answer.http_status == TOO_MANY_REQUESTS:
             self._changed(self._adaptive.refused(now, paused_until=self._paused_until), news)
 
     def leave(self, holder: H) -> None:

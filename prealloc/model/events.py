@@ -122,11 +122,23 @@ class LaneChanged(Event, frozen=True, kw_only=True, tag="lane_changed"):
     reason: str
 
 
+class LanePaused(Event, frozen=True, kw_only=True, tag="lane_paused"):
+    """A lane's server has asked for a pause: nobody of the lane sends a request before it is over."""
+
+    lane: str
+    wait_s: float
+    """From now on."""
+    http_status: int | None
+    """What the server answered."""
+
+
 class LaneHalted(Event, frozen=True, kw_only=True, tag="lane_halted"):
     """A lane starts no further task: what runs on it may end, the rest stays not run."""
 
     lane: str
     reason: str
+    mend: str
+    """What to do before `prealloc resume`."""
 
 
 class ShardEnded(Event, frozen=True, kw_only=True, tag="shard_ended"):

@@ -36,8 +36,28 @@ FINAL = frozenset({Status.OK, Status.FAILED, Status.TIMEOUT, Status.CRASHED, Sta
 UNAUTHORIZED = 401
 """The HTTP status of a key that is refused: it will be refused again, so its lane starts no further task."""
 
+PAYMENT_REQUIRED = 402
+"""The HTTP status of a key whose money is used up: waiting does not help."""
+
+FORBIDDEN = 403
+"""The HTTP status of a key that may not do this; but also of moderation, and of pages that an agent visits."""
+
+KEY_REFUSED = frozenset({UNAUTHORIZED, PAYMENT_REQUIRED, FORBIDDEN})
+"""An ending that is `infra` with one of these is a refused key's."""
+
 TOO_MANY_REQUESTS = 429
 """The HTTP status of a lane that is asked too much (RFC 6585): it pauses."""
+
+
+class Answer(NamedTuple):
+    """What came of a request that had its turn. Without any value: nothing is known, it may not have been sent."""
+
+    came_through: bool = False
+    http_status: int | None = None
+    """Of an answer that was an error."""
+    retry_after_s: float | None = None
+    key_refused: bool = False
+    """It says so itself: by its status, or a 403 by its body."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

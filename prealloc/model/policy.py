@@ -23,6 +23,12 @@ IDLE_DEATHS = 3
 MOST_THROTTLED = 16
 """Attempts that a server may turn away with the word to come back later (429, Retry-After) beside the retries."""
 
+LEAST_PAUSE_S = 1.0
+"""A server that has asked for a pause is not asked again sooner, whatever it says."""
+
+NEVER_S = 1e9
+"""The wait for a server that will not answer this key again, however long one waits. Not infinity: no JSON."""
+
 RATE_MODES = ("fixed", "adaptive")
 
 LEAST_MEMORY = 64 * 2**20

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
+import math
+import shlex
+
 from rich.text import Text
 
+from prealloc.model.events import LaneHalted
 from prealloc.model.lane import Lane
 from prealloc.report import human
 from prealloc.report.progress import LaneProgress, RunProgress
 from prealloc.report.visible import visible
 
 
-def lanes_line(progress: RunProgress, width: int | None) -> Text | None:
-    """`lanes  a halted: its key was refused · b 3 shards 40/s · c 1 shard 12.6/s`, cut to the width; None without any.
+def why_halted(halted: LaneHalted, run: str) -> str:
+    """`its key was refused (HTTP 401): mend OPENAI_API_KEY, then prealloc resume run/`."""
+    return visible(f"{halted.reason}: {halted.mend}, then prealloc resume {shlex.quote(run)}")
 
-    Halted lanes come first, then those that run, busiest first; those that only wait are counted at the end.
+
+def halted_lines(progress: RunProgress) -> list[Text]:
+    """A line for each lane that has halted: it is what a user must act on."""
+    run = progress.started.run if progress.started is not None else ""
+    return [
+        Text(f"  lane {visible(name)} halted: {why_halted(lane.halted, run)}", "red")
+        for name, lane in progress.lanes.items()
+        if lane.halted is not None
+    ]
+
+
+def waits(wait_s: float, http_status: int | None) -> str:
+    """`waits 41 s (429)`: the server has asked for it."""
+    return f"waits {human.duration(math.ceil(wait_s))}" + (f" ({http_status})" if http_status is not None else "")
+
+
+def waiting_lanes(progress: RunProgress, now_s: float) -> dict[str, str]:
+    """`waits 41 s (429)` for each lane on which everybody waits for the server, the longest wait first."""
+    paused = [
+        (lane.paused_until_s - now_s, name, lane.paused_status)
+        for name, lane in progress.lanes.items()
+        if lane.halted is None and lane.paused_until_s > now_s
+    ]
+    return {name: waits(left_s, status) for left_s, name, status in sorted(paused, key=lambda each: -each[0])}
+
+
+def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text | None:
+    """`lanes  a waits 41 s (429) · b 3 shards 40/s · 2 more`, cut to the width; None without any lane that goes on.
+
+    Those that wait for their server come first, then those that run, busiest first; those whose shards only wait are
+    counted at the end.
     """
-    if not progress.lanes:
-        return None
     running = progress.running_on_lanes()
-    halted = [name for name, lane in progress.lanes.items() if lane.halted]
-    busy = sorted(running, key=lambda name: -running[name])
-    parts = [Text(f"{visible(name)} halted: {visible(progress.lanes[name].halted or '')}", "red") for name in halted]
+    going_on = [name for name, lane in progress.lanes.items() if lane.halted is None]
+    if not going_on:
+        return None
+    waiting = waiting_lanes(progress, now_s) if progress.ended is None else {}
+    parts = [Text(f"{visible(name)} {told}", "yellow") for name, told in waiting.items()]
     parts += [
         Text(f"{visible(name)} {human.count(running[name], 'shard')}{_limit(progress.lanes[name])}", "dim")
-        for name in busy
-        if name not in halted
+        for name in sorted(running, key=lambda name: -running[name])
+        if name in going_on and name not in waiting
     ]
     line, shown = Text("  lanes  ", "dim"), 0
     for part in parts:
@@ -32,7 +67,7 @@ def lanes_line(progress: RunProgress, width: int | None) -> Text | None:
             break
         line.append_text(Text(" · ", "dim") if shown else Text()).append_text(part)
         shown += 1
-    more = len(progress.lanes) - shown
+    more = len(going_on) - shown
     return line.append(f"{' · ' if shown else ''}{more} more", "dim") if more else line
 
 

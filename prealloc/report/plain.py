@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import Status
 from prealloc.report import human
+from prealloc.report.lanes import waiting_lanes, why_halted
 from prealloc.report.page import plain_for
 from prealloc.report.progress import RunProgress
 from prealloc.report.reporter import Stream
@@ -28,6 +30,8 @@ from prealloc.report.summary import render_summary
 from prealloc.report.visible import visible
 
 EVERY_S = 5.0
+WAITING_SHOWN = 3
+"""Lanes that wait for their server; the others are counted."""
 FEW_SHARDS = 20
 """Up to this many shards, the end of each one is a line."""
 
@@ -61,8 +65,9 @@ class PlainReporter:
                 self._written_s = now_s
             case ShardEnded(shard=shard) if len(self.progress.shards) <= FEW_SHARDS:
                 self._write(shard_line(self.progress, shard, now_s))
-            case LaneHalted(lane=lane, reason=reason):
-                self._write(f"lane {visible(lane)} halted: {visible(reason)}; the others go on")
+            case LaneHalted():
+                run = self.progress.started.run if self.progress.started is not None else ""
+                self._write(f"lane {visible(event.lane)} halted: {why_halted(event, run)}")
             case Note(text=text):
                 self._write(f"note: {visible(text)}")
             case LibraryOpenedByWorker(shard=shard, path=path):
@@ -110,7 +115,7 @@ def start_line(event: RunStarted) -> str:
 
 
 def progress_line(progress: RunProgress, now_s: float) -> str:
-    """`12 s  340/500 done  ok 330  failed 6  timeout 4  running 25  28.3/s  eta 6 s  412 MB`."""
+    """`12 s  340/500 done  ok 330  failed 6  timeout 4  running 25  28.3/s  eta 6 s  lane k1 waits 41 s (429)`."""
     total = progress.total
     eta_s = progress.eta_s(now_s)
     parts = [
@@ -128,6 +133,11 @@ def progress_line(progress: RunProgress, now_s: float) -> str:
         parts.append(f"eta {human.duration(round(eta_s))}")
     if progress.memory is not None:
         parts.append(human.size(progress.memory.total))
+    if progress.ended is None:
+        waiting = waiting_lanes(progress, now_s)
+        parts += [f"lane {visible(name)} {told}" for name, told in islice(waiting.items(), WAITING_SHOWN)]
+        if len(waiting) > WAITING_SHOWN:
+            parts.append(f"{human.count(len(waiting) - WAITING_SHOWN, 'lane')} more")
     return "  ".join(parts)
 
 

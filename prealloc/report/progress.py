@@ -127,7 +127,11 @@ class LaneProgress:
         self.lane = lane
         self.found: tuple[float, float] | None = None
         """Requests in so many seconds; None while the limits it was given are all there is."""
-        self.halted: str | None = None
+        self.halted: events.LaneHalted | None = None
+        self.paused_until_s = 0.0
+        """Its server has asked that nobody sends a request before."""
+        self.paused_status: int | None = None
+        """And has answered with this HTTP status."""
 
 
 class RunProgress:
@@ -298,8 +302,12 @@ class RunProgress:
     def _lane_changed(self, event: events.LaneChanged, now_s: float) -> None:
         self.lanes[event.lane].found = (event.limit, event.window_s)
 
+    def _lane_paused(self, event: events.LanePaused, now_s: float) -> None:
+        self.lanes[event.lane].paused_until_s = now_s + event.wait_s
+        self.lanes[event.lane].paused_status = event.http_status
+
     def _lane_halted(self, event: events.LaneHalted, now_s: float) -> None:
-        self.lanes[event.lane].halted = event.reason
+        self.lanes[event.lane].halted = event
 
     def _note(self, event: events.Note, now_s: float) -> None:
         self.notes.append(event.text)
@@ -331,6 +339,7 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.MemorySampled: RunProgress._memory_sampled,
     events.ShardEnded: RunProgress._shard_ended,
     events.LaneChanged: RunProgress._lane_changed,
+    events.LanePaused: RunProgress._lane_paused,
     events.LaneHalted: RunProgress._lane_halted,
     events.Note: RunProgress._note,
     events.Stopping: RunProgress._stopping,

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
+from prealloc.model.events import LaneHalted, LanePaused
 from prealloc.model.outcome import Status, Successes
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
+from prealloc.report.lanes import waits, why_halted
 from prealloc.report.page import Page, whole
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
@@ -31,6 +33,8 @@ def render_status(
     library_opens: int,
     warnings: Sequence[str],
     resume: str | None,
+    halted: Sequence[LaneHalted] = (),
+    waiting: Sequence[LanePaused] = (),
 ) -> Page:
     """A row per shard with its units by status, the total, who runs it, and what runs the rest."""
 
@@ -51,6 +55,12 @@ def render_status(
         if len(shards) > FIRST_SHARDS:
             lines.append(Text(f"… {len(shards) - FIRST_SHARDS} more shards"))
         lines += [whole(Text(note, style="dim")) for note in success_notes(success)]
+        lines += [
+            whole(Text(f"lane {visible(lane.lane)} halted: {why_halted(lane, run)}", style="red")) for lane in halted
+        ]
+        for lane in waiting:
+            told = waits(lane.wait_s, lane.http_status)
+            lines.append(Text(f"lane {visible(lane.lane)} {told}", style="yellow"))
         lines += [Text(f"warning: {visible(text)}", style="yellow") for text in warnings]
         if resume:
             lines += [Text(), whole(Text(f"to run the rest: {resume}"))]

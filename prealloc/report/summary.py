@@ -12,6 +12,7 @@ from prealloc.model.events import FailureKind, RunEnded
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
+from prealloc.report.lanes import why_halted
 from prealloc.report.page import Page, heading, whole
 from prealloc.report.progress import RunProgress
 from prealloc.report.success import incomplete, success_notes
@@ -75,8 +76,11 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
         helpers = f", helpers {human.size(peak.other)}" if peak.other else ""
         facts.append(("memory", f"{human.size(peak.total)} at most: {parts}{helpers}"))
     lines = [*_incomplete(ended), *(_fact(name, Text(text)) for name, text in facts)]
-    halted = [(name, lane.halted) for name, lane in progress.lanes.items() if lane.halted is not None]
-    lines += [_fact("halted", Text(f"lane {visible(name)}: {visible(why)}", style="red")) for name, why in halted]
+    lines += [
+        _fact("halted", Text(f"lane {visible(name)}: {why_halted(lane.halted, ended.run)}", style="red"))
+        for name, lane in progress.lanes.items()
+        if lane.halted is not None
+    ]
     return [*lines, *_opens(progress, ended)]
 
 

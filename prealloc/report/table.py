@@ -13,7 +13,7 @@ from prealloc.model.events import RunStarted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit
-from prealloc.report.lanes import lanes_line
+from prealloc.report.lanes import halted_lines, lanes_line
 from prealloc.report.page import Page
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
 from prealloc.report.success import incomplete, success_notes
@@ -79,9 +79,10 @@ def export_svg(
 def _picture(progress: RunProgress, now_s: float, width: int | None, height: int | None) -> list[Text]:
     tall = height is None or height >= _TALL
     notes = _notes(progress, _NOTES if tall else 1)
-    if (lanes := lanes_line(progress, width)) is not None:
+    if (lanes := lanes_line(progress, width, now_s)) is not None:
         notes.insert(0, lanes)
     first = _incomplete(progress)
+    notes = [*halted_lines(progress), *notes]
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
     room = None if height is None else max(1, height - 4 - (2 if tall else 0) - len(notes) - len(first))
     rows, rest = _rows(progress, room)

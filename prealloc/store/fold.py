@@ -94,8 +94,11 @@ def count_success(successes: Successes, state: UnitState) -> None:
         successes.count_latest(outcome.success, outcome.unclear)
 
 
-def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
-    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
+def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -> RunState:
+    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen.
+
+    `reopen_failed`: as a `resume --failed` would find it that has not begun yet.
+    """
     states = {unit: UnitState() for unit in units}
     warnings: list[str] = []
     opens = 0
@@ -118,6 +121,8 @@ def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
                 opens += 1
             elif isinstance(content, SessionStarted) and content.reopen_failed:
                 _reopen(states)
+    if reopen_failed:
+        _reopen(states)
     return RunState(states, sessions, opens, warnings)
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from prealloc.files.paths import RunPaths
-from prealloc.model.events import Event, LaneChanged, LaneHalted
+from prealloc.files.regular import Unusable, open_regular
+from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
 
 
 class LaneLog:
     """Appends what the lanes' events say, under the lane's number."""
 
-    def __init__(self, paths: RunPaths, lanes: Sequence[Lane], *, now: Callable[[], float] = time.time) -> None:
-        self._files = {lane.name: paths.lane(number) for number, lane in enumerate(lanes)}
+    def __init__(
+        self, paths: RunPaths, lanes: Sequence[Lane], session: int, *, now: Callable[[], float] = time.time
+    ) -> None:
+        self._files = _files(paths, lanes)
+        self._session = session
         self._now = now
 
     def note(self, event: Event) -> None:
@@ -25,7 +31,70 @@ class LaneLog:
 
         A disk that refuses it stops nothing: the journal, which is needed, will meet it too.
         """
-        if isinstance(event, LaneChanged | LaneHalted):
-            line = msgspec.json.encode({"at": round(self._now(), 3), **msgspec.to_builtins(event)})
+        if isinstance(event, LaneChanged | LanePaused | LaneHalted):
+            head = {"at": round(self._now(), 3), "session": self._session}
+            line = msgspec.json.encode({**head, **msgspec.to_builtins(event)})
             with contextlib.suppress(OSError), self._files[event.lane].open("ab") as file:
                 file.write(line + b"\n")
+
+
+def read_halts(paths: RunPaths, lanes: Sequence[Lane], session: int) -> tuple[LaneHalted, ...]:
+    """The lanes that have halted in a session, as far as their logs are there: nothing rests on them."""
+    first = {told.lane: told for told in reversed(list(_told(paths, lanes, session, _halts)))}
+    return tuple(
+        LaneHalted(lane=lane.name, reason=first[lane.name].reason, mend=first[lane.name].mend)
+        for lane in lanes
+        if lane.name in first
+    )
+
+
+def read_pauses(paths: RunPaths, lanes: Sequence[Lane], session: int, now: float) -> tuple[LanePaused, ...]:
+    """The lanes whose server has asked for a pause that is not over at `now`, by the wall clock. As above."""
+    longest: dict[str, LanePaused] = {}
+    for told in _told(paths, lanes, session, _pauses):
+        left_s = round(told.at + told.wait_s - now, 3)
+        if left_s > (longest[told.lane].wait_s if told.lane in longest else 0.0):
+            longest[told.lane] = LanePaused(lane=told.lane, wait_s=left_s, http_status=told.http_status)
+    return tuple(longest.values())
+
+
+def _told(paths: RunPaths, lanes: Sequence[Lane], session: int, lines: msgspec.json.Decoder[T]) -> Iterator[T]:
+    for lane, path in _files(paths, lanes).items():
+        for line in _lines(path):
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                told = lines.decode(line)
+                if (told.lane, told.session) == (lane, session):
+                    yield told
+
+
+class _Halt(msgspec.Struct, frozen=True, tag_field="event", tag="lane_halted"):
+    lane: str
+    reason: str
+    mend: str = "mend what its tasks need"
+    session: int = 1
+
+
+class _Pause(msgspec.Struct, frozen=True, tag_field="event", tag="lane_paused"):
+    at: float
+    lane: str
+    wait_s: float
+    http_status: int | None = None
+    session: int = 1
+
+
+T = TypeVar("T", _Halt, _Pause)
+
+_halts = msgspec.json.Decoder(_Halt)
+_pauses = msgspec.json.Decoder(_Pause)
+
+
+def _files(paths: RunPaths, lanes: Sequence[Lane]) -> dict[str, Path]:
+    return {lane.name: paths.lane(number) for number, lane in enumerate(lanes)}
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        with open(open_regular(path, inside=path.parent), "rb") as file:
+            return file.read().split(b"\n")
+    except (Unusable, OSError):
+        return []

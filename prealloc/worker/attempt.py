@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from prealloc.model.outcome import TOO_MANY_REQUESTS, ErrorInfo, Status, verdict
+from prealloc.model.outcome import KEY_REFUSED, TOO_MANY_REQUESTS, ErrorInfo, Status, verdict
+from prealloc.model.policy import LEAST_PAUSE_S
 from prealloc.model.task import LightweightTask
+from prealloc.worker.answer import refused_status
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
-from prealloc.worker.infrastructure import ask, http_status, is_infrastructure, retry_after_s
+from prealloc.worker.infrastructure import ask, http_status, is_infrastructure
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.result import describe, no_json, write_result
+from prealloc.worker.retry_after import retry_after_s
 
 if TYPE_CHECKING:
     import asyncio
+
+JUST_BEFORE_S = 0.05
+"""A request's own timeout may end so much before the attempt's: clients round, and count from a bit earlier."""
 
 
 class Ending(NamedTuple):
@@ -32,13 +38,25 @@ class Ending(NamedTuple):
     score: float | None = None
     unclear: str | None = None
     at_least_s: float | None = None
-    """For infrastructure errors: how long the server asked to wait."""
+    """For infrastructure errors: how long the server asked to wait. LEAST_PAUSE_S at least, if it was a server."""
 
     @property
     def is_throttled(self) -> bool:
         """A server was there, and has asked to come back later: 429, or another status with a Retry-After."""
         status = self.error.http_status if self.error is not None else None
         return status == TOO_MANY_REQUESTS or (status is not None and self.at_least_s is not None)
+
+    def given_up(self, why: str) -> Ending:
+        """The same, told why it is not tried again although the server has only asked to come back later."""
+        if self.error is None or not self.is_throttled:
+            return self
+        message = f"{self.error.message} (not tried again: {why})"
+        return self._replace(error=msgspec.structs.replace(self.error, message=message))
+
+    @property
+    def is_key_refused(self) -> bool:
+        """A server has refused the key: it will do so again, and that says nothing of the agent."""
+        return self.status is Status.INFRA and self.error is not None and self.error.http_status in KEY_REFUSED
 
 
 class Running:
@@ -72,9 +90,10 @@ class Running:
 def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
     """Runs a sync function to its end, in this thread."""
     try:
-        return _returned(function.call(running.task, running.context), most_bytes)
+        ending = _returned(function.call(running.task, running.context), most_bytes)
     except BaseException as error:
-        return _raised(error)
+        ending = _raised(error, running.context)
+    return judged(running, ending)
 
 
 async def perform_async(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
@@ -85,7 +104,7 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
     inner = loop.create_task(_perform_inner(function, running, most_bytes))
     running.inner = inner
     await asyncio.wait({inner})
-    return inner.result()
+    return judged(running, inner.result())
 
 
 async def _perform_inner(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
@@ -93,7 +112,19 @@ async def _perform_inner(function: WorkerFunction, running: Running, most_bytes:
     try:
         return _returned(await function.call(running.task, running.context), most_bytes)
     except BaseException as error:
-        return _raised(error)
+        return _raised(error, running.context)
+
+
+def judged(running: Running, ending: Ending) -> Ending:
+    """The ending, or that of a refused key if one was refused to a request: the agent may have caught the error."""
+    status = running.context.refused_status
+    return ending if status is None else key_refused(ending, status)
+
+
+def key_refused(ending: Ending, status: int | None) -> Ending:
+    """An ending that is owed to a key that was refused with this HTTP status."""
+    error = ending.error or ErrorInfo(type="KeyRefused", message=f"a request was answered with HTTP {status}")
+    return Ending(Status.INFRA, error=msgspec.structs.replace(error, http_status=status))
 
 
 def _returned(value: Any, most_bytes: int) -> Ending:
@@ -103,11 +134,28 @@ def _returned(value: Any, most_bytes: int) -> Ending:
     return Ending(status, written.json, no_json(written.flaws), success, score, unclear)
 
 
-def _raised(error: BaseException) -> Ending:
+def timed_out(timeout_s: float | None, traceback: str | None = None) -> Ending:
+    """The ending of an attempt that has used its time."""
+    limit = f"worked longer than --timeout {timeout_s:g} s"
+    return Ending(Status.TIMEOUT, error=ErrorInfo(type="Timeout", message=limit, traceback=traceback))
+
+
+def _raised(error: BaseException, context: TaskContext) -> Ending:
     info = describe(error)
     if isinstance(error, SystemExit):
         return Ending(Status.CRASHED, error=info)  # an exit without a result
+    if (refused := ask(refused_status, error)) is not None:
+        return key_refused(Ending(Status.FAILED, error=info), refused)
     info = msgspec.structs.replace(info, http_status=ask(http_status, error))
-    if ask(is_infrastructure, error):
-        return Ending(Status.INFRA, error=info, at_least_s=ask(retry_after_s, error))
-    return Ending(Status.FAILED, error=info)
+    if not ask(is_infrastructure, error):
+        return Ending(Status.FAILED, error=info)
+    at_least_s = ask(retry_after_s, error)
+    if info.http_status == TOO_MANY_REQUESTS and at_least_s is None:
+        at_least_s = LEAST_PAUSE_S
+    ending = Ending(Status.INFRA, error=info, at_least_s=at_least_s)
+    left_s = context.remaining_s
+    # A request that was given `ctx.remaining_s` ends when the attempt is ended from outside: whoever comes first, it
+    # is the same timeout. What a server has answered in the last moment is still its answer.
+    if left_s is not None and left_s <= (0.0 if ending.is_throttled else JUST_BEFORE_S):
+        return timed_out(context.timeout_s, info.traceback)
+    return ending

@@ -18,11 +18,11 @@ from collections.abc import Callable
 import msgspec
 
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.model.outcome import UNAUTHORIZED, Attempt, Status
-from prealloc.model.policy import Again, decide_retry
+from prealloc.model.outcome import FORBIDDEN, Attempt, Status
+from prealloc.model.policy import Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Ending, Running
+from prealloc.worker.attempt import Ending, Running, judged, key_refused
 from prealloc.worker.board import Board
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
@@ -67,7 +67,7 @@ class Book:
         self._held = 0
         self._stopped = False
         self._key_refused = False
-        """Nothing starts until the supervisor says what becomes of the lane: that takes it a moment."""
+        """Of the lane: nothing starts, and in a moment the supervisor will say so too."""
         self._slots = job.slots
         self._free = list(range(job.policy.concurrency))
         self._peak = (0.0, 0)
@@ -102,10 +102,14 @@ class Book:
             self._changed.wait(seconds)
             self._idle -= 1
 
-    def stop(self) -> tuple[UnitOrder, ...]:
-        """Starts nothing more. Gives the units that were not started, in their order."""
+    def stop(self, *, key_refused: bool = False) -> tuple[UnitOrder, ...]:
+        """Starts nothing more. Gives the units that were not started, in their order.
+
+        `key_refused`: because the key of the lane is refused, as another worker has seen.
+        """
         with self._changed:
             self._stopped = True
+            self._key_refused = self._key_refused or key_refused
             left = tuple(order for order, _ in self._ready) + tuple(order for _, order in sorted(self._delayed))
             self._ready.clear()
             self._delayed.clear()
@@ -126,9 +130,11 @@ class Book:
         with self._changed:
             late = running.closed
             running.closed = True
-            if self._job.lane is not None and ending.error and ending.error.http_status == UNAUTHORIZED:
-                self._key_refused = True
+            if self._job.lane is not None:
+                ending = self._of_the_lane(ending)
             again = None if late else self._again(running, ending)
+            if isinstance(again, Stop):
+                ending, again = ending.given_up(again.reason), None
         fault_point(Point.ATTEMPT_FINISHED)
         self._journal.append(self._line(running, ending, late=late, again=again is not None))
         if late:
@@ -144,6 +150,7 @@ class Book:
                 return
             running.closed = True
             self._held += 1
+        ending = judged(running, ending)
         fault_point(Point.ATTEMPT_OVERDUE)
         self._journal.append(self._line(running, ending, late=False, again=False))
         self._decided(running, ending, None)
@@ -189,6 +196,14 @@ class Book:
         self._tell(_ended(running, ending, again[0] if again else None))
         fault_point(Point.ATTEMPT_TOLD)
 
+    def _of_the_lane(self, ending: Ending) -> Ending:
+        """The ending as the state of the lane's key has it: once that is refused, a 403 is owed to it."""
+        status = ending.error.http_status if ending.error is not None else None
+        if self._key_refused and ending.status is Status.FAILED and status == FORBIDDEN:
+            return key_refused(ending, status)
+        self._key_refused = self._key_refused or ending.is_key_refused
+        return ending
+
     def _ripen(self, now: float) -> None:
         """Units whose backoff is over become ready."""
         while self._delayed and self._delayed[0][0] <= now:
@@ -218,14 +233,15 @@ class Book:
             plan_seed=job.seed,
             clock=clock,
             timeout_s=job.policy.timeout_s,
+            max_wait_s=job.policy.max_wait_s,
             lane=job.lane,
             turns=self._turns,
         )
         return Running(order, task, context, clock, time.time(), slot)
 
-    def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | None:
-        """The order for the next try at this unit, and the backoff before it."""
-        if ending.status is not Status.INFRA:
+    def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | Stop | None:
+        """The order for the next try at this unit, and the backoff before it; or why there is none."""
+        if ending.status is not Status.INFRA or ending.is_key_refused:
             return None
         order = running.order
         tries, throttled = order.tries, order.throttled
@@ -243,7 +259,7 @@ class Book:
             jitter=self._jitter(),
         )
         if not isinstance(decision, Again):
-            return None
+            return decision
         after_s = decision.after_s
         again = UnitOrder(
             order.position, order.repeat, order.attempt + 1, tries, waited_s=waited_s + after_s, throttled=throttled

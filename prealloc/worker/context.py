@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from prealloc.model.outcome import Answer
 from prealloc.worker.clocks import AttemptClock
-from prealloc.worker.infrastructure import ask, retry_after_s
+from prealloc.worker.infrastructure import ask, http_status
+from prealloc.worker.retry_after import retry_after_s
 from prealloc.worker.throttle import Throttle
 from prealloc.worker.turns import NoTurns, Turns
 
@@ -31,6 +33,7 @@ class TaskContext:
         plan_seed: int,
         clock: AttemptClock,
         timeout_s: float | None,
+        max_wait_s: float | None = None,
         lane: str | None = None,
         turns: Turns | None = None,
         log: Callable[[str], None] | None = None,
@@ -46,9 +49,13 @@ class TaskContext:
         self._settings = settings
         self._task = task
         self._plan_seed = plan_seed
+        self.timeout_s = timeout_s
+        """--timeout: what the attempt may work, in seconds; None without one."""
         self._clock = clock
-        self._timeout_s = timeout_s
+        self._max_wait_s = max_wait_s
         self._turns = turns
+        self.refused_status: int | None = None
+        """The HTTP status by which the key was refused to a request in its turn: see `throttle`. None if it was not."""
         self._log = log
 
     @cached_property
@@ -67,14 +74,19 @@ class TaskContext:
 
         Waiting (`throttle`, `waiting`) moves it back by as much.
         """
-        if self._timeout_s is None:
+        if self.timeout_s is None:
             return None
-        return self._clock.started_at + self._timeout_s + self._clock.waited_s
+        return self._clock.started_at + self.timeout_s + self._clock.waited_s
 
     @property
     def remaining_s(self) -> float | None:
         """Working seconds that are left: a good timeout for a request. None without --timeout."""
-        return None if self._timeout_s is None else max(0.0, self._timeout_s - self._clock.working_s)
+        return None if self.timeout_s is None else max(0.0, self.timeout_s - self._clock.working_s)
+
+    @property
+    def remaining_wait_s(self) -> float | None:
+        """Waiting seconds that are left of --max-wait for this unit. A longer wait is not worth its beginning."""
+        return None if self._max_wait_s is None else max(0.0, self._max_wait_s - self._clock.unit_waited_s)
 
     def waiting(self) -> AbstractContextManager[None]:
         """`with ctx.waiting():` the block's time is waiting time: --max-wait bounds it, not --timeout.
@@ -86,10 +98,18 @@ class TaskContext:
     def retry_after_s(self, error: BaseException) -> float | None:
         """How long the server asked to wait, in seconds, as an error of a client's tells it; None if it does not.
 
-        From a Retry-After or, of a 429, an x-ratelimit-reset header of `error.response`. For functions that wait a
-        429 out by themselves rather than let the error end the attempt.
+        From a Retry-After or, of a 429, an x-ratelimit-reset header. At least a second; more than a run can wait if the
+        quota of the key is used up. For functions that wait a 429 out by themselves rather than let the error end the
+        attempt: see `remaining_wait_s`.
         """
         return ask(retry_after_s, error)
+
+    def http_status(self, error: BaseException) -> int | None:
+        """The HTTP status of the failure (400 to 599) that an error of a client's tells of; None if it tells none.
+
+        From the answer's status, or from what its body says, which may come with status 200.
+        """
+        return ask(http_status, error)
 
     def throttle(self, tokens: int = 0) -> Throttle:
         """`with ctx.throttle(tokens=estimate) as turn:` (or `async with`) waits for a request's turn.
@@ -97,8 +117,15 @@ class TaskContext:
         Inside the block send one request; `turn.used(n)` tells the tokens it really took. The wait is
         waiting time. An error that leaves the block tells the lane what the server said (429, Retry-After). A
         shard without a lane has no limit, so there is nothing to wait for.
+
+        If it says that the server has refused the key (401, 402; a 403 whose body says so), the attempt is `infra`,
+        whatever comes of it afterwards, and the lane starts nothing more.
         """
-        return Throttle(self._turns or NoTurns(), self._clock, tokens)
+        return Throttle(self._turns or NoTurns(), self._clock, tokens, self._answered)
+
+    def _answered(self, answer: Answer) -> None:
+        if answer.key_refused:
+            self.refused_status = answer.http_status
 
     def log(self, message: str) -> None:
         """Writes a line to this shard's log."""

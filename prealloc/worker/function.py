@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -77,6 +78,14 @@ def find_function(name: str, import_path: Sequence[str] = ()) -> Callable[..., A
         )
     found: Callable[..., Any] = target
     return found
+
+
+def unset(variables: Sequence[str]) -> tuple[str, ...]:
+    """Those of these environment variables that are not set in this process, or empty.
+
+    Ask after the function is loaded: its module may set some (from a file of keys, say).
+    """
+    return tuple(name for name in variables if not os.environ.get(name))
 
 
 def _check_signature(name: str, target: Callable[..., Any]) -> None:

@@ -1,16 +1,15 @@
 """Tells an infrastructure error, which is tried again, from the agent's own failure, which is not.
 
-Client libraries are recognised by shape, never imported: by `status_code`, and by the names of their classes.
+Client libraries are never imported. Their errors are recognised by the names of their classes and modules, and by what
+they carry: an HTTP status, the body of an answer, or another error. `worker.retry_after` tells how long to wait.
 """
 
 from __future__ import annotations
 
 import errno
-import re
 import socket
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from prealloc.errors import Retryable
@@ -19,26 +18,80 @@ from prealloc.model.outcome import TOO_MANY_REQUESTS
 RETRIED_STATUS = frozenset({408, 409, 425, TOO_MANY_REQUESTS})
 """Beside all of 5xx."""
 
-_NETWORK_ERRNO = frozenset(
-    {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ENETRESET, errno.ETIMEDOUT}
-)
+_CONNECTION_CLASSES = {
+    # module, with those below it: the classes that say that a connection failed; those derived from them say so too
+    "aiohttp": {"ClientConnectionError", "ClientPayloadError", "HttpProcessingError"},
+    "anthropic": {"APIConnectionError"},
+    "asyncio": {"IncompleteReadError"},
+    "botocore": {"ConnectionError", "HTTPClientError", "IncompleteReadError"},
+    "google.auth": {"TransportError"},
+    "http.client": {"BadStatusLine", "IncompleteRead"},
+    "httpcore": {"NetworkError", "ProxyError", "RemoteProtocolError", "TimeoutException"},
+    "httpcore2": {"NetworkError", "ProxyError", "RemoteProtocolError", "TimeoutException"},
+    "httpx": {"DecodingError", "NetworkError", "ProxyError", "RemoteProtocolError", "TimeoutException"},
+    "httpx2": {"DecodingError", "NetworkError", "ProxyError", "RemoteProtocolError", "TimeoutException"},
+    "litellm": {"APIConnectionError", "Timeout"},
+    "openai": {"APIConnectionError"},
+    "redis": {"ConnectionError", "InvalidResponse", "TimeoutError"},
+    "requests": {"ChunkedEncodingError", "ConnectionError", "ContentDecodingError", "RetryError", "Timeout"},
+    "ssl": {"SSLError"},
+    "urllib3": {
+        "DecodeError",
+        "MaxRetryError",
+        "NewConnectionError",
+        "ProtocolError",
+        "ProxyError",
+        "SSLError",
+        "TimeoutError",
+    },
+    "websockets": {"ConnectionClosedError", "InvalidMessage", "ProxyError"},
+}
 
-_CLIENT_CLASSES = frozenset(
-    {
-        "TransportError",  # httpx
-        "NetworkError",  # httpcore
-        "TimeoutException",  # httpx, httpcore
-        "RemoteProtocolError",  # httpx, httpcore
-        "APIConnectionError",  # openai, anthropic, litellm
-        "APITimeoutError",  # openai, anthropic
-        "Timeout",  # requests, litellm
-        "ClientConnectionError",  # aiohttp
-        "IncompleteRead",  # http.client
-        "ProtocolError",  # urllib3
-        "HTTPTimeoutError",
-    }
-)
+_NETWORK_ERRNO = {"EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "EHOSTDOWN", "ENETRESET", "ETIMEDOUT", "ENOBUFS"}
+_MACHINE_ERRNO = {"EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "ENOSPC", "EDQUOT"}
+_INFRASTRUCTURE_ERRNO = frozenset(getattr(errno, name) for name in _NETWORK_ERRNO | _MACHINE_ERRNO)
 
+_NO_MORE_THREADS = "can't start new thread"
+_NO_TUNNEL = "Tunnel connection failed"  # http.client's words for a proxy that refuses; an OSError without a number
+
+_GOING_AWAY = frozenset({1001, 1006, 1011, 1012, 1013, 1014, 1015})
+"""Close codes of a WebSocket by which the server, or what is between, gives up (RFC 6455, 7.4, and its registry)."""
+
+_STATUS_OF_WORD = {
+    # gRPC, and the bodies of Google's answers; google/rpc/code.proto gives each the HTTP status
+    "invalid_argument": 400,
+    "unauthenticated": 401,
+    "permission_denied": 403,
+    "not_found": 404,
+    "aborted": 409,
+    "resource_exhausted": 429,
+    "internal": 500,
+    "unknown": 500,
+    "data_loss": 500,
+    "unavailable": 503,
+    "deadline_exceeded": 504,
+    # the bodies of OpenAI's and Anthropic's answers, which may come with status 200 or in the middle of a stream
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+    # AWS, which says most of these with status 400; the word "Exception" at their end is left away
+    "throttling": 429,
+    "throttled": 429,
+    "requestthrottled": 429,
+    "requestlimitexceeded": 429,
+    "toomanyrequests": 429,
+    "provisionedthroughputexceeded": 429,
+    "slowdown": 429,
+    "internalserver": 500,
+    "serviceunavailable": 503,
+    "modeltimeout": 504,
+}
+
+MOST_CAUSES = 32
 
 T = TypeVar("T")
 
@@ -52,102 +105,118 @@ def ask(question: Callable[[BaseException], T], error: BaseException) -> T | Non
 
 
 def is_infrastructure(error: BaseException) -> bool:
-    """Whether the error, or one it was explicitly raised from, is the infrastructure's fault."""
-    return any(_is_one(cause) for cause in _causes(error))
+    """Whether the error is the infrastructure's fault, or one that it wraps or was explicitly raised from.
 
-
-def retry_after_s(error: BaseException) -> float | None:
-    """How long the server asked to wait, in seconds; None if it did not.
-
-    Retryable's after_s, or a Retry-After header (RFC 9110, 10.2.3: seconds or a date), or, of an answer 429, the
-    longest of the x-ratelimit-reset headers that common servers send ("1s", "6m0s", "120ms", seconds, or a date
-    as seconds since 1970).
+    What was merely being handled when it was raised (`__context__`) is no cause: a mistake in the agent's own
+    `except ConnectionError:` block is the agent's. Of a group every member must be infrastructure.
     """
-    for cause in _causes(error):
-        if isinstance(cause, Retryable) and cause.after_s is not None:
-            return max(0.0, cause.after_s)
-        headers = getattr(getattr(cause, "response", None), "headers", None)
-        if (asked_s := _seconds(_header(headers, "Retry-After"))) is not None:
-            return asked_s
-        if _status_code(cause) == TOO_MANY_REQUESTS:
-            resets = [_reset_s(_header(headers, name)) for name in _RESETS]
-            if known := [reset_s for reset_s in resets if reset_s is not None]:
-                return max(known)
-    return None
+    return any(_is_one(each) for each in _causes(error))
 
 
 def http_status(error: BaseException) -> int | None:
-    """The HTTP status that an error carries, or one that it was explicitly raised from."""
-    return next((code for cause in _causes(error) if (code := _status_code(cause)) is not None), None)
+    """The HTTP status of the answer (400 to 599) that an error tells of, or one that it wraps or was raised from.
+
+    Of several, as in a group, 429 before the first: it is what a lane must know.
+    """
+    found = [status for each in every_error(error) if (status := status_of(each)) is not None]
+    return TOO_MANY_REQUESTS if TOO_MANY_REQUESTS in found else next(iter(found), None)
 
 
-def _status_code(error: BaseException) -> int | None:
-    for holder in (error, getattr(error, "response", None)):
-        code = getattr(holder, "status_code", None)
-        if isinstance(code, int) and not isinstance(code, bool):
-            return code
+def every_error(error: BaseException) -> Iterator[BaseException]:
+    """The error, all that it wraps or was raised from, and the members of groups among them."""
+    for each in _causes(error):
+        yield each
+        if isinstance(each, BaseExceptionGroup):
+            for member in each.exceptions:
+                yield from every_error(member)
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that this one error tells of, if it is one of a failure."""
+    for code in _codes(error):
+        status = _STATUS_OF_WORD.get(code.lower().removesuffix("exception")) if isinstance(code, str) else code
+        if isinstance(status, int) and not isinstance(status, bool) and 400 <= status <= 599:
+            return int(status)
     return None
 
 
+def body_of(error: BaseException) -> dict[str, Any]:
+    """The body of the answer, if the error carries it: what it says of the error. Empty if there is none."""
+    response = getattr(error, "response", None)  # of botocore it is the body
+    google = getattr(error, "details", None) if _is_of(error, {"google": {"APIError"}}) else None
+    for body in (response, getattr(error, "body", None), google):
+        if isinstance(body, dict):
+            inner = body.get("error", body.get("Error", body))
+            return inner if isinstance(inner, dict) else body
+    return {}
+
+
+def _codes(error: BaseException) -> Iterator[Any]:
+    """What may be a status, or a word that stands for one, the most telling first."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        yield body_of(error).get("Code")
+        yield response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    for holder in (error, response):
+        yield getattr(holder, "status_code", None)
+        status = getattr(holder, "status", None)
+        if isinstance(status, int):  # of google.genai it is a word
+            yield status
+    if _is_of(error, {"google": {"APIError", "GoogleAPICallError"}}):
+        yield getattr(error, "code", None)
+    elif _is_of(error, {"grpc": {"RpcError"}}):
+        code = getattr(error, "code", None)
+        yield getattr(code() if callable(code) else None, "name", None)
+    body = body_of(error)
+    for said in (body.get("code"), body.get("status"), body.get("type")):
+        yield int(said) if isinstance(said, str) and said.isdecimal() else said
+
+
 def _is_one(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        members = [each for each in error.exceptions if "Cancelled" not in type(each).__name__]
+        return bool(members) and all(is_infrastructure(each) for each in members)
     if isinstance(error, Retryable | ConnectionError | TimeoutError | socket.gaierror):
         return True
-    ssl = sys.modules.get("ssl")  # who has not loaded it cannot have raised its errors
-    if ssl is not None and isinstance(error, ssl.SSLError):
+    status = status_of(error)
+    if status is not None:
+        return status in RETRIED_STATUS or status >= 500
+    if isinstance(error, OSError) and (error.errno in _INFRASTRUCTURE_ERRNO or _NO_TUNNEL in str(error)):
         return True
-    code = _status_code(error)
-    if code is not None:
-        return code in RETRIED_STATUS or 500 <= code <= 599
-    if isinstance(error, OSError) and error.errno in _NETWORK_ERRNO:
+    if isinstance(error, RuntimeError) and _NO_MORE_THREADS in str(error):
         return True
-    return any(base.__name__ in _CLIENT_CLASSES for base in type(error).__mro__)
+    received = getattr(error, "rcvd", None)  # a WebSocket's close frame, if one came
+    if received is not None:
+        return getattr(received, "code", None) in _GOING_AWAY
+    return _is_of(error, _CONNECTION_CLASSES)
+
+
+def _is_of(error: BaseException, classes: dict[str, set[str]]) -> bool:
+    """Whether its class, or one that it is derived from, has one of these names in one of these modules."""
+    return any(
+        base.__name__ in names and f"{base.__module__}.".startswith(f"{module}.")
+        for base in type(error).__mro__
+        for module, names in classes.items()
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from, the way client libraries wrap the socket's errors."""
-    current: BaseException | None = error
-    for _ in range(8):
-        if current is None:
-            return
-        yield current
-        current = current.__cause__
+    """The error, then what it wraps or was explicitly raised from, each once."""
+    seen: list[BaseException] = []
+    found = deque([error])
+    while found and len(seen) < MOST_CAUSES:
+        each = found.popleft()
+        if not any(each is other for other in seen):
+            seen.append(each)
+            yield each
+            found.extend(inner for inner in _inside(each) if isinstance(inner, BaseException))
 
 
-_RESETS = ("x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
-_SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_LONG_AGO = 1e9
-"""A larger number of seconds is a date: it was passed in 2001."""
-
-
-def _header(headers: Any, name: str) -> str | None:
-    """A header's text; plain dicts are asked in both spellings."""
-    get = getattr(headers, "get", None)
-    value = (get(name) or get(name.lower())) if callable(get) else None
-    return str(value) if isinstance(value, str | int | float) else None
-
-
-def _reset_s(value: str | None) -> float | None:
-    found = _SPAN.fullmatch(value.strip()) if value else None
-    if found is not None and any(found.groups()):
-        hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())
-        return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-    seconds_or_date = _seconds(value)
-    if seconds_or_date is not None and seconds_or_date > _LONG_AGO:
-        return max(0.0, seconds_or_date - time.time())
-    return seconds_or_date
-
-
-def _seconds(value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        import email.utils  # here, for it takes 10 ms to load and a Retry-After with a date is rare
-
-        try:
-            when: Any = email.utils.parsedate_to_datetime(value)
-        except (ValueError, TypeError):
-            return None
-        seconds = when.timestamp() - time.time()
-    return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
+def _inside(error: BaseException) -> Iterable[Any]:
+    yield error.__cause__
+    yield getattr(error, "reason", None)  # urllib, urllib3
+    yield getattr(error, "cause", None)  # google.api_core
+    last_attempt = getattr(error, "last_attempt", None)  # tenacity: a Future that is done
+    exception = getattr(last_attempt, "exception", None)
+    if callable(exception):
+        yield exception(0)

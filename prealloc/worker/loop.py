@@ -16,16 +16,16 @@ import time
 
 from prealloc.errors import JournalError, PreallocError
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.outcome import KEY_REFUSED, ErrorInfo, Status
 from prealloc.model.policy import GRACE_S, HEARTBEAT_S
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Ending, Running
+from prealloc.worker.attempt import Ending, Running, timed_out
 from prealloc.worker.board import Board
 from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function
 from prealloc.worker.guard import guard
 from prealloc.worker.job import WorkerJob
-from prealloc.worker.messages import NO_THREAD, Broken, Bye, Channel, Drain, Opened, Ready, Retiring, Slots
+from prealloc.worker.messages import NO_THREAD, Broken, Bye, Channel, Drain, Ended, Opened, Ready, Retiring, Slots
 from prealloc.worker.result import describe
 from prealloc.worker.serve import Servers
 from prealloc.worker.signals import leave_to_master
@@ -61,7 +61,7 @@ class _Worker:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._board = board
         self._turns = DeskTurns(channel.send) if job.lane is not None else None
-        self._book = Book(job, journal, board, channel.tell, self._turns)
+        self._book = Book(job, journal, board, self._tell, self._turns)
         self._servers = Servers(
             function, self._book, job.policy.max_result_bytes, ended=self._wake, failed=self._broken
         )
@@ -102,7 +102,9 @@ class _Worker:
                 return False
             for command in commands:
                 if isinstance(command, Drain):
-                    self._book.stop()
+                    self._book.stop(key_refused=command.key_refused)
+                    if self._turns is not None and command.lane_halted is not None:
+                        self._turns.close(command.lane_halted)
                 elif isinstance(command, Slots):
                     self._book.allow(command.slots)
                     self._servers.grow(command.slots)
@@ -152,6 +154,12 @@ class _Worker:
             self._channel.send(Retiring(left))
             fault_point(Point.WORKER_RETIRED)
 
+    def _tell(self, ended: Ended) -> None:
+        if ended.error is not None and ended.error.http_status in KEY_REFUSED:
+            self._channel.send(ended)  # the whole lane may have to halt for it
+        else:
+            self._channel.tell(ended)
+
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: then it is awake enough
             os.write(self._wake_write, b"x")
@@ -167,8 +175,7 @@ class _Worker:
 
 def _overdue_ending(job: WorkerJob, why: str) -> Ending:
     if why == "timeout":
-        limit = f"worked longer than --timeout {job.policy.timeout_s:g} s"
-        return Ending(Status.TIMEOUT, error=ErrorInfo(type="Timeout", message=limit))
+        return timed_out(job.policy.timeout_s)
     limit = f"waited longer than --max-wait {job.policy.max_wait_s:g} s"
     return Ending(Status.INFRA, error=ErrorInfo(type="MaxWait", message=limit))
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.outcome import Answer, ErrorInfo, Status
 from prealloc.worker.job import UnitOrder
 
 NO_THREAD = 75
@@ -83,12 +83,11 @@ class Ask(Message, frozen=True, array_like=True, tag="ask"):
 
 
 class Done(Message, frozen=True, array_like=True, tag="done"):
-    """The request of a turn is answered, or given up. Of an answer that was an error: its status, its Retry-After."""
+    """The request of a turn is answered, or given up."""
 
     turn: int
     tokens: int
-    http_status: int | None
-    retry_after_s: float | None
+    answer: Answer
 
 
 class Slot(NamedTuple):
@@ -107,6 +106,11 @@ class Granted(Message, frozen=True, array_like=True, tag="go"):
 
 class Drain(Message, frozen=True, array_like=True, tag="drain"):
     """To a worker: start nothing more; what runs may end."""
+
+    key_refused: bool
+    """Because of the lane's key: a 403 is that key's from now on."""
+    lane_halted: str | None
+    """Because the lane has halted, and why: it gives no further turn."""
 
 
 class Slots(Message, frozen=True, array_like=True, tag="slots"):

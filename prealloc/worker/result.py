@@ -11,8 +11,10 @@ import msgspec
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.outcome import ErrorInfo
 from prealloc.model.secret import masked
+from prealloc.worker.infrastructure import every_error
 
 MOST_MESSAGE = 10_000
+MOST_ROOT = 500
 MOST_TRACEBACK = 50_000
 MOST_FLAWS = 5
 """Fields that cannot be written, named in one error."""
@@ -82,13 +84,15 @@ def describe(error: BaseException) -> ErrorInfo:
         message = str(error)
     except BaseException as failure:
         message = f"(its message cannot be told: {type(failure).__name__})"
+    # Masked before it is cut: half a key is not known as one.
+    message = masked(message[: MOST_MESSAGE + _MARGIN])[:MOST_MESSAGE] + _root(error, message)
     try:
         trace = "".join(traceback.format_exception(error))
     except BaseException:
         trace = ""
     return ErrorInfo(
         type=_clean(name),
-        message=masked(_clean(message[: MOST_MESSAGE + _MARGIN]))[:MOST_MESSAGE],
+        message=masked(_clean(message)),
         traceback=masked(_clean(trace[-MOST_TRACEBACK - _MARGIN :]))[-MOST_TRACEBACK:] or None,
     )
 
@@ -99,6 +103,18 @@ def without_keys(error: ErrorInfo | None, variables: Collection[str]) -> ErrorIn
         return error
     trace = masked(error.traceback, variables) if error.traceback is not None else None
     return msgspec.structs.replace(error, message=masked(error.message, variables), traceback=trace)
+
+
+def _root(error: BaseException, message: str) -> str:
+    """What it came from in the end, if that says more: "Connection error." alone helps nobody."""
+    try:
+        *_, root = every_error(error)
+        text = str(root).strip().partition("\n")[0][:MOST_ROOT]
+    except BaseException:
+        return ""
+    if root is error or (text and text in message):
+        return ""
+    return f" (from {type(root).__name__}{': ' if text else ''}{text})"
 
 
 def _clean(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
+from prealloc.model.outcome import Answer
+from prealloc.worker.answer import answer_of
 from prealloc.worker.clocks import AttemptClock
-from prealloc.worker.infrastructure import ask, http_status, retry_after_s
 from prealloc.worker.turns import Turns
 
 
@@ -25,9 +27,10 @@ class Throttle:
     after a 429 nobody of the lane sends before the server's pause is over.
     """
 
-    def __init__(self, turns: Turns, clock: AttemptClock, tokens: int) -> None:
+    def __init__(self, turns: Turns, clock: AttemptClock, tokens: int, answered: Callable[[Answer], None]) -> None:
         self._turns = turns
         self._clock = clock
+        self._answered = answered
         self._turn = Turn(tokens)
         self._number = 0
 
@@ -39,9 +42,9 @@ class Throttle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        status = ask(http_status, error) if error is not None else None
-        after_s = ask(retry_after_s, error) if error is not None else None
-        self._turns.done(self._number, self._turn.tokens, status, after_s)
+        answer = answer_of(error)
+        self._turns.done(self._number, self._turn.tokens, answer)
+        self._answered(answer)
 
     async def __aenter__(self) -> Turn:
         with self._clock.waiting():

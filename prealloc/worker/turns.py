@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from prealloc.errors import Retryable
+from prealloc.model.outcome import Answer
 from prealloc.worker.messages import Ask, Done, Slot
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ class Turns(Protocol):
         """The same for coroutines."""
         ...
 
-    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
-        """Says what the request of a turn has used, and what the server answered if it was an error."""
+    def done(self, turn: int, tokens: int, answer: Answer) -> None:
+        """Says what the request of a turn has used, and what came of it."""
         ...
 
 
@@ -39,8 +41,13 @@ class NoTurns:
     async def wait_async(self, tokens: int) -> int:
         return 0
 
-    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
+    def done(self, turn: int, tokens: int, answer: Answer) -> None:
         return
+
+
+def no_turn(why: str) -> Retryable:
+    """What a request gets in place of its turn on a lane that has halted. It says nothing of the agent."""
+    return Retryable(f"the lane has halted: {why}")
 
 
 MOST_MISSED = 3
@@ -55,6 +62,8 @@ class DeskTurns:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._asked: dict[int, Future[Slot]] = {}
+        self._closed: str | None = None
+        """Why there are no further turns."""
 
     def wait(self, tokens: int) -> int:
         for _ in range(MOST_MISSED):
@@ -79,8 +88,8 @@ class DeskTurns:
                 break
         return slot.turn
 
-    def done(self, turn: int, tokens: int, http_status: int | None, retry_after_s: float | None) -> None:
-        self._send(Done(turn, tokens, http_status, retry_after_s))
+    def done(self, turn: int, tokens: int, answer: Answer) -> None:
+        self._send(Done(turn, tokens, answer))
 
     def granted(self, slots: Sequence[Slot]) -> None:
         """These turns have come."""
@@ -90,13 +99,24 @@ class DeskTurns:
             if future is not None and future.set_running_or_notify_cancel():
                 future.set_result(slot)
             else:
-                self.done(slot.turn, 0, None, None)  # who asked has been cancelled: the tokens are for others
+                self.done(slot.turn, 0, Answer())  # who asked has been cancelled: the tokens are for others
+
+    def close(self, why: str) -> None:
+        """The lane has halted: who waits for a turn, or asks for one, gets none."""
+        with self._lock:
+            self._closed = why
+            asked, self._asked = self._asked, {}
+        for future in asked.values():
+            if future.set_running_or_notify_cancel():
+                future.set_exception(no_turn(why))
 
     def _ask(self, tokens: int) -> Future[Slot]:
         from concurrent.futures import Future  # only who has a lane pays for the import
 
         future: Future[Slot] = Future()
         with self._lock:
+            if self._closed is not None:
+                raise no_turn(self._closed)
             turn = next(self._numbers)
             self._asked[turn] = future
         self._send(Ask(turn, tokens))
@@ -105,9 +125,9 @@ class DeskTurns:
     def _missed(self, slot: Slot) -> bool:
         if time.monotonic() - slot.at <= slot.late_s:
             return False
-        self.done(slot.turn, 0, None, None)
+        self.done(slot.turn, 0, Answer())
         return True
 
     def _give_back(self, future: Future[Slot]) -> None:
         if future.done() and not future.cancelled():
-            self.done(future.result().turn, 0, None, None)
+            self.done(future.result().turn, 0, Answer())

@@ -60,6 +60,10 @@ async def solve_async(task: prealloc.LightweightTask, ctx: prealloc.TaskContext)
     return solve(task, ctx)
 
 
+class Throttled(Exception):
+    status_code = 429
+
+
 @pytest.mark.parametrize("function", [solve, solve_async, "prealloc.testing:scripted"])
 def test_run_task_is_one_attempt(function: Any) -> None:
     """With a real context, through JSON; the caller's own task and settings are left as they were."""
@@ -100,6 +104,37 @@ def test_run_task_turns_everything_into_an_ending() -> None:
     assert attempt.status == "failed"
     with pytest.raises(prealloc.WorkerFunctionError):
         run_task("prealloc.testing:nobody")
+
+
+@pytest.mark.parametrize(
+    ("worked_s", "error", "status"),
+    [
+        (8.9, TimeoutError(), "infra"),
+        (8.96, TimeoutError(), "timeout"),
+        (9.1, ConnectionResetError(), "timeout"),
+        (8.96, Throttled(), "infra"),
+        (9.1, Throttled(), "timeout"),
+        (9.1, ValueError(), "failed"),
+    ],
+    ids=repr,
+)
+def test_an_infrastructure_error_at_the_deadline_is_a_timeout(worked_s: float, error: Exception, status: str) -> None:
+    """Or a moment before it: a request that was given `ctx.remaining_s`. A server's word counts up to the deadline.
+
+    Waiting moves the deadline. What the agent itself raises is its own at any time.
+    """
+    clock = FakeClock()
+
+    def work(task: prealloc.LightweightTask, ctx: prealloc.TaskContext) -> None:
+        with ctx.waiting():
+            clock.advance(100)
+        clock.advance(worked_s)
+        raise error
+
+    attempt = run_task(work, timeout_s=9.0, monotonic=clock)
+    assert attempt.status == status
+    assert attempt.error is not None
+    assert (attempt.error.type == "Timeout") == (status == "timeout")
 
 
 def test_scripts_say_what_each_attempt_does() -> None:

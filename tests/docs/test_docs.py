@@ -10,8 +10,9 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -36,6 +37,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     """What a reader types works, from top to bottom, and what it prints is worth looking at."""
     to_save = list(SHIPPED.get(page.name, []))
+    exported: dict[str, str] = {}
     for language, text in blocks(page):
         if language != "console" and to_save and (name := to_save.pop(0)) is not None:
             (tmp_path / name).write_text(text)
@@ -45,9 +47,12 @@ def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
             assert ".rate" not in text or _telling(map(float, re.findall(r"\b[01]\.\d+", printed))), printed
             continue
         for line in text.splitlines():
+            words = shlex.split(line)[1:]
+            if words[0] == "export":
+                exported |= dict(word.split("=") for word in words[1:])
+                continue
             assert line.startswith("$ prealloc "), line
-            words = shlex.split(line)[2:]
-            _looks_right(words, _run([sys.executable, "-m", "prealloc", *words], tmp_path))
+            _looks_right(words[1:], _run([sys.executable, "-m", "prealloc", *words[1:]], tmp_path, exported))
 
 
 def _looks_right(words: list[str], printed: str) -> None:
@@ -111,7 +116,8 @@ def test_the_example_runners_run(tmp_path: Path) -> None:
     _looks_right(["results"], _run([*prealloc, "results", "run"], tmp_path))
     words = ["tasks_{difficulty}.json", "--model", "gpt-4o-mini,o3", "--difficulty", "easy,hard", "--silent"]
     runner = [sys.executable, str(ROOT / "examples" / "ultra_parallel_runner.py"), *words, "--num-instances", "4"]
-    shown = _run([*runner, "--result-suffix", "_1"], tmp_path)
+    keys = dict.fromkeys(re.findall(r'key_env = "(\w+)"', (ROOT / "config" / "ultra.toml").read_text()), "any")
+    shown = _run([*runner, "--result-suffix", "_1"], tmp_path, keys)
     assert "by tool_success_rate" in shown
     assert _telling(float(rate) / 100 for rate in re.findall(r"(\d+\.\d)%", shown))
     dry = _run([*runner, "--result-suffix", "_2", "--dry-run"], tmp_path)
@@ -126,10 +132,10 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} -> {target}"
 
 
-def _run(command: list[str], folder: Path) -> str:
+def _run(command: list[str], folder: Path, exported: Mapping[str, str] = MappingProxyType({})) -> str:
     # As in an activated environment: `python` is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **exported}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
     )

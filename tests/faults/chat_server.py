@@ -6,13 +6,24 @@ import json
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from serving import serving
 
 KEY = "the-key-of-the-test"
+
+
+class Odd(NamedTuple):
+    """An answer that is no completion, or an odd one."""
+
+    status: int
+    body: object
+    """JSON, or the very bytes."""
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class ChatServer(ThreadingHTTPServer):
@@ -28,6 +39,10 @@ class ChatServer(ThreadingHTTPServer):
         """Requests by status."""
         self.conversations: Counter[str] = Counter()
         """First requests of conversations, by the user's first message."""
+        self.odd: dict[str, list[Odd]] = {}
+        """By the task: how its first requests are answered in place of a completion."""
+        self.asked: dict[str, list[float]] = {}
+        """By the task: when it asked."""
         self.refuse_first = 0
         """So many first requests are turned away, whatever the rate."""
         self._lock = threading.Lock()
@@ -51,6 +66,14 @@ class ChatServer(ThreadingHTTPServer):
             self._went.append(now)
             return True
 
+    def next_odd(self, told: str) -> Odd | None:
+        """Takes in that a task asks; it is named in what the user's first message tells."""
+        task = told.partition(".")[0].rpartition(" ")[2]
+        with self._lock:
+            self.asked.setdefault(task, []).append(time.monotonic())
+            odd = self.odd.get(task)
+            return odd.pop(0) if odd else None
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that has gone away is what these tests are about."""
 
@@ -68,8 +91,11 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["Authorization"] != f"Bearer {KEY}":
             self._answer(401, {"error": {"message": "bad key", "type": "auth", "code": "invalid_api_key"}})
+        elif odd := self.server.next_odd(asked["messages"][1]["content"]):
+            self._answer(*odd)
         elif not self.server.admit():
-            self._answer(429, {"error": {"message": "slow down", "type": "rate", "code": "rate_limit"}}, retry_after=1)
+            told = {"message": "slow down", "type": "rate", "code": "rate_limit"}
+            self._answer(429, {"error": told}, {"Retry-After": "1"})
         elif asked["model"] == "dripping":
             self._drip()
         else:
@@ -84,13 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(0.1)
 
-    def _answer(self, status: int, content: object, *, retry_after: int | None = None) -> None:
+    def _answer(self, status: int, content: object, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         self.server.answered[str(status)] += 1
-        body = json.dumps(content).encode()
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        if retry_after is not None:
-            self.send_header("Retry-After", str(retry_after))
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

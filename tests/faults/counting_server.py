@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Answer = Callable[[str, int], tuple[int, dict[str, str]]]
-"""(lane, requests of it before this one) -> status and headers."""
+Answer = Callable[[str, int], tuple[int, dict[str, str]] | tuple[int, dict[str, str], str]]
+"""(lane, requests of it before this one) -> status, headers, and the body if there is one."""
 
 
 class CountingServer:
@@ -58,11 +58,12 @@ class CountingServer:
                 head += chunk
             lane = head.split(b" ", 2)[1].decode().strip("/")
             with self._lock:
-                status, headers = self._answer(lane, len(self.arrived[lane]))
+                status, headers, *rest = self._answer(lane, len(self.arrived[lane]))
                 self.arrived[lane].append(at)
-            lines = [f"HTTP/1.1 {status} X", "Content-Length: 0", "Connection: close"]
+            body = "".join(rest)
+            lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close"]
             lines += [f"{name}: {value}" for name, value in headers.items()]
-            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            connection.sendall("\r\n".join([*lines, "", body]).encode())
 
 
 @contextmanager

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
+from chat_server import KEY, chat_server
 from counting_server import counting_server
-from harness import Stage
+from harness import Stage, wait_until
 
 from prealloc.model.lane import Lane
 from prealloc.store.plan_folder import write_plan
@@ -17,9 +21,18 @@ from prealloc.testing import make_plan, make_task
 
 pytestmark = pytest.mark.fault
 
+CHAT = "prealloc.agents.openai_chat:run"
+
 
 def lane(name: str = "k", **limits: Any) -> Lane:
     return Lane.checked(name=name, **{"shards_at_once": 64, **limits})
+
+
+def prealloc_(*words: str, code: int = 0) -> str:
+    """What a command prints for people, if it ends with this exit code."""
+    done = subprocess.run([sys.executable, "-m", "prealloc", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
 
 
 def plan_on(stage: Stage, lanes: list[Lane], workflows: list[Any], *, shards: int, **settings: Any) -> None:
@@ -123,24 +136,199 @@ def test_a_server_in_trouble(stage: Stage, status: int) -> None:
     stage.check(session)
 
 
-def test_a_401_stops_that_lane_at_once(stage: Stage) -> None:
-    """Row 21: no further task of the lane starts, what is left is not run; the others go on. Resume runs the rest."""
-    bad = {"key"}
-    with counting_server(lambda name, before: (401 if name in bad else 200, {})) as server:
-        lanes = [lane("key", shards_at_once=1), lane("other")]
-        plan_on(stage, lanes, [None] * 40, shards=8, port=server.port)
-        session = stage.start(worker="lane_agents:raises")
+def test_a_dead_key_is_not_the_agents_failure(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 21: what it met is `infra`, at once and in all workers; what had not begun is not run; other lanes are ok.
+
+    The screens name the variable and how to go on, the doctor too; `resume` refuses while it is not set, and runs
+    the rest when it is mended. A real server, the real openai client.
+    """
+    with chat_server() as server:
+        monkeypatch.setenv("GOOD_KEY", KEY)
+        monkeypatch.setenv("DEAD_KEY", "wrong-key-0123")
+        lanes = [lane("good", key_env="GOOD_KEY"), lane("dead", key_env="DEAD_KEY")]
+        settings = {"model": "m", "base_url": server.url, "tool_success_rate": 1.0}
+        tasks = [make_task(f"t{n:02}", workflow={"optimal_sequence": ["search"]}) for n in range(40)]
+        write_plan(make_plan(tasks, shards=4, lanes=lanes, settings=settings), stage.plan)
+        session = stage.start("-c", "3", worker=CHAT)
         assert session.wait() == 1
-        assert session.census == {"ok": 20, "failed": 1, "not_run": 19}
+        assert session.census["ok"] == 20
+        assert session.census["infra"] + session.census["not_run"] == 20
+        assert 1 <= session.census["infra"] <= 6  # two workers with three tasks each
+        refused = session.of("attempt_ended", status="infra")
+        assert len(refused) == session.census["infra"]  # none was tried again
+        assert {event["error"]["http_status"] for event in refused} == {401}
         (halted,) = session.of("lane_halted")
-        assert halted["lane"] == "key"
-        assert "401" in halted["reason"]
-        assert len(server.arrived["key"]) == 1
+        assert (halted["lane"], halted["mend"]) == ("dead", "mend DEAD_KEY")
         stage.check(session)
-        bad.clear()
-        second = stage.resume("--failed")
+
+        going_on = f"mend DEAD_KEY, then prealloc resume {stage.run}"
+        assert going_on in prealloc_("status", str(stage.run), code=1)
+        doctor = prealloc_("doctor", str(stage.run), code=1)
+        assert "lane dead halted" in doctor
+        assert "DEAD_KEY" in doctor
+        assert f"{session.census['not_run']} have never run" in " ".join(doctor.split())
+        assert "all fine" not in doctor
+
+        monkeypatch.delenv("DEAD_KEY")
+        monkeypatch.delenv("GOOD_KEY")
+        before = sorted((stage.run / "journal").iterdir())
+        refusal = stage.resume()
+        assert refusal.wait() == 2
+        assert "DEAD_KEY is not set" in refusal.output()
+        assert "GOOD_KEY" not in refusal.output()  # its lane has nothing left
+        assert sorted((stage.run / "journal").iterdir()) == before
+
+        monkeypatch.setenv("DEAD_KEY", KEY)
+        second = stage.resume()
         assert second.wait() == 0
+        assert second.census == {"ok": 40}
         stage.check(second)
+        assert "halted" not in prealloc_("status", str(stage.run))
+        assert "lane dead" not in prealloc_("doctor", str(stage.run))
+
+
+@pytest.mark.parametrize("engine", ["local", "inline"])
+def test_an_agent_that_swallows_a_401(stage: Stage, engine: str) -> None:
+    """Row 21: its attempt is `infra` whatever it does afterwards: returns, raises another error, exits, hangs."""
+    with counting_server(lambda name, before: (401 if before < 1 else 200, {})) as server:
+        for then in ("return", "raise", "exit", *(["hang"] if engine == "local" else [])):
+            server.arrived.clear()
+            folder = stage.root / then
+            plan = make_plan(3, workflow={"then": then}, lanes=[lane()], settings={"port": server.port})
+            write_plan(plan, folder / "plan")
+            words = ("run", str(folder / "plan"), "--worker", "lane_agents:swallows", "--out", str(folder / "run"))
+            session = stage.command(*words, "--engine", engine, "--timeout", "1")
+            assert session.wait() == 1
+            assert session.census == {"infra": 1, "not_run": 2}, then
+            (ended,) = session.of("attempt_ended")
+            assert ended["error"]["http_status"] == 401
+
+
+OF_THE_KEY = '{"error": {"type": "permission_error", "message": "Your API key may not use this model."}}'
+MODERATION = '{"error": {"message": "Your input was flagged by moderation: how to copy a key", "code": 403}}'
+PAGE = "<html><h1>Forbidden</h1>You don't have permission to access / on this server.</html>"
+
+
+@pytest.mark.parametrize(
+    ("bodies", "failed", "halts"),
+    [
+        pytest.param([OF_THE_KEY], {0}, True, id="of the key"),
+        pytest.param([MODERATION, PAGE, None] * 3, {6}, False, id="now and then"),
+        pytest.param([MODERATION] * 9, {2, 3, 4}, True, id="three in a row"),
+    ],
+)
+@pytest.mark.parametrize("turn", [True, False], ids=["in turns", "without"])
+def test_a_403_halts_the_lane_only_if_it_is_the_key(
+    stage: Stage, bodies: list[str | None], failed: set[int], halts: bool, turn: bool
+) -> None:
+    """Row 21: that is, if its body speaks of it, or three come in a row; else it is the agent's: moderation, a page.
+
+    Two of the three are `failed` before anybody can know. The third is in flight when the lane halts, and so may be a
+    fourth: which comes first, its ending or the word to its worker, is not said.
+    """
+
+    def answer(name: str, before: int) -> tuple[int, dict[str, str], str]:
+        body = bodies[before] if before < len(bodies) else None
+        return (200, {}, "") if body is None else (403, {}, body)
+
+    with counting_server(answer) as server:
+        plan_on(stage, [lane(shards_at_once=1)], [{"no turn": not turn}] * 10, shards=1, port=server.port)
+        session = stage.start(worker="lane_agents:asks_with_httpx")
+        assert session.wait() == 1
+        assert session.census.get("failed", 0) in failed
+        assert bool(session.of("lane_halted")) == halts
+        assert session.census.get("ok", 0) == (0 if halts else 4)
+        assert session.census.get("not_run", 0) >= (6 if halts else 0)
+    stage.check(session)
+
+
+QUOTA = '{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}'
+
+
+@pytest.mark.parametrize("engine", ["local", "inline"])
+@pytest.mark.parametrize(
+    ("headers", "body", "told"),
+    [({"Retry-After": "7200"}, "", "asks to wait 7,200 s"), ({}, QUOTA, "quota of its key is used up")],
+    ids=["too long", "quota"],
+)
+def test_a_server_that_need_not_be_asked_again_ends_its_lane(
+    stage: Stage, headers: dict[str, str], body: str, told: str, engine: str
+) -> None:
+    """Row 31: at once, and the line says why. Who waits for a turn is told; none is `failed`; resume runs the rest.
+
+    The other lane goes on.
+    """
+    used_up = {"k"}
+
+    def answer(name: str, before: int) -> tuple[int, dict[str, str], str]:
+        return (429, headers, body) if name in used_up else (200, {}, "")
+
+    with counting_server(answer) as server:
+        lanes = [lane(requests_per_minute=120), lane("other")]
+        plan_on(stage, lanes, [None] * 16, shards=4, port=server.port)
+        session = stage.start("-c", "4", "--engine", engine, worker="lane_agents:raises")
+        assert session.wait() == 1
+        assert session.census["ok"] == 8
+        assert session.census["infra"] + session.census.get("not_run", 0) == 8
+        assert len(server.arrived["k"]) <= 2  # one may have had its turn before the answer came
+        (halted,) = session.of("lane_halted")
+        assert (halted["lane"], told in halted["reason"]) == ("k", True), halted
+        first, *others = session.of("attempt_ended", status="infra")
+        assert "would pass --max-wait 3600 s" in first["error"]["message"]
+        assert all(
+            "the lane has halted" in each["error"]["message"] for each in others if not each["error"]["http_status"]
+        )
+        stage.check(session)
+        used_up.clear()
+        second = stage.resume()
+        assert second.wait(60) == 0
+        stage.check(second)
+
+
+def test_the_status_shows_who_waits_for_a_server(stage: Stage) -> None:
+    """Row 31: while it lasts, from another terminal too."""
+    with counting_server(lambda name, before: (429, {"Retry-After": "41"})) as server:
+        plan_on(stage, [lane()], [None] * 4, shards=1, port=server.port)
+        session = stage.start("--drain", "0", worker="lane_agents:raises")
+        session.wait_for("lane_paused", http_status=429, wait_s=41.0)
+        wait_until(lambda: "lane k waits 4" in prealloc_("status", str(stage.run), code=1), "word of the wait")
+        (waits,) = json.loads(prealloc_("status", str(stage.run), "--json", code=1))["waiting"]
+        assert (waits["lane"], waits["http_status"]) == ("k", 429)
+        session.signal(signal.SIGINT)
+        session.wait()
+        assert "waits" not in prealloc_("status", str(stage.run), code=1)
+
+
+def test_a_refused_key_without_a_lane(stage: Stage) -> None:
+    """There is nothing to halt: each unit is `infra` at once, without a retry, and `resume` runs it again."""
+    bad = {"None"}
+    with counting_server(lambda name, before: (401 if name in bad else 200, {})) as server:
+        plan_on(stage, [], [None] * 4, shards=1, port=server.port)
+        session = stage.start(worker="lane_agents:asks_with_httpx")
+        assert session.wait() == 1
+        assert session.census == {"infra": 4}
+        assert len(server.arrived["None"]) == 4
+        bad.clear()
+        second = stage.resume()
+        assert second.wait() == 0
+    stage.check(second)
+
+
+@pytest.mark.parametrize("engine", ["local", "inline"])
+def test_keys_that_are_not_set(stage: Stage, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them in one error, exit code 2, no folder. One that the worker's own module sets is there."""
+    names = ("NO_KEY_1", "NO_KEY_2", "KEY_OF_THE_MODULE", "NO_KEY_OF_A_LANE_WITHOUT_SHARDS")
+    lanes = [lane(f"k{n}", key_env=name) for n, name in enumerate(names)]
+    plan_on(stage, lanes, [None] * 3, shards=3)
+    session = stage.start("--engine", engine, worker="sets_a_key:solve")
+    assert session.wait() == 2
+    assert all(f"{name} is not set" in session.output() for name in names[:2])
+    assert not any(name in session.output() for name in names[2:])
+    assert not stage.run.exists()
+    monkeypatch.setenv("NO_KEY_1", "x")
+    monkeypatch.setenv("NO_KEY_2", "x")
+    second = stage.start("--engine", engine, worker="sets_a_key:solve")
+    assert second.wait() == 0
 
 
 def test_a_lane_through_which_nothing_comes(stage: Stage) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from chat_server import KEY, chat_server
+from chat_server import KEY, Odd, chat_server
 from harness import Stage
 
 from prealloc.model.lane import Lane
 from prealloc.store.plan_folder import write_plan
-from prealloc.testing import make_plan, make_task
+from prealloc.testing import make_plan, make_task, run_task
 
 pytestmark = pytest.mark.fault
 
@@ -30,11 +31,18 @@ def key() -> Iterator[None]:
 
 
 def plan_chat(
-    stage: Stage, url: str, *, tasks: int, lanes: tuple[Lane, ...] = (), shards: int = 1, **settings: Any
+    stage: Stage,
+    url: str,
+    *,
+    tasks: int | Iterable[str],
+    lanes: tuple[Lane, ...] = (),
+    shards: int = 1,
+    **settings: Any,
 ) -> None:
     """Tasks of four tools each, for the server at this address."""
     settings = {"model": "m", "base_url": url, "api_key_env": "PREALLOC_TEST_KEY", **settings}
-    made = [make_task(f"t{n}", workflow={"optimal_sequence": TOOLS}) for n in range(tasks)]
+    ids = [f"t{n}" for n in range(tasks)] if isinstance(tasks, int) else tasks
+    made = [make_task(id, workflow={"optimal_sequence": TOOLS}) for id in ids]
     write_plan(make_plan(made, shards=shards, lanes=lanes, settings=settings), stage.plan)
 
 
@@ -81,6 +89,133 @@ def test_a_429_is_waited_out_in_the_request(stage: Stage) -> None:
         limited = [e for e in session.of("attempt_ended") if results(stage)[e["task"]]["rate_limited"]]
         assert all(event["waiting_s"] >= 1 for event in limited)
     stage.check(session)
+
+
+def choice(**fields: Any) -> dict[str, Any]:
+    return {
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": None}} | fields]
+    }
+
+
+NO_ANSWERS = {
+    # what comes with status 200: the outcome, its status, what its message says
+    "page": (b"<html>Sign in to the proxy</html>", "infra", None, "Sign in to the proxy"),
+    "empty": (b"", "infra", None, "nothing"),
+    "cut": (b'{"choices": [{"ind', "infra", None, '{"choices": [{"ind'),
+    "list": ([], "infra", None, "no completion"),
+    "no-choices": ({"choices": []}, "infra", None, "no completion"),
+    "no-message": ({"choices": [{"index": 0}]}, "infra", None, "no completion"),
+    "no-name": (choice(message={"tool_calls": [{"id": "c", "function": None}]}), "infra", None, "no completion"),
+    "word": ({"error": "it is gone"}, "infra", None, "it is gone"),
+    "code-502": (
+        {"error": {"code": 502, "message": "Provider returned error"}},
+        "infra",
+        502,
+        "Provider returned error",
+    ),
+    "choice-502": (choice(error={"code": 502, "message": "it broke off"}), "infra", 502, "it broke off"),
+    "code-400": ({"error": {"code": 400, "message": "context too long"}}, "failed", 400, "context too long"),
+}
+
+
+def test_a_200_that_is_no_answer(stage: Stage) -> None:
+    """It is judged by what it says, in the endpoint's own words; what says nothing is the infrastructure's."""
+    with chat_server() as server:
+        server.odd = {task: [Odd(200, body)] for task, (body, *_) in NO_ANSWERS.items()}
+        plan_chat(stage, server.url, tasks=NO_ANSWERS)
+        session = stage.start("-c", "6", "--retries", "0", worker=WORKER)
+        assert session.wait() == 1
+        for task, (_, status, http_status, said) in NO_ANSWERS.items():
+            (ended,) = session.of("attempt_ended", task=task)
+            assert (ended["status"], ended["error"]["http_status"]) == (status, http_status), ended
+            assert said in ended["error"]["message"]
+    stage.check(session)
+
+
+def test_odd_answers_are_answers(stage: Stage) -> None:
+    """A refusal, an answer that max_tokens cuts off, usage that is missing or partial: counted as far as it goes."""
+    call = {"id": "c", "type": "function", "function": {"name": "search", "arguments": ""}}
+    odd = {
+        "refusal": choice(message={"content": None, "refusal": "I will not."}) | {"usage": {"prompt_tokens": 7}},
+        "cut-off": choice(finish_reason="length", message={"content": None, "tool_calls": [call]}),
+        "usage": choice(finish_reason="stop") | {"usage": {"prompt_tokens": "many", "completion_tokens": 3.0}},
+    }
+    with chat_server() as server:
+        server.odd = {task: [Odd(200, body)] for task, body in odd.items()}
+        lanes = (Lane(name="k", tokens_per_minute=1_000_000),)
+        plan_chat(stage, server.url, tasks=odd, lanes=lanes)
+        session = stage.start("-c", "3", worker=WORKER)
+        assert session.wait() == 0, session.output()
+        found = results(stage)
+        assert {task: (result["turns"], result["success"]) for task, result in found.items()} == dict.fromkeys(
+            odd, (1, False)
+        )
+        assert found["refusal"]["refusal"] == "I will not."
+        assert found["refusal"]["tokens"] == {"prompt": 7, "completion": 0}
+        assert (found["cut-off"]["finish_reason"], found["cut-off"]["calls"]) == ("length", 0)
+        assert found["usage"]["tokens"] == {"prompt": 0, "completion": 3}
+    stage.check(session)
+
+
+def test_what_a_429_asks_for(stage: Stage) -> None:
+    """Whatever it says, a second passes, and more each time; what is longer than --max-wait is not waited for.
+
+    A time that is past, none, one in milliseconds, and a 429 that comes with status 200. Who has used up its quota is
+    asked no more, and a wait that is too long is told.
+    """
+    slow = {"error": {"message": "slow down", "code": 429}}
+    quota = {"error": {"message": "check your plan", "type": "insufficient_quota", "code": "insufficient_quota"}}
+    with chat_server() as server:
+        server.odd = {
+            "zero": [Odd(429, slow, {"Retry-After": "0"})] * 2,
+            "negative": [Odd(429, slow, {"Retry-After": "-5"})],
+            "past": [Odd(429, slow, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})],
+            "silent": [Odd(429, slow)],
+            "milliseconds": [Odd(429, slow, {"x-ratelimit-reset": str(int(time.time() * 1000))})],
+            "status-200": [Odd(200, slow)],
+            "long": [Odd(429, slow, {"Retry-After": "7200"})],
+            "quota": [Odd(429, quota)],
+        }
+        plan_chat(stage, server.url, tasks=list(server.odd), tool_success_rate=1.0)
+        session = stage.start("-c", "8", worker=WORKER)
+        assert session.wait() == 1
+        assert session.census == {"ok": 6, "infra": 2}
+        for task in ("long", "quota"):
+            assert len(server.asked[task]) == 1
+            (ended,) = session.of("attempt_ended", task=task)
+            assert "would pass --max-wait 3600 s" in ended["error"]["message"]
+        for task, result in results(stage).items():
+            first, second, *_ = server.asked[task]
+            assert second - first >= 1, task
+            assert result["rate_limited"] == (2 if task == "zero" else 1)
+        _, second, third, *_ = server.asked["zero"]
+        assert third - second >= 2
+    stage.check(session)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("model", None),
+        ("model", 3),
+        ("max_turns", "ten"),
+        ("max_turns", 0),
+        ("max_tokens", 1.5),
+        ("temperature", "hot"),
+        ("tool_success_rate", 2),
+        ("request_timeout_s", 0),
+        ("base_url", "127.0.0.1"),
+        ("api_key_env", ""),
+    ],
+)
+def test_settings_are_checked_before_the_first_request(setting: str, value: Any) -> None:
+    """The sentence names the setting. No server is asked: there is none."""
+    settings = {"model": "m", "base_url": "http://127.0.0.1:9", "api_key_env": "PREALLOC_TEST_KEY", setting: value}
+    attempt = run_task(WORKER, settings=settings)
+    assert attempt.status == "failed"
+    assert attempt.error is not None
+    assert attempt.error.type == "prealloc.errors.OptionsError"
+    assert f"setting {setting}" in attempt.error.message
 
 
 def test_a_lane_keeps_the_endpoint_from_saying_429(stage: Stage) -> None:

@@ -15,10 +15,10 @@ from prealloc.lanes.adaptive import CUT, START, Adaptive
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
 from prealloc.lanes.halt import Halt
 from prealloc.lanes.pacing import GUARD, Pacer, Rate, TokenLog
-from prealloc.model.events import LaneChanged, LaneHalted
+from prealloc.model.events import LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import Status
-from prealloc.model.policy import RunPolicy
+from prealloc.model.outcome import Answer, Status
+from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, NEVER_S, RunPolicy
 from prealloc.testing import FakeClock
 
 pauses = st.lists(st.floats(0, 0.5), min_size=1, max_size=200)
@@ -190,18 +190,80 @@ def test_a_429_slows_all_siblings() -> None:
     lanes = desk({}, clock)
     lanes.ask("k", "a", 1, 0)
     assert len(lanes.grants()) == 1
-    lanes.done("k", "a", 1, 0, 429, 3.0)
+    lanes.done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=3.0))
     lanes.ask("k", "b", 1, 0)
     clock.advance(2.9)
     assert lanes.grants() == []
     clock.advance(0.2)
     assert len(lanes.grants()) == 1
-    lanes.done("k", "b", 1, 0, 500, None)
+    lanes.done("k", "b", 1, 0, Answer(http_status=500, retry_after_s=None))
     lanes.ask("k", "b", 2, 0)
     assert len(lanes.grants()) == 1
-    lanes.done("k", "b", 2, 0, 503, 2.0)
+    lanes.done("k", "b", 2, 0, Answer(http_status=503, retry_after_s=2.0))
     lanes.ask("k", "b", 3, 0)
     assert lanes.grants() == []
+
+
+@given(st.lists(st.none() | st.floats(0, LEAST_PAUSE_S), min_size=1, max_size=12))
+def test_pauses_without_a_time_become_longer(asked: list[float | None]) -> None:
+    """A second at least, then twice as long each time, until a request comes through. Each is news."""
+    clock = FakeClock(0.0)
+    lanes = desk({}, clock)
+    waits = []
+    for turn, retry_after_s in enumerate([*asked, None]):
+        lanes.done("k", "a", turn, 0, Answer(http_status=429, retry_after_s=retry_after_s))
+        (news,) = lanes.news()
+        assert isinstance(news, LanePaused)
+        waits.append(news.wait_s)
+        lanes.ask("k", "a", turn, 0)
+        clock.advance(news.wait_s - 2 * AHEAD_S)
+        assert lanes.grants() == []
+        clock.advance(2 * AHEAD_S)
+        assert len(lanes.grants()) == 1
+    assert waits == [min(LEAST_PAUSE_S * 2**n, BACKOFF_MOST_S) for n in range(len(waits))]
+    lanes.done("k", "a", 99, 0, Answer(came_through=True))
+    lanes.done("k", "a", 100, 0, Answer(http_status=429))
+    (news,) = lanes.news()
+    assert isinstance(news, LanePaused)
+    assert news.wait_s == LEAST_PAUSE_S
+
+
+def test_answers_of_one_overload_are_one_pause() -> None:
+    """Many that were under way together neither lengthen it nor are each news; a longer one is."""
+    clock = FakeClock(0.0)
+    lanes = desk({}, clock)
+    for turn in range(20):
+        lanes.done("k", "a", turn, 0, Answer(http_status=429))
+        clock.advance(0.01)
+    lanes.done("k", "a", 20, 0, Answer(http_status=503, retry_after_s=41.0))
+    told = [(news.wait_s, news.http_status) for news in lanes.news() if isinstance(news, LanePaused)]
+    assert told == [(1.0, 429), (41.0, 503)]
+    clock.advance(40.5)
+    lanes.done("k", "a", 21, 0, Answer(came_through=True))  # it was under way
+    lanes.done("k", "a", 22, 0, Answer(http_status=429))
+    lanes.ask("k", "a", 23, 0)
+    clock.advance(0.9)
+    assert lanes.grants() == []
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "mend"), [(3600.0, None), (3601.0, "wait that long"), (NEVER_S, "mend its key")], ids=str
+)
+def test_a_pause_that_no_unit_may_wait_for_ends_the_lane(asked_s: float, mend: str | None) -> None:
+    """At once: who waits for a turn, or asks for one, gets none; it is told why, and what to do."""
+    lanes = desk({}, FakeClock(0.0))
+    lanes.ask("k", "b", 1, 0)
+    lanes.done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=asked_s))
+    lanes.ask("k", "b", 2, 0)
+    (news,) = lanes.news()
+    if mend is None:
+        assert isinstance(news, LanePaused)
+        assert lanes.halted("k") is None
+        assert lanes.has_waiting
+    else:
+        assert isinstance(news, LaneHalted)
+        assert (lanes.halted("k"), news.mend) == (news.reason, mend)
+        assert not lanes.has_waiting
 
 
 def saturated(adaptive: Adaptive, now: float) -> float:
@@ -245,39 +307,62 @@ def test_the_desk_tells_of_changes() -> None:
     """In adaptive mode a 429 cuts the lane's limit and is news; 5xx never cuts; in fixed mode neither does."""
     clock = FakeClock(0.0)
     lanes = desk({"queries_per_second": 50}, clock, rate_mode="adaptive")
-    lanes.done("k", "a", 1, 0, 500, 1.0)
-    assert lanes.news() == []
-    lanes.done("k", "a", 2, 0, 429, 1.0)
+    lanes.done("k", "a", 1, 0, Answer(http_status=500, retry_after_s=1.0))
+    assert not any(isinstance(news, LaneChanged) for news in lanes.news())
+    lanes.done("k", "a", 2, 0, Answer(http_status=429, retry_after_s=1.0))
     (news,) = lanes.news()
     assert isinstance(news, LaneChanged)
     assert (news.lane, news.limit, news.window_s) == ("k", START * CUT, 1.0)
     fixed = desk({"queries_per_second": 50}, clock)
-    fixed.done("k", "a", 2, 0, 429, 1.0)
-    assert fixed.news() == []
+    fixed.done("k", "a", 2, 0, Answer(http_status=429, retry_after_s=1.0))
+    assert not any(isinstance(news, LaneChanged) for news in fixed.news())
 
 
 @given(st.lists(st.sampled_from([Status.OK, Status.INFRA, Status.FAILED]), max_size=60), st.integers(1, 5))
 def test_a_lane_halts_after_so_many_infra_in_a_row(outcomes: list[Status], most: int) -> None:
-    """Exactly at the first run of that length, once; and never with None."""
+    """At the first run of that length, for good, and not because of its key; never with None."""
     halt, never, in_a_row, expected = Halt(most), Halt(None), 0, False
     for status in outcomes:
         in_a_row = in_a_row + 1 if status is Status.INFRA else 0
-        now = halt.ended(status, None)
-        assert now == (in_a_row >= most and not expected)
-        expected = expected or now
-        assert not never.ended(status, None)
-    assert (halt.reason is not None) == expected
+        expected = expected or in_a_row >= most
+        halt.ended(status, None)
+        never.ended(status, None)
+        assert (halt.reason is not None) == expected
+    assert (never.reason, halt.key_refused) == (None, False)
 
 
-def test_one_401_halts_a_lane() -> None:
-    """A key that is refused once will be refused again; the desk says so once."""
-    lanes = desk({}, FakeClock(0.0))
-    assert not lanes.ended("k", Status.OK, None)
-    assert lanes.halted("k") is None
-    assert lanes.ended("k", Status.FAILED, 401)
-    assert not lanes.ended("k", Status.FAILED, 401)
-    assert [type(each) for each in lanes.news()] == [LaneHalted]
-    assert lanes.halted("k")
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_one_refused_key_halts_a_lane(status: int) -> None:
+    """A key that is refused once will be refused again. The desk says so once, with the variable to mend."""
+    for told in ("answer", "outcome"):
+        lanes = desk({"key_env": "A_KEY"}, FakeClock(0.0))
+        lanes.ended("k", Status.OK, None)
+        assert not lanes.key_refused("k")
+        for turn in range(2):
+            if told == "answer":
+                lanes.done("k", "a", turn, 0, Answer(http_status=status, key_refused=True))
+            else:
+                lanes.ended("k", Status.INFRA, status)
+        (news,) = lanes.news()
+        assert isinstance(news, LaneHalted)
+        assert (str(status) in news.reason, news.mend) == (True, "mend A_KEY")
+        assert lanes.key_refused("k")
+
+
+@given(st.lists(st.sampled_from(["ok", 403, 500]), max_size=40), st.booleans())
+def test_a_lane_halts_after_three_403_in_a_row(told: list[str | int], in_turns: bool) -> None:
+    """With nothing that came through in between. Where requests have turns, an outcome's 403 is that of some page."""
+    halt, in_a_row, expected = Halt(None), 0, False
+    for each in told:
+        status = each if isinstance(each, int) else None
+        in_a_row = in_a_row + 1 if each == 403 else 0 if each == "ok" else in_a_row
+        expected = expected or in_a_row >= 3
+        if in_turns:
+            halt.answered(Answer(came_through=each == "ok", http_status=status))
+            halt.ended(Status.FAILED, 403)
+        else:
+            halt.ended(Status.OK if each == "ok" else Status.FAILED, status)
+        assert halt.key_refused == expected
 
 
 def test_spacing_is_never_less_than_it_must_be() -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
 import datetime
 import decimal
+import email.utils
 import enum
 import errno
 import fractions
 import json
 import socket
 import ssl
+import time
 import uuid
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy
 import pydantic
@@ -26,8 +29,10 @@ from hypothesis import strategies as st
 from prealloc.errors import Retryable
 from prealloc.model.json_value import MOST_DEPTH
 from prealloc.model.outcome import verdict
-from prealloc.worker.infrastructure import is_infrastructure, retry_after_s
+from prealloc.model.policy import LEAST_PAUSE_S, NEVER_S
+from prealloc.worker.infrastructure import http_status, is_infrastructure
 from prealloc.worker.result import describe, write_result
+from prealloc.worker.retry_after import retry_after_s
 
 json_values = st.recursive(
     st.none()
@@ -284,14 +289,157 @@ def test_causes_in_a_ring_end() -> None:
     assert not is_infrastructure(one)
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("3", 3.0), ("0.5", 0.5), ("-4", 0.0), ("soon", None), ("nan", None), ("inf", None), ("", None), (7, 7.0)],
-)
-def test_retry_after(header: Any, seconds: float | None) -> None:
-    """In seconds; nonsense is no word at all."""
+def test_a_group_is_infrastructure_if_all_of_it_is() -> None:
+    """One member that is the agent's makes it the agent's; cancelled neighbours say nothing. 429 is told first."""
+    reset, bug = ConnectionResetError(), KeyError("a")
+    infra = ExceptionGroup("both", [with_status(503), ExceptionGroup("inner", [with_status(429), reset])])
+    assert is_infrastructure(infra)
+    assert http_status(infra) == 429
+    assert is_infrastructure(BaseExceptionGroup("one of them", [reset, asyncio.CancelledError()]))
+    assert not is_infrastructure(ExceptionGroup("both", [reset, bug]))
+    assert not is_infrastructure(BaseExceptionGroup("nothing", [asyncio.CancelledError()]))
+    wrapped = RuntimeError("client")
+    wrapped.__cause__ = infra
+    assert is_infrastructure(wrapped)
 
-    error = with_status(429)
-    error.response = SimpleNamespace(headers={"retry-after": header})  # type: ignore[attr-defined]
-    assert retry_after_s(error) == seconds
-    assert retry_after_s(Retryable(after_s=2.5)) == 2.5
+
+def fields(error: BaseException, **named: Any) -> Any:
+    for name, value in named.items():
+        setattr(error, name, value)
+    return error
+
+
+def of_module(module: str, name: str, base: type[Exception] = Exception) -> Exception:
+    made: Exception = type(name, (base,), {"__module__": module})()
+    return made
+
+
+def test_classes_count_by_their_module_too() -> None:
+    """The agent may have a Timeout of its own; a class below a client's is the client's."""
+    assert is_infrastructure(of_module("requests.exceptions", "Timeout"))
+    assert is_infrastructure(of_module("mine", "Slow", type(of_module("requests.exceptions", "Timeout"))))
+    assert not is_infrastructure(of_module("my_agent", "Timeout"))
+    assert not is_infrastructure(of_module("requests_of_mine", "Timeout"))
+    assert not is_infrastructure(of_module("httpx", "UnsupportedProtocol"))
+
+
+@pytest.mark.parametrize("number", ["EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "ENOSPC"])
+def test_the_machines_own_limits(number: str) -> None:
+    """A machine that has no more to give says nothing of the agent; one that may not, or finds nothing, does."""
+    assert is_infrastructure(OSError(getattr(errno, number), "no more"))
+    assert is_infrastructure(RuntimeError("can't start new thread"))
+    assert not is_infrastructure(OSError(errno.EACCES, "not allowed"))
+    assert not is_infrastructure(RuntimeError("another"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (fields(Exception(), body={"error": {"message": "Provider returned error", "code": 502}}), 502),
+        (fields(Exception(), body={"message": "slow down", "code": "429"}), 429),
+        (fields(Exception(), status_code=200, body={"type": "error", "error": {"type": "overloaded_error"}}), 529),
+        (fields(Exception(), response={"Error": {"Code": "ThrottlingException"}}), 429),
+        (
+            fields(
+                Exception(),
+                response={"Error": {"Code": "ValidationException"}, "ResponseMetadata": {"HTTPStatusCode": 400}},
+            ),
+            400,
+        ),
+        (fields(Exception(), body="<html>"), None),
+        (fields(Exception(), code=503), None),
+        (fields(Exception(), status="503"), None),
+    ],
+)
+def test_a_status_in_the_body(error: Exception, status: int | None) -> None:
+    """Providers say it there with status 200, in streams, and AWS with status 400; a `code` may be anything."""
+    assert http_status(error) == status
+    assert is_infrastructure(error) == (status is not None and status != 400)
+
+
+class Frame(NamedTuple):
+    code: int
+
+
+@pytest.mark.parametrize(("code", "infrastructure"), [(None, True), (1011, True), (1012, True), (1008, False)])
+def test_a_websocket_that_closes(code: int | None, infrastructure: bool) -> None:
+    """Without a word, or because the server gives up; not if it says that what came was wrong."""
+    error = of_module("websockets.exceptions", "ConnectionClosedError")
+    fields(error, rcvd=None if code is None else Frame(code))
+    assert is_infrastructure(error) == infrastructure
+
+
+def in_ms(seconds: float) -> str:
+    return str(int((time.time() + seconds) * 1000))
+
+
+def date(seconds: float) -> str:
+    return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+def answer(**headers: Any) -> Exception:
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    return cast(Exception, fields(with_status(429), response=SimpleNamespace(headers=told)))
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (answer(retry_after="3"), 3),
+        (answer(retry_after=7), 7),
+        (answer(retry_after="0"), LEAST_PAUSE_S),
+        (answer(retry_after="0.5"), LEAST_PAUSE_S),
+        (answer(retry_after="-4"), LEAST_PAUSE_S),
+        (answer(retry_after=date(-60)), LEAST_PAUSE_S),
+        (answer(retry_after=date(100_000)), 100_000),
+        (answer(retry_after="soon"), None),
+        (answer(retry_after="nan"), None),
+        (answer(retry_after="inf"), None),
+        (answer(retry_after="99999999999999999999"), 1e17),
+        (answer(retry_after=""), None),
+        (answer(retry_after_ms="2500", retry_after="3"), 2.5),
+        (answer(x_ratelimit_reset_requests="6m0s", x_ratelimit_reset_tokens="1500ms"), 360),
+        (answer(x_ratelimit_reset=in_ms(100_000)), 100_000),
+        (answer(x_ratelimit_reset=in_ms(-41)), LEAST_PAUSE_S),
+        (answer(x_ratelimit_reset=str(time.time() + 100_000)), 100_000),
+        (
+            answer(x_ratelimit_reset=datetime.datetime.fromtimestamp(time.time() + 100_000, datetime.UTC).isoformat()),
+            100_000,
+        ),
+        (fields(with_status(503), response=SimpleNamespace(headers={"x-ratelimit-reset": "9"})), None),
+        (fields(with_status(429), headers={"Retry-After": "4"}), 4),
+        (fields(Exception(), response={"ResponseMetadata": {"HTTPHeaders": {"retry-after": "4"}}}), 4),
+        (
+            fields(with_status(429), body={"metadata": {"headers": {"X-RateLimit-Reset": in_ms(100_000)}}}),
+            100_000,
+        ),
+        (
+            fields(
+                of_module("google.genai.errors", "APIError"),
+                code=429,
+                details={"error": {"details": [{"@type": "x", "retryDelay": "34.5s"}]}},
+            ),
+            34.5,
+        ),
+        (ExceptionGroup("both", [answer(retry_after="2"), answer(retry_after="5")]), 5),
+        (fields(Exception("insufficient_quota"), status_code=429), NEVER_S),
+        (Retryable(after_s=0.1), 0.1),
+        (Retryable(), None),
+    ],
+    ids=str,
+)
+def test_retry_after(error: Exception, seconds: float | None) -> None:
+    """In seconds, a second at least; nonsense is no word at all. Who has used up its quota need not come back."""
+    told = retry_after_s(error)
+    assert told == (None if seconds is None else pytest.approx(seconds, rel=0.01, abs=0.001))
+
+
+def test_the_message_says_what_it_came_from() -> None:
+    """`Connection error.` alone helps nobody. What is said already is not said again."""
+    error = RuntimeError("Connection error.")
+    error.__cause__ = OSError(errno.ECONNREFUSED, "Connection refused")
+    assert describe(error).message == "Connection error. (from ConnectionRefusedError: [Errno 111] Connection refused)"
+    error = RuntimeError("it was a KeyError: 'a'")
+    error.__cause__ = KeyError("a")
+    assert describe(error).message == "it was a KeyError: 'a'"
+    assert describe(ExceptionGroup("one", [TimeoutError()])).message == "one (1 sub-exception) (from TimeoutError)"
