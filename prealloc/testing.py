@@ -17,7 +17,6 @@ A worker function is tested without a plan, a folder or a process:
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import signal
@@ -38,7 +37,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.planning.planner import shard_ids
 from prealloc.store.build import PlannedShard, build_plan
-from prealloc.worker.attempt import Running, perform, perform_async
+from prealloc.worker.attempt import Running, perform_alone
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction, load_function
@@ -194,10 +193,7 @@ def run_task(
     worker = _worker_function(function)
     started_at = time.time()
     running = Running(UnitOrder(0, repeat, attempt), task.fresh(), context, clock, started_at, slot=0)
-    if worker.is_async:
-        ending = asyncio.run(perform_async(worker, running, max_result_bytes))
-    else:
-        ending = perform(worker, running, max_result_bytes)
+    ending = perform_alone(worker, running, max_result_bytes)
     return Attempt(
         shard=shard,
         task=task.id,

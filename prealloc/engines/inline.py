@@ -10,7 +10,6 @@ both a terminal it is shown as it comes, since whoever sits there may be in a de
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import random
@@ -29,7 +28,7 @@ from prealloc.lanes.desk import AHEAD_S, LaneDesk
 from prealloc.model.events import Event, ShardEnded, ShardStarted
 from prealloc.model.outcome import Answer
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Ending, Running, perform, perform_async
+from prealloc.worker.attempt import Ending, Running, perform_alone
 from prealloc.worker.board import Board, new_descriptor
 from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction, load_function, unset
@@ -188,9 +187,7 @@ class _InlineShard:
         ]
 
     def _perform(self, running: Running) -> Ending:
-        if self._function.is_async:
-            return asyncio.run(perform_async(self._function, running, self._most_bytes))
-        return perform(self._function, running, self._most_bytes)
+        return perform_alone(self._function, running, self._most_bytes)
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[None]:
@@ -206,6 +203,9 @@ class _InlineShard:
 
 def _in_event_loop() -> bool:
     """Whether this thread runs an event loop (a notebook's, say): then it can run no other, nor can a task in it."""
+    asyncio = sys.modules.get("asyncio")  # whoever runs one has imported it
+    if asyncio is None:
+        return False
     try:
         asyncio.get_running_loop()
     except RuntimeError:

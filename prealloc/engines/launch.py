@@ -23,6 +23,7 @@ from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.forks import forks
+from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import GRACE_S
 from prealloc.worker.signals import ENDING
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
@@ -100,7 +101,7 @@ class ForkServerLauncher:
     """Speaks to one fork server at a time. It starts at once, beside whatever the master does next."""
 
     def __init__(self) -> None:
-        self._decoder = msgspec.json.Decoder(forkserver.FromServer)
+        self._decoder: msgspec.json.Decoder[forkserver.FromServer] = msgspec.json.Decoder(forkserver.FromServer)
         with must_write(_SERVER, EngineError):
             self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints at its import
             self._start_server()
@@ -239,8 +240,10 @@ class ForkServerLauncher:
             raise self._gone(error) from error
         if not packet:
             raise self._gone()
-        message: forkserver.FromServer = self._decoder.decode(packet)
-        return message
+        try:
+            return heard(self._decoder, packet)
+        except Unreadable as error:  # the worker's module has laid hands on it
+            raise EngineError(f"the process that starts workers said what cannot be read: {error}") from None
 
     def _gone(self, error: OSError | None = None) -> EngineError:
         try:
@@ -263,6 +266,9 @@ class _Loaded(msgspec.Struct, frozen=True):
     where: str | None = None
     mend: str | None = None
     unset: tuple[str, ...] = ()
+
+
+_loaded = msgspec.json.Decoder(_Loaded)
 
 
 class SpawnLauncher:
@@ -310,7 +316,7 @@ class SpawnLauncher:
             told = answer.read() or b""
             if not told:
                 raise _ended_at_import(worker, process.returncode, printed.read())
-        found = msgspec.json.decode(told, type=_Loaded)
+        found = heard(_loaded, told)
         if found.problem is not None:
             raise WorkerFunctionError(found.problem, where=found.where, mend=found.mend)
         return Checked(unset=found.unset)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.model.document import Unreadable, heard
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.secret import masked
 from prealloc.worker.result import no_json, write_result
@@ -71,8 +72,8 @@ class ResultsTail:
         try:
             if len(raw) > self._most_bytes:
                 raise StrictJsonError(f"{len(raw)} bytes, the limit is {self._most_bytes}")
-            line = _lines.decode(compact(raw))
-        except (msgspec.DecodeError, StrictJsonError, RecursionError) as error:
+            line = heard(_lines, compact(raw))
+        except (Unreadable, StrictJsonError) as error:
             rest = self._without_flaws(raw)
             if rest is None:
                 return f"{where} is no result: {error}"[: _SHOWN + len(where)]

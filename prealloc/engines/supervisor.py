@@ -11,6 +11,7 @@ A unit is always in exactly one place:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -25,6 +26,7 @@ from prealloc.engines.worker_process import Key, Stage, WorkerProcess
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName
+from prealloc.model.document import Unreadable
 from prealloc.model.events import (
     AttemptEnded,
     Event,
@@ -51,6 +53,7 @@ from prealloc.worker.messages import (
     Retiring,
     Slots,
     Started,
+    Struck,
 )
 
 KILLED_FOR = {
@@ -195,9 +198,14 @@ class ShardSupervisor:
         """Takes in what a worker has said."""
         events: list[Event] = []
         refill = False
-        for message in worker.receive():
-            events += self._take_in(worker, message)
-            refill = refill or isinstance(message, Ended | Retiring)
+        try:
+            for message in worker.receive():
+                events += self._take_in(worker, message)
+                refill = refill or isinstance(message, Ended | Retiring)
+        except Unreadable as error:
+            worker.last_words = f"killed: it said what cannot be read: {error}"
+            if worker.stage is not Stage.DYING:
+                self._kill(worker, "unreadable")
         if refill and (worker.stage is Stage.RETIRING or self._suspects or self._pending):
             events += self.fill()
         return events
@@ -212,8 +220,8 @@ class ShardSupervisor:
         elif isinstance(message, Retiring):
             worker.reach(Stage.RETIRING)
             for left in map(worker.order, message.left):
-                worker.undecided.pop((left.position, left.repeat), None)
-                self._pending.append(left)
+                if worker.undecided.pop((left.position, left.repeat), None) is not None:
+                    self._pending.append(left)
         elif isinstance(message, Ask | Done):
             self._at_the_desk(worker, message)
         elif isinstance(message, Opened):
@@ -221,6 +229,8 @@ class ShardSupervisor:
             return [LibraryOpenedByWorker(shard=self.shard, path=message.path)]
         elif isinstance(message, Broken):
             raise _broken(worker, message)
+        elif isinstance(message, Struck):
+            worker.last_words = f"an error of a task's has reached the worker itself: {message.error}"
         elif isinstance(message, Bye):
             worker.said_bye = True
         return []
@@ -243,7 +253,7 @@ class ShardSupervisor:
         elif worker.stage is Stage.RETIRING:
             if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
                 self._pending.append(worker.order(message.again))
-        else:
+        elif key in worker.undecided:
             worker.undecided[key] = worker.order(message.again)
         task = self._job.ids[position]
         fault_point(Point.ENDING_HEARD)
@@ -293,8 +303,9 @@ class ShardSupervisor:
         """A worker is gone for certain: takes in its last words and its journal, then decides its units."""
         fault_point(Point.WORKER_DIED)
         events: list[Event] = []
-        for message in worker.receive():
-            events += self._take_in(worker, message)
+        with contextlib.suppress(Unreadable):  # what it has written counts all the same
+            for message in worker.receive():
+                events += self._take_in(worker, message)
         self.workers.remove(worker)
         if self.lane is not None:
             self._setup.desk.leave(self.lane, worker)
@@ -314,23 +325,24 @@ class ShardSupervisor:
         if not worker.journal.exists():
             return []
         positions = {self._job.ids[position][0]: position for position, _ in worker.undecided}
+        file = JournalFile(worker.journal, JournalName(self._setup.session, self.shard, worker.incarnation))
         events: list[Event] = []
-        for line in read_lines(
-            JournalFile(worker.journal, JournalName(self._setup.session, self.shard, worker.incarnation))
-        ):
-            attempt = line.content
-            if not isinstance(attempt, Attempt) or attempt.late or attempt.task not in positions:
-                continue
-            key = (positions[attempt.task], attempt.repeat)
-            order = worker.undecided.get(key)
-            if order is None or attempt.attempt < order.attempt:
-                continue
-            if attempt.again and self._drain_until is None:
-                # Its backoff died with the worker: it is tried again now, and its tries go on counting.
-                worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
-            else:
-                del worker.undecided[key]
-            events.append(self._told(key, attempt))
+        # A task may have written into the file. That is told when the run ends; until then the other shards go on.
+        with contextlib.suppress(JournalError):
+            for line in read_lines(file):
+                attempt = line.content
+                if not isinstance(attempt, Attempt) or attempt.late or attempt.task not in positions:
+                    continue
+                key = (positions[attempt.task], attempt.repeat)
+                order = worker.undecided.get(key)
+                if order is None or attempt.attempt < order.attempt:
+                    continue
+                if attempt.again and self._drain_until is None:
+                    # Its backoff died with the worker: it is tried again now, and its tries go on counting.
+                    worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
+                else:
+                    del worker.undecided[key]
+                events.append(self._told(key, attempt))
         return events
 
     def _decide_flights(self, worker: WorkerProcess, status: int) -> list[Event]:
@@ -338,7 +350,7 @@ class ShardSupervisor:
         flights = {key: flight for key, flight in worker.flights().items() if key in worker.undecided}
         events: list[Event] = []
         suspects = 0
-        reason = KILLED_FOR.get(worker.killed_for or "", describe_exit(status))
+        reason = KILLED_FOR.get(worker.killed_for or "") or worker.last_words or describe_exit(status)
         for key, flight in flights.items():
             order = worker.undecided.pop(key)
             if order.attempt > flight.order.attempt:

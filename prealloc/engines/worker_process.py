@@ -5,19 +5,24 @@ from __future__ import annotations
 import enum
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
+from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import RunPolicy
 from prealloc.worker.board import Board, Flight, new_descriptor
 from prealloc.worker.job import UnitOrder
-from prealloc.worker.messages import FromWorker, ToWorker, line
+from prealloc.worker.messages import Ended, FromWorker, Retiring, Started, ToWorker, line
 
 SILENT_S = 1.0
 """A worker that has not beaten for this long holds the GIL, is stopped, or starves."""
+
+_LEAST_LINE, _ORDER = 2**20, 200
+"""Bytes of the longest message that a worker sends, which hands back all orders that it was given."""
 
 Key = tuple[int, int]
 """A unit within its shard: (position, repeat)."""
@@ -60,13 +65,17 @@ class WorkerProcess:
         self.killed_for: str | None = None
         self.held_bytes = 0
         """The memory that it was killed for."""
+        self.last_words: str | None = None
+        """Why it ends, if it has said so, or what it said that cannot be read."""
         self.said_bye = False
         self.progressed = False
         """It has ended a unit."""
         self._positions = positions
+        self._repeats = 1 + max((order.repeat for order in orders), default=0)
+        self._longest = _LEAST_LINE + _ORDER * len(orders)
         self._policy = policy
         self._made_at = time.monotonic()
-        self._decoder = msgspec.json.Decoder(FromWorker)
+        self._decoder: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
         self._buffer = b""
         with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
             self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,8 +88,8 @@ class WorkerProcess:
         if self.stage is not Stage.DYING:
             self.stage = stage
 
-    def receive(self) -> list[FromWorker]:
-        """The messages that have arrived. Never waits."""
+    def receive(self) -> Iterator[FromWorker]:
+        """The messages that have arrived. Never waits. Raises Unreadable at what is none; what is behind it is lost."""
         chunks = [self._buffer]
         try:
             while chunk := self.channel.recv(1 << 18):
@@ -88,7 +97,18 @@ class WorkerProcess:
         except (BlockingIOError, ConnectionError):
             pass
         *lines, self._buffer = b"".join(chunks).split(b"\n")
-        return [self._decoder.decode(each) for each in lines]
+        for each in lines:
+            message = heard(self._decoder, each)
+            for position, repeat in _units(message):
+                if not self._holds(position, repeat):
+                    raise Unreadable(f"it holds no unit ({position}, {repeat}), it began {each[:60]!r}")
+            yield message
+        if len(self._buffer) > self._longest:
+            self._buffer = b""
+            raise Unreadable(f"a line of more than {self._longest} bytes")
+
+    def _holds(self, position: int, repeat: int) -> bool:
+        return 0 <= position < len(self._positions) and 0 <= repeat < self._repeats
 
     def send(self, command: ToWorker) -> None:
         """Sends a command; a worker that is gone or does not listen has no use for it."""
@@ -109,6 +129,8 @@ class WorkerProcess:
         """What runs in it right now, or ran when it died."""
         found = {}
         for flight in self._board.flights():
+            if not self._holds(flight.order.position, flight.order.repeat):
+                continue  # the board is memory of the worker's, where a task may have written
             order = self.order(flight.order)
             found[order.position, order.repeat] = flight._replace(order=order)
         return found
@@ -151,3 +173,14 @@ class WorkerProcess:
         self.channel.close()
         self.far_end.close()
         self._board.close()
+
+
+def _units(message: FromWorker) -> Iterator[Key]:
+    """The units that a message names, by their place in the shipment."""
+    if isinstance(message, Started | Ended):
+        yield message.position, message.repeat
+    if isinstance(message, Ended) and message.again is not None:
+        yield message.again.position, message.again.repeat
+    if isinstance(message, Retiring):
+        for left in message.left:
+            yield left.position, left.repeat

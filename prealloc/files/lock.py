@@ -17,6 +17,7 @@ from prealloc.files.atomic import writing
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.forks import forks
 from prealloc.files.regular import Unusable, open_regular, read_regular
+from prealloc.model.document import UNREADABLE
 
 try:
     import fcntl
@@ -119,7 +120,7 @@ def read_owner(path: Path) -> LockOwner | None:
     """Who the lock file names; None if there is no such file or it is being written."""
     try:
         return msgspec.json.decode(read_regular(path, inside=path.parent, most=_MOST_BYTES), type=LockOwner)
-    except (Unusable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (Unusable, *UNREADABLE):
         return None
 
 

@@ -18,6 +18,8 @@ from typing import Annotated, Any, NoReturn
 
 import msgspec
 
+from prealloc.model.document import UNREADABLE
+
 MAX_DEPTH = 512
 """Brackets that may be open at once."""
 
@@ -96,7 +98,7 @@ def compact(raw: bytes | msgspec.Raw, *, most_walked: int | None = None) -> byte
         text = msgspec.json.format(raw, indent=-1)
         if _surely_fine(text):
             return text
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         pass
     finally:
         if collecting:

@@ -16,6 +16,7 @@ from prealloc.files.forks import forks
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.generating.messages import MOST_ANSWER_BYTES, Answer
 from prealloc.generating.source import Generator
+from prealloc.model.document import Unreadable, heard
 from prealloc.worker.tree import descendants, kill_group, send_signal
 
 _LOOK_S = 0.2
@@ -23,6 +24,9 @@ _PIECE = 1 << 20
 _STDERR = 2
 _END_S = 10.0
 """More than the guardian ever takes to leave."""
+
+
+_answers = msgspec.json.Decoder(Answer)
 
 
 class GeneratorSession:
@@ -84,10 +88,12 @@ class GeneratorSession:
             if line is not None:
                 self._socket.settimeout(self.timeout_s)
                 self._socket.sendall(line)
-            answer = msgspec.json.decode(self._receive(deadline), type=Answer)
+            answer = heard(_answers, self._receive(deadline))
         except TimeoutError:
             mend = "see where it hangs, or allow more with --generate-timeout"
             raise self._failed(f"no answer within {self.timeout_s:g} s; it was killed", what, mend) from None
+        except Unreadable as error:
+            raise self._failed(f"its process said what cannot be read: {error}", what) from None
         except (OSError, EOFError):
             raise self._failed(f"its process {self._how_it_ended()}", what) from None
         if answer.problem is not None:

@@ -11,6 +11,7 @@ import msgspec
 from prealloc.errors import InputError
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, loads
+from prealloc.model.document import UNREADABLE
 from prealloc.model.json_value import brief
 
 D = TypeVar("D", bound=msgspec.Struct)
@@ -74,6 +75,6 @@ def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputEr
             msgspec.json.decode(raw, type=type)
             return
         problem = f"it is no {type.__name__} document of a version that this prealloc reads"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         problem = f"it is no JSON document, or a field is wrong: {brief(error)}"
     raise refuse(problem, where=where, mend=mend)

@@ -21,6 +21,7 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
 from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, has_surely_short_integers
+from prealloc.model.document import UNREADABLE
 from prealloc.model.json_value import brief
 from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Status
 from prealloc.model.policy import MOST_RESULT_BYTES
@@ -289,7 +290,7 @@ class _Reader:
         """
         try:
             attempts: list[Attempt] = _attempts.decode_lines(piece)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return None
         fine = (
             len(attempts) == len(lines)
@@ -327,7 +328,7 @@ def read_attempt(path: Path, offset: int, length: int) -> Attempt:
         with open(open_regular(path, inside=path.parent), "rb") as file:
             file.seek(offset)
             return _attempts.decode(file.read(length))
-    except (Unusable, OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (Unusable, OSError, *UNREADABLE) as error:
         mend = "restore it from a copy; a journal is only ever added to"
         raise JournalError(f"it was changed while it was read: {error}", where=str(path), mend=mend) from None
 
@@ -350,7 +351,7 @@ def parse_line(file: JournalFile, line: bytes, number: int) -> Attempt | AnyReco
         is_record = line.startswith(b'{"kind":')
         content: Attempt | AnyRecord = _records.decode(line) if is_record else _attempts.decode(line)
         _refuse_twice(file, line, number, content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, StrictJsonError) as error:
+    except (*UNREADABLE, StrictJsonError) as error:
         raise damaged(file.path, number, str(error)) from None
     if (why := _misplaced(file.writer, content)) is not None:
         raise damaged(file.path, number, why)

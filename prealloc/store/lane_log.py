@@ -12,6 +12,7 @@ import msgspec
 
 from prealloc.files.paths import RunPaths
 from prealloc.files.regular import Unusable, open_regular
+from prealloc.model.document import UNREADABLE
 from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
 
@@ -61,7 +62,7 @@ def read_pauses(paths: RunPaths, lanes: Sequence[Lane], session: int, now: float
 def _told(paths: RunPaths, lanes: Sequence[Lane], session: int, lines: msgspec.json.Decoder[T]) -> Iterator[T]:
     for lane, path in _files(paths, lanes).items():
         for line in _lines(path):
-            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            with contextlib.suppress(*UNREADABLE):
                 told = lines.decode(line)
                 if (told.lane, told.session) == (lane, session):
                     yield told

@@ -21,7 +21,7 @@ from prealloc.files.lock import exclusively
 from prealloc.files.paths import workflow_cache_name
 from prealloc.files.regular import Unusable, open_regular
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.model.document import Document
+from prealloc.model.document import UNREADABLE, Document
 
 _OTHERWISE = "choose another --workflow-cache"
 MOST_WORKFLOW_BYTES = 64 * 2**20
@@ -142,7 +142,7 @@ class WorkflowCache:
             # Compact and strict as everything in a slice is; the digest is of the very bytes.
             whole = bytes(line.workflow)
             sound = compact(whole) == whole and hashlib.sha256(whole).hexdigest() == line.sha256
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, StrictJsonError):
+        except (*UNREADABLE, StrictJsonError):
             sound = False
         if not sound or (line.generator, line.generator_version) != (self._generator, self._version):
             self.damaged += 1

@@ -5,6 +5,10 @@ The one place where every exception is caught: a task may fail in any way withou
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -89,10 +93,13 @@ class Running:
 
 def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
     """Runs a sync function to its end, in this thread."""
+    pid = os.getpid()
     try:
         ending = _returned(function.call(running.task, running.context), most_bytes)
     except BaseException as error:
+        leave_if_forked(pid, error)
         ending = _raised(error, running.context)
+    leave_if_forked(pid)
     return judged(running, ending)
 
 
@@ -109,10 +116,73 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
 
 async def _perform_inner(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
     # Nothing is let out: a SystemExit that leaves an asyncio task stops the whole event loop.
+    pid = os.getpid()
     try:
-        return _returned(await function.call(running.task, running.context), most_bytes)
+        ending = _returned(await _Here(function.call(running.task, running.context), pid), most_bytes)
     except BaseException as error:
+        leave_if_forked(pid, error)
+        ending = _raised(error, running.context)
+    leave_if_forked(pid)
+    return ending
+
+
+class _Here:
+    """Awaits a coroutine, and lets no step of it end or begin in a process that a task has forked.
+
+    That has a copy of the event loop, which would go on with every task that was running in it.
+    """
+
+    def __init__(self, awaited: Awaitable[Any], pid: int) -> None:
+        self._steps = awaited.__await__()
+        self._pid = pid
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        error: BaseException | None = None
+        while True:
+            leave_if_forked(self._pid)
+            try:
+                waits_for = next(self._steps) if error is None else self._steps.throw(error)
+            except StopIteration as end:
+                return end.value
+            leave_if_forked(self._pid)
+            try:
+                yield waits_for
+                error = None
+            except BaseException as thrown:
+                error = thrown
+
+
+def perform_alone(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
+    """Runs a function to its end in this thread, a coroutine function in an event loop of its own."""
+    if not function.is_async:
+        return perform(function, running, most_bytes)
+    import asyncio
+
+    pid = os.getpid()
+    try:
+        return asyncio.run(perform_async(function, running, most_bytes))
+    except BaseException as error:  # SystemExit of a coroutine that it has left in the background
+        leave_if_forked(pid, error)
         return _raised(error, running.context)
+
+
+def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
+    """Ends this process if it is not `pid`: a task has forked it, and it comes back from the task.
+
+    It has a copy of all that the worker has, and would write, tell and run what the worker does. `error` is what it
+    came back by.
+    """
+    if os.getpid() == pid:
+        return
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+    sys.stderr.write("prealloc: a process that the task has forked has come back from it, and is ended here\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
 
 
 def judged(running: Running, ending: Ending) -> Ending:

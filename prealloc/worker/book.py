@@ -7,6 +7,7 @@ written, and whatever comes back after it was written off is kept as evidence an
 from __future__ import annotations
 
 import heapq
+import os
 import random
 import resource
 import sys
@@ -22,7 +23,7 @@ from prealloc.model.outcome import FORBIDDEN, Attempt, Status
 from prealloc.model.policy import Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Ending, Running, judged, key_refused
+from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked
 from prealloc.worker.board import Board
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
@@ -53,6 +54,7 @@ class Book:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._job = job
+        self._pid = os.getpid()
         self._journal = journal
         self._board = board
         self._tell = tell
@@ -77,6 +79,7 @@ class Book:
 
     def next(self) -> Running | float | None:
         """The next attempt; or the seconds until there may be one; or None: there will be none."""
+        leave_if_forked(self._pid)
         with self._changed:
             now = self._now()
             if self._delayed:
@@ -126,6 +129,7 @@ class Book:
 
     def finish(self, running: Running, ending: Ending) -> None:
         """Records an ending, unless the attempt was written off before: then it is only kept as evidence."""
+        leave_if_forked(self._pid)
         ending = ending._replace(error=without_keys(ending.error, self._key_variables))
         with self._changed:
             late = running.closed

@@ -15,7 +15,7 @@ from prealloc.model.outcome import Answer
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.infrastructure import ask, http_status
 from prealloc.worker.retry_after import retry_after_s
-from prealloc.worker.throttle import Throttle
+from prealloc.worker.throttle import Throttle, read_tokens
 from prealloc.worker.turns import NoTurns, Turns
 
 
@@ -111,17 +111,19 @@ class TaskContext:
         """
         return ask(http_status, error)
 
-    def throttle(self, tokens: int = 0) -> Throttle:
+    def throttle(self, tokens: float | None = None) -> Throttle:
         """`with ctx.throttle(tokens=estimate) as turn:` (or `async with`) waits for a request's turn.
 
-        Inside the block send one request; `turn.used(n)` tells the tokens it really took. The wait is
-        waiting time. An error that leaves the block tells the lane what the server said (429, Retry-After). A
-        shard without a lane has no limit, so there is nothing to wait for.
+        Inside the block send one request; `turn.used(n)` tells the tokens it really took. Numbers of tokens are rounded
+        up, None is for one that is not known, and what is none raises ValueError. The wait is waiting time. An error
+        that leaves the block tells the lane what the server said (429, Retry-After). A shard without a lane has no
+        limit, so there is nothing to wait for.
 
         If it says that the server has refused the key (401, 402; a 403 whose body says so), the attempt is `infra`,
         whatever comes of it afterwards, and the lane starts nothing more.
         """
-        return Throttle(self._turns or NoTurns(), self._clock, tokens, self._answered)
+        estimate = read_tokens("ctx.throttle", tokens, 0)
+        return Throttle(self._turns or NoTurns(), self._clock, estimate, self._answered)
 
     def _answered(self, answer: Answer) -> None:
         if answer.key_refused:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from prealloc.model.outcome import MOST_ATTEMPTS, Seconds
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_ATTEMPTS)]
 
 
 class UnitOrder(NamedTuple):
     """One unit that a worker is to run: `position` in the job's tasks, and where its count stands."""
 
-    position: int
-    repeat: int
-    attempt: int
+    position: Count
+    repeat: Count
+    attempt: Count
     """The number its next attempt gets."""
-    tries: int = 0
+    tries: Count = 0
     """Attempts in this session so far that failed: what the retry limit counts."""
-    waited_s: float = 0.0
+    waited_s: Seconds = 0.0
     """Waited in this session so far: what --max-wait bounds."""
-    throttled: int = 0
+    throttled: Count = 0
     """Attempts in this session so far that a server has turned away for a while."""
 
     def plain(self) -> PlainOrder:

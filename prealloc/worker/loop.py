@@ -13,6 +13,7 @@ import select
 import socket
 import sys
 import time
+import traceback
 
 from prealloc.errors import JournalError, PreallocError
 from prealloc.files.faultpoint import Point, fault_point
@@ -22,11 +23,22 @@ from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running, timed_out
 from prealloc.worker.board import Board
 from prealloc.worker.book import Book
-from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.function import WorkerFunction, brief_error, load_function
 from prealloc.worker.guard import guard
 from prealloc.worker.job import WorkerJob
-from prealloc.worker.messages import NO_THREAD, Broken, Bye, Channel, Drain, Ended, Opened, Ready, Retiring, Slots
-from prealloc.worker.result import describe
+from prealloc.worker.messages import (
+    NO_THREAD,
+    Broken,
+    Bye,
+    Channel,
+    Drain,
+    Ended,
+    Opened,
+    Ready,
+    Retiring,
+    Slots,
+    Struck,
+)
 from prealloc.worker.serve import Servers
 from prealloc.worker.signals import leave_to_master
 from prealloc.worker.turns import DeskTurns
@@ -165,9 +177,17 @@ class _Worker:
             os.write(self._wake_write, b"x")
 
     def _broken(self, error: BaseException) -> None:
-        """A server cannot go on. What is not in the journal must not be told, so the process ends here."""
+        """A server cannot go on. What is not in the journal must not be told, so the process ends here.
+
+        A journal that cannot be written is the run's trouble. Anything else has come out of a task, by a thread or
+        coroutine of its own (sys.exit), or thrown into ours from outside, a moment late: that costs this worker alone.
+        """
         try:
-            self._channel.send(_broken(error))
+            if isinstance(error, PreallocError):
+                self._channel.send(_broken(error))
+            else:
+                traceback.print_exception(error)
+                self._channel.send(Struck(brief_error(error)))
         finally:
             sys.stderr.flush()
             os._exit(1)
@@ -180,8 +200,5 @@ def _overdue_ending(job: WorkerJob, why: str) -> Ending:
     return Ending(Status.INFRA, error=ErrorInfo(type="MaxWait", message=limit))
 
 
-def _broken(error: BaseException) -> Broken:
-    if isinstance(error, PreallocError):
-        info = ErrorInfo(type=type(error).__name__, message=error.problem)
-        return Broken(info, error.where, error.mend)
-    return Broken(describe(error), None, None)
+def _broken(error: PreallocError) -> Broken:
+    return Broken(ErrorInfo(type=type(error).__name__, message=error.problem), error.where, error.mend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -9,8 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from prealloc.model.outcome import Answer, ErrorInfo, Status
-from prealloc.worker.job import UnitOrder
+from prealloc.model.outcome import Answer, ErrorInfo, Seconds, Status
+from prealloc.worker.job import Count, UnitOrder
 
 NO_THREAD = 75
 """Exit code of a worker that the system lets start no thread, so that it cannot begin (EX_TEMPFAIL of sysexits.h)."""
@@ -25,30 +26,36 @@ class Ready(Message, frozen=True, array_like=True, tag="ready"):
 
 
 class Broken(Message, frozen=True, array_like=True, tag="broken"):
-    """The worker cannot start: its function does not load, or its journal cannot be written."""
+    """Nobody can go on: the worker's function does not load, or its journal cannot be written."""
 
     error: ErrorInfo
     where: str | None
     mend: str | None
 
 
+class Struck(Message, frozen=True, array_like=True, tag="struck"):
+    """An error that no task has caught has reached what the worker runs by itself: it ends now."""
+
+    error: str
+
+
 class Started(Message, frozen=True, array_like=True, tag="s"):
     """An attempt has been running for a while. Only for people: what runs is told by the flight board."""
 
-    position: int
-    repeat: int
-    attempt: int
+    position: Count
+    repeat: Count
+    attempt: Count
 
 
 class Ended(Message, frozen=True, array_like=True, tag="e"):
     """An attempt ended, and its line is in the journal."""
 
-    position: int
-    repeat: int
-    attempt: int
+    position: Count
+    repeat: Count
+    attempt: Count
     status: Status
-    working_s: float
-    waiting_s: float
+    working_s: Seconds
+    waiting_s: Seconds
     success: bool | None
     score: float | None
     unclear: str | None
@@ -78,15 +85,15 @@ class Bye(Message, frozen=True, array_like=True, tag="bye"):
 class Ask(Message, frozen=True, array_like=True, tag="ask"):
     """A request that will take about so many tokens waits for its turn on the shard's lane."""
 
-    turn: int
-    tokens: int
+    turn: Count
+    tokens: Count
 
 
 class Done(Message, frozen=True, array_like=True, tag="done"):
     """The request of a turn is answered, or given up."""
 
-    turn: int
-    tokens: int
+    turn: Count
+    tokens: Count
     answer: Answer
 
 
@@ -119,7 +126,7 @@ class Slots(Message, frozen=True, array_like=True, tag="slots"):
     slots: int
 
 
-FromWorker = Ready | Broken | Started | Ended | Opened | Retiring | Ask | Done | Bye
+FromWorker = Ready | Broken | Struck | Started | Ended | Opened | Retiring | Ask | Done | Bye
 ToWorker = Drain | Slots | Granted
 
 _encoder = msgspec.json.Encoder()
@@ -136,10 +143,11 @@ FLUSH_S = 0.02
 
 
 class Channel:
-    """The worker's end: whole lines, from any thread."""
+    """The worker's end: whole lines, from any thread. Processes that tasks fork inherit it, and may not speak."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._held: list[bytes] = []
         self._flushed_at = 0.0
@@ -159,7 +167,15 @@ class Channel:
             self._flush(now)
 
     def send(self, *messages: Message) -> None:
-        """Sends lines now, after those that are held. Raises OSError if the supervisor is gone."""
+        """Sends lines now, after those that are held. Raises OSError if the supervisor is gone.
+
+        In a process that a task has forked only the opening of the library is told: what is held is not its to tell.
+        """
+        if os.getpid() != self._pid:
+            if not all(isinstance(message, Opened) for message in messages):
+                raise RuntimeError("a process that a task has forked has no lane: wait for turns in the task itself")
+            self._socket.sendall(b"".join(map(line, messages)))  # without the lock, which a thread of old may hold
+            return
         with self._lock:
             self._held += [_encoder.encode(message) + b"\n" for message in messages]
             if self._held:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from prealloc.worker.attempt import Running, perform, perform_async
+from prealloc.worker.attempt import Running, leave_if_forked, perform, perform_async
 from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction
 
@@ -104,6 +106,9 @@ class Servers:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._turned()
+            # In a process that a task forks, its copy of this loop would go on with all other tasks.
+            stop = functools.partial(self._loop.call_soon, leave_if_forked, os.getpid())
+            os.register_at_fork(after_in_child=stop)
             threading.Thread(target=self._run_loop, args=(self._loop,), name="prealloc-loop", daemon=True).start()
         asyncio.run_coroutine_threadsafe(self._serve_async(), self._loop)
 
@@ -112,6 +117,7 @@ class Servers:
             loop.run_forever()
         except BaseException as error:  # a task of the user's own has raised SystemExit, say
             self._failed(error)
+        self._failed(RuntimeError("a task has stopped the worker's event loop"))
 
     # -- the event loop, seen from the control thread -------------------------------------------------------
 

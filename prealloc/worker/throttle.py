@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable
+from numbers import Number
 from types import TracebackType
+from typing import Any
 
+from prealloc.model.json_value import shown
 from prealloc.model.outcome import Answer
 from prealloc.worker.answer import answer_of
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.turns import Turns
 
+MOST_TOKENS = 1_000_000_000
+"""Of one request."""
+
 
 class Turn:
     """The right to send one request."""
 
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, estimate: int) -> None:
+        self._estimate = estimate
+        self._tokens = estimate
 
-    def used(self, tokens: int) -> None:
-        """Says how many tokens the request really took, in place of the estimate."""
-        self.tokens = tokens
+    @property
+    def tokens(self) -> int:
+        """What the request takes, as far as that is known."""
+        return self._tokens
+
+    def used(self, tokens: float | None) -> None:
+        """Says how many tokens the request really took, in place of the estimate. None: that is not known.
+
+        Raises ValueError if it is no number of tokens.
+        """
+        self._tokens = read_tokens("turn.used", tokens, self._estimate)
+
+
+def read_tokens(call: str, tokens: Any, unknown: int) -> int:
+    """A number of tokens that a task has given in a call: rounded up; `unknown` for None. Raises ValueError."""
+    if tokens is None:
+        return unknown
+    with contextlib.suppress(TypeError, ValueError, ArithmeticError):  # complex numbers, NaN, infinity
+        is_number = isinstance(tokens, Number) and not isinstance(tokens, bool)
+        if is_number and 0 <= tokens <= MOST_TOKENS:
+            whole: int = math.ceil(tokens)
+            return whole
+    raise ValueError(
+        f"{call}({shown(tokens)}): that is no number of tokens; give 0 to {MOST_TOKENS:,}, or None if it is not known"
+    )
 
 
 class Throttle:

@@ -1,0 +1,200 @@
+"""Worker functions that lay hands on what is the worker's: its calls, its channel, its threads, its process.
+
+A task's workflow says which: `{"do": name}`; without one it is innocent. The innocents wait until `go` is there, if the
+settings say so, so that they are in flight when the others do their harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import decimal
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prealloc import LightweightTask, TaskContext
+
+NAN = float("nan")
+
+TOKENS: dict[str, Any] = {
+    "fraction": 2.75,
+    "none": None,
+    "decimal": decimal.Decimal("2.1"),
+    "zero": 0,
+    "nan": NAN,
+    "infinite": float("inf"),
+    "negative": -1,
+    "bool": True,
+    "text": "12",
+    "list": [3],
+    "huge": 10**30,
+    "complex": 2j,
+}
+TAKEN = ("fraction", "none", "decimal", "zero")
+
+LINES: dict[str, bytes] = {
+    "no JSON": b"garbage\xff\n",
+    "another type": b'{"kind":"session"}\n',
+    "no such message": b'["nonsense",1]\n',
+    "a fraction": b'["ask",1,2.75]\n',
+    "below zero": b'["done",1,-7,[true,null,null,false]]\n',
+    "a unit of nobody": b'["s",4000,0,1]\n',
+    "a repeat of nobody": b'["s",0,77,1]\n',
+    "deep": b"[" * 100_000 + b"\n",
+    "without end": b"x" * (3 << 20),
+}
+
+
+def act(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Does what the workflow says."""
+    do = task.workflow or {}
+    started(task, ctx)
+    if "do" in do:
+        return ACTIONS[do["do"]](task, ctx, do)
+    wait_for_go(ctx)
+    return {"success": True}
+
+
+async def act_async(task: LightweightTask, ctx: TaskContext) -> Any:
+    """The same in coroutines."""
+    do = task.workflow or {}
+    started(task, ctx)
+    if "do" in do:
+        return await COROUTINES[do["do"]](ctx)
+    await asyncio.sleep(0.01)
+    return {"success": True}
+
+
+def started(task: LightweightTask, ctx: TaskContext) -> None:
+    """Leaves the trace of a start."""
+    pathlib.Path(ctx.settings["signals"], f"started.{task.id}.{ctx.repeat}.{ctx.attempt}.{os.getpid()}").touch()
+
+
+def wait_for_go(ctx: TaskContext) -> None:
+    if ctx.settings.get("wait"):
+        while not pathlib.Path(ctx.settings["signals"], "go").exists():
+            time.sleep(0.01)
+
+
+def estimate(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    with ctx.throttle(tokens=TOKENS[do["what"]]) as turn:
+        return {"tokens": turn.tokens}
+
+
+def used(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    with ctx.throttle(tokens=7) as turn:
+        turn.used(TOKENS[do["what"]])
+        return {"tokens": turn.tokens}
+
+
+def say(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Writes a line into the worker's channel, then waits for what becomes of that."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                rest = LINES[do["what"]]
+                while rest:
+                    rest = rest[os.write(int(name), rest) :]
+    time.sleep(1000)
+
+
+def scribble(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Writes into the worker's journal, then ends the worker."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").endswith(".jsonl"):
+                os.write(int(name), b"not a line of a journal\n")
+    os._exit(0)
+
+
+def late(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Throws an error into this thread a moment too late, as libraries do that end a step after a time."""
+    me = threading.get_ident()
+
+    def throw() -> None:
+        while not pathlib.Path(ctx.settings["signals"], "go").exists():  # written by the test: the task has ended
+            time.sleep(0.001)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(me), ctypes.py_object(StepTimeout))
+
+    threading.Thread(target=throw, daemon=True).start()
+    return {"success": True}
+
+
+class StepTimeout(Exception):
+    """What is thrown late."""
+
+
+def fork(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Forks; the child comes back from the task as `how` says. The parent waits for it, and tells how it ended."""
+    pid = os.fork()
+    if pid:
+        return {"success": True, "child": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}
+    signal.alarm(20)  # a child that lives on must not keep the test
+    match do["how"]:
+        case "return":
+            return {"success": False, "child": "came back"}
+        case "raise":
+            raise ValueError("the child has failed")
+        case "exit":
+            sys.exit(7)
+        case _:
+            with ctx.throttle():
+                return {"success": False, "child": "had a turn"}
+
+
+async def exit_in_the_background(ctx: TaskContext) -> Any:
+    async def watchdog() -> None:
+        raise SystemExit(3)
+
+    task = asyncio.get_running_loop().create_task(watchdog())
+    await asyncio.sleep(1000)
+    return {"success": task.done()}
+
+
+async def stop_the_loop(ctx: TaskContext) -> Any:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(1000)
+
+
+async def cancel_all(ctx: TaskContext) -> Any:
+    for task in asyncio.all_tasks():
+        task.cancel()
+    await asyncio.sleep(1000)
+
+
+async def fork_async(ctx: TaskContext) -> Any:
+    """The child awaits something before it comes back."""
+    never = asyncio.get_running_loop().create_future()
+    pid = os.fork()
+    if pid:
+        while True:
+            await asyncio.sleep(0.01)
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return {"success": True, "child": os.waitstatus_to_exitcode(status)}
+    signal.alarm(20)
+    await never
+    return {"success": False, "child": "came back"}
+
+
+ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]] = {
+    "estimate": estimate,
+    "used": used,
+    "say": say,
+    "scribble": scribble,
+    "late": late,
+    "fork": fork,
+}
+COROUTINES: dict[str, Callable[[TaskContext], Any]] = {
+    "exit in the background": exit_in_the_background,
+    "stop the loop": stop_the_loop,
+    "cancel all": cancel_all,
+    "fork": fork_async,
+}
