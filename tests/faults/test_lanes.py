@@ -375,5 +375,7 @@ def test_a_lane_that_adapts(stage: Stage) -> None:
         assert any("cut" in event["reason"] for event in told)
         assert server.fullest("k", 1.0) <= 106
         kept = [json.loads(line) for line in (stage.run / "lanes" / "lane-00.jsonl").read_text().splitlines()]
-        assert [line["limit"] for line in kept] == [event["limit"] for event in told]
+        changes = [line["limit"] for line in kept if line["event"] == "lane_changed"]
+        assert changes == [event["limit"] for event in told]
+        assert [line["wait_s"] for line in kept if line["event"] == "lane_paused"] == [1.0]
     stage.check(session)

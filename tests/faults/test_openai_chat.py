@@ -160,8 +160,8 @@ def test_odd_answers_are_answers(stage: Stage) -> None:
 def test_what_a_429_asks_for(stage: Stage) -> None:
     """Whatever it says, a second passes, and more each time; what is longer than --max-wait is not waited for.
 
-    A time that is past, none, one in milliseconds, and a 429 that comes with status 200. Who has used up its quota is
-    asked no more, and a wait that is too long is told.
+    A time that is past, none, one in milliseconds. A 429 that comes with status 200 ends the attempt, not the unit. Who
+    has used up its quota is asked no more, and a wait that is too long is told.
     """
     slow = {"error": {"message": "slow down", "code": 429}}
     quota = {"error": {"message": "check your plan", "type": "insufficient_quota", "code": "insufficient_quota"}}
@@ -187,7 +187,8 @@ def test_what_a_429_asks_for(stage: Stage) -> None:
         for task, result in results(stage).items():
             first, second, *_ = server.asked[task]
             assert second - first >= 1, task
-            assert result["rate_limited"] == (2 if task == "zero" else 1)
+            assert result["rate_limited"] == {"zero": 2, "status-200": 0}.get(task, 1)
+        assert [each["status"] for each in session.of("attempt_ended", task="status-200")] == ["infra", "ok"]
         _, second, third, *_ = server.asked["zero"]
         assert third - second >= 2
     stage.check(session)
