@@ -38,7 +38,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.planning.planner import shard_ids
 from prealloc.store.build import PlannedShard, build_plan
-from prealloc.worker.attempt import Running, perform, perform_async
+from prealloc.worker.attempt import Ending, Running, clean_up, clean_up_async, perform, perform_async
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction, load_function
@@ -175,7 +175,8 @@ def run_task(
     What it raises becomes `.status` and `.error`, never an exception here: `failed`, or `infra` for what a
     run would try again. `function` may be a "module:function" too; then it is checked as `prealloc run
     --worker` checks it, and WorkerFunctionError is raised. `seed` is the plan's, `timeout_s` is only what
-    `ctx.deadline` says: nothing is stopped. `log` takes the lines of `ctx.log`.
+    `ctx.deadline` says: nothing is stopped. `log` takes the lines of `ctx.log`. What `ctx.on_exit` was given is called;
+    a `ctx.note` is checked and forgotten.
     """
     task = task if task is not None else make_task()
     clock = AttemptClock(monotonic, queued_s=0.0, waited_before_s=0.0)
@@ -195,9 +196,10 @@ def run_task(
     started_at = time.time()
     running = Running(UnitOrder(0, repeat, attempt), task.fresh(), context, clock, started_at, slot=0)
     if worker.is_async:
-        ending = asyncio.run(perform_async(worker, running, max_result_bytes))
+        ending = asyncio.run(_attempt_async(worker, running, max_result_bytes))
     else:
         ending = perform(worker, running, max_result_bytes)
+        clean_up(running)
     return Attempt(
         shard=shard,
         task=task.id,
@@ -212,6 +214,12 @@ def run_task(
         error=ending.error,
         result=None if ending.result is None else msgspec.json.decode(ending.result),
     )
+
+
+async def _attempt_async(worker: WorkerFunction, running: Running, most_bytes: int) -> Ending:
+    ending = await perform_async(worker, running, most_bytes)
+    await clean_up_async(running)
+    return ending
 
 
 def _worker_function(function: Callable[..., Any] | str) -> WorkerFunction:

@@ -61,6 +61,12 @@ def run(
     drain: Annotated[
         str | None, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.  [10]")
     ] = None,
+    grace: Annotated[
+        str | None, typer.Option("--grace", help="What a task whose time is over gets to clean up.  [5]")
+    ] = None,
+    cleanup: Annotated[
+        str | None, typer.Option("--cleanup", help="module:function(unit, notes), for attempts that were killed.")
+    ] = None,
     start_timeout: Annotated[
         str | None, typer.Option("--start-timeout", help="What a worker gets to import its module.  [120]")
     ] = None,
@@ -78,7 +84,7 @@ def run(
 ) -> None:
     """Run every task of a plan to its end. No worker ever opens the task library.
 
-    Ctrl-C once lets running tasks end, twice stops at once; `prealloc resume` goes on either way.
+    Ctrl-C once lets running tasks end, twice ends them; `prealloc resume` goes on either way.
 
     Examples:
 
@@ -104,6 +110,8 @@ def run(
         "rate_mode": rate_mode,
         "halt_after_infra": halt_after,
         "drain_s": drain,
+        "grace_s": grace,
+        "cleanup": cleanup,
         "start_s": start_timeout,
         "memory_bytes": memory,
         "fsync": fsync,
@@ -111,6 +119,7 @@ def run(
     (configured,) = read_config(config, "run")
     options = {**from_environment(), **configured, **without_empty(given)}
     name, where = options.pop("worker", None), options.pop("engine", "local")
+    cleaner = options.pop("cleanup", None)
     if command is not None:
         if worker is not None or engine is not None:
             other = "--worker" if worker is not None else "--engine"
@@ -124,7 +133,7 @@ def run(
 
     _follow(
         lambda observe, tick: api.run(
-            plan, name, out, engine=where, reuse=reuse, observe=observe, tick=tick, **options
+            plan, name, out, engine=where, cleanup=cleaner, reuse=reuse, observe=observe, tick=tick, **options
         ),
         out,
         quiet=quiet,

@@ -23,12 +23,13 @@ from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
-from prealloc.model.events import Event, ShardEnded, ShardStarted
-from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Running, perform, perform_async
+from prealloc.model.events import Event, Note, ShardEnded, ShardStarted
+from prealloc.store.journal import CleanedUp, JournalWriter
+from prealloc.worker.attempt import Running, clean_up, clean_up_async, perform, perform_async
 from prealloc.worker.board import Board, new_descriptor
 from prealloc.worker.book import Book
-from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.cleanup import call_cleanup
+from prealloc.worker.function import WorkerFunction, brief_error, load_function
 from prealloc.worker.job import WorkerJob
 from prealloc.worker.messages import Ended
 
@@ -79,7 +80,7 @@ class InlineEngine:
             self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._sleep, self._jitter)
             if self._draining:
                 self._current.book.stop()
-            return [self._current.started]
+            return [self._current.started, *self._current.clean_up_first()]
         events = self._current.step()
         if events and isinstance(events[-1], ShardEnded):
             self._current = None
@@ -120,6 +121,7 @@ class _InlineShard:
     ) -> None:
         self.lane = job.lane
         self._job = job
+        self._setup = setup
         self._function = function
         self._sleep = sleep
         self._ended: list[Ended] = []
@@ -139,6 +141,7 @@ class _InlineShard:
             slots=1,
             journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
             library=(),
+            cleanup=setup.cleanup is not None,
         )
         memory = new_descriptor(job.policy.concurrency)
         self._board = Board(memory, job.policy.concurrency)
@@ -153,6 +156,22 @@ class _InlineShard:
         self._journal.close()
         self._board.close()
 
+    def clean_up_first(self) -> list[Event]:
+        """Cleans up, in this very thread, what a session that was killed has left."""
+        events: list[Event] = []
+        cleanup = self._setup.cleanup
+        if cleanup is None:
+            return events
+        for due in self._job.due:
+            try:
+                with self._output():
+                    call_cleanup(cleanup, self._setup.import_path, str(due.unit), due.notes)
+                self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
+            except Exception as error:
+                tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {brief_error(error)}"
+                events.append(Note(text=f"{tried}; resume tries again"))
+        return events
+
     def step(self) -> list[Event]:
         """Runs the next unit to its end."""
         taken = self.book.next()
@@ -164,16 +183,20 @@ class _InlineShard:
             return []
         with self._output():
             if self._function.is_async:
-                ending = asyncio.run(perform_async(self._function, taken, self._most_bytes))
+                asyncio.run(self._run_async(taken))
             else:
-                ending = perform(self._function, taken, self._most_bytes)
-        self.book.finish(taken, ending)
+                self.book.finish(taken, perform(self._function, taken, self._most_bytes))
+                self.book.left(taken, clean=clean_up(taken))
         message = self._ended.pop()
         task = self._job.ids[message.position]
         return [
             attempt_started(self._job.shard, task, message),
             attempt_ended(self._job.shard, task, message),
         ]
+
+    async def _run_async(self, taken: Running) -> None:
+        self.book.finish(taken, await perform_async(self._function, taken, self._most_bytes))
+        self.book.left(taken, clean=await clean_up_async(taken))
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from prealloc.engines import forkserver
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.model.policy import GRACE_S
+from prealloc.model.policy import KILL_STEP_S
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
 
 
@@ -54,7 +54,7 @@ class Launcher(Protocol):
         ...
 
     def kill(self, pid: int, *, now: bool = False) -> None:
-        """Ends a worker and all that descends from it: SIGTERM, the grace, SIGKILL; or SIGKILL at once."""
+        """Ends a worker and all that descends from it: SIGTERM, KILL_STEP_S later SIGKILL; or SIGKILL at once."""
         ...
 
     def fileno(self) -> int | None:
@@ -137,8 +137,9 @@ class ForkServerLauncher:
             elif isinstance(message, forkserver.Exited):
                 found.append(Died(message.pid, message.status))
 
-    def kill(self, pid: int, *, now: bool = False) -> None:
-        self._send(forkserver.Kill(pid, now))
+    def kill(self, pid: int, *, now: bool = False, step_s: float = KILL_STEP_S) -> None:
+        """`step_s` is what a program gets between SIGTERM and SIGKILL."""
+        self._send(forkserver.Kill(pid, now, step_s))
 
     def fileno(self) -> int | None:
         return self._control.fileno()
@@ -211,26 +212,7 @@ class SpawnLauncher:
         self._ladders: dict[float, list[Process]] = {}
 
     def check(self, worker: str, import_path: tuple[str, ...], library: frozenset[tuple[int, int]]) -> list[str]:
-        reader, writer = os.pipe()  # not stdout: the module may print
-        code = (
-            "import os; from prealloc.errors import PreallocError\n"
-            "from prealloc.worker.function import load_function\n"
-            f"try: load_function({worker!r}, {tuple(import_path)!r})\n"
-            "except PreallocError as error:\n"
-            "    told = '\\0'.join([error.problem, error.where or '', error.mend or ''])\n"
-            f"    os.write({writer}, told.encode('utf-8', 'replace'))\n"
-            "os._exit(0)"
-        )
-        nothing = subprocess.DEVNULL
-        subprocess.run(
-            fresh_interpreter(code), stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[writer], check=False
-        )
-        os.close(writer)
-        with open(reader, "rb") as file:
-            told = file.read().decode()
-        if told:
-            problem, where, mend = told.split("\0")
-            raise WorkerFunctionError(problem, where=where, mend=mend)
+        check_elsewhere(worker, import_path)
         return []
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
@@ -269,7 +251,7 @@ class SpawnLauncher:
         kill_group(pid, signal.SIGKILL if now else signal.SIGTERM)
         send_signal(tree, signal.SIGKILL if now else signal.SIGTERM)
         if not now:
-            self._ladders[time.monotonic() + GRACE_S] = tree
+            self._ladders[time.monotonic() + KILL_STEP_S] = tree
 
     def fileno(self) -> int | None:
         return None
@@ -290,6 +272,30 @@ class SpawnLauncher:
                 process.kill()
             process.wait()
         self._workers.clear()
+
+
+def check_elsewhere(name: str, import_path: tuple[str, ...], parameters: str = "(task, ctx)") -> None:
+    """Imports a function in a process that ends then. Raises WorkerFunctionError if it cannot be called."""
+    reader, writer = os.pipe()  # not stdout: the module may print
+    code = (
+        "import os; from prealloc.errors import PreallocError\n"
+        "from prealloc.worker.function import load_function\n"
+        f"try: load_function({name!r}, {import_path!r}, {parameters!r})\n"
+        "except PreallocError as error:\n"
+        "    told = '\\0'.join([error.problem, error.where or '', error.mend or ''])\n"
+        f"    os.write({writer}, told.encode('utf-8', 'replace'))\n"
+        "os._exit(0)"
+    )
+    nothing = subprocess.DEVNULL
+    subprocess.run(
+        fresh_interpreter(code), stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[writer], check=False
+    )
+    os.close(writer)
+    with open(reader, "rb") as file:
+        told = file.read().decode()
+    if told:
+        problem, where, mend = told.split("\0")
+        raise WorkerFunctionError(problem, where=where, mend=mend)
 
 
 def make_launcher(method: str | None = None) -> Launcher:

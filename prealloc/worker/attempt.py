@@ -5,6 +5,10 @@ The one place where every exception is caught: a task may fail in any way withou
 
 from __future__ import annotations
 
+import contextvars
+import inspect
+import traceback
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -16,6 +20,7 @@ from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.infrastructure import ask, http_status, is_infrastructure, retry_after_s
+from prealloc.worker.interrupt import Call
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.result import describe, encode_result
 
@@ -44,7 +49,20 @@ class Ending(NamedTuple):
 class Running:
     """An attempt in progress. `closed` is its fence: what ends it first closes it, the rest is late."""
 
-    __slots__ = ("announced", "clock", "closed", "context", "inner", "order", "slot", "started_wall", "task")
+    __slots__ = (
+        "again",
+        "announced",
+        "call",
+        "clock",
+        "closed",
+        "context",
+        "inner",
+        "order",
+        "slot",
+        "started_wall",
+        "task",
+        "variables",
+    )
 
     def __init__(
         self,
@@ -65,16 +83,34 @@ class Running:
         self.announced = False
         """Whether its start has been told."""
         self.closed = False
+        self.call = Call()
+        """Ends the function from another thread."""
         self.inner: asyncio.Task[Ending] | None = None
-        """The asyncio task that it runs in, if it is a coroutine: then it can be cancelled."""
+        """The asyncio task that it runs in, if the function is async."""
+        self.variables = contextvars.copy_context()
+        """A sync function's ContextVars: what it sets, no other attempt sees."""
+        self.again: tuple[UnitOrder, float] | None = None
+        """The next try at its unit, which waits until this one has been cleaned up."""
 
 
 def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
-    """Runs a sync function to its end, in this thread."""
+    """Runs a sync function to its end, in this thread. What it returns may be a coroutine: then that is awaited."""
     try:
-        return _returned(function.call(running.task, running.context), most_bytes)
+        return _returned(running.call.run(_call, function, running), most_bytes)
     except BaseException as error:
         return _raised(error)
+
+
+def _call(function: WorkerFunction, running: Running) -> Any:
+    value = running.variables.run(function.call, running.task, running.context)
+    return _awaited(running, running.call.run_async(value)) if inspect.isawaitable(value) else value
+
+
+def _awaited(running: Running, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What the coroutine gives, on an event loop of this thread's own."""
+    import asyncio
+
+    return running.variables.run(asyncio.run, coroutine)
 
 
 async def perform_async(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
@@ -91,9 +127,45 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
 async def _perform_inner(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
     # Nothing is let out: a SystemExit that leaves an asyncio task stops the whole event loop.
     try:
-        return _returned(await function.call(running.task, running.context), most_bytes)
+        return _returned(await running.call.run_async(function.call(running.task, running.context)), most_bytes)
     except BaseException as error:
         return _raised(error)
+
+
+def clean_up(running: Running) -> bool:
+    """Calls what `ctx.on_exit` was given, the last first. False: one of them failed, which stands in the log."""
+    clean = True
+    while running.context.exits:
+        callback = running.context.exits.pop()
+        try:
+            value = running.variables.run(callback)
+            if inspect.isawaitable(value):
+                _awaited(running, _wait_for(value))
+        except BaseException:
+            traceback.print_exc()
+            clean = False
+    return clean
+
+
+async def clean_up_async(running: Running) -> bool:
+    """The same on an event loop. A sync callback has a thread, since it may take its time."""
+    import asyncio
+
+    clean = True
+    while running.context.exits:
+        callback = running.context.exits.pop()
+        try:
+            value = callback() if inspect.iscoroutinefunction(callback) else await asyncio.to_thread(callback)
+            if inspect.isawaitable(value):
+                await value
+        except BaseException:
+            traceback.print_exc()
+            clean = False
+    return clean
+
+
+async def _wait_for(value: Awaitable[Any]) -> None:
+    await value
 
 
 def _returned(value: Any, most_bytes: int) -> Ending:

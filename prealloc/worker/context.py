@@ -13,8 +13,12 @@ import msgspec
 
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.infrastructure import ask, retry_after_s
+from prealloc.worker.result import encode_result
 from prealloc.worker.throttle import Throttle
 from prealloc.worker.turns import NoTurns, Turns
+
+MOST_NOTE_BYTES = 2**16
+"""Of one note. It is to name things, not to hold them."""
 
 
 class TaskContext:
@@ -34,6 +38,7 @@ class TaskContext:
         lane: str | None = None,
         turns: Turns | None = None,
         log: Callable[[str], None] | None = None,
+        note: Callable[[Any], None] | None = None,
     ) -> None:
         self.shard = shard
         """The shard's id."""
@@ -50,6 +55,9 @@ class TaskContext:
         self._timeout_s = timeout_s
         self._turns = turns
         self._log = log
+        self._note = note
+        self.exits: list[Callable[[], Any]] = []
+        """What `on_exit` was given."""
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -99,6 +107,24 @@ class TaskContext:
         shard without a lane has no limit, so there is nothing to wait for.
         """
         return Throttle(self._turns or NoTurns(), self._clock, tokens)
+
+    def on_exit(self, callback: Callable[[], Any]) -> None:
+        """Has `callback()` called when the attempt is over, however it ended: returned, failed, timed out, cancelled.
+
+        The last one first, in the attempt's own thread or event loop; it may be async. The outcome is recorded before.
+        Only a process that is killed calls nothing: see `note`.
+        """
+        self.exits.append(callback)
+
+    def note(self, value: Any) -> None:
+        """Records what somebody else needs to clean up after this attempt: a container's name, say. Any small JSON.
+
+        It is in the journal when this returns. If this process is killed, `--cleanup` gets all notes of the attempt.
+        Raises NoJson for what is no JSON.
+        """
+        encoded = encode_result(value, MOST_NOTE_BYTES, "note")
+        if self._note is not None:
+            self._note(encoded)
 
     def log(self, message: str) -> None:
         """Writes a line to this shard's log."""

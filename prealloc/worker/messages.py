@@ -105,6 +105,10 @@ class Drain(Message, frozen=True, array_like=True, tag="drain"):
     """To a worker: start nothing more; what runs may end."""
 
 
+class Cancel(Message, frozen=True, array_like=True, tag="cancel"):
+    """To a worker: end what runs. It is `cancelled` now, and has the grace to clean up."""
+
+
 class Slots(Message, frozen=True, array_like=True, tag="slots"):
     """To a worker: this many units may run at once."""
 
@@ -112,7 +116,7 @@ class Slots(Message, frozen=True, array_like=True, tag="slots"):
 
 
 FromWorker = Ready | Broken | Started | Ended | Opened | Retiring | Ask | Done | Bye
-ToWorker = Drain | Slots | Granted
+ToWorker = Drain | Cancel | Slots | Granted
 
 _encoder = msgspec.json.Encoder()
 _commands = msgspec.json.Decoder(ToWorker)  # made before forking, shared by all workers

@@ -16,15 +16,15 @@ MOST_TRACEBACK = 50_000
 _encoder = msgspec.json.Encoder()
 
 
-def encode_result(value: Any, most_bytes: int) -> msgspec.Raw:
+def encode_result(value: Any, most_bytes: int, name: str = "result") -> msgspec.Raw:
     """The value as JSON text. Raises NoJson for anything that JSON has no word for."""
-    check_json(value, "result")
+    check_json(value, name)
     try:
         encoded = _encoder.encode(value)
     except (TypeError, ValueError, RecursionError) as error:  # a subclass of str that is odd, say
-        raise NoJson(f"result: {error}") from None
+        raise NoJson(f"{name}: {error}") from None
     if len(encoded) > most_bytes:
-        raise NoJson(f"result: {len(encoded)} bytes of JSON, the limit is {most_bytes}")
+        raise NoJson(f"{name}: {len(encoded)} bytes of JSON, the limit is {most_bytes}")
     return msgspec.Raw(encoded)
 
 

@@ -15,7 +15,7 @@ from tests.chaos.place import Measured, Place, started_at, tell
 
 LIMIT_S = 1.0
 """--timeout of the tasks that hang."""
-GRACE_S = 0.2
+KILL_STEP_S = 0.2
 """Between SIGTERM and SIGKILL."""
 GATE_S = 0.5
 HANGS = ("loop", "sleep", "silent_socket", "dripping_socket", "gil_blocked", "gil_spinning")
@@ -82,7 +82,7 @@ def families(place: Place, trials: int) -> Gate:
             stage.make_plan({"family": {"do": "family", "then": then}, **others}, first="family")
             session = stage.start("--timeout", f"{LIMIT_S:g}")
             wait_until((stage.signals / "family").exists, "the family")
-            limit_at = started_at(stage, "family") + LIMIT_S + GRACE_S
+            limit_at = started_at(stage, "family") + LIMIT_S + KILL_STEP_S
             wait_until(lambda stage=stage: any("trap" in line for line in stage.alive().values()), "shells")
             wait_until(lambda stage=stage: not any("trap" in line for line in stage.alive().values()), "their end")
             took.values.append(time.monotonic() - limit_at)
