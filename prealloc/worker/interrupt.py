@@ -113,7 +113,7 @@ class Call:
     def _leave(self) -> None:
         with self._lock:
             _here.call = self._thread = None
-            if self._interrupted:
+            if self._interrupted:  # most often it has come by now
                 _raise_in(threading.get_ident(), None)
 
 

@@ -46,7 +46,7 @@ FINE = {
     ("worker", "text"), ("worker", "empty text"), ("engine", "text"), ("engine", "empty text"),
     ("path", "text"), ("path", "empty text"), ("difficulty", "text"), ("difficulty", "empty text"),
     ("require_workflow", "true"),
-    *((key, kind) for key in ("timeout_s", "max_wait_s", "drain_s", "start_s") for kind in ("integer", "float")),
+    *((key, kind) for key in ("timeout_s", "max_wait_s", "drain_s", "grace_s", "start_s") for kind in ("integer", "float")),
 }  # fmt: skip
 """Key and kind of value that go together, as far as the config alone can tell."""
 

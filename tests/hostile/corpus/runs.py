@@ -25,6 +25,7 @@ VALUES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "negative wait": (("policy", "max_wait_s"), -1.0, "--max-wait"),
     "10**9 retries": (("policy", "retries"), 10**9, "--retries"),
     "drain of ages": (("policy", "drain_s"), 1e300, "--drain"),
+    "grace of ages": (("policy", "grace_s"), 1e300, "--grace"),
     "no start": (("policy", "start_s"), -3, "--start-timeout"),
     "results of terabytes": (("policy", "max_result_bytes"), 2**50, "max_result_bytes"),
     "logs of -1 byte": (("policy", "max_log_bytes"), -1, "max_log_bytes"),
