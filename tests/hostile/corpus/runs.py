@@ -67,6 +67,6 @@ def cases() -> Iterator[Case]:
     edited = set_in("run/plan/plan.json", "spec", "seed", to=4)
     yield Case("run: plan edited", edited, ON_RUN, "", "plan.json")
     sliced = swap("run/plan/slices/*.json", b"optimal_sequence", b"optimal_sequencf")
-    yield Case("run: slice edited", sliced, ON_RUN, "not what was planned", "slices")
+    yield Case("run: slice edited", sliced, (RESUME,), "not what was planned", "slices")
     manifest = swap("run/plan/shards/shard-01.json", b'"model": "m"', b'"model": "n"')
     yield Case("run: manifest edited", manifest, ON_RUN, "not the manifest", "shard-01.json")
