@@ -142,7 +142,7 @@ class ShardSupervisor:
 
     def _used(self, worker: WorkerProcess) -> int:
         """Slots that a worker takes. One that retires keeps only what still runs in it."""
-        if worker.due is not None:
+        if worker.due is not None or worker.said_bye:
             return 0
         return len(worker.flights()) if worker.stage in (Stage.RETIRING, Stage.DYING) else worker.slots
 
@@ -262,7 +262,7 @@ class ShardSupervisor:
         refill = False
         for message in worker.receive():
             events += self._take_in(worker, message)
-            refill = refill or isinstance(message, Ended | Retiring)
+            refill = refill or isinstance(message, Ended | Retiring | Bye)
         if refill and (worker.stage is Stage.RETIRING or self._suspects or self._pending):
             events += self.fill()
         return events

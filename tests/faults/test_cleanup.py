@@ -189,6 +189,30 @@ def test_resume_cleans_up_first_what_a_dead_master_left(stage: Stage) -> None:
     stage.check(fourth)
 
 
+@pytest.mark.parametrize(
+    ("cleanup", "problem"),
+    [("cleaning:no_such", "has no no_such"), ("cleaning:hold_all", "no hold_all"), ("x", "name")],
+)
+def test_a_cleanup_that_cannot_be_called(stage: Stage, cleanup: str, problem: str) -> None:
+    """Found before anything runs, and not at the first kill: exit code 2, and no folder."""
+    stage.make_plan(1)
+    session = stage.start("--cleanup", cleanup, worker="cleaning:hold")
+    assert session.wait() == 2
+    assert problem in session.output()
+    assert not stage.run.exists()
+
+
+def test_the_inline_engine_cleans_up_first(stage: Stage) -> None:
+    """There the master's death is the task's: resume calls the cleanup in its own thread, then runs the rest."""
+    stage.make_plan({"t0": {"do": "kill"}, "t1": {"do": "ok"}}, first="t0")
+    session = stage.start("--engine", "inline", "--cleanup", "cleaning:sweep", worker="cleaning:hold")
+    session.wait()
+    assert not traces(stage, "swept")
+    second = stage.resume()
+    second.wait()  # it kills its master again
+    assert traces(stage, "swept").keys() == {"t0-1"}
+
+
 def test_a_worker_flushes_at_its_end(stage: Stage) -> None:
     """atexit handlers run, and one that hangs costs no more than the grace. No task sees another's ContextVars."""
     stage.make_plan({"t0": {"do": "flush"}, "t1": {"do": "slow flush"}, "t2": {"do": "flush"}}, first="t1")
