@@ -174,8 +174,8 @@ def _units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
     if before is None:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
-    open_units = [unit for unit, state in before.units.items() if state.open]
-    return Counter(unit.shard for unit in (*open_units, *(due.unit for due in _due(run, before))))
+    due = [due.unit for due in _due(run, before)]  # their shards come first
+    return Counter(unit.shard for unit in (*due, *(unit for unit, state in before.units.items() if state.open)))
 
 
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:

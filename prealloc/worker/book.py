@@ -182,12 +182,12 @@ class Book:
     def give_back(self, patience: Patience) -> tuple[UnitOrder, ...]:
         """Ends everything that runs, undecided: it is to run elsewhere. What comes of it here is evidence."""
         with self._changed:
-            given = list(self._running.values())
+            given = [running for running in self._running.values() if not running.closed]  # else it ends just now
             for running in given:
                 running.closed = True
                 self._board.land(running.slot)
                 self._lingering[running] = patience
-            self._running.clear()
+                del self._running[running.slot]
         for running in given:
             running.call.interrupt()
         return tuple(running.order._replace(attempt=running.order.attempt + 1) for running in given)

@@ -126,7 +126,8 @@ class _Worker:
         if self._cancelling:
             for each in running:
                 self._end(each, Ending(Status.CANCELLED, error=STOPPED))
-            return self._retire()
+            self._retire()
+            return
         self._servers.beat()
         blocker = self._servers.blocker()
         guilty = next((each for each in running if each.inner is blocker), None) if blocker else None
@@ -140,7 +141,6 @@ class _Worker:
             self._retire(give_back=True)  # the others stand still with it, and are not to blame
         elif any(each.retire_at <= time.monotonic() for each in self._book.lingering):
             self._retire()
-        return None
 
     def _end(self, running: Running, ending: Ending) -> None:
         if not self._book.write_off(running, ending, self._patience()):
