@@ -11,7 +11,7 @@ import signal
 import time
 from typing import Any
 
-from agents import FOR_EVER_S, STUBBORN, started
+from agents import FOR_EVER_S, STUBBORN, gil_blocked, started
 
 import prealloc
 from prealloc import LightweightTask, TaskContext
@@ -90,6 +90,8 @@ def stubborn(task: LightweightTask, ctx: TaskContext) -> Any:
             time.sleep(0.01)
         except prealloc.Cancelled:
             trace(ctx.settings["signals"], f"told.{task.id}")
+            if task.workflow["do"] == "gil":
+                gil_blocked(task, ctx, {})
 
 
 def at_the_limit(task: LightweightTask, ctx: TaskContext) -> Any:
@@ -117,6 +119,7 @@ def sweep(unit: str, notes: list[Any]) -> None:
     """A --cleanup function."""
     for note in notes:
         folder = pathlib.Path(note["signals"])
+        time.sleep(0.7 if (folder / "slow").exists() else 0)
         trace(str(folder), f"swept.{note['container']}")
         (folder / f"unit.{note['container']}").write_text(unit)
         if (folder / "broken").exists():

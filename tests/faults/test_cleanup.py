@@ -113,6 +113,17 @@ def test_who_takes_no_notice_is_killed_after_the_grace(stage: Stage, grace_s: fl
     stage.check(session)
 
 
+def test_who_holds_the_interpreter_in_its_grace(stage: Stage) -> None:
+    """Its worker cannot end itself: it is killed from outside all the same, also without any --timeout."""
+    stage.make_plan({"t0": {"do": "gil"}})
+    session = stage.start("--timeout", "none", "--drain", "0.1", worker="cleaning:stubborn")
+    stage.wait_for_start("t0")
+    session.signal(signal.SIGINT)
+    assert session.wait() == 130
+    assert session.census == {"cancelled": 1}
+    stage.check(session)
+
+
 def test_an_exception_that_comes_late_hits_nobody(stage: Stage) -> None:
     """Tasks that end at about their deadline: the exception meets them, or is taken back; never our own code, never the
     next task. No worker is lost, the journal is whole, each task has one outcome and nobody failed.
@@ -137,6 +148,7 @@ def test_a_killed_task_is_cleaned_up_after_before_it_runs_again(stage: Stage) ->
     The same for a call that no exception reaches, once its grace is over. What came back by itself gets none.
     """
     stage.make_plan({"kill": {"do": "kill"}, "hung": {"do": "sleep"}, "fine": {"do": "ok"}})
+    (stage.signals / "slow").touch()
     session = stage.start("--timeout", "2", "--grace", "0.3", "--cleanup", "cleaning:sweep", worker="cleaning:hold")
     assert session.wait() == 1
     assert session.census == {"ok": 1, "crashed": 1, "timeout": 1}
