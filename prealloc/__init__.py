@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prealloc.api.plans import plan
     from prealloc.api.runs import outcomes, results, resume, run, status
     from prealloc.errors import (
+        Cancelled,
         CannotGoOn,
         EngineError,
         GeneratorError,
@@ -42,6 +43,7 @@ _HOMES = {
     "prealloc.api.plans": ("plan",),
     "prealloc.api.runs": ("outcomes", "results", "resume", "run", "status"),
     "prealloc.errors": (
+        "Cancelled",
         "CannotGoOn",
         "EngineError",
         "GeneratorError",
@@ -70,6 +72,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Attempt",
+    "Cancelled",
     "CannotGoOn",
     "EngineError",
     "GeneratorError",

@@ -15,6 +15,8 @@
     └── Retryable                 for worker functions: infrastructure failed, try this task again
 
 Every one of them survives pickling, and is told to people as `problem`, `where` and `mend`.
+
+Beside the tree stands Cancelled, a BaseException: it ends a worker function whose time is over.
 """
 
 from __future__ import annotations
@@ -102,6 +104,18 @@ class EngineError(CannotGoOn):
 
 class LibraryOpened(PreallocError):
     """A worker tried to open the task library. It was refused, and counted."""
+
+
+class Cancelled(BaseException):
+    """Raised in a worker function, wherever it is, when its time is over: at --timeout, or when the run stops.
+
+    A BaseException, so that no `except Exception` takes it for a failure. Clean up (`finally`, `with`) and let it
+    pass: the outcome is recorded already, and what is returned is discarded. An async function gets
+    asyncio.CancelledError instead.
+    """
+
+    def __init__(self, problem: str = "the time of this attempt is over: clean up and end") -> None:
+        super().__init__(problem)
 
 
 class Retryable(PreallocError):

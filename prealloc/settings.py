@@ -5,7 +5,7 @@
     [factors]   any names, each a list of values; [[exclude]] partial cells that are left out
     [settings]  given to every worker function
     [[lanes]]   what Lane.checked takes: name, models, deployment, key_env, shards_at_once, limits
-    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; and worker, engine
+    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; worker, engine, cleanup
     [estimate]  what Effort.checked takes: requests_per_task, tokens_per_task, seconds_per_task
 
 Times may have a unit ("10m"), sizes too ("2GB"), and be "none" where there may be no limit.
@@ -42,7 +42,7 @@ MOST_BYTES = 2**16
 """A larger file is no config: one of ours has twenty lines."""
 
 _MANY_DOTS = re.compile(rb"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){64}")
-_OF_THE_RUN = ("worker", "engine")
+_OF_THE_RUN = ("worker", "engine", "cleanup")
 """Keys of [run] that are no part of its policy."""
 _MAY_BE_NONE = ("timeout_s", "memory_bytes", "halt_after_infra", "workers")
 """TOML has no null: these are switched off by the text `none`."""
@@ -55,6 +55,7 @@ _KEY_OF = {
     "max-wait": "max_wait_s",
     "halt-after": "halt_after_infra",
     "drain": "drain_s",
+    "grace": "grace_s",
     "start-timeout": "start_s",
     "memory": "memory_bytes",
 }

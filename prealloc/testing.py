@@ -37,7 +37,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.planning.planner import shard_ids
 from prealloc.store.build import PlannedShard, build_plan
-from prealloc.worker.attempt import Running, perform_alone
+from prealloc.worker.attempt import Ending, Running, perform_alone
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction, load_function
@@ -175,6 +175,7 @@ def run_task(
     run would try again, and `timeout` if that comes when the time is over. `function` may be a "module:function"
     too; then it is checked as `prealloc run --worker` checks it, and WorkerFunctionError is raised. `seed` is the
     plan's, `timeout_s` is only what `ctx.deadline` says: nothing is stopped. `log` takes the lines of `ctx.log`.
+    What `ctx.on_exit` was given is called; a `ctx.note` is checked and forgotten.
     """
     task = task if task is not None else make_task()
     clock = AttemptClock(monotonic, queued_s=0.0, waited_before_s=0.0)
@@ -193,7 +194,9 @@ def run_task(
     worker = _worker_function(function)
     started_at = time.time()
     running = Running(UnitOrder(0, repeat, attempt), task.fresh(), context, clock, started_at, slot=0)
-    ending = perform_alone(worker, running, max_result_bytes)
+    endings: list[Ending] = []
+    perform_alone(worker, running, max_result_bytes, endings.append)
+    (ending,) = endings
     return Attempt(
         shard=shard,
         task=task.id,

@@ -48,6 +48,7 @@ def run(
     out: str | Path,
     *,
     engine: str = "local",
+    cleanup: WorkerName | None = None,
     reuse: str | Path | None = None,
     observe: Observe | None = None,
     tick: Callable[[], None] | None = None,
@@ -56,8 +57,9 @@ def run(
     """Runs every unit of a plan to its end, in a new run folder.
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
-    `options` are those of RunPolicy.checked: concurrency, workers, timeout_s, max_wait_s, retries, drain_s, start_s,
-    memory_bytes, max_result_bytes, max_log_bytes, fsync. `reuse` names a run whose outcomes of the same task
+    `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
+    `options` are those of RunPolicy.checked: concurrency, workers, timeout_s, max_wait_s, retries, drain_s, grace_s,
+    start_s, memory_bytes, max_result_bytes, max_log_bytes, fsync. `reuse` names a run whose outcomes of the same task
     bytes, settings, repeat and worker are taken over. `observe` gets every event, `tick` is called about ten
     times per second.
 
@@ -68,10 +70,13 @@ def run(
     mistakes: list[Mistake] = []
     policy = _gathered(mistakes, lambda: RunPolicy.checked(**options))
     _gathered(mistakes, lambda: check_engine(engine))
+    if cleanup is not None and engine == COMMAND:
+        mistakes.append(Mistake("--cleanup", "a command cleans up by itself", "have it do so on SIGTERM"))
     if policy is None or mistakes:
         _gathered(mistakes, lambda: _try_worker(worker, engine))
         raise OptionsError(mistakes)
     name, import_path = _worker_name(worker, engine)
+    cleaner, import_path = _cleaner(cleanup, import_path)
     target = Path(out)
     refuse_taken(target)
     source = plan if isinstance(plan, Plan) else Path(plan)
@@ -91,6 +96,7 @@ def run(
                 worker=name,
                 import_path=import_path,
                 engine=engine,
+                cleanup=cleaner,
                 policy=policy,
                 created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 prealloc=__version__,
@@ -126,6 +132,8 @@ def resume(
     The library is not needed. Raises InputError and CannotGoOn, as run() does.
     """
     opened = OpenRun(Path(run))
+    if opened.file.cleanup is not None:
+        check_name(opened.file.cleanup)
     opened.check_slices()
     with RunLock(opened.paths.lock):
         engine = make_engine(opened.file.engine)
@@ -221,6 +229,8 @@ def status(run: str | Path) -> RunStatus:
         success.add(each)
     census = state.census()
     lanes = opened.plan.spec.lanes
+    due = len(state.due) if opened.file.cleanup is not None and owner is None else 0
+    untidied = [f"{due} attempts were not cleaned up after: `prealloc resume` does that first"] if due else []
     return RunStatus(
         run=str(run),
         plan=opened.plan.id,
@@ -237,7 +247,7 @@ def status(run: str | Path) -> RunStatus:
         success=success,
         shard_success=shard_success,
         library_opens=state.library_opens,
-        warnings=[*opened.warnings, *state.warnings],
+        warnings=[*opened.warnings, *state.warnings, *untidied],
         halted=read_halts(opened.paths, lanes, state.sessions),
         waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
         resume=resume_command(opened, state) if owner is None else None,
@@ -327,6 +337,18 @@ def _lanes_to_run(outline: Outline, reused: Sequence[Attempt]) -> set[str | None
     """The lanes of the shards of which something is left to run."""
     done = Counter(attempt.shard for attempt in reused)
     return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
+
+
+def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The cleanup function's name, and the folders that it and the worker are imported from."""
+    if cleanup is None:
+        return None, import_path
+    from prealloc.engines.launch import check_elsewhere
+
+    name, its_own = _worker_name(cleanup, "")
+    import_path = tuple(dict.fromkeys((*import_path, *its_own)))
+    check_elsewhere(name, import_path, "(unit, notes)")  # a mistake in it is not to be found at the first kill
+    return name, import_path
 
 
 def _libraries(file: PlanFile) -> frozenset[tuple[int, int]]:

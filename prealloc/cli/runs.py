@@ -63,6 +63,12 @@ def run(
     drain: Annotated[
         str | None, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.  [10]")
     ] = None,
+    grace: Annotated[
+        str | None, typer.Option("--grace", help="What a task whose time is over gets to clean up.  [5]")
+    ] = None,
+    cleanup: Annotated[
+        str | None, typer.Option("--cleanup", help="module:function(unit, notes), for attempts that were killed.")
+    ] = None,
     start_timeout: Annotated[
         str | None, typer.Option("--start-timeout", help="What a worker gets to import its module.  [120]")
     ] = None,
@@ -80,7 +86,7 @@ def run(
 ) -> None:
     """Run every task of a plan to its end. No worker ever opens the task library.
 
-    Ctrl-C once lets running tasks end, twice stops at once; `prealloc resume` goes on either way.
+    Ctrl-C once lets running tasks end, twice ends them; `prealloc resume` goes on either way.
 
     Examples:
 
@@ -106,6 +112,8 @@ def run(
         "rate_mode": rate_mode,
         "halt_after_infra": halt_after,
         "drain_s": drain,
+        "grace_s": grace,
+        "cleanup": cleanup,
         "start_s": start_timeout,
         "memory_bytes": memory,
         "fsync": fsync,
@@ -113,6 +121,7 @@ def run(
     (configured,) = read_config(config, "run")
     options = {**from_environment(), **configured, **without_empty(given)}
     name, where = options.pop("worker", None), options.pop("engine", "local")
+    cleaner = options.pop("cleanup", None)
     if command is not None:
         if worker is not None or engine is not None:
             other = "--worker" if worker is not None else "--engine"
@@ -127,7 +136,7 @@ def run(
     with ended_by_signals(out):  # until the run itself hears them, and drains
         _follow(
             lambda observe, tick: api.run(
-                plan, name, out, engine=where, reuse=reuse, observe=observe, tick=tick, **options
+                plan, name, out, engine=where, cleanup=cleaner, reuse=reuse, observe=observe, tick=tick, **options
             ),
             out,
             quiet=quiet,

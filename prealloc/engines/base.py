@@ -18,6 +18,7 @@ from prealloc.model.events import Event
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
+from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.job import UnitOrder
 
@@ -63,6 +64,8 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     start_s: float
     journal: JournalWriter
     """The supervisor's own journal file."""
+    cleanup: str | None = None
+    """`module:function`, called for attempts whose process was killed before they could clean up."""
 
 
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +82,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
     tasks: Callable[[], Sequence[LightweightTask]]
     """Reads the slice, by position."""
+    due: Sequence[Due] = ()
+    """What earlier sessions have left to clean up, before anything runs."""
 
     @property
     def shard(self) -> str:
@@ -159,7 +164,7 @@ class Engine(Protocol):
         ...
 
     def stop(self) -> None:
-        """Ends everything now: what runs is cancelled."""
+        """Ends everything now: what runs is cancelled, and has the grace to clean up. Called again: without it."""
         ...
 
     def processes(self) -> Mapping[str, Sequence[int]]:

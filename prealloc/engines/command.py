@@ -5,8 +5,8 @@
 The program gets the path of its manifest, and in PREALLOC_RESULTS that of a file to which it appends a JSON line for
 each unit that it ends: {"task", "repeat", "status", "result"}. The master reads that file while it grows and writes
 each outcome into the journal; what it has not come to when it dies, the next session takes in first. A unit without a
-line has not run. What happens inside the program prealloc cannot see: it runs the program to its end, or kills its
-tree when no result has come for --timeout.
+line has not run. What happens inside the program prealloc cannot see: it runs the program to its end, or ends its
+tree when no result has come for --timeout: SIGTERM, and SIGKILL after --grace.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
 from prealloc.model.outcome import FINAL, Attempt, verdict
+from prealloc.model.policy import KILL_STEP_S
 from prealloc.store.journal import JournalWriter, WorkerStarted
 from prealloc.store.rest import write_rest
 from prealloc.worker.function import unset
@@ -64,7 +65,7 @@ class CommandEngine:
         self._waiting: list[_CommandShard] = []
         """Those that the system has refused a process."""
         self._ended: list[Event] = []
-        self._draining = False
+        self._draining = self._stopped = False
 
     def check(
         self,
@@ -127,8 +128,7 @@ class CommandEngine:
             for pid, shard in self._living.items():
                 self._ended += shard.take_in()
                 if shard.overdue:
-                    shard.killed_for = shard.killed_for or f"no result for --timeout {shard.timeout_s:g} s"
-                    self._launcher.kill(pid)
+                    self._terminate(pid, shard, f"no result for --timeout {shard.timeout_s:g} s")
         events, self._ended = self._ended, []
         return events
 
@@ -143,9 +143,13 @@ class CommandEngine:
 
     def stop(self) -> None:
         self._draining = True
+        again, self._stopped = self._stopped, True
         for pid, shard in self._living.items():
             shard.killed_for = "the run was stopped"
-            self._launcher.kill(pid, now=True)
+            if again:
+                self._launcher.kill(pid, now=True)
+            else:
+                self._terminate(pid, shard, shard.killed_for)
 
     def processes(self) -> Mapping[str, Sequence[int]]:
         found: dict[str, list[int]] = {"": list(self._launcher.helpers())}
@@ -159,6 +163,13 @@ class CommandEngine:
             shard.close()
         self._unborn.clear()
         self._living.clear()
+
+    def _terminate(self, pid: int, shard: _CommandShard, why: str) -> None:
+        """SIGTERM, once: the program has the grace to clean up before its tree is killed."""
+        if not shard.terminated:
+            shard.terminated = True
+            shard.killed_for = shard.killed_for or why
+            self._launcher.kill(pid, step_s=max(KILL_STEP_S, shard.grace_s))
 
     def _end(self, shard: _CommandShard) -> None:
         shard.close()
@@ -186,6 +197,8 @@ class _CommandShard:
         self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.orders}
         """Units without a final outcome, and the number that their next attempt gets."""
         self.timeout_s = job.policy.timeout_s
+        self.grace_s = job.policy.grace_s
+        self.terminated = False
         self.deadline: float | None = None
         self.killed_for: str | None = None
         self._job = job

@@ -32,7 +32,7 @@ import msgspec
 from prealloc.engines import leftovers
 from prealloc.errors import PreallocError
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.model.policy import GRACE_S
+from prealloc.model.policy import KILL_STEP_S
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function, unset
 from prealloc.worker.guard import guard
@@ -107,6 +107,8 @@ class Kill(ServerMessage, frozen=True, tag="kill"):
 
     pid: int
     now: bool
+    step_s: float = KILL_STEP_S
+    """Between SIGTERM and SIGKILL."""
 
 
 class Exited(ServerMessage, frozen=True, tag="exited"):
@@ -213,7 +215,7 @@ class _ForkServer:
         elif isinstance(message, Execute):
             self._execute(message, *descriptors)
         elif isinstance(message, Kill):
-            self._kill(message.pid, now=message.now)
+            self._kill(message.pid, now=message.now, step_s=message.step_s)
         else:
             self._preload(message)
         return True
@@ -266,7 +268,7 @@ class _ForkServer:
         fault_point(Point.FORK_FORKED)
         self._send(Forked(tag, pid))
 
-    def _kill(self, pid: int, *, now: bool) -> None:
+    def _kill(self, pid: int, *, now: bool, step_s: float) -> None:
         if pid not in self._workers:
             return  # it has been reaped: the number may be another's
         worker = identify(pid)
@@ -278,7 +280,7 @@ class _ForkServer:
             kill_group(pid, signal.SIGTERM)
             send_signal(tree, signal.SIGTERM)
             send_signal([worker] if worker else [], self._workers[pid])
-            self._ladders[time.monotonic() + GRACE_S] = tree
+            self._ladders[time.monotonic() + step_s] = tree
 
     def _climb(self) -> None:
         now = time.monotonic()

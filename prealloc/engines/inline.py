@@ -25,13 +25,14 @@ from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
 from prealloc.lanes.desk import AHEAD_S, LaneDesk
-from prealloc.model.events import Event, ShardEnded, ShardStarted
+from prealloc.model.events import Event, Note, ShardEnded, ShardStarted
 from prealloc.model.outcome import Answer
-from prealloc.store.journal import JournalWriter
-from prealloc.worker.attempt import Ending, Running, perform_alone
+from prealloc.store.journal import CleanedUp, JournalWriter
+from prealloc.worker.attempt import Running, perform_alone
 from prealloc.worker.board import Board, new_descriptor
 from prealloc.worker.book import Book
-from prealloc.worker.function import WorkerFunction, load_function, unset
+from prealloc.worker.cleanup import call_cleanup
+from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
 from prealloc.worker.job import WorkerJob
 from prealloc.worker.messages import Ended
 from prealloc.worker.turns import no_turn
@@ -92,7 +93,7 @@ class InlineEngine:
             self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._sleep, self._jitter)
             if self._draining or self._current.lane in self._halted:
                 self._current.book.stop()
-            return [self._current.started]
+            return [self._current.started, *self._current.clean_up_first()]
         events = self._current.step()
         if events and isinstance(events[-1], ShardEnded):
             self._current = None
@@ -134,6 +135,7 @@ class _InlineShard:
     ) -> None:
         self.lane = job.lane
         self._job = job
+        self._setup = setup
         self._function = function
         self._sleep = sleep
         self._ended: list[Ended] = []
@@ -153,6 +155,7 @@ class _InlineShard:
             slots=1,
             journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
             library=(),
+            cleanup=setup.cleanup is not None,
         )
         memory = new_descriptor(job.policy.concurrency)
         self._board = Board(memory, job.policy.concurrency)
@@ -167,6 +170,22 @@ class _InlineShard:
         self._journal.close()
         self._board.close()
 
+    def clean_up_first(self) -> list[Event]:
+        """Cleans up, in this very thread, what a session that was killed has left."""
+        events: list[Event] = []
+        cleanup = self._setup.cleanup
+        if cleanup is None:
+            return events
+        for due in self._job.due:
+            try:
+                with self._output():
+                    call_cleanup(cleanup, self._setup.import_path, str(due.unit), due.notes)
+                self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
+            except Exception as error:
+                tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {brief_error(error)}"
+                events.append(Note(text=f"{tried}; resume tries again"))
+        return events
+
     def step(self) -> list[Event]:
         """Runs the next unit to its end."""
         taken = self.book.next()
@@ -177,8 +196,8 @@ class _InlineShard:
             self._sleep(min(taken, NAP_S))
             return []
         with self._output():
-            ending = self._perform(taken) if not _in_event_loop() else _in_a_thread(lambda: self._perform(taken))
-        self.book.finish(taken, ending)
+            clean = _in_a_thread(lambda: self._perform(taken)) if _in_event_loop() else self._perform(taken)
+            self.book.left(taken, clean=clean)
         message = self._ended.pop()
         task = self._job.ids[message.position]
         return [
@@ -186,8 +205,11 @@ class _InlineShard:
             attempt_ended(self._job.shard, task, message),
         ]
 
-    def _perform(self, running: Running) -> Ending:
-        return perform_alone(self._function, running, self._most_bytes)
+    def _perform(self, running: Running) -> bool:
+        """Whether it has cleaned up after itself."""
+        return perform_alone(
+            self._function, running, self._most_bytes, lambda ending: self.book.finish(running, ending)
+        )
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[None]:
@@ -213,7 +235,7 @@ def _in_event_loop() -> bool:
     return True
 
 
-def _in_a_thread(call: Callable[[], Ending]) -> Ending:
+def _in_a_thread(call: Callable[[], bool]) -> bool:
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call).result()
 

@@ -24,7 +24,7 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.forks import forks
 from prealloc.model.document import Unreadable, heard
-from prealloc.model.policy import GRACE_S
+from prealloc.model.policy import KILL_STEP_S
 from prealloc.worker.signals import ENDING
 from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
 
@@ -77,7 +77,7 @@ class Launcher(Protocol):
         ...
 
     def kill(self, pid: int, *, now: bool = False) -> None:
-        """Ends a worker and all that descends from it: SIGTERM, the grace, SIGKILL; or SIGKILL at once."""
+        """Ends a worker and all that descends from it: SIGTERM, KILL_STEP_S later SIGKILL; or SIGKILL at once."""
         ...
 
     def fileno(self) -> int | None:
@@ -183,8 +183,9 @@ class ForkServerLauncher:
             elif isinstance(message, forkserver.Exited):
                 found.append(Died(message.pid, message.status))
 
-    def kill(self, pid: int, *, now: bool = False) -> None:
-        self._send(forkserver.Kill(pid, now))
+    def kill(self, pid: int, *, now: bool = False, step_s: float = KILL_STEP_S) -> None:
+        """`step_s` is what a program gets between SIGTERM and SIGKILL."""
+        self._send(forkserver.Kill(pid, now, step_s))
 
     def fileno(self) -> int | None:
         return self._control.fileno()
@@ -287,39 +288,7 @@ class SpawnLauncher:
         variables: Sequence[str] = (),
         patience: Patience = UNHURRIED,
     ) -> Checked:
-        reader, writer = os.pipe()  # not stdout: the module may print
-        code = (
-            "import json, os; from prealloc.errors import PreallocError\n"
-            "from prealloc.worker.function import load_function, unset\n"
-            "told = {}\n"
-            f"try: load_function({worker!r}, {tuple(import_path)!r})\n"
-            "except PreallocError as error:\n"
-            "    told = {'problem': error.problem, 'where': error.where, 'mend': error.mend}\n"
-            f"told['unset'] = unset({tuple(variables)!r})\n"
-            f"os.write({writer}, json.dumps(told).encode() + b'\\n')\n"
-            "os._exit(0)"
-        )
-        with tempfile.TemporaryFile() as printed, open(reader, "rb") as answer:
-            process = subprocess.Popen(
-                fresh_interpreter(code), stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, pass_fds=[writer]
-            )
-            os.close(writer)
-            try:
-                in_time = patience.wait(lambda pause_s: _ends(process, pause_s))
-            finally:
-                process.kill()
-                process.wait()
-            printed.seek(0)
-            if not in_time:
-                raise patience.over(worker, printed.read())
-            os.set_blocking(reader, False)  # what the module has started may hold the other end
-            told = answer.read() or b""
-            if not told:
-                raise _ended_at_import(worker, process.returncode, printed.read())
-        found = heard(_loaded, told)
-        if found.problem is not None:
-            raise WorkerFunctionError(found.problem, where=found.where, mend=found.mend)
-        return Checked(unset=found.unset)
+        return check_elsewhere(worker, import_path, variables=variables, patience=patience)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
         memory = _shipment(payload)
@@ -362,7 +331,7 @@ class SpawnLauncher:
         send_signal(tree, signal.SIGKILL if now else signal.SIGTERM)
         if not now:
             self._workers[pid].kill()  # it is deaf to SIGTERM, and has nothing to put away
-            self._ladders[time.monotonic() + GRACE_S] = tree
+            self._ladders[time.monotonic() + KILL_STEP_S] = tree
 
     def fileno(self) -> int | None:
         return None
@@ -383,6 +352,49 @@ class SpawnLauncher:
                 process.kill()
             process.wait()
         self._workers.clear()
+
+
+def check_elsewhere(
+    name: str,
+    import_path: tuple[str, ...],
+    parameters: str = "(task, ctx)",
+    variables: Sequence[str] = (),
+    patience: Patience = UNHURRIED,
+) -> Checked:
+    """Imports a function in a process that ends then. Raises WorkerFunctionError if it cannot be called."""
+    reader, writer = os.pipe()  # not stdout: the module may print
+    code = (
+        "import json, os; from prealloc.errors import PreallocError\n"
+        "from prealloc.worker.function import load_function, unset\n"
+        "told = {}\n"
+        f"try: load_function({name!r}, {tuple(import_path)!r}, {parameters!r})\n"
+        "except PreallocError as error:\n"
+        "    told = {'problem': error.problem, 'where': error.where, 'mend': error.mend}\n"
+        f"told['unset'] = unset({tuple(variables)!r})\n"
+        f"os.write({writer}, json.dumps(told).encode() + b'\\n')\n"
+        "os._exit(0)"
+    )
+    with tempfile.TemporaryFile() as printed, open(reader, "rb") as answer:
+        process = subprocess.Popen(
+            fresh_interpreter(code), stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, pass_fds=[writer]
+        )
+        os.close(writer)
+        try:
+            in_time = patience.wait(lambda pause_s: _ends(process, pause_s))
+        finally:
+            process.kill()
+            process.wait()
+        printed.seek(0)
+        if not in_time:
+            raise patience.over(name, printed.read())
+        os.set_blocking(reader, False)  # what the module has started may hold the other end
+        told = answer.read() or b""
+        if not told:
+            raise _ended_at_import(name, process.returncode, printed.read())
+    found = heard(_loaded, told)
+    if found.problem is not None:
+        raise WorkerFunctionError(found.problem, where=found.where, mend=found.mend)
+    return Checked(unset=found.unset)
 
 
 def make_launcher(method: str | None = None) -> Launcher:

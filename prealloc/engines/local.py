@@ -8,7 +8,7 @@ A worker process goes through these stages:
                  │           ▼
                  │        RETIRING ──────────────▶ (gone: its waiting units went to a replacement at once)
                  │           │
-                 │           │ silent and past the deadline, over --memory, or the drain time is over
+                 │           │ silent and past the deadline, over --memory, or drain or grace are over
                  ▼           ▼
                  └───────▶ DYING ────────────────▶ (gone: what ran is decided, handed back, or suspect)
 
@@ -33,7 +33,7 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import AHEAD_S
 from prealloc.model.events import Event, ShardEnded
-from prealloc.worker.job import WorkerJob, pack
+from prealloc.worker.job import CleanupJob, WorkerJob, pack
 from prealloc.worker.messages import NO_THREAD, Granted, Slot
 
 WATCH_S = 0.1
@@ -114,7 +114,9 @@ class LocalEngine:
         self._drain(self._setup.drain_s)
 
     def stop(self) -> None:
-        self._drain(0.0)
+        for supervisor in self._supervisors.values():
+            supervisor.stop()
+            self._end_if_idle(supervisor)
 
     def processes(self) -> Mapping[str, Sequence[int]]:
         found: dict[str, list[int]] = {"": list(self._launcher.helpers())}
@@ -183,10 +185,14 @@ class LocalEngine:
     def _drain(self, seconds: float, supervisors: Iterable[ShardSupervisor] | None = None) -> None:
         for supervisor in self._supervisors.values() if supervisors is None else supervisors:
             supervisor.drain(seconds)
-            if not supervisor.workers:
-                self._events += supervisor.fill()
+            self._end_if_idle(supervisor)
 
-    def _start_process(self, worker: WorkerProcess, job: WorkerJob) -> None:
+    def _end_if_idle(self, supervisor: ShardSupervisor) -> None:
+        """Nobody dies any more in a shard without workers: it ends now."""
+        if not supervisor.workers:
+            self._events += supervisor.fill()
+
+    def _start_process(self, worker: WorkerProcess, job: WorkerJob | CleanupJob) -> None:
         self._tags += 1
         self._unborn[self._tags] = worker
         log = open_log(self._setup.paths.log(worker.shard))

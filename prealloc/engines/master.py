@@ -47,8 +47,8 @@ def conduct(
 ) -> Ended:
     """Runs the shards in the queue to their end, at most `at_once` at a time, and no more than the memory bears.
 
-    `make` makes a shard's job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second stops at
-    once; what was running then is cancelled, and resume runs it again. Raises CannotGoOn.
+    `make` makes a shard's job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second
+    cancels what runs, which has the grace to clean up, the third kills it; resume runs it again. Raises CannotGoOn.
     """
     lane_of: dict[str, str | None] = {}
     """Of the shards that run."""
@@ -58,9 +58,13 @@ def conduct(
         heeded = 0
         while queue or lane_of:
             if len(received) > heeded:
-                heeded = len(received)
+                heeded += 1
                 queue.clear()
-                observe(Stopping(drain_s=policy.drain_s if heeded == 1 else 0.0))
+                observe(
+                    Stopping(
+                        drain_s=policy.drain_s if heeded == 1 else 0.0, grace_s=policy.grace_s if heeded < 3 else 0.0
+                    )
+                )
                 engine.drain() if heeded == 1 else engine.stop()
             while len(lane_of) < at_once and queue:
                 if refusal := admission.refusal(lane_of):

@@ -26,7 +26,7 @@ from prealloc.model.events import AttemptEnded, Event, Note, RunEnded, RunStarte
 from prealloc.model.outcome import Attempt, Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
-from prealloc.store.fold import RunState, UnitState, count_success, fold
+from prealloc.store.fold import Due, RunState, UnitState, count_success, fold
 from prealloc.store.journal import JournalWriter, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
@@ -90,6 +90,7 @@ def run_session(
             drain_s=policy.drain_s,
             start_s=policy.start_s,
             journal=journal,
+            cleanup=run.file.cleanup,
         )
         engine.open(setup)
         left = units_left(run, before)
@@ -98,7 +99,8 @@ def run_session(
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
         observe(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
-        for text in (*notes, *([too_few_files] if too_few_files else []), *(before.warnings if before else ())):
+        short = [too_few_files] if too_few_files else []
+        for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observe(Note(text=text))
         if before is not None and not left:
             observe(Note(text="nothing is left to run: every unit has its outcome"))
@@ -181,14 +183,21 @@ def _interrupted(summary: RunEnded, number: int) -> RunEnded:
 
 
 def units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
-    """Units to run, by shard; shards with none are left out."""
+    """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
     if before is None:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
-    left: dict[str, int] = {}
-    for unit, state in before.units.items():
-        if state.open:
-            left[unit.shard] = left.get(unit.shard, 0) + 1
-    return left
+    due = [due.unit for due in _due(run, before)]  # their shards come first
+    return Counter(unit.shard for unit in (*due, *(unit for unit, state in before.units.items() if state.open)))
+
+
+def _due(run: OpenRun, before: RunState | None) -> list[Due]:
+    """What is to be cleaned up after before anything runs."""
+    return before.due if before is not None and run.file.cleanup is not None else []
+
+
+def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
+    count = len(_due(run, before))
+    return [f"{count} attempts of earlier sessions are cleaned up after first"] if count else []
 
 
 def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:
@@ -205,6 +214,7 @@ def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | N
         ),
         deaths={key: state.deaths for key, state in states if state.open and state.deaths},
         tasks=partial(run.tasks, shard),
+        due=[due for due in _due(run, before) if due.unit.shard == shard],
     )
 
 
@@ -235,7 +245,7 @@ def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[st
         LaneLoad(mine, min(shares[lane].shards_at_once, at_once), shares[lane].policy.concurrency)
         for lane, mine in units.items()
     )
-    return bound_s(run.file.policy, loads)
+    return bound_s(run.file.policy, loads, cleanup=run.file.cleanup is not None)
 
 
 def _states(

@@ -7,6 +7,9 @@ A unit is always in exactly one place:
        │  worker gone,│              └── worker died while the unit ran ──▶ suspects
        └── no blame ──┘                                                        │
     decided ◀── SOLO_DEATHS deaths ── alone in a worker of its own ◀───────────┘
+
+With --cleanup, an attempt that a dead worker has not cleaned up after is cleaned up by a process of its own. Only then
+does its unit run again.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from typing import NamedTuple
 from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.log import cut_back, end_of_log, last_lines
 from prealloc.engines.tell import attempt_ended, attempt_started
-from prealloc.engines.worker_process import Key, Stage, WorkerProcess
+from prealloc.engines.worker_process import SPARE_S, Key, Stage, WorkerProcess
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName
@@ -31,19 +34,22 @@ from prealloc.model.events import (
     AttemptEnded,
     Event,
     LibraryOpenedByWorker,
+    Note,
     ShardEnded,
     ShardStarted,
     WorkerLost,
 )
-from prealloc.model.outcome import Attempt, ErrorInfo, Status, verdict
-from prealloc.model.policy import IDLE_DEATHS, SOLO_DEATHS
-from prealloc.store.journal import JournalFile, LibraryOpen, SoloDeath, WorkerStarted, read_lines
+from prealloc.model.outcome import STOPPED, Attempt, ErrorInfo, Status, verdict
+from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
+from prealloc.store.fold import Due, Untidied
+from prealloc.store.journal import CleanedUp, JournalFile, LibraryOpen, Line, SoloDeath, WorkerStarted, read_lines
 from prealloc.worker.board import Flight
-from prealloc.worker.job import UnitOrder, WorkerJob
+from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import (
     Ask,
     Broken,
     Bye,
+    Cancel,
     Done,
     Drain,
     Ended,
@@ -60,6 +66,8 @@ KILLED_FOR = {
     "deadline": "killed: it held the interpreter past the deadline",
     "memory": "killed: it was over --memory, with all that its tasks had started",
     "drain": "killed: the time to drain was over",
+    "grace": "killed: the time to clean up was over",
+    "cleanup": f"killed: it took longer than {CLEANUP_S:g} s",
     "start": "killed: it did not start within --start-timeout",
 }
 
@@ -67,7 +75,7 @@ KILLED_FOR = {
 class Processes(NamedTuple):
     """What a supervisor may do to processes."""
 
-    start: Callable[[WorkerProcess, WorkerJob], None]
+    start: Callable[[WorkerProcess, WorkerJob | CleanupJob], None]
     kill: Callable[[WorkerProcess, bool], None]
     """Kills a worker's tree: by the ladder, or at once if True."""
 
@@ -100,27 +108,34 @@ class ShardSupervisor:
         self._incarnations = 0
         self._idle_deaths = 0
         self._drain_until: float | None = None
+        self._stopped = self._at_once = False
+        """Whether what runs is cancelled; whether nobody is given time any more."""
+        self._due: deque[Due] = deque(job.due)
+        self._due_first = bool(job.due)
+        """What earlier sessions have left comes before everything else."""
 
     @property
     def ended(self) -> bool:
         """No worker is left, and none will be started."""
-        return not self.workers and (self._drain_until is not None or not (self._pending or self._suspects))
+        left = self._due or (self._drain_until is None and (self._pending or self._suspects))
+        return not self.workers and (self._at_once or not left)
 
     # -- starting -------------------------------------------------------------------------------------------
 
     def fill(self) -> list[Event]:
         """Uses every free slot: suspects first, each alone; then the rest together; then a wider worker."""
-        if self._drain_until is not None:
+        self._clean_up()
+        if self._drain_until is not None or (self._due_first and self._untidied()):
             return self._end_if_ended()
         concurrency = self._policy.concurrency
         free = concurrency - sum(self._used(worker) for worker in self.workers)
-        while self._suspects and free > 0:
-            self._start((self._suspects.popleft(),), slots=1, solo=True)
+        for order in self._ready(self._suspects)[: max(0, free)]:
+            self._suspects.remove(order)
+            self._start((order,), slots=1, solo=True)
             free -= 1
-        if self._pending and free > 0:
-            orders = tuple(self._pending)
-            self._pending.clear()
-            self._start(orders, slots=free, solo=False)
+        if free > 0 and (orders := self._ready(self._pending)):
+            self._pending = deque(self._not_ready(self._pending))
+            self._start(tuple(orders), slots=free, solo=False)
         elif free > 0:
             wider = next((worker for worker in self.workers if self._can_widen(worker)), None)
             if wider is not None:
@@ -130,6 +145,8 @@ class ShardSupervisor:
 
     def _used(self, worker: WorkerProcess) -> int:
         """Slots that a worker takes. One that retires keeps only what still runs in it."""
+        if worker.due is not None or worker.said_bye:
+            return 0
         return len(worker.flights()) if worker.stage in (Stage.RETIRING, Stage.DYING) else worker.slots
 
     def _can_widen(self, worker: WorkerProcess) -> bool:
@@ -169,13 +186,71 @@ class ShardSupervisor:
             slots=slots,
             journal=str(worker.journal),
             library=tuple(sorted(self._library)),
+            cleanup=setup.cleanup is not None,
         )
         self.workers.append(worker)
         self._processes.start(worker, job)
 
+    # -- cleaning up after the dead -------------------------------------------------------------------------
+
+    def _untidied(self) -> set[tuple[str, int]]:
+        """The units (task, repeat) that are yet to be cleaned up after."""
+        dues = [*self._due, *(worker.due for worker in self.workers if worker.due is not None)]
+        return {(due.unit.task, due.unit.repeat) for due in dues}
+
+    def _ready(self, orders: Iterable[UnitOrder]) -> list[UnitOrder]:
+        """Those that may run: nothing of an earlier attempt of theirs is left."""
+        untidied = self._untidied()
+        return [order for order in orders if self._unit(order) not in untidied]
+
+    def _not_ready(self, orders: Iterable[UnitOrder]) -> list[UnitOrder]:
+        untidied = self._untidied()
+        return [order for order in orders if self._unit(order) in untidied]
+
+    def _unit(self, order: UnitOrder) -> tuple[str, int]:
+        return self._job.ids[order.position][0], order.repeat
+
+    def _clean_up(self) -> None:
+        """Starts a process for each attempt that is to be cleaned up after, as many at once as tasks would run."""
+        cleanup = self._setup.cleanup
+        busy = sum(worker.due is not None for worker in self.workers)
+        while self._due and cleanup is not None and not self._at_once and busy < self._policy.concurrency:
+            due, busy = self._due.popleft(), busy + 1
+            worker = WorkerProcess(
+                shard=self.shard,
+                incarnation=self._incarnations,
+                orders=(),
+                slots=0,
+                solo=False,
+                journal=self._setup.paths.journal,
+                positions=[],
+                policy=self._policy,
+                due=due,
+            )
+            job = CleanupJob(
+                cleanup=cleanup,
+                import_path=self._setup.import_path,
+                unit=str(due.unit),
+                notes=due.notes,
+                journal=str(self._setup.paths.journal),
+                library=tuple(sorted(self._library)),
+            )
+            self.workers.append(worker)
+            self._processes.start(worker, job)
+
+    def _cleaned_up(self, worker: WorkerProcess, due: Due, status: int) -> list[Event]:
+        if status == 0:
+            self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
+            return []
+        reason = KILLED_FOR.get(worker.killed_for or "", describe_exit(status).removesuffix(" without a result"))
+        tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {reason}"
+        return [Note(text=f"{tried}; resume tries again; see {self._setup.paths.log(self.shard)}")]
+
     def born(self, worker: WorkerProcess, pid: int) -> list[Event]:
         """The worker has its process."""
         worker.pid = pid
+        if worker.due is not None:
+            return []
         units = len(worker.undecided)
         self._setup.journal.append(
             WorkerStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)
@@ -201,7 +276,7 @@ class ShardSupervisor:
         try:
             for message in worker.receive():
                 events += self._take_in(worker, message)
-                refill = refill or isinstance(message, Ended | Retiring)
+                refill = refill or isinstance(message, Ended | Retiring | Bye)
         except Unreadable as error:
             worker.last_words = f"killed: it said what cannot be read: {error}"
             if worker.stage is not Stage.DYING:
@@ -268,12 +343,19 @@ class ShardSupervisor:
         for worker in self.workers:
             if worker.pid is None or worker.stage is Stage.DYING:
                 continue
-            if worker.silent and (worker.overdue() or (worker.lost and worker.stage is not Stage.STARTING)):
+            if self._at_once:
+                self._kill(worker, "drain", now=True)
+            elif worker.due is not None:
+                if worker.age_s > CLEANUP_S:
+                    self._kill(worker, "cleanup")
+            elif worker.silent and (worker.overdue() or (worker.lost and worker.stage is not Stage.STARTING)):
                 self._kill(worker, "deadline")
             elif worker.stage is Stage.STARTING and worker.age_s > self._policy.start_s:
                 self._kill(worker, "start")
+            elif worker.outlived:
+                self._kill(worker, "grace", now=True)
             elif self._drain_until is not None and time.monotonic() > self._drain_until:
-                self._kill(worker, "drain")
+                self._cancel(worker)
 
     def over_memory(self, worker: WorkerProcess, held_bytes: int) -> None:
         """The worker and what it started hold so much, which is over the limit. No ladder: it grows on meanwhile."""
@@ -292,6 +374,22 @@ class ShardSupervisor:
         else:
             self._drain_until = min(self._drain_until, time.monotonic() + seconds)
 
+    def stop(self) -> None:
+        """Ends what runs now, and leaves it the grace to clean up; called again, it does not."""
+        self._stopped, self._at_once = True, self._stopped
+        self.drain(0.0)
+
+    def _cancel(self, worker: WorkerProcess) -> None:
+        """The time to drain is over: has the worker end what runs in it, and kills it once the grace is over too."""
+        grace_s = self._policy.grace_s
+        if grace_s == 0 or worker.stage is Stage.STARTING:
+            self._kill(worker, "drain")
+        elif worker.cancelled_at is None:
+            worker.cancelled_at = time.monotonic()
+            worker.send(Cancel())
+        elif time.monotonic() > worker.cancelled_at + grace_s + SPARE_S:
+            self._kill(worker, "drain", now=True)
+
     def _kill(self, worker: WorkerProcess, why: str, *, now: bool = False) -> None:
         worker.killed_for = why
         worker.stage = Stage.DYING
@@ -307,6 +405,9 @@ class ShardSupervisor:
             for message in worker.receive():
                 events += self._take_in(worker, message)
         self.workers.remove(worker)
+        if worker.due is not None:
+            worker.close()
+            return [*events, *self._cleaned_up(worker, worker.due, status), *self.fill()]
         if self.lane is not None:
             self._setup.desk.leave(self.lane, worker)
         cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
@@ -314,6 +415,7 @@ class ShardSupervisor:
             events += self._unheard(worker)
         if not worker.said_bye:
             events += self._decide_flights(worker, status)
+        self._due.extend(self._left_behind(worker))
         worker.close()
         self._pending.extend(worker.undecided.values())
         fault_point(Point.WORKER_BURIED)
@@ -322,14 +424,11 @@ class ShardSupervisor:
 
     def _unheard(self, worker: WorkerProcess) -> list[Event]:
         """Endings that the worker wrote and could not tell any more. What is in the journal has happened."""
-        if not worker.journal.exists():
-            return []
         positions = {self._job.ids[position][0]: position for position, _ in worker.undecided}
-        file = JournalFile(worker.journal, JournalName(self._setup.session, self.shard, worker.incarnation))
         events: list[Event] = []
         # A task may have written into the file. That is told when the run ends; until then the other shards go on.
         with contextlib.suppress(JournalError):
-            for line in read_lines(file):
+            for line in self._lines(worker):
                 attempt = line.content
                 if not isinstance(attempt, Attempt) or attempt.late or attempt.task not in positions:
                     continue
@@ -345,6 +444,20 @@ class ShardSupervisor:
                 events.append(self._told(key, attempt))
         return events
 
+    def _left_behind(self, worker: WorkerProcess) -> list[Due]:
+        """Attempts of a dead worker that nobody has cleaned up after."""
+        untidied = Untidied()
+        with contextlib.suppress(JournalError):  # as in _unheard
+            for line in self._lines(worker) if self._setup.cleanup is not None else ():
+                untidied.take_in(line.content)
+        return untidied.due()
+
+    def _lines(self, worker: WorkerProcess) -> Iterable[Line]:
+        if not worker.journal.exists():
+            return ()
+        writer = JournalName(self._setup.session, self.shard, worker.incarnation)
+        return read_lines(JournalFile(worker.journal, writer))
+
     def _decide_flights(self, worker: WorkerProcess, status: int) -> list[Event]:
         overdue = set(worker.overdue()) if worker.killed_for == "deadline" else set()
         flights = {key: flight for key, flight in worker.flights().items() if key in worker.undecided}
@@ -356,8 +469,7 @@ class ShardSupervisor:
             if order.attempt > flight.order.attempt:
                 self._pending.append(order)  # it ended in its last moment, and is to be tried again
             elif worker.killed_for == "drain":
-                error = ErrorInfo(type="Cancelled", message="the run was stopped while it ran")
-                events.append(self._verdict(key, flight, Status.CANCELLED, error))
+                events.append(self._verdict(key, flight, Status.CANCELLED, STOPPED))
             elif worker.killed_for == "memory" and (worker.solo or (len(flights) == 1 and not worker.progressed)):
                 limit = f"held {worker.held_bytes} bytes, the limit is --memory {self._policy.memory_bytes}"
                 error = ErrorInfo(type="OutOfMemory", message=limit)
@@ -377,7 +489,7 @@ class ShardSupervisor:
                 suspects += 1
                 self._suspects.append(_next(flight.order))
         self._count_idle(worker, reason, used=bool(flights))
-        if worker.killed_for == "drain":
+        if worker.killed_for in ("drain", "grace"):
             return events  # stopped, as asked for, and not lost
         lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
         return [lost, *events]
@@ -433,7 +545,7 @@ class ShardSupervisor:
         )
 
     def _count_idle(self, worker: WorkerProcess, reason: str, *, used: bool) -> None:
-        blameless = used or worker.progressed or worker.killed_for in ("deadline", "drain")
+        blameless = used or worker.progressed or worker.killed_for in ("deadline", "drain", "grace")
         # Not "memory": a worker that is over it before it starts a task would be so for ever.
         self._idle_deaths = 0 if blameless else self._idle_deaths + 1
         if self._idle_deaths >= IDLE_DEATHS:

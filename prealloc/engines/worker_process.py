@@ -14,6 +14,7 @@ from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import RunPolicy
+from prealloc.store.fold import Due
 from prealloc.worker.board import Board, Flight, new_descriptor
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.messages import Ended, FromWorker, Retiring, Started, ToWorker, line
@@ -23,6 +24,9 @@ SILENT_S = 1.0
 
 _LEAST_LINE, _ORDER = 2**20, 200
 """Bytes of the longest message that a worker sends, which hands back all orders that it was given."""
+
+SPARE_S = 0.3
+"""A worker that has nothing more to do, and has had its grace, should end by itself within this long."""
 
 Key = tuple[int, int]
 """A unit within its shard: (position, repeat)."""
@@ -51,6 +55,7 @@ class WorkerProcess:
         journal: Path,
         positions: list[int],
         policy: RunPolicy,
+        due: Due | None = None,
     ) -> None:
         self.shard = shard
         self.incarnation = incarnation
@@ -67,6 +72,10 @@ class WorkerProcess:
         """The memory that it was killed for."""
         self.last_words: str | None = None
         """Why it ends, if it has said so, or what it said that cannot be read."""
+        self.due = due
+        """It runs no unit, but cleans up after this attempt."""
+        self.cancelled_at: float | None = None
+        """When it was told to end what runs in it."""
         self.said_bye = False
         self.progressed = False
         """It has ended a unit."""
@@ -75,6 +84,7 @@ class WorkerProcess:
         self._longest = _LEAST_LINE + _ORDER * len(orders)
         self._policy = policy
         self._made_at = time.monotonic()
+        self._idle_since: float | None = None
         self._decoder: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
         self._buffer = b""
         with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
@@ -168,6 +178,15 @@ class WorkerProcess:
             for key, flight in self.flights().items()
             if not flight.waiting and now - flight.started_at - flight.waited_s > limit_s
         ]
+
+    @property
+    def outlived(self) -> bool:
+        """Nothing has run in it, and nothing will, for longer than what it gets to clean up."""
+        if not (self.said_bye or self.stage is Stage.RETIRING) or self.flights():
+            self._idle_since = None
+            return False
+        self._idle_since = self._idle_since or time.monotonic()
+        return time.monotonic() > self._idle_since + self._policy.grace_s + SPARE_S
 
     def close(self) -> None:
         self.channel.close()

@@ -93,6 +93,7 @@ class Point(enum.StrEnum):
     SUPERVISOR_DEATH = "supervisor.journal.death", Kind.LINE
     SUPERVISOR_VERDICT = "supervisor.journal.verdict", Kind.LINE
     SUPERVISOR_LIBRARY = "supervisor.journal.library", Kind.LINE
+    SUPERVISOR_CLEANED = "supervisor.journal.clean", Kind.LINE
     SUPERVISOR_FSYNC = "supervisor.journal.fsync", Kind.WRITE
 
     # the master, from a session's start to its end

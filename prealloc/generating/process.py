@@ -24,7 +24,7 @@ import msgspec
 from prealloc.errors import WorkerFunctionError
 from prealloc.generating.messages import Answer
 from prealloc.generating.source import SHAPE, signature_problem, version_of
-from prealloc.model.policy import GRACE_S
+from prealloc.model.policy import KILL_STEP_S
 from prealloc.store.workflow_cache import MOST_WORKFLOW_BYTES
 from prealloc.worker.function import brief_error, find_function
 from prealloc.worker.process import die_with, text_streams
@@ -64,7 +64,7 @@ def _guard(channel: int, generator: int) -> int:
     status = None
     while status is None and time.monotonic() < ends_at:
         if ends_at == float("inf") and master.poll(_LOOK_S * 1000):
-            ends_at = time.monotonic() + GRACE_S
+            ends_at = time.monotonic() + KILL_STEP_S
         elif ends_at < float("inf"):
             time.sleep(_LOOK_S / 10)
         pid, ended = os.waitpid(generator, os.WNOHANG)

@@ -112,7 +112,12 @@ class RunSection(Section):
     rate_mode: Literal["fixed", "adaptive"] = "fixed"
     halt_after_infra: Limit = 20
     """A lane starts no further task after so many infrastructure outcomes in a row."""
+    cleanup: str | None = None
+    """module:function, called as function(unit, notes) for an attempt that was killed before it could clean up."""
     drain_s: Limit = 10
+    """What running tasks get to end after the first Ctrl-C."""
+    grace_s: Limit = 5
+    """What a task whose time is over gets to clean up, before it is killed."""
     start_s: Limit = 120
     memory_bytes: Limit | None = None
     """What one worker may hold, with all it starts."""

@@ -157,6 +157,8 @@ class Stopping(Event, frozen=True, kw_only=True, tag="stopping"):
     """The user asked to stop: running tasks drain within this many seconds."""
 
     drain_s: float
+    grace_s: float = 0.0
+    """What those that have not ended by then get to clean up."""
 
 
 class TypeTotal(msgspec.Struct, frozen=True, kw_only=True):

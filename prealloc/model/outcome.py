@@ -70,6 +70,9 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What a server answered, if the error carries it."""
 
 
+STOPPED = ErrorInfo(type="Cancelled", message="the run was stopped while it ran")
+"""Of what is `cancelled`."""
+
 MOST_ATTEMPTS = 2**31
 """Of one unit. A larger number in a journal is damage, and would not fit where attempts are counted on."""
 

@@ -14,8 +14,11 @@ from prealloc.model.plan import MAX_SHARDS
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
 
-GRACE_S = 0.2
+KILL_STEP_S = 0.2
 """The kill ladder's step: SIGTERM, this long, SIGKILL."""
+
+CLEANUP_S = 60.0
+"""What a --cleanup function gets for one attempt, with the import of its module."""
 
 IDLE_DEATHS = 3
 """Workers in a row that die before they start a unit: then something is wrong with the machine, not a task."""
@@ -62,6 +65,8 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A lane starts no further task after so many infrastructure outcomes in a row; None: never for that."""
     drain_s: float = 10.0
     """After the first Ctrl-C running tasks get this long to end."""
+    grace_s: float = 5.0
+    """A task whose time is over gets this long to clean up before its process is killed; 0: none."""
     start_s: float = 120.0
     """What a worker gets to import its module, where it is not forked with it."""
     memory_bytes: int | None = None
@@ -84,6 +89,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         rate_mode: str = "fixed",
         halt_after_infra: int | None = 20,
         drain_s: float | str = 10.0,
+        grace_s: float | str = 5.0,
         start_s: float | str = 120.0,
         memory_bytes: int | str | None = None,
         max_result_bytes: int = MOST_RESULT_BYTES,
@@ -104,6 +110,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if halt_after_infra is not None:
             halt_after_infra = read_whole("--halt-after", halt_after_infra, found, least=1, most=2**31)
         drain_s = read_seconds("--drain", drain_s, found)
+        grace_s = read_seconds("--grace", grace_s, found)
         start_s = read_seconds("--start-timeout", start_s, found, above=True)
         memory_bytes = read_bytes_or_none("--memory", memory_bytes, found, least=LEAST_MEMORY)
         max_result_bytes = read_whole("max_result_bytes", max_result_bytes, found, least=1, most=MOST_RESULT_BYTES)
@@ -124,6 +131,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             rate_mode=rate_mode,  # type: ignore[arg-type]  # checked above
             halt_after_infra=halt_after_infra,
             drain_s=drain_s,
+            grace_s=grace_s,
             start_s=start_s,
             memory_bytes=memory_bytes,
             max_result_bytes=max_result_bytes,
@@ -183,22 +191,24 @@ class LaneLoad(NamedTuple):
     concurrency: int
 
 
-def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad]) -> float | None:
+def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = False) -> float | None:
     """The longest that a run can take, in seconds; None without --timeout.
 
     Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
     times over. Each unit may use every retry to its full timeout, be turned away MOST_THROTTLED times, wait
-    --max-wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. Shards run in
+    --max-wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
+    it may take the grace, and with `cleanup` also a call of that function. Shards run in
     waves, the units of a shard in waves of the concurrency; a wave lasts as long as its longest member. Lanes run
     side by side, unless there are too few workers.
     """
     if policy.timeout_s is None:
         return None
     tries = policy.retries + 1 + MOST_THROTTLED + 1 + SOLO_DEATHS
-    unit_s = tries * (policy.timeout_s + 2 * GRACE_S + 1.0) + policy.max_wait_s
-    start_s = IDLE_DEATHS * (policy.start_s + 2 * GRACE_S)
+    after_s = policy.grace_s + 2 * KILL_STEP_S + 1.0 + (CLEANUP_S if cleanup else 0.0)
+    unit_s = tries * (policy.timeout_s + after_s) + policy.max_wait_s
+    start_s = IDLE_DEATHS * (policy.start_s + 2 * KILL_STEP_S)
     total_s = 0.0
     for lane in lanes:
         shard_s = (start_s + -(-units // lane.concurrency) * unit_s for units in lane.shard_units if units)
         total_s += sum(sorted(shard_s, reverse=True)[:: lane.shards_at_once])
-    return total_s + policy.drain_s + SPARE_S
+    return total_s + policy.drain_s + policy.grace_s + SPARE_S

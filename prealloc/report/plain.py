@@ -72,8 +72,9 @@ class PlainReporter:
                 self._write(f"note: {visible(text)}")
             case LibraryOpenedByWorker(shard=shard, path=path):
                 self._write(f"a worker opened the task library: {visible(shard)} {visible(path)}")
-            case Stopping(drain_s=drain_s):
-                self._write(f"stopping: running tasks have {human.duration(drain_s)} to end")
+            case Stopping(drain_s=drain_s, grace_s=grace_s):
+                then = f", then {human.duration(grace_s)} to clean up" if grace_s else ""
+                self._write(f"stopping: running tasks have {human.duration(drain_s)} to end{then}")
             case RunEnded():
                 self._write(progress_line(self.progress, now_s))
 

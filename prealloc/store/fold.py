@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,8 +13,13 @@ from prealloc.files.paths import RunPaths
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, Successes, verdict
 from prealloc.model.plan import Unit
 from prealloc.store.journal import (
+    AnyRecord,
+    AttemptBegan,
+    AttemptRecord,
+    CleanedUp,
     JournalFile,
     LibraryOpen,
+    Noted,
     SessionStarted,
     SoloDeath,
     damaged,
@@ -72,6 +78,39 @@ class UnitState(msgspec.Struct):
         return self.latest or self.unfinished
 
 
+class Due(NamedTuple):
+    """An attempt that somebody must clean up after: it has not come back to do so itself."""
+
+    unit: Unit
+    attempt: int
+    notes: tuple[Any, ...]
+    """What it told by `ctx.note`."""
+
+
+class Untidied:
+    """Which attempts have begun and not been cleaned up after, from the journal's lines in any order."""
+
+    def __init__(self) -> None:
+        self._notes: dict[tuple[Unit, int], list[Any]] = {}
+        self._clean: set[tuple[Unit, int]] = set()
+
+    def take_in(self, line: Attempt | AnyRecord) -> None:
+        """Lines that say nothing of it are passed over."""
+        if not isinstance(line, AttemptRecord):
+            return
+        attempt = (Unit(line.shard, line.task, line.repeat), line.attempt)
+        if isinstance(line, AttemptBegan):
+            self._notes.setdefault(attempt, [])
+        elif isinstance(line, Noted):
+            self._notes.setdefault(attempt, []).append(line.value)
+        elif isinstance(line, CleanedUp):
+            self._clean.add(attempt)
+
+    def due(self) -> list[Due]:
+        """Those that are left, in the order in which they began."""
+        return [Due(*attempt, tuple(notes)) for attempt, notes in self._notes.items() if attempt not in self._clean]
+
+
 class RunState(msgspec.Struct, frozen=True):
     """The fold of a whole journal: every planned unit, in the plan's order."""
 
@@ -79,6 +118,8 @@ class RunState(msgspec.Struct, frozen=True):
     sessions: int
     library_opens: int
     warnings: list[str]
+    due: list[Due] = []
+    """What --cleanup has to clean up after. Without --cleanup it says nothing: then no attempt's end is noted."""
 
     def census(self) -> dict[str, int]:
         """Units by status, all eight of them; together every unit of the plan."""
@@ -101,6 +142,7 @@ def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -
     """
     states = {unit: UnitState() for unit in units}
     warnings: list[str] = []
+    untidied = Untidied()
     opens = 0
     sessions = 0
     for file in journal_files(run):  # by session, the supervisor's file first
@@ -117,13 +159,17 @@ def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -
                 state = _planned(states, file, number, content)
                 state.deaths += 1
                 state.attempts = max(state.attempts, content.attempt)
+            elif isinstance(content, AttemptRecord):
+                state = _planned(states, file, number, content)
+                state.attempts = max(state.attempts, content.attempt)
+                untidied.take_in(content)
             elif isinstance(content, LibraryOpen):
                 opens += 1
             elif isinstance(content, SessionStarted) and content.reopen_failed:
                 _reopen(states)
     if reopen_failed:
         _reopen(states)
-    return RunState(states, sessions, opens, warnings)
+    return RunState(states, sessions, opens, warnings, untidied.due())
 
 
 def _accept(state: UnitState, outcome: Outcome) -> None:
@@ -165,7 +211,9 @@ def _outcome(attempt: Attempt, session: int, path: Path, offset: int, length: in
     )
 
 
-def _planned(states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath) -> UnitState:
+def _planned(
+    states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath | AttemptRecord
+) -> UnitState:
     state: UnitState | None = states.get(Unit(line.shard, line.task, line.repeat))
     if state is None:
         raise damaged(file.path, number, f"the plan has no unit {Unit(line.shard, line.task, line.repeat)}")

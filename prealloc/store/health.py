@@ -16,7 +16,15 @@ from prealloc.errors import JournalError
 from prealloc.files.paths import RunPaths
 from prealloc.model.outcome import Attempt
 from prealloc.model.plan import Unit
-from prealloc.store.journal import AnyRecord, JournalFile, SoloDeath, parse_line, sort_folder, split_lines
+from prealloc.store.journal import (
+    AnyRecord,
+    AttemptRecord,
+    JournalFile,
+    SoloDeath,
+    parse_line,
+    sort_folder,
+    split_lines,
+)
 
 _HEAD = re.compile(rb'"shard":("(?:[^"\\]|\\.)*"),"task":("(?:[^"\\]|\\.)*"),"repeat":(\d{1,18})')
 """How a line begins that was written for a unit, whatever became of its rest."""
@@ -142,7 +150,7 @@ def by_file(damage: Collection[Damage]) -> Iterator[tuple[str, list[Damage]]]:
 
 
 def _unit(content: Attempt | AnyRecord) -> Unit | None:
-    if isinstance(content, Attempt | SoloDeath):
+    if isinstance(content, Attempt | SoloDeath | AttemptRecord):
         return Unit(content.shard, content.task, content.repeat)
     return None
 

@@ -1,8 +1,9 @@
 """The journal: the only truth about a run. Append-only JSON lines, one file per writer.
 
-A worker's file holds attempts. The supervisor's file holds attempts too (its verdicts on workers that died)
-and records of its own, which carry a `kind`. Nothing is ever rewritten, so a reader needs no lock. (A repair replaces
-a file that no reader accepts, or drops an unfinished tail, which is behind every offset: readers notice neither.)
+A worker's file holds attempts, and what they note for those who clean up after them. The supervisor's file holds
+attempts too (its verdicts on workers that died) and records of its own. Records carry a `kind`. Nothing is ever
+rewritten, so a reader needs no lock. (A repair replaces a file that no reader accepts, or drops an unfinished tail,
+which is behind every offset: readers notice neither.)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, BinaryIO, NamedTuple
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -28,7 +29,7 @@ from prealloc.model.policy import MOST_RESULT_BYTES
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):
-    """What the supervisor notes besides verdicts."""
+    """What is noted besides endings."""
 
 
 class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="session"):
@@ -65,7 +66,30 @@ class LibraryOpen(Record, frozen=True, kw_only=True, forbid_unknown_fields=True,
     path: str
 
 
-AnyRecord = SessionStarted | WorkerStarted | SoloDeath | LibraryOpen
+class AttemptRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is noted of an attempt so that somebody can clean up after it, should its process be killed."""
+
+    shard: str
+    task: str
+    repeat: int
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=MOST_ATTEMPTS)]
+
+
+class AttemptBegan(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="began"):
+    """Written in runs with --cleanup only, before the function is called."""
+
+
+class Noted(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="note"):
+    """What the function has told by `ctx.note`."""
+
+    value: Any
+
+
+class CleanedUp(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="clean"):
+    """The attempt has come back and cleaned up by itself, or --cleanup has done it in its stead."""
+
+
+AnyRecord = SessionStarted | WorkerStarted | SoloDeath | LibraryOpen | AttemptBegan | Noted | CleanedUp
 
 MOST_LINE_BYTES = MOST_RESULT_BYTES + 2**20
 """The largest result, and around it an error with its traceback, ids and numbers."""
@@ -149,6 +173,8 @@ class JournalWriter:
     def _point(self, line: Attempt | Record) -> Point:
         if isinstance(line, Attempt) and line.reused is not None:
             return Point.SUPERVISOR_REUSED
+        if isinstance(line, CleanedUp) and self._points is _SUPERVISOR:
+            return Point.SUPERVISOR_CLEANED
         return _RECORDS.get(type(line), self._points.attempt)
 
     def close(self) -> None:
@@ -360,8 +386,8 @@ def parse_line(file: JournalFile, line: bytes, number: int) -> Attempt | AnyReco
 
 def _misplaced(writer: JournalName, content: Attempt | AnyRecord) -> str | None:
     """Why the writer of a file cannot have written this; None if it can."""
-    if isinstance(content, Attempt):
-        if content.status is Status.NOT_RUN:
+    if isinstance(content, Attempt | AttemptRecord):
+        if isinstance(content, Attempt) and content.status is Status.NOT_RUN:
             return "not_run is no ending"
         return None if writer.shard in (None, content.shard) else f"it is of shard {content.shard!r}"
     if writer.shard is not None:

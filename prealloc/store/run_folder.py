@@ -52,6 +52,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     import_path: tuple[str, ...]
     """Folders put before sys.path to import the worker module."""
     engine: str
+    cleanup: str | None = None
+    """`module:function` that cleans up after attempts whose process was killed."""
     policy: RunPolicy
     created_at: str
     prealloc: str

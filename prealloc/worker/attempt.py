@@ -5,10 +5,13 @@ The one place where every exception is caught: a task may fail in any way withou
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -21,6 +24,7 @@ from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.context import TaskContext
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.infrastructure import ask, http_status, is_infrastructure
+from prealloc.worker.interrupt import Call
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.result import describe, no_json, write_result
 from prealloc.worker.retry_after import retry_after_s
@@ -66,7 +70,20 @@ class Ending(NamedTuple):
 class Running:
     """An attempt in progress. `closed` is its fence: what ends it first closes it, the rest is late."""
 
-    __slots__ = ("announced", "clock", "closed", "context", "inner", "order", "slot", "started_wall", "task")
+    __slots__ = (
+        "again",
+        "announced",
+        "call",
+        "clock",
+        "closed",
+        "context",
+        "inner",
+        "order",
+        "slot",
+        "started_wall",
+        "task",
+        "variables",
+    )
 
     def __init__(
         self,
@@ -87,20 +104,38 @@ class Running:
         self.announced = False
         """Whether its start has been told."""
         self.closed = False
+        self.call = Call()
+        """Ends the function from another thread."""
         self.inner: asyncio.Task[Ending] | None = None
-        """The asyncio task that it runs in, if it is a coroutine: then it can be cancelled."""
+        """The asyncio task that it runs in, if the function is async."""
+        self.variables = contextvars.copy_context()
+        """A sync function's ContextVars: what it sets, no other attempt sees."""
+        self.again: tuple[UnitOrder, float] | None = None
+        """The next try at its unit, which waits until this one has been cleaned up."""
 
 
 def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
-    """Runs a sync function to its end, in this thread."""
+    """Runs a sync function to its end, in this thread. What it returns may be a coroutine: then that is awaited."""
     pid = os.getpid()
     try:
-        ending = _returned(function.call(running.task, running.context), most_bytes)
+        ending = _returned(running.call.run(_call, function, running), most_bytes)
     except BaseException as error:
         leave_if_forked(pid, error)
         ending = _raised(error, running.context)
     leave_if_forked(pid)
     return judged(running, ending)
+
+
+def _call(function: WorkerFunction, running: Running) -> Any:
+    value = running.variables.run(function.call, running.task, running.context)
+    return _awaited(running, running.call.run_async(_Here(value, os.getpid()))) if inspect.isawaitable(value) else value
+
+
+def _awaited(running: Running, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What the coroutine gives, on an event loop of this thread's own."""
+    import asyncio
+
+    return running.variables.run(asyncio.run, coroutine)
 
 
 async def perform_async(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
@@ -118,7 +153,8 @@ async def _perform_inner(function: WorkerFunction, running: Running, most_bytes:
     # Nothing is let out: a SystemExit that leaves an asyncio task stops the whole event loop.
     pid = os.getpid()
     try:
-        ending = _returned(await _Here(function.call(running.task, running.context), pid), most_bytes)
+        call = _Here(function.call(running.task, running.context), pid)
+        ending = _returned(await running.call.run_async(call), most_bytes)
     except BaseException as error:
         leave_if_forked(pid, error)
         ending = _raised(error, running.context)
@@ -152,18 +188,35 @@ class _Here:
                 error = thrown
 
 
-def perform_alone(function: WorkerFunction, running: Running, most_bytes: int) -> Ending:
-    """Runs a function to its end in this thread, a coroutine function in an event loop of its own."""
+def perform_alone(
+    function: WorkerFunction, running: Running, most_bytes: int, decided: Callable[[Ending], None]
+) -> bool:
+    """Runs a function to its end in this thread, a coroutine function in an event loop of its own.
+
+    `decided` gets the ending; then what `ctx.on_exit` was given is called. Returns whether that was clean.
+    """
     if not function.is_async:
-        return perform(function, running, most_bytes)
+        decided(perform(function, running, most_bytes))
+        return clean_up(running)
     import asyncio
 
     pid = os.getpid()
+    runner = asyncio.Runner()
     try:
-        return asyncio.run(perform_async(function, running, most_bytes))
-    except BaseException as error:  # SystemExit of a coroutine that it has left in the background
-        leave_if_forked(pid, error)
-        return _raised(error, running.context)
+        try:
+            ending = runner.run(perform_async(function, running, most_bytes))
+        except BaseException as error:  # SystemExit of a coroutine that it has left in the background
+            leave_if_forked(pid, error)
+            ending = _raised(error, running.context)
+        decided(ending)
+        try:
+            return runner.run(clean_up_async(running))
+        except BaseException:
+            traceback.print_exc()
+            return False
+    finally:
+        with contextlib.suppress(SystemExit):
+            runner.close()
 
 
 def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
@@ -195,6 +248,42 @@ def key_refused(ending: Ending, status: int | None) -> Ending:
     """An ending that is owed to a key that was refused with this HTTP status."""
     error = ending.error or ErrorInfo(type="KeyRefused", message=f"a request was answered with HTTP {status}")
     return Ending(Status.INFRA, error=msgspec.structs.replace(error, http_status=status))
+
+
+def clean_up(running: Running) -> bool:
+    """Calls what `ctx.on_exit` was given, the last first. False: one of them failed, which stands in the log."""
+    clean = True
+    while running.context.exits:
+        callback = running.context.exits.pop()
+        try:
+            value = running.variables.run(callback)
+            if inspect.isawaitable(value):
+                _awaited(running, _wait_for(value))
+        except BaseException:
+            traceback.print_exc()
+            clean = False
+    return clean
+
+
+async def clean_up_async(running: Running) -> bool:
+    """The same on an event loop. A sync callback has a thread, since it may take its time."""
+    import asyncio
+
+    clean = True
+    while running.context.exits:
+        callback = running.context.exits.pop()
+        try:
+            value = callback() if inspect.iscoroutinefunction(callback) else await asyncio.to_thread(callback)
+            if inspect.isawaitable(value):
+                await value
+        except BaseException:
+            traceback.print_exc()
+            clean = False
+    return clean
+
+
+async def _wait_for(value: Awaitable[Any]) -> None:
+    await value
 
 
 def _returned(value: Any, most_bytes: int) -> Ending:

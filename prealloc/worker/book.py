@@ -2,6 +2,11 @@
 
 Each ending is recorded in this order: fence, journal, flight board, supervisor. So nothing is told that is not
 written, and whatever comes back after it was written off is kept as evidence and changes nothing.
+
+An attempt that is decided lingers in its thread, or on the event loop, until it has cleaned up:
+
+    running ── finish ──▶ decided, calls what on_exit was given ── left ──▶ gone
+       └──── write_off ─▶ decided, its function is interrupted ── finish ──▶ late: evidence; then the same
 """
 
 from __future__ import annotations
@@ -15,18 +20,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import FORBIDDEN, Attempt, Status
-from prealloc.model.policy import Again, Stop, decide_retry
+from prealloc.model.policy import KILL_STEP_S, Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
-from prealloc.store.journal import JournalWriter
+from prealloc.store.journal import AttemptBegan, CleanedUp, JournalWriter, Noted
 from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked
 from prealloc.worker.board import Board
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
+from prealloc.worker.interrupt import shielded
 from prealloc.worker.job import UnitOrder, WorkerJob
 from prealloc.worker.messages import Ended, Started
 from prealloc.worker.result import without_keys
@@ -37,6 +44,15 @@ CHANGE_S = 1.0
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _RSS_FRESH_S = 0.02
+
+
+class Patience(NamedTuple):
+    """How long an attempt that is decided may linger, in monotonic seconds."""
+
+    retire_at: float
+    """From then on its thread, or event loop, is not waited for: another worker takes its place."""
+    ends_at: float
+    """From then on the process need not live for it."""
 
 
 class Book:
@@ -66,7 +82,7 @@ class Book:
         self._ready = deque((UnitOrder(*order), now()) for order in job.orders)
         self._delayed: list[tuple[float, UnitOrder]] = []
         self._running: dict[int, Running] = {}
-        self._held = 0
+        self._lingering: dict[Running, Patience] = {}
         self._stopped = False
         self._key_refused = False
         """Of the lane: nothing starts, and in a moment the supervisor will say so too."""
@@ -80,6 +96,12 @@ class Book:
     def next(self) -> Running | float | None:
         """The next attempt; or the seconds until there may be one; or None: there will be none."""
         leave_if_forked(self._pid)
+        taken = self._take()
+        if isinstance(taken, Running) and self._job.cleanup:
+            self._journal.append(AttemptBegan(**self._name(taken.order)))
+        return taken
+
+    def _take(self) -> Running | float | None:
         with self._changed:
             now = self._now()
             if self._delayed:
@@ -134,6 +156,9 @@ class Book:
         with self._changed:
             late = running.closed
             running.closed = True
+            if not late and running.context.exits:
+                gone_by = self._now() + max(self._job.policy.grace_s, KILL_STEP_S)
+                self._lingering[running] = Patience(gone_by, gone_by)
             if self._job.lane is not None:
                 ending = self._of_the_lane(ending)
             again = None if late else self._again(running, ending)
@@ -141,41 +166,54 @@ class Book:
                 ending, again = ending.given_up(again.reason), None
         fault_point(Point.ATTEMPT_FINISHED)
         self._journal.append(self._line(running, ending, late=late, again=again is not None))
-        if late:
-            with self._changed:
-                self._held -= 1
-        else:
+        if not late:
             self._decided(running, ending, again)
 
-    def write_off(self, running: Running, ending: Ending) -> None:
-        """Decides an attempt that has not come back. Its thread stays held."""
+    def left(self, running: Running, *, clean: bool) -> None:
+        """The attempt has come back and cleaned up: its thread, or its turn on the event loop, is free."""
+        if clean and self._job.cleanup:
+            self._journal.append(CleanedUp(**self._name(running.order)))
+        if running not in self._lingering:  # nearly always: it had nothing to clean up
+            return
+        with self._changed:
+            del self._lingering[running]
+            if running.again is not None:
+                self._delay(running.again)
+                self._changed.notify_all()
+
+    def write_off(self, running: Running, ending: Ending, patience: Patience) -> bool:
+        """Decides an attempt that has not come back. It lingers until it does. False: it was decided before."""
         with self._changed:
             if running.closed:
-                return
+                return False
             running.closed = True
-            self._held += 1
+            self._lingering[running] = patience
         ending = judged(running, ending)
         fault_point(Point.ATTEMPT_OVERDUE)
         self._journal.append(self._line(running, ending, late=False, again=False))
         self._decided(running, ending, None)
+        return True
 
-    def give_back(self) -> tuple[UnitOrder, ...]:
-        """Fences everything that runs, undecided: it is to run elsewhere. What comes of it here is evidence."""
+    def give_back(self, patience: Patience) -> tuple[UnitOrder, ...]:
+        """Ends everything that runs, undecided: it is to run elsewhere. What comes of it here is evidence."""
         with self._changed:
-            given = list(self._running.values())
+            given = [running for running in self._running.values() if not running.closed]  # else it ends just now
             for running in given:
                 running.closed = True
                 self._board.land(running.slot)
-                self._held += 1
-            self._running.clear()
+                self._lingering[running] = patience
+                del self._running[running.slot]
+        for running in given:
+            running.call.interrupt()
         return tuple(running.order._replace(attempt=running.order.attempt + 1) for running in given)
 
     # -- looking --------------------------------------------------------------------------------------------
 
     @property
-    def held(self) -> int:
-        """Attempts that were written off and have not come back."""
-        return self._held
+    def lingering(self) -> list[Patience]:
+        """Of the attempts that are decided and have not cleaned up yet."""
+        with self._changed:
+            return list(self._lingering.values())
 
     def running(self) -> list[Running]:
         """The attempts in progress."""
@@ -219,10 +257,16 @@ class Book:
             self._board.land(running.slot)
             del self._running[running.slot]
             self._free.append(running.slot)
-            if again is not None and not self._stopped:
-                heapq.heappush(self._delayed, (self._now() + again[1], again[0]))
+            if again is not None and running in self._lingering:
+                running.again = again
+            elif again is not None:
+                self._delay(again)
             if self._idle:
                 self._changed.notify_all()
+
+    def _delay(self, again: tuple[UnitOrder, float]) -> None:
+        if not self._stopped:
+            heapq.heappush(self._delayed, (self._now() + again[1], again[0]))
 
     def _start(self, order: UnitOrder, slot: int, *, queued_s: float) -> Running:
         job = self._job
@@ -240,8 +284,14 @@ class Book:
             max_wait_s=job.policy.max_wait_s,
             lane=job.lane,
             turns=self._turns,
+            note=shielded(lambda value: self._journal.append(Noted(**self._name(order), value=value))),
         )
         return Running(order, task, context, clock, time.time(), slot)
+
+    def _name(self, order: UnitOrder) -> dict[str, Any]:
+        """Which attempt it is, as records of the journal name it."""
+        task = self._job.tasks[order.position].id
+        return {"shard": self._job.shard, "task": task, "repeat": order.repeat, "attempt": order.attempt}
 
     def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | Stop | None:
         """The order for the next try at this unit, and the backoff before it; or why there is none."""

@@ -11,12 +11,17 @@ from typing import Any
 
 import msgspec
 
+from prealloc.model.json_value import NoJson
 from prealloc.model.outcome import Answer
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.infrastructure import ask, http_status
+from prealloc.worker.result import write_result
 from prealloc.worker.retry_after import retry_after_s
 from prealloc.worker.throttle import Throttle, read_tokens
 from prealloc.worker.turns import NoTurns, Turns
+
+MOST_NOTE_BYTES = 2**16
+"""Of one note. It is to name things, not to hold them."""
 
 
 class TaskContext:
@@ -37,6 +42,7 @@ class TaskContext:
         lane: str | None = None,
         turns: Turns | None = None,
         log: Callable[[str], None] | None = None,
+        note: Callable[[Any], None] | None = None,
     ) -> None:
         self.shard = shard
         """The shard's id."""
@@ -57,6 +63,9 @@ class TaskContext:
         self.refused_status: int | None = None
         """The HTTP status by which the key was refused to a request in its turn: see `throttle`. None if it was not."""
         self._log = log
+        self._note = note
+        self.exits: list[Callable[[], Any]] = []
+        """What `on_exit` was given."""
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -128,6 +137,26 @@ class TaskContext:
     def _answered(self, answer: Answer) -> None:
         if answer.key_refused:
             self.refused_status = answer.http_status
+
+    def on_exit(self, callback: Callable[[], Any]) -> None:
+        """Has `callback()` called when the attempt is over, however it ended: returned, failed, timed out, cancelled.
+
+        The last one first, in the attempt's own thread or event loop; it may be async. The outcome is recorded before.
+        Only a process that is killed calls nothing: see `note`.
+        """
+        self.exits.append(callback)
+
+    def note(self, value: Any) -> None:
+        """Records what somebody else needs to clean up after this attempt: a container's name, say. Any small JSON.
+
+        It is in the journal when this returns. If this process is killed, `--cleanup` gets all notes of the attempt.
+        Raises NoJson for what is no JSON.
+        """
+        written = write_result(value, MOST_NOTE_BYTES, "note")
+        if written.flaws:
+            raise NoJson(written.flaws[0])
+        if self._note is not None:
+            self._note(written.json)
 
     def log(self, message: str) -> None:
         """Writes a line to this shard's log."""

@@ -39,10 +39,13 @@ def check_name(name: str) -> tuple[str, str]:
     return module, function
 
 
-def load_function(name: str, import_path: Sequence[str] = ()) -> WorkerFunction:
-    """The function that `name` stands for. Raises WorkerFunctionError, saying how to mend it."""
+def load_function(name: str, import_path: Sequence[str] = (), parameters: str = "(task, ctx)") -> WorkerFunction:
+    """The function that `name` stands for. Raises WorkerFunctionError, saying how to mend it.
+
+    `parameters` are the two that it is called with.
+    """
     target = find_function(name, import_path)
-    _check_signature(name, target)
+    _check_signature(name, target, parameters)
     call = getattr(target, "__call__", target)  # noqa: B004  # an instance may have an async __call__
     is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
     return WorkerFunction(name, target, is_async)
@@ -88,7 +91,7 @@ def unset(variables: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in variables if not os.environ.get(name))
 
 
-def _check_signature(name: str, target: Callable[..., Any]) -> None:
+def _check_signature(name: str, target: Callable[..., Any], parameters: str) -> None:
     try:
         signature = inspect.signature(target)
     except (ValueError, TypeError):
@@ -97,9 +100,9 @@ def _check_signature(name: str, target: Callable[..., Any]) -> None:
         signature.bind(object(), object())
     except TypeError as error:
         raise WorkerFunctionError(
-            f"it cannot be called as {name.partition(':')[2]}(task, ctx): {error}",
+            f"it cannot be called as {name.partition(':')[2]}{parameters}: {error}",
             where=f"{name}{signature}",
-            mend="give it two positional parameters: def solve(task, ctx)",
+            mend=f"give it two positional parameters: def {name.partition(':')[2].rpartition('.')[2]}{parameters}",
         ) from None
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         raise WorkerFunctionError(

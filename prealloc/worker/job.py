@@ -54,14 +54,29 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     journal: str
     library: tuple[tuple[int, int], ...]
     """(device, inode) of the task libraries that no worker may open."""
+    cleanup: bool = False
+    """Attempts that do not clean up by themselves are cleaned up after: their starts and ends are journalled."""
 
 
-def pack(job: WorkerJob) -> bytes:
+class CleanupJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to clean up after, in a process of its own."""
+
+    cleanup: str
+    """`module:function`."""
+    import_path: tuple[str, ...]
+    unit: str
+    notes: tuple[Any, ...]
+    journal: str
+    """The folder of the run's journal."""
+    library: tuple[tuple[int, int], ...]
+
+
+def pack(job: WorkerJob | CleanupJob) -> bytes:
     """The job as the bytes that are shipped to a process of our own, never to a file that outlives it."""
     return pickle.dumps(job, protocol=5)
 
 
-def unpack(payload: bytes) -> WorkerJob:
+def unpack(payload: bytes) -> WorkerJob | CleanupJob:
     """The job in a payload that `pack` made."""
-    job: WorkerJob = pickle.loads(payload)
+    job: WorkerJob | CleanupJob = pickle.loads(payload)
     return job

@@ -1,35 +1,40 @@
 """A worker process from its job to its end: the control thread beside the servers.
 
-The control thread never runs user code. It beats, takes commands, and ends what is overdue. A call that does
-not come back is written off: decided at once, its thread left behind. Then the worker retires: it hands its
-waiting units back for a replacement and stays only until its other running units end.
+The control thread never runs user code. It beats, takes commands, and ends what is overdue: that is decided at once,
+and its function is interrupted and has the grace to clean up. A thread that was interrupted is not used again, and a
+coroutine that does not come back soon is not waited for: the worker retires. It hands its waiting units back for a
+replacement, and stays only until its other running units end and what was interrupted has cleaned up or had its grace.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
 import socket
 import sys
+import threading
 import time
 import traceback
 
 from prealloc.errors import JournalError, PreallocError
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.model.outcome import KEY_REFUSED, ErrorInfo, Status
-from prealloc.model.policy import GRACE_S, HEARTBEAT_S
+from prealloc.model.outcome import KEY_REFUSED, STOPPED, ErrorInfo, Status
+from prealloc.model.policy import HEARTBEAT_S, KILL_STEP_S
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running, timed_out
 from prealloc.worker.board import Board
-from prealloc.worker.book import Book
+from prealloc.worker.book import Book, Patience
 from prealloc.worker.function import WorkerFunction, brief_error, load_function
 from prealloc.worker.guard import guard
+from prealloc.worker.interrupt import shielded
 from prealloc.worker.job import WorkerJob
 from prealloc.worker.messages import (
     NO_THREAD,
     Broken,
     Bye,
+    Cancel,
     Channel,
     Drain,
     Ended,
@@ -49,7 +54,7 @@ def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: Work
     from pathlib import Path
 
     channel = Channel(sock)
-    guard.protect(frozenset(job.library), lambda path: channel.send(Opened(path)))
+    guard.protect(frozenset(job.library), shielded(lambda path: channel.send(Opened(path))))
     try:
         if function is None:
             function = load_function(job.worker, job.import_path)
@@ -72,14 +77,14 @@ class _Worker:
         self._channel = channel
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._board = board
-        self._turns = DeskTurns(channel.send) if job.lane is not None else None
+        self._is_async = function.is_async
+        self._turns = DeskTurns(shielded(channel.send)) if job.lane is not None else None
         self._book = Book(job, journal, board, self._tell, self._turns)
         self._servers = Servers(
             function, self._book, job.policy.max_result_bytes, ended=self._wake, failed=self._broken
         )
-        self._cancelled: dict[Running, float] = {}
-        """Coroutines that were cancelled at their deadline, and when."""
         self._retiring = False
+        self._cancelling = False
 
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""
@@ -97,15 +102,22 @@ class _Worker:
         fault_point(Point.WORKER_BYE)
         self._channel.send(Bye())
         fault_point(Point.WORKER_BYE_SAID)
+        # A supervisor waits for no more than the grace in all, and then kills what is left.
+        _run_exit_handlers(
+            min(self._job.policy.grace_s, KILL_STEP_S) if self._book.lingering else self._job.policy.grace_s
+        )
         return 0
 
     def _is_needed(self) -> bool:
-        """A server that is not held may have or get a unit; and so may one that was only just cancelled."""
-        return self._servers.count > self._book.held or (bool(self._cancelled) and not self._retiring)
+        """A server in which nothing lingers may have or get a unit; and what lingers may still clean up."""
+        lingering = self._book.lingering
+        return self._servers.count > len(lingering) or any(each.ends_at > time.monotonic() for each in lingering)
 
     def _listen(self) -> bool:
         """Sleeps until a beat is due, a server ends or a command comes. False: the supervisor is gone."""
-        readable, _, _ = select.select([self._channel.fileno(), self._wake_read], [], [], HEARTBEAT_S)
+        now = time.monotonic()
+        pause_s = min([HEARTBEAT_S, *(each.ends_at - now for each in self._book.lingering if each.ends_at > now)])
+        readable, _, _ = select.select([self._channel.fileno(), self._wake_read], [], [], pause_s)
         if self._wake_read in readable:
             os.read(self._wake_read, 4096)
         if self._channel.fileno() in readable:
@@ -117,6 +129,8 @@ class _Worker:
                     self._book.stop(key_refused=command.key_refused)
                     if self._turns is not None and command.lane_halted is not None:
                         self._turns.close(command.lane_halted)
+                elif isinstance(command, Cancel):
+                    self._cancelling = True
                 elif isinstance(command, Slots):
                     self._book.allow(command.slots)
                     self._servers.grow(command.slots)
@@ -127,6 +141,11 @@ class _Worker:
     def _look_after(self, running: list[Running]) -> None:
         """Shows on the board who waits, and ends what is overdue."""
         policy = self._job.policy
+        if self._cancelling:
+            for each in running:
+                self._end(each, Ending(Status.CANCELLED, error=STOPPED))
+            self._retire()
+            return
         self._servers.beat()
         blocker = self._servers.blocker()
         guilty = next((each for each in running if each.inner is blocker), None) if blocker else None
@@ -135,25 +154,26 @@ class _Worker:
                 self._board.wait(each.slot, each.clock.waited_s, each.clock.is_waiting)
             why = each.clock.overdue(policy.timeout_s, policy.max_wait_s)
             if why is not None and (guilty is None or each is guilty):
-                self._end(each, why)
+                self._end(each, _overdue_ending(self._job, why))
         if guilty is not None and guilty.closed:
             self._retire(give_back=True)  # the others stand still with it, and are not to blame
-        elif self._cancelled:
-            self._watch_cancelled()
-
-    def _end(self, running: Running, why: str) -> None:
-        self._book.write_off(running, _overdue_ending(self._job, why))
-        if self._servers.cancel(running):
-            self._cancelled[running] = time.monotonic()
-        else:
+        elif any(each.retire_at <= time.monotonic() for each in self._book.lingering):
             self._retire()
 
-    def _watch_cancelled(self) -> None:
-        """A coroutine that swallows its cancellation, or an event loop that is blocked, is a hung thread."""
-        if self._book.held == 0:
-            self._cancelled.clear()
-        elif any(time.monotonic() - since > GRACE_S for since in self._cancelled.values()):
+    def _end(self, running: Running, ending: Ending) -> None:
+        if not self._book.write_off(running, ending, self._patience()):
+            return
+        if self._is_async or self._job.policy.grace_s > 0:
+            running.call.interrupt()
+        if not self._is_async:
             self._retire()
+
+    def _patience(self) -> Patience:
+        """A coroutine most often ends at once when it is cancelled: then its worker goes on."""
+        now, grace_s = time.monotonic(), self._job.policy.grace_s
+        if self._is_async:
+            return Patience(now + KILL_STEP_S, now + max(grace_s, KILL_STEP_S))
+        return Patience(now, now + grace_s)
 
     def _retire(self, *, give_back: bool = False) -> None:
         """Hands the waiting units to a replacement; with `give_back` also what runs, without blame."""
@@ -161,7 +181,7 @@ class _Worker:
             self._retiring = True
             left = self._book.stop()
             if give_back:
-                left = (*self._book.give_back(), *left)
+                left = (*self._book.give_back(self._patience()), *left)
             fault_point(Point.WORKER_RETIRING)
             self._channel.send(Retiring(left))
             fault_point(Point.WORKER_RETIRED)
@@ -191,6 +211,14 @@ class _Worker:
         finally:
             sys.stderr.flush()
             os._exit(1)
+
+
+def _run_exit_handlers(most_s: float) -> None:
+    """Has libraries flush what they hold (atexit). They may take this long: a server that they tell may be gone."""
+    if most_s > 0 and atexit._ncallbacks():
+        flushing = threading.Thread(target=atexit._run_exitfuncs, name="prealloc-exit", daemon=True)
+        flushing.start()
+        flushing.join(most_s)
 
 
 def _overdue_ending(job: WorkerJob, why: str) -> Ending:

@@ -120,6 +120,10 @@ class Drain(Message, frozen=True, array_like=True, tag="drain"):
     """Because the lane has halted, and why: it gives no further turn."""
 
 
+class Cancel(Message, frozen=True, array_like=True, tag="cancel"):
+    """To a worker: end what runs. It is `cancelled` now, and has the grace to clean up."""
+
+
 class Slots(Message, frozen=True, array_like=True, tag="slots"):
     """To a worker: this many units may run at once."""
 
@@ -127,7 +131,7 @@ class Slots(Message, frozen=True, array_like=True, tag="slots"):
 
 
 FromWorker = Ready | Broken | Struck | Started | Ended | Opened | Retiring | Ask | Done | Bye
-ToWorker = Drain | Slots | Granted
+ToWorker = Drain | Cancel | Slots | Granted
 
 _encoder = msgspec.json.Encoder()
 _commands = msgspec.json.Decoder(ToWorker)  # made before forking, shared by all workers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -17,8 +18,9 @@ from typing import Any
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.forks import forks
 from prealloc.worker.board import Board
+from prealloc.worker.cleanup import run_cleanup
 from prealloc.worker.function import WorkerFunction
-from prealloc.worker.job import unpack
+from prealloc.worker.job import CleanupJob, unpack
 from prealloc.worker.loop import run_worker
 from prealloc.worker.signals import leave_to_master, take_back
 from prealloc.worker.tree import descendants, send_signal
@@ -46,13 +48,17 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
     one_thread_each()
     if function is not None:
         _reseed()
+        atexit._clear()  # what was registered before forking belongs to the process that we were forked from
     job = unpack(_read_all(payload))
     with contextlib.suppress(FileNotFoundError):  # the journal's writer says it better
         os.environ[RUN_MARK] = run_mark(Path(job.journal).parent)
     gc.enable()
-    flights = Board(board, job.policy.concurrency)
-    os.close(board)
-    code = run_worker(job, socket.socket(fileno=channel), flights, function)
+    if isinstance(job, CleanupJob):
+        code = run_cleanup(job, socket.socket(fileno=channel))
+    else:
+        flights = Board(board, job.policy.concurrency)
+        os.close(board)
+        code = run_worker(job, socket.socket(fileno=channel), flights, function)
     # What tasks have left running would outlive us: nobody is there to want it any more.
     send_signal(descendants([os.getpid()]), signal.SIGKILL)
     for stream in (sys.stdout, sys.stderr):

@@ -34,19 +34,19 @@ class Written(NamedTuple):
     """A sentence for each field that cannot be written, and is null in `json`."""
 
 
-def write_result(value: Any, most_bytes: int) -> Written:
+def write_result(value: Any, most_bytes: int, name: str = "result") -> Written:
     """The value as JSON text. What has one obvious JSON form is written in it: see prealloc.worker.json_form."""
     flaws: list[str] = []
     try:
-        check_json(value, "result")
+        check_json(value, name)
         encoded = _encoder.encode(value)
     except (NoJson, TypeError, ValueError, RecursionError):  # a subclass of float that is odd, say
         from prealloc.worker.json_form import json_form
 
-        value, flaws = json_form(value, "result")
+        value, flaws = json_form(value, name)
         encoded = _encoder.encode(value)
     if len(encoded) > most_bytes:
-        value, too_long = _shortened(value, len(encoded), most_bytes)
+        value, too_long = _shortened(value, len(encoded), most_bytes, name)
         flaws += too_long
         encoded = _encoder.encode(value)
     return Written(msgspec.Raw(encoded), value, flaws)
@@ -61,7 +61,7 @@ def no_json(flaws: Sequence[str]) -> ErrorInfo | None:
     return ErrorInfo(type="NoJson", message=_clean(message))
 
 
-def _shortened(value: Any, size: int, most_bytes: int) -> tuple[Any, list[str]]:
+def _shortened(value: Any, size: int, most_bytes: int, name: str) -> tuple[Any, list[str]]:
     """The value without its largest fields, so that it fits: what is left was paid for as well."""
     flaws = []
     limit = f"the limit is {most_bytes}"
@@ -70,10 +70,10 @@ def _shortened(value: Any, size: int, most_bytes: int) -> tuple[Any, list[str]]:
     for key in sorted(sizes, key=lambda key: -sizes[key]):
         if size <= most_bytes:
             break
-        flaws.append(f"result.{key}: {sizes[key]} bytes of JSON, {limit} for the whole result")
+        flaws.append(f"{name}.{key}: {sizes[key]} bytes of JSON, {limit} for the whole {name}")
         kept[key] = None
         size -= sizes[key] - len(b"null")
-    return (kept, flaws) if size <= most_bytes else (None, [f"result: {size} bytes of JSON, {limit}"])
+    return (kept, flaws) if size <= most_bytes else (None, [f"{name}: {size} bytes of JSON, {limit}"])
 
 
 def describe(error: BaseException) -> ErrorInfo:

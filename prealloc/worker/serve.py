@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from prealloc.worker.attempt import Running, leave_if_forked, perform, perform_async
+from prealloc.worker.attempt import Running, clean_up, clean_up_async, leave_if_forked, perform, perform_async
 from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction
 
@@ -71,7 +71,7 @@ class Servers:
 
     @property
     def count(self) -> int:
-        """Servers that have not ended, with those that are held by a call that does not come back."""
+        """Servers that have not ended, with those in which an attempt lingers."""
         return self._count
 
     def _serve(self) -> None:
@@ -79,6 +79,9 @@ class Servers:
             while (taken := self._book.next()) is not None:
                 if isinstance(taken, Running):
                     self._book.finish(taken, perform(self._function, taken, self._most_bytes))
+                    self._book.left(taken, clean=clean_up(taken))
+                    if taken.call.interrupted:
+                        return  # nothing else runs in a thread that an exception was thrown into
                 else:
                     self._book.wait(taken)
         except BaseException as error:
@@ -93,6 +96,7 @@ class Servers:
             while (taken := self._book.next()) is not None:
                 if isinstance(taken, Running):
                     self._book.finish(taken, await perform_async(self._function, taken, self._most_bytes))
+                    self._book.left(taken, clean=await clean_up_async(taken))
                 else:
                     await asyncio.sleep(min(taken, LOOP_POLL_S))
         except BaseException as error:
@@ -120,13 +124,6 @@ class Servers:
         self._failed(RuntimeError("a task has stopped the worker's event loop"))
 
     # -- the event loop, seen from the control thread -------------------------------------------------------
-
-    def cancel(self, running: Running) -> bool:
-        """Cancels a coroutine. False: it is none, nothing can stop it."""
-        if running.inner is None or self._loop is None:
-            return False
-        self._loop.call_soon_threadsafe(running.inner.cancel)
-        return True
 
     def beat(self) -> None:
         """Asks the event loop to show that it turns."""

@@ -54,6 +54,10 @@ MOST_MISSED = 3
 """Slots that are given back for being late. A worker that is late again and again is as good as never on time."""
 
 
+INTERRUPTIBLE_S = 0.1
+"""A thread that waits for its turn hears within this long that its attempt is over."""
+
+
 class DeskTurns:
     """Turns from the master's desk. `send` tells it; what it answers comes to `granted`, from another thread."""
 
@@ -67,8 +71,14 @@ class DeskTurns:
 
     def wait(self, tokens: int) -> int:
         for _ in range(MOST_MISSED):
-            slot = self._ask(tokens).result()
-            time.sleep(max(0.0, slot.at - time.monotonic()))
+            future = self._ask(tokens)
+            try:
+                slot = self._slot(future)
+                time.sleep(max(0.0, slot.at - time.monotonic()))
+            except BaseException:  # Cancelled
+                if not future.cancel():
+                    self._give_back(future)
+                raise
             if not self._missed(slot):
                 break
         return slot.turn
@@ -121,6 +131,14 @@ class DeskTurns:
             self._asked[turn] = future
         self._send(Ask(turn, tokens))
         return future
+
+    @staticmethod
+    def _slot(future: Future[Slot]) -> Slot:
+        while True:
+            try:
+                return future.result(INTERRUPTIBLE_S)
+            except TimeoutError:  # no bytecode runs while it waits, so no exception could come
+                continue
 
     def _missed(self, slot: Slot) -> bool:
         if time.monotonic() - slot.at <= slot.late_s:

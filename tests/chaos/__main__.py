@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from prealloc.model.policy import RunPolicy
 from tests.chaos.gate import machine, report
 from tests.chaos.kills import master_kills
 from tests.chaos.limits import lanes, memory
@@ -31,8 +32,10 @@ def main() -> int:
         place = Place(Path(folder))
         gates = [
             worker_deaths(place, rng, max(1, 5 // share)),
-            *hangs(place, max(1, 3 // share)),
-            families(place, max(2, 10 // share)),
+            *hangs(place, max(1, 3 // share), 0.0),
+            *hangs(place, 1, RunPolicy().grace_s),
+            families(place, max(2, 10 // share), 0.0),
+            families(place, 2, RunPolicy().grace_s),
             memory(place, max(1, 3 // share)),
             *lanes(place, max(1, 2 // share)),
             *master_deaths(place, rng, MASTERS // share),

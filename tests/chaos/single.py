@@ -15,7 +15,7 @@ from tests.chaos.place import Measured, Place, started_at, tell
 
 LIMIT_S = 1.0
 """--timeout of the tasks that hang."""
-GRACE_S = 0.2
+KILL_STEP_S = 0.2
 """Between SIGTERM and SIGKILL."""
 GATE_S = 0.5
 HANGS = ("loop", "sleep", "silent_socket", "dripping_socket", "gil_blocked", "gil_spinning")
@@ -47,7 +47,7 @@ def worker_deaths(place: Place, rng: random.Random, sessions: int) -> Gate:
     return Gate("1", "SIGKILL of a worker is known", 0.2, "s", took.worst, len(took.values), took.told)
 
 
-def hangs(place: Place, trials: int) -> list[Gate]:
+def hangs(place: Place, trials: int, grace_s: float) -> list[Gate]:
     """Rows 4 to 6 and 8: how far over --timeout a hung task is decided, and the next one starts."""
     gates: list[Gate] = []
     back = Measured([])
@@ -58,7 +58,7 @@ def hangs(place: Place, trials: int) -> list[Gate]:
             tell(f"rows 4-6: {name}, {number + 1} of {trials}")
             with place.stage(f"rows 4-6, {name}") as stage:
                 stage.make_plan({"hang": {"do": how}, "next": {"do": "ok"}}, first="hang")
-                session = stage.start("--timeout", f"{LIMIT_S:g}", worker=worker)
+                session = stage.start("--timeout", f"{LIMIT_S:g}", "--grace", f"{grace_s:g}", worker=worker)
                 assert session.wait() == 1
                 (ended,) = session.of("attempt_ended", task="hang")
                 limit_at = started_at(stage, "hang") + LIMIT_S
@@ -66,23 +66,30 @@ def hangs(place: Place, trials: int) -> list[Gate]:
                 back.values.append(started_at(stage, "next") - limit_at)
                 stage.check(session)
         row = {"dripping_socket": "8", "loop": "4", "sleep": "5", "silent_socket": "5"}.get(how, "6")
-        gates.append(Gate(row, f"timeout of: {name}", GATE_S, "s", over.worst, len(over.values), over.told))
-    gates.append(Gate("4-8", "capacity back after it", GATE_S, "s", back.worst, len(back.values), back.told))
+        gates.append(
+            Gate(row, f"timeout of: {name}, grace {grace_s:g} s", GATE_S, "s", over.worst, len(over.values), over.told)
+        )
+    gates.append(
+        Gate(
+            "4-8", f"capacity back after it, grace {grace_s:g} s", GATE_S, "s", back.worst, len(back.values), back.told
+        )
+    )
     return gates
 
 
-def families(place: Place, trials: int) -> Gate:
+def families(place: Place, trials: int, grace_s: float) -> Gate:
     """Row 7: a hung task with children that ignore SIGTERM, one in a session of its own: until all are dead."""
     took = Measured([])
     for number in range(trials):
         then = ("sleep", "gil_blocked")[number % 2]
         tell(f"row 7: {number + 1} of {trials}")
         with place.stage(f"row 7, {then}") as stage:
-            others = {f"t{n}": {"do": "ok", "s": 0.6} for n in range(8)}  # they keep the run going
+            count = 8 + round(2 * grace_s)
+            others = {f"t{n}": {"do": "ok", "s": 0.6} for n in range(count)}  # they keep the run going
             stage.make_plan({"family": {"do": "family", "then": then}, **others}, first="family")
-            session = stage.start("--timeout", f"{LIMIT_S:g}")
+            session = stage.start("--timeout", f"{LIMIT_S:g}", "--grace", f"{grace_s:g}")
             wait_until((stage.signals / "family").exists, "the family")
-            limit_at = started_at(stage, "family") + LIMIT_S + GRACE_S
+            limit_at = started_at(stage, "family") + LIMIT_S + max(grace_s, KILL_STEP_S)
             wait_until(lambda stage=stage: any("trap" in line for line in stage.alive().values()), "shells")
             wait_until(lambda stage=stage: not any("trap" in line for line in stage.alive().values()), "their end")
             took.values.append(time.monotonic() - limit_at)
@@ -90,7 +97,7 @@ def families(place: Place, trials: int) -> Gate:
             session.signal(signal.SIGINT)
             session.wait()
             stage.check(session)
-    name = "whole tree of a hung task is dead, after the grace"
+    name = f"whole tree of a hung task is dead, after a grace of {grace_s:g} s"
     return Gate("7", name, GATE_S, "s", took.worst, len(took.values), took.told)
 
 

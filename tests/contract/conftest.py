@@ -54,7 +54,9 @@ def go(engine: str, tmp_path: Path) -> Callable[..., RunEnded]:
     """Runs a plan on the engine, into the folder `run`."""
 
     def run(plan: Any, worker: Any, name: str = "run", **options: Any) -> RunEnded:
-        return prealloc.run(plan, worker, tmp_path / name, engine=engine, **{"timeout_s": 30, **options})
+        return prealloc.run(
+            plan, worker, tmp_path / name, engine=engine, **{"timeout_s": 30, "grace_s": 0.3, **options}
+        )
 
     return run
 

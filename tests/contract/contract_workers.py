@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -105,6 +107,36 @@ def limited(task: LightweightTask, ctx: TaskContext) -> Any:
     if ctx.attempt == 1:
         raise TooMany("slow down")
     return "served"
+
+
+TASK_OF: contextvars.ContextVar[str | None] = contextvars.ContextVar("TASK_OF", default=None)
+
+
+def tidies(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Has two things to do at its exit, one of which fails; looks at a ContextVar and sets it."""
+    before, folder = TASK_OF.get(), Path(ctx.settings["folder"])
+    TASK_OF.set(task.id)
+    ctx.note({"of": task.id})
+    ctx.on_exit(lambda: (folder / f"{task.id}.{TASK_OF.get() or 'nobody'}").touch())
+    ctx.on_exit(lambda: 1 / 0)
+    if task.workflow == "fail":
+        raise ValueError("as its workflow says")
+    return {"before": before}
+
+
+async def tidies_async(task: LightweightTask, ctx: TaskContext) -> Any:
+    """The same from an event loop, with a coroutine function for its exit."""
+
+    async def close() -> None:
+        (Path(ctx.settings["folder"]) / f"{task.id}.{TASK_OF.get() or task.id}").touch()
+
+    ctx.on_exit(close)
+    return await asyncio.sleep(0.001, {"before": None}) if task.workflow != "fail" else 1 / 0
+
+
+def wraps_async(task: LightweightTask, ctx: TaskContext) -> Any:
+    """A sync function round an async one, as decorators make them."""
+    return tidies_async(task, ctx)
 
 
 class Agent:

@@ -256,6 +256,20 @@ def test_a_unit_in_backoff_is_not_decided_for_anyone(stopped: Go, tmp_path: Path
     assert ended.exit_code == 130
 
 
+@pytest.mark.parametrize("worker", [workers.tidies, workers.tidies_async, workers.wraps_async])
+def test_each_attempt_cleans_up_after_itself(go: Go, tmp_path: Path, worker: Any) -> None:
+    """on_exit is called however the attempt ended, and decides nothing. Notes are kept, ContextVars are not."""
+    (tmp_path / "left").mkdir()
+    tasks = [make_task(f"t{n}", workflow="fail" if n == 1 else None) for n in range(3)]
+    ended = go(make_plan(tasks, settings={"folder": str(tmp_path / "left")}), worker)
+    assert (ended.census["ok"], ended.census["failed"]) == (2, 1)
+    assert sorted(path.name for path in (tmp_path / "left").iterdir()) == ["t0.t0", "t1.t1", "t2.t2"]
+    results = [outcome.read() for outcome in prealloc.outcomes(tmp_path / "run") if outcome.status == "ok"]
+    assert [attempt.result for attempt in results if attempt] == [{"before": None}] * 2
+    notes = b"".join(path.read_bytes() for path in (tmp_path / "run" / "journal").iterdir()).count(b'"kind":"note"')
+    assert notes == (3 if worker is workers.tidies else 0)
+
+
 def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) -> None:
     """Growing an experiment does not pay twice: same bytes, settings, repeat and worker are taken over, marked so."""
     small = [make_task(f"t{n}", workflow=n) for n in range(3)]

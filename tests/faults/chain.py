@@ -40,6 +40,8 @@ IN_WORKER = frozenset(
         Point.WORKER_BYE_SAID,
     }
 )
+DEADLY = ("deadly", "untidy")
+"""Scenarios with a task that kills its workers."""
 IN_FORK_SERVER = frozenset({Point.FORK_ASKED, Point.FORK_FORKED, Point.FORK_REAPED})
 
 OK = {"do": "ok", "s": 0.005}
@@ -65,6 +67,9 @@ def _beside(count: int, **others: Any) -> dict[str, Any]:
 SCENARIOS = {
     "plain": Scenario(_beside(UNITS), {"ok": UNITS}, ("--fsync",)),
     "deadly": Scenario(_beside(9, poison={"do": "kill_self"}), {"ok": 9, "crashed": 1}),
+    "untidy": Scenario(
+        _beside(9, poison={"do": "kill_self"}), {"ok": 9, "crashed": 1}, ("--cleanup", "cleaning:sweep")
+    ),
     "hang": Scenario(_beside(9, hang={"do": "sleep"}), {"ok": 9, "timeout": 1}, ("--timeout", "0.4")),
     "spy": Scenario(_beside(9, spy={"do": "open_library", "how": "open"}), {"ok": 10}),
     "noisy": Scenario(_beside(9), {"ok": 9}, worker="noisy_import:act"),
@@ -153,7 +158,7 @@ class _Chain:
 
     def _blamed(self) -> int:
         """Further starts that a fault in a worker, or the scenario's own poison, may cause."""
-        return self._case.concurrency + (3 * self._case.concurrency if self._case.scenario == "deadly" else 0)
+        return self._case.concurrency + (3 * self._case.concurrency if self._case.scenario in DEADLY else 0)
 
     def _in_peace(self) -> None:
         before, starts = self.final(), self.starts()
@@ -161,7 +166,7 @@ class _Chain:
         assert session.end() == self._scenario.exit_code, session.output()[-3000:]
         assert session.census == self._scenario.census
         self._check(session, before, starts)
-        if self._case.scenario not in ("deadly", "reused"):  # a poison starts several times; what is reused, never
+        if self._case.scenario not in (*DEADLY, "reused"):  # a poison starts several times; what is reused, never
             ran = {task: count for task, count in (self.starts() - starts).items() if count}
             assert ran == {task: 1 for task in self._scenario.tasks if task not in before}
 

@@ -22,6 +22,8 @@ from prealloc.api.plans import plan
 
 HERE = Path(__file__).parent
 PACKAGE_ROOT = Path(prealloc.__file__).resolve().parents[1]
+GRACE_S = 0.3
+"""--grace, where a test does not say another."""
 PATIENCE_S = 40.0
 """After this long a test stops waiting and fails: far over anything that is asserted."""
 
@@ -70,9 +72,10 @@ class Stage:
     def start(
         self, *options: str, worker: str = "agents:act", out: Path | None = None, faults: str | None = None
     ) -> Session:
-        """`prealloc run` on the plan, in a process of its own."""
+        """`prealloc run` on the plan, in a process of its own. With a short grace: what hangs uses all of it."""
         words = ("run", str(self.plan), "--worker", worker, "--out", str(out or self.run), *options)
-        return self.command(*words, faults=faults)
+        grace = () if "--grace" in options else ("--grace", f"{GRACE_S}")
+        return self.command(*words, *grace, faults=faults)
 
     def resume(self, *options: str, faults: str | None = None) -> Session:
         """`prealloc resume` on the run."""

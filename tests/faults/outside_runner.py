@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,17 @@ def main() -> None:
                 sys.exit(3)
             if do == "hang":
                 subprocess.Popen(["sleep", "1000"], start_new_session=True)
+                time.sleep(1000)
+            if do == "tidy":
+
+                def tidy(number: int, frame: object, folder: str = shard.settings["signals"]) -> None:
+                    open(f"{folder}/terminated.{time.monotonic()}", "a").close()
+                    time.sleep(0.5)
+                    open(f"{folder}/tidied", "a").close()
+                    sys.exit(0)
+
+                signal.signal(signal.SIGTERM, tidy)
+                open(f"{shard.settings['signals']}/ready", "a").close()
                 time.sleep(1000)
             if do == "gate":
                 while not os.path.exists(f"{shard.settings['signals']}/go"):

@@ -157,6 +157,25 @@ def test_ctrl_c_gives_the_program_its_time(stage: Stage) -> None:
     stage.check(second)
 
 
+def test_a_program_has_its_grace(stage: Stage) -> None:
+    """SIGTERM, once, and SIGKILL only after --grace: it can clean up. --cleanup is for functions, and is refused."""
+    stage.make_plan({"a": {"do": "tidy"}})
+    session = start(stage, "--drain", "60", "--grace", "20")
+    wait_until((stage.signals / "ready").exists, "its handler")
+    for number in range(2):
+        session.signal(2)
+        session.wait_for("stopping", number + 1)
+    assert session.wait() == 130
+    assert (stage.signals / "tidied").exists()
+    assert len(list(stage.signals.glob("terminated.*"))) == 1
+    stage.check(session)
+    refused = stage.command(
+        "run", str(stage.plan), "--command", RUNNER, "--cleanup", "cleaning:sweep", "--out", str(stage.root / "other")
+    )
+    assert refused.wait() == 2
+    assert "SIGTERM" in refused.output()
+
+
 @pytest.mark.parametrize(
     ("command", "problem"),
     [

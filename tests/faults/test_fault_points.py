@@ -33,6 +33,7 @@ SCENARIO = {
     Point.SUPERVISOR_DEATH: "deadly",
     Point.SUPERVISOR_VERDICT: "deadly",
     Point.VERDICT_WRITTEN: "deadly",
+    Point.SUPERVISOR_CLEANED: "untidy",
     Point.SUPERVISOR_LIBRARY: "spy",
     Point.SUPERVISOR_REUSED: "reused",
     Point.ATTEMPT_OVERDUE: "hang",
@@ -87,6 +88,7 @@ def cases() -> Iterator[Case]:
                 yield Case(point, (*refused, "kill-master"), scenario, passage, concurrency)
             else:
                 yield Case(point, (*refused, *kills), scenario, passage, concurrency)
+    yield Case(Point.WORKER_APPEND, ("torn",), "untidy", 4)  # a start, or an end, that is noted for --cleanup
     for action in REFUSED:  # the tenth line is the one that writes the hung task off
         yield Case(Point.WORKER_APPEND, (action,), "hang", 10, 4)
 

@@ -144,7 +144,7 @@ def test_ctrl_c_once_drains(stage: Stage) -> None:
 
 
 def test_the_drain_time_ends(stage: Stage) -> None:
-    """Row 13: what has not ended within the grace is `cancelled`; resume runs it again."""
+    """Row 13: what has not ended within the drain is `cancelled`; resume runs it again."""
     stage.make_plan({f"t{n}": {"do": "gate"} for n in range(4)}, shards=2)
     session = stage.start("--drain", "0.5")
     stage_is_busy(session)

@@ -80,7 +80,7 @@ def run_file(raw: bytes, good: bytes) -> str | None:
         "max_result_bytes": (1, 16 * 2**20),
         "workers": (1, 10**5),
     }
-    wide |= dict.fromkeys(("timeout_s", "max_wait_s", "drain_s", "start_s"), (0, 366 * 86400))
+    wide |= dict.fromkeys(("timeout_s", "max_wait_s", "drain_s", "grace_s", "start_s"), (0, 366 * 86400))
     for name, (least, most) in wide.items():
         value = policy.get(name)
         if value is None and (name not in policy or name in ("workers", "timeout_s")):

@@ -44,6 +44,7 @@ WRONG_POLICY: dict[str, list[Any]] = {
     "max_wait_s": [None, "none", "x", -1],
     "retries": [1.5, None],
     "drain_s": ["soon", None],
+    "grace_s": ["soon", None, "none", -1],
     "start_s": [0, "0s", {}],
     "memory_bytes": ["much", 1.5, True, 3],
     "max_result_bytes": ["16MB", 1.5],

@@ -193,7 +193,12 @@ def test_the_schema_knows_every_option_and_no_other() -> None:
         "generator_version",
     }
     assert set(SamplingSection.model_fields) == spec
-    assert set(RunSection.model_fields) == {*inspect.signature(RunPolicy.checked).parameters, "worker", "engine"}
+    assert set(RunSection.model_fields) == {
+        *inspect.signature(RunPolicy.checked).parameters,
+        "worker",
+        "engine",
+        "cleanup",
+    }
     assert set(LaneSection.model_fields) == set(Lane.__struct_fields__)
     assert set(EstimateSection.model_fields) == set(Effort.__struct_fields__)
     assert set(config_schema()["properties"]) == set(Config.model_fields)
@@ -207,7 +212,7 @@ def test_defaults_in_the_schema_are_the_true_ones() -> None:
         (EstimateSection, Effort()),
     ):
         for name, field in section.model_fields.items():
-            if name not in ("worker", "engine", "num_instances"):
+            if name not in ("worker", "engine", "cleanup", "num_instances"):
                 assert field.default == getattr(made, name) or (not field.default and not getattr(made, name)), name
 
 

@@ -36,6 +36,7 @@ VALUES = {
     "table of dates": "{ a = 1979-05-27 }",
     "table of 70 bits": "{ a = 1180591620717411303424 }",
 }
+_NUMBERS = ("integer", "float")
 FINE = {
     ("shards", "integer"), ("num_instances", "integer"), ("num_instances_per_cell", "integer"),
     ("repeats", "integer"), ("seed", "integer"),
@@ -44,9 +45,10 @@ FINE = {
     ("concurrency", "integer"), ("workers", "integer"), ("retries", "integer"), ("fsync", "true"),
     ("max_result_bytes", "integer"), ("max_log_bytes", "10**12"), ("memory_bytes", "10**12"),
     ("worker", "text"), ("worker", "empty text"), ("engine", "text"), ("engine", "empty text"),
+    ("cleanup", "text"), ("cleanup", "empty text"),
     ("path", "text"), ("path", "empty text"), ("difficulty", "text"), ("difficulty", "empty text"),
     ("require_workflow", "true"),
-    *((key, kind) for key in ("timeout_s", "max_wait_s", "drain_s", "start_s") for kind in ("integer", "float")),
+    *((f"{key}_s", kind) for key in ("timeout", "max_wait", "drain", "grace", "start") for kind in _NUMBERS),
 }  # fmt: skip
 """Key and kind of value that go together, as far as the config alone can tell."""
 

@@ -25,6 +25,7 @@ VALUES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "negative wait": (("policy", "max_wait_s"), -1.0, "--max-wait"),
     "10**9 retries": (("policy", "retries"), 10**9, "--retries"),
     "drain of ages": (("policy", "drain_s"), 1e300, "--drain"),
+    "grace of ages": (("policy", "grace_s"), 1e300, "--grace"),
     "no start": (("policy", "start_s"), -3, "--start-timeout"),
     "results of terabytes": (("policy", "max_result_bytes"), 2**50, "max_result_bytes"),
     "logs of -1 byte": (("policy", "max_log_bytes"), -1, "max_log_bytes"),
@@ -66,6 +67,6 @@ def cases() -> Iterator[Case]:
     edited = set_in("run/plan/plan.json", "spec", "seed", to=4)
     yield Case("run: plan edited", edited, ON_RUN, "", "plan.json")
     sliced = swap("run/plan/slices/*.json", b"optimal_sequence", b"optimal_sequencf")
-    yield Case("run: slice edited", sliced, ON_RUN, "not what was planned", "slices")
+    yield Case("run: slice edited", sliced, (RESUME,), "not what was planned", "slices")
     manifest = swap("run/plan/shards/shard-01.json", b'"model": "m"', b'"model": "n"')
     yield Case("run: manifest edited", manifest, ON_RUN, "not the manifest", "shard-01.json")
