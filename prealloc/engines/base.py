@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from prealloc.engines.admission import Admission
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
@@ -52,6 +53,8 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None
     drain_s: float
     start_s: float
+    admission: Admission
+    """Says whether one more worker may start beside those that run."""
     journal: JournalWriter
     """The supervisor's own journal file."""
 

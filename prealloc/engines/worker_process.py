@@ -43,6 +43,7 @@ class WorkerProcess:
         orders: tuple[UnitOrder, ...],
         slots: int,
         solo: bool,
+        only: bool = False,
         journal: Path,
         positions: list[int],
         policy: RunPolicy,
@@ -52,6 +53,10 @@ class WorkerProcess:
         self.slots = slots
         self.solo = solo
         """It runs one suspect, alone: only a death in here counts."""
+        self.only = only
+        """And no other worker runs meanwhile: memory that runs out is this task's doing."""
+        self.crowded = True
+        """When it died, others ran beside it."""
         self.journal = journal
         self.stage = Stage.STARTING
         self.pid: int | None = None
@@ -65,7 +70,7 @@ class WorkerProcess:
         """It has ended a unit."""
         self._positions = positions
         self._policy = policy
-        self._made_at = time.monotonic()
+        self.made_at = time.monotonic()
         self._decoder = msgspec.json.Decoder(FromWorker)
         self._buffer = b""
         with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
@@ -120,7 +125,7 @@ class WorkerProcess:
 
     @property
     def age_s(self) -> float:
-        return time.monotonic() - self._made_at
+        return time.monotonic() - self.made_at
 
     @property
     def silent(self) -> bool:
@@ -133,7 +138,7 @@ class WorkerProcess:
 
     @property
     def _silent_s(self) -> float:
-        return time.monotonic() - max(self._made_at, self._board.beat_at)
+        return time.monotonic() - max(self.made_at, self._board.beat_at)
 
     def overdue(self) -> list[Key]:
         """Flights that are past --timeout by our own clock, going by the waits that the board shows."""
