@@ -29,7 +29,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine can do. Declared, so that the master and the reports need not guess."""
 
     can_kill: bool
-    """A hung task is stopped; --timeout holds whatever the task does."""
+    """A hung task is stopped, one that takes too much too: --timeout and --memory hold whatever the task does."""
     can_send: bool
     """Commands reach a shard that is running."""
     shares_run_folder: bool

@@ -65,16 +65,21 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
     return code
 
 
-def become(command: Sequence[str], environment: Mapping[str, str], log: int, parent: int) -> int:
-    """Turns this process into another program. Returns only if that cannot be: the exit code, as shells have it."""
+def become(command: Sequence[str], environment: Mapping[str, str], folder: str, log: int, parent: int) -> int:
+    """Turns this process into another program, in a folder. Returns only if that cannot be: the exit code, as shells
+    have it.
+    """
     _settle(log, parent)
     gc.enable()
     for name in _RESTORED & vars(signal).keys():  # Python ignores these, and exec would hand that on
         signal.signal(getattr(signal, name), signal.SIG_DFL)
+    where = folder
     try:
+        os.chdir(folder)
+        where = command[0]
         os.execvpe(command[0], list(command), {**os.environ, **environment})
     except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        os.write(2, f"{where}: {error.strerror}\n".encode())
     return 127
 
 
