@@ -174,7 +174,8 @@ class LocalEngine:
             if not worker.only:
                 self._narrow(f"a worker of {worker.shard}, whose tasks run again", others)
         events = self._supervisors[worker.shard].died(worker, died.status)
-        if any(isinstance(event, AttemptEnded) and event.status is Status.OUT_OF_MEMORY for event in events):
+        ended = (event.status for event in events if isinstance(event, AttemptEnded))
+        if worker.killed_for == "kernel" and Status.OUT_OF_MEMORY in ended:
             self._setup.admission.forget()
         self._events += events
 
