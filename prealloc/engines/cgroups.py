@@ -120,7 +120,7 @@ def _mounted(mounts: list[str], controller: str | None) -> Iterator[tuple[str, P
     """Where the tree of a controller of version 1 is mounted (None: that of version 2), and from which group on."""
     for line in mounts:
         left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
+        kind, options = right.partition(" ")[0], right.rpartition(" ")[2]
         if kind == "cgroup2" if controller is None else kind == "cgroup" and controller in options.split(","):
             root, point = (text.replace("\\040", " ") for text in left.split(" ")[3:5])
             yield root, Path(point)

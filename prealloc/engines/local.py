@@ -169,7 +169,7 @@ class LocalEngine:
             return
         others = len(self._living) + len(self._unborn)
         if worker.killed_for is None and self._oom.explains(died.status, born_at=worker.made_at):
-            worker.killed_for = "kernel"
+            worker.killed_for, worker.killer = "kernel", f"killed by {self._oom.told()}"
             worker.crowded = others > 0
             if not worker.only:
                 self._narrow(f"a worker of {worker.shard}, whose tasks run again", others)

@@ -63,7 +63,6 @@ KILLED_FOR = {
     "memory": "killed: it was over --memory, with all that its tasks had started",
     "drain": "killed: the time to drain was over",
     "start": "killed: it did not start within --start-timeout",
-    "kernel": "killed by the kernel's OOM killer",
 }
 
 
@@ -359,7 +358,7 @@ class ShardSupervisor:
         flights = {key: flight for key, flight in worker.flights().items() if key in worker.undecided}
         events: list[Event] = []
         suspects = 0
-        reason = KILLED_FOR.get(worker.killed_for or "", describe_exit(status))
+        reason = worker.killer or KILLED_FOR.get(worker.killed_for or "", describe_exit(status))
         for key, flight in flights.items():
             order = worker.undecided.pop(key)
             if order.attempt > flight.order.attempt:

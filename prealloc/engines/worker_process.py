@@ -65,6 +65,8 @@ class WorkerProcess:
         self.killed_for: str | None = None
         self.held_bytes = 0
         """The memory that it was killed for."""
+        self.killer: str | None = None
+        """The kernel's OOM killer, in words, if it was that."""
         self.said_bye = False
         self.progressed = False
         """It has ended a unit."""

@@ -77,7 +77,7 @@ def _made(folder: Path, limit_mb: int) -> ControlGroup | None:
         return None
     try:
         (folder / ("memory.max" if is_version_2 else "memory.limit_in_bytes")).write_text(str(limit_mb * MB))
-        with contextlib.suppress(OSError):  # a kernel without swap has no such file
+        if len(Path("/proc/swaps").read_text().splitlines()) > 1:
             name, most = ("memory.swap.max", 0) if is_version_2 else ("memory.memsw.limit_in_bytes", limit_mb * MB)
             (folder / name).write_text(str(most))
     except OSError:

@@ -100,7 +100,7 @@ def test_a_control_group_that_is_full(stage: Stage, group: ControlGroup, shards:
     assert session.wait() == 1, session.output()
     assert session.census == {"ok": 11, "out_of_memory": 1}
     (ended,) = session.of("attempt_ended", task="hog")
-    assert "OOM killer" in ended["error"]["message"]
+    assert f"killed by the kernel's OOM killer (limit {GROUP_MB} MB" in ended["error"]["message"]
     notes = [event["text"] for event in session.of("note")]
     who = f"the kernel's OOM killer (limit {GROUP_MB} MB, control group {group.folder}) has ended a worker of shard-0"
     assert any(who in note and "workers at once from now on: at most" in note for note in notes)
