@@ -85,6 +85,9 @@ def run(
     reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
     started = make_engine(engine)
     try:
+        if policy.memory_bytes is not None and not started.facts.can_kill:
+            mend = "leave it out, or use --engine local, whose workers are processes that can be ended"
+            raise OptionsError([Mistake("--memory", f"the {engine} engine cannot hold tasks to it", mend)])
         lanes = _lanes_to_run(outline, reused)
         notes = _check(started, name, import_path, outline.file, lanes, policy.start_s, observe, tick)
         create_run(

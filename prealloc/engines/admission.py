@@ -1,4 +1,4 @@
-"""How many workers the machine bears: by what it has free, and by what the workers turn out to take."""
+"""How many workers the machine bears: by what it has free, by what they turn out to take, and by what killed them."""
 
 from __future__ import annotations
 
@@ -64,6 +64,8 @@ class Admission:
     def __init__(self, slice_bytes: int, available: Callable[[], int] = available_bytes) -> None:
         self._expected_bytes = expected_bytes(slice_bytes)
         self._available = available
+        self._most: int | None = None
+        self._told: int | None = None
         self.look({})
 
     def look(self, held: Mapping[str, int]) -> None:
@@ -73,13 +75,30 @@ class Admission:
         self._typical_bytes = max(self._expected_bytes, int(median(held.values()))) if held else self._expected_bytes
         self._usable_bytes = int(self._available() * USABLE)
 
-    def refusal(self, running: Collection[str]) -> str | None:
-        """Why no further worker may start beside those of these shards; None if one may. The first always may.
+    def narrow(self, others: int) -> int | None:
+        """The memory did not bear one more worker beside so many: no more than these run at once from now on.
 
-        Each that runs may yet grow to what is typical, and so may the next one.
+        Gives how many that is if it should be told: the first time, and whenever it has fallen to half.
+        """
+        self._most = max(1, min(others, self._most or others))
+        if self._told is not None and self._most > self._told // 2:
+            return None
+        self._told = self._most
+        return self._most
+
+    def forget(self) -> None:
+        """It was the fault of one task, which is known by now."""
+        self._most = self._told = None
+
+    def refusal(self, running: Collection[str]) -> str | None:
+        """Why no further worker may start beside those of these shards (one for each worker); None if one may.
+
+        The first always may. Each that runs may yet grow to what is typical, and so may the next one.
         """
         if not running:
             return None
+        if self._most is not None and len(running) >= self._most:
+            return f"{len(running)} shards run, and the memory did not bear more; the others wait"
         left = self._usable_bytes - sum(max(0, self._typical_bytes - self._held.get(shard, 0)) for shard in running)
         if left >= self._typical_bytes:
             return None

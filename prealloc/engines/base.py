@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from prealloc.engines.admission import Admission
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
@@ -29,7 +30,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine can do. Declared, so that the master and the reports need not guess."""
 
     can_kill: bool
-    """A hung task is stopped; --timeout holds whatever the task does."""
+    """A hung task is stopped, one that takes too much too: --timeout and --memory hold whatever the task does."""
     can_send: bool
     """Commands reach a shard that is running."""
     shares_run_folder: bool
@@ -62,6 +63,8 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None
     drain_s: float
     start_s: float
+    admission: Admission
+    """Says whether one more worker may start beside those that run."""
     journal: JournalWriter
     """The supervisor's own journal file."""
     cleanup: str | None = None

@@ -6,7 +6,8 @@ The program gets the path of its manifest, and in PREALLOC_RESULTS that of a fil
 each unit that it ends: {"task", "repeat", "status", "result"}. The master reads that file while it grows and writes
 each outcome into the journal; what it has not come to when it dies, the next session takes in first. A unit without a
 line has not run. What happens inside the program prealloc cannot see: it runs the program to its end, or ends its
-tree when no result has come for --timeout: SIGTERM, and SIGKILL after --grace.
+tree when no result has come for --timeout (SIGTERM, and SIGKILL after --grace), or at once when it holds more than
+--memory. It runs where `prealloc run` was started, on resume too.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ from typing import TypeGuard
 import msgspec
 
 from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.cgroups import OomKills
 from prealloc.engines.launch import Born, ForkServerLauncher, Refused
-from prealloc.engines.log import cut_back, open_log
+from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
+from prealloc.engines.memory_watch import LOOK_S as MEMORY_LOOK_S
+from prealloc.engines.memory_watch import MemoryWatch
 from prealloc.engines.refusals import Refusals
 from prealloc.engines.reported import Reported, ResultsTail
 from prealloc.engines.supervisor import describe_exit
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.regular import Unusable
 from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
 from prealloc.model.outcome import FINAL, Attempt, verdict
 from prealloc.model.policy import KILL_STEP_S
@@ -39,6 +44,9 @@ from prealloc.worker.function import unset
 MANIFEST = "{manifest}"
 RESULTS = "PREALLOC_RESULTS"
 LOOK_S = 0.1
+
+REFUSALS_SHOWN = 5
+"""Lines of a program that are no results; there may be as many of them as it writes."""
 
 OF_EARLIER_ONES, OF_THIS_SESSION = 1, 2
 """Incarnations: journal files of what earlier sessions' programs told, and of what this one's tells."""
@@ -76,16 +84,24 @@ class CommandEngine:
         patience: Patience = UNHURRIED,
     ) -> Checked:
         """`worker` is the command. It finds our own environment."""
-        words = split_command(worker)
-        if shutil.which(words[0]) is None:
+        program, folder = split_command(worker)[0], _folder(import_path)
+        if not os.path.isdir(folder):
             raise WorkerFunctionError(
-                f"there is no program {words[0]!r}", where=repr(worker), mend="check the path, or install it"
+                "the folder that the run was started in is gone",
+                where=folder,
+                mend="put it back, or start a new run",
+            )
+        if shutil.which(os.path.join(folder, program) if os.path.dirname(program) else program) is None:
+            raise WorkerFunctionError(
+                f"there is no program {program!r}", where=repr(worker), mend="check the path, or install it"
             )
         return Checked(unset=unset(variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
         self._refusals = Refusals(setup.start_s)
+        self._oom = OomKills()
+        self._memory = MemoryWatch(setup.memory_bytes) if setup.memory_bytes is not None else None
         with must_write(setup.paths.results):
             fault_point(Point.SESSION_FOLDERS)
             setup.paths.results.mkdir(exist_ok=True)
@@ -103,13 +119,15 @@ class CommandEngine:
         self._unborn[self._tags] = shard
         log = open_log(self._setup.paths.log(shard.shard))
         try:
-            self._launcher.execute(self._tags, shard.command(), shard.environment(), log)
+            shard.log_from = os.fstat(log).st_size
+            folder = _folder(self._setup.import_path)
+            self._launcher.execute(self._tags, shard.command(), shard.environment(), folder, log)
         finally:
             os.close(log)
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if not self._ended:
-            self._launcher.wait(min(timeout_s, LOOK_S))
+            self._launcher.wait(min(timeout_s, LOOK_S if self._memory is None else MEMORY_LOOK_S))
             for happened in self._launcher.happened():
                 if isinstance(happened, Born):
                     shard = self._living[happened.pid] = self._unborn.pop(happened.tag)
@@ -118,17 +136,18 @@ class CommandEngine:
                     self._waiting.append(self._unborn.pop(happened.tag))
                     self._ended += self._refusals.met(happened.reason, len(self._living))
                 else:
-                    shard = self._living.pop(happened.pid)
-                    self._ended += shard.died(happened.status)
-                    self._end(shard)
+                    self._died(self._living.pop(happened.pid), happened.status)
             if self._draining or self._refusals.ask_again(lambda: bool(self._living)):
                 waiting, self._waiting = self._waiting, []
                 for shard in waiting:
                     self._start(shard)
             for pid, shard in self._living.items():
                 self._ended += shard.take_in()
-                if shard.overdue:
-                    self._terminate(pid, shard, f"no result for --timeout {shard.timeout_s:g} s")
+                if shard.unusable or shard.overdue:
+                    self._terminate(pid, shard, shard.unusable or f"no result for --timeout {shard.timeout_s:g} s")
+            for pid, held in self._memory.over(self._living).items() if self._memory else ():
+                self._living[pid].killed_for = f"it held {held // 2**20} MB with all it started, more than --memory"
+                self._launcher.kill(pid, now=True)
         events, self._ended = self._ended, []
         return events
 
@@ -171,9 +190,21 @@ class CommandEngine:
             shard.killed_for = shard.killed_for or why
             self._launcher.kill(pid, step_s=max(KILL_STEP_S, shard.grace_s))
 
+    def _died(self, shard: _CommandShard, status: int) -> None:
+        if shard.killed_for is None and self._oom.explains(status, born_at=shard.born_at):
+            shard.killed_for = self._oom.told()
+            self._setup.admission.narrow(len(self._living) + len(self._unborn))
+        self._ended += shard.died(status)
+        self._end(shard)
+
     def _end(self, shard: _CommandShard) -> None:
         shard.close()
         self._ended.append(ShardEnded(shard=shard.shard))
+
+
+def _folder(import_path: Sequence[str]) -> str:
+    """Where the program runs: where the run was started."""
+    return import_path[0] if import_path else os.getcwd()
 
 
 def split_command(command: str) -> list[str]:
@@ -201,11 +232,17 @@ class _CommandShard:
         self.terminated = False
         self.deadline: float | None = None
         self.killed_for: str | None = None
+        self.unusable: str | None = None
+        """Why what it tells cannot be read."""
+        self.born_at = 0.0
+        self.log_from = 0
+        """Where its own output begins."""
         self._job = job
         self._setup = setup
         self._types = dict(job.ids)
         self._pid = 0
         self._latest = time.monotonic()
+        self._refused = 0
         # Two files: what an earlier program left is no part of what this one has told.
         paths, session = setup.paths, setup.session
         self._file = paths.reported(job.shard, session)
@@ -240,7 +277,7 @@ class _CommandShard:
     def born(self, pid: int) -> Event:
         """The program runs."""
         self._pid = pid
-        self._latest = time.monotonic()
+        self._latest = self.born_at = time.monotonic()
         units = len(self.open)
         self._setup.journal.append(WorkerStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units))
         return ShardStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units)
@@ -249,49 +286,72 @@ class _CommandShard:
         """Outcomes that a program of an earlier session told when no master listened any more."""
         paths = self._setup.paths
         left: list[Reported] = []
+        events: list[Event] = []
         for session in range(1, self._setup.session):
             file = paths.reported(self.shard, session)
-            told = [each for each in ResultsTail(file, self._job.policy.max_result_bytes).new() if self._foresees(each)]
+            tail = ResultsTail(file, self._job.policy.max_result_bytes)
+            try:
+                told = [each for each in tail.new(ended=True) if self._foresees(each)]
+            except Unusable as error:
+                events.append(Note(text=f"{self.shard}: what an earlier program told is left out, {file}: {error}"))
+                continue
             # The master writes a line of the journal for each line that it takes in, so they count each other.
             journal = paths.worker_journal(self.shard, session, OF_THIS_SESSION)
             left += told[journal.read_bytes().count(b"\n") if journal.exists() else 0 :]
         if not left:
-            return []
+            return events
         writer = JournalWriter(
             paths.worker_journal(self.shard, self._setup.session, OF_EARLIER_ONES), fsync=self._setup.fsync
         )
-        events = [event for reported in left for event in self._accept(reported, writer)]
+        events += [event for reported in left for event in self._accept(reported, writer)]
         writer.close()
         for session in range(1, self._setup.session):
-            if (file := paths.reported(self.shard, session)).exists():
+            if (file := paths.reported(self.shard, session)).is_file():
                 with must_write(file):
                     fault_point(Point.FILE_RENAME)
                     file.rename(file.with_suffix(".taken"))
         return events
 
-    def take_in(self) -> list[Event]:
-        """What the program has told since the last call."""
+    def take_in(self, *, ended: bool = False) -> list[Event]:
+        """What the program has told since the last call; when it has `ended`, all that it has told."""
         events: list[Event] = []
-        for reported in self._tail.new():
-            self._latest = time.monotonic()
-            if self._foresees(reported):
-                events += self._accept(reported, self._journal)
-            else:
-                events.append(Note(text=f"{self.shard}: {_refusal(reported)}"))
+        try:
+            for reported in self._tail.new(ended=ended):
+                self._latest = time.monotonic()
+                if self._foresees(reported):
+                    events += self._accept(reported, self._journal)
+                else:
+                    self._refused += 1
+                    if self._refused <= REFUSALS_SHOWN:
+                        events.append(Note(text=f"{self.shard}: {_refusal(reported)}"))
+        except Unusable as error:
+            self.unusable = f"its results cannot be read, {self._file}: {error}"
         cut_back(self._setup.paths.log(self.shard), self._job.policy.max_log_bytes)
         return events
 
     def died(self, status: int) -> list[Event]:
         """The program has ended: takes in the rest, and says what is missing."""
-        events = self.take_in()
+        events = self.take_in(ended=True)
         reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
+        if self._refused > REFUSALS_SHOWN:
+            events.append(Note(text=f"{self.shard}: {self._refused - REFUSALS_SHOWN} further lines are no results"))
         if self.open or status != 0:
+            log = self._setup.paths.log(self.shard)
             text = f"{self.shard}: its program {'was killed: ' if self.killed_for else ''}{reason}"
             left = f", {len(self.open)} of its units have no final outcome" if self.open else ""
-            events.append(Note(text=f"{text}{left}; see {self._setup.paths.log(self.shard)}"))
+            said = last_line(end_of_log(log, self.log_from)) if status != 0 else ""
+            events.append(Note(text=f"{text}{left}{self._nothing_told()}{said}; see {log}"))
         return events
+
+    def _nothing_told(self) -> str:
+        """Why its file has given no result at all, if so."""
+        if self.unusable:
+            return f"; {self.unusable}" if self.unusable != self.killed_for else ""
+        if self._tail.lines == 0:
+            return f"; it has told no result: it must append a line for each to the file that {RESULTS} names"
+        return ""
 
     def close(self) -> None:
         self._journal.close()

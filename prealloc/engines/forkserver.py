@@ -86,6 +86,8 @@ class Execute(ServerMessage, frozen=True, tag="execute"):
     command: tuple[str, ...]
     environment: dict[str, str]
     """Beside our own."""
+    folder: str
+    """It starts there."""
 
 
 class Forked(ServerMessage, frozen=True, tag="forked"):
@@ -233,7 +235,7 @@ class _ForkServer:
         parent = os.getpid()
         self._start(
             message.tag,
-            lambda: worker_process.become(message.command, message.environment, log, parent),
+            lambda: worker_process.become(message.command, message.environment, message.folder, log, parent),
             (log,),
             signal.SIGTERM,
         )

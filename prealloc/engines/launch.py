@@ -156,9 +156,12 @@ class ForkServerLauncher:
         finally:
             os.close(memory)
 
-    def execute(self, tag: int, command: Sequence[str], environment: Mapping[str, str], log: int) -> None:
-        """Starts a program with its output in the log; its pid comes as Born. The descriptor stays the caller's."""
-        self._send(forkserver.Execute(tag, tuple(command), dict(environment)), [log])
+    def execute(self, tag: int, command: Sequence[str], environment: Mapping[str, str], folder: str, log: int) -> None:
+        """Starts a program in a folder, with its output in the log; its pid comes as Born.
+
+        The descriptor stays the caller's.
+        """
+        self._send(forkserver.Execute(tag, tuple(command), dict(environment), folder), [log])
 
     def wait(self, timeout_s: float) -> bool:
         """Returns as soon as something happened (True), or after so many seconds."""

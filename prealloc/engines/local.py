@@ -20,9 +20,11 @@ from __future__ import annotations
 import math
 import os
 import select
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.cgroups import OomKills
 from prealloc.engines.launch import Born, Died, Launcher, Refused, make_launcher
 from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
@@ -32,7 +34,8 @@ from prealloc.engines.worker_process import WorkerProcess
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.desk import AHEAD_S
-from prealloc.model.events import Event, ShardEnded
+from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded
+from prealloc.model.outcome import Status
 from prealloc.worker.job import CleanupJob, WorkerJob, pack
 from prealloc.worker.messages import NO_THREAD, Granted, Slot
 
@@ -59,6 +62,9 @@ class LocalEngine:
         self._events: list[Event] = []
         self._library: frozenset[tuple[int, int]] = frozenset()
         self._tags = 0
+        self._held_back = False
+        """A worker was not to start yet."""
+        self._ask_at = 0.0
 
     def check(
         self,
@@ -74,6 +80,7 @@ class LocalEngine:
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
         self._refusals = Refusals(setup.start_s)
+        self._oom = OomKills()
         limit = setup.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
@@ -84,7 +91,7 @@ class LocalEngine:
 
     def launch(self, job: ShardJob) -> None:
         fault_point(Point.SHARD_LAUNCH)
-        processes = Processes(self._start_process, self._kill_process)
+        processes = Processes(self._start_process, self._kill_process, self._may_start)
         supervisor = ShardSupervisor(job, self._setup, self._library, processes)
         self._supervisors[job.shard] = supervisor
         self._events += supervisor.fill()
@@ -95,9 +102,11 @@ class LocalEngine:
             self._give_turns()
             for supervisor in self._supervisors.values():
                 supervisor.watch()
-            if self._refusals.ask_again(self._is_at_work):
+            if self._refusals.ask_again(self._is_at_work) or self._ask_again():
                 waiting = [each for each in self._supervisors.values() if not each.ended]
                 self._events += [event for supervisor in waiting for event in supervisor.fill()]
+            if self._oom.strays():
+                self._narrow("a program beside the workers", len(self._living) - 1)
             for pid, held in self._memory.over(self._living).items() if self._memory else ():
                 worker = self._living[pid]
                 self._supervisors[worker.shard].over_memory(worker, held)
@@ -160,8 +169,41 @@ class LocalEngine:
         worker = self._living.pop(died.pid)
         if os.waitstatus_to_exitcode(died.status) == NO_THREAD and not worker.has_worked:
             self._refused(worker, "it has no thread left")
+            return
+        others = len(self._living) + len(self._unborn)
+        if worker.killed_for is None and self._oom.explains(died.status, born_at=worker.made_at):
+            worker.killed_for, worker.killer = "kernel", f"killed by {self._oom.told()}"
+            worker.crowded = others > 0
+            if not worker.only:
+                self._narrow(f"a worker of {worker.shard}, whose tasks run again", others)
+        events = self._supervisors[worker.shard].died(worker, died.status)
+        ended = (event.status for event in events if isinstance(event, AttemptEnded))
+        if worker.killed_for == "kernel" and Status.OUT_OF_MEMORY in ended:
+            self._setup.admission.forget()
+        self._events += events
+
+    def _narrow(self, victim: str, others: int) -> None:
+        """The kernel's OOM killer has hit one of ours."""
+        if most := self._setup.admission.narrow(others):
+            text = f"{self._oom.told()} has ended {victim}; workers at once from now on: at most {most}"
+            self._events.append(Note(text=f"{text}; allow more memory, or give fewer --workers or --concurrency"))
+
+    def _may_start(self, only: bool) -> bool:
+        running = [*self._unborn.values(), *self._living.values()]
+        if only or any(worker.only for worker in running):
+            may = not running
         else:
-            self._events += self._supervisors[worker.shard].died(worker, died.status)
+            may = self._setup.admission.refusal([worker.shard for worker in running]) is None
+        self._held_back = self._held_back or not may
+        return may
+
+    def _ask_again(self) -> bool:
+        """Whether it is time to fill what has been held back: a worker has gone, or memory may be free by now."""
+        now = time.monotonic()
+        if not self._held_back or now < self._ask_at:
+            return False
+        self._held_back, self._ask_at = False, now + WATCH_S
+        return True
 
     def _refused(self, worker: WorkerProcess, reason: str) -> None:
         self._events += self._supervisors[worker.shard].unborn(worker)

@@ -58,18 +58,29 @@ def cut_back(log: Path, most_bytes: int) -> None:
 
 def last_lines(printed: bytes) -> str:
     """The end of what a process has printed, as the end of a sentence about it; nothing if it has printed nothing."""
-    text = printed[-LAST_LINES * 4 * _LINE :].decode("utf-8", "replace")
-    lines = [line[:_LINE] for line in masked(text).splitlines() if line.strip()][-LAST_LINES:]
+    lines = _lines(printed)[-LAST_LINES:]
     return "\n".join(["; it printed:", *(f"  {line}" for line in lines)]) if lines else ""
 
 
-def end_of_log(log: Path) -> bytes:
-    """What last_lines needs of a log. Nothing if it cannot be read: it is only for people."""
+def last_line(printed: bytes) -> str:
+    """The same with the last line alone."""
+    lines = _lines(printed)
+    return f"; the last that it printed: {lines[-1].strip()}" if lines else ""
+
+
+def _lines(printed: bytes) -> list[str]:
+    text = printed[-LAST_LINES * 4 * _LINE :].decode("utf-8", "replace")
+    return [line[:_LINE] for line in masked(text).splitlines() if line.strip()]
+
+
+def end_of_log(log: Path, since: int = 0) -> bytes:
+    """What last_lines needs of a log, from this offset on. Nothing if it cannot be read: it is only for people."""
     with contextlib.suppress(OSError, Unusable):
         descriptor = open_regular(log, inside=log.parent, flags=os.O_RDONLY)
         try:
             size = os.fstat(descriptor).st_size
-            return os.pread(descriptor, 2**14, max(0, size - 2**14))
+            since = since if since <= size else 0  # it has been cut back
+            return os.pread(descriptor, 2**14, max(since, size - 2**14))
         finally:
             os.close(descriptor)
     return b""

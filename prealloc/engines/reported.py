@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from prealloc.files.regular import Missing, open_regular
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.outcome import ErrorInfo, Status
@@ -16,6 +18,9 @@ from prealloc.model.secret import masked
 from prealloc.worker.result import no_json, write_result
 
 _SHOWN = 120
+_LONGER = 8
+"""A unit whose result is too large is `failed`, with what fits of it. A line so many times too large is not read."""
+_MEND = "write each result as a line of its own: file.write(json.dumps(result) + '\\n')"
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -44,36 +49,60 @@ _lines = msgspec.json.Decoder(_Line)
 
 
 class ResultsTail:
-    """Reads whole lines of a file that another process appends to, each once."""
+    """Reads the lines of a file that another process appends to, each once."""
 
     def __init__(self, path: Path, most_bytes: int) -> None:
+        self.lines = 0
+        """Those that have been read."""
         self._path = path
         self._most_bytes = most_bytes
+        self._longest = _LONGER * most_bytes
         self._offset = 0
-        self._number = 0
+        self._size = 0
+        self._too_long = False
+        """It stands in the middle of such a line."""
 
-    def new(self) -> Iterator[Reported | str]:
-        """The outcomes of the lines that are new; for a line that tells none, a sentence that says why."""
+    def new(self, *, ended: bool = False) -> Iterator[Reported | str]:
+        """The outcomes of the lines that are new; for a line that tells none, a sentence that says why.
+
+        The last line is taken for whole when it ends with a line feed, or when the process has `ended`. Raises Unusable
+        if something else than a file of this folder is there, which cannot be waited for.
+        """
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                read = file.read()
-        except FileNotFoundError:
+            descriptor = open_regular(self._path, inside=self._path.parent)
+        except Missing:
             return  # nothing has been told yet
-        whole = read[: read.rfind(b"\n") + 1]  # the last line may still be written
-        self._offset += len(whole)
-        for raw in whole.split(b"\n")[:-1]:
-            self._number += 1
-            if raw.strip():
-                yield self._parse(raw)
+        with open(descriptor, "rb") as file:
+            size, before = os.fstat(descriptor).st_size, self._size
+            if size == before and not ended:
+                return
+            self._size = size
+            if size < self._offset:
+                self._offset = size
+                yield f"{self._path} has become shorter: it must be appended to; what follows is read from its new end"
+            file.seek(self._offset)
+            while raw := file.readline(self._longest + 1):
+                is_whole, is_part = raw.endswith(b"\n"), len(raw) > self._longest
+                if not (is_whole or is_part or ended):
+                    return  # it may still be written
+                self._offset += len(raw)
+                continued, self._too_long = self._too_long, is_part and not is_whole
+                if not continued:
+                    self.lines += 1
+                    if raw.strip():
+                        yield self._parse(raw.rstrip(b"\n"))
 
     def _parse(self, raw: bytes) -> Reported | str:
-        where = f"line {self._number} of {self._path}"
+        where = f"line {self.lines} of {self._path}"
+        if self._too_long:
+            return f"{where} is no result: more than {self._longest} bytes"
         try:
             if len(raw) > self._most_bytes:
                 raise StrictJsonError(f"{len(raw)} bytes, the limit is {self._most_bytes}")
             line = heard(_lines, compact(raw))
         except (Unreadable, StrictJsonError) as error:
+            if raw.lstrip().startswith(b"["):
+                return f"{where} is no result but begins an array; {_MEND}"
             rest = self._without_flaws(raw)
             if rest is None:
                 return f"{where} is no result: {error}"[: _SHOWN + len(where)]

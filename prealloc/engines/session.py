@@ -79,6 +79,8 @@ def run_session(
         if reused:
             before = fold(run.paths, run.units())
         desk: LaneDesk[Any] = LaneDesk(run.plan.spec.lanes, policy)
+        biggest = max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
+        admission = Admission(biggest)
         setup = RunSetup(
             paths=run.paths,
             session=session,
@@ -89,12 +91,12 @@ def run_session(
             memory_bytes=policy.memory_bytes,
             drain_s=policy.drain_s,
             start_s=policy.start_s,
+            admission=admission,
             journal=journal,
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
         left = units_left(run, before)
-        biggest = max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
         wanted = min(policy.workers or default_workers(max(1, len(left)), biggest), max(1, len(left)))
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
@@ -125,7 +127,7 @@ def run_session(
             desk=desk,
             at_once=at_once,
             policy=policy,
-            admission=Admission(biggest),
+            admission=admission,
             observe=observe_all if lanes or decided else observe,
             tick=tick,
         )

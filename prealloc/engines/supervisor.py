@@ -8,6 +8,10 @@ A unit is always in exactly one place:
        └── no blame ──┘                                                        │
     decided ◀── SOLO_DEATHS deaths ── alone in a worker of its own ◀───────────┘
 
+The kernel's OOM killer blames nobody: it takes the largest, whoever filled the memory. A unit that was running goes
+back to pending, and fewer run at once from then on. If it meets the OOM killer again, it runs at last, alone in a
+worker of its own while no other worker runs (`_last`), and only a death in there counts.
+
 With --cleanup, an attempt that a dead worker has not cleaned up after is cleaned up by a process of its own. Only then
 does its unit run again.
 """
@@ -78,6 +82,8 @@ class Processes(NamedTuple):
     start: Callable[[WorkerProcess, WorkerJob | CleanupJob], None]
     kill: Callable[[WorkerProcess, bool], None]
     """Kills a worker's tree: by the ladder, or at once if True."""
+    may_start: Callable[[bool], bool] = lambda only: True
+    """Whether one more worker may start now; True: one that no other runs beside."""
 
 
 class ShardSupervisor:
@@ -100,6 +106,11 @@ class ShardSupervisor:
         self._processes = processes
         self._pending: deque[UnitOrder] = deque(job.orders)
         self._suspects: deque[UnitOrder] = deque()
+        self._last: deque[UnitOrder] = deque()
+        self._squeezed: set[Key] = set()
+        """Units that the OOM killer has ended beside others."""
+        self._width = job.policy.concurrency
+        """Tasks at once, all workers together."""
         self._deaths: dict[Key, int] = dict(job.deaths)
         for order in job.orders:
             if self._deaths.get((order.position, order.repeat), 0):
@@ -117,26 +128,34 @@ class ShardSupervisor:
     @property
     def ended(self) -> bool:
         """No worker is left, and none will be started."""
-        left = self._due or (self._drain_until is None and (self._pending or self._suspects))
+        left = self._due or (self._drain_until is None and (self._pending or self._suspects or self._last))
         return not self.workers and (self._at_once or not left)
 
     # -- starting -------------------------------------------------------------------------------------------
 
     def fill(self) -> list[Event]:
-        """Uses every free slot: suspects first, each alone; then the rest together; then a wider worker."""
+        """Uses every free slot: suspects first, each alone; then the rest together; then a wider worker.
+
+        What may not start now waits: the engine calls this again.
+        """
         self._clean_up()
         if self._drain_until is not None or (self._due_first and self._untidied()):
             return self._end_if_ended()
-        concurrency = self._policy.concurrency
-        free = concurrency - sum(self._used(worker) for worker in self.workers)
+        free = self._width - sum(self._used(worker) for worker in self.workers)
         for order in self._ready(self._suspects)[: max(0, free)]:
+            if not self._processes.may_start(False):
+                break
             self._suspects.remove(order)
             self._start((order,), slots=1, solo=True)
             free -= 1
-        if free > 0 and (orders := self._ready(self._pending)):
+        working = any(worker.due is None for worker in self.workers)
+        if free > 0 and (orders := self._ready(self._pending)) and self._processes.may_start(False):
             self._pending = deque(self._not_ready(self._pending))
             self._start(tuple(orders), slots=free, solo=False)
-        elif free > 0:
+        elif (last := self._ready(self._last)) and not working and self._processes.may_start(True):
+            self._last.remove(last[0])
+            self._start((last[0],), slots=1, solo=True, only=True)
+        elif free > 0 and not self._pending:
             wider = next((worker for worker in self.workers if self._can_widen(worker)), None)
             if wider is not None:
                 wider.slots += free
@@ -152,7 +171,7 @@ class ShardSupervisor:
     def _can_widen(self, worker: WorkerProcess) -> bool:
         return worker.stage is Stage.WORKING and not worker.solo and len(worker.undecided) > worker.slots
 
-    def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool) -> None:
+    def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool, only: bool = False) -> None:
         setup = self._setup
         self._incarnations += 1
         tasks = self._job.tasks()
@@ -169,6 +188,7 @@ class ShardSupervisor:
             orders=orders,
             slots=slots,
             solo=solo,
+            only=only,
             journal=setup.paths.worker_journal(self.shard, setup.session, self._incarnations),
             positions=used,
             policy=self._policy,
@@ -261,11 +281,15 @@ class ShardSupervisor:
         """The system lets it not begin now: its units wait until `fill` is called again."""
         self.workers.remove(worker)
         orders = reversed(worker.undecided.values())
-        (self._suspects if worker.solo else self._pending).extendleft(orders)
+        self._queue_of(worker).extendleft(orders)
         if self.lane is not None:
             self._setup.desk.leave(self.lane, worker)
         worker.close()
         return self._end_if_ended()
+
+    def _queue_of(self, worker: WorkerProcess) -> deque[UnitOrder]:
+        """Where the units that have not begun in it wait for another one."""
+        return self._last if worker.only else self._suspects if worker.solo else self._pending
 
     # -- listening ------------------------------------------------------------------------------------------
 
@@ -417,7 +441,7 @@ class ShardSupervisor:
             events += self._decide_flights(worker, status)
         self._due.extend(self._left_behind(worker))
         worker.close()
-        self._pending.extend(worker.undecided.values())
+        self._queue_of(worker).extend(worker.undecided.values())
         fault_point(Point.WORKER_BURIED)
         events += self.fill()
         return events
@@ -463,7 +487,8 @@ class ShardSupervisor:
         flights = {key: flight for key, flight in worker.flights().items() if key in worker.undecided}
         events: list[Event] = []
         suspects = 0
-        reason = KILLED_FOR.get(worker.killed_for or "") or worker.last_words or describe_exit(status)
+        killed = KILLED_FOR.get(worker.killed_for or "")
+        reason = worker.killer or killed or worker.last_words or describe_exit(status)
         for key, flight in flights.items():
             order = worker.undecided.pop(key)
             if order.attempt > flight.order.attempt:
@@ -483,27 +508,49 @@ class ShardSupervisor:
                 self._suspects.append(_next(flight.order))
             elif worker.killed_for == "deadline":
                 self._pending.appendleft(_next(flight.order))  # it only sat beside the one that hung
+            elif worker.killed_for == "kernel" and not worker.only:
+                self._squeeze(key, flight, alone=len(flights) == 1 and not worker.crowded)
             elif worker.solo:
-                events += self._solo_death(key, flight, reason)
+                events += self._solo_death(worker, key, flight, reason)
             else:  # of "memory" too: those before or beside it may have left the memory taken
                 suspects += 1
                 self._suspects.append(_next(flight.order))
+        if worker.killed_for == "kernel" and not worker.only:
+            events += self._narrow(len(flights))
         self._count_idle(worker, reason, used=bool(flights))
         if worker.killed_for in ("drain", "grace"):
             return events  # stopped, as asked for, and not lost
         lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
         return [lost, *events]
 
-    def _solo_death(self, key: Key, flight: Flight, reason: str) -> list[Event]:
+    def _squeeze(self, key: Key, flight: Flight, *, alone: bool) -> None:
+        """The OOM killer has ended it. One that was alone, or meets it again, may need more than there is."""
+        (self._last if alone or key in self._squeezed else self._pending).append(_next(flight.order))
+        self._squeezed.add(key)
+
+    def _narrow(self, running: int) -> list[Event]:
+        """The memory did not bear so many tasks at once."""
+        width = min(self._width, (running + 1) // 2)
+        if running < 2 or width == self._width:
+            return []
+        self._width = width
+        return [Note(text=f"memory has run out; tasks at once in {self.shard} from now on: at most {width}")]
+
+    def _solo_death(self, worker: WorkerProcess, key: Key, flight: Flight, reason: str) -> list[Event]:
         self._deaths[key] = self._deaths.get(key, 0) + 1
         task, _ = self._job.ids[key[0]]
         attempt = flight.order.attempt
         self._setup.journal.append(
             SoloDeath(shard=self.shard, task=task, repeat=key[1], attempt=attempt, reason=reason)
         )
+        out_of_memory = worker.killed_for == "kernel"
         if self._deaths[key] < SOLO_DEATHS:
-            self._suspects.append(_next(flight.order))
+            (self._last if out_of_memory else self._suspects).append(_next(flight.order))
             return []
+        if out_of_memory:
+            self._width = self._policy.concurrency  # it was narrowed for this one
+            message = f"{reason} in {self._deaths[key]} workers, the last while no other ran"
+            return [self._verdict(key, flight, Status.OUT_OF_MEMORY, ErrorInfo(type="OutOfMemory", message=message))]
         message = f"killed {self._deaths[key]} workers while alone in them: {reason}"
         return [self._verdict(key, flight, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
 
@@ -545,7 +592,9 @@ class ShardSupervisor:
         )
 
     def _count_idle(self, worker: WorkerProcess, reason: str, *, used: bool) -> None:
-        blameless = used or worker.progressed or worker.killed_for in ("deadline", "drain", "grace")
+        squeezed = worker.killed_for == "kernel" and worker.crowded
+        given_back = worker.killed_for in ("deadline", "drain", "grace")
+        blameless = used or worker.progressed or squeezed or given_back
         # Not "memory": a worker that is over it before it starts a task would be so for ever.
         self._idle_deaths = 0 if blameless else self._idle_deaths + 1
         if self._idle_deaths >= IDLE_DEATHS:

@@ -52,6 +52,7 @@ class WorkerProcess:
         orders: tuple[UnitOrder, ...],
         slots: int,
         solo: bool,
+        only: bool = False,
         journal: Path,
         positions: list[int],
         policy: RunPolicy,
@@ -62,6 +63,10 @@ class WorkerProcess:
         self.slots = slots
         self.solo = solo
         """It runs one suspect, alone: only a death in here counts."""
+        self.only = only
+        """And no other worker runs meanwhile: memory that runs out is this task's doing."""
+        self.crowded = True
+        """When it died, others ran beside it."""
         self.journal = journal
         self.stage = Stage.STARTING
         self.pid: int | None = None
@@ -76,6 +81,8 @@ class WorkerProcess:
         """It runs no unit, but cleans up after this attempt."""
         self.cancelled_at: float | None = None
         """When it was told to end what runs in it."""
+        self.killer: str | None = None
+        """The kernel's OOM killer, in words, if it was that."""
         self.said_bye = False
         self.progressed = False
         """It has ended a unit."""
@@ -83,7 +90,7 @@ class WorkerProcess:
         self._repeats = 1 + max((order.repeat for order in orders), default=0)
         self._longest = _LEAST_LINE + _ORDER * len(orders)
         self._policy = policy
-        self._made_at = time.monotonic()
+        self.made_at = time.monotonic()
         self._idle_since: float | None = None
         self._decoder: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
         self._buffer = b""
@@ -152,7 +159,7 @@ class WorkerProcess:
 
     @property
     def age_s(self) -> float:
-        return time.monotonic() - self._made_at
+        return time.monotonic() - self.made_at
 
     @property
     def silent(self) -> bool:
@@ -165,7 +172,7 @@ class WorkerProcess:
 
     @property
     def _silent_s(self) -> float:
-        return time.monotonic() - max(self._made_at, self._board.beat_at)
+        return time.monotonic() - max(self.made_at, self._board.beat_at)
 
     def overdue(self) -> list[Key]:
         """Flights that are past --timeout by our own clock, going by the waits that the board shows."""

@@ -50,7 +50,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     worker: str
     """`module:function`."""
     import_path: tuple[str, ...]
-    """Folders put before sys.path to import the worker module."""
+    """Folders put before sys.path to import the worker module; the first is where the run was started, and where the
+    command engine's program runs."""
     engine: str
     cleanup: str | None = None
     """`module:function` that cleans up after attempts whose process was killed."""

@@ -124,6 +124,16 @@ def test_a_hang_is_stopped_or_the_engine_says_that_it_cannot(go: Go, engine: str
         assert ended.duration_s < 0.5 + 5
 
 
+def test_a_limit_of_memory_is_kept_or_refused(go: Go, engine: str, tmp_path: Path) -> None:
+    """--memory where the engine cannot kill: an error in the options, and no folder."""
+    if engine == "inline":
+        with pytest.raises(prealloc.OptionsError, match="--memory"):
+            go(make_plan(1), workers.odd, memory_bytes="1GB")
+        assert not (tmp_path / "run").exists()
+    else:
+        assert go(make_plan(1), workers.timed, memory_bytes="1GB").exit_code == 0
+
+
 def test_seeds_are_the_units_own(go: Go, tmp_path: Path) -> None:
     """The same at every attempt, in every session and on every engine; another for every unit and plan."""
     from contract_workers import echo

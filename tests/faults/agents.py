@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from control_group import kill_as_the_kernel_does
+
 from prealloc import LightweightTask, Retryable, TaskContext
 
 FOR_EVER_S = 1000
@@ -82,6 +84,26 @@ def kill_self(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> An
     time.sleep(do.get("s", 0))
     os.kill(os.getpid(), do.get("signal", signal.SIGKILL))
     time.sleep(FOR_EVER_S)
+
+
+def die(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """Dies in as many ways, one at each start: by the `kernel`, as one that is out of memory, or from `outside`.
+
+    Or the kernel has chosen a `child`.
+    """
+    start = len(list(pathlib.Path(ctx.settings["signals"]).glob(f"started.{task.id}.*"))) - 1
+    how = do["how"][start] if start < len(do["how"]) else None
+    if how == "outside":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "kernel":
+        kill_as_the_kernel_does(os.getpid())
+    elif how == "child":
+        with subprocess.Popen(["sleep", "1000"]) as child:
+            kill_as_the_kernel_does(child.pid)
+    if how in ("outside", "kernel"):
+        time.sleep(FOR_EVER_S)
+    time.sleep(do.get("s", 0))
+    return result(task, ctx)
 
 
 def segv(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
@@ -344,6 +366,7 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "ok": ok,
     "fail": fail,
     "kill_self": kill_self,
+    "die": die,
     "segv": segv,
     "dispositions": dispositions,
     "os_exit": os_exit,

@@ -25,7 +25,20 @@ def main() -> None:
             open(f"{shard.settings['signals']}/started.{task.id}.0.1.{os.getpid()}", "a").close()
             do = task.workflow.get("do", "ok")
             if do == "exit":
+                print("giving up:", task.id)
                 sys.exit(3)
+            if do == "no line feed":
+                results.write(json.dumps({"task": task.id, "result": {"success": True}}))
+                sys.exit(0)
+            if do == "array":
+                json.dump([{"task": each.id, "result": 1} for each in shard.tasks], results, indent=task.workflow["by"])
+                sys.exit(0)
+            if do == "hoard":
+                held = b"x" * (1000 * 2**20)
+                time.sleep(1000 if held else 0)
+            if do in ("FIFO", "folder", "link"):
+                put(do, results.name)
+                time.sleep(1000)
             if do == "hang":
                 subprocess.Popen(["sleep", "1000"], start_new_session=True)
                 time.sleep(1000)
@@ -61,6 +74,17 @@ def main() -> None:
                 tell({"task": task.id, "repeat": repeat, "result": {"success": True, "score": 0.5}, "working_s": 0.01})
             if do == "twice":
                 tell({"task": task.id, "result": {"success": False}})
+
+
+def put(kind: str, path: str) -> None:
+    """Something else in place of the file."""
+    os.remove(path)
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        os.mkdir(path)
+    else:
+        os.symlink(__file__, path)
 
 
 if __name__ == "__main__":

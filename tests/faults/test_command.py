@@ -108,20 +108,22 @@ def test_a_program_that_hangs(stage: Stage) -> None:
 
 def test_sigkill_of_the_master(stage: Stage) -> None:
     """The program dies with it; what it told and the master had not come to is taken in by resume, not run again."""
-    stage.make_plan({"a": {}, "x": {"do": "gate"}, "b": {}}, first="a")
+    stage.make_plan({"a": {}, "x": {"do": "gate"}, "b": {}, "c": {}, "d": {}}, first="a")
     first = start(stage)
     stage.wait_for_start("a", "x")
     first.kill()
     stage.check(first)
+    left = [task for task in "bcd" if not stage.attempts(task)]
+    assert left, "all were run before x"
     results = next((stage.run / "results").iterdir())
-    with results.open("a") as file:
-        file.write('{"task":"b","result":{"told":"at the last moment"}}\n')
+    with results.open("a") as file:  # the last line without a line feed
+        file.write("\n".join(f'{{"task":"{task}","result":{{"told":"at the last moment"}}}}' for task in left))
     stage.let_go()
     second = stage.resume()
     assert second.wait() == 0, second.output()
-    assert stage.attempts("b") == 0
+    assert [stage.attempts(task) for task in left] == [0] * len(left)
     assert stage.attempts("a") == 1
-    assert second.census == {"ok": 3}
+    assert second.census == {"ok": 5}
     stage.check(second)
     third = stage.resume("--failed")
     assert third.wait() == 0
@@ -139,6 +141,88 @@ def test_lines_that_are_no_results(stage: Stage) -> None:
         assert part in notes
     assert all(event["success"] for event in session.of("attempt_ended"))
     stage.check(session)
+
+
+def test_programs_that_tell_badly(stage: Stage) -> None:
+    """Each is told by its cause, with the mend, and costs nobody else anything; what can be read of it counts.
+
+    A last line without a line feed; an array, in one line or in many; something else than a file, which nobody waits
+    for or follows; too much memory. The next session waits for none of it either.
+    """
+    tasks = {
+        "cut": {"do": "no line feed"},
+        "array": {"do": "array", "by": None},
+        "lines": {"do": "array", "by": 2},
+        "hoard": {"do": "hoard"},
+        **{kind: {"do": kind} for kind in ("FIFO", "folder", "link")},
+        "fine": {},
+    }
+    stage.make_plan(tasks, shards=len(tasks))
+    session = start(stage, "--memory", "256MB", "--workers", str(len(tasks)))
+    assert session.wait() == 1, session.output()
+    assert session.census == {"ok": 2, "not_run": 6}
+    assert {event["task"] for event in session.of("attempt_ended")} == {"cut", "fine"}
+    notes = [event["text"] for event in session.of("note")]
+    for part, times in {
+        "begins an array; write each result as a line of its own: file.write(json.dumps(result)": 2,
+        "further lines are no results": 1,
+        "exited with code 0, 1 of its units have no final outcome; see": 2,
+        "no file but a FIFO, 1 of": 1,
+        "no file but a folder, 1 of": 1,
+        "a link that leads out of the folder, 1 of": 1,
+        "with all it started, more than --memory, 1 of": 1,
+    }.items():
+        assert sum(part in note for note in notes) == times, (part, notes)
+    stage.check(session)
+    second = stage.resume()
+    assert second.wait() == 1
+    assert second.census == {"ok": 2, "not_run": 6}
+    assert second.of("attempt_ended") == []
+    assert sum("an earlier program told is left out" in event["text"] for event in second.of("note")) == 3
+    stage.check(second)
+
+
+def test_a_program_that_fails(stage: Stage) -> None:
+    """Its last line of output is told, of this session and not of an earlier one; and that it told no result."""
+    stage.make_plan({"a": {"do": "exit"}})
+    session = start(stage)
+    assert session.wait() == 1
+    (note,) = session.of("note")
+    for part in ("exited with code 3", "giving up: a", "it has told no result", "PREALLOC_RESULTS"):
+        assert part in note["text"]
+    log = stage.run / "logs/shard-00.log"
+    log.write_text(log.read_text() + "of an earlier session")
+    runner = stage.run / "run.json"
+    runner.write_text(runner.read_text().replace(RUNNER, "/bin/false {manifest}"))
+    second = stage.resume()
+    assert second.wait() == 1
+    (note,) = second.of("note")
+    assert "exited with code 1" in note["text"]
+    assert "earlier session" not in note["text"]
+
+
+def test_resume_runs_the_command_where_it_was_started(stage: Stage) -> None:
+    """A program with a path that begins in that folder is found, and finds its files; without the folder, 2."""
+    stage.make_plan({"a": {}})
+    folder = stage.root / "here"
+    folder.mkdir()
+    program = folder / "program"
+    program.write_text("#!/bin/sh\npwd > where\ntest ! -e fail\n")
+    program.chmod(0o755)
+    words = ("run", str(stage.plan), "--command", "./program {manifest}", "--out", str(stage.run))
+    session = stage.command(*words, wrap=("/bin/sh", "-c", f'cd "{folder}" && exec "$@"', "sh"))
+    assert session.wait() == 1, session.output()
+    where = folder / "where"
+    assert where.read_text() == f"{folder}\n"
+    where.unlink()
+    second = stage.resume()
+    assert second.wait() == 1, second.output()
+    assert where.read_text() == f"{folder}\n"
+    folder.rename(stage.root / "elsewhere")
+    third = stage.resume()
+    assert third.wait() == 2
+    assert "the folder that the run was started in is gone" in third.output()
+    stage.check(third)
 
 
 def test_ctrl_c_gives_the_program_its_time(stage: Stage) -> None:

@@ -262,6 +262,15 @@ def test_few_processes() -> None:
 # -- control groups and memory ------------------------------------------------------------------------------
 
 
+def processes(root: Path, groups: str, *mounts: str) -> Path:
+    """A /proc in which this process is in these groups; a mount is `root mount-point type options`."""
+    lines = ["22 1 8:1 / / rw - ext4 /dev/sda rw\n"]
+    for top, point, kind, options in map(str.split, mounts):
+        lines.append(f"30 23 0:28 {top} {point} rw shared:9 - {kind} {kind} {options}\n")
+    group(root / "proc/self", {"cgroup": groups, "mountinfo": "".join(lines)})
+    return root / "proc"
+
+
 def group(root: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         path = root / name
@@ -271,9 +280,8 @@ def group(root: Path, files: dict[str, str]) -> None:
 
 def test_control_groups_version_2(tmp_path: Path) -> None:
     """The group that leaves least counts, be it above our own; file pages that can be dropped are free."""
-    proc = tmp_path / "cgroup"
-    proc.write_text("0::/job/step\n")
     mounts = tmp_path / "mounts"
+    proc = processes(tmp_path, "0::/job/step\n", f"/ {mounts} cgroup2 rw")
     group(
         mounts,
         {
@@ -288,15 +296,20 @@ def test_control_groups_version_2(tmp_path: Path) -> None:
             "job/pids.current": "95\n",
         },
     )
-    assert tightest("memory", proc, mounts) == Bound(1000, 400, str(mounts / "job"))
-    assert tightest("pids", proc, mounts) == Bound(100, 5, str(mounts / "job"))
+    assert tightest("memory", proc) == Bound(1000, 400, str(mounts / "job"))
+    assert tightest("pids", proc) == Bound(100, 5, str(mounts / "job"))
 
 
 def test_control_groups_version_1(tmp_path: Path) -> None:
     """A tree for each controller; a number near 2**63 is no limit; a path of the host's means the mount's root."""
-    proc = tmp_path / "cgroup"
-    proc.write_text("9:name=systemd:/\n5:pids:/docker/0af\n4:memory:/job\n0::/\n")
     mounts = tmp_path / "mounts"
+    proc = processes(
+        tmp_path,
+        "9:name=systemd:/\n5:pids:/docker/0af\n4:memory,hugetlb:/job\n0::/\n",
+        f"/ {mounts}/memory cgroup rw,memory,hugetlb",
+        f"/ {mounts}/pids cgroup rw,pids",
+        f"/ {mounts}/unified cgroup2 rw",
+    )
     group(
         mounts,
         {
@@ -308,9 +321,24 @@ def test_control_groups_version_1(tmp_path: Path) -> None:
             "pids/pids.current": "10\n",
         },
     )
-    assert tightest("memory", proc, mounts) == Bound(1000, 900, str(mounts / "memory/job"))
-    assert tightest("pids", proc, mounts) == Bound(9, 0, str(mounts / "pids"))
-    assert tightest("memory", tmp_path / "no such file", mounts) is None
+    assert tightest("memory", proc) == Bound(1000, 900, str(mounts / "memory/job"))
+    assert tightest("pids", proc) == Bound(9, 0, str(mounts / "pids"))
+    assert tightest("memory", tmp_path / "no such folder") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [("/docker/0af", "."), ("/docker/0af/step", "step"), ("/../other", "."), ("/kubepods/1", ".")],
+)
+def test_a_control_group_in_a_container(tmp_path: Path, path: str, folder: str) -> None:
+    """What is mounted may begin below the root: a path goes on from there; one that is not below it means its top."""
+    mounts = tmp_path / "mounts"
+    proc = processes(tmp_path, f"0::{path}\n", f"/docker/0af {mounts} cgroup2 rw")
+    for where, limit in ((".", 500), ("step", 400)):
+        group(mounts / where, {"memory.max": f"{limit}\n", "memory.current": "0\n"})
+    found = tightest("memory", proc)
+    assert found is not None
+    assert Path(found.folder) == mounts / folder
 
 
 def test_a_control_group_below_the_machine() -> None:

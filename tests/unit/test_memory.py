@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from prealloc.engines import memory
 from prealloc.engines.admission import USABLE, Admission, expected_bytes
-from prealloc.engines.cgroups import Bound
+from prealloc.engines.cgroups import SETTLED_S, Bound, OomKills
 from prealloc.engines.families import Families
 from prealloc.engines.memory import available_bytes, proportional_bytes, resident_bytes
 from prealloc.worker.process import MARK
@@ -118,6 +119,86 @@ def test_admission() -> None:
     admission.look({"a": 100 * MB})
     assert admission.refusal(["a"]) is None  # it holds what is typical, so only the next one needs more
     assert admission.refusal(["a", "b"]) is not None
+
+
+def test_workers_that_the_memory_did_not_bear() -> None:
+    """After an OOM kill no more run than were left, and one always may; told when that is news, until forgotten."""
+    admission = Admission(0, available=lambda: 1000 * MB)
+    assert admission.narrow(9) == 9
+    assert [admission.narrow(others) for others in (8, 7, 9, 5)] == [None] * 4
+    assert admission.refusal(list("abcd")) is None
+    assert "the memory did not bear more" in (admission.refusal(list("abcde")) or "")
+    assert admission.narrow(4) == 4
+    assert admission.narrow(0) == 1  # one may always run
+    assert admission.refusal([]) is None
+    assert admission.refusal(["a"]) is not None
+    admission.forget()
+    assert admission.refusal(list("abcde")) is None
+
+
+SIGKILL, SIGSEGV, EXIT_1 = 9, 11, 1 << 8
+
+
+class Kernel:
+    """A /proc with a control group below `limit`, whose OOM kills are counted as this kernel version would."""
+
+    def __init__(self, root: Path, version: int | None) -> None:
+        self.proc, group, self.now = root / "proc", root / "group/job", 0.0
+        (self.proc / "self").mkdir(parents=True)
+        group.mkdir(parents=True)
+        kind, options, line = ("cgroup2", "rw", "0::/job") if version == 2 else ("cgroup", "rw,memory", "4:memory:/job")
+        (self.proc / "self/cgroup").write_text(f"{line}\n" if version else "")
+        (self.proc / "self/mountinfo").write_text(f"35 31 0:32 / {group.parent} rw - {kind} {kind} {options}\n")
+        limit, used, counter = {
+            2: ("memory.max", "memory.current", group / "memory.events"),
+            1: ("memory.limit_in_bytes", "memory.usage_in_bytes", group / "memory.oom_control"),
+            None: ("memory.max", "memory.current", self.proc / "vmstat"),
+        }[version]
+        (group / limit).write_text(f"{250 * MB}\n")
+        (group / used).write_text(f"{250 * MB}\n")
+        self.counter = counter
+        self.kill(3)
+
+    def kill(self, total: int) -> None:
+        self.counter.write_text(f"under_oom 0\noom_kill {total}\n")
+
+
+@pytest.mark.parametrize("version", [1, 2, None])
+def test_deaths_by_the_oom_killer(tmp_path: Path, version: int | None) -> None:
+    """SIGKILL while the count has just risen is the kernel's; while it has not, or by any other end, it is not."""
+    kernel = Kernel(tmp_path, version)
+    kills = OomKills(kernel.proc, lambda: kernel.now)
+    assert not kills.explains(SIGKILL, born_at=0.0)  # those before us are not ours
+    kernel.now = 10.0
+    kernel.kill(4)
+    assert not kills.explains(SIGSEGV, born_at=0.0)
+    assert not kills.explains(EXIT_1, born_at=0.0)
+    assert kills.explains(SIGKILL, born_at=0.0)
+    kernel.now = 11.0
+    assert not kills.explains(SIGKILL, born_at=10.5)  # it did not rise in this one's life
+    assert kills.explains(SIGKILL, born_at=9.0)  # killed in the same moment, or by somebody else: it is not blamed
+    kernel.now = 12.0 + SETTLED_S
+    assert not kills.explains(SIGKILL, born_at=0.0)  # long ago
+    who = kills.told()
+    assert ("limit 250 MB, control group" in who) is (version is not None)
+    assert "the kernel's OOM killer" in who
+
+
+@pytest.mark.parametrize("version", [1, 2, None])
+def test_an_oom_kill_beside_the_workers(tmp_path: Path, version: int | None) -> None:
+    """One that has hit no worker is seen, once, when a worker's death would be known; a machine's may be anybody's."""
+    kernel = Kernel(tmp_path, version)
+    kills = OomKills(kernel.proc, lambda: kernel.now)
+    kernel.kill(5)
+    assert kills.explains(SIGKILL, born_at=0.0)
+    assert not kills.strays()  # the other worker may be about to be known
+    kernel.now = 2 * SETTLED_S
+    assert kills.strays() is (version is not None)
+    assert not kills.strays()
+    kernel.kill(6)
+    assert kills.explains(SIGKILL, born_at=0.0)
+    kernel.now = 4 * SETTLED_S
+    assert not kills.strays()
 
 
 def test_one_wild_worker_keeps_nobody_from_starting() -> None:

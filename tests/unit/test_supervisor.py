@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.files.paths import RunPaths
@@ -33,6 +34,7 @@ def test_a_unit_that_was_handed_back_is_not_handed_back_again(tmp_path: Path) ->
         fsync=False,
         memory_bytes=None,
         drain_s=1.0,
+        admission=Admission(0),
         start_s=1.0,
         journal=journal,
     )
