@@ -273,15 +273,16 @@ class _ForkServer:
     def _kill(self, pid: int, *, now: bool, step_s: float) -> None:
         if pid not in self._workers:
             return  # it has been reaped: the number may be another's
-        worker = identify(pid)
-        tree = [*([worker] if worker else []), *descendants([pid])]
+        worker, below = identify(pid), descendants([pid])
+        tree = [*([worker] if worker else []), *below]
         if now:
             kill_group(pid)
             send_signal(tree, signal.SIGKILL)
         else:
-            kill_group(pid, signal.SIGTERM)
-            send_signal(tree, signal.SIGTERM)
-            send_signal([worker] if worker else [], self._workers[pid])
+            kill_group(pid, signal.SIGTERM)  # a program hears it once: twice would cut its cleaning up short
+            send_signal(below, signal.SIGTERM)
+            if worker is not None and self._workers[pid] != signal.SIGTERM:
+                send_signal([worker], self._workers[pid])
             self._ladders[time.monotonic() + step_s] = tree
 
     def _climb(self) -> None:
