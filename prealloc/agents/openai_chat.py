@@ -14,9 +14,11 @@ Needs `pip install 'prealloc[openai]'`. Settings (`prealloc plan --set NAME=VALU
 
 Every request waits for its turn on the shard's lane. A 429 is waited out where it happens: the conversation goes on,
 no retry is used, and the wait is waiting time. One that asks for more than is left of --max-wait, or says that the
-quota is used up, ends the attempt. So do other infrastructure errors, and it is tried again. An answer with status 200
-that is none is judged by the error that it tells of, its 429 too: that is some provider's behind the endpoint, and a
-new attempt may meet another. One that tells of none (HTML, an empty or cut body, no choices) is infrastructure.
+quota is used up, ends the attempt. So do other infrastructure errors, and it is tried again.
+
+An answer with status 200 that is none is judged by the error that it tells of. A 429 there ends the attempt: it is some
+provider's behind the endpoint, and a new attempt may meet another. What tells of no error (a page of HTML, an empty or
+cut body, no choices) is infrastructure.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ _TEXT_SHOWN = 300
 
 
 class _Turn(Protocol):
-    def used(self, tokens: float | None) -> None: ...
+    def used(self, tokens: int) -> None: ...
 
 
 class _Context(Protocol):
@@ -71,7 +73,7 @@ class _Context(Protocol):
     @property
     def remaining_wait_s(self) -> float | None: ...
     def waiting(self) -> AbstractContextManager[None]: ...
-    def throttle(self, tokens: float | None = None) -> AbstractAsyncContextManager[_Turn]: ...
+    def throttle(self, tokens: int = 0) -> AbstractAsyncContextManager[_Turn]: ...
     def retry_after_s(self, error: BaseException) -> float | None: ...
     def http_status(self, error: BaseException) -> int | None: ...
 
