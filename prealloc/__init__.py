@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from prealloc.library.packed.pool import SharedTaskPool
     from prealloc.model.lane import Lane
     from prealloc.model.outcome import Attempt, Status
-    from prealloc.model.plan import Plan, PlanSpec, Shard
+    from prealloc.model.plan import Plan, Shard
+    from prealloc.model.plan_spec import PlanSpec
     from prealloc.model.policy import RunPolicy
     from prealloc.model.task import LightweightTask
     from prealloc.store.plan_folder import load_shard

@@ -1,12 +1,12 @@
 """Ready experiments: a TOML file of options, and prealloc's environment variables. The only reader of either.
 
     [library]   path, difficulty, require_workflow
-    [sampling]  what PlanSpec.checked takes: shards, num_instances, num_instances_per_cell, stratify, seed, ...
+    [sampling]  the options of a plan, by their names on the command line: shards, num_instances, stratify, seed, ...
     [factors]   any names, each a list of values; [[exclude]] partial cells that are left out
     [settings]  given to every worker function
-    [[lanes]]   what Lane.checked takes: name, models, deployment, key_env, shards_at_once, limits
-    [run]       what RunPolicy.checked takes: concurrency, workers, timeout_s, retries, ...; worker, engine, cleanup
-    [estimate]  what Effort.checked takes: requests_per_task, tokens_per_task, seconds_per_task
+    [[lanes]]   name, models, deployment, key_env, shards_at_once, limits
+    [run]       worker, engine, cleanup, and the options of a run: concurrency, workers, timeout, retries, ...
+    [estimate]  requests_per_task, tokens_per_task, seconds_per_task
 
 Times may have a unit ("10m"), sizes too ("2GB"), and be "none" where there may be no limit.
 
@@ -15,13 +15,12 @@ Environment, for what is true of a machine rather than of an experiment: PREALLO
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,12 +28,10 @@ from prealloc.errors import InputError, Mistake, OptionsError
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.json_value import brief
 from prealloc.model.lane import Lane
-from prealloc.model.plan import PlanSpec
-from prealloc.model.policy import RunPolicy
-from prealloc.model.secret import holds_secret
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from prealloc.model.options import Option, did_you_mean, options_of, spelled
+from prealloc.model.plan_spec import LibraryOptions, PlanSpec
+from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.planning.estimate import Effort
 
 T = TypeVar("T")
 
@@ -42,28 +39,25 @@ MOST_BYTES = 2**16
 """A larger file is no config: one of ours has twenty lines."""
 
 _MANY_DOTS = re.compile(rb"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){64}")
-_OF_THE_RUN = ("worker", "engine", "cleanup")
-"""Keys of [run] that are no part of its policy."""
-_MAY_BE_NONE = ("timeout_s", "memory_bytes", "halt_after_infra", "workers")
-"""TOML has no null: these are switched off by the text `none`."""
-_OPTION = re.compile(r"--([a-z][a-z-]*)")
-_KEY_OF = {
-    "all": "whole",
-    "type": "types",
-    "quota": "quotas",
-    "timeout": "timeout_s",
-    "max-wait": "max_wait_s",
-    "halt-after": "halt_after_infra",
-    "drain": "drain_s",
-    "grace": "grace_s",
-    "start-timeout": "start_s",
-    "memory": "memory_bytes",
+
+SECTIONS: dict[str, tuple[str, Sequence[type]]] = {
+    "library": ("The task library.", (LibraryOptions,)),
+    "sampling": ("Which tasks each cell gets, and how many shards.", (PlanSpec,)),
+    "lanes": ("An API key or deployment that shards queue for, and its limits.", (Lane,)),
+    "run": ("How the plan is run.", (WorkerOptions, RunPolicy)),
+    "estimate": ("What one task takes, for the estimate of `prealloc plan`.", (Effort,)),
 }
-"""How a file spells an option, where not just with _ for -."""
+"""The sections of declared options. `lanes` is a list of them."""
+TABLES = {
+    "factors": "Any names, each with a list of values. The cells are the combinations of their values.",
+    "exclude": "Partial cells: the cells that hold one of them are left out. A list.",
+    "settings": "Given to every worker function as ctx.settings, beside the factors.",
+}
+"""The sections whose keys are the user's own."""
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """What a config file says; only the keys that it has."""
+    """What a config file says; only the keys that it has, by the names of fields."""
 
     library: dict[str, Any]
     sampling: dict[str, Any]
@@ -78,31 +72,21 @@ def load_config(path: Path) -> Experiment:
     A relative library path counts from the config file's folder.
     """
     from prealloc.planning.cells import lay_out  # only who has a config file: every run looks at the environment
-    from prealloc.planning.estimate import Effort
 
     read = _Read(_parse(path))
     library = read.section("library")
-    lanes = read.lanes()
-    factors = read.section("factors")
-    sampling: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in read.section("sampling").items()
-    }
-    extra = {"settings": read.settings(), "factors": factors, "lanes": lanes}
-    if read.is_right("exclude") and read.is_right("factors"):
-        extra["exclude"] = tuple(read.sections.get("exclude", ()))
+    sampling = read.section("sampling")
+    factors, settings, lanes = read.table("factors"), read.table("settings"), read.lanes()
+    extra = {"settings": settings, "factors": factors, "lanes": lanes, "exclude": read.exclude()}
     sampling |= {name: value for name, value in extra.items() if value}
-    run: dict[str, Any] = {
-        key: None if value == "none" and key in _MAY_BE_NONE else value for key, value in read.section("run").items()
-    }
+    run = read.section("run")
     effort = read.section("estimate")
-    policy = {key: value for key, value in run.items() if key not in _OF_THE_RUN}
     spec = read.check("sampling", lambda: PlanSpec.checked(**sampling))
-    read.check("run", lambda: RunPolicy.checked(**policy))
-    read.check("estimate", lambda: Effort.checked(**effort))
     if spec is not None:
         read.check("sampling", lambda: lay_out(spec))
     if read.mistakes:
-        raise OptionsError([Mistake(f"{path} {where}", problem, mend) for where, problem, mend in read.mistakes])
+        mistakes = dict.fromkeys(read.mistakes)  # a wrong value is told by its reader, and then by the whole
+        raise OptionsError([Mistake(f"{path} {where}", problem, hint) for where, problem, hint in mistakes])
     if "path" in library:
         library = {**library, "path": str(path.parent / library["path"])}
     return Experiment(library=library, sampling=sampling, run=run, estimate=effort)
@@ -110,137 +94,133 @@ def load_config(path: Path) -> Experiment:
 
 def config_schema() -> dict[str, Any]:
     """The JSON Schema of config files, for editors."""
-    from prealloc.model.config import Config
+    sections = {name: _section_schema(about, options_in(name)) for name, (about, _) in SECTIONS.items()}
+    sections["lanes"] = {"type": "array", "items": {**sections["lanes"], "required": ["name"]}}
+    scalar = {"type": ["string", "number", "boolean"]}
+    kinds: dict[str, dict[str, Any]] = {
+        "factors": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1, "items": scalar}},
+        "exclude": {"type": "array", "items": {"type": "object", "additionalProperties": scalar}},
+        "settings": {"type": "object"},
+    }
+    tables = {name: {"description": about, **kinds[name]} for name, about in TABLES.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A prealloc experiment",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**sections, **tables},
+    }
 
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+def _section_schema(about: str, options: Mapping[str, tuple[str, Option, Any]]) -> dict[str, Any]:
+    properties = {}
+    for name, (_, option, default) in options.items():
+        told = {"default": default} if default not in (None, msgspec.NODEFAULT) else {}
+        properties[name] = {"description": option.help, **option.reader.schema(), **told}
+    return {"description": about, "type": "object", "additionalProperties": False, "properties": properties}
+
+
+def options_in(section: str) -> dict[str, tuple[str, Option, Any]]:
+    """The options that a section may hold: by name (field, declaration, default)."""
+    found = {}
+    for struct in SECTIONS[section][1]:
+        defaults = {each.name: each.default for each in msgspec.structs.fields(struct)}
+        for field, option in options_of(struct).items():
+            if field not in TABLES:
+                default = defaults[field]
+                default = None if isinstance(default, msgspec.UnsetType) or default is msgspec.NODEFAULT else default
+                found[option.name] = (field, option, default)
+    return found
 
 
 class _Read:
     """A parsed file, what is wrong with it so far, and its parts as far as they are right."""
 
     def __init__(self, sections: dict[str, Any]) -> None:
-        self.sections = sections
+        self._sections = sections
         self.mistakes: list[Mistake] = []
-        self._wrong: set[tuple[str | int, ...]] = set()
-        from pydantic import ValidationError
-
-        from prealloc.model.config import Config  # builds its models: only who has a config file pays for that
-
-        try:
-            Config.model_validate(sections)
-        except ValidationError as error:
-            for each in error.errors(include_url=False):
-                self._note(each)
-
-    def is_right(self, *place: str | int) -> bool:
-        """Whether nothing is wrong at this place or below it."""
-        return not any(wrong[: len(place)] == place for wrong in self._wrong)
+        known = [*SECTIONS, *TABLES]
+        for name in sections:
+            if name not in known:
+                self.mistakes.append(Mistake(name, "there is no such section", did_you_mean(name, known)))
+        self._lanes_are_right = True
 
     def section(self, name: str) -> dict[str, Any]:
-        """The keys of a section that are right."""
-        if (name,) in self._wrong:
-            return {}
-        return {key: value for key, value in self.sections.get(name, {}).items() if self.is_right(name, key)}
+        """The values of a section, by field; those that are wrong are left out."""
+        return self._values(name, f"[{name}]", self._of_kind(name, dict))
 
-    def settings(self) -> dict[str, Any]:
-        """[settings], with those of [sampling], where they once stood."""
-        older = self.section("sampling").get("settings", {})
-        newer = self.section("settings")
-        self.mistakes += [
-            Mistake(f"[settings] {name}", "it is in [sampling] settings too", "keep one of them")
-            for name in newer
-            if name in older
-        ]
-        return {**older, **newer}
+    def table(self, name: str) -> dict[str, Any]:
+        """A section whose keys are the user's own."""
+        return self._of_kind(name, dict)
 
-    def lanes(self) -> list[Lane]:
+    def exclude(self) -> tuple[Any, ...]:
+        return tuple(self._of_kind("exclude", list))
+
+    def lanes(self) -> tuple[Lane, ...]:
         """The lanes; none if one of them is wrong, so that nothing is judged by those that are left."""
-        if ("lanes",) in self._wrong:
-            return []
         found: list[Lane | None] = []
-        for number, fields in enumerate(self.sections.get("lanes", ())):
+        for number, fields in enumerate(self._of_kind("lanes", list), 1):
+            where = f"[[lanes]] {number}"
             if isinstance(fields, dict):
-                known = {key: value for key, value in fields.items() if key in Lane.__struct_fields__}
-                where = f"[[lanes]] {number + 1}"
-                found.append(self.check("lanes", lambda w=where, k=known: Lane.checked(where=w, **k)))  # type: ignore[misc]
+                found.append(self.check("lanes", lambda w=where, f=fields: Lane.checked(where=w, **f)))  # type: ignore[misc]
             else:
+                self.mistakes.append(Mistake(where, "it is not a table", "write [[lanes]] and its keys below"))
                 found.append(None)
-        right = [lane for lane in found if lane is not None]
-        return right if len(right) == len(found) and self.is_right("factors") else []
+        right = tuple(lane for lane in found if lane is not None)
+        return right if len(right) == len(found) else ()
 
     def check(self, section: str, made: Callable[[], T]) -> T | None:
         """What `made` makes; None if it refuses, with its mistakes noted in the words of the file."""
         try:
             return made()
         except OptionsError as error:
-            self.mistakes += [
-                Mistake(_place(section, where), _spelled(problem), _spelled(mend))
-                for where, problem, mend in error.mistakes
-            ]
-        except TypeError as error:
-            self.mistakes.append(
-                Mistake(f"[{section}]", f"a value has the wrong type: {error}", "see `prealloc config schema`")
-            )
+            for where, problem, hint in error.mistakes:
+                self._note(section, where, problem, hint)
         return None
 
-    def _note(self, error: ErrorDetails) -> None:
-        place = error["loc"]
-        unknown = error["type"] == "extra_forbidden"
-        if place[0] == "lanes" and len(place) > 2 and not unknown:
-            return  # Lane.checked tells it
-        self._wrong.add(place)
-        section, *keys = place
-        if not keys:
-            where = str(section)
-        elif section in ("lanes", "exclude"):
-            where = " ".join([f"[[{section}]]", str(int(keys[0]) + 1), *map(str, keys[1:])])
-        else:
-            where = " ".join([f"[{section}]", *map(str, keys[:1])])
-        if unknown:
-            known = _keys_at(place)
-            close = difflib.get_close_matches(str(place[-1]), known, n=1)
-            mend = f"did you mean {close[0]}?" if close else f"use one of {', '.join(sorted(known))}"
-            mistake = Mistake(where, "there is no such key", mend)
-        elif not keys:
-            brackets = f"[[{section}]]" if section in ("lanes", "exclude") else f"[{section}]"
-            mistake = Mistake(where, "it is no section", f"write {brackets} and its keys below")
-        else:
-            kind = "wrong type" if error["type"].endswith(("_type", "_parsing")) else "wrong value"
-            needed = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-            mistake = Mistake(where, f"{_shown(error['input'])} has the {kind}", f"it must be: {needed}")
-        if mistake not in self.mistakes:
-            self.mistakes.append(mistake)
+    def _values(self, name: str, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        options = options_in(name)
+        fields = {field: key for key, (field, _, _) in options.items()}
+        read = {}
+        for key, value in given.items():
+            if key in options:
+                field, option, _ = options[key]
+                found: list[Mistake] = []
+                read_value = option.reader.read(f"`{field}`", value, found)
+                for mistake in found:
+                    self._note(name, *mistake)
+                if not found:
+                    read[field] = read_value
+            elif key in fields:
+                self.mistakes.append(Mistake(f"{where} {key}", f"it is called {fields[key]}", f"write {fields[key]}"))
+            elif name == "sampling" and key == "settings":
+                self.mistakes.append(Mistake(f"{where} {key}", "it is a section", "write [settings]"))
+            else:
+                self.mistakes.append(Mistake(f"{where} {key}", "there is no such key", did_you_mean(key, options)))
+        return read
+
+    def _of_kind(self, name: str, kind: type[T]) -> T:
+        value = self._sections.get(name, kind())
+        if isinstance(value, kind):
+            return value
+        brackets = f"[[{name}]]" if kind is list else f"[{name}]"
+        self.mistakes.append(Mistake(name, "it is not a section", f"write {brackets} and its keys below"))
+        return kind()
+
+    def _note(self, section: str, where: str, problem: str, hint: str) -> None:
+        """Notes a mistake with its options as the file spells them."""
+        place = _key(where)
+        place = place if place.startswith(("[", "lane ")) else f"[{section}] {place}"
+        self.mistakes.append(Mistake(place, _key(problem), _key(hint)))
 
 
-def _keys_at(place: tuple[str | int, ...]) -> list[str]:
-    """The keys that may stand where the last part of `place` does."""
-    from prealloc.model.config import Config, LaneSection
-
-    if len(place) == 1:
-        return list(Config.model_fields)
-    inner = LaneSection if place[0] == "lanes" else type(Config.model_fields[str(place[0])].default)
-    return list(inner.model_fields)
+def _key(text: str) -> str:
+    """The text with each option as a file spells it."""
+    return spelled(text, _KEYS.get)
 
 
-def _place(section: str, where: str) -> str:
-    """Where an option stands in a file."""
-    if where.startswith("--set "):
-        return f"[settings] {where.removeprefix('--set ')}"
-    if where.startswith(("[", "lane ")):
-        return where
-    return f"[{section}] {_spelled(where)}"
-
-
-def _spelled(text: str) -> str:
-    """The text, each option as a file spells it."""
-    return _OPTION.sub(lambda found: _KEY_OF.get(found[1], found[1].replace("-", "_")), text)
-
-
-def _shown(value: Any) -> str:
-    if holds_secret(value):
-        return "what is given"  # a key that got into the wrong place is not shown
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+_KEYS = {field: key for section in SECTIONS for key, (field, _, _) in options_in(section).items()}
+_KEYS |= {"factors": "[factors]", "settings": "[settings]", "exclude": "[[exclude]]", "lanes": "[[lanes]]"}
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from prealloc.errors import Retryable
 from prealloc.model.cell import settings_of
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt
-from prealloc.model.plan import Plan, PlanSpec, Strategy
+from prealloc.model.plan import Plan
+from prealloc.model.plan_spec import PlanSpec, Strategy
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.planning.planner import shard_ids
@@ -142,7 +143,7 @@ def make_plan(
         numbers = range(tasks)
         tasks = [make_task(f"task-{n + 1}", types[n % len(types)], workflow=workflow) for n in numbers]
     spec = PlanSpec.checked(
-        shards=shards, whole=True, repeats=repeats, seed=seed, settings=settings, strategy=strategy, lanes=lanes
+        shards=shards, whole=True, repeats=repeats, seed=seed, settings=settings or {}, strategy=strategy, lanes=lanes
     )
     step = 1 if strategy == "paired" else shards
     dealt = [tasks[(0 if strategy == "paired" else number) :: step] for number in range(shards)]

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple, Protocol
 from prealloc.agents.simulate import tools_of
 from prealloc.errors import Mistake, OptionsError, Retryable
 from prealloc.model.json_value import shown
-from prealloc.model.options import read_seconds, read_whole
+from prealloc.model.options import Seconds, Whole
 from prealloc.model.outcome import TOO_MANY_REQUESTS
 from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, NEVER_S
 from prealloc.model.task import LightweightTask
@@ -224,11 +224,11 @@ class _Settings(NamedTuple):
             base_url=base_url,
             api_key_env=_text("api_key_env", settings, "OPENAI_API_KEY", found),
             tool_success_rate=_number("tool_success_rate", settings.get("tool_success_rate", 0.9), 1.0, found),
-            max_turns=read_whole("setting max_turns", settings.get("max_turns", 12), found, least=1),
-            max_tokens=read_whole("setting max_tokens", settings.get("max_tokens", 1024), found, least=1),
+            max_turns=Whole(1).read("setting max_turns", settings.get("max_turns", 12), found),
+            max_tokens=Whole(1).read("setting max_tokens", settings.get("max_tokens", 1024), found),
             temperature=None if temperature is None else _number("temperature", temperature, 1e3, found),
-            request_timeout_s=read_seconds(
-                "setting request_timeout_s", settings.get("request_timeout_s", 120.0), found, above=True
+            request_timeout_s=Seconds(above=True).read(
+                "setting request_timeout_s", settings.get("request_timeout_s", 120.0), found
             ),
         )
         if found:

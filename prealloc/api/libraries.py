@@ -13,7 +13,7 @@ from prealloc.api.sources import library_path
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.library.open import json_file
-from prealloc.model.options import read_bytes_or_none, read_whole
+from prealloc.model.options import Bytes, Whole
 
 if TYPE_CHECKING:
     from prealloc.library.convert import Converted
@@ -76,9 +76,9 @@ def stats(
     mistake.
     """
     mistakes: list[Mistake] = []
-    reads = read_whole("--reads", reads, mistakes, least=0, most=10**9)
-    sampled = read_whole("--sampled", sampled, mistakes, least=1, most=10**9)
-    most_bytes = read_bytes_or_none("--cache", cache_bytes, mistakes, least=0)
+    reads = Whole(0, 10**9).read("`reads`", reads, mistakes)
+    sampled = Whole(1, 10**9).read("`sampled`", sampled, mistakes)
+    most_bytes = Bytes(optional=True).read("`cache_bytes`", cache_bytes, mistakes)
     if mistakes:
         raise OptionsError(mistakes)
     from prealloc.library.stats import stats_of

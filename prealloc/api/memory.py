@@ -12,8 +12,8 @@ from prealloc.comparing.ways import WAYS
 from prealloc.engines.memory import available_bytes
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
-from prealloc.model.options import read_seconds, read_whole
-from prealloc.model.plan import MAX_SEED
+from prealloc.model.options import Seconds, Whole
+from prealloc.model.plan_spec import MAX_SEED
 
 PLACE = "{difficulty}"
 MOST_WORKERS = 10_000
@@ -42,19 +42,19 @@ def compare_memory(
     No process and no file is left, however this ends. Raises OptionsError and LibraryError before anything is started.
     """
     found = list(mistakes)
-    workers = read_whole("--workers", workers, found, least=1, most=MOST_WORKERS)
-    num_instances = read_whole("--num-instances", num_instances, found, least=1)
-    seed = read_whole("--seed", seed, found, least=0, most=MAX_SEED)
-    watched_s = read_seconds("--seconds", seconds, found)
+    workers = Whole(1, MOST_WORKERS).read("`workers`", workers, found)
+    num_instances = Whole(1).read("`num_instances`", num_instances, found)
+    seed = Whole(0, MAX_SEED).read("`seed`", seed, found)
+    watched_s = Seconds().read("`seconds`", seconds, found)
     for name in ways:
         if name not in WAYS:
-            found.append(Mistake("--ways", f"there is no way {name!r}", f"choose among {', '.join(WAYS)}"))
+            found.append(Mistake("`ways`", f"there is no way {name!r}", f"choose among {', '.join(WAYS)}"))
     if not ways:
-        found.append(Mistake("--ways", "no way is named", f"choose among {', '.join(WAYS)}"))
+        found.append(Mistake("`ways`", "no way is named", f"choose among {', '.join(WAYS)}"))
     path = Path(library)
     if PLACE in str(library):
         if difficulty is None:
-            found.append(Mistake("LIBRARY", f"{library} needs a difficulty", "give --difficulty"))
+            found.append(Mistake("LIBRARY", f"{library} needs a difficulty", "give `difficulty`"))
             raise OptionsError(found)
         path = Path(str(library).replace(PLACE, difficulty))
     try:
@@ -69,7 +69,7 @@ def compare_memory(
     del scanned  # workers are to have the memory
     if num_instances > info.tasks:
         problem = f"{num_instances} tasks for each worker are asked for, and the library has {info.tasks}"
-        found.append(Mistake("--num-instances", problem, f"give {info.tasks} or less"))
+        found.append(Mistake("`num_instances`", problem, f"give {info.tasks} or less"))
     if found:
         raise OptionsError(found)
     # As in planning no task goes to two workers; a library too small for that is sampled as runners do it today.

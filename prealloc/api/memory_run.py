@@ -19,7 +19,7 @@ def main() -> None:
         shards=job.workers,
         num_instances=job.tasks,
         seed=job.seed,
-        strategy=job.strategy,
+        strategy=job.strategy,  # type: ignore[arg-type]  # the child cannot know its type
     )
     ended = run(made, "prealloc.comparing.hold:hold", in_folder("run"), workers=job.workers, timeout_s=None)
     with open(in_folder(ENDED), "w", encoding="utf-8") as file:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 from msgspec import UNSET
@@ -18,8 +18,9 @@ from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
 from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.cell import DIFFICULTY, settings_of
-from prealloc.model.options import read_seconds_or_none
-from prealloc.model.plan import Plan, PlanFile, PlanSpec
+from prealloc.model.options import Seconds
+from prealloc.model.plan import Plan, PlanFile
+from prealloc.model.plan_spec import PlanOptions, PlanSpec
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.planning.cells import choose_for_cells, lay_out
 from prealloc.planning.planner import TypeLeftOut, types_left_out
@@ -50,17 +51,16 @@ def plan(
     generating: Callable[[int, int], None] | None = None,
     stream: bool = False,
     bare: Callable[[BareTasks], None] | None = None,
-    **options: Any,
+    **options: Unpack[PlanOptions],
 ) -> Plan:
     """Reads a task library once and gives every shard its tasks.
 
-    `options` are those of PlanSpec.checked: shards, num_instances, per_type, quotas, stratify, whole, types,
-    strategy, repeats, seed, ranking, keep, settings, lanes, factors, exclude, num_instances_per_cell. With `out` the
+    `options` are the fields of PlanSpec: shards=25, num_instances=20, stratify=True, types=["api"], ... With `out` the
     plan folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file
-    when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of its
-    values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one pass
-    that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the bytes
-    read and to read. `keep` names further fields of the tasks to ship, `["all"]` every one; where tasks go out with
+    when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of
+    its values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one
+    pass that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the
+    bytes read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with
     nothing but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
 
     `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
@@ -84,7 +84,7 @@ def plan(
         if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"
             if require_workflow:
-                mend = "add the workflows, or plan without --require-workflow"
+                mend = "add the workflows, or plan without `require_workflow`"
                 raise LibraryError(count, where=scanned.info.path, mend=mend)
             tell(count if len(sources.libraries) == 1 else f"{scanned.info.name}: {count}")
     if sources.dropped:
@@ -129,7 +129,7 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keep(self) -> str:
-        """The `--keep` that ships these fields; empty if there are none."""
+        """The value of `keep` that ships these fields; empty if there are none."""
         names = [field.name for field in self.fields]
         # A comma, space or quote cannot be said there, and "all" says more than the field of that name.
         plain = EVERY_FIELD not in names and all(re.fullmatch(r"(?!-)[^\s,\"\\\x00-\x1f]+", name) for name in names)
@@ -142,8 +142,8 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
             return f"{problem}, and their library has nothing else of them"
         shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
         more = f" and {len(shown) - _SHOWN_FIELDS} more" if len(shown) > _SHOWN_FIELDS else ""
-        mend = f"plan again with --keep {self.keep}" + (
-            ", or --keep all for every field" if self.keep != EVERY_FIELD else ""
+        mend = f"plan again with `keep` {self.keep}" + (
+            ", or `keep` all for every field" if self.keep != EVERY_FIELD else ""
         )
         return f"{problem}; left in the library are {', '.join(shown[:_SHOWN_FIELDS])}{more}: {mend}"
 
@@ -195,7 +195,7 @@ def _no_field(name: str, there: Sequence[str]) -> Mistake:
     else:
         shown = ", ".join(there[:_SHOWN_FIELDS]) + (", ..." if len(there) > _SHOWN_FIELDS else "")
         mend = f"its tasks have {shown}" if there else "its tasks have no further fields: leave it out"
-    return Mistake(f"--keep {name}", "no task of the library has such a field", mend)
+    return Mistake(f"`keep` {name}", "no task of the library has such a field", mend)
 
 
 @contextmanager
@@ -239,11 +239,11 @@ def check_options(
         except OptionsError as error:
             found += error.mistakes
     else:
-        given = {"--workflow-cache": workflow_cache is not None}
-        given["--generate-timeout"] = generate_timeout_s != GENERATE_TIMEOUT_S
-        mend = "add --generate-workflows, or leave it away"
+        given = {"`workflow_cache`": workflow_cache is not None}
+        given["`generate_timeout_s`"] = generate_timeout_s != GENERATE_TIMEOUT_S
+        mend = "add `generate_workflows`, or omit it"
         found += [Mistake(name, "nothing is generated", mend) for name, is_given in given.items() if is_given]
-    timeout_s = read_seconds_or_none("--generate-timeout", generate_timeout_s, found, above=True)
+    timeout_s = Seconds(above=True, optional=True).read("`generate_timeout_s`", generate_timeout_s, found)
     try:
         spec = PlanSpec.checked(**{**options, **said})
     except OptionsError as error:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import msgspec
 
@@ -24,7 +24,7 @@ from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.events import Event, LaneHalted, LanePaused, Note, RunEnded
 from prealloc.model.outcome import FINAL, Attempt, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
-from prealloc.model.policy import RunPolicy
+from prealloc.model.policy import RunOptions, RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import count_success, fold
 from prealloc.store.lane_log import read_halts, read_pauses
@@ -52,16 +52,15 @@ def run(
     reuse: str | Path | None = None,
     observe: Observe | None = None,
     tick: Callable[[], None] | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> RunEnded:
     """Runs every unit of a plan to its end, in a new run folder.
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
-    `options` are those of RunPolicy.checked: concurrency, workers, timeout_s, max_wait_s, retries, drain_s, grace_s,
-    start_s, memory_bytes, max_result_bytes, max_log_bytes, fsync. `reuse` names a run whose outcomes of the same task
-    bytes, settings, repeat and worker are taken over. `observe` gets every event, `tick` is called about ten
-    times per second.
+    `options` are the fields of RunPolicy: concurrency=8, timeout_s=60, memory_bytes="2GB". `reuse` names a run whose
+    outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` gets every event, `tick` is
+    called about ten times per second.
 
     Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
     and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
@@ -71,7 +70,7 @@ def run(
     policy = _gathered(mistakes, lambda: RunPolicy.checked(**options))
     _gathered(mistakes, lambda: check_engine(engine))
     if cleanup is not None and engine == COMMAND:
-        mistakes.append(Mistake("--cleanup", "a command cleans up by itself", "have it do so on SIGTERM"))
+        mistakes.append(Mistake("`cleanup`", "a command cleans up by itself", "have it do so on SIGTERM"))
     if policy is None or mistakes:
         _gathered(mistakes, lambda: _try_worker(worker, engine))
         raise OptionsError(mistakes)
@@ -86,8 +85,8 @@ def run(
     started = make_engine(engine)
     try:
         if policy.memory_bytes is not None and not started.facts.can_kill:
-            mend = "leave it out, or use --engine local, whose workers are processes that can be ended"
-            raise OptionsError([Mistake("--memory", f"the {engine} engine cannot hold tasks to it", mend)])
+            mend = "omit it, or use `engine` local, whose workers are processes that can be ended"
+            raise OptionsError([Mistake("`memory_bytes`", f"the {engine} engine cannot hold tasks to it", mend)])
         lanes = _lanes_to_run(outline, reused)
         notes = _check(started, name, import_path, outline.file, lanes, policy.start_s, observe, tick)
         create_run(
@@ -365,7 +364,7 @@ def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
     except OptionsError as error:
         mistakes += error.mistakes
     except WorkerFunctionError as error:
-        mistakes.append(Mistake(f"--worker {error.where}", error.problem, error.mend or ""))
+        mistakes.append(Mistake(f"`worker` {error.where}", error.problem, error.mend or ""))
     return None
 
 
@@ -406,7 +405,7 @@ def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attemp
         raise RunFolderError(
             f"it was run by {source.file.worker}, not by {worker}",
             where=str(source.paths.root),
-            mend="outcomes are only taken over from the same worker function; leave --reuse away",
+            mend="outcomes are only taken over from the same worker function; omit `reuse`",
         )
     state = fold(source.paths, source.units())
     known: dict[tuple[bytes, bytes, int], list[Any]] = {}

@@ -33,7 +33,7 @@ def check(
 
       prealloc config check config/ultra.toml --json | jq .matrix.shards
     """
-    from prealloc.model.plan import PlanSpec
+    from prealloc.model.plan_spec import PlanSpec
     from prealloc.planning.estimate import Effort, estimate
     from prealloc.planning.matrix import loads_of_spec, matrix_of_spec
     from prealloc.settings import load_config

@@ -1,18 +1,126 @@
-"""Options that several commands share, and how they go together with a config file."""
+"""Options that several commands share; and those that are declared with their values, made into typer's.
+
+An option that a user gave wins over the config file's, which wins over the default.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
+
+from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
+from prealloc.errors import Mistake
+from prealloc.model.options import Flag, Names, OneOf, Option, Table, Whole, options_of, spelled
+from prealloc.model.plan_spec import LibraryOptions, PlanSpec
+from prealloc.model.policy import RunPolicy, WorkerOptions
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is not ok.")]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; those on the command line win.")
 ]
+
+_DECLARED = (LibraryOptions, PlanSpec, WorkerOptions, RunPolicy)
+_OF_COMMANDS = (
+    *("by", "cache_bytes", "difficulty", "durations_from", "force", "format", "generate_timeout_s"),
+    *("generate_workflows", "not_ok", "out", "reads", "reuse", "sampled", "seconds", "stream", "tasks", "to", "ways"),
+    *("workflow_bytes", "workflow_cache"),
+)
+"""Options that are declared where their command stands, by their names in Python."""
+
+
+def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the declared options of these structs: its keyword `given` has those that the user gave.
+
+    They are read from text only as far as `parsed` does; their bounds are checked with their values.
+    """
+    made = [
+        _parameter(each.name, options_of(struct)[each.name], each.default)
+        for struct in structs
+        for each in msgspec.structs.fields(struct)
+        if each.name in options_of(struct) and each.name not in but
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+
+        @functools.wraps(command)
+        def call(**values: Any) -> None:
+            given = {each.name: values.pop(each.name) for each in made}
+            command(**values, given={name: value for name, value in given.items() if value not in (None, [])})
+
+        parameters = [each.replace(kind=each.KEYWORD_ONLY) for each in own if each.name != "given"] + made
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {each.name: each.annotation for each in parameters}
+        return call
+
+    return decorate
+
+
+def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
+    """The given options as their readers take them: `a,b` is two names, `NAME=VALUE` a value by its name."""
+    options = {name: option for struct in _DECLARED for name, option in options_of(struct).items()}
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        reader = options[name].reader
+        if isinstance(reader, Names):
+            found[name] = split_names(value)
+        elif isinstance(reader, Table):
+            found[name] = (parse_settings if reader.values is None else parse_quotas)(value, mistakes)
+        else:
+            found[name] = value
+    return found
+
+
+def in_flags(text: str) -> str:
+    """The text with each option in backticks as the command line spells it."""
+    return spelled(text, _flags().get)
+
+
+@functools.cache
+def _flags() -> dict[str, str]:
+    own = {name: name for name in _OF_COMMANDS} | {"generate_timeout_s": "generate_timeout", "cache_bytes": "cache"}
+    declared = {name: option.name for struct in _DECLARED for name, option in options_of(struct).items()}
+    flags = {name: "--" + user.replace("_", "-") for name, user in {**own, **declared}.items()}
+    return {**flags, "factors": "[factors]", "exclude": "[[exclude]]", "lanes": "[[lanes]]", "library": "LIBRARY"}
+
+
+def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
+    name = "--" + option.name.replace("_", "-")
+    reader = option.reader
+    kind: Any = str
+    if isinstance(reader, Flag):
+        kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
+    elif isinstance(reader, Names | Table):
+        kind = list[str]
+    elif isinstance(reader, OneOf):
+        kind = type(reader.values[0])
+    elif isinstance(reader, Whole) and not reader.optional:
+        kind = int
+    told = option.unset or ("" if default in (False, (), {}) else _default(default))
+    info = typer.Option(
+        name,
+        *([f"-{option.short}"] if option.short else []),
+        help=in_flags(option.help)
+        + (" Repeatable, or a,b." if isinstance(reader, Names) else "")
+        + (f"  [{told}]" if told else ""),
+        metavar=reader.metavar or None,
+        rich_help_panel=option.group or None,
+    )
+    annotation: Any = Annotated[kind | None, info]
+    return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def read_config(path: Path | None, *sections: str) -> list[dict[str, Any]]:

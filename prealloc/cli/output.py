@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from prealloc.errors import OptionsError, PreallocError
+from prealloc.errors import Mistake, OptionsError, PreallocError
 from prealloc.files.paths import readable_name
 
 PROGRESS_AFTER_S = 0.5
@@ -55,9 +56,10 @@ def _escaped(value: Any) -> Any:
 
 def print_note(text: str) -> None:
     """A sentence for the user, beside the output: on stderr."""
+    from prealloc.cli.options import in_flags
     from prealloc.report.visible import visible
 
-    sys.stderr.write(f"note: {visible(text)}\n")
+    sys.stderr.write(f"note: {visible(in_flags(text))}\n")
 
 
 def print_warning(text: str) -> None:
@@ -65,9 +67,10 @@ def print_warning(text: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from prealloc.cli.options import in_flags
     from prealloc.report.visible import visible
 
-    first, _, command = text.partition("\n")
+    first, _, command = in_flags(text).partition("\n")
     console = Console(stderr=True)
     console.print(Text(f"warning: {visible(first)}", style="bold yellow"), soft_wrap=True)
     if command:
@@ -80,9 +83,22 @@ def print_error(error: PreallocError, *, json: bool) -> None:
 
     from prealloc.report.problem import render_error
 
+    error = _as_typed(error)
     if json:
         print_json({"event": "error", **describe(error)})
     render_error(error).print(Console(stderr=True))
+
+
+def _as_typed(error: PreallocError) -> PreallocError:
+    """The error with its options as the command line spells them."""
+    from prealloc.cli.options import in_flags
+
+    if isinstance(error, OptionsError):
+        return OptionsError([Mistake(*map(in_flags, mistake)) for mistake in error.mistakes])
+    told = copy.copy(error)
+    told.problem = in_flags(error.problem)
+    told.mend = in_flags(error.mend) if error.mend is not None else None
+    return told
 
 
 def describe(error: PreallocError) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prealloc.cli.options import ConfigOption, JsonFlag, read_config, without_empty
+from prealloc.cli.options import ConfigOption, JsonFlag, parsed, read_config, takes, without_empty
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, print_warning, task_progress
-from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.plan_spec import PlanSpec
 
 if TYPE_CHECKING:
     from prealloc.api.plans import BareTasks
@@ -30,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
         app.command(no_args_is_help=True)(command)
 
 
+@takes(PlanSpec)
 def plan(
     library: Annotated[
         Path | None,
@@ -37,37 +38,6 @@ def plan(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
     config: ConfigOption = None,
-    shards: Annotated[int | None, typer.Option("--shards", help="Shards, each for one worker process.  [1]")] = None,
-    num_instances: Annotated[int | None, typer.Option("--num-instances", "-n", help="Tasks per shard.  [20]")] = None,
-    num_instances_per_cell: Annotated[
-        int | None, typer.Option("--num-instances-per-cell", help="Tasks per cell, dealt over its lanes.")
-    ] = None,
-    per_type: Annotated[
-        bool | None, typer.Option("--per-type/--no-per-type", help="--num-instances tasks of each type.")
-    ] = None,
-    quota: Annotated[
-        list[str] | None, typer.Option("--quota", help="TYPE=N: N tasks of a type per shard. Repeatable.")
-    ] = None,
-    stratify: Annotated[
-        bool | None, typer.Option("--stratify/--no-stratify", help="Keep the library's proportions of types.")
-    ] = None,
-    whole: Annotated[bool | None, typer.Option("--all/--no-all", help="Deal the whole library out.")] = None,
-    type_: Annotated[
-        list[str] | None, typer.Option("--type", help="Only tasks of this type. Repeatable, or a,b.")
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="disjoint: no task twice; paired: all shards the same; independent.  [disjoint]"),
-    ] = None,
-    repeats: Annotated[int | None, typer.Option("--repeats", help="Run each task this many times.  [1]")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Another seed is another sample.  [0]")] = None,
-    ranking: Annotated[
-        int | None, typer.Option("--ranking", help="Version of the ranking; 1 samples as older plans did.  [2]")
-    ] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option("--keep", help="Further task fields to ship: a,b; all: every one. Repeatable.")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE for ctx.settings. Repeatable.")] = None,
     difficulty: Annotated[
         str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
     ] = None,
@@ -98,6 +68,8 @@ def plan(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Read a task library once and give every shard its tasks.
 
@@ -120,22 +92,7 @@ def plan(
       prealloc plan tasks.json --shards 4 --generate-workflows my_generator:make --out plan/
     """
     mistakes: list[Mistake] = []
-    set_here = parse_settings(set_ or [], mistakes)
-    given: dict[str, Any] = {
-        "shards": shards,
-        "num_instances": num_instances,
-        "num_instances_per_cell": num_instances_per_cell,
-        "per_type": per_type,
-        "quotas": parse_quotas(quota or [], mistakes),
-        "stratify": stratify,
-        "whole": whole,
-        "types": split_names(type_ or []),
-        "strategy": strategy,
-        "repeats": repeats,
-        "seed": seed,
-        "ranking": ranking,
-        "keep": split_names(keep or []),
-    }
+    here = parsed(given, mistakes)
     generation: dict[str, Any] = {
         "generate_workflows": generate_workflows,
         "workflow_cache": workflow_cache,
@@ -143,8 +100,8 @@ def plan(
     if generate_timeout is not None:
         generation["generate_timeout_s"] = generate_timeout
     source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
-    given["settings"] = {**options.get("settings", {}), **set_here}  # more of them, not in place of all
-    options = _overridden(options, without_empty(given))
+    here["settings"] = {**options.get("settings", {}), **here.get("settings", {})}  # more, not in place of all
+    options = _overridden(options, without_empty(here))
     source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow})
     if "path" not in source:
         mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))

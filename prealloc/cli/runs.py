@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, without_empty
+from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.pairs import split_names
 from prealloc.cli.signals import ended_by_signals
@@ -19,6 +19,7 @@ from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import RunPaths
 from prealloc.model.events import RunEnded
 from prealloc.model.outcome import Status
+from prealloc.model.policy import RunPolicy, WorkerOptions
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,62 +28,22 @@ def add_to(app: typer.Typer) -> None:
         app.command(no_args_is_help=True)(command)
 
 
+@takes(WorkerOptions, RunPolicy)
 def run(
     plan: Annotated[Path, typer.Argument(help="A plan folder.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
-    worker: Annotated[
-        str | None, typer.Option("--worker", help="module:function, called as function(task, ctx).")
-    ] = None,
     command: Annotated[
         str | None,
         typer.Option("--command", help="In place of --worker: a program, started once per shard with its {manifest}."),
     ] = None,
     config: ConfigOption = None,
-    engine: Annotated[str | None, typer.Option("--engine", help="Where shards run: local or inline.  [local]")] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-w", help="Shards at once.  [all up to 64, as memory bears]")
-    ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", help="Tasks at once in each worker.  [1]")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option("--timeout", help="Working time of one attempt: 90, 10m, 2h, none.  [600]")
-    ] = None,
-    max_wait: Annotated[
-        str | None, typer.Option("--max-wait", help="Waiting time of one task (rate limits, backoff).  [3600]")
-    ] = None,
-    retries: Annotated[
-        int | None, typer.Option("--retries", help="Further attempts after an infrastructure error.  [3]")
-    ] = None,
-    rate_mode: Annotated[
-        str | None, typer.Option("--rate-mode", help="Of lanes. fixed: their limits; adaptive: found out.  [fixed]")
-    ] = None,
-    halt_after: Annotated[
-        int | None, typer.Option("--halt-after", help="A lane stops after so many infra outcomes in a row.  [20]")
-    ] = None,
-    drain: Annotated[
-        str | None, typer.Option("--drain", help="What running tasks get after the first Ctrl-C.  [10]")
-    ] = None,
-    grace: Annotated[
-        str | None, typer.Option("--grace", help="What a task whose time is over gets to clean up.  [5]")
-    ] = None,
-    cleanup: Annotated[
-        str | None, typer.Option("--cleanup", help="module:function(unit, notes), for attempts that were killed.")
-    ] = None,
-    start_timeout: Annotated[
-        str | None, typer.Option("--start-timeout", help="What a worker gets to import its module.  [120]")
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="What one worker may hold, with all it starts: 512MB, 2GB.  [none]")
-    ] = None,
-    fsync: Annotated[
-        bool | None, typer.Option("--fsync/--no-fsync", help="Outcomes survive power loss too, at 0.3 ms or more each.")
-    ] = None,
     reuse: Annotated[
         Path | None, typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.")
     ] = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Run every task of a plan to its end. No worker ever opens the task library.
 
@@ -101,30 +62,12 @@ def run(
     from prealloc.settings import from_environment
 
     mistakes: list[Mistake] = []
-    given = {
-        "worker": worker,
-        "engine": engine,
-        "concurrency": concurrency,
-        "workers": workers,
-        "timeout_s": timeout,
-        "max_wait_s": max_wait,
-        "retries": retries,
-        "rate_mode": rate_mode,
-        "halt_after_infra": halt_after,
-        "drain_s": drain,
-        "grace_s": grace,
-        "cleanup": cleanup,
-        "start_s": start_timeout,
-        "memory_bytes": memory,
-        "fsync": fsync,
-    }
     (configured,) = read_config(config, "run")
-    options = {**from_environment(), **configured, **without_empty(given)}
+    options = {**from_environment(), **configured, **given}
     name, where = options.pop("worker", None), options.pop("engine", "local")
     cleaner = options.pop("cleanup", None)
     if command is not None:
-        if worker is not None or engine is not None:
-            other = "--worker" if worker is not None else "--engine"
+        if other := next((f"--{each}" for each in ("worker", "engine") if each in given), None):
             mistakes.append(Mistake(f"--command and {other}", "a command is worker and engine in one", "keep one"))
         name, where = command, "command"
     if name is None:
@@ -286,7 +229,6 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
 def _raise_all(options: dict[str, Any], engine: str, mistakes: list[Mistake]) -> None:
     """Raises the mistakes of the command line together with those of the values."""
     from prealloc.engines.registry import check_engine
-    from prealloc.model.policy import RunPolicy
 
     for check in (lambda: RunPolicy.checked(**options), lambda: check_engine(engine)):
         try:

@@ -61,7 +61,7 @@ def write_pieces(
 
 
 @contextlib.contextmanager
-def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose another --out") -> Iterator[None]:
+def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose another `out`") -> Iterator[None]:
     """Turns what the system says of writing to `target` into an error of ours.
 
     A place that cannot be written to was the wrong place: `refuse`, with the mend `otherwise`. A disk that is full

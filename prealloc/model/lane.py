@@ -2,65 +2,68 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.options import Names, Option, Text, Whole, read_options
 from prealloc.model.secret import looks_secret
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+MOST = 1_000_000_000
+_LIMIT = Whole(1, MOST)
 
 
 class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One lane. Limits that are None do not exist. Make one with `Lane.checked(...)`."""
 
-    name: str
-    models: tuple[str, ...] = ()
-    """The models that it serves; empty: every model."""
-    deployment: str | None = None
-    key_env: str | None = None
-    """The name of the environment variable that holds the key, never the key."""
-    shards_at_once: int = 1
-    concurrency: int | None = None
-    """Tasks at once over all its shards together; None: --concurrency in each of them."""
-    queries_per_second: int | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
+    name: Annotated[
+        str, Option(Text("NAME", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "letters, digits, . _ -, at most 64"), "Its name.")
+    ]
+    models: Annotated[tuple[str, ...], Option(Names(), "The models that it serves.", unset="every model")] = ()
+    deployment: Annotated[
+        str | None, Option(Text(), "Given to the workers of its shards as the setting deployment.", unset="none")
+    ] = None
+    key_env: Annotated[
+        str | None,
+        Option(
+            Text("NAME", "[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable, never the key itself"),
+            "The environment variable that holds the key, never the key; the setting api_key_env.",
+            unset="none",
+        ),
+    ] = None
+    shards_at_once: Annotated[int, Option(_LIMIT, "Shards that run at once.")] = 1
+    concurrency: Annotated[
+        int | None,
+        Option(_LIMIT, "Tasks at once over all its shards together.", unset="the run's concurrency in each shard"),
+    ] = None
+    queries_per_second: Annotated[int | None, Option(_LIMIT, "Requests per second.", unset="no limit")] = None
+    requests_per_minute: Annotated[int | None, Option(_LIMIT, "Requests per minute.", unset="no limit")] = None
+    tokens_per_minute: Annotated[int | None, Option(_LIMIT, "Tokens per minute.", unset="no limit")] = None
 
     @classmethod
     def checked(cls, *, where: str = "lane", **fields: Any) -> Lane:
         """The lane of these fields. Raises OptionsError with every mistake, each told under `where`."""
+        secret = [name for name in ("name", "deployment", "key_env") if looks_secret(fields.get(name))]
         found = [
-            Mistake(f"{where} {name}", "there is no such key", f"use one of {', '.join(cls.__struct_fields__)}")
-            for name in fields
-            if name not in cls.__struct_fields__
+            Mistake(f"{where} {name}", "it looks like a key itself", "name the environment variable that holds the key")
+            for name in secret
         ]
-        found += _text(where, fields, "name", _NAME, "letters, digits, . _ -, at most 64")
-        found += _text(where, fields, "key_env", _VARIABLE, "the name of an environment variable, never the key itself")
+        optional = {name for name in cls.__struct_fields__ if name not in ("name", "models", "shards_at_once")}
+        given = {
+            name: value
+            for name, value in fields.items()
+            if name not in secret and not (value is None and name in optional)
+        }
+        if isinstance(key := given.get("key_env"), str) and not key.isidentifier():
+            del given["key_env"]  # it may be a key: it is not shown
+            hint = "give the name of an environment variable, never the key itself"
+            found.append(Mistake(f"{where} key_env", "what is given cannot be one", hint))
+        read = read_options(cls, given, found, where=f"{where} ")
         if "name" not in fields:
             found.append(Mistake(where, "it has no name", 'give it one: name = "..."'))
-        found += [
-            Mistake(f"{where} {name}", "it looks like a key itself", "name the environment variable that holds the key")
-            for name in ("name", "deployment", "key_env")
-            if looks_secret(fields.get(name))
-        ]
-        if not isinstance(fields.get("deployment"), str | None):
-            found.append(Mistake(f"{where} deployment", f"{fields['deployment']!r} is no text", "write a string"))
-        models = fields.get("models", ())
-        if not isinstance(models, Sequence) or isinstance(models, str) or not all(isinstance(m, str) for m in models):
-            found.append(Mistake(f"{where} models", f"{models!r} is no list of names", 'write ["model-a", "model-b"]'))
-        for name in _NUMBERS & fields.keys():
-            value = fields[name]
-            if value is None and name != "shards_at_once":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
-                found.append(Mistake(f"{where} {name}", f"{value!r} is no whole number", f"give 1 to {MOST}"))
         if found:
             raise OptionsError(found)
-        return cls(**{**fields, "models": tuple(models)})
+        return cls(**read)
 
     def serves(self, model: object) -> bool:
         """Whether a cell with this model can be run on it."""
@@ -76,15 +79,3 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return at_once, concurrency
         at_once = min(at_once, self.concurrency)
         return at_once, self.concurrency // at_once
-
-
-MOST = 1_000_000_000
-_NUMBERS = {"shards_at_once", "concurrency", "queries_per_second", "requests_per_minute", "tokens_per_minute"}
-
-
-def _text(where: str, fields: dict[str, Any], name: str, pattern: re.Pattern[str], mend: str) -> list[Mistake]:
-    value = fields.get(name)
-    if value is None or (isinstance(value, str) and (pattern.fullmatch(value) or looks_secret(value))):
-        return []  # what looks like a key is told of elsewhere, and not shown
-    shown = repr(value) if name != "key_env" else "what is given"  # it may be a key: it is not shown
-    return [Mistake(f"{where} {name}", f"{shown} cannot be one", f"give {mend}")]

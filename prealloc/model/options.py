@@ -1,116 +1,316 @@
-"""Reads the values of single options, whoever gives them: a command line, a TOML file or Python code.
+"""Options declared once: a field of a struct, with how its value is read, what users call it, and what it means.
 
-Each function adds what is wrong to `mistakes` and then gives a value that is no mistake of its own, so that all
-mistakes can be told together.
+    class RunPolicy(Document):
+        drain_s: Annotated[float, Option(Seconds(), "Time for running tasks to end ...", "drain")] = 10.0
+
+The struct's `checked` reads values through the declaration (`read_options`); the command line, the config's sections
+and schema, and the reference are made from it. In Python an option has its field's name, which says its unit; on the
+command line and in a config the name that users call it by. Messages write the field's name in backticks, and whoever
+shows them spells it as it is spelled there (`spelled`).
+
+A reader adds what is wrong to `mistakes` and then gives a value that is no mistake of its own, so that all mistakes
+can be told together.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple, Protocol, get_type_hints
 
 from prealloc.errors import Mistake
-from prealloc.model.json_value import NoJson, check_text, shown
+from prealloc.model import json_value
+from prealloc.model.json_value import NoJson, check_text
+from prealloc.model.secret import holds_secret
 
 MOST_SECONDS = 366 * 86_400.0
 """A year. Longer times are mistakes, and overflow the system's own clocks."""
 
 MOST_BYTES = 2**62
 
-_FACTORS = {"s": 1, "m": 60, "h": 3600}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_BYTES = {"": 1, **{f"{unit}B": 1000**n for n, unit in enumerate("KMGT", 1)}}
+_BYTES |= {f"{unit}IB": 1024**n for n, unit in enumerate("KMGT", 1)}
 
 
-def read_whole(where: str, value: Any, mistakes: list[Mistake], *, least: int, most: int | None = None) -> int:
+class Reader(Protocol):
+    """Reads the values of an option. `metavar` says what to give on a command line, `schema` what a config may hold."""
+
+    @property
+    def metavar(self) -> str: ...
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any: ...
+    def schema(self) -> dict[str, Any]: ...
+
+
+class Option(NamedTuple):
+    """How an option is read, and told to users."""
+
+    reader: Reader
+    help: str
+    name: str = ""
+    """What users call it, with _ between words; empty: as the field."""
+    short: str = ""
+    """One letter for the command line."""
+    group: str = ""
+    unset: str = ""
+    """What holds where the default is None."""
+
+
+@cache
+def options_of(struct: type) -> dict[str, Option]:
+    """The declared options of a struct, by field."""
+    found = {}
+    for field, hint in get_type_hints(struct, include_extras=True).items():
+        for option in getattr(hint, "__metadata__", ()):
+            if isinstance(option, Option):
+                found[field] = option if option.name else option._replace(name=field)
+    return found
+
+
+def read_options(struct: type, given: Mapping[str, Any], mistakes: list[Mistake], where: str = "") -> dict[str, Any]:
+    """The given values of a struct's options, each read. `where` comes before their names in mistakes."""
+    options = options_of(struct)
+    fields: tuple[str, ...] = getattr(struct, "__struct_fields__", ())
+    read = {}
+    for field, value in given.items():
+        if field in options:
+            read[field] = options[field].reader.read(f"{where}`{field}`", value, mistakes)
+        elif field not in fields:
+            mistakes.append(Mistake(f"{where}{field}", "there is no such option", did_you_mean(field, options)))
+    return read
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What was probably meant; else all that there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(names)}"
+
+
+_FIELD = re.compile(r"`([a-z][a-z_]*)`")
+
+
+def spelled(text: str, spelling: Callable[[str], str | None]) -> str:
+    """The text with each option in backticks as `spelling` spells it; what it gives None for stays."""
+    return _FIELD.sub(lambda found: spelling(found[1]) or found[0], text)
+
+
+class Whole(NamedTuple):
     """A whole number within these bounds."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        mistakes.append(Mistake(where, f"{shown(value)} is no whole number", f"give a whole number from {least} on"))
-    elif value < least:
-        mistakes.append(Mistake(where, f"{shown(value)} is below {least}", f"give {least} or more"))
-    elif most is not None and value > most:
-        mistakes.append(Mistake(where, f"{shown(value)} is above {most}", f"give {most} or less"))
-    else:
-        return value
-    return least
+
+    least: int
+    most: int | None = None
+    optional: bool = False
+    metavar: str = "N"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
+        if self.optional and is_none(value):
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            hint = f"give a whole number from {self.least} on"
+            mistakes.append(Mistake(where, f"{shown(value)} is not a whole number", hint))
+        elif value < self.least:
+            mistakes.append(Mistake(where, f"{shown(value)} is below {self.least}", f"give {self.least} or more"))
+        elif self.most is not None and value > self.most:
+            mistakes.append(Mistake(where, f"{shown(value)} is above {self.most}", f"give {self.most} or less"))
+        else:
+            return value
+        return self.least
+
+    def schema(self) -> dict[str, Any]:
+        bounds = {"minimum": self.least} | ({"maximum": self.most} if self.most is not None else {})
+        number = {"type": "integer", **bounds}
+        return {"anyOf": [number, {"const": "none"}]} if self.optional else number
 
 
-def read_flag(where: str, value: Any, mistakes: list[Mistake]) -> bool:
-    """True or False, and nothing that could be taken for either."""
-    if isinstance(value, bool):
-        return value
-    mistakes.append(Mistake(where, f"{shown(value)} is neither true nor false", "give true or false, without quotes"))
-    return False
+class Number(NamedTuple):
+    """A finite number above 0."""
 
+    metavar: str = "NUMBER"
 
-def read_names(where: str, value: Any, mistakes: list[Mistake]) -> tuple[str, ...]:
-    """Names, each once. One text is a mistake: its letters would be taken for the names."""
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
-        mistakes.append(Mistake(where, f"{shown(value)} is no list", "give a list of names, such as ['a', 'b']"))
-        return ()
-    texts = [name for name in value if _is_name(where, name, mistakes)]
-    mistakes += [Mistake(where, "an empty name", "leave it out") for name in texts if not name]
-    mistakes += [
-        Mistake(where, f"{shown(name)} is named {texts.count(name)} times", "name it once")
-        for name in sorted({name for name in texts if texts.count(name) > 1})
-    ]
-    return tuple(texts)
-
-
-def read_named(where: str, value: Any, mistakes: list[Mistake]) -> dict[str, Any]:
-    """Values by name; None is none of them."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        mistakes.append(Mistake(where, f"{shown(value)} is no table", "give a value for each name, such as {'a': 1}"))
-        return {}
-    return {name: each for name, each in value.items() if _is_name(where, name, mistakes)}
-
-
-def read_seconds(where: str, value: Any, mistakes: list[Mistake], *, above: bool = False) -> float:
-    """A time in seconds, up to a year: a number, or a text that may end in a unit, such as 90s, 10m, 2h.
-
-    With `above` it must be more than 0.
-    """
-    if value is None or _is_none(value):
-        mistakes.append(Mistake(where, "it cannot be none", "write a time, such as 3600 or 10m"))
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+            return value
+        mistakes.append(Mistake(where, f"{shown(value)} is not a number above 0", "give a number above 0"))
         return 1.0
-    seconds = math.nan
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str):
-        found = re.fullmatch(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([smh]?)", value.strip().lower())
-        seconds = float(found[1]) * _FACTORS[found[2] or "s"] if found else math.nan
-    if not math.isfinite(seconds):
-        mistakes.append(Mistake(where, f"{shown(value)} is no time", "write seconds, or 90s, 10m, 2h"))
-    elif seconds < 0 or (above and seconds == 0):
-        mistakes.append(
-            Mistake(where, f"{shown(value)} is {'not above' if above else 'below'} 0", "give a longer time")
-        )
-    elif seconds > MOST_SECONDS:
-        mistakes.append(Mistake(where, f"{shown(value)} is longer than a year", "give a shorter time, or none"))
-    else:
-        return seconds
-    return 1.0
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "number", "exclusiveMinimum": 0}
 
 
-def read_seconds_or_none(where: str, value: Any, mistakes: list[Mistake], *, above: bool = False) -> float | None:
-    """The same, or None or `none` for no limit."""
-    return None if value is None or _is_none(value) else read_seconds(where, value, mistakes, above=above)
+class Flag(NamedTuple):
+    """True or False, and nothing that could be taken for either."""
+
+    metavar: str = ""
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> bool:
+        if isinstance(value, bool):
+            return value
+        problem = f"{shown(value)} is neither true nor false"
+        mistakes.append(Mistake(where, problem, "give true or false, without quotes"))
+        return False
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
 
 
-def read_bytes_or_none(where: str, value: Any, mistakes: list[Mistake], *, least: int) -> int | None:
-    """Bytes: a number, or a text with a unit (512MB, 2GB: powers of 1024); None or `none` for no limit."""
-    if value is None or _is_none(value):
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return read_whole(where, value, mistakes, least=least, most=MOST_BYTES)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", value.strip().upper()) if isinstance(value, str) else None
-    if found is None:
-        mistakes.append(Mistake(where, f"{shown(value)} is no size", "write bytes, or 512MB, 2GB, or none"))
-        return None
-    size = min(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "), float(2 * MOST_BYTES))  # not inf
-    return read_whole(where, int(size), mistakes, least=least, most=MOST_BYTES)
+class Text(NamedTuple):
+    """A text, in full of the `pattern` if there is one, which `needed` says in words."""
+
+    metavar: str = "TEXT"
+    pattern: str | None = None
+    needed: str = ""
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> str:
+        if not _is_name(where, value, mistakes):
+            return ""
+        if self.pattern is not None and not re.fullmatch(self.pattern, value):
+            mistakes.append(Mistake(where, f"{shown(value)} cannot be one", f"give {self.needed}"))
+        text: str = value
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"} | ({"pattern": f"^{self.pattern}$"} if self.pattern is not None else {})
+
+
+class OneOf(NamedTuple):
+    """One of these values."""
+
+    values: tuple[Any, ...]
+
+    @property
+    def metavar(self) -> str:
+        return f"[{'|'.join(map(str, self.values))}]"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
+        if any(type(value) is type(each) and value == each for each in self.values):
+            return value
+        mistakes.append(Mistake(where, f"{shown(value)} is unknown", f"use one of {', '.join(map(str, self.values))}"))
+        return self.values[0]
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.values)}
+
+
+class Names(NamedTuple):
+    """Names, each once. One text is a mistake, unless it is `every`: its letters would be taken for the names."""
+
+    metavar: str = "NAMES"
+    every: str = ""
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> tuple[str, ...]:
+        if self.every and value == self.every:
+            return (self.every,)
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
+            mistakes.append(Mistake(where, f"{shown(value)} is not a list", "give a list of names, such as ['a', 'b']"))
+            return ()
+        texts = [name for name in value if _is_name(where, name, mistakes)]
+        mistakes += [Mistake(where, "an empty name", "omit it") for name in texts if not name]
+        mistakes += [
+            Mistake(where, f"{shown(name)} is named {texts.count(name)} times", "name it once")
+            for name in sorted({name for name in texts if texts.count(name) > 1})
+        ]
+        return tuple(texts)
+
+    def schema(self) -> dict[str, Any]:
+        names = {"type": "array", "items": {"type": "string"}}
+        return {"anyOf": [names, {"const": self.every}]} if self.every else names
+
+
+class Table(NamedTuple):
+    """Values by name; None is none of them. `values`, if there is one, reads each."""
+
+    values: Reader | None = None
+    metavar: str = "NAME=VALUE"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            hint = "give a value for each name, such as {'a': 1}"
+            mistakes.append(Mistake(where, f"{shown(value)} is not a table", hint))
+            return {}
+        read = self.values.read if self.values is not None else lambda where, each, mistakes: each
+        return {
+            name: read(f"{where} {name}", each, mistakes)
+            for name, each in value.items()
+            if _is_name(where, name, mistakes)
+        }
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": self.values.schema() if self.values is not None else {}}
+
+
+class Seconds(NamedTuple):
+    """A time, up to a year: seconds as a number, or a text that may end in a unit, such as 90s, 10m, 2h."""
+
+    above: bool = False
+    """It must be more than 0."""
+    optional: bool = False
+    metavar: str = "DURATION"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
+        if is_none(value):
+            if not self.optional:
+                mistakes.append(Mistake(where, "it cannot be none", "write a time, such as 3600 or 10m"))
+            return None if self.optional else 1.0
+        seconds = math.nan
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            seconds = float(value)
+        elif isinstance(value, str):
+            found = re.fullmatch(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([smh]?)", value.strip().lower())
+            seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else math.nan
+        if not math.isfinite(seconds):
+            mistakes.append(Mistake(where, f"{shown(value)} is not a time", "write seconds, or 90s, 10m, 2h"))
+        elif seconds < 0 or (self.above and seconds == 0):
+            problem = f"{shown(value)} is {'not above' if self.above else 'below'} 0"
+            mistakes.append(Mistake(where, problem, "give a longer time"))
+        elif seconds > MOST_SECONDS:
+            mistakes.append(Mistake(where, f"{shown(value)} is longer than a year", "give a shorter time, or none"))
+        else:
+            return seconds
+        return 1.0
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["number", "string"]}
+
+
+class Bytes(NamedTuple):
+    """A number of bytes, or a text with a unit: 512MB is 512 * 1000**2 bytes, 512MiB 512 * 1024**2."""
+
+    least: int = 0
+    most: int = MOST_BYTES
+    optional: bool = False
+    metavar: str = "BYTES"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
+        if self.optional and is_none(value):
+            return None
+        if isinstance(value, str):
+            found = re.fullmatch(r"(\d{1,30}(?:\.\d+)?)\s*([KMGT]?I?B?)", value.strip().upper())
+            unit = _BYTES.get(found[2].removesuffix("B") + "B" if found[2] not in ("", "B") else "") if found else None
+            if found is None or unit is None:
+                hint = "write bytes, or 512MB (1000s), 512MiB (1024s)" + (", or none" if self.optional else "")
+                mistakes.append(Mistake(where, f"{shown(value)} is not a size", hint))
+                return None if self.optional else self.least
+            value = int(min(float(found[1]) * unit, float(2 * MOST_BYTES)))
+        return Whole(self.least, self.most).read(where, value, mistakes)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["integer", "string"]}
+
+
+def is_none(value: Any) -> bool:
+    """None, or the text `none`, which stands for it where there is no other word: TOML has no null."""
+    return value is None or (isinstance(value, str) and value.strip().lower() == "none")
+
+
+def shown(value: Any) -> str:
+    """A value in a message. A key that got into the wrong place is not shown."""
+    return "what is given" if holds_secret(value) else json_value.shown(value)
 
 
 def _is_name(where: str, name: Any, mistakes: list[Mistake]) -> bool:
@@ -118,12 +318,8 @@ def _is_name(where: str, name: Any, mistakes: list[Mistake]) -> bool:
         if isinstance(name, str):
             check_text(name, ascii(name))
             return True
-        problem = f"{shown(name)} is no name"
+        problem = f"{shown(name)} is not a name"
     except NoJson as error:
         problem = str(error)
     mistakes.append(Mistake(where, problem, "give text"))
     return False
-
-
-def _is_none(value: Any) -> bool:
-    return isinstance(value, str) and value.strip().lower() == "none"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypedDict, Unpack
+
+import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
-from prealloc.model.json_value import shown
-from prealloc.model.options import read_bytes_or_none, read_flag, read_seconds, read_seconds_or_none, read_whole
-from prealloc.model.plan import MAX_SHARDS
+from prealloc.model.options import Bytes, Flag, OneOf, Option, Seconds, Text, Whole, read_options
+from prealloc.model.plan_spec import MAX_SHARDS
 
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
@@ -46,98 +47,123 @@ MOST_RETRIES = 1_000
 MOST_RESULT_BYTES = 16 * 2**20
 
 
+_TIME = "Time"
+_SIZE = "Workers and memory"
+_TROUBLE = "When something fails"
+
+
 class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a run treats its tasks. Make one with `RunPolicy.checked(...)`."""
 
-    concurrency: int = 1
-    """Tasks that run at once in one worker."""
-    workers: int | None = None
-    """Shards that run at once; None lets the engine decide (all up to 64, less what memory bears)."""
-    timeout_s: float | None = 600.0
-    """Working time of one attempt; None is no limit."""
-    max_wait_s: float = 3600.0
-    """Waiting time of one unit, for rate limits and backoff together."""
-    retries: int = 3
-    """Further attempts after an infrastructure error."""
-    rate_mode: Literal["fixed", "adaptive"] = "fixed"
-    """Whether lanes keep to the limits they were given, or find out within them what the server bears."""
-    halt_after_infra: int | None = 20
-    """A lane starts no further task after so many infrastructure outcomes in a row; None: never for that."""
-    drain_s: float = 10.0
-    """After the first Ctrl-C running tasks get this long to end."""
-    grace_s: float = 5.0
-    """A task whose time is over gets this long to clean up before its process is killed; 0: none."""
-    start_s: float = 120.0
-    """What a worker gets to import its module, where it is not forked with it."""
-    memory_bytes: int | None = None
-    """What one worker may hold, with all that its tasks have started; None is no limit."""
-    max_result_bytes: int = MOST_RESULT_BYTES
-    max_log_bytes: int = 64 * 2**20
-    """Of each shard's log; the middle of a longer one is cut out."""
-    fsync: bool = False
-    """Flush every journal line to the device: survives power loss, not only process death."""
+    concurrency: Annotated[
+        int, Option(Whole(1, MOST_CONCURRENCY), "Tasks at once in each worker.", short="c", group=_SIZE)
+    ] = 1
+    workers: Annotated[
+        int | None,
+        Option(
+            Whole(1, MAX_SHARDS, optional=True),
+            "Shards at once, each in a worker process.",
+            short="w",
+            group=_SIZE,
+            unset="all up to 64, as memory allows",
+        ),
+    ] = None
+    timeout_s: Annotated[
+        float | None,
+        Option(Seconds(above=True, optional=True), "Working time of one attempt.", "timeout", group=_TIME),
+    ] = 600.0
+    max_wait_s: Annotated[
+        float, Option(Seconds(), "Waiting time of one task, for rate limits and backoff.", "max_wait", group=_TIME)
+    ] = 3600.0
+    retries: Annotated[
+        int, Option(Whole(0, MOST_RETRIES), "Further attempts after an infrastructure error.", group=_TROUBLE)
+    ] = 3
+    rate_mode: Annotated[
+        Literal["fixed", "adaptive"],
+        Option(OneOf(RATE_MODES), "Lanes keep to their limits, or find out what the server bears.", group=_TROUBLE),
+    ] = "fixed"
+    halt_after_infra: Annotated[
+        int | None,
+        Option(
+            Whole(1, 2**31, optional=True),
+            "A lane stops after this many infrastructure errors in a row.",
+            "halt_after",
+            group=_TROUBLE,
+        ),
+    ] = 20
+    drain_s: Annotated[
+        float, Option(Seconds(), "Time for running tasks to end after the first Ctrl-C.", "drain", group=_TIME)
+    ] = 10.0
+    grace_s: Annotated[
+        float, Option(Seconds(), "Time for a task whose time is over to clean up.", "grace", group=_TIME)
+    ] = 5.0
+    start_s: Annotated[
+        float, Option(Seconds(above=True), "Time for a worker to import its module.", "start_timeout", group=_TIME)
+    ] = 120.0
+    memory_bytes: Annotated[
+        int | None,
+        Option(
+            Bytes(LEAST_MEMORY, optional=True),
+            "Memory of one worker and all that its tasks start.",
+            "memory",
+            group=_SIZE,
+            unset="no limit",
+        ),
+    ] = None
+    max_result_bytes: Annotated[
+        int, Option(Bytes(1, MOST_RESULT_BYTES), "Largest result of a task.", "max_result", group=_SIZE)
+    ] = MOST_RESULT_BYTES
+    max_log_bytes: Annotated[
+        int,
+        Option(Bytes(2**16), "Largest log of a shard; the middle of a longer one is cut out.", "max_log", group=_SIZE),
+    ] = 64 * 2**20
+    fsync: Annotated[
+        bool, Option(Flag(), "Outcomes survive power loss too, at 0.3 ms or more each.", group=_TROUBLE)
+    ] = False
 
     @classmethod
-    def checked(
-        cls,
-        *,
-        concurrency: int = 1,
-        workers: int | None = None,
-        timeout_s: float | str | None = 600.0,
-        max_wait_s: float | str = 3600.0,
-        retries: int = 3,
-        rate_mode: str = "fixed",
-        halt_after_infra: int | None = 20,
-        drain_s: float | str = 10.0,
-        grace_s: float | str = 5.0,
-        start_s: float | str = 120.0,
-        memory_bytes: int | str | None = None,
-        max_result_bytes: int = MOST_RESULT_BYTES,
-        max_log_bytes: int = 64 * 2**20,
-        fsync: bool = False,
-    ) -> RunPolicy:
+    def checked(cls, **options: Unpack[RunOptions]) -> RunPolicy:
         """The policy of these options. Raises OptionsError with every mistake among them.
 
-        Times may be texts with a unit too (90s, 10m, 2h), memory_bytes too (512MB, 2GB), or `none` where None may be.
+        Times may be texts with a unit too (90s, 10m, 2h), sizes too (512MB, 2GiB), or `none` where None may be.
         """
         found: list[Mistake] = []
-        concurrency = read_whole("--concurrency", concurrency, found, least=1, most=MOST_CONCURRENCY)
-        if workers is not None:
-            workers = read_whole("--workers", workers, found, least=1, most=MAX_SHARDS)
-        timeout_s = read_seconds_or_none("--timeout", timeout_s, found, above=True)
-        max_wait_s = read_seconds("--max-wait", max_wait_s, found)
-        retries = read_whole("--retries", retries, found, least=0, most=MOST_RETRIES)
-        if halt_after_infra is not None:
-            halt_after_infra = read_whole("--halt-after", halt_after_infra, found, least=1, most=2**31)
-        drain_s = read_seconds("--drain", drain_s, found)
-        grace_s = read_seconds("--grace", grace_s, found)
-        start_s = read_seconds("--start-timeout", start_s, found, above=True)
-        memory_bytes = read_bytes_or_none("--memory", memory_bytes, found, least=LEAST_MEMORY)
-        max_result_bytes = read_whole("max_result_bytes", max_result_bytes, found, least=1, most=MOST_RESULT_BYTES)
-        max_log_bytes = read_whole("max_log_bytes", max_log_bytes, found, least=2**16, most=2**62)
-        fsync = read_flag("--fsync", fsync, found)
-        if rate_mode not in RATE_MODES:
-            found.append(
-                Mistake("--rate-mode", f"{shown(rate_mode)} is unknown", f"use one of {', '.join(RATE_MODES)}")
-            )
+        read = read_options(cls, options, found)
         if found:
             raise OptionsError(found)
-        return cls(
-            concurrency=concurrency,
-            workers=workers,
-            timeout_s=timeout_s,
-            max_wait_s=max_wait_s,
-            retries=retries,
-            rate_mode=rate_mode,  # type: ignore[arg-type]  # checked above
-            halt_after_infra=halt_after_infra,
-            drain_s=drain_s,
-            grace_s=grace_s,
-            start_s=start_s,
-            memory_bytes=memory_bytes,
-            max_result_bytes=max_result_bytes,
-            max_log_bytes=max_log_bytes,
-            fsync=fsync,
-        )
+        return cls(**read)
+
+
+class RunOptions(TypedDict, total=False):
+    """The keywords of run() and RunPolicy.checked: the fields of RunPolicy, which explain them."""
+
+    concurrency: int
+    workers: int | None
+    timeout_s: float | str | None
+    max_wait_s: float | str
+    retries: int
+    rate_mode: Literal["fixed", "adaptive"]
+    halt_after_infra: int | None
+    drain_s: float | str
+    grace_s: float | str
+    start_s: float | str
+    memory_bytes: int | str | None
+    max_result_bytes: int | str
+    max_log_bytes: int | str
+    fsync: bool
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs the tasks, and where."""
+
+    worker: Annotated[
+        str | None, Option(Text("MODULE:FUNCTION"), "The worker function, called as function(task, ctx).")
+    ] = None
+    engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.")] = "local"
+    cleanup: Annotated[
+        str | None,
+        Option(Text("MODULE:FUNCTION"), "Called as function(unit, notes) after a killed attempt.", unset="none"),
+    ] = None
 
 
 class Again(NamedTuple):

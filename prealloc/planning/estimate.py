@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heapreplace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.lane import Lane
+from prealloc.model.options import Number, Option, read_options
 
 WORK = "tasks_at_once"
 WORKERS = "workers"
@@ -24,22 +25,20 @@ _MOST_WORKERS = 64
 class Effort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one task takes. None: not known."""
 
-    requests_per_task: float = 1.0
-    tokens_per_task: float | None = None
-    seconds_per_task: float | None = None
-    """Working time; the median of a past run (`--durations-from`) comes before it."""
+    requests_per_task: Annotated[float, Option(Number(), "Requests that one task sends.")] = 1.0
+    tokens_per_task: Annotated[float | None, Option(Number(), "Tokens that one task uses.", unset="not known")] = None
+    seconds_per_task: Annotated[
+        float | None, Option(Number(), "Working time of one task; durations_from comes before it.", unset="not known")
+    ] = None
 
     @classmethod
     def checked(cls, **fields: Any) -> Effort:
         """The effort of these fields. Raises OptionsError with every mistake among them."""
-        found = [
-            Mistake(f"[estimate] {name}", f"{value!r} is no number above 0", "give how much one task takes")
-            for name, value in fields.items()
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf")
-        ]
+        found: list[Mistake] = []
+        read = read_options(cls, fields, found)
         if found:
             raise OptionsError(found)
-        return cls(**fields)
+        return cls(**read)
 
 
 class Durations:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.model.cell import MODEL, Cell
-from prealloc.model.plan import Plan, PlanSpec
+from prealloc.model.plan import Plan
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.cells import lay_out, tasks_per_cell
 from prealloc.planning.estimate import ShardLoad
 

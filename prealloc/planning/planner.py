@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.plan import DEFAULT_NUM_INSTANCES, MAX_UNITS, PlanFile, PlanSpec
+from prealloc.model.plan import PlanFile
+from prealloc.model.plan_spec import DEFAULT_NUM_INSTANCES, MAX_UNITS, PlanSpec
 from prealloc.planning import rank
 from prealloc.planning.deal import deal, deal_seats, deal_types, hand_out
 from prealloc.planning.order import in_proportion

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from prealloc.model.plan import PlanSpec
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning import rank
 from prealloc.planning.planner import ALL_TYPES, is_by_type, is_eligible, most_of_stratum
 

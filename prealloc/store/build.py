@@ -13,16 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.files.paths import PlanPaths
-from prealloc.model.plan import (
-    LibraryInfo,
-    Manifest,
-    Plan,
-    PlanFile,
-    PlanSpec,
-    Shard,
-    ShardEntry,
-    SliceRef,
-)
+from prealloc.model.plan import LibraryInfo, Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.task import LightweightTask
 from prealloc.store.documents import to_json
 

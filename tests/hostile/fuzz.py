@@ -33,7 +33,7 @@ from mutate import mutate
 from prealloc.api.plans import plan, verify
 from prealloc.api.runs import outcomes, results, status
 from prealloc.errors import InputError, JournalError, LibraryError, PlanError, PreallocError, RunFolderError
-from prealloc.model.plan import PlanSpec
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import RunPolicy
 from prealloc.settings import load_config
 from prealloc.store.plan_folder import load_shard

@@ -14,7 +14,7 @@ from examples import examples
 from prealloc.files.paths import SHARD_ID
 from prealloc.model.cell import cells_of
 from prealloc.model.lane import Lane
-from prealloc.model.plan import PlanSpec
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.cells import CellShard, cell_shard_ids, choose_for_cells, lay_out
 from prealloc.planning.deal import deal_seats
 from prealloc.planning.quotas import quotas, seats

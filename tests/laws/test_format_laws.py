@@ -26,7 +26,8 @@ from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
 from prealloc.library.text import stream
 from prealloc.library.text.streamed import read_stream
-from prealloc.model.plan import Plan, PlanSpec
+from prealloc.model.plan import Plan
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.planner import choose_tasks
 from prealloc.planning.rank import stable_hashes
 from prealloc.planning.shortlist import Shortlist, shortlist_of

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from examples import examples
 from prealloc import LightweightTask, load_shard, plan, resume, run
 from prealloc.api.plans import diff, verify
-from prealloc.model.plan import LibraryInfo, PlanSpec
+from prealloc.model.plan import LibraryInfo
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.store.build import PlannedShard, build_plan, slice_bytes
 from prealloc.store.documents import to_json
 from prealloc.store.plan_folder import parse_slice, read_plan, write_plan

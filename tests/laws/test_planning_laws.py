@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import examples
-from prealloc.model.plan import PlanSpec
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.colouring import NOBODY, colour_rounds
 from prealloc.planning.order import schedule
 from prealloc.planning.planner import choose_tasks

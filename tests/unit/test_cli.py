@@ -181,7 +181,7 @@ def test_the_command_line_wins_over_the_config(
     type_: Type, library: Path, tmp_path: Path, words: list[str], expected: dict[str, object]
 ) -> None:
     """What contradicts an option of the command line is left out of the config; flags can be taken back."""
-    (tmp_path / "c.toml").write_text('[sampling]\nnum_instances = 5\nstratify = true\ntypes = ["a", "b"]\n')
+    (tmp_path / "c.toml").write_text('[sampling]\nnum_instances = 5\nstratify = true\ntype = ["a", "b"]\n')
     done = type_("plan", "tasks.json", "--config", "c.toml", *words, "--json")
     assert done.code == 0, done.err
     spec = json.loads(done.out)["plan"]["spec"]
@@ -535,7 +535,7 @@ def test_keep_ships_named_fields_to_an_outside_program(type_: Type, library: Pat
     grouped = shard.by_type()
     assert sum(map(len, grouped.values())) == 3
     assert all(task["d"] == int(task["id"][1:]) for tasks in grouped.values() for task in tasks)
-    with pytest.raises(PlanError, match="--keep d"):
+    with pytest.raises(PlanError, match="`keep` d"):
         load_shard(tmp_path / "bare" / "shards" / "shard-00.json", require=["d"])
 
 

@@ -78,7 +78,7 @@ def test_config_schema_is_a_json_schema(type_: Type) -> None:
     schema = json.loads(type_("config", "schema").out)
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert schema["additionalProperties"] is False
-    assert "key_env" in schema["$defs"]["LaneSection"]["properties"]
+    assert "key_env" in schema["properties"]["lanes"]["items"]["properties"]
 
 
 def test_plan_shows_the_matrix_and_its_numbers_are_in_json(type_: Type, experiment: Path) -> None:

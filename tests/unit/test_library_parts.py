@@ -322,7 +322,7 @@ def test_what_is_there_stays(tmp_path: Path, folder: Path) -> None:
     thesis.mkdir()
     (thesis / "thesis.tex").touch()
     for other in (thesis, thesis / "thesis.tex"):
-        with pytest.raises(InputError, match="so --force leaves it alone"):
+        with pytest.raises(InputError, match="so `force` leaves it alone"):
             write_all(new_parts(other, force=True), RECORDS)
     (folder / "notes.txt").write_text("mine")
     (folder / "sub").mkdir()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from prealloc.errors import OptionsError
-from prealloc.model.plan import PlanSpec
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import RunPolicy
 from prealloc.settings import load_config
 
@@ -47,7 +47,7 @@ WRONG_POLICY: dict[str, list[Any]] = {
     "grace_s": ["soon", None, "none", -1],
     "start_s": [0, "0s", {}],
     "memory_bytes": ["much", 1.5, True, 3],
-    "max_result_bytes": ["16MB", 1.5],
+    "max_result_bytes": ["16 apples", 1.5],
     "max_log_bytes": [1.5],
     "fsync": ["no", 1, None],
 }
@@ -112,7 +112,8 @@ def test_times_and_sizes_may_have_units_everywhere() -> None:
     """A TOML file and Python code spell them as the command line does."""
     policy = RunPolicy.checked(timeout_s="10m", max_wait_s="2h", drain_s="1.5", start_s="90s", memory_bytes="2GB")
     assert (policy.timeout_s, policy.max_wait_s, policy.drain_s, policy.start_s) == (600.0, 7200.0, 1.5, 90.0)
-    assert policy.memory_bytes == 2 * 2**30
+    assert policy.memory_bytes == 2 * 10**9
+    assert RunPolicy.checked(memory_bytes="1.5GiB").memory_bytes == 3 * 2**29
     none = RunPolicy.checked(timeout_s="none", memory_bytes="none")
     assert (none.timeout_s, none.memory_bytes) == (None, None)
 

@@ -14,7 +14,8 @@ import pytest
 from prealloc.api.plans import verify
 from prealloc.errors import CannotGoOn, PlanError, RunFolderError
 from prealloc.files import atomic
-from prealloc.model.plan import LibraryInfo, PlanSpec
+from prealloc.model.plan import LibraryInfo
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.store import run_folder
 from prealloc.store.build import PlannedShard, build_plan
 from prealloc.store.plan_folder import load_shard, read_plan, write_plan
@@ -231,7 +232,7 @@ def test_force_needs_to_know_the_plan(folder: Path, damage: bytes) -> None:
     """Where plan.json does not say which files are the plan's, nobody can tell them from the user's."""
     (folder / "plan.json").write_bytes(damage)
     before = sorted(folder.rglob("*"))
-    with pytest.raises(PlanError, match="--force leaves them alone"):
+    with pytest.raises(PlanError, match="`force` leaves them alone"):
         write_plan(PLAN, folder, force=True)
     assert sorted(folder.rglob("*")) == before
 

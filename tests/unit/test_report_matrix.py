@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from prealloc.model.lane import Lane
-from prealloc.model.plan import PlanSpec
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.estimate import Effort, estimate
 from prealloc.planning.matrix import Matrix, loads_of_spec, matrix_of_spec
 from prealloc.report.matrix_view import render_matrix

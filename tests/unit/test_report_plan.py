@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from prealloc.model.plan import LibraryInfo, Manifest, Plan, PlanFile, PlanSpec, Shard, ShardEntry, SliceRef
+from prealloc.model.plan import LibraryInfo, Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.task import LightweightTask
 from prealloc.report.plan_view import render_plan, render_shard
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-import subprocess
-import sys
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
+import typer
 
-from prealloc.errors import InputError, OptionsError
-from prealloc.model.config import Config, EstimateSection, LaneSection, RunSection, SamplingSection
+from prealloc.cli.options import takes
+from prealloc.errors import InputError, Mistake, OptionsError
 from prealloc.model.lane import Lane
-from prealloc.model.plan import PlanSpec
-from prealloc.model.policy import RunPolicy
+from prealloc.model.options import Option, Seconds, read_options
+from prealloc.model.plan_spec import PlanSpec, SpecOptions
+from prealloc.model.policy import RunOptions, RunPolicy
 from prealloc.planning.estimate import Effort
-from prealloc.settings import config_schema, from_environment, load_config
+from prealloc.settings import SECTIONS, TABLES, config_schema, from_environment, load_config, options_in
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.toml"))
 
@@ -43,7 +43,7 @@ def test_all_mistakes_of_a_file_are_told_together_with_their_keys(tmp_path: Path
     with pytest.raises(OptionsError) as caught:
         load_config(path)
     text = str(caught.value)
-    for part in ("colour", "path: 3 has the wrong type", "did you mean shards?", "] seed", "] repeats", "] retries"):
+    for part in ("colour", "path: 3 is not", "did you mean shards?", "] seed", "] repeats", "] retries"):
         assert part in text
     assert len(caught.value.mistakes) == 6
 
@@ -73,7 +73,7 @@ name = "one"
 models = ["a", "b"]
 key_env = "A_KEY"
 [run]
-timeout_s = "none"
+timeout = "none"
 [estimate]
 seconds_per_task = 3
 """
@@ -183,45 +183,65 @@ def test_names_are_no_keys(tmp_path: Path, text: str) -> None:
     assert load_config(path).sampling["settings"]["some"] == text
 
 
-def test_the_schema_knows_every_option_and_no_other() -> None:
-    """What `config schema` tells editors is what the check accepts: no option is forgotten in either."""
-    spec = set(inspect.signature(PlanSpec.checked).parameters) - {
-        "lanes",
-        "factors",
-        "exclude",
-        "generator",
-        "generator_version",
+def test_every_declared_option_is_in_the_schema_and_no_other() -> None:
+    """What `config schema` tells editors is what the check accepts, with the true defaults."""
+    properties = config_schema()["properties"]
+    assert set(properties) == {*SECTIONS, *TABLES}
+    made = {"sampling": PlanSpec.checked(), "run": RunPolicy(), "estimate": Effort()}
+    for name in ("library", "sampling", "run", "estimate"):
+        section = properties[name]
+        assert set(section["properties"]) == set(options_in(name))
+        for key, (field, _, _) in options_in(name).items():
+            if name in made and hasattr(made[name], field) and "default" in section["properties"][key]:
+                assert section["properties"][key]["default"] == getattr(made[name], field)
+    assert set(properties["lanes"]["items"]["properties"]) == set(Lane.__struct_fields__)
+
+
+def test_an_option_that_is_declared_is_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One field of a struct is all: the check, the config, its schema and the command line follow."""
+
+    class More(RunPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        nap_s: Annotated[float, Option(Seconds(), "How long a worker naps.", "nap")] = 1.0
+
+    read: list[Mistake] = []
+    assert read_options(More, {"nap_s": "2m", "retries": 2}, read) == {"nap_s": 120.0, "retries": 2}
+    monkeypatch.setitem(SECTIONS, "run", (SECTIONS["run"][0], (More,)))
+    assert config_schema()["properties"]["run"]["properties"]["nap"]["description"] == "How long a worker naps."
+    (tmp_path / "a.toml").write_text('[run]\nnap = "3m"\n')
+    assert load_config(tmp_path / "a.toml").run == {"nap_s": 180.0}
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    @takes(More)
+    def rest(given: dict[str, Any]) -> None:
+        seen.append(given)
+
+    app(["--nap", "4m"], standalone_mode=False)
+    assert seen == [{"nap_s": "4m"}]
+
+
+def test_python_and_the_declaration_have_the_same_options() -> None:
+    """What an editor completes for plan() and run() is what they take."""
+    assert set(SpecOptions.__annotations__) == set(PlanSpec.__struct_fields__)
+    assert set(RunOptions.__annotations__) == set(RunPolicy.__struct_fields__)
+
+
+def test_old_names_are_refused_with_the_new_ones(tmp_path: Path) -> None:
+    """A file that says timeout_s is told to say timeout; [sampling] settings has a section of its own."""
+    found = told(tmp_path / "a.toml", "[run]\ntimeout_s = 3\n[sampling]\nwhole = true\nsettings = {}\n")
+    assert found == {
+        "[run] timeout_s": "it is called timeout",
+        "[sampling] whole": "it is called all",
+        "[sampling] settings": "it is a section",
     }
-    assert set(SamplingSection.model_fields) == spec
-    assert set(RunSection.model_fields) == {
-        *inspect.signature(RunPolicy.checked).parameters,
-        "worker",
-        "engine",
-        "cleanup",
-    }
-    assert set(LaneSection.model_fields) == set(Lane.__struct_fields__)
-    assert set(EstimateSection.model_fields) == set(Effort.__struct_fields__)
-    assert set(config_schema()["properties"]) == set(Config.model_fields)
 
 
-def test_defaults_in_the_schema_are_the_true_ones() -> None:
-    """An editor that shows a default shows what happens."""
-    for section, made in (
-        (SamplingSection, PlanSpec.checked()),
-        (RunSection, RunPolicy()),
-        (EstimateSection, Effort()),
-    ):
-        for name, field in section.model_fields.items():
-            if name not in ("worker", "engine", "cleanup", "num_instances"):
-                assert field.default == getattr(made, name) or (not field.default and not getattr(made, name)), name
-
-
-def test_only_a_config_file_loads_its_models() -> None:
-    """Import time counts: who has no config file does not pay for the schema."""
-    program = (
-        "import sys, prealloc.settings; sys.exit('prealloc.model.config' in sys.modules or 'pydantic' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+def test_a_python_mistake_is_told_in_pythons_words() -> None:
+    """Who wrote timeout_s=... is not told of --timeout; a typo is named with what was meant."""
+    with pytest.raises(OptionsError, match=r"`timeout_s`: 'soon' is not a time") as caught:
+        RunPolicy.checked(timeout_s="soon", concurency=2)  # type: ignore[call-arg]
+    assert ("concurency", "there is no such option", "did you mean concurrency?") in caught.value.mistakes
+    assert "--" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[run", b"a = {" * 5000], ids=["not UTF-8", "cut", "nested"])

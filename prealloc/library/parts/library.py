@@ -82,7 +82,7 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
         refuse_missing_folder(out, what="folder")
         if is_taken(out):
             if not force:
-                raise InputError("it is there already", where=str(out), mend="name another folder, or give --force")
+                raise InputError("it is there already", where=str(out), mend="name another folder, or give `force`")
             _refuse_no_parts(out)
         with new_folder(out, replace=_refuse_no_parts if force else None) as folder:
             writer = PartsWriter(folder, out, part_bytes)
@@ -94,7 +94,7 @@ def _refuse_no_parts(folder: Path) -> None:
     """Raises InputError unless a folder is a library of parts and nothing else."""
     if not is_ours(folder):
         raise InputError(
-            "it holds no library of parts, so --force leaves it alone", where=str(folder), mend="name another one"
+            "it holds no library of parts, so `force` leaves it alone", where=str(folder), mend="name another one"
         )
     refuse_strangers(folder, is_file_of_ours, InputError, "library of parts")
 

@@ -30,10 +30,10 @@ def new_path(out: Path, *, force: bool) -> Iterator[Path]:
         if out.is_dir():
             raise InputError("this is a folder", where=str(out), mend="name the file to write")
         if os.path.lexists(out) and not force:
-            raise InputError("the file is there already", where=str(out), mend="name another one, or give --force")
+            raise InputError("the file is there already", where=str(out), mend="name another one, or give `force`")
         if os.path.lexists(out) and not _may_be_library(out):
             raise InputError(
-                "it is no task library, so --force leaves it alone", where=str(out), mend="name another file"
+                "it is no task library, so `force` leaves it alone", where=str(out), mend="name another file"
             )
         descriptor, beside = _file_beside(out)
         try:
@@ -87,7 +87,7 @@ def _to_new(beside: str, out: Path) -> None:
         os.link(beside, out)
     except FileExistsError:
         raise InputError(
-            "the file is there already", where=str(out), mend="name another one, or give --force"
+            "the file is there already", where=str(out), mend="name another one, or give `force`"
         ) from None
     except OSError:  # a file system without hard links
         os.rename(beside, out)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 
 from ground import Ground
 
 from corpus.case import Case, Words, put
-from prealloc.model.plan import PlanSpec
-from prealloc.model.policy import RunPolicy
+from prealloc.settings import options_in
 
 CONFIGURED_PLAN: Words = ("plan", "--config", "exp.toml", "--out", "new")
 CONFIGURED_RUN: Words = ("run", "plan", "--config", "exp.toml", "--out", "new")
@@ -41,14 +39,14 @@ FINE = {
     ("shards", "integer"), ("num_instances", "integer"), ("num_instances_per_cell", "integer"),
     ("repeats", "integer"), ("seed", "integer"),
     ("seed", "10**12"),
-    ("per_type", "true"), ("stratify", "true"), ("whole", "true"), ("settings", "table"),
+    ("per_type", "true"), ("stratify", "true"), ("all", "true"),
     ("concurrency", "integer"), ("workers", "integer"), ("retries", "integer"), ("fsync", "true"),
-    ("max_result_bytes", "integer"), ("max_log_bytes", "10**12"), ("memory_bytes", "10**12"),
+    ("max_result", "integer"), ("max_log", "10**12"), ("memory", "10**12"),
     ("worker", "text"), ("worker", "empty text"), ("engine", "text"), ("engine", "empty text"),
     ("cleanup", "text"), ("cleanup", "empty text"),
     ("path", "text"), ("path", "empty text"), ("difficulty", "text"), ("difficulty", "empty text"),
     ("require_workflow", "true"),
-    *((f"{key}_s", kind) for key in ("timeout", "max_wait", "drain", "grace", "start") for kind in _NUMBERS),
+    *((key, kind) for key in ("timeout", "max_wait", "drain", "grace", "start_timeout") for kind in _NUMBERS),
 }  # fmt: skip
 """Key and kind of value that go together, as far as the config alone can tell."""
 
@@ -57,8 +55,8 @@ def cases() -> Iterator[Case]:
     """One wrong value, or a file that is none."""
     sections = {
         "library": ("path", "difficulty", "require_workflow"),
-        "sampling": tuple(inspect.signature(PlanSpec.checked).parameters),
-        "run": (*inspect.signature(RunPolicy.checked).parameters, "worker", "engine"),
+        "sampling": (*options_in("sampling"), "settings"),
+        "run": tuple(options_in("run")),
     }
     for section, keys in sections.items():
         for key in keys:

@@ -25,7 +25,8 @@ from corpus.case import (
     set_in,
     swap,
 )
-from prealloc.model.plan import PlanFile, PlanSpec
+from prealloc.model.plan import PlanFile
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.store.build import plan_id
 
 PLAN_FILE = "plan/plan.json"
