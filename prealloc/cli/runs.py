@@ -213,11 +213,20 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
     from prealloc.report.pick import reporter
 
     shown = reporter(json=json, quiet=quiet, errors=sys.stderr)
+    summary: list[RunEnded] = []
+
+    def observe(event: Any) -> None:
+        shown.handle(event)
+        if isinstance(event, RunEnded):
+            summary.append(event)
+
     try:
         with shown:
-            ended = work(shown.handle, lambda: shown.tick(time.monotonic()))
-    except KeyboardInterrupt:
-        raise Stop(130) from None
+            ended = work(observe, lambda: shown.tick(time.monotonic()))
+    except KeyboardInterrupt:  # the signal that the run has stopped for, passed on
+        if not summary:
+            raise
+        raise Stop(summary[0].exit_code) from None
     except CannotGoOn as error:
         if "resume" not in (error.mend or "") and RunPaths(run).run_file.exists():
             go_on = f"prealloc resume {shlex.quote(str(run))}"

@@ -153,7 +153,7 @@ WRITING = frozenset(
 NO_DISK = {
     "engines/forkserver.py": set(),
     "files/faultpoint.py": {"_passage", "_strike"},  # the faults themselves
-    "files/atomic.py": {"exchange", "fsync_folder", "_rename_to_new"},  # their callers pass the point
+    "files/atomic.py": {"exchange", "fsync_folder", "_rename_to_new", "_parents_of"},  # their callers pass the point
     "store/run_folder.py": {"create_run"},  # the plan's own folder, inside the one that is renamed into place
     "store/plan_folder.py": {"copy_plan"},  # the folders of the copy; create_run passes the point
     "store/rest.py": {"write_rest"},  # write_file passes the point
@@ -162,8 +162,9 @@ NO_DISK = {
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point
     "worker/board.py": {"new_descriptor"},  # memory without a name
+    "worker/attempt.py": {"leave_if_forked"},  # a child of the task's own tells why it ends
     "worker/loop.py": {"_wake"},  # a pipe
-    "worker/process.py": {"write", "become"},  # a log may drop what it cannot keep
+    "worker/process.py": {"write", "become", "_die_first"},  # a log may drop what it cannot keep; /proc
 }
 """Functions that write where no disk can refuse, or whose caller passes the point."""
 
