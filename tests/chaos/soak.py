@@ -15,10 +15,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import checker
 from harness import Session, Stage
+from serving import serving
 
 from tests.chaos import flat
 from tests.chaos.gate import Gate, machine, report
@@ -43,8 +46,9 @@ MEMORY_MOST, MEMORY_SHARE, FILES_MOST = 16 * 2**20, 0.25, 12
 class Soak:
     """One run, from its first session to the end of the time."""
 
-    def __init__(self, stage: Stage, rng: random.Random, *, tasks: int, faults: int, until: float) -> None:
+    def __init__(self, stage: Stage, rng: random.Random, *, tasks: int, faults: int, until: float, worker: str) -> None:
         self._stage = stage
+        self._worker = worker
         self._rng = rng
         self._until = until
         self._outside_due = faults - int(faults * PLANTED_SHARE)
@@ -70,7 +74,7 @@ class Soak:
     def _session(self) -> None:
         stage = self._stage
         options = ("-c", str(CONCURRENCY), "--workers", str(SHARDS), "--timeout", f"{TIMEOUT_S:g}")
-        session = stage.resume() if stage.run.exists() else stage.start(*options)
+        session = stage.resume() if stage.run.exists() else stage.start(*options, worker=self._worker)
         self.sessions += 1
         self._seen, self._workers, self._born_at = 0, {}, time.monotonic()
         sampled_at = 0.0
@@ -196,8 +200,10 @@ def main() -> int:
             planted = int(options.faults * PLANTED_SHARE)
             stage.make_plan(make_tasks(options.tasks, planted, WORK_S, rng), shards=SHARDS)
             until = time.monotonic() + options.minutes * 60
-            soak = Soak(stage, rng, tasks=options.tasks, faults=options.faults, until=until)
-            soak.run()
+            worker = "holding_agents:act" if options.holding else "agents:act"
+            with _answering() if options.holding else contextlib.nullcontext():
+                soak = Soak(stage, rng, tasks=options.tasks, faults=options.faults, until=until, worker=worker)
+                soak.run()
             soak.judge()
     about |= {
         "tasks": f"{soak.told:,} of {options.tasks:,} decided" + ("" if soak.complete else ", then time was over"),
@@ -210,6 +216,32 @@ def main() -> int:
         *(gate for name in ("master", "fork server") for gate in _flatness(name, soak)),
     ]
     return report(about, gates, [*soak.broken[:50], *place.broken], options.json)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """A server that answers with what it was asked for, over connections that stay open."""
+
+    class Echo(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            answer = self.path.encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            return
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *arguments: object) -> None:
+            """A client that was killed is what this is about."""
+
+    with serving(Server(("127.0.0.1", 0), Echo)) as server:
+        os.environ["HOLDING_PORT"] = str(server.server_port)
+        yield
 
 
 def _flatness(name: str, soak: Soak) -> list[Gate]:
@@ -239,6 +271,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=100_000, help="of the plan (default %(default)s)")
     parser.add_argument("--faults", type=int, default=1_000, help="over all tasks (default %(default)s)")
     parser.add_argument("--seed", type=int, help="of what is random (default: a new one, which is printed)")
+    parser.add_argument(
+        "--holding", action="store_true", help="with a worker module that holds a client, a thread pool and numpy"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     return parser.parse_args()
 
