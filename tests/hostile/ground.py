@@ -41,14 +41,16 @@ num_instances = 3
 stratify = true
 seed = 7
 keep = ["text"]
-settings = { model = "m", limits = [1, 2.5, { deep = true }] }
 
+[settings]
+model = "m"
+limits = [1, 2.5, { deep = true }]
 [run]
 worker = "prealloc.agents.simulate:run"
 engine = "inline"
 concurrency = 2
-timeout_s = 30
-max_wait_s = 60.5
+timeout = 30
+max_wait = 60.5
 retries = 1
 """
 
