@@ -29,6 +29,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.disk import Buffer
+from prealloc.model.json_value import shown
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
 
 MOST_TEXT = 2**32 - 1
@@ -205,14 +206,15 @@ class Columns:
         self._mend = mend
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
         try:
-            self.head = msgspec.convert(loads(bytes(text[at:line_end]), what="the head"), Head)
+            value = loads(bytes(text[at:line_end]), what="the head")
+            if not isinstance(value, dict) or value.get("format") != format:
+                raise self._damaged(f"it is no {format}")
+            if value.get("version") != version:
+                found = shown(value.get("version"))
+                raise self._damaged(f"it has version {found}, this prealloc reads version {version}")
+            self.head = head = msgspec.convert(value, Head)
         except (StrictJsonError, msgspec.ValidationError) as error:
             raise self._damaged(f"it has no readable head: {error}") from None
-        head = self.head
-        if head.format != format:
-            raise self._damaged(f"it is a {head.format}, no {format}")
-        if head.version != version:
-            raise self._damaged(f"it has version {head.version}, and this prealloc reads {version}")
         if sys.byteorder != "little":
             raise self._damaged("this machine is big-endian, and the columns are not")
         self.begin = line_end + len(padding(line_end - at))
