@@ -14,9 +14,9 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Library, Progress, Record, Writer
 from prealloc.library.disk import open_library_file, pieces_of
-from prealloc.library.equal_ids import equal_hashes, refuse_equal_ids
+from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
 from prealloc.library.open import json_file, read_library
-from prealloc.library.packed.table import ColumnsBuilder, Span, sorted_positions
+from prealloc.library.packed.table import ColumnsBuilder, Span
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.text.read import scan
 from prealloc.library.text.stream import batches
@@ -117,8 +117,8 @@ class _Seen:
 
     def refuse_twice(self) -> None:
         self._add_batch()
-        groups = equal_hashes(self.columns.hash, sorted_positions(self.columns.hash))
-        refuse_equal_ids(self.columns.id, groups, self._where)
+        hashes = self.columns.hash
+        refuse_duplicates_among(hashes, sorted_positions(hashes), self.columns.id, self._where)
 
 
 def _target(out: Path, to: str | None) -> Target:
@@ -159,8 +159,8 @@ def _records(source: str | Path, difficulty: str | None, progress: Progress | No
 
 def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
     where = str(file)
-    descriptor, _ = open_library_file(file)
-    with open(descriptor, "rb", closefd=True):
+    descriptor = open_library_file(file)
+    with open(descriptor, "rb"):
         task = 0
         pieces = pieces_of(descriptor, where, lambda piece: None, progress)
         for batch in batches(unpack_stream(pieces, where), file.name, where):

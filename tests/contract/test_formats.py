@@ -192,8 +192,8 @@ def test_what_was_stored_once_is_read_for_ever(tmp_path: Path, name: str) -> Non
     texts = (GOLDEN / "library.jsonl").read_bytes().splitlines()
     if name == "index":  # the file that it is of has another inode in every checkout
         path = GOLDEN / "library.jsonl"
-        columns, identity = read_index(path.with_name("library.jsonl.index"))
-        library: Any = TaskIndex(path, columns, identity, os.open(path, os.O_RDONLY))
+        columns, indexed = read_index(path.with_name("library.jsonl.index"))
+        library: Any = TaskIndex(path, columns, indexed, os.open(path, os.O_RDONLY))
     else:
         library = PROVED[name].open(path)
     assert list(library.texts(library.order())) == texts

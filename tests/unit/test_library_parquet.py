@@ -216,7 +216,7 @@ MOMENT = datetime.datetime(2024, 1, 1)
         ({"id": ["a", ""]}, "'' can be no id of a task"),
         ({"id": ["a", "b\0"]}, r"'b\\x00' can be no id of a task"),
         ({"task_type": [None, "y"]}, "the task has no type"),
-        ({"id": ["a", "a"]}, "two tasks have the id 'a', that of row 0 too"),
+        ({"id": ["a", "a"]}, "1 id is there more than once: 'a' in tasks 0, 1"),
         ({"when": [MOMENT, MOMENT]}, r"the column 'when' holds timestamp\[us\], for which JSON has no word"),
         ({"when": [MOMENT.date(), None]}, r"the column 'when' holds date32"),
         ({"raw": [b"a", b"b"]}, "the column 'raw' holds binary"),

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import zstandard
 from stored import BOX_BYTES, PROVED, RECORDS, all_of, record, write_all
 
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.parts import library as parts
-from prealloc.library.parts.index import INDEX, NAMES, Index
+from prealloc.library.parts.index import FORMAT, INDEX, NAMES, Index
 from prealloc.library.parts.library import new_parts
 
 PARTS = ("part-00000.jsonl.zst", "part-00001.jsonl.zst", "part-00002.jsonl.zst")
@@ -49,7 +48,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     path = folder / INDEX
     value = json.loads(path.read_bytes())
     edit(value)
-    path.write_bytes(msgspec.convert(value, Index).checked().to_json())
+    path.write_bytes(FORMAT.fields(value, Index, "").checked().to_json())
 
 
 def repack(folder: Path, file: str, raw: bytes, raw_bytes: int | None = None) -> None:
@@ -174,7 +173,6 @@ NAMES_LINES = [json.dumps([one.id, one.type]) for one in RECORDS]
         ('{"a":"t"}', "it is no"),
         ("[" * 2_000, "it is no"),
         ('["a","t"', "it is no"),
-        (NAMES_LINES[0], "two tasks have the id"),
     ],
 )
 def test_names_that_are_none_are_refused(folder: Path, line: str, problem: str) -> None:
@@ -183,6 +181,14 @@ def test_names_that_are_none_are_refused(folder: Path, line: str, problem: str) 
     with pytest.raises(LibraryError, match=problem) as caught:
         opened(folder)
     assert caught.value.where == f"{folder / NAMES}, line 4 (counted from 0)"
+
+
+def test_names_that_are_there_twice_are_refused(folder: Path) -> None:
+    """Law: ids that several lines have are told as those of a JSON library are."""
+    lines = [*NAMES_LINES[:4], NAMES_LINES[0], *NAMES_LINES[5:]]
+    repack(folder, NAMES, "".join(f"{line}\n" for line in lines).encode())
+    with pytest.raises(LibraryError, match=r"1 id is there more than once: .* in tasks 0, 4"):
+        opened(folder)
 
 
 @pytest.mark.parametrize("what", ["a line more", "a line less", "no end", "larger", "smaller", "no zstd"])
