@@ -23,7 +23,7 @@ from prealloc.api import libraries
 from prealloc.cli.output import Bar
 from prealloc.errors import InputError, LibraryError, OptionsError
 from prealloc.library import read_library
-from prealloc.library.convert import TARGETS
+from prealloc.library.formats import FORMATS
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.unpack import SMALL, unpack, unpack_stream
 
@@ -86,7 +86,7 @@ def test_endings_match_in_either_case(library: Path, tmp_path: Path, name: str, 
 
 def test_only_json_is_packed() -> None:
     """Law: a format that is read by places in the file has no packed ending."""
-    assert {target.name for target in TARGETS if target.packs} == {"json", "jsonl"}
+    assert {target.name for target in FORMATS if target.packs} == {"json", "jsonl"}
 
 
 def test_force_replaces_libraries_only(type_: Type, library: Path, tmp_path: Path) -> None:

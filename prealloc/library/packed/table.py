@@ -141,16 +141,7 @@ class ColumnsBuilder:
 
     def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. The tasks must have been sorted."""
-        columns = {
-            "hash": _little(self.hash),
-            "start": _little(self.start),
-            "name": _little(self.name),
-            "digest": memoryview(self.digest),
-            "length": _little(self.length),
-            "workflow": _little(self.workflow),
-            "type": _little(self.type),
-            "ids": memoryview(self.ids),
-        }
+        columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
         places, at = {}, 0
         for name, column in columns.items():
             places[name] = (at, column.nbytes)
@@ -325,8 +316,8 @@ def _id(ids: bytearray | memoryview, ends: Sequence[int], position: int) -> str:
     return str(ids[start : ends[position]], "utf-8", "surrogatepass")
 
 
-def _little(column: array[int]) -> memoryview:
-    if sys.byteorder != "little":
+def _little(column: array[int] | bytearray) -> memoryview:
+    if isinstance(column, array) and sys.byteorder != "little":
         column = array(column.typecode, column)
         column.byteswap()
     return memoryview(column).cast("B")

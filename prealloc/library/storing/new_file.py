@@ -11,14 +11,14 @@ from typing import BinaryIO, Protocol, cast
 from prealloc.errors import InputError, LibraryError
 from prealloc.files import atomic
 from prealloc.library.disk import head_of
+from prealloc.library.formats import binary_format
 from prealloc.library.unpack import SMALL, is_dense, packing, unpack_stream
 
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 6
 _PIECE = 4 << 20
 _HEAD = 4096
-_SQLITE, _OUR_SQLITE = b"SQLite format 3\0", b"prlb"
-_BINARY = (b"PAR1", b"prealloc-pool 1\n")
+_OUR_SQLITE = b"prlb"
 
 
 class Writable(Protocol):
@@ -35,8 +35,9 @@ def new_path(out: Path, *, force: bool) -> contextlib.AbstractContextManager[Pat
 def _refuse_no_library(out: Path) -> None:
     """Raises InputError unless a file begins as the libraries do that prealloc writes, or is empty."""
     head = head_of(out, _HEAD)
-    may_be = packing(head) is not None or head.startswith(_BINARY) or head.lstrip()[:1] in (b"{", b"[", b"")
-    if head.startswith(_SQLITE):
+    format = binary_format(head)
+    may_be = format is not None or packing(head) is not None or head.lstrip()[:1] in (b"{", b"[", b"")
+    if format is not None and format.name == "database":  # many programs write such files
         may_be = head[68:72] == _OUR_SQLITE
     if not (may_be and out.is_file()):
         raise InputError("it is no task library, so `force` leaves it alone", where=str(out), mend="name another file")
