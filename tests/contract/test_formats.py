@@ -24,7 +24,6 @@ from stored import (
     all_of,
     full_places,
     is_refused_or_the_same,
-    record,
     some_records,
     spoiled,
     write_all,
@@ -36,7 +35,7 @@ from prealloc.library.base import Record
 from prealloc.library.packed.index import TaskIndex, read_index
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
 
-OTHERS = [record(one.id, one.type, '"another"') for one in RECORDS]
+OTHERS = [Record(one.id, one.type, one.text.replace(b",1.50,", b",2.50,")) for one in RECORDS]
 PLACES = 700
 
 
