@@ -52,8 +52,7 @@ def write_pieces(
 
 @contextlib.contextmanager
 def new_path(target: Path, *, replace: Callable[[Path], None] | None = None) -> Iterator[Path]:
-    """Gives the path of an empty file, for others (SQLite, Arrow) to fill, and puts it at `target` if the block ends
-    well; else nothing is left of it.
+    """Gives the path of an empty file to fill, and puts it at `target` if the block ends well; else removes it.
 
     With `replace` a file that is there is replaced; `replace` is given it before, and raises if it must stay. Raises
     InputError if there is one, and no `replace`, or if no file can be made there; CannotGoOn if the disk is full.
