@@ -35,7 +35,7 @@ def check_index(library: str | Path, *, difficulty: str | None = None, progress:
     from prealloc.library.packed.indexing import check_index
 
     with check_index(json_path(library, difficulty), progress=progress) as checked:
-        return checked.identity.sha256
+        return checked.info.sha256
 
 
 def convert(

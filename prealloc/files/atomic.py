@@ -40,24 +40,76 @@ def write_pieces(
     path: Path, pieces: Iterable[bytes | memoryview], *, fsync: bool = False, by_way_of: Path | None = None
 ) -> None:
     """The same for content that comes in pieces."""
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=by_way_of or path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            fault_point(Point.FILE_WRITE)
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            if fsync:
-                os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~umask())
-        fault_point(Point.FILE_RENAME)
-        os.rename(beside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
-        raise
+    with _beside(path, by_way_of or path.parent, os.rename) as beside, open(beside, "wb") as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        if fsync:
+            os.fsync(file.fileno())
     if fsync:
         fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_path(target: Path, *, replace: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """Gives the path of an empty file to fill, and puts it at `target` if the block ends well; else removes it.
+
+    With `replace` a file that is there is replaced; `replace` is given it before, and raises if it must stay. Raises
+    InputError if there is one, and no `replace`, or if no file can be made there; CannotGoOn if the disk is full.
+    """
+    with writing(target, InputError, otherwise="name another place, in a folder that you may write to"):
+        if target.is_dir():
+            raise InputError("this is a folder", where=str(target), mend="name the file to write")
+        refuse_taken(target, replace)
+        with _beside(target, target.parent, os.rename if replace else _rename_file_to_new) as beside:
+            yield beside
+
+
+def refuse_taken(target: Path, replace: Callable[[Path], None] | None) -> None:
+    """Raises InputError if something is at `target` that must stay, or if the folder that it is to be in is missing.
+
+    Nobody makes a folder by a slip of the hand.
+    """
+    if not target.parent.is_dir():
+        mend = f"make the folder {target.parent} and see that you may write to it"
+        raise InputError("nothing can be made there: there is no such folder", where=str(target), mend=mend)
+    if is_taken(target):
+        if replace is None:
+            raise _there_already(target)
+        replace(target)
+
+
+def _there_already(target: Path) -> InputError:
+    return InputError("it is there already", where=str(target), mend="name another one, or give `force`")
+
+
+@contextlib.contextmanager
+def _beside(target: Path, folder: Path, put: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """An empty file in the folder, which `put` brings to `target` if the block ends well; else it is removed."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", dir=folder)
+    beside = Path(name)
+    try:
+        os.close(descriptor)
+        fault_point(Point.FILE_WRITE)
+        yield beside
+        beside.chmod(0o666 & ~umask())
+        fault_point(Point.FILE_RENAME)
+        put(beside, target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _rename_file_to_new(beside: Path, target: Path) -> None:
+    """Renames without ever replacing: a file that came into being meanwhile is somebody's."""
+    try:
+        os.link(beside, target)
+    except FileExistsError:
+        raise _there_already(target) from None
+    except OSError:  # a file system without hard links
+        os.rename(beside, target)
+        return
+    os.unlink(beside)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,10 @@ _KINDS = (
 
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
-_SAFELY = _NONBLOCK | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# Should it have become a FIFO or a link since it was looked at: opening it must not wait, nor follow.
-# Not every system has all of them.
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_SAFELY = _NONBLOCK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# Should it have become a FIFO or a link since it was looked at: opening it must not wait, nor follow a link where it
+# may lead out. Not every system has all of them.
 
 
 class Unusable(Exception):
@@ -48,11 +49,13 @@ def open_regular(path: Path, *, inside: Path | None = None, flags: int = os.O_RD
     try:
         if writes and os.path.islink(path):
             raise Unusable("it is a link")
-        real = os.path.realpath(path)
+        real: Path | str = path
+        if inside is not None or writes:
+            real, flags = os.path.realpath(path), flags | _NOFOLLOW
         if inside is not None:
-            _refuse_outside(real, inside)
+            _refuse_outside(os.fspath(real), inside)
         if not flags & os.O_CREAT or os.path.lexists(real):
-            _refuse_unless_regular(os.lstat(real).st_mode)
+            _refuse_unless_regular(os.stat(real).st_mode)
         descriptor = os.open(real, flags | _SAFELY, 0o666)
         try:
             status = os.fstat(descriptor)
@@ -68,7 +71,7 @@ def open_regular(path: Path, *, inside: Path | None = None, flags: int = os.O_RD
     except (FileNotFoundError, NotADirectoryError):
         raise Missing("it does not exist") from None
     except OSError as error:
-        raise Unusable(f"it cannot be opened: {error.strerror or error}") from None
+        raise Unusable(f"it cannot be opened: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the path
         raise Unusable(f"it cannot be opened: {error}") from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -18,17 +18,13 @@ from msgspec import UNSET
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import NOTHING, AnyRow, has, kept, named, row_types
-from prealloc.model.json_value import brief
+from prealloc.library.rows import NOTHING, AnyRow, has, kept
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
 
 Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
-
-NEWER = "it was written by a newer prealloc, or is damaged"
-AGAIN = "make it again: prealloc library convert, from the library it was made of"
 
 
 class Library(Protocol):
@@ -120,14 +116,25 @@ def fields_of(text: bytes) -> dict[str, msgspec.Raw]:
         return {}
 
 
-def told(file: Path) -> tuple[str, str]:
-    """The path and the name of a library as text, for LibraryInfo.
+def info_of(
+    library: Path, *, size: int, sha256: str, types: Mapping[str, int], difficulty: str | None = None
+) -> LibraryInfo:
+    """The fingerprint of a library that lies at a path. `types` counts its tasks of each type.
 
-    Bytes of them that are no text become escapes, so that JSON can tell them. By such a path nobody finds the library
-    again, and the guard of a run (engines/base.py) does not know it: that is accepted, for plan.json must be JSON.
+    Bytes of its path that are no text become escapes, so that JSON can tell them. By such a path nobody finds the
+    library again, and the guard of a run (engines/base.py) does not know it: that is accepted, for plan.json must be
+    JSON.
     """
-    path = file.absolute()
-    return readable_name(str(path)), readable_name(path.name)
+    path = library.absolute()
+    return LibraryInfo(
+        path=readable_name(str(path)),
+        name=readable_name(path.name),
+        bytes=size,
+        sha256=sha256,
+        tasks=sum(types.values()),
+        types=dict(sorted(types.items())),
+        difficulty=difficulty,
+    )
 
 
 class Writer(Protocol):
@@ -242,76 +249,6 @@ class BaseLibrary(ABC):
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
         for position in positions:
             yield self.task(position)
-
-
-class StoredLibrary(BaseLibrary):
-    """A library of which any task can be read by itself. A format gives `texts`; the rest follows from it."""
-
-    def __init__(
-        self,
-        *,
-        info: LibraryInfo,
-        ids: Sequence[str],
-        types: Sequence[str],
-        without_workflow: int,
-        two_ids: int,
-        keep: tuple[str, ...],
-    ) -> None:
-        self.info = info
-        self.ids = ids
-        self.types = types
-        self.without_workflow = without_workflow
-        self.took: str | None = None
-        self._two_ids = two_ids
-        self._maker = TaskMaker(keep, self._blame)
-        strict, loose = row_types(keep)
-        self._row = msgspec.json.Decoder(strict)
-        self._loose = msgspec.json.Decoder(loose)
-
-    @abstractmethod
-    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        """The JSON text of each of these tasks, in this order, proved to be what was written. Raises LibraryError."""
-
-    def two_ids(self) -> int:
-        return self._two_ids
-
-    def task(self, position: int) -> LightweightTask:
-        return next(self._tasks([position]))
-
-    def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
-        asked = list(positions)
-        texts = self.objects(asked) if self._maker.keeps_all else self.texts(asked)
-        for position, text in zip(asked, texts, strict=True):
-            yield self._made(position, text)
-
-    def _made(self, position: int, text: bytes) -> LightweightTask:
-        id, type = self.ids[position], self.types[position]
-        row = self._decoded(position, text)
-        if named(row) != (id, type):
-            raise LibraryError("another task lies where this one should", where=self._place(position), mend=AGAIN)
-        if self._maker.keeps_all:
-            return self._maker.make_whole(id, type, text)
-        return self._maker.make(position, id, type, row)
-
-    def _decoded(self, position: int, text: bytes) -> AnyRow:
-        try:
-            try:
-                return self._row.decode(text)
-            except msgspec.ValidationError:
-                return self._loose.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the proof holds, and it is no JSON
-            raise LibraryError(f"it is no task: {brief(error)}", where=self._place(position), mend=AGAIN) from None
-
-    def _place(self, position: int) -> str:
-        return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"
-
-    def _blame(self, position: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
-        path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
-        return LibraryError(
-            error.problem,
-            where=f"{self._place(position)}, at {path}",
-            mend=f"mend this value in the {name or 'task'}, or leave the task out",
-        )
 
 
 def has_two_ids(row: AnyRow) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -14,9 +13,10 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Library, Progress, Record, Writer
 from prealloc.library.disk import open_library_file, pieces_of
-from prealloc.library.equal_ids import equal_hashes, refuse_equal_ids
+from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
+from prealloc.library.formats import FORMATS, LibraryFormat
 from prealloc.library.open import json_file, read_library
-from prealloc.library.packed.table import ColumnsBuilder, Span, sorted_positions
+from prealloc.library.packed.table import ColumnsBuilder, Span
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.text.read import scan
 from prealloc.library.text.stream import batches
@@ -27,30 +27,6 @@ _STEP = 1 << 16
 
 _TOLD = 64
 _BATCH = 4096
-
-
-class Target(msgspec.Struct, frozen=True):
-    """A format that can be written: how its names end, whether it may be packed, and what writes it."""
-
-    name: str
-    ending: str
-    writer: str
-    packs: bool = False
-
-    def fits(self, out: Path) -> bool:
-        """Whether the name of `out` says this format, in letters of either case."""
-        packed = r"(\.gz|\.zst)?" if self.packs else ""
-        return re.search(rf"\.({self.ending}){packed}\Z", out.name, re.IGNORECASE) is not None
-
-
-TARGETS = (
-    Target("json", r"json", "prealloc.library.convert:new_json", packs=True),
-    Target("jsonl", r"jsonl|ndjson", "prealloc.library.convert:new_lines", packs=True),
-    Target("database", r"db|sqlite|sqlite3", "prealloc.library.database.library:new_database"),
-    Target("parts", r"parts", "prealloc.library.parts.library:new_parts"),
-    Target("parquet", r"parquet", "prealloc.library.parquet.library:new_parquet"),
-    Target("pool", r"pool", "prealloc.library.packed.pool:new_pool"),
-)
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +49,7 @@ def convert(
 ) -> Converted:
     """Writes the tasks of a library in another format, whole or not at all.
 
-    The format is the one that the name of `out` ends in, or `to`, one of the names in TARGETS. Every field of a task
+    The format is the one that the name of `out` ends in, or `to`, one of the names in FORMATS. Every field of a task
     goes along; JSON is compacted, and strings and numbers keep their spelling. `progress` is called with
     (bytes read, in all) of a JSON file, with (tasks written, in all) otherwise.
 
@@ -82,7 +58,7 @@ def convert(
     """
     target, path = _target(Path(out), to), Path(out)
     seen = _Seen(str(source))
-    with _writer(target, path, force=force) as writer:
+    with target.new(path, force=force) as writer:
         for record in _records(source, difficulty, progress):
             seen.note(record)
             writer.add(record)
@@ -117,19 +93,19 @@ class _Seen:
 
     def refuse_twice(self) -> None:
         self._add_batch()
-        groups = equal_hashes(self.columns.hash, sorted_positions(self.columns.hash))
-        refuse_equal_ids(self.columns.id, groups, self._where)
+        hashes = self.columns.hash
+        refuse_duplicates_among(hashes, sorted_positions(hashes), self.columns.id, self._where)
 
 
-def _target(out: Path, to: str | None) -> Target:
-    names = ", ".join(target.name for target in TARGETS)
-    said = next((target for target in TARGETS if target.fits(out)), None)
+def _target(out: Path, to: str | None) -> LibraryFormat:
+    names = ", ".join(target.name for target in FORMATS)
+    said = next((target for target in FORMATS if target.fits(out.name)), None)
     if to is None:
         if said is not None:
             return said
         mend = f"end it in .json, .jsonl, .db, .parts, .parquet or .pool, or give `to` with one of {names}"
         raise OptionsError([Mistake(str(out), "its name does not say what it is to hold", mend)])
-    asked = next((target for target in TARGETS if target.name == to), None)
+    asked = next((target for target in FORMATS if target.name == to), None)
     if asked is None:
         raise OptionsError([Mistake("`to`", f"there is no format {to!r}", f"give one of {names}")])
     # A name that tells something else than the file holds: readers go by content, people by the name.
@@ -140,12 +116,6 @@ def _target(out: Path, to: str | None) -> Target:
         mend = "leave .gz or .zst out"
         raise OptionsError([Mistake("`to`", f"{to} contradicts {out.name}: only JSON can be packed", mend)])
     return asked
-
-
-def _writer(target: Target, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
-    module, name = target.writer.split(":")
-    new: Callable[..., AbstractContextManager[Writer]] = getattr(import_module(module), name)
-    return new(out, force=force)
 
 
 def _records(source: str | Path, difficulty: str | None, progress: Progress | None) -> Iterator[Record]:
@@ -159,8 +129,8 @@ def _records(source: str | Path, difficulty: str | None, progress: Progress | No
 
 def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
     where = str(file)
-    descriptor, _ = open_library_file(file)
-    with open(descriptor, "rb", closefd=True):
+    descriptor = open_library_file(file)
+    with open(descriptor, "rb"):
         task = 0
         pieces = pieces_of(descriptor, where, lambda piece: None, progress)
         for batch in batches(unpack_stream(pieces, where), file.name, where):

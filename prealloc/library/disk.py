@@ -1,8 +1,8 @@
-"""A library file, read whole into memory once: what is hashed is what is scanned.
+"""A library's file: opened safely, told from another that took its place, and read into memory once.
 
-The file is never mapped: a file that another process truncates would kill us with SIGBUS. It is read into
-anonymous memory with huge pages instead, which took 13 ms for 60 MB where `read()` took 33 to 49: most
-of the time of a plain read goes into faulting in 15,000 small pages.
+What is hashed is what is scanned. The file is never mapped: a file that another process truncates would kill us with
+SIGBUS. It is read into anonymous memory with huge pages instead, which took 13 ms for 60 MB where `read()` took 33 to
+49: most of the time of a plain read goes into faulting in 15,000 small pages.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 
+import msgspec
+
 from prealloc.errors import LibraryError
-from prealloc.files.regular import what_it_is
+from prealloc.files.regular import Missing, Unusable, open_regular
 
 Buffer = bytes | bytearray | mmap.mmap
 """Bytes in memory, in whichever form they could be had cheapest."""
@@ -29,32 +32,59 @@ _STEP = 16 << 20
 _PIECE = 4 << 20
 
 
+class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the system says of a file that is another thing where the file was written to or replaced."""
+
+    device: int
+    inode: int
+    bytes: int
+    mtime_ns: int
+
+    @staticmethod
+    def of(descriptor: int) -> FileIdentity:
+        """The identity of an open file."""
+        stat = os.fstat(descriptor)
+        return FileIdentity(device=stat.st_dev, inode=stat.st_ino, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
+
+    def is_of(self, descriptor: int) -> bool:
+        """Whether this open file is the very same, as it was."""
+        stat = os.fstat(descriptor)
+        found = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return found == (self.device, self.inode, self.bytes, self.mtime_ns)
+
+
+def open_library_file(path: Path) -> int:
+    """A descriptor to read a regular file by. Raises LibraryError."""
+    where = str(path)
+    try:
+        return open_regular(path)
+    except Missing:
+        raise LibraryError("there is no such file", where=where, mend="check the path") from None
+    except Unusable as error:
+        if isinstance(error.__cause__, PermissionError):
+            mend = f"chmod u+r {path}, or run as its owner"
+            raise LibraryError("no permission to read it", where=where, mend=mend) from None
+        raise LibraryError(str(error), where=where, mend="give a regular file") from None
+
+
 def read_file(path: Path, progress: Progress | None = None) -> Buffer:
     """All bytes of a regular file. Raises LibraryError for anything that is none or cannot be read."""
-    descriptor, _ = open_library_file(path)
+    descriptor = open_library_file(path)
     try:
         return _read(path, descriptor, progress)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(str(path), error) from error
     finally:
         os.close(descriptor)
 
 
-def open_library_file(path: Path) -> tuple[int, os.stat_result]:
-    """A descriptor to read a regular file by, and what the system says of it. Raises LibraryError."""
+def sha256_of(file: BufferedReader, where: str) -> str:
+    """The sha256 of the whole file, read in pieces. Raises LibraryError if the disk does not give it."""
     try:
-        _refuse_unless_regular(path, os.stat(path).st_mode)
-        # O_NONBLOCK: should the file have become a FIFO since, opening it must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    try:
-        status = os.fstat(descriptor)
-        _refuse_unless_regular(path, status.st_mode)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor, status
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(where, error) from error
 
 
 def pieces_of(
@@ -78,8 +108,7 @@ def pieces_of(
             yield piece
         after = os.fstat(descriptor)
     except OSError as error:
-        mend = "check the file and the disk"
-        raise LibraryError(f"it cannot be read: {error.strerror}", where=where, mend=mend) from error
+        raise _unreadable(where, error) from error
     if is_file and (done, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise changed_meanwhile(where)
 
@@ -94,7 +123,7 @@ def changed_meanwhile(where: str) -> LibraryError:
 def head_of(path: Path, size: int = 16) -> bytes:
     """The first bytes of a file; none where there is no regular file that can be read."""
     try:
-        descriptor, _ = open_library_file(path)
+        descriptor = open_library_file(path)
     except LibraryError:
         return b""
     try:
@@ -106,9 +135,8 @@ def head_of(path: Path, size: int = 16) -> bytes:
 
 
 def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:
-    before = os.fstat(descriptor)
-    _refuse_unless_regular(path, before.st_mode)
-    size = before.st_size
+    before = FileIdentity.of(descriptor)
+    size = before.bytes
     if not size:
         raise LibraryError("the file is empty", where=str(path), mend="write the tasks into it, or give another file")
     buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -124,8 +152,7 @@ def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:
             done += count
             if progress:
                 progress(done, size)
-    after = os.fstat(descriptor)
-    if done < size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
+    if done < size or not before.is_of(descriptor):
         raise changed_meanwhile(str(path))
     return buffer
 
@@ -168,20 +195,6 @@ class Reading:
         self._hash.update(self._buffer)
 
 
-def _refuse_unless_regular(path: Path, mode: int) -> None:
-    kind = what_it_is(mode)
-    if kind is not None:
-        raise LibraryError(f"this is {kind}, no file", where=str(path), mend="give a regular file")
-
-
-def _unreadable(path: Path, error: OSError | ValueError) -> LibraryError:
-    where = str(path)
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return LibraryError("there is no such file", where=where, mend="check the path")
-    if isinstance(error, PermissionError):
-        return LibraryError("no permission to read it", where=where, mend=f"chmod u+r {path}, or run as its owner")
-    if isinstance(error, ValueError):  # a NUL in the path
-        return LibraryError(f"no usable path: {error}", where=repr(where), mend="give the path of a file")
-    return LibraryError(
-        f"it cannot be read: {error.strerror or error}", where=where, mend="check the path and the disk"
-    )
+def _unreadable(where: str, error: OSError) -> LibraryError:
+    mend = "check the path and the disk"
+    return LibraryError(f"it cannot be read: {error.strerror or error}", where=where, mend=mend)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from prealloc.errors import LibraryError
+from prealloc.library.formats import FORMATS, PARTS, ending_of
 
-_JSON = re.compile(r"\.(json|jsonl|ndjson)(\.gz|\.zst)?\Z", re.IGNORECASE)
-_STORED = re.compile(r"\.(db|sqlite|sqlite3|parquet|pool|parts)\Z", re.IGNORECASE)
-_PARTS = re.compile(r"\.parts\Z", re.IGNORECASE)
+_JSON = ending_of(format for format in FORMATS if format.packs)
+_STORED = ending_of(format for format in FORMATS if not format.packs)
 
 
 class Choice(NamedTuple):
@@ -69,7 +68,7 @@ def _without_longer(names: list[str], ending: str) -> list[str]:
 
 def _may_be_one(entry: Path) -> bool:
     """Whether something in a folder may be a library: of the names that end in one, .parts are of folders alone."""
-    return _STORED.search(entry.name) is None or entry.is_dir() == (_PARTS.search(entry.name) is not None)
+    return _STORED.search(entry.name) is None or entry.is_dir() == PARTS.fits(entry.name)
 
 
 def _stem(name: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.disk import Progress, head_of
 from prealloc.library.folder import choose
+from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.rows import checked_keep
 from prealloc.library.text.read import read_text
 from prealloc.library.unpack import packing
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
 STREAM_FROM = 1 << 30
 """A file of so many bytes, or a quarter of that packed, is not read into memory where it can be avoided."""
-
-_BINARY = {
-    b"SQLite format 3\0": "prealloc.library.database.library:open_database",
-    b"PAR1": "prealloc.library.parquet.library:open_parquet",
-    b"prealloc-pool 1\n": "prealloc.library.packed.pool:open_pool",
-}
-"""Formats that are no text, by their first bytes. Each is imported by who has such a file."""
-
-_PARTS = "prealloc.library.parts.library:open_parts"
 
 
 def read_library(
@@ -64,14 +55,13 @@ def read_library(
     if str(path) == "-":
         return _standard_input(shortlist, difficulty, keep, progress)
     if is_parts(path):
-        return _open_by(_PARTS, Path(path), difficulty, keep)
+        return PARTS.open(Path(path), difficulty=difficulty, keep=keep)
     file, took = choose(Path(path), difficulty)
-    opener = _binary(file)
-    if opener is not None:
-        stored = _open_by(opener, file, difficulty, keep)
-        stored.took = took
-        return stored
-    library = _read_json(file, difficulty, keep, progress, notes, shortlist, stream)
+    format = _stored_format(file)
+    if format is not None:
+        library = format.open(file, difficulty=difficulty, keep=keep)
+    else:
+        library = _read_json(file, difficulty, keep, progress, notes, shortlist, stream)
     library.took = took
     return library
 
@@ -81,7 +71,7 @@ def json_file(path: str | Path, difficulty: str | None) -> Path | None:
     if str(path) == "-" or is_parts(path):
         return None
     file, _ = choose(Path(path), difficulty)
-    return file if _binary(file) is None else None
+    return file if _stored_format(file) is None else None
 
 
 def is_parts(path: str | Path) -> bool:
@@ -93,11 +83,10 @@ def is_parts(path: str | Path) -> bool:
     return is_ours(Path(path))
 
 
-def _binary(file: Path) -> str | None:
+def _stored_format(file: Path) -> LibraryFormat | None:
     if file.is_dir():  # a folder that was chosen in a folder
-        return _PARTS
-    head = head_of(file)
-    return next((opener for magic, opener in _BINARY.items() if head.startswith(magic)), None)
+        return PARTS
+    return binary_format(head_of(file))
 
 
 def _read_json(
@@ -141,12 +130,6 @@ def _standard_input(
     from prealloc.library.text.streamed import STDIN, read_stream
 
     return read_stream(STDIN, shortlist, difficulty=difficulty, keep=keep, progress=progress)
-
-
-def _open_by(opener: str, path: Path, difficulty: str | None, keep: tuple[str, ...]) -> Library:
-    module, name = opener.split(":")
-    opened: Any = getattr(import_module(module), name)(path, difficulty=difficulty, keep=keep)
-    return opened  # type: ignore[no-any-return]
 
 
 def _is_large(file: Path) -> bool:

@@ -275,7 +275,7 @@ def test_what_is_no_file(
 ) -> None:
     """Law: a FIFO, socket or device is refused at once and never waited for."""
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
-    with make(Path("x.json")), pytest.raises(LibraryError, match=f"this is {name}, no file") as caught:
+    with make(Path("x.json")), pytest.raises(LibraryError, match=f"it is no file but {name}") as caught:
         read_library("x.json")
     assert caught.value.mend == "give a regular file"
 

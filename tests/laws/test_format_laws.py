@@ -21,7 +21,7 @@ from prealloc.api.plans import BareTasks, plan
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.files.paths import index_places
 from prealloc.library import read_library
-from prealloc.library.convert import TARGETS
+from prealloc.library.formats import FORMATS
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
 from prealloc.library.text import stream
@@ -110,7 +110,7 @@ def piped(content: bytes) -> Iterator[None]:
             os.close(before)
 
 
-@pytest.mark.parametrize("target", [target.name for target in TARGETS])
+@pytest.mark.parametrize("target", [target.name for target in FORMATS])
 @examples(25, allow=[HealthCheck.too_slow])
 @given(tasks(), SPECS, LAYOUTS, st.randoms(use_true_random=False))
 def test_every_format_gives_the_same_plan(

@@ -8,11 +8,10 @@ import os
 import pty
 import signal
 import sqlite3
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +23,12 @@ from prealloc.api import libraries
 from prealloc.cli.output import Bar
 from prealloc.errors import InputError, LibraryError, OptionsError
 from prealloc.library import read_library
-from prealloc.library.convert import TARGETS
-from prealloc.library.database.library import new_database
-from prealloc.library.packed.pool import new_pool
-from prealloc.library.parquet.library import new_parquet
-from prealloc.library.parts.library import new_parts
+from prealloc.library.formats import FORMATS
 from prealloc.library.storing.new_file import new_file
 from prealloc.library.unpack import SMALL, unpack, unpack_stream
 
 LINES = '{"id":"a","type":"x","workflow":1}\n{"id":"b","type":"x","workflow":2}\n'
 ODD = os.fsdecode(b"t\xff.jsonl")
-NEW: dict[str, Callable[..., AbstractContextManager[Any]]] = {
-    "file": new_file,
-    "database": new_database,
-    "parts": new_parts,
-    "parquet": new_parquet,
-    "pool": new_pool,
-}
 
 
 @pytest.fixture
@@ -98,15 +86,7 @@ def test_endings_match_in_either_case(library: Path, tmp_path: Path, name: str, 
 
 def test_only_json_is_packed() -> None:
     """Law: a format that is read by places in the file has no packed ending."""
-    assert {target.name for target in TARGETS if target.packs} == {"json", "jsonl"}
-
-
-@pytest.mark.parametrize("new", NEW.values(), ids=list(NEW))
-def test_a_zero_character_in_the_name(tmp_path: Path, new: Callable[..., AbstractContextManager[Any]]) -> None:
-    """Law: a path that no file can have is an InputError of every writer, and nothing is made."""
-    with pytest.raises(InputError, match="zero character"), new(tmp_path / "a\0b.pool", force=False):
-        raise AssertionError("the block is not entered")
-    assert os.listdir(tmp_path) == []
+    assert {target.name for target in FORMATS if target.packs} == {"json", "jsonl"}
 
 
 def test_force_replaces_libraries_only(type_: Type, library: Path, tmp_path: Path) -> None:
@@ -126,29 +106,6 @@ def test_force_replaces_libraries_only(type_: Type, library: Path, tmp_path: Pat
     for name in ("t.json", "t.jsonl", "t.json.gz", "t.jsonl.zst", "t.db", "t.pool", "t.parquet", "t.parts"):
         for _ in range(2):
             assert type_("library", "convert", "source.jsonl", name, "--force").code == 0, name
-
-
-@pytest.mark.parametrize("name", ["t.json", "t.jsonl.zst", "t.db", "t.parts", "t.parquet", "t.pool"])
-def test_a_missing_folder_is_not_made(library: Path, tmp_path: Path, name: str) -> None:
-    """Law: no target makes the folder that it is to be in, whether the source is good or not."""
-    for source in (library, tmp_path / "none.jsonl"):
-        with pytest.raises(InputError, match="can be made there"):
-            libraries.convert(source, tmp_path / "missing" / name)
-    assert os.listdir(tmp_path) == ["source.jsonl"]
-
-
-@pytest.mark.parametrize("name", ["t.json", "t.jsonl.gz", "t.db", "t.parts", "t.parquet", "t.pool"])
-@pytest.mark.parametrize("mask", [0o077, 0o022, 0o002])
-def test_the_umask_counts(library: Path, tmp_path: Path, name: str, mask: int) -> None:
-    """Law: what is made has the permissions that the umask leaves, and no others."""
-    before = os.umask(mask)
-    try:
-        libraries.convert(library, tmp_path / name)
-    finally:
-        os.umask(before)
-    made = tmp_path / name
-    full = 0o777 if made.is_dir() else 0o666
-    assert stat.S_IMODE(made.stat().st_mode) == full & ~mask
 
 
 # -- bounds -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from prealloc.api.plans import plan, verify
 from prealloc.engines.base import library_files
 from prealloc.errors import InputError, LibraryError, LibraryOpened, OptionsError, PlanError
 from prealloc.library import read_library
-from prealloc.library.convert import TARGETS
+from prealloc.library.formats import FORMATS
 from prealloc.worker.guard import LibraryGuard
 
 NAMES = {
@@ -47,7 +47,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_every_target_has_a_name() -> None:
     """The table below knows every format that there is."""
-    assert [target.name for target in TARGETS] == list(NAMES)
+    assert [target.name for target in FORMATS] == list(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES.values())

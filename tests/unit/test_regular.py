@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,16 +37,17 @@ def test_what_becomes_a_fifo_after_the_look_is_not_waited_for(tmp_path: Path, mo
     """Between the look and the opening anything may happen: opening never blocks, and the opened thing is looked at."""
     path = tmp_path / "a"
     path.write_bytes(b"x")
-    look = os.lstat
+    look = os.stat
 
-    def then_replace(where: str) -> os.stat_result:
-        status = look(where)
-        if Path(where) == path:
+    def then_replace(where: str, **more: Any) -> os.stat_result:
+        status = look(where, **more)
+        if where == path and not (seen or seen.append(where)):
             path.unlink()
             os.mkfifo(path)
         return status
 
-    monkeypatch.setattr("prealloc.files.regular.os.lstat", then_replace)
+    seen: list[str] = []
+    monkeypatch.setattr("prealloc.files.regular.os.stat", then_replace)
     with pytest.raises(Unusable, match="FIFO"):
         read_regular(path, most=10)
 

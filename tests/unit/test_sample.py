@@ -110,7 +110,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     """Law: without force nothing is replaced; with force the file is whole, old or new."""
     path = tmp_path / "a.json"
     path.write_text('["mine"]')
-    with pytest.raises(InputError, match="the file is there already") as caught:
+    with pytest.raises(InputError, match="it is there already") as caught:
         write_sample(path, tasks=1)
     assert caught.value.where == str(path)
     assert caught.value.mend == "name another one, or give `force`"
@@ -148,7 +148,7 @@ def test_where_no_file_can_be_made(tmp_path: Path) -> None:
     """Law: a folder, or a path in no folder, is refused with its mend."""
     with pytest.raises(InputError, match="this is a folder"):
         write_sample(tmp_path, tasks=1, force=True)
-    with pytest.raises(InputError, match="no file can be made there") as caught:
+    with pytest.raises(InputError, match="nothing can be made there") as caught:
         write_sample(tmp_path / "none" / "a.json", tasks=1)
     assert caught.value.mend == f"make the folder {tmp_path / 'none'} and see that you may write to it"
 

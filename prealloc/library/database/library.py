@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,15 +12,22 @@ from pathlib import Path
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Record, StoredLibrary, joined, told
+from prealloc.library.base import Record, info_of, joined
 from prealloc.library.database import tables as file
 from prealloc.library.database.sqlar import CannotUnpack, pack, unpack
-from prealloc.library.storing.names import checked_names
-from prealloc.library.storing.new_path import new_path
-from prealloc.library.storing.proof import DIGEST_BYTES, Fingerprint, digest
-from prealloc.library.storing.stored_file import opened
-from prealloc.library.storing.tally import Tally
-from prealloc.model.plan import LibraryInfo
+from prealloc.library.database.tables import FORMAT
+from prealloc.library.disk import open_library_file
+from prealloc.library.duplicate_ids import duplicate_ids
+from prealloc.library.storing.new_file import new_path
+from prealloc.library.storing.stored import (
+    DIGEST_BYTES,
+    Counts,
+    Facts,
+    Fingerprint,
+    StoredLibrary,
+    checked_names,
+    digest,
+)
 
 _NAMES_MEND = "give every task an id and a type when the library is made"
 
@@ -31,28 +39,19 @@ def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) 
     proved when it is read. Raises LibraryError for a file that is not ours, newer, damaged or cannot be read.
     """
     where = str(path)
-    with opened(path) as (head, stamp):
+    with open(open_library_file(path), "rb") as head:
         if head.read(len(file.MAGIC)) != file.MAGIC:
             raise LibraryError("this is no SQLite database", where=where, mend="check the path, or copy it again")
+        size = os.fstat(head.fileno()).st_size
     with file.reading(path) as connection:
         meta = file.read_meta(connection, where)
         digests = bytearray()
         fingerprint = Fingerprint()
         pairs = _pairs(connection, fingerprint, digests, where)
         ids, types = checked_names(pairs, where=where, row="task", mend=_NAMES_MEND)
-    if meta.tasks != len(ids) or meta.sha256 != _sealed(fingerprint, meta):
-        raise file.damaged("its tasks are not those that were written", where)
-    path_told, name = told(path)
-    info = LibraryInfo(
-        path=path_told,
-        name=name,
-        bytes=stamp.bytes,
-        sha256=meta.sha256,
-        tasks=len(ids),
-        types=dict(sorted(Counter(types).items())),
-        difficulty=difficulty,
-    )
-    return DatabaseLibrary(path, bytes(digests), meta, info, ids, types, keep)
+    fingerprint.prove(meta, len(ids), FORMAT, where)
+    info = info_of(path, size=size, sha256=meta.sha256, types=Counter(types), difficulty=difficulty)
+    return DatabaseLibrary(Facts(info, ids, types, meta, keep), path, bytes(digests))
 
 
 @contextlib.contextmanager
@@ -75,9 +74,9 @@ class DatabaseWriter:
     def __init__(self, connection: sqlite3.Connection, out: Path) -> None:
         self._connection = connection
         self._out = out
-        self._tally = Tally()
+        self._counts = Counts(0, 0, 0)
         self._fingerprint = Fingerprint()
-        self._twice: LibraryError | None = None
+        self._twice: list[tuple[str, list[int]]] = []
         with file.writing_to(out):
             # Without a journal: until it is whole, nobody knows this file.
             for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
@@ -89,18 +88,17 @@ class DatabaseWriter:
     def add(self, record: Record) -> None:
         workflow, fields = record.split()
         proof = digest(record.id, record.type, workflow, fields)
-        position = self._tally.tasks
+        position = self._counts.tasks
+        self._counts.add_record(record)
+        self._fingerprint.add(record.id, record.type, proof)
         with file.writing_to(self._out):
             try:
                 self._connection.execute(
                     "INSERT INTO tasks VALUES (?, ?, ?, ?)", (position, record.id, record.type, proof)
                 )
             except sqlite3.IntegrityError:
-                self._twice = self._twice or LibraryError(
-                    f"two tasks have the id {ascii(record.id)[:80]}",
-                    where=f"{self._out}, task {position}",
-                    mend="give every task an id of its own",
-                )
+                first = self._connection.execute("SELECT position FROM tasks WHERE id = ?", (record.id,)).fetchone()
+                self._twice.append((record.id, [*first, position]))
                 return
             self._connection.execute(
                 "INSERT INTO bodies VALUES (?, ?, ?, ?, ?)",
@@ -112,16 +110,14 @@ class DatabaseWriter:
                     pack(fields),
                 ),
             )
-        self._tally.add(record)
-        self._fingerprint.add(record.id, record.type, proof)
 
     def finish(self) -> None:
-        if self._twice is not None:
-            raise self._twice
-        counts = {name: getattr(self._tally, name) for name in ("tasks", "without_workflow", "two_ids")}
-        meta = file.Meta(**counts, sha256=self._fingerprint.sealed(**counts))
+        if self._twice:
+            raise duplicate_ids(self._twice, str(self._out))
+        said = {"format": FORMAT.name, "version": FORMAT.version}
+        said |= msgspec.structs.asdict(self._fingerprint.meta(self._counts))
         with file.writing_to(self._out):
-            self._connection.executemany("INSERT INTO meta VALUES (?, ?)", msgspec.structs.asdict(meta).items())
+            self._connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
             # At the end: an index that grows with every task costs more than sorting once.
             self._connection.execute(file.INDEX)
             self._connection.execute(file.VIEW)
@@ -131,24 +127,8 @@ class DatabaseWriter:
 class DatabaseLibrary(StoredLibrary):
     way = "database"
 
-    def __init__(
-        self,
-        path: Path,
-        digests: bytes,
-        meta: file.Meta,
-        info: LibraryInfo,
-        ids: Sequence[str],
-        types: Sequence[str],
-        keep: tuple[str, ...],
-    ) -> None:
-        super().__init__(
-            info=info,
-            ids=ids,
-            types=types,
-            without_workflow=meta.without_workflow,
-            two_ids=meta.two_ids,
-            keep=keep,
-        )
+    def __init__(self, facts: Facts, path: Path, digests: bytes) -> None:
+        super().__init__(facts)
         self._file = path
         # Kept, not read again with the texts: whatever is at the path then must be what was opened.
         self._digests = digests
@@ -162,7 +142,7 @@ class DatabaseLibrary(StoredLibrary):
                     "SELECT workflow, workflow_bytes, fields, fields_bytes FROM bodies WHERE position = ?", (position,)
                 ).fetchone()
                 if row is None:
-                    raise file.damaged("the task's text is missing", self._place(position))
+                    raise FORMAT.damaged("the task's text is missing", self._place(position))
                 yield self._proved(position, *row)
 
     def _proved(
@@ -172,10 +152,10 @@ class DatabaseLibrary(StoredLibrary):
             flow = None if workflow is None and workflow_bytes is None else _unpacked(workflow, workflow_bytes)
             rest = _unpacked(fields, fields_bytes)
         except CannotUnpack as error:
-            raise file.damaged(f"the task's text cannot be unpacked: {error}", self._place(position)) from None
+            raise FORMAT.damaged(f"the task's text cannot be unpacked: {error}", self._place(position)) from None
         start = position * DIGEST_BYTES
         if digest(self.ids[position], self.types[position], flow, rest) != self._digests[start : start + DIGEST_BYTES]:
-            raise file.damaged("the task's text is not what was written", self._place(position))
+            raise FORMAT.damaged("the task's text is not what was written", self._place(position))
         return joined(flow, rest)
 
 
@@ -187,19 +167,11 @@ def _pairs(
     rows = connection.execute("SELECT position, id, type, digest FROM tasks ORDER BY position")
     for expected, (position, id, type, proof) in enumerate(rows):
         if position != expected or not isinstance(proof, bytes) or len(proof) != DIGEST_BYTES:
-            raise file.damaged("its table tasks is damaged", f"{where}, task {expected}")
+            raise FORMAT.damaged("its table tasks is damaged", f"{where}, task {expected}")
         if isinstance(id, str) and isinstance(type, str):
             fingerprint.add(id, type, proof)
         digests += proof
         yield id, type
-
-
-def _sealed(fingerprint: Fingerprint, meta: file.Meta) -> str | None:
-    """The fingerprint with these counts; None if they cannot be counts."""
-    counts = (meta.tasks, meta.without_workflow, meta.two_ids)
-    if not all(0 <= count <= meta.tasks for count in counts):
-        return None
-    return fingerprint.sealed(tasks=meta.tasks, without_workflow=meta.without_workflow, two_ids=meta.two_ids)
 
 
 def _unpacked(blob: object, size: object) -> bytes:

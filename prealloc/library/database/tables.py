@@ -1,6 +1,6 @@
 """The SQLite file of a task library: its tables, how it is opened, and what SQLite's errors mean.
 
-    meta    key, value            format, version, tasks, without_workflow, two_ids, sha256 (see `proof`)
+    meta    key, value            format, version, tasks, without_workflow, two_ids, sha256 (see `storing.stored`)
     tasks   position, id, type, digest
     bodies  position, workflow_bytes, workflow, fields_bytes, fields
     texts   a view of both, for people: `sqlite3 library.db "SELECT workflow FROM texts WHERE id = 'a'"`
@@ -18,14 +18,12 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.base import AGAIN, NEWER
-from prealloc.model.json_value import brief, shown
+from prealloc.library.storing.format import StoredFormat
+from prealloc.library.storing.stored import Meta
+from prealloc.model.json_value import brief
 
-FORMAT = "prealloc-library"
-VERSION = 1
+FORMAT = StoredFormat("prealloc-library", 1)
 APPLICATION_ID = 0x7072_6C62  # "prlb", for file(1)
 MAGIC = b"SQLite format 3\0"
 
@@ -54,17 +52,6 @@ _BROKEN = frozenset({sqlite3.SQLITE_IOERR})
 _TOO_LARGE = frozenset({sqlite3.SQLITE_TOOBIG})
 
 
-class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rows of `meta`."""
-
-    format: str = FORMAT
-    version: int = VERSION
-    tasks: int
-    without_workflow: int
-    two_ids: int
-    sha256: str
-
-
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """The database at `path`, which must be there; read only. What SQLite says within the block is a LibraryError."""
@@ -79,7 +66,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
                 connection.execute(f"PRAGMA {pragma}")
             yield connection
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
-        raise damaged(f"SQLite cannot read it ({brief(ascii(str(error))[1:-1])})", str(path)) from None
+        raise FORMAT.damaged(f"SQLite cannot read it ({brief(ascii(str(error))[1:-1])})", str(path)) from None
 
 
 def read_meta(connection: sqlite3.Connection, where: str) -> Meta:
@@ -87,23 +74,13 @@ def read_meta(connection: sqlite3.Connection, where: str) -> Meta:
     tables = _tables(connection)
     if tables.get("meta") != TABLES["meta"]:
         raise _foreign(connection, where)
-    rows = connection.execute("SELECT key, value FROM meta").fetchmany(_MOST_META)
-    values = dict(rows)
-    if values.get("format") != FORMAT:
+    values = dict(connection.execute("SELECT key, value FROM meta").fetchmany(_MOST_META))
+    if values.get("format") != FORMAT.name:
         raise _foreign(connection, where)
-    version = values.get("version")
-    if version != VERSION or type(version) is not int:
-        raise LibraryError(
-            f"it has version {shown(version)}, this prealloc reads version {VERSION}: {NEWER}",
-            where=where,
-            mend=f"use the prealloc that wrote it, or {AGAIN}",
-        )
+    meta = FORMAT.fields(values, Meta, where)
     if tables != TABLES:
-        raise damaged("its tables are not as prealloc makes them", where)
-    try:
-        return msgspec.convert(values, Meta)
-    except msgspec.ValidationError as error:
-        raise damaged(f"a value in its table meta is wrong: {brief(error)}", where) from None
+        raise FORMAT.damaged("its tables are not as prealloc makes them", where)
+    return meta
 
 
 def connect_new(beside: Path, out: Path) -> sqlite3.Connection:
@@ -130,10 +107,6 @@ def writing_to(out: Path) -> Iterator[None]:
         raise InputError(f"SQLite cannot write it: {error}", where=str(out), mend="write it to another disk") from error
 
 
-def damaged(problem: str, where: str) -> LibraryError:
-    return LibraryError(problem, where=where, mend=f"it is damaged: copy it again, or {AGAIN}")
-
-
 def _tables(connection: sqlite3.Connection) -> dict[str, str]:
     """The statements that made our tables. A view or a virtual table of the same name is none of them."""
     names = ", ".join(f"'{name}'" for name in TABLES)
@@ -147,7 +120,7 @@ def _tables(connection: sqlite3.Connection) -> dict[str, str]:
 def _foreign(connection: sqlite3.Connection, where: str) -> LibraryError:
     ((application_id,),) = connection.execute("PRAGMA application_id")
     if application_id == APPLICATION_ID:
-        return damaged("its table meta is not as prealloc makes it", where)
+        return FORMAT.damaged("its table meta is not as prealloc makes it", where)
     return LibraryError(
         "this is a SQLite database, but no task library that prealloc wrote",
         where=where,

@@ -17,38 +17,19 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
-from prealloc.library.disk import Buffer, open_library_file, read_file
+from prealloc.library.disk import Buffer, FileIdentity, open_library_file, read_file
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, digest
+from prealloc.library.storing.format import StoredFormat
 from prealloc.model.task import LightweightTask
 
-FORMAT = "prealloc-index"
-VERSION = 1
-AGAIN = "make it again: prealloc library index LIBRARY"
+FORMAT = StoredFormat("prealloc-index", 1, "make it again: prealloc library index LIBRARY")
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Indexed(FileIdentity, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file that an index is of: by what the system says of it, and by its content."""
 
-    device: int
-    inode: int
-    bytes: int
-    mtime_ns: int
     sha256: str
-
-    @classmethod
-    def of(cls, stat: os.stat_result, sha256: str) -> Identity:
-        """The identity of a file of which the system says this."""
-        return cls(device=stat.st_dev, inode=stat.st_ino, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
-
-    def is_of(self, stat: os.stat_result) -> bool:
-        """Whether the system says the same of a file."""
-        return (self.device, self.inode, self.bytes, self.mtime_ns) == (
-            stat.st_dev,
-            stat.st_ino,
-            stat.st_size,
-            stat.st_mtime_ns,
-        )
 
 
 class TaskIndex(PackedLibrary):
@@ -63,17 +44,14 @@ class TaskIndex(PackedLibrary):
         self,
         library: Path,
         columns: Columns,
-        identity: Identity,
+        indexed: Indexed,
         descriptor: int,
         *,
         difficulty: str | None = None,
         keep: tuple[str, ...] = (),
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
-        super().__init__(
-            columns, library, size=identity.bytes, sha256=identity.sha256, difficulty=difficulty, keep=keep
-        )
-        self.identity = identity
+        super().__init__(columns, library, size=indexed.bytes, sha256=indexed.sha256, difficulty=difficulty, keep=keep)
         self._cache = TaskCache(cache_bytes)
         self._descriptor = descriptor
 
@@ -88,10 +66,10 @@ class TaskIndex(PackedLibrary):
     ) -> TaskIndex:
         """The index of a library file, where there is one that fits. Raises LibraryError."""
         path = Path(library)
-        descriptor, stat = open_library_file(path)
+        descriptor = open_library_file(path)
         try:
-            columns, identity = _find(path, stat)
-            return cls(path, columns, identity, descriptor, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
+            columns, indexed = _find(path, descriptor)
+            return cls(path, columns, indexed, descriptor, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
         except BaseException:
             os.close(descriptor)
             raise
@@ -117,9 +95,7 @@ class TaskIndex(PackedLibrary):
             start, length, _ = self.columns.place(position)
             text = os.pread(self._descriptor, length, start)
             if len(text) != length or digest(text) != self.columns.digest(position):
-                raise LibraryError(
-                    "the library was changed since it was indexed", where=self._place(position), mend=AGAIN
-                )
+                raise _changed(self._place(position))
             yield text
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,30 +106,34 @@ def _reopen(library: Path, difficulty: str | None, keep: tuple[str, ...], cache_
     return TaskIndex.open(library, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
 
 
-def _find(library: Path, stat: os.stat_result) -> tuple[Columns, Identity]:
-    """The index that fits a library of which the system says this. Raises LibraryError: why the first does not."""
+def _changed(where: str) -> LibraryError:
+    return FORMAT.damaged("the library was changed since it was indexed", where)
+
+
+def _find(library: Path, descriptor: int) -> tuple[Columns, Indexed]:
+    """The index that fits a library that is open. Raises LibraryError: why the first does not."""
     refusal = LibraryError("it has no index", where=str(library), mend=f"make one: prealloc library index {library}")
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
-            columns, identity = read_index(place)
+            columns, indexed = read_index(place)
         except LibraryError as error:
             refusal = error
             continue
-        if identity.is_of(stat):
-            return columns, identity
-        refusal = LibraryError("the library was changed since it was indexed", where=str(place), mend=AGAIN)
+        if indexed.is_of(descriptor):
+            return columns, indexed
+        refusal = _changed(str(place))
     raise refusal
 
 
-def read_index(place: Path) -> tuple[Columns, Identity]:
+def read_index(place: Path) -> tuple[Columns, Indexed]:
     """The columns of an index file, and the library that it is of. Raises LibraryError if a byte is not as written."""
     return parse_index(read_file(place), str(place))
 
 
-def parse_index(text: Buffer, where: str) -> tuple[Columns, Identity]:
+def parse_index(text: Buffer, where: str) -> tuple[Columns, Indexed]:
     """The same of its bytes."""
-    columns = Columns(text, FORMAT, VERSION, where, mend=AGAIN)
+    columns = Columns(text, FORMAT, where)
     try:
-        return columns, msgspec.convert(columns.head.said, Identity)
+        return columns, msgspec.convert(columns.head.said, Indexed)
     except msgspec.ValidationError as error:
-        raise LibraryError(f"it does not say of which file it is: {error}", where=where, mend=AGAIN) from None
+        raise FORMAT.damaged(f"it does not say of which file it is: {error}", where) from None

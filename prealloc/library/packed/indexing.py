@@ -8,19 +8,19 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
-from prealloc.files.paths import index_places
-from prealloc.library.base import Progress, has_two_ids, is_null, told
-from prealloc.library.disk import changed_meanwhile, head_of, open_library_file, pieces_of
-from prealloc.library.equal_ids import equal_hashes, refuse_equal_ids
-from prealloc.library.packed.index import AGAIN, FORMAT, VERSION, Identity, TaskIndex, parse_index
-from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest, sorted_positions
-from prealloc.library.text.lines import Lines
+from prealloc.files.paths import index_places, readable_name
+from prealloc.library.base import Progress, info_of
+from prealloc.library.disk import FileIdentity, changed_meanwhile, head_of, open_library_file, pieces_of
+from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
+from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex, parse_index
+from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
+from prealloc.library.storing.stored import Counts
+from prealloc.library.text.formats import Lines
 from prealloc.library.text.read import no_tasks, scan
 from prealloc.library.text.stream import Batch, batches
 from prealloc.library.unpack import packing
@@ -45,7 +45,7 @@ def make_index(library: Path, *, progress: Progress | None = None) -> IndexMade:
     """
     packed, info = _indexed(library, progress)
     place = _put(index_places(library), packed)
-    return IndexMade(path=told(place)[0], bytes=place.stat().st_size, info=info)
+    return IndexMade(path=readable_name(str(place.absolute())), bytes=place.stat().st_size, info=info)
 
 
 def index_in_memory(
@@ -53,21 +53,21 @@ def index_in_memory(
 ) -> TaskIndex:
     """The same index for this process alone: any task of a file that is too large to be held. Raises LibraryError."""
     packed, _ = _indexed(library, progress)
-    columns, identity = parse_index(b"".join(packed), str(library))
-    descriptor, stat = open_library_file(library)
-    if not identity.is_of(stat):
+    columns, indexed = parse_index(b"".join(packed), str(library))
+    descriptor = open_library_file(library)
+    if not indexed.is_of(descriptor):
         os.close(descriptor)
         raise changed_meanwhile(str(library))
-    return TaskIndex(library, columns, identity, descriptor, difficulty=difficulty, keep=keep)
+    return TaskIndex(library, columns, indexed, descriptor, difficulty=difficulty, keep=keep)
 
 
 def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes | memoryview], LibraryInfo]:
     """The index of a library as the pieces of its file, and the library's fingerprint."""
     where = str(library)
-    descriptor, stat = open_library_file(library)
-    builder, hashed = ColumnsBuilder(), hashlib.sha256()
-    without = two = 0
+    descriptor = open_library_file(library)
+    builder, hashed, counts = ColumnsBuilder(), hashlib.sha256(), Counts(0, 0, 0)
     try:
+        before = FileIdentity.of(descriptor)
         if packing(os.pread(descriptor, 4, 0)) is not None:
             raise LibraryError(
                 "a packed file has no index: nothing in it can be read without what is before it",
@@ -77,43 +77,33 @@ def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes |
         for batch in batches(pieces_of(descriptor, where, hashed.update, progress), library.name, where):
             rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where, len(builder)))
             builder.add(ids, types, _spans(batch, where))
-            without += sum(map(is_null, rows))
-            two += sum(map(has_two_ids, rows))
+            counts.add(rows)
         if not len(builder):
             raise no_tasks(where)
-        identity = Identity.of(stat, hashed.hexdigest())
-        if not identity.is_of(os.fstat(descriptor)):
+        if not before.is_of(descriptor):
             raise changed_meanwhile(str(library))
     finally:
         os.close(descriptor)
     order = sorted_positions(builder.hash)
-    refuse_equal_ids(builder.id, equal_hashes(builder.hash, order), where)
+    refuse_duplicates_among(builder.hash, order, builder.id, where)
     builder.sort(order)
-    said: dict[str, Any] = msgspec.to_builtins(identity)
-    path_told, name = told(library)
-    info = LibraryInfo(
-        path=path_told,
-        name=name,
-        bytes=identity.bytes,
-        sha256=identity.sha256,
-        tasks=len(builder),
-        types=builder.counts(),
-    )
-    return builder.pack(FORMAT, VERSION, said, without_workflow=without, two_ids=two), info
+    indexed = Indexed(**msgspec.structs.asdict(before), sha256=hashed.hexdigest())
+    info = info_of(library, size=indexed.bytes, sha256=indexed.sha256, types=builder.of_each_type())
+    return builder.pack(FORMAT, msgspec.structs.asdict(indexed), counts), info
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:
     """Reads the whole library again and compares it with its index. Raises LibraryError if they differ."""
     index = TaskIndex.open(library)
     hashed = hashlib.sha256()
-    descriptor, _ = open_library_file(library)
+    descriptor = open_library_file(library)
     try:
         for piece in pieces_of(descriptor, str(library), hashed.update, progress):
             del piece
     finally:
         os.close(descriptor)
-    if hashed.hexdigest() != index.identity.sha256:
-        raise LibraryError("its content is not what was indexed", where=str(library), mend=AGAIN)
+    if hashed.hexdigest() != index.info.sha256:
+        raise FORMAT.damaged("its content is not what was indexed", str(library))
     return index
 
 

@@ -12,10 +12,10 @@ from typing import Self
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import StoredLibrary, told
+from prealloc.library.base import info_of
 from prealloc.library.packed.table import Columns
 from prealloc.library.rows import checked_keep
-from prealloc.model.plan import LibraryInfo
+from prealloc.library.storing.stored import Facts, StoredLibrary
 from prealloc.model.task_hash import stable_hash
 
 
@@ -36,23 +36,8 @@ class PackedLibrary(StoredLibrary):
         keep: tuple[str, ...],
     ) -> None:
         keep = checked_keep(keep)
-        path_told, name = told(path)
-        super().__init__(
-            info=LibraryInfo(
-                path=path_told,
-                name=name,
-                bytes=size,
-                sha256=sha256,
-                tasks=len(columns),
-                types=columns.counts(),
-                difficulty=difficulty,
-            ),
-            ids=columns.ids(),
-            types=columns.types(),
-            without_workflow=columns.head.without_workflow,
-            two_ids=columns.head.two_ids,
-            keep=keep,
-        )
+        info = info_of(path, size=size, sha256=sha256, types=columns.of_each_type(), difficulty=difficulty)
+        super().__init__(Facts(info, columns.ids(), columns.types(), columns.head, keep))
         self.columns = columns
         self.path = path
         self.keep = keep

@@ -26,28 +26,20 @@ from typing import Any
 
 from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
-from prealloc.library.disk import open_library_file
+from prealloc.library.disk import FileIdentity, open_library_file
+from prealloc.library.duplicate_ids import sorted_positions
 from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import (
-    MOST_TEXT,
-    Columns,
-    ColumnsBuilder,
-    Span,
-    digest,
-    padding,
-    sorted_positions,
-)
+from prealloc.library.packed.table import MOST_TEXT, Columns, ColumnsBuilder, Span, digest, padding
+from prealloc.library.storing.format import StoredFormat
 from prealloc.library.storing.new_file import Writable, new_file
-from prealloc.library.storing.tally import Tally
+from prealloc.library.storing.stored import Counts
 from prealloc.model.task import LightweightTask
 
-FORMAT = "prealloc-pool"
-VERSION = 1
+FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library convert LIBRARY tasks.pool")
 MAGIC = b"prealloc-pool 1\n"
 _END = b"poolend\n"
 _TAIL = struct.Struct("<Q8s")
 _BATCH = 4096
-_AGAIN = "make it again: prealloc library convert LIBRARY tasks.pool"
 
 
 class SharedTaskPool(PackedLibrary):
@@ -63,21 +55,23 @@ class SharedTaskPool(PackedLibrary):
     def __init__(self, path: str | Path, *, difficulty: str | None = None, keep: tuple[str, ...] = ()) -> None:
         file = Path(path)
         where = str(file)
-        self._descriptor, stat = open_library_file(file)
-        if stat.st_size < len(MAGIC) + _TAIL.size:
-            raise LibraryError("it is no task pool", where=where, mend=_AGAIN)
-        self._stamp = (stat.st_size, stat.st_mtime_ns)
-        self._memory = mmap.mmap(self._descriptor, stat.st_size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
-        at, end = _TAIL.unpack_from(self._memory, stat.st_size - _TAIL.size)
-        if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= stat.st_size - _TAIL.size:
-            raise LibraryError("it is no task pool, or a part of one", where=where, mend=_AGAIN)
-        columns = Columns(self._memory, FORMAT, VERSION, where, mend=_AGAIN, at=at)
-        if columns.end != stat.st_size - _TAIL.size:
-            raise LibraryError("its table does not end where it should", where=where, mend=_AGAIN)
+        self._descriptor = open_library_file(file)
+        self._identity = FileIdentity.of(self._descriptor)
+        size = self._identity.bytes
+        tail = size - _TAIL.size
+        if tail < len(MAGIC):
+            raise FORMAT.damaged("it is no task pool", where)
+        self._memory = mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
+        at, end = _TAIL.unpack_from(self._memory, tail)
+        if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= tail:
+            raise FORMAT.damaged("it is no task pool, or a part of one", where)
+        columns = Columns(self._memory, FORMAT, where, at=at)
+        if columns.end != tail:
+            raise FORMAT.damaged("its table does not end where it should", where)
         super().__init__(
             columns,
             file,
-            size=stat.st_size,
+            size=size,
             sha256=columns.head.sha256,  # of all digests, and so of all tasks
             difficulty=difficulty,
             keep=keep,
@@ -115,9 +109,8 @@ class SharedTaskPool(PackedLibrary):
     def refuse_unusable(self) -> None:
         # Reading past the end of a file that was cut would be fatal.
         super().refuse_unusable()
-        stat = os.fstat(self._descriptor)
-        if (stat.st_size, stat.st_mtime_ns) != self._stamp:
-            raise LibraryError("it was written to while it was attached", where=self.info.path, mend=_AGAIN)
+        if not self._identity.is_of(self._descriptor):
+            raise FORMAT.damaged("it was written to while it was attached", self.info.path)
 
     def _light(self, position: int, id: str) -> LightweightTask:
         """The task with its workflow alone: its bytes are where they are, nothing is decoded."""
@@ -137,7 +130,7 @@ class SharedTaskPool(PackedLibrary):
                 or workflow >= max(length, 1)
                 or digest(text) != self.columns.digest(position)
             ):
-                raise LibraryError("its content is not what was written", where=self._place(position), mend=_AGAIN)
+                raise FORMAT.damaged("its content is not what was written", self._place(position))
         self._checked[position] = 1
 
 
@@ -148,7 +141,7 @@ class PoolWriter:
         self._file = file
         self._at = file.write(MAGIC)
         self._columns = ColumnsBuilder()
-        self._tally = Tally()
+        self._counts = Counts(0, 0, 0)
         self._ids: list[str] = []
         self._types: list[str] = []
         self._spans: list[Span] = []
@@ -166,7 +159,7 @@ class PoolWriter:
         if len(self._ids) == _BATCH:
             self._add_batch()
         self._at += len(text)
-        self._tally.add(record)
+        self._counts.add_record(record)
 
     def _add_batch(self) -> None:
         self._columns.add(self._ids, self._types, self._spans)
@@ -177,8 +170,7 @@ class PoolWriter:
         self._add_batch()
         self._at += self._file.write(padding(self._at))
         self._columns.sort(sorted_positions(self._columns.hash))
-        counts = {"without_workflow": self._tally.without_workflow, "two_ids": self._tally.two_ids}
-        for piece in self._columns.pack(FORMAT, VERSION, {}, **counts):
+        for piece in self._columns.pack(FORMAT, {}, self._counts):
             self._file.write(bytes(piece))
         self._file.write(_TAIL.pack(self._at, _END))
 

@@ -27,8 +27,9 @@ from typing import Any, NamedTuple, overload
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.disk import Buffer
+from prealloc.library.storing.format import StoredFormat
+from prealloc.library.storing.stored import Counts
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
 
 MOST_TEXT = 2**32 - 1
@@ -46,15 +47,12 @@ _COLUMNS = {
     "type": "I",
     "ids": "",
 }
-_BUCKETS = 256
 _CHUNK = 1 << 16
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first line of a packed table."""
+    """The first line of a packed table, behind its format."""
 
-    format: str
-    version: int
     tasks: int
     types: list[str]
     without_workflow: int
@@ -66,9 +64,9 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     said: dict[str, Any]
     """What the kind of file that this is has to say besides."""
 
-    def hashed(self) -> hashlib._Hash:
+    def hashed(self, format: StoredFormat) -> hashlib._Hash:
         """A sha256 that has taken in all of the head but its own digest."""
-        return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(self, sha256="")))
+        return hashlib.sha256(format.encode(msgspec.structs.replace(self, sha256="")))
 
 
 class Span(NamedTuple):
@@ -137,54 +135,32 @@ class ColumnsBuilder:
             self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
             self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
 
-    def counts(self) -> dict[str, int]:
-        """Tasks of each type, by name."""
-        counted = [0] * len(self.types)
-        for number in self.type:
-            counted[number] += 1
-        return dict(sorted(zip(self.types, counted, strict=True)))
+    def of_each_type(self) -> dict[str, int]:
+        """How many tasks there are of each type."""
+        return _of_each_type(list(self.types), self.type)
 
-    def pack(
-        self,
-        format: str,
-        version: int,
-        said: Mapping[str, Any],
-        *,
-        without_workflow: int,
-        two_ids: int,
-    ) -> Iterator[bytes | memoryview]:
+    def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. The tasks must have been sorted."""
-        columns = {
-            "hash": _little(self.hash),
-            "start": _little(self.start),
-            "name": _little(self.name),
-            "digest": memoryview(self.digest),
-            "length": _little(self.length),
-            "workflow": _little(self.workflow),
-            "type": _little(self.type),
-            "ids": memoryview(self.ids),
-        }
+        columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
         places, at = {}, 0
         for name, column in columns.items():
             places[name] = (at, column.nbytes)
             at += column.nbytes + len(padding(column.nbytes))
         head = Head(
-            format=format,
-            version=version,
             tasks=len(self),
             types=list(self.types),
-            without_workflow=without_workflow,
-            two_ids=two_ids,
+            without_workflow=counts.without_workflow,
+            two_ids=counts.two_ids,
             columns=places,
             sha256="",
             said=dict(said),
         )
-        hashed = head.hashed()
+        hashed = head.hashed(format)
         for column in columns.values():
             hashed.update(column)
             hashed.update(padding(column.nbytes))
         head = msgspec.structs.replace(head, sha256=hashed.hexdigest())
-        line = msgspec.json.encode(head) + b"\n"
+        line = format.encode(head) + b"\n"
         if len(line) > MOST_HEAD:
             mend = "types are for a few dozen kinds of tasks: give the tasks such"
             raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", mend=mend)
@@ -200,24 +176,16 @@ class Columns:
     Raises LibraryError for whatever `ColumnsBuilder.pack` does not make.
     """
 
-    def __init__(self, text: Buffer, format: str, version: int, where: str, *, mend: str, at: int = 0) -> None:
+    def __init__(self, text: Buffer, format: StoredFormat, where: str, *, at: int = 0) -> None:
         self._where = where
-        self._mend = mend
+        self._format = format
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
-        try:
-            self.head = msgspec.convert(loads(bytes(text[at:line_end]), what="the head"), Head)
-        except (StrictJsonError, msgspec.ValidationError) as error:
-            raise self._damaged(f"it has no readable head: {error}") from None
-        head = self.head
-        if head.format != format:
-            raise self._damaged(f"it is a {head.format}, no {format}")
-        if head.version != version:
-            raise self._damaged(f"it has version {head.version}, and this prealloc reads {version}")
+        self.head = head = format.decode(bytes(text[at:line_end]), Head, where)
         if sys.byteorder != "little":
             raise self._damaged("this machine is big-endian, and the columns are not")
         self.begin = line_end + len(padding(line_end - at))
         self._refuse_misfits(len(text))
-        hashed = head.hashed()
+        hashed = head.hashed(format)
         with memoryview(text) as view:
             hashed.update(view[self.begin : self.end])
         if hashed.hexdigest() != head.sha256:
@@ -277,12 +245,9 @@ class Columns:
             at += 1
         return None
 
-    def counts(self) -> dict[str, int]:
-        """Tasks of each type, by name."""
-        counted = [0] * len(self.head.types)
-        for number in self._type:
-            counted[number] += 1
-        return dict(sorted(zip(self.head.types, counted, strict=True)))
+    def of_each_type(self) -> dict[str, int]:
+        """How many tasks there are of each type."""
+        return _of_each_type(self.head.types, self._type)
 
     def of_type(self, type: str) -> array[int]:
         """The positions of a type's tasks."""
@@ -331,20 +296,14 @@ class Columns:
             raise self._damaged("it is truncated")
 
     def _damaged(self, why: str) -> LibraryError:
-        return LibraryError(why, where=self._where, mend=self._mend)
+        return self._format.damaged(why, self._where)
 
 
-def sorted_positions(hashes: array[int]) -> array[int]:
-    """Positions in the order of their hashes, with 4 bytes a task more and no list of all of them."""
-    buckets = [array("I") for _ in range(_BUCKETS)]
-    append = [bucket.append for bucket in buckets]
-    for position, value in enumerate(hashes):
-        append[value >> 56](position)
-    order = array("I")
-    for number, bucket in enumerate(buckets):
-        order.extend(sorted(bucket, key=hashes.__getitem__))
-        buckets[number] = array("I")
-    return order
+def _of_each_type(types: Sequence[str], numbers: Iterable[int]) -> dict[str, int]:
+    counted = [0] * len(types)
+    for number in numbers:
+        counted[number] += 1
+    return dict(zip(types, counted, strict=True))
 
 
 def padding(size: int) -> bytes:
@@ -357,8 +316,8 @@ def _id(ids: bytearray | memoryview, ends: Sequence[int], position: int) -> str:
     return str(ids[start : ends[position]], "utf-8", "surrogatepass")
 
 
-def _little(column: array[int]) -> memoryview:
-    if sys.byteorder != "little":
+def _little(column: array[int] | bytearray) -> memoryview:
+    if isinstance(column, array) and sys.byteorder != "little":
         column = array(column.typecode, column)
         column.byteswap()
     return memoryview(column).cast("B")

@@ -16,27 +16,14 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.base import Record, StoredLibrary, told
+from prealloc.library.base import Record, info_of
+from prealloc.library.disk import FileIdentity, open_library_file, sha256_of
 from prealloc.library.parquet.columns import stored
-from prealloc.library.parquet.rows import (
-    META_KEY,
-    VERSION,
-    VERSION_KEY,
-    ForeignRows,
-    Meta,
-    OurRows,
-    Rows,
-    damaged,
-    rows_of,
-)
+from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, Rows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
-from prealloc.library.storing.names import checked_names
-from prealloc.library.storing.new_path import new_path
-from prealloc.library.storing.proof import Fingerprint, digest
-from prealloc.library.storing.stored_file import Stamp, opened, sha256_of, stamp_of
-from prealloc.library.storing.tally import Tally
+from prealloc.library.storing.new_file import new_path
+from prealloc.library.storing.stored import Counts, Facts, Fingerprint, StoredLibrary, checked_names, digest
 from prealloc.model.json_value import brief
-from prealloc.model.plan import LibraryInfo
 
 GROUP_BYTES = 4 << 20
 _GROUP_ROWS = 16_384
@@ -58,8 +45,9 @@ def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
     """
     where = str(path)
     _need_pyarrow(where)
-    with opened(path) as (raw, stamp):
-        sha256 = sha256_of(raw, path)
+    with open(open_library_file(path), "rb") as raw:
+        identity = FileIdentity.of(raw.fileno())
+        sha256 = sha256_of(raw, where)
         with _arrow(where):
             file = _parquet(raw)
             rows, meta = rows_of(file.schema_arrow, file.metadata.metadata or {}, where)
@@ -70,26 +58,13 @@ def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
                 row="row",
                 mend="give every task a string for an id, and one for a type",
             )
-            if meta is None:
-                without_workflow, two_ids = _counts(file, rows, len(ids))
-            else:
-                without_workflow, two_ids = meta.without_workflow, meta.two_ids
-                _refuse_others(meta, fingerprint, len(ids), where)
-            if stamp_of(raw) != stamp:
+            if meta is not None:
+                fingerprint.prove(meta, len(ids), FORMAT, where)
+            counts = meta or _counts(file, rows, len(ids))
+            if not identity.is_of(raw.fileno()):
                 raise _changed(where)
-    path_told, name = told(path)
-    info = LibraryInfo(
-        path=path_told,
-        name=name,
-        bytes=stamp.bytes,
-        sha256=sha256,
-        tasks=len(ids),
-        types=dict(sorted(Counter(types).items())),
-        difficulty=difficulty,
-    )
-    return ParquetLibrary(
-        path, stamp, rows, starts, info=info, ids=ids, types=types, counts=(without_workflow, two_ids), keep=keep
-    )
+    info = info_of(path, size=identity.bytes, sha256=sha256, types=Counter(types), difficulty=difficulty)
+    return ParquetLibrary(Facts(info, ids, types, counts, keep), path, identity, rows, starts)
 
 
 @contextlib.contextmanager
@@ -127,7 +102,7 @@ class ParquetWriter:
     def __init__(self, arrow: Any, group_bytes: int) -> None:
         self._arrow = arrow
         self._group_bytes = group_bytes
-        self._tally = Tally()
+        self._counts = Counts(0, 0, 0)
         self._fingerprint = Fingerprint()
         self._rows: list[tuple[str, str, bytes, bytes | None, bytes]] = []
         self._bytes = 0
@@ -135,7 +110,7 @@ class ParquetWriter:
     def add(self, record: Record) -> None:
         workflow, fields = record.split()
         proof = digest(record.id, record.type, workflow, fields)
-        self._tally.add(record)
+        self._counts.add_record(record)
         self._fingerprint.add(record.id, record.type, proof)
         self._rows.append((record.id, record.type, proof, workflow, fields))
         self._bytes += len(record.text)
@@ -145,9 +120,8 @@ class ParquetWriter:
     def finish(self) -> None:
         if self._rows:
             self._end_group()
-        counts = {name: getattr(self._tally, name) for name in ("tasks", "without_workflow", "two_ids")}
-        meta = Meta(**counts, sha256=self._fingerprint.sealed(**counts))
-        self._arrow.add_key_value_metadata({VERSION_KEY: str(VERSION), META_KEY: msgspec.json.encode(meta).decode()})
+        meta = msgspec.json.encode(self._fingerprint.meta(self._counts)).decode()
+        self._arrow.add_key_value_metadata({VERSION_KEY: str(FORMAT.version), META_KEY: meta})
 
     def _end_group(self) -> None:
         import pyarrow as pa
@@ -163,29 +137,17 @@ class ParquetWriter:
 class ParquetLibrary(StoredLibrary):
     way = "parquet"
 
-    def __init__(
-        self,
-        path: Path,
-        stamp: Stamp,
-        rows: Rows,
-        starts: Sequence[int],
-        *,
-        info: LibraryInfo,
-        ids: Sequence[str],
-        types: Sequence[str],
-        counts: tuple[int, int],
-        keep: tuple[str, ...],
-    ) -> None:
-        super().__init__(info=info, ids=ids, types=types, without_workflow=counts[0], two_ids=counts[1], keep=keep)
+    def __init__(self, facts: Facts, path: Path, identity: FileIdentity, rows: Rows, starts: Sequence[int]) -> None:
+        super().__init__(facts)
         self._file = path
-        self._stamp = stamp
+        self._identity = identity
         self._rows = rows
         self._starts = starts
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         where = str(self._file)
-        with opened(self._file) as (raw, stamp):
-            if stamp != self._stamp:
+        with open(open_library_file(self._file), "rb") as raw:
+            if not self._identity.is_of(raw.fileno()):
                 raise _changed(where)
             with _arrow(where):
                 file = _parquet(raw)
@@ -201,12 +163,12 @@ class ParquetLibrary(StoredLibrary):
                 rows = self._rows.read(batch, [position - first for position in wanted], where, first)
                 for position, row in zip(wanted, rows, strict=True):
                     if (row.id, row.type) != (self.ids[position], self.types[position]):
-                        raise damaged("another task lies where this one should", self._place(position))
+                        raise FORMAT.damaged("another task lies where this one should", self._place(position))
                     found[position] = row.text
                 first += len(batch)
                 if len(found) == len(positions):
                     return found
-        raise damaged("a row group ends too early", where)
+        raise FORMAT.damaged("a row group ends too early", where)
 
 
 def _changed(where: str) -> LibraryError:
@@ -244,7 +206,7 @@ def _arrow(where: str) -> Iterator[None]:
         yield
     # ValueError: names and texts that are no UTF-8. KeyError: a column of two names, in the two schemas of a file.
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise damaged(f"it cannot be read as Parquet: {brief(ascii(str(error))[1:-1])}", where) from None
+        raise FORMAT.damaged(f"it cannot be read as Parquet: {brief(ascii(str(error))[1:-1])}", where) from None
 
 
 @contextlib.contextmanager
@@ -274,25 +236,17 @@ def _pairs(file: Any, rows: Rows, fingerprint: Fingerprint, starts: list[int]) -
             count += len(batch)
 
 
-def _refuse_others(meta: Meta, fingerprint: Fingerprint, tasks: int, where: str) -> None:
-    counts = (meta.tasks, meta.without_workflow, meta.two_ids)
-    sealed = None
-    if meta.tasks == tasks and all(0 <= count <= tasks for count in counts):
-        sealed = fingerprint.sealed(tasks=tasks, without_workflow=meta.without_workflow, two_ids=meta.two_ids)
-    if sealed != meta.sha256:
-        raise damaged("its tasks are not those that were written", where)
-
-
-def _counts(file: Any, rows: Rows, tasks: int) -> tuple[int, int]:
-    """Of a foreign file: the tasks without a workflow, and those with two ids that differ."""
-    two = 0
+def _counts(file: Any, rows: Rows, tasks: int) -> Counts:
+    """The counts of a foreign file."""
+    counts = Counts(tasks, tasks, 0)
     if "instance_id" in file.schema_arrow.names and rows.names[0] == "id":
         for batch in _batches(file, _NAMES_AT_ONCE, columns=["id", "instance_id"]):
             one, other = (stored(batch.column(name)).to_pylist() for name in ("id", "instance_id"))
-            two += sum(a != b for a, b in zip(one, other, strict=True))
-    if not (isinstance(rows, ForeignRows) and rows.has_workflow):
-        return tasks, two
-    return sum(_missing(batch, rows) for batch in _batches(file, _TASKS_AT_ONCE, columns=[_leaf(file)])), two
+            counts.two_ids += sum(a != b for a, b in zip(one, other, strict=True))
+    if isinstance(rows, ForeignRows) and rows.has_workflow:
+        batches = _batches(file, _TASKS_AT_ONCE, columns=[_leaf(file)])
+        counts.without_workflow = sum(_missing(batch, rows) for batch in batches)
+    return counts
 
 
 def _missing(batch: Any, rows: ForeignRows) -> int:

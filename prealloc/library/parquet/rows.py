@@ -9,24 +9,17 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import AGAIN, NEWER, joined
+from prealloc.library.base import joined
 from prealloc.library.parquet.columns import is_text, plain, storage, stored, unfit
-from prealloc.library.storing.proof import DIGEST_BYTES, digest
-from prealloc.model.json_value import NoJson, check_json, shown
+from prealloc.library.storing.format import StoredFormat
+from prealloc.library.storing.stored import DIGEST_BYTES, Meta, digest
+from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 
-VERSION = 1
+FORMAT = StoredFormat("prealloc-library-parquet", 1)
 VERSION_KEY = b"prealloc_version"
 META_KEY = b"prealloc_library"
-
-
-class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What stands under META_KEY, as JSON. `sha256` is the fingerprint of the content, see `proof`."""
-
-    tasks: int
-    without_workflow: int
-    two_ids: int
-    sha256: str
+"""Under it stands a `Meta` as JSON."""
 
 
 class Named(NamedTuple):
@@ -48,7 +41,7 @@ class Rows(Protocol):
 
 
 class OurRows:
-    """Columns `id`, `task_type`, `digest` (16 bytes, see `proof`), `workflow` and `fields`, both JSON texts.
+    """Columns `id`, `task_type`, `digest` (16 bytes, see `storing.stored`), `workflow` and `fields`, both JSON texts.
 
     `workflow` is null where the task has none; `fields` is the task's object without it.
     """
@@ -82,7 +75,7 @@ class OurRows:
             id, type, proof = ids[row].as_py(), types[row].as_py(), digests[row].as_py()
             workflow, rest = workflows[row].as_py(), fields[row].as_py()
             if None in (id, type, rest) or digest(id, type, workflow, rest) != proof:
-                raise damaged("the task is not what was written", f"{place}, row {first + row} (counted from 0)")
+                raise FORMAT.damaged("the task is not what was written", f"{place}, row {first + row} (counted from 0)")
             yield Named(id, type, joined(workflow, rest))
 
 
@@ -139,24 +132,16 @@ def rows_of(schema: Any, metadata: dict[bytes, bytes], where: str) -> tuple[Rows
     if version is None and raw is None:
         return ForeignRows(schema, where), None
     if version is None or raw is None:
-        raise damaged("half of what prealloc writes about its tasks is missing", where)
-    if version != b"%d" % VERSION:
-        raise LibraryError(
-            f"it has version {shown(version.decode(errors='replace'))}, this prealloc reads version {VERSION}: {NEWER}",
-            where=where,
-            mend=f"use the prealloc that wrote it, or {AGAIN}",
-        )
+        raise FORMAT.damaged("half of what prealloc writes about its tasks is missing", where)
+    if version != b"%d" % FORMAT.version:
+        FORMAT.refuse_version(version.decode(errors="replace"), where)
     if not schema.equals(OurRows.schema(), check_metadata=False):
-        raise damaged("its columns are not as prealloc writes them", where)
+        raise FORMAT.damaged("its columns are not as prealloc writes them", where)
     try:
         meta = msgspec.json.decode(raw, type=Meta)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise damaged("what prealloc writes about its tasks is damaged", where) from None
+        raise FORMAT.damaged("what prealloc writes about its tasks is damaged", where) from None
     return OurRows(), meta
-
-
-def damaged(problem: str, where: str) -> LibraryError:
-    return LibraryError(problem, where=where, mend=f"it is damaged: copy it again, or {AGAIN}")
 
 
 def _column(schema: Any, spellings: Sequence[str], where: str) -> str:

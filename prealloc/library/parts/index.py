@@ -12,15 +12,13 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, read_regular, refuse_foreign_folder
 from prealloc.files.strict_json import StrictJsonError, loads
-from prealloc.library.base import AGAIN, NEWER
+from prealloc.library.storing.format import StoredFormat
 from prealloc.library.unpack import is_dense
-from prealloc.model.json_value import brief, shown
+from prealloc.model.json_value import shown
 
-FORMAT = "prealloc-library-parts"
-VERSION = 1
+FORMAT = StoredFormat("prealloc-library-parts", 1)
 INDEX = "index.json"
 NAMES = "names.jsonl.zst"
-MEND = f"copy the folder again, or {AGAIN}"
 
 MOST_INDEX_BYTES = 64 * 2**20
 
@@ -45,10 +43,8 @@ class Part(File, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`index.json`. `check` is the sha256 of this document, compact, with an empty `check`."""
+    """`index.json`, behind its format. `check` is the sha256 of this document, compact, with an empty `check`."""
 
-    format: str = FORMAT
-    version: int = VERSION
     check: str = ""
     tasks: int
     without_workflow: int
@@ -62,7 +58,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return msgspec.structs.replace(self, check=_check_of(self))
 
     def to_json(self) -> bytes:
-        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        return msgspec.json.format(FORMAT.encode(self), indent=1) + b"\n"
 
 
 def part_name(number: int) -> str:
@@ -80,7 +76,7 @@ def is_ours(folder: Path) -> bool:
         value = loads(read_regular(folder / INDEX, inside=folder, most=MOST_INDEX_BYTES), what=INDEX)
     except (Unusable, StrictJsonError):
         return os.path.isfile(folder / NAMES)
-    return isinstance(value, dict) and value.get("format") == FORMAT
+    return isinstance(value, dict) and value.get("format") == FORMAT.name
 
 
 def read_index(folder: Path) -> tuple[Index, bytes]:
@@ -94,27 +90,11 @@ def read_index(folder: Path) -> tuple[Index, bytes]:
             str(error), where=str(path), mend="give a folder that prealloc library convert made"
         ) from None
     except Unusable as error:
-        raise LibraryError(str(error), where=ascii(str(path))[1:-1], mend=MEND) from None
-    try:
-        value = loads(raw, what=str(path))
-    except StrictJsonError as error:
-        raise LibraryError(f"it is no JSON document: {error}", where=str(path), mend=MEND) from None
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise LibraryError(f"it is no {FORMAT} document", where=str(path), mend=MEND)
-    version = value.get("version")
-    if version != VERSION or type(version) is not int:
-        raise LibraryError(
-            f"it has version {shown(version)}, this prealloc reads version {VERSION}: {NEWER}",
-            where=str(path),
-            mend=f"use the prealloc that wrote it, or {AGAIN}",
-        )
-    try:
-        index = msgspec.convert(value, Index)
-    except msgspec.ValidationError as error:
-        raise LibraryError(f"a field is wrong: {brief(error)}", where=str(path), mend=MEND) from None
+        raise FORMAT.damaged(str(error), str(path)) from None
+    index = FORMAT.decode(raw, Index, str(path))
     problem = _problem(index)
     if problem:
-        raise LibraryError(problem, where=str(path), mend=MEND)
+        raise FORMAT.damaged(problem, str(path))
     return index, raw
 
 
@@ -144,4 +124,4 @@ def _problem(index: Index) -> str | None:
 
 
 def _check_of(index: Index) -> str:
-    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(index, check=""))).hexdigest()
+    return hashlib.sha256(FORMAT.encode(msgspec.structs.replace(index, check=""))).hexdigest()

@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.files.atomic import is_taken, new_folder, refuse_strangers, writing
+from prealloc.files.atomic import new_folder, refuse_strangers, refuse_taken, writing
 from prealloc.files.regular import Unusable, read_regular
-from prealloc.library.base import Record, StoredLibrary, told
+from prealloc.library.base import Record, info_of
 from prealloc.library.parts.index import (
+    FORMAT,
     INDEX,
-    MEND,
     NAMES,
     File,
     Index,
@@ -34,11 +34,8 @@ from prealloc.library.parts.index import (
     read_index,
 )
 from prealloc.library.storing.boxes import in_asked_order
-from prealloc.library.storing.names import checked_names
-from prealloc.library.storing.new_path import refuse_missing_folder
-from prealloc.library.storing.tally import Tally
+from prealloc.library.storing.stored import Counts, Facts, StoredLibrary, checked_names
 from prealloc.library.unpack import is_dense
-from prealloc.model.plan import LibraryInfo
 
 PART_BYTES = 8 << 20
 _LEVEL = 3
@@ -55,19 +52,12 @@ def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
     index, raw = read_index(folder)
     where = str(folder / NAMES)
     lines = _lines(folder, index.names, index.tasks)
-    ids, types = checked_names(_pairs(lines, where), where=where, row="line", mend=MEND)
+    ids, types = checked_names(_pairs(lines, where), where=where, row="line", mend=FORMAT.again)
     _refuse_other_types(index, types, str(folder / INDEX))
-    path, name = told(folder)
-    info = LibraryInfo(
-        path=path,
-        name=name,
-        bytes=len(raw) + index.names.bytes + sum(part.bytes for part in index.parts),
-        sha256=hashlib.sha256(raw).hexdigest(),
-        tasks=index.tasks,
-        types=dict(sorted(index.types.items())),
-        difficulty=difficulty,
-    )
-    return PartsLibrary(folder, index, info, ids, types, keep)
+    size = len(raw) + index.names.bytes + sum(part.bytes for part in index.parts)
+    sha256 = hashlib.sha256(raw).hexdigest()
+    info = info_of(folder, size=size, sha256=sha256, types=index.types, difficulty=difficulty)
+    return PartsLibrary(Facts(info, ids, types, index, keep), folder, index.parts)
 
 
 @contextlib.contextmanager
@@ -78,13 +68,10 @@ def new_parts(out: Path, *, force: bool, part_bytes: int = PART_BYTES) -> Iterat
     is there (unless `force`, and it is a library of parts), its folder is not, or it cannot be made; CannotGoOn if the
     disk is full.
     """
+    replace = _refuse_no_parts if force else None
     with writing(out, InputError):
-        refuse_missing_folder(out, what="folder")
-        if is_taken(out):
-            if not force:
-                raise InputError("it is there already", where=str(out), mend="name another folder, or give `force`")
-            _refuse_no_parts(out)
-        with new_folder(out, replace=_refuse_no_parts if force else None) as folder:
+        refuse_taken(out, replace)
+        with new_folder(out, replace=replace) as folder:
             writer = PartsWriter(folder, out, part_bytes)
             yield writer
             writer.finish()
@@ -106,14 +93,15 @@ class PartsWriter:
         self._folder = folder
         self._out = out
         self._part_bytes = part_bytes
-        self._tally = Tally()
+        self._counts = Counts(0, 0, 0)
         self._names = bytearray()
         self._part = bytearray()
         self._types: Counter[str] = Counter()
+        self._all_types: Counter[str] = Counter()
         self._parts: list[Part] = []
 
     def add(self, record: Record) -> None:
-        self._tally.add(record)
+        self._counts.add_record(record)
         self._names += msgspec.json.encode((record.id, record.type)) + b"\n"
         self._part += record.text + b"\n"
         self._types[record.type] += 1
@@ -125,10 +113,8 @@ class PartsWriter:
             self._end_part()
         sha256, packed = self._write(NAMES, self._names)
         index = Index(
-            tasks=self._tally.tasks,
-            without_workflow=self._tally.without_workflow,
-            two_ids=self._tally.two_ids,
-            types=dict(sorted(self._tally.types.items())),
+            **msgspec.structs.asdict(self._counts),
+            types=dict(sorted(self._all_types.items())),
             names=File(file=NAMES, sha256=sha256, bytes=packed, raw_bytes=len(self._names)),
             parts=self._parts,
         )
@@ -146,6 +132,7 @@ class PartsWriter:
             types=dict(sorted(self._types.items())),
         )
         self._parts.append(part)
+        self._all_types += self._types
         self._part = bytearray()
         self._types = Counter()
 
@@ -167,26 +154,11 @@ class PartsWriter:
 class PartsLibrary(StoredLibrary):
     way = "parts"
 
-    def __init__(
-        self,
-        folder: Path,
-        index: Index,
-        info: LibraryInfo,
-        ids: Sequence[str],
-        types: Sequence[str],
-        keep: tuple[str, ...],
-    ) -> None:
-        super().__init__(
-            info=info,
-            ids=ids,
-            types=types,
-            without_workflow=index.without_workflow,
-            two_ids=index.two_ids,
-            keep=keep,
-        )
+    def __init__(self, facts: Facts, folder: Path, parts: Sequence[Part]) -> None:
+        super().__init__(facts)
         self._folder = folder
-        self._parts = index.parts
-        self._starts = _starts(index.parts)
+        self._parts = parts
+        self._starts = _starts(parts)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         return in_asked_order(positions, self._starts, self._read)
@@ -203,15 +175,15 @@ def _lines(folder: Path, file: File, count: int) -> list[bytes]:
     try:
         packed = read_regular(path, inside=folder, most=file.bytes)
     except Unusable as error:
-        raise LibraryError(str(error), where=str(path), mend=MEND) from None
+        raise FORMAT.damaged(str(error), str(path)) from None
     if len(packed) != file.bytes or hashlib.sha256(packed).hexdigest() != file.sha256:
-        raise LibraryError(f"it is not what {INDEX} says it is", where=str(path), mend=MEND)
+        raise FORMAT.damaged(f"it is not what {INDEX} says it is", str(path))
     raw = _unpacked(packed, file.raw_bytes)
     if raw is None or not raw.endswith(b"\n"):
-        raise LibraryError(f"it does not unpack to {file.raw_bytes:,} bytes", where=str(path), mend=MEND)
+        raise FORMAT.damaged(f"it does not unpack to {file.raw_bytes:,} bytes", str(path))
     lines = raw[:-1].split(b"\n")
     if len(lines) != count:
-        raise LibraryError(f"it has {len(lines):,} tasks in place of {count:,}", where=str(path), mend=MEND)
+        raise FORMAT.damaged(f"it has {len(lines):,} tasks in place of {count:,}", str(path))
     return lines
 
 
@@ -232,18 +204,16 @@ def _pairs(lines: list[bytes], where: str) -> Iterator[tuple[Any, Any]]:
         try:
             yield _name.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise LibraryError(
-                'it is no ["id","type"]', where=f"{where}, line {place} (counted from 0)", mend=MEND
-            ) from None
+            raise FORMAT.damaged('it is no ["id","type"]', f"{where}, line {place} (counted from 0)") from None
 
 
 def _refuse_other_types(index: Index, types: list[str], where: str) -> None:
     """The counts are for those who read the index alone, and must not tell them anything else."""
     for part, start in zip(index.parts, _starts(index.parts), strict=True):
         if part.types != Counter(types[start : start + part.tasks]):
-            raise LibraryError(f"the types of {part.file} are not those in {NAMES}", where=where, mend=MEND)
+            raise FORMAT.damaged(f"the types of {part.file} are not those in {NAMES}", where)
     if index.types != Counter(types):
-        raise LibraryError(f"its types are not those in {NAMES}", where=where, mend=MEND)
+        raise FORMAT.damaged(f"its types are not those in {NAMES}", where)
 
 
 def _starts(parts: Sequence[Part]) -> list[int]:

@@ -1,1 +1,1 @@
-"""What the formats that we write share: files beside their place, counts, names, proofs."""
+"""What the stored formats share: what stands first in each (format), what proves its tasks (stored), how it is made."""

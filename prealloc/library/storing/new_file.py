@@ -1,4 +1,4 @@
-"""A large file, written piece by piece beside its place and renamed into it at the end."""
+"""A library's file, written piece by piece beside its place and renamed into it at the end."""
 
 from __future__ import annotations
 
@@ -9,18 +9,38 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.storing.new_path import new_path
-from prealloc.library.unpack import SMALL, is_dense, unpack_stream
+from prealloc.files import atomic
+from prealloc.library.disk import head_of
+from prealloc.library.formats import binary_format
+from prealloc.library.unpack import SMALL, is_dense, packing, unpack_stream
 
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 6
 _PIECE = 4 << 20
+_HEAD = 4096
+_OUR_SQLITE = b"prlb"
 
 
 class Writable(Protocol):
     """Takes bytes, wherever they go."""
 
     def write(self, data: bytes, /) -> int: ...
+
+
+def new_path(out: Path, *, force: bool) -> contextlib.AbstractContextManager[Path]:
+    """`atomic.new_path` of a library: with `force` a file at `out` is replaced, if it is one."""
+    return atomic.new_path(out, replace=_refuse_no_library if force else None)
+
+
+def _refuse_no_library(out: Path) -> None:
+    """Raises InputError unless a file begins as the libraries do that prealloc writes, or is empty."""
+    head = head_of(out, _HEAD)
+    format = binary_format(head)
+    may_be = format is not None or packing(head) is not None or head.lstrip()[:1] in (b"{", b"[", b"")
+    if format is not None and format.name == "database":  # many programs write such files
+        may_be = head[68:72] == _OUR_SQLITE
+    if not (may_be and out.is_file()):
+        raise InputError("it is no task library, so `force` leaves it alone", where=str(out), mend="name another file")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -13,7 +12,6 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.disk import Buffer
-from prealloc.library.equal_ids import equal_ids
 from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, LooseRow, has, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
@@ -100,14 +98,6 @@ class Diagnosis:
                 problem = f"the task's {what} is empty"
             return LibraryError(problem, where=self._at_task(index), mend=_NAMES)
         raise AssertionError("every name is fine")
-
-    def of_duplicate_ids(self, ids: Sequence[str]) -> LibraryError:
-        """The error of ids that several tasks have: up to ten of them."""
-        places: dict[str, list[int]] = {name: [] for name, count in Counter(ids).items() if count > 1}
-        for position, name in enumerate(ids):
-            if name in places:
-                places[name].append(position)
-        return equal_ids(list(places.items()), self.where)
 
     def of_key_twice(self, index: int, key: str) -> LibraryError:
         """The error of a task that has the same key twice."""

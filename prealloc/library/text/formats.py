@@ -17,8 +17,8 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from prealloc.library.disk import Buffer
+from prealloc.library.text.cursor import Cursor
 from prealloc.library.text.document import Array, Document
-from prealloc.library.text.lines import Lines
 
 T = TypeVar("T")
 
@@ -38,6 +38,20 @@ class Format(Protocol):
 
     def starts(self, text: memoryview) -> Iterator[int]:
         """The offset of each task, in order. Raises Damage at the first damage."""
+
+
+class Lines:
+    """One JSON object after the other, each on its line; empty lines are skipped."""
+
+    def tasks(self, text: Buffer, row: type[T]) -> list[T]:
+        return msgspec.json.Decoder(row).decode_lines(text)
+
+    def starts(self, text: memoryview) -> Iterator[int]:
+        cursor = Cursor(text)
+        at = cursor.skip_space(0)
+        while at < len(text):
+            yield at
+            at = cursor.after(at)
 
 
 class _FirstLine(msgspec.Struct):

@@ -6,25 +6,25 @@ import codecs
 import gc
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import encoding_problem
-from prealloc.library.base import told
+from prealloc.library.base import info_of
 from prealloc.library.disk import Buffer, Progress, Reading
+from prealloc.library.duplicate_ids import refuse_duplicate_ids
 from prealloc.library.rows import AnyRow, is_name, named, row_types
 from prealloc.library.text.cursor import Damage
 from prealloc.library.text.diagnose import Diagnosis
 from prealloc.library.text.formats import Format, choose_format
 from prealloc.library.text.structure import said_twice
-from prealloc.library.text.whole import whole_texts
 from prealloc.library.unpack import unpack
-from prealloc.model.plan import LibraryInfo
 
 if TYPE_CHECKING:
     from prealloc.library.text.scanned import ScannedLibrary
@@ -59,20 +59,9 @@ def read_text(
             gc.enable()
     if not rows:
         raise no_tasks(where)
-    if len(set(ids)) < len(ids):
-        raise diagnosis.of_duplicate_ids(ids)
-    path_told, name = told(file)
-    info = LibraryInfo(
-        path=path_told,
-        name=name,
-        bytes=len(packed),
-        sha256=reading.sha256(),
-        tasks=len(ids),
-        types=dict(sorted(Counter(types).items())),
-        difficulty=difficulty,
-    )
+    refuse_duplicate_ids(ids, where)
     return ScannedLibrary(
-        info=info,
+        info=info_of(file, size=len(packed), sha256=reading.sha256(), types=Counter(types), difficulty=difficulty),
         ids=ids,
         types=types,
         rows=rows,
@@ -94,6 +83,17 @@ def scan(
     ids, types = _names(rows, diagnosis)
     _refuse_twice(fmt, text, rows, keep, diagnosis)
     return rows, ids, types
+
+
+def whole_texts(fmt: Format, text: Buffer, positions: Sequence[int]) -> Iterator[bytes]:
+    """The object of each of these tasks with all its fields, as it lies in the text.
+
+    A second pass over the text finds them. It costs what the scan did, and no scan pays for it that needs none.
+    """
+    tasks = fmt.tasks(text, Raw)
+    chosen = [tasks[position] for position in positions]
+    del tasks  # a view for every task of the library: as much as all of its ids take
+    yield from map(bytes, chosen)
 
 
 def no_tasks(where: str) -> LibraryError:

@@ -15,8 +15,7 @@ from prealloc.files.strict_json import encoding_problem
 from prealloc.library.text.cursor import TOO_SHORT, Cursor, Damage
 from prealloc.library.text.diagnose import Diagnosis, Origin
 from prealloc.library.text.document import Array, refuse_no_tasks, refuse_tasks_twice
-from prealloc.library.text.formats import Format, choose_format
-from prealloc.library.text.lines import Lines
+from prealloc.library.text.formats import Format, Lines, choose_format
 
 BATCH = 8 << 20
 """Bytes that are scanned at once; a task that is larger is a batch of its own."""

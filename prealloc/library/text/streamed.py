@@ -14,15 +14,14 @@ from typing import Protocol
 
 import msgspec
 
-from prealloc.library.base import Progress, StoredLibrary, has_two_ids, is_null, told
+from prealloc.library.base import Progress, info_of
 from prealloc.library.disk import open_library_file, pieces_of
-from prealloc.library.equal_ids import equal_hashes, equal_ids
-from prealloc.library.packed.table import sorted_positions
+from prealloc.library.duplicate_ids import duplicate_ids, equal_hashes, sorted_positions
 from prealloc.library.rows import any_has
+from prealloc.library.storing.stored import Counts, Facts, StoredLibrary
 from prealloc.library.text.read import no_tasks, scan
 from prealloc.library.text.stream import Batch, batches
 from prealloc.library.unpack import unpack_stream
-from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task_hash import stable_hashes
 
@@ -45,24 +44,8 @@ class StreamedLibrary(StoredLibrary):
 
     way = "stream"
 
-    def __init__(
-        self,
-        info: LibraryInfo,
-        tasks: list[_Held],
-        *,
-        without_workflow: int,
-        two_ids: int,
-        keep: tuple[str, ...],
-        kept: set[str],
-    ) -> None:
-        super().__init__(
-            info=info,
-            ids=[task.id for task in tasks],
-            types=[task.type for task in tasks],
-            without_workflow=without_workflow,
-            two_ids=two_ids,
-            keep=keep,
-        )
+    def __init__(self, facts: Facts, tasks: list[_Held], kept: set[str]) -> None:
+        super().__init__(facts)
         self._texts = [task.text for task in tasks]
         self._kept = kept
 
@@ -102,24 +85,14 @@ def read_stream(
         if source != STDIN:
             os.close(descriptor)
     reader.finish()
-    path, name = told(source) if source != STDIN else ("-", source.name)
-    info = LibraryInfo(
-        path=path,
-        name=name,
-        bytes=reader.bytes,
-        sha256=reader.sha256.hexdigest(),
-        tasks=len(reader.hashes),
-        types=dict(sorted(reader.types.items())),
-        difficulty=difficulty,
+    info = info_of(
+        source, size=reader.bytes, sha256=reader.sha256.hexdigest(), types=reader.types, difficulty=difficulty
     )
-    return StreamedLibrary(
-        info,
-        reader.tasks(),
-        without_workflow=reader.without_workflow,
-        two_ids=reader.two_ids,
-        keep=keep,
-        kept=reader.kept,
-    )
+    if source == STDIN:
+        info = msgspec.structs.replace(info, path="-")
+    tasks = reader.tasks()
+    facts = Facts(info, [task.id for task in tasks], [task.type for task in tasks], reader.counts, keep)
+    return StreamedLibrary(facts, tasks, reader.kept)
 
 
 class _Reader:
@@ -135,7 +108,7 @@ class _Reader:
         self.sha256 = hashlib.sha256()
         self.hashes = array("Q")
         self.types: Counter[str] = Counter()
-        self.without_workflow = self.two_ids = 0
+        self.counts = Counts(0, 0, 0)
         self.kept: set[str] = set()
         """The fields to keep that a task had so far."""
 
@@ -150,8 +123,7 @@ class _Reader:
         hashes = stable_hashes(ids)
         self.hashes.extend(hashes)
         self.types.update(types)
-        self.without_workflow += sum(map(is_null, rows))
-        self.two_ids += sum(map(has_two_ids, rows))
+        self.counts.add(rows)
         unseen = ((i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD})
         self.kept |= {name for i, name in unseen if any_has(rows, i, name)}
         wanted = self._shortlist.offer(hashes, types)
@@ -172,7 +144,7 @@ class _Reader:
         if groups:
             # 64 bits of 10 million ids collide once in 370,000 libraries: what is equal here is the same id.
             names = (next((self._held[at].id for at in group if at in self._held), None) for group in groups)
-            raise equal_ids(list(zip(names, groups, strict=True)), self._where)
+            raise duplicate_ids(list(zip(names, groups, strict=True)), self._where)
 
     def tasks(self) -> list[_Held]:
         keep = self._shortlist.held()
@@ -181,7 +153,7 @@ class _Reader:
 
 def _open(source: Path) -> int:
     if source != STDIN:
-        return open_library_file(source)[0]
+        return open_library_file(source)
     with contextlib.suppress(OSError):  # closed: reading it tells
         os.set_blocking(0, True)  # whoever shares it may have set it otherwise
     return 0

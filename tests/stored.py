@@ -1,20 +1,29 @@
-"""Tasks of all kinds to store, and what must come of a stored library that was spoiled."""
+"""Tasks of all kinds, every format to store them in, and what must come of a stored library that was spoiled."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Record, StoredLibrary, Writer, joined
+from prealloc.library import read_library
+from prealloc.library.base import Library, Record, Writer
+from prealloc.library.convert import new_json, new_lines
+from prealloc.library.database.library import new_database, open_database
+from prealloc.library.packed.index import TaskIndex
+from prealloc.library.packed.indexing import make_index
+from prealloc.library.packed.pool import SharedTaskPool, new_pool
+from prealloc.library.parquet.library import new_parquet, open_parquet
+from prealloc.library.parts.library import new_parts, open_parts
 
-Opener = Callable[[Path], StoredLibrary]
+BOX_BYTES = 600
+"""Of a part or row group: RECORDS fill three."""
 
 WORKFLOWS = (
     None,
@@ -67,12 +76,40 @@ def compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def texts_of(records: Sequence[Record]) -> list[bytes]:
-    """The whole objects, as formats give them that store workflows by themselves."""
-    return [joined(*one.split()) for one in records]
+@contextmanager
+def _new_index(path: Path, *, force: bool) -> Iterator[Writer]:
+    with new_lines(path, force=force) as writer:
+        yield writer
+    make_index(path)
 
 
-def all_of(library: StoredLibrary) -> tuple[Any, ...]:
+class Format(NamedTuple):
+    """A way to store tasks. What proves them lies in `proof(path)`; nothing proves JSON."""
+
+    new: Callable[..., AbstractContextManager[Writer]]
+    opener: Callable[..., Library]
+    proof: Callable[[Path], list[Path]] = lambda path: [path]
+
+    def write(self, path: Path, records: Iterable[Record] = (), then: Exception | None = None) -> Path:
+        """Writes the records (none: RECORDS), replacing what is there, and then raises `then` if there is such."""
+        write_all(self.new(path, force=True), records or RECORDS, then)
+        return path
+
+    def open(self, path: Path) -> Any:
+        return self.opener(path, difficulty="hard", keep=("note",))
+
+
+PROVED = {
+    "database": Format(new_database, open_database),
+    "parts": Format(partial(new_parts, part_bytes=BOX_BYTES), open_parts, lambda path: sorted(path.iterdir())),
+    "parquet": Format(partial(new_parquet, group_bytes=BOX_BYTES), open_parquet),
+    "pool": Format(new_pool, SharedTaskPool),
+    "index": Format(_new_index, TaskIndex.open, lambda path: [path.with_name(f"{path.name}.index")]),
+}
+FORMATS = PROVED | {"json": Format(new_json, read_library), "jsonl": Format(new_lines, read_library)}
+
+
+def all_of(library: Any) -> tuple[Any, ...]:
     """All that a library says."""
     positions = range(len(library))
     tasks = library.tasks(positions)
@@ -88,10 +125,10 @@ def all_of(library: StoredLibrary) -> tuple[Any, ...]:
     )
 
 
-def is_refused_or_the_same(open_: Opener, path: Path, whole: tuple[Any, ...]) -> bool:
+def is_refused_or_the_same(open_: Callable[[], Any], whole: tuple[Any, ...]) -> bool:
     """Whether a spoiled library was refused; if it was not, it says what it said when it was whole."""
     try:
-        found = all_of(open_(path))
+        found = all_of(open_())
     except LibraryError as refusal:
         error = refusal
     else:
@@ -121,10 +158,11 @@ def full_places(good: bytes) -> list[int]:
 
 @st.composite
 def spoiled(draw: st.DrawFn, good: bytes) -> bytes:
-    """The bytes with one to three of them changed, cut off somewhere, with a piece cut out, or with more behind."""
-    kind = draw(st.sampled_from(["change", "change", "cut", "shorter by a few", "piece out", "append"]))
-    if kind == "cut":
-        return good[: draw(st.integers(0, len(good) - 1))]
+    """The bytes with up to three of them changed, cut off, with a piece cut out, with more behind, or turned about."""
+    kind = draw(st.sampled_from(["change", "change", "cut", "shorter by a few", "piece out", "append", "turn"]))
+    if kind in ("cut", "turn"):
+        at = draw(st.integers(0, len(good) - 1))
+        return good[:at] if kind == "cut" else good[at:] + good[:at]
     if kind == "shorter by a few":
         return good[: -draw(st.integers(1, 64))]
     if kind == "append":

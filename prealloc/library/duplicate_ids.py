@@ -1,0 +1,82 @@
+"""Ids that several tasks have: found among all ids or by their hashes, and told alike by whoever finds them."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from prealloc.errors import LibraryError
+from prealloc.model.json_value import shown
+
+_IDS_SHOWN, _TASKS_SHOWN = 10, 4
+_BUCKETS = 256
+
+
+def refuse_duplicate_ids(ids: Sequence[str], where: str) -> None:
+    """Raises LibraryError if two tasks have the same id."""
+    if len(set(ids)) < len(ids):
+        places: dict[str, list[int]] = {id: [] for id, count in Counter(ids).items() if count > 1}
+        for position, id in enumerate(ids):
+            if id in places:
+                places[id].append(position)
+        raise duplicate_ids(list(places.items()), where)
+
+
+def refuse_duplicates_among(
+    hashes: Sequence[int], order: Sequence[int], id_of: Callable[[int], str], where: str
+) -> None:
+    """The same where ids are not held, but their hashes are: only ids whose hashes are equal are looked at.
+
+    `order` is that of `sorted_positions`.
+    """
+    places: dict[str, list[int]] = {}
+    for group in equal_hashes(hashes, order):
+        for position in group:
+            places.setdefault(id_of(position), []).append(position)
+    twice = [(id, found) for id, found in places.items() if len(found) > 1]
+    if twice:
+        raise duplicate_ids(twice, where)
+
+
+def duplicate_ids(twice: Sequence[tuple[str | None, Sequence[int]]], where: str) -> LibraryError:
+    """The error of these ids and the tasks that have them, counted from 0. None: an id that nobody kept."""
+    told = []
+    for id, places in twice[:_IDS_SHOWN]:
+        tasks = f"tasks {', '.join(map(str, sorted(places)[:_TASKS_SHOWN]))}"
+        told.append(tasks if id is None else f"{shown(id)} in {tasks}")
+    many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
+    more = f"; and {len(twice) - _IDS_SHOWN} more" if len(twice) > _IDS_SHOWN else ""
+    return LibraryError(
+        f"{many} there more than once: {'; '.join(told)}{more}", where=where, mend="give every task an id of its own"
+    )
+
+
+def equal_hashes(hashes: Sequence[int], order: Sequence[int]) -> list[list[int]]:
+    """Groups of positions whose hashes are equal: ids that are there twice, or as good as never a collision.
+
+    `order` is that of `sorted_positions`.
+    """
+    groups: list[list[int]] = []
+    before = None
+    for at, position in enumerate(order):
+        value = hashes[position]
+        if value == before:
+            if not groups or groups[-1][-1] != order[at - 1]:
+                groups.append([order[at - 1]])
+            groups[-1].append(position)
+        before = value
+    return groups
+
+
+def sorted_positions(hashes: array[int]) -> array[int]:
+    """Positions in the order of their hashes, with 4 bytes a task more and no list of all of them."""
+    buckets = [array("I") for _ in range(_BUCKETS)]
+    append = [bucket.append for bucket in buckets]
+    for position, value in enumerate(hashes):
+        append[value >> 56](position)
+    order = array("I")
+    for number, bucket in enumerate(buckets):
+        order.extend(sorted(bucket, key=hashes.__getitem__))
+        buckets[number] = array("I")
+    return order

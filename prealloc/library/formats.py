@@ -1,0 +1,101 @@
+"""Every format that a task library can have, in one table: by it a library is found, opened and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from prealloc.library.base import Library, Writer
+
+
+class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """A format: how its names end and how its content begins. Each `module:function` is imported by who needs it."""
+
+    name: str
+    endings: tuple[str, ...]
+    writer: str
+    opener: str = ""
+    """Nothing for JSON, which has several ways: see open.py."""
+    magic: bytes = b""
+    """The first bytes, of a format that is no text."""
+    is_folder: bool = False
+
+    @property
+    def packs(self) -> bool:
+        """Whether it may be packed: what is read by places in the file may not."""
+        return not self.opener
+
+    def fits(self, name: str) -> bool:
+        """Whether a name says this format, in letters of either case."""
+        return ending_of([self]).search(name) is not None
+
+    def open(self, path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> Library:
+        """The library at `path`. Raises LibraryError."""
+        library: Library = _function(self.opener)(path, difficulty=difficulty, keep=keep)
+        return library
+
+    def new(self, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
+        """Takes tasks into a new library at `out`. Raises InputError, CannotGoOn."""
+        writer: AbstractContextManager[Writer] = _function(self.writer)(out, force=force)
+        return writer
+
+
+def ending_of(formats: Iterable[LibraryFormat]) -> re.Pattern[str]:
+    """Finds the ending of a name that says one of these formats, with that of its packing."""
+    chosen = list(formats)
+    packed = r"(\.gz|\.zst)?" if any(format.packs for format in chosen) else ""
+    endings = "|".join(ending for format in chosen for ending in format.endings)
+    return re.compile(rf"\.({endings}){packed}\Z", re.IGNORECASE)
+
+
+def _function(path: str) -> Callable[..., Any]:
+    module, name = path.split(":")
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found
+
+
+FORMATS = (
+    LibraryFormat(name="json", endings=("json",), writer="prealloc.library.convert:new_json"),
+    LibraryFormat(name="jsonl", endings=("jsonl", "ndjson"), writer="prealloc.library.convert:new_lines"),
+    LibraryFormat(
+        name="database",
+        endings=("db", "sqlite", "sqlite3"),
+        writer="prealloc.library.database.library:new_database",
+        opener="prealloc.library.database.library:open_database",
+        magic=b"SQLite format 3\0",
+    ),
+    LibraryFormat(
+        name="parts",
+        endings=("parts",),
+        writer="prealloc.library.parts.library:new_parts",
+        opener="prealloc.library.parts.library:open_parts",
+        is_folder=True,
+    ),
+    LibraryFormat(
+        name="parquet",
+        endings=("parquet",),
+        writer="prealloc.library.parquet.library:new_parquet",
+        opener="prealloc.library.parquet.library:open_parquet",
+        magic=b"PAR1",
+    ),
+    LibraryFormat(
+        name="pool",
+        endings=("pool",),
+        writer="prealloc.library.packed.pool:new_pool",
+        opener="prealloc.library.packed.pool:open_pool",
+        magic=b"prealloc-pool 1\n",
+    ),
+)
+PARTS = next(format for format in FORMATS if format.is_folder)
+
+
+def binary_format(head: bytes) -> LibraryFormat | None:
+    """The format that is no text of a file that begins so; None for what may be text."""
+    return next((format for format in FORMATS if format.magic and head.startswith(format.magic)), None)

@@ -1,0 +1,61 @@
+"""What stands first in everything that is stored: which format it is, of which version. Only then the rest is read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import StrictJsonError, loads
+from prealloc.library.disk import Buffer
+from prealloc.model.json_value import brief, shown
+
+AGAIN = "copy it again, or make it again: prealloc library convert, from the library it was made of"
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class StoredFormat(NamedTuple):
+    """A stored format: its name and version, and where to get another file if one of them is damaged."""
+
+    name: str
+    version: int
+    again: str = AGAIN
+
+    def encode(self, fields: msgspec.Struct) -> bytes:
+        """The JSON document of these fields: format and version stand first."""
+        return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
+
+    def decode(self, text: Buffer, shape: type[T], where: str) -> T:
+        """The fields of such a document. Raises LibraryError."""
+        try:
+            value = loads(bytes(text), what=where)
+        except StrictJsonError as error:
+            raise self.damaged(f"it is no JSON document: {error}", where) from None
+        return self.fields(value, shape, where)
+
+    def fields(self, value: object, shape: type[T], where: str) -> T:
+        """The same of a value that has been decoded."""
+        if not isinstance(value, dict) or value.get("format") != self.name:
+            raise self.damaged(f"it is no {self.name} document", where)
+        self.refuse_version(value.get("version"), where)
+        fields: dict[str, Any] = {name: item for name, item in value.items() if name not in ("format", "version")}
+        try:
+            return msgspec.convert(fields, shape)
+        except msgspec.ValidationError as error:
+            raise self.damaged(f"a field is wrong: {brief(error)}", where) from None
+
+    def refuse_version(self, found: object, where: str) -> None:
+        """Raises LibraryError for any version but this one."""
+        if found != self.version or type(found) is not int:
+            raise LibraryError(
+                f"it has version {shown(found)}, this prealloc reads version {self.version}:"
+                " it was written by a newer prealloc, or is damaged",
+                where=where,
+                mend=f"use the prealloc that wrote it; or {self.again}",
+            )
+
+    def damaged(self, problem: str, where: str) -> LibraryError:
+        """The error of a file that is of this format, or should be, and is not what was written."""
+        return LibraryError(problem, where=where, mend=self.again)
