@@ -20,7 +20,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -54,6 +54,14 @@ TABLES = {
     "settings": "Given to every worker function as ctx.settings, beside the factors.",
 }
 """The sections whose keys are the user's own."""
+
+
+class ConfigOption(NamedTuple):
+    """An option as a config may give it."""
+
+    field: str
+    option: Option
+    default: Any
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +120,7 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def _section_schema(about: str, options: Mapping[str, tuple[str, Option, Any]]) -> dict[str, Any]:
+def _section_schema(about: str, options: Mapping[str, ConfigOption]) -> dict[str, Any]:
     properties = {}
     for name, (_, option, default) in options.items():
         told = {"default": default} if default not in (None, msgspec.NODEFAULT) else {}
@@ -120,8 +128,8 @@ def _section_schema(about: str, options: Mapping[str, tuple[str, Option, Any]]) 
     return {"description": about, "type": "object", "additionalProperties": False, "properties": properties}
 
 
-def options_in(section: str) -> dict[str, tuple[str, Option, Any]]:
-    """The options that a section may hold: by name (field, declaration, default)."""
+def options_in(section: str) -> dict[str, ConfigOption]:
+    """The options that a section may hold, by the name that a file gives them."""
     found = {}
     for struct in SECTIONS[section][1]:
         defaults = {each.name: each.default for each in msgspec.structs.fields(struct)}
@@ -129,7 +137,7 @@ def options_in(section: str) -> dict[str, tuple[str, Option, Any]]:
             if field not in TABLES:
                 default = defaults[field]
                 default = None if isinstance(default, msgspec.UnsetType) or default is msgspec.NODEFAULT else default
-                found[option.name] = (field, option, default)
+                found[option.name] = ConfigOption(field, option, default)
     return found
 
 

@@ -35,7 +35,7 @@ from prealloc.api.runs import outcomes, results, status
 from prealloc.errors import InputError, JournalError, LibraryError, PlanError, PreallocError, RunFolderError
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import RunPolicy
-from prealloc.settings import load_config
+from prealloc.settings import load_config, options_in
 from prealloc.store.plan_folder import load_shard
 
 COUNT = 10_000
@@ -115,10 +115,15 @@ def read_config(ground: Ground, raw: bytes) -> str | None:
     found = load_config(ground.root / "exp.toml")
     said = oracles.config(raw)
     for name in ("library", "sampling", "run"):
-        if getattr(found, name).keys() != said.get(name, {}).keys():
+        options = options_in(name)
+        fields = {options[key].field if key in options else key for key in said.get(name, {})}
+        tables = {
+            table for table in ("settings", "factors", "exclude", "lanes") if name == "sampling" and said.get(table)
+        }
+        if getattr(found, name).keys() != fields | tables:
             return f"[{name}] says {said.get(name)}"
     spec = PlanSpec.checked(**found.sampling)
-    policy = RunPolicy.checked(**{key: value for key, value in found.run.items() if key not in ("worker", "engine")})
+    policy = RunPolicy.checked(**{key: value for key, value in found.run.items() if key in RunPolicy.__struct_fields__})
     for value in (spec, policy):
         if msgspec.json.decode(msgspec.json.encode(value), type=type(value)) != value:
             return f"{value} is not what would be read back"
