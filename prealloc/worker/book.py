@@ -151,8 +151,8 @@ class Book:
 
     def finish(self, running: Running, ending: Ending) -> None:
         """Records an ending, unless the attempt was written off before: then it is only kept as evidence."""
-        leave_if_forked(self._pid)
-        ending = ending._replace(error=without_keys(ending.error, self._key_variables))
+        if ending.error is not None:
+            ending = ending._replace(error=without_keys(ending.error, self._key_variables))
         with self._changed:
             late = running.closed
             running.closed = True

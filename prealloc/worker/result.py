@@ -97,9 +97,9 @@ def describe(error: BaseException) -> ErrorInfo:
     )
 
 
-def without_keys(error: ErrorInfo | None, variables: Collection[str]) -> ErrorInfo | None:
+def without_keys(error: ErrorInfo, variables: Collection[str]) -> ErrorInfo:
     """The error without the values of these environment variables in it."""
-    if error is None or not variables:
+    if not variables:
         return error
     trace = masked(error.traceback, variables) if error.traceback is not None else None
     return msgspec.structs.replace(error, message=masked(error.message, variables), traceback=trace)
