@@ -5,13 +5,14 @@ BIN := .venv/bin
 TESTERS ?= $(shell expr $$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1)
 DEMO := demo
 
-.PHONY: demo test check unit laws fuzz bench bench-scale chaos soak wheel clean help
+.PHONY: demo test check unit laws reference fuzz bench bench-scale chaos soak wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
 	@echo "make test    install, run all checks and tests"
 	@echo "make check   ruff, mypy, import-linter only"
 	@echo "make laws    the property tests with all their examples, new ones each time"
+	@echo "make reference  write docs/reference.md from the declared options"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
 	@echo "make bench-scale  the ways to reach a task, from 60 MB to 6 GB and to ten million tasks, about 20 minutes"
@@ -52,6 +53,9 @@ unit: .venv/test.ok
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $$(grep -lr 'from examples import' tests)
+
+reference: .venv/test.ok
+	PYTHONPATH=tests $(BIN)/python tests/reference.py
 
 fuzz: .venv/test.ok
 	PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q tests/hostile/test_corpus.py

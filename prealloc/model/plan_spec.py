@@ -48,10 +48,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Option(Whole(1, MAX_SHARDS), "Shards of each cell, each for one worker process.", group=_HOW_MANY)
     ] = 1
     num_instances: Annotated[
-        int | None, Option(_TASKS, "Tasks per shard; with per_type, of each type.", "", "n", _HOW_MANY, "20")
+        int | None, Option(_TASKS, "Tasks per shard; with `per_type`, of each type.", "", "n", _HOW_MANY, "20")
     ] = DEFAULT_NUM_INSTANCES
     """None when quotas, whole or num_instances_per_cell decide."""
-    per_type: Annotated[bool, Option(Flag(), "num_instances tasks of each type.", group=_HOW_MANY)] = False
+    per_type: Annotated[bool, Option(Flag(), "`num_instances` tasks of each type.", group=_HOW_MANY)] = False
     quotas: Annotated[
         dict[str, int],
         Option(Table(Whole(0, MAX_TASKS), "TYPE=N"), "Tasks per shard of each named type.", "quota", group=_HOW_MANY),

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+import reference
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -141,3 +142,8 @@ def _run(command: list[str], folder: Path, exported: Mapping[str, str] = Mapping
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def test_the_reference_is_made_from_the_declarations() -> None:
+    """An option that is declared stands in docs/reference.md, as it is declared: `make reference` writes it."""
+    assert reference.PAGE.read_text() == reference.page()
