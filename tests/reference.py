@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 
 from prealloc.cli.options import in_flags
-from prealloc.model.options import Flag, options_of, spelled
+from prealloc.model.options import Flag, spelled
 from prealloc.settings import SECTIONS, options_in
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 _HEAD = """# Options
 
-Every option by its three names: in Python (`prealloc.plan`, `prealloc.run`), on the command line, and in a config file. This
-page is made from the declarations (`make reference`). Times are seconds, or texts with a unit: 90s, 10m, 2h. Sizes are
+Every option by its three names: in Python (`prealloc.plan`, `prealloc.run`), on the command line, and in a config file.
+This page is made from the declarations (`make reference`). Times are seconds, or texts with a unit: 90s, 10m, 2h. Sizes are
 bytes, or texts: 512MB is 512 * 1000**2 bytes, 512MiB 512 * 1024**2. `none` is no limit, where there may be none.
 `prealloc COMMAND --help` has the options of one command alone.
 """
@@ -52,6 +52,4 @@ def _plain(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    print(
-        f"{PAGE}: {sum(len(options_of(struct)) for _, (_, structs) in SECTIONS.items() for struct in structs)} options"
-    )
+    print(f"{PAGE}: {sum(len(options_in(section)) for section in SECTIONS)} options")
