@@ -14,7 +14,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 _HEAD = """# Options
 
 Every option by its three names: in Python (`prealloc.plan`, `prealloc.run`), on the command line, and in a config file.
-This page is made from the declarations (`make reference`). Times are seconds, or texts with a unit: 90s, 10m, 2h. Sizes are
+This page is made from the declarations (`make reference`). Times are seconds, or texts with a unit: 90s, 10m, 2h.
+Sizes are
 bytes, or texts: 512MB is 512 * 1000**2 bytes, 512MiB 512 * 1024**2. `none` is no limit, where there may be none.
 `prealloc COMMAND --help` has the options of one command alone.
 """
