@@ -170,6 +170,13 @@ class _Read:
         for number, fields in enumerate(self._of_kind("lanes", list), 1):
             where = f"[[lanes]] {number}"
             if isinstance(fields, dict):
+                options = options_in("lanes")
+                self.mistakes += [
+                    Mistake(f"{where} {key}", "there is no such key", did_you_mean(key, options))
+                    for key in fields
+                    if key not in options
+                ]
+                fields = {key: value for key, value in fields.items() if key in options}
                 found.append(self.check("lanes", lambda w=where, f=fields: Lane.checked(where=w, **f)))  # type: ignore[misc]
             else:
                 self.mistakes.append(Mistake(where, "it is not a table", "write [[lanes]] and its keys below"))
@@ -194,7 +201,7 @@ class _Read:
             if key in options:
                 field, option, _ = options[key]
                 found: list[Mistake] = []
-                read_value = option.reader.read(f"`{field}`", value, found)
+                read_value = option.reader.read(f"‹{field}›", value, found)
                 for mistake in found:
                     self._note(name, *mistake)
                 if not found:

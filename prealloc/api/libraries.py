@@ -76,9 +76,9 @@ def stats(
     mistake.
     """
     mistakes: list[Mistake] = []
-    reads = Whole(0, 10**9).read("`reads`", reads, mistakes)
-    sampled = Whole(1, 10**9).read("`sampled`", sampled, mistakes)
-    most_bytes = Bytes(optional=True).read("`cache_bytes`", cache_bytes, mistakes)
+    reads = Whole(0, 10**9).read("‹reads›", reads, mistakes)
+    sampled = Whole(1, 10**9).read("‹sampled›", sampled, mistakes)
+    most_bytes = Bytes(optional=True).read("‹cache_bytes›", cache_bytes, mistakes)
     if mistakes:
         raise OptionsError(mistakes)
     from prealloc.library.stats import stats_of

@@ -42,19 +42,19 @@ def compare_memory(
     No process and no file is left, however this ends. Raises OptionsError and LibraryError before anything is started.
     """
     found = list(mistakes)
-    workers = Whole(1, MOST_WORKERS).read("`workers`", workers, found)
-    num_instances = Whole(1).read("`num_instances`", num_instances, found)
-    seed = Whole(0, MAX_SEED).read("`seed`", seed, found)
-    watched_s = Seconds().read("`seconds`", seconds, found)
+    workers = Whole(1, MOST_WORKERS).read("‹workers›", workers, found)
+    num_instances = Whole(1).read("‹num_instances›", num_instances, found)
+    seed = Whole(0, MAX_SEED).read("‹seed›", seed, found)
+    watched_s = Seconds().read("‹seconds›", seconds, found)
     for name in ways:
         if name not in WAYS:
-            found.append(Mistake("`ways`", f"there is no way {name!r}", f"choose among {', '.join(WAYS)}"))
+            found.append(Mistake("‹ways›", f"there is no way {name!r}", f"choose among {', '.join(WAYS)}"))
     if not ways:
-        found.append(Mistake("`ways`", "no way is named", f"choose among {', '.join(WAYS)}"))
+        found.append(Mistake("‹ways›", "no way is named", f"choose among {', '.join(WAYS)}"))
     path = Path(library)
     if PLACE in str(library):
         if difficulty is None:
-            found.append(Mistake("LIBRARY", f"{library} needs a difficulty", "give `difficulty`"))
+            found.append(Mistake("LIBRARY", f"{library} needs a difficulty", "give ‹difficulty›"))
             raise OptionsError(found)
         path = Path(str(library).replace(PLACE, difficulty))
     try:
@@ -69,7 +69,7 @@ def compare_memory(
     del scanned  # workers are to have the memory
     if num_instances > info.tasks:
         problem = f"{num_instances} tasks for each worker are asked for, and the library has {info.tasks}"
-        found.append(Mistake("`num_instances`", problem, f"give {info.tasks} or less"))
+        found.append(Mistake("‹num_instances›", problem, f"give {info.tasks} or less"))
     if found:
         raise OptionsError(found)
     # As in planning no task goes to two workers; a library too small for that is sampled as runners do it today.

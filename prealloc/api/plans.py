@@ -84,7 +84,7 @@ def plan(
         if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"
             if require_workflow:
-                mend = "add the workflows, or plan without `require_workflow`"
+                mend = "add the workflows, or plan without ‹require_workflow›"
                 raise LibraryError(count, where=scanned.info.path, mend=mend)
             tell(count if len(sources.libraries) == 1 else f"{scanned.info.name}: {count}")
     if sources.dropped:
@@ -142,8 +142,8 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
             return f"{problem}, and their library has nothing else of them"
         shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
         more = f" and {len(shown) - _SHOWN_FIELDS} more" if len(shown) > _SHOWN_FIELDS else ""
-        mend = f"plan again with `keep` {self.keep}" + (
-            ", or `keep` all for every field" if self.keep != EVERY_FIELD else ""
+        mend = f"plan again with ‹keep› {self.keep}" + (
+            ", or ‹keep› all for every field" if self.keep != EVERY_FIELD else ""
         )
         return f"{problem}; left in the library are {', '.join(shown[:_SHOWN_FIELDS])}{more}: {mend}"
 
@@ -195,7 +195,7 @@ def _no_field(name: str, there: Sequence[str]) -> Mistake:
     else:
         shown = ", ".join(there[:_SHOWN_FIELDS]) + (", ..." if len(there) > _SHOWN_FIELDS else "")
         mend = f"its tasks have {shown}" if there else "its tasks have no further fields: leave it out"
-    return Mistake(f"`keep` {name}", "no task of the library has such a field", mend)
+    return Mistake(f"‹keep› {name}", "no task of the library has such a field", mend)
 
 
 @contextmanager
@@ -239,11 +239,11 @@ def check_options(
         except OptionsError as error:
             found += error.mistakes
     else:
-        given = {"`workflow_cache`": workflow_cache is not None}
-        given["`generate_timeout_s`"] = generate_timeout_s != GENERATE_TIMEOUT_S
-        mend = "add `generate_workflows`, or omit it"
+        given = {"‹workflow_cache›": workflow_cache is not None}
+        given["‹generate_timeout_s›"] = generate_timeout_s != GENERATE_TIMEOUT_S
+        mend = "add ‹generate_workflows›, or omit it"
         found += [Mistake(name, "nothing is generated", mend) for name, is_given in given.items() if is_given]
-    timeout_s = Seconds(above=True, optional=True).read("`generate_timeout_s`", generate_timeout_s, found)
+    timeout_s = Seconds(above=True, optional=True).read("‹generate_timeout_s›", generate_timeout_s, found)
     try:
         spec = PlanSpec.checked(**{**options, **said})
     except OptionsError as error:

@@ -70,7 +70,7 @@ def run(
     policy = _gathered(mistakes, lambda: RunPolicy.checked(**options))
     _gathered(mistakes, lambda: check_engine(engine))
     if cleanup is not None and engine == COMMAND:
-        mistakes.append(Mistake("`cleanup`", "a command cleans up by itself", "have it do so on SIGTERM"))
+        mistakes.append(Mistake("‹cleanup›", "a command cleans up by itself", "have it do so on SIGTERM"))
     if policy is None or mistakes:
         _gathered(mistakes, lambda: _try_worker(worker, engine))
         raise OptionsError(mistakes)
@@ -85,8 +85,8 @@ def run(
     started = make_engine(engine)
     try:
         if policy.memory_bytes is not None and not started.facts.can_kill:
-            mend = "omit it, or use `engine` local, whose workers are processes that can be ended"
-            raise OptionsError([Mistake("`memory_bytes`", f"the {engine} engine cannot hold tasks to it", mend)])
+            mend = "omit it, or use ‹engine› local, whose workers are processes that can be ended"
+            raise OptionsError([Mistake("‹memory_bytes›", f"the {engine} engine cannot hold tasks to it", mend)])
         lanes = _lanes_to_run(outline, reused)
         notes = _check(started, name, import_path, outline.file, lanes, policy.start_s, observe, tick)
         create_run(
@@ -364,7 +364,7 @@ def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
     except OptionsError as error:
         mistakes += error.mistakes
     except WorkerFunctionError as error:
-        mistakes.append(Mistake(f"`worker` {error.where}", error.problem, error.mend or ""))
+        mistakes.append(Mistake(f"‹worker› {error.where}", error.problem, error.mend or ""))
     return None
 
 
@@ -405,7 +405,7 @@ def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attemp
         raise RunFolderError(
             f"it was run by {source.file.worker}, not by {worker}",
             where=str(source.paths.root),
-            mend="outcomes are only taken over from the same worker function; omit `reuse`",
+            mend="outcomes are only taken over from the same worker function; omit ‹reuse›",
         )
     state = fold(source.paths, source.units())
     known: dict[tuple[bytes, bytes, int], list[Any]] = {}

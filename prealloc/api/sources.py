@@ -87,7 +87,7 @@ def read_sources(
     libraries: dict[str | None, Library] = {}
     paths = library_paths(library, spec, difficulty)
     if stream and len(paths) > 1:
-        notes("`stream` is ignored: which ids all difficulties hold is known when all of them are read")
+        notes("‹stream› is ignored: which ids all difficulties hold is known when all of them are read")
     for key, path, name in paths:
         # Which ids all difficulties hold is only known when all of them have been read.
         shortlist = Shortlist(spec, shards) if len(paths) == 1 else None
@@ -127,10 +127,10 @@ def library_paths(
     """(key, path, difficulty) of each library: the factor's value, where `{difficulty}` or a folder leads with it."""
     path = Path(library)
     if DIFFICULTY not in spec.factors:
-        return [(None, library_path(path, difficulty, mend="give `difficulty`, or the factor difficulty"), difficulty)]
+        return [(None, library_path(path, difficulty, mend="give ‹difficulty›, or the factor difficulty"), difficulty)]
     mistakes = []
     if difficulty is not None:
-        mistakes.append(Mistake("`difficulty`", "difficulty is a factor too", "keep one of them"))
+        mistakes.append(Mistake("‹difficulty›", "difficulty is a factor too", "keep one of them"))
     if PLACE not in str(library) and (not path.is_dir() or is_parts(path)):
         mend = f"write {PLACE} where the files' names differ, or name their folder"
         mistakes.append(Mistake("LIBRARY", f"{library} is one library, and difficulty is a factor", mend))
@@ -139,7 +139,7 @@ def library_paths(
     return [(value, library_path(path, value), value) for value in spec.factors[DIFFICULTY]]
 
 
-def library_path(library: str | Path, difficulty: str | None, *, mend: str = "give `difficulty`") -> Path:
+def library_path(library: str | Path, difficulty: str | None, *, mend: str = "give ‹difficulty›") -> Path:
     """The path of a library, with the difficulty where it says `{difficulty}`. Raises OptionsError if it has none."""
     if difficulty is not None:
         return Path(str(library).replace(PLACE, difficulty))

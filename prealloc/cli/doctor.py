@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from prealloc.cli.options import JsonFlag
+from prealloc.cli.options import JsonFlag, in_flags
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
@@ -55,6 +56,7 @@ def doctor(
         repaired = api.repair(run) if repair and run is not None else None
     with ended_by_signals():  # for the temporary folders that files are tried in
         found = api.diagnose(run, folder=folder if folder is not None else Path())
+    found = msgspec.convert(_as_typed(msgspec.to_builtins(found)), type(found))
     if json:
         print_json(
             {
@@ -76,3 +78,12 @@ def doctor(
         render_diagnosis(groups, repaired).print(Console())
     if found.exit_code:
         raise Stop(found.exit_code)
+
+
+def _as_typed(value: Any) -> Any:
+    """Plain values with their options as the command line spells them."""
+    if isinstance(value, str):
+        return in_flags(value)
+    if isinstance(value, dict):
+        return {key: _as_typed(each) for key, each in value.items()}
+    return [_as_typed(each) for each in value] if isinstance(value, list) else value

@@ -79,7 +79,7 @@ def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
 
 
 def in_flags(text: str) -> str:
-    """The text with each option in backticks as the command line spells it."""
+    """The text with each marked option as the command line spells it."""
     return spelled(text, _flags().get)
 
 

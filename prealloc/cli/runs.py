@@ -69,7 +69,7 @@ def run(
     if command is not None:
         if other := next((f"--{each}" for each in ("worker", "engine") if each in given), None):
             mistakes.append(Mistake(f"--command and {other}", "a command is worker and engine in one", "keep one"))
-        name, where = command, "command"
+        name, where, cleaner = command, "command", given.get("cleanup")
     if name is None:
         mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))
     if mistakes:

@@ -181,7 +181,7 @@ class _InlineShard:
                 with self._output():
                     call_cleanup(cleanup, self._setup.import_path, str(due.unit), due.notes)
                 self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
-            except Exception as error:
+            except BaseException as error:  # sys.exit in it ends nothing but itself
                 tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {brief_error(error)}"
                 events.append(Note(text=f"{tried}; resume tries again"))
         return events

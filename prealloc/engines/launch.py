@@ -405,7 +405,7 @@ def make_launcher(method: str | None = None) -> Launcher:
     if os.name != "posix":
         raise EngineError(
             "the local engine needs a POSIX system",
-            mend="use `engine` inline here, or run under Linux (WSL on Windows)",
+            mend="use ‹engine› inline here, or run under Linux (WSL on Windows)",
         )
     if method == "spawn" or (method is None and sys.platform != "linux"):
         return SpawnLauncher()

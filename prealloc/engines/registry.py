@@ -22,7 +22,7 @@ def check_engine(name: str) -> None:
     """Raises OptionsError if there is no such engine."""
     if name not in ENGINES:
         raise OptionsError(
-            [Mistake("`engine`", f"there is no engine {name!r}", f"use one of {', '.join(sorted(ENGINES))}")]
+            [Mistake("‹engine›", f"there is no engine {name!r}", f"use one of {', '.join(sorted(ENGINES))}")]
         )
 
 

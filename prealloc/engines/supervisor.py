@@ -139,7 +139,8 @@ class ShardSupervisor:
         What may not start now waits: the engine calls this again.
         """
         self._clean_up()
-        if self._drain_until is not None or (self._due_first and self._untidied()):
+        self._due_first = self._due_first and bool(self._untidied())
+        if self._drain_until is not None or self._due_first:
             return self._end_if_ended()
         free = self._width - sum(self._used(worker) for worker in self.workers)
         for order in self._ready(self._suspects)[: max(0, free)]:
@@ -280,6 +281,8 @@ class ShardSupervisor:
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system lets it not begin now: its units wait until `fill` is called again."""
         self.workers.remove(worker)
+        if worker.due is not None:
+            self._due.appendleft(worker.due)
         orders = reversed(worker.undecided.values())
         self._queue_of(worker).extendleft(orders)
         if self.lane is not None:
@@ -319,7 +322,14 @@ class ShardSupervisor:
         elif isinstance(message, Retiring):
             worker.reach(Stage.RETIRING)
             for left in map(worker.order, message.left):
-                if worker.undecided.pop((left.position, left.repeat), None) is not None:
+                key = left.position, left.repeat
+                before = worker.undecided.get(key)
+                if before is None:
+                    continue
+                if self._setup.cleanup is not None and left.attempt > before.attempt:
+                    worker.undecided[key] = left  # it was running: first that is cleaned up after
+                else:
+                    del worker.undecided[key]
                     self._pending.append(left)
         elif isinstance(message, Ask | Done):
             self._at_the_desk(worker, message)
@@ -349,7 +359,7 @@ class ShardSupervisor:
         worker.progressed = True
         if message.again is None:
             worker.undecided.pop(key, None)
-        elif worker.stage is Stage.RETIRING:
+        elif worker.stage is Stage.RETIRING and not message.lingers:
             if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
                 self._pending.append(worker.order(message.again))
         elif key in worker.undecided:

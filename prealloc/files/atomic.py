@@ -80,7 +80,7 @@ def refuse_taken(target: Path, replace: Callable[[Path], None] | None) -> None:
 
 
 def _there_already(target: Path) -> InputError:
-    return InputError("it is there already", where=str(target), mend="name another one, or give `force`")
+    return InputError("it is there already", where=str(target), mend="name another one, or give ‹force›")
 
 
 @contextlib.contextmanager
@@ -113,7 +113,7 @@ def _rename_file_to_new(beside: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose another `out`") -> Iterator[None]:
+def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose another ‹out›") -> Iterator[None]:
     """Turns what the system says of writing to `target` into an error of ours.
 
     A place that cannot be written to was the wrong place: `refuse`, with the mend `otherwise`. A disk that is full

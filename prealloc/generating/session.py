@@ -90,7 +90,7 @@ class GeneratorSession:
                 self._socket.sendall(line)
             answer = heard(_answers, self._receive(deadline))
         except TimeoutError:
-            mend = "see where it hangs, or allow more with `generate_timeout_s`"
+            mend = "see where it hangs, or allow more with ‹generate_timeout_s›"
             raise self._failed(f"no answer within {self.timeout_s:g} s; it was killed", what, mend) from None
         except Unreadable as error:
             raise self._failed(f"its process said what cannot be read: {error}", what) from None

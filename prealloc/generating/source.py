@@ -22,7 +22,7 @@ from prealloc.errors import Mistake, OptionsError, WorkerFunctionError
 from prealloc.files.paths import current_folder
 from prealloc.worker.function import check_name
 
-OPTION = "`generate_workflows`"
+OPTION = "‹generate_workflows›"
 SHAPE = "def generate(task)"
 _VERSIONS = ("version", "__version__")
 _MOST_VERSION = 200

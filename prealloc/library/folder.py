@@ -89,4 +89,4 @@ def _offer(names: list[str]) -> str:
             found.add(stem[best + 1 :])
     if not found:
         return "give the library's file; this folder has no *_<difficulty>.json"
-    return f"give `difficulty`, one of: {', '.join(sorted(found)[:20])}; or the library's file"
+    return f"give ‹difficulty›, one of: {', '.join(sorted(found)[:20])}; or the library's file"

@@ -111,11 +111,11 @@ def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:
     found = []
     taken = ", ".join(sorted(IN_EVERY_SLICE & set(keep)))
     if taken:
-        found.append(Mistake("`keep`", f"{taken} is in every slice already", f"leave {taken} out"))
+        found.append(Mistake("‹keep›", f"{taken} is in every slice already", f"leave {taken} out"))
     # msgspec finds fields by their spelling in the file; these characters have several.
     odd = ", ".join(ascii(name) for name in sorted(set(keep)) if re.search(r'["\\\x00-\x1f]', name))
     if odd:
-        found.append(Mistake("`keep`", f"{odd} has a quote, backslash or control character", "rename the field"))
+        found.append(Mistake("‹keep›", f"{odd} has a quote, backslash or control character", "rename the field"))
     if found:
         raise OptionsError(found)
     return (EVERY_FIELD,) if EVERY_FIELD in keep else tuple(sorted(set(keep)))

@@ -62,34 +62,34 @@ def factor_mistakes(
     found = [mistake for name, values in factors.items() for mistake in _values(name, values)]
     found += [
         Mistake(
-            f"`factors` {name}", "it is a setting too", "keep one of them: a factor is given to workers as a setting"
+            f"‹factors› {name}", "it is a setting too", "keep one of them: a factor is given to workers as a setting"
         )
         for name in factors
         if name in settings
     ]
     if any(lane.deployment or lane.key_env for lane in lanes):
         found += [
-            Mistake(f"`factors` {name}", "a shard gets this setting from its lane", "name the factor otherwise")
+            Mistake(f"‹factors› {name}", "a shard gets this setting from its lane", "name the factor otherwise")
             for name in OF_THE_LANE
             if name in factors
         ]
     if found:
         return found  # excludes and lanes would be judged by values that are not meant
     if math.prod(map(len, factors.values())) > MOST_CELLS:
-        return [Mistake("`factors`", f"they have more than {MOST_CELLS} combinations", "take fewer values")]
+        return [Mistake("‹factors›", f"they have more than {MOST_CELLS} combinations", "take fewer values")]
     if len(exclude) > MOST_EXCLUDES:
-        return [Mistake("`exclude`", f"there are more than {MOST_EXCLUDES}", "omit some values of factors")]
+        return [Mistake("‹exclude›", f"there are more than {MOST_EXCLUDES}", "omit some values of factors")]
     found = [mistake for number, part in enumerate(exclude, 1) for mistake in _partial(number, part, factors)]
     cells = cells_of(factors, [part for part in exclude if isinstance(part, Mapping) and part])
     if not cells and not found:
-        found.append(Mistake("`exclude`", "no cell is left", "exclude less"))
+        found.append(Mistake("‹exclude›", "no cell is left", "exclude less"))
     return found + _not_served(cells, lanes, settings)
 
 
 def _values(name: str, values: Any) -> list[Mistake]:
-    where = f"`factors` {name}"
+    where = f"‹factors› {name}"
     if not name:
-        return [Mistake("`factors`", "a factor has no name", "give it one")]
+        return [Mistake("‹factors›", "a factor has no name", "give it one")]
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         return [Mistake(where, "it is no list of values", 'write ["a", "b"], with one value at least')]
     odd = [value for value in values if not _is_scalar(value)]
@@ -106,7 +106,7 @@ def _values(name: str, values: Any) -> list[Mistake]:
 
 
 def _partial(number: int, part: Mapping[str, Any], factors: Mapping[str, Sequence[Any]]) -> list[Mistake]:
-    where = f"`exclude` {number}"
+    where = f"‹exclude› {number}"
     if not isinstance(part, Mapping) or not part:
         return [Mistake(where, "it names no factor, and so would exclude every cell", 'write, say, model = "a"')]
     found = []
@@ -126,10 +126,10 @@ def _not_served(cells: Sequence[Cell], lanes: Sequence[Lane], settings: Mapping[
         _brief(cell.get(MODEL, settings.get(MODEL))) for cell in cells if not lanes_of(cell, lanes, settings)
     )
     if "null" in unserved:
-        mend = "name the model, as a factor or in `settings`; or omit `models` of a lane: it then serves all"
-        return [Mistake("`lanes`", "cells without a model are served by no lane", mend)]
+        mend = "name the model, as a factor or in ‹settings›; or omit `models` of a lane: it then serves all"
+        return [Mistake("‹lanes›", "cells without a model are served by no lane", mend)]
     return [
-        Mistake("`lanes`", f"no lane serves the model {model}", "add it to the `models` of a lane, or exclude it")
+        Mistake("‹lanes›", f"no lane serves the model {model}", "add it to the `models` of a lane, or exclude it")
         for model in unserved
     ]
 

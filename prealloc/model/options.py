@@ -5,8 +5,8 @@
 
 The struct's `checked` reads values through the declaration (`read_options`); the command line, the config's sections
 and schema, and the reference are made from it. In Python an option has its field's name, which says its unit; on the
-command line and in a config the name that users call it by. Messages write the field's name in backticks, and whoever
-shows them spells it as it is spelled there (`spelled`).
+command line and in a config the name that users call it by. Messages write the field's name between ‹ and ›, marks that
+no user types, and whoever shows them spells it as it is spelled there (`spelled`).
 
 A reader adds what is wrong to `mistakes` and then gives a value that is no mistake of its own, so that all mistakes
 can be told together.
@@ -30,6 +30,7 @@ MOST_SECONDS = 366 * 86_400.0
 """A year. Longer times are mistakes, and overflow the system's own clocks."""
 
 MOST_BYTES = 2**62
+MOST_NUMBER = 1e300
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _BYTES = {"": 1, **{f"{unit}B": 1000**n for n, unit in enumerate("KMGT", 1)}}
@@ -77,7 +78,7 @@ def read_options(struct: type, given: Mapping[str, Any], mistakes: list[Mistake]
     read = {}
     for field, value in given.items():
         if field in options:
-            read[field] = options[field].reader.read(f"{where}`{field}`", value, mistakes)
+            read[field] = options[field].reader.read(f"{where}‹{field}›", value, mistakes)
         elif field not in fields:
             mistakes.append(Mistake(f"{where}{field}", "there is no such option", did_you_mean(field, options)))
     return read
@@ -90,11 +91,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"use one of {', '.join(names)}"
 
 
-_FIELD = re.compile(r"`([a-z][a-z_]*)`")
+_FIELD = re.compile(r"‹([a-z][a-z_]*)›")
 
 
 def spelled(text: str, spelling: Callable[[str], str | None]) -> str:
-    """The text with each option in backticks as `spelling` spells it; what it gives None for stays."""
+    """The text with each marked option as `spelling` spells it; what it gives None for stays."""
     return _FIELD.sub(lambda found: spelling(found[1]) or found[0], text)
 
 
@@ -132,7 +133,7 @@ class Number(NamedTuple):
     metavar: str = "NUMBER"
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_NUMBER:
             return value
         mistakes.append(Mistake(where, f"{shown(value)} is not a number above 0", "give a number above 0"))
         return 1.0
@@ -259,7 +260,8 @@ class Seconds(NamedTuple):
             return None if self.optional else 1.0
         seconds = math.nan
         if isinstance(value, int | float) and not isinstance(value, bool):
-            seconds = float(value)
+            # An int may be too large for a float.
+            seconds = value if isinstance(value, float) else float(max(-1, min(value, int(2 * MOST_SECONDS))))
         elif isinstance(value, str):
             found = re.fullmatch(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([smh]?)", value.strip().lower())
             seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else math.nan

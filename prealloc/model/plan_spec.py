@@ -48,10 +48,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Option(Whole(1, MAX_SHARDS), "Shards of each cell, each for one worker process.", group=_HOW_MANY)
     ] = 1
     num_instances: Annotated[
-        int | None, Option(_TASKS, "Tasks per shard; with `per_type`, of each type.", "", "n", _HOW_MANY, "20")
+        int | None, Option(_TASKS, "Tasks per shard; with ‹per_type›, of each type.", "", "n", _HOW_MANY, "20")
     ] = DEFAULT_NUM_INSTANCES
     """None when quotas, whole or num_instances_per_cell decide."""
-    per_type: Annotated[bool, Option(Flag(), "`num_instances` tasks of each type.", group=_HOW_MANY)] = False
+    per_type: Annotated[bool, Option(Flag(), "‹num_instances› tasks of each type.", group=_HOW_MANY)] = False
     quotas: Annotated[
         dict[str, int],
         Option(Table(Whole(0, MAX_TASKS), "TYPE=N"), "Tasks per shard of each named type.", "quota", group=_HOW_MANY),
@@ -134,20 +134,20 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for name in ("quotas", "settings"):
             read[name] = dict(sorted(read.get(name, {}).items()))
         lanes = tuple(options.get("lanes", ()))
-        factors = Table().read("`factors`", options.get("factors"), found)
+        factors = Table().read("‹factors›", options.get("factors"), found)
         exclude = _exclude(options.get("exclude", ()), found)
         found += _settings(read["settings"])
         found += _lanes(lanes)
         found += factor_mistakes(factors, exclude, read["settings"], lanes)
-        found += secret_mistakes("`settings`", read["settings"])
-        found += secret_mistakes("`factors`", factors)
+        found += secret_mistakes("‹settings›", read["settings"])
+        found += secret_mistakes("‹factors›", factors)
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
         found += _together(read)
         if read["quotas"] and not found and not any(read["quotas"].values()):
-            found.append(Mistake("`quotas`", "all quotas are 0", "ask for at least one task of some type"))
+            found.append(Mistake("‹quotas›", "all quotas are 0", "ask for at least one task of some type"))
         if there_anyway := IN_EVERY_SLICE & set(read["keep"]):
             there = ", ".join(sorted(there_anyway))
-            found.append(Mistake("`keep`", f"{there} is in every slice already", f"omit {there}"))
+            found.append(Mistake("‹keep›", f"{there} is in every slice already", f"omit {there}"))
         if found:
             raise OptionsError(found)
         if read["quotas"] or read.get("whole") or "num_instances_per_cell" in read:
@@ -223,26 +223,26 @@ def _together(given: Mapping[str, Any]) -> list[Mistake]:
         found.append(Mistake(" and ".join(said), "each says how many tasks there are", f"keep {said[0]} or {said[1]}"))
     if given.get("stratify") and (quotas or per_type):
         other = "quotas" if quotas else "per_type"
-        found.append(Mistake(f"`stratify` and `{other}`", "both say how many tasks of each type", "keep one of them"))
+        found.append(Mistake(f"‹stratify› and `{other}`", "both say how many tasks of each type", "keep one of them"))
     if given.get("whole") and strategy == "independent":
-        found.append(Mistake("`whole` and `strategy` independent", "every shard would hold every task", "use paired"))
+        found.append(Mistake("‹whole› and ‹strategy› independent", "every shard would hold every task", "use paired"))
     if types and (missing := sorted(set(quotas) - set(types))):
         problem = f"{', '.join(missing)} has a quota but is filtered out"
-        hint = "add it to `types`, or omit `types`: a quota selects its type"
-        found.append(Mistake("`quotas` and `types`", problem, hint))
+        hint = "add it to ‹types›, or omit ‹types›: a quota selects its type"
+        found.append(Mistake("‹quotas› and ‹types›", problem, hint))
     if per_cell is not None and strategy != "disjoint":
-        where = f"`num_instances_per_cell` and `strategy` {strategy}"
+        where = f"‹num_instances_per_cell› and ‹strategy› {strategy}"
         found.append(Mistake(where, "the tasks of a cell are dealt to its shards", "use disjoint"))
     if per_cell is not None and not found and given.get("shards", 1) > per_cell:
         problem = f"{given['shards']} shards of {per_cell} tasks leave some empty"
-        found.append(Mistake("`shards`", problem, f"give {per_cell} or less"))
+        found.append(Mistake("‹shards›", problem, f"give {per_cell} or less"))
     return found
 
 
 def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
     if isinstance(exclude, Sequence) and not isinstance(exclude, str | bytes):
         return exclude
-    found.append(Mistake("`exclude`", f"{shown(exclude)} is not a list", "give a list of partial cells"))
+    found.append(Mistake("‹exclude›", f"{shown(exclude)} is not a list", "give a list of partial cells"))
     return ()
 
 
@@ -259,7 +259,7 @@ def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
 
 
 def _generator(name: Any, version: Any) -> list[Mistake]:
-    where = "`generate_workflows`"
+    where = "‹generate_workflows›"
     if (name is UNSET) != (version is UNSET):
         return [Mistake(where, "a generator and its version go together", "give both or neither")]
     found: list[Mistake] = []
@@ -274,5 +274,5 @@ def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
         try:
             check_json(value, name, SETTINGS_DEPTH)
         except NoJson as error:
-            found.append(Mistake(f"`settings` {name}", f"not a JSON value: {error}", "use JSON values only"))
+            found.append(Mistake(f"‹settings› {name}", f"not a JSON value: {error}", "use JSON values only"))
     return found

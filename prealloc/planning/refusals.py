@@ -21,7 +21,7 @@ def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mappin
         return [Mistake("the task library", "it holds no task", "name a library that holds tasks")]
     found = _unknown_types(spec, there_are)
     if not eligible and not found:
-        return [Mistake("`types` and `quotas`", "no task is left", "ask for a task of some type")]
+        return [Mistake("‹types› and ‹quotas›", "no task is left", "ask for a task of some type")]
     if spec.quotas:
         return found + _quotas_too_large(spec, eligible)
     if spec.per_type:
@@ -32,7 +32,7 @@ def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mappin
 
 
 def _unknown_types(spec: PlanSpec, there_are: Mapping[str, int]) -> list[Mistake]:
-    wheres = [("`types`", name) for name in spec.types] + [(f"`quotas` {name}", name) for name in spec.quotas]
+    wheres = [("‹types›", name) for name in spec.types] + [(f"‹quotas› {name}", name) for name in spec.quotas]
     mend = f"the types there are: {_listed(sorted(there_are))}"
     return [
         Mistake(where, f"the library has no task of type {name!r}", mend)
@@ -47,7 +47,7 @@ def _quotas_too_large(spec: PlanSpec, eligible: Mapping[str, int]) -> list[Mista
         quota = spec.quotas[name]
         if _hands(spec) * quota > have:
             problem = f"{_asked(spec, quota)} of type {name} and there are {have}"
-            found.append(Mistake(f"`quotas` {name}", problem, _would_fit(spec, quota, have, "`quotas` {}={}", name)))
+            found.append(Mistake(f"‹quotas› {name}", problem, _would_fit(spec, quota, have, "‹quotas› {}={}", name)))
     return found
 
 
@@ -56,8 +56,8 @@ def _types_too_small(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> lis
     if not short:
         return []
     numbers = _listed([f"{name} has {have}" for name, have in short.items()])
-    fit = _would_fit(spec, n, min(short.values()), "`num_instances` {1}")
-    return [Mistake("`per_type`", f"{_asked(spec, n)} of each type; {numbers}", fit)]
+    fit = _would_fit(spec, n, min(short.values()), "‹num_instances› {1}")
+    return [Mistake("‹per_type›", f"{_asked(spec, n)} of each type; {numbers}", fit)]
 
 
 def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistake]:
@@ -70,7 +70,7 @@ def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistak
     else:
         numbers = [f"{name} {there}" for name, there in eligible.items()]
     problem = f"{_asked(spec, n)} and there are {have} ({_listed(numbers)})"
-    option = "`num_instances`" if spec.num_instances_per_cell is None else "`num_instances_per_cell`"
+    option = "‹num_instances›" if spec.num_instances_per_cell is None else "‹num_instances_per_cell›"
     return [Mistake(option, problem, _would_fit(spec, n, have, option + " {1}"))]
 
 
@@ -79,7 +79,7 @@ def _shards_left_empty(spec: PlanSpec, eligible: Mapping[str, int]) -> list[Mist
     if spec.strategy != "disjoint" or spec.shards <= have:
         return []
     problem = f"{have} tasks dealt to {spec.shards} shards leave {spec.shards - have} of them empty"
-    return [Mistake("`whole`", problem, f"what fits: `shards` {have}")]
+    return [Mistake("‹whole›", problem, f"what fits: ‹shards› {have}")]
 
 
 def _hands(spec: PlanSpec) -> int:
@@ -100,9 +100,9 @@ def _would_fit(spec: PlanSpec, n: int, have: int, option: str, name: str = "") -
         largest = option.format(name, have // hands)
         fits.append(f"{largest} with {hands} shards" if hands > 1 else largest)
     if hands > 1 and have >= n:
-        fits.append(f"`shards` {have // n} with {option.format(name, n)}")
+        fits.append(f"‹shards› {have // n} with {option.format(name, n)}")
     if not fits:
-        fits.append(f"`shards` 1 with {option.format(name, have)}")
+        fits.append(f"‹shards› 1 with {option.format(name, have)}")
     return f"what fits: {', or '.join(fits)}"
 
 

@@ -53,7 +53,7 @@ def results_text(rows: Sequence[ResultsRow], form: str) -> str:
         return "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
     if form == "csv":
         return _csv(rows)
-    raise OptionsError([Mistake("`format`", f"{form!r} is unknown", f"use one of {', '.join(FORMATS)}")])
+    raise OptionsError([Mistake("‹format›", f"{form!r} is unknown", f"use one of {', '.join(FORMATS)}")])
 
 
 def render_results(rows: Sequence[ResultsRow], *, total: ResultsRow | None = None) -> Page:

@@ -52,7 +52,7 @@ def refuse_taken_plan(out: Path, *, force: bool = False) -> None:
     with writing(out, PlanError):
         refuse_inside(out, PlanError)
         if is_taken(out) and not force:
-            raise PlanError("it exists", where=str(out), mend="choose another `out`, or replace it with `force`")
+            raise PlanError("it exists", where=str(out), mend="choose another ‹out›, or replace it with ‹force›")
         if is_taken(out):
             _refuse_no_plan(out)
 
@@ -82,13 +82,13 @@ def _refuse_no_plan(folder: Path) -> None:
     """Raises PlanError unless a folder is a plan and nothing else, so that replacing it loses nothing of the user's."""
     file = PlanPaths(folder).plan_file
     if not os.path.isfile(file):
-        raise PlanError("it holds no plan, so `force` leaves it alone", where=str(folder), mend="choose another `out`")
-    mend = "look what is in this folder and remove it yourself, or choose another `out`"
+        raise PlanError("it holds no plan, so ‹force› leaves it alone", where=str(folder), mend="choose another ‹out›")
+    mend = "look what is in this folder and remove it yourself, or choose another ‹out›"
     raw = read_bytes(file, PlanError, inside=folder, mend=mend)
     try:
         listing = msgspec.json.decode(raw, type=_Listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = f"it does not tell which files are the plan's, so `force` leaves them alone: {brief(error)}"
+        problem = f"it does not tell which files are the plan's, so ‹force› leaves them alone: {brief(error)}"
         raise PlanError(problem, where=str(file), mend=mend) from None
     own = {"plan.json", "shards/", "slices/", *(PlanPaths.manifest_name(shard.id) for shard in listing.shards)}
     refuse_strangers(folder, lambda name: name in own or _SLICE.fullmatch(name) is not None, PlanError, "plan")
@@ -202,7 +202,7 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
         raise PlanError(
             f"its tasks lack {', '.join(absent)}",
             where=str(path),
-            mend=f"plan again with `keep` {','.join(absent)} (and see that every task has them)",
+            mend=f"plan again with ‹keep› {','.join(absent)} (and see that every task has them)",
         )
     return Shard(manifest=manifest, tasks=tasks)
 

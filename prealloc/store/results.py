@@ -196,12 +196,12 @@ def _check(by: Sequence[str], known: Sequence[str]) -> None:
     given = [key.removeprefix(SETTINGS_PREFIX) if key not in known else key for key in by]
     there = ", ".join(known)
     mistakes = [
-        Mistake(f"`by` {key}", "there is no such key", f"use one of {there}")
+        Mistake(f"‹by› {key}", "there is no such key", f"use one of {there}")
         for key, plain in zip(by, given, strict=True)
         if plain not in known or (key != plain and plain in KEYS)
     ]
     mistakes += [
-        Mistake(f"`by` {key}", f"is given {by.count(key)} times", "give it once")
+        Mistake(f"‹by› {key}", f"is given {by.count(key)} times", "give it once")
         for key in dict.fromkeys(by)
         if by.count(key) > 1
     ]

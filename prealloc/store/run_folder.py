@@ -207,4 +207,4 @@ def refuse_taken(out: Path) -> None:
             mend = f"go on with it: prealloc resume {shlex.quote(str(out))}"
             raise RunFolderError("it holds a run already", where=str(out), mend=mend)
         if is_taken(out):
-            raise RunFolderError("it exists and is not empty", where=str(out), mend="choose another `out`")
+            raise RunFolderError("it exists and is not empty", where=str(out), mend="choose another ‹out›")

@@ -23,7 +23,7 @@ from prealloc.files.regular import Unusable, open_regular
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.model.document import UNREADABLE, Document
 
-_OTHERWISE = "choose another `workflow_cache`"
+_OTHERWISE = "choose another ‹workflow_cache›"
 MOST_WORKFLOW_BYTES = 64 * 2**20
 _MOST_LINE_BYTES = MOST_WORKFLOW_BYTES + 2**20
 _TO_ADD = os.O_RDWR | os.O_APPEND | os.O_CREAT

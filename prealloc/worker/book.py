@@ -159,7 +159,7 @@ class Book:
             if not late and running.context.exits:
                 gone_by = self._now() + max(self._job.policy.grace_s, KILL_STEP_S)
                 self._lingering[running] = Patience(gone_by, gone_by)
-            if self._job.lane is not None:
+            if self._job.lane is not None and not late:  # nobody hears of a late one
                 ending = self._of_the_lane(ending)
             again = None if late else self._again(running, ending)
             if isinstance(again, Stop):
@@ -235,7 +235,7 @@ class Book:
         fault_point(Point.ATTEMPT_WRITTEN)
         self._land(running, again)
         fault_point(Point.ATTEMPT_LANDED)
-        self._tell(_ended(running, ending, again[0] if again else None))
+        self._tell(_ended(running, ending, again[0] if again else None, lingers=running in self._lingering))
         fault_point(Point.ATTEMPT_TOLD)
 
     def _of_the_lane(self, ending: Ending) -> Ending:
@@ -349,7 +349,7 @@ class Book:
         return peak
 
 
-def _ended(running: Running, ending: Ending, again: UnitOrder | None) -> Ended:
+def _ended(running: Running, ending: Ending, again: UnitOrder | None, *, lingers: bool) -> Ended:
     order, error = running.order, ending.error
     return Ended(
         order.position,
@@ -364,4 +364,5 @@ def _ended(running: Running, ending: Ending, again: UnitOrder | None) -> Ended:
         msgspec.structs.replace(error, message=error.message[:500], traceback=None) if error else None,
         again,
         running.announced,
+        lingers,
     )

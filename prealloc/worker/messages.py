@@ -64,6 +64,8 @@ class Ended(Message, frozen=True, array_like=True, tag="e"):
     """Set if the unit is tried again: how it then stands."""
     announced: bool
     """Whether its start was told before."""
+    lingers: bool = False
+    """It still cleans up: its unit is not tried again elsewhere before its worker is gone."""
 
 
 class Opened(Message, frozen=True, array_like=True, tag="lib"):

@@ -56,6 +56,18 @@ async def saturate_async(task: LightweightTask, ctx: TaskContext) -> Any:
     return {"waited": True}
 
 
+async def refused_late(task: LightweightTask, ctx: TaskContext) -> Any:
+    """A `hang` is over its time; while it is cancelled, it meets a refused key outside of any turn."""
+    if task.workflow != "hang":
+        return True
+    try:
+        return await asyncio.sleep(60)
+    finally:
+        error = RuntimeError("Incorrect API key")
+        error.status_code = 401  # type: ignore[attr-defined]
+        raise error
+
+
 def raises(task: LightweightTask, ctx: TaskContext) -> Any:
     """One request, whose error ends the attempt."""
     with ctx.throttle():

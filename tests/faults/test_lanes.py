@@ -377,3 +377,12 @@ def test_a_lane_that_adapts(stage: Stage) -> None:
         assert changes == [event["limit"] for event in told]
         assert [line["wait_s"] for line in kept if line["event"] == "lane_paused"] == [1.0]
     stage.check(session)
+
+
+def test_a_key_refused_to_what_is_over_its_time_stops_nobody(stage: Stage) -> None:
+    """Row 21 with 33: a late ending is evidence. Its lane goes on, and the run ends."""
+    plan_on(stage, [lane()], ["hang", None, None, None], shards=1, port=0)
+    session = stage.start("--timeout", "0.5", worker="lane_agents:refused_late")
+    assert session.wait(30) == 1
+    assert session.census == {"timeout": 1, "ok": 3}
+    stage.check(session)

@@ -50,29 +50,29 @@ def test_cells_come_in_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("options", "where"),
     [
-        ({"factors": {"model": []}}, "`factors` model"),
-        ({"factors": {"model": "abc"}}, "`factors` model"),
-        ({"factors": {"model": ["a", "a"]}}, "`factors` model"),
-        ({"factors": {"model": [["a"]]}}, "`factors` model"),
-        ({"factors": {"model": [float("nan")]}}, "`factors` model"),
-        ({"factors": {"": ["a"]}}, "`factors`"),
-        ({"factors": {"difficulty": [1]}}, "`factors` difficulty"),
-        ({"factors": {f"f{n}": list(range(100)) for n in range(3)}}, "`factors`"),
-        ({"factors": FACTORS, "settings": {"rate": 1}}, "`factors` rate"),
-        ({"factors": FACTORS, "exclude": [{}]}, "`exclude` 1"),
-        ({"factors": FACTORS, "exclude": [{"model": "c"}]}, "`exclude` 1 model"),
-        ({"factors": FACTORS, "exclude": [{"rate": 0.5}, {"colour": 1}]}, "`exclude` 2 colour"),
-        ({"factors": FACTORS, "exclude": [{"rate": 0.5}, {"rate": 1}]}, "`exclude`"),
-        ({"factors": {"deployment": ["a"]}, "lanes": [Lane(name="l", key_env="K")]}, "`factors` deployment"),
-        ({"factors": FACTORS, "lanes": [Lane(name="l", models=("a",))]}, "`lanes`"),
-        ({"factors": {"rate": [1]}, "lanes": [Lane(name="l", models=("a",))]}, "`lanes`"),
-        ({"num_instances_per_cell": 0}, "`num_instances_per_cell`"),
-        ({"num_instances_per_cell": 4, "num_instances": 4}, "`num_instances_per_cell` and `num_instances`"),
-        ({"num_instances_per_cell": 4, "whole": True}, "`num_instances_per_cell` and `whole`"),
-        ({"num_instances_per_cell": 4, "quotas": {"x": 1}}, "`num_instances_per_cell` and `quotas`"),
-        ({"num_instances_per_cell": 4, "strategy": "paired"}, "`num_instances_per_cell` and `strategy` paired"),
-        ({"num_instances_per_cell": 4, "shards": 5}, "`shards`"),
-        ({"settings": {"api_key": "hunter2"}}, "`settings` api_key"),
+        ({"factors": {"model": []}}, "‹factors› model"),
+        ({"factors": {"model": "abc"}}, "‹factors› model"),
+        ({"factors": {"model": ["a", "a"]}}, "‹factors› model"),
+        ({"factors": {"model": [["a"]]}}, "‹factors› model"),
+        ({"factors": {"model": [float("nan")]}}, "‹factors› model"),
+        ({"factors": {"": ["a"]}}, "‹factors›"),
+        ({"factors": {"difficulty": [1]}}, "‹factors› difficulty"),
+        ({"factors": {f"f{n}": list(range(100)) for n in range(3)}}, "‹factors›"),
+        ({"factors": FACTORS, "settings": {"rate": 1}}, "‹factors› rate"),
+        ({"factors": FACTORS, "exclude": [{}]}, "‹exclude› 1"),
+        ({"factors": FACTORS, "exclude": [{"model": "c"}]}, "‹exclude› 1 model"),
+        ({"factors": FACTORS, "exclude": [{"rate": 0.5}, {"colour": 1}]}, "‹exclude› 2 colour"),
+        ({"factors": FACTORS, "exclude": [{"rate": 0.5}, {"rate": 1}]}, "‹exclude›"),
+        ({"factors": {"deployment": ["a"]}, "lanes": [Lane(name="l", key_env="K")]}, "‹factors› deployment"),
+        ({"factors": FACTORS, "lanes": [Lane(name="l", models=("a",))]}, "‹lanes›"),
+        ({"factors": {"rate": [1]}, "lanes": [Lane(name="l", models=("a",))]}, "‹lanes›"),
+        ({"num_instances_per_cell": 0}, "‹num_instances_per_cell›"),
+        ({"num_instances_per_cell": 4, "num_instances": 4}, "‹num_instances_per_cell› and ‹num_instances›"),
+        ({"num_instances_per_cell": 4, "whole": True}, "‹num_instances_per_cell› and ‹whole›"),
+        ({"num_instances_per_cell": 4, "quotas": {"x": 1}}, "‹num_instances_per_cell› and ‹quotas›"),
+        ({"num_instances_per_cell": 4, "strategy": "paired"}, "‹num_instances_per_cell› and ‹strategy› paired"),
+        ({"num_instances_per_cell": 4, "shards": 5}, "‹shards›"),
+        ({"settings": {"api_key": "hunter2"}}, "‹settings› api_key"),
     ],
 )
 def test_what_makes_no_experiment_is_refused_at_its_place(options: dict[str, Any], where: str) -> None:
@@ -204,8 +204,8 @@ def test_a_cell_that_is_too_large_is_refused_with_what_fits(tmp_path: Path) -> N
     path = put(tmp_path, "t.json", 6)
     with pytest.raises(OptionsError) as caught:
         prealloc.plan(path, num_instances_per_cell=7, lanes=[Lane(name="l1"), Lane(name="l2")])
-    assert caught.value.mistakes[0].where == "`num_instances_per_cell`"
-    assert caught.value.mistakes[0].mend == "what fits: `num_instances_per_cell` 6"
+    assert caught.value.mistakes[0].where == "‹num_instances_per_cell›"
+    assert caught.value.mistakes[0].mend == "what fits: ‹num_instances_per_cell› 6"
 
 
 def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:

@@ -535,7 +535,7 @@ def test_keep_ships_named_fields_to_an_outside_program(type_: Type, library: Pat
     grouped = shard.by_type()
     assert sum(map(len, grouped.values())) == 3
     assert all(task["d"] == int(task["id"][1:]) for tasks in grouped.values() for task in tasks)
-    with pytest.raises(PlanError, match="`keep` d"):
+    with pytest.raises(PlanError, match="‹keep› d"):
         load_shard(tmp_path / "bare" / "shards" / "shard-00.json", require=["d"])
 
 

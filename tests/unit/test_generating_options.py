@@ -31,21 +31,21 @@ def mistakes(*generation: Any, **options: Any) -> list[str]:
 def test_mistakes_of_all_kinds_are_told_together() -> None:
     """Those of the plan, of the generator and of its options in one error."""
     assert mistakes("gen:make", None, -1, shards=0, seed=-1) == [
-        *("`shards`", "`seed`", "`generate_workflows`", "`generate_timeout_s`")
+        *("‹shards›", "‹seed›", "‹generate_workflows›", "‹generate_timeout_s›")
     ]
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "soon"], ids=repr)
 def test_a_timeout_is_a_number_of_seconds(value: Any) -> None:
     """None is off; nothing else that is no time is taken for one."""
-    assert mistakes("gen:fine", None, value) == ["`generate_timeout_s`"]
+    assert mistakes("gen:fine", None, value) == ["‹generate_timeout_s›"]
     assert check_options({}, "gen:fine", None, None)[2] is None
     assert check_options({}, "gen:fine", None, "10m")[2] == 600
 
 
 def test_options_of_nothing_are_refused() -> None:
     """A cache or a timeout without a generator was meant otherwise; a generator's name in the spec alone would lie."""
-    assert mistakes(None, "cache", 5) == ["`workflow_cache`", "`generate_timeout_s`"]
+    assert mistakes(None, "cache", 5) == ["‹workflow_cache›", "‹generate_timeout_s›"]
     assert mistakes(generator="a:b", generator_version="1") == ["generator", "generator_version"]
 
 

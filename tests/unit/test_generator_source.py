@@ -73,7 +73,7 @@ def test_what_cannot_work_is_told_with_the_mend(case: tuple[str, str]) -> None:
         find_generator("gen:make")
     (mistake,) = caught.value.mistakes
     assert case[1] in f"{mistake.problem} {mistake.mend}"
-    assert mistake.where == "`generate_workflows` 'gen:make'"
+    assert mistake.where == "‹generate_workflows› 'gen:make'"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_to_must_not_contradict_the_ending(library: Path, tmp_path: Path, name: 
     """Law: a name that tells another format than --to, or a packing that the format has not, is a mistake of --to."""
     with pytest.raises(OptionsError) as caught:
         libraries.convert(library, tmp_path / name, to=to)
-    assert [mistake.where for mistake in caught.value.mistakes] == ["`to`"]
+    assert [mistake.where for mistake in caught.value.mistakes] == ["‹to›"]
     assert f"{to} contradicts {name}" in caught.value.problem
     assert os.listdir(tmp_path) == ["source.jsonl"]
 

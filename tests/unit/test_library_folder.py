@@ -58,7 +58,7 @@ def test_a_folder_needs_a_difficulty(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(tmp_path)
     assert caught.value.mend == (
-        "give `difficulty`, one of: easy, hard, medium, very_easy, very_hard; or the library's file"
+        "give ‹difficulty›, one of: easy, hard, medium, very_easy, very_hard; or the library's file"
     )
 
 

@@ -233,7 +233,7 @@ def test_only_a_library_of_parts_is_replaced(tmp_path: Path, folder: Path) -> No
     thesis.mkdir()
     (thesis / "thesis.tex").touch()
     for other in (thesis, thesis / "thesis.tex"):
-        with pytest.raises(InputError, match="so `force` leaves it alone"):
+        with pytest.raises(InputError, match="so ‹force› leaves it alone"):
             write_all(new_parts(other, force=True), RECORDS)
     (folder / "notes.txt").write_text("mine")
     (folder / "sub").mkdir()

@@ -232,7 +232,7 @@ def test_force_needs_to_know_the_plan(folder: Path, damage: bytes) -> None:
     """Where plan.json does not say which files are the plan's, nobody can tell them from the user's."""
     (folder / "plan.json").write_bytes(damage)
     before = sorted(folder.rglob("*"))
-    with pytest.raises(PlanError, match="`force` leaves them alone"):
+    with pytest.raises(PlanError, match="‹force› leaves them alone"):
         write_plan(PLAN, folder, force=True)
     assert sorted(folder.rglob("*")) == before
 

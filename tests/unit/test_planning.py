@@ -230,57 +230,57 @@ def refused(**options: Any) -> list[Mistake]:
     [
         (
             {"shards": 5, "num_instances": 20},
-            "`num_instances`",
+            "‹num_instances›",
             "5 shards x 20 = 100 tasks are asked and there are 63 (api 19, data 44)",
-            "what fits: `num_instances` 12 with 5 shards, or `shards` 3 with `num_instances` 20",
+            "what fits: ‹num_instances› 12 with 5 shards, or ‹shards› 3 with ‹num_instances› 20",
         ),
         (
             {"shards": 5, "num_instances": 20, "stratify": True},
-            "`num_instances`",
+            "‹num_instances›",
             "5 shards x 20 = 100 tasks are asked and there are 63 (api has 19 for 31, data has 44 for 70)",
-            "what fits: `num_instances` 12 with 5 shards, or `shards` 3 with `num_instances` 20",
+            "what fits: ‹num_instances› 12 with 5 shards, or ‹shards› 3 with ‹num_instances› 20",
         ),
         (
             {"shards": 5, "types": ("api",)},
-            "`num_instances`",
+            "‹num_instances›",
             "5 shards x 20 = 100 tasks are asked and there are 19 (api 19)",
-            "what fits: `num_instances` 3 with 5 shards",
+            "what fits: ‹num_instances› 3 with 5 shards",
         ),
         (
             {"shards": 70, "num_instances": 2},
-            "`num_instances`",
+            "‹num_instances›",
             "70 shards x 2 = 140 tasks are asked and there are 63 (api 19, data 44)",
-            "what fits: `shards` 31 with `num_instances` 2",
+            "what fits: ‹shards› 31 with ‹num_instances› 2",
         ),
         (
             {"shards": 70, "num_instances": 80},
-            "`num_instances`",
+            "‹num_instances›",
             "70 shards x 80 = 5600 tasks are asked and there are 63 (api 19, data 44)",
-            "what fits: `shards` 1 with `num_instances` 63",
+            "what fits: ‹shards› 1 with ‹num_instances› 63",
         ),
         (
             {"shards": 3, "num_instances": 80, "strategy": "paired"},
-            "`num_instances`",
+            "‹num_instances›",
             "80 tasks are asked and there are 63 (api 19, data 44)",
-            "what fits: `num_instances` 63",
+            "what fits: ‹num_instances› 63",
         ),
         (
             {"shards": 3, "num_instances": 64, "strategy": "independent"},
-            "`num_instances`",
+            "‹num_instances›",
             "64 tasks are asked and there are 63 (api 19, data 44)",
-            "what fits: `num_instances` 63",
+            "what fits: ‹num_instances› 63",
         ),
         (
             {"shards": 5, "num_instances": 4, "per_type": True},
-            "`per_type`",
+            "‹per_type›",
             "5 shards x 4 = 20 tasks are asked of each type; api has 19",
-            "what fits: `num_instances` 3 with 5 shards, or `shards` 4 with `num_instances` 4",
+            "what fits: ‹num_instances› 3 with 5 shards, or ‹shards› 4 with ‹num_instances› 4",
         ),
         (
             {"shards": 64, "whole": True},
-            "`whole`",
+            "‹whole›",
             "63 tasks dealt to 64 shards leave 1 of them empty",
-            "what fits: `shards` 63",
+            "what fits: ‹shards› 63",
         ),
     ],
 )
@@ -292,16 +292,16 @@ def test_too_few_tasks_are_refused(options: dict[str, Any], where: str, problem:
 def test_every_mistake_is_told_at_once() -> None:
     """Two quotas that are too large and one of no type: three mistakes."""
     assert refused(shards=10, quotas={"api": 2, "data": 5, "x": 0}) == [
-        ("`quotas` x", "the library has no task of type 'x'", "the types there are: api, data"),
+        ("‹quotas› x", "the library has no task of type 'x'", "the types there are: api, data"),
         (
-            "`quotas` api",
+            "‹quotas› api",
             "10 shards x 2 = 20 tasks are asked of type api and there are 19",
-            "what fits: `quotas` api=1 with 10 shards, or `shards` 9 with `quotas` api=2",
+            "what fits: ‹quotas› api=1 with 10 shards, or ‹shards› 9 with ‹quotas› api=2",
         ),
         (
-            "`quotas` data",
+            "‹quotas› data",
             "10 shards x 5 = 50 tasks are asked of type data and there are 44",
-            "what fits: `quotas` data=4 with 10 shards, or `shards` 8 with `quotas` data=5",
+            "what fits: ‹quotas› data=4 with 10 shards, or ‹shards› 8 with ‹quotas› data=5",
         ),
     ]
 
@@ -310,8 +310,8 @@ def test_unknown_types_are_named_with_the_types_there_are() -> None:
     """Each unknown type is a mistake; a total over the others would mislead and is not told."""
     mend = "the types there are: api, data"
     assert refused(types=("x", "api", "y"), shards=60) == [
-        ("`types`", "the library has no task of type 'x'", mend),
-        ("`types`", "the library has no task of type 'y'", mend),
+        ("‹types›", "the library has no task of type 'x'", mend),
+        ("‹types›", "the library has no task of type 'y'", mend),
     ]
 
 

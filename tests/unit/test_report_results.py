@@ -90,7 +90,7 @@ def test_unknown_keys_are_refused_with_those_there_are() -> None:
     """All wrong keys at once, and what could be used instead."""
     with pytest.raises(OptionsError) as caught:
         aggregate(FOUR, ["model", "type", "type", "nope"])
-    assert [m.where for m in caught.value.mistakes] == ["`by` model", "`by` nope", "`by` type"]
+    assert [m.where for m in caught.value.mistakes] == ["‹by› model", "‹by› nope", "‹by› type"]
     assert caught.value.mistakes[0].mend == "use one of shard, type, task, repeat, status, m"
 
 

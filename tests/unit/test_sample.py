@@ -113,7 +113,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it is there already") as caught:
         write_sample(path, tasks=1)
     assert caught.value.where == str(path)
-    assert caught.value.mend == "name another one, or give `force`"
+    assert caught.value.mend == "name another one, or give ‹force›"
     assert path.read_text() == '["mine"]'
     write_sample(path, tasks=1, force=True)
     assert len(read_library(path)) == 1
@@ -157,7 +157,7 @@ def test_wrong_numbers_are_told_together(tmp_path: Path) -> None:
     """Law: all mistakes at once, before anything is written."""
     with pytest.raises(OptionsError) as caught:
         write_sample(tmp_path / "a.json", tasks=0, workflow_bytes=-1, seed=-1)
-    assert [m.where for m in caught.value.mistakes] == ["`tasks`", "`workflow_bytes`", "`seed`"]
+    assert [m.where for m in caught.value.mistakes] == ["‹tasks›", "‹workflow_bytes›", "‹seed›"]
     assert os.listdir(tmp_path) == []
 
 

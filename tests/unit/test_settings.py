@@ -238,7 +238,7 @@ def test_old_names_are_refused_with_the_new_ones(tmp_path: Path) -> None:
 
 def test_a_python_mistake_is_told_in_pythons_words() -> None:
     """Who wrote timeout_s=... is not told of --timeout; a typo is named with what was meant."""
-    with pytest.raises(OptionsError, match=r"`timeout_s`: 'soon' is not a time") as caught:
+    with pytest.raises(OptionsError, match=r"‹timeout_s›: 'soon' is not a time") as caught:
         RunPolicy.checked(timeout_s="soon", concurency=2)  # type: ignore[call-arg]
     assert ("concurency", "there is no such option", "did you mean concurrency?") in caught.value.mistakes
     assert "--" not in str(caught.value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup, ShardJob
@@ -10,21 +13,25 @@ from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.desk import LaneDesk
 from prealloc.model.outcome import Status
+from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
+from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
 from prealloc.testing import make_plan
-from prealloc.worker.job import UnitOrder, WorkerJob
+from prealloc.worker.job import CleanupJob, UnitOrder
 from prealloc.worker.messages import Ended, Ready, Retiring, line
 
 
-def test_a_unit_that_was_handed_back_is_not_handed_back_again(tmp_path: Path) -> None:
-    """A worker may retire between putting a unit into backoff and telling so: the unit still runs in one place only."""
+@contextmanager
+def supervised(
+    tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any
+) -> Iterator[tuple[ShardSupervisor, list[Any]]]:
+    """A supervisor of two tasks, and the jobs that it starts, without processes. `more` is of its setup and job."""
     paths = RunPaths(tmp_path)
     for folder in (paths.journal, paths.logs):
         folder.mkdir()
     shard = make_plan(2).shards[0]
     policy = RunPolicy.checked(concurrency=2)
-    journal = JournalWriter(paths.supervisor_journal(1))
     setup = RunSetup(
         paths=paths,
         session=1,
@@ -36,28 +43,69 @@ def test_a_unit_that_was_handed_back_is_not_handed_back_again(tmp_path: Path) ->
         drain_s=1.0,
         admission=Admission(0),
         start_s=1.0,
-        journal=journal,
+        journal=JournalWriter(paths.supervisor_journal(1)),
+        cleanup=more.get("cleanup"),
     )
     job = ShardJob(
         manifest=shard.manifest,
         policy=policy,
         ids=[(task.id, task.type) for task in shard.tasks],
-        orders=(UnitOrder(0, 0, 1), UnitOrder(1, 0, 1)),
+        orders=orders,
         deaths={},
         tasks=lambda: shard.tasks,
+        due=[Due(Unit(shard.id, shard.tasks[0].id, 0), 1, ("box",))] if more.get("due") else [],
     )
-    started: list[WorkerJob] = []
-    supervisor = ShardSupervisor(
-        job, setup, frozenset(), Processes(lambda worker, job: started.append(job), lambda w, n: None)
-    )
+    started: list[Any] = []
+    processes = Processes(lambda worker, job: started.append(job), lambda worker, now: None)
+    supervisor = ShardSupervisor(job, setup, frozenset(), processes)
     supervisor.fill()
-    first = supervisor.workers[0]
-    again = UnitOrder(0, 0, 2, tries=1)
-    ended = Ended(0, 0, 1, Status.INFRA, 0.1, 0.0, None, None, None, None, again, True)
-    first.far_end.sendall(line(Ready()) + line(Retiring((again,))) + line(ended))
-    supervisor.listen(first)
-    shipped = [order[:3] for each in started[1:] for order in each.orders]
-    assert shipped == [(0, 0, 2)]
-    for worker in supervisor.workers:
-        worker.close()
-    journal.close()
+    try:
+        yield supervisor, started
+    finally:
+        setup.journal.close()
+        for worker in supervisor.workers:
+            worker.close()
+
+
+def test_a_cleanup_that_could_not_be_started_is_still_due(tmp_path: Path) -> None:
+    """The system refuses the process that would clean up: the unit does not run before another one has done it."""
+    with supervised(tmp_path, (UnitOrder(0, 0, 2),), cleanup="m:c", due=True) as (supervisor, started):
+        supervisor.unborn(supervisor.workers[0])
+        supervisor.fill()
+        assert [type(job) for job in started] == [CleanupJob, CleanupJob]
+
+
+def test_what_still_cleans_up_runs_elsewhere_only_when_its_worker_is_gone(tmp_path: Path) -> None:
+    """A worker that retires says that a unit is to be tried again, and that its attempt lingers: nothing starts yet."""
+    with supervised(tmp_path, (UnitOrder(0, 0, 1), UnitOrder(1, 0, 1))) as (supervisor, started):
+        first = supervisor.workers[0]
+        again = UnitOrder(0, 0, 2, tries=1)
+        ended = Ended(0, 0, 1, Status.INFRA, 0.1, 0.0, None, None, None, None, again, True, True)
+        first.far_end.sendall(line(Ready()) + line(Retiring(())) + line(ended))
+        supervisor.listen(first)
+        assert len(started) == 1
+        first.said_bye = True
+        supervisor.died(first, 0)
+        assert (0, 0, 2) in [order[:3] for job in started[1:] for order in job.orders]
+
+
+def test_what_ran_in_a_worker_that_stands_still_is_cleaned_up_after_first(tmp_path: Path) -> None:
+    """With --cleanup, a running unit that is handed back waits until its worker is gone; others start at once."""
+    with supervised(tmp_path, (UnitOrder(0, 0, 1), UnitOrder(1, 0, 1)), cleanup="m:c") as (supervisor, started):
+        first = supervisor.workers[0]
+        second = started[0].tasks[1].id
+        first.far_end.sendall(line(Ready()) + line(Retiring((UnitOrder(0, 0, 2), UnitOrder(1, 0, 1)))))
+        supervisor.listen(first)
+        assert [(job.tasks[order[0]].id, order[2]) for job in started[1:] for order in job.orders] == [(second, 1)]
+
+
+def test_a_unit_that_was_handed_back_is_not_handed_back_again(tmp_path: Path) -> None:
+    """A worker may retire between putting a unit into backoff and telling so: the unit still runs in one place only."""
+    with supervised(tmp_path, (UnitOrder(0, 0, 1), UnitOrder(1, 0, 1))) as (supervisor, started):
+        first = supervisor.workers[0]
+        again = UnitOrder(0, 0, 2, tries=1)
+        ended = Ended(0, 0, 1, Status.INFRA, 0.1, 0.0, None, None, None, None, again, True)
+        first.far_end.sendall(line(Ready()) + line(Retiring((again,))) + line(ended))
+        supervisor.listen(first)
+        shipped = [order[:3] for each in started[1:] for order in each.orders]
+        assert shipped == [(0, 0, 2)]

@@ -118,7 +118,7 @@ def test_planners_at_once_leave_whole_lines_and_one_for_each_task(tmp_path: Path
 def test_a_place_that_cannot_hold_it_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     """A file in the folder's place; a FIFO in the file's, which is not waited for."""
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="choose another `workflow_cache`"):
+    with pytest.raises(InputError, match="choose another ‹workflow_cache›"):
         cache(tmp_path / "file" / "inner").prepare()
     os.mkfifo(cache(tmp_path).path)
     for use in (cache(tmp_path).prepare, lambda: cache(tmp_path).find(KEYS)):

@@ -81,7 +81,7 @@ def _refuse_no_parts(folder: Path) -> None:
     """Raises InputError unless a folder is a library of parts and nothing else."""
     if not is_ours(folder):
         raise InputError(
-            "it holds no library of parts, so `force` leaves it alone", where=str(folder), mend="name another one"
+            "it holds no library of parts, so ‹force› leaves it alone", where=str(folder), mend="name another one"
         )
     refuse_strangers(folder, is_file_of_ours, InputError, "library of parts")
 

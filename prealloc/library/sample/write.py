@@ -85,10 +85,10 @@ def _refuse(out: Path, tasks: int, workflow_bytes: int, seed: int) -> None:
         mend = "end it in .json or .jsonl, and .gz or .zst behind"
         found.append(Mistake(str(out), "its name does not say what it is to hold", mend))
     if not 1 <= tasks <= _MOST_TASKS:
-        found.append(Mistake("`tasks`", f"{tasks} is not from 1 to {_MOST_TASKS}", "give a number in between"))
+        found.append(Mistake("‹tasks›", f"{tasks} is not from 1 to {_MOST_TASKS}", "give a number in between"))
     if workflow_bytes < 0:
-        found.append(Mistake("`workflow_bytes`", f"{workflow_bytes} is below 0", "give 0 for no workflows, or more"))
+        found.append(Mistake("‹workflow_bytes›", f"{workflow_bytes} is below 0", "give 0 for no workflows, or more"))
     if seed < 0:
-        found.append(Mistake("`seed`", f"{seed} is below 0", "give 0 or more"))
+        found.append(Mistake("‹seed›", f"{seed} is below 0", "give 0 or more"))
     if found:
         raise OptionsError(found)
