@@ -14,16 +14,20 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from prealloc.cli.command import GENERAL
 from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
-from prealloc.model.options import Flag, Names, OneOf, Option, Table, Whole, options_of, spelled
+from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Table, Whole, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is not ok.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
+QuietFlag = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Say nothing unless something is not ok.", rich_help_panel=GENERAL),
+]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file of options; those on the command line win.")
+    Path | None, typer.Option("--config", help="A TOML file of options; the command line wins.", metavar="FILE")
 ]
 
 _DECLARED = (LibraryOptions, PlanSpec, WorkerOptions, RunPolicy)
@@ -103,13 +107,13 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         kind = type(reader.values[0])
     elif isinstance(reader, Whole):
         kind = int
-    told = option.unset or ("" if default in (False, (), {}) else _default(default))
+    told = option.unset or ("" if default in (False, (), {}) else _written(reader, default))
     info = typer.Option(
         name,
         *([f"-{option.short}"] if option.short else []),
         help=in_flags(option.help)
         + (" Repeatable, or a,b." if isinstance(reader, Names) else "")
-        + (f"  [{told}]" if told else ""),
+        + (f"  [default: {told}]" if told else ""),
         metavar=reader.metavar or None,
         rich_help_panel=option.group or None,
     )
@@ -117,9 +121,10 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _default(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
+def _written(reader: Any, value: Any) -> str:
+    """A default as one would write it: 600 seconds are 10m, 2**24 bytes 16MiB."""
+    if isinstance(reader, Seconds | Bytes):
+        return reader.write(value)
     return str(value) if isinstance(value, str | int) else ""
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prealloc.cli.command import command
 from prealloc.cli.options import ConfigOption, JsonFlag, parsed, read_config, takes, without_empty
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, print_warning, task_progress
 from prealloc.cli.signals import ended_by_signals
@@ -26,45 +27,88 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
-    for command in (plan, show, verify, diff):
-        app.command(no_args_is_help=True)(command)
+    for each in (plan, show, verify):
+        command(app)(each)
+    command(app, good="they are the same plan", bad="they differ")(diff)
+
+
+_LIBRARY = "Library"
+_GENERATED = "Workflows that are missing"
 
 
 @takes(PlanSpec)
 def plan(
     library: Annotated[
         Path | None,
-        typer.Argument(help="The task library: a file, a folder, a path with {difficulty}, or - for standard input."),
+        typer.Argument(
+            help="The task library: a file, a folder, a path with {difficulty}, or - for standard input.",
+            metavar="LIBRARY",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The plan folder to write; without it, only show.", metavar="PLAN"),
+    ] = None,
     config: ConfigOption = None,
     difficulty: Annotated[
-        str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
+        str | None,
+        typer.Option(
+            "--difficulty",
+            help="Which library of a folder: *_D_with_workflows.json first.",
+            metavar="D",
+            rich_help_panel=_LIBRARY,
+        ),
     ] = None,
     require_workflow: Annotated[
         bool | None,
         typer.Option(
-            "--require-workflow/--no-require-workflow", help="Refuse a library in which a task has no workflow."
+            "--require-workflow/--no-require-workflow",
+            help="Refuse a library in which a task has no workflow.",
+            rich_help_panel=_LIBRARY,
         ),
     ] = None,
     durations_from: Annotated[
-        Path | None, typer.Option("--durations-from", help="Estimate by what this run took: median by model and type.")
+        Path | None,
+        typer.Option(
+            "--durations-from", help="Estimate by what this run took: median by model and type.", metavar="RUN"
+        ),
     ] = None,
     generate_workflows: Annotated[
         str | None,
         typer.Option(
-            "--generate-workflows", help="module:function that makes the workflows which selected tasks lack."
+            "--generate-workflows",
+            help="Makes the workflows that selected tasks lack.",
+            metavar="MODULE:FUNCTION",
+            rich_help_panel=_GENERATED,
         ),
     ] = None,
     workflow_cache: Annotated[
         Path | None,
-        typer.Option("--workflow-cache", help="Where generated ones are kept.  [~/.cache/prealloc/workflows]"),
+        typer.Option(
+            "--workflow-cache",
+            help="Where generated ones are kept.",
+            metavar="FOLDER",
+            show_default="~/.cache/prealloc/workflows",
+            rich_help_panel=_GENERATED,
+        ),
     ] = None,
     generate_timeout: Annotated[
-        str | None, typer.Option("--generate-timeout", help="For one task: 90s, 10m, none.  [600]")
+        str | None,
+        typer.Option(
+            "--generate-timeout",
+            help="Time to make one workflow.",
+            metavar="DURATION",
+            show_default="10m",
+            rich_help_panel=_GENERATED,
+        ),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Read a JSON library in one pass and little memory, as large ones are.")
+        bool,
+        typer.Option(
+            "--stream",
+            help="Read a JSON library in one pass and little memory, as large ones are.",
+            rich_help_panel=_LIBRARY,
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
     json: JsonFlag = False,
@@ -78,18 +122,14 @@ def plan(
     Examples:
 
       prealloc plan tasks.json --shards 25 -n 20 --stratify --out plan/
-
-      prealloc plan data/ --difficulty easy --shards 4 --quota simple_task=5 --quota basic_task=3 --out plan/
-
-      prealloc plan tasks.jsonl.zst --all --shards 64 --set model=qwen2.5-7b --out plan/
-
+      prealloc plan data/ --difficulty easy --shards 4 --quota simple_task=5 \\
+        --quota basic_task=3 --out plan/
+      prealloc plan tasks.jsonl.zst --all --shards 64 --set model=o3 --out plan/
       zcat tasks.jsonl.gz | prealloc plan - --shards 25 -n 20 --out plan/
-
       prealloc plan tasks.json --config config/reference.toml --out plan/
-
-      prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml --durations-from old-run/
-
-      prealloc plan tasks.json --shards 4 --generate-workflows my_generator:make --out plan/
+      prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml \\
+        --durations-from old-run/
+      prealloc plan tasks.json --generate-workflows my_generator:make --out plan/
     """
     mistakes: list[Mistake] = []
     here = parsed(given, mistakes)
@@ -104,7 +144,13 @@ def plan(
     options = _overridden(options, without_empty(here))
     source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow})
     if "path" not in source:
-        mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))
+        mistakes.append(
+            Mistake(
+                "LIBRARY",
+                "no task library is named",
+                "name a file, or set path in [library]. All options: prealloc plan -h",
+            )
+        )
     if mistakes:
         _raise_all(options, mistakes, generation)
     path = Path(source["path"])
@@ -171,8 +217,8 @@ def plan(
 
 
 def show(
-    plan: Annotated[Path, typer.Argument(help="A plan folder.")],
-    shard: Annotated[str | None, typer.Argument(help="One of its shards, such as shard-00.")] = None,
+    plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
+    shard: Annotated[str | None, typer.Argument(help="One of its shards, such as shard-00.", metavar="SHARD")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Show a plan, or one shard of it with its tasks.
@@ -180,9 +226,7 @@ def show(
     Examples:
 
       prealloc show plan/
-
       prealloc show plan/ shard-03
-
       prealloc show plan/ shard-03 --json | jq .tasks
     """
     from rich.console import Console
@@ -222,19 +266,21 @@ def show(
 
 
 def verify(
-    plan: Annotated[Path, typer.Argument(help="A plan folder.")],
+    plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
     library: Annotated[
-        Path | None, typer.Option("--library", help="Also compare every task with this library.")
+        Path | None,
+        typer.Option("--library", help="Also compare every task with this library.", metavar="LIBRARY"),
     ] = None,
-    difficulty: Annotated[str | None, typer.Option("--difficulty", help="Which library of a folder.")] = None,
+    difficulty: Annotated[
+        str | None, typer.Option("--difficulty", help="Which library of a folder.", metavar="D")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Check a plan: digests, schema, counts; with --library, that every task is still as it was planned.
+    """Check a plan: digests, schema, counts; with --library every task.
 
     Examples:
 
       prealloc verify plan/
-
       prealloc verify plan/ --library tasks.json
     """
     from prealloc.api import plans as api
@@ -249,13 +295,13 @@ def verify(
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(help="A plan folder.")],
-    second: Annotated[Path, typer.Argument(help="Another.")],
+    first: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN_A")],
+    second: Annotated[Path, typer.Argument(help="Another plan folder.", metavar="PLAN_B")],
     json: JsonFlag = False,
 ) -> None:
-    """Show what differs between two plans: which input changed, which ids came, went and moved.
+    """Show what differs between two plans.
 
-    Exits with 0 if they are the same plan, with 1 if they differ.
+    Which input changed, and which ids came, went and moved.
 
     Example:
 

@@ -47,6 +47,7 @@ MOST_RETRIES = 1_000
 MOST_RESULT_BYTES = 16 * 2**20
 
 
+WHAT_RUNS = "What runs the tasks"
 _TIME = "Time"
 _SIZE = "Workers and memory"
 _TROUBLE = "When something fails"
@@ -157,12 +158,18 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What runs the tasks, and where."""
 
     worker: Annotated[
-        str | None, Option(Text("MODULE:FUNCTION"), "The worker function, called as function(task, ctx).")
+        str | None,
+        Option(Text("MODULE:FUNCTION"), "The worker function, called as function(task, ctx).", group=WHAT_RUNS),
     ] = None
-    engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.")] = "local"
+    engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.", group=WHAT_RUNS)] = "local"
     cleanup: Annotated[
         str | None,
-        Option(Text("MODULE:FUNCTION"), "Called as function(unit, notes) after a killed attempt.", unset="none"),
+        Option(
+            Text("MODULE:FUNCTION"),
+            "Called as function(unit, notes) after a killed attempt.",
+            group=WHAT_RUNS,
+            unset="none",
+        ),
     ] = None
 
 
