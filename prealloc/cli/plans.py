@@ -16,7 +16,9 @@ from prealloc.cli.options import ConfigOption, JsonFlag, parsed, read_config, ta
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, print_warning, task_progress
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import options_of
 from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.policy import RunPolicy
 
 if TYPE_CHECKING:
     from prealloc.api.plans import BareTasks
@@ -177,6 +179,7 @@ def plan(
             generating=generating,
             stream=stream,
             bare=bare.append,
+            run_options={name: each for name, each in run.items() if name in options_of(RunPolicy)},  # type: ignore[arg-type]
             **generation,
             **options,
         )
@@ -209,38 +212,53 @@ def plan(
     elif bare:
         print_note(f"written to {out}")
     else:
-        print_note(
-            f"written to {out}; run it: prealloc run {shlex.quote(str(out))} --worker module:function --out run/"
-        )
+        print_note(f"written to {out}; run it: {_run_command(out, run)}")
     for found in bare:
         print_warning(f"{found}\n{_again(found, out, force=force)}")
 
 
+PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, or a run folder.", metavar="PLAN|RUN")]
+
+
 def show(
-    plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
-    shard: Annotated[str | None, typer.Argument(help="One of its shards, such as shard-00.", metavar="SHARD")] = None,
+    plan: PlanOrRun,
+    part: Annotated[
+        str | None,
+        typer.Argument(
+            help="One of its shards, or of a run one of its units, as prealloc writes it: shard/task#repeat.",
+            metavar="SHARD|UNIT",
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show a plan, or one shard of it with its tasks.
+    """Show a plan, one shard with its tasks, or what became of a unit.
+
+    Of a unit: its settings, every attempt with its times, the error with its traceback, the result.
 
     Examples:
 
       prealloc show plan/
-      prealloc show plan/ shard-03
+      prealloc show run/ shard-03
       prealloc show plan/ shard-03 --json | jq .tasks
+      prealloc show run/ 'shard-03/math-0030#0'
     """
+    if part is not None and "/" in part:
+        _show_unit(plan, part, json=json)
+        return
     from rich.console import Console
 
     from prealloc.report.plan_view import render_plan, render_shard
     from prealloc.store.plan_folder import (
         find_entry,
+        plan_of,
         read_plan,
         read_plan_file,
         read_planned_manifest,
         read_slice,
     )
 
-    if shard is None:
+    plan = plan_of(plan)
+    if part is None:
         read = read_plan(plan)
         if json:
             print_json(read.file)
@@ -256,7 +274,7 @@ def show(
     from prealloc.files.paths import PlanPaths
 
     file = read_plan_file(plan)
-    manifest = read_planned_manifest(PlanPaths(plan), file, find_entry(file, shard, where=str(plan)))
+    manifest = read_planned_manifest(PlanPaths(plan), file, find_entry(file, part, where=str(plan)))
     tasks = read_slice(PlanPaths(plan), manifest)
     if json:
         rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in tasks]
@@ -265,8 +283,22 @@ def show(
         render_shard(manifest, tasks).print(Console())
 
 
+def _show_unit(run: Path, unit: str, *, json: bool) -> None:
+    from prealloc.api.runs import unit_history
+
+    found = unit_history(run, unit)
+    if json:
+        print_json(found)
+        return
+    from rich.console import Console
+
+    from prealloc.report.unit_view import render_unit
+
+    render_unit(found).print(Console())
+
+
 def verify(
-    plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
+    plan: PlanOrRun,
     library: Annotated[
         Path | None,
         typer.Option("--library", help="Also compare every task with this library.", metavar="LIBRARY"),
@@ -281,6 +313,7 @@ def verify(
     Examples:
 
       prealloc verify plan/
+      prealloc verify run/
       prealloc verify plan/ --library tasks.json
     """
     from prealloc.api import plans as api
@@ -329,6 +362,13 @@ def _again(bare: BareTasks, out: Path | None, *, force: bool) -> str:
         return ""
     more = ["--keep", bare.keep, *(["--force"] if out is not None and not force else [])]
     return shlex.join(["prealloc", *sys.argv[1:], *more])
+
+
+def _run_command(plan: Path, run: Mapping[str, Any]) -> str:
+    """What runs the plan, with the worker that the config names: a plan does not keep what names code."""
+    named = {"worker": run.get("worker", "module:function"), "engine": run.get("engine"), "cleanup": run.get("cleanup")}
+    options = [word for name, each in named.items() if each is not None for word in (f"--{name}", each)]
+    return shlex.join(["prealloc", "run", str(plan), *options, "--out", "run/"])
 
 
 _CONTRADICTS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from prealloc.files.paths import RunPaths
 from prealloc.model.events import RunEnded
 from prealloc.model.outcome import Status
 from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
+
+if TYPE_CHECKING:
+    from prealloc.store.results import UnitOutcome
 
 
 def add_to(app: typer.Typer) -> None:
@@ -170,10 +173,18 @@ def results(
         ),
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="How to write it.", metavar="[table|json|jsonl|csv]")
-    ] = "table",
-    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    units: Annotated[bool, typer.Option("--units", help="JSON lines: every unit with its full result.")] = False,
+        str | None,
+        typer.Option(
+            "--format",
+            help="How to write it.",
+            metavar="[table|json|jsonl|csv]",
+            show_default="table; jsonl with --units",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json; with --units jsonl.")] = False,
+    units: Annotated[
+        bool, typer.Option("--units", help="A row for each unit; in JSON with its settings, error and full result.")
+    ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
 ) -> None:
     """Show a run's outcomes: success rate, mean score, times.
@@ -184,38 +195,50 @@ def results(
 
       prealloc results run/ --by type
       prealloc results run/ --by model,prompt_type --format csv > table.csv
+      prealloc results run/ --units --format csv > units.csv
       prealloc results run/ --units --not-ok
     """
     from prealloc.api import runs as api
+    from prealloc.report.results_view import FORMATS
 
+    formats = [each for each in FORMATS if not (units and each == "table")]
+    mistakes = []
     if not_ok and not units:
-        raise OptionsError([Mistake("--not-ok", "it says which units are listed", "add --units")])
+        mistakes.append(Mistake("--not-ok", "it says which units are listed", "add --units"))
+    if by and units:
+        mistakes.append(Mistake("--by", "it groups units, and --units lists each", "omit one of them"))
+    if format is not None and format not in formats:
+        mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
+    if mistakes:
+        raise OptionsError(mistakes)
     if units:
-        for outcome in api.outcomes(run):
-            if not_ok and outcome.status is Status.OK:
-                continue
-            attempt = outcome.read()
-            row = {
-                "shard": outcome.shard,
-                "task": outcome.task,
-                "repeat": outcome.repeat,
-                "type": outcome.type,
-            }
-            row |= {"status": outcome.status, "settings": outcome.settings, "attempt": attempt}
-            row["first"] = outcome.read_first() if outcome.first != outcome.outcome else None
-            print_json(row)
+        found = (each for each in api.outcomes(run) if not (not_ok and each.status is Status.OK))
+        _print_units(found, "jsonl" if json or format is None else format)
         return
     from rich.console import Console
 
-    from prealloc.report.results_view import FORMATS, print_results
+    from prealloc.report.results_view import print_results
     from prealloc.store.results import aggregate
 
-    if format not in FORMATS:
-        raise OptionsError([Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(FORMATS)}")])
-    found = list(api.outcomes(run))
-    rows = aggregate(found, split_names(by or []))
-    total = aggregate(found)[0] if by else None
-    print_results(rows, Console(), form="json" if json else format, total=total)
+    every = list(api.outcomes(run))
+    rows = aggregate(every, split_names(by or []))
+    total = aggregate(every)[0] if by else None
+    print_results(rows, Console(), form="json" if json else format or "table", total=total)
+
+
+def _print_units(found: Iterator[UnitOutcome], form: str) -> None:
+    """Every unit in a row. JSON lines come one by one: a result may be large."""
+    from prealloc.report.results_view import unit_row, units_csv, write_data
+
+    if form == "csv":
+        from rich.console import Console
+
+        write_data(units_csv(list(found)), Console())
+    elif form == "json":
+        print_json([unit_row(each) for each in found])
+    else:
+        for each in found:
+            print_json(unit_row(each))
 
 
 Work = Callable[[Callable[[Any], None], Callable[[], None]], RunEnded]

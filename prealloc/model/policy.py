@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, NamedTuple, TypedDict, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Unpack
 
 import msgspec
 
@@ -128,11 +128,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
         Times may be texts with a unit too (90s, 10m, 2h), sizes too (512MB, 2GiB), or `none` where None may be.
         """
-        found: list[Mistake] = []
-        read = read_options(cls, options, found)
-        if found:
-            raise OptionsError(found)
-        return cls(**read)
+        return cls(**read_run_options(options))
 
 
 class RunOptions(TypedDict, total=False):
@@ -152,6 +148,15 @@ class RunOptions(TypedDict, total=False):
     max_result_bytes: int | str
     max_log_bytes: int | str
     fsync: bool
+
+
+def read_run_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """These options as RunPolicy holds them, and none that is not given. Raises OptionsError."""
+    found: list[Mistake] = []
+    read = read_options(RunPolicy, options, found)
+    if found:
+        raise OptionsError(found)
+    return {name: read[name] for name in RunPolicy.__struct_fields__ if name in read}
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,9 @@ from typing import Any
 from msgspec import UnsetType
 from rich.text import Text
 
+from prealloc.model.options import Bytes, Seconds, options_of
 from prealloc.model.plan import Manifest, Plan, PlanFile, ShardEntry
+from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
@@ -71,6 +73,8 @@ def _plan_facts(
     ]
     if not isinstance(spec.generator, UnsetType):
         facts.append(("generator", f"{visible(spec.generator)}, version {visible(str(spec.generator_version))}"))
+    if not isinstance(file.run_options, UnsetType):
+        facts.append(("for runs", ", ".join(_run_option(name, each) for name, each in file.run_options.items())))
     for library in file.libraries:
         difficulty = f" ({visible(library.difficulty)})" if library.difficulty is not None else ""
         size = f"{human.count(library.tasks, 'task')}, {human.size(library.bytes)}"
@@ -83,6 +87,15 @@ def _plan_facts(
         slices = {manifest.slice.sha256: manifest.slice.bytes for manifest in manifests.values()}
         facts.append(("slices", f"{human.count(len(slices), 'file')}, {human.size(sum(slices.values()))}"))
     return facts
+
+
+def _run_option(field: str, given: Any) -> str:
+    """`timeout 10m`: as a config says it."""
+    option = options_of(RunPolicy)[field]
+    text = (
+        option.reader.write(given) if given is not None and isinstance(option.reader, Seconds | Bytes) else value(given)
+    )
+    return f"{option.name} {'none' if given is None else text}"
 
 
 def _of(part: int, whole: int) -> str:
