@@ -16,6 +16,7 @@ from typing import Any, TypeVar, Unpack
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
@@ -173,6 +174,19 @@ def outcomes(run: str | Path) -> Iterator[UnitOutcome]:
     state = fold(opened.paths, opened.units())
     for (unit, unit_state), type in zip(state.units.items(), opened.types(), strict=True):
         yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state)
+
+
+def longest_s(run: str | Path) -> float | None:
+    """The seconds that a run takes from its start at the very latest: every timeout, wait and retry used up.
+
+    None if nothing bounds it: without --timeout, or where tasks cannot be ended. Raises RunFolderError, PlanError.
+    """
+    opened = OpenRun(Path(run))
+    engine = make_engine(opened.file.engine)
+    try:
+        return session.longest_s(opened) if engine.facts.can_kill else None
+    finally:
+        engine.close()
 
 
 def unit_history(run: str | Path, unit: str) -> UnitHistory:

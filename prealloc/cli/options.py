@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,19 +45,20 @@ def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., No
 
     They are read from text only as far as `parsed` does; their bounds are checked with their values.
     """
-    made = [
-        _parameter(each.name, options_of(struct)[each.name], each.default)
+    options = {
+        each.name: (options_of(struct)[each.name], each.default)
         for struct in structs
         for each in msgspec.structs.fields(struct)
         if each.name in options_of(struct) and each.name not in but
-    ]
+    }
+    made = [_parameter(name, option, default) for name, (option, default) in options.items()]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters.values()
 
         @functools.wraps(command)
         def call(**values: Any) -> None:
-            given = {each.name: values.pop(each.name) for each in made}
+            given = {name: _typed(option, values.pop(name)) for name, (option, _) in options.items()}
             command(**values, given={name: value for name, value in given.items() if value not in (None, [])})
 
         parameters = [each.replace(kind=each.KEYWORD_ONLY) for each in own if each.name != "given"] + made
@@ -65,6 +67,12 @@ def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., No
         return call
 
     return decorate
+
+
+def _typed(option: Option, value: Any) -> Any:
+    """The value; a number that typer takes as text, since `none` may stand in its place, as a number."""
+    is_number = isinstance(option.reader, Whole) and isinstance(value, str) and re.fullmatch("-?[0-9]{1,30}", value)
+    return int(value) if is_number else value
 
 
 def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:

@@ -257,13 +257,15 @@ def show(
         read_slice,
     )
 
-    plan = plan_of(plan)
+    folder = plan_of(plan)
     if part is None:
-        read = read_plan(plan)
+        read = read_plan(folder)
         if json:
             print_json(read.file)
             return
         render_plan(read).print(Console())
+        if folder != plan:
+            _show_bound(plan)
         if read.spec.factors or read.spec.lanes:
             from prealloc.planning.matrix import matrix_of_plan
             from prealloc.report.matrix_view import render_matrix
@@ -273,14 +275,23 @@ def show(
         return
     from prealloc.files.paths import PlanPaths
 
-    file = read_plan_file(plan)
-    manifest = read_planned_manifest(PlanPaths(plan), file, find_entry(file, part, where=str(plan)))
-    tasks = read_slice(PlanPaths(plan), manifest)
+    file = read_plan_file(folder)
+    manifest = read_planned_manifest(PlanPaths(folder), file, find_entry(file, part, where=str(plan)))
+    tasks = read_slice(PlanPaths(folder), manifest)
     if json:
         rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in tasks]
         print_json({"manifest": manifest, "tasks": rows})
     else:
         render_shard(manifest, tasks).print(Console())
+
+
+def _show_bound(run: Path) -> None:
+    from prealloc.api.runs import longest_s
+    from prealloc.report import human
+
+    bound_s = longest_s(run)
+    bounded = f"a session ends within {human.duration(bound_s)}, at the very latest"
+    typer.echo(f"\nrun       {bounded if bound_s is not None else 'nothing bounds its time'}")
 
 
 def _show_unit(run: Path, unit: str, *, json: bool) -> None:

@@ -14,7 +14,7 @@ from prealloc.model.plan import Manifest, Plan, PlanFile, ShardEntry
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit
+from prealloc.report.grid import Column, draw, fit, left_out
 from prealloc.report.page import Page, whole
 from prealloc.report.visible import value, visible
 
@@ -54,12 +54,13 @@ def _plan(
     lines = [_fact(name, text) for name, text in _plan_facts(file, manifests, uses)]
     # One row too many is shown rather than told of.
     shown = file.shards if len(file.shards) <= first + 1 else file.shards[:first]
-    table = draw(fit(_plan_columns(file, shown, manifests), width))
+    columns = _plan_columns(file, shown, manifests)
+    table = draw(fit(columns, width))
     total = table.pop()
     lines += [Text(), *table]
     if len(shown) < len(file.shards):
         lines.append(Text(f"… {len(file.shards) - len(shown):,} more", style="dim"))
-    return [*lines, Text("─" * total.cell_len, style="dim"), total]
+    return [*lines, Text("─" * total.cell_len, style="dim"), total, *left_out(columns, width)]
 
 
 def _plan_facts(

@@ -14,7 +14,7 @@ from rich.text import Text
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.outcome import Status, Successes
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit
+from prealloc.report.grid import Column, draw, fit, left_out
 from prealloc.report.page import Page, plain_for, whole
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
@@ -157,6 +157,7 @@ def _table(rows: Sequence[ResultsRow], total: ResultsRow | None, width: int | No
         lines.insert(-1, Text("─" * lines[0].cell_len, style="dim"))
     if text := incomplete(everything.decided, sum(row.units for row in rows)):
         lines.insert(0, Text(text, style="yellow"))
+    lines += left_out(columns, width)
     return [*lines, *(whole(Text(note, style="dim")) for note in success_notes(everything))]
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from prealloc.model.outcome import Attempt, ErrorInfo
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit
+from prealloc.report.grid import Column, draw, fit, left_out
 from prealloc.report.page import Page, heading, whole
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import lines, value, visible
@@ -56,7 +56,8 @@ def _attempts(unit: UnitHistory, width: int | None) -> list[Text]:
         Column("worked", [Text(human.duration(each.working_s)) for each in attempts]),
         Column("", [Text(_note(each), "dim") for each in attempts], right=False, drop=1),
     ]
-    return [Text("  ").append_text(line) for line in draw(fit(columns, None if width is None else width - 2))]
+    room = None if width is None else width - 2
+    return [Text("  ").append_text(line) for line in (*draw(fit(columns, room)), *left_out(columns, room))]
 
 
 def _when(started_at: float) -> str:
