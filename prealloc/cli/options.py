@@ -113,7 +113,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
-    elif isinstance(reader, Whole):
+    elif isinstance(reader, Whole) and not reader.optional:
         kind = int
     told = option.unset or ("" if default in (False, (), {}) else _written(reader, default))
     info = typer.Option(
