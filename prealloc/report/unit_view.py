@@ -30,7 +30,7 @@ def _unit(unit: UnitHistory, width: int | None) -> list[Text]:
     facts += [
         ("settings" if not n else "", f"{visible(k)}={value(v)}") for n, (k, v) in enumerate(unit.settings.items())
     ]
-    facts.append(("log", f"{visible(unit.log)} (of the whole shard: its lines do not name their unit)"))
+    facts += [("log", visible(unit.log)), ("", "of the whole shard: its lines do not name their unit")]
     page = [whole(Text.assemble((f"{name:<10}", "dim"), text)) for name, text in facts]
     attempts = [tried.attempt for tried in unit.tries]
     if attempts:
