@@ -124,7 +124,7 @@ def _section_schema(about: str, options: Mapping[str, ConfigOption]) -> dict[str
     properties = {}
     for name, (_, option, default) in options.items():
         told = {"default": default} if default not in (None, msgspec.NODEFAULT) else {}
-        properties[name] = {"description": option.help, **option.reader.schema(), **told}
+        properties[name] = {"description": _key(option.help), **option.reader.schema(), **told}
     return {"description": about, "type": "object", "additionalProperties": False, "properties": properties}
 
 

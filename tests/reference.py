@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from prealloc.cli.options import in_flags
-from prealloc.model.options import Flag, spelled
+from prealloc.model.options import Bytes, Flag, Option, Seconds, spelled
 from prealloc.settings import SECTIONS, options_in
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
@@ -17,7 +18,7 @@ Every option by its three names: in Python (`prealloc.plan`, `prealloc.run`), on
 This page is made from the declarations (`make reference`). Times are seconds, or texts with a unit: 90s, 10m, 2h.
 Sizes are
 bytes, or texts: 512MB is 512 * 1000**2 bytes, 512MiB 512 * 1024**2. `none` is no limit, where there may be none.
-`prealloc COMMAND --help` has the options of one command alone.
+`prealloc COMMAND -h` has the options of one command alone.
 """
 
 
@@ -41,10 +42,17 @@ def _table(section: str) -> list[str]:
             flag = f"-{option.short}, {flag}"
         if option.reader.metavar:
             flag += f" {option.reader.metavar}"
-        shown = option.unset or ("" if default in (None, (), {}) else msgspec.json.encode(default).decode())
+        shown = option.unset or ("" if default in (None, (), {}) else _default(option, default))
         cells = (f"`{field}`", f"`{flag}`" if on_command_line else "", f"`{name}`", shown, _plain(option.help))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
+
+
+def _default(option: Option, default: Any) -> str:
+    """As one would write it in a config."""
+    if isinstance(option.reader, Seconds | Bytes):
+        return option.reader.write(default)
+    return msgspec.json.encode(default).decode()
 
 
 def _plain(text: str) -> str:

@@ -21,6 +21,7 @@ from prealloc.model.cell import DIFFICULTY, settings_of
 from prealloc.model.options import Seconds
 from prealloc.model.plan import Plan, PlanFile
 from prealloc.model.plan_spec import PlanOptions, PlanSpec
+from prealloc.model.policy import RunOptions, read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.planning.cells import choose_for_cells, lay_out
 from prealloc.planning.planner import TypeLeftOut, types_left_out
@@ -51,6 +52,7 @@ def plan(
     generating: Callable[[int, int], None] | None = None,
     stream: bool = False,
     bare: Callable[[BareTasks], None] | None = None,
+    run_options: RunOptions | None = None,
     **options: Unpack[PlanOptions],
 ) -> Plan:
     """Reads a task library once and gives every shard its tasks.
@@ -68,10 +70,14 @@ def plan(
     the folder `workflow_cache` (by default below the user's cache folder) and not made again. `generate_timeout_s` is
     for one task, None is no limit; `generating` gets the tasks generated and to generate.
 
+    `run_options` are fields of RunPolicy that runs of this plan have unless they say otherwise, such as
+    {"timeout_s": 60}; they are not part of the plan's id.
+
     The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
     Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
     spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
+    for_runs = read_run_options(run_options or {})
     if out is not None:
         from prealloc.store.plan_folder import refuse_taken_plan
 
@@ -108,7 +114,7 @@ def plan(
         )
         for shard, positions in zip(laid, chosen, strict=True)
     ]
-    made = build_plan(spec, sources.infos, shards)
+    made = build_plan(spec, sources.infos, shards, for_runs)
     if spec.stratify and (left := types_left_out(made.file)):
         tell(_left_out_note(left))
     found = _bare_tasks(sources, tasks)
@@ -254,17 +260,18 @@ def check_options(
 
 
 def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
-    """Checks a plan folder byte by byte; with `library` also that every task is still in it, as planned.
+    """Checks a plan folder, or that of a run, byte by byte; with `library` also that every task is still in it.
 
     A workflow that was generated is none of the library's, and is left out of the comparison.
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
     from prealloc.model.task import LightweightTask
-    from prealloc.store.plan_folder import Outline, check_strict, read_plan, refuse_strays, task_digest
+    from prealloc.store.plan_folder import Outline, check_strict, plan_of, read_plan, refuse_strays, task_digest
 
-    read = read_plan(Path(plan))
-    refuse_strays(Path(plan), Outline(read.file, {shard.id: shard.manifest for shard in read.shards}))
-    check_strict(Path(plan), read)
+    folder = plan_of(Path(plan))
+    read = read_plan(folder)
+    refuse_strays(folder, Outline(read.file, {shard.id: shard.manifest for shard in read.shards}))
+    check_strict(folder, read)
     if library is None:
         return read.file
     generated = read.spec.generator is not UNSET
@@ -313,10 +320,10 @@ class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def diff(first: str | Path, second: str | Path) -> PlanDiff:
-    """What differs between two plan folders: ids in, out and moved, and which input changed. Raises PlanError."""
-    from prealloc.store.plan_folder import read_plan
+    """What differs between two plans (folders, or those of runs): ids and inputs. Raises PlanError."""
+    from prealloc.store.plan_folder import plan_of, read_plan
 
-    one, two = read_plan(Path(first)), read_plan(Path(second))
+    one, two = read_plan(plan_of(Path(first))), read_plan(plan_of(Path(second)))
     places, digests = zip(*(_places(each) for each in (one, two)), strict=True)
     both = sorted(places[0].keys() & places[1].keys())
     return PlanDiff(
@@ -345,7 +352,8 @@ def _places(plan: Plan) -> tuple[dict[str, list[str]], dict[str, bytes]]:
 
 def _inputs(plan: Plan) -> dict[str, Any]:
     spec: dict[str, Any] = msgspec.to_builtins(plan.spec)
-    return {**spec, "library sha256": [library.sha256 for library in plan.libraries]}
+    for_runs = {f"run {name}": each for name, each in (plan.file.run_options or {}).items()}
+    return {**spec, **for_runs, "library sha256": [library.sha256 for library in plan.libraries]}
 
 
 def _different(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import inspect
 import platform
+import shlex
 import signal
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import Any, TypeVar, Unpack
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
@@ -24,12 +26,12 @@ from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.events import Event, LaneHalted, LanePaused, Note, RunEnded
 from prealloc.model.outcome import FINAL, Attempt, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
-from prealloc.model.policy import RunOptions, RunPolicy
+from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
 from prealloc.model.task import LightweightTask
-from prealloc.store.fold import count_success, fold
+from prealloc.store.fold import count_success, fold, tries_of
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
-from prealloc.store.results import ResultsRow, UnitOutcome, aggregate, unit_outcome
+from prealloc.store.results import ResultsRow, UnitHistory, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.worker.function import check_name
 
@@ -58,7 +60,8 @@ def run(
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
-    `options` are the fields of RunPolicy: concurrency=8, timeout_s=60, memory_bytes="2GB". `reuse` names a run whose
+    `options` are the fields of RunPolicy: concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the
+    plan's `run_options` say, if it has any. `reuse` names a run whose
     outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` gets every event, `tick` is
     called about ten times per second.
 
@@ -67,11 +70,11 @@ def run(
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     mistakes: list[Mistake] = []
-    policy = _gathered(mistakes, lambda: RunPolicy.checked(**options))
+    own = _gathered(mistakes, lambda: read_run_options(options))
     _gathered(mistakes, lambda: check_engine(engine))
     if cleanup is not None and engine == COMMAND:
         mistakes.append(Mistake("‹cleanup›", "a command cleans up by itself", "have it do so on SIGTERM"))
-    if policy is None or mistakes:
+    if own is None or mistakes:
         _gathered(mistakes, lambda: _try_worker(worker, engine))
         raise OptionsError(mistakes)
     name, import_path = _worker_name(worker, engine)
@@ -80,12 +83,13 @@ def run(
     refuse_taken(target)
     source = plan if isinstance(plan, Plan) else Path(plan)
     outline = _outline(source)
+    policy = RunPolicy(**{**(outline.file.run_options or {}), **own})
     # All that may refuse comes before the folder is made.
     reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
     started = make_engine(engine)
     try:
         if policy.memory_bytes is not None and not started.facts.can_kill:
-            mend = "omit it, or use ‹engine› local, whose workers are processes that can be ended"
+            mend = "give none, or use ‹engine› local, whose workers are processes that can be ended"
             raise OptionsError([Mistake("‹memory_bytes›", f"the {engine} engine cannot hold tasks to it", mend)])
         lanes = _lanes_to_run(outline, reused)
         notes = _check(started, name, import_path, outline.file, lanes, policy.start_s, observe, tick)
@@ -170,6 +174,50 @@ def outcomes(run: str | Path) -> Iterator[UnitOutcome]:
     state = fold(opened.paths, opened.units())
     for (unit, unit_state), type in zip(state.units.items(), opened.types(), strict=True):
         yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state)
+
+
+def longest_s(run: str | Path) -> float | None:
+    """The seconds that a run takes from its start at the very latest: every timeout, wait and retry used up.
+
+    None if nothing bounds it: without --timeout, or where tasks cannot be ended. Raises RunFolderError, PlanError.
+    """
+    opened = OpenRun(Path(run))
+    engine = make_engine(opened.file.engine)
+    try:
+        return session.longest_s(opened) if engine.facts.can_kill else None
+    finally:
+        engine.close()
+
+
+def unit_history(run: str | Path, unit: str) -> UnitHistory:
+    """What became of one unit, `shard/task#repeat`: its settings, and every try at it with error and result.
+
+    Raises OptionsError for what is no unit of the plan, else what outcomes() raises.
+    """
+    wanted = Unit.parse(unit)
+    opened = OpenRun(Path(run))
+    state = fold(opened.paths, opened.units())
+    if wanted not in state.units:
+        shards = list(opened.manifests)
+        known = wanted.shard in opened.manifests
+        hint = f"`prealloc show {shlex.quote(str(run))} {wanted.shard}` lists its tasks"
+        hint = hint if known else f"its shards are {shards[0]} to {shards[-1]}"
+        raise OptionsError([Mistake("UNIT", f"{unit} is not in the plan of {run}", hint)])
+    found = state.units[wanted]
+    manifest = opened.manifests[wanted.shard]
+    outcome = found.outcome
+    return UnitHistory(
+        unit=unit,
+        type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
+        status=found.status,
+        first_status=found.first.status if found.first else found.status,
+        settings=manifest.settings,
+        lane=manifest.lane,
+        tries=tries_of(opened.paths, wanted),
+        accepted=outcome.attempt if outcome else None,
+        deaths=found.deaths,
+        log=str(opened.paths.log(wanted.shard)),
+    )
 
 
 def results(run: str | Path, *, by: Sequence[str] = ()) -> list[ResultsRow]:

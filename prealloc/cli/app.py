@@ -18,7 +18,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 all units are ok; 1 some are not; 2 bad input, nothing was changed; "
     "3 prealloc could not go on; 128 + N stopped by signal N.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

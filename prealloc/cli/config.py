@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import print_json
 
@@ -18,19 +19,18 @@ def _root() -> None:
     """Check and write config files."""
 
 
-@app.command(no_args_is_help=True)
+@command(app, good="it can be planned")
 def check(
-    file: Annotated[Path, typer.Argument(help="A TOML file of options.")],
+    file: Annotated[Path, typer.Argument(help="A TOML file of options.", metavar="FILE")],
     json: JsonFlag = False,
 ) -> None:
-    """Check a config file, and say what it would plan. The task library is not read.
+    """Check a config file, and say what it would plan.
 
-    Exits with 2 if something in it is wrong, and tells all of it.
+    The task library is not read. All that is wrong is told at once.
 
     Examples:
 
       prealloc config check config/ultra.toml
-
       prealloc config check config/ultra.toml --json | jq .matrix.shards
     """
     from prealloc.model.plan_spec import PlanSpec
@@ -57,7 +57,7 @@ def check(
     render_matrix(matrix, forecast).print(Console())
 
 
-@app.command()
+@command(app)
 def schema() -> None:
     """Print the JSON Schema of config files, for editors.
 

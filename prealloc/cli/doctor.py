@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, in_flags
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
@@ -16,31 +17,34 @@ from prealloc.errors import Mistake, OptionsError
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command to the app."""
-    app.command()(doctor)
+    command(app, good="nothing is worse than a warning", bad="there are problems")(doctor)
 
 
 def doctor(
-    run: Annotated[Path | None, typer.Argument(help="A run folder to look at too.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run folder to look at too.", metavar="RUN")] = None,
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Whose file system to try.  [the run's, else the current folder]")
+        Path | None,
+        typer.Option(
+            "--folder",
+            help="Whose file system to try.",
+            metavar="FOLDER",
+            show_default="the run's, else the current folder",
+        ),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move damaged journal lines to journal-aside/, and list what runs again.")
+        bool, typer.Option("--repair", help="Move damaged journal lines to journal-aside/, list what runs again.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Check this machine, and a run folder, and say what to mend. Every probe does what it tells of.
+    """Check this machine, and a run folder, and say what to mend.
 
-    Exits with 0 if nothing is worse than a warning, with 1 if there are problems.
+    Each check performs the operation it reports on.
 
     Examples:
 
       prealloc doctor
-
       prealloc doctor --folder /scratch/me
-
       prealloc doctor run/
-
       prealloc doctor run/ --repair
     """
     mistakes = []

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import PROGRESS_AFTER_S, byte_progress, print_json, print_note, task_progress
 from prealloc.cli.signals import ended_by_signals
@@ -20,24 +21,26 @@ def _root() -> None:
     """Work on task libraries themselves."""
 
 
-@app.command(no_args_is_help=True)
+@command(app)
 def sample(
-    out: Annotated[Path, typer.Argument(help="The file to write: .json or .jsonl, and .gz or .zst behind.")],
-    tasks: Annotated[int, typer.Option("--tasks", help="How many tasks.")] = 630,
+    out: Annotated[
+        Path, typer.Argument(help="The file to write: .json or .jsonl, and .gz or .zst behind.", metavar="FILE")
+    ],
+    tasks: Annotated[int, typer.Option("--tasks", help="How many tasks.", metavar="N")] = 630,
     workflow_bytes: Annotated[
-        int, typer.Option("--workflow-bytes", help="Mean size of a workflow as it stands in the file.")
+        int,
+        typer.Option("--workflow-bytes", help="Mean size of a workflow as it stands in the file.", metavar="N"),
     ] = 84_000,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed writes the same bytes.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed writes the same bytes.", metavar="N")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Write a task library like the real ones: five task types, nested workflows, long texts.
+    """Write a sample task library: five task types, nested workflows.
 
     Examples:
 
       prealloc library sample tasks.json
-
-      prealloc library sample big.jsonl.zst --tasks 100000 --workflow-bytes 2000 --seed 7
+      prealloc library sample big.jsonl.zst --tasks 100000 --workflow-bytes 2000
     """
     from prealloc.library.sample.write import write_sample
 
@@ -55,25 +58,33 @@ def sample(
         typer.echo(f"{readable_name(str(out))}: {human.count(made.tasks, 'task')}, {human.size(made.bytes)} ({types})")
 
 
-Library = Annotated[Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.")]
+Library = Annotated[
+    Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.", metavar="LIBRARY")
+]
 Difficulty = Annotated[
-    str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
+    str | None,
+    typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.", metavar="D"),
 ]
 
 
-@app.command(no_args_is_help=True)
+@command(app)
 def stats(
     library: Library,
     difficulty: Difficulty = None,
-    reads: Annotated[int, typer.Option("--reads", help="Also read so many random tasks, one by one.")] = 0,
+    reads: Annotated[
+        int, typer.Option("--reads", help="Also read this many random tasks, one by one.", metavar="N")
+    ] = 0,
     cache: Annotated[
-        str | None, typer.Option("--cache", help="Bytes of read tasks to keep for --reads: 500k, 64M.  [64M]")
+        str | None,
+        typer.Option("--cache", help="Read tasks to keep for --reads.", metavar="BYTES", show_default="64M"),
     ] = None,
-    sampled: Annotated[int, typer.Option("--sampled", help="Tasks of each type whose fields are looked at.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed reads other tasks.")] = 0,
+    sampled: Annotated[
+        int, typer.Option("--sampled", help="Tasks of each type whose fields are looked at.", metavar="N")
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed reads other tasks.", metavar="N")] = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Show what a library holds: types, fields, numbers, sizes; and how fast single tasks are had.
+    """Show what a library holds, and how fast single tasks are read.
 
     Half of the --reads go to a tenth of the tasks, as from users who come back to some of them: the hit rate is
     that of a cache of the given size.
@@ -81,7 +92,6 @@ def stats(
     Examples:
 
       prealloc library stats tasks.json
-
       prealloc library stats tasks.db --reads 1000 --cache 8M
     """
     from prealloc.api import libraries as api
@@ -107,14 +117,14 @@ def stats(
     render_stats(found).print(Console())
 
 
-@app.command(no_args_is_help=True)
+@command(app)
 def index(
     library: Library,
     difficulty: Difficulty = None,
     check: Annotated[bool, typer.Option("--check", help="Compare the index that is there with every byte.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Index a JSON library, so that a plan reads the tasks that it selects and not the file.
+    """Index a JSON library, so that plans read only what they select.
 
     The index is a small file beside the library (or in the cache folder, if that cannot be written). It is used as
     long as the library stays as it is, and every task is checked when it is read.
@@ -122,7 +132,6 @@ def index(
     Examples:
 
       prealloc library index tasks.json
-
       prealloc library index tasks.json --check
     """
     from prealloc.api import libraries as api
@@ -141,17 +150,21 @@ def index(
         typer.echo(f"{readable_name(made.path)}: {human.size(made.bytes)} for {human.count(made.info.tasks, 'task')}")
 
 
-@app.command(no_args_is_help=True)
+@command(app)
 def convert(
     library: Library,
     out: Annotated[
-        Path, typer.Argument(help="Where to: .json, .jsonl (and .gz, .zst), .db, .parts, .parquet or .pool.")
+        Path,
+        typer.Argument(help="Where to: .json, .jsonl (and .gz, .zst), .db, .parts, .parquet or .pool.", metavar="OUT"),
     ],
     difficulty: Difficulty = None,
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", help="json, jsonl, database, parts, parquet or pool, if the name does not say.  [by name]"
+            "--to",
+            help="The format, if the name does not say.",
+            metavar="[json|jsonl|database|parts|parquet|pool]",
+            show_default="by name",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
@@ -164,9 +177,7 @@ def convert(
     Examples:
 
       prealloc library convert tasks.json tasks.db
-
       prealloc library convert tasks.jsonl.zst tasks.parts
-
       prealloc library convert tasks.parquet tasks.json --force
     """
     from prealloc.api import libraries as api

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.pairs import split_names
@@ -23,45 +24,55 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command to the app."""
-    app.command(no_args_is_help=True)(memory)
+    command(app, bad="a way failed")(memory)
 
 
 def memory(
-    library: Annotated[Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.")],
-    workers: Annotated[int, typer.Option("--workers", help="Worker processes of each way.")] = 25,
-    num_instances: Annotated[int, typer.Option("--num-instances", "-n", help="Tasks per worker.")] = 20,
+    library: Annotated[
+        Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.", metavar="LIBRARY")
+    ],
+    workers: Annotated[int, typer.Option("--workers", help="Worker processes of each way.", metavar="N")] = 25,
+    num_instances: Annotated[int, typer.Option("--num-instances", "-n", help="Tasks per worker.", metavar="N")] = 20,
     seconds: Annotated[
-        str, typer.Option("--seconds", help="How long to watch each way while its workers read: 3, 1m.")
-    ] = "3",
+        str,
+        typer.Option("--seconds", help="How long to watch each way while its workers read.", metavar="DURATION"),
+    ] = "3s",
     ways: Annotated[
         list[str] | None,
-        typer.Option("--ways", help="whole, fork, fork-gc, pool, pool-fork, prealloc: only these, a,b.  [all]"),
+        typer.Option(
+            "--ways",
+            help="Only these: whole, fork, fork-gc, pool, pool-fork, prealloc. Repeatable, or a,b.",
+            metavar="WAYS",
+            show_default="all",
+        ),
     ] = None,
     difficulty: Annotated[
-        str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
+        str | None,
+        typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.", metavar="D"),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.", metavar="N")] = 0,
     json_file: Annotated[
-        Path | None, typer.Option("--json-file", help="Also write all figures here, every sample included.")
+        Path | None,
+        typer.Option("--json-file", help="Also write all figures here, with every sample.", metavar="FILE"),
     ] = None,
-    svg: Annotated[Path | None, typer.Option("--svg", help="Also write table and bars here, as a picture.")] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", help="Also write table and bars here, as a picture.", metavar="FILE")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Measure what giving workers their tasks takes on this machine: as it is done today, and with prealloc.
+    """Measure the memory of workers, with and without prealloc.
 
     Really starts the workers of each way, one way after the other: every worker loads the library (whole); one process
     loads it and forks them (fork; fork-gc: each does one garbage collection); all read a shared file (pool; pool-fork:
     forked); prealloc. Nothing of them is left, however it ends.
 
-    Exits with 1 if a way failed. One that does not fit into the free memory is scaled from fewer workers or left out.
+    A way that does not fit into the free memory is scaled from fewer workers, or left out.
 
     Examples:
 
       prealloc memory tasks.json
-
-      prealloc memory tasks.json --workers 8 -n 50 --ways whole,prealloc --seconds 10
-
-      prealloc memory data/ --difficulty easy --json-file memory.json --svg memory.svg
+      prealloc memory tasks.json --workers 8 -n 50 --ways whole,prealloc
+      prealloc memory data/ --difficulty easy --json-file memory.json
     """
     mistakes = [
         *_unwritable("--json-file", json_file, library),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,16 +15,20 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from prealloc.cli.command import GENERAL
 from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
-from prealloc.model.options import Flag, Names, OneOf, Option, Table, Whole, options_of, spelled
+from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Table, Whole, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is not ok.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
+QuietFlag = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Say nothing unless something is not ok.", rich_help_panel=GENERAL),
+]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file of options; those on the command line win.")
+    Path | None, typer.Option("--config", help="A TOML file of options; the command line wins.", metavar="FILE")
 ]
 
 _DECLARED = (LibraryOptions, PlanSpec, WorkerOptions, RunPolicy)
@@ -40,19 +45,20 @@ def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., No
 
     They are read from text only as far as `parsed` does; their bounds are checked with their values.
     """
-    made = [
-        _parameter(each.name, options_of(struct)[each.name], each.default)
+    options = {
+        each.name: (options_of(struct)[each.name], each.default)
         for struct in structs
         for each in msgspec.structs.fields(struct)
         if each.name in options_of(struct) and each.name not in but
-    ]
+    }
+    made = [_parameter(name, option, default) for name, (option, default) in options.items()]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters.values()
 
         @functools.wraps(command)
         def call(**values: Any) -> None:
-            given = {each.name: values.pop(each.name) for each in made}
+            given = {name: _typed(option, values.pop(name)) for name, (option, _) in options.items()}
             command(**values, given={name: value for name, value in given.items() if value not in (None, [])})
 
         parameters = [each.replace(kind=each.KEYWORD_ONLY) for each in own if each.name != "given"] + made
@@ -61,6 +67,12 @@ def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., No
         return call
 
     return decorate
+
+
+def _typed(option: Option, value: Any) -> Any:
+    """The value; a number that typer takes as text, since `none` may stand in its place, as a number."""
+    is_number = isinstance(option.reader, Whole) and isinstance(value, str) and re.fullmatch("-?[0-9]{1,30}", value)
+    return int(value) if is_number else value
 
 
 def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
@@ -101,15 +113,15 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
-    elif isinstance(reader, Whole):
+    elif isinstance(reader, Whole) and not reader.optional:
         kind = int
-    told = option.unset or ("" if default in (False, (), {}) else _default(default))
+    told = option.unset or ("" if default in (False, (), {}) else _written(reader, default))
     info = typer.Option(
         name,
         *([f"-{option.short}"] if option.short else []),
         help=in_flags(option.help)
         + (" Repeatable, or a,b." if isinstance(reader, Names) else "")
-        + (f"  [{told}]" if told else ""),
+        + (f"  [default: {told}]" if told else ""),
         metavar=reader.metavar or None,
         rich_help_panel=option.group or None,
     )
@@ -117,9 +129,10 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _default(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
+def _written(reader: Any, value: Any) -> str:
+    """A default as one would write it: 600 seconds are 10m, 2**24 bytes 16MiB."""
+    if isinstance(reader, Seconds | Bytes):
+        return reader.write(value)
     return str(value) if isinstance(value, str | int) else ""
 
 

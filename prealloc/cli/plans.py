@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prealloc.cli.command import command
 from prealloc.cli.options import ConfigOption, JsonFlag, parsed, read_config, takes, without_empty
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, print_warning, task_progress
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import options_of
 from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.policy import RunPolicy
 
 if TYPE_CHECKING:
     from prealloc.api.plans import BareTasks
@@ -26,45 +29,88 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
-    for command in (plan, show, verify, diff):
-        app.command(no_args_is_help=True)(command)
+    for each in (plan, show, verify):
+        command(app)(each)
+    command(app, good="they are the same plan", bad="they differ")(diff)
+
+
+_LIBRARY = "Library"
+_GENERATED = "Workflows that are missing"
 
 
 @takes(PlanSpec)
 def plan(
     library: Annotated[
         Path | None,
-        typer.Argument(help="The task library: a file, a folder, a path with {difficulty}, or - for standard input."),
+        typer.Argument(
+            help="The task library: a file, a folder, a path with {difficulty}, or - for standard input.",
+            metavar="LIBRARY",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The plan folder to write; without it, only show.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The plan folder to write; without it, only show.", metavar="PLAN"),
+    ] = None,
     config: ConfigOption = None,
     difficulty: Annotated[
-        str | None, typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.")
+        str | None,
+        typer.Option(
+            "--difficulty",
+            help="Which library of a folder: *_D_with_workflows.json first.",
+            metavar="D",
+            rich_help_panel=_LIBRARY,
+        ),
     ] = None,
     require_workflow: Annotated[
         bool | None,
         typer.Option(
-            "--require-workflow/--no-require-workflow", help="Refuse a library in which a task has no workflow."
+            "--require-workflow/--no-require-workflow",
+            help="Refuse a library in which a task has no workflow.",
+            rich_help_panel=_LIBRARY,
         ),
     ] = None,
     durations_from: Annotated[
-        Path | None, typer.Option("--durations-from", help="Estimate by what this run took: median by model and type.")
+        Path | None,
+        typer.Option(
+            "--durations-from", help="Estimate by what this run took: median by model and type.", metavar="RUN"
+        ),
     ] = None,
     generate_workflows: Annotated[
         str | None,
         typer.Option(
-            "--generate-workflows", help="module:function that makes the workflows which selected tasks lack."
+            "--generate-workflows",
+            help="Makes the workflows that selected tasks lack.",
+            metavar="MODULE:FUNCTION",
+            rich_help_panel=_GENERATED,
         ),
     ] = None,
     workflow_cache: Annotated[
         Path | None,
-        typer.Option("--workflow-cache", help="Where generated ones are kept.  [~/.cache/prealloc/workflows]"),
+        typer.Option(
+            "--workflow-cache",
+            help="Where generated ones are kept.",
+            metavar="FOLDER",
+            show_default="~/.cache/prealloc/workflows",
+            rich_help_panel=_GENERATED,
+        ),
     ] = None,
     generate_timeout: Annotated[
-        str | None, typer.Option("--generate-timeout", help="For one task: 90s, 10m, none.  [600]")
+        str | None,
+        typer.Option(
+            "--generate-timeout",
+            help="Time to make one workflow.",
+            metavar="DURATION",
+            show_default="10m",
+            rich_help_panel=_GENERATED,
+        ),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Read a JSON library in one pass and little memory, as large ones are.")
+        bool,
+        typer.Option(
+            "--stream",
+            help="Read a JSON library in one pass and little memory, as large ones are.",
+            rich_help_panel=_LIBRARY,
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
     json: JsonFlag = False,
@@ -78,18 +124,14 @@ def plan(
     Examples:
 
       prealloc plan tasks.json --shards 25 -n 20 --stratify --out plan/
-
-      prealloc plan data/ --difficulty easy --shards 4 --quota simple_task=5 --quota basic_task=3 --out plan/
-
-      prealloc plan tasks.jsonl.zst --all --shards 64 --set model=qwen2.5-7b --out plan/
-
+      prealloc plan data/ --difficulty easy --shards 4 --quota simple_task=5 \\
+        --quota basic_task=3 --out plan/
+      prealloc plan tasks.jsonl.zst --all --shards 64 --set model=o3 --out plan/
       zcat tasks.jsonl.gz | prealloc plan - --shards 25 -n 20 --out plan/
-
       prealloc plan tasks.json --config config/reference.toml --out plan/
-
-      prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml --durations-from old-run/
-
-      prealloc plan tasks.json --shards 4 --generate-workflows my_generator:make --out plan/
+      prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml \\
+        --durations-from old-run/
+      prealloc plan tasks.json --generate-workflows my_generator:make --out plan/
     """
     mistakes: list[Mistake] = []
     here = parsed(given, mistakes)
@@ -104,7 +146,13 @@ def plan(
     options = _overridden(options, without_empty(here))
     source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow})
     if "path" not in source:
-        mistakes.append(Mistake("LIBRARY", "no task library is named", "name a file, or set path in [library]"))
+        mistakes.append(
+            Mistake(
+                "LIBRARY",
+                "no task library is named",
+                "name a file, or set path in [library]. All options: prealloc plan -h",
+            )
+        )
     if mistakes:
         _raise_all(options, mistakes, generation)
     path = Path(source["path"])
@@ -131,6 +179,7 @@ def plan(
             generating=generating,
             stream=stream,
             bare=bare.append,
+            run_options={name: each for name, each in run.items() if name in options_of(RunPolicy)},  # type: ignore[arg-type]
             **generation,
             **options,
         )
@@ -163,45 +212,60 @@ def plan(
     elif bare:
         print_note(f"written to {out}")
     else:
-        print_note(
-            f"written to {out}; run it: prealloc run {shlex.quote(str(out))} --worker module:function --out run/"
-        )
+        print_note(f"written to {out}; run it: {_run_command(out, run)}")
     for found in bare:
         print_warning(f"{found}\n{_again(found, out, force=force)}")
 
 
+PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, or a run folder.", metavar="PLAN|RUN")]
+
+
 def show(
-    plan: Annotated[Path, typer.Argument(help="A plan folder.")],
-    shard: Annotated[str | None, typer.Argument(help="One of its shards, such as shard-00.")] = None,
+    plan: PlanOrRun,
+    part: Annotated[
+        str | None,
+        typer.Argument(
+            help="One of its shards, or of a run one of its units, as prealloc writes it: shard/task#repeat.",
+            metavar="SHARD|UNIT",
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show a plan, or one shard of it with its tasks.
+    """Show a plan, one shard with its tasks, or what became of a unit.
+
+    Of a unit: its settings, every attempt with its times, the error with its traceback, the result.
 
     Examples:
 
       prealloc show plan/
-
-      prealloc show plan/ shard-03
-
+      prealloc show run/ shard-03
       prealloc show plan/ shard-03 --json | jq .tasks
+      prealloc show run/ 'shard-03/math-0030#0'
     """
+    if part is not None and "/" in part:
+        _show_unit(plan, part, json=json)
+        return
     from rich.console import Console
 
     from prealloc.report.plan_view import render_plan, render_shard
     from prealloc.store.plan_folder import (
         find_entry,
+        plan_of,
         read_plan,
         read_plan_file,
         read_planned_manifest,
         read_slice,
     )
 
-    if shard is None:
-        read = read_plan(plan)
+    folder = plan_of(plan)
+    if part is None:
+        read = read_plan(folder)
         if json:
             print_json(read.file)
             return
         render_plan(read).print(Console())
+        if folder != plan:
+            _show_bound(plan)
         if read.spec.factors or read.spec.lanes:
             from prealloc.planning.matrix import matrix_of_plan
             from prealloc.report.matrix_view import render_matrix
@@ -211,9 +275,9 @@ def show(
         return
     from prealloc.files.paths import PlanPaths
 
-    file = read_plan_file(plan)
-    manifest = read_planned_manifest(PlanPaths(plan), file, find_entry(file, shard, where=str(plan)))
-    tasks = read_slice(PlanPaths(plan), manifest)
+    file = read_plan_file(folder)
+    manifest = read_planned_manifest(PlanPaths(folder), file, find_entry(file, part, where=str(plan)))
+    tasks = read_slice(PlanPaths(folder), manifest)
     if json:
         rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in tasks]
         print_json({"manifest": manifest, "tasks": rows})
@@ -221,20 +285,46 @@ def show(
         render_shard(manifest, tasks).print(Console())
 
 
+def _show_bound(run: Path) -> None:
+    from prealloc.api.runs import longest_s
+    from prealloc.report import human
+
+    bound_s = longest_s(run)
+    bounded = f"a session ends within {human.duration(bound_s)}, at the very latest"
+    typer.echo(f"\nrun       {bounded if bound_s is not None else 'nothing bounds its time'}")
+
+
+def _show_unit(run: Path, unit: str, *, json: bool) -> None:
+    from prealloc.api.runs import unit_history
+
+    found = unit_history(run, unit)
+    if json:
+        print_json(found)
+        return
+    from rich.console import Console
+
+    from prealloc.report.unit_view import render_unit
+
+    render_unit(found).print(Console())
+
+
 def verify(
-    plan: Annotated[Path, typer.Argument(help="A plan folder.")],
+    plan: PlanOrRun,
     library: Annotated[
-        Path | None, typer.Option("--library", help="Also compare every task with this library.")
+        Path | None,
+        typer.Option("--library", help="Also compare every task with this library.", metavar="LIBRARY"),
     ] = None,
-    difficulty: Annotated[str | None, typer.Option("--difficulty", help="Which library of a folder.")] = None,
+    difficulty: Annotated[
+        str | None, typer.Option("--difficulty", help="Which library of a folder.", metavar="D")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Check a plan: digests, schema, counts; with --library, that every task is still as it was planned.
+    """Check a plan: digests, schema, counts; with --library every task.
 
     Examples:
 
       prealloc verify plan/
-
+      prealloc verify run/
       prealloc verify plan/ --library tasks.json
     """
     from prealloc.api import plans as api
@@ -249,13 +339,13 @@ def verify(
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(help="A plan folder.")],
-    second: Annotated[Path, typer.Argument(help="Another.")],
+    first: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN_A")],
+    second: Annotated[Path, typer.Argument(help="Another plan folder.", metavar="PLAN_B")],
     json: JsonFlag = False,
 ) -> None:
-    """Show what differs between two plans: which input changed, which ids came, went and moved.
+    """Show what differs between two plans.
 
-    Exits with 0 if they are the same plan, with 1 if they differ.
+    Which input changed, and which ids came, went and moved.
 
     Example:
 
@@ -283,6 +373,13 @@ def _again(bare: BareTasks, out: Path | None, *, force: bool) -> str:
         return ""
     more = ["--keep", bare.keep, *(["--force"] if out is not None and not force else [])]
     return shlex.join(["prealloc", *sys.argv[1:], *more])
+
+
+def _run_command(plan: Path, run: Mapping[str, Any]) -> str:
+    """What runs the plan, with the worker that the config names: a plan does not keep what names code."""
+    named = {"worker": run.get("worker", "module:function"), "engine": run.get("engine"), "cleanup": run.get("cleanup")}
+    options = [word for name, each in named.items() if each is not None for word in (f"--{name}", each)]
+    return shlex.join(["prealloc", "run", str(plan), *options, "--out", "run/"])
 
 
 _CONTRADICTS = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prealloc.cli.command import command
 from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.pairs import split_names
@@ -19,44 +20,55 @@ from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import RunPaths
 from prealloc.model.events import RunEnded
 from prealloc.model.outcome import Status
-from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
+
+if TYPE_CHECKING:
+    from prealloc.store.results import UnitOutcome
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
-    for command in (run, resume, status, results):
-        app.command(no_args_is_help=True)(command)
+    for each in (run, resume):
+        command(app, good="every unit is ok", bad="some are not")(each)
+    command(app, good="every unit is ok", bad="some are not (yet)")(status)
+    command(app)(results)
 
 
 @takes(WorkerOptions, RunPolicy)
 def run(
-    plan: Annotated[Path, typer.Argument(help="A plan folder.")],
-    out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
-    command: Annotated[
+    plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
+    out: Annotated[Path, typer.Option("--out", help="The run folder to make.", metavar="RUN")],
+    program: Annotated[
         str | None,
-        typer.Option("--command", help="In place of --worker: a program, started once per shard with its {manifest}."),
+        typer.Option(
+            "--command",
+            help="In place of --worker: a program, started once per shard with its {manifest}.",
+            metavar="COMMAND",
+            rich_help_panel=WHAT_RUNS,
+        ),
     ] = None,
     config: ConfigOption = None,
     reuse: Annotated[
-        Path | None, typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.")
+        Path | None,
+        typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.", metavar="RUN"),
     ] = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
     given: dict[str, Any],
 ) -> None:
-    """Run every task of a plan to its end. No worker ever opens the task library.
+    """Run every task of a plan to its end.
 
-    Ctrl-C once lets running tasks end, twice ends them; `prealloc resume` goes on either way.
+    No worker ever opens the task library. Ctrl-C once lets running tasks end, twice ends them; `prealloc resume` goes
+    on either way.
 
     Examples:
 
       prealloc run plan/ --worker my_agent:solve --out run/
-
-      prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m --retries 5 --memory 2GB
-
-      prealloc run plan/ --command 'python my_runner.py --manifest {manifest}' --out run/
-
+      prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m \\
+        --retries 5 --memory 2GB
+      prealloc run plan/ --out run/ \\
+        --command 'python my_runner.py --manifest {manifest}'
       prealloc run planB/ --worker my_agent:solve --out runB/ --reuse runA/
     """
     from prealloc.settings import from_environment
@@ -66,10 +78,10 @@ def run(
     options = {**from_environment(), **configured, **given}
     name, where = options.pop("worker", None), options.pop("engine", "local")
     cleaner = options.pop("cleanup", None)
-    if command is not None:
+    if program is not None:
         if other := next((f"--{each}" for each in ("worker", "engine") if each in given), None):
             mistakes.append(Mistake(f"--command and {other}", "a command is worker and engine in one", "keep one"))
-        name, where, cleaner = command, "command", given.get("cleanup")
+        name, where, cleaner = program, "command", given.get("cleanup")
     if name is None:
         mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))
     if mistakes:
@@ -88,17 +100,16 @@ def run(
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    failed: Annotated[bool, typer.Option("--failed", help="Also what is final but not ok.")] = False,
+    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    failed: Annotated[bool, typer.Option("--failed", help="Also run units again that ended and are not ok.")] = False,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Go on with a run: whatever has no final outcome is run, nothing else.
+    """Go on with a run: run what has no final outcome.
 
     Examples:
 
       prealloc resume run/
-
       prealloc resume run/ --failed
     """
     from prealloc.api import runs as api
@@ -112,12 +123,10 @@ def resume(
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     json: JsonFlag = False,
 ) -> None:
-    """Show how far a run is, during it (from another terminal) or after.
-
-    Exits with 0 if every unit is ok, with 1 if not (yet).
+    """Show how far a run is, while it runs and after.
 
     Example:
 
@@ -154,55 +163,82 @@ def status(
 
 
 def results(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     by: Annotated[
-        list[str] | None, typer.Option("--by", help="shard, type, task, repeat, status or a setting: a,b.")
+        list[str] | None,
+        typer.Option(
+            "--by",
+            help="A row for each: shard, type, task, repeat, status or a setting. Repeatable, or a,b.",
+            metavar="KEYS",
+        ),
     ] = None,
-    format: Annotated[str, typer.Option("--format", help="table, json, jsonl or csv.")] = "table",
-    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    units: Annotated[bool, typer.Option("--units", help="JSON lines: every unit with its full result.")] = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="How to write it.",
+            metavar="[table|json|jsonl|csv]",
+            show_default="table; jsonl with --units",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json; with --units jsonl.")] = False,
+    units: Annotated[
+        bool, typer.Option("--units", help="A row for each unit; in JSON with its settings, error and full result.")
+    ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
 ) -> None:
-    """Show a run's outcomes: success rate, mean score, times. Every planned unit is in one row, run or not.
+    """Show a run's outcomes: success rate, mean score, times.
+
+    Every planned unit is in one row, run or not.
 
     Examples:
 
       prealloc results run/ --by type
-
       prealloc results run/ --by model,prompt_type --format csv > table.csv
-
+      prealloc results run/ --units --format csv > units.csv
       prealloc results run/ --units --not-ok
     """
     from prealloc.api import runs as api
+    from prealloc.report.results_view import FORMATS
 
+    formats = [each for each in FORMATS if not (units and each == "table")]
+    mistakes = []
     if not_ok and not units:
-        raise OptionsError([Mistake("--not-ok", "it says which units are listed", "add --units")])
+        mistakes.append(Mistake("--not-ok", "it says which units are listed", "add --units"))
+    if by and units:
+        mistakes.append(Mistake("--by", "it groups units, and --units lists each", "omit one of them"))
+    if format is not None and format not in formats:
+        mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
+    if mistakes:
+        raise OptionsError(mistakes)
     if units:
-        for outcome in api.outcomes(run):
-            if not_ok and outcome.status is Status.OK:
-                continue
-            attempt = outcome.read()
-            row = {
-                "shard": outcome.shard,
-                "task": outcome.task,
-                "repeat": outcome.repeat,
-                "type": outcome.type,
-            }
-            row |= {"status": outcome.status, "settings": outcome.settings, "attempt": attempt}
-            row["first"] = outcome.read_first() if outcome.first != outcome.outcome else None
-            print_json(row)
+        found = (each for each in api.outcomes(run) if not (not_ok and each.status is Status.OK))
+        _print_units(found, "jsonl" if json or format is None else format)
         return
     from rich.console import Console
 
-    from prealloc.report.results_view import FORMATS, print_results
+    from prealloc.report.results_view import print_results
     from prealloc.store.results import aggregate
 
-    if format not in FORMATS:
-        raise OptionsError([Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(FORMATS)}")])
-    found = list(api.outcomes(run))
-    rows = aggregate(found, split_names(by or []))
-    total = aggregate(found)[0] if by else None
-    print_results(rows, Console(), form="json" if json else format, total=total)
+    every = list(api.outcomes(run))
+    rows = aggregate(every, split_names(by or []))
+    total = aggregate(every)[0] if by else None
+    print_results(rows, Console(), form="json" if json else format or "table", total=total)
+
+
+def _print_units(found: Iterator[UnitOutcome], form: str) -> None:
+    """Every unit in a row. JSON lines come one by one: a result may be large."""
+    from prealloc.report.results_view import unit_row, units_csv, write_data
+
+    if form == "csv":
+        from rich.console import Console
+
+        write_data(units_csv(list(found)), Console())
+    elif form == "json":
+        print_json([unit_row(each) for each in found])
+    else:
+        for each in found:
+            print_json(unit_row(each))
 
 
 Work = Callable[[Callable[[Any], None], Callable[[], None]], RunEnded]

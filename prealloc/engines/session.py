@@ -79,8 +79,7 @@ def run_session(
         if reused:
             before = fold(run.paths, run.units())
         desk: LaneDesk[Any] = LaneDesk(run.plan.spec.lanes, policy)
-        biggest = max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
-        admission = Admission(biggest)
+        admission = Admission(_biggest(run))
         setup = RunSetup(
             paths=run.paths,
             session=session,
@@ -97,7 +96,7 @@ def run_session(
         )
         engine.open(setup)
         left = units_left(run, before)
-        wanted = min(policy.workers or default_workers(max(1, len(left)), biggest), max(1, len(left)))
+        wanted = _wanted(run, left)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
         observe(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
@@ -151,13 +150,15 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
         if unit_state.status is not Status.OK
     )
     shown = tuple(islice(missing, MISSING_SHOWN))
-    whole = totals(state, run.types())
+    cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
+    whole = totals(state, run.types(), factors=run.plan.spec.factors, cells=cells)
     return RunEnded(
         run=str(run.paths.root),
         census=state.census(),
         rate=whole.success.rate(whole.success.reported),
         success=whole.success,
         types=whole.types,
+        factors=whole.factors,
         errors=whole.errors,
         further_errors=whole.further_errors,
         slowest=whole.slowest,
@@ -218,6 +219,23 @@ def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | N
         tasks=partial(run.tasks, shard),
         due=[due for due in _due(run, before) if due.unit.shard == shard],
     )
+
+
+def longest_s(run: OpenRun) -> float | None:
+    """The longest that the run can take from its start, if it gets the workers that it may have; None: for ever."""
+    left = units_left(run, None)
+    return _bound_s(run, _shares(run), left, _wanted(run, left))
+
+
+def _wanted(run: OpenRun, left: Mapping[str, int]) -> int:
+    """How many shards may run at once, as far as memory goes."""
+    shards = max(1, len(left))
+    return min(run.file.policy.workers or default_workers(shards, _biggest(run)), shards)
+
+
+def _biggest(run: OpenRun) -> int:
+    """The bytes of the largest slice."""
+    return max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
 
 
 class _Share(NamedTuple):

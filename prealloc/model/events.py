@@ -161,15 +161,27 @@ class Stopping(Event, frozen=True, kw_only=True, tag="stopping"):
     """What those that have not ended by then get to clean up."""
 
 
-class TypeTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the units of one task type."""
+class Total(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of some units."""
 
-    type: str
     units: int
     ok: int
     rate: float | None
     """See Successes.rate; None if no result of the run says success."""
     success: Successes
+
+
+class TypeTotal(Total, frozen=True, kw_only=True):
+    """The units of one task type."""
+
+    type: str
+
+
+class FactorTotal(Total, frozen=True, kw_only=True):
+    """The units of the cells in which a factor of the experiment has this value."""
+
+    factor: str
+    value: Any
 
 
 class FailureKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +217,8 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     """What that rate is over, and what it leaves out."""
     types: tuple[TypeTotal, ...]
     """The task types, those with the most units first; together every unit of the plan."""
+    factors: tuple[FactorTotal, ...] = ()
+    """Each value of each factor that has several; those of one factor are together every unit of the plan."""
     errors: tuple[FailureKind, ...]
     """What became of the units that ended and are not ok, the most frequent 20."""
     further_errors: int

@@ -276,6 +276,11 @@ class Seconds(NamedTuple):
             return seconds
         return 1.0
 
+    def write(self, seconds: float) -> str:
+        """The time as a text that reads as it: `10m`."""
+        unit = next((each for each in "hm" if seconds and seconds % _SECONDS[each] == 0), "s")
+        return f"{seconds / _SECONDS[unit]:g}{unit}"
+
     def schema(self) -> dict[str, Any]:
         return {"type": ["number", "string"]}
 
@@ -300,6 +305,11 @@ class Bytes(NamedTuple):
                 return None if self.optional else self.least
             value = int(min(float(found[1]) * unit, float(2 * MOST_BYTES)))
         return Whole(self.least, self.most).read(where, value, mistakes)
+
+    def write(self, count: int) -> str:
+        """The size as a text that reads as it: `16MiB`."""
+        unit, factor = max(((unit, n) for unit, n in _BYTES.items() if count % n == 0), key=lambda each: each[1])
+        return f"{count // factor}{unit.replace('IB', 'iB')}"
 
     def schema(self) -> dict[str, Any]:
         return {"type": ["integer", "string"]}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model import json_value
 from prealloc.model.document import Document
 from prealloc.model.plan_spec import PlanSpec, Strategy
 
@@ -63,7 +67,7 @@ class ShardEntry(Document, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class PlanFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`plan.json`. Everything but `libraries` is a function of ids, types, workflows and spec."""
+    """`plan.json`. Everything but `libraries` and `run_options` is a function of ids, types, workflows and spec."""
 
     format: str = "prealloc.plan"
     version: int = 1
@@ -73,6 +77,9 @@ class PlanFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int
     libraries: tuple[LibraryInfo, ...]
     shards: tuple[ShardEntry, ...]
+    run_options: dict[str, Any] | UnsetType = UNSET
+    """Fields of RunPolicy that runs of this plan have unless they say otherwise; not part of the id. Unset they are not
+    written at all. A worker function, an engine or a command is never among them: a file does not name code to run."""
 
 
 class Unit(NamedTuple):
@@ -84,6 +91,16 @@ class Unit(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.shard}/{self.task}#{self.repeat}"
+
+    @classmethod
+    def parse(cls, text: str) -> Unit:
+        """The unit that is written like this. A task's id may hold any characters. Raises OptionsError."""
+        shard, slash, rest = text.partition("/")
+        task, mark, repeat = rest.rpartition("#")
+        if not (slash and mark and shard and task and re.fullmatch("0|[1-9][0-9]{0,6}", repeat)):
+            hint = "write it as shard/task#repeat, such as small.00/math-0030#0"
+            raise OptionsError([Mistake("UNIT", f"{json_value.shown(text)} is not a unit's id", hint)])
+        return cls(shard, task, int(repeat))
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, NamedTuple, TypedDict, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Unpack
 
 import msgspec
 
@@ -47,6 +47,7 @@ MOST_RETRIES = 1_000
 MOST_RESULT_BYTES = 16 * 2**20
 
 
+WHAT_RUNS = "What runs the tasks"
 _TIME = "Time"
 _SIZE = "Workers and memory"
 _TROUBLE = "When something fails"
@@ -127,11 +128,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
         Times may be texts with a unit too (90s, 10m, 2h), sizes too (512MB, 2GiB), or `none` where None may be.
         """
-        found: list[Mistake] = []
-        read = read_options(cls, options, found)
-        if found:
-            raise OptionsError(found)
-        return cls(**read)
+        return cls(**read_run_options(options))
 
 
 class RunOptions(TypedDict, total=False):
@@ -153,16 +150,31 @@ class RunOptions(TypedDict, total=False):
     fsync: bool
 
 
+def read_run_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """These options as RunPolicy holds them, and none that is not given. Raises OptionsError."""
+    found: list[Mistake] = []
+    read = read_options(RunPolicy, options, found)
+    if found:
+        raise OptionsError(found)
+    return {name: read[name] for name in RunPolicy.__struct_fields__ if name in read}
+
+
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What runs the tasks, and where."""
 
     worker: Annotated[
-        str | None, Option(Text("MODULE:FUNCTION"), "The worker function, called as function(task, ctx).")
+        str | None,
+        Option(Text("MODULE:FUNCTION"), "The worker function, called as function(task, ctx).", group=WHAT_RUNS),
     ] = None
-    engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.")] = "local"
+    engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.", group=WHAT_RUNS)] = "local"
     cleanup: Annotated[
         str | None,
-        Option(Text("MODULE:FUNCTION"), "Called as function(unit, notes) after a killed attempt.", unset="none"),
+        Option(
+            Text("MODULE:FUNCTION"),
+            "Called as function(unit, notes) after a killed attempt.",
+            group=WHAT_RUNS,
+            unset="none",
+        ),
     ] = None
 
 

@@ -29,7 +29,7 @@ def render_diff(
         return Page(lambda width: [Text("the same plan", style="green")])
     lines = [Text(f"{visible(first)} → {visible(second)}")]
     if same:
-        lines.append(Text("the same plan, from another library", style="green"))
+        lines.append(Text("the same plan: what differs changes no task", style="green"))
     if inputs:
         lines += [Text(), heading("inputs that differ")]
         lines += [Text(f"  {visible(name)}: {value(one)} → {value(two)}") for name, (one, two) in inputs.items()]

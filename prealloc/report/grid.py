@@ -65,6 +65,14 @@ def fit(columns: Sequence[Column], width: int | None) -> list[Fitted]:
     return fitted
 
 
+def left_out(columns: Sequence[Column], width: int | None) -> list[Text]:
+    """A line that names the columns which `fit` gives up in this width; none if all have their place."""
+    kept = {id(each.column) for each in fit(columns, width)}
+    lost = [column.title for column in columns if id(column) not in kept and column.title]
+    columns_are = "1 column is" if len(lost) == 1 else f"{len(lost)} columns are"
+    return [Text(f"too narrow, {columns_are} left out: {', '.join(lost)}", style="dim")] if lost else []
+
+
 def draw(fitted: Sequence[Fitted], *, titles: bool = True) -> list[Text]:
     """The table as lines of equal width: a dim line of titles, then one line per cell."""
     drawn = [[_place(Text(f.title, style="dim"), f) for f in fitted]] if titles else []

@@ -13,20 +13,25 @@ from prealloc.report import human
 from prealloc.report.progress import LaneProgress, RunProgress
 from prealloc.report.visible import visible
 
+HALTED_SHOWN = 3
+
 
 def why_halted(halted: LaneHalted, run: str) -> str:
     """`its key was refused (HTTP 401): mend OPENAI_API_KEY, then prealloc resume run/`."""
     return visible(f"{halted.reason}: {halted.mend}, then prealloc resume {shlex.quote(run)}")
 
 
-def halted_lines(progress: RunProgress) -> list[Text]:
-    """A line for each lane that has halted: it is what a user must act on."""
+def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
+    """For each lane that has halted, why, and below it what a user must do; the others are counted."""
+    halted = [(name, lane.halted) for name, lane in progress.lanes.items() if lane.halted is not None]
     run = progress.started.run if progress.started is not None else ""
-    return [
-        Text(f"  lane {visible(name)} halted: {why_halted(lane.halted, run)}", "red")
-        for name, lane in progress.lanes.items()
-        if lane.halted is not None
-    ]
+    lines = []
+    for name, event in halted[:most]:
+        lines.append(Text(f"  lane {visible(name)} halted: {visible(event.reason)}", "bold red"))
+        lines.append(Text(visible(f"    {event.mend}, then prealloc resume {shlex.quote(run)}"), "red"))
+    if len(halted) > most:
+        lines.append(Text(f"  {human.count(len(halted) - most, 'lane')} more halted", "bold red"))
+    return lines
 
 
 def waits(wait_s: float, http_status: int | None) -> str:

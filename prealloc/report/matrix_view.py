@@ -12,7 +12,7 @@ from prealloc.model.cell import MODEL
 from prealloc.planning.estimate import WORK, WORKERS, Estimate, LaneEstimate
 from prealloc.planning.matrix import CellRow, Matrix
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit
+from prealloc.report.grid import Column, draw, fit, left_out
 from prealloc.report.page import Page, heading
 from prealloc.report.visible import value, visible
 
@@ -27,11 +27,15 @@ def render_matrix(matrix: Matrix, estimate: Estimate | None = None) -> Page:
 def _page(matrix: Matrix, estimate: Estimate | None, width: int | None) -> list[Text]:
     lines = [_fact(name, text) for name, text in _facts(matrix)]
     if matrix.factors:
-        lines += [Text(), heading("matrix, as cells x tasks"), *draw(fit(_cell_columns(matrix), width))]
+        lines += [Text(), heading("matrix, as cells x tasks"), *_table(_cell_columns(matrix), width)]
     if estimate is not None and estimate.lanes:
-        lines += [Text(), heading("lanes"), *draw(fit(_lane_columns(estimate), width)), Text()]
+        lines += [Text(), heading("lanes"), *_table(_lane_columns(estimate), width), Text()]
         lines += [_fact(name, text) for name, text in _forecast(estimate)]
     return lines
+
+
+def _table(columns: Sequence[Column], width: int | None) -> list[Text]:
+    return [*draw(fit(columns, width)), *left_out(columns, width)]
 
 
 def _facts(matrix: Matrix) -> list[tuple[str, str]]:

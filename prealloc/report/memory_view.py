@@ -11,7 +11,7 @@ from rich.text import Text
 from prealloc.comparing.figures import Comparison, WayFigures
 from prealloc.comparing.watch import Reached
 from prealloc.report import human
-from prealloc.report.grid import GAP, Column, draw, fit
+from prealloc.report.grid import GAP, Column, draw, fit, left_out
 from prealloc.report.page import Page, heading, whole
 from prealloc.report.visible import visible
 
@@ -81,7 +81,7 @@ def _table(found: Comparison, width: int | None) -> list[Text]:
     lines = [titles]
     for way, row in zip(ways, rows, strict=True):
         lines += [row, *(_below(text, way, width) for text in _remarks(way))]
-    return lines
+    return [*lines, *left_out(columns, width)]
 
 
 def _remarks(way: WayFigures) -> list[str]:

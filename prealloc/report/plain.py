@@ -27,9 +27,11 @@ from prealloc.report.page import plain_for
 from prealloc.report.progress import RunProgress
 from prealloc.report.reporter import Stream
 from prealloc.report.summary import render_summary
+from prealloc.report.table import stopping_line
 from prealloc.report.visible import visible
 
 EVERY_S = 5.0
+MOST_EVERY_S = 60.0
 WAITING_SHOWN = 3
 """Lanes that wait for their server; the others are counted."""
 FEW_SHARDS = 20
@@ -37,19 +39,17 @@ FEW_SHARDS = 20
 
 
 class PlainReporter:
-    """One line at the start, every few seconds, when a shard ends if there are few, and the summary."""
+    """One line at the start, then now and then, when a shard ends if there are few, and the summary."""
 
     def __init__(
         self,
         console: Console,
         *,
-        every_s: float = EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.progress = RunProgress()
         self._console = console
         self._stream = Stream(console.file)
-        self._every_s = every_s
         self._clock = clock
         self._written_s = clock()
 
@@ -72,16 +72,17 @@ class PlainReporter:
                 self._write(f"note: {visible(text)}")
             case LibraryOpenedByWorker(shard=shard, path=path):
                 self._write(f"a worker opened the task library: {visible(shard)} {visible(path)}")
-            case Stopping(drain_s=drain_s, grace_s=grace_s):
-                then = f", then {human.duration(grace_s)} to clean up" if grace_s else ""
-                self._write(f"stopping: running tasks have {human.duration(drain_s)} to end{then}")
+            case Stopping():
+                self._write(stopping_line(self.progress, now_s) or "stopping")
             case RunEnded():
                 self._write(progress_line(self.progress, now_s))
 
     def tick(self, now_s: float) -> None:
         if self.progress.started is None or self.progress.ended is not None:
             return
-        if now_s - self._written_s >= self._every_s:
+        # A long run is not to fill its log: a line for each further tenth of its time, one a minute at least.
+        every_s = min(MOST_EVERY_S, max(EVERY_S, self.progress.elapsed_s(now_s) / 10))
+        if now_s - self._written_s >= every_s:
             self._written_s = now_s
             self._write(progress_line(self.progress, now_s))
 
@@ -99,9 +100,8 @@ class PlainReporter:
 
 
 def start_line(event: RunStarted) -> str:
-    """`run/  plan 3f9a  local  25 shards  500 units  25 workers x 4  ends within 3 h 20 min`."""
+    """`run/  plan 3f9a  local  25 shards  500 units  25 workers x 4`."""
     units = sum(shard.units for shard in event.shards)
-    bound = "no time limit" if event.bound_s is None else f"ends within {human.duration(event.bound_s)}"
     return "  ".join(
         [
             visible(event.run),
@@ -110,7 +110,6 @@ def start_line(event: RunStarted) -> str:
             human.count(len(event.shards), "shard"),
             human.count(units, "unit"),
             f"{human.count(event.workers, 'worker')} x {event.concurrency}",
-            bound,
         ]
     )
 

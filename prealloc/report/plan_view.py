@@ -9,10 +9,12 @@ from typing import Any
 from msgspec import UnsetType
 from rich.text import Text
 
+from prealloc.model.options import Bytes, Seconds, options_of
 from prealloc.model.plan import Manifest, Plan, PlanFile, ShardEntry
+from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit
+from prealloc.report.grid import Column, draw, fit, left_out
 from prealloc.report.page import Page, whole
 from prealloc.report.visible import value, visible
 
@@ -52,12 +54,13 @@ def _plan(
     lines = [_fact(name, text) for name, text in _plan_facts(file, manifests, uses)]
     # One row too many is shown rather than told of.
     shown = file.shards if len(file.shards) <= first + 1 else file.shards[:first]
-    table = draw(fit(_plan_columns(file, shown, manifests), width))
+    columns = _plan_columns(file, shown, manifests)
+    table = draw(fit(columns, width))
     total = table.pop()
     lines += [Text(), *table]
     if len(shown) < len(file.shards):
         lines.append(Text(f"… {len(file.shards) - len(shown):,} more", style="dim"))
-    return [*lines, Text("─" * total.cell_len, style="dim"), total]
+    return [*lines, Text("─" * total.cell_len, style="dim"), total, *left_out(columns, width)]
 
 
 def _plan_facts(
@@ -71,6 +74,8 @@ def _plan_facts(
     ]
     if not isinstance(spec.generator, UnsetType):
         facts.append(("generator", f"{visible(spec.generator)}, version {visible(str(spec.generator_version))}"))
+    if not isinstance(file.run_options, UnsetType):
+        facts.append(("for runs", ", ".join(_run_option(name, each) for name, each in file.run_options.items())))
     for library in file.libraries:
         difficulty = f" ({visible(library.difficulty)})" if library.difficulty is not None else ""
         size = f"{human.count(library.tasks, 'task')}, {human.size(library.bytes)}"
@@ -83,6 +88,15 @@ def _plan_facts(
         slices = {manifest.slice.sha256: manifest.slice.bytes for manifest in manifests.values()}
         facts.append(("slices", f"{human.count(len(slices), 'file')}, {human.size(sum(slices.values()))}"))
     return facts
+
+
+def _run_option(field: str, given: Any) -> str:
+    """`timeout 10m`: as a config says it."""
+    option = options_of(RunPolicy)[field]
+    text = (
+        option.reader.write(given) if given is not None and isinstance(option.reader, Seconds | Bytes) else value(given)
+    )
+    return f"{option.name} {'none' if given is None else text}"
 
 
 def _of(part: int, whole: int) -> str:

@@ -36,7 +36,7 @@ def _mistakes(error: OptionsError, width: int | None) -> list[Text]:
             *_labelled("error", "bold red", f"{mistake.where}: {mistake.problem}", width),
             *_labelled("mend", "green", mistake.mend, width),
         ]
-    lines = _labelled("error", "bold red", f"{len(error.mistakes)} options cannot be used", width)
+    lines = _labelled("error", "bold red", f"{len(error.mistakes)} mistakes", width)
     for mistake in error.mistakes:
         lines.append(Text())
         lines += _labelled("", "", f"{mistake.where}: {mistake.problem}", width)

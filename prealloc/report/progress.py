@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import enum
 import heapq
+import statistics
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from prealloc.model import events
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import Successes
+from prealloc.model.outcome import ErrorInfo, Successes
 from prealloc.report.pace import Pace
 
 NOTES = 5
 OPENS = 20
+LATELY = 101
+"""So many latest attempts say how long one takes."""
 
 
 class State(enum.StrEnum):
@@ -71,6 +74,7 @@ class ShardProgress(Tally):
         "id",
         "index",
         "lane",
+        "last_error",
         "pace",
         "pid",
         "restarts",
@@ -91,7 +95,9 @@ class ShardProgress(Tally):
         self.pid: int | None = None
         self.restarts = 0
         # Units, not a number: a suspect that starts again without having ended must not count twice.
-        self.running: set[tuple[str, int]] = set()
+        self.running: dict[tuple[str, int], float] = {}
+        """When each began."""
+        self.last_error: ErrorInfo | None = None
         self.pace: Pace | None = None
         self.ended_s: float | None = None
 
@@ -103,9 +109,17 @@ class ShardProgress(Tally):
             return _mean(self.done - self.earlier, self.ended_s - self.pace.started_s)
         return self.pace.per_s(now_s)
 
-    def eta_s(self, now_s: float) -> float | None:
-        """Seconds to its end at this pace; None if nobody can tell or it has ended."""
-        return None if self.state is State.ENDED else _eta(self.units - self.done, self.per_s(now_s))
+    def eta_s(self, now_s: float, typical_s: float | None) -> float | None:
+        """Seconds to its end; None if nobody can tell or it has ended. `typical_s` is what an attempt takes.
+
+        At its pace, but no sooner than what runs now can be expected to end.
+        """
+        if self.state is State.ENDED:
+            return None
+        at_pace_s = _eta(self.units - self.done, self.per_s(now_s))
+        if at_pace_s is None or typical_s is None:
+            return at_pace_s
+        return max(at_pace_s, *(_remaining(now_s - began_s, typical_s) for began_s in self.running.values()), 0.0)
 
 
 class Memory(NamedTuple):
@@ -144,7 +158,9 @@ class RunProgress:
         self.started: events.RunStarted | None = None
         self.ended: events.RunEnded | None = None
         self.started_s = 0.0
-        self.stopping = False
+        self.stopping: events.Stopping | None = None
+        self.stopping_s = 0.0
+        """When it was told last."""
         self.total = Tally()
         self.running = 0
         """Tasks that run at this moment."""
@@ -167,6 +183,7 @@ class RunProgress:
         self.waiting_s = 0.0
         self.working_s = 0.0
         self._pace = Pace(0.0)
+        self._lately: deque[float] = deque(maxlen=LATELY)
         self._in_state: dict[State, set[int]] = {state: set() for state in State}
         self._by_index: list[ShardProgress] = []
 
@@ -186,11 +203,20 @@ class RunProgress:
             return _mean(self.total.done - self.earlier, self.ended.duration_s)
         return self._pace.per_s(now_s)
 
+    def typical_s(self) -> float | None:
+        """How long an attempt takes, lately: the median. None as long as none has ended."""
+        return statistics.median(self._lately) if self._lately else None
+
     def eta_s(self, now_s: float) -> float | None:
-        """Seconds to the end at this pace; None if nobody can tell."""
-        if self.ended is not None:
+        """Seconds to the end; None if nobody can tell, or the run is told to stop. Never below that of a shard."""
+        if self.ended is not None or self.stopping is not None:
             return None
-        return _eta(self.total.units - self.total.done, self.per_s(now_s))
+        at_pace_s = _eta(self.total.units - self.total.done, self.per_s(now_s))
+        if at_pace_s is None:
+            return None
+        typical_s = self.typical_s()
+        under_way = (self._by_index[index] for state in (State.RUNNING, State.LOST) for index in self._in_state[state])
+        return max([at_pace_s, *(shard.eta_s(now_s, typical_s) or 0.0 for shard in under_way)])
 
     def elapsed_s(self, now_s: float) -> float:
         """Seconds since the session started, or that it took."""
@@ -253,15 +279,18 @@ class RunProgress:
     def _attempt_started(self, event: events.AttemptStarted, now_s: float) -> None:
         running = self.shards[event.shard].running
         before = len(running)
-        running.add((event.task, event.repeat))
+        running[event.task, event.repeat] = now_s
         self.running += len(running) - before
 
     def _attempt_ended(self, event: events.AttemptEnded, now_s: float) -> None:
         shard = self.shards[event.shard]
         unit = (event.task, event.repeat)
-        if unit in shard.running:
-            shard.running.remove(unit)
+        began_s = shard.running.pop(unit, None)
+        if began_s is not None:
             self.running -= 1
+            self._lately.append(now_s - began_s)
+        if event.error is not None:
+            shard.last_error = event.error
         self.working_s += event.working_s
         if not event.outcome:
             shard.retries += 1
@@ -313,7 +342,7 @@ class RunProgress:
         self.notes.append(event.text)
 
     def _stopping(self, event: events.Stopping, now_s: float) -> None:
-        self.stopping = True
+        self.stopping, self.stopping_s = event, now_s
 
     def _run_ended(self, event: events.RunEnded, now_s: float) -> None:
         self.ended = event
@@ -364,6 +393,11 @@ def _telling(settings: Iterable[dict[str, Any]]) -> tuple[str, ...]:
 
 def _mean(count: int, elapsed_s: float) -> float | None:
     return count / elapsed_s if count and elapsed_s > 0 else None
+
+
+def _remaining(age_s: float, typical_s: float) -> float:
+    """What an attempt of this age can be expected to need still: one that has outlived the others, half of its age."""
+    return max(typical_s - age_s, age_s / 2)
 
 
 def _eta(remaining: int, per_s: float | None) -> float | None:

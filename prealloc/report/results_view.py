@@ -14,12 +14,12 @@ from rich.text import Text
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.outcome import Status, Successes
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit
+from prealloc.report.grid import Column, draw, fit, left_out
 from prealloc.report.page import Page, plain_for, whole
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
-from prealloc.store.results import SETTINGS_PREFIX, ResultsRow
+from prealloc.store.results import SETTINGS_PREFIX, ResultsRow, UnitOutcome
 
 Format = Literal["table", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -37,7 +37,11 @@ def print_results(
     if form == "table":
         render_results(rows, total=total).print(console)
         return
-    text = results_text(rows, form)
+    write_data(results_text(rows, form), console)
+
+
+def write_data(text: str, console: Console) -> None:
+    """Writes JSON or CSV to the console's stream."""
     if console.is_terminal:
         # In a file the data stands as it is. A terminal would obey it.
         text = "".join(visible(line) + "\n" for line in text.splitlines())
@@ -59,6 +63,31 @@ def results_text(rows: Sequence[ResultsRow], form: str) -> str:
 def render_results(rows: Sequence[ResultsRow], *, total: ResultsRow | None = None) -> Page:
     """The rows as a table; `total` is the row of everything, below a line."""
     return Page(lambda width: _table(rows, total, width))
+
+
+def unit_row(outcome: UnitOutcome) -> dict[str, Any]:
+    """A unit as plain values, with the attempt that counts, its result, and the first one where that is another."""
+    names = ("shard", "task", "repeat", "type", "status", "settings")
+    row: dict[str, Any] = {name: getattr(outcome, name) for name in names}
+    row |= {"unit": str(outcome.unit), "attempt": outcome.read()}
+    return row | {"first": outcome.read_first() if outcome.first != outcome.outcome else None}
+
+
+def units_csv(outcomes: Sequence[UnitOutcome]) -> str:
+    """A row per unit: what became of it, in which time, with which settings. Results are in the JSON alone."""
+    settings = sorted({name for outcome in outcomes for name in outcome.settings})
+    names = ("shard", "task", "repeat", "type", "status", "first_status", "success", "first_success", "score")
+    numbers = ("attempts", "waiting_s", "working_s")
+    out = io.StringIO()
+    writer = csv.writer(out)
+    titles = [f"{SETTINGS_PREFIX}{name}" for name in settings]
+    writer.writerow(["unit", *names, *numbers, "error_type", "error_message", *titles])
+    for outcome in outcomes:
+        error = outcome.error
+        told = [error.type, error.message] if error is not None else [None, None]
+        own = [_csv_cell(getattr(outcome, name)) for name in (*names, *numbers)]
+        writer.writerow([str(outcome.unit), *own, *told, *(_csv_cell(outcome.settings.get(name)) for name in settings)])
+    return out.getvalue()
 
 
 def _csv(rows: Sequence[ResultsRow]) -> str:
@@ -128,6 +157,7 @@ def _table(rows: Sequence[ResultsRow], total: ResultsRow | None, width: int | No
         lines.insert(-1, Text("─" * lines[0].cell_len, style="dim"))
     if text := incomplete(everything.decided, sum(row.units for row in rows)):
         lines.insert(0, Text(text, style="yellow"))
+    lines += left_out(columns, width)
     return [*lines, *(whole(Text(note, style="dim")) for note in success_notes(everything))]
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from prealloc.model.events import LaneHalted, LanePaused
 from prealloc.model.outcome import Status, Successes
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit
+from prealloc.report.grid import Column, draw, fit, left_out
 from prealloc.report.lanes import waits, why_halted
 from prealloc.report.page import Page, whole
 from prealloc.report.success import incomplete, success_notes
@@ -52,6 +52,7 @@ def render_status(
             lines.insert(0, Text(text, style="yellow"))
         columns = [*_columns(shards, census), *_success(list(shards), shard_success, success)]
         lines += [Text(), *draw(fit(columns, width))]
+        lines += left_out(columns, width)
         if len(shards) > FIRST_SHARDS:
             lines.append(Text(f"… {len(shards) - FIRST_SHARDS} more shards"))
         lines += [whole(Text(note, style="dim")) for note in success_notes(success)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from prealloc.model.events import FailureKind, RunEnded
+from prealloc.model.events import FailureKind, RunEnded, Total
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit
@@ -17,10 +17,11 @@ from prealloc.report.page import Page, heading, whole
 from prealloc.report.progress import RunProgress
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
-from prealloc.report.visible import visible
+from prealloc.report.visible import value, visible
 
 _FAILURES = 10
-_TYPES = 20
+_ROWS = 8
+"""Of a table of totals: the report of a run in which all is well has 24 lines at most."""
 _MEANINGS = {
     0: "all planned units are ok",
     1: "some planned units are not ok",
@@ -48,11 +49,10 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
     blocks = [
         _facts(progress, ended),
         _census(ended, width),
-        _types(ended, width),
+        _factors(ended, width) if ended.factors else _types(ended, width),
         _failures(ended, width),
-        _slowest(ended, width),
         _missing(ended),
-        _end(ended),
+        _next(ended),
     ]
     lines: list[Text] = []
     for block in blocks:
@@ -63,7 +63,12 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
 
 
 def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
+    """The verdict first, then what it is about."""
+    colour = "green" if ended.exit_code == 0 else "red"
+    verdict = _fact("exit code", Text(f"{ended.exit_code}: {exit_code_meaning(ended.exit_code)}", colour))
     facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
+    if not _not_ok(ended):
+        facts.insert(1, ("units", f"{sum(ended.census.values()):,}, all ok"))
     if ended.success.decided:
         facts.append(("success", _success(ended)))
         facts += [("", note) for note in success_notes(ended.success)]
@@ -75,7 +80,10 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
         parts = f"master {human.size(peak.master)}, workers {human.size(peak.workers)}"
         helpers = f", helpers {human.size(peak.other)}" if peak.other else ""
         facts.append(("memory", f"{human.size(peak.total)} at most: {parts}{helpers}"))
-    lines = [*_incomplete(ended), *(_fact(name, Text(text)) for name, text in facts)]
+    if ended.slowest:
+        slow = ended.slowest[0]
+        facts.append(("slowest", f"{human.duration(slow.working_s)}, {slow.status}: {visible(slow.unit)}"))
+    lines = [verdict, *_incomplete(ended), *(_fact(name, Text(text)) for name, text in facts)]
     lines += [
         _fact("halted", Text(f"lane {visible(name)}: {why_halted(lane.halted, ended.run)}", style="red"))
         for name, lane in progress.lanes.items()
@@ -120,14 +128,21 @@ def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
     return [Text("library opens by workers: 0", style="bold green")]
 
 
+def _not_ok(ended: RunEnded) -> int:
+    return sum(number for status, number in ended.census.items() if status != Status.OK)
+
+
 def _census(ended: RunEnded, width: int | None) -> list[Text]:
+    """The outcomes that there are; nothing where the facts say that all units are ok."""
+    if not _not_ok(ended):
+        return []
     units = sum(ended.census.values())
     counts = [(status, ended.census.get(status, 0)) for status in Status]
-    rows: list[tuple[str, int]] = [*counts, ("units", units)]
+    rows: list[tuple[str, int]] = [*(row for row in counts if row[1]), ("units", units)]
     columns = [
-        Column("status", [_status(name, number) for name, number in rows], right=False),
-        Column("units", [Text(f"{number:,}", style="default" if number else "dim") for _, number in rows]),
-        Column("", [_plain(human.percent(number, units, 1), bool(number)) for _, number in rows]),
+        Column("status", [_status(name) for name, _ in rows], right=False),
+        Column("units", [Text(f"{number:,}") for _, number in rows]),
+        Column("", [Text(human.percent(number, units, 1)) for _, number in rows]),
     ]
     lines = draw(fit(columns, _less(width)), titles=False)
     lines[-1].stylize("bold")
@@ -135,27 +150,39 @@ def _census(ended: RunEnded, width: int | None) -> list[Text]:
 
 
 def _types(ended: RunEnded, width: int | None) -> list[Text]:
-    if not ended.types:
+    return _totals("by type", "type", [(total.type, total) for total in ended.types], ended, width)
+
+
+def _factors(ended: RunEnded, width: int | None) -> list[Text]:
+    named = [(f"{total.factor}={value(total.value)}", total) for total in ended.factors]
+    return _totals("by factor", "factor", named, ended, width)
+
+
+def _totals(
+    title: str, what: str, named: Sequence[tuple[str, Total]], ended: RunEnded, width: int | None
+) -> list[Text]:
+    """A row for each of these totals, the first ones."""
+    if not named:
         return []
-    shown = ended.types[:_TYPES]
+    shown = named if len(named) <= _ROWS else named[: _ROWS - 1]
     columns = [
-        Column("type", [Text(visible(total.type)) for total in shown], right=False, least=12),
-        Column("units", [Text(f"{total.units:,}") for total in shown]),
-        Column("ok", [Text(f"{total.ok:,}") for total in shown]),
-        Column("success", [Text(human.share(total.rate)) for total in shown]),
+        Column(what, [Text(visible(name)) for name, _ in shown], right=False, least=12),
+        Column("units", [Text(f"{total.units:,}") for _, total in shown]),
+        Column("ok", [Text(f"{total.ok:,}") for _, total in shown]),
+        Column("success", [Text(human.share(total.rate)) for _, total in shown]),
     ]
     beside = {
-        "unknown": [total.success.unknown if ended.success.reported else 0 for total in shown],
-        "no outcome": [total.units - total.success.decided for total in shown],
+        "unknown": [total.success.unknown if ended.success.reported else 0 for _, total in shown],
+        "no outcome": [total.units - total.success.decided for _, total in shown],
     }
     columns += [
         Column(title, [_plain(f"{number:,}", bool(number)) for number in numbers])
         for title, numbers in beside.items()
         if any(numbers)
     ]
-    lines = [heading("by type"), *_indent(draw(fit(columns, _less(width))))]
-    if len(ended.types) > len(shown):
-        lines.append(Text(f"  … {len(ended.types) - len(shown)} more types", style="dim"))
+    lines = [heading(title), *_indent(draw(fit(columns, _less(width))))]
+    if len(named) > len(shown):
+        lines.append(Text(f"  … {len(named) - len(shown)} more", style="dim"))
     return lines
 
 
@@ -183,46 +210,31 @@ def _failures(ended: RunEnded, width: int | None) -> list[Text]:
     return lines
 
 
-def _slowest(ended: RunEnded, width: int | None) -> list[Text]:
-    slowest = ended.slowest
-    if not slowest:
-        return []
-    columns = [
-        Column("working", [Text(human.duration(slow.working_s)) for slow in slowest]),
-        Column("status", [Text(slow.status, style=COLOURS[slow.status]) for slow in slowest], right=False),
-        Column("type", [Text(visible(slow.type)) for slow in slowest], right=False, least=12, drop=1),
-        Column(
-            "task",
-            [Text(visible(slow.unit), "dim") for slow in slowest],
-            right=False,
-            least=16,
-            middle=True,
-        ),
-    ]
-    return [heading("slowest"), *_indent(draw(fit(columns, _less(width))))]
-
-
 def _missing(ended: RunEnded) -> list[Text]:
     if not ended.missing:
         return []
-    not_ok = sum(number for status, number in ended.census.items() if status != Status.OK)
+    not_ok = _not_ok(ended)
     lines = [whole(Text(f"  {visible(unit)}")) for unit in ended.missing]
     if not_ok <= len(ended.missing):
         return [heading("not ok"), *lines]
-    command = f"prealloc results {shlex.quote(ended.run)} --units --not-ok"
-    lines.append(whole(Text(f"  … all of them: {visible(command)}", style="dim")))
     return [heading(f"not ok, the first {len(ended.missing)} of {not_ok:,}"), *lines]
 
 
-def _end(ended: RunEnded) -> list[Text]:
-    lines = []
+def _next(ended: RunEnded) -> list[Text]:
+    """Where to look next, and what goes on with the run."""
+    run = shlex.quote(ended.run)
+    by = list(dict.fromkeys(total.factor for total in ended.factors)) or ["type"]
+    commands = [("look at", f"prealloc results {run} --by {shlex.quote(','.join(by))}")]
+    if ended.errors:
+        commands.append(("", f"prealloc show {run} {shlex.quote(ended.errors[0].example)}"))
+    if _not_ok(ended) > len(ended.missing):
+        commands.append(("", f"prealloc results {run} --units --not-ok"))
+    lines = [_fact(name, Text(visible(command))) for name, command in commands]
     if ended.resume is not None:
         lines.append(_fact("to go on", Text(visible(ended.resume), style="bold")))
         final = sum(ended.census.get(status, 0) for status in FINAL if status is not Status.OK)
         if final and not ended.resume.endswith(" --failed"):
             lines.append(_fact("", Text(f"with --failed also {human.count(final, 'unit')} that ended and are not ok")))
-    colour = "green" if ended.exit_code == 0 else "red"
-    lines.append(_fact("exit code", Text(f"{ended.exit_code}: {exit_code_meaning(ended.exit_code)}", colour)))
     return lines
 
 
@@ -230,9 +242,9 @@ def _fact(name: str, text: Text) -> Text:
     return whole(Text.assemble((f"{name:<11}", "dim"), text))
 
 
-def _status(name: str, number: int) -> Text:
+def _status(name: str) -> Text:
     # The words of the journal and of `--json`, underscore and all: one can search for them.
-    return Text(name, style=COLOURS.get(Status(name), "") if name != "units" and number else "dim")
+    return Text(name, style=COLOURS[Status(name)] if name != "units" else "dim")
 
 
 def _plain(text: str, bright: bool) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from rich.text import Text
 from prealloc.model.events import RunStarted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
-from prealloc.report.grid import Column, cut, draw, fit
-from prealloc.report.lanes import halted_lines, lanes_line
+from prealloc.report.grid import Column, cut, draw, fit, left_out
+from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
 from prealloc.report.page import Page
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
 from prealloc.report.success import incomplete, success_notes
@@ -53,6 +54,10 @@ _BAR = 16
 _NAME = 42
 """Ids may have 100 characters."""
 _BAR_LEAST = 6
+_WIDE = 128
+"""From this width on there is room for the last error of each shard."""
+_ERROR = 60
+_ERROR_LEAST = 16
 
 
 def render_table(progress: RunProgress, now_s: float, *, height: int | None = None) -> Page:
@@ -82,12 +87,16 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
     if (lanes := lanes_line(progress, width, now_s)) is not None:
         notes.insert(0, lanes)
     first = _incomplete(progress)
-    notes = [*halted_lines(progress), *notes]
+    notes = [*halted_lines(progress, HALTED_SHOWN if tall else 1), *notes]
+    if (stopping := stopping_line(progress, now_s)) is not None:
+        notes.insert(0, Text(f"  {stopping}", "bold yellow"))
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
-    room = None if height is None else max(1, height - 4 - (2 if tall else 0) - len(notes) - len(first))
+    fixed = 4 + (2 if tall else 0) + len(first)
+    notes = notes if height is None else notes[: max(1, height - fixed - 1)]
+    room = None if height is None else max(1, height - fixed - len(notes))
     rows, rest = _rows(progress, room)
-    columns = fit(_columns(progress, rows, rest, now_s), width)
-    lines = draw(columns)
+    every = _columns(progress, rows, rest, now_s, width)
+    lines = draw(fit(every, width))
     span = lines[0].cell_len
     total = lines.pop()
     picture = [*first, _header(progress, now_s, width, span), *([Text()] if tall else []), *lines]
@@ -95,7 +104,22 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
         picture.append(Text(_rest(progress, rest), style="dim"))
     if tall:
         picture.append(Text("─" * span, style="dim"))
-    return [*picture, total, _footer(progress), *notes]
+    picture += [total, _footer(progress, width), *notes]
+    return [*picture, *left_out(every, width)] if height is None else picture
+
+
+def stopping_line(progress: RunProgress, now_s: float) -> str | None:
+    """`stopping: 32 tasks may finish within 10 s; Ctrl-C again stops now`, while that goes on."""
+    event = progress.stopping
+    if event is None or progress.ended is not None:
+        return None
+    tasks = human.count(progress.running, "task")
+    left_s = progress.stopping_s + event.drain_s - now_s
+    if left_s > 0:
+        return f"stopping: {tasks} may finish within {human.duration(math.ceil(left_s))}; Ctrl-C again stops now"
+    if event.grace_s:
+        return f"stopping now: {tasks} may clean up for {human.duration(event.grace_s)}; Ctrl-C again kills"
+    return f"stopping now: {tasks} killed"
 
 
 def _rows(progress: RunProgress, room: int | None) -> tuple[Sequence[ShardProgress], dict[State, int]]:
@@ -110,9 +134,10 @@ def _rows(progress: RunProgress, room: int | None) -> tuple[Sequence[ShardProgre
 
 
 def _columns(
-    progress: RunProgress, rows: Sequence[ShardProgress], rest: dict[State, int], now_s: float
+    progress: RunProgress, rows: Sequence[ShardProgress], rest: dict[State, int], now_s: float, width: int | None
 ) -> list[Column]:
     total = progress.total
+    typical_s = progress.typical_s()
     tallies: list[Tally] = [*rows, total]
     digits = len(str(total.units))
 
@@ -188,7 +213,7 @@ def _columns(
         ),
         column(
             "eta",
-            lambda shard: _eta(shard.eta_s(now_s), shard.state is State.RUNNING),
+            lambda shard: _eta(shard.eta_s(now_s, typical_s), progress.state(shard) is State.RUNNING),
             _eta(progress.eta_s(now_s), True),
             drop=2,
             reserve=5,
@@ -202,7 +227,18 @@ def _columns(
             reserve=6,
         ),
     ]
+    if width is not None and width >= _WIDE:
+        errors = [*map(_last_error, rows), Text()]
+        columns.append(Column("last error", errors, right=False, least=_ERROR_LEAST, drop=35))
     return columns
+
+
+def _last_error(shard: ShardProgress) -> Text:
+    error = shard.last_error
+    if error is None:
+        return Text()
+    said = error.message[:_ERROR].strip().partition("\n")[0]
+    return Text(cut(visible(f"{error.type}: {said}" if said else error.type), _ERROR), "dim")
 
 
 def _has_column(status: Status, total: Tally) -> bool:
@@ -280,8 +316,7 @@ def _header(progress: RunProgress, now_s: float, width: int | None, span: int) -
     facts = _facts(started)
     elapsed = human.clock(int(progress.elapsed_s(now_s)))
     least = min(len(started.run), 24)
-    # Facts go from the first one on, so the bound stays: the run promises it.
-    while width is not None and len(facts) > 1 and _facts_len(facts) + len(elapsed) + 2 + least > width:
+    while width is not None and facts and _facts_len(facts) + len(elapsed) + 2 + least > width:
         facts.pop(0)
     room = 60 if width is None else max(8, width - _facts_len(facts) - len(elapsed) - 2)
     name = cut(visible(started.run), room, middle=True)
@@ -293,12 +328,11 @@ def _header(progress: RunProgress, now_s: float, width: int | None, span: int) -
 
 
 def _facts(started: RunStarted) -> list[str]:
-    bound = "no time limit" if started.bound_s is None else f"ends within {human.duration(started.bound_s)}"
+    # Not the bound: so far away, it would be read as an estimate.
     return [
         visible(started.engine),
         f"plan {visible(started.plan)[:8]}",
         f"{human.count(started.workers, 'worker')} x {started.concurrency}",
-        bound,
     ]
 
 
@@ -306,24 +340,29 @@ def _facts_len(facts: Sequence[str]) -> int:
     return sum(len(fact) + 2 for fact in facts)
 
 
-def _footer(progress: RunProgress) -> Text:
-    # What must not be cut off on a narrow terminal comes first.
-    parts = []
+def _footer(progress: RunProgress, width: int | None) -> Text:
+    """What there is to say of the whole; on a narrow terminal the least important goes first."""
+    parts: list[tuple[int, Text]] = []  # as of columns: 0 stays, of the others the highest goes first
     if progress.opens:
-        parts.append(Text(f"library opens by workers: {progress.opens}", style="bold red"))
+        parts.append((0, Text(f"library opens by workers: {progress.opens}", style="bold red")))
     elif progress.started is not None and progress.started.guards_library:
-        parts.append(Text("library opens by workers: 0", style="dim"))
+        parts.append((1, Text("library opens by workers: 0", style="dim")))
     if progress.ended is None:
-        parts.append(Text(f"{progress.running:,} running", style="dim"))
-        if progress.stopping:
-            parts.append(Text("stopping", style="yellow"))
+        parts.append((2, Text(f"{progress.running:,} running", style="dim")))
+        if progress.stopping is not None:
+            parts.append((0, Text("stopping", style="yellow")))
     if progress.memory is not None:
-        parts.append(Text(human.size(progress.memory.total), style="dim"))
+        parts.append((4, Text(human.size(progress.memory.total), style="dim")))
     if progress.total.retries:
-        parts.append(Text(human.count(progress.total.retries, "retry", "retries"), style="dim"))
+        parts.append((3, Text(human.count(progress.total.retries, "retry", "retries"), style="dim")))
     if progress.lost:
-        parts.append(Text(human.count(progress.lost, "worker") + " lost", style="yellow"))
-    return Text("  ").append_text(Text(" · ", style="dim").join(parts))
+        parts.append((0, Text(human.count(progress.lost, "worker") + " lost", style="yellow")))
+    while True:
+        footer = Text("  ").append_text(Text(" · ", style="dim").join(text for _, text in parts))
+        drop, least = max(enumerate(parts), key=lambda each: each[1][0], default=(0, (0, None)))
+        if width is None or footer.cell_len <= width or not least[0]:
+            return footer
+        parts.pop(drop)
 
 
 def _incomplete(progress: RunProgress) -> list[Text]:

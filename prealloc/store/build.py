@@ -29,7 +29,12 @@ class PlannedShard(NamedTuple):
     lane: str | None = None
 
 
-def build_plan(spec: PlanSpec, libraries: Sequence[LibraryInfo], shards: Sequence[PlannedShard]) -> Plan:
+def build_plan(
+    spec: PlanSpec,
+    libraries: Sequence[LibraryInfo],
+    shards: Sequence[PlannedShard],
+    run_options: dict[str, Any] | None = None,
+) -> Plan:
     """The plan of these shards."""
     slices: dict[str, bytes] = {}
     refs: list[SliceRef] = []
@@ -69,6 +74,7 @@ def build_plan(spec: PlanSpec, libraries: Sequence[LibraryInfo], shards: Sequenc
         seed=spec.seed,
         libraries=tuple(libraries),
         shards=tuple(_entry(shard) for shard in built),
+        run_options=run_options or msgspec.UNSET,
     )
     return Plan(file=file, shards=tuple(built), slices=slices)
 

@@ -172,6 +172,26 @@ def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -
     return RunState(states, sessions, opens, warnings, untidied.due())
 
 
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """One try at a unit that has ended."""
+
+    session: int
+    attempt: Attempt
+
+
+def tries_of(run: RunPaths, unit: Unit) -> list[Tried]:
+    """All tries at a unit, with their results, in the order of their numbers. Raises JournalError."""
+    found = [
+        Tried(session=file.writer.session, attempt=line.content)
+        for file in journal_files(run)
+        if file.writer.shard in (None, unit.shard)
+        for line in read_lines(file)
+        if isinstance(line.content, Attempt)
+        and (line.content.shard, line.content.task, line.content.repeat) == tuple(unit)
+    ]
+    return sorted(found, key=lambda tried: (tried.session, tried.attempt.attempt))
+
+
 def _accept(state: UnitState, outcome: Outcome) -> None:
     """Takes an ending in. Within a session a unit's endings may come in any order: attempt numbers decide."""
     if outcome.status not in FINAL:

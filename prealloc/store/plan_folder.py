@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import UnsetType
 
 from prealloc.errors import InputError, OptionsError, PlanError
 from prealloc.files.atomic import is_taken, link_or_copy, new_folder, refuse_strangers, writing
@@ -23,6 +24,7 @@ from prealloc.model.cell import settings_of
 from prealloc.model.json_value import brief
 from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
 from prealloc.model.plan_spec import MAX_REPEATS, MAX_SEED, MAX_UNITS, RANKINGS, PlanSpec
+from prealloc.model.policy import read_run_options
 from prealloc.model.spelling import IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
 from prealloc.store.build import plan_id
@@ -109,6 +111,12 @@ def fill_plan_folder(plan: Plan, folder: Path) -> None:
     paths.plan_file.write_bytes(to_json(plan.file))
 
 
+def plan_of(folder: Path) -> Path:
+    """The plan folder that a user means: the one that is named, or the plan of the run that is."""
+    run = RunPaths(folder)
+    return run.plan.root if run.run_file.is_file() and not PlanPaths(folder).plan_file.exists() else folder
+
+
 def read_plan_file(folder: Path) -> PlanFile:
     """`plan.json` of a plan folder, checked as far as it can be without the files that it lists. Raises PlanError."""
     path = PlanPaths(folder).plan_file
@@ -146,6 +154,7 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
         found.append("its seed is not that of its spec")
     if not found and len(plan.shards) != plan.spec.shards_of_all():
         found.append(f"it lists {len(plan.shards)} shards, its spec has {plan.spec.shards_of_all()}")
+    found += _run_options(plan.run_options)
     if any(not 0 <= entry.units <= MAX_UNITS or min(entry.types.values(), default=0) < 0 for entry in plan.shards):
         found.append("a shard's units or types are no counts")
     elif sum(entry.units for entry in plan.shards) > MAX_UNITS:
@@ -156,6 +165,17 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
             found.append(f"what it says of its library {library.name[:80]!r} cannot be")
     if found:
         raise PlanError("; ".join(found), where=where, mend=_PLAN_AGAIN)
+
+
+def _run_options(options: dict[str, Any] | UnsetType) -> list[str]:
+    """What is wrong with them."""
+    if isinstance(options, UnsetType):
+        return []
+    try:
+        as_read = read_run_options(options)
+    except OptionsError as error:
+        return [f"its run_options have {mistake.where}: {mistake.problem}" for mistake in error.mistakes]
+    return [] if as_read == options else ["its run_options are not written as prealloc writes them"]
 
 
 def check_shard_id(shard: str, *, where: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.outcome import Attempt, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
-from prealloc.store.fold import Outcome, UnitState
+from prealloc.store.fold import Outcome, Tried, UnitState
 
 KEYS = ("shard", "type", "task", "repeat", "status")
 """What outcomes can always be grouped by; the names of settings come on top."""
@@ -42,6 +42,10 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     first: Outcome | None = None
     """The first outcome: another than `outcome` after `resume --failed` alone."""
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(self.shard, self.task, self.repeat)
 
     def read_first(self) -> Attempt | None:
         """The first attempt that decided the unit, as the journal holds it; None if none has ended yet."""
@@ -75,6 +79,26 @@ def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitSta
         outcome=latest,
         first=first,
     )
+
+
+class UnitHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one unit of a run."""
+
+    unit: str
+    type: str
+    status: Status
+    first_status: Status
+    """Differs from `status` after `resume --failed` alone."""
+    settings: dict[str, Any]
+    lane: str | None
+    tries: list[Tried]
+    """In their order. None yet for a unit that runs for the first time."""
+    accepted: int | None
+    """The number of the attempt that counts."""
+    deaths: int
+    """Workers that it has killed while alone in them."""
+    log: str
+    """What the workers of its shard have printed."""
 
 
 class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):

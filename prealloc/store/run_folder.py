@@ -162,7 +162,8 @@ class OpenRun:
                 mend=_RESTORE_PLAN,
             )
         digests = plan_digests(self.plan)
-        edited = [name for name, digest in digests.items() if digest != self.file.plan_digests.get(name)]
+        then = self.file.plan_digests
+        edited = [name for name in {**digests, **then} if digests.get(name) != then.get(name)]
         if edited:
             raise PlanError(
                 f"the plan was edited since the run began: changed in it: {', '.join(edited)}",
@@ -176,6 +177,7 @@ def plan_digests(plan: PlanFile) -> dict[str, str]:
     return {
         name: hashlib.sha256(msgspec.json.encode(getattr(plan, name), order="sorted")).hexdigest()
         for name in plan.__struct_fields__
+        if getattr(plan, name) is not msgspec.UNSET
     }
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from examples import examples
 from prealloc import LightweightTask, load_shard, plan, resume, run
 from prealloc.api.plans import diff, verify
-from prealloc.model.plan import LibraryInfo
+from prealloc.model.plan import LibraryInfo, Unit
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.store.build import PlannedShard, build_plan, slice_bytes
 from prealloc.store.documents import to_json
@@ -152,3 +152,11 @@ def test_every_digest_in_a_plan_is_the_digest_of_its_file(tmp_path: Path) -> Non
         content = (folder / manifest["slice"]["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == manifest["slice"]["sha256"]
         assert len(json.loads(content)["tasks"]) * manifest["repeats"] == entry["units"]
+
+
+@given(st.from_regex(r"[a-z0-9._-]{1,20}", fullmatch=True), st.text(min_size=1), st.integers(0, 999_999))
+@examples(100)
+def test_a_unit_is_read_as_it_is_written(shard: str, task: str, repeat: int) -> None:
+    """One spelling, whatever characters a task's id holds: # and / too."""
+    unit = Unit(shard, task, repeat)
+    assert Unit.parse(str(unit)) == unit

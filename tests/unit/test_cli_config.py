@@ -166,3 +166,65 @@ def test_the_whole_pool_of_ultra_runs_in_one_command(
             at_once[lane] = at_once.get(lane, 0) + step
             most = next(each.shards_at_once for each in run.plan.spec.lanes if each.name == lane)
             assert at_once[lane] <= most
+
+
+def test_a_plan_remembers_how_its_config_runs_it(type_: Type, experiment: Path, tmp_path: Path) -> None:
+    """[run] without what names code is in the plan: no second --config, the command line wins, the id is the same."""
+    type_("plan", "--config", "e.toml", "--out", "bare")
+    text = experiment.read_text().replace("[run]", '[run]\ntimeout = "90s"\nconcurrency = 3\nmemory = "none"')
+    experiment.write_text(text)
+    planned = type_("plan", "--config", "e.toml", "--out", "plan")
+    command = "prealloc run plan --worker prealloc.agents.simulate:run --engine inline --out run/"
+    assert f"run it: {command}\n" in planned.err
+    assert "for runs  concurrency 3, timeout 90s, memory none\n" in planned.out
+    assert type_(*command.split()[1:], "--retries", "1").code == 0
+    policy = json.loads((tmp_path / "run" / "run.json").read_text())["policy"]
+    assert (policy["timeout_s"], policy["concurrency"], policy["retries"]) == (90.0, 3, 1)
+    assert type_(*command.split()[1:-1], "again", "--timeout", "5s").code == 0
+    assert json.loads((tmp_path / "again" / "run.json").read_text())["policy"]["timeout_s"] == 5.0
+    plan, bare = (json.loads((tmp_path / name / "plan.json").read_text()) for name in ("plan", "bare"))
+    assert plan.pop("run_options") == {"concurrency": 3, "timeout_s": 90.0, "memory_bytes": None}
+    assert plan == bare
+    assert type_("verify", "plan").code == 0
+    assert type_("resume", "run").code == 0
+    assert type_("diff", "bare", "plan").code == 0
+    copy = tmp_path / "run" / "plan" / "plan.json"
+    changed = copy.read_text().replace('"timeout_s": 90.0', '"timeout_s": 91.0')
+    for content in (changed, json.dumps(plan)):  # another time, and none at all
+        copy.unlink()
+        copy.write_text(content)
+        assert "the plan was edited since the run began: changed in it: run_options" in type_("resume", "run").err
+    assert type_("plan", "--config", "e.toml", "--out", "plan", "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"worker": "os:system"},
+        {"engine": "command"},
+        {"cleanup": "os:system"},
+        {"timeout_s": "10m"},
+        {"concurrency": 0},
+        {"concurrency": "all"},
+        [1],
+    ],
+    ids=str,
+)
+def test_a_plan_names_no_code_and_no_odd_options(
+    type_: Type, experiment: Path, tmp_path: Path, options: object
+) -> None:
+    """What `run_options` may hold is checked before it is believed: by run, show and verify, and in a run's copy."""
+    type_("plan", "--config", "e.toml", "--out", "plan")
+    type_("run", "plan", "--worker", "prealloc.agents.simulate:run", "--engine", "inline", "--out", "run")
+    for folder, words in (
+        ("plan", ("verify", "plan")),
+        ("plan", ("show", "plan")),
+        ("plan", ("run", "plan", "--worker", "prealloc.agents.simulate:run", "--out", "other")),
+        ("run/plan", ("resume", "run")),
+    ):
+        file = tmp_path / folder / "plan.json"
+        content = {**json.loads(file.read_text()), "run_options": options}
+        file.unlink()  # the run's copy may be a link to the same bytes
+        file.write_text(json.dumps(content))
+        assert type_(*words).code == 2, words
+    assert not (tmp_path / "other").exists()

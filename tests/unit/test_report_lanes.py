@@ -56,13 +56,15 @@ def test_a_halted_lane_has_a_line_that_says_what_to_do() -> None:
         events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)", mend="mend KIMI_KEY"),
         running={"kimi": 1, "gpt": 1},
     )
-    (halted,) = halted_lines(shown)
-    told = "lane kimi halted: its key was refused (HTTP 401): mend KIMI_KEY, then prealloc resume r"
-    assert halted.plain.strip() == told
+    why, what = (line.plain for line in halted_lines(shown))
+    assert why == "  lane kimi halted: its key was refused (HTTP 401)"
+    assert what == "    mend KIMI_KEY, then prealloc resume r"
+    table = render_table(shown, 1.0).text(60)
+    assert f"{why}\n{what}\n" in table
     line = lanes_line(shown, None, 1.0)
     assert line is not None
     assert line.plain == "  lanes  gpt 1 shard 51.2/s · 2 more"
-    assert told in render_table(shown, 1.0).text(120)
+    told = "lane kimi halted: its key was refused (HTTP 401): mend KIMI_KEY, then prealloc resume r"
     written = io.StringIO()
     with PlainReporter(Console(file=written)) as plain:
         plain.progress = shown

@@ -287,3 +287,51 @@ def test_visible_text_is_printable(text: str) -> None:
 def test_numbers_for_people(shown: str, expected: str) -> None:
     """Each number has one form, and rounding never claims all or none."""
     assert shown == expected
+
+
+def _under_way(*began_s: float, ended: float = 8, typical_s: float = 30.0) -> RunProgress:
+    """One shard whose first attempts took `typical_s` each; what runs in it, and in as many others, began then."""
+    progress = RunProgress()
+    units = int(ended) + 1
+    progress.apply(started(len(began_s), units), 0.0)
+    told: list[tuple[float, events.Event]] = []
+    for shard, at_s in enumerate(began_s):
+        name = f"s{shard}"
+        told.append((0.0, events.ShardStarted(shard=name, incarnation=1, pid=shard, units=units)))
+        for number in range(int(ended)):
+            task = f"t{number}"
+            told.append((number / 8, events.AttemptStarted(shard=name, task=task, repeat=0, attempt=1)))
+            told.append((number / 8 + typical_s, attempt(name, task, working_s=typical_s)))
+        told.append((at_s, events.AttemptStarted(shard=name, task="last", repeat=0, attempt=1)))
+    for now_s, event in sorted(told, key=lambda each: each[0]):
+        progress.apply(event, now_s)
+    return progress
+
+
+def test_what_runs_is_expected_to_take_what_others_took() -> None:
+    """At a pace of many at once the last task of 30 s would be done in a second: its age counts against the median."""
+    progress = _under_way(31.0)
+    assert progress.typical_s() == pytest.approx(30.0)
+    assert progress.eta_s(36.0) == pytest.approx(25.0)
+    assert progress.eta_s(51.0) == pytest.approx(10.0)
+    late = progress.eta_s(131.0)  # it has outlived the others by far: half of its age again
+    assert late is not None
+    assert late >= 50.0
+
+
+@examples(100)
+@given(st.lists(st.floats(31, 90), min_size=1, max_size=4), st.floats(90, 200))
+def test_the_whole_never_ends_before_a_part(began_s: list[float], now_s: float) -> None:
+    """The ETA of the run is that of its slowest shard or later."""
+    progress = _under_way(*began_s)
+    whole = progress.eta_s(now_s)
+    assert whole is not None
+    parts = [shard.eta_s(now_s, progress.typical_s()) for shard in progress.shards.values()]
+    assert whole >= max(part for part in parts if part is not None)
+
+
+def test_a_run_that_stops_has_no_estimate() -> None:
+    """What is left will not be run now."""
+    progress = _under_way(31.0)
+    progress.apply(events.Stopping(drain_s=10.0), 36.0)
+    assert progress.eta_s(37.0) is None

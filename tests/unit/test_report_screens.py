@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -331,6 +332,139 @@ def test_the_table_is_drawn_by_ticks_alone() -> None:
         assert len(set(sizes)) == 5
         table.handle(ended(table.progress))
     assert "exit code" in out.getvalue()
+
+
+def test_plain_lines_become_rarer() -> None:
+    """A long run does not fill its log: every 5 s at first, once a minute in the end."""
+    clock, out = Clock(), io.StringIO()
+    with PlainReporter(Console(file=out), clock=clock) as plain:
+        plain.handle(script()[0][1])
+        counts = []
+        for now_s in range(1, 7201):
+            plain.tick(float(now_s))
+            if now_s in (60, 3600, 7200):
+                counts.append(out.getvalue().count(" done "))
+    assert counts[0] >= 10
+    assert counts[2] - counts[1] == 60
+    assert counts[1] <= 100
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_footer_keeps_what_matters(width: int) -> None:
+    """On a narrow terminal the least important part goes first, never that workers were lost or that it stops."""
+    progress = folded(script())
+    progress.apply(events.Stopping(drain_s=10.0, grace_s=5.0), 13.0)
+    lines = render_table(progress, 13.0, height=24).text(width).splitlines()
+    (footer,) = (line for line in lines if "1 worker lost" in line)
+    assert "stopping" in footer
+    assert "…" not in footer
+    assert ("2 retries" in footer) == (width >= 80)
+
+
+@pytest.mark.parametrize(
+    ("told", "at_s", "line"),
+    [
+        ((10.0, 5.0), 13.0, "stopping: 3 tasks may finish within 10 s; Ctrl-C again stops now"),
+        ((10.0, 5.0), 20.5, "stopping: 3 tasks may finish within 3 s; Ctrl-C again stops now"),
+        ((10.0, 5.0), 24.0, "stopping now: 3 tasks may clean up for 5 s; Ctrl-C again kills"),
+        ((0.0, 5.0), 13.0, "stopping now: 3 tasks may clean up for 5 s; Ctrl-C again kills"),
+        ((0.0, 0.0), 13.0, "stopping now: 3 tasks killed"),
+    ],
+)
+def test_ctrl_c_says_what_happens_now(told: tuple[float, float], at_s: float, line: str) -> None:
+    """How many tasks still run, for how long they may, and what the next Ctrl-C does; the same in table and lines."""
+    progress = folded(script())
+    event = events.Stopping(drain_s=told[0], grace_s=told[1])
+    progress.apply(event, 13.0)
+    assert f"  {line}\n" in render_table(progress, at_s, height=24).text(80)
+    clock, out = Clock(), io.StringIO()
+    clock.now_s = 13.0
+    with PlainReporter(Console(file=out), clock=clock) as plain:
+        for now_s, each in script():
+            plain.progress.apply(each, now_s)
+        plain.handle(event)
+    assert out.getvalue().startswith("stopping")
+
+
+def test_the_last_error_has_a_column_where_there_is_room() -> None:
+    """From 128 columns on, as one line; where it is narrow, the settings go for it, and no number does."""
+    progress = folded(script())
+    assert "last error" not in render_table(progress, 13.0, height=24).text(127)
+    for width, titles in ((128, ("mem", "eta", "rate", "now")), (160, ("memory", "eta", "rate", "settings"))):
+        wide = render_table(progress, 13.0, height=24).text(width)
+        assert "ValueError: no" in wide
+        assert all(title in wide for title in titles)
+
+
+def test_a_resized_terminal_begins_anew() -> None:
+    """Nobody knows where the lines of the old width are: the screen is emptied once, and the table drawn whole."""
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, height=24, legacy_windows=False)
+    with TableReporter(console, clock=clock, environment={}) as table:
+        for now_s, event in script():
+            table.progress.apply(event, now_s)
+        table.tick(13.0)
+        table.tick(14.0)
+        assert "\x1b[2J" not in out.getvalue()
+        console.width = 60
+        table.tick(15.0)
+        table.tick(16.0)
+        assert out.getvalue().count("\x1b[H\x1b[2J") == 1
+        assert "runs/prompt-study-7" in out.getvalue().partition("\x1b[2J")[2]
+
+
+@pytest.mark.parametrize(
+    ("environment", "known"),
+    [
+        ({"TERM": "xterm-kitty"}, True),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, True),
+        ({"TERM": "xterm-256color"}, False),
+        ({"TERM": "screen", "TERM_PROGRAM": "tmux"}, False),
+        ({}, False),
+    ],
+)
+def test_frames_in_one_piece(environment: dict[str, str], known: bool) -> None:
+    """Where the terminal is known to have DEC mode 2026, each frame is between its begin and its end; else neither."""
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, height=24, legacy_windows=False)
+    with TableReporter(console, clock=clock, environment=environment) as table:
+        table.tick(1.0)
+        table.tick(2.0)
+    written = out.getvalue()
+    assert written.count("\x1b[?2026h") == written.count("\x1b[?2026l") == (3 if known else 0)
+    frames = written.split("\x1b[?2026h")[1:]
+    assert all("starting" in frame.partition("\x1b[?2026l")[0] for frame in frames)
+
+
+def test_the_report_of_a_good_run_is_one_screen() -> None:
+    """At most 24 lines, the verdict first, no rows of zeros, whatever there is to say; types where no factor is."""
+    progress = folded(script())
+    end = ended(progress)
+    units = sum(end.census.values())
+    good = {str(status): 0 for status in Status} | {"ok": units}
+    totals = {"units": 10, "ok": 10, "rate": 0.5, "success": Successes(decided=10, successes=5, reported=True)}
+    factors = tuple(events.FactorTotal(factor="model", value=f"m{n}", **totals) for n in range(30))
+    types = tuple(events.TypeTotal(type=f"type{n}", **totals) for n in range(30))
+    success = Successes(decided=units, successes=9, unknown=3, unclear=2, example='"no"', reported=True)
+    changes = {"census": good, "success": success, "types": types, "errors": (), "further_errors": 0}
+    changes |= {"missing": (), "exit_code": 0, "resume": None}
+    for found, title in ((factors, "by factor"), ((), "by type")):
+        text = render_summary(progress, replace(end, **changes, factors=found)).text(80)
+        lines = text.splitlines()
+        assert len(lines) <= 24, text
+        assert lines[0] == "exit code  0: all planned units are ok"
+        assert title in lines
+        assert "  … 23 more" in lines
+        assert not any(line.split()[1:2] == ["0"] for line in lines)
+        by = "model" if found else "type"
+        assert lines[-1] == f"look at    prealloc results runs/prompt-study-7 --by {by}"
+
+
+def test_a_table_says_which_columns_it_gave_up() -> None:
+    """On a narrow terminal; where there is room for all, nothing is said."""
+    narrow = render_table(folded(script()), 13.0).text(60)
+    assert narrow.splitlines()[-1] == "too narrow, 7 columns are left out: settings, timeout, cras…"
+    assert "too narrow" not in render_table(folded(script()), 13.0).text(200)
 
 
 def test_json_wins_then_quiet_then_the_terminal() -> None:

@@ -95,3 +95,19 @@ def test_a_message_is_one_line(text: str) -> None:
     """The first line that is not blank stands for a message."""
     assert "\n" not in first_line(text)
     assert bool(first_line(text)) == bool(text[:800].strip())
+
+
+def test_factors_are_summed_over_their_cells() -> None:
+    """Each value of a factor with several, in the plan's order; 1 and true are two values; rates as of any units."""
+    ok, bad = outcome(success=True), outcome(Status.FAILED)
+    units = {}
+    for shard, latest in (("a", ok), ("a", bad), ("b", ok), ("c", ok)):
+        units[Unit(shard, f"t{len(units)}", 0)] = UnitState(first=latest, latest=latest, open=False)
+    cells = {"a": {"model": 1, "mode": "x"}, "b": {"model": True, "mode": "x"}, "c": {"model": 1, "mode": "x"}}
+    found = totals(
+        RunState(units, 1, 0, []), ["t"] * 4, factors={"model": (True, 1), "mode": ("x",)}, cells=cells
+    ).factors
+    assert [(each.factor, each.value, each.units, each.ok, each.rate) for each in found] == [
+        ("model", True, 1, 1, 1.0),
+        ("model", 1, 3, 2, 2 / 3),
+    ]

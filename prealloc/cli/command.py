@@ -1,0 +1,108 @@
+"""How a command shows itself: its options in groups, examples as they stand, exit codes; and what is missing.
+
+Plain text, not typer's panels: these load rich for every --help, shorten long names on 80 columns, and take a default
+in brackets for markup.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from prealloc.errors import Mistake, OptionsError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+GENERAL = "General"
+"""The group of the options that every command has: it comes last."""
+
+_NAMES = 30
+"""A longer option stands on a line of its own."""
+
+
+def command(app: typer.Typer, *, good: str = "done", bad: str = "") -> Callable[[Function], Function]:
+    """Adds a function to the app as a command. `good` is what exit code 0 says of it, `bad` what 1 says, if it can."""
+    codes = [f"0 {good}", *([f"1 {bad}"] if bad else []), "2 bad input, nothing was changed"]
+    codes += ["3 prealloc could not go on", "128 + N stopped by signal N"]
+    return app.command(cls=Command, epilog=f"Exit codes: {'; '.join(codes)}.")
+
+
+class Command(TyperCommand):
+    """A command with its help in groups. What it needs and does not get is told at once, before anything else."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if type(error) is typer.BadParameter:  # a wrong value: only its subclass is of a missing one
+                raise
+        ctx.resilient_parsing = True
+        super().parse_args(ctx, words)
+        missing = [
+            param for param in self.get_params(ctx) if param.required and ctx.params.get(param.name or "") is None
+        ]
+        raise OptionsError([_missing(param, ctx) for param in missing])
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+        return ["[OPTIONS]", *(str(each.metavar) if each.required else f"[{each.metavar}]" for each in arguments)]
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        for paragraph in inspect.cleandoc(self.help or "").split("\n\n"):
+            formatter.write_paragraph()
+            lines = paragraph.splitlines()
+            if all(line.startswith("  ") for line in lines):
+                formatter.write("".join(f"  {line}\n" for line in lines))  # to be pasted, so as it stands
+            else:
+                with formatter.indentation():
+                    formatter.write_text(paragraph)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            if (record := _record(param)) is not None:
+                groups.setdefault(_group(param), []).append(record)
+        general = groups.pop(GENERAL)
+        if len(groups) > 2:
+            groups[GENERAL] = general
+        else:
+            groups["Options"] += general
+        width = max(len(name) for rows in groups.values() for name, _ in rows if len(name) <= _NAMES)
+        for group, rows in groups.items():
+            if rows:
+                with formatter.section(group):
+                    formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=_NAMES)
+
+
+def _missing(param: Any, ctx: Any) -> Mistake:
+    name = param.metavar if param.param_type_name == "argument" else param.opts[0]
+    return Mistake(name, "it is missing", f"{param.help} All options: {ctx.command_path} -h")
+
+
+def _group(param: Any) -> str:
+    if param.param_type_name == "argument":
+        return "Arguments"
+    return GENERAL if param.name == "help" else param.rich_help_panel or "Options"
+
+
+def _record(param: Any) -> tuple[str, str] | None:
+    """How a parameter is written, and its help."""
+    if param.param_type_name == "argument":
+        return param.metavar, param.help
+    if param.hidden:
+        return None
+    name = ", ".join(sorted(param.opts, key=len))
+    if param.secondary_opts:
+        name = name.replace("--", "--[no-]")
+    elif not param.is_flag:
+        name = f"{name} {param.metavar}"
+    default = param.show_default if isinstance(param.show_default, str) else param.default
+    told = "required" if param.required else ""
+    if not param.is_flag and isinstance(default, str | int):
+        told = f"default: {default}"
+    return name, f"{param.help}  [{told}]" if told else param.help

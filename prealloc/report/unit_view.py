@@ -1,0 +1,87 @@
+"""What became of one unit, as a page."""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+from rich.text import Text
+
+from prealloc.model.outcome import Attempt, ErrorInfo
+from prealloc.report import human
+from prealloc.report.grid import Column, draw, fit, left_out
+from prealloc.report.page import Page, heading, whole
+from prealloc.report.table import COLOURS
+from prealloc.report.visible import lines, value, visible
+from prealloc.store.results import UnitHistory
+
+
+def render_unit(unit: UnitHistory) -> Page:
+    """Its settings, a row per attempt, the error of the latest that has one, and the result that counts."""
+    return Page(lambda width: _unit(unit, width))
+
+
+def _unit(unit: UnitHistory, width: int | None) -> list[Text]:
+    before = f", {unit.first_status} at first" if unit.first_status is not unit.status else ""
+    deaths = f", {human.count(unit.deaths, 'worker')} killed while alone" if unit.deaths else ""
+    facts = [("unit", visible(unit.unit)), ("type", visible(unit.type)), ("status", f"{unit.status}{before}{deaths}")]
+    if unit.lane is not None:
+        facts.append(("lane", visible(unit.lane)))
+    facts += [
+        ("settings" if not n else "", f"{visible(k)}={value(v)}") for n, (k, v) in enumerate(unit.settings.items())
+    ]
+    facts += [("log", visible(unit.log)), ("", "of the whole shard: its lines do not name their unit")]
+    page = [whole(Text.assemble((f"{name:<10}", "dim"), text)) for name, text in facts]
+    attempts = [tried.attempt for tried in unit.tries]
+    if attempts:
+        page += [Text(), heading("attempts"), *_attempts(unit, width)]
+    failed = next((each.error for each in reversed(attempts) if each.error is not None), None)
+    if failed is not None:
+        page += [Text(), heading("error"), *_error(failed)]
+    counts = next((each for each in attempts if each.attempt == unit.accepted and not each.late), None)
+    if counts is not None and counts.result is not None:
+        page += [Text(), heading("result"), *_result(counts)]
+    return page
+
+
+def _attempts(unit: UnitHistory, width: int | None) -> list[Text]:
+    attempts = [tried.attempt for tried in unit.tries]
+    columns = [
+        Column("attempt", [Text(str(each.attempt)) for each in attempts]),
+        Column("session", [Text(str(tried.session)) for tried in unit.tries], drop=3),
+        Column("status", [Text(each.status, COLOURS[each.status]) for each in attempts], right=False),
+        Column("started", [Text(_when(each.started_at)) for each in attempts], right=False, drop=2),
+        Column("queued", [Text(human.duration(each.queued_s)) for each in attempts], drop=4),
+        Column("waited", [Text(human.duration(each.waiting_s)) for each in attempts]),
+        Column("worked", [Text(human.duration(each.working_s)) for each in attempts]),
+        Column("", [Text(_note(each), "dim") for each in attempts], right=False, drop=1),
+    ]
+    room = None if width is None else width - 2
+    return [Text("  ").append_text(line) for line in (*draw(fit(columns, room)), *left_out(columns, room))]
+
+
+def _when(started_at: float) -> str:
+    """In this machine's time."""
+    try:
+        return datetime.datetime.fromtimestamp(started_at).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return human.NOTHING
+
+
+def _note(attempt: Attempt) -> str:
+    if attempt.reused is not None:
+        return f"taken over from {visible(attempt.reused)}"
+    if attempt.late:
+        return "came late, does not count"
+    return "was tried again" if attempt.again else ""
+
+
+def _error(error: ErrorInfo) -> list[Text]:
+    status = f" (HTTP {error.http_status})" if error.http_status is not None else ""
+    page = [Text(f"  {line}", "red") for line in lines(f"{error.type}: {error.message}{status}")]
+    return [whole(line) for line in (*page, *(Text(f"  {line}") for line in lines(error.traceback or "") if line))]
+
+
+def _result(attempt: Attempt) -> list[Text]:
+    text = msgspec.json.format(msgspec.json.encode(attempt.result), indent=2).decode()
+    return [whole(Text(f"  {line}")) for line in lines(text)]

@@ -1,0 +1,91 @@
+"""What commands say of themselves: help that fits, examples that can be pasted, what is missing, completion."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import typer.main
+from command_line import Type
+
+from prealloc.cli.app import app
+
+
+def _commands(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], object]]:
+    yield path, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _commands(each, *path, name)
+
+
+COMMANDS = dict(_commands(typer.main.get_command(app)))
+LEAVES = [path for path, command in COMMANDS.items() if not hasattr(command, "commands")]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_fits_80_columns(type_: Type, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]) -> None:
+    """-h and --help show the same, no line of it longer than 80, with no name of a Python type for what to give."""
+    monkeypatch.setenv("COLUMNS", "80")
+    short, long = type_(*path, "-h"), type_(*path, "--help")
+    assert short.code == 0
+    assert short.out == long.out
+    assert max(map(len, short.out.splitlines())) <= 80
+    assert not re.search(r"<\w+>|\{\w+\} \[|\[\[|`", re.sub(r"`prealloc \w+`", "", short.out))
+    if path in LEAVES:
+        assert "Exit codes: 0 " in short.out
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_examples_can_be_pasted(type_: Type, path: tuple[str, ...]) -> None:
+    """Each example of a command is a line of a shell: the command, with options that it has and all that it needs."""
+    command = COMMANDS[path]
+    options = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}  # type: ignore[attr-defined]
+    lines = re.findall(
+        r"^    (?:zcat \S+ \| )?prealloc (.*)$", type_(*path, "-h").out.replace("\\\n", ""), re.MULTILINE
+    )
+    assert len(lines) >= 1
+    for line in lines:
+        words = shlex.split(re.split(r" [|>] ", line)[0])
+        assert tuple(words[: len(path)]) == path
+        given = [word for word in words if word.startswith("-") and word != "-"]
+        assert set(given) <= options, line
+        assert {param.opts[0] for param in command.params if param.required and param.opts[0][0] == "-"} <= set(given)  # type: ignore[attr-defined]
+
+
+def test_what_is_missing_is_told_first_and_all_of_it(type_: Type) -> None:
+    """A command without what it needs names each thing and what it is, before anything else; exit code 2."""
+    done = type_("run", "--timeout", "5s")
+    assert done.code == 2
+    assert done.err.startswith("error")
+    assert "PLAN: it is missing" in done.err
+    assert "--out: it is missing" in done.err
+    assert "prealloc run -h" in done.err
+    planned = type_("plan")
+    assert planned.code == 2
+    assert planned.err.startswith("error  LIBRARY: no task library is named")
+    wrong = type_("run", "plan", "--out", "run", "--retries", "many")
+    assert wrong.code == 2
+    assert "--retries" in wrong.err
+    assert "missing" not in wrong.err
+
+
+def test_defaults_are_written_as_one_would_type_them(type_: Type) -> None:
+    """Times and sizes have units, and no default in brackets is lost."""
+    text = " ".join(type_("run", "-h").out.split())
+    for told in ("[default: 10m]", "[default: 16MiB]", "[default: no limit]", "[default: local]", "[default: 3]"):
+        assert told in text
+
+
+def test_help_loads_no_rich() -> None:
+    """Who asks for help, or completes a word in bash, does not wait for what draws tables."""
+    code = "import sys; from prealloc.cli import main; main(); sys.exit('rich' in sys.modules)"
+    asked = subprocess.run([sys.executable, "-c", code, "run", "-h"], capture_output=True, check=False)
+    assert asked.returncode == 0, asked.stderr
+    environment = {**os.environ, "_PREALLOC_COMPLETE": "complete_bash", "COMP_WORDS": "prealloc res", "COMP_CWORD": "1"}
+    code = "import sys; sys.argv[0] = 'prealloc'; from prealloc.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False, text=True)
+    assert done.stdout.split() == ["resume", "results"]
