@@ -217,13 +217,13 @@ def _together(given: Mapping[str, Any]) -> list[Mistake]:
         "per_type": per_type,
         "num_instances": "num_instances" in given and not (per_type and per_cell is None),
     }
-    said = [f"`{name}`" for name, is_given in counts.items() if is_given]
+    said = [f"‹{name}›" for name, is_given in counts.items() if is_given]
     found = []
     if len(said) > 1:
         found.append(Mistake(" and ".join(said), "each says how many tasks there are", f"keep {said[0]} or {said[1]}"))
     if given.get("stratify") and (quotas or per_type):
         other = "quotas" if quotas else "per_type"
-        found.append(Mistake(f"‹stratify› and `{other}`", "both say how many tasks of each type", "keep one of them"))
+        found.append(Mistake(f"‹stratify› and ‹{other}›", "both say how many tasks of each type", "keep one of them"))
     if given.get("whole") and strategy == "independent":
         found.append(Mistake("‹whole› and ‹strategy› independent", "every shard would hold every task", "use paired"))
     if types and (missing := sorted(set(quotas) - set(types))):

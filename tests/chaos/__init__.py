@@ -3,8 +3,12 @@
 No tests: they take minutes, and a loaded machine misses a gate. The harness and the checker are those of tests/faults.
 """
 
+import signal
 import sys
 from pathlib import Path
 
 # As tests/faults/conftest.py does for the tests: the harness imports its neighbours by their bare names.
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+# As tests/conftest.py: a background job of a shell could send its sessions no Ctrl-C that they hear.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
