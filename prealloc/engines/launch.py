@@ -25,8 +25,9 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.forks import forks
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.worker.process import MARK
 from prealloc.worker.signals import ENDING
-from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal
+from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal, started_below
 
 _SERVER = "the process that starts workers"
 _DYING_S = 2.0
@@ -102,6 +103,8 @@ class ForkServerLauncher:
 
     def __init__(self) -> None:
         self._decoder: msgspec.json.Decoder[forkserver.FromServer] = msgspec.json.Decoder(forkserver.FromServer)
+        self._living: set[int] = set()
+        """What the server has started and has not told the end of."""
         with must_write(_SERVER, EngineError):
             self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints at its import
             self._start_server()
@@ -180,10 +183,12 @@ class ForkServerLauncher:
             finally:
                 self._control.setblocking(True)
             if isinstance(message, forkserver.Forked):
+                self._living.add(message.pid)
                 found.append(Born(message.tag, message.pid))
             elif isinstance(message, forkserver.Refused):
                 found.append(Refused(message.tag, message.reason))
             elif isinstance(message, forkserver.Exited):
+                self._living.discard(message.pid)
                 found.append(Died(message.pid, message.status))
 
     def kill(self, pid: int, *, now: bool = False, step_s: float = KILL_STEP_S) -> None:
@@ -212,6 +217,18 @@ class ForkServerLauncher:
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
+        if self._server.returncode:
+            self._end_what_is_left()
+
+    def _end_what_is_left(self) -> None:
+        """The server was killed: its workers end with it, but what they had started is nobody's child any more."""
+        for pid in self._living:
+            kill_group(pid)
+        marks = {str(pid) for pid in self._living}
+        until = time.monotonic() + _DYING_S
+        while (left := started_below(MARK, marks)) and time.monotonic() < until:
+            send_signal(left, signal.SIGKILL)
+            time.sleep(0.002)
 
     def _start_server(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

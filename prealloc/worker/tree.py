@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 
@@ -55,6 +55,11 @@ def started_with(pid: int, name: str) -> str | None:
     if found < 0:
         return None
     return environment[found + len(name) + 2 :].partition(b"\0")[0].decode(errors="replace")
+
+
+def started_below(name: str, values: Collection[str]) -> list[Process]:
+    """The processes that were started with one of these values in an environment variable, whoever is their parent."""
+    return [Process(pid, row[1]) for pid, row in _table().items() if started_with(pid, name) in values]
 
 
 def send_signal(processes: Iterable[Process], number: int) -> None:

@@ -16,6 +16,7 @@ import pytest
 from harness import HERE, PACKAGE_ROOT, PATIENCE_S, Session, Stage, wait_until
 
 import prealloc
+from prealloc.worker.tree import parent_of
 
 pytestmark = pytest.mark.fault
 
@@ -431,3 +432,15 @@ def test_threads_of_the_test_end(stage: Stage) -> None:
     assert stage.alive() == {}
     assert threading.active_count() <= before
     assert Path(session.acknowledged).exists()
+
+
+def test_sigkill_of_the_fork_server(stage: Stage) -> None:
+    """I4: what tasks had started dies with it, though it ignores signals and is nobody's child; resume goes on."""
+    stage.make_plan({"t0": {"do": "family"}, "t1": {"do": "ok"}}, shards=1)
+    session = stage.start()
+    wait_until((stage.signals / "family").exists, "the family")
+    worker = session.of("shard_started")[0]["pid"]
+    os.kill(parent_of(worker) or 0, signal.SIGKILL)
+    assert session.wait() == 3
+    stage.check(session)
+    assert not stage.alive()
