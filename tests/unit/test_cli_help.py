@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -44,9 +45,10 @@ def test_examples_can_be_pasted(type_: Type, path: tuple[str, ...]) -> None:
     """Each example of a command is a line of a shell: the command, with options that it has and all that it needs."""
     command = COMMANDS[path]
     options = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}  # type: ignore[attr-defined]
-    lines = re.findall(
-        r"^    (?:zcat \S+ \| )?prealloc (.*)$", type_(*path, "-h").out.replace("\\\n", ""), re.MULTILINE
-    )
+    shown = type_(*path, "-h").out
+    written = [line for line in inspect.cleandoc(command.help).splitlines() if line.startswith("  ")]  # type: ignore[attr-defined]
+    assert {f"  {line}" for line in written} <= set(shown.splitlines())
+    lines = re.findall(r"^    (?:zcat \S+ \| )?prealloc (.*)$", shown.replace("\\\n", ""), re.MULTILINE)
     assert len(lines) >= 1
     for line in lines:
         words = shlex.split(re.split(r" [|>] ", line)[0])
