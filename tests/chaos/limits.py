@@ -28,7 +28,7 @@ def memory(place: Place, trials: int) -> Gate:
             tell(f"row 20: {how}, {number + 1} of {trials}")
             with place.stage(f"row 20, {how}") as stage:
                 stage.make_plan({"hog": {"do": "hoard", **do}, "t": {"do": "ok"}}, first="hog")
-                session = stage.start("--memory", f"{MEMORY_MB}MB")
+                session = stage.start("--memory", f"{MEMORY_MB}MiB")
                 assert session.wait() == 1
                 lines = [line for path in (stage.run / "journal").iterdir() for line in stage.lines(path)]
                 (held,) = (line["peak_rss"] for line in lines if line.get("status") == "out_of_memory")

@@ -127,7 +127,7 @@ def test_a_hang_is_stopped_or_the_engine_says_that_it_cannot(go: Go, engine: str
 def test_a_limit_of_memory_is_kept_or_refused(go: Go, engine: str, tmp_path: Path) -> None:
     """--memory where the engine cannot kill: an error in the options, and no folder."""
     if engine == "inline":
-        with pytest.raises(prealloc.OptionsError, match="--memory"):
+        with pytest.raises(prealloc.OptionsError, match="memory_bytes"):
             go(make_plan(1), workers.odd, memory_bytes="1GB")
         assert not (tmp_path / "run").exists()
     else:

@@ -153,7 +153,8 @@ WRITING = frozenset(
 NO_DISK = {
     "engines/forkserver.py": set(),
     "files/faultpoint.py": {"_passage", "_strike"},  # the faults themselves
-    "files/atomic.py": {"exchange", "fsync_folder", "_rename_to_new", "_parents_of"},  # their callers pass the point
+    "files/atomic.py": {"exchange", "fsync_folder", "_rename_to_new", "_rename_file_to_new", "refuse_taken"}
+    | {"_parents_of", "write_pieces"},  # their callers pass the point, or _beside, by which they write
     "store/run_folder.py": {"create_run"},  # the plan's own folder, inside the one that is renamed into place
     "store/plan_folder.py": {"copy_plan"},  # the folders of the copy; create_run passes the point
     "store/rest.py": {"write_rest"},  # write_file passes the point
@@ -203,5 +204,5 @@ def test_a_typo_is_refused(stage: Stage) -> None:
     session = stage.start(faults="worker.journal.apend:1:EIO,lock.write:0:EIO,fork.asked:1:EIO")
     assert session.wait() == 2
     assert "did you mean worker.journal.append" in session.output()
-    assert "3 options" in session.output()
+    assert "3 mistakes" in session.output()
     assert not stage.run.exists()

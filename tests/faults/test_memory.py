@@ -30,7 +30,7 @@ def test_a_task_that_takes_too_much(stage: Stage, how: str, concurrency: int) ->
     """
     tasks = {"hog": {"do": "hoard", **WAYS[how]}, **{f"t{n}": {"do": "ok", "s": 0.05} for n in range(6)}}
     stage.make_plan(tasks, shards=2, strategy="paired")
-    session = stage.start("-c", str(concurrency), "--memory", f"{LIMIT_MB}MB", "--workers", "2")
+    session = stage.start("-c", str(concurrency), "--memory", f"{LIMIT_MB}MiB", "--workers", "2")
     assert session.wait() == 1
     assert session.census == {"ok": 12, "out_of_memory": 2}
     for line in told(stage, "hog"):
@@ -42,7 +42,7 @@ def test_a_task_that_takes_too_much(stage: Stage, how: str, concurrency: int) ->
 def test_memory_that_other_tasks_left_taken(stage: Stage) -> None:
     """A worker that leaks dies under some task: that one is a suspect, runs alone, and is not blamed."""
     stage.make_plan({f"t{n}": {"do": "leak", "mb": 60} for n in range(10)})
-    session = stage.start("--memory", f"{LIMIT_MB}MB")
+    session = stage.start("--memory", f"{LIMIT_MB}MiB")
     assert session.wait() == 0
     assert session.census == {"ok": 10}
     assert session.of("worker_lost")
@@ -52,7 +52,7 @@ def test_memory_that_other_tasks_left_taken(stage: Stage) -> None:
 def test_pages_that_processes_share_count_once(stage: Stage) -> None:
     """Children that share their parent's memory are not taken for more than they are."""
     stage.make_plan({"t": {"do": "fork_with", "mb": 120, "children": 6}})
-    session = stage.start("--memory", f"{LIMIT_MB}MB")
+    session = stage.start("--memory", f"{LIMIT_MB}MiB")
     assert session.wait() == 0, session.output()
     stage.check(session)
 
@@ -60,7 +60,7 @@ def test_pages_that_processes_share_count_once(stage: Stage) -> None:
 def test_within_its_limit(stage: Stage) -> None:
     """And a task that takes much, but not too much, is left alone."""
     stage.make_plan({"t": {"do": "hoard", "mb": 150}})
-    session = stage.start("--memory", f"{LIMIT_MB}MB")
+    session = stage.start("--memory", f"{LIMIT_MB}MiB")
     assert session.wait() == 0
     stage.check(session)
 
