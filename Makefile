@@ -11,7 +11,7 @@ help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
 	@echo "make test    install, run all checks and tests"
 	@echo "make check   ruff, mypy, import-linter only"
-	@echo "make laws    the property tests with all their examples, new ones each time"
+	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N)"
 	@echo "make reference  write docs/reference.md from the declared options"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
@@ -52,7 +52,7 @@ unit: .venv/test.ok
 	$(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal
 
 laws: .venv/test.ok
-	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $$(grep -lr 'from examples import' tests)
+	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr 'from examples import' tests)
 
 reference: .venv/test.ok
 	PYTHONPATH=tests $(BIN)/python tests/reference.py

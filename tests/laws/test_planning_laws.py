@@ -158,11 +158,15 @@ def test_shards_have_what_was_asked(case: Case) -> None:
 @quick
 @given(cases(asks=("stratify", "per_type", "quotas", "whole stratified")))
 def test_shards_are_even_in_every_type(case: Case) -> None:
-    """Law 4: shards differ by at most one task of each type."""
+    """Law 4: shards differ by at most one task of each type; independent ones, each with seats of its own, by three.
+
+    Each of those is less than two off its share.
+    """
     type_of = case.library.type_of()
     counts = [Counter(type_of[task] for task in shard) for shard in case.plan()]
+    own_seats = case.spec.strategy == "independent" and case.spec.stratify and case.spec.ranking == 2
     for name in set(type_of.values()):
-        assert max(c[name] for c in counts) - min(c[name] for c in counts) <= 1
+        assert max(c[name] for c in counts) - min(c[name] for c in counts) <= (3 if own_seats else 1)
 
 
 @quick
