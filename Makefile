@@ -5,11 +5,12 @@ BIN := .venv/bin
 TESTERS ?= $(shell expr $$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1)
 DEMO := demo
 
-.PHONY: demo test check unit laws reference fuzz bench bench-scale chaos soak wheel clean help
+.PHONY: demo test check unit again laws reference fuzz bench bench-scale chaos soak wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
 	@echo "make test    install, run all checks and tests"
+	@echo "make again   the tests that failed last, one after the other"
 	@echo "make check   ruff, mypy, import-linter only"
 	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N)"
 	@echo "make reference  write docs/reference.md from the declared options"
@@ -50,6 +51,9 @@ check: .venv/test.ok
 
 unit: .venv/test.ok
 	$(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal
+
+again: .venv/test.ok
+	$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none --maxfail 1
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr 'from examples import' tests)

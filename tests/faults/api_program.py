@@ -28,7 +28,8 @@ def fork(plan: str, out: Path) -> None:
         if isinstance(event, ShardStarted):
             child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
             child.start()
-            (out / "child").write_text(str(child.pid))
+            (out / "child.part").write_text(str(child.pid))
+            (out / "child.part").rename(out / "child")  # whole when it is there
             if (out / "terminate").exists():  # as by default, though the run has handlers of its own meanwhile
                 child.terminate()
                 child.join()

@@ -278,6 +278,7 @@ def test_sigkill_of_a_master_that_has_forked(stage: Stage) -> None:
     stage.make_plan({f"t{n}": {"do": "gate"} for n in range(4)})
     program = start_program(stage, "fork")
     wait_until(lambda: any(stage.attempts(f"t{n}") for n in range(4)), "start")
+    wait_until((stage.root / "child").exists, "the fork")
     child = int((stage.root / "child").read_text())
     program.kill()
     program.wait(PATIENCE_S)
