@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import prealloc
-from prealloc.report.pick import reporter
+from prealloc.report.choose import reporter
 from prealloc.settings import load_config
 
 AGGREGATES = ("model", "prompt_type", "tool_success_rate", "difficulty", "type")

@@ -1,6 +1,6 @@
 """Everything prealloc raises, in one tree.
 
-    PreallocError                 has .problem, .where, .mend and .exit_code
+    PreallocError                 has .problem, .where, .hint and .exit_code
     ├── InputError                exit 2: what was given cannot be used; nothing was changed
     │   ├── OptionsError          options that are wrong alone or together: all of them, as .mistakes
     │   ├── LibraryError          a task library that is not one
@@ -14,7 +14,7 @@
     ├── LibraryOpened             raised inside a worker that tries to open the task library
     └── Retryable                 for worker functions: infrastructure failed, try this task again
 
-Every one of them survives pickling, and is told to people as `problem`, `where` and `mend`.
+Every one of them survives pickling, and is told to people as `problem`, `where` and `hint`.
 
 Beside the tree stands Cancelled, a BaseException: it ends a worker function whose time is over.
 """
@@ -26,23 +26,23 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class PreallocError(Exception):
-    """The root: says what is wrong, where, and how to mend it."""
+    """The root: says what is wrong, where, and how to fix it."""
 
     exit_code: ClassVar[int] = 3
 
-    def __init__(self, problem: str, *, where: str | None = None, mend: str | None = None) -> None:
+    def __init__(self, problem: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(problem)
         self.problem = problem
         self.where = where
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.problem}" if self.where else self.problem
-        return f"{head}\n  mend: {self.mend}" if self.mend else head
+        return f"{head}\n  hint: {self.hint}" if self.hint else head
 
     def __reduce__(self) -> tuple[Any, ...]:
         # BaseException would call the class with self.args alone and lose the keywords.
-        return _rebuild, (type(self), self.problem, {"where": self.where, "mend": self.mend})
+        return _rebuild, (type(self), self.problem, {"where": self.where, "hint": self.hint})
 
 
 class InputError(PreallocError):
@@ -52,11 +52,11 @@ class InputError(PreallocError):
 
 
 class Mistake(NamedTuple):
-    """One wrong option: where it stands, what is wrong with it, how to mend it."""
+    """One wrong option: where it stands, what is wrong with it, how to fix it."""
 
     where: str
     problem: str
-    mend: str
+    hint: str
 
 
 class OptionsError(InputError):
@@ -64,7 +64,7 @@ class OptionsError(InputError):
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         self.mistakes = tuple(Mistake(*m) for m in mistakes)
-        super().__init__("\n".join(f"{m.where}: {m.problem}\n  mend: {m.mend}" for m in self.mistakes))
+        super().__init__("\n".join(f"{m.where}: {m.problem}\n  hint: {m.hint}" for m in self.mistakes))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), [tuple(m) for m in self.mistakes], {})
@@ -130,13 +130,13 @@ class Retryable(PreallocError):
         *,
         after_s: float | None = None,
         where: str | None = None,
-        mend: str | None = None,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(problem, where=where, mend=mend)
+        super().__init__(problem, where=where, hint=hint)
         self.after_s = after_s
 
     def __reduce__(self) -> tuple[Any, ...]:
-        keywords = {"after_s": self.after_s, "where": self.where, "mend": self.mend}
+        keywords = {"after_s": self.after_s, "where": self.where, "hint": self.hint}
         return _rebuild, (type(self), self.problem, keywords)
 
 

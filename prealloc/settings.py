@@ -257,6 +257,6 @@ def _parse(path: Path) -> dict[str, Any]:
             raise ValueError("more than 64 names are joined by dots")
         return tomllib.loads(raw.decode())
     except (Unusable, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise InputError(f"it is no config file: {brief(error)}", where=str(path), mend="give a TOML file") from None
+        raise InputError(f"it is no config file: {brief(error)}", where=str(path), hint="give a TOML file") from None
     except RecursionError:
-        raise InputError("it is nested too deep", where=str(path), mend="give a TOML file") from None
+        raise InputError("it is nested too deep", where=str(path), hint="give a TOML file") from None

@@ -135,7 +135,7 @@ def is_refused_or_the_same(open_: Callable[[], Any], whole: tuple[Any, ...]) -> 
         assert found == whole
         return False
     assert error.where
-    assert error.mend
+    assert error.hint
     assert error.problem.isprintable()
     assert len(str(error)) < 2_000
     return True

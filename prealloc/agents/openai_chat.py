@@ -255,7 +255,7 @@ def _client(settings: _Settings) -> openai.AsyncOpenAI:
     variable = settings.api_key_env
     key = os.environ.get(variable)
     if not key:
-        raise Retryable(f"the environment variable {variable} is not set", mend=f"export {variable}=..., then resume")
+        raise Retryable(f"the environment variable {variable} is not set", hint=f"export {variable}=..., then resume")
     # Retries are prealloc's: the client's own would hide them, and would not wait for the lane.
     return openai.AsyncOpenAI(api_key=key, base_url=settings.base_url, max_retries=0)
 

@@ -1,4 +1,4 @@
-"""diagnose() and repair(): what is wrong with this machine and with a run, and the mending of a run's journal."""
+"""diagnose() and repair(): what is wrong with this machine and with a run, and the repair of a run's journal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from prealloc.doctor.bounded import bounded
 from prealloc.doctor.clocks import check_clocks
 from prealloc.doctor.disk import check_append, check_file_system, check_links, check_rename, check_space
 from prealloc.doctor.finding import Finding, Level
-from prealloc.doctor.limits import check_limits
 from prealloc.doctor.locks import check_lock
+from prealloc.doctor.machine import check_limits
 from prealloc.doctor.memory import check_memory
 from prealloc.doctor.proc import check_proc
 from prealloc.doctor.run_checks import check_run
@@ -55,7 +55,7 @@ def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diag
     """
     place = Path(folder if run is None else run)
     if not place.is_dir():
-        raise InputError("there is no such folder", where=str(place), mend="name a folder that is there")
+        raise InputError("there is no such folder", where=str(place), hint="name a folder that is there")
     checked = [] if run is None else bounded("run", lambda: check_run(place), RUN_S)
     machine = [
         *check_versions(),

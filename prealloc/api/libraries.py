@@ -90,10 +90,10 @@ def stats(
 def json_path(library: str | Path, difficulty: str | None) -> Path:
     """The file of a JSON library. Raises LibraryError for all others: they have no index and need none."""
     if str(library) == "-":
-        mend = "save it to a file, and index that"
-        raise LibraryError("standard input can have no index: it is read once and is gone", where="-", mend=mend)
+        hint = "save it to a file, and index that"
+        raise LibraryError("standard input can have no index: it is read once and is gone", where="-", hint=hint)
     file = json_file(library_path(library, difficulty), difficulty)
     if file is None:
-        mend = "plan from it as it is: only JSON files need an index"
-        raise LibraryError("any of its tasks can be read without one", where=str(library), mend=mend)
+        hint = "plan from it as it is: only JSON files need an index"
+        raise LibraryError("any of its tasks can be read without one", where=str(library), hint=hint)
     return file

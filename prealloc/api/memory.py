@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from prealloc.comparing.child import Job
-from prealloc.comparing.compare import Task, Tell, compare, machine
-from prealloc.comparing.figures import Comparison
-from prealloc.comparing.ways import WAYS
-from prealloc.engines.memory import available_bytes
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
+from prealloc.memory.child import Job
+from prealloc.memory.compare import Task, Tell, compare, machine
+from prealloc.memory.figures import Comparison
+from prealloc.memory.ways import WAYS
 from prealloc.model.options import Seconds, Whole
 from prealloc.model.plan_spec import MAX_SEED
+from prealloc.processes.memory import available_bytes
 
 PLACE = "{difficulty}"
 MOST_WORKERS = 10_000
@@ -35,7 +35,7 @@ def compare_memory(
 ) -> Comparison:
     """Starts the worker processes of each way, one way after the other, and measures them for `seconds` each.
 
-    `ways` are names of comparing.ways.WAYS. `tell` gets what is being done and how far it is, `notes` sentences for
+    `ways` are names of memory.ways.WAYS. `tell` gets what is being done and how far it is, `notes` sentences for
     the user. `available` gives the bytes of free memory: a way that would need more is run with as many workers as
     fit and scaled, or left out. `mistakes` are the caller's own, to be raised with those found here.
 

@@ -7,7 +7,7 @@ import sys
 
 from prealloc.api.plans import plan
 from prealloc.api.runs import run
-from prealloc.comparing.child import ENDED, in_folder, read_job
+from prealloc.memory.child import ENDED, in_folder, read_job
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
         seed=job.seed,
         strategy=job.strategy,  # type: ignore[arg-type]  # the child cannot know its type
     )
-    ended = run(made, "prealloc.comparing.hold:hold", in_folder("run"), workers=job.workers, timeout_s=None)
+    ended = run(made, "prealloc.memory.way_prealloc:hold", in_folder("run"), workers=job.workers, timeout_s=None)
     with open(in_folder(ENDED), "w", encoding="utf-8") as file:
         json.dump({"library_opens": ended.library_opens}, file)
     if ended.exit_code:

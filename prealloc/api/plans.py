@@ -90,8 +90,8 @@ def plan(
         if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"
             if require_workflow:
-                mend = "add the workflows, or plan without ‹require_workflow›"
-                raise LibraryError(count, where=scanned.info.path, mend=mend)
+                hint = "add the workflows, or plan without ‹require_workflow›"
+                raise LibraryError(count, where=scanned.info.path, hint=hint)
             tell(count if len(sources.libraries) == 1 else f"{scanned.info.name}: {count}")
     if sources.dropped:
         tell(f"{sources.dropped} ids are left out, as not every difficulty holds them")
@@ -148,10 +148,10 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
             return f"{problem}, and their library has nothing else of them"
         shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
         more = f" and {len(shown) - _SHOWN_FIELDS} more" if len(shown) > _SHOWN_FIELDS else ""
-        mend = f"plan again with ‹keep› {self.keep}" + (
+        hint = f"plan again with ‹keep› {self.keep}" + (
             ", or ‹keep› all for every field" if self.keep != EVERY_FIELD else ""
         )
-        return f"{problem}; left in the library are {', '.join(shown[:_SHOWN_FIELDS])}{more}: {mend}"
+        return f"{problem}; left in the library are {', '.join(shown[:_SHOWN_FIELDS])}{more}: {hint}"
 
 
 def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]) -> BareTasks | None:
@@ -197,11 +197,11 @@ def _look_for_kept(
 def _no_field(name: str, there: Sequence[str]) -> Mistake:
     close = difflib.get_close_matches(name, there, n=1)
     if close:
-        mend = f"did you mean {close[0]}?"
+        hint = f"did you mean {close[0]}?"
     else:
         shown = ", ".join(there[:_SHOWN_FIELDS]) + (", ..." if len(there) > _SHOWN_FIELDS else "")
-        mend = f"its tasks have {shown}" if there else "its tasks have no further fields: leave it out"
-    return Mistake(f"‹keep› {name}", "no task of the library has such a field", mend)
+        hint = f"its tasks have {shown}" if there else "its tasks have no further fields: leave it out"
+    return Mistake(f"‹keep› {name}", "no task of the library has such a field", hint)
 
 
 @contextmanager
@@ -247,8 +247,8 @@ def check_options(
     else:
         given = {"‹workflow_cache›": workflow_cache is not None}
         given["‹generate_timeout_s›"] = generate_timeout_s != GENERATE_TIMEOUT_S
-        mend = "add ‹generate_workflows›, or omit it"
-        found += [Mistake(name, "nothing is generated", mend) for name, is_given in given.items() if is_given]
+        hint = "add ‹generate_workflows›, or omit it"
+        found += [Mistake(name, "nothing is generated", hint) for name, is_given in given.items() if is_given]
     timeout_s = Seconds(above=True, optional=True).read("‹generate_timeout_s›", generate_timeout_s, found)
     try:
         spec = PlanSpec.checked(**{**options, **said})
@@ -300,7 +300,7 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
         raise PlanError(
             "; ".join(part for part in parts if part),
             where=str(library),
-            mend="the plan still runs as it was made; to take over the library's changes, plan again",
+            hint="the plan still runs as it was made; to take over the library's changes, plan again",
         )
     return read.file
 

@@ -89,8 +89,8 @@ def run(
     started = make_engine(engine)
     try:
         if policy.memory_bytes is not None and not started.facts.can_kill:
-            mend = "give none, or use ‹engine› local, whose workers are processes that can be ended"
-            raise OptionsError([Mistake("‹memory_bytes›", f"the {engine} engine cannot hold tasks to it", mend)])
+            hint = "give none, or use ‹engine› local, whose workers are processes that can be ended"
+            raise OptionsError([Mistake("‹memory_bytes›", f"the {engine} engine cannot hold tasks to it", hint)])
         lanes = _lanes_to_run(outline, reused)
         notes = _check(started, name, import_path, outline.file, lanes, policy.start_s, observe, tick)
         create_run(
@@ -316,7 +316,7 @@ def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]
         raise WorkerFunctionError(
             "workers import the function by name, so it cannot be a lambda, an object, local, or of __main__",
             where=name or repr(worker),
-            mend="define it at the top of a module of its own, and pass it or 'module:function'",
+            hint="define it at the top of a module of its own, and pass it or 'module:function'",
         )
     try:
         file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
@@ -412,7 +412,7 @@ def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
     except OptionsError as error:
         mistakes += error.mistakes
     except WorkerFunctionError as error:
-        mistakes.append(Mistake(f"‹worker› {error.where}", error.problem, error.mend or ""))
+        mistakes.append(Mistake(f"‹worker› {error.where}", error.problem, error.hint or ""))
     return None
 
 
@@ -453,7 +453,7 @@ def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attemp
         raise RunFolderError(
             f"it was run by {source.file.worker}, not by {worker}",
             where=str(source.paths.root),
-            mend="outcomes are only taken over from the same worker function; omit ‹reuse›",
+            hint="outcomes are only taken over from the same worker function; omit ‹reuse›",
         )
     state = fold(source.paths, source.units())
     known: dict[tuple[bytes, bytes, int], list[Any]] = {}

@@ -127,24 +127,24 @@ def library_paths(
     """(key, path, difficulty) of each library: the factor's value, where `{difficulty}` or a folder leads with it."""
     path = Path(library)
     if DIFFICULTY not in spec.factors:
-        return [(None, library_path(path, difficulty, mend="give ‹difficulty›, or the factor difficulty"), difficulty)]
+        return [(None, library_path(path, difficulty, hint="give ‹difficulty›, or the factor difficulty"), difficulty)]
     mistakes = []
     if difficulty is not None:
         mistakes.append(Mistake("‹difficulty›", "difficulty is a factor too", "keep one of them"))
     if PLACE not in str(library) and (not path.is_dir() or is_parts(path)):
-        mend = f"write {PLACE} where the files' names differ, or name their folder"
-        mistakes.append(Mistake("LIBRARY", f"{library} is one library, and difficulty is a factor", mend))
+        hint = f"write {PLACE} where the files' names differ, or name their folder"
+        mistakes.append(Mistake("LIBRARY", f"{library} is one library, and difficulty is a factor", hint))
     if mistakes:
         raise OptionsError(mistakes)
     return [(value, library_path(path, value), value) for value in spec.factors[DIFFICULTY]]
 
 
-def library_path(library: str | Path, difficulty: str | None, *, mend: str = "give ‹difficulty›") -> Path:
+def library_path(library: str | Path, difficulty: str | None, *, hint: str = "give ‹difficulty›") -> Path:
     """The path of a library, with the difficulty where it says `{difficulty}`. Raises OptionsError if it has none."""
     if difficulty is not None:
         return Path(str(library).replace(PLACE, difficulty))
     if PLACE in str(library):
-        raise OptionsError([Mistake("LIBRARY", f"{library} needs a difficulty", mend)])
+        raise OptionsError([Mistake("LIBRARY", f"{library} needs a difficulty", hint)])
     return Path(library)
 
 
@@ -163,13 +163,13 @@ def pair(libraries: dict[str | None, Library]) -> Sources:
             raise LibraryError(
                 f"{len(differ)} tasks have another type than at difficulty {key}: {_listed(differ)}",
                 where=f"{other.info.path} (difficulty {name})",
-                mend="a task that is compared over difficulties must be of one type: give it the same in each file",
+                hint="a task that is compared over difficulties must be of one type: give it the same in each file",
             )
     if not common:
         raise LibraryError(
             "no id is in the libraries of all difficulties",
             where=", ".join(scanned.info.name for scanned in libraries.values()),
-            mend="cells are compared task by task: give libraries that hold the same ids",
+            hint="cells are compared task by task: give libraries that hold the same ids",
         )
     ids = [id for id in first.ids if id in common]
     infos = [

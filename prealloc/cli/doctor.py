@@ -36,7 +36,7 @@ def doctor(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Check this machine, and a run folder, and say what to mend.
+    """Check this machine, and a run folder, and say what to fix.
 
     Each check performs the operation it reports on.
 

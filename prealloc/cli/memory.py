@@ -14,12 +14,12 @@ import typer
 from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag
 from prealloc.cli.output import Stop, print_json, print_note
-from prealloc.cli.pairs import split_names
+from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import InputError, Mistake
 
 if TYPE_CHECKING:
-    from prealloc.comparing.watch import Reached
+    from prealloc.memory.watch import Reached
 
 
 def add_to(app: typer.Typer) -> None:

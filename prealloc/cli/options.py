@@ -16,7 +16,7 @@ import msgspec
 import typer
 
 from prealloc.cli.command import GENERAL
-from prealloc.cli.pairs import parse_quotas, parse_settings, split_names
+from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
 from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Table, Whole, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec

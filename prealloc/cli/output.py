@@ -97,7 +97,7 @@ def _as_typed(error: PreallocError) -> PreallocError:
         return OptionsError([Mistake(*map(in_flags, mistake)) for mistake in error.mistakes])
     told = copy.copy(error)
     told.problem = in_flags(error.problem)
-    told.mend = in_flags(error.mend) if error.mend is not None else None
+    told.hint = in_flags(error.hint) if error.hint is not None else None
     return told
 
 
@@ -108,7 +108,7 @@ def describe(error: PreallocError) -> dict[str, Any]:
         "type": type(error).__name__,
         "problem": error.problem,
         "where": error.where,
-        "mend": error.mend,
+        "hint": error.hint,
         "mistakes": mistakes,
         "exit_code": error.exit_code,
     }

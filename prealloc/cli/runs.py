@@ -14,7 +14,7 @@ import typer
 from prealloc.cli.command import command
 from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, takes
 from prealloc.cli.output import Stop, print_json
-from prealloc.cli.pairs import split_names
+from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import RunPaths
@@ -246,7 +246,7 @@ Work = Callable[[Callable[[Any], None], Callable[[], None]], RunEnded]
 
 def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
     """Does the work under a reporter, and ends with its exit code."""
-    from prealloc.report.pick import reporter
+    from prealloc.report.choose import reporter
 
     shown = reporter(json=json, quiet=quiet, errors=sys.stderr)
     summary: list[RunEnded] = []
@@ -264,9 +264,9 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
             raise
         raise Stop(summary[0].exit_code) from None
     except CannotGoOn as error:
-        if "resume" not in (error.mend or "") and RunPaths(run).run_file.exists():
+        if "resume" not in (error.hint or "") and RunPaths(run).run_file.exists():
             go_on = f"prealloc resume {shlex.quote(str(run))}"
-            error.mend = f"when the cause is gone: {go_on}" if error.mend is None else f"{error.mend}, then {go_on}"
+            error.hint = f"when the cause is gone: {go_on}" if error.hint is None else f"{error.hint}, then {go_on}"
         raise
     raise Stop(ended.exit_code)
 

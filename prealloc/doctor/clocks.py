@@ -28,8 +28,8 @@ def check_clocks(
     apart_s = (wall() - began[1]) - (monotonic() - began[0])
     if abs(apart_s) > APART_S:
         seen = f"it went {apart_s * 1000:+.0f} ms against the monotonic one in {LOOK_S:g} s: it is being set"
-        mend = "let the time service settle; deadlines hold, started_at in the journal is off"
-        return [*found, warning("wall clock", seen, mend)]
+        hint = "let the time service settle; deadlines hold, started_at in the journal is off"
+        return [*found, warning("wall clock", seen, hint)]
     date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(wall()))
     return [*found, ok("wall clock", f"{date}, in step with the monotonic one")]
 

@@ -38,10 +38,10 @@ def check_space(folder: Path) -> Finding:
 
 def judge_space(free: int, seen: str, where: str) -> Finding:
     """A run with results of megabytes fills a gigabyte in an hour."""
-    mend = "free space before a run: an outcome that cannot be saved stops it"
+    hint = "free space before a run: an outcome that cannot be saved stops it"
     if free < NO_BYTES:
-        return problem("space", seen, mend, where=where)
-    return warning("space", seen, mend, where=where) if free < LITTLE_BYTES else ok("space", seen)
+        return problem("space", seen, hint, where=where)
+    return warning("space", seen, hint, where=where) if free < LITTLE_BYTES else ok("space", seen)
 
 
 def check_file_system(folder: Path) -> Finding:

@@ -1,4 +1,4 @@
-"""A finding: what was looked at, how it is, what was seen, how to mend it."""
+"""A finding: what was looked at, how it is, what was seen, how to fix it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     seen: str
     where: str | None = None
-    mend: str | None = None
+    hint: str | None = None
 
 
 def ok(name: str, seen: str) -> Finding:
@@ -35,19 +35,19 @@ def ok(name: str, seen: str) -> Finding:
     return Finding(name=name, level=Level.OK, seen=seen)
 
 
-def warning(name: str, seen: str, mend: str, *, where: str | None = None) -> Finding:
+def warning(name: str, seen: str, hint: str, *, where: str | None = None) -> Finding:
     """Something of runs works less well than it could."""
-    return Finding(name=name, level=Level.WARNING, seen=seen, where=_readable(where), mend=mend)
+    return Finding(name=name, level=Level.WARNING, seen=seen, where=_readable(where), hint=hint)
 
 
-def problem(name: str, seen: str, mend: str, *, where: str | None = None) -> Finding:
+def problem(name: str, seen: str, hint: str, *, where: str | None = None) -> Finding:
     """Runs, or this run, will not work."""
-    return Finding(name=name, level=Level.PROBLEM, seen=seen, where=_readable(where), mend=mend)
+    return Finding(name=name, level=Level.PROBLEM, seen=seen, where=_readable(where), hint=hint)
 
 
-def refused(name: str, error: PreallocError, *, mend: str = "see what it says") -> Finding:
-    """What prealloc itself says of it; `mend` if it does not say how."""
-    return problem(name, error.problem, error.mend or mend, where=error.where)
+def refused(name: str, error: PreallocError, *, hint: str = "see what it says") -> Finding:
+    """What prealloc itself says of it; `hint` if it does not say how."""
+    return problem(name, error.problem, error.hint or hint, where=error.where)
 
 
 def _readable(where: str | None) -> str | None:

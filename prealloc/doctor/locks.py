@@ -11,7 +11,7 @@ from prealloc.engines.launch import fresh_interpreter
 from prealloc.errors import RunFolderError
 from prealloc.files.lock import RunLock, live_owner
 
-_MEND = "keep run folders on a local file system; here nothing stops a second master"
+_HINT = "keep run folders on a local file system; here nothing stops a second master"
 
 
 def check_lock(folder: Path) -> Finding:
@@ -25,16 +25,16 @@ def check_lock(folder: Path) -> Finding:
         try:
             said = other.stdout.readline().strip() if other.stdout else ""
             if said != "held":
-                return problem("lock", f"another process did not get it: {said or 'it ended'}", _MEND)
+                return problem("lock", f"another process did not get it: {said or 'it ended'}", _HINT)
             if _taken(path):
-                return problem("lock", "two processes hold the same lock at once", _MEND)
+                return problem("lock", "two processes hold the same lock at once", _HINT)
             owner = live_owner(path)
             if owner is None or owner.pid != other.pid:
-                return problem("lock", "who holds it is not seen from another process", _MEND)
+                return problem("lock", "who holds it is not seen from another process", _HINT)
         finally:
             other.kill()
     if not _taken(path):
-        return problem("lock", "it stays when its owner is killed", _MEND)
+        return problem("lock", "it stays when its owner is killed", _HINT)
     return ok("lock", "it keeps a second process out, and ends with its owner")
 
 

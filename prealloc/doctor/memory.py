@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prealloc.doctor.finding import Finding, ok, warning
 from prealloc.engines.admission import MOST_WORKERS, USABLE, expected_bytes
-from prealloc.engines.cgroups import Bound, tightest
+from prealloc.processes.cgroups import Bound, tightest
 
 FEW_WORKERS = 4
 _GB = 1e9
@@ -30,8 +30,8 @@ def check_free(total: int, available: int, bound: Bound | None) -> Finding:
         free = bound.left
     workers = bears(free)
     if workers < FEW_WORKERS:
-        mend = "end what else runs here, raise the control group's limit, or use a larger machine"
-        return warning("memory", f"{seen}: {workers} workers", mend)
+        hint = "end what else runs here, raise the control group's limit, or use a larger machine"
+        return warning("memory", f"{seen}: {workers} workers", hint)
     return ok("memory", f"{seen}: {min(workers, MOST_WORKERS)} workers before their slices")
 
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from prealloc.doctor.finding import Finding, ok, problem, warning
-from prealloc.engines.memory import proportional_bytes
-from prealloc.worker.tree import descendants, started_with
+from prealloc.processes.memory import proportional_bytes
+from prealloc.processes.tree import descendants, started_with
 
 _MARK = "PREALLOC_DOCTOR"
 
@@ -36,14 +36,14 @@ def check_proc(proc: Path = Path("/proc")) -> list[Finding]:
 
 def judge_proc(*, tree: bool, memory: bool, environment: bool, children: bool) -> list[Finding]:
     """What it means that /proc tells this of a child, or does not."""
-    mend = "mount /proc without hidepid, and let processes of one user see each other (ptrace_scope, seccomp)"
+    hint = "mount /proc without hidepid, and let processes of one user see each other (ptrace_scope, seccomp)"
     if not tree:
         seen = "/proc does not show a child of this process: what tasks start would outlive its kill"
-        return [problem("/proc", seen, mend)]
+        return [problem("/proc", seen, hint)]
     unseen = [
         (memory, "smaps_rollup is not readable: the run would show no memory"),
         (environment, "environ is not readable: what leaves its session and is orphaned is found by nobody"),
     ]
-    found = [warning("/proc", seen, mend) for readable, seen in unseen if not readable]
+    found = [warning("/proc", seen, hint) for readable, seen in unseen if not readable]
     also = "" if children else " (no list of children: the whole table is walked, as always)"
     return found or [ok("/proc", f"stat, smaps_rollup and environ of a child are readable{also}")]

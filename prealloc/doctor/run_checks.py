@@ -32,7 +32,7 @@ def check_run(root: Path) -> list[Finding]:
     """Everything about one run folder. Raises RunFolderError if it is none at all."""
     paths = RunPaths(root)
     if not paths.run_file.exists() and not paths.journal.exists():
-        raise RunFolderError("it is no run folder", where=str(root), mend="name a folder of `prealloc run`")
+        raise RunFolderError("it is no run folder", where=str(root), hint="name a folder of `prealloc run`")
     running = live_owner(paths.lock) is not None  # asked first: who lives now may still write
     found: list[Finding] = []
     opened: OpenRun | None = None
@@ -43,7 +43,7 @@ def check_run(root: Path) -> list[Finding]:
         units = list(opened.units())
         found += _check_whole(opened, len(units))
     except (RunFolderError, PlanError) as error:
-        found.append(refused("run folder", error, mend="restore the file from a copy"))
+        found.append(refused("run folder", error, hint="restore the file from a copy"))
     found.append(_check_lock(paths))
     try:
         health = examine(paths, units)
@@ -93,8 +93,8 @@ def recorded_workers(paths: RunPaths) -> set[int]:
 def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> list[Finding]:
     """Each piece of damage with its file and line; the first ones of each file."""
     if not paths.journal.is_dir():
-        mend = f"restore it from a copy; or `mkdir {paths.journal}`, and every unit runs again"
-        return [problem("journal", "it is gone, and every outcome with it", mend, where=str(paths.journal))]
+        hint = f"restore it from a copy; or `mkdir {paths.journal}`, and every unit runs again"
+        return [problem("journal", "it is gone, and every outcome with it", hint, where=str(paths.journal))]
     damage = [piece for piece in health.damage if not (running and piece.kind is Kind.TAIL)]
     found = [_told(paths, piece) for piece in _first_of_each(damage)]
     if hidden := len(damage) - len(found):
@@ -191,7 +191,7 @@ def _check_lanes(opened: OpenRun, state: RunState) -> list[Finding]:
         problem(
             "lanes",
             f"lane {halt.lane} halted: {halt.reason}; {left[halt.lane]:,} of its units are left to run",
-            f"{halt.mend}, then {resume}",
+            f"{halt.hint}, then {resume}",
         )
         for halt in read_halts(opened.paths, opened.plan.spec.lanes, state.sessions)
         if left[halt.lane]

@@ -41,7 +41,7 @@ def repair_run(root: Path) -> Repaired:
             raise RunFolderError(
                 f"{len(strays)} of its processes still live, and may write to its journal",
                 where=str(root),
-                mend="end them: kill -9 " + " ".join(str(stray.pid) for stray in strays),
+                hint="end them: kill -9 " + " ".join(str(stray.pid) for stray in strays),
             )
         opened.check_slices()
         units = list(opened.units())

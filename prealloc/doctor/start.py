@@ -17,17 +17,17 @@ from prealloc.errors import JournalError, PreallocError
 from prealloc.files.paths import JournalName
 from prealloc.model.outcome import Attempt
 from prealloc.model.policy import RunPolicy
+from prealloc.processes.tree import Process, identify, send_signal
 from prealloc.store.journal import JournalFile, read_lines
-from prealloc.worker.board import new_descriptor
+from prealloc.worker.in_flight import new_descriptor
 from prealloc.worker.job import UnitOrder, WorkerJob, pack
-from prealloc.worker.tree import Process, identify, send_signal
 
 Answer = TypeVar("Answer")
 
 WORKER = "prealloc.doctor.agent:act"
 START_S = 8.0
 DEATH_S = 2.0
-_INLINE = "run with --engine inline, or mend what the system refuses"
+_INLINE = "run with --engine inline, or fix what the system refuses"
 
 
 def check_start(folder: Path, make: Callable[[], Launcher] = make_launcher) -> list[Finding]:
@@ -37,13 +37,13 @@ def check_start(folder: Path, make: Callable[[], Launcher] = make_launcher) -> l
     try:
         launcher = make()
     except PreallocError as error:
-        return [*found, refused("start method", error, mend=_INLINE)]
+        return [*found, refused("start method", error, hint=_INLINE)]
     try:
         launcher.check(WORKER, (), frozenset(), ())
         ready_s = time.monotonic() - began
         return [*found, *_Start(launcher, folder).check(ready_s)]
     except PreallocError as error:
-        return [*found, refused("start method", error, mend=_INLINE)]
+        return [*found, refused("start method", error, hint=_INLINE)]
     finally:
         launcher.close()
 
@@ -52,7 +52,7 @@ def _check_memfd() -> Finding:
     if hasattr(os, "memfd_create"):
         try:
             os.close(os.memfd_create("prealloc-doctor"))
-            return ok("memfd", "jobs and flight boards are memory without a name")
+            return ok("memfd", "jobs and in-flight tables are memory without a name")
         except OSError as error:
             return problem("memfd", f"the system refuses it: {error.strerror}", "allow memfd_create (seccomp?)")
     return warning(
@@ -125,16 +125,16 @@ class _Start:
             library=(),
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        board = new_descriptor(1)
+        table = new_descriptor(1)
         log = os.open(self._folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
-            self._launcher.start(tag, theirs, pack(job), log, board)
+            self._launcher.start(tag, theirs, pack(job), log, table)
             theirs.close()
             yield journal
         finally:
             for end in (ours, theirs):
                 end.close()
-            os.close(board)
+            os.close(table)
             os.close(log)
 
     def _died(self) -> Died | None:

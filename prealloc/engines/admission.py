@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from statistics import median
 
-from prealloc.engines.memory import available_bytes
+from prealloc.processes.memory import available_bytes
 
 try:
     import resource
@@ -23,7 +23,7 @@ SLICE_FACTOR = 3
 """The slice as shipped, as held, and one task decoded."""
 
 FILES_EACH = 2
-"""What the master has open for each worker that runs: its channel, its flight board."""
+"""What the master has open for each worker that runs: its channel, its in-flight table."""
 
 SPARE_FILES = 48
 """For what it opens for a moment, for workers that are being replaced, and for the caller."""

@@ -14,7 +14,7 @@ from prealloc.engines.admission import Admission
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
-from prealloc.lanes.desk import LaneDesk
+from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import Event
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
@@ -57,7 +57,7 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     session: int
     worker: str
     import_path: tuple[str, ...]
-    desk: LaneDesk[Any]
+    limiter: RateLimiter[Any]
     """Gives the turns of the lanes' shards; its holders are whatever the engine tells apart."""
     fsync: bool
     memory_bytes: int | None
@@ -117,7 +117,7 @@ class Patience(NamedTuple):
         return WorkerFunctionError(
             f"importing its module takes longer than --start-timeout {self.most_s:g} s{last_lines(printed)}",
             where=repr(worker),
-            mend="see where it hangs, or allow more with --start-timeout",
+            hint="see where it hangs, or allow more with --start-timeout",
         )
 
 

@@ -22,13 +22,12 @@ from typing import TypeGuard
 import msgspec
 
 from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
-from prealloc.engines.cgroups import OomKills
+from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.engines.launch import Born, ForkServerLauncher, Refused
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
 from prealloc.engines.memory_watch import LOOK_S as MEMORY_LOOK_S
 from prealloc.engines.memory_watch import MemoryWatch
 from prealloc.engines.refusals import Refusals
-from prealloc.engines.reported import Reported, ResultsTail
 from prealloc.engines.supervisor import describe_exit
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
@@ -37,6 +36,7 @@ from prealloc.files.regular import Unusable
 from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
 from prealloc.model.outcome import FINAL, Attempt, verdict
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.processes.cgroups import OomKills
 from prealloc.store.journal import JournalWriter, WorkerStarted
 from prealloc.store.rest import write_rest
 from prealloc.worker.function import unset
@@ -89,11 +89,11 @@ class CommandEngine:
             raise WorkerFunctionError(
                 "the folder that the run was started in is gone",
                 where=folder,
-                mend="put it back, or start a new run",
+                hint="put it back, or start a new run",
             )
         if shutil.which(os.path.join(folder, program) if os.path.dirname(program) else program) is None:
             raise WorkerFunctionError(
-                f"there is no program {program!r}", where=repr(worker), mend="check the path, or install it"
+                f"there is no program {program!r}", where=repr(worker), hint="check the path, or install it"
             )
         return Checked(unset=unset(variables))
 
@@ -212,11 +212,11 @@ def split_command(command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise WorkerFunctionError(f"it is no command: {error}", where=repr(command), mend=_EXAMPLE) from None
+        raise WorkerFunctionError(f"it is no command: {error}", where=repr(command), hint=_EXAMPLE) from None
     if not words:
-        raise WorkerFunctionError("it is no command", where=repr(command), mend=_EXAMPLE)
+        raise WorkerFunctionError("it is no command", where=repr(command), hint=_EXAMPLE)
     if not any(MANIFEST in word for word in words):
-        raise WorkerFunctionError(f"it does not say where {MANIFEST} goes", where=repr(command), mend=_EXAMPLE)
+        raise WorkerFunctionError(f"it does not say where {MANIFEST} goes", where=repr(command), hint=_EXAMPLE)
     return words
 
 

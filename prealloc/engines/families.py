@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Collection
 
+from prealloc.processes.tree import descendants, parent_of, started_with
 from prealloc.worker.process import MARK
-from prealloc.worker.tree import descendants, parent_of, started_with
 
 
 class Families:

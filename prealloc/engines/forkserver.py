@@ -33,18 +33,18 @@ from prealloc.engines import leftovers
 from prealloc.errors import PreallocError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.processes.tree import Process, descendants, identify, kill_group, send_signal, started_with
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function, unset
 from prealloc.worker.guard import guard
 from prealloc.worker.signals import leave_to_master
-from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal, started_with
 
 _libc = ctypes.CDLL(None)
 _PR_SET_CHILD_SUBREAPER = 36
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 DESCRIPTORS = 4
-"""With each Fork: the worker's channel, its job, its log, its flight board."""
+"""With each Fork: the worker's channel, its job, its log, its in-flight table."""
 
 
 class ServerMessage(msgspec.Struct, frozen=True, tag=str.lower):
@@ -68,7 +68,7 @@ class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
     """What the import has left open or running. Workers must not share it, so the master starts another server."""
     problem: str | None = None
     where: str | None = None
-    mend: str | None = None
+    hint: str | None = None
     opened_library: str | None = None
     unset: tuple[str, ...] = ()
 
@@ -222,12 +222,12 @@ class _ForkServer:
             self._preload(message)
         return True
 
-    def _fork(self, tag: int, channel: int, payload: int, log: int, board: int) -> None:
+    def _fork(self, tag: int, channel: int, payload: int, log: int, table: int) -> None:
         parent = os.getpid()
         self._start(
             tag,
-            lambda: worker_process.main(channel, payload, log, board, parent, self._function),
-            (channel, payload, log, board),
+            lambda: worker_process.main(channel, payload, log, table, parent, self._function),
+            (channel, payload, log, table),
             signal.SIGKILL,  # it is deaf to SIGTERM, and has nothing to put away
         )
 
@@ -334,7 +334,7 @@ class _ForkServer:
                 left=left,
                 problem=problem.problem if problem else None,
                 where=problem.where if problem else None,
-                mend=problem.mend if problem else None,
+                hint=problem.hint if problem else None,
                 opened_library=guard.refused[0] if guard.refused else None,
                 unset=unset(request.variables),
             )

@@ -24,18 +24,18 @@ from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, Run
 from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
-from prealloc.lanes.desk import AHEAD_S, LaneDesk
+from prealloc.lanes.limiter import AHEAD_S, RateLimiter
 from prealloc.model.events import Event, Note, ShardEnded, ShardStarted
 from prealloc.model.outcome import Answer
 from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.attempt import Running, perform_alone
-from prealloc.worker.board import Board, new_descriptor
-from prealloc.worker.book import Book
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
+from prealloc.worker.in_flight import InFlightTable, new_descriptor
 from prealloc.worker.job import WorkerJob
+from prealloc.worker.limiter import no_turn
 from prealloc.worker.messages import Ended
-from prealloc.worker.turns import no_turn
+from prealloc.worker.units import UnitQueue
 
 NAP_S = 0.1
 """A backoff is slept in pieces, so that Ctrl-C is heard."""
@@ -92,7 +92,7 @@ class InlineEngine:
                 raise EngineError("check() was not called before launch()")
             self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._sleep, self._jitter)
             if self._draining or self._current.lane in self._halted:
-                self._current.book.stop()
+                self._current.units.stop()
             return [self._current.started, *self._current.clean_up_first()]
         events = self._current.step()
         if events and isinstance(events[-1], ShardEnded):
@@ -102,12 +102,12 @@ class InlineEngine:
     def halt(self, lane: str) -> None:
         self._halted.add(lane)
         if self._current is not None and self._current.lane == lane:
-            self._current.book.stop()
+            self._current.units.stop()
 
     def drain(self) -> None:
         self._draining = True
         if self._current is not None:
-            self._current.book.stop()
+            self._current.units.stop()
 
     def stop(self) -> None:
         self.drain()
@@ -158,17 +158,17 @@ class _InlineShard:
             cleanup=setup.cleanup is not None,
         )
         memory = new_descriptor(job.policy.concurrency)
-        self._board = Board(memory, job.policy.concurrency)
+        self._table = InFlightTable(memory, job.policy.concurrency)
         os.close(memory)
         self._journal = JournalWriter(Path(worker_job.journal), fsync=setup.fsync)
-        turns = _InlineTurns(setup.desk, job.lane, sleep) if job.lane is not None else None
-        self.book = Book(worker_job, self._journal, self._board, self._ended.append, turns, jitter=jitter)
+        limiter = _InlineLimiter(setup.limiter, job.lane, sleep) if job.lane is not None else None
+        self.units = UnitQueue(worker_job, self._journal, self._table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
 
     def close(self) -> None:
-        """Lets go of the journal and the board."""
+        """Lets go of the journal and the table."""
         self._journal.close()
-        self._board.close()
+        self._table.close()
 
     def clean_up_first(self) -> list[Event]:
         """Cleans up, in this very thread, what a session that was killed has left."""
@@ -188,7 +188,7 @@ class _InlineShard:
 
     def step(self) -> list[Event]:
         """Runs the next unit to its end."""
-        taken = self.book.next()
+        taken = self.units.next()
         if taken is None:
             self.close()
             return [ShardEnded(shard=self._job.shard)]
@@ -197,7 +197,7 @@ class _InlineShard:
             return []
         with self._output():
             clean = _in_a_thread(lambda: self._perform(taken)) if _in_event_loop() else self._perform(taken)
-            self.book.left(taken, clean=clean)
+            self.units.left(taken, clean=clean)
         message = self._ended.pop()
         task = self._job.ids[message.position]
         return [
@@ -208,7 +208,7 @@ class _InlineShard:
     def _perform(self, running: Running) -> bool:
         """Whether it has cleaned up after itself."""
         return perform_alone(
-            self._function, running, self._most_bytes, lambda ending: self.book.finish(running, ending)
+            self._function, running, self._most_bytes, lambda ending: self.units.finish(running, ending)
         )
 
     @contextlib.contextmanager
@@ -240,20 +240,20 @@ def _in_a_thread(call: Callable[[], bool]) -> bool:
         return thread.submit(call).result()
 
 
-class _InlineTurns:
-    """Turns straight from the desk, which nobody else asks meanwhile."""
+class _InlineLimiter:
+    """Turns straight from the limiter, which nobody else asks meanwhile."""
 
-    def __init__(self, desk: LaneDesk[str], lane: str, sleep: Callable[[float], None]) -> None:
-        self._desk = desk
+    def __init__(self, limiter: RateLimiter[str], lane: str, sleep: Callable[[float], None]) -> None:
+        self._limiter = limiter
         self._lane = lane
         self._sleep = sleep
         self._turn = 0
 
     def wait(self, tokens: int) -> int:
         self._turn += 1
-        self._desk.ask(self._lane, self._lane, self._turn, tokens)
-        while not (granted := self._desk.grants()):
-            if (why := self._desk.halted(self._lane)) is not None:
+        self._limiter.ask(self._lane, self._lane, self._turn, tokens)
+        while not (granted := self._limiter.grants()):
+            if (why := self._limiter.halted(self._lane)) is not None:
                 raise no_turn(why)
             self._sleep(AHEAD_S / 2)
         self._sleep(max(0.0, granted[0].at - time.monotonic()))
@@ -263,4 +263,4 @@ class _InlineTurns:
         return self.wait(tokens)
 
     def done(self, turn: int, tokens: int, answer: Answer) -> None:
-        self._desk.done(self._lane, self._lane, turn, tokens, answer)
+        self._limiter.done(self._lane, self._lane, turn, tokens, answer)

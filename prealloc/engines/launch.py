@@ -25,9 +25,9 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.forks import forks
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.processes.tree import Process, descendants, identify, kill_group, send_signal, started_below
 from prealloc.worker.process import MARK
 from prealloc.worker.signals import ENDING
-from prealloc.worker.tree import Process, descendants, identify, kill_group, send_signal, started_below
 
 _SERVER = "the process that starts workers"
 _DYING_S = 2.0
@@ -69,7 +69,7 @@ class Launcher(Protocol):
         """As of Engine: it looks where workers are started."""
         ...
 
-    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
+    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
         """Starts a worker; its pid comes as Born. The descriptors stay the caller's."""
         ...
 
@@ -134,10 +134,10 @@ class ForkServerLauncher:
             raise WorkerFunctionError(
                 "its module opens the task library when it is imported",
                 where=repr(worker),
-                mend="use what the tasks carry; further fields travel with `prealloc plan --keep FIELD`",
+                hint="use what the tasks carry; further fields travel with `prealloc plan --keep FIELD`",
             )
         if reply.problem is not None:
-            raise WorkerFunctionError(reply.problem, where=reply.where, mend=reply.mend)
+            raise WorkerFunctionError(reply.problem, where=reply.where, hint=reply.hint)
         if reply.left is None:
             return Checked(unset=reply.unset)
         # Whatever it is, workers that are forked from this server would share it, though they never use it.
@@ -150,11 +150,11 @@ class ForkServerLauncher:
         )
         return Checked([f"{note} by itself (slower, larger)"], reply.unset)
 
-    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
+    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
         memory = _shipment(payload)
         try:
             fault_point(Point.SHIP_SEND)
-            self._send(forkserver.Fork(tag), [channel.fileno(), memory, log, board])
+            self._send(forkserver.Fork(tag), [channel.fileno(), memory, log, table])
             fault_point(Point.SHIP_SENT)
         finally:
             os.close(memory)
@@ -271,12 +271,12 @@ class ForkServerLauncher:
             code = self._server.wait(timeout=_DYING_S)
         except subprocess.TimeoutExpired:
             how = f"it cannot be reached: {error.strerror if error else 'it has hung up'}"
-            mend = "see the system's log, then `prealloc resume`"
+            hint = "see the system's log, then `prealloc resume`"
         else:
-            how, mend = _how_it_ended(code), f"{_what_to_look_at(code)}, then `prealloc resume`"
+            how, hint = _how_it_ended(code), f"{_what_to_look_at(code)}, then `prealloc resume`"
         return EngineError(
             f"{_SERVER} is gone, and its workers with it: {how}{last_lines(self.output())}",
-            mend=mend,
+            hint=hint,
         )
 
 
@@ -285,7 +285,7 @@ class _Loaded(msgspec.Struct, frozen=True):
 
     problem: str | None = None
     where: str | None = None
-    mend: str | None = None
+    hint: str | None = None
     unset: tuple[str, ...] = ()
 
 
@@ -310,10 +310,10 @@ class SpawnLauncher:
     ) -> Checked:
         return check_elsewhere(worker, import_path, variables=variables, patience=patience)
 
-    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
+    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
         memory = _shipment(payload)
         try:
-            numbers = (channel.fileno(), memory, log, board)
+            numbers = (channel.fileno(), memory, log, table)
             code = (
                 "import os; from prealloc.worker.process import main, text_streams; text_streams()\n"
                 f"os._exit(main(*{numbers}, {os.getpid()}))"
@@ -389,7 +389,7 @@ def check_elsewhere(
         "told = {}\n"
         f"try: load_function({name!r}, {tuple(import_path)!r}, {parameters!r})\n"
         "except PreallocError as error:\n"
-        "    told = {'problem': error.problem, 'where': error.where, 'mend': error.mend}\n"
+        "    told = {'problem': error.problem, 'where': error.where, 'hint': error.hint}\n"
         f"told['unset'] = unset({tuple(variables)!r})\n"
         f"os.write({writer}, json.dumps(told).encode() + b'\\n')\n"
         "os._exit(0)"
@@ -413,7 +413,7 @@ def check_elsewhere(
             raise _ended_at_import(name, process.returncode, printed.read())
     found = heard(_loaded, told)
     if found.problem is not None:
-        raise WorkerFunctionError(found.problem, where=found.where, mend=found.mend)
+        raise WorkerFunctionError(found.problem, where=found.where, hint=found.hint)
     return Checked(unset=found.unset)
 
 
@@ -422,7 +422,7 @@ def make_launcher(method: str | None = None) -> Launcher:
     if os.name != "posix":
         raise EngineError(
             "the local engine needs a POSIX system",
-            mend="use ‹engine› inline here, or run under Linux (WSL on Windows)",
+            hint="use ‹engine› inline here, or run under Linux (WSL on Windows)",
         )
     if method == "spawn" or (method is None and sys.platform != "linux"):
         return SpawnLauncher()
@@ -454,7 +454,7 @@ def _ended_at_import(worker: str, code: int, printed: bytes) -> WorkerFunctionEr
     return WorkerFunctionError(
         f"importing its module ends the process: {_how_it_ended(code)}{last_lines(printed)}",
         where=repr(worker),
-        mend=f"{_what_to_look_at(code)}, and see that python -c 'import {worker.partition(':')[0]}' ends well",
+        hint=f"{_what_to_look_at(code)}, and see that python -c 'import {worker.partition(':')[0]}' ends well",
     )
 
 

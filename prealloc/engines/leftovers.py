@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from prealloc.worker.tree import descendants, identify
+from prealloc.processes.tree import descendants, identify
 
 NAMED = 5
 _HARMLESS = frozenset({"/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"})

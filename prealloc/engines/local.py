@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
-from prealloc.engines.cgroups import OomKills
 from prealloc.engines.launch import Born, Died, Launcher, Refused, make_launcher
 from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
@@ -33,11 +32,12 @@ from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.lanes.desk import AHEAD_S
+from prealloc.lanes.limiter import AHEAD_S
 from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded
 from prealloc.model.outcome import Status
+from prealloc.processes.cgroups import OomKills
 from prealloc.worker.job import CleanupJob, WorkerJob, pack
-from prealloc.worker.messages import NO_THREAD, Granted, Slot
+from prealloc.worker.messages import NO_THREAD, Granted, Permit
 
 WATCH_S = 0.1
 """How often workers that say nothing are looked at."""
@@ -215,12 +215,12 @@ class LocalEngine:
     def _pause_s(self) -> float:
         """How long nothing need be looked at, if nobody says anything."""
         pause_s = WATCH_S if self._memory is None else LOOK_S
-        return min(pause_s, AHEAD_S / 2) if self._setup.desk.has_waiting else pause_s
+        return min(pause_s, AHEAD_S / 2) if self._setup.limiter.has_waiting else pause_s
 
     def _give_turns(self) -> None:
-        granted: dict[WorkerProcess, list[Slot]] = {}
-        for worker, turn, at, late_s in self._setup.desk.grants():
-            granted.setdefault(worker, []).append(Slot(turn, at, late_s))
+        granted: dict[WorkerProcess, list[Permit]] = {}
+        for worker, turn, at, late_s in self._setup.limiter.grants():
+            granted.setdefault(worker, []).append(Permit(turn, at, late_s))
         for worker, turns in granted.items():
             worker.send(Granted(tuple(turns)))
 
@@ -239,11 +239,11 @@ class LocalEngine:
         self._unborn[self._tags] = worker
         log = open_log(self._setup.paths.log(worker.shard))
         try:
-            self._launcher.start(self._tags, worker.far_end, pack(job), log, worker.board_descriptor)
+            self._launcher.start(self._tags, worker.far_end, pack(job), log, worker.table_descriptor)
         finally:
             os.close(log)
             worker.far_end.close()
-            os.close(worker.board_descriptor)
+            os.close(worker.table_descriptor)
 
     def _kill_process(self, worker: WorkerProcess, now: bool) -> None:
         if worker.pid is not None:

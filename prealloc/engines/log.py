@@ -27,7 +27,7 @@ def refuse_odd_logs(logs: Path) -> None:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             problem = "it is no plain file with this one name, so no worker's output goes there"
-            raise RunFolderError(problem, where=str(path), mend="move it away: a log holds nothing that is needed")
+            raise RunFolderError(problem, where=str(path), hint="move it away: a log holds nothing that is needed")
 
 
 def open_log(log: Path, point: Point = Point.LOG_OPEN) -> int:
@@ -37,7 +37,7 @@ def open_log(log: Path, point: Point = Point.LOG_OPEN) -> int:
             fault_point(point)
             return open_regular(log, inside=log.parent, flags=os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except Unusable as error:
-        raise EngineError(f"a log cannot be written: {error}", where=str(log), mend="move it away") from None
+        raise EngineError(f"a log cannot be written: {error}", where=str(log), hint="move it away") from None
 
 
 def cut_back(log: Path, most_bytes: int) -> None:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
-from prealloc.engines.memory import proportional_bytes
 from prealloc.engines.queue import ShardQueue
 from prealloc.files.forks import forks
-from prealloc.lanes.desk import LaneDesk
+from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, LaneHalted, MemorySampled, Note, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
+from prealloc.processes.memory import proportional_bytes
 
 TICK_S = 0.1
 FIRST_SAMPLE_S = 1.0
@@ -38,7 +38,7 @@ def conduct(
     queue: ShardQueue,
     make: Callable[[str], ShardJob],
     *,
-    desk: LaneDesk[Any],
+    limiter: RateLimiter[Any],
     at_once: int,
     policy: RunPolicy,
     admission: Admission,
@@ -78,11 +78,11 @@ def conduct(
                 engine.launch(make(shard.id))
             for event in engine.wait(TICK_S):
                 if isinstance(event, AttemptEnded):
-                    _tell(desk, lane_of[event.shard], event)
+                    _tell(limiter, lane_of[event.shard], event)
                 elif isinstance(event, ShardEnded):
                     queue.leave(lane_of.pop(event.shard))
                 observe(event)
-            for news in desk.news():
+            for news in limiter.news():
                 if isinstance(news, LaneHalted):  # the other lanes go on
                     engine.halt(news.lane)
                     queue.drop(news.lane)
@@ -92,10 +92,10 @@ def conduct(
         return Ended(received[0] if received else None)
 
 
-def _tell(desk: LaneDesk[Any], lane: str | None, event: AttemptEnded) -> None:
-    """Tells the desk of an outcome: the lane may halt for it."""
+def _tell(limiter: RateLimiter[Any], lane: str | None, event: AttemptEnded) -> None:
+    """Tells the limiter of an outcome: the lane may halt for it."""
     if lane is not None and event.outcome:
-        desk.ended(lane, event.status, event.error.http_status if event.error else None)
+        limiter.ended(lane, event.status, event.error.http_status if event.error else None)
 
 
 class _Sampler:

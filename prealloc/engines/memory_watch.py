@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from prealloc.engines.families import Families
-from prealloc.engines.memory import proportional_bytes, resident_bytes
+from prealloc.processes.memory import proportional_bytes, resident_bytes
 
 LOOK_S = 0.02
 """At two gigabytes per second, about what one core can touch, a limit is passed by 40 MB before it is seen."""

@@ -21,7 +21,7 @@ from prealloc.engines.queue import ShardQueue, WaitingShard
 from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.lanes.desk import LaneDesk
+from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, Note, RunEnded, RunStarted, ShardInfo
 from prealloc.model.outcome import Attempt, Status, Successes
 from prealloc.model.plan import Unit
@@ -42,8 +42,8 @@ def _under_way() -> Iterator[None]:
     try:
         yield
     except PlanError as error:
-        mend = "restore the file as it was, then `prealloc resume`; what finished is kept"
-        raise CannotGoOn(error.problem, where=error.where, mend=mend) from error
+        hint = "restore the file as it was, then `prealloc resume`; what finished is kept"
+        raise CannotGoOn(error.problem, where=error.where, hint=hint) from error
 
 
 @_under_way()
@@ -78,14 +78,14 @@ def run_session(
             journal.append(attempt)
         if reused:
             before = fold(run.paths, run.units())
-        desk: LaneDesk[Any] = LaneDesk(run.plan.spec.lanes, policy)
+        limiter: RateLimiter[Any] = RateLimiter(run.plan.spec.lanes, policy)
         admission = Admission(_biggest(run))
         setup = RunSetup(
             paths=run.paths,
             session=session,
             worker=run.file.worker,
             import_path=run.file.import_path,
-            desk=desk,
+            limiter=limiter,
             fsync=policy.fsync,
             memory_bytes=policy.memory_bytes,
             drain_s=policy.drain_s,
@@ -123,7 +123,7 @@ def run_session(
                 {lane.name: shares[lane.name].shards_at_once for lane in lanes},
             ),
             partial(_job, run, shares, before),
-            desk=desk,
+            limiter=limiter,
             at_once=at_once,
             policy=policy,
             admission=admission,

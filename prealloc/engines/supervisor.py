@@ -47,7 +47,7 @@ from prealloc.model.outcome import STOPPED, Attempt, ErrorInfo, Status, verdict
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import CleanedUp, JournalFile, LibraryOpen, Line, SoloDeath, WorkerStarted, read_lines
-from prealloc.worker.board import Flight
+from prealloc.worker.in_flight import InFlight
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import (
     Ask,
@@ -167,7 +167,7 @@ class ShardSupervisor:
         """Slots that a worker takes. One that retires keeps only what still runs in it."""
         if worker.due is not None or worker.said_bye:
             return 0
-        return len(worker.flights()) if worker.stage in (Stage.RETIRING, Stage.DYING) else worker.slots
+        return len(worker.rows()) if worker.stage in (Stage.RETIRING, Stage.DYING) else worker.slots
 
     def _can_widen(self, worker: WorkerProcess) -> bool:
         return worker.stage is Stage.WORKING and not worker.solo and len(worker.undecided) > worker.slots
@@ -286,7 +286,7 @@ class ShardSupervisor:
         orders = reversed(worker.undecided.values())
         self._queue_of(worker).extendleft(orders)
         if self.lane is not None:
-            self._setup.desk.leave(self.lane, worker)
+            self._setup.limiter.leave(self.lane, worker)
         worker.close()
         return self._end_if_ended()
 
@@ -332,7 +332,7 @@ class ShardSupervisor:
                     del worker.undecided[key]
                     self._pending.append(left)
         elif isinstance(message, Ask | Done):
-            self._at_the_desk(worker, message)
+            self._at_the_limiter(worker, message)
         elif isinstance(message, Opened):
             self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
             return [LibraryOpenedByWorker(shard=self.shard, path=message.path)]
@@ -344,14 +344,14 @@ class ShardSupervisor:
             worker.said_bye = True
         return []
 
-    def _at_the_desk(self, worker: WorkerProcess, message: Ask | Done) -> None:
+    def _at_the_limiter(self, worker: WorkerProcess, message: Ask | Done) -> None:
         if self.lane is None:
             return  # a shard without a lane asks nobody
-        desk, turn, tokens = self._setup.desk, message.turn, message.tokens
+        limiter, turn, tokens = self._setup.limiter, message.turn, message.tokens
         if isinstance(message, Ask):
-            desk.ask(self.lane, worker, turn, tokens)
+            limiter.ask(self.lane, worker, turn, tokens)
         else:
-            desk.done(self.lane, worker, turn, tokens, message.answer)
+            limiter.done(self.lane, worker, turn, tokens, message.answer)
 
     def _landed(self, worker: WorkerProcess, message: Ended) -> list[Event]:
         position = worker.position(message.position)
@@ -372,7 +372,7 @@ class ShardSupervisor:
     # -- watching -------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Kills workers that are past what they can mend themselves, and keeps their log to its cap."""
+        """Kills workers that are past what they can fix themselves, and keeps their log to its cap."""
         cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
         for worker in self.workers:
             if worker.pid is None or worker.stage is Stage.DYING:
@@ -401,8 +401,8 @@ class ShardSupervisor:
         """Starts nothing more; what runs has this long."""
         if self._drain_until is None:
             self._drain_until = time.monotonic() + seconds
-            key_refused = self.lane is not None and self._setup.desk.key_refused(self.lane)
-            halted = self._setup.desk.halted(self.lane) if self.lane is not None else None
+            key_refused = self.lane is not None and self._setup.limiter.key_refused(self.lane)
+            halted = self._setup.limiter.halted(self.lane) if self.lane is not None else None
             for worker in self.workers:
                 worker.send(Drain(key_refused, halted))
         else:
@@ -443,12 +443,12 @@ class ShardSupervisor:
             worker.close()
             return [*events, *self._cleaned_up(worker, worker.due, status), *self.fill()]
         if self.lane is not None:
-            self._setup.desk.leave(self.lane, worker)
+            self._setup.limiter.leave(self.lane, worker)
         cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
         if worker.undecided:
             events += self._unheard(worker)
         if not worker.said_bye:
-            events += self._decide_flights(worker, status)
+            events += self._decide_in_flight(worker, status)
         self._due.extend(self._left_behind(worker))
         worker.close()
         self._queue_of(worker).extend(worker.undecided.values())
@@ -492,50 +492,50 @@ class ShardSupervisor:
         writer = JournalName(self._setup.session, self.shard, worker.incarnation)
         return read_lines(JournalFile(worker.journal, writer))
 
-    def _decide_flights(self, worker: WorkerProcess, status: int) -> list[Event]:
+    def _decide_in_flight(self, worker: WorkerProcess, status: int) -> list[Event]:
         overdue = set(worker.overdue()) if worker.killed_for == "deadline" else set()
-        flights = {key: flight for key, flight in worker.flights().items() if key in worker.undecided}
+        rows = {key: row for key, row in worker.rows().items() if key in worker.undecided}
         events: list[Event] = []
         suspects = 0
         killed = KILLED_FOR.get(worker.killed_for or "")
         reason = worker.killer or killed or worker.last_words or describe_exit(status)
-        for key, flight in flights.items():
+        for key, row in rows.items():
             order = worker.undecided.pop(key)
-            if order.attempt > flight.order.attempt:
+            if order.attempt > row.order.attempt:
                 self._pending.append(order)  # it ended in its last moment, and is to be tried again
             elif worker.killed_for == "drain":
-                events.append(self._verdict(key, flight, Status.CANCELLED, STOPPED))
-            elif worker.killed_for == "memory" and (worker.solo or (len(flights) == 1 and not worker.progressed)):
+                events.append(self._verdict(key, row, Status.CANCELLED, STOPPED))
+            elif worker.killed_for == "memory" and (worker.solo or (len(rows) == 1 and not worker.progressed)):
                 limit = f"held {worker.held_bytes} bytes, the limit is --memory {self._policy.memory_bytes}"
                 error = ErrorInfo(type="OutOfMemory", message=limit)
-                events.append(self._verdict(key, flight, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
-            elif key in overdue and (worker.solo or len(flights) == 1):
+                events.append(self._verdict(key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
+            elif key in overdue and (worker.solo or len(rows) == 1):
                 limit = f"worked longer than --timeout {self._policy.timeout_s:g} s and held its worker"
                 error = ErrorInfo(type="Timeout", message=limit)
-                events.append(self._verdict(key, flight, Status.TIMEOUT, error))
+                events.append(self._verdict(key, row, Status.TIMEOUT, error))
             elif key in overdue:
                 suspects += 1  # one of these held the interpreter; the others stood still with it
-                self._suspects.append(_next(flight.order))
+                self._suspects.append(_next(row.order))
             elif worker.killed_for == "deadline":
-                self._pending.appendleft(_next(flight.order))  # it only sat beside the one that hung
+                self._pending.appendleft(_next(row.order))  # it only sat beside the one that hung
             elif worker.killed_for == "kernel" and not worker.only:
-                self._squeeze(key, flight, alone=len(flights) == 1 and not worker.crowded)
+                self._squeeze(key, row, alone=len(rows) == 1 and not worker.crowded)
             elif worker.solo:
-                events += self._solo_death(worker, key, flight, reason)
+                events += self._solo_death(worker, key, row, reason)
             else:  # of "memory" too: those before or beside it may have left the memory taken
                 suspects += 1
-                self._suspects.append(_next(flight.order))
+                self._suspects.append(_next(row.order))
         if worker.killed_for == "kernel" and not worker.only:
-            events += self._narrow(len(flights))
-        self._count_idle(worker, reason, used=bool(flights))
+            events += self._narrow(len(rows))
+        self._count_idle(worker, reason, used=bool(rows))
         if worker.killed_for in ("drain", "grace"):
             return events  # stopped, as asked for, and not lost
         lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
         return [lost, *events]
 
-    def _squeeze(self, key: Key, flight: Flight, *, alone: bool) -> None:
+    def _squeeze(self, key: Key, row: InFlight, *, alone: bool) -> None:
         """The OOM killer has ended it. One that was alone, or meets it again, may need more than there is."""
-        (self._last if alone or key in self._squeezed else self._pending).append(_next(flight.order))
+        (self._last if alone or key in self._squeezed else self._pending).append(_next(row.order))
         self._squeezed.add(key)
 
     def _narrow(self, running: int) -> list[Event]:
@@ -546,36 +546,36 @@ class ShardSupervisor:
         self._width = width
         return [Note(text=f"memory has run out; tasks at once in {self.shard} from now on: at most {width}")]
 
-    def _solo_death(self, worker: WorkerProcess, key: Key, flight: Flight, reason: str) -> list[Event]:
+    def _solo_death(self, worker: WorkerProcess, key: Key, row: InFlight, reason: str) -> list[Event]:
         self._deaths[key] = self._deaths.get(key, 0) + 1
         task, _ = self._job.ids[key[0]]
-        attempt = flight.order.attempt
+        attempt = row.order.attempt
         self._setup.journal.append(
             SoloDeath(shard=self.shard, task=task, repeat=key[1], attempt=attempt, reason=reason)
         )
         out_of_memory = worker.killed_for == "kernel"
         if self._deaths[key] < SOLO_DEATHS:
-            (self._last if out_of_memory else self._suspects).append(_next(flight.order))
+            (self._last if out_of_memory else self._suspects).append(_next(row.order))
             return []
         if out_of_memory:
             self._width = self._policy.concurrency  # it was narrowed for this one
             message = f"{reason} in {self._deaths[key]} workers, the last while no other ran"
-            return [self._verdict(key, flight, Status.OUT_OF_MEMORY, ErrorInfo(type="OutOfMemory", message=message))]
+            return [self._verdict(key, row, Status.OUT_OF_MEMORY, ErrorInfo(type="OutOfMemory", message=message))]
         message = f"killed {self._deaths[key]} workers while alone in them: {reason}"
-        return [self._verdict(key, flight, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
+        return [self._verdict(key, row, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
 
-    def _verdict(self, key: Key, flight: Flight, status: Status, error: ErrorInfo, *, peak_rss: int = 0) -> Event:
+    def _verdict(self, key: Key, row: InFlight, status: Status, error: ErrorInfo, *, peak_rss: int = 0) -> Event:
         """Decides a unit whose worker cannot any more. Written only now that the worker is surely dead."""
         attempt = Attempt(
             shard=self.shard,
             task=self._job.ids[key[0]][0],
             repeat=key[1],
-            attempt=flight.order.attempt,
+            attempt=row.order.attempt,
             status=status,
-            started_at=time.time() - (time.monotonic() - flight.started_at),
+            started_at=time.time() - (time.monotonic() - row.started_at),
             queued_s=0.0,
-            waiting_s=round(flight.order.waited_s + flight.waited_s, 6),
-            working_s=round(time.monotonic() - flight.started_at - flight.waited_s, 6),
+            waiting_s=round(row.order.waited_s + row.waited_s, 6),
+            working_s=round(time.monotonic() - row.started_at - row.waited_s, 6),
             peak_rss=peak_rss,
             error=error,
         )
@@ -613,7 +613,7 @@ class ShardSupervisor:
             raise EngineError(
                 f"{IDLE_DEATHS} workers in a row died before they started a task: {reason}{printed}",
                 where=f"shard {self.shard}, log {log}",
-                mend="see the log; when the cause is gone, `prealloc resume`",
+                hint="see the log; when the cause is gone, `prealloc resume`",
             )
 
     def _end_if_ended(self) -> list[Event]:
@@ -637,5 +637,5 @@ def _broken(worker: WorkerProcess, message: Broken) -> PreallocError:
     kind = next((kind for kind in kinds if kind.__name__ == message.error.type), EngineError)
     where = message.where or f"shard {worker.shard}"
     if message.error.type == WorkerFunctionError.__name__:
-        return EngineError(message.error.message, where=where, mend=message.mend)
-    return kind(f"{message.error.message}", where=where, mend=message.mend)
+        return EngineError(message.error.message, where=where, hint=message.hint)
+    return kind(f"{message.error.message}", where=where, hint=message.hint)

@@ -15,7 +15,7 @@ from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
-from prealloc.worker.board import Board, Flight, new_descriptor
+from prealloc.worker.in_flight import InFlight, InFlightTable, new_descriptor
 from prealloc.worker.job import UnitOrder
 from prealloc.worker.messages import Ended, FromWorker, Retiring, Started, ToWorker, line
 
@@ -71,7 +71,7 @@ class WorkerProcess:
         self.stage = Stage.STARTING
         self.pid: int | None = None
         self.undecided: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in orders}
-        """Units it holds: not started, running, or in backoff. Which of them run, the flight board says."""
+        """Units it holds: not started, running, or in backoff. Which of them run, the in-flight table says."""
         self.killed_for: str | None = None
         self.held_bytes = 0
         """The memory that it was killed for."""
@@ -96,8 +96,8 @@ class WorkerProcess:
         self._buffer = b""
         with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
             self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.board_descriptor = new_descriptor(policy.concurrency)
-            self._board = Board(self.board_descriptor, policy.concurrency)
+            self.table_descriptor = new_descriptor(policy.concurrency)
+            self._table = InFlightTable(self.table_descriptor, policy.concurrency)
         self.channel.setblocking(False)
 
     def reach(self, stage: Stage) -> None:
@@ -142,20 +142,20 @@ class WorkerProcess:
         """An order of the worker's, under its position in the shard."""
         return shipped._replace(position=self._positions[shipped.position])
 
-    def flights(self) -> dict[Key, Flight]:
+    def rows(self) -> dict[Key, InFlight]:
         """What runs in it right now, or ran when it died."""
         found = {}
-        for flight in self._board.flights():
-            if not self._holds(flight.order.position, flight.order.repeat):
-                continue  # the board is memory of the worker's, where a task may have written
-            order = self.order(flight.order)
-            found[order.position, order.repeat] = flight._replace(order=order)
+        for row in self._table.rows():
+            if not self._holds(row.order.position, row.order.repeat):
+                continue  # the table is memory of the worker's, where a task may have written
+            order = self.order(row.order)
+            found[order.position, order.repeat] = row._replace(order=order)
         return found
 
     @property
     def has_worked(self) -> bool:
         """It has started a unit."""
-        return self.progressed or bool(self._board.flights())
+        return self.progressed or bool(self._table.rows())
 
     @property
     def age_s(self) -> float:
@@ -172,24 +172,22 @@ class WorkerProcess:
 
     @property
     def _silent_s(self) -> float:
-        return time.monotonic() - max(self.made_at, self._board.beat_at)
+        return time.monotonic() - max(self.made_at, self._table.beat_at)
 
     def overdue(self) -> list[Key]:
-        """Flights that are past --timeout by our own clock, going by the waits that the board shows."""
+        """Flights that are past --timeout by our own clock, going by the waits that the table shows."""
         limit_s = self._policy.timeout_s
         if limit_s is None:
             return []
         now = time.monotonic()
         return [
-            key
-            for key, flight in self.flights().items()
-            if not flight.waiting and now - flight.started_at - flight.waited_s > limit_s
+            key for key, row in self.rows().items() if not row.waiting and now - row.started_at - row.waited_s > limit_s
         ]
 
     @property
     def outlived(self) -> bool:
         """Nothing has run in it, and nothing will, for longer than what it gets to clean up."""
-        if not (self.said_bye or self.stage is Stage.RETIRING) or self.flights():
+        if not (self.said_bye or self.stage is Stage.RETIRING) or self.rows():
             self._idle_since = None
             return False
         self._idle_since = self._idle_since or time.monotonic()
@@ -198,7 +196,7 @@ class WorkerProcess:
     def close(self) -> None:
         self.channel.close()
         self.far_end.close()
-        self._board.close()
+        self._table.close()
 
 
 def _units(message: FromWorker) -> Iterator[Key]:

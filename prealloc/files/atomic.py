@@ -59,7 +59,7 @@ def new_path(target: Path, *, replace: Callable[[Path], None] | None = None) -> 
     """
     with writing(target, InputError, otherwise="name another place, in a folder that you may write to"):
         if target.is_dir():
-            raise InputError("this is a folder", where=str(target), mend="name the file to write")
+            raise InputError("this is a folder", where=str(target), hint="name the file to write")
         refuse_taken(target, replace)
         with _beside(target, target.parent, os.rename if replace else _rename_file_to_new) as beside:
             yield beside
@@ -71,8 +71,8 @@ def refuse_taken(target: Path, replace: Callable[[Path], None] | None) -> None:
     Nobody makes a folder by a slip of the hand.
     """
     if not target.parent.is_dir():
-        mend = f"make the folder {target.parent} and see that you may write to it"
-        raise InputError("nothing can be made there: there is no such folder", where=str(target), mend=mend)
+        hint = f"make the folder {target.parent} and see that you may write to it"
+        raise InputError("nothing can be made there: there is no such folder", where=str(target), hint=hint)
     if is_taken(target):
         if replace is None:
             raise _there_already(target)
@@ -80,7 +80,7 @@ def refuse_taken(target: Path, replace: Callable[[Path], None] | None) -> None:
 
 
 def _there_already(target: Path) -> InputError:
-    return InputError("it is there already", where=str(target), mend="name another one, or give ‹force›")
+    return InputError("it is there already", where=str(target), hint="name another one, or give ‹force›")
 
 
 @contextlib.contextmanager
@@ -116,19 +116,19 @@ def _rename_file_to_new(beside: Path, target: Path) -> None:
 def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose another ‹out›") -> Iterator[None]:
     """Turns what the system says of writing to `target` into an error of ours.
 
-    A place that cannot be written to was the wrong place: `refuse`, with the mend `otherwise`. A disk that is full
+    A place that cannot be written to was the wrong place: `refuse`, with the hint `otherwise`. A disk that is full
     or broken is not the user's mistake: CannotGoOn.
     """
     if "\0" in str(target):
-        raise refuse("no path has a zero character in it", where=repr(str(target)), mend=otherwise)
+        raise refuse("no path has a zero character in it", where=repr(str(target)), hint=otherwise)
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in _DISK_ERRNO:
-            mend = f"{mend_of(error, target) or 'mend the disk'}, then do it again; nothing was changed"
-            raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), mend=mend) from error
-        raise refuse(f"it cannot be made: {reason}", where=str(target), mend=otherwise) from error
+            hint = f"{hint_of(error, target) or 'hint the disk'}, then do it again; nothing was changed"
+            raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), hint=hint) from error
+        raise refuse(f"it cannot be made: {reason}", where=str(target), hint=otherwise) from error
 
 
 @contextlib.contextmanager
@@ -141,10 +141,10 @@ def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iter
         yield
     except OSError as refusal:
         reason = refusal.strerror or str(refusal)
-        raise error(f"the system refuses it: {reason}", where=str(target), mend=mend_of(refusal, target)) from refusal
+        raise error(f"the system refuses it: {reason}", where=str(target), hint=hint_of(refusal, target)) from refusal
 
 
-def mend_of(refusal: OSError, target: Path | str) -> str | None:
+def hint_of(refusal: OSError, target: Path | str) -> str | None:
     """How the system gets back what it is short of (room on this path's disk, open files, processes); None: unknown."""
     if refusal.errno == errno.EMFILE and resource is not None:
         limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -194,7 +194,7 @@ def refuse_strangers(folder: Path, is_ours: Callable[[str], bool], refuse: type[
         raise refuse(
             f"it holds what is no part of a {what}, so --force leaves it alone: {', '.join(strangers[:_SHOWN])}{more}",
             where=str(folder),
-            mend="move that to another place, or name another folder",
+            hint="move that to another place, or name another folder",
         )
 
 

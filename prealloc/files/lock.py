@@ -78,7 +78,7 @@ class RunLock:
         return RunFolderError(
             f"{who} is running it",
             where=str(self._path.parent),
-            mend="wait for it to end, or stop it with Ctrl-C; `prealloc status` shows how far it is",
+            hint="wait for it to end, or stop it with Ctrl-C; `prealloc status` shows how far it is",
         )
 
 
@@ -99,8 +99,8 @@ def _open(path: Path, flags: int) -> int:
     try:
         return open_regular(path, inside=path.parent, flags=flags)
     except Unusable as error:
-        mend = "remove it if no master is at work on this run; a lock holds nothing that is needed"
-        raise RunFolderError(str(error), where=str(path), mend=mend) from None
+        hint = "remove it if no master is at work on this run; a lock holds nothing that is needed"
+        raise RunFolderError(str(error), where=str(path), hint=hint) from None
 
 
 def _take(descriptor: int) -> bool:

@@ -15,4 +15,4 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     workflow: Raw | UnsetType = UNSET
     problem: str | None = None
-    mend: str | None = None
+    hint: str | None = None

@@ -25,11 +25,11 @@ from prealloc.errors import WorkerFunctionError
 from prealloc.generating.messages import Answer
 from prealloc.generating.source import SHAPE, signature_problem, version_of
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.processes.tree import descendants, send_signal
 from prealloc.store.workflow_cache import MOST_WORKFLOW_BYTES
 from prealloc.worker.function import brief_error, find_function
 from prealloc.worker.process import die_with, text_streams
 from prealloc.worker.result import write_result
-from prealloc.worker.tree import descendants, send_signal
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_S = 0.1
@@ -92,7 +92,7 @@ def _serve(channel: int, name: str, version: str, import_path: Sequence[str]) ->
         try:
             generator = _load(name, version, import_path)
         except WorkerFunctionError as error:
-            answer(Answer(problem=error.problem, mend=error.mend))
+            answer(Answer(problem=error.problem, hint=error.hint))
             return
         answer(Answer())
         for line in lines:
@@ -109,13 +109,13 @@ def _load(name: str, version: str, import_path: Sequence[str]) -> Callable[[Any]
     if problem is None and (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)):
         problem = "it yields or is async; it must return one JSON value"
     if problem is not None:
-        raise WorkerFunctionError(problem, where=name, mend=f"make it a plain function: {SHAPE}")
+        raise WorkerFunctionError(problem, where=name, hint=f"make it a plain function: {SHAPE}")
     is_now = version_of(function, sys.modules[name.partition(":")[0]])
     if is_now != version:
         raise WorkerFunctionError(
             f"its version is {is_now} when it is imported, and {version} by its source",
             where=name,
-            mend='write it out in the module, such as version = "1"; if you have just edited it, plan again',
+            hint='write it out in the module, such as version = "1"; if you have just edited it, plan again',
         )
     return function
 
@@ -124,10 +124,10 @@ def _generate(generator: Callable[[Any], Any], line: bytes) -> Answer:
     try:
         made = generator(msgspec.json.decode(line))
     except BaseException as error:  # it may do anything, sys.exit() included
-        return Answer(problem=f"it raised {brief_error(error)}", mend="mend the generator, or leave the task out")
+        return Answer(problem=f"it raised {brief_error(error)}", hint="fix the generator, or leave the task out")
     if made is None:
-        return Answer(problem="it returned None, which is no workflow", mend="return a JSON value for every task")
+        return Answer(problem="it returned None, which is no workflow", hint="return a JSON value for every task")
     workflow, _, flaws = write_result(made, MOST_WORKFLOW_BYTES)
     if flaws:
-        return Answer(problem=f"it returned no JSON: {flaws[0]}", mend="return dicts, lists, text, numbers")
+        return Answer(problem=f"it returned no JSON: {flaws[0]}", hint="return dicts, lists, text, numbers")
     return Answer(workflow=workflow)

@@ -17,7 +17,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.generating.messages import MOST_ANSWER_BYTES, Answer
 from prealloc.generating.source import Generator
 from prealloc.model.document import Unreadable, heard
-from prealloc.worker.tree import descendants, kill_group, send_signal
+from prealloc.processes.tree import descendants, kill_group, send_signal
 
 _LOOK_S = 0.2
 _PIECE = 1 << 20
@@ -90,14 +90,14 @@ class GeneratorSession:
                 self._socket.sendall(line)
             answer = heard(_answers, self._receive(deadline))
         except TimeoutError:
-            mend = "see where it hangs, or allow more with ‹generate_timeout_s›"
-            raise self._failed(f"no answer within {self.timeout_s:g} s; it was killed", what, mend) from None
+            hint = "see where it hangs, or allow more with ‹generate_timeout_s›"
+            raise self._failed(f"no answer within {self.timeout_s:g} s; it was killed", what, hint) from None
         except Unreadable as error:
             raise self._failed(f"its process said what cannot be read: {error}", what) from None
         except (OSError, EOFError):
             raise self._failed(f"its process {self._how_it_ended()}", what) from None
         if answer.problem is not None:
-            raise self._failed(answer.problem, what, answer.mend)
+            raise self._failed(answer.problem, what, answer.hint)
         return answer
 
     def _receive(self, deadline: float | None) -> bytes:
@@ -134,11 +134,11 @@ class GeneratorSession:
             return f"was killed by signal {code - 128}"
         return f"ended with exit code {code}"
 
-    def _failed(self, problem: str, what: str, mend: str | None = None) -> GeneratorError:
+    def _failed(self, problem: str, what: str, hint: str | None = None) -> GeneratorError:
         return GeneratorError(
             f"{self._generator.name}: {problem}",
             where=what,
-            mend=f"{mend or 'mend the generator'}; what it made before is kept for the next time",
+            hint=f"{hint or 'hint the generator'}; what it made before is kept for the next time",
         )
 
     def _end(self, process: subprocess.Popen[bytes], *, now: bool) -> None:

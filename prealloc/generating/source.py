@@ -59,8 +59,8 @@ def find_generator(name: str) -> Generator:
     except _Refusal as refusal:
         raise OptionsError([Mistake(where, *refusal.args)]) from None
     except OSError as error:
-        mend = "see that it can be read"
-        raise OptionsError([Mistake(where, f"its module cannot be read: {error.strerror}", mend)]) from None
+        hint = "see that it can be read"
+        raise OptionsError([Mistake(where, f"its module cannot be read: {error.strerror}", hint)]) from None
 
 
 def version_of(function: Callable[..., Any], module: Any) -> str:
@@ -88,7 +88,7 @@ def signature_problem(signature: inspect.Signature) -> str | None:
 
 
 class _Refusal(Exception):
-    """(problem, mend)"""
+    """(problem, hint)"""
 
 
 def _source_file(module: str, import_path: Sequence[str]) -> Path:
@@ -120,7 +120,7 @@ def _read(source: bytes, module: str, function: str) -> str | None:
         tree = ast.parse(source)
         table = symtable.symtable(source, module, "exec")  # type: ignore[arg-type]  # takes bytes as well
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise _Refusal(f"module {module} does not parse: {error}", "mend it, and see that it imports") from None
+        raise _Refusal(f"module {module} does not parse: {error}", "fix it, and see that it imports") from None
     bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     bound |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_namespace()}
     first = function.partition(".")[0]

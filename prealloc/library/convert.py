@@ -103,18 +103,18 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
     if to is None:
         if said is not None:
             return said
-        mend = f"end it in .json, .jsonl, .db, .parts, .parquet or .pool, or give ‹to› with one of {names}"
-        raise OptionsError([Mistake(str(out), "its name does not say what it is to hold", mend)])
+        hint = f"end it in .json, .jsonl, .db, .parts, .parquet or .pool, or give ‹to› with one of {names}"
+        raise OptionsError([Mistake(str(out), "its name does not say what it is to hold", hint)])
     asked = next((target for target in FORMATS if target.name == to), None)
     if asked is None:
         raise OptionsError([Mistake("‹to›", f"there is no format {to!r}", f"give one of {names}")])
     # A name that tells something else than the file holds: readers go by content, people by the name.
     if said is not None and said is not asked:
-        mend = "omit ‹to›, or give the file another ending"
-        raise OptionsError([Mistake("‹to›", f"{to} contradicts {out.name}, whose ending says {said.name}", mend)])
+        hint = "omit ‹to›, or give the file another ending"
+        raise OptionsError([Mistake("‹to›", f"{to} contradicts {out.name}, whose ending says {said.name}", hint)])
     if not asked.packs and re.search(r"\.(gz|zst)\Z", out.name, re.IGNORECASE):
-        mend = "leave .gz or .zst out"
-        raise OptionsError([Mistake("‹to›", f"{to} contradicts {out.name}: only JSON can be packed", mend)])
+        hint = "leave .gz or .zst out"
+        raise OptionsError([Mistake("‹to›", f"{to} contradicts {out.name}: only JSON can be packed", hint)])
     return asked
 
 

@@ -59,12 +59,12 @@ def open_library_file(path: Path) -> int:
     try:
         return open_regular(path)
     except Missing:
-        raise LibraryError("there is no such file", where=where, mend="check the path") from None
+        raise LibraryError("there is no such file", where=where, hint="check the path") from None
     except Unusable as error:
         if isinstance(error.__cause__, PermissionError):
-            mend = f"chmod u+r {path}, or run as its owner"
-            raise LibraryError("no permission to read it", where=where, mend=mend) from None
-        raise LibraryError(str(error), where=where, mend="give a regular file") from None
+            hint = f"chmod u+r {path}, or run as its owner"
+            raise LibraryError("no permission to read it", where=where, hint=hint) from None
+        raise LibraryError(str(error), where=where, hint="give a regular file") from None
 
 
 def read_file(path: Path, progress: Progress | None = None) -> Buffer:
@@ -116,7 +116,7 @@ def pieces_of(
 def changed_meanwhile(where: str) -> LibraryError:
     """The error of a file that is another at the end of reading it than at the beginning."""
     return LibraryError(
-        "the file was changed while it was read", where=where, mend="wait until it is written whole, then try again"
+        "the file was changed while it was read", where=where, hint="wait until it is written whole, then try again"
     )
 
 
@@ -138,7 +138,7 @@ def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:
     before = FileIdentity.of(descriptor)
     size = before.bytes
     if not size:
-        raise LibraryError("the file is empty", where=str(path), mend="write the tasks into it, or give another file")
+        raise LibraryError("the file is empty", where=str(path), hint="write the tasks into it, or give another file")
     buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without huge pages
@@ -176,7 +176,7 @@ class Reading:
         if self._error is not None:
             raise self._error
         if self._buffer is None:
-            raise LibraryError("reading it failed", where=str(self._path), mend="try again")
+            raise LibraryError("reading it failed", where=str(self._path), hint="try again")
         return self._buffer
 
     def sha256(self) -> str:
@@ -196,5 +196,5 @@ class Reading:
 
 
 def _unreadable(where: str, error: OSError) -> LibraryError:
-    mend = "check the path and the disk"
-    return LibraryError(f"it cannot be read: {error.strerror or error}", where=where, mend=mend)
+    hint = "check the path and the disk"
+    return LibraryError(f"it cannot be read: {error.strerror or error}", where=where, hint=hint)

@@ -48,7 +48,7 @@ def duplicate_ids(twice: Sequence[tuple[str | None, Sequence[int]]], where: str)
     many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
     more = f"; and {len(twice) - _IDS_SHOWN} more" if len(twice) > _IDS_SHOWN else ""
     return LibraryError(
-        f"{many} there more than once: {'; '.join(told)}{more}", where=where, mend="give every task an id of its own"
+        f"{many} there more than once: {'; '.join(told)}{more}", where=where, hint="give every task an id of its own"
     )
 
 

@@ -36,12 +36,12 @@ def choose(path: Path, difficulty: str | None) -> Choice:
         raise LibraryError(
             f"the folder cannot be read: {error.strerror}",
             where=str(path),
-            mend="give the library's file itself",
+            hint="give the library's file itself",
         ) from error
     except ValueError as error:  # a NUL in the path
-        raise LibraryError(f"no usable path: {error}", where=repr(str(path)), mend="give the path of a file") from error
+        raise LibraryError(f"no usable path: {error}", where=repr(str(path)), hint="give the path of a file") from error
     if difficulty is None:
-        raise LibraryError("this is a folder", where=str(path), mend=_offer(names))
+        raise LibraryError("this is a folder", where=str(path), hint=_offer(names))
     for full in ("_with_workflows", ""):
         matches = _without_longer(names, f"_{difficulty}{full}")
         matches = [name for name in matches if _JSON.search(name)] or matches
@@ -49,12 +49,12 @@ def choose(path: Path, difficulty: str | None) -> Choice:
             raise LibraryError(
                 f"{len(matches)} files are for difficulty {difficulty!r}: {', '.join(matches[:10])}",
                 where=str(path),
-                mend="give the file itself in place of the folder",
+                hint="give the file itself in place of the folder",
             )
         if matches:
             without = "" if full else ", as there is none with workflows"
             return Choice(path / matches[0], f"took {matches[0]} for difficulty {difficulty!r}{without}")
-    raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), mend=_offer(names))
+    raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), hint=_offer(names))
 
 
 def _without_longer(names: list[str], ending: str) -> list[str]:

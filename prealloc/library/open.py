@@ -47,7 +47,7 @@ def read_library(
     be held: then `-` is standard input, and a JSON file is read in one pass and little memory if `stream` says so or
     it is large. Without one, a large file is indexed in memory. A file with an index that fits is not read at all.
 
-    Raises LibraryError, with file, place and mend, for whatever is no task library (duplicate ids and keys,
+    Raises LibraryError, with file, place and hint, for whatever is no task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
@@ -107,7 +107,7 @@ def _read_json(
         except LibraryError as error:
             if notes:
                 notes(
-                    f"the index of {file.name} is left aside: {error.problem}; `prealloc library index {file}` mends it"
+                    f"the index of {file.name} is not used: {error.problem}; `prealloc library index {file}` repairs it"
                 )
     large = _is_large(file)
     if shortlist is not None and (stream or large):
@@ -125,8 +125,8 @@ def _standard_input(
     shortlist: Shortlist | None, difficulty: str | None, keep: tuple[str, ...], progress: Progress | None
 ) -> Library:
     if shortlist is None:
-        mend = "save it to a file, and give that"
-        raise LibraryError("standard input can be read only once, for one plan", where="-", mend=mend)
+        hint = "save it to a file, and give that"
+        raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
     from prealloc.library.text.streamed import STDIN, read_stream
 
     return read_stream(STDIN, shortlist, difficulty=difficulty, keep=keep, progress=progress)

@@ -152,9 +152,9 @@ def _damaged(kind: str, where: str, position: int, problem: str) -> LibraryError
     return LibraryError(
         f"{problem}, near byte {position} of the {kind} file",
         where=where,
-        mend=f"make the file again, or check it with `{'gzip' if kind == 'gzip' else 'zstd'} --test`",
+        hint=f"make the file again, or check it with `{'gzip' if kind == 'gzip' else 'zstd'} --test`",
     )
 
 
 def _bomb(problem: str, where: str) -> LibraryError:
-    return LibraryError(problem, where=where, mend="if you trust the file, unpack it yourself and give the result")
+    return LibraryError(problem, where=where, hint="if you trust the file, unpack it yourself and give the result")

@@ -126,8 +126,8 @@ def _not_served(cells: Sequence[Cell], lanes: Sequence[Lane], settings: Mapping[
         _brief(cell.get(MODEL, settings.get(MODEL))) for cell in cells if not lanes_of(cell, lanes, settings)
     )
     if "null" in unserved:
-        mend = "name the model, as a factor or in ‹settings›; or omit `models` of a lane: it then serves all"
-        return [Mistake("‹lanes›", "cells without a model are served by no lane", mend)]
+        hint = "name the model, as a factor or in ‹settings›; or omit `models` of a lane: it then serves all"
+        return [Mistake("‹lanes›", "cells without a model are served by no lane", hint)]
     return [
         Mistake("‹lanes›", f"no lane serves the model {model}", "add it to the `models` of a lane, or exclude it")
         for model in unserved

@@ -137,7 +137,7 @@ class LaneHalted(Event, frozen=True, kw_only=True, tag="lane_halted"):
 
     lane: str
     reason: str
-    mend: str
+    hint: str
     """What to do before `prealloc resume`."""
 
 

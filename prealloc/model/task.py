@@ -53,7 +53,7 @@ class LightweightTask(BaseModel):
         is missing or no string, and for values that are no JSON.
         """
         if not isinstance(task, Mapping):
-            raise LibraryError(f"the task is no object but {type(task).__name__}", mend="give a dict with id and type")
+            raise LibraryError(f"the task is no object but {type(task).__name__}", hint="give a dict with id and type")
         if EVERY_FIELD in keep:
             keep = tuple(sorted(task.keys() - IN_EVERY_SLICE))
         return cls(
@@ -107,7 +107,7 @@ def _named(task: Mapping[str, Any], spellings: tuple[str, str]) -> str:
     raise LibraryError(
         f"the task has no {spellings[0]}",
         where=f"fields {', '.join(sorted(map(str, task)))}",
-        mend=f"give it a string that is not empty in {spellings[0]!r} or {spellings[1]!r}",
+        hint=f"give it a string that is not empty in {spellings[0]!r} or {spellings[1]!r}",
     )
 
 
@@ -115,7 +115,7 @@ def _encoded(name: str, value: Any) -> bytes:
     try:
         check_json(value, name)
     except NoJson as error:
-        raise LibraryError(f"no JSON value: {error}", where=name, mend="use JSON values only") from None
+        raise LibraryError(f"no JSON value: {error}", where=name, hint="use JSON values only") from None
     return msgspec.json.encode(value)
 
 

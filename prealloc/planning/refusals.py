@@ -33,9 +33,9 @@ def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mappin
 
 def _unknown_types(spec: PlanSpec, there_are: Mapping[str, int]) -> list[Mistake]:
     wheres = [("‹types›", name) for name in spec.types] + [(f"‹quotas› {name}", name) for name in spec.quotas]
-    mend = f"the types there are: {_listed(sorted(there_are))}"
+    hint = f"the types there are: {_listed(sorted(there_are))}"
     return [
-        Mistake(where, f"the library has no task of type {name!r}", mend)
+        Mistake(where, f"the library has no task of type {name!r}", hint)
         for where, name in wheres
         if name not in there_are
     ]

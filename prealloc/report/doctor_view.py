@@ -1,4 +1,4 @@
-"""What the doctor found, as a page: a line per finding, and under it how to mend what is not fine."""
+"""What the doctor found, as a page: a line per finding, and under it how to fix what is not fine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
 FIRST_UNITS = 20
 FIRST_PIECES = 20
 _COMMANDS = ("kill ", "prealloc ")
-"""A mend that begins so is for copying."""
+"""A hint that begins so is for copying."""
 _LEVEL = 9
 _NAME = 17
 
@@ -46,10 +46,10 @@ def _finding(finding: Finding, width: int | None) -> list[Text]:
     lines = _row(level, finding.name, finding.seen, width)
     if finding.where:
         lines += _row(("", ""), "  where", finding.where, width)
-    if finding.mend:
-        command = finding.mend.startswith(_COMMANDS)
-        mend = _row(("", ""), "  mend", finding.mend, None if command else width, style="green")
-        lines += map(whole, mend) if command else mend
+    if finding.hint:
+        command = finding.hint.startswith(_COMMANDS)
+        hint = _row(("", ""), "  hint", finding.hint, None if command else width, style="green")
+        lines += map(whole, hint) if command else hint
     return lines
 
 

@@ -17,8 +17,8 @@ HALTED_SHOWN = 3
 
 
 def why_halted(halted: LaneHalted, run: str) -> str:
-    """`its key was refused (HTTP 401): mend OPENAI_API_KEY, then prealloc resume run/`."""
-    return visible(f"{halted.reason}: {halted.mend}, then prealloc resume {shlex.quote(run)}")
+    """`its key was refused (HTTP 401): fix OPENAI_API_KEY, then prealloc resume run/`."""
+    return visible(f"{halted.reason}: {halted.hint}, then prealloc resume {shlex.quote(run)}")
 
 
 def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
@@ -28,7 +28,7 @@ def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
     lines = []
     for name, event in halted[:most]:
         lines.append(Text(f"  lane {visible(name)} halted: {visible(event.reason)}", "bold red"))
-        lines.append(Text(visible(f"    {event.mend}, then prealloc resume {shlex.quote(run)}"), "red"))
+        lines.append(Text(visible(f"    {event.hint}, then prealloc resume {shlex.quote(run)}"), "red"))
     if len(halted) > most:
         lines.append(Text(f"  {human.count(len(halted) - most, 'lane')} more halted", "bold red"))
     return lines

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from prealloc.comparing.figures import Comparison, WayFigures
-from prealloc.comparing.watch import Reached
+from prealloc.memory.figures import Comparison, WayFigures
+from prealloc.memory.watch import Reached
 from prealloc.report import human
 from prealloc.report.grid import GAP, Column, draw, fit, left_out
 from prealloc.report.page import Page, heading, whole

@@ -1,4 +1,4 @@
-"""How an error is told: what is wrong, where, how to mend it. No traceback: those are for bugs."""
+"""How an error is told: what is wrong, where, how to fix it. No traceback: those are for bugs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _one(error: PreallocError, width: int | None) -> list[Text]:
     lines = _labelled("error", "bold red", error.problem, width)
     if error.where:
         lines += _labelled("where", "dim", error.where, width)
-    if error.mend:
-        lines += _labelled("mend", "green", error.mend, width)
+    if error.hint:
+        lines += _labelled("hint", "green", error.hint, width)
     return lines
 
 
@@ -34,13 +34,13 @@ def _mistakes(error: OptionsError, width: int | None) -> list[Text]:
         (mistake,) = error.mistakes
         return [
             *_labelled("error", "bold red", f"{mistake.where}: {mistake.problem}", width),
-            *_labelled("mend", "green", mistake.mend, width),
+            *_labelled("hint", "green", mistake.hint, width),
         ]
     lines = _labelled("error", "bold red", f"{len(error.mistakes)} mistakes", width)
     for mistake in error.mistakes:
         lines.append(Text())
         lines += _labelled("", "", f"{mistake.where}: {mistake.problem}", width)
-        lines += _labelled("mend", "green", mistake.mend, width)
+        lines += _labelled("hint", "green", mistake.hint, width)
     return lines
 
 

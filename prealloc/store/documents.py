@@ -26,36 +26,36 @@ def to_json(document: msgspec.Struct) -> bytes:
 
 
 def read_bytes(
-    path: Path, refuse: Callable[..., InputError], *, inside: Path, mend: str, most: int = MOST_BYTES
+    path: Path, refuse: Callable[..., InputError], *, inside: Path, hint: str, most: int = MOST_BYTES
 ) -> bytes:
     """The bytes of a regular file of ours in the folder `inside`; `refuse` makes the error if there is none."""
     try:
         return read_regular(path, inside=inside, most=most)
     except Unusable as error:
-        raise refuse(str(error), where=str(path), mend=mend) from None
+        raise refuse(str(error), where=str(path), hint=hint) from None
 
 
-def parse(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, mend: str) -> D:
+def parse(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, hint: str) -> D:
     """The document in `raw`. Format and version are looked at before anything else is believed."""
     if len(raw) > MOST_WALKED:
-        _refuse_wrong_shape(raw, type, refuse, where=where, mend=mend)
+        _refuse_wrong_shape(raw, type, refuse, where=where, hint=hint)
     try:
         value = loads(raw, what=where)
     except StrictJsonError as error:
-        raise refuse(f"it is no JSON document: {error}", where=where, mend=mend) from None
+        raise refuse(f"it is no JSON document: {error}", where=where, hint=hint) from None
     fields = {field.name: field.default for field in msgspec.structs.fields(type)}
     if not isinstance(value, dict) or value.get("format") != fields["format"]:
-        raise refuse(f"it is no {fields['format']} document", where=where, mend=mend)
+        raise refuse(f"it is no {fields['format']} document", where=where, hint=hint)
     if value.get("version") != fields["version"]:
         raise refuse(
             f"it has version {value.get('version')!r}; this prealloc reads version {fields['version']}",
             where=where,
-            mend="use the prealloc that wrote it, or make it anew with this one",
+            hint="use the prealloc that wrote it, or make it anew with this one",
         )
     try:
         return msgspec.convert(value, type)
     except msgspec.ValidationError as error:
-        raise refuse(f"a field is wrong: {brief(error)}", where=where, mend=mend) from None
+        raise refuse(f"a field is wrong: {brief(error)}", where=where, hint=hint) from None
 
 
 class _Head(msgspec.Struct):
@@ -65,7 +65,7 @@ class _Head(msgspec.Struct):
     version: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, mend: str) -> None:
+def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, hint: str) -> None:
     """Raises at once for a large document that is none of its type: as plain values it might take gigabytes."""
     defaults = {field.name: field.default for field in msgspec.structs.fields(type)}
     expected = [msgspec.json.encode(defaults[name]) for name in ("format", "version")]
@@ -77,4 +77,4 @@ def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputEr
         problem = f"it is no {type.__name__} document of a version that this prealloc reads"
     except UNREADABLE as error:
         problem = f"it is no JSON document, or a field is wrong: {brief(error)}"
-    raise refuse(problem, where=where, mend=mend)
+    raise refuse(problem, where=where, hint=hint)

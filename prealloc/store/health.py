@@ -136,7 +136,7 @@ def read_whole(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise JournalError(
-            f"it cannot be read: {error.strerror}", where=str(path), mend="see its owner and the disk's health"
+            f"it cannot be read: {error.strerror}", where=str(path), hint="see its owner and the disk's health"
         ) from error
 
 

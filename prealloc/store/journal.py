@@ -17,7 +17,7 @@ from typing import Annotated, Any, BinaryIO, NamedTuple
 import msgspec
 
 from prealloc.errors import JournalError
-from prealloc.files.atomic import fsync_folder, mend_of
+from prealloc.files.atomic import fsync_folder, hint_of
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
@@ -184,7 +184,7 @@ class JournalWriter:
         return JournalError(
             f"the journal cannot be written: {error.strerror}",
             where=str(self._path),
-            mend=f"{mend_of(error, self._path) or 'free space or mend the disk'}, then `prealloc resume`; "
+            hint=f"{hint_of(error, self._path) or 'free space or hint the disk'}, then `prealloc resume`; "
             "what finished before is kept",
         )
 
@@ -235,13 +235,13 @@ def _listed(run: RunPaths) -> list[Path]:
         return list(run.journal.iterdir())
     except (Unusable, OSError) as error:
         # Not taken for an empty one: then everything would seem not to have run.
-        mend = "restore the folder from a copy: it is the only truth about the run"
-        raise JournalError(f"the journal cannot be read: {error}", where=str(run.journal), mend=mend) from None
+        hint = "restore the folder from a copy: it is the only truth about the run"
+        raise JournalError(f"the journal cannot be read: {error}", where=str(run.journal), hint=hint) from None
 
 
 def _stranger(path: Path, problem: str) -> JournalError:
     return JournalError(
-        problem, where=str(path), mend="move it out of the journal folder, or have `prealloc doctor RUN --repair` do it"
+        problem, where=str(path), hint="move it out of the journal folder, or have `prealloc doctor RUN --repair` do it"
     )
 
 
@@ -298,8 +298,8 @@ class _Reader:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: OSError) -> JournalError:
-        mend = "mend the disk, or restore the file from a copy"
-        return JournalError(f"it cannot be read: {error.strerror}", where=str(self._file.path), mend=mend)
+        hint = "fix the disk, or restore the file from a copy"
+        return JournalError(f"it cannot be read: {error.strerror}", where=str(self._file.path), hint=hint)
 
     def _parse(self, piece: bytes) -> Iterator[Line]:
         """The lines in a piece of whole lines."""
@@ -355,8 +355,8 @@ def read_attempt(path: Path, offset: int, length: int) -> Attempt:
             file.seek(offset)
             return _attempts.decode(file.read(length))
     except (Unusable, OSError, *UNREADABLE) as error:
-        mend = "restore it from a copy; a journal is only ever added to"
-        raise JournalError(f"it was changed while it was read: {error}", where=str(path), mend=mend) from None
+        hint = "restore it from a copy; a journal is only ever added to"
+        raise JournalError(f"it was changed while it was read: {error}", where=str(path), hint=hint) from None
 
 
 def damaged(path: Path, number: int, why: str) -> JournalError:
@@ -364,7 +364,7 @@ def damaged(path: Path, number: int, why: str) -> JournalError:
     return JournalError(
         f"line {number} is damaged: {brief(why)}",
         where=str(path),
-        mend="restore the file from a copy, or have the line moved aside with `prealloc doctor RUN --repair`: its unit "
+        hint="restore the file from a copy, or have the line moved aside with `prealloc doctor RUN --repair`: its unit "
         "then runs again on resume",
     )
 

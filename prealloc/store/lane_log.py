@@ -43,7 +43,7 @@ def read_halts(paths: RunPaths, lanes: Sequence[Lane], session: int) -> tuple[La
     """The lanes that have halted in a session, as far as their logs are there: nothing rests on them."""
     first = {told.lane: told for told in reversed(list(_told(paths, lanes, session, _halts)))}
     return tuple(
-        LaneHalted(lane=lane.name, reason=first[lane.name].reason, mend=first[lane.name].mend)
+        LaneHalted(lane=lane.name, reason=first[lane.name].reason, hint=first[lane.name].hint or first[lane.name].mend)
         for lane in lanes
         if lane.name in first
     )
@@ -71,7 +71,8 @@ def _told(paths: RunPaths, lanes: Sequence[Lane], session: int, lines: msgspec.j
 class _Halt(msgspec.Struct, frozen=True, tag_field="event", tag="lane_halted"):
     lane: str
     reason: str
-    mend: str = "mend what its tasks need"
+    hint: str = ""
+    mend: str = "fix what its tasks need"  # the name of `hint` in the runs of earlier versions
     session: int = 1
 
 

@@ -54,7 +54,7 @@ def refuse_taken_plan(out: Path, *, force: bool = False) -> None:
     with writing(out, PlanError):
         refuse_inside(out, PlanError)
         if is_taken(out) and not force:
-            raise PlanError("it exists", where=str(out), mend="choose another ‹out›, or replace it with ‹force›")
+            raise PlanError("it exists", where=str(out), hint="choose another ‹out›, or replace it with ‹force›")
         if is_taken(out):
             _refuse_no_plan(out)
 
@@ -66,7 +66,7 @@ def refuse_inside(out: Path, refuse: type[InputError]) -> None:
         is_plan = plan.plan_file.is_file() and plan.slices.is_dir()
         if is_plan or (run.run_file.is_file() and run.journal.is_dir()):
             problem = f"it would lie in the {'plan' if is_plan else 'run'} {readable_name(str(above))}"
-            raise refuse(problem, where=str(out), mend="name a folder beside that one")
+            raise refuse(problem, where=str(out), hint="name a folder beside that one")
 
 
 class _Listed(msgspec.Struct):
@@ -84,14 +84,14 @@ def _refuse_no_plan(folder: Path) -> None:
     """Raises PlanError unless a folder is a plan and nothing else, so that replacing it loses nothing of the user's."""
     file = PlanPaths(folder).plan_file
     if not os.path.isfile(file):
-        raise PlanError("it holds no plan, so ‹force› leaves it alone", where=str(folder), mend="choose another ‹out›")
-    mend = "look what is in this folder and remove it yourself, or choose another ‹out›"
-    raw = read_bytes(file, PlanError, inside=folder, mend=mend)
+        raise PlanError("it holds no plan, so ‹force› leaves it alone", where=str(folder), hint="choose another ‹out›")
+    hint = "look what is in this folder and remove it yourself, or choose another ‹out›"
+    raw = read_bytes(file, PlanError, inside=folder, hint=hint)
     try:
         listing = msgspec.json.decode(raw, type=_Listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = f"it does not tell which files are the plan's, so ‹force› leaves them alone: {brief(error)}"
-        raise PlanError(problem, where=str(file), mend=mend) from None
+        raise PlanError(problem, where=str(file), hint=hint) from None
     own = {"plan.json", "shards/", "slices/", *(PlanPaths.manifest_name(shard.id) for shard in listing.shards)}
     refuse_strangers(folder, lambda name: name in own or _SLICE.fullmatch(name) is not None, PlanError, "plan")
 
@@ -121,20 +121,20 @@ def read_plan_file(folder: Path) -> PlanFile:
     """`plan.json` of a plan folder, checked as far as it can be without the files that it lists. Raises PlanError."""
     path = PlanPaths(folder).plan_file
     if os.path.isfile(folder):
-        raise PlanError("it is a file", where=str(folder), mend="name the plan's folder")
-    raw = read_bytes(path, PlanError, inside=folder, mend="name a folder that `prealloc plan --out` wrote")
-    plan = parse(raw, PlanFile, PlanError, where=str(path), mend=_PLAN_AGAIN)
+        raise PlanError("it is a file", where=str(folder), hint="name the plan's folder")
+    raw = read_bytes(path, PlanError, inside=folder, hint="name a folder that `prealloc plan --out` wrote")
+    plan = parse(raw, PlanFile, PlanError, where=str(path), hint=_PLAN_AGAIN)
     _check_values(plan, where=str(path))
     seen: set[str] = set()
     for entry in plan.shards:
         check_shard_id(entry.id, where=str(path))
         if entry.file != PlanPaths.manifest_name(entry.id) or entry.id in seen:
-            raise PlanError(f"shard {entry.id!r} is listed wrongly", where=str(path), mend=_PLAN_AGAIN)
+            raise PlanError(f"shard {entry.id!r} is listed wrongly", where=str(path), hint=_PLAN_AGAIN)
         seen.add(entry.id)
     for library in plan.libraries:
         if sum(library.types.values()) != library.tasks:
             problem = f"library {library.name[:80]!r} does not have as many tasks as its types"
-            raise PlanError(problem, where=str(path), mend=_PLAN_AGAIN)
+            raise PlanError(problem, where=str(path), hint=_PLAN_AGAIN)
     return plan
 
 
@@ -164,7 +164,7 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
         if min(counts) < 0 or not _SHA256.fullmatch(library.sha256) or "\0" in library.path:
             found.append(f"what it says of its library {library.name[:80]!r} cannot be")
     if found:
-        raise PlanError("; ".join(found), where=where, mend=_PLAN_AGAIN)
+        raise PlanError("; ".join(found), where=where, hint=_PLAN_AGAIN)
 
 
 def _run_options(options: dict[str, Any] | UnsetType) -> list[str]:
@@ -181,19 +181,19 @@ def _run_options(options: dict[str, Any] | UnsetType) -> list[str]:
 def check_shard_id(shard: str, *, where: str) -> None:
     """Raises PlanError unless the id is one that prealloc makes: it becomes part of file names."""
     if not SHARD_ID.fullmatch(shard) or shard.strip(".") == "":
-        raise PlanError(f"{shard[:80]!r} is no shard id", where=where, mend=_PLAN_AGAIN)
+        raise PlanError(f"{shard[:80]!r} is no shard id", where=where, hint=_PLAN_AGAIN)
 
 
 def read_manifest(path: Path) -> tuple[Manifest, bytes]:
     """A manifest and the bytes it was read from. The slice it names lies in the same plan folder."""
-    mend = "name a file PLAN/shards/SHARD.json of a plan folder"
-    raw = read_bytes(path, PlanError, inside=PlanPaths.of_manifest(path).root, mend=mend)
-    manifest = parse(raw, Manifest, PlanError, where=str(path), mend=_PLAN_AGAIN)
+    hint = "name a file PLAN/shards/SHARD.json of a plan folder"
+    raw = read_bytes(path, PlanError, inside=PlanPaths.of_manifest(path).root, hint=hint)
+    manifest = parse(raw, Manifest, PlanError, where=str(path), hint=_PLAN_AGAIN)
     check_shard_id(manifest.id, where=str(path))
     ref = manifest.slice
     if not _SHA256.fullmatch(ref.sha256) or ref.file != PlanPaths.slice_name(ref.sha256):
         # The only name a slice can have; so no manifest can point outside its folder.
-        raise PlanError(f"{ref.file[:80]!r} is no slice's name", where=str(path), mend=_PLAN_AGAIN)
+        raise PlanError(f"{ref.file[:80]!r} is no slice's name", where=str(path), hint=_PLAN_AGAIN)
     for name, value, least, most in (
         ("repeats", manifest.repeats, 1, MAX_REPEATS),
         ("seed", manifest.seed, 0, MAX_SEED),
@@ -202,7 +202,7 @@ def read_manifest(path: Path) -> tuple[Manifest, bytes]:
         ("slice.bytes", ref.bytes, 0, MOST_SLICE_BYTES),
     ):
         if not least <= value <= most:
-            raise PlanError(f"{name} is {value}, not {least} to {most}", where=str(path), mend=_PLAN_AGAIN)
+            raise PlanError(f"{name} is {value}, not {least} to {most}", where=str(path), hint=_PLAN_AGAIN)
     return manifest, raw
 
 
@@ -210,7 +210,7 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
     """The shard of one manifest file, `plan/shards/<shard>.json`, with its tasks: all a runner needs.
 
     The slice's size and sha256 are checked. `require` names the task fields that the caller reads (further ones
-    are in `task.extra`): if the plan was made without them, that is refused here, with the mend,
+    are in `task.extra`): if the plan was made without them, that is refused here, with the hint,
     rather than noticed in the middle of a run. Raises PlanError.
     """
     path = Path(path)
@@ -222,7 +222,7 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
         raise PlanError(
             f"its tasks lack {', '.join(absent)}",
             where=str(path),
-            mend=f"plan again with ‹keep› {','.join(absent)} (and see that every task has them)",
+            hint=f"plan again with ‹keep› {','.join(absent)} (and see that every task has them)",
         )
     return Shard(manifest=manifest, tasks=tasks)
 
@@ -242,7 +242,7 @@ def read_slice_bytes(paths: PlanPaths, ref: SliceRef) -> bytes:
     if not _as_planned(raw, ref):
         differences = _told({"bytes": (len(raw), ref.bytes), "sha256": (hashlib.sha256(raw).hexdigest(), ref.sha256)})
         problem = f"its content is not what was planned: {differences}"
-        raise PlanError(problem, where=str(paths.slice(ref.sha256)), mend=_PLAN_AGAIN)
+        raise PlanError(problem, where=str(paths.slice(ref.sha256)), hint=_PLAN_AGAIN)
     return raw
 
 
@@ -270,7 +270,7 @@ def read_slice_names(paths: PlanPaths, manifest: Manifest) -> SliceNames:
 def _slice_bytes(paths: PlanPaths, ref: SliceRef) -> bytes:
     path = paths.slice(ref.sha256)
     # No more is read than was planned: the manifest's digest has been checked, so its size can be believed.
-    return read_bytes(path, PlanError, inside=paths.root, mend=_PLAN_AGAIN, most=ref.bytes)
+    return read_bytes(path, PlanError, inside=paths.root, hint=_PLAN_AGAIN, most=ref.bytes)
 
 
 def _as_planned(raw: bytes, ref: SliceRef) -> bool:
@@ -284,13 +284,13 @@ def _telling(paths: PlanPaths, ref: SliceRef) -> Iterator[None]:
         yield
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         where = str(paths.slice(ref.sha256))
-        raise PlanError(f"it is no slice: {brief(error)}", where=where, mend=_PLAN_AGAIN) from None
+        raise PlanError(f"it is no slice: {brief(error)}", where=where, hint=_PLAN_AGAIN) from None
 
 
 def _check_ids(ids: Sequence[str], paths: PlanPaths, ref: SliceRef) -> None:
     if len(ids) != ref.tasks or len(set(ids)) != len(ids):
         problem = f"it holds {len(ids)} tasks, {ref.tasks} different ones were planned"
-        raise PlanError(problem, where=str(paths.slice(ref.sha256)), mend=_PLAN_AGAIN)
+        raise PlanError(problem, where=str(paths.slice(ref.sha256)), hint=_PLAN_AGAIN)
 
 
 class _SliceFile(msgspec.Struct):
@@ -397,7 +397,7 @@ def _slice_types(paths: PlanPaths, manifest: Manifest) -> Counter[str]:
 
 def _check_types(entry: ShardEntry, types: Counter[str], *, where: str) -> None:
     if entry.types != types:
-        raise PlanError(f"the types of shard {entry.id} are not those of its tasks", where=where, mend=_PLAN_AGAIN)
+        raise PlanError(f"the types of shard {entry.id} are not those of its tasks", where=where, hint=_PLAN_AGAIN)
 
 
 def read_plan(folder: Path) -> Plan:
@@ -423,7 +423,7 @@ def check_strict(folder: Path, plan: Plan) -> None:
             compact(raw)
         except StrictJsonError as error:
             where = str(PlanPaths(folder).slice(sha256))
-            raise PlanError(f"it is no strict JSON: {error}", where=where, mend=_PLAN_AGAIN) from None
+            raise PlanError(f"it is no strict JSON: {error}", where=where, hint=_PLAN_AGAIN) from None
 
 
 def copy_plan(source: Path, target: Path) -> None:
@@ -451,7 +451,7 @@ def refuse_strays(folder: Path, outline: Outline) -> None:
     there = (file for name in ("shards", "slices") for file in (folder / name).iterdir())
     if strays := sorted(str(file) for file in there if file not in foreseen):
         shown = ", ".join(strays[:10]) + (f" and {len(strays) - 10} more" if len(strays) > 10 else "")
-        raise PlanError(f"it holds what was not planned: {shown}", where=str(folder), mend="move it out of the plan")
+        raise PlanError(f"it holds what was not planned: {shown}", where=str(folder), hint="move it out of the plan")
 
 
 def find_entry(file: PlanFile, shard: str, *, where: str) -> ShardEntry:
@@ -459,8 +459,8 @@ def find_entry(file: PlanFile, shard: str, *, where: str) -> ShardEntry:
     for entry in file.shards:
         if entry.id == shard:
             return entry
-    mend = f"use one of {file.shards[0].id} to {file.shards[-1].id}" if file.shards else _PLAN_AGAIN
-    raise PlanError(f"it has no shard {shard[:80]!r}", where=where, mend=mend)
+    hint = f"use one of {file.shards[0].id} to {file.shards[-1].id}" if file.shards else _PLAN_AGAIN
+    raise PlanError(f"it has no shard {shard[:80]!r}", where=where, hint=hint)
 
 
 def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -> Manifest:
@@ -483,20 +483,20 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
             }
         )
         problem = f"it is not the manifest that was planned: {differences}"
-        raise PlanError(problem, where=str(path), mend=_PLAN_AGAIN)
+        raise PlanError(problem, where=str(path), hint=_PLAN_AGAIN)
     if manifest.lane is not None and all(lane.name != manifest.lane for lane in file.spec.lanes):
         raise PlanError(
-            f"it names lane {manifest.lane!r}, which the plan does not have", where=str(path), mend=_PLAN_AGAIN
+            f"it names lane {manifest.lane!r}, which the plan does not have", where=str(path), hint=_PLAN_AGAIN
         )
     if manifest.slice.tasks * manifest.repeats != entry.units:
-        raise PlanError("its units are not those of plan.json", where=str(path), mend=_PLAN_AGAIN)
+        raise PlanError("its units are not those of plan.json", where=str(path), hint=_PLAN_AGAIN)
     spec = file.spec
     said = [manifest.strategy, manifest.repeats, manifest.seed]
     # The settings as JSON text: 1, 1.0 and true are three of them. A cell's factors and a lane add theirs.
     lane = next((lane for lane in spec.lanes if lane.name == manifest.lane), None)
     same = _text(manifest.settings) == _text(settings_of(manifest.cell, lane, spec.settings))
     if said != [spec.strategy, spec.repeats, spec.seed] or not same:
-        raise PlanError("it is not the manifest of its plan's spec", where=str(path), mend=_PLAN_AGAIN)
+        raise PlanError("it is not the manifest of its plan's spec", where=str(path), hint=_PLAN_AGAIN)
     return manifest
 
 
@@ -509,7 +509,7 @@ def check_plan_id(file: PlanFile, manifests: Sequence[Manifest], *, where: str) 
     found = plan_id(file.spec, [manifest.slice.sha256 for manifest in manifests])
     if found != file.id:
         problem = f"its id is not that of its spec and slices: {_told({'id': (file.id, found)})}"
-        raise PlanError(problem, where=where, mend=_PLAN_AGAIN)
+        raise PlanError(problem, where=where, hint=_PLAN_AGAIN)
 
 
 def _told(fields: Mapping[str, tuple[Any, Any]]) -> str:

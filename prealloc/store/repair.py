@@ -53,7 +53,7 @@ def repair(run: RunPaths, health: JournalHealth) -> list[Moved]:
         raise JournalError(
             f"it cannot be repaired: {error.strerror}",
             where=error.filename or str(run.journal),
-            mend="free space or mend the disk, then repair again; no byte of the journal is lost",
+            hint="free space or hint the disk, then repair again; no byte of the journal is lost",
         ) from error
     return moved
 
@@ -78,7 +78,7 @@ def _move_pieces(run: RunPaths, name: str, damage: list[Damage], size: int) -> l
     path = run.journal / name
     raw = read_whole(path)
     if len(raw) != size:
-        raise JournalError("it changed while it was repaired", where=str(path), mend="see who writes to it, and end it")
+        raise JournalError("it changed while it was repaired", where=str(path), hint="see who writes to it, and end it")
     moved: list[Moved] = []
     kept: list[bytes] = []
     numbers = itertools.count(1)

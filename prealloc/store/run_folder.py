@@ -71,9 +71,9 @@ class OpenRun:
     def __init__(self, root: Path, outline: Outline | None = None) -> None:
         self.paths = RunPaths(root)
         if not os.path.lexists(self.paths.run_file):
-            raise RunFolderError("it is no run folder", where=str(root), mend="name a folder of `prealloc run`")
-        raw = read_bytes(self.paths.run_file, RunFolderError, inside=root, mend=_RESTORE)
-        self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), mend=_RESTORE)
+            raise RunFolderError("it is no run folder", where=str(root), hint="name a folder of `prealloc run`")
+        raw = read_bytes(self.paths.run_file, RunFolderError, inside=root, hint=_RESTORE)
+        self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), hint=_RESTORE)
         self._refuse_strange_values()
         self._refuse_foreign_folders()
         folder = self.paths.plan.root
@@ -135,7 +135,7 @@ class OpenRun:
             if "\0" in folder or not os.path.isabs(folder) or os.path.realpath(folder).startswith(f"{root}{os.sep}"):
                 found.append(f"its worker is imported from {folder[:80]!r}, which is no folder beside the run")
         if found:
-            raise RunFolderError("; ".join(found), where=str(self.paths.run_file), mend=_RESTORE)
+            raise RunFolderError("; ".join(found), where=str(self.paths.run_file), hint=_RESTORE)
 
     def _refuse_foreign_folders(self) -> None:
         """What is written to the run must stay in its folder."""
@@ -149,9 +149,9 @@ class OpenRun:
                 refuse_foreign_folder(folder, inside=self.paths.root)
             except Missing as error:
                 if needed or os.path.islink(folder):
-                    raise RunFolderError(str(error), where=str(folder), mend=_RESTORE) from None
+                    raise RunFolderError(str(error), where=str(folder), hint=_RESTORE) from None
             except Unusable as error:
-                raise RunFolderError(str(error), where=str(folder), mend=_RESTORE) from None
+                raise RunFolderError(str(error), where=str(folder), hint=_RESTORE) from None
 
     def _refuse_another_plan(self) -> None:
         if self.plan.id != self.file.plan:
@@ -159,7 +159,7 @@ class OpenRun:
                 f"the plan was edited since the run began: it is {self.plan.id[:12]}, "
                 f"the run has {self.file.plan[:12]}",
                 where=str(self.paths.plan.plan_file),
-                mend=_RESTORE_PLAN,
+                hint=_RESTORE_PLAN,
             )
         digests = plan_digests(self.plan)
         then = self.file.plan_digests
@@ -168,7 +168,7 @@ class OpenRun:
             raise PlanError(
                 f"the plan was edited since the run began: changed in it: {', '.join(edited)}",
                 where=str(self.paths.plan.plan_file),
-                mend=_RESTORE_PLAN,
+                hint=_RESTORE_PLAN,
             )
 
 
@@ -206,7 +206,7 @@ def refuse_taken(out: Path) -> None:
     with writing(out, RunFolderError):
         refuse_inside(out, RunFolderError)
         if os.path.lexists(RunPaths(out).run_file):
-            mend = f"go on with it: prealloc resume {shlex.quote(str(out))}"
-            raise RunFolderError("it holds a run already", where=str(out), mend=mend)
+            hint = f"go on with it: prealloc resume {shlex.quote(str(out))}"
+            raise RunFolderError("it holds a run already", where=str(out), hint=hint)
         if is_taken(out):
-            raise RunFolderError("it exists and is not empty", where=str(out), mend="choose another ‹out›")
+            raise RunFolderError("it exists and is not empty", where=str(out), hint="choose another ‹out›")

@@ -107,8 +107,8 @@ class WorkflowCache:
         try:
             descriptor = open_regular(self.path, flags=flags)
         except Unusable as error:
-            mend = f"remove it, or {_OTHERWISE}"
-            raise InputError(str(error), where=str(self.path), mend=mend) from None
+            hint = f"remove it, or {_OTHERWISE}"
+            raise InputError(str(error), where=str(self.path), hint=hint) from None
         with writing(self.path, InputError, otherwise=_OTHERWISE), open(descriptor, "rb") as file:
             yield file
 

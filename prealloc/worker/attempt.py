@@ -100,7 +100,7 @@ class Running:
         self.clock = clock
         self.started_wall = wall
         self.slot = slot
-        """Its row on the flight board."""
+        """Its row on the in-flight table."""
         self.announced = False
         """Whether its start has been told."""
         self.closed = False

@@ -15,10 +15,10 @@ from prealloc.model.json_value import NoJson
 from prealloc.model.outcome import Answer
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.infrastructure import ask, http_status
+from prealloc.worker.limiter import LimiterClient, NoLimiter
 from prealloc.worker.result import write_result
 from prealloc.worker.retry_after import retry_after_s
 from prealloc.worker.throttle import Throttle, read_tokens
-from prealloc.worker.turns import NoTurns, Turns
 
 MOST_NOTE_BYTES = 2**16
 """Of one note. It is to name things, not to hold them."""
@@ -40,7 +40,7 @@ class TaskContext:
         timeout_s: float | None,
         max_wait_s: float | None = None,
         lane: str | None = None,
-        turns: Turns | None = None,
+        limiter: LimiterClient | None = None,
         log: Callable[[str], None] | None = None,
         note: Callable[[Any], None] | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class TaskContext:
         """--timeout: what the attempt may work, in seconds; None without one."""
         self._clock = clock
         self._max_wait_s = max_wait_s
-        self._turns = turns
+        self._limiter = limiter
         self.refused_status: int | None = None
         """The HTTP status by which the key was refused to a request in its turn: see `throttle`. None if it was not."""
         self._log = log
@@ -132,7 +132,7 @@ class TaskContext:
         whatever comes of it afterwards, and the lane starts nothing more.
         """
         estimate = read_tokens("ctx.throttle", tokens, 0)
-        return Throttle(self._turns or NoTurns(), self._clock, estimate, self._answered)
+        return Throttle(self._limiter or NoLimiter(), self._clock, estimate, self._answered)
 
     def _answered(self, answer: Answer) -> None:
         if answer.key_refused:

@@ -28,19 +28,19 @@ def check_name(name: str) -> tuple[str, str]:
     module, colon, function = name.partition(":")
     if not colon or not module or not function or not all(part.isidentifier() for part in module.split(".")):
         raise WorkerFunctionError(
-            "it does not name a function", where=repr(name), mend=f"write module:function, such as {EXAMPLE}"
+            "it does not name a function", where=repr(name), hint=f"write module:function, such as {EXAMPLE}"
         )
     if module == "__main__":
         raise WorkerFunctionError(
             "workers never import the caller's __main__ (it would run the program again in each of them)",
             where=repr(name),
-            mend="move the function into a module of its own, and name it module:function",
+            hint="move the function into a module of its own, and name it module:function",
         )
     return module, function
 
 
 def load_function(name: str, import_path: Sequence[str] = (), parameters: str = "(task, ctx)") -> WorkerFunction:
-    """The function that `name` stands for. Raises WorkerFunctionError, saying how to mend it.
+    """The function that `name` stands for. Raises WorkerFunctionError, saying how to fix it.
 
     `parameters` are the two that it is called with.
     """
@@ -66,18 +66,18 @@ def find_function(name: str, import_path: Sequence[str] = ()) -> Callable[..., A
         raise WorkerFunctionError(
             _import_problem(module_name, error),
             where=repr(name),
-            mend="run prealloc from the folder that holds the module, or install it; then see that it imports",
+            hint="run prealloc from the folder that holds the module, or install it; then see that it imports",
         ) from None
     target: Any = module
     for part in function_name.split("."):
         target = getattr(target, part, None)
         if target is None:
             raise WorkerFunctionError(
-                f"module {module_name} has no {function_name}", where=repr(name), mend=_near(module, part)
+                f"module {module_name} has no {function_name}", where=repr(name), hint=_near(module, part)
             )
     if not callable(target):
         raise WorkerFunctionError(
-            f"it is no function but {type(target).__name__}", where=repr(name), mend="name a function"
+            f"it is no function but {type(target).__name__}", where=repr(name), hint="name a function"
         )
     found: Callable[..., Any] = target
     return found
@@ -102,11 +102,11 @@ def _check_signature(name: str, target: Callable[..., Any], parameters: str) -> 
         raise WorkerFunctionError(
             f"it cannot be called as {name.partition(':')[2]}{parameters}: {error}",
             where=f"{name}{signature}",
-            mend=f"give it two positional parameters: def {name.partition(':')[2].rpartition('.')[2]}{parameters}",
+            hint=f"give it two positional parameters: def {name.partition(':')[2].rpartition('.')[2]}{parameters}",
         ) from None
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         raise WorkerFunctionError(
-            "it is a generator", where=repr(name), mend="return one JSON value in place of yielding"
+            "it is a generator", where=repr(name), hint="return one JSON value in place of yielding"
         )
 
 

@@ -44,7 +44,7 @@ class LibraryGuard:
         raise LibraryOpened(
             "a worker tried to open the task library, and was refused",
             where=path,
-            mend="use what the task carries; further fields travel with `prealloc plan --keep FIELD`",
+            hint="use what the task carries; further fields travel with `prealloc plan --keep FIELD`",
         )
 
     def _is_library(self, target: _Target) -> bool:

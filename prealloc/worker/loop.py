@@ -24,12 +24,12 @@ from prealloc.model.outcome import KEY_REFUSED, STOPPED, ErrorInfo, Status
 from prealloc.model.policy import HEARTBEAT_S, KILL_STEP_S
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running, timed_out
-from prealloc.worker.board import Board
-from prealloc.worker.book import Book, Patience
 from prealloc.worker.function import WorkerFunction, brief_error, load_function
 from prealloc.worker.guard import guard
+from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.interrupt import shielded
 from prealloc.worker.job import WorkerJob
+from prealloc.worker.limiter import RemoteLimiter
 from prealloc.worker.messages import (
     NO_THREAD,
     Broken,
@@ -46,10 +46,12 @@ from prealloc.worker.messages import (
 )
 from prealloc.worker.serve import Servers
 from prealloc.worker.signals import leave_to_master
-from prealloc.worker.turns import DeskTurns
+from prealloc.worker.units import Patience, UnitQueue
 
 
-def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: WorkerFunction | None = None) -> int:
+def run_worker(
+    job: WorkerJob, sock: socket.socket, table: InFlightTable, function: WorkerFunction | None = None
+) -> int:
     """Runs a job and reports over the socket; returns the exit code. `function` is given if it is loaded."""
     from pathlib import Path
 
@@ -64,24 +66,24 @@ def run_worker(job: WorkerJob, sock: socket.socket, board: Board, function: Work
         channel.send(_broken(error))
         return 1
     fault_point(Point.WORKER_READY)
-    board.beat()  # before it counts as working: its start may have taken longer than a worker may be silent
+    table.beat()  # before it counts as working: its start may have taken longer than a worker may be silent
     channel.send(Ready())
-    return _Worker(job, channel, journal, board, function).control()
+    return _Worker(job, channel, journal, table, function).control()
 
 
 class _Worker:
     def __init__(
-        self, job: WorkerJob, channel: Channel, journal: JournalWriter, board: Board, function: WorkerFunction
+        self, job: WorkerJob, channel: Channel, journal: JournalWriter, table: InFlightTable, function: WorkerFunction
     ) -> None:
         self._job = job
         self._channel = channel
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._board = board
+        self._table = table
         self._is_async = function.is_async
-        self._turns = DeskTurns(shielded(channel.send)) if job.lane is not None else None
-        self._book = Book(job, journal, board, self._tell, self._turns)
+        self._limiter = RemoteLimiter(shielded(channel.send)) if job.lane is not None else None
+        self._units = UnitQueue(job, journal, table, self._tell, self._limiter)
         self._servers = Servers(
-            function, self._book, job.policy.max_result_bytes, ended=self._wake, failed=self._broken
+            function, self._units, job.policy.max_result_bytes, ended=self._wake, failed=self._broken
         )
         self._retiring = False
         self._cancelling = False
@@ -91,32 +93,32 @@ class _Worker:
         if not self._servers.grow(min(self._job.slots, max(1, len(self._job.orders)))):
             return NO_THREAD
         while self._is_needed():
-            self._board.beat()
+            self._table.beat()
             if not self._listen():
                 return 1  # the supervisor is gone, and so must this process be
             try:
-                self._look_after(self._book.running())
+                self._look_after(self._units.running())
             except JournalError as error:  # what was written off could not be written down
                 self._broken(error)
-            self._channel.send(*self._book.announce())
+            self._channel.send(*self._units.announce())
         fault_point(Point.WORKER_BYE)
         self._channel.send(Bye())
         fault_point(Point.WORKER_BYE_SAID)
         # A supervisor waits for no more than the grace in all, and then kills what is left.
         _run_exit_handlers(
-            min(self._job.policy.grace_s, KILL_STEP_S) if self._book.lingering else self._job.policy.grace_s
+            min(self._job.policy.grace_s, KILL_STEP_S) if self._units.lingering else self._job.policy.grace_s
         )
         return 0
 
     def _is_needed(self) -> bool:
         """A server in which nothing lingers may have or get a unit; and what lingers may still clean up."""
-        lingering = self._book.lingering
+        lingering = self._units.lingering
         return self._servers.count > len(lingering) or any(each.ends_at > time.monotonic() for each in lingering)
 
     def _listen(self) -> bool:
         """Sleeps until a beat is due, a server ends or a command comes. False: the supervisor is gone."""
         now = time.monotonic()
-        pause_s = min([HEARTBEAT_S, *(each.ends_at - now for each in self._book.lingering if each.ends_at > now)])
+        pause_s = min([HEARTBEAT_S, *(each.ends_at - now for each in self._units.lingering if each.ends_at > now)])
         readable, _, _ = select.select([self._channel.fileno(), self._wake_read], [], [], pause_s)
         if self._wake_read in readable:
             os.read(self._wake_read, 4096)
@@ -126,20 +128,20 @@ class _Worker:
                 return False
             for command in commands:
                 if isinstance(command, Drain):
-                    self._book.stop(key_refused=command.key_refused)
-                    if self._turns is not None and command.lane_halted is not None:
-                        self._turns.close(command.lane_halted)
+                    self._units.stop(key_refused=command.key_refused)
+                    if self._limiter is not None and command.lane_halted is not None:
+                        self._limiter.close(command.lane_halted)
                 elif isinstance(command, Cancel):
                     self._cancelling = True
                 elif isinstance(command, Slots):
-                    self._book.allow(command.slots)
+                    self._units.allow(command.slots)
                     self._servers.grow(command.slots)
-                elif self._turns is not None:
-                    self._turns.granted(command.slots)
+                elif self._limiter is not None:
+                    self._limiter.granted(command.permits)
         return True
 
     def _look_after(self, running: list[Running]) -> None:
-        """Shows on the board who waits, and ends what is overdue."""
+        """Shows on the table who waits, and ends what is overdue."""
         policy = self._job.policy
         if self._cancelling:
             for each in running:
@@ -151,17 +153,17 @@ class _Worker:
         guilty = next((each for each in running if each.inner is blocker), None) if blocker else None
         for each in running:
             if each.clock.is_waiting or each.clock.waited_s > 0:
-                self._board.wait(each.slot, each.clock.waited_s, each.clock.is_waiting)
+                self._table.wait(each.slot, each.clock.waited_s, each.clock.is_waiting)
             why = each.clock.overdue(policy.timeout_s, policy.max_wait_s)
             if why is not None and (guilty is None or each is guilty):
                 self._end(each, _overdue_ending(self._job, why))
         if guilty is not None and guilty.closed:
             self._retire(give_back=True)  # the others stand still with it, and are not to blame
-        elif any(each.retire_at <= time.monotonic() for each in self._book.lingering):
+        elif any(each.retire_at <= time.monotonic() for each in self._units.lingering):
             self._retire()
 
     def _end(self, running: Running, ending: Ending) -> None:
-        if not self._book.write_off(running, ending, self._patience()):
+        if not self._units.write_off(running, ending, self._patience()):
             return
         if self._is_async or self._job.policy.grace_s > 0:
             running.call.interrupt()
@@ -179,9 +181,9 @@ class _Worker:
         """Hands the waiting units to a replacement; with `give_back` also what runs, without blame."""
         if not self._retiring:
             self._retiring = True
-            left = self._book.stop()
+            left = self._units.stop()
             if give_back:
-                left = (*self._book.give_back(self._patience()), *left)
+                left = (*self._units.give_back(self._patience()), *left)
             fault_point(Point.WORKER_RETIRING)
             self._channel.send(Retiring(left))
             fault_point(Point.WORKER_RETIRED)
@@ -229,4 +231,4 @@ def _overdue_ending(job: WorkerJob, why: str) -> Ending:
 
 
 def _broken(error: PreallocError) -> Broken:
-    return Broken(ErrorInfo(type=type(error).__name__, message=error.problem), error.where, error.mend)
+    return Broken(ErrorInfo(type=type(error).__name__, message=error.problem), error.where, error.hint)

@@ -30,7 +30,7 @@ class Broken(Message, frozen=True, array_like=True, tag="broken"):
 
     error: ErrorInfo
     where: str | None
-    mend: str | None
+    hint: str | None
 
 
 class Struck(Message, frozen=True, array_like=True, tag="struck"):
@@ -40,7 +40,7 @@ class Struck(Message, frozen=True, array_like=True, tag="struck"):
 
 
 class Started(Message, frozen=True, array_like=True, tag="s"):
-    """An attempt has been running for a while. Only for people: what runs is told by the flight board."""
+    """An attempt has been running for a while. Only for people: what runs is told by the in-flight table."""
 
     position: Count
     repeat: Count
@@ -99,7 +99,7 @@ class Done(Message, frozen=True, array_like=True, tag="done"):
     answer: Answer
 
 
-class Slot(NamedTuple):
+class Permit(NamedTuple):
     """The moment of a turn, in seconds of the machine's monotonic clock, and how late it may be used."""
 
     turn: int
@@ -110,7 +110,7 @@ class Slot(NamedTuple):
 class Granted(Message, frozen=True, array_like=True, tag="go"):
     """To a worker: these turns come."""
 
-    slots: tuple[Slot, ...]
+    permits: tuple[Permit, ...]
 
 
 class Drain(Message, frozen=True, array_like=True, tag="drain"):

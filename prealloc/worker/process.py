@@ -17,13 +17,13 @@ from typing import Any
 
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.forks import forks
-from prealloc.worker.board import Board
+from prealloc.processes.tree import descendants, send_signal
 from prealloc.worker.cleanup import run_cleanup
 from prealloc.worker.function import WorkerFunction
+from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.job import CleanupJob, unpack
 from prealloc.worker.loop import run_worker
 from prealloc.worker.signals import leave_to_master, take_back
-from prealloc.worker.tree import descendants, send_signal
 
 MARK = "PREALLOC_WORKER"
 """Environment variable that holds the worker's pid in it and in all that its tasks start."""
@@ -42,8 +42,8 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # opened before forking: opening it in each worker would cost each 0.3 MB
 
 
-def main(channel: int, payload: int, log: int, board: int, parent: int, function: WorkerFunction | None = None) -> int:
-    """Runs the job in the file `payload` and reports over the socket `channel` and on the flight `board`;
+def main(channel: int, payload: int, log: int, table: int, parent: int, function: WorkerFunction | None = None) -> int:
+    """Runs the job in the file `payload` and reports over the socket `channel` and on the in-flight `table`;
     all are descriptors.
 
     `parent` is the process that must outlive this one: when it dies, the kernel kills us.
@@ -60,9 +60,9 @@ def main(channel: int, payload: int, log: int, board: int, parent: int, function
     if isinstance(job, CleanupJob):
         code = run_cleanup(job, socket.socket(fileno=channel))
     else:
-        flights = Board(board, job.policy.concurrency)
-        os.close(board)
-        code = run_worker(job, socket.socket(fileno=channel), flights, function)
+        rows = InFlightTable(table, job.policy.concurrency)
+        os.close(table)
+        code = run_worker(job, socket.socket(fileno=channel), rows, function)
     # What tasks have left running would outlive us: nobody is there to want it any more.
     send_signal(descendants([os.getpid()]), signal.SIGKILL)
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""Serves a book: threads for a sync function, coroutines on one event loop for an async one."""
+"""Serves a units: threads for a sync function, coroutines on one event loop for an async one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from prealloc.worker.attempt import Running, clean_up, clean_up_async, leave_if_forked, perform, perform_async
-from prealloc.worker.book import Book
 from prealloc.worker.function import WorkerFunction
+from prealloc.worker.units import UnitQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,11 +20,11 @@ BLOCKED_S = 0.5
 """An event loop that has not turned for this long stands still in one of its tasks."""
 
 LOOP_POLL_S = 0.05
-"""A coroutine cannot sleep on the book's condition; it looks again after at most this long."""
+"""A coroutine cannot sleep on the queue's condition; it looks again after at most this long."""
 
 
 class Servers:
-    """As many servers as may run at once. A server takes units from the book until there will be none.
+    """As many servers as may run at once. A server takes units from the queue until there will be none.
 
     `ended` is called by each server as its last act; `failed` if one cannot go on (the journal).
     """
@@ -32,14 +32,14 @@ class Servers:
     def __init__(
         self,
         function: WorkerFunction,
-        book: Book,
+        units: UnitQueue,
         most_bytes: int,
         *,
         ended: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._function = function
-        self._book = book
+        self._units = units
         self._most_bytes = most_bytes
         self._ended = ended
         self._failed = failed
@@ -76,14 +76,14 @@ class Servers:
 
     def _serve(self) -> None:
         try:
-            while (taken := self._book.next()) is not None:
+            while (taken := self._units.next()) is not None:
                 if isinstance(taken, Running):
-                    self._book.finish(taken, perform(self._function, taken, self._most_bytes))
-                    self._book.left(taken, clean=clean_up(taken))
+                    self._units.finish(taken, perform(self._function, taken, self._most_bytes))
+                    self._units.left(taken, clean=clean_up(taken))
                     if taken.call.interrupted:
                         return  # nothing else runs in a thread that an exception was thrown into
                 else:
-                    self._book.wait(taken)
+                    self._units.wait(taken)
         except BaseException as error:
             self._failed(error)
         finally:
@@ -93,10 +93,10 @@ class Servers:
         import asyncio
 
         try:
-            while (taken := self._book.next()) is not None:
+            while (taken := self._units.next()) is not None:
                 if isinstance(taken, Running):
-                    self._book.finish(taken, await perform_async(self._function, taken, self._most_bytes))
-                    self._book.left(taken, clean=await clean_up_async(taken))
+                    self._units.finish(taken, await perform_async(self._function, taken, self._most_bytes))
+                    self._units.left(taken, clean=await clean_up_async(taken))
                 else:
                     await asyncio.sleep(min(taken, LOOP_POLL_S))
         except BaseException as error:

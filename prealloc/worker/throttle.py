@@ -13,7 +13,7 @@ from prealloc.model.json_value import shown
 from prealloc.model.outcome import Answer
 from prealloc.worker.answer import answer_of
 from prealloc.worker.clocks import AttemptClock
-from prealloc.worker.turns import Turns
+from prealloc.worker.limiter import LimiterClient
 
 MOST_TOKENS = 1_000_000_000
 """Of one request."""
@@ -58,8 +58,10 @@ class Throttle:
     after a 429 nobody of the lane sends before the server's pause is over.
     """
 
-    def __init__(self, turns: Turns, clock: AttemptClock, tokens: int, answered: Callable[[Answer], None]) -> None:
-        self._turns = turns
+    def __init__(
+        self, limiter: LimiterClient, clock: AttemptClock, tokens: int, answered: Callable[[Answer], None]
+    ) -> None:
+        self._limiter = limiter
         self._clock = clock
         self._answered = answered
         self._turn = Turn(tokens)
@@ -67,19 +69,19 @@ class Throttle:
 
     def __enter__(self) -> Turn:
         with self._clock.waiting():
-            self._number = self._turns.wait(self._turn.tokens)
+            self._number = self._limiter.wait(self._turn.tokens)
         return self._turn
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         answer = answer_of(error)
-        self._turns.done(self._number, self._turn.tokens, answer)
+        self._limiter.done(self._number, self._turn.tokens, answer)
         self._answered(answer)
 
     async def __aenter__(self) -> Turn:
         with self._clock.waiting():
-            self._number = await self._turns.wait_async(self._turn.tokens)
+            self._number = await self._limiter.wait_async(self._turn.tokens)
         return self._turn
 
     async def __aexit__(

@@ -85,12 +85,12 @@ def master_kills(place: Place, seed: int, *, kills: int, acknowledged: int, limi
             each.result()
     at_points = sum(count.at_points.values())
     told = f"{count.kills - at_points} at random moments, {at_points} at {len(count.at_points)} fault points"
-    flight = f"{count.again} run again, {count.in_flight} were in flight"
+    row = f"{count.again} run again, {count.in_flight} were in row"
     return [
         Gate("11", "kills of the master", kills, "", count.kills, count.kills, told, least=True),
         Gate("11", "acknowledged results", acknowledged, "", count.acknowledged, count.acknowledged, least=True),
         Gate("11", "of them lost, or changed", 0, "", count.lost, count.acknowledged, f"in {count.runs} runs"),
-        Gate("11", "run again beyond what was in flight", 0, "", max(0, count.again - count.in_flight), 1, flight),
+        Gate("11", "run again beyond what was in row", 0, "", max(0, count.again - count.in_flight), 1, row),
     ]
 
 
@@ -122,7 +122,7 @@ def _torment(stage: Stage, rng: random.Random, count: Count) -> None:
         count.runs += 1
         count.again += starts - UNITS
         count.in_flight += in_flight
-    assert starts - UNITS <= in_flight, f"{starts - UNITS} run again, {in_flight} were in flight"
+    assert starts - UNITS <= in_flight, f"{starts - UNITS} run again, {in_flight} were in row"
 
 
 def _draw(rng: random.Random) -> tuple[Point, int]:

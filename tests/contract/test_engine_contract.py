@@ -302,7 +302,7 @@ def test_a_plan_is_checked_whole_before_a_run_is_made_of_it(go: Go, tmp_path: Pa
 
 
 def test_a_slice_that_is_damaged_during_its_run_stops_it_and_locks_nothing_away(go: Go, tmp_path: Path) -> None:
-    """What finished is kept and can be read. Too late to refuse: CannotGoOn. Resume refuses until it is mended."""
+    """What finished is kept and can be read. Too late to refuse: CannotGoOn. Resume refuses until it is fixed."""
     write_plan(make_plan([make_task(f"t{n}", workflow={"n": 1, "id": n}) for n in range(6)], shards=3), tmp_path / "p")
     copy = tmp_path / "run" / "plan"
 
@@ -400,10 +400,10 @@ def test_ctrl_c_drains_and_resume_goes_on(stopped: Go, tmp_path: Path) -> None:
     "worker", [workers.Agent(), functools.partial(workers.echo), len], ids=["object", "partial", "C"]
 )
 def test_what_cannot_be_imported_by_name_is_refused(tmp_path: Path, worker: Any) -> None:
-    """Objects and partials have no name to import: WorkerFunctionError with the mend, and no folder."""
+    """Objects and partials have no name to import: WorkerFunctionError with the hint, and no folder."""
     with pytest.raises(prealloc.WorkerFunctionError) as caught:
         prealloc.run(make_plan(1), worker, tmp_path / "run", engine="inline")
-    assert caught.value.mend
+    assert caught.value.hint
     assert not (tmp_path / "run").exists()
 
 

@@ -183,7 +183,7 @@ def test_resume_runs_exactly_what_was_left(go: Go, tmp_path: Path) -> None:
     tasks = [
         make_task("third", script=[retries(retry_after_s=0.0)] * 2 + [returns("third")]),
         make_task("never", script=[retries(retry_after_s=0.0)]),
-        make_task("bad", script=[fails("first"), fails("second"), returns("mended")]),
+        make_task("bad", script=[fails("first"), fails("second"), returns("fixed")]),
         make_task("good", script=[returns({"success": True})]),
     ]
     plan = make_plan(tasks, shards=2)
@@ -222,11 +222,11 @@ def test_resume_runs_exactly_what_was_left(go: Go, tmp_path: Path) -> None:
     ],
 )
 def test_a_function_that_cannot_run_is_refused_first(go: Go, tmp_path: Path, name: str, problem: str) -> None:
-    """Exit code 2, the mend named, and no run folder made."""
+    """Exit code 2, the hint named, and no run folder made."""
     with pytest.raises(prealloc.WorkerFunctionError, match=problem) as caught:
         go(make_plan(2), name)
     assert caught.value.exit_code == 2
-    assert caught.value.mend
+    assert caught.value.hint
     assert not (tmp_path / "run").exists()
 
 

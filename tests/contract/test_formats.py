@@ -282,7 +282,7 @@ def test_a_newer_version_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(LibraryError, match=r"it has version '?2'?, this prealloc reads version 1") as caught:
         PROVED[name].open(path)
     assert caught.value.where
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_what_is_no_library_is_told(tmp_path: Path, format: Format) -> None:
@@ -297,4 +297,4 @@ def test_what_is_no_library_is_told(tmp_path: Path, format: Format) -> None:
         with pytest.raises(LibraryError, match=problems.get(name, ".")) as caught:
             format.open(tmp_path / name)
         assert caught.value.where
-        assert caught.value.mend
+        assert caught.value.hint

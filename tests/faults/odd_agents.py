@@ -1,7 +1,7 @@
 """Worker functions that lay hands on what is the worker's: its calls, its channel, its threads, its process.
 
 A task's workflow says which: `{"do": name}`; without one it is innocent. The innocents wait until `go` is there, if the
-settings say so, so that they are in flight when the others do their harm.
+settings say so, so that they are in row when the others do their harm.
 """
 
 from __future__ import annotations

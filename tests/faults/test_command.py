@@ -144,7 +144,7 @@ def test_lines_that_are_no_results(stage: Stage) -> None:
 
 
 def test_programs_that_tell_badly(stage: Stage) -> None:
-    """Each is told by its cause, with the mend, and costs nobody else anything; what can be read of it counts.
+    """Each is told by its cause, with the hint, and costs nobody else anything; what can be read of it counts.
 
     A last line without a line feed; an array, in one line or in many; something else than a file, which nobody waits
     for or follows; too much memory. The next session waits for none of it either.
@@ -270,7 +270,7 @@ def test_a_program_has_its_grace(stage: Stage) -> None:
     ],
 )
 def test_a_command_that_cannot_be_run(stage: Stage, command: str, problem: str) -> None:
-    """Exit code 2 before anything starts, with the mend."""
+    """Exit code 2 before anything starts, with the hint."""
     stage.make_plan(2)
     session = start(stage, command=command)
     assert session.wait() == 2

@@ -100,7 +100,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], bool, int]] = {
 
 @pytest.mark.parametrize("how", DAMAGE)
 def test_repair_then_resume(finished: Stage, how: str) -> None:
-    """Row 14, mended: what was readable and planned stays, what was not lies aside byte for byte, and resume goes on.
+    """Row 14, fixed: what was readable and planned stays, what was not lies aside byte for byte, and resume goes on.
 
     The doctor tells the damage first, finds nothing after the repair, and a second repair moves nothing.
     """
@@ -150,8 +150,8 @@ def test_what_was_acknowledged_survives(stage: Stage) -> None:
         lines[middle:middle] = [b"\0" * 700, GOOD_LINE.replace(b"t0", b"u0"), b'{"shard":"sha', b""]
         path.write_bytes(b"\n".join(lines) + b'{"shard":' + b"\0" * 50)
     assert stage.resume().wait() == 3
-    mended = doctor(stage, "--repair")
-    assert mended.wait() == 0, mended.output()
+    fixed = doctor(stage, "--repair")
+    assert fixed.wait() == 0, fixed.output()
     second = stage.resume()
     assert second.wait() == 0
     for task, count in starts.items():
@@ -218,13 +218,13 @@ def test_the_commands_exit_codes_and_answers(finished: Stage) -> None:
     assert asked.wait() == answer(asked)["exit_code"] == 1
     told = finding(asked, "journal")
     assert told["where"].endswith("shard-00.0001.0001.jsonl:2")
-    assert told["mend"] == f"prealloc doctor {finished.run} --repair"
-    mended = doctor(finished, "--repair")
-    assert mended.wait() == answer(mended)["exit_code"] == 0
-    (moved,) = answer(mended)["repair"]["moved"]
+    assert told["hint"] == f"prealloc doctor {finished.run} --repair"
+    fixed = doctor(finished, "--repair")
+    assert fixed.wait() == answer(fixed)["exit_code"] == 0
+    (moved,) = answer(fixed)["repair"]["moved"]
     assert (moved["file"], moved["line"], moved["lines"]) == ("shard-00.0001.0001.jsonl", 2, 1)
     assert Path(moved["aside"]).read_bytes().endswith(b"\n")
-    assert len(answer(mended)["repair"]["again"]) == 1
+    assert len(answer(fixed)["repair"]["again"]) == 1
     session = finished.resume()
     assert session.wait() == 0
     finished.check(session)
@@ -238,10 +238,10 @@ def test_no_repair_beside_a_master(stage: Stage) -> None:
     beside = doctor(stage)
     assert beside.wait() == 0, beside.output()
     assert f"process {first.process.pid}" in finding(beside, "master")["seen"]
-    mended = doctor(stage, "--repair")
-    assert mended.wait() == 2
-    assert f"process {first.process.pid} on" in mended.output()
-    assert "is running it" in mended.output()
+    fixed = doctor(stage, "--repair")
+    assert fixed.wait() == 2
+    assert f"process {first.process.pid} on" in fixed.output()
+    assert "is running it" in fixed.output()
     assert not (stage.run / "journal-aside").exists()
     stage.let_go()
     assert first.wait() == 0
@@ -282,13 +282,13 @@ def test_strays_are_found_and_nobody_else(stage: Stage) -> None:
         assert asked.wait() == 1, asked.output()
         told = finding(asked, "strays")
         assert told["level"] == "problem"
-        pids = {int(word) for word in told["mend"].removeprefix("kill -9 ").split()}
+        pids = {int(word) for word in told["hint"].removeprefix("kill -9 ").split()}
         assert {worker, server} | family <= pids
         assert not pids & {process.pid for process in innocents}
         refused = doctor(stage, "--repair")
         assert refused.wait() == 2
         assert str(worker) in refused.output()
-        subprocess.run(told["mend"].split(), check=False)  # some have ended by themselves
+        subprocess.run(told["hint"].split(), check=False)  # some have ended by themselves
         # And what a shell had just started in the moment of the list: it ends by itself within a second.
         wait_until(lambda: not stage.alive(), "end of the strays")
         again = doctor(stage, "--repair")
@@ -311,7 +311,7 @@ def test_a_child_that_shares_no_file_is_found_by_its_mark(stage: Stage) -> None:
     asked = doctor(stage)
     assert asked.wait() == 1
     told = finding(asked, "strays")
-    assert str(child) in told["mend"].split()
+    assert str(child) in told["hint"].split()
     assert f"a task of worker {stage.pids('t')[0]} started it" in told["seen"]
     stage.clean_up()
     assert doctor(stage).wait() == 0

@@ -69,7 +69,7 @@ BESIDE_OTHERS = (
     Point.ATTEMPT_WRITTEN,
     Point.ATTEMPT_LANDED,
 )
-"""Where other tasks of the same worker are in flight: at concurrency 4 as well."""
+"""Where other tasks of the same worker are in row: at concurrency 4 as well."""
 
 
 def cases() -> Iterator[Case]:
@@ -118,7 +118,7 @@ def chains(
 
 @pytest.mark.parametrize("case", [*cases()], ids=lambda case: case.name)
 def test_a_run_at(case: Case, chains: Mapping[Case, Future[None]]) -> None:
-    """Rows 11, 12, 15: nothing acknowledged is lost, no more runs again than was in flight, never ok unsaved."""
+    """Rows 11, 12, 15: nothing acknowledged is lost, no more runs again than was in row, never ok unsaved."""
     chains[case].result()
 
 
@@ -162,7 +162,7 @@ NO_DISK = {
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point
-    "worker/board.py": {"new_descriptor"},  # memory without a name
+    "worker/table.py": {"new_descriptor"},  # memory without a name
     "worker/attempt.py": {"leave_if_forked"},  # a child of the task's own tells why it ends
     "worker/loop.py": {"_wake"},  # a pipe
     "worker/process.py": {"write", "become", "_die_first"},  # a log may drop what it cannot keep; /proc

@@ -130,7 +130,7 @@ def test_a_worker_that_is_stopped_while_its_task_waits(stage: Stage) -> None:
     stage.make_plan({"t0": {"do": "wait"}, "t1": {"do": "ok"}, "t2": {"do": "ok"}}, first="t0")
     session = stage.start("--timeout", f"{LIMIT_S}")
     stage.wait_for_start("t0")
-    time.sleep(0.5)  # a beat has shown the wait on the board
+    time.sleep(0.5)  # a beat has shown the wait on the table
     os.kill(stage.pids("t0")[0], signal.SIGSTOP)
     assert session.wait(LIMIT_S + LATE_S + 5) == 0
     assert session.census == {"ok": 3}

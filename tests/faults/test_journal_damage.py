@@ -107,7 +107,7 @@ def test_damage_in_the_middle(finished: Stage, how: str, number: int) -> None:
         status(finished.run)
     assert str(path) in str(caught.value)
     assert f"line {number} " in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_resume_of_a_damaged_journal(finished: Stage) -> None:

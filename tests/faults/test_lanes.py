@@ -140,7 +140,7 @@ def test_a_dead_key_is_not_the_agents_failure(stage: Stage, monkeypatch: pytest.
     """Row 21: what it met is `infra`, at once and in all workers; what had not begun is not run; other lanes are ok.
 
     The screens name the variable and how to go on, the doctor too; `resume` refuses while it is not set, and runs
-    the rest when it is mended. A real server, the real openai client.
+    the rest when it is fixed. A real server, the real openai client.
     """
     with chat_server() as server:
         monkeypatch.setenv("GOOD_KEY", KEY)
@@ -158,10 +158,10 @@ def test_a_dead_key_is_not_the_agents_failure(stage: Stage, monkeypatch: pytest.
         assert len(refused) == session.census["infra"]  # none was tried again
         assert {event["error"]["http_status"] for event in refused} == {401}
         (halted,) = session.of("lane_halted")
-        assert (halted["lane"], halted["mend"]) == ("dead", "mend DEAD_KEY")
+        assert (halted["lane"], halted["hint"]) == ("dead", "fix DEAD_KEY")
         stage.check(session)
 
-        going_on = f"mend DEAD_KEY, then prealloc resume {stage.run}"
+        going_on = f"fix DEAD_KEY, then prealloc resume {stage.run}"
         assert going_on in prealloc_("status", str(stage.run), code=1)
         doctor = prealloc_("doctor", str(stage.run), code=1)
         assert "lane dead halted" in doctor
@@ -223,7 +223,7 @@ def test_a_403_halts_the_lane_only_if_it_is_the_key(
 ) -> None:
     """Row 21: that is, if its body speaks of it, or three come in a row; else it is the agent's: moderation, a page.
 
-    Two of the three are `failed` before anybody can know. The third is in flight when the lane halts, and so may be a
+    Two of the three are `failed` before anybody can know. The third is in row when the lane halts, and so may be a
     fourth: which comes first, its ending or the word to its worker, is not said.
     """
 

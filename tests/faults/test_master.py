@@ -16,7 +16,7 @@ import pytest
 from harness import HERE, PACKAGE_ROOT, PATIENCE_S, Session, Stage, wait_until
 
 import prealloc
-from prealloc.worker.tree import parent_of
+from prealloc.processes.tree import parent_of
 
 pytestmark = pytest.mark.fault
 
@@ -98,7 +98,7 @@ def test_sigkill_of_the_master_while_a_module_is_imported(stage: Stage) -> None:
 def test_sigkill_again_and_again(stage: Stage, concurrency: int) -> None:
     """Rows 11 and 12: the master is killed at random moments, resumes too; nothing acknowledged is ever lost.
 
-    The last resume completes; a unit starts at most once more for every kill that met it in flight.
+    The last resume completes; a unit starts at most once more for every kill that met it in row.
     """
     stage.make_plan({f"t{n:02}": {"do": "ok", "s": 0.06 * concurrency} for n in range(60)}, shards=3)
     session = stage.start("-c", str(concurrency), "--workers", "3")

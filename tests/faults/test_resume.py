@@ -136,7 +136,7 @@ def test_a_plan_that_was_edited(half_done: Stage, stage: Stage, what: str) -> No
     with pytest.raises(PlanError, match=re.escape(told)) as caught:
         prealloc.resume(stage.run)
     assert Path(caught.value.where or "").name in (victim.name, "plan.json")
-    assert caught.value.mend
+    assert caught.value.hint
     assert sorted(path.name for path in (stage.run / "journal").iterdir()) == before
 
 

@@ -32,7 +32,7 @@ def test_a_process_that_is_refused(stage: Stage) -> None:
 
 
 def test_no_process_at_all(stage: Stage) -> None:
-    """If nobody can work for --start-timeout, the run stops with 3, the reason and the mend; resume goes on."""
+    """If nobody can work for --start-timeout, the run stops with 3, the reason and the hint; resume goes on."""
     stage.make_plan(4, shards=2)
     session = stage.start("--start-timeout", "6", faults=ALWAYS)
     assert session.wait() == 3

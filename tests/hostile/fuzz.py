@@ -258,7 +258,7 @@ class Fuzz:
         except PreallocError as error:
             if not isinstance(error, kind.refuses):
                 problems.append(f"{type(error).__name__} is not what refuses it: {error}")
-            if not (error.problem and (error.mend or getattr(error, "mistakes", None)) and len(str(error)) < 4000):
+            if not (error.problem and (error.hint or getattr(error, "mistakes", None)) and len(str(error)) < 4000):
                 problems.append(f"the message is not one: {str(error)[:500]}")
             return "refused"
         except Exception as error:

@@ -74,8 +74,8 @@ def refusal_problems(case: Case, words: Words, done: Done) -> list[str]:
         found.append("a traceback")
     if done.err.count("error  ") != 1 and "usage" not in done.err.lower():
         found.append(f"{done.err.count('error  ')} messages")
-    if "mend   " not in done.err:
-        found.append("no mend")
+    if "hint   " not in done.err:
+        found.append("no hint")
     # Long paths are broken over lines, so blanks do not count.
     for part in (case.says, case.file):
         if part.replace(" ", "") not in text.replace(" ", ""):
@@ -94,7 +94,7 @@ def untouched(name: str) -> bool:
 
 @pytest.mark.parametrize(("turn", "case"), list(enumerate(CHOSEN)), ids=[case.name for case in CHOSEN])
 def test_refused_by_every_command(ground: Ground, turn: int, case: Case) -> None:
-    """A typed error with exit code, one message that names file and mend; within a second; nothing touched."""
+    """A typed error with exit code, one message that names file and hint; within a second; nothing touched."""
     commands = case.commands if ALL else (case.commands[turn % len(case.commands)],)
     case.spoil(ground)
     spare = untouched if RESUME in case.commands and "lock" not in case.name else lambda name: False

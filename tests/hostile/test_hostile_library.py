@@ -1,4 +1,4 @@
-"""Input that must be refused: a typed error that names file, place and mend, and nothing worse."""
+"""Input that must be refused: a typed error that names file, place and hint, and nothing worse."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ PLACE_2 = f", byte {len(json.dumps(GOOD[:1])) + 1}, line 1"
 LINE_5 = f", task 4, byte {len(LINES) + 1}, line 5"
 SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 TRUNCATED = "the file is truncated: copy or download it again"
-HERE = "mend the file at this place, or write it again with what made it"
+HERE = "fix the file at this place, or write it again with what made it"
 NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
 UTF8 = "save it as UTF-8 without a byte order mark"
 
-# name: (content, problem, place after the file's name, mend)
+# name: (content, problem, place after the file's name, hint)
 REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     "empty": (b"", "the file is empty", "", "write the tasks into it, or give another file"),
     "blank": (" \n\t", "the file holds nothing but whitespace", "", "write the tasks into it"),
@@ -202,9 +202,9 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_with_file_place_and_mend(tmp_path: Path, name: str) -> None:
-    """Law: hostile or broken content gives a LibraryError that names file, place and mend."""
-    content, problem, place, mend = REFUSED[name]
+def test_refused_with_file_place_and_hint(tmp_path: Path, name: str) -> None:
+    """Law: hostile or broken content gives a LibraryError that names file, place and hint."""
+    content, problem, place, hint = REFUSED[name]
     path = tmp_path / "tasks_easy.json"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(LibraryError) as caught:
@@ -214,7 +214,7 @@ def test_refused_with_file_place_and_mend(tmp_path: Path, name: str) -> None:
     assert error.where is not None
     assert error.where.startswith(str(path))
     assert place in error.where
-    assert mend in (error.mend or "")
+    assert hint in (error.hint or "")
     assert error.exit_code == 2
     assert len(str(error)) < 1500
 
@@ -234,11 +234,11 @@ def test_no_such_file(tmp_path: Path) -> None:
         with pytest.raises(LibraryError) as caught:
             read_library(path)
         assert caught.value.where
-        assert caught.value.mend
+        assert caught.value.hint
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law: a file that may not be read is an input error with its mend."""
+    """Law: a file that may not be read is an input error with its hint."""
     path = tmp_path / "x.json"
     path.write_text("[]")
 
@@ -248,7 +248,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", refuse)  # root may read everything, so chmod would show nothing
     with pytest.raises(LibraryError, match="no permission to read it") as caught:
         read_library(path)
-    assert caught.value.mend == f"chmod u+r {path}, or run as its owner"
+    assert caught.value.hint == f"chmod u+r {path}, or run as its owner"
 
 
 def make_fifo(path: Path) -> contextlib.AbstractContextManager[Any]:
@@ -277,7 +277,7 @@ def test_what_is_no_file(
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     with make(Path("x.json")), pytest.raises(LibraryError, match=f"it is no file but {name}") as caught:
         read_library("x.json")
-    assert caught.value.mend == "give a regular file"
+    assert caught.value.hint == "give a regular file"
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
@@ -294,14 +294,14 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
 
 
 def test_every_truncation_of_a_library(tmp_path: Path) -> None:
-    """Law: no prefix of a library passes for a library, in no shape; the mend says truncated or empty."""
+    """Law: no prefix of a library passes for a library, in no shape; the hint says truncated or empty."""
     path = tmp_path / "x.json"
     for text in (json.dumps({"tasks": GOOD[:2]}, indent=1), json.dumps(GOOD[:2])):
         for length in range(1, len(text)):
             path.write_text(text[:length])
             with pytest.raises(LibraryError) as caught:
                 read_library(path)
-            assert caught.value.mend == TRUNCATED, (length, str(caught.value))
+            assert caught.value.hint == TRUNCATED, (length, str(caught.value))
 
 
 def test_every_byte_mutated(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_every_byte_mutated(tmp_path: Path) -> None:
                 told.append(error)
             else:
                 accepted += 1
-    assert all(str(path) in str(error) and error.mend for error in told)
+    assert all(str(path) in str(error) and error.hint for error in told)
     assert 0 < accepted < len(text) * 5
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from examples import examples
 from prealloc.lanes.adaptive import CUT, START, Adaptive
-from prealloc.lanes.desk import AHEAD_S, LaneDesk
-from prealloc.lanes.halt import Halt
+from prealloc.lanes.breaker import Halt
+from prealloc.lanes.limiter import AHEAD_S, RateLimiter
 from prealloc.lanes.pacing import GUARD, Pacer, Rate, TokenLog
 from prealloc.model.events import LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
@@ -120,8 +120,8 @@ def lane(**limits: Any) -> Lane:
     return Lane.checked(name="k", **limits)
 
 
-def desk(limits: dict[str, Any], clock: FakeClock, **policy: Any) -> LaneDesk[str]:
-    return LaneDesk([lane(**limits)], RunPolicy.checked(**policy), now=clock)
+def limiter(limits: dict[str, Any], clock: FakeClock, **policy: Any) -> RateLimiter[str]:
+    return RateLimiter([lane(**limits)], RunPolicy.checked(**policy), now=clock)
 
 
 @examples(100)
@@ -133,7 +133,7 @@ def desk(limits: dict[str, Any], clock: FakeClock, **policy: Any) -> LaneDesk[st
 def test_the_desk_serves_everybody_in_turn(limit: int, asked: list[tuple[str, int, float]]) -> None:
     """Every ask is granted once, in the holder's order, never more than AHEAD_S early, within the lane's limit."""
     clock = FakeClock(0.0)
-    lanes = desk({"queries_per_second": limit}, clock)
+    lanes = limiter({"queries_per_second": limit}, clock)
     grants, turns = [], dict.fromkeys("abcd", 0)
     for holder, count, pause_s in asked:
         for _ in range(count):
@@ -154,7 +154,7 @@ def test_the_desk_serves_everybody_in_turn(limit: int, asked: list[tuple[str, in
 def test_shards_share_a_lane_evenly() -> None:
     """One that asks for much keeps none that asks for little waiting; who leaves, leaves its part to the others."""
     clock = FakeClock(0.0)
-    lanes = desk({"queries_per_second": 100}, clock)
+    lanes = limiter({"queries_per_second": 100}, clock)
     for turn in range(100):
         lanes.ask("k", "greedy", turn, 0)
     for turn in range(3):
@@ -173,7 +173,7 @@ def test_shards_share_a_lane_evenly() -> None:
 def test_what_a_dead_holder_was_given_stays_spent() -> None:
     """Its budget returns after a full window, not at once: its requests may have gone."""
     clock = FakeClock(0.0)
-    lanes = desk({"tokens_per_minute": 100}, clock)
+    lanes = limiter({"tokens_per_minute": 100}, clock)
     lanes.ask("k", "dead", 1, 100)
     assert len(lanes.grants()) == 1
     lanes.leave("k", "dead")
@@ -187,7 +187,7 @@ def test_what_a_dead_holder_was_given_stays_spent() -> None:
 def test_a_429_slows_all_siblings() -> None:
     """Nobody of the lane sends before the server's pause is over; a 503 with Retry-After counts too, others do not."""
     clock = FakeClock(0.0)
-    lanes = desk({}, clock)
+    lanes = limiter({}, clock)
     lanes.ask("k", "a", 1, 0)
     assert len(lanes.grants()) == 1
     lanes.done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=3.0))
@@ -208,7 +208,7 @@ def test_a_429_slows_all_siblings() -> None:
 def test_pauses_without_a_time_become_longer(asked: list[float | None]) -> None:
     """A second at least, then twice as long each time, until a request comes through. Each is news."""
     clock = FakeClock(0.0)
-    lanes = desk({}, clock)
+    lanes = limiter({}, clock)
     waits = []
     for turn, retry_after_s in enumerate([*asked, None]):
         lanes.done("k", "a", turn, 0, Answer(http_status=429, retry_after_s=retry_after_s))
@@ -231,7 +231,7 @@ def test_pauses_without_a_time_become_longer(asked: list[float | None]) -> None:
 def test_answers_of_one_overload_are_one_pause() -> None:
     """Many that were under way together neither lengthen it nor are each news; a longer one is."""
     clock = FakeClock(0.0)
-    lanes = desk({}, clock)
+    lanes = limiter({}, clock)
     for turn in range(20):
         lanes.done("k", "a", turn, 0, Answer(http_status=429))
         clock.advance(0.01)
@@ -247,22 +247,22 @@ def test_answers_of_one_overload_are_one_pause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_s", "mend"), [(3600.0, None), (3601.0, "wait that long"), (NEVER_S, "mend its key")], ids=str
+    ("asked_s", "hint"), [(3600.0, None), (3601.0, "wait that long"), (NEVER_S, "fix its key")], ids=str
 )
-def test_a_pause_that_no_unit_may_wait_for_ends_the_lane(asked_s: float, mend: str | None) -> None:
+def test_a_pause_that_no_unit_may_wait_for_ends_the_lane(asked_s: float, hint: str | None) -> None:
     """At once: who waits for a turn, or asks for one, gets none; it is told why, and what to do."""
-    lanes = desk({}, FakeClock(0.0))
+    lanes = limiter({}, FakeClock(0.0))
     lanes.ask("k", "b", 1, 0)
     lanes.done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=asked_s))
     lanes.ask("k", "b", 2, 0)
     (news,) = lanes.news()
-    if mend is None:
+    if hint is None:
         assert isinstance(news, LanePaused)
         assert lanes.halted("k") is None
         assert lanes.has_waiting
     else:
         assert isinstance(news, LaneHalted)
-        assert (lanes.halted("k"), news.mend) == (news.reason, mend)
+        assert (lanes.halted("k"), news.hint) == (news.reason, hint)
         assert not lanes.has_waiting
 
 
@@ -306,14 +306,14 @@ def test_adaptive_never_passes_what_is_known() -> None:
 def test_the_desk_tells_of_changes() -> None:
     """In adaptive mode a 429 cuts the lane's limit and is news; 5xx never cuts; in fixed mode neither does."""
     clock = FakeClock(0.0)
-    lanes = desk({"queries_per_second": 50}, clock, rate_mode="adaptive")
+    lanes = limiter({"queries_per_second": 50}, clock, rate_mode="adaptive")
     lanes.done("k", "a", 1, 0, Answer(http_status=500, retry_after_s=1.0))
     assert not any(isinstance(news, LaneChanged) for news in lanes.news())
     lanes.done("k", "a", 2, 0, Answer(http_status=429, retry_after_s=1.0))
     (news,) = lanes.news()
     assert isinstance(news, LaneChanged)
     assert (news.lane, news.limit, news.window_s) == ("k", START * CUT, 1.0)
-    fixed = desk({"queries_per_second": 50}, clock)
+    fixed = limiter({"queries_per_second": 50}, clock)
     fixed.done("k", "a", 2, 0, Answer(http_status=429, retry_after_s=1.0))
     assert not any(isinstance(news, LaneChanged) for news in fixed.news())
 
@@ -333,9 +333,9 @@ def test_a_lane_halts_after_so_many_infra_in_a_row(outcomes: list[Status], most:
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_one_refused_key_halts_a_lane(status: int) -> None:
-    """A key that is refused once will be refused again. The desk says so once, with the variable to mend."""
+    """A key that is refused once will be refused again. The limiter says so once, with the variable to fix."""
     for told in ("answer", "outcome"):
-        lanes = desk({"key_env": "A_KEY"}, FakeClock(0.0))
+        lanes = limiter({"key_env": "A_KEY"}, FakeClock(0.0))
         lanes.ended("k", Status.OK, None)
         assert not lanes.key_refused("k")
         for turn in range(2):
@@ -345,7 +345,7 @@ def test_one_refused_key_halts_a_lane(status: int) -> None:
                 lanes.ended("k", Status.INFRA, status)
         (news,) = lanes.news()
         assert isinstance(news, LaneHalted)
-        assert (str(status) in news.reason, news.mend) == (True, "mend A_KEY")
+        assert (str(status) in news.reason, news.hint) == (True, "fix A_KEY")
         assert lanes.key_refused("k")
 
 

@@ -205,7 +205,7 @@ def test_a_cell_that_is_too_large_is_refused_with_what_fits(tmp_path: Path) -> N
     with pytest.raises(OptionsError) as caught:
         prealloc.plan(path, num_instances_per_cell=7, lanes=[Lane(name="l1"), Lane(name="l2")])
     assert caught.value.mistakes[0].where == "‹num_instances_per_cell›"
-    assert caught.value.mistakes[0].mend == "what fits: ‹num_instances_per_cell› 6"
+    assert caught.value.mistakes[0].hint == "what fits: ‹num_instances_per_cell› 6"
 
 
 def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:

@@ -315,9 +315,9 @@ def test_a_field_to_keep_that_no_task_has(type_: Type, tmp_path: Path, bare: lis
     assert (
         done.err.endswith(
             "error  --keep descripton: no task of the library has such a field\n"
-            "mend   did you mean description?\n"
+            "hint   did you mean description?\n"
             "error  --keep zzz: no task of the library has such a field\n"
-            "mend   its tasks have description, hint, inputs\n"
+            "hint   its tasks have description, hint, inputs\n"
         )
         or "did you mean description?" in done.err
     )
@@ -481,7 +481,7 @@ def test_force_through_a_link_replaces_the_plan_behind_it(type_: Type, library: 
 def test_a_worker_that_cannot_run_is_refused_before_anything_starts(
     type_: Type, library: Path, tmp_path: Path, worker: str, part: str
 ) -> None:
-    """--worker is checked first: exit code 2, the mend, no run folder."""
+    """--worker is checked first: exit code 2, the hint, no run folder."""
     type_("plan", "tasks.json", "-n", "2", "--out", "plan")
     done = type_("run", "plan", "--worker", worker, "--out", "run")
     assert done.code == 2

@@ -16,19 +16,19 @@ import pytest
 
 from prealloc.api.doctor import diagnose
 from prealloc.doctor import bounded as bounded_module
-from prealloc.doctor import disk, limits, locks, memory, start
+from prealloc.doctor import disk, locks, machine, memory, start
 from prealloc.doctor.bounded import bounded
 from prealloc.doctor.clocks import check_clocks
 from prealloc.doctor.finding import Finding, Level, ok
 from prealloc.doctor.proc import check_proc, judge_proc
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_dependencies, check_versions
-from prealloc.engines.cgroups import Bound, tightest
 from prealloc.engines.launch import ForkServerLauncher, SpawnLauncher, fresh_interpreter
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.errors import InputError
 from prealloc.files import lock
 from prealloc.model.policy import RunPolicy
+from prealloc.processes.cgroups import Bound, tightest
 
 
 def levels(findings: list[Finding]) -> dict[str, Level]:
@@ -40,7 +40,7 @@ def test_everything_is_looked_at_and_nothing_stays(tmp_path: Path) -> None:
     before = threading.active_count()
     found = diagnose(folder=tmp_path)
     problems = {finding.name for finding in found.findings if finding.level is Level.PROBLEM}
-    assert problems <= {"open files", "processes", "space"}, found  # that is for who runs the tests to mend
+    assert problems <= {"open files", "processes", "space"}, found  # that is for who runs the tests to fix
     assert found.exit_code == bool(problems)
     names = {finding.name for finding in found.findings}
     assert names >= {"python", "prealloc", "dependencies", "start method", "subreaper", "death signal", "memfd"}
@@ -113,8 +113,8 @@ def test_dependencies_against_what_is_asked_for() -> None:
     (found,) = check_dependencies([("new", "0.9")], version_of)
     assert found == ok("dependencies", "new 0.19")
     old, gone = check_dependencies([("old", "0.10"), ("gone", "1.0")], version_of)
-    assert (old.level, old.mend) == (Level.PROBLEM, "pip install --upgrade 'old>=0.10'")
-    assert (gone.level, gone.mend) == (Level.PROBLEM, "pip install 'gone>=1.0'")
+    assert (old.level, old.hint) == (Level.PROBLEM, "pip install --upgrade 'old>=0.10'")
+    assert (gone.level, gone.hint) == (Level.PROBLEM, "pip install 'gone>=1.0'")
 
 
 def test_another_platform_is_told() -> None:
@@ -230,33 +230,33 @@ def test_open_files_are_counted_as_the_engine_opens_them() -> None:
     )
     at_most = len(os.listdir("/proc/self/fd")) - before + 2  # beside these the log and the job
     worker.far_end.close()
-    os.close(worker.board_descriptor)
+    os.close(worker.table_descriptor)
     stays = len(os.listdir("/proc/self/fd")) - before
     worker.close()
-    assert stays == limits.DESCRIPTORS
-    assert at_most - stays == limits.DESCRIPTORS_TO_START
+    assert stays == machine.DESCRIPTORS
+    assert at_most - stays == machine.DESCRIPTORS_TO_START
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_few_open_files() -> None:
     """Told: how many workers they bear, how to raise the limit, or what to run with."""
-    assert limits.check_open_files(None, None).level is Level.OK
-    assert limits.check_open_files(limits.descriptors_needed(64), 10_000).level is Level.OK
-    few = limits.check_open_files(limits.descriptors_needed(10) + 3, 10_000)
+    assert machine.check_open_files(None, None).level is Level.OK
+    assert machine.check_open_files(machine.descriptors_needed(64), 10_000).level is Level.OK
+    few = machine.check_open_files(machine.descriptors_needed(10) + 3, 10_000)
     assert few.level is Level.PROBLEM
-    assert few.mend == "ulimit -n 4096; or run with --workers 10"
-    none = limits.check_open_files(10, 10)
-    assert none.mend == "raise the hard limit (ulimit -Hn)"
+    assert few.hint == "ulimit -n 4096; or run with --workers 10"
+    none = machine.check_open_files(10, 10)
+    assert none.hint == "raise the hard limit (ulimit -Hn)"
 
 
 def test_few_processes() -> None:
     """The tightest of the limits counts, and is named."""
-    need = limits.processes_needed(64)
-    assert limits.check_processes({}).level is Level.OK
-    assert limits.check_processes({"a": need, "b": 10 * need}).level is Level.OK
-    few = limits.check_processes({"wide": need, "pids.max": limits.processes_needed(5)})
-    assert (few.level, few.mend) == (Level.WARNING, "raise pids.max, or run with --workers 5")
-    assert limits.check_processes({"pids.max": -4}).level is Level.PROBLEM
+    need = machine.processes_needed(64)
+    assert machine.check_processes({}).level is Level.OK
+    assert machine.check_processes({"a": need, "b": 10 * need}).level is Level.OK
+    few = machine.check_processes({"wide": need, "pids.max": machine.processes_needed(5)})
+    assert (few.level, few.hint) == (Level.WARNING, "raise pids.max, or run with --workers 5")
+    assert machine.check_processes({"pids.max": -4}).level is Level.PROBLEM
 
 
 # -- control groups and memory ------------------------------------------------------------------------------

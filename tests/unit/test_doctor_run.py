@@ -1,4 +1,4 @@
-"""The doctor's checks of a run folder, and its repair, without processes of a run: fault planted, seen, mended."""
+"""The doctor's checks of a run folder, and its repair, without processes of a run: fault planted, seen, fixed."""
 
 from __future__ import annotations
 

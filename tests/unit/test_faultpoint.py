@@ -53,7 +53,7 @@ def test_faults_are_read() -> None:
     ],
 )
 def test_a_mistake(text: str, told: str) -> None:
-    """A typo would be a fault that never strikes, and a test that shows nothing: it is refused, with the mend."""
+    """A typo would be a fault that never strikes, and a test that shows nothing: it is refused, with the hint."""
     with pytest.raises(OptionsError) as caught:
         parse_faults(text)
     assert told in str(caught.value)

@@ -66,13 +66,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD)
-def test_what_cannot_work_is_told_with_the_mend(case: tuple[str, str]) -> None:
-    """Before the library is read: where, what, how to mend it."""
+def test_what_cannot_work_is_told_with_the_hint(case: tuple[str, str]) -> None:
+    """Before the library is read: where, what, how to fix it."""
     write(case[0])
     with pytest.raises(OptionsError) as caught:
         find_generator("gen:make")
     (mistake,) = caught.value.mistakes
-    assert case[1] in f"{mistake.problem} {mistake.mend}"
+    assert case[1] in f"{mistake.problem} {mistake.hint}"
     assert mistake.where == "‹generate_workflows› 'gen:make'"
 
 
@@ -80,11 +80,11 @@ def test_what_cannot_work_is_told_with_the_mend(case: tuple[str, str]) -> None:
     "name", ["gen", "gen:", ":make", "no_such_module:make", "gen.inner:make", "__main__:make", "sys:exit"]
 )
 def test_a_name_that_leads_nowhere_is_refused(name: str) -> None:
-    """Not a name at all, no module, no file: each with a mend."""
+    """Not a name at all, no module, no file: each with a hint."""
     write("def make(task): return 1")
     with pytest.raises(OptionsError) as caught:
         find_generator(name)
-    assert caught.value.mistakes[0].mend
+    assert caught.value.mistakes[0].hint
 
 
 VERSIONS = {

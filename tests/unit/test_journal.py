@@ -101,7 +101,7 @@ def test_each_line_is_one_write(run: RunPaths, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(5, "Input/output error")])
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_disk_that_fails_is_told(run: RunPaths, monkeypatch: pytest.MonkeyPatch, call: str, error: OSError) -> None:
-    """Row 15: never ok unsaved. Whoever appends gets JournalError, with the file and the mend."""
+    """Row 15: never ok unsaved. Whoever appends gets JournalError, with the file and the hint."""
     writer = JournalWriter(run.worker_journal("shard-00", 1, 1), fsync=True)
 
     def fail(*arguments: Any) -> int:
@@ -113,7 +113,7 @@ def test_a_disk_that_fails_is_told(run: RunPaths, monkeypatch: pytest.MonkeyPatc
     monkeypatch.undo()
     writer.close()
     assert caught.value.where == str(run.worker_journal("shard-00", 1, 1))
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_short_writes_are_gone_on_with(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:

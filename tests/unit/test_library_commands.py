@@ -168,7 +168,7 @@ def test_no_writer_makes_what_readers_refuse(tmp_path: Path, name: str, noise_la
     else:
         with pytest.raises(InputError, match="bomb") as caught:
             write(80)
-        assert (caught.value.where, caught.value.mend) == (str(out), "write it unpacked")
+        assert (caught.value.where, caught.value.hint) == (str(out), "write it unpacked")
         assert os.listdir(tmp_path) == []
 
 

@@ -229,7 +229,7 @@ def test_the_commands(type_: Type, library: Path, tmp_path: Path) -> None:
 
 
 def test_an_index_that_does_not_fit_is_a_note(type_: Type, library: Path) -> None:
-    """A plan from a changed library says that its index is left aside, how to mend it, and is made all the same."""
+    """A plan from a changed library says that its index is left aside, how to fix it, and is made all the same."""
     type_("library", "index", "source.jsonl")
     os.utime(library, ns=(1, 1))
     done = type_("plan", "source.jsonl", "-n", "2", "--out", "plan")

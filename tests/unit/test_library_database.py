@@ -112,7 +112,7 @@ def test_what_sqlite_itself_was_made_to_change_is_refused(path: Path, what: str)
         opened(path)
     assert caught.value.where is not None
     assert caught.value.where.startswith(str(path))
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 BODIES = {
@@ -165,7 +165,7 @@ def test_what_is_not_ours_is_told(tmp_path: Path) -> None:
     ):
         with pytest.raises(LibraryError, match=problem) as caught:
             opened(place)
-        assert caught.value.mend
+        assert caught.value.hint
 
 
 def test_the_same_id_twice_is_refused_and_nothing_stays(tmp_path: Path) -> None:

@@ -48,26 +48,26 @@ def test_several_of_the_same_rank_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match=r"2 files are for difficulty 'easy': a_easy\.json, b_easy\.json") as caught:
         read_library(tmp_path, difficulty="easy")
     assert caught.value.where == str(tmp_path)
-    assert caught.value.mend == "give the file itself in place of the folder"
+    assert caught.value.hint == "give the file itself in place of the folder"
 
 
 def test_a_folder_needs_a_difficulty(tmp_path: Path) -> None:
-    """Law: the mend lists the difficulties that are there."""
+    """Law: the hint lists the difficulties that are there."""
     put(tmp_path, *(f"task_library_{d}_with_workflows.json" for d in ("easy", "very_easy", "hard", "very_hard")))
     put(tmp_path, "task_library_medium.json", "registry.json")
     with pytest.raises(LibraryError, match="this is a folder") as caught:
         read_library(tmp_path)
-    assert caught.value.mend == (
+    assert caught.value.hint == (
         "give ‹difficulty›, one of: easy, hard, medium, very_easy, very_hard; or the library's file"
     )
 
 
 def test_no_match_and_nothing_to_offer(tmp_path: Path) -> None:
-    """Law: a folder without a match is refused, and the mend says what there is."""
+    """Law: a folder without a match is refused, and the hint says what there is."""
     put(tmp_path, "notes.txt")
     with pytest.raises(LibraryError, match="no file here is for difficulty 'easy'") as caught:
         read_library(tmp_path, difficulty="easy")
-    assert caught.value.mend == "give the library's file; this folder has no *_<difficulty>.json"
+    assert caught.value.hint == "give the library's file; this folder has no *_<difficulty>.json"
 
 
 def test_a_file_with_a_difficulty_is_that_file(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_what_cannot_be_indexed(tmp_path: Path, library: Path) -> None:
 
 
 def test_a_damaged_index_is_made_again(library: Path) -> None:
-    """Law: `library index` mends an index with any byte of its beginning changed, and one that was cut.
+    """Law: `library index` repairs an index with any byte of its beginning changed, and one that was cut.
 
     Until then a plan is made of the library itself. Damage of every kind is told: contract/test_formats.py.
     """

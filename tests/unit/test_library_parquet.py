@@ -116,7 +116,7 @@ def test_other_metadata_is_refused(path: Path, metadata: dict[str, Any], problem
     rewrite(path, **metadata)
     with pytest.raises(LibraryError, match=problem) as caught:
         opened(path)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("count", ["tasks", "without_workflow", "two_ids"])
@@ -226,12 +226,12 @@ MOMENT = datetime.datetime(2024, 1, 1)
     ],
 )
 def test_a_foreign_file_that_is_no_library_is_refused(tmp_path: Path, columns: dict[str, Any], problem: str) -> None:
-    """Law: no id, no type, the same id twice, columns that are no JSON: each is told, with a mend."""
+    """Law: no id, no type, the same id twice, columns that are no JSON: each is told, with a hint."""
     path = foreign(tmp_path / "x.parquet", columns)
     with pytest.raises(LibraryError, match=problem) as caught:
         opened(path)
     assert str(caught.value.where).startswith(str(path))
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_spoiled_foreign_file_gives_tasks_or_a_refusal(tmp_path: Path, data: s
     try:
         said = all_of(opened(path))
     except LibraryError as refusal:
-        said = (refusal.where, refusal.mend)
+        said = (refusal.where, refusal.hint)
     assert all(part is not None for part in said)
 
 
@@ -299,10 +299,10 @@ def test_without_pyarrow_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(builtins, "__import__", no_pyarrow)
     with pytest.raises(LibraryError) as caught:
         opened(tmp_path / "x.parquet")
-    assert caught.value.mend == "pip install 'prealloc[parquet]'"
+    assert caught.value.hint == "pip install 'prealloc[parquet]'"
     with pytest.raises(InputError) as refused:
         write_all(new_parquet(tmp_path / "x.parquet", force=False), RECORDS)
-    assert refused.value.mend == "pip install 'prealloc[parquet]'"
+    assert refused.value.hint == "pip install 'prealloc[parquet]'"
     assert os.listdir(tmp_path) == []
 
 

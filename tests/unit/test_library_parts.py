@@ -99,7 +99,7 @@ def test_a_file_that_is_not_there_as_written_is_refused(tmp_path: Path, folder: 
     with pytest.raises(LibraryError) as caught:
         all_of(opened(folder))
     assert caught.value.where == str(path)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -156,7 +156,7 @@ def test_an_index_that_is_none_is_refused(folder: Path, text: str, problem: str)
     (folder / INDEX).write_text(text)
     with pytest.raises(LibraryError, match=problem) as caught:
         opened(folder)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 NAMES_LINES = [json.dumps([one.id, one.type]) for one in RECORDS]

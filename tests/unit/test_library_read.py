@@ -159,7 +159,7 @@ def test_a_selected_workflow_is_checked_an_unselected_one_is_not(tmp_path: Path)
         assert error.where.startswith(f"{path}, task 1 (id 'bad'), byte ")
         assert ", line 2, " in error.where
         assert error.where.endswith(where)
-        assert error.mend == "mend this value in the workflow of the task, or leave the task out"
+        assert error.hint == "fix this value in the workflow of the task, or leave the task out"
 
 
 def test_the_place_in_a_workflow_is_that_in_the_file(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_truncated_at_every_length(kind: str) -> None:
         with pytest.raises(LibraryError, match=r"ends too early|damaged") as caught:
             unpack(packed[:length], "some/file")
         assert caught.value.where == "some/file"
-        assert caught.value.mend == f"make the file again, or check it with `{kind} --test`"
+        assert caught.value.hint == f"make the file again, or check it with `{kind} --test`"
 
 
 @pytest.mark.parametrize("kind", PACK)
@@ -54,11 +54,11 @@ def test_damage_is_told(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", PACK)
 def test_bombs(kind: str) -> None:
-    """Law: neither more than the cap nor more than the ratio comes out; the mend is to unpack it oneself."""
+    """Law: neither more than the cap nor more than the ratio comes out; the hint is to unpack it oneself."""
     bomb = PACK[kind](b" " * 80_000_000)
     with pytest.raises(LibraryError, match=r"this looks like a .* bomb") as caught:
         unpack(bomb, "f")
-    assert caught.value.mend == "if you trust the file, unpack it yourself and give the result"
+    assert caught.value.hint == "if you trust the file, unpack it yourself and give the result"
     with pytest.raises(LibraryError, match="unpacks to more than 1,000 bytes"):
         unpack(PACK[kind](TEXT), "f", max_bytes=1000)
     assert unpack(PACK[kind](b" " * 1000), "f", max_ratio=1, small=1000) == b" " * 1000

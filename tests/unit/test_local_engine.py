@@ -11,19 +11,20 @@ from typing import NamedTuple
 
 import pytest
 
-from prealloc.engines import cgroups, local
+from prealloc.engines import local
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import UNHURRIED, Patience, RunSetup, ShardJob
 from prealloc.engines.launch import Born, Died, Refused
 from prealloc.engines.local import LocalEngine
 from prealloc.files.paths import RunPaths
-from prealloc.lanes.desk import LaneDesk
+from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded
 from prealloc.model.outcome import Status
 from prealloc.model.policy import RunPolicy
+from prealloc.processes import cgroups
 from prealloc.store.journal import JournalWriter
 from prealloc.testing import make_plan
-from prealloc.worker.board import Board
+from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.job import UnitOrder, unpack
 
 SIGKILL = 9
@@ -38,7 +39,7 @@ class Worker(NamedTuple):
     shard: str
     slots: int
     orders: list[UnitOrder]
-    board: Board
+    table: InFlightTable
 
 
 class NoProcesses:
@@ -52,16 +53,16 @@ class NoProcesses:
         self._happened: list[Born | Refused | Died] = []
         self._kill(0)
 
-    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, board: int) -> None:
+    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
         job = unpack(payload)
         orders = [UnitOrder(*order) for order in job.orders]
-        own = os.dup(board)
-        flights = Board(own, CONCURRENCY)
+        own = os.dup(table)
+        rows = InFlightTable(own, CONCURRENCY)
         os.close(own)
         self._pids += 1
-        self.living.append(Worker(self._pids, job.shard, job.slots, orders, flights))
+        self.living.append(Worker(self._pids, job.shard, job.slots, orders, rows))
         for slot, order in enumerate(orders[: job.slots]):
-            flights.take_off(slot, order, time.monotonic())
+            rows.enter(slot, order, time.monotonic())
         self._happened.append(Born(tag, self._pids))
 
     def oom_kill(self, worker: Worker) -> None:
@@ -71,7 +72,7 @@ class NoProcesses:
 
     def die(self, worker: Worker, status: int) -> None:
         self.living.remove(worker)
-        worker.board.close()
+        worker.table.close()
         self._happened.append(Died(worker.pid, status))
 
     def _kill(self, count: int) -> None:
@@ -105,7 +106,7 @@ class NoProcesses:
 
     def close(self) -> None:
         for worker in self.living:
-            worker.board.close()
+            worker.table.close()
 
 
 class Bench:
@@ -128,7 +129,7 @@ class Bench:
             session=1,
             worker="m:f",
             import_path=(),
-            desk=LaneDesk((), policy),
+            limiter=RateLimiter((), policy),
             fsync=False,
             memory_bytes=None,
             drain_s=1.0,

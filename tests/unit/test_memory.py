@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from prealloc.engines import memory
 from prealloc.engines.admission import USABLE, Admission, expected_bytes
-from prealloc.engines.cgroups import SETTLED_S, Bound, OomKills
 from prealloc.engines.families import Families
-from prealloc.engines.memory import available_bytes, proportional_bytes, resident_bytes
+from prealloc.processes import memory
+from prealloc.processes.cgroups import SETTLED_S, Bound, OomKills
+from prealloc.processes.memory import available_bytes, proportional_bytes, resident_bytes
+from prealloc.processes.tree import parent_of
 from prealloc.worker.process import MARK
-from prealloc.worker.tree import parent_of
 
 MB = 2**20
 

@@ -18,12 +18,12 @@ from command_line import Type
 from rich.console import Console
 
 from prealloc.api.memory import compare_memory
-from prealloc.comparing import ways as ways_module
-from prealloc.comparing.child import FOLDER
-from prealloc.comparing.figures import Comparison, Status, WayFigures
-from prealloc.comparing.loading import LINES, WHOLE, form_of, load_tasks
-from prealloc.comparing.room import bytes_needed, workers_that_fit
-from prealloc.comparing.ways import WAYS, Way
+from prealloc.memory import ways as ways_module
+from prealloc.memory.child import FOLDER
+from prealloc.memory.figures import Comparison, Status, WayFigures
+from prealloc.memory.loading import LINES, WHOLE, form_of, load_tasks
+from prealloc.memory.room import bytes_needed, workers_that_fit
+from prealloc.memory.ways import WAYS, Way
 from prealloc.report.memory_view import render_memory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is left behind is told by /proc")
@@ -209,7 +209,7 @@ def test_every_mistake_is_told(type_: Type, library: Path, mark: str) -> None:
     assert sorted(each["where"].split()[0] for each in told) == sorted(
         ["--workers", "--num-instances", "--ways", "--seconds", "--seed", "--svg", "--json-file"]
     )
-    assert any("give 40 or less" in each["mend"] for each in told)
+    assert any("give 40 or less" in each["hint"] for each in told)
     assert type_("memory", "nothing.json").code == 2
     assert type_("memory", "t_{difficulty}.json").code == 2
 

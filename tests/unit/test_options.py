@@ -86,7 +86,7 @@ def test_mistakes_of_type_are_told_together(checked: Any, wrong: dict[str, list[
     ids=str,
 )
 def test_settings_that_look_like_keys_are_refused(settings: dict[str, Any]) -> None:
-    """Law 11: secrets never reach disk. The mistake names the setting and the mend, and does not repeat the value."""
+    """Law 11: secrets never reach disk. The mistake names the setting and the hint, and does not repeat the value."""
     with pytest.raises(OptionsError, match="environment variable") as caught:
         PlanSpec.checked(settings=settings)
     for secret in ("sk-proj", "hunter2", "x y z", "12345678", "AKIA"):

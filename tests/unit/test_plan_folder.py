@@ -69,12 +69,12 @@ EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("how", EDITS)
 def test_an_edited_manifest_is_refused(folder: Path, how: str) -> None:
-    """Row 26: by its digest at least, naming the file and the mend."""
+    """Row 26: by its digest at least, naming the file and the hint."""
     edit(folder / "shards" / "shard-00.json", EDITS[how])
     with pytest.raises(PlanError) as caught:
         read_plan(folder)
     assert caught.value.where
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("how", [name for name in EDITS if name not in ("other repeats", "other settings")])

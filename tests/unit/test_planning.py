@@ -226,7 +226,7 @@ def refused(**options: Any) -> list[Mistake]:
 
 
 @pytest.mark.parametrize(
-    ("options", "where", "problem", "mend"),
+    ("options", "where", "problem", "hint"),
     [
         (
             {"shards": 5, "num_instances": 20},
@@ -284,9 +284,9 @@ def refused(**options: Any) -> list[Mistake]:
         ),
     ],
 )
-def test_too_few_tasks_are_refused(options: dict[str, Any], where: str, problem: str, mend: str) -> None:
+def test_too_few_tasks_are_refused(options: dict[str, Any], where: str, problem: str, hint: str) -> None:
     """Law 4: too few tasks are refused, with the numbers and what would fit."""
-    assert refused(**options) == [(where, problem, mend)]
+    assert refused(**options) == [(where, problem, hint)]
 
 
 def test_every_mistake_is_told_at_once() -> None:
@@ -308,10 +308,10 @@ def test_every_mistake_is_told_at_once() -> None:
 
 def test_unknown_types_are_named_with_the_types_there_are() -> None:
     """Each unknown type is a mistake; a total over the others would mislead and is not told."""
-    mend = "the types there are: api, data"
+    hint = "the types there are: api, data"
     assert refused(types=("x", "api", "y"), shards=60) == [
-        ("‹types›", "the library has no task of type 'x'", mend),
-        ("‹types›", "the library has no task of type 'y'", mend),
+        ("‹types›", "the library has no task of type 'x'", hint),
+        ("‹types›", "the library has no task of type 'y'", hint),
     ]
 
 

@@ -103,12 +103,12 @@ def test_off_a_terminal_a_finding_is_a_line() -> None:
 
 
 def test_nothing_is_lost_on_a_narrow_terminal() -> None:
-    """Every word of every finding and mend is there, whatever the width; paths are broken, not cut."""
+    """Every word of every finding and hint is there, whatever the width; paths are broken, not cut."""
     for width in (45, 60, 80):
         text = render_diagnosis(groups()).text(width)
         squeezed = "".join(text.split())
         for finding in (finding for _, findings in groups() for finding in findings):
-            for told in (finding.seen, finding.where or "", finding.mend or ""):
+            for told in (finding.seen, finding.where or "", finding.hint or ""):
                 assert "".join(told.split()) in squeezed, (width, told)
         assert "…" not in text
 
@@ -117,7 +117,7 @@ def test_commands_are_copied_in_one_piece() -> None:
     """A command that is too long for the terminal stands on one line all the same: the terminal breaks it."""
     kill = "kill -9 " + " ".join(map(str, range(1000, 1100)))
     text = render_diagnosis([("run", [problem("strays", "many", kill)])]).text(80)
-    assert f"mend           {kill}\n" in text
+    assert f"hint           {kill}\n" in text
 
 
 def test_what_a_repair_says() -> None:
@@ -133,7 +133,7 @@ def test_what_a_repair_says() -> None:
 
 def test_no_foreign_text_reaches_the_terminal_raw() -> None:
     """File names, commands and messages are shown as escapes where they do not print."""
-    finding = Finding(name=HOSTILE, level=Level.PROBLEM, seen=HOSTILE, where=HOSTILE, mend=HOSTILE)
+    finding = Finding(name=HOSTILE, level=Level.PROBLEM, seen=HOSTILE, where=HOSTILE, hint=HOSTILE)
     moved = Moved(file=HOSTILE, line=1, lines=1, bytes=1, aside=HOSTILE, why=HOSTILE)
     done = Repaired(moved=(moved,), again=(HOSTILE,), resume=HOSTILE)
     for width in (None, 80):
@@ -168,7 +168,7 @@ def test_bad_input(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """Exit code 2 with the mend, and nothing was made."""
+    """Exit code 2 with the hint, and nothing was made."""
     monkeypatch.chdir(tmp_path)
     assert typed(monkeypatch, "doctor", *words) == 2
     # The error is wrapped to the width of wherever this runs.
@@ -187,4 +187,4 @@ def test_json_is_one_object(
     assert list(found) == ["exit_code", "folder", "machine", "files", "run", "repair"]
     assert found["run"] == []
     assert found["repair"] is None
-    assert set(found["machine"][0]) == {"name", "level", "seen", "where", "mend"}
+    assert set(found["machine"][0]) == {"name", "level", "seen", "where", "hint"}

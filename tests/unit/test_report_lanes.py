@@ -50,25 +50,25 @@ def test_the_busiest_lanes_come_first_and_the_rest_is_counted() -> None:
 
 
 def test_a_halted_lane_has_a_line_that_says_what_to_do() -> None:
-    """Why, which variable to mend, and how to go on. A limit that was found stands in the place of the given one."""
+    """Why, which variable to fix, and how to go on. A limit that was found stands in the place of the given one."""
     shown = progress(
         events.LaneChanged(lane="gpt", limit=51.2, window_s=1.0, reason="cut"),
-        events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)", mend="mend KIMI_KEY"),
+        events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)", hint="fix KIMI_KEY"),
         running={"kimi": 1, "gpt": 1},
     )
     why, what = (line.plain for line in halted_lines(shown))
     assert why == "  lane kimi halted: its key was refused (HTTP 401)"
-    assert what == "    mend KIMI_KEY, then prealloc resume r"
+    assert what == "    fix KIMI_KEY, then prealloc resume r"
     table = render_table(shown, 1.0).text(60)
     assert f"{why}\n{what}\n" in table
     line = lanes_line(shown, None, 1.0)
     assert line is not None
     assert line.plain == "  lanes  gpt 1 shard 51.2/s · 2 more"
-    told = "lane kimi halted: its key was refused (HTTP 401): mend KIMI_KEY, then prealloc resume r"
+    told = "lane kimi halted: its key was refused (HTTP 401): fix KIMI_KEY, then prealloc resume r"
     written = io.StringIO()
     with PlainReporter(Console(file=written)) as plain:
         plain.progress = shown
-        plain.handle(events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)", mend="mend KIMI_KEY"))
+        plain.handle(events.LaneHalted(lane="kimi", reason="its key was refused (HTTP 401)", hint="fix KIMI_KEY"))
     assert told in written.getvalue()
 
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status, Successes
+from prealloc.report.choose import reporter
 from prealloc.report.live import TableReporter
-from prealloc.report.pick import reporter
 from prealloc.report.plain import PlainReporter
 from prealloc.report.problem import render_error
 from prealloc.report.progress import RunProgress
@@ -258,7 +258,7 @@ def test_no_foreign_text_reaches_the_terminal_raw() -> None:
     """Markup is shown as it stands; control characters, direction marks and lone surrogates as escapes."""
     progress = hostile_run()
     end = ended(progress, HOSTILE)
-    error = RunFolderError(HOSTILE, where=HOSTILE, mend=HOSTILE)
+    error = RunFolderError(HOSTILE, where=HOSTILE, hint=HOSTILE)
     options = OptionsError([Mistake(HOSTILE, HOSTILE, HOSTILE)] * 2)
     pages = [
         render_table(progress, 2.0),
@@ -276,10 +276,10 @@ def test_no_foreign_text_reaches_the_terminal_raw() -> None:
         assert all(line.isprintable() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 
-def test_errors_are_told_with_their_mend() -> None:
-    """Problem, where and mend each have their line; of wrong options every one is listed."""
-    one = render_error(RunFolderError("it is taken", where="run/", mend="prealloc resume run/")).text()
-    assert one == "error  it is taken\nwhere  run/\nmend   prealloc resume run/\n"
+def test_errors_are_told_with_their_hint() -> None:
+    """Problem, where and hint each have their line; of wrong options every one is listed."""
+    one = render_error(RunFolderError("it is taken", where="run/", hint="prealloc resume run/")).text()
+    assert one == "error  it is taken\nwhere  run/\nhint   prealloc resume run/\n"
     mistakes = [Mistake("--shards", "0 is below 1", "give 1 or more"), Mistake("--seed", "-1", "give 0")]
     check("options-error-80", render_error(OptionsError(mistakes)).text(80))
 

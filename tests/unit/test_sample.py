@@ -113,7 +113,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it is there already") as caught:
         write_sample(path, tasks=1)
     assert caught.value.where == str(path)
-    assert caught.value.mend == "name another one, or give ‹force›"
+    assert caught.value.hint == "name another one, or give ‹force›"
     assert path.read_text() == '["mine"]'
     write_sample(path, tasks=1, force=True)
     assert len(read_library(path)) == 1
@@ -145,12 +145,12 @@ def test_a_broken_off_sample_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_where_no_file_can_be_made(tmp_path: Path) -> None:
-    """Law: a folder, or a path in no folder, is refused with its mend."""
+    """Law: a folder, or a path in no folder, is refused with its hint."""
     with pytest.raises(InputError, match="this is a folder"):
         write_sample(tmp_path, tasks=1, force=True)
     with pytest.raises(InputError, match="nothing can be made there") as caught:
         write_sample(tmp_path / "none" / "a.json", tasks=1)
-    assert caught.value.mend == f"make the folder {tmp_path / 'none'} and see that you may write to it"
+    assert caught.value.hint == f"make the folder {tmp_path / 'none'} and see that you may write to it"
 
 
 def test_wrong_numbers_are_told_together(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_more_shards_than_a_plan_may_have(tmp_path: Path) -> None:
 def test_a_key_in_the_file_is_refused_and_not_shown(
     tmp_path: Path, old: str, new: str, where: str, secret: str
 ) -> None:
-    """Law 11: wherever it stands, the error names the place and the variable as mend, and never the key."""
+    """Law 11: wherever it stands, the error names the place and the variable as hint, and never the key."""
     path = tmp_path / "a.toml"
     path.write_text(EXPERIMENT.replace(old, new.format(secret)))
     with pytest.raises(OptionsError) as caught:

@@ -1,4 +1,4 @@
-"""What is said when the system is short of something: which limit it is, and how to mend it."""
+"""What is said when the system is short of something: which limit it is, and how to fix it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from prealloc.files.atomic import must_write
 from prealloc.worker.process import one_thread_each
 
 
-def mend(number: int, path: Path) -> str:
+def hint(number: int, path: Path) -> str:
     with pytest.raises(CannotGoOn) as caught, must_write(path):
         raise OSError(number, os.strerror(number))
     assert os.strerror(number) in caught.value.problem
-    return caught.value.mend or ""
+    return caught.value.hint or ""
 
 
-def test_each_shortage_has_its_own_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Open files, space, inodes, processes: four mends. What is no shortage has none."""
-    assert "`ulimit -n`" in mend(errno.EMFILE, tmp_path)
-    assert "or give fewer --workers" in mend(errno.EMFILE, tmp_path)
-    assert "df -h" in mend(errno.ENOSPC, tmp_path / "not" / "there")
-    assert "ulimit -u" in mend(errno.EAGAIN, tmp_path)
-    assert mend(errno.EACCES, tmp_path) == ""
+def test_each_shortage_has_its_own_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open files, space, inodes, processes: four hints. What is no shortage has none."""
+    assert "`ulimit -n`" in hint(errno.EMFILE, tmp_path)
+    assert "or give fewer --workers" in hint(errno.EMFILE, tmp_path)
+    assert "df -h" in hint(errno.ENOSPC, tmp_path / "not" / "there")
+    assert "ulimit -u" in hint(errno.EAGAIN, tmp_path)
+    assert hint(errno.EACCES, tmp_path) == ""
     for files, inodes_left, told in ((100, 1, "df -i"), (100, 90, "df -h"), (0, 0, "df -h")):  # 0: not counted
         disk = types.SimpleNamespace(f_files=files, f_favail=inodes_left, f_blocks=100, f_bavail=50)
         monkeypatch.setattr(os, "statvfs", lambda path, disk=disk: disk)
-        assert told in mend(errno.ENOSPC, tmp_path)
+        assert told in hint(errno.ENOSPC, tmp_path)
 
 
 @pytest.mark.parametrize("limit", [200, 1024, 4096])

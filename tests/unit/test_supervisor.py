@@ -11,7 +11,7 @@ from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.files.paths import RunPaths
-from prealloc.lanes.desk import LaneDesk
+from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
@@ -37,7 +37,7 @@ def supervised(
         session=1,
         worker="m:f",
         import_path=(),
-        desk=LaneDesk((), policy),
+        limiter=RateLimiter((), policy),
         fsync=False,
         memory_bytes=None,
         drain_s=1.0,

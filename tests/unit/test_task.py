@@ -23,7 +23,7 @@ def test_what_is_no_json_is_refused_and_never_bent(value: Any) -> None:
 
 @pytest.mark.parametrize("task", [[1], None, "id", {"id": 1, "type": "t"}, {"id": "\udcff", "type": "t"}, {"id": "a"}])
 def test_what_is_no_task_is_a_library_error(task: Any) -> None:
-    """One kind of error, with the mend."""
+    """One kind of error, with the hint."""
     with pytest.raises(LibraryError) as caught:
         LightweightTask.from_dict(task)
-    assert caught.value.mend
+    assert caught.value.hint

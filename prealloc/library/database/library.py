@@ -29,7 +29,7 @@ from prealloc.library.storing.stored import (
     digest,
 )
 
-_NAMES_MEND = "give every task an id and a type when the library is made"
+_NAMES_HINT = "give every task an id and a type when the library is made"
 
 
 def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> StoredLibrary:
@@ -41,14 +41,14 @@ def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) 
     where = str(path)
     with open(open_library_file(path), "rb") as head:
         if head.read(len(file.MAGIC)) != file.MAGIC:
-            raise LibraryError("this is no SQLite database", where=where, mend="check the path, or copy it again")
+            raise LibraryError("this is no SQLite database", where=where, hint="check the path, or copy it again")
         size = os.fstat(head.fileno()).st_size
     with file.reading(path) as connection:
         meta = file.read_meta(connection, where)
         digests = bytearray()
         fingerprint = Fingerprint()
         pairs = _pairs(connection, fingerprint, digests, where)
-        ids, types = checked_names(pairs, where=where, row="task", mend=_NAMES_MEND)
+        ids, types = checked_names(pairs, where=where, row="task", hint=_NAMES_HINT)
     fingerprint.prove(meta, len(ids), FORMAT, where)
     info = info_of(path, size=size, sha256=meta.sha256, types=Counter(types), difficulty=difficulty)
     return DatabaseLibrary(Facts(info, ids, types, meta, keep), path, bytes(digests))

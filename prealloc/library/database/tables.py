@@ -102,9 +102,9 @@ def writing_to(out: Path) -> Iterator[None]:
             raise LibraryError(
                 "a task is too large for SQLite, which ends at a billion bytes",
                 where=str(out),
-                mend="choose another format, or leave the task out",
+                hint="choose another format, or leave the task out",
             ) from None
-        raise InputError(f"SQLite cannot write it: {error}", where=str(out), mend="write it to another disk") from error
+        raise InputError(f"SQLite cannot write it: {error}", where=str(out), hint="write it to another disk") from error
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, str]:
@@ -124,5 +124,5 @@ def _foreign(connection: sqlite3.Connection, where: str) -> LibraryError:
     return LibraryError(
         "this is a SQLite database, but no task library that prealloc wrote",
         where=where,
-        mend="write its tasks as JSON lines, one object with id, task_type and workflow a line, and give that file",
+        hint="write its tasks as JSON lines, one object with id, task_type and workflow a line, and give that file",
     )

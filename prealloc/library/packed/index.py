@@ -112,7 +112,7 @@ def _changed(where: str) -> LibraryError:
 
 def _find(library: Path, descriptor: int) -> tuple[Columns, Indexed]:
     """The index that fits a library that is open. Raises LibraryError: why the first does not."""
-    refusal = LibraryError("it has no index", where=str(library), mend=f"make one: prealloc library index {library}")
+    refusal = LibraryError("it has no index", where=str(library), hint=f"make one: prealloc library index {library}")
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
             columns, indexed = read_index(place)

@@ -72,7 +72,7 @@ def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes |
             raise LibraryError(
                 "a packed file has no index: nothing in it can be read without what is before it",
                 where=where,
-                mend="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
+                hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
         for batch in batches(pieces_of(descriptor, where, hashed.update, progress), library.name, where):
             rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where, len(builder)))
@@ -115,7 +115,7 @@ def _spans(batch: Batch, where: str) -> Iterator[Span]:
         gap = between(text, at)
         start = gap.end() if gap else at
         if len(raw) > MOST_TEXT:
-            raise LibraryError("a task is larger than 4 GB", where=where, mend="leave it out")
+            raise LibraryError("a task is larger than 4 GB", where=where, hint="leave it out")
         yield Span(first + start, len(raw), digest(raw))
         at = start + len(raw)
 
@@ -127,7 +127,7 @@ def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Pat
     with writing(place, LibraryError, otherwise="see that a file can be made there"):
         if place.is_dir() or not (_is_index(place) or head_of(place, 1) == b""):
             raise LibraryError(
-                "this is no index, and would be replaced", where=str(place), mend="move it out of the way"
+                "this is no index, and would be replaced", where=str(place), hint="move it out of the way"
             )
         place.parent.mkdir(parents=True, exist_ok=True)
         write_pieces(place, pieces)

@@ -90,7 +90,7 @@ class PackedLibrary(StoredLibrary):
     def refuse_unusable(self) -> None:
         """Raises LibraryError after `close`, and where the file tells by itself that it is another."""
         if self._descriptor < 0:
-            raise LibraryError("it was closed", where=self.info.path, mend="open it again, or close it later")
+            raise LibraryError("it was closed", where=self.info.path, hint="open it again, or close it later")
 
     def close(self) -> None:
         """Lets go of the file. Tasks that were given stay as they are."""

@@ -150,7 +150,7 @@ class PoolWriter:
         workflow, fields = record.split()
         text = joined(workflow, fields)
         if len(text) > MOST_TEXT:
-            raise LibraryError("a task is larger than 4 GB", where=ascii(record.id)[:80], mend="leave it out")
+            raise LibraryError("a task is larger than 4 GB", where=ascii(record.id)[:80], hint="leave it out")
         self._file.write(text)
         span = Span(self._at, len(text), digest(text), len(workflow) if workflow is not None else 0)
         self._ids.append(record.id)

@@ -162,8 +162,8 @@ class ColumnsBuilder:
         head = msgspec.structs.replace(head, sha256=hashed.hexdigest())
         line = format.encode(head) + b"\n"
         if len(line) > MOST_HEAD:
-            mend = "types are for a few dozen kinds of tasks: give the tasks such"
-            raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", mend=mend)
+            hint = "types are for a few dozen kinds of tasks: give the tasks such"
+            raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", hint=hint)
         yield line + padding(len(line))
         for column in columns.values():
             yield column

@@ -56,7 +56,7 @@ def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
                 _pairs(file, rows, fingerprint, starts),
                 where=where,
                 row="row",
-                mend="give every task a string for an id, and one for a type",
+                hint="give every task a string for an id, and one for a type",
             )
             if meta is not None:
                 fingerprint.prove(meta, len(ids), FORMAT, where)
@@ -173,7 +173,7 @@ class ParquetLibrary(StoredLibrary):
 
 def _changed(where: str) -> LibraryError:
     return LibraryError(
-        "it was changed since it was opened", where=where, mend="wait until it is whole, then try again"
+        "it was changed since it was opened", where=where, hint="wait until it is whole, then try again"
     )
 
 
@@ -182,7 +182,7 @@ def _need_pyarrow(where: str) -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise LibraryError(
-            f"Parquet needs pyarrow ({error})", where=where, mend="pip install 'prealloc[parquet]'"
+            f"Parquet needs pyarrow ({error})", where=where, hint="pip install 'prealloc[parquet]'"
         ) from None
 
 
@@ -217,7 +217,7 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except pa.ArrowException as error:
         raise InputError(
-            f"it cannot be written as Parquet: {brief(error)}", where=str(out), mend="choose another format"
+            f"it cannot be written as Parquet: {brief(error)}", where=str(out), hint="choose another format"
         ) from None
 
 

@@ -88,7 +88,7 @@ class ForeignRows:
         found = [name for name in schema.names if schema.names.count(name) > 1]
         if found:
             raise LibraryError(
-                f"two columns are called {ascii(found[0])[:80]}", where=where, mend="rename or drop one of them"
+                f"two columns are called {ascii(found[0])[:80]}", where=where, hint="rename or drop one of them"
             )
         self.names = [_column(schema, spellings, where) for spellings in (ID_SPELLINGS, TYPE_SPELLINGS)]
         self.has_workflow = "workflow" in schema.names
@@ -99,7 +99,7 @@ class ForeignRows:
                 raise LibraryError(
                     f"the column {ascii(field.name)[:80]} holds {problem[:200]}, for which JSON has no word",
                     where=where,
-                    mend="cast it to strings or numbers, or drop the column",
+                    hint="cast it to strings or numbers, or drop the column",
                 )
 
     def read(self, batch: Any, chosen: Sequence[int], place: str, first: int) -> Iterator[Named]:
@@ -122,7 +122,7 @@ class ForeignRows:
             raise LibraryError(
                 f"the workflow is no JSON text: {error.problem}",
                 where=f"{where}, at workflow{(error.path or '$')[1:]}",
-                mend="mend this value, or store the workflow as a nested column",
+                hint="fix this value, or store the workflow as a nested column",
             ) from None
 
 
@@ -150,13 +150,13 @@ def _column(schema: Any, spellings: Sequence[str], where: str) -> str:
             type = storage(schema.field(name).type)
             if not is_text(type):
                 raise LibraryError(
-                    f"the column {name} holds {type}, no strings", where=where, mend="cast it to strings"
+                    f"the column {name} holds {type}, no strings", where=where, hint="cast it to strings"
                 )
             return name
     raise LibraryError(
         f"there is no column {' or '.join(spellings)}",
         where=where,
-        mend="rename the columns that name a task and its type",
+        hint="rename the columns that name a task and its type",
     )
 
 
@@ -168,6 +168,6 @@ def _value(column: Any, row: int, name: str, where: str) -> Any:
         raise LibraryError(
             f"the column {ascii(name)[:80]} has no JSON value here: {error}",
             where=where,
-            mend="mend this value, or drop the column",
+            hint="fix this value, or drop the column",
         ) from None
     return value

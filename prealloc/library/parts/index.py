@@ -87,7 +87,7 @@ def read_index(folder: Path) -> tuple[Index, bytes]:
         raw = read_regular(path, inside=folder, most=MOST_INDEX_BYTES)
     except Missing as error:
         raise LibraryError(
-            str(error), where=str(path), mend="give a folder that prealloc library convert made"
+            str(error), where=str(path), hint="give a folder that prealloc library convert made"
         ) from None
     except Unusable as error:
         raise FORMAT.damaged(str(error), str(path)) from None

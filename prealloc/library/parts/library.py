@@ -52,7 +52,7 @@ def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
     index, raw = read_index(folder)
     where = str(folder / NAMES)
     lines = _lines(folder, index.names, index.tasks)
-    ids, types = checked_names(_pairs(lines, where), where=where, row="line", mend=FORMAT.again)
+    ids, types = checked_names(_pairs(lines, where), where=where, row="line", hint=FORMAT.again)
     _refuse_other_types(index, types, str(folder / INDEX))
     size = len(raw) + index.names.bytes + sum(part.bytes for part in index.parts)
     sha256 = hashlib.sha256(raw).hexdigest()
@@ -81,7 +81,7 @@ def _refuse_no_parts(folder: Path) -> None:
     """Raises InputError unless a folder is a library of parts and nothing else."""
     if not is_ours(folder):
         raise InputError(
-            "it holds no library of parts, so ‹force› leaves it alone", where=str(folder), mend="name another one"
+            "it holds no library of parts, so ‹force› leaves it alone", where=str(folder), hint="name another one"
         )
     refuse_strangers(folder, is_file_of_ours, InputError, "library of parts")
 
@@ -145,7 +145,7 @@ class PartsWriter:
             raise LibraryError(
                 f"{len(raw):,} bytes pack to {len(packed):,}, and would be taken for a zstd bomb when they are read",
                 where=str(self._out / file),
-                mend="choose another format",
+                hint="choose another format",
             )
         (self._folder / file).write_bytes(packed)
         return hashlib.sha256(packed).hexdigest(), len(packed)

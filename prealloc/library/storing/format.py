@@ -53,9 +53,9 @@ class StoredFormat(NamedTuple):
                 f"it has version {shown(found)}, this prealloc reads version {self.version}:"
                 " it was written by a newer prealloc, or is damaged",
                 where=where,
-                mend=f"use the prealloc that wrote it; or {self.again}",
+                hint=f"use the prealloc that wrote it; or {self.again}",
             )
 
     def damaged(self, problem: str, where: str) -> LibraryError:
         """The error of a file that is of this format, or should be, and is not what was written."""
-        return LibraryError(problem, where=where, mend=self.again)
+        return LibraryError(problem, where=where, hint=self.again)

@@ -40,7 +40,7 @@ def _refuse_no_library(out: Path) -> None:
     if format is not None and format.name == "database":  # many programs write such files
         may_be = head[68:72] == _OUR_SQLITE
     if not (may_be and out.is_file()):
-        raise InputError("it is no task library, so ‹force› leaves it alone", where=str(out), mend="name another file")
+        raise InputError("it is no task library, so ‹force› leaves it alone", where=str(out), hint="name another file")
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def _refuse_bomb(beside: Path, out: Path) -> None:
             for _ in unpack_stream(iter(lambda: file.read(_PIECE), b""), str(out)):
                 pass
     except LibraryError as error:
-        raise InputError(error.problem, where=str(out), mend="write it unpacked") from None
+        raise InputError(error.problem, where=str(out), hint="write it unpacked") from None
 
 
 @contextlib.contextmanager

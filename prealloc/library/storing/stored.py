@@ -65,7 +65,7 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
 # -- names ------------------------------------------------------------------------------------------------------
 
 
-def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, mend: str) -> tuple[list[str], list[str]]:
+def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hint: str) -> tuple[list[str], list[str]]:
     """Ids and types, in their order. `row` is the word for what holds a pair (`row`, `line`), for messages.
 
     Raises LibraryError for an id or type that is no string, empty or has a NUL, for an id that is there twice, and
@@ -78,11 +78,11 @@ def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, men
         if not (is_name(id) and is_name(type)):
             word, value = ("type", type) if is_name(id) else ("id", id)
             problem = f"the task has no {word}" if value is None else f"{shown(value)} can be no {word} of a task"
-            raise LibraryError(problem, where=f"{where}, {row} {len(ids)} (counted from 0)", mend=mend)
+            raise LibraryError(problem, where=f"{where}, {row} {len(ids)} (counted from 0)", hint=hint)
         ids.append(id)
         types.append(one_of.setdefault(type, type))
     if not ids:
-        raise LibraryError("the library has no tasks", where=where, mend="give a library with at least one task")
+        raise LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")
     refuse_duplicate_ids(ids, where)
     return ids, types
 
@@ -186,7 +186,7 @@ class StoredLibrary(BaseLibrary):
         id, type = self.ids[position], self.types[position]
         row = self._decoded(position, text)
         if named(row) != (id, type):
-            raise LibraryError("another task lies where this one should", where=self._place(position), mend=AGAIN)
+            raise LibraryError("another task lies where this one should", where=self._place(position), hint=AGAIN)
         if self._maker.keeps_all:
             return self._maker.make_whole(id, type, text)
         return self._maker.make(position, id, type, row)
@@ -198,7 +198,7 @@ class StoredLibrary(BaseLibrary):
             except msgspec.ValidationError:
                 return self._loose.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the proof holds, and it is no JSON
-            raise LibraryError(f"it is no task: {brief(error)}", where=self._place(position), mend=AGAIN) from None
+            raise LibraryError(f"it is no task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
     def _place(self, position: int) -> str:
         return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"
@@ -208,5 +208,5 @@ class StoredLibrary(BaseLibrary):
         return LibraryError(
             error.problem,
             where=f"{self._place(position)}, at {path}",
-            mend=f"mend this value in the {name or 'task'}, or leave the task out",
+            hint=f"fix this value in the {name or 'task'}, or leave the task out",
         )

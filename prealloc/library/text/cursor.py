@@ -26,12 +26,12 @@ class Damage(Exception):
     `inside`, if given, says that the value which begins at `at` is at fault, and about where in it.
     """
 
-    def __init__(self, problem: str, at: int, *, inside: int | None = None, mend: str | None = None) -> None:
+    def __init__(self, problem: str, at: int, *, inside: int | None = None, hint: str | None = None) -> None:
         super().__init__(problem, at)
         self.problem = problem
         self.at = at
         self.inside = inside
-        self.mend = mend
+        self.hint = hint
 
 
 class Cursor:

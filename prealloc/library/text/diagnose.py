@@ -22,7 +22,7 @@ _WINDOWS = (128 << 10, 1 << 20)
 _FAR = 200_000
 # Tasks behind this one are told by index and id alone: stepping to them would take more than a second.
 
-_MEND = "mend the file at this place, or write it again with what made it"
+_HINT = "fix the file at this place, or write it again with what made it"
 _TRUNCATED = "the file is truncated: copy or download it again"
 _NAMES = 'give every task a string in "id" or "instance_id", and one in "task_type" or "type"'
 
@@ -36,7 +36,7 @@ class Origin(NamedTuple):
 
 
 class Diagnosis:
-    """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the mend."""
+    """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the hint."""
 
     def __init__(self, fmt: Format, text: Buffer, where: str, origin: Origin | None = None) -> None:
         self.fmt = fmt
@@ -54,11 +54,11 @@ class Diagnosis:
                 for index, start in enumerate(self.fmt.starts(view)):  # noqa: B007 -- told below
                     if cursor.byte(start) != b"{":
                         cursor.after(start)
-                        raise Damage("the task is no JSON object", start, mend="make every task an object")
+                        raise Damage("the task is no JSON object", start, hint="make every task an object")
                     cursor.check(start, decoder)
             except Damage as damage:
                 return self._of_damage(damage, index if start is not None else None, start)
-        return LibraryError("it cannot be read as a task library", where=self.where, mend=_MEND)
+        return LibraryError("it cannot be read as a task library", where=self.where, hint=_HINT)
 
     def _of_damage(self, damage: Damage, index: int | None, start: int | None) -> LibraryError:
         """The error of a damage; `index` and `start` are of the last task that was reached."""
@@ -70,18 +70,18 @@ class Diagnosis:
                 at = damage.inside
             else:
                 problem, at, path = found.problem, at + (found.offset or 0), found.path or ""
-        mend = damage.mend or _mend(problem)
+        hint = damage.hint or _hint(problem)
         task = ""
         if index is not None:
             task = self._task(index, start) if damage.at == start else f"after task {self.origin.task + index}"
-        return LibraryError(problem, where=self._place(task, at, path if damage.at == start else ""), mend=mend)
+        return LibraryError(problem, where=self._place(task, at, path if damage.at == start else ""), hint=hint)
 
     def of_encoding(self, at: int, reason: str) -> LibraryError:
         """The error of a byte that UTF-8 does not have there."""
         index, start = self._last_start(at)
         task = "" if index is None else self._task(index, start)
         problem = f"this is no UTF-8: byte 0x{self.text[at]:02x} ({reason})"
-        return LibraryError(problem, where=self._place(task, at), mend="save the file as UTF-8, or mend that byte")
+        return LibraryError(problem, where=self._place(task, at), hint="save the file as UTF-8, or hint that byte")
 
     def of_names(self, rows: Sequence[AnyRow]) -> LibraryError:
         """The error of the first task whose id or type cannot be one."""
@@ -96,7 +96,7 @@ class Diagnosis:
                 problem = f"the task's {what} holds a zero character: {_short(value)}"
             else:
                 problem = f"the task's {what} is empty"
-            return LibraryError(problem, where=self._at_task(index), mend=_NAMES)
+            return LibraryError(problem, where=self._at_task(index), hint=_NAMES)
         raise AssertionError("every name is fine")
 
     def of_key_twice(self, index: int, key: str) -> LibraryError:
@@ -104,7 +104,7 @@ class Diagnosis:
         return LibraryError(
             f"the task has the key {_short(key)} twice",
             where=self._at_task(index),
-            mend=f"keep one {_short(key)}",
+            hint=f"keep one {_short(key)}",
         )
 
     def of_value(self, index: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
@@ -115,7 +115,7 @@ class Diagnosis:
         return LibraryError(
             error.problem,
             where=self._place(self._task(index, start), at, path),
-            mend=f"mend this value in the {name} of the task, or leave the task out",
+            hint=f"fix this value in the {name} of the task, or leave the task out",
         )
 
     def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
@@ -125,7 +125,7 @@ class Diagnosis:
         return LibraryError(
             error.problem,
             where=self._place(self._task(index, start), at, (error.path or "").removeprefix("$").removeprefix(".")),
-            mend="mend this value of the task, or leave the task out",
+            hint="fix this value of the task, or leave the task out",
         )
 
     def _find(self, raw: msgspec.Raw, start: int) -> int:
@@ -192,10 +192,10 @@ class Diagnosis:
         return ", ".join(part for part in parts if part)
 
 
-def _mend(problem: str) -> str:
+def _hint(problem: str) -> str:
     if problem in (NO_ID, NO_TYPE):
         return _NAMES
-    return _TRUNCATED if "the text ends" in problem else _MEND
+    return _TRUNCATED if "the text ends" in problem else _HINT
 
 
 def _short(value: Any) -> str:

@@ -30,7 +30,7 @@ class Document:
         cursor = Cursor(text)
         start, at = cursor.skip_space(0), None
         if cursor.byte(start) != b"{":
-            raise Damage("this is neither a JSON object nor an array of tasks", start, mend=_SHAPES)
+            raise Damage("this is neither a JSON object nor an array of tasks", start, hint=_SHAPES)
         for key, value in cursor.fields(start):
             if key == "tasks":
                 refuse_tasks_twice(at is not None, value)
@@ -66,15 +66,15 @@ def _decoder(row: Any) -> msgspec.json.Decoder[Any]:
 def refuse_tasks_twice(found: bool, at: int) -> None:
     """Raises Damage for a second "tasks", whose value lies at `at`."""
     if found:
-        raise Damage('the key "tasks" is there twice', at, mend='keep one "tasks"')
+        raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
 
 
 def refuse_no_tasks(at: int, *, there: bool = True) -> None:
     """Raises Damage for "tasks" that are no array, or, if not `there`, for a document without any."""
-    raise Damage('"tasks" is no array' if there else 'a JSON object without "tasks"', at, mend=_SHAPES)
+    raise Damage('"tasks" is no array' if there else 'a JSON object without "tasks"', at, hint=_SHAPES)
 
 
 def _refuse_more(cursor: Cursor, start: int) -> None:
     end = cursor.after(start)
     if end < len(cursor.text):
-        raise Damage("there is more text after the end of the library", end, mend="remove what follows the library")
+        raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")

@@ -37,7 +37,7 @@ def read_text(
 ) -> ScannedLibrary:
     """Reads a JSON library at once: `{"tasks": [...]}`, `[...]` or JSON lines, plain, gzip or zstd.
 
-    Raises LibraryError, with file, place and mend, for whatever is none.
+    Raises LibraryError, with file, place and hint, for whatever is none.
     """
     where = str(file)
     reading = Reading(file, progress)
@@ -98,7 +98,7 @@ def whole_texts(fmt: Format, text: Buffer, positions: Sequence[int]) -> Iterator
 
 def no_tasks(where: str) -> LibraryError:
     """The error of a library with nothing in it."""
-    return LibraryError("the library has no tasks", where=where, mend="give a library with at least one task")
+    return LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")
 
 
 def refuse_encoding(text: Buffer, where: str) -> None:
@@ -106,8 +106,8 @@ def refuse_encoding(text: Buffer, where: str) -> None:
     if problem is None and re.search(rb"[^ \t\n\r]", text) is None:
         problem = "holds nothing but whitespace"
     if problem:
-        mend = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
-        raise LibraryError(f"the file {problem}", where=where, mend=mend)
+        hint = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
+        raise LibraryError(f"the file {problem}", where=where, hint=hint)
 
 
 def refuse_bad_utf8(text: Buffer, diagnosis: Diagnosis) -> None:

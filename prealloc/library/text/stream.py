@@ -150,7 +150,7 @@ class _Window:
         return LibraryError(
             damage.problem,
             where=f"{self._where}, byte {self.dropped + at}, line {origin.line + 1}",
-            mend=damage.mend or "mend the file at this place, or write it again with what made it",
+            hint=damage.hint or "fix the file at this place, or write it again with what made it",
         )
 
 
@@ -243,7 +243,7 @@ def _items(window: _Window, at: int) -> Iterator[Batch]:
 def _refuse_more(window: _Window, at: int) -> None:
     end = window.skip_space(at)
     if window.byte(end):
-        raise Damage("there is more text after the end of the library", end, mend="remove what follows the library")
+        raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
 
 
 def _refuse_encoding(window: _Window, where: str) -> None:
@@ -251,8 +251,8 @@ def _refuse_encoding(window: _Window, where: str) -> None:
     if problem is None and not window.text.strip(_SPACE):
         problem = "holds nothing but whitespace"
     if problem:
-        mend = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
-        raise LibraryError(f"the file {problem}", where=where, mend=mend)
+        hint = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
+        raise LibraryError(f"the file {problem}", where=where, hint=hint)
 
 
 def _checked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
@@ -274,5 +274,5 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, where: st
         place = at - len(held) + error.start
         problem = f"this is no UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
         raise LibraryError(
-            problem, where=f"{where}, byte {place}", mend="save the file as UTF-8, or mend that byte"
+            problem, where=f"{where}, byte {place}", hint="save the file as UTF-8, or hint that byte"
         ) from None

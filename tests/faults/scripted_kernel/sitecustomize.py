@@ -6,7 +6,7 @@ Python imports a module of this name by itself at its start. So a test may say t
 import os
 from pathlib import Path
 
-from prealloc.engines import cgroups
+from prealloc.processes import cgroups
 
 cgroups.PROC = Path(os.environ["SCRIPTED_PROC"])
 cgroups.SETTLED_S = 2.0

@@ -1,4 +1,4 @@
-"""The flight board: a little shared memory in which a worker shows what it runs, so that a death finds its suspects.
+"""The in-flight table: a little shared memory in which a worker shows what it runs, so that a death finds its suspects.
 
 A message could be lost in the very moment that kills its sender, and would cost a system call for every task. A
 store to shared memory is there at once and stays when the process is gone. The worker writes, the supervisor reads.
@@ -25,7 +25,7 @@ _ROW = struct.Struct("=9q")
 _HEAD = struct.Struct("=q")
 
 
-class Flight(NamedTuple):
+class InFlight(NamedTuple):
     """A unit that runs in a worker right now. Times are monotonic seconds."""
 
     order: UnitOrder
@@ -35,8 +35,8 @@ class Flight(NamedTuple):
     waiting: bool
 
 
-class Board:
-    """Either end of a flight board. `slots` is the most units that can ever run at once in the worker."""
+class InFlightTable:
+    """Either end of an in-flight table. `slots` is the most units that can ever run at once in the worker."""
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self._slots = slots
@@ -48,7 +48,7 @@ class Board:
         """The control thread could run."""
         _HEAD.pack_into(self._memory, 0, time.monotonic_ns())
 
-    def take_off(self, slot: int, order: UnitOrder, started_at: float) -> None:
+    def enter(self, slot: int, order: UnitOrder, started_at: float) -> None:
         """This unit starts, in this slot."""
         before = int(order.waited_s * 1e6)
         row = (0, order.repeat, order.attempt, order.tries, int(started_at * 1e9), 0, 0, before, order.throttled)
@@ -62,7 +62,7 @@ class Board:
         _HEAD.pack_into(self._memory, at, int(waited_s * 1e6))
         _HEAD.pack_into(self._memory, at + _WORD, int(waiting))
 
-    def land(self, slot: int) -> None:
+    def leave(self, slot: int) -> None:
         """The unit in this slot is decided, or will be tried again."""
         _HEAD.pack_into(self._memory, self._at(slot), 0)
 
@@ -74,7 +74,7 @@ class Board:
         beat_ns: int = _HEAD.unpack_from(self._memory, 0)[0]
         return beat_ns / 1e9
 
-    def flights(self) -> list[Flight]:
+    def rows(self) -> list[InFlight]:
         """What runs right now."""
         found = []
         for slot in range(self._slots):
@@ -82,7 +82,7 @@ class Board:
             if position:
                 repeat, attempt, tries, started_ns, waited_us, waiting, before_us, throttled = row
                 order = UnitOrder(position - 1, repeat, attempt, tries, before_us / 1e6, throttled)
-                found.append(Flight(order, started_ns / 1e9, waited_us / 1e6, bool(waiting)))
+                found.append(InFlight(order, started_ns / 1e9, waited_us / 1e6, bool(waiting)))
         return found
 
     def close(self) -> None:
@@ -93,14 +93,14 @@ class Board:
 
 
 def size_of(slots: int) -> int:
-    """Bytes of a board."""
+    """Bytes of a table."""
     return _WORD + slots * _ROW.size
 
 
 def new_descriptor(slots: int) -> int:
-    """The memory of a new board, without a name: gone with the last process that holds it."""
+    """The memory of a new table, without a name: gone with the last process that holds it."""
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("prealloc-board")
+        descriptor = os.memfd_create("prealloc-in-flight")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())

@@ -6,8 +6,8 @@
 
 In the processes of a way (the standard library alone, or what else they load would count as theirs):
 
-    whole, forked, pooled   how a master of the way starts workers and how those get their tasks
-    hold                    the worker function that prealloc's own engine runs
+    way_*                   how a master of the way starts workers and how those get their tasks
+    way_prealloc            the worker function that prealloc's own engine runs
     child                   places in the process tree; reading tasks until told to stop
     loading                 json.load, or what the library's format needs in its place
 

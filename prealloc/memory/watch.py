@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prealloc.comparing.child import ENDED, FIRST, FOLDER, JOB, LOG, MARKS, READY, RELEASE, WORKER, Job, fresh
-from prealloc.comparing.footprint import Footprint, footprint
-from prealloc.comparing.ways import Way
-from prealloc.worker.tree import descendants, kill_group, send_signal, started_with
+from prealloc.memory.child import ENDED, FIRST, FOLDER, JOB, LOG, MARKS, READY, RELEASE, WORKER, Job, fresh
+from prealloc.memory.footprint import Footprint, footprint
+from prealloc.memory.ways import Way
+from prealloc.processes.tree import descendants, kill_group, send_signal, started_with
 
 LOOK_S = 0.02
 SAMPLE_S = 0.25
@@ -107,7 +107,7 @@ def watch(way: Way, job: Job, folder: Path, seconds: float, tell: Callable[[Reac
 @contextlib.contextmanager
 def _master(way: Way, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     module, function = way.master.split(":")
-    code = f"from prealloc.comparing.child import die_with; die_with({os.getpid()})\n"
+    code = f"from prealloc.memory.child import die_with; die_with({os.getpid()})\n"
     code += f"from {module} import {function}; {function}()"
     with open(folder / LOG, "wb") as log:
         master = subprocess.Popen(

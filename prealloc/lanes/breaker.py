@@ -11,7 +11,7 @@ FORBIDDEN_IN_A_ROW = 3
 """One 403 that does not say why may be moderation. So many, with nothing that comes through in between, are the key."""
 
 
-class Halt:
+class CircuitBreaker:
     """Counts the answers and outcomes of one lane. `infra_in_a_row` None: never for that reason."""
 
     def __init__(self, infra_in_a_row: int | None) -> None:

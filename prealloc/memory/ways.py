@@ -17,10 +17,10 @@ class Way(NamedTuple):
     """Loads the library with the standard library's json."""
 
 
-WHOLE = Way("whole", "every worker loads the library", "prealloc.comparing.whole:main", True)
-FORK = Way("fork", "fork, tasks as objects", "prealloc.comparing.forked:main", True)
-FORK_GC = Way("fork-gc", "fork, after one collection", "prealloc.comparing.forked:main_collecting", True)
-POOL = Way("pool", "shared pool", "prealloc.comparing.pooled:main", False)
-POOL_FORK = Way("pool-fork", "shared pool, workers forked", "prealloc.comparing.pooled:main_forked", False)
+WHOLE = Way("whole", "every worker loads the library", "prealloc.memory.way_whole:main", True)
+FORK = Way("fork", "fork, tasks as objects", "prealloc.memory.way_fork:main", True)
+FORK_GC = Way("fork-gc", "fork, after one collection", "prealloc.memory.way_fork:main_collecting", True)
+POOL = Way("pool", "shared pool", "prealloc.memory.way_pool:main", False)
+POOL_FORK = Way("pool-fork", "shared pool, workers forked", "prealloc.memory.way_pool:main_forked", False)
 PREALLOC = Way("prealloc", "prealloc", "prealloc.api.memory_run:main", False)
 WAYS = {way.name: way for way in (WHOLE, FORK, FORK_GC, POOL, POOL_FORK, PREALLOC)}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prealloc.engines.reported import Reported, ResultsTail
+from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.files.regular import Unusable
 from prealloc.model.outcome import Status
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 
-from prealloc.engines.cgroups import tightest
+from prealloc.processes.cgroups import tightest
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 

@@ -1,4 +1,4 @@
-"""The worker's end of the lane desk: asks for turns, and waits for the moment of each."""
+"""The worker's end of the lane limiter: asks for turns, and waits for the moment of each."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from prealloc.errors import Retryable
 from prealloc.model.outcome import Answer
-from prealloc.worker.messages import Ask, Done, Slot
+from prealloc.worker.messages import Ask, Done, Permit
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
-class Turns(Protocol):
+class LimiterClient(Protocol):
     """Where turns on a lane come from."""
 
     def wait(self, tokens: int) -> int:
@@ -32,7 +32,7 @@ class Turns(Protocol):
         ...
 
 
-class NoTurns:
+class NoLimiter:
     """For a shard without a lane: there is nothing to wait for."""
 
     def wait(self, tokens: int) -> int:
@@ -58,14 +58,14 @@ INTERRUPTIBLE_S = 0.1
 """A thread that waits for its turn hears within this long that its attempt is over."""
 
 
-class DeskTurns:
-    """Turns from the master's desk. `send` tells it; what it answers comes to `granted`, from another thread."""
+class RemoteLimiter:
+    """Turns from the master's limiter. `send` tells it; what it answers comes to `granted`, from another thread."""
 
     def __init__(self, send: Callable[[Ask | Done], None]) -> None:
         self._send = send
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._asked: dict[int, Future[Slot]] = {}
+        self._asked: dict[int, Future[Permit]] = {}
         self._closed: str | None = None
         """Why there are no further turns."""
 
@@ -73,15 +73,15 @@ class DeskTurns:
         for _ in range(MOST_MISSED):
             future = self._ask(tokens)
             try:
-                slot = self._slot(future)
-                time.sleep(max(0.0, slot.at - time.monotonic()))
+                permit = self._permit(future)
+                time.sleep(max(0.0, permit.at - time.monotonic()))
             except BaseException:  # Cancelled
                 if not future.cancel():
                     self._give_back(future)
                 raise
-            if not self._missed(slot):
+            if not self._missed(permit):
                 break
-        return slot.turn
+        return permit.turn
 
     async def wait_async(self, tokens: int) -> int:
         import asyncio
@@ -89,27 +89,27 @@ class DeskTurns:
         for _ in range(MOST_MISSED):
             future = self._ask(tokens)
             try:
-                slot = await asyncio.wrap_future(future)
-                await asyncio.sleep(max(0.0, slot.at - time.monotonic()))
+                permit = await asyncio.wrap_future(future)
+                await asyncio.sleep(max(0.0, permit.at - time.monotonic()))
             except asyncio.CancelledError:
                 self._give_back(future)
                 raise
-            if not self._missed(slot):
+            if not self._missed(permit):
                 break
-        return slot.turn
+        return permit.turn
 
     def done(self, turn: int, tokens: int, answer: Answer) -> None:
         self._send(Done(turn, tokens, answer))
 
-    def granted(self, slots: Sequence[Slot]) -> None:
+    def granted(self, permits: Sequence[Permit]) -> None:
         """These turns have come."""
-        for slot in slots:
+        for permit in permits:
             with self._lock:
-                future = self._asked.pop(slot.turn, None)
+                future = self._asked.pop(permit.turn, None)
             if future is not None and future.set_running_or_notify_cancel():
-                future.set_result(slot)
+                future.set_result(permit)
             else:
-                self.done(slot.turn, 0, Answer())  # who asked has been cancelled: the tokens are for others
+                self.done(permit.turn, 0, Answer())  # who asked has been cancelled: the tokens are for others
 
     def close(self, why: str) -> None:
         """The lane has halted: who waits for a turn, or asks for one, gets none."""
@@ -120,10 +120,10 @@ class DeskTurns:
             if future.set_running_or_notify_cancel():
                 future.set_exception(no_turn(why))
 
-    def _ask(self, tokens: int) -> Future[Slot]:
+    def _ask(self, tokens: int) -> Future[Permit]:
         from concurrent.futures import Future  # only who has a lane pays for the import
 
-        future: Future[Slot] = Future()
+        future: Future[Permit] = Future()
         with self._lock:
             if self._closed is not None:
                 raise no_turn(self._closed)
@@ -133,19 +133,19 @@ class DeskTurns:
         return future
 
     @staticmethod
-    def _slot(future: Future[Slot]) -> Slot:
+    def _permit(future: Future[Permit]) -> Permit:
         while True:
             try:
                 return future.result(INTERRUPTIBLE_S)
             except TimeoutError:  # no bytecode runs while it waits, so no exception could come
                 continue
 
-    def _missed(self, slot: Slot) -> bool:
-        if time.monotonic() - slot.at <= slot.late_s:
+    def _missed(self, permit: Permit) -> bool:
+        if time.monotonic() - permit.at <= permit.late_s:
             return False
-        self.done(slot.turn, 0, Answer())
+        self.done(permit.turn, 0, Answer())
         return True
 
-    def _give_back(self, future: Future[Slot]) -> None:
+    def _give_back(self, future: Future[Permit]) -> None:
         if future.done() and not future.cancelled():
             self.done(future.result().turn, 0, Answer())

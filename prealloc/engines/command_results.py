@@ -20,7 +20,7 @@ from prealloc.worker.result import no_json, write_result
 _SHOWN = 120
 _LONGER = 8
 """A unit whose result is too large is `failed`, with what fits of it. A line so many times too large is not read."""
-_MEND = "write each result as a line of its own: file.write(json.dumps(result) + '\\n')"
+_HINT = "write each result as a line of its own: file.write(json.dumps(result) + '\\n')"
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -102,7 +102,7 @@ class ResultsTail:
             line = heard(_lines, compact(raw))
         except (Unreadable, StrictJsonError) as error:
             if raw.lstrip().startswith(b"["):
-                return f"{where} is no result but begins an array; {_MEND}"
+                return f"{where} is no result but begins an array; {_HINT}"
             rest = self._without_flaws(raw)
             if rest is None:
                 return f"{where} is no result: {error}"[: _SHOWN + len(where)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prealloc.comparing.ways import FORK, FORK_GC, WHOLE, Way
+from prealloc.memory.ways import FORK, FORK_GC, WHOLE, Way
 
 SAFETY = 1.2
 WORKER_BYTES = 40_000_000

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gc
 
-from prealloc.comparing.child import chosen, read_job, read_tasks, start_forked, wait_for, walk
-from prealloc.comparing.loading import load_tasks
+from prealloc.memory.child import chosen, read_job, read_tasks, start_forked, wait_for, walk
+from prealloc.memory.loading import load_tasks
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from prealloc.comparing.child import (
+from prealloc.memory.child import (
     ENDED,
     POOL,
     Job,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from prealloc.comparing.child import FIRST, READY, keep_reading, mark, read_job, walk
+from prealloc.memory.child import FIRST, READY, keep_reading, mark, read_job, walk
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from prealloc.doctor.finding import Finding, ok, problem, warning
 from prealloc.engines.admission import MOST_WORKERS
-from prealloc.engines.cgroups import tightest
+from prealloc.processes.cgroups import tightest
 
 DESCRIPTORS = 2
-"""Of the master's, for each worker: its channel, and its flight board, which mmap keeps open."""
+"""Of the master's, for each worker: its channel, and its in-flight table, which mmap keeps open."""
 DESCRIPTORS_TO_START = 4
-"""For a moment, for one worker at a time: the channel's far end, the board's own, the log, the job."""
+"""For a moment, for one worker at a time: the channel's far end, the table's own, the log, the job."""
 DESCRIPTORS_AT_ALL = 32
 """The streams, the journal, the lock, the fork server, and what Python and the observer have open."""
 THREADS = 2
@@ -62,8 +62,8 @@ def check_open_files(soft: int | None, hard: int | None) -> Finding:
     bears = max(0, (soft - DESCRIPTORS_TO_START - DESCRIPTORS_AT_ALL) // (INCARNATIONS * DESCRIPTORS))
     seen = f"{soft:,} allowed, enough for {bears} workers at once; {MOST_WORKERS} need {need}"
     raised = 4096 if hard is None else min(4096, hard)
-    mend = f"ulimit -n {raised}" if raised >= need else "raise the hard limit (ulimit -Hn)"
-    return problem("open files", seen, f"{mend}; or run with --workers {bears}" if bears else mend)
+    hint = f"ulimit -n {raised}" if raised >= need else "raise the hard limit (ulimit -Hn)"
+    return problem("open files", seen, f"{hint}; or run with --workers {bears}" if bears else hint)
 
 
 def check_processes(room: dict[str, int]) -> Finding:

@@ -6,8 +6,8 @@ import json
 import resource
 import sys
 
-from prealloc.comparing.child import ENDED, chosen, in_folder, read_job, read_tasks, start_fresh, wait_for, walk
-from prealloc.comparing.loading import load_tasks
+from prealloc.memory.child import ENDED, chosen, in_folder, read_job, read_tasks, start_fresh, wait_for, walk
+from prealloc.memory.loading import load_tasks
 
 
 def main() -> None:

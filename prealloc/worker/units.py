@@ -1,6 +1,6 @@
-"""The worker's book: which unit is next, which run, and how each ended. Every thread writes into it.
+"""The worker's units: which unit is next, which run, and how each ended. Every thread writes into it.
 
-Each ending is recorded in this order: fence, journal, flight board, supervisor. So nothing is told that is not
+Each ending is recorded in this order: fence, journal, in-flight table, supervisor. So nothing is told that is not
 written, and whatever comes back after it was written off is kept as evidence and changes nothing.
 
 An attempt that is decided lingers in its thread, or on the event loop, until it has cleaned up:
@@ -30,17 +30,17 @@ from prealloc.model.policy import KILL_STEP_S, Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
 from prealloc.store.journal import AttemptBegan, CleanedUp, JournalWriter, Noted
 from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked
-from prealloc.worker.board import Board
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
+from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.interrupt import shielded
 from prealloc.worker.job import UnitOrder, WorkerJob
+from prealloc.worker.limiter import LimiterClient
 from prealloc.worker.messages import Ended, Started
 from prealloc.worker.result import without_keys
-from prealloc.worker.turns import Turns
 
 CHANGE_S = 1.0
-"""What `next` says when only a change in the book can bring a unit; `wait` wakes at each change."""
+"""What `next` says when only a change in the queue can bring a unit; `wait` wakes at each change."""
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _RSS_FRESH_S = 0.02
@@ -55,16 +55,16 @@ class Patience(NamedTuple):
     """From then on the process need not live for it."""
 
 
-class Book:
+class UnitQueue:
     """The units of one worker. `tell` takes every ending, after it is in the journal."""
 
     def __init__(
         self,
         job: WorkerJob,
         journal: JournalWriter,
-        board: Board,
+        table: InFlightTable,
         tell: Callable[[Ended], None],
-        turns: Turns | None = None,
+        limiter: LimiterClient | None = None,
         *,
         now: Monotonic = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -72,9 +72,9 @@ class Book:
         self._job = job
         self._pid = os.getpid()
         self._journal = journal
-        self._board = board
+        self._table = table
         self._tell = tell
-        self._turns = turns
+        self._limiter = limiter
         self._now = now
         self._jitter = jitter
         self._changed = threading.Condition()
@@ -116,7 +116,7 @@ class Book:
             order, since = self._ready.popleft()
             running = self._start(order, self._free.pop(), queued_s=now - since)
             self._running[running.slot] = running
-            self._board.take_off(running.slot, order, running.clock.started_at)
+            self._table.enter(running.slot, order, running.clock.started_at)
             fault_point(Point.ATTEMPT_OFF)
             return running
 
@@ -200,7 +200,7 @@ class Book:
             given = [running for running in self._running.values() if not running.closed]  # else it ends just now
             for running in given:
                 running.closed = True
-                self._board.land(running.slot)
+                self._table.leave(running.slot)
                 self._lingering[running] = patience
                 del self._running[running.slot]
         for running in given:
@@ -231,7 +231,7 @@ class Book:
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _decided(self, running: Running, ending: Ending, again: tuple[UnitOrder, float] | None) -> None:
-        """Its line is in the journal: now the board and the supervisor, in this order."""
+        """Its line is in the journal: now the table and the supervisor, in this order."""
         fault_point(Point.ATTEMPT_WRITTEN)
         self._land(running, again)
         fault_point(Point.ATTEMPT_LANDED)
@@ -254,7 +254,7 @@ class Book:
 
     def _land(self, running: Running, again: tuple[UnitOrder, float] | None) -> None:
         with self._changed:
-            self._board.land(running.slot)
+            self._table.leave(running.slot)
             del self._running[running.slot]
             self._free.append(running.slot)
             if again is not None and running in self._lingering:
@@ -283,7 +283,7 @@ class Book:
             timeout_s=job.policy.timeout_s,
             max_wait_s=job.policy.max_wait_s,
             lane=job.lane,
-            turns=self._turns,
+            limiter=self._limiter,
             note=shielded(lambda value: self._journal.append(Noted(**self._name(order), value=value))),
         )
         return Running(order, task, context, clock, time.time(), slot)

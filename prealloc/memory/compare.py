@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from prealloc.comparing.child import Job
-from prealloc.comparing.figures import Process, Sample, WayFigures
-from prealloc.comparing.footprint import Footprint
-from prealloc.comparing.loading import form_of
-from prealloc.comparing.room import SAFETY, workers_that_fit
-from prealloc.comparing.watch import Look, Reached, Watched, WayFailed, watch
-from prealloc.comparing.ways import PREALLOC, WHOLE, Way
+from prealloc.memory.child import Job
+from prealloc.memory.figures import Process, Sample, WayFigures
+from prealloc.memory.footprint import Footprint
+from prealloc.memory.loading import form_of
+from prealloc.memory.room import SAFETY, workers_that_fit
+from prealloc.memory.watch import Look, Reached, Watched, WayFailed, watch
+from prealloc.memory.ways import PREALLOC, WHOLE, Way
 
 Tell = Callable[[str, Reached | None], None]
 """Called with a way's title, or what is done for it, and how far it is; None when it starts."""

@@ -1,8 +1,8 @@
-"""The desk of all lanes: who asks for a turn, who is next, and when.
+"""The limiter of all lanes: who asks for a turn, who is next, and when.
 
-There is one desk, in the master, so a lane's limit holds across all processes, and what one shard does not use the
+There is one limiter, in the master, so a lane's limit holds across all processes, and what one shard does not use the
 others may. Turns are given a little ahead of their time, to the moment: the worker itself waits for it, so that a
-master that is busy for some milliseconds loses no slot. A turn that was given to a worker that died is spent.
+master that is busy for some milliseconds loses none. A turn that was given to a worker that died is spent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
 from prealloc.lanes.adaptive import Adaptive
-from prealloc.lanes.halt import Halt
+from prealloc.lanes.breaker import CircuitBreaker
 from prealloc.lanes.pacing import Entry, Pacer, Rate
 from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
@@ -31,7 +31,7 @@ H = TypeVar("H", bound=Hashable)
 
 
 class Grant(NamedTuple, Generic[H]):
-    """`holder` may send the request of its turn `turn` at `at`, in seconds of the desk's clock.
+    """`holder` may send the request of its turn `turn` at `at`, in seconds of the limiter's clock.
 
     Or up to `late_s` later. Who comes later than that asks again: requests that bunch up would meet in one window.
     """
@@ -42,7 +42,7 @@ class Grant(NamedTuple, Generic[H]):
     late_s: float
 
 
-class LaneDesk(Generic[H]):
+class RateLimiter(Generic[H]):
     """Holders (worker processes) ask, and get turns. `now` is time.monotonic, or a test's clock."""
 
     def __init__(self, lanes: Sequence[Lane], policy: RunPolicy, *, now: Callable[[], float] = time.monotonic) -> None:
@@ -81,11 +81,11 @@ class LaneDesk(Generic[H]):
 
     def halted(self, lane: str) -> str | None:
         """Why the lane starts no further task and gives no further turn; None if it does."""
-        return self._counters[lane].halt.reason
+        return self._counters[lane].breaker.reason
 
     def key_refused(self, lane: str) -> bool:
         """Whether the lane starts no further task because of its key."""
-        return self._counters[lane].halt.key_refused
+        return self._counters[lane].breaker.key_refused
 
     @property
     def has_waiting(self) -> bool:
@@ -107,7 +107,7 @@ class _Counter(Generic[H]):
     """One lane's queue: the holders take turns, so that none with many requests keeps the others waiting."""
 
     def __init__(self, lane: Lane, policy: RunPolicy, now: float) -> None:
-        self.halt = Halt(policy.halt_after_infra)
+        self.breaker = CircuitBreaker(policy.halt_after_infra)
         self._lane = lane.name
         self._key_env = lane.key_env
         self._fixed = _request_rates(lane)
@@ -125,22 +125,22 @@ class _Counter(Generic[H]):
         """Pauses that the server has asked for since a request came through."""
 
     @contextmanager
-    def halting(self, news: list[Event]) -> Iterator[Halt]:
-        """While something is told to the lane's Halt; that it halts is news once."""
-        before = self.halt.reason
-        yield self.halt
-        if before is None and self.halt.reason is not None:
+    def halting(self, news: list[Event]) -> Iterator[CircuitBreaker]:
+        """While something is told to the lane's CircuitBreaker; that it halts is news once."""
+        before = self.breaker.reason
+        yield self.breaker
+        if before is None and self.breaker.reason is not None:
             self._queues.clear()  # the workers are told, and tell those who wait
-            mend = "wait that long" if self.halt.asked_to_wait else "see to its server"
-            mend = f"mend {self._key_env or 'its key'}" if self.halt.key_refused else mend
-            news.append(LaneHalted(lane=self._lane, reason=self.halt.reason, mend=mend))
+            hint = "wait that long" if self.breaker.asked_to_wait else "see to its server"
+            hint = f"fix {self._key_env or 'its key'}" if self.breaker.key_refused else hint
+            news.append(LaneHalted(lane=self._lane, reason=self.breaker.reason, hint=hint))
 
     @property
     def waiting(self) -> bool:
         return bool(self._queues)
 
     def ask(self, holder: H, turn: int, tokens: int) -> None:
-        if self.halt.reason is None:
+        if self.breaker.reason is None:
             self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
 
     def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
@@ -180,7 +180,7 @@ class _Counter(Generic[H]):
             pause_s = min(BACKOFF_MOST_S, LEAST_PAUSE_S * 2 ** (self.refusals - 1))
         with self.halting(news) as halt:
             halt.paused(pause_s, self._max_wait_s)
-        if now + pause_s > self._paused_until + _NEWS_S and self.halt.reason is None:
+        if now + pause_s > self._paused_until + _NEWS_S and self.breaker.reason is None:
             news.append(LanePaused(lane=self._lane, wait_s=round(pause_s, 3), http_status=answer.http_status))
         self._paused_until = max(self._paused_until, now + pause_s)
         self._pacer.pause(self._paused_until)
