@@ -12,11 +12,12 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount
 from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
 from prealloc.model.document import Document
-from prealloc.model.json_value import NoJson, check_json, shown
+from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.lane import Lane
 from prealloc.model.options import Flag, Names, OneOf, Option, Table, Text, Whole, read_options
 from prealloc.model.secret import secret_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
+from prealloc.model.words import cut, shown
 
 Strategy = Literal["disjoint", "paired", "independent"]
 STRATEGIES: tuple[Strategy, ...] = ("disjoint", "paired", "independent")
@@ -243,7 +244,7 @@ def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
     found: list[Mistake] = []
     for lane in lanes:
         try:
-            Lane.checked(where=f"lane {lane.name[:80]}", **msgspec.structs.asdict(lane))
+            Lane.checked(where=f"lane {cut(lane.name)}", **msgspec.structs.asdict(lane))
         except OptionsError as error:
             found += error.mistakes
     names = [lane.name for lane in lanes]

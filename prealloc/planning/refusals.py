@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from prealloc.errors import Mistake
 from prealloc.model.amount import All, PerType, Quotas, Tasks
 from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.words import listed
 
 _NAMES_SHOWN = 20
 
@@ -39,7 +40,7 @@ def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mappin
 
 def _unknown_types(spec: PlanSpec, there_are: Mapping[str, int]) -> list[Mistake]:
     wheres = [("‹types›", name) for name in spec.types] + [(f"‹quotas› {name}", name) for name in spec.quotas]
-    hint = f"the types there are: {_listed(sorted(there_are))}"
+    hint = f"the types there are: {listed(sorted(there_are), _NAMES_SHOWN)}"
     return [
         Mistake(where, f"the library has no task of type {name!r}", hint)
         for where, name in wheres
@@ -61,7 +62,7 @@ def _types_too_small(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> lis
     short = {name: have for name, have in eligible.items() if spec.hands(spec.shards) * n > have}
     if not short:
         return []
-    numbers = _listed([f"{name} has {have}" for name, have in short.items()])
+    numbers = listed((f"{name} has {have}" for name, have in short.items()), _NAMES_SHOWN)
     fit = _would_fit(spec, n, min(short.values()), "‹num_instances› {1}")
     return [Mistake("‹per_type›", f"{_asked(spec, n)} of each type; {numbers}", fit)]
 
@@ -75,7 +76,7 @@ def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistak
         numbers = [f"{name} has {there} for {-(-asked * there // have)}" for name, there in eligible.items()]
     else:
         numbers = [f"{name} {there}" for name, there in eligible.items()]
-    problem = f"{_asked(spec, n)} and there are {have} ({_listed(numbers)})"
+    problem = f"{_asked(spec, n)} and there are {have} ({listed(numbers, _NAMES_SHOWN)})"
     option = "‹num_instances›" if spec.num_instances_per_cell is None else "‹num_instances_per_cell›"
     return [Mistake(option, problem, _would_fit(spec, n, have, option + " {1}"))]
 
@@ -108,9 +109,3 @@ def _would_fit(spec: PlanSpec, n: int, have: int, option: str, name: str = "") -
     if not fits:
         fits.append(f"‹shards› 1 with {option.format(name, have)}")
     return f"what fits: {', or '.join(fits)}"
-
-
-def _listed(items: Iterable[str]) -> str:
-    every: Sequence[str] = list(items)
-    more = len(every) - _NAMES_SHOWN
-    return ", ".join(every[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -18,7 +18,8 @@ from prealloc.lanes.pacing import GUARD, Pacer, Rate, TokenLog
 from prealloc.model.events import LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Answer, Status
-from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, NEVER_S, RunPolicy
+from prealloc.model.policy import LEAST_PAUSE_S, NEVER_S, RunPolicy
+from prealloc.model.retry import BACKOFF_MOST_S
 from prealloc.testing import FakeClock
 
 pauses = st.lists(st.floats(0, 0.5), min_size=1, max_size=200)

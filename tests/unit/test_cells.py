@@ -92,7 +92,7 @@ def test_an_unserved_model_is_named_and_an_excluded_one_is_not() -> None:
     factors = {"model": ["a", "b", "c"], "rate": [0.5, 1]}
     with pytest.raises(OptionsError) as caught:
         PlanSpec.checked(factors=factors, lanes=lanes, exclude=[{"model": "c"}])
-    assert [mistake.problem for mistake in caught.value.mistakes] == ['no lane serves the model "b"']
+    assert [mistake.problem for mistake in caught.value.mistakes] == ["no lane serves the model 'b'"]
 
 
 def test_shards_of_a_cell_are_dealt_over_its_lanes() -> None:
