@@ -121,7 +121,16 @@ class Patience(NamedTuple):
         )
 
 
-UNHURRIED = Patience()
+class WorkerCheck(NamedTuple):
+    """What an engine is asked to look at before it runs anything."""
+
+    worker: str
+    import_path: tuple[str, ...]
+    library: frozenset[tuple[int, int]] = frozenset()
+    """(device, inode) pairs that no worker may open."""
+    variables: tuple[str, ...] = ()
+    """Environment variables: say which of them are not set."""
+    patience: Patience = Patience()
 
 
 class Engine(Protocol):
@@ -129,18 +138,8 @@ class Engine(Protocol):
 
     facts: EngineFacts
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        variables: Sequence[str] = (),
-        patience: Patience = UNHURRIED,
-    ) -> Checked:
-        """Makes sure that the worker function can be called, and looks whether environment variables are set.
-
-        Raises WorkerFunctionError. `library` are (device, inode) pairs that no worker may open.
-        """
+    def check(self, wanted: WorkerCheck) -> Checked:
+        """Makes sure that the worker function can be called, where workers run. Raises WorkerFunctionError."""
         ...
 
     def open(self, setup: RunSetup) -> None:

@@ -33,14 +33,22 @@ from prealloc.engines import leftovers
 from prealloc.errors import PreallocError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import KILL_STEP_S
-from prealloc.processes.tree import Process, descendants, identify, kill_group, send_signal, started_with
+from prealloc.processes.parent import MARK, adopt_orphans, die_with, outlive_parent
+from prealloc.processes.signals import leave_to_master
+from prealloc.processes.tree import (
+    Process,
+    descendants,
+    end_all_below,
+    identify,
+    kill_group,
+    send_signal,
+    started_with,
+)
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function, unset
 from prealloc.worker.guard import guard
-from prealloc.worker.signals import leave_to_master
 
 _libc = ctypes.CDLL(None)
-_PR_SET_CHILD_SUBREAPER = 36
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 DESCRIPTORS = 4
@@ -136,8 +144,8 @@ def main(control: int, master: int) -> NoReturn:
     The master says who it is: asked for later, our parent could be another already.
     """
     os.setsid()  # the terminal's signals are for the master
+    adopt_orphans()
     if sys.platform == "linux":
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)  # large buffers go back to the system when freed
         _libc.mallopt(_M_ARENA_MAX, 1)  # no heap per thread: workers wait, they do not compete for malloc
     worker_process.text_streams()
@@ -190,16 +198,7 @@ class _ForkServer:
 
     def kill_all(self) -> None:
         """Ends everything below this process, and waits for it: nothing may be left."""
-        while True:
-            for worker in self._workers:
-                kill_group(worker)
-            send_signal(descendants([os.getpid()]), signal.SIGKILL)
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            except ChildProcessError:
-                return
-            time.sleep(0.002)
+        end_all_below(self._workers)
 
     def _obey(self) -> bool:
         """Takes one packet. False: the master is gone."""
@@ -306,7 +305,7 @@ class _ForkServer:
                 del self._workers[pid]
                 kill_group(pid)
                 below = descendants([os.getpid()])
-                strays = [each for each in below if started_with(each.pid, worker_process.MARK) == str(pid)]
+                strays = [each for each in below if started_with(each.pid, MARK) == str(pid)]
                 send_signal(strays, signal.SIGKILL)
                 fault_point(Point.FORK_REAPED)
                 self._send(Exited(pid, status))
@@ -316,7 +315,7 @@ class _ForkServer:
         before = leftovers.held()
         guard.protect(frozenset(request.library), lambda path: None)
         # The module may do anything at import, hang too; until we listen again, the kernel watches the master.
-        worker_process.die_with(self._master)
+        die_with(self._master)
         problem: PreallocError | None = None
         try:
             self._function = load_function(request.worker, request.import_path)
@@ -324,7 +323,7 @@ class _ForkServer:
                 import asyncio  # noqa: F401  # every worker will need it
         except PreallocError as error:
             problem = error
-        worker_process.outlive_parent()
+        outlive_parent()
         gc.collect()  # what nobody has any more is not left
         left = leftovers.told(before, leftovers.held())
         self._heed_signals()

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
@@ -31,7 +31,7 @@ from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.attempt import Running, perform_alone
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
-from prealloc.worker.in_flight import InFlightTable, new_descriptor
+from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
 from prealloc.worker.job import WorkerJob
 from prealloc.worker.limiter import no_turn
 from prealloc.worker.messages import Ended
@@ -67,16 +67,9 @@ class InlineEngine:
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        variables: Sequence[str] = (),
-        patience: Patience = UNHURRIED,
-    ) -> Checked:
-        self._function = load_function(worker, import_path)
-        return Checked(unset=unset(variables))
+    def check(self, wanted: WorkerCheck) -> Checked:
+        self._function = load_function(wanted.worker, wanted.import_path)
+        return Checked(unset=unset(wanted.variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
@@ -157,9 +150,7 @@ class _InlineShard:
             library=(),
             cleanup=setup.cleanup is not None,
         )
-        memory = new_descriptor(job.policy.concurrency)
-        self._table = InFlightTable(memory, job.policy.concurrency)
-        os.close(memory)
+        self._table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         self._journal = JournalWriter(Path(worker_job.journal), fsync=setup.fsync)
         limiter = _InlineLimiter(setup.limiter, job.lane, sleep) if job.lane is not None else None
         self.units = UnitQueue(worker_job, self._journal, self._table, self._ended.append, limiter, jitter=jitter)

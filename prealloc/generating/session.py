@@ -10,13 +10,13 @@ from types import TracebackType
 
 import msgspec
 
-from prealloc.engines.launch import fresh_interpreter
 from prealloc.errors import GeneratorError
-from prealloc.files.forks import forks
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.generating.messages import MOST_ANSWER_BYTES, Answer
+from prealloc.generating.process import MOST_ANSWER_BYTES, Answer
 from prealloc.generating.source import Generator
 from prealloc.model.document import Unreadable, heard
+from prealloc.processes.forks import forks
+from prealloc.processes.parent import fresh_interpreter
 from prealloc.processes.tree import descendants, kill_group, send_signal
 
 _LOOK_S = 0.2

@@ -20,9 +20,9 @@ from rich.console import Console
 from prealloc.api.memory import compare_memory
 from prealloc.memory import ways as ways_module
 from prealloc.memory.child import FOLDER
+from prealloc.memory.compare import bytes_needed, workers_that_fit
 from prealloc.memory.figures import Comparison, Status, WayFigures
 from prealloc.memory.loading import LINES, WHOLE, form_of, load_tasks
-from prealloc.memory.room import bytes_needed, workers_that_fit
 from prealloc.memory.ways import WAYS, Way
 from prealloc.report.memory_view import render_memory
 
