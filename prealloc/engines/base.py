@@ -31,10 +31,6 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     can_kill: bool
     """A hung task is stopped, one that takes too much too: --timeout and --memory hold whatever the task does."""
-    can_send: bool
-    """Commands reach a shard that is running."""
-    shares_run_folder: bool
-    """Workers write their journal into the run folder themselves."""
     guards_library: bool
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool

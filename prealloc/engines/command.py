@@ -59,13 +59,7 @@ _EXAMPLE = "write it like --command 'python my_runner.py --manifest {manifest}'"
 class CommandEngine:
     """Runs shards by an outside program."""
 
-    facts = EngineFacts(
-        can_kill=True,
-        can_send=False,
-        shares_run_folder=False,
-        guards_library=False,
-        worker_outlives_master=False,
-    )
+    facts = EngineFacts(can_kill=True, guards_library=False, worker_outlives_master=False)
 
     def __init__(self) -> None:
         self._launcher = ForkServerLauncher()

@@ -62,8 +62,7 @@ class ForkServerLauncher:
                 where=repr(worker),
                 hint="use what the tasks carry; further fields travel with `prealloc plan --keep FIELD`",
             )
-        if reply.problem is not None:
-            raise WorkerFunctionError(reply.problem, where=reply.where, hint=reply.hint)
+        reply.check()
         if reply.left is None:
             return Checked(unset=reply.unset)
         # Whatever it is, workers that are forked from this server would share it, though they never use it.

@@ -13,26 +13,16 @@ from collections.abc import Sequence
 
 import msgspec
 
+from prealloc.engines import forkserver
 from prealloc.engines.base import Checked, WorkerCheck
 from prealloc.engines.launch import Born, Died, Refused, ended_at_import, shipment
-from prealloc.errors import WorkerFunctionError
 from prealloc.model.document import heard
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.processes.parent import fresh_interpreter
 from prealloc.processes.signals import born_blocked
 from prealloc.processes.tree import Process, descendants, identify, kill_group, send_signal
 
-
-class _Loaded(msgspec.Struct, frozen=True):
-    """What a fresh interpreter tells of the worker function."""
-
-    problem: str | None = None
-    where: str | None = None
-    hint: str | None = None
-    unset: tuple[str, ...] = ()
-
-
-_loaded = msgspec.json.Decoder(_Loaded)
+_looked = msgspec.json.Decoder(forkserver.Preloaded)
 
 
 class SpawnLauncher:
@@ -113,17 +103,8 @@ class SpawnLauncher:
 def check_elsewhere(wanted: WorkerCheck, parameters: str = "(task, ctx)") -> Checked:
     """Imports a function in a process that ends then. Raises WorkerFunctionError if it cannot be called."""
     reader, writer = os.pipe()  # not stdout: the module may print
-    code = (
-        "import json, os; from prealloc.errors import PreallocError\n"
-        "from prealloc.worker.function import load_function, unset\n"
-        "told = {}\n"
-        f"try: load_function({wanted.worker!r}, {wanted.import_path!r}, {parameters!r})\n"
-        "except PreallocError as error:\n"
-        "    told = {'problem': error.problem, 'where': error.where, 'hint': error.hint}\n"
-        f"told['unset'] = unset({wanted.variables!r})\n"
-        f"os.write({writer}, json.dumps(told).encode() + b'\\n')\n"
-        "os._exit(0)"
-    )
+    asked = (wanted.worker, wanted.import_path, wanted.variables, parameters)
+    code = f"from prealloc.engines.forkserver import look; look({writer}, *{asked!r})"
     with tempfile.TemporaryFile() as printed, open(reader, "rb") as answer:
         process = subprocess.Popen(
             fresh_interpreter(code), stdin=subprocess.DEVNULL, stdout=printed, stderr=printed, pass_fds=[writer]
@@ -141,9 +122,8 @@ def check_elsewhere(wanted: WorkerCheck, parameters: str = "(task, ctx)") -> Che
         told = answer.read() or b""
         if not told:
             raise ended_at_import(wanted.worker, process.returncode, printed.read())
-    found = heard(_loaded, told)
-    if found.problem is not None:
-        raise WorkerFunctionError(found.problem, where=found.where, hint=found.hint)
+    found = heard(_looked, told)
+    found.check()
     return Checked(unset=found.unset)
 
 

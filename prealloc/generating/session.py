@@ -36,7 +36,7 @@ class GeneratorSession:
     """
 
     def __init__(self, generator: Generator, *, timeout_s: float | None) -> None:
-        self._generator = generator
+        self.generator = generator
         self.timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +54,7 @@ class GeneratorSession:
         """The workflow of a task, both as compact JSON; `what` names the task in an error. Raises GeneratorError."""
         if self._process is None:
             self._process = self._start()
-            self._ask(None, f"importing {self._generator.name}")
+            self._ask(None, f"importing {self.generator.name}")
         answer = self._ask(task + b"\n", what)
         try:
             if isinstance(answer.workflow, msgspec.UnsetType):
@@ -66,7 +66,7 @@ class GeneratorSession:
     def _start(self) -> subprocess.Popen[bytes]:
         self._socket, theirs = socket.socketpair()
         forks.keep_from(self._socket.fileno())
-        name, version, import_path = self._generator
+        name, version, import_path = self.generator
         with theirs:
             code = (
                 "from prealloc.generating.process import main\n"
@@ -136,7 +136,7 @@ class GeneratorSession:
 
     def _failed(self, problem: str, what: str, hint: str | None = None) -> GeneratorError:
         return GeneratorError(
-            f"{self._generator.name}: {problem}",
+            f"{self.generator.name}: {problem}",
             where=what,
             hint=f"{hint or 'hint the generator'}; what it made before is kept for the next time",
         )
