@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import UnitOrder, WorkerJob
 
 _TICK_S = 0.1
 
@@ -91,6 +91,33 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lane(self) -> str | None:
         return self.manifest.lane
+
+    def for_worker(
+        self,
+        setup: RunSetup,
+        tasks: Sequence[LightweightTask],
+        orders: Iterable[UnitOrder],
+        *,
+        slots: int,
+        journal: Path,
+        library: Iterable[tuple[int, int]] = (),
+    ) -> WorkerJob:
+        """What a worker gets that runs these units; their positions are those in `tasks`."""
+        return WorkerJob(
+            shard=self.shard,
+            settings=self.manifest.settings,
+            lane=self.lane,
+            seed=self.manifest.seed,
+            tasks=tuple(tasks),
+            orders=tuple(order.plain() for order in orders),
+            worker=setup.worker,
+            import_path=setup.import_path,
+            policy=self.policy,
+            slots=slots,
+            journal=str(journal),
+            library=tuple(sorted(library)),
+            cleanup=setup.cleanup is not None,
+        )
 
 
 class Patience(NamedTuple):

@@ -18,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.log import cut_back
@@ -32,7 +31,6 @@ from prealloc.worker.attempt import Running, perform_alone
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
 from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
-from prealloc.worker.job import WorkerJob
 from prealloc.worker.limiter import no_turn
 from prealloc.worker.messages import Ended
 from prealloc.worker.units import UnitQueue
@@ -125,23 +123,10 @@ class _InlineShard:
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
-        worker_job = WorkerJob(
-            shard=job.shard,
-            settings=job.manifest.settings,
-            lane=job.lane,
-            seed=job.manifest.seed,
-            tasks=tuple(job.tasks()),
-            orders=tuple(order.plain() for order in job.orders),
-            worker=setup.worker,
-            import_path=setup.import_path,
-            policy=job.policy,
-            slots=1,
-            journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
-            library=(),
-            cleanup=setup.cleanup is not None,
-        )
+        journal = setup.paths.worker_journal(job.shard, setup.session, 1)
+        worker_job = job.for_worker(setup, job.tasks(), job.orders, slots=1, journal=journal)
         self._table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
-        self._journal = JournalWriter(Path(worker_job.journal), fsync=setup.fsync)
+        self._journal = JournalWriter(journal, fsync=setup.fsync)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self.units = UnitQueue(worker_job, self._journal, self._table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))

@@ -194,21 +194,7 @@ class ShardSupervisor:
             positions=used,
             policy=self._policy,
         )
-        job = WorkerJob(
-            shard=self.shard,
-            settings=self._job.manifest.settings,
-            lane=self.lane,
-            seed=self._job.manifest.seed,
-            tasks=tuple(tasks),
-            orders=tuple(order.plain() for order in shipped),
-            worker=setup.worker,
-            import_path=setup.import_path,
-            policy=self._policy,
-            slots=slots,
-            journal=str(worker.journal),
-            library=tuple(sorted(self._library)),
-            cleanup=setup.cleanup is not None,
-        )
+        job = self._job.for_worker(setup, tasks, shipped, slots=slots, journal=worker.journal, library=self._library)
         self.workers.append(worker)
         self._processes.start(worker, job)
 
