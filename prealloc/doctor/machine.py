@@ -27,10 +27,13 @@ INCARNATIONS = 2
 """A worker that retires stands beside its replacement."""
 
 FEW_WORKERS = 4
+"""The memory bears fewer: that is worth a warning."""
 
 COARSE_S = 0.01
+"""A monotonic clock with longer ticks is too rough for the times of short tasks."""
 APART_S = 0.02
 LOOK_S = 0.2
+"""Clocks that go apart by more than APART_S while they are looked at for so long: one of them is being set."""
 
 _MARK = "PREALLOC_DOCTOR"
 

@@ -131,9 +131,8 @@ class CommandEngine:
                 if shard.unusable or shard.overdue:
                     self._terminate(pid, shard, shard.unusable or f"no result for --timeout {shard.timeout_s:g} s")
             for pid, held in self._memory.over(self._programs.living).items() if self._memory else ():
-                self._programs.living[
-                    pid
-                ].killed_for = f"it held {held // 2**20} MB with all it started, more than --memory"
+                shard = self._programs.living[pid]
+                shard.killed_for = f"it held {held // 2**20} MB with all it started, more than --memory"
                 self._launcher.kill(pid, now=True)
         events, self._ended = self._ended, []
         return events

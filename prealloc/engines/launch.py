@@ -14,6 +14,7 @@ from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.processes.memory import unnamed_memory
+from prealloc.processes.signals import signal_name
 
 
 class Born(NamedTuple):
@@ -74,6 +75,7 @@ class Launcher(Protocol):
 
 
 def ended_at_import(worker: str, code: int, printed: bytes) -> WorkerFunctionError:
+    """The error for a module whose import has ended its process with this return code (of subprocess's)."""
     return WorkerFunctionError(
         f"importing its module ends the process: {how_it_ended(code)}{last_lines(printed)}",
         where=repr(worker),
@@ -85,10 +87,11 @@ def how_it_ended(code: int) -> str:
     """A return code of subprocess's, in words."""
     if code >= 0:
         return f"exit code {code}"
-    return f"killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"killed by signal {-code}"
+    return f"killed by {signal_name(-code)}"
 
 
 def what_to_look_at(code: int) -> str:
+    """The hint for a process that has ended so."""
     if code == -signal.SIGKILL:
         return "see the system's log for who has killed it (was the memory used up?)"
     return "see what it has printed"

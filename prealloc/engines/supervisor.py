@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -45,6 +44,7 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import STOPPED, Attempt, ErrorInfo, Status, verdict
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
+from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import CleanedUp, JournalFile, LibraryOpen, Line, SoloDeath, WorkerStarted, read_lines
 from prealloc.worker.in_flight import InFlight
@@ -609,8 +609,7 @@ class ShardSupervisor:
 def describe_exit(status: int) -> str:
     """What os.waitpid's status says, in words."""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"killed by {signal.Signals(number).name}" if number in set(signal.Signals) else f"signal {number}"
+        return f"killed by {signal_name(os.WTERMSIG(status))}"
     return f"exited with code {os.waitstatus_to_exitcode(status)} without a result"
 
 

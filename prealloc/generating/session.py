@@ -17,6 +17,7 @@ from prealloc.generating.source import Generator
 from prealloc.model.document import Unreadable, heard
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import fresh_interpreter
+from prealloc.processes.signals import signal_name
 from prealloc.processes.tree import descendants, kill_group, send_signal
 
 _LOOK_S = 0.2
@@ -131,7 +132,7 @@ class GeneratorSession:
         except subprocess.TimeoutExpired:
             return "hung up"
         if code > 128:  # as shells have it
-            return f"was killed by signal {code - 128}"
+            return f"was killed by {signal_name(code - 128)}"
         return f"ended with exit code {code}"
 
     def _failed(self, problem: str, what: str, hint: str | None = None) -> GeneratorError:

@@ -28,11 +28,11 @@ def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
         return
     handlers = {number: signal.getsignal(number) for number in ENDING}
     # None: not from Python, and could not be put back.
-    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    before = {number: was for number, was in handlers.items() if was not in (signal.SIG_IGN, None)}
 
     def put_back() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, was in before.items():
+            signal.signal(number, was)
 
     for number in before:
         signal.signal(number, handler)
@@ -70,6 +70,11 @@ def born_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def signal_name(number: int) -> str:
+    """As people know it: SIGKILL."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
