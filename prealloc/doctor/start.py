@@ -38,17 +38,12 @@ def check_start(folder: Path, make: Callable[[], Launcher] = make_launcher) -> l
     found = [_check_memfd()]
     began = time.monotonic()
     try:
-        launcher = make()
+        with contextlib.closing(make()) as launcher:
+            launcher.check(WorkerCheck(WORKER, ()))
+            ready_s = time.monotonic() - began
+            return [*found, *_Start(launcher, folder).check(ready_s)]
     except PreallocError as error:
         return [*found, refused("start method", error, hint=_INLINE)]
-    try:
-        launcher.check(WorkerCheck(WORKER, ()))
-        ready_s = time.monotonic() - began
-        return [*found, *_Start(launcher, folder).check(ready_s)]
-    except PreallocError as error:
-        return [*found, refused("start method", error, hint=_INLINE)]
-    finally:
-        launcher.close()
 
 
 def _check_memfd() -> Finding:
