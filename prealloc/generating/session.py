@@ -139,7 +139,7 @@ class GeneratorSession:
         return GeneratorError(
             f"{self.generator.name}: {problem}",
             where=what,
-            hint=f"{hint or 'hint the generator'}; what it made before is kept for the next time",
+            hint=f"{hint or 'fix the generator'}; what it made before is kept for the next time",
         )
 
     def _end(self, process: subprocess.Popen[bytes], *, now: bool) -> None:
