@@ -29,23 +29,22 @@ _SHOWN_DUNDERS = ("__getitem__", "__len__", "__iter__", "__contains__")
 
 _COMMANDS = """# Commands
 
-Made from the declarations (`make reference`). `prealloc COMMAND -h` prints the same. Durations are seconds, or texts with a
-unit: 90s, 10m, 2h. Sizes are bytes, or texts: 512MB is 512 * 1000**2 bytes, 512MiB 512 * 1024**2. `none` means no
-limit, where that is allowed. After `prealloc --install-completion` your shell completes commands and options.
+Made from the declarations (`make reference`). `prealloc COMMAND -h` prints the same. Durations are seconds, or texts
+with a unit: 90s, 10m, 2h. Sizes are bytes, or texts: 512MB is 512 * 1000**2 bytes, 512MiB 512 * 1024**2. `none` means
+no limit, where that is allowed. After `prealloc --install-completion` your shell completes commands and options.
 
-With `--json` only JSON is on stdout. Off a terminal the output is plain lines. What is said about the work, rather than
-being its result, goes to stderr.
+With `--json` only JSON is on stdout. Off a terminal the output is plain lines. Notes and errors go to stderr.
 
 """
 _CONFIG = """# Options and config files
 
-Made from the declarations (`make reference`). Every option by its three names: in Python (`prealloc.plan`, `prealloc.run`),
-on the command line, and in a config file, which is TOML. Times are seconds, or texts with a unit: 90s, 10m, 2h. Sizes are
-bytes, or texts: 512MB is 512 * 1000**2 bytes, 512MiB 512 * 1024**2. `none` means no limit, where that is allowed.
+Made from the declarations (`make reference`). Every option by its three names: in Python (`prealloc.plan` and
+`prealloc.run`), on the command line, and in a config file, which is TOML ([an example](../howto/compare-models.md)).
+Times are seconds, or texts with a unit: 90s, 10m, 2h. Sizes are bytes, or texts: 512MB is 512 * 1000**2 bytes, 512MiB
+512 * 1024**2. `none` means no limit, where that is allowed.
 
-The command line wins over the config, which wins over what a plan remembers, which wins over the default. The environment
-variables `PREALLOC_WORKERS` and `PREALLOC_ENGINE`, for what is true of a machine, come just before the config.
-[An example of a config](../howto/compare-models.md).
+If an option is given in several places, the first of these counts: the command line, the config, the environment
+(`PREALLOC_WORKERS` and `PREALLOC_ENGINE`), what the plan remembers, the default.
 """
 _PYTHON = """# Python
 
@@ -65,7 +64,7 @@ def pages() -> dict[Path, str]:
 def _commands() -> str:
     root = typer.main.get_command(app)
     found = list(_leaves(root, root.context_class(root, info_name="prealloc", terminal_width=_WIDTH)))
-    rows = [f"| [`{path}`](#{path.replace(' ', '-')}) | {help.splitlines()[0]} |" for path, help, _ in found]
+    rows = [f"| [`{path}`](#{path.replace(' ', '-')}) | {about.splitlines()[0]} |" for path, about, _ in found]
     parts = [_COMMANDS + "\n".join(["| command | |", "| --- | --- |", *rows]) + "\n"]
     parts += [f"## {path}\n\n```\n{screen.rstrip()}\n```\n" for path, _, screen in found]
     return "\n".join(parts)
@@ -75,7 +74,9 @@ def _leaves(command: Any, context: Any) -> Iterator[tuple[str, str, str]]:
     """(path, help, help screen) of each command below a group, in order."""
     for name in command.list_commands(context):
         child = command.get_command(context, name)
-        inner = child.context_class(child, info_name=name, parent=context, terminal_width=_WIDTH, **child.context_settings)
+        inner = child.context_class(
+            child, info_name=name, parent=context, terminal_width=_WIDTH, **child.context_settings
+        )
         inner.help_option_names = ["-h", "--help"]
         if hasattr(child, "list_commands"):
             yield from _leaves(child, inner)

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 HOWTO = ROOT / "docs" / "howto"
+PREALLOC = [sys.executable, "-m", "prealloc"]
 
 
 class Block(NamedTuple):
@@ -69,7 +70,7 @@ def run_page(page: Path, folder: Path) -> None:
                     exported |= dict(word.split("=") for word in words[1:])
                     continue
                 shown = block.shown if line == lines[-1] else ""
-                printed = _run([sys.executable, "-m", "prealloc", *words[1:]], folder, exported, code=_code(words[1:], shown))
+                printed = _run([*PREALLOC, *words[1:]], folder, exported, code=_code(words[1:], shown))
                 _looks_right(words[1:], printed, shown)
                 _shows(shown, printed)
 
@@ -87,7 +88,9 @@ def _shows(shown: str, printed: str) -> None:
     lines = iter(" ".join(line.split()) for line in printed.splitlines())
     for line in filter(None, (" ".join(line.split()) for line in shown.splitlines())):
         pattern = ".*".join(map(re.escape, line.split("...")))
-        assert line == "..." or any(re.fullmatch(pattern, each) for each in lines), f"{line}\n-- is not in --\n{printed}"
+        assert line == "..." or any(re.fullmatch(pattern, each) for each in lines), (
+            f"{line}\n-- is not in --\n{printed}"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -147,37 +150,33 @@ def _telling(rates: Iterable[float]) -> bool:
     return all(0 <= rate <= 1 for rate in found) and any(0 < rate < 1 for rate in found)
 
 
-def test_the_outside_runner_takes_one_manifest(tmp_path: Path) -> None:
+def test_the_outside_runner_takes_one_manifest(after_the_tutorial: Path) -> None:
     """examples/outside_runner.py: one file in, tasks by type out; a missing one is exit code 2."""
-    sample = ["library", "sample", "tasks.json", "--tasks", "63", "--workflow-bytes", "1000"]
-    _run([sys.executable, "-m", "prealloc", *sample], tmp_path)
-    _run([sys.executable, "-m", "prealloc", "plan", "tasks.json", "--stratify", "--out", "plan"], tmp_path)
-    runner = str(ROOT / "examples" / "outside_runner.py")
-    assert "data_pipeline: " in _run([sys.executable, runner, "plan/shards/shard-00.json"], tmp_path)
-    refused = subprocess.run([sys.executable, runner, "nothing.json"], cwd=tmp_path, capture_output=True, check=False)
-    assert refused.returncode == 2
+    runner = [sys.executable, str(ROOT / "examples" / "outside_runner.py")]
+    assert "data_pipeline: " in _run([*runner, "plan/shards/shard-00.json"], after_the_tutorial)
+    _run([*runner, "nothing.json"], after_the_tutorial, code=2)
 
 
-def test_the_example_agent_runs(tmp_path: Path) -> None:
+def test_the_example_agent_runs(after_the_tutorial: Path, tmp_path: Path) -> None:
     """examples/my_agent.py is what its docstring says."""
-    prealloc = [sys.executable, "-m", "prealloc"]
-    _run([*prealloc, "library", "sample", "tasks.json", "--tasks", "21", "--workflow-bytes", "30000"], tmp_path)
-    _run([*prealloc, "plan", "tasks.json", "-n", "20", "--out", "plan"], tmp_path)
     (tmp_path / "my_agent.py").write_text((ROOT / "examples" / "my_agent.py").read_text())
-    _run([*prealloc, "run", "plan", "--worker", "my_agent:solve", "--out", "run"], tmp_path)
-    _looks_right(["results"], _run([*prealloc, "results", "run"], tmp_path), "")
+    plan = str(after_the_tutorial / "plan")
+    _run([*PREALLOC, "run", plan, "--worker", "my_agent:solve", "--out", "run"], tmp_path)
+    _looks_right(["results"], _run([*PREALLOC, "results", "run"], tmp_path), "")
 
 
-def test_the_example_runners_run(tmp_path: Path) -> None:
-    """examples/manifest_runner.py behind --command, and examples/ultra_parallel_runner.py over the ready lanes."""
-    prealloc = [sys.executable, "-m", "prealloc"]
+def test_the_manifest_runner_runs(after_the_tutorial: Path, tmp_path: Path) -> None:
+    """examples/manifest_runner.py works behind --command."""
+    command = f"python {ROOT / 'examples' / 'manifest_runner.py'} --manifest {{manifest}}"
+    _run([*PREALLOC, "run", str(after_the_tutorial / "plan"), "--command", command, "--out", "run"], tmp_path)
+    _looks_right(["results"], _run([*PREALLOC, "results", "run"], tmp_path), "")
+
+
+def test_the_ultra_runner_runs(tmp_path: Path) -> None:
+    """examples/ultra_parallel_runner.py runs and compares over the ready lanes; --dry-run runs nothing."""
     for difficulty in ("easy", "hard"):
         sample = ["library", "sample", f"tasks_{difficulty}.json", "--tasks", "63", "--workflow-bytes", "1000"]
-        _run([*prealloc, *sample], tmp_path)
-    _run([*prealloc, "plan", "tasks_easy.json", "--shards", "2", "-n", "15", "--out", "plan"], tmp_path)
-    command = f"python {ROOT / 'examples' / 'manifest_runner.py'} --manifest {{manifest}}"
-    _run([*prealloc, "run", "plan", "--command", command, "--out", "run"], tmp_path)
-    _looks_right(["results"], _run([*prealloc, "results", "run"], tmp_path), "")
+        _run([*PREALLOC, *sample], tmp_path)
     words = ["tasks_{difficulty}.json", "--model", "gpt-4o-mini,o3", "--difficulty", "easy,hard", "--silent"]
     runner = [sys.executable, str(ROOT / "examples" / "ultra_parallel_runner.py"), *words, "--num-instances", "4"]
     keys = dict.fromkeys(re.findall(r'key_env = "(\w+)"', (ROOT / "config" / "ultra.toml").read_text()), "any")
@@ -212,9 +211,7 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def _run(
-    command: list[str], folder: Path, exported: Mapping[str, str] = MappingProxyType({}), *, code: int = 0
-) -> str:
+def _run(command: list[str], folder: Path, exported: Mapping[str, str] = MappingProxyType({}), *, code: int = 0) -> str:
     # As in an activated environment: `python` is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **exported}
