@@ -33,7 +33,7 @@ PHRASES = [
     Phrase(r"\bwho(ever)? (has|have) none\b", "who has none never loads it", "optional"),
     Phrase(r"(^|[.;:] )Who (has|needs|plans|can|wants|runs)\b", "x. Who needs it pays", "x. If you need it, you pay"),
     Phrase(r"\b(tell|tells|telling|told) of\b", "what it tells of", "what it reports"),
-    Phrase(r"\b(mend|mends|mended|mending)\b", "the key is mended", "the key is fixed"),
+    Phrase(r"(?<![.\w])(mend|mends|mended|mending)\b(?!:)", "the key is mended", "the key is fixed"),
     Phrase(r"\b(bear|bears|borne)\b", "the server bears ten", "the server allows ten"),
     Phrase(r"\b(which|that|what) (is|are|was) none\b", "an answer that is none", "what is not an answer"),
     Phrase(r"\b(is|are|was|were) had\b", "how fast tasks are had", "how fast tasks are read"),
