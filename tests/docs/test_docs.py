@@ -176,6 +176,10 @@ def test_the_ultra_runner_runs(tmp_path: Path) -> None:
     for difficulty in ("easy", "hard"):
         sample = ["library", "sample", f"tasks_{difficulty}.json", "--tasks", "63", "--workflow-bytes", "1000"]
         _run([*PREALLOC, *sample], tmp_path)
+    ultra = ["plan", "tasks_{difficulty}.json", "--config", str(ROOT / "config" / "ultra.toml"), "--json"]
+    matrix = json.loads(_run([*PREALLOC, *ultra], tmp_path))["matrix"]
+    assert f"has {len(matrix['cells'])} cells on" in (ROOT / "README.md").read_text()
+    assert matrix["paired"]  # "all of them hold the same 20 tasks"
     words = ["tasks_{difficulty}.json", "--model", "gpt-4o-mini,o3", "--difficulty", "easy,hard", "--silent"]
     runner = [sys.executable, str(ROOT / "examples" / "ultra_parallel_runner.py"), *words, "--num-instances", "4"]
     keys = dict.fromkeys(re.findall(r'key_env = "(\w+)"', (ROOT / "config" / "ultra.toml").read_text()), "any")
