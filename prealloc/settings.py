@@ -26,11 +26,11 @@ import msgspec
 
 from prealloc.errors import InputError, Mistake, OptionsError
 from prealloc.files.regular import Unusable, read_regular
-from prealloc.model.json_value import brief
 from prealloc.model.lane import Lane
 from prealloc.model.options import Option, did_you_mean, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.words import brief
 from prealloc.planning.estimate import Effort
 
 T = TypeVar("T")

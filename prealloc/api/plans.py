@@ -23,6 +23,7 @@ from prealloc.model.plan import Plan, PlanFile
 from prealloc.model.plan_spec import PlanOptions, PlanSpec
 from prealloc.model.policy import RunOptions, read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
+from prealloc.model.words import listed
 from prealloc.planning.cells import choose_for_cells, lay_out
 from prealloc.planning.planner import TypeLeftOut, types_left_out
 
@@ -147,11 +148,11 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
         if not self.fields:
             return f"{problem}, and their library has nothing else of them"
         shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
-        more = f" and {len(shown) - _SHOWN_FIELDS} more" if len(shown) > _SHOWN_FIELDS else ""
+        left = listed(shown, _SHOWN_FIELDS)
         hint = f"plan again with ‹keep› {self.keep}" + (
             ", or ‹keep› all for every field" if self.keep != EVERY_FIELD else ""
         )
-        return f"{problem}; left in the library are {', '.join(shown[:_SHOWN_FIELDS])}{more}: {hint}"
+        return f"{problem}; left in the library are {left}: {hint}"
 
 
 def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]) -> BareTasks | None:
@@ -199,8 +200,8 @@ def _no_field(name: str, there: Sequence[str]) -> Mistake:
     if close:
         hint = f"did you mean {close[0]}?"
     else:
-        shown = ", ".join(there[:_SHOWN_FIELDS]) + (", ..." if len(there) > _SHOWN_FIELDS else "")
-        hint = f"its tasks have {shown}" if there else "its tasks have no further fields: leave it out"
+        known = listed(there, _SHOWN_FIELDS)
+        hint = f"its tasks have {known}" if there else "its tasks have no further fields: omit it"
     return Mistake(f"‹keep› {name}", "no task of the library has such a field", hint)
 
 
@@ -297,9 +298,9 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
             if task_digest(as_planned(task, planned[id])) != task_digest(planned[id])
         )
     if gone or changed:
-        parts = [_listed(gone, "not in it any more"), _listed(changed, "not as planned")]
+        parts = {"not in it any more": gone, "not as planned": changed}
         raise PlanError(
-            "; ".join(part for part in parts if part),
+            "; ".join(f"{len(ids)} planned tasks are {what}: {listed(ids)}" for what, ids in parts.items() if ids),
             where=str(library),
             hint="the plan still runs as it was made; to take over the library's changes, plan again",
         )
@@ -362,15 +363,7 @@ def _different(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tupl
     return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
 
 
-def _listed(ids: Sequence[str], what: str) -> str:
-    shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
-    return f"{len(ids)} planned tasks are {what}: {shown}" if ids else ""
-
-
 def _left_out_note(left: Sequence[TypeLeftOut]) -> str:
-    each = ", ".join(f"{kind.type} {kind.share:.1%}" for kind in left[:10])
-    more = f" and {len(left) - 10} more" if len(left) > 10 else ""
+    each = listed(f"{kind.type} {kind.share:.1%}" for kind in left)
     types = "1 type gets" if len(left) == 1 else f"{len(left)} types get"
-    return (
-        f"{types} no task; their shares of the library: {each}{more}, {sum(kind.share for kind in left):.1%} together"
-    )
+    return f"{types} no task; their shares of the library: {each}, {sum(kind.share for kind in left):.1%} together"

@@ -14,6 +14,7 @@ from prealloc.library.open import is_parts
 from prealloc.model.cell import DIFFICULTY
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.words import listed
 from prealloc.planning.shortlist import Shortlist, shortlist_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     Complete = Callable[[Library, dict[int, LightweightTask]], dict[int, LightweightTask]]
 
 PLACE = "{difficulty}"
-_SHOWN = 10
 
 
 class Sources(NamedTuple):
@@ -161,7 +161,7 @@ def pair(libraries: dict[str | None, Library]) -> Sources:
         differ = [id for id, kind in zip(other.ids, other.types, strict=True) if id in common and type_of[id] != kind]
         if differ:
             raise LibraryError(
-                f"{len(differ)} tasks have another type than at difficulty {key}: {_listed(differ)}",
+                f"{len(differ)} tasks have another type than at difficulty {key}: {listed(sorted(differ))}",
                 where=f"{other.info.path} (difficulty {name})",
                 hint="a task that is compared over difficulties must be of one type: give it the same in each file",
             )
@@ -176,8 +176,3 @@ def pair(libraries: dict[str | None, Library]) -> Sources:
         msgspec.structs.replace(scanned.info, dropped=len(scanned.ids) - len(common)) for scanned in libraries.values()
     ]
     return Sources(ids, [type_of[id] for id in ids], None, None, libraries, infos, len(every) - len(common))
-
-
-def _listed(ids: Sequence[str]) -> str:
-    shown = ", ".join(sorted(ids)[:_SHOWN])
-    return shown + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")

@@ -16,6 +16,7 @@ from prealloc.cli.options import ConfigOption, JsonFlag, parsed, read_config, ta
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, print_warning, task_progress
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.amount import contradicted
 from prealloc.model.options import options_of
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import RunPolicy
@@ -382,20 +383,9 @@ def _run_command(plan: Path, run: Mapping[str, Any]) -> str:
     return shlex.join(["prealloc", "run", str(plan), *options, "--out", "run/"])
 
 
-_CONTRADICTS = {
-    "num_instances": ("quotas", "whole", "num_instances_per_cell"),
-    "per_type": ("quotas", "whole", "stratify", "num_instances_per_cell"),
-    "quotas": ("num_instances", "num_instances_per_cell", "per_type", "whole", "stratify", "types"),
-    "num_instances_per_cell": ("num_instances", "per_type", "quotas", "whole"),
-    "whole": ("num_instances", "per_type", "quotas", "num_instances_per_cell"),
-    "stratify": ("per_type", "quotas"),
-}
-"""Options that cannot stand beside the one that is named: each says how many tasks there are."""
-
-
 def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The options with those of the command line on top: what contradicts these in the config is left out."""
-    dropped = {name for option, others in _CONTRADICTS.items() if given.get(option) for name in others}
+    dropped = contradicted({name for name, value in given.items() if value})
     return {name: value for name, value in configured.items() if name not in dropped} | given
 
 

@@ -38,6 +38,7 @@ from prealloc.files.regular import Unusable
 from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
 from prealloc.model.outcome import FINAL, Attempt, verdict
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.model.words import shown
 from prealloc.processes.cgroups import OomKills
 from prealloc.store.journal import JournalWriter, WorkerStarted
 from prealloc.store.rest import write_rest
@@ -392,4 +393,4 @@ class _CommandShard:
 def _refusal(reported: Reported | str) -> str:
     if isinstance(reported, str):
         return reported
-    return f"a result for task {reported.task!r:.80}, repeat {reported.repeat}, which the shard does not have"
+    return f"a result for task {shown(reported.task)}, repeat {reported.repeat}, which the shard does not have"

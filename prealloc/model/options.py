@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any, NamedTuple, Protocol, get_type_hints
 
 from prealloc.errors import Mistake
-from prealloc.model import json_value
+from prealloc.model import words
 from prealloc.model.json_value import NoJson, check_text
 from prealloc.model.secret import holds_secret
 
@@ -322,7 +322,7 @@ def is_none(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """A value in a message. A key that got into the wrong place is not shown."""
-    return "what is given" if holds_secret(value) else json_value.shown(value)
+    return "what is given" if holds_secret(value) else words.shown(value)
 
 
 def _is_name(where: str, name: Any, mistakes: list[Mistake]) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 from prealloc.model.cell import MODEL, Cell
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
-from prealloc.planning.cells import lay_out, tasks_per_cell
+from prealloc.planning.cells import lay_out
 from prealloc.planning.estimate import ShardLoad
 
 ANY_TYPE = ""
@@ -94,7 +94,7 @@ def loads_of_spec(spec: PlanSpec) -> list[ShardLoad] | None:
     """The same before the library is read; None if only the library can tell how many tasks there are."""
     loads = []
     for shard in lay_out(spec):
-        tasks = tasks_per_cell(spec, shard.of)
+        tasks = spec.tasks_of_cell(shard.of)
         if tasks is None:
             return None
         # Whatever the strategy, the shards of a cell are equal, or dealt from one sample.
@@ -122,7 +122,7 @@ def _sample(spec: PlanSpec, shards: int) -> int | None:
     """How many different tasks a cell of so many shards has."""
     if spec.strategy == "independent":
         return None
-    return tasks_per_cell(spec, shards if spec.strategy == "disjoint" else 1)
+    return spec.tasks_of_cell(shards if spec.strategy == "disjoint" else 1)
 
 
 def _matrix(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning import rank
-from prealloc.planning.planner import ALL_TYPES, is_by_type, is_eligible, most_of_stratum
+from prealloc.planning.planner import ALL_TYPES, is_eligible, most_of_stratum
 
 _SLACK = 1024
 _CHUNK = 1 << 16
@@ -27,7 +27,7 @@ class Shortlist:
     def __init__(self, spec: PlanSpec, shards: Iterable[int]) -> None:
         self._spec = spec
         self._shards = sorted(set(shards))
-        self._by_type = is_by_type(spec)
+        self._by_type = spec.amount.by_type
         self._draws: dict[str, list[_Lowest]] = {}
         self._all: list[int] = []
         self._seen = 0

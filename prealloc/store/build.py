@@ -28,6 +28,9 @@ class PlannedShard(NamedTuple):
     settings: dict[str, Any]
     lane: str | None = None
 
+    def __repr__(self) -> str:
+        return f"PlannedShard({self.id}: {len(self.tasks)} tasks)"
+
 
 def build_plan(
     spec: PlanSpec,

@@ -23,9 +23,9 @@ from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
 from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, has_surely_short_integers
 from prealloc.model.document import UNREADABLE
-from prealloc.model.json_value import brief
 from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Status
 from prealloc.model.policy import MOST_RESULT_BYTES
+from prealloc.model.words import brief
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):

@@ -21,12 +21,12 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import SHARD_ID, PlanPaths, RunPaths, readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.model.cell import settings_of
-from prealloc.model.json_value import brief
 from prealloc.model.plan import Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
 from prealloc.model.plan_spec import MAX_REPEATS, MAX_SEED, MAX_UNITS, RANKINGS, PlanSpec
 from prealloc.model.policy import read_run_options
 from prealloc.model.spelling import IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
+from prealloc.model.words import brief, listed, shown
 from prealloc.store.build import plan_id
 from prealloc.store.documents import parse, read_bytes, to_json
 
@@ -133,7 +133,7 @@ def read_plan_file(folder: Path) -> PlanFile:
         seen.add(entry.id)
     for library in plan.libraries:
         if sum(library.types.values()) != library.tasks:
-            problem = f"library {library.name[:80]!r} does not have as many tasks as its types"
+            problem = f"library {shown(library.name)} does not have as many tasks as its types"
             raise PlanError(problem, where=str(path), hint=_PLAN_AGAIN)
     return plan
 
@@ -147,7 +147,7 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
     except OptionsError as error:
         found += [f"its spec has {mistake.where}: {mistake.problem}" for mistake in error.mistakes]
     if plan.ranking not in RANKINGS.values():
-        found.append(f"its ranking is {plan.ranking[:80]!r}; this prealloc knows {', '.join(RANKINGS.values())}")
+        found.append(f"its ranking is {shown(plan.ranking)}; this prealloc knows {', '.join(RANKINGS.values())}")
     elif not found and plan.ranking != plan.spec.ranking_name:
         found.append("its ranking is not that of its spec")
     if plan.seed != plan.spec.seed:
@@ -162,7 +162,7 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
     for library in plan.libraries:
         counts = (library.bytes, library.tasks, *library.types.values())
         if min(counts) < 0 or not _SHA256.fullmatch(library.sha256) or "\0" in library.path:
-            found.append(f"what it says of its library {library.name[:80]!r} cannot be")
+            found.append(f"what it says of its library {shown(library.name)} cannot be")
     if found:
         raise PlanError("; ".join(found), where=where, hint=_PLAN_AGAIN)
 
@@ -181,7 +181,7 @@ def _run_options(options: dict[str, Any] | UnsetType) -> list[str]:
 def check_shard_id(shard: str, *, where: str) -> None:
     """Raises PlanError unless the id is one that prealloc makes: it becomes part of file names."""
     if not SHARD_ID.fullmatch(shard) or shard.strip(".") == "":
-        raise PlanError(f"{shard[:80]!r} is no shard id", where=where, hint=_PLAN_AGAIN)
+        raise PlanError(f"{shown(shard)} is no shard id", where=where, hint=_PLAN_AGAIN)
 
 
 def read_manifest(path: Path) -> tuple[Manifest, bytes]:
@@ -193,7 +193,7 @@ def read_manifest(path: Path) -> tuple[Manifest, bytes]:
     ref = manifest.slice
     if not _SHA256.fullmatch(ref.sha256) or ref.file != PlanPaths.slice_name(ref.sha256):
         # The only name a slice can have; so no manifest can point outside its folder.
-        raise PlanError(f"{ref.file[:80]!r} is no slice's name", where=str(path), hint=_PLAN_AGAIN)
+        raise PlanError(f"{shown(ref.file)} is no slice's name", where=str(path), hint=_PLAN_AGAIN)
     for name, value, least, most in (
         ("repeats", manifest.repeats, 1, MAX_REPEATS),
         ("seed", manifest.seed, 0, MAX_SEED),
@@ -450,8 +450,8 @@ def refuse_strays(folder: Path, outline: Outline) -> None:
     foreseen |= {paths.slice(manifest.slice.sha256) for manifest in outline.manifests.values()}
     there = (file for name in ("shards", "slices") for file in (folder / name).iterdir())
     if strays := sorted(str(file) for file in there if file not in foreseen):
-        shown = ", ".join(strays[:10]) + (f" and {len(strays) - 10} more" if len(strays) > 10 else "")
-        raise PlanError(f"it holds what was not planned: {shown}", where=str(folder), hint="move it out of the plan")
+        problem = f"it holds what was not planned: {listed(strays)}"
+        raise PlanError(problem, where=str(folder), hint="move it out of the plan")
 
 
 def find_entry(file: PlanFile, shard: str, *, where: str) -> ShardEntry:
@@ -460,7 +460,7 @@ def find_entry(file: PlanFile, shard: str, *, where: str) -> ShardEntry:
         if entry.id == shard:
             return entry
     hint = f"use one of {file.shards[0].id} to {file.shards[-1].id}" if file.shards else _PLAN_AGAIN
-    raise PlanError(f"it has no shard {shard[:80]!r}", where=where, hint=hint)
+    raise PlanError(f"it has no shard {shown(shard)}", where=where, hint=hint)
 
 
 def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -> Manifest:
@@ -519,8 +519,7 @@ def _told(fields: Mapping[str, tuple[Any, Any]]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text[:12] if _SHA256.fullmatch(text) else f"{text[:60]}..." if len(text) > 60 else text
+    return value[:12] if isinstance(value, str) and _SHA256.fullmatch(value) else shown(value)
 
 
 def task_digest(task: LightweightTask) -> bytes:

@@ -20,6 +20,7 @@ from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
+from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
 from prealloc.store.plan_folder import (
     Outline,
@@ -133,7 +134,7 @@ class OpenRun:
         root = os.path.realpath(self.paths.root)
         for folder in self.file.import_path:
             if "\0" in folder or not os.path.isabs(folder) or os.path.realpath(folder).startswith(f"{root}{os.sep}"):
-                found.append(f"its worker is imported from {folder[:80]!r}, which is no folder beside the run")
+                found.append(f"its worker is imported from {shown(folder)}, which is no folder beside the run")
         if found:
             raise RunFolderError("; ".join(found), where=str(self.paths.run_file), hint=_RESTORE)
 

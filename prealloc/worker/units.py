@@ -26,7 +26,8 @@ import msgspec
 
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import FORBIDDEN, Attempt, Status
-from prealloc.model.policy import KILL_STEP_S, Again, Stop, decide_retry
+from prealloc.model.policy import KILL_STEP_S
+from prealloc.model.retry import Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
 from prealloc.store.journal import AttemptBegan, CleanedUp, JournalWriter, Noted
 from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked

@@ -182,7 +182,10 @@ def test_all_is_every_field(tasks: list[dict[str, Any]], layout: Any) -> None:
     st.lists(st.tuples(NAME, st.sampled_from("abc")), min_size=1, max_size=60, unique_by=lambda pair: pair[0]),
     SPECS,
     st.sampled_from(
-        [{}, {"per_type": True}, {"quotas": {"a": 2, "b": 1}}, {"whole": True}, {"num_instances_per_cell": 4}]
+        [
+            *({}, {"per_type": True}, {"quotas": {"a": 2, "b": 1}}, {"whole": True}, {"num_instances_per_cell": 4}),
+            *({"per_type": True, "per_cell": True}, {"quotas": {"a": 3, "b": 2}, "per_cell": True}),
+        ]
     ),
     st.integers(1, 9),
 )

@@ -39,7 +39,7 @@ FINE = {
     ("shards", "integer"), ("num_instances", "integer"), ("num_instances_per_cell", "integer"),
     ("repeats", "integer"), ("seed", "integer"),
     ("seed", "10**12"),
-    ("per_type", "true"), ("stratify", "true"), ("all", "true"),
+    ("per_type", "true"), ("per_cell", "true"), ("stratify", "true"), ("all", "true"),
     ("concurrency", "integer"), ("workers", "integer"), ("retries", "integer"), ("fsync", "true"),
     ("max_result", "integer"), ("max_log", "10**12"), ("memory", "10**12"),
     ("worker", "text"), ("worker", "empty text"), ("engine", "text"), ("engine", "empty text"),
