@@ -21,7 +21,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import UnitOrder, WorkerJob
 
 _TICK_S = 0.1
 
@@ -31,10 +31,6 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     can_kill: bool
     """A hung task is stopped, one that takes too much too: --timeout and --memory hold whatever the task does."""
-    can_send: bool
-    """Commands reach a shard that is running."""
-    shares_run_folder: bool
-    """Workers write their journal into the run folder themselves."""
     guards_library: bool
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
@@ -59,10 +55,8 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     import_path: tuple[str, ...]
     limiter: RateLimiter[Any]
     """Gives the turns of the lanes' shards; its holders are whatever the engine tells apart."""
-    fsync: bool
-    memory_bytes: int | None
-    drain_s: float
-    start_s: float
+    policy: RunPolicy
+    """Of the run. A shard's own, see ShardJob, may have another concurrency."""
     admission: Admission
     """Says whether one more worker may start beside those that run."""
     journal: JournalWriter
@@ -95,6 +89,33 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lane(self) -> str | None:
         return self.manifest.lane
+
+    def worker_job(
+        self,
+        setup: RunSetup,
+        orders: Sequence[UnitOrder],
+        *,
+        journal: Path,
+        slots: int = 1,
+        library: frozenset[tuple[int, int]] = frozenset(),
+    ) -> WorkerJob:
+        """What a worker gets that is to run these units: of the tasks, only theirs."""
+        tasks = self.tasks()
+        return WorkerJob(
+            shard=self.shard,
+            settings=self.manifest.settings,
+            lane=self.lane,
+            seed=self.manifest.seed,
+            tasks={position: tasks[position] for position in sorted({order.position for order in orders})},
+            orders=tuple(order.plain() for order in orders),
+            worker=setup.worker,
+            import_path=setup.import_path,
+            policy=self.policy,
+            slots=slots,
+            journal=str(journal),
+            library=tuple(sorted(library)),
+            cleanup=setup.cleanup is not None,
+        )
 
 
 class Patience(NamedTuple):

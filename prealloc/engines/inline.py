@@ -18,11 +18,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
 from prealloc.engines.log import cut_back
-from prealloc.engines.tell import attempt_ended, attempt_started
+from prealloc.engines.worker_process import events_of
 from prealloc.errors import EngineError
 from prealloc.lanes.limiter import AHEAD_S, RateLimiter
 from prealloc.model.events import Event, Note, ShardEnded, ShardStarted
@@ -31,8 +30,7 @@ from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.attempt import Running, perform_alone
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
-from prealloc.worker.in_flight import InFlightTable, new_descriptor
-from prealloc.worker.job import WorkerJob
+from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.limiter import no_turn
 from prealloc.worker.messages import Ended
 from prealloc.worker.units import UnitQueue
@@ -46,8 +44,6 @@ class InlineEngine:
 
     facts = EngineFacts(
         can_kill=False,
-        can_send=False,
-        shares_run_folder=True,
         guards_library=False,
         worker_outlives_master=False,
     )
@@ -142,33 +138,17 @@ class _InlineShard:
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
-        worker_job = WorkerJob(
-            shard=job.shard,
-            settings=job.manifest.settings,
-            lane=job.lane,
-            seed=job.manifest.seed,
-            tasks=tuple(job.tasks()),
-            orders=tuple(order.plain() for order in job.orders),
-            worker=setup.worker,
-            import_path=setup.import_path,
-            policy=job.policy,
-            slots=1,
-            journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
-            library=(),
-            cleanup=setup.cleanup is not None,
-        )
-        memory = new_descriptor(job.policy.concurrency)
-        self._table = InFlightTable(memory, job.policy.concurrency)
-        os.close(memory)
-        self._journal = JournalWriter(Path(worker_job.journal), fsync=setup.fsync)
+        journal = setup.paths.worker_journal(job.shard, setup.session, 1)
+        worker_job = job.worker_job(setup, job.orders, journal=journal)
+        self._journal = JournalWriter(journal, fsync=job.policy.fsync)
+        table = InFlightTable(-1, job.policy.concurrency)  # of this process alone: nobody watches it from outside
         limiter = _InlineLimiter(setup.limiter, job.lane, sleep) if job.lane is not None else None
-        self.units = UnitQueue(worker_job, self._journal, self._table, self._ended.append, limiter, jitter=jitter)
+        self.units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
 
     def close(self) -> None:
-        """Lets go of the journal and the table."""
+        """Lets go of the journal."""
         self._journal.close()
-        self._table.close()
 
     def clean_up_first(self) -> list[Event]:
         """Cleans up, in this very thread, what a session that was killed has left."""
@@ -199,11 +179,7 @@ class _InlineShard:
             clean = _in_a_thread(lambda: self._perform(taken)) if _in_event_loop() else self._perform(taken)
             self.units.left(taken, clean=clean)
         message = self._ended.pop()
-        task = self._job.ids[message.position]
-        return [
-            attempt_started(self._job.shard, task, message),
-            attempt_ended(self._job.shard, task, message),
-        ]
+        return events_of(message, self._job.ids[message.position][1])
 
     def _perform(self, running: Running) -> bool:
         """Whether it has cleaned up after itself."""

@@ -28,14 +28,14 @@ from typing import NamedTuple
 
 from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.log import cut_back, end_of_log, last_lines
-from prealloc.engines.tell import attempt_ended, attempt_started
-from prealloc.engines.worker_process import SPARE_S, Key, Stage, WorkerProcess
+from prealloc.engines.worker_process import SPARE_S, Key, Stage, WorkerProcess, events_of
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName
 from prealloc.model.document import Unreadable
 from prealloc.model.events import (
     AttemptEnded,
+    AttemptStarted,
     Event,
     LibraryOpenedByWorker,
     Note,
@@ -43,10 +43,20 @@ from prealloc.model.events import (
     ShardStarted,
     WorkerLost,
 )
-from prealloc.model.outcome import STOPPED, Attempt, ErrorInfo, Status, verdict
+from prealloc.model.outcome import STOPPED, ErrorInfo, Status
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
 from prealloc.store.fold import Due, Untidied
-from prealloc.store.journal import CleanedUp, JournalFile, LibraryOpen, Line, SoloDeath, WorkerStarted, read_lines
+from prealloc.store.journal import (
+    AttemptLine,
+    CleanedUp,
+    JournalFile,
+    LibraryOpen,
+    Line,
+    SoloDeath,
+    WorkerEnded,
+    WorkerStarted,
+    read_lines,
+)
 from prealloc.worker.in_flight import InFlight
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import (
@@ -173,16 +183,9 @@ class ShardSupervisor:
         return worker.stage is Stage.WORKING and not worker.solo and len(worker.undecided) > worker.slots
 
     def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool, only: bool = False) -> None:
-        setup = self._setup
         self._incarnations += 1
-        tasks = self._job.tasks()
-        used = sorted({order.position for order in orders})
-        if len(used) < len(tasks):  # ship only what this worker is to run, under its place in the shipment
-            place = {position: index for index, position in enumerate(used)}
-            shipped = tuple(order._replace(position=place[order.position]) for order in orders)
-            tasks = [tasks[position] for position in used]
-        else:
-            shipped = orders
+        journal = self._setup.paths.worker_journal(self.shard, self._setup.session, self._incarnations)
+        job = self._job.worker_job(self._setup, orders, journal=journal, slots=slots, library=self._library)
         worker = WorkerProcess(
             shard=self.shard,
             incarnation=self._incarnations,
@@ -190,24 +193,9 @@ class ShardSupervisor:
             slots=slots,
             solo=solo,
             only=only,
-            journal=setup.paths.worker_journal(self.shard, setup.session, self._incarnations),
-            positions=used,
+            journal=journal,
+            tasks={position: task.id for position, task in job.tasks.items()},
             policy=self._policy,
-        )
-        job = WorkerJob(
-            shard=self.shard,
-            settings=self._job.manifest.settings,
-            lane=self.lane,
-            seed=self._job.manifest.seed,
-            tasks=tuple(tasks),
-            orders=tuple(order.plain() for order in shipped),
-            worker=setup.worker,
-            import_path=setup.import_path,
-            policy=self._policy,
-            slots=slots,
-            journal=str(worker.journal),
-            library=tuple(sorted(self._library)),
-            cleanup=setup.cleanup is not None,
         )
         self.workers.append(worker)
         self._processes.start(worker, job)
@@ -240,11 +228,8 @@ class ShardSupervisor:
             worker = WorkerProcess(
                 shard=self.shard,
                 incarnation=self._incarnations,
-                orders=(),
-                slots=0,
-                solo=False,
                 journal=self._setup.paths.journal,
-                positions=[],
+                tasks={},
                 policy=self._policy,
                 due=due,
             )
@@ -273,10 +258,11 @@ class ShardSupervisor:
         if worker.due is not None:
             return []
         units = len(worker.undecided)
+        shard, incarnation = self.shard, worker.incarnation
         self._setup.journal.append(
-            WorkerStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)
+            WorkerStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time())
         )
-        return [ShardStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)]
+        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units)]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system lets it not begin now: its units wait until `fill` is called again."""
@@ -316,12 +302,13 @@ class ShardSupervisor:
         if isinstance(message, Ended):
             return self._landed(worker, message)
         if isinstance(message, Started):
-            return [attempt_started(self.shard, self._job.ids[worker.position(message.position)], message)]
+            task, _ = self._job.ids[message.position]
+            return [AttemptStarted(shard=self.shard, task=task, repeat=message.repeat, attempt=message.attempt)]
         if isinstance(message, Ready):
             worker.reach(Stage.WORKING)
         elif isinstance(message, Retiring):
             worker.reach(Stage.RETIRING)
-            for left in map(worker.order, message.left):
+            for left in message.left:
                 key = left.position, left.repeat
                 before = worker.undecided.get(key)
                 if before is None:
@@ -354,20 +341,18 @@ class ShardSupervisor:
             limiter.done(self.lane, worker, turn, tokens, message.answer)
 
     def _landed(self, worker: WorkerProcess, message: Ended) -> list[Event]:
-        position = worker.position(message.position)
-        key = (position, message.repeat)
+        line = message.line
+        key = (message.position, line.repeat)
         worker.progressed = True
         if message.again is None:
             worker.undecided.pop(key, None)
         elif worker.stage is Stage.RETIRING and not message.lingers:
             if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
-                self._pending.append(worker.order(message.again))
+                self._pending.append(message.again)
         elif key in worker.undecided:
-            worker.undecided[key] = worker.order(message.again)
-        task = self._job.ids[position]
+            worker.undecided[key] = message.again
         fault_point(Point.ENDING_HEARD)
-        ended = attempt_ended(self.shard, task, message)
-        return [ended] if message.announced else [attempt_started(self.shard, task, message), ended]
+        return events_of(message, self._job.ids[message.position][1])
 
     # -- watching -------------------------------------------------------------------------------------------
 
@@ -452,6 +437,7 @@ class ShardSupervisor:
         self._due.extend(self._left_behind(worker))
         worker.close()
         self._queue_of(worker).extend(worker.undecided.values())
+        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=worker.incarnation, ended_at=time.time()))
         fault_point(Point.WORKER_BURIED)
         events += self.fill()
         return events
@@ -464,7 +450,7 @@ class ShardSupervisor:
         with contextlib.suppress(JournalError):
             for line in self._lines(worker):
                 attempt = line.content
-                if not isinstance(attempt, Attempt) or attempt.late or attempt.task not in positions:
+                if not isinstance(attempt, AttemptLine) or attempt.late or attempt.task not in positions:
                     continue
                 key = (positions[attempt.task], attempt.repeat)
                 order = worker.undecided.get(key)
@@ -475,7 +461,7 @@ class ShardSupervisor:
                     worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
                 else:
                     del worker.undecided[key]
-                events.append(self._told(key, attempt))
+                events.append(AttemptEnded.of(attempt, self._job.ids[key[0]][1]))
         return events
 
     def _left_behind(self, worker: WorkerProcess) -> list[Due]:
@@ -566,7 +552,7 @@ class ShardSupervisor:
 
     def _verdict(self, key: Key, row: InFlight, status: Status, error: ErrorInfo, *, peak_rss: int = 0) -> Event:
         """Decides a unit whose worker cannot any more. Written only now that the worker is surely dead."""
-        attempt = Attempt(
+        line = AttemptLine(
             shard=self.shard,
             task=self._job.ids[key[0]][0],
             repeat=key[1],
@@ -577,29 +563,12 @@ class ShardSupervisor:
             waiting_s=round(row.order.waited_s + row.waited_s, 6),
             working_s=round(time.monotonic() - row.started_at - row.waited_s, 6),
             peak_rss=peak_rss,
+            lane=self.lane,
             error=error,
         )
-        self._setup.journal.append(attempt)
+        self._setup.journal.append(line)
         fault_point(Point.VERDICT_WRITTEN)
-        return self._told(key, attempt)
-
-    def _told(self, key: Key, attempt: Attempt) -> Event:
-        success, score, unclear = verdict(attempt.result)
-        return AttemptEnded(
-            shard=self.shard,
-            task=attempt.task,
-            type=self._job.ids[key[0]][1],
-            repeat=attempt.repeat,
-            attempt=attempt.attempt,
-            status=attempt.status,
-            outcome=not attempt.again,
-            working_s=attempt.working_s,
-            waiting_s=attempt.waiting_s,
-            success=success,
-            score=score,
-            unclear=unclear,
-            error=attempt.error,
-        )
+        return AttemptEnded.of(line, self._job.ids[key[0]][1])
 
     def _count_idle(self, worker: WorkerProcess, reason: str, *, used: bool) -> None:
         squeezed = worker.killed_for == "kernel" and worker.crowded

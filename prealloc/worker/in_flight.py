@@ -36,7 +36,10 @@ class InFlight(NamedTuple):
 
 
 class InFlightTable:
-    """Either end of an in-flight table. `slots` is the most units that can ever run at once in the worker."""
+    """Either end of an in-flight table. `slots` is the most units that can ever run at once in the worker.
+
+    Without a `descriptor` (-1) no other process sees it.
+    """
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self._slots = slots
