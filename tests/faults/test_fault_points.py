@@ -157,7 +157,7 @@ NO_DISK = {
     | {"_parents_of", "write_pieces"},  # their callers pass the point, or _beside, by which they write
     "store/run_folder.py": {"create_run"},  # the plan's own folder, inside the one that is renamed into place
     "store/plan_folder.py": {"copy_plan"},  # the folders of the copy; create_run passes the point
-    "store/rest.py": {"write_rest"},  # write_file passes the point
+    "store/build.py": {"write_rest"},  # write_file passes the point
     "store/lane_log.py": {"note"},  # what the disk refuses here nobody needs
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py

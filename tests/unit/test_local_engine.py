@@ -122,7 +122,7 @@ class Bench:
         paths = RunPaths(root)
         for folder in (paths.journal, paths.logs):
             folder.mkdir()
-        policy = RunPolicy.checked(concurrency=CONCURRENCY)
+        policy = RunPolicy.checked(concurrency=CONCURRENCY, drain_s=1.0, start_s=1.0)
         self.journal = JournalWriter(paths.supervisor_journal(1))
         setup = RunSetup(
             paths=paths,
@@ -130,10 +130,7 @@ class Bench:
             worker="m:f",
             import_path=(),
             limiter=RateLimiter((), policy),
-            fsync=False,
-            memory_bytes=None,
-            drain_s=1.0,
-            start_s=1.0,
+            policy=policy,
             admission=Admission(0, available=lambda: 100 * GB),
             journal=self.journal,
         )
