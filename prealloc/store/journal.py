@@ -9,6 +9,7 @@ which is behind every offset: readers notice neither.)
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,14 +31,14 @@ from prealloc.model.policy import MOST_RESULT_BYTES
 NO_RESULT = msgspec.Raw(b"null")
 
 
-class AttemptLine(Attempt, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class AttemptLine(Attempt, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """An attempt as its line has it: the result is JSON text, which only those decode who want to see it."""
 
     result: msgspec.Raw = NO_RESULT
 
     def without_result(self) -> AttemptLine:
-        """All that is held in memory of an attempt."""
-        return msgspec.structs.replace(self, result=NO_RESULT)
+        """All that is held in memory of an attempt; the shard's name is the same object in all of them."""
+        return msgspec.structs.replace(self, shard=sys.intern(self.shard), result=NO_RESULT)
 
     def told(self) -> AttemptLine:
         """What is said of it to other processes."""
