@@ -23,12 +23,12 @@ import msgspec
 
 from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
 from prealloc.engines.command_results import Reported, ResultsTail
+from prealloc.engines.deaths import describe_exit
 from prealloc.engines.launch import Born, ForkServerLauncher, Refused
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
 from prealloc.engines.memory_watch import LOOK_S as MEMORY_LOOK_S
 from prealloc.engines.memory_watch import MemoryWatch
 from prealloc.engines.refusals import Refusals
-from prealloc.engines.supervisor import describe_exit
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
