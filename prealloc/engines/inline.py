@@ -40,7 +40,7 @@ NAP_S = 0.1
 
 
 class InlineEngine:
-    """Runs shards in the calling thread. `sleep` and `jitter` are for tests."""
+    """Runs shards in the calling thread. `jitter` is for tests."""
 
     facts = EngineFacts(
         can_kill=False,
@@ -51,10 +51,8 @@ class InlineEngine:
     def __init__(
         self,
         *,
-        sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._sleep = sleep
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
@@ -86,7 +84,7 @@ class InlineEngine:
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
-            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._sleep, self._jitter)
+            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
             if self._draining or self._current.lane in self._halted:
                 self._current.units.stop()
             return [self._current.started, *self._current.clean_up_first()]
@@ -126,14 +124,12 @@ class _InlineShard:
         job: ShardJob,
         setup: RunSetup,
         function: WorkerFunction,
-        sleep: Callable[[float], None],
         jitter: Callable[[], float],
     ) -> None:
         self.lane = job.lane
         self._job = job
         self._setup = setup
         self._function = function
-        self._sleep = sleep
         self._ended: list[Ended] = []
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
@@ -142,7 +138,7 @@ class _InlineShard:
         worker_job = job.worker_job(setup, job.orders, journal=journal)
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
         table = InFlightTable(-1, job.policy.concurrency)  # of this process alone: nobody watches it from outside
-        limiter = _InlineLimiter(setup.limiter, job.lane, sleep) if job.lane is not None else None
+        limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self.units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
 
@@ -173,7 +169,7 @@ class _InlineShard:
             self.close()
             return [ShardEnded(shard=self._job.shard)]
         if not isinstance(taken, Running):
-            self._sleep(min(taken, NAP_S))
+            time.sleep(min(taken, NAP_S))
             return []
         with self._output():
             clean = _in_a_thread(lambda: self._perform(taken)) if _in_event_loop() else self._perform(taken)
@@ -219,10 +215,9 @@ def _in_a_thread(call: Callable[[], bool]) -> bool:
 class _InlineLimiter:
     """Turns straight from the limiter, which nobody else asks meanwhile."""
 
-    def __init__(self, limiter: RateLimiter[str], lane: str, sleep: Callable[[float], None]) -> None:
+    def __init__(self, limiter: RateLimiter[str], lane: str) -> None:
         self._limiter = limiter
         self._lane = lane
-        self._sleep = sleep
         self._turn = 0
 
     def wait(self, tokens: int) -> int:
@@ -231,8 +226,8 @@ class _InlineLimiter:
         while not (granted := self._limiter.grants()):
             if (why := self._limiter.halted(self._lane)) is not None:
                 raise no_turn(why)
-            self._sleep(AHEAD_S / 2)
-        self._sleep(max(0.0, granted[0].at - time.monotonic()))
+            time.sleep(AHEAD_S / 2)
+        time.sleep(max(0.0, granted[0].at - time.monotonic()))
         return self._turn
 
     async def wait_async(self, tokens: int) -> int:

@@ -18,6 +18,7 @@ from prealloc.store.fold import RunState, count_success
 
 ERRORS_SHOWN = 20
 SLOWEST_SHOWN = 5
+LINE_SHOWN = 200
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,11 +132,11 @@ def _factor_totals(
     return tuple(found)
 
 
-def first_line(text: str, most: int = 200) -> str:
-    """The first line that is not blank, cut to `most` characters."""
+def first_line(text: str) -> str:
+    """The first line that is not blank, cut to LINE_SHOWN characters."""
     # The slice comes first: a message may be megabytes long, and only its start is looked at.
-    start = text[: 4 * most].strip()
-    return start.splitlines()[0].rstrip()[:most] if start else ""
+    start = text[: 4 * LINE_SHOWN].strip()
+    return start.splitlines()[0].rstrip()[:LINE_SHOWN] if start else ""
 
 
 def _kind(outcome: AttemptInfo) -> tuple[Status, str, str]:

@@ -64,7 +64,6 @@ class UnitQueue:
         tell: Callable[[Ended], None],
         limiter: LimiterClient | None = None,
         *,
-        now: Monotonic = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._job = job
@@ -73,11 +72,11 @@ class UnitQueue:
         self._table = table
         self._tell = tell
         self._limiter = limiter
-        self._now = now
+        self._now: Monotonic = time.monotonic
         self._jitter = jitter
         self._changed = threading.Condition()
         self._idle = 0
-        self._ready = deque((UnitOrder(*order), now()) for order in job.orders)
+        self._ready = deque((UnitOrder(*order), time.monotonic()) for order in job.orders)
         self._delayed: list[tuple[float, UnitOrder]] = []
         self._running: dict[int, Running] = {}
         self._lingering: dict[Running, Patience] = {}
