@@ -62,6 +62,9 @@ PASSAGE = {
 }
 """Where more has happened before the fault than at the first passage."""
 
+ONCE = (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY, Point.SUPERVISOR_WORKER_END)
+"""Where a run does not come by again once it has met the fault."""
+
 BESIDE_OTHERS = (
     Point.WORKER_APPEND,
     Point.ATTEMPT_OFF,
@@ -80,7 +83,7 @@ def cases() -> Iterator[Case]:
         for concurrency in (1, 4) if point in BESIDE_OTHERS else (1,):
             if point in PLANNING:
                 continue
-            if point in (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY):  # a run comes by once
+            if point in ONCE:
                 yield from (Case(point, (action,), scenario, passage) for action in (*refused, *kills))
             elif point in IN_WORKER:
                 # The worker dies and the run goes on; or the master dies at this very moment of a worker.
@@ -162,7 +165,7 @@ NO_DISK = {
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point
-    "worker/table.py": {"new_descriptor"},  # memory without a name
+    "worker/in_flight.py": {"new_descriptor"},  # memory without a name
     "worker/attempt.py": {"leave_if_forked"},  # a child of the task's own tells why it ends
     "worker/loop.py": {"_wake"},  # a pipe
     "worker/process.py": {"write", "become", "_die_first"},  # a log may drop what it cannot keep; /proc
