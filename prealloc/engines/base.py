@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -90,16 +90,16 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     def lane(self) -> str | None:
         return self.manifest.lane
 
-    def worker_job(
+    def for_worker(
         self,
         setup: RunSetup,
         orders: Sequence[UnitOrder],
         *,
+        slots: int,
         journal: Path,
-        slots: int = 1,
-        library: frozenset[tuple[int, int]] = frozenset(),
+        library: Iterable[tuple[int, int]] = (),
     ) -> WorkerJob:
-        """What a worker gets that is to run these units: of the tasks, only theirs."""
+        """What a worker gets that runs these units: of the tasks, only theirs."""
         tasks = self.tasks()
         return WorkerJob(
             shard=self.shard,
@@ -142,7 +142,16 @@ class Patience(NamedTuple):
         )
 
 
-UNHURRIED = Patience()
+class WorkerCheck(NamedTuple):
+    """What an engine is asked to look at before it runs anything."""
+
+    worker: str
+    import_path: tuple[str, ...]
+    library: frozenset[tuple[int, int]] = frozenset()
+    """(device, inode) pairs that no worker may open."""
+    variables: tuple[str, ...] = ()
+    """Environment variables: say which of them are not set."""
+    patience: Patience = Patience()
 
 
 class Engine(Protocol):
@@ -150,18 +159,8 @@ class Engine(Protocol):
 
     facts: EngineFacts
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        variables: Sequence[str] = (),
-        patience: Patience = UNHURRIED,
-    ) -> Checked:
-        """Makes sure that the worker function can be called, and looks whether environment variables are set.
-
-        Raises WorkerFunctionError. `library` are (device, inode) pairs that no worker may open.
-        """
+    def check(self, wanted: WorkerCheck) -> Checked:
+        """Makes sure that the worker function can be called, where workers run. Raises WorkerFunctionError."""
         ...
 
     def open(self, setup: RunSetup) -> None:

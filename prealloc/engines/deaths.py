@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Iterable
 
@@ -24,6 +23,7 @@ from prealloc.files.paths import JournalName
 from prealloc.model.events import AttemptEnded, Event, Note, WorkerLost
 from prealloc.model.outcome import STOPPED, ErrorInfo, Status
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
+from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import AttemptLine, JournalFile, Line, SoloDeath, read_lines
 from prealloc.worker.in_flight import InFlight
@@ -193,6 +193,5 @@ class Deaths:
 def describe_exit(status: int) -> str:
     """What os.waitpid's status says, in words."""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"killed by {signal.Signals(number).name}" if number in set(signal.Signals) else f"signal {number}"
+        return f"killed by {signal_name(os.WTERMSIG(status))}"
     return f"exited with code {os.waitstatus_to_exitcode(status)} without a result"

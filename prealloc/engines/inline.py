@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.log import cut_back
 from prealloc.engines.worker_process import events_of
 from prealloc.errors import EngineError
@@ -30,7 +30,7 @@ from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.attempt import Running, perform_alone
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
-from prealloc.worker.in_flight import InFlightTable
+from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
 from prealloc.worker.limiter import no_turn
 from prealloc.worker.messages import Ended
 from prealloc.worker.units import UnitQueue
@@ -42,11 +42,7 @@ NAP_S = 0.1
 class InlineEngine:
     """Runs shards in the calling thread. `jitter` is for tests."""
 
-    facts = EngineFacts(
-        can_kill=False,
-        guards_library=False,
-        worker_outlives_master=False,
-    )
+    facts = EngineFacts(can_kill=False, guards_library=False, worker_outlives_master=False)
 
     def __init__(
         self,
@@ -61,16 +57,9 @@ class InlineEngine:
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        variables: Sequence[str] = (),
-        patience: Patience = UNHURRIED,
-    ) -> Checked:
-        self._function = load_function(worker, import_path)
-        return Checked(unset=unset(variables))
+    def check(self, wanted: WorkerCheck) -> Checked:
+        self._function = load_function(wanted.worker, wanted.import_path)
+        return Checked(unset=unset(wanted.variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
@@ -135,9 +124,9 @@ class _InlineShard:
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
         journal = setup.paths.worker_journal(job.shard, setup.session, 1)
-        worker_job = job.worker_job(setup, job.orders, journal=journal)
+        worker_job = job.for_worker(setup, job.orders, slots=1, journal=journal)
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
-        table = InFlightTable(-1, job.policy.concurrency)  # of this process alone: nobody watches it from outside
+        table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self.units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))

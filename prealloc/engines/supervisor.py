@@ -154,7 +154,7 @@ class ShardSupervisor:
     def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool, only: bool = False) -> None:
         self._incarnations += 1
         journal = self._setup.paths.worker_journal(self.shard, self._setup.session, self._incarnations)
-        job = self._job.worker_job(self._setup, orders, journal=journal, slots=slots, library=self._library)
+        job = self._job.for_worker(self._setup, orders, slots=slots, journal=journal, library=self._library)
         worker = WorkerProcess(
             shard=self.shard,
             incarnation=self._incarnations,
