@@ -21,6 +21,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
+from prealloc.store.slices import Slice
 from prealloc.worker.job import UnitOrder, WorkerJob
 
 _TICK_S = 0.1
@@ -66,7 +67,7 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard to run: what is left of it, and how to get its tasks (they are not held in between)."""
+    """One shard to run: what is left of it. Its tasks are read when they are needed, and not held in between."""
 
     manifest: Manifest
     policy: RunPolicy
@@ -77,8 +78,6 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """The units without a final outcome."""
     deaths: Mapping[tuple[int, int], int]
     """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
-    tasks: Callable[[], Sequence[LightweightTask]]
-    """Reads the slice, by position."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
 
@@ -90,6 +89,10 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     def lane(self) -> str | None:
         return self.manifest.lane
 
+    def tasks(self, setup: RunSetup) -> Sequence[LightweightTask]:
+        """By position, from the run's copy of the plan. Raises PlanError if a byte of them is not as planned."""
+        return Slice(setup.paths.plan, self.manifest.slice).tasks()
+
     def for_worker(
         self,
         setup: RunSetup,
@@ -100,7 +103,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
         library: Iterable[tuple[int, int]] = (),
     ) -> WorkerJob:
         """What a worker gets that runs these units: of the tasks, only theirs."""
-        tasks = self.tasks()
+        tasks = self.tasks(setup)
         return WorkerJob(
             shard=self.shard,
             settings=self.manifest.settings,

@@ -238,7 +238,7 @@ class _CommandShard:
         manifest = paths.plan.manifest(self.shard)
         if len(self.open) < units:
             left = {task for task, _ in self.open}
-            tasks = [task for task in self._job.tasks() if task.id in left]
+            tasks = [task for task in self._job.tasks(self._setup) if task.id in left]
             rest = paths.rest(self._setup.session)
             with must_write(rest.root):
                 manifest = write_rest(rest, self._job.manifest, tasks)

@@ -127,7 +127,7 @@ def run_session(
             observe=observe_all if lanes or decided else observe,
             tick=tick,
         )
-        engine.close()
+        engine.close()  # now, since the end of the session comes after that of its workers
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     finally:
         engine.close()
@@ -215,7 +215,6 @@ def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | N
             UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
         ),
         deaths={key: state.deaths for key, state in states if state.open and state.deaths},
-        tasks=partial(run.tasks, shard),
         due=[due for due in _due(run, before) if due.unit.shard == shard],
     )
 

@@ -416,7 +416,7 @@ def read_line(path: Path, offset: int, length: int) -> AttemptLine:
         _refuse_twice(raw)
     except (Unusable, OSError, *UNREADABLE, StrictJsonError) as error:
         hint = "restore it from a copy; a journal is only ever added to"
-        raise JournalError(f"it was changed while it was read: {error}", where=str(path), hint=hint) from None
+        raise JournalError(f"the line at byte {offset} cannot be read: {error}", where=str(path), hint=hint) from None
     return line.judged()
 
 
@@ -457,7 +457,7 @@ def _misplaced(writer: JournalName, content: AttemptLine | AnyRecord) -> str | N
         return None if writer.shard in (None, content.shard) else f"it is of shard {content.shard!r}"
     if writer.shard is not None:
         return "only the supervisor writes such a line"
-    if isinstance(content, SessionStarted) and content.session != writer.session:
+    if isinstance(content, SessionStarted | SessionEnded) and content.session != writer.session:
         return f"it is of session {content.session}"
     return None
 

@@ -23,6 +23,7 @@ from prealloc.model.outcome import Status
 from prealloc.model.policy import RunPolicy
 from prealloc.processes import cgroups
 from prealloc.store.journal import JournalWriter
+from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.job import UnitOrder, unpack
@@ -129,7 +130,9 @@ class Bench:
             journal=self.journal,
         )
         self.engine.open(setup)
-        for shard in make_plan(12, shards=3).shards:
+        plan = make_plan(12, shards=3)
+        write_plan(plan, paths.plan.root)
+        for shard in plan.shards:
             orders = tuple(UnitOrder(position, 0, 1) for position in range(len(shard.tasks)))
             ids = [(task.id, task.type) for task in shard.tasks]
             self.engine.launch(
@@ -139,7 +142,6 @@ class Bench:
                     ids=ids,
                     orders=orders,
                     deaths={},
-                    tasks=lambda tasks=shard.tasks: tasks,  # type: ignore[misc]
                 )
             )
         self.settle()

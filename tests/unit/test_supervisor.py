@@ -20,6 +20,7 @@ from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
 from prealloc.store.journal import AttemptLine, JournalWriter
+from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import Ended, Ready, Retiring, line
@@ -33,7 +34,9 @@ def supervised(
     paths = RunPaths(tmp_path)
     for folder in (paths.journal, paths.logs):
         folder.mkdir()
-    shard = make_plan(2).shards[0]
+    plan = make_plan(2)
+    write_plan(plan, paths.plan.root)
+    (shard,) = plan.shards
     policy = RunPolicy.checked(concurrency=2)
     setup = RunSetup(
         paths=paths,
@@ -52,7 +55,6 @@ def supervised(
         ids=[(task.id, task.type) for task in shard.tasks],
         orders=orders,
         deaths={},
-        tasks=lambda: shard.tasks,
         due=[Due(Unit(shard.id, shard.tasks[0].id, 0), 1, ("box",))] if more.get("due") else [],
     )
     started: list[Any] = []
