@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -135,8 +136,10 @@ class ForkServerLauncher:
         self._output.close()
 
     def _stop_server(self) -> None:
-        forks.forget(self._control.fileno())
-        self._control.close()  # the server sees the end of the socket, kills what is below it, and exits
+        if self._control.fileno() < 0:
+            return  # closed before
+        with contextlib.suppress(OSError):  # it is gone already
+            self._control.shutdown(socket.SHUT_RDWR)  # the server sees it, kills what is below it, and exits
         try:
             self._server.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -144,9 +147,14 @@ class ForkServerLauncher:
             self._server.wait()
         if self._server.returncode:
             self._end_what_is_left()
+        forks.forget(self._control.fileno())
+        self._control.close()
 
     def _end_what_is_left(self) -> None:
         """The server was killed: its workers end with it, but what they had started is nobody's child any more."""
+        for _ in range(2):  # that it hung up on us is said once, before what it had told until then
+            with contextlib.suppress(EngineError):
+                self.happened()
         for pid in self._living:
             kill_group(pid)
         end_marked(MARK, {str(pid) for pid in self._living}, _DYING_S)

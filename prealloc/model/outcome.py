@@ -125,7 +125,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(AttemptInfo, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One finished try at a unit, with its result."""
+    """One finished try at a unit, with its result. Times are in seconds, memory in bytes."""
 
     late: bool = False
     """It ended after it had been written off: evidence, never an outcome."""
