@@ -175,7 +175,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 def tries_of(run: RunPaths, unit: Unit) -> list[Tried]:
     """All tries at a unit, with their results, in the order of their numbers. Raises JournalError."""
     found = [
-        Tried(session=file.writer.session, attempt=with_result(line.content))
+        Tried(session=file.writer.session, attempt=with_result(read_line(file.path, line.offset, line.length)))
         for file in journal_files(run)
         if file.writer.shard in (None, unit.shard)
         for line in read_lines(file)
