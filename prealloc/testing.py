@@ -209,6 +209,9 @@ def run_task(
         waiting_s=clock.waited_s,
         working_s=clock.working_s,
         peak_rss=0,
+        success=ending.success,
+        score=ending.score,
+        unclear=ending.unclear,
         error=ending.error,
         result=None if ending.result is None else msgspec.json.decode(ending.result),
     )

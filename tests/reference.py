@@ -210,7 +210,13 @@ def _class(name: str, value: Any) -> str:
 
 
 def _fields(value: type) -> Iterator[tuple[str, str, str]]:
-    """(name, type, meaning) of the public fields, documented attributes and properties of a class."""
+    """(name, type, meaning) of the public fields, documented attributes and properties of a class.
+
+    The fields that a struct has from another struct come first.
+    """
+    for base in value.__bases__:
+        if getattr(base, "__struct_fields__", ()):
+            yield from _fields(base)
     declared = any(value in structs for _, structs in SECTIONS.values())
     helps = {name: _plain(option.help) for name, option in options_of(value).items()} if declared else {}
     (source,) = ast.parse(textwrap.dedent(inspect.getsource(value))).body

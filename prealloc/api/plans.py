@@ -268,7 +268,9 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
     from prealloc.model.task import LightweightTask
-    from prealloc.store.plan_folder import Outline, check_strict, plan_of, read_plan, refuse_strays, task_digest
+    from prealloc.store.manifests import Outline
+    from prealloc.store.plan_folder import check_strict, plan_of, read_plan, refuse_strays
+    from prealloc.store.slices import task_digest
 
     folder = plan_of(Path(plan))
     read = read_plan(folder)
@@ -339,7 +341,7 @@ def diff(first: str | Path, second: str | Path) -> PlanDiff:
 
 
 def _places(plan: Plan) -> tuple[dict[str, list[str]], dict[str, bytes]]:
-    from prealloc.store.plan_folder import task_digest
+    from prealloc.store.slices import task_digest
 
     places: dict[str, list[str]] = {}
     digests: dict[str, bytes] = {}

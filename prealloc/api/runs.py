@@ -24,15 +24,18 @@ from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctio
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.events import Event, LaneHalted, LanePaused, Note, RunEnded
-from prealloc.model.outcome import FINAL, Attempt, Successes
-from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
+from prealloc.model.outcome import FINAL, Successes
+from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
 from prealloc.model.task import LightweightTask
-from prealloc.store.fold import count_success, fold, tries_of
+from prealloc.store.fold import Outcome, count_success, fold, tries_of
+from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
-from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
+from prealloc.store.manifests import Outline, read_outline
+from prealloc.store.plan_folder import check_slices
 from prealloc.store.results import ResultsRow, UnitHistory, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
+from prealloc.store.slices import Names, Slice, task_digest
 from prealloc.worker.function import check_name
 
 SLOW_IMPORT_S = 5.0
@@ -82,7 +85,7 @@ def run(
     target = Path(out)
     refuse_taken(target)
     source = plan if isinstance(plan, Plan) else Path(plan)
-    outline = _outline(source)
+    outline, names = _outline(source)
     policy = RunPolicy(**{**(outline.file.run_options or {}), **own})
     # All that may refuse comes before the folder is made.
     reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
@@ -110,7 +113,7 @@ def run(
                 platform=platform.platform(),
             ),
         )
-        opened = OpenRun(target, outline)
+        opened = OpenRun(target, outline, names)
         with RunLock(opened.paths.lock):
             ended = run_session(
                 opened,
@@ -210,11 +213,11 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
         unit=unit,
         type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
         status=found.status,
-        first_status=found.first.status if found.first else found.status,
+        first_status=found.first.attempt.status if found.first else found.status,
         settings=manifest.settings,
         lane=manifest.lane,
         tries=tries_of(opened.paths, wanted),
-        accepted=outcome.attempt if outcome else None,
+        accepted=outcome.attempt.attempt if outcome else None,
         deaths=found.deaths,
         log=str(opened.paths.log(wanted.shard)),
     )
@@ -384,7 +387,7 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, reused: Sequence[Attempt]) -> set[str | None]:
+def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine]) -> set[str | None]:
     """The lanes of the shards of which something is left to run."""
     done = Counter(attempt.shard for attempt in reused)
     return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
@@ -434,23 +437,22 @@ def _try_worker(worker: WorkerName, engine: str) -> None:
 _Shards = Iterable[tuple[Manifest, Sequence[LightweightTask]]]
 
 
-def _outline(plan: Plan | Path) -> Outline:
-    """The plan without its tasks; every byte of a folder is checked before anything is made of it."""
+def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
+    """The plan without its tasks, and their names; every byte of a folder is checked before anything is made of it."""
     if isinstance(plan, Plan):
-        return Outline(plan.file, {shard.id: shard.manifest for shard in plan.shards})
+        return Outline(plan.file, {shard.id: shard.manifest for shard in plan.shards}), {}
     outline = read_outline(plan)
-    check_slices(plan, outline)
-    return outline
+    return outline, check_slices(plan, outline)
 
 
 def _shards(plan: Plan | Path, outline: Outline) -> _Shards:
     """The shards with their tasks, one by one."""
     if isinstance(plan, Plan):
         return ((shard.manifest, shard.tasks) for shard in plan.shards)
-    return ((manifest, read_slice(PlanPaths(plan), manifest)) for manifest in outline.manifests.values())
+    return ((manifest, Slice(PlanPaths(plan), manifest.slice).tasks()) for manifest in outline.manifests.values())
 
 
-def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attempt]:
+def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[AttemptLine]:
     """The final outcomes of another run for units of these shards: same bytes, settings, repeat, worker."""
     if source.file.worker != worker:
         raise RunFolderError(
@@ -459,15 +461,15 @@ def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attemp
             hint="outcomes are only taken over from the same worker function; omit ‹reuse›",
         )
     state = fold(source.paths, source.units())
-    known: dict[tuple[bytes, bytes, int], list[Any]] = {}
+    known: dict[tuple[bytes, bytes, int], list[Outcome]] = {}
     for unit, key in _unit_keys((manifest, source.tasks(shard)) for shard, manifest in source.manifests.items()):
         outcome = state.units[unit].latest
-        if outcome is not None and outcome.status in FINAL:
+        if outcome is not None and outcome.attempt.status in FINAL:
             known.setdefault(key, []).append(outcome)
     for unit, key in _unit_keys(shards):
         if known.get(key):
-            attempt: Attempt = known[key].pop(0).read()
-            yield msgspec.structs.replace(attempt, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
+            line = known[key].pop(0).line()
+            yield msgspec.structs.replace(line, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
 
 
 def _unit_keys(shards: _Shards) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:

@@ -249,14 +249,9 @@ def show(
     from rich.console import Console
 
     from prealloc.report.plan_view import render_plan, render_shard
-    from prealloc.store.plan_folder import (
-        find_entry,
-        plan_of,
-        read_plan,
-        read_plan_file,
-        read_planned_manifest,
-        read_slice,
-    )
+    from prealloc.store.manifests import find_entry, read_plan_file, read_planned_manifest
+    from prealloc.store.plan_folder import plan_of, read_plan
+    from prealloc.store.slices import Slice
 
     folder = plan_of(plan)
     if part is None:
@@ -278,7 +273,7 @@ def show(
 
     file = read_plan_file(folder)
     manifest = read_planned_manifest(PlanPaths(folder), file, find_entry(file, part, where=str(plan)))
-    tasks = read_slice(PlanPaths(folder), manifest)
+    tasks = Slice(PlanPaths(folder), manifest.slice).tasks()
     if json:
         rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in tasks]
         print_json({"manifest": manifest, "tasks": rows})

@@ -81,9 +81,9 @@ class LocalEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
-        self._refusals = Refusals(setup.start_s)
+        self._refusals = Refusals(setup.policy.start_s)
         self._oom = OomKills()
-        limit = setup.memory_bytes
+        limit = setup.policy.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
             path = setup.paths.logs / "import.log"
@@ -122,7 +122,7 @@ class LocalEngine:
         self._drain(math.inf, [each for each in self._supervisors.values() if each.lane == lane])
 
     def drain(self) -> None:
-        self._drain(self._setup.drain_s)
+        self._drain(self._setup.policy.drain_s)
 
     def stop(self) -> None:
         for supervisor in self._supervisors.values():

@@ -23,11 +23,11 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, Note, RunEnded, RunStarted, ShardInfo
-from prealloc.model.outcome import Attempt, Status, Successes
+from prealloc.model.outcome import Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
 from prealloc.store.fold import Due, RunState, UnitState, count_success, fold
-from prealloc.store.journal import JournalWriter, SessionStarted, last_session
+from prealloc.store.journal import AttemptLine, JournalWriter, SessionEnded, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.totals import totals
@@ -53,7 +53,7 @@ def run_session(
     *,
     before: RunState | None = None,
     reopen_failed: bool = False,
-    reused: Sequence[Attempt] = (),
+    reused: Sequence[AttemptLine] = (),
     notes: Sequence[str] = (),
     observe: Observe,
     tick: Callable[[], None] = lambda: None,
@@ -73,7 +73,7 @@ def run_session(
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
     try:
-        journal.append(SessionStarted(session=session, reopen_failed=reopen_failed))
+        journal.append(SessionStarted(session=session, reopen_failed=reopen_failed, started_at=time.time()))
         for attempt in reused:
             journal.append(attempt)
         if reused:
@@ -86,10 +86,7 @@ def run_session(
             worker=run.file.worker,
             import_path=run.file.import_path,
             limiter=limiter,
-            fsync=policy.fsync,
-            memory_bytes=policy.memory_bytes,
-            drain_s=policy.drain_s,
-            start_s=policy.start_s,
+            policy=policy,
             admission=admission,
             journal=journal,
             cleanup=run.file.cleanup,
@@ -130,6 +127,8 @@ def run_session(
             observe=observe_all if lanes or decided else observe,
             tick=tick,
         )
+        engine.close()  # now, since the end of the session comes after that of its workers
+        journal.append(SessionEnded(session=session, ended_at=time.time()))
     finally:
         engine.close()
         journal.close()
@@ -206,17 +205,16 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
 def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:
     """A shard's job, made when it is launched: only what runs is held."""
     manifest = run.manifests[shard]
-    ids = [(task.id, task.type) for task in run.tasks(shard)]
-    states = _states(run, before, shard, [task for task, _ in ids])
+    names = run.names(shard)
+    states = _states(run, before, shard, names.ids)
     return ShardJob(
         manifest=manifest,
         policy=shares[manifest.lane].policy,
-        ids=ids,
+        ids=list(zip(names.ids, names.types, strict=True)),
         orders=tuple(
             UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
         ),
         deaths={key: state.deaths for key, state in states if state.open and state.deaths},
-        tasks=partial(run.tasks, shard),
         due=[due for due in _due(run, before) if due.unit.shard == shard],
     )
 

@@ -77,7 +77,6 @@ class ShardProgress(Tally):
         "last_error",
         "pace",
         "pid",
-        "restarts",
         "running",
         "settings",
         "state",
@@ -93,7 +92,6 @@ class ShardProgress(Tally):
         self.settings = info.settings
         self.state = State.WAITING
         self.pid: int | None = None
-        self.restarts = 0
         # Units, not a number: a suspect that starts again without having ended must not count twice.
         self.running: dict[tuple[str, int], float] = {}
         """When each began."""
@@ -269,8 +267,6 @@ class RunProgress:
 
     def _shard_started(self, event: events.ShardStarted, now_s: float) -> None:
         shard = self.shards[event.shard]
-        if shard.pid is not None:
-            shard.restarts += 1
         shard.pid = event.pid
         if shard.pace is None:
             shard.pace = Pace(now_s)

@@ -58,8 +58,9 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitState) -> UnitOutcome:
     """The outcome of a unit from the fold of the journal."""
-    latest = state.outcome
-    first = state.first or latest
+    outcome = state.outcome
+    latest = outcome.attempt if outcome else None
+    first = state.first.attempt if state.first else latest
     return UnitOutcome(
         shard=unit.shard,
         task=unit.task,
@@ -76,8 +77,8 @@ def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitSta
         attempts=state.attempts,
         settings=settings,
         error=latest.error if latest else None,
-        outcome=latest,
-        first=first,
+        outcome=outcome,
+        first=state.first or outcome,
     )
 
 

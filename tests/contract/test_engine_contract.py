@@ -22,11 +22,13 @@ import pytest
 import prealloc
 import prealloc.api.runs
 from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted
+from prealloc.model.lane import Lane
 from prealloc.report.plain import progress_line
 from prealloc.report.progress import RunProgress
 from prealloc.report.results_view import render_results, results_text
 from prealloc.report.summary import render_summary
 from prealloc.report.table import render_table
+from prealloc.store import slices
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
 
@@ -238,6 +240,53 @@ def test_events_tell_the_same_story_as_the_journal(go: Go) -> None:
     assert Counter(event.task for event in decided) == {"r": 1, "f": 1}
 
 
+def test_the_journal_says_who_served_what_and_when(go: Go, tmp_path: Path) -> None:
+    """Attempts name their lane, what their result says and how; sessions and workers when they began and ended."""
+    began = time.time()
+    lane = Lane.checked(name="key-1")
+    tasks = [make_task("good", script=[returns({"success": True, "score": 2})]), make_task("bad", script=[fails()])]
+    told: list[Event] = []
+    go(make_plan(tasks, lanes=(lane,)), scripted, observe=told.append)
+    attempts = {line["task"]: line for line in _lines(tmp_path / "run")}
+    judged = {task: (line["lane"], line.get("success"), line.get("score")) for task, line in attempts.items()}
+    assert judged == {"good": ("key-1", True, 2.0), "bad": ("key-1", None, None)}
+    assert {e.task: (e.lane, e.success, e.score) for e in told if isinstance(e, AttemptEnded)} == judged
+    text = (tmp_path / "run/journal/supervisor.0001.jsonl").read_text()
+    records = {kind: [] for kind in ("session", "session_end", "worker", "worker_end")}
+    for record in map(json.loads, text.splitlines()):
+        records[record["kind"]].append(record)
+    (first,), (last,) = records["session"], records["session_end"]
+    assert began <= first["started_at"] <= min(line["started_at"] for line in attempts.values())
+    assert first["started_at"] < last["ended_at"] <= time.time()
+    started = {each["incarnation"]: each["started_at"] for each in records["worker"]}
+    ended = {each["incarnation"]: each["ended_at"] for each in records["worker_end"]}
+    assert started.keys() == ended.keys()
+    assert all(first["started_at"] <= at < ended[number] <= last["ended_at"] for number, at in started.items())
+
+
+def test_a_slice_is_read_once_to_check_it_and_once_to_run_it(
+    go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever resumes a large run waits for that: of a shard that is done, the slice is only checked."""
+    tasks = [make_task("open", script=[retries(retry_after_s=0.0), returns()]), make_task("done", workflow={})]
+    plan = make_plan(tasks, shards=2)
+    write_plan(plan, tmp_path / "plan")
+    reads: Counter[str] = Counter()
+    read = slices.read_bytes
+
+    def counted(path: Path, *arguments: Any, **options: Any) -> bytes:
+        reads[path.stem] += 1
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(slices, "read_bytes", counted)
+    mine = {shard.tasks[0].id: shard.manifest.slice.sha256 for shard in plan.shards}
+    go(tmp_path / "plan", scripted, retries=0)
+    assert reads == {mine["open"]: 2, mine["done"]: 2}
+    reads.clear()
+    prealloc.resume(tmp_path / "run")
+    assert reads == {mine["open"]: 2, mine["done"]: 1}
+
+
 def test_a_unit_in_backoff_is_not_decided_for_anyone(stopped: Go, tmp_path: Path) -> None:
     """Law 7: status, census and resume are folds over the same lines: `infra` only once the retries are used up."""
     seen: list[prealloc.api.runs.RunStatus] = []
@@ -276,7 +325,7 @@ def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) ->
     grown = [*small[:2], make_task("t2", workflow="changed"), make_task("t3", workflow=3)]
     go(make_plan(small), workers.echo, "a")
     assert go(make_plan(grown, shards=2), workers.echo, "b", reuse=tmp_path / "a").exit_code == 0
-    taken = {line["task"]: line["reused"] for line in _lines(tmp_path / "b")}
+    taken = {line["task"]: line.get("reused") for line in _lines(tmp_path / "b")}
     assert taken == {"t0": str(tmp_path / "a"), "t1": str(tmp_path / "a"), "t2": None, "t3": None}
     with pytest.raises(prealloc.RunFolderError, match="worker function"):
         go(make_plan(grown), workers.vandal, "c", reuse=tmp_path / "a")
