@@ -57,6 +57,7 @@ _EXAMPLE = "write it like --command 'python my_runner.py --manifest {manifest}'"
 class CommandEngine:
     """Runs shards by an outside program."""
 
+    name = "command"
     facts = EngineFacts(
         can_kill=True,
         can_send=False,

@@ -44,6 +44,7 @@ NAP_S = 0.1
 class InlineEngine:
     """Runs shards in the calling thread. `sleep` and `jitter` are for tests."""
 
+    name = "inline"
     facts = EngineFacts(
         can_kill=False,
         can_send=False,

@@ -46,6 +46,7 @@ WATCH_S = 0.1
 class LocalEngine:
     """Runs shards in processes of this machine."""
 
+    name = "local"
     facts = EngineFacts(
         can_kill=True,
         can_send=True,

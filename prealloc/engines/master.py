@@ -16,15 +16,13 @@ from prealloc.engines.base import Engine, ShardJob
 from prealloc.engines.queue import ShardQueue
 from prealloc.files.forks import forks
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, LaneHalted, MemorySampled, Note, ShardEnded, Stopping
+from prealloc.model.events import AttemptEnded, LaneHalted, MemorySampled, Note, Observer, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.memory import proportional_bytes
 
 TICK_S = 0.1
 FIRST_SAMPLE_S = 1.0
 SAMPLE_S = 2.0
-
-Observe = Callable[[Event], None]
 
 
 class Ended(NamedTuple):
@@ -42,8 +40,7 @@ def conduct(
     at_once: int,
     policy: RunPolicy,
     admission: Admission,
-    observe: Observe,
-    tick: Callable[[], None] = lambda: None,
+    observer: Observer,
 ) -> Ended:
     """Runs the shards in the queue to their end, at most `at_once` at a time, and no more than the memory bears.
 
@@ -52,7 +49,8 @@ def conduct(
     """
     lane_of: dict[str, str | None] = {}
     """Of the shards that run."""
-    sampler = _Sampler(engine, observe, admission)
+    observe = observer.handle
+    sampler = _Sampler(engine, observer, admission)
     told_of_memory = False
     with _signals() as received:
         heeded = 0
@@ -88,7 +86,7 @@ def conduct(
                     queue.drop(news.lane)
                 observe(news)
             sampler.sample()
-            tick()
+            observer.tick(time.monotonic())
         return Ended(received[0] if received else None)
 
 
@@ -101,9 +99,9 @@ def _tell(limiter: RateLimiter[Any], lane: str | None, event: AttemptEnded) -> N
 class _Sampler:
     """Samples the memory of the run's processes every now and then: it costs a millisecond a process."""
 
-    def __init__(self, engine: Engine, observe: Observe, admission: Admission) -> None:
+    def __init__(self, engine: Engine, observer: Observer, admission: Admission) -> None:
         self._engine = engine
-        self._observe = observe
+        self._observer = observer
         self._admission = admission
         self._next = time.monotonic() + FIRST_SAMPLE_S
 
@@ -114,7 +112,7 @@ class _Sampler:
         workers = {shard: proportional_bytes(pids) for shard, pids in self._engine.processes().items()}
         other = workers.pop("", 0)
         self._admission.look(workers)
-        self._observe(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))
+        self._observer.handle(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))
 
 
 @contextmanager

@@ -111,12 +111,6 @@ def fill_plan_folder(plan: Plan, folder: Path) -> None:
     paths.plan_file.write_bytes(to_json(plan.file))
 
 
-def plan_of(folder: Path) -> Path:
-    """The plan folder that a user means: the one that is named, or the plan of the run that is."""
-    run = RunPaths(folder)
-    return run.plan.root if run.run_file.is_file() and not PlanPaths(folder).plan_file.exists() else folder
-
-
 def read_plan_file(folder: Path) -> PlanFile:
     """`plan.json` of a plan folder, checked as far as it can be without the files that it lists. Raises PlanError."""
     path = PlanPaths(folder).plan_file

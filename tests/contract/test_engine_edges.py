@@ -80,10 +80,10 @@ def test_results_are_kept_byte_for_byte(go: Go, tmp_path: Path) -> None:
     assert found["kinds"] == {"tuple": [1, 2], "enum": "red", "number": 1}
 
 
-def test_a_deep_result_is_no_trouble(go: Go, tmp_path: Path) -> None:
+def test_a_deep_result_is_no_trouble(go: Go, resume: Go, tmp_path: Path) -> None:
     """500 levels are within the limit of 512: kept, read, resumed over."""
     assert go(make_plan([make_task("deep", workflow="deep")]), workers.odd).exit_code == 0
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
     assert results(tmp_path / "run")["deep"] == workers.deep(500)
 
 
@@ -178,7 +178,7 @@ def test_ctrl_c_during_a_backoff(stopped: Go) -> None:
     assert ended.census["not_run"] == 1
 
 
-def test_resume_runs_exactly_what_was_left(go: Go, tmp_path: Path) -> None:
+def test_resume_runs_exactly_what_was_left(go: Go, resume: Go, tmp_path: Path) -> None:
     """Law 7, over four sessions: each runs what is open, and the attempt numbers go on."""
     tasks = [
         make_task("third", script=[retries(retry_after_s=0.0)] * 2 + [returns("third")]),
@@ -194,9 +194,9 @@ def test_resume_runs_exactly_what_was_left(go: Go, tmp_path: Path) -> None:
         return lambda e: told[-1].append((e.task, e.attempt)) if isinstance(e, AttemptEnded) else None
 
     go(plan, scripted, retries=0, observe=watch())
-    prealloc.resume(tmp_path / "run", observe=watch())
-    prealloc.resume(tmp_path / "run", failed=True, observe=watch())
-    last = prealloc.resume(tmp_path / "run", failed=True, observe=watch())
+    resume(observe=watch())
+    resume(failed=True, observe=watch())
+    last = resume(failed=True, observe=watch())
     assert [sorted(each) for each in told] == [
         [("bad", 1), ("good", 1), ("never", 1), ("third", 1)],
         [("never", 2), ("third", 2)],
@@ -258,7 +258,7 @@ def test_a_run_in_a_thread(go: Go) -> None:
     assert [each.exit_code for each in ended] == [0]
 
 
-def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, tmp_path: Path) -> None:
+def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, resume: Go, tmp_path: Path) -> None:
     """What a caller's own code raises reaches the caller; no process is left, and resume goes on."""
 
     def observe(event: Event) -> None:
@@ -267,10 +267,10 @@ def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, tmp_path: Path) ->
 
     with pytest.raises(LookupError, match="the caller's own"):
         go(make_plan(4), workers.raises, observe=observe)
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
 
 
-def test_a_drain_that_is_over_cancels(stopped: Go, engine: str, tmp_path: Path) -> None:
+def test_a_drain_that_is_over_cancels(stopped: Go, resume: Go, engine: str, tmp_path: Path) -> None:
     """What does not end within the drain time is `cancelled` where the engine can kill; resume runs it again."""
     if engine == "inline":
         tasks = [make_task("slow", script=[returns(1, after_s=1.0)])]
@@ -280,7 +280,7 @@ def test_a_drain_that_is_over_cancels(stopped: Go, engine: str, tmp_path: Path) 
     ended = stopped(make_plan(tasks), scripted, drain_s=0.2, observe=ctrl_c_once(AttemptStarted))
     assert ended.exit_code == 130
     assert ended.census["ok" if engine == "inline" else "cancelled"] == 1
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
 
 
 @pytest.mark.parametrize("worker", [workers.asks_a_loop, workers.is_a_coroutine], ids=["sync", "async"])
