@@ -1,6 +1,6 @@
 """Runs a small experiment and saves a picture of its live table: docs/live.svg is made by this.
 
-python examples/live_picture.py docs/live.svg
+python tests/live_picture.py docs/live.svg
 """
 
 import contextlib
