@@ -30,7 +30,7 @@ from prealloc.model.outcome import FINAL, Attempt, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
 from prealloc.model.task import LightweightTask
-from prealloc.store.fold import count_success, fold, tries_of
+from prealloc.store.fold import by_shard, fold, tries_of
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
 from prealloc.store.results import Results, ResultsRow, UnitHistory, UnitOutcome, tabulate, unit_outcome
@@ -146,11 +146,11 @@ def _checked(
 ) -> _Chosen:
     """What there is to say of these before any file is looked at. Raises OptionsError with every mistake."""
     found = list(mistakes)
+    if worker == "":
+        found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
     own = _gathered(found, lambda: read_run_options(options))
     _gathered(found, lambda: check_engine(engine))
     engine_name = engine if isinstance(engine, str) else engine.name
-    if worker == "":
-        found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
     if cleanup is not None and engine_name == COMMAND:
         found.append(Mistake("‹cleanup›", "a command cleans up by itself", "have it do so on SIGTERM"))
     if own is None or found:
@@ -250,14 +250,9 @@ def status(run: str | Path) -> RunStatus:
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
     owner = live_owner(opened.paths.lock)
-    shards: dict[str, dict[str, int]] = {shard: {} for shard in opened.manifests}
+    shards = by_shard(state.units, opened.manifests)
     success = Successes()
-    shard_success = {shard: Successes() for shard in shards}
-    for unit, unit_state in state.units.items():
-        counts = shards[unit.shard]
-        counts[unit_state.status.value] = counts.get(unit_state.status.value, 0) + 1
-        count_success(shard_success[unit.shard], unit_state)
-    for each in shard_success.values():
+    for _, each in shards.values():
         success.add(each)
     census = state.census()
     lanes = opened.plan.spec.lanes
@@ -274,10 +269,10 @@ def status(run: str | Path) -> RunStatus:
         units=len(state.units),
         final=sum(census[status] for status in FINAL),
         census=census,
-        shards=shards,
+        shards={shard: counts for shard, (counts, _) in shards.items()},
         rate=success.rate(success.reported),
         success=success,
-        shard_success=shard_success,
+        shard_success={shard: each for shard, (_, each) in shards.items()},
         library_opens=state.library_opens,
         warnings=[*opened.warnings, *state.warnings, *untidied],
         halted=read_halts(opened.paths, lanes, state.sessions),

@@ -73,7 +73,7 @@ def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., No
 
 
 def _typed(option: Option, value: Any) -> Any:
-    """The value; a number that typer takes as text, since `none` may stand in its place, as a number."""
+    """The value; a whole number as one, which comes as text: so a wrong one is told with all else that is wrong."""
     is_number = isinstance(option.reader, Whole) and isinstance(value, str) and re.fullmatch("-?[0-9]{1,30}", value)
     return int(value) if is_number else value
 
@@ -121,8 +121,6 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
-    elif isinstance(reader, Whole) and not reader.optional:
-        kind = int
     told = option.unset or ("" if default in (False, (), {}) else _written(reader, default))
     info = typer.Option(
         name,

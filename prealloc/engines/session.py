@@ -23,10 +23,10 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded, RunStarted, ShardInfo, Watching
-from prealloc.model.outcome import Attempt, Status, Successes
+from prealloc.model.outcome import Attempt, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
-from prealloc.store.fold import Due, RunState, UnitState, count_success, fold
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
 from prealloc.store.journal import JournalWriter, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
@@ -282,13 +282,7 @@ def _run_started(
     run: OpenRun, engine: Engine, before: RunState | None, left: dict[str, int], at_once: int, bound_s: float | None
 ) -> RunStarted:
     policy = run.file.policy
-    done: dict[str, dict[str, int]] = {}
-    successes = {entry.id: Successes() for entry in run.plan.shards}
-    for unit, state in before.units.items() if before else ():
-        count_success(successes[unit.shard], state)
-        if not state.open and state.latest is not None:
-            counts = done.setdefault(unit.shard, {})
-            counts[state.status.value] = counts.get(state.status.value, 0) + 1
+    done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
         plan=run.plan.id,
@@ -299,8 +293,8 @@ def _run_started(
                 units=entry.units,
                 settings=run.manifests[entry.id].settings,
                 lane=run.manifests[entry.id].lane,
-                done=done.get(entry.id, {}),
-                success=successes[entry.id],
+                done=done[entry.id][0],
+                success=done[entry.id][1],
             )
             for entry in run.plan.shards
         ),
