@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 import prealloc
+from prealloc.engines.base import Engine
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event, RunEnded, RunStarted
 from prealloc.testing import fails, hangs, make_plan, make_task, retries, returns, scripted
 
@@ -308,3 +309,38 @@ def test_keys_in_errors_are_masked(go: Go, tmp_path: Path, monkeypatch: pytest.M
     for text in (b"\n".join(raw_lines(tmp_path / "run")).decode(), repr(seen)):
         for secret in ("wordless-secret", "another-secret", "abc123", "tok456"):
             assert secret not in text
+
+
+def test_an_engine_that_is_given_is_closed_whatever_happens(make: Callable[[], Engine], tmp_path: Path) -> None:
+    """Refused options, a folder that is taken, a run to its end: none leaves an engine open. run.json has its name."""
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    engines = [make() for _ in range(4)]
+    with pytest.raises(prealloc.OptionsError, match="retries"):
+        prealloc.run(make_plan(1), scripted, tmp_path / "run", engine=engines[0], retries=-1)
+    with pytest.raises(prealloc.RunFolderError):
+        prealloc.run(make_plan(1), scripted, tmp_path / "taken", engine=engines[1])
+    assert prealloc.run(make_plan(1), scripted, tmp_path / "run", engine=engines[2]).exit_code == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_bytes())["engine"] == engines[2].name
+    with pytest.raises(prealloc.RunFolderError):
+        prealloc.resume(tmp_path / "nothing", engine=engines[3])  # the fixture looks for what they have left
+
+
+def test_an_observer_is_told_and_asked(go: Go) -> None:
+    """It gets every event in order, and is asked to draw while tasks run, on the clock that goes on."""
+    told: list[Event] = []
+    asked: list[float] = []
+
+    class Observing:
+        def handle(self, event: Event, /) -> None:
+            told.append(event)
+
+        def tick(self, now_s: float, /) -> None:
+            asked.append(now_s)
+
+    before = time.monotonic()
+    assert go(make_plan(2), scripted, observe=Observing()).exit_code == 0
+    assert isinstance(told[0], RunStarted)
+    assert isinstance(told[-1], RunEnded)
+    assert before <= asked[0]
+    assert asked == sorted(asked)
