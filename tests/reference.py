@@ -43,7 +43,8 @@ def _table(section: str) -> list[str]:
         if option.reader.metavar:
             flag += f" {option.reader.metavar}"
         shown = option.unset or ("" if default in (None, (), {}) else _default(option, default))
-        cells = (f"`{field}`", f"`{flag}`" if on_command_line and field != "path" else "", f"`{name}`", shown, _plain(option.help))
+        typed = f"`{flag}`" if on_command_line and field != "path" else ""
+        cells = (f"`{field}`", typed, f"`{name}`", shown, _plain(option.help))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
 
