@@ -47,4 +47,5 @@ from prealloc.model.task import LightweightTask as LightweightTask
 from prealloc.report.choose import reporter as reporter
 from prealloc.settings import load_config as load_config
 from prealloc.store.plan_folder import load_shard as load_shard
+from prealloc.store.plan_folder import write_plan as write_plan
 from prealloc.worker.context import TaskContext as TaskContext

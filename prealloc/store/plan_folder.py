@@ -38,12 +38,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SLICE = re.compile(r"slices/[0-9a-f]{64}\.json")
 
 
-def write_plan(plan: Plan, out: Path, *, force: bool = False) -> None:
+def write_plan(plan: Plan, out: str | Path, *, force: bool = False) -> None:
     """Writes the plan folder, whole or not at all.
 
     Raises PlanError if `out` is taken (unless `force`, and it is a plan and nothing else), lies in another plan or in
     a run, or cannot be made; CannotGoOn if the disk is full.
     """
+    out = Path(out)
     refuse_taken_plan(out, force=force)
     with writing(out, PlanError), new_folder(out, replace=_refuse_no_plan if force else None) as folder:
         fill_plan_folder(plan, folder)
