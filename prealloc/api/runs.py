@@ -33,7 +33,7 @@ from prealloc.model.task import LightweightTask
 from prealloc.store.fold import by_shard, fold, tries_of
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
-from prealloc.store.results import Results, ResultsRow, UnitHistory, UnitOutcome, tabulate, unit_outcome
+from prealloc.store.results import Results, ResultsRow, UnitHistory, UnitOutcome, aggregate, tabulate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.worker.function import check_name
 
@@ -113,7 +113,7 @@ def resume(
             check_name(file.cleanup)
         opened.check_slices()
         observer = observer_of(observe)
-        with RunLock(opened.paths.lock), closing(make_engine(engine or file.engine)) as started:
+        with RunLock(opened.paths.lock), closing(make_engine(file.engine if engine is None else engine)) as started:
             before = fold(opened.paths, opened.units(), reopen_failed=failed)
             lanes = {opened.manifests[shard].lane for shard in units_left(opened, before)}
             told = (lanes, file.policy.start_s, observer)
@@ -237,7 +237,7 @@ def results(run: str | Path, *, by: Sequence[str] = ()) -> list[ResultsRow]:
     Keys are shard, type, task, repeat, status and the names of settings. Every planned unit is in exactly
     one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
     """
-    return tabulated(run, by=by).rows
+    return aggregate(outcomes(run), by)
 
 
 def tabulated(run: str | Path, *, by: Sequence[str] = ()) -> Results:

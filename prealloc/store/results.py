@@ -149,7 +149,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 def tabulate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> Results:
     """The rows of `aggregate`, and the one that it gives without keys."""
     outcomes = list(outcomes)
-    return Results(rows=aggregate(outcomes, by), total=aggregate(outcomes)[0])
+    rows = aggregate(outcomes, by)
+    return Results(rows=rows, total=aggregate(outcomes)[0] if by else rows[0])
 
 
 def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> list[ResultsRow]:
