@@ -74,13 +74,14 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     estimate: dict[str, Any]
 
 
-def load_config(path: Path) -> Experiment:
+def load_config(file: str | Path) -> Experiment:
     """Reads and checks a config file. Raises OptionsError with every mistake in it, each under its key.
 
     A relative library path counts from the config file's folder.
     """
     from prealloc.planning.cells import lay_out  # only who has a config file: every run looks at the environment
 
+    path = Path(file)
     read = _Read(_parse(path))
     library = read.section("library")
     sampling = read.section("sampling")

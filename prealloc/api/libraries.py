@@ -47,7 +47,7 @@ def convert(
     difficulty: str | None = None,
     progress: Progress | None = None,
 ) -> Converted:
-    """Writes the tasks of a library in another format: see prealloc.library.convert."""
+    """Writes the tasks of a library in another format, which `to` or the name of `out` says. Raises LibraryError."""
     from prealloc.library.convert import convert
 
     return convert(library_path(library, difficulty), out, to=to, force=force, difficulty=difficulty, progress=progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from prealloc.api.sources import library_path
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.memory.child import Job
@@ -15,7 +16,6 @@ from prealloc.model.options import Seconds, Whole
 from prealloc.model.plan_spec import MAX_SEED
 from prealloc.processes.memory import available_bytes
 
-PLACE = "{difficulty}"
 MOST_WORKERS = 10_000
 
 
@@ -51,14 +51,10 @@ def compare_memory(
             found.append(Mistake("‹ways›", f"there is no way {name!r}", f"choose among {', '.join(WAYS)}"))
     if not ways:
         found.append(Mistake("‹ways›", "no way is named", f"choose among {', '.join(WAYS)}"))
-    path = Path(library)
-    if PLACE in str(library):
-        if difficulty is None:
-            found.append(Mistake("LIBRARY", f"{library} needs a difficulty", "give ‹difficulty›"))
-            raise OptionsError(found)
-        path = Path(str(library).replace(PLACE, difficulty))
     try:
-        scanned = read_library(path, difficulty=difficulty)
+        scanned = read_library(library_path(library, difficulty), difficulty=difficulty)
+    except OptionsError as error:
+        raise OptionsError([*found, *error.mistakes]) from None
     except LibraryError:
         if found:  # the options alone are wrong already; the library comes next
             raise OptionsError(found) from None

@@ -14,13 +14,15 @@ from msgspec import UNSET
 
 from prealloc.api.sources import library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
+from prealloc.files.paths import PlanPaths, plan_of
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
 from prealloc.library.stats import FieldStats, field_stats
+from prealloc.model.answers import PlanDiff
 from prealloc.model.cell import DIFFICULTY, settings_of
-from prealloc.model.options import Seconds
-from prealloc.model.plan import Plan, PlanFile
-from prealloc.model.plan_spec import PlanOptions, PlanSpec
+from prealloc.model.options import read_options
+from prealloc.model.plan import Plan, PlanFile, Shard
+from prealloc.model.plan_spec import GenerateOptions, PlanOptions, PlanSpec
 from prealloc.model.policy import RunOptions, read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.words import listed
@@ -32,9 +34,7 @@ if TYPE_CHECKING:
     from prealloc.generating.source import Generator
     from prealloc.model.task import LightweightTask
 
-GENERATE_TIMEOUT_S = 600.0
-"""For one task."""
-
+GENERATE_TIMEOUT_S = GenerateOptions().generate_timeout_s
 _SHOWN_FIELDS = 12
 
 
@@ -54,6 +54,7 @@ def plan(
     stream: bool = False,
     bare: Callable[[BareTasks], None] | None = None,
     run_options: RunOptions | None = None,
+    mistakes: Sequence[Mistake] = (),
     **options: Unpack[PlanOptions],
 ) -> Plan:
     """Reads a task library once and gives every shard its tasks.
@@ -72,12 +73,14 @@ def plan(
     for one task, None is no limit; `generating` gets the tasks generated and to generate.
 
     `run_options` are fields of RunPolicy that runs of this plan have unless they say otherwise, such as
-    {"timeout_s": 60}; they are not part of the plan's id.
+    {"timeout_s": 60}; they are not part of the plan's id. `mistakes` are the caller's own, to be raised with those
+    found in the options.
 
     The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
     Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
-    spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
+    generation = (generate_workflows, workflow_cache, generate_timeout_s)
+    spec, generator, timeout_s = check_options(options, *generation, mistakes=mistakes)
     for_runs = read_run_options(run_options or {})
     if out is not None:
         from prealloc.store.plan_folder import refuse_taken_plan
@@ -231,6 +234,8 @@ def check_options(
     generate_workflows: str | None = None,
     workflow_cache: str | Path | None = None,
     generate_timeout_s: float | str | None = GENERATE_TIMEOUT_S,
+    *,
+    mistakes: Sequence[Mistake] = (),
 ) -> tuple[PlanSpec, Generator | None, float | None]:
     """The spec of a plan's options, its generator and the time for a task. Raises OptionsError with every mistake."""
     found: list[Mistake] = []
@@ -251,14 +256,32 @@ def check_options(
         given["‹generate_timeout_s›"] = generate_timeout_s != GENERATE_TIMEOUT_S
         hint = "add ‹generate_workflows›, or omit it"
         found += [Mistake(name, "nothing is generated", hint) for name, is_given in given.items() if is_given]
-    timeout_s = Seconds(above=True, optional=True).read("‹generate_timeout_s›", generate_timeout_s, found)
+    timeout_s = read_options(GenerateOptions, {"generate_timeout_s": generate_timeout_s}, found)["generate_timeout_s"]
     try:
         spec = PlanSpec.checked(**{**options, **said})
     except OptionsError as error:
-        raise OptionsError([*error.mistakes, *found]) from None
-    if found:
-        raise OptionsError(found)
+        raise OptionsError([*mistakes, *error.mistakes, *found]) from None
+    if mistakes or found:
+        raise OptionsError([*mistakes, *found])
     return spec, generator, timeout_s
+
+
+def load_plan(plan: str | Path) -> Plan:
+    """The plan of a plan folder, or of a run, with its tasks. Raises PlanError if a byte of it is not as planned."""
+    from prealloc.store.plan_folder import read_plan
+
+    return read_plan(plan_of(Path(plan)))
+
+
+def read_shard(plan: str | Path, shard: str) -> Shard:
+    """One shard of a plan folder, or of a run, with its tasks. Raises PlanError."""
+    from prealloc.store.manifests import find_entry, read_plan_file, read_planned_manifest
+    from prealloc.store.slices import Slice
+
+    folder = plan_of(Path(plan))
+    paths, file = PlanPaths(folder), read_plan_file(folder)
+    manifest = read_planned_manifest(paths, file, find_entry(file, shard, where=str(plan)))
+    return Shard(manifest=manifest, tasks=Slice(paths, manifest.slice).tasks())
 
 
 def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
@@ -269,7 +292,7 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     """
     from prealloc.model.task import LightweightTask
     from prealloc.store.manifests import Outline
-    from prealloc.store.plan_folder import check_strict, plan_of, read_plan, refuse_strays
+    from prealloc.store.plan_folder import check_strict, read_plan, refuse_strays
     from prealloc.store.slices import task_digest
 
     folder = plan_of(Path(plan))
@@ -309,28 +332,14 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     return read.file
 
 
-class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between two plans."""
-
-    same: bool
-    inputs: dict[str, tuple[Any, Any]]
-    """Spec fields and library fingerprints that differ: {name: (in the first, in the second)}."""
-    added: list[str]
-    removed: list[str]
-    moved: dict[str, tuple[list[str], list[str]]]
-    """Task ids in both, but in other shards: {id: (shards in the first, shards in the second)}."""
-    changed: list[str]
-    """Task ids in both, whose type, workflow or kept fields differ."""
-
-
 def diff(first: str | Path, second: str | Path) -> PlanDiff:
     """What differs between two plans (folders, or those of runs): ids and inputs. Raises PlanError."""
-    from prealloc.store.plan_folder import plan_of, read_plan
-
-    one, two = read_plan(plan_of(Path(first))), read_plan(plan_of(Path(second)))
+    one, two = load_plan(first), load_plan(second)
     places, digests = zip(*(_places(each) for each in (one, two)), strict=True)
     both = sorted(places[0].keys() & places[1].keys())
     return PlanDiff(
+        first=str(first),
+        second=str(second),
         same=one.id == two.id,
         inputs=_different(_inputs(one), _inputs(two)),
         added=sorted(places[1].keys() - places[0].keys()),

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from prealloc.cli.bar import PROGRESS_AFTER_S, byte_progress, task_progress
 from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag
-from prealloc.cli.output import PROGRESS_AFTER_S, byte_progress, print_json, print_note, task_progress
+from prealloc.cli.output import print_json, print_note
 from prealloc.cli.signals import ended_by_signals
 from prealloc.files.paths import index_places, readable_name
 

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag
+from prealloc.cli.options import DifficultyOption, JsonFlag
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
@@ -46,10 +46,7 @@ def memory(
             show_default="all",
         ),
     ] = None,
-    difficulty: Annotated[
-        str | None,
-        typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.", metavar="D"),
-    ] = None,
+    difficulty: DifficultyOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.", metavar="N")] = 0,
     json_file: Annotated[
         Path | None,
@@ -74,10 +71,7 @@ def memory(
       prealloc memory tasks.json --workers 8 -n 50 --ways whole,prealloc
       prealloc memory data/ --difficulty easy --json-file memory.json
     """
-    mistakes = [
-        *_unwritable("--json-file", json_file, library),
-        *_unwritable("--svg", svg, library),
-    ]
+    mistakes = [*_unwritable("--json-file", json_file, library), *_unwritable("--svg", svg, library)]
     from prealloc.api.memory import compare_memory
 
     given: dict[str, Any] = {} if ways is None else {"ways": split_names(ways)}

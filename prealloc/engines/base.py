@@ -160,6 +160,8 @@ class WorkerCheck(NamedTuple):
 class Engine(Protocol):
     """Runs shards. One thread calls it; `wait` is where its work is done."""
 
+    name: str
+    """What run.json calls it: `resume` makes an engine of this name, unless it is given one."""
     facts: EngineFacts
 
     def check(self, wanted: WorkerCheck) -> Checked:

@@ -60,6 +60,7 @@ _EXAMPLE = "write it like --command 'python my_runner.py --manifest {manifest}'"
 class CommandEngine:
     """Runs shards by an outside program."""
 
+    name = "command"
     facts = EngineFacts(can_kill=True, guards_library=False, worker_outlives_master=False)
 
     def __init__(self) -> None:

@@ -42,6 +42,7 @@ NAP_S = 0.1
 class InlineEngine:
     """Runs shards in the calling thread. `jitter` is for tests."""
 
+    name = "inline"
     facts = EngineFacts(can_kill=False, guards_library=False, worker_outlives_master=False)
 
     def __init__(

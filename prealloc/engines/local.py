@@ -63,6 +63,7 @@ def make_launcher(method: str | None = None) -> Launcher:
 class LocalEngine:
     """Runs shards in processes of this machine."""
 
+    name = "local"
     facts = EngineFacts(can_kill=True, guards_library=True, worker_outlives_master=False)
 
     def __init__(self, make: Callable[[], Launcher] = make_launcher) -> None:

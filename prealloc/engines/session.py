@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -16,17 +16,17 @@ import msgspec
 from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.log import refuse_odd_logs
-from prealloc.engines.master import Observe, conduct
+from prealloc.engines.master import conduct
 from prealloc.engines.queue import ShardQueue, WaitingShard
 from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, Note, RunEnded, RunStarted, ShardInfo
-from prealloc.model.outcome import Status, Successes
+from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded, RunStarted, ShardInfo, Watching
+from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
-from prealloc.store.fold import Due, RunState, UnitState, count_success, fold
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
 from prealloc.store.journal import AttemptLine, JournalWriter, SessionEnded, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
@@ -55,8 +55,7 @@ def run_session(
     reopen_failed: bool = False,
     reused: Sequence[AttemptLine] = (),
     notes: Sequence[str] = (),
-    observe: Observe,
-    tick: Callable[[], None] = lambda: None,
+    observer: Observer,
 ) -> RunEnded:
     """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
 
@@ -96,12 +95,12 @@ def run_session(
         wanted = _wanted(run, left)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
-        observe(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
+        observer.handle(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
         short = [too_few_files] if too_few_files else []
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
-            observe(Note(text=text))
+            observer.handle(Note(text=text))
         if before is not None and not left:
-            observe(Note(text="nothing is left to run: every unit has its outcome"))
+            observer.handle(Note(text="nothing is left to run: every unit has its outcome"))
         lanes = run.plan.spec.lanes
         lane_log = LaneLog(run.paths, lanes, session)
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
@@ -111,7 +110,7 @@ def run_session(
                 lane_log.note(event)
             if decided and isinstance(event, AttemptEnded) and Unit(event.shard, event.task, event.repeat) in decided:
                 event = msgspec.structs.replace(event, first=False)
-            observe(event)
+            observer.handle(event)
 
         ended = conduct(
             engine,
@@ -124,8 +123,7 @@ def run_session(
             at_once=at_once,
             policy=policy,
             admission=admission,
-            observe=observe_all if lanes or decided else observe,
-            tick=tick,
+            observer=Watching(observe_all, observer.tick) if lanes or decided else observer,
         )
         engine.close()  # now, since the end of the session comes after that of its workers
         journal.append(SessionEnded(session=session, ended_at=time.time()))
@@ -137,7 +135,7 @@ def run_session(
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
     fault_point(Point.SESSION_TELL)
-    observe(summary)
+    observer.handle(summary)
     return summary
 
 
@@ -282,13 +280,7 @@ def _run_started(
     run: OpenRun, engine: Engine, before: RunState | None, left: dict[str, int], at_once: int, bound_s: float | None
 ) -> RunStarted:
     policy = run.file.policy
-    done: dict[str, dict[str, int]] = {}
-    successes = {entry.id: Successes() for entry in run.plan.shards}
-    for unit, state in before.units.items() if before else ():
-        count_success(successes[unit.shard], state)
-        if not state.open and state.latest is not None:
-            counts = done.setdefault(unit.shard, {})
-            counts[state.status.value] = counts.get(state.status.value, 0) + 1
+    done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
         plan=run.plan.id,
@@ -299,8 +291,8 @@ def _run_started(
                 units=entry.units,
                 settings=run.manifests[entry.id].settings,
                 lane=run.manifests[entry.id].lane,
-                done=done.get(entry.id, {}),
-                success=successes[entry.id],
+                done=done[entry.id][0],
+                success=done[entry.id][1],
             )
             for entry in run.plan.shards
         ),

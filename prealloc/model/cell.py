@@ -113,7 +113,7 @@ def _partial(number: int, part: Mapping[str, Any], factors: Mapping[str, Sequenc
     for name, value in part.items():
         if name not in factors:
             found.append(Mistake(f"{where} {name}", "there is no such factor", f"use one of {', '.join(factors)}"))
-        elif not any(_same(value, known) for known in factors[name]):
+        elif not any(same(value, known) for known in factors[name]):
             known_values = ", ".join(map(shown, factors[name]))
             found.append(Mistake(f"{where} {name}", f"no cell has {shown(value)}", f"use one of {known_values}"))
     return found
@@ -138,7 +138,7 @@ def _holds_one(parts: Sequence[set[tuple[str, str]]], cell: set[tuple[str, str]]
     return any(part <= cell for part in parts)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """As JSON: 1, 1.0 and true are three values."""
     return _text(one) == _text(other)
 

@@ -5,7 +5,8 @@ Every event is one JSON object with an `event` tag: `prealloc run --json` prints
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -244,3 +245,31 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
     """The command that goes on with the run; None if every unit is ok."""
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Watches a run while it goes on. A reporter is one."""
+
+    def handle(self, event: Event, /) -> None:
+        """Takes an event in, each in its order. Cheap: may be called thousands of times per second."""
+
+    def tick(self, now_s: float, /) -> None:
+        """Called about ten times per second, events or none. `now_s` is time.monotonic()."""
+
+
+class Watching(NamedTuple):
+    """An observer made of functions."""
+
+    handle: Callable[[Event], None] = lambda event: None
+    tick: Callable[[float], None] = lambda now_s: None
+
+
+Observe = Observer | Callable[[Event], None]
+
+
+def observer_of(observe: Observe | None) -> Observer:
+    """The observer that a caller has given: one, a function of events, or none."""
+    if observe is None:
+        return Watching()
+    return observe if isinstance(observe, Observer) else Watching(observe)

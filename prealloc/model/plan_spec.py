@@ -14,7 +14,7 @@ from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
 from prealloc.model.document import Document
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.lane import Lane
-from prealloc.model.options import Flag, Names, OneOf, Option, Table, Text, Whole, read_options
+from prealloc.model.options import Flag, Names, OneOf, Option, Seconds, Table, Text, Whole, read_options
 from prealloc.model.secret import secret_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.words import cut, shown
@@ -36,6 +36,8 @@ SETTINGS_DEPTH = 100
 _TASKS = Whole(1, MAX_TASKS)
 _HOW_MANY = "How many tasks"
 _WHICH = "Which tasks"
+_LIBRARY = "Library"
+_GENERATED = "Workflows that are missing"
 
 
 class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -228,9 +230,28 @@ class LibraryOptions(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Option(Text("PATH"), "A file, or a folder or path with {difficulty}; from the config's folder.")
     ] = None
     difficulty: Annotated[
-        str | None, Option(Text(), "Which library of a folder, or what {difficulty} in its path stands for.")
+        str | None,
+        Option(Text("D"), "Which library of a folder, or what {difficulty} in its path stands for.", group=_LIBRARY),
     ] = None
-    require_workflow: Annotated[bool, Option(Flag(), "Refuse a library in which a task has no workflow.")] = False
+    require_workflow: Annotated[
+        bool, Option(Flag(), "Refuse a library in which a task has no workflow.", group=_LIBRARY)
+    ] = False
+
+
+class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Workflows for the tasks that lack them."""
+
+    generate_workflows: Annotated[
+        str | None, Option(Text("MODULE:FUNCTION"), "Makes the workflows that selected tasks lack.", group=_GENERATED)
+    ] = None
+    workflow_cache: Annotated[
+        str | None,
+        Option(Text("FOLDER"), "Where generated ones are kept.", group=_GENERATED, unset="~/.cache/prealloc/workflows"),
+    ] = None
+    generate_timeout_s: Annotated[
+        float | None,
+        Option(Seconds(above=True, optional=True), "Time to make one workflow.", "generate_timeout", group=_GENERATED),
+    ] = 600.0
 
 
 def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from prealloc.model.cell import MODEL, Cell
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.cells import lay_out
-from prealloc.planning.estimate import ShardLoad
+from prealloc.planning.estimate import Estimate, ShardLoad
 
 ANY_TYPE = ""
 """Stands for the types of tasks while the library has not been read."""
@@ -41,6 +41,13 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     """Every cell has the same task ids; None while no library has been read."""
     dropped: dict[str, int]
     """By difficulty: tasks left out because the libraries of others do not hold their ids."""
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to run, and how long it will take."""
+
+    matrix: Matrix
+    estimate: Estimate | None = None
 
 
 def matrix_of_plan(plan: Plan) -> Matrix:

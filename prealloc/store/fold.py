@@ -130,6 +130,19 @@ def count_success(successes: Successes, state: UnitState) -> None:
         successes.count_latest(outcome.attempt.success, outcome.attempt.unclear)
 
 
+def by_shard(
+    units: Mapping[Unit, UnitState], shards: Iterable[str], *, closed: bool = False
+) -> dict[str, tuple[dict[str, int], Successes]]:
+    """Of each shard: its units by status (if `closed`, those that no resume runs), and what their results say."""
+    found: dict[str, tuple[dict[str, int], Successes]] = {shard: ({}, Successes()) for shard in shards}
+    for unit, state in units.items():
+        counts, success = found[unit.shard]
+        count_success(success, state)
+        if not (closed and state.open):
+            counts[state.status.value] = counts.get(state.status.value, 0) + 1
+    return found
+
+
 def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -> RunState:
     """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen.
 

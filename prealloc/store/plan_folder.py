@@ -26,12 +26,13 @@ from prealloc.store.slices import PLAN_AGAIN, Names, Slice
 _SLICE = re.compile(r"slices/[0-9a-f]{64}\.json")
 
 
-def write_plan(plan: Plan, out: Path, *, force: bool = False) -> None:
+def write_plan(plan: Plan, out: str | Path, *, force: bool = False) -> None:
     """Writes the plan folder, whole or not at all.
 
     Raises PlanError if `out` is taken (unless `force`, and it is a plan and nothing else), lies in another plan or in
     a run, or cannot be made; CannotGoOn if the disk is full.
     """
+    out = Path(out)
     refuse_taken_plan(out, force=force)
     with writing(out, PlanError), new_folder(out, replace=_refuse_no_plan if force else None) as folder:
         fill_plan_folder(plan, folder)
@@ -97,12 +98,6 @@ def fill_plan_folder(plan: Plan, folder: Path) -> None:
         paths.manifest(shard.id).write_bytes(to_json(shard.manifest))
     fault_point(Point.PLAN_FILE)
     paths.plan_file.write_bytes(to_json(plan.file))
-
-
-def plan_of(folder: Path) -> Path:
-    """The plan folder that a user means: the one that is named, or the plan of the run that is."""
-    run = RunPaths(folder)
-    return run.plan.root if run.run_file.is_file() and not PlanPaths(folder).plan_file.exists() else folder
 
 
 def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:

@@ -140,6 +140,20 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
 
 
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's units in groups, and all of them in one."""
+
+    rows: list[ResultsRow]
+    total: ResultsRow
+
+
+def tabulate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> Results:
+    """The rows of `aggregate`, and the one that it gives without keys."""
+    outcomes = list(outcomes)
+    rows = aggregate(outcomes, by)
+    return Results(rows=rows, total=aggregate(outcomes)[0] if by else rows[0])
+
+
 def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> list[ResultsRow]:
     """One row per combination of the keys' values, in their order; without keys one row for everything.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import prealloc
-from prealloc.engines import registry
 from prealloc.engines.base import Engine
 from prealloc.engines.inline import InlineEngine
 from prealloc.engines.local import LocalEngine
@@ -28,13 +28,18 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of an engine to run on. Any process that it leaves behind fails the test."""
-    monkeypatch.setattr(registry, "make_engine", lambda name: ENGINES[request.param]())
-    monkeypatch.setattr("prealloc.api.runs.make_engine", lambda name: ENGINES[request.param]())
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
+    """Makes an engine to run on. Any process that it leaves behind fails the test."""
     before = _children()
-    yield "inline" if request.param == "inline" else "local"
+    yield ENGINES[request.param]
     assert _children() <= before
+
+
+@pytest.fixture
+def engine(make: Callable[[], Engine]) -> str:
+    """The name of that engine."""
+    with closing(make()) as made:
+        return made.name
 
 
 def _children() -> set[int]:
@@ -50,15 +55,21 @@ def _children() -> set[int]:
 
 
 @pytest.fixture
-def go(engine: str, tmp_path: Path) -> Callable[..., RunEnded]:
+def go(make: Callable[[], Engine], tmp_path: Path) -> Callable[..., RunEnded]:
     """Runs a plan on the engine, into the folder `run`."""
 
     def run(plan: Any, worker: Any, name: str = "run", **options: Any) -> RunEnded:
         return prealloc.run(
-            plan, worker, tmp_path / name, engine=engine, **{"timeout_s": 30, "grace_s": 0.3, **options}
+            plan, worker, tmp_path / name, engine=make(), **{"timeout_s": 30, "grace_s": 0.3, **options}
         )
 
     return run
+
+
+@pytest.fixture
+def resume(make: Callable[[], Engine], tmp_path: Path) -> Callable[..., RunEnded]:
+    """Resumes the folder `run` on the engine."""
+    return lambda **options: prealloc.resume(tmp_path / "run", engine=make(), **options)
 
 
 @pytest.fixture
