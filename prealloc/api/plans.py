@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 import msgspec
 from msgspec import UNSET
 
-from prealloc.api.sources import library_paths, read_sources
+from prealloc.api.sources import LibraryInPython, library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
 from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.cell import DIFFICULTY, settings_of
+from prealloc.model.fields import COMMON, FieldOptions, Fields, IdFrom
 from prealloc.model.options import Seconds
 from prealloc.model.plan import Plan, PlanFile
 from prealloc.model.plan_spec import PlanOptions, PlanSpec
@@ -38,11 +39,15 @@ _SHOWN_FIELDS = 12
 
 
 def plan(
-    library: str | Path,
+    library: LibraryInPython,
     *,
     out: str | Path | None = None,
     force: bool = False,
     difficulty: str | None = None,
+    id_field: str | None = None,
+    type_field: str | None = None,
+    workflow_field: str | None = None,
+    id_from: IdFrom | None = None,
     require_workflow: bool = False,
     notes: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -60,7 +65,10 @@ def plan(
     `options` are the fields of PlanSpec: shards=25, num_instances=20, stratify=True, types=["api"], ... With `out` the
     plan folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file
     when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of
-    its values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one
+    its values. `library` may be `-`, standard input; or tasks in Python: an iterable of dicts, a `datasets.Dataset`, a
+    pandas or polars frame. `id_field`, `type_field` and `workflow_field` name the fields where they are, `a.b` is b in
+    the object a; without them common names are tried. `id_from` makes ids for tasks without one: "content", a digest of
+    each, or "position", its place. With `stream`, or if it is large, a JSON library is read in one
     pass that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the
     bytes read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with
     nothing but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
@@ -77,6 +85,7 @@ def plan(
     Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
     spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
+    fields = Fields.checked(id_field=id_field, type_field=type_field, workflow_field=workflow_field, id_from=id_from)
     for_runs = read_run_options(run_options or {})
     if out is not None:
         from prealloc.store.plan_folder import refuse_taken_plan
@@ -85,7 +94,9 @@ def plan(
     tell = notes or (lambda text: None)
     laid = lay_out(spec)
     sizes = sorted({shard.of for shard in laid})
-    sources = read_sources(library, spec, sizes, difficulty=difficulty, notes=tell, progress=progress, stream=stream)
+    sources = read_sources(
+        library, spec, sizes, difficulty=difficulty, fields=fields, notes=tell, progress=progress, stream=stream
+    )
     for scanned in sources.libraries.values():
         if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"
@@ -164,10 +175,11 @@ def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, Lightw
     if not count:
         return None
     fields = field_stats(text for key, positions in found.items() for text in sources.texts(key, positions))
+    named = {name for info in sources.infos if info.fields for name in (info.fields.id_field, info.fields.type_field)}
     return BareTasks(
         tasks=count,
         planned=sum(map(len, tasks.values())),
-        fields=[field for field in fields if field.name not in IN_EVERY_SLICE],
+        fields=[field for field in fields if field.name not in IN_EVERY_SLICE | named],
     )
 
 
@@ -259,10 +271,17 @@ def check_options(
     return spec, generator, timeout_s
 
 
-def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
+def verify(
+    plan: str | Path,
+    *,
+    library: LibraryInPython | None = None,
+    difficulty: str | None = None,
+    **named: Unpack[FieldOptions],
+) -> PlanFile:
     """Checks a plan folder, or that of a run, byte by byte; with `library` also that every task is still in it.
 
-    A workflow that was generated is none of the library's, and is left out of the comparison.
+    A workflow that was generated is none of the library's, and is left out of the comparison. Fields of the library are
+    named as for `plan`; without, as the plan has noted.
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
     from prealloc.model.task import LightweightTask
@@ -275,6 +294,7 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     if library is None:
         return read.file
     generated = read.spec.generator is not UNSET
+    asked = Fields.checked(**named)
 
     def as_planned(now: LightweightTask, planned: LightweightTask) -> LightweightTask:
         if not generated or now.workflow_json != b"null":
@@ -282,8 +302,10 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
         return LightweightTask.trusted(now.id, now.type, planned.workflow_json, now.extra_json)
 
     gone, changed = [], []
+    noted = {info.difficulty: info.fields or COMMON for info in read.libraries}
     for key, path, name in library_paths(library, read.spec, difficulty):
-        scanned = read_library(path, difficulty=name, keep=read.spec.keep)
+        fields = noted.get(name, COMMON) if asked == COMMON else asked
+        scanned = read_library(path, difficulty=name, keep=read.spec.keep, fields=fields)
         mine = (shard for shard in read.shards if key is None or shard.manifest.cell[DIFFICULTY] == key)
         planned = {task.id: task for shard in mine for task in shard.tasks}
         position = scanned.places(planned)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -12,6 +14,7 @@ from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.library.open import is_parts
 from prealloc.model.cell import DIFFICULTY
+from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.shortlist import Shortlist, shortlist_of
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
 
     Complete = Callable[[Library, dict[int, LightweightTask]], dict[int, LightweightTask]]
+
+LibraryInPython = str | Path | Iterable[Any]
+"""A path, or the tasks: mappings, or a frame of rows."""
 
 PLACE = "{difficulty}"
 _SHOWN = 10
@@ -70,11 +76,12 @@ class Sources(NamedTuple):
 
 
 def read_sources(
-    library: str | Path,
+    library: LibraryInPython,
     spec: PlanSpec,
     shards: Sequence[int],
     *,
     difficulty: str | None = None,
+    fields: Fields = COMMON,
     notes: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] | None = None,
     stream: bool = False,
@@ -90,11 +97,12 @@ def read_sources(
         notes("‹stream› is ignored: which ids all difficulties hold is known when all of them are read")
     for key, path, name in paths:
         # Which ids all difficulties hold is only known when all of them have been read.
-        shortlist = Shortlist(spec, shards) if len(paths) == 1 else None
+        shortlist = partial(Shortlist, spec, shards) if len(paths) == 1 else None
         opened = read_library(
             path,
             difficulty=name,
             keep=spec.keep,
+            fields=fields,
             progress=progress,
             notes=notes,
             shortlist=shortlist,
@@ -122,9 +130,14 @@ def _single(libraries: dict[str | None, Library], spec: PlanSpec, shards: Sequen
 
 
 def library_paths(
-    library: str | Path, spec: PlanSpec, difficulty: str | None
-) -> list[tuple[str | None, Path, str | None]]:
+    library: LibraryInPython, spec: PlanSpec, difficulty: str | None
+) -> list[tuple[str | None, Any, str | None]]:
     """(key, path, difficulty) of each library: the factor's value, where `{difficulty}` or a folder leads with it."""
+    if not isinstance(library, str | os.PathLike):
+        if difficulty is not None or DIFFICULTY in spec.factors:
+            hint = "give paths, or one difficulty at a time"
+            raise OptionsError([Mistake("‹difficulty›", "tasks in Python are of none", hint)])
+        return [(None, library, None)]
     path = Path(library)
     if DIFFICULTY not in spec.factors:
         return [(None, library_path(path, difficulty, hint="give ‹difficulty›, or the factor difficulty"), difficulty)]
@@ -139,8 +152,13 @@ def library_paths(
     return [(value, library_path(path, value), value) for value in spec.factors[DIFFICULTY]]
 
 
-def library_path(library: str | Path, difficulty: str | None, *, hint: str = "give ‹difficulty›") -> Path:
-    """The path of a library, with the difficulty where it says `{difficulty}`. Raises OptionsError if it has none."""
+def library_path(library: Any, difficulty: str | None, *, hint: str = "give ‹difficulty›") -> Any:
+    """The path of a library, with the difficulty where it says `{difficulty}`. Raises OptionsError if it has none.
+
+    What is in Python already is given as it is.
+    """
+    if not isinstance(library, str | os.PathLike):
+        return library
     if difficulty is not None:
         return Path(str(library).replace(PLACE, difficulty))
     if PLACE in str(library):

@@ -16,6 +16,7 @@ from prealloc.cli.options import ConfigOption, JsonFlag, parsed, read_config, ta
 from prealloc.cli.output import Stop, byte_progress, print_json, print_note, print_warning, task_progress
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.fields import Fields
 from prealloc.model.options import options_of
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import RunPolicy
@@ -38,7 +39,7 @@ _LIBRARY = "Library"
 _GENERATED = "Workflows that are missing"
 
 
-@takes(PlanSpec)
+@takes(Fields, PlanSpec)
 def plan(
     library: Annotated[
         Path | None,
@@ -142,9 +143,10 @@ def plan(
     if generate_timeout is not None:
         generation["generate_timeout_s"] = generate_timeout
     source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
+    named = {name: here.pop(name) for name in options_of(Fields) if name in here}
     here["settings"] = {**options.get("settings", {}), **here.get("settings", {})}  # more, not in place of all
     options = _overridden(options, without_empty(here))
-    source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow})
+    source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow}) | named
     if "path" not in source:
         mistakes.append(
             Mistake(
@@ -174,6 +176,7 @@ def plan(
             force=force,
             difficulty=source.get("difficulty"),
             require_workflow=source.get("require_workflow", False),
+            **{name: source[name] for name in options_of(Fields) if name in source},
             notes=print_note,
             progress=progress,
             generating=generating,
@@ -308,6 +311,7 @@ def _show_unit(run: Path, unit: str, *, json: bool) -> None:
     render_unit(found).print(Console())
 
 
+@takes(Fields)
 def verify(
     plan: PlanOrRun,
     library: Annotated[
@@ -318,6 +322,8 @@ def verify(
         str | None, typer.Option("--difficulty", help="Which library of a folder.", metavar="D")
     ] = None,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Check a plan: digests, schema, counts; with --library every task.
 
@@ -329,7 +335,7 @@ def verify(
     """
     from prealloc.api import plans as api
 
-    file = api.verify(plan, library=library, difficulty=difficulty)
+    file = api.verify(plan, library=library, difficulty=difficulty, **given)
     units = sum(entry.units for entry in file.shards)
     if json:
         print_json({"plan": str(plan), "id": file.id, "shards": len(file.shards), "units": units, "ok": True})

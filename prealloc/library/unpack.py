@@ -1,4 +1,4 @@
-"""gzip and zstd, told by their first bytes, unpacked within bounds.
+"""gzip, bzip2, xz and zstd, told by their first bytes, unpacked within bounds.
 
 A bomb is a small file that unpacks without end: what comes out is counted while it comes, and the input
 is fed in pieces so small that one of them cannot unpack to much.
@@ -6,6 +6,8 @@ is fed in pieces so small that one of them cannot unpack to much.
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -19,8 +21,8 @@ MAX_RATIO = 200
 SMALL = 64 << 20
 """Bytes out that are fine at any ratio: a file of blanks and little else is no bomb yet."""
 
-GZIP = b"\x1f\x8b"
-ZSTD = b"\x28\xb5\x2f\xfd"
+PACKED_NAME = r"\.(?:gz|zst|bz2|xz)"
+"""How the names of packed files end."""
 
 _HELD = 1 << 20
 """Bytes out of a file that is packed so well that are held before it is known to be no bomb."""
@@ -30,7 +32,7 @@ _PIECE = 512
 
 
 class _Unpacker(Protocol):
-    """One gzip member or one zstd frame."""
+    """One member, stream or frame of a packed file."""
 
     def decompress(self, data: bytes, /) -> bytes: ...
     @property
@@ -47,7 +49,7 @@ def unpack(
     max_ratio: int = MAX_RATIO,
     small: int = SMALL,
 ) -> Buffer:
-    """The bytes inside a gzip or zstd file (any number of members or frames); other bytes as they are.
+    """The bytes inside a packed file (any number of members or frames); other bytes as they are.
 
     Raises LibraryError for data that is truncated, damaged, followed by something else, unpacks to more
     than `max_bytes`, or any beginning of it to more than `max_ratio` times its size (unless that is at most `small`
@@ -91,9 +93,7 @@ def is_dense(packed: int, out: int, *, max_ratio: int = MAX_RATIO, small: int = 
 
 def packing(head: Buffer) -> str | None:
     """How a file is packed that begins with these four bytes; None if it is not."""
-    if head[:2] == GZIP:
-        return "gzip"
-    return "zstd" if head[:4] == ZSTD else None
+    return next((kind for kind, (magic, _) in _PACKINGS.items() if head[: len(magic)] == magic), None)
 
 
 def _bounded(
@@ -113,7 +113,8 @@ def _bounded(
 
 def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tuple[int, bytes]]:
     """Pairs: how many bytes were fed so far, and what the last of them gave."""
-    kind, new, magic = ("gzip", _gzip, GZIP) if head[:2] == GZIP else ("zstd", _zstd(), ZSTD)
+    kind = packing(head) or ""
+    magic, new = _PACKINGS[kind]
     unpacker, position, fed = new(), 0, False
     for whole in pieces:
         at = 0
@@ -124,7 +125,7 @@ def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tu
             try:
                 out = unpacker.decompress(piece)
             except Exception as error:
-                if not isinstance(error, zlib.error) and type(error).__name__ != "ZstdError":
+                if not isinstance(error, zlib.error | lzma.LZMAError | OSError) and type(error).__name__ != "ZstdError":
                     raise
                 raise _damaged(kind, where, position + at, f"the compressed data is damaged ({error})") from None
             at += len(piece)
@@ -138,21 +139,26 @@ def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tu
         raise _damaged(kind, where, position, "the compressed data ends too early")
 
 
-def _gzip() -> _Unpacker:
-    return zlib.decompressobj(wbits=31)
-
-
-def _zstd() -> Callable[[], _Unpacker]:
+def _zstd() -> _Unpacker:
     import zstandard  # only who has such a file pays for the import
 
-    return zstandard.ZstdDecompressor().decompressobj
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+_PACKINGS: dict[str, tuple[bytes, Callable[[], _Unpacker]]] = {
+    "gzip": (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
+    "zstd": (b"\x28\xb5\x2f\xfd", _zstd),
+    "bzip2": (b"BZh", bz2.BZ2Decompressor),
+    "xz": (b"\xfd7zX", lzma.LZMADecompressor),
+}
+"""How each kind begins, and what unpacks one of its parts."""
 
 
 def _damaged(kind: str, where: str, position: int, problem: str) -> LibraryError:
     return LibraryError(
         f"{problem}, near byte {position} of the {kind} file",
         where=where,
-        hint=f"make the file again, or check it with `{'gzip' if kind == 'gzip' else 'zstd'} --test`",
+        hint=f"make the file again, or check it with `{kind} --test`",
     )
 
 

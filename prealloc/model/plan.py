@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model import json_value
 from prealloc.model.document import Document
+from prealloc.model.fields import Fields
 from prealloc.model.plan_spec import PlanSpec, Strategy
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class LibraryInfo(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     difficulty: str | None = None
     dropped: int = 0
     """Tasks that are left out because the libraries of other difficulties do not hold their ids."""
+    fields: Fields | UnsetType = UNSET
+    """Where its tasks have their id, type and workflow. Unset, and not written, where they are spelled as ours are."""
 
 
 class SliceRef(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
 from prealloc.model.document import Document
+from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.lane import Lane
 from prealloc.model.options import Flag, Names, OneOf, Option, Table, Text, Whole, read_options
@@ -193,7 +194,7 @@ class SpecOptions(PlanOptions, total=False):
     generator_version: str | UnsetType
 
 
-class LibraryOptions(msgspec.Struct, frozen=True, kw_only=True):
+class LibraryOptions(Fields, frozen=True, kw_only=True):
     """The task library of a plan."""
 
     path: Annotated[
