@@ -115,5 +115,7 @@ def json_path(library: str | Path, difficulty: str | None) -> Path:
     file = json_file(library_path(library, difficulty), difficulty)
     if file is None:
         hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
-        raise LibraryError("only a JSON file has an index", where=str(library), hint=hint)
+        raise LibraryError(
+            "only a JSON file has an index: tasks of other formats are read without one", where=str(library), hint=hint
+        )
     return file

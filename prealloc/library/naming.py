@@ -20,6 +20,7 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.rows import NULL, is_name
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
+from prealloc.model.json_value import shown
 from prealloc.model.options import did_you_mean
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
@@ -94,6 +95,8 @@ class Column:
         """The first task without a name."""
         self.some = False
         """Whether any task had one."""
+        self.instead: Any = None
+        """What that first task has there."""
         self._read = read
         self._hashes = array("Q")
 
@@ -109,7 +112,9 @@ class Column:
         for place, task in enumerate(tasks, self.seen):
             name, is_number = self._name(task)
             if name is None or (self.some and is_number is not self.numbers):
-                self.lacking = place if self.lacking is None else self.lacking
+                if self.lacking is None:
+                    values = [find(task, name) for name in self.names]
+                    self.lacking, self.instead = place, next((each for each in values if each is not None), None)
             else:
                 self.some, self.numbers = True, is_number
                 found.append(name)
@@ -320,14 +325,15 @@ class Names:
             asked = columns[0]
             if asked.asked:
                 name = asked.names[0]
-                value = "no such field" if not asked.some else f"no {word} there, a string or a whole number"
+                value = "no such field" if asked.instead is None else f"{shown(asked.instead)} there, no {word}"
                 problems.append(f"{option} {name}: task {asked.lacking} has {value}")
-                hints.append(did_you_mean(name, self._first) if not asked.some else f"name another field in {option}")
+                hints.append(did_you_mean(name, self._first))
             else:
-                lacking = min((column.lacking for column in columns if column.lacking is not None), default=0)
-                ours = columns[0]
-                at = ours.lacking if ours.some else lacking
-                problems.append(f"task {at} has no {word}")
+                # Of our own spelling, if it is there at all; else of the field that goes furthest.
+                best = max(columns, key=lambda column: (column is asked and column.some, column.lacking or 0))
+                found_there = f"{shown(best.instead)} for {word}: it is neither text nor a whole number"
+                value = f"no {word}" if best.instead is None else found_there
+                problems.append(f"task {best.lacking} has {value}")
                 hints.append(f"name the field of the {word} with {option}")
                 if word == "id":
                     hints.append("or give ‹id_from› content (a digest of each task) or ‹id_from› position (its place)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -39,8 +39,9 @@ class OurRows:
     `workflow` is null where the task has none; `fields` is the task's object without it.
     """
 
-    names = ("id", "task_type", "digest")
-    columns = (*names, "workflow", "fields")
+    names: ClassVar = ["id", "task_type", "digest"]
+    columns = None
+    """All of them."""
 
     @staticmethod
     def schema() -> Any:
@@ -163,7 +164,9 @@ def rows_of(
     if version is None and raw is None and not ours:
         return ForeignRows(schema, where, asked, keep), None
     if version is None or raw is None:
-        raise FORMAT.damaged("what prealloc writes about its tasks is missing, or half of it", where)
+        raise FORMAT.damaged(
+            f"{'all' if version is raw else 'half'} of what prealloc writes about its tasks is missing", where
+        )
     if version != b"%d" % FORMAT.version:
         FORMAT.refuse_version(version.decode(errors="replace"), where)
     if not ours:

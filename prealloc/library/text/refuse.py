@@ -35,7 +35,7 @@ def refuse_binary(head: bytes, where: str) -> None:
             raise LibraryError(f"this is {kind}", where=where, hint=f"{hint}; prealloc reads {_READ}")
     problem = encoding_problem(head[:4])
     if problem and not head.startswith(codecs.BOM_UTF8):
-        raise LibraryError(f"the file {problem}", where=where, hint=f"save it as UTF-8; prealloc reads {_READ}")
+        raise LibraryError(f"the file {problem}", where=where, hint="save it as UTF-8 without a byte order mark")
 
 
 def refuse_unread(text: Buffer, where: str) -> None:

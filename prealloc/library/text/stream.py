@@ -25,6 +25,8 @@ BATCH = 8 << 20
 """Bytes that are scanned at once; a task that is larger is a batch of its own."""
 
 _SPACE = b" \t\n\r"
+_WHOLE = -1
+# In place of an offset: damage of the document as a whole.
 
 _LONGEST_TOKEN = 32
 # How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
@@ -84,6 +86,7 @@ def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
         return
     try:
         at = window.skip_space(0)
+        window.begin = window.origin(at)
         yield from _array(window, at) if window.byte(at) == b"[" else _document(window, at)
     except Damage as damage:
         raise window.error(damage) from None
@@ -98,6 +101,8 @@ class _Window:
         self.text = bytearray()
         self.dropped = 0
         self.lines = 0
+        self.begin = Origin()
+        """Where the document begins."""
         self.ended = False
 
     def grow(self) -> bool:
@@ -169,7 +174,10 @@ class _Window:
     def error(self, damage: Damage) -> LibraryError:
         """The error of damage that lies outside the tasks."""
         at = damage.at if damage.inside is None else damage.inside
-        origin = self.origin(min(at, len(self.text)))
+        if at == _WHOLE:
+            origin, at = self.begin, self.begin.byte - self.dropped
+        else:
+            origin = self.origin(min(at, len(self.text)))
         return LibraryError(
             damage.problem,
             where=f"{self._where}, byte {self.dropped + at}, line {origin.line + 1}",
@@ -243,7 +251,7 @@ def _document(window: _Window, at: int) -> Iterator[Batch]:
         window.drop(at)
         at = 0
     if not found:
-        yield from _untitled(lists, keyed, at)
+        yield from _untitled(lists, keyed)
     _refuse_more(window, at + 1)
 
 
@@ -256,18 +264,18 @@ def _keyed(window: _Window, key: str, at: int, end: int) -> Batch:
     return Batch(Array(), lead + text[cut:] + b"]", window.origin(at + cut, lead=len(lead)), key)
 
 
-def _untitled(lists: list[tuple[str, list[Batch]]], keyed: list[Batch] | None, at: int) -> Iterator[Batch]:
+def _untitled(lists: list[tuple[str, list[Batch]]], keyed: list[Batch] | None) -> Iterator[Batch]:
     """The tasks of a document that does not call them so. Raises Damage."""
     if len(lists) > 1:
         names = ", ".join(ascii(name) for name, _ in lists[:10])
         hint = 'call the one of the tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
-        raise Damage(f"several lists in it may be the tasks: {names}", at, hint=hint)
+        raise Damage(f"several lists in it may be the tasks: {names}", _WHOLE, hint=hint)
     if lists:
         yield from lists[0][1]
     elif keyed is not None and len(keyed) > 1:
         yield from keyed
     else:
-        refuse_no_tasks(at, there=False)
+        refuse_no_tasks(_WHOLE, there=False)
 
 
 def _array(window: _Window, at: int) -> Iterator[Batch]:

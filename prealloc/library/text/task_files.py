@@ -91,7 +91,7 @@ def _yaml(file: Path, content: bytes) -> Any:
             f"YAML needs PyYAML ({error})", where=str(file), hint="pip install 'prealloc[yaml]'"
         ) from None
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it has no types
         """Plain values: a date stays the text that it is, and no key is there twice."""
 
         yaml_implicit_resolvers: ClassVar = {
