@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from prealloc.api.sources import LibraryInPython, library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
@@ -19,7 +20,8 @@ from prealloc.library import read_library
 from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.cell import DIFFICULTY, settings_of
 from prealloc.model.fields import COMMON, FieldOptions, Fields, IdFrom
-from prealloc.model.options import Seconds
+from prealloc.model.listed import IdList, listed_ids
+from prealloc.model.options import Seconds, one_or_several, share_of
 from prealloc.model.plan import Plan, PlanFile
 from prealloc.model.plan_spec import PlanOptions, PlanSpec
 from prealloc.model.policy import RunOptions, read_run_options
@@ -48,6 +50,8 @@ def plan(
     type_field: str | None = None,
     workflow_field: str | None = None,
     id_from: IdFrom | None = None,
+    ids: IdList | None = None,
+    exclude_ids: IdList | None = None,
     require_workflow: bool = False,
     notes: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -68,7 +72,8 @@ def plan(
     its values. `library` may be `-`, standard input; or tasks in Python: an iterable of dicts, a `datasets.Dataset`, a
     pandas or polars frame. `id_field`, `type_field` and `workflow_field` name the fields where they are, `a.b` is b in
     the object a; without them common names are tried. `id_from` makes ids for tasks without one: "content", a digest of
-    each, or "position", its place. With `stream`, or if it is large, a JSON library is read in one
+    each, or "position", its place. Only the tasks in `ids` are planned, and those in `exclude_ids` are not: ids, or the
+    path of a file with one a line or a JSON list. With `stream`, or if it is large, a JSON library is read in one
     pass that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the
     bytes read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with
     nothing but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
@@ -86,17 +91,34 @@ def plan(
     """
     spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
     fields = Fields.checked(id_field=id_field, type_field=type_field, workflow_field=workflow_field, id_from=id_from)
+    share = share_of(options.get("num_instances"))
+    listed = listed_ids(ids, exclude_ids)
     for_runs = read_run_options(run_options or {})
     if out is not None:
         from prealloc.store.plan_folder import refuse_taken_plan
 
         refuse_taken_plan(Path(out), force=force)
     tell = notes or (lambda text: None)
+    # Until the library is read, a text with commas may be the name of one type or of several.
+    asked, spec = spec.types, replace(spec, types=tuple(sorted({*spec.types, *one_or_several(spec.types, ())})))
     laid = lay_out(spec)
     sizes = sorted({shard.of for shard in laid})
     sources = read_sources(
-        library, spec, sizes, difficulty=difficulty, fields=fields, notes=tell, progress=progress, stream=stream
+        library,
+        spec,
+        sizes if share is None else None,  # how many may be chosen is known when all are counted
+        difficulty=difficulty,
+        fields=fields,
+        notes=tell,
+        progress=progress,
+        stream=stream,
+        listed=listed,
     )
+    there = sources.types_there()
+    spec = replace(spec, types=one_or_several(asked, there))
+    if share is not None:
+        count = sum(number for name, number in there.items() if is_eligible(spec, name))
+        spec = replace(spec, num_instances=max(1, math.floor(count * share + 0.5)))
     for scanned in sources.libraries.values():
         if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"

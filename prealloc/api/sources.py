@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,14 @@ import msgspec
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.library.open import is_parts
+from prealloc.library.shortlist import Everything
 from prealloc.model.cell import DIFFICULTY
 from prealloc.model.fields import COMMON, Fields
+from prealloc.model.listed import Listed
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.plan_spec import PlanSpec
-from prealloc.planning.shortlist import Shortlist, shortlist_of
+from prealloc.model.task_hash import stable_hashes
+from prealloc.planning.shortlist import Shortlist, WithListed, shortlist_of
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
@@ -49,6 +53,10 @@ class Sources(NamedTuple):
     dropped: int
     """Ids that some difficulty holds and not all."""
 
+    def types_there(self) -> Mapping[str, int]:
+        """How many tasks of each type there are."""
+        return Counter(self.types) if self.there_are is None else self.there_are
+
     def tasks(
         self, difficulty: str | None, positions: Sequence[int], complete: Complete | None = None
     ) -> dict[int, LightweightTask]:
@@ -78,18 +86,19 @@ class Sources(NamedTuple):
 def read_sources(
     library: LibraryInPython,
     spec: PlanSpec,
-    shards: Sequence[int],
+    shards: Sequence[int] | None,
     *,
     difficulty: str | None = None,
     fields: Fields = COMMON,
     notes: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] | None = None,
     stream: bool = False,
+    listed: Listed | None = None,
 ) -> Sources:
     """Reads each library once. Raises LibraryError, and OptionsError for a path that does not fit the factors.
 
     `shards` are the numbers of shards that the cells have: they bound what can be chosen of a library that is not
-    to be held in memory.
+    to be held in memory. None: nothing does.
     """
     libraries: dict[str | None, Library] = {}
     paths = library_paths(library, spec, difficulty)
@@ -97,7 +106,7 @@ def read_sources(
         notes("‹stream› is ignored: which ids all difficulties hold is known when all of them are read")
     for key, path, name in paths:
         # Which ids all difficulties hold is only known when all of them have been read.
-        shortlist = partial(Shortlist, spec, shards) if len(paths) == 1 else None
+        shortlist = partial(_shortlist, spec, shards, listed) if len(paths) == 1 else None
         opened = read_library(
             path,
             difficulty=name,
@@ -115,14 +124,46 @@ def read_sources(
         if two := opened.two_ids():
             notes(f"{two} of {opened.info.tasks} tasks have an instance_id that is not their id: the id counts")
         libraries[key] = opened
-    return pair(libraries) if len(libraries) > 1 else _single(libraries, spec, shards)
+    sources = pair(libraries) if len(libraries) > 1 else _single(libraries, spec, None if listed else shards)
+    return sources if listed is None else _limited(sources, listed)
 
 
-def _single(libraries: dict[str | None, Library], spec: PlanSpec, shards: Sequence[int]) -> Sources:
+def _shortlist(
+    spec: PlanSpec, shards: Sequence[int] | None, listed: Listed | None
+) -> Shortlist | WithListed | Everything:
+    if shards is None:
+        return Everything()
+    plain = Shortlist(spec, shards)
+    return plain if listed is None else WithListed(plain, stable_hashes(sorted(listed.named())), listed.only is None)
+
+
+def _limited(sources: Sources, listed: Listed) -> Sources:
+    """The tasks that the lists leave. Raises OptionsError for ids that no library has."""
+    there = set(sources.ids)
+    if missing := sorted((listed.only or frozenset()) - there):
+        raise OptionsError(
+            [Mistake("‹ids›", f"{len(missing)} of them are not in the library: {_listed(missing)}", "leave them out")]
+        )
+    kept = [place for place, id in enumerate(sources.ids) if listed.takes(id)]
+    types = [sources.types[place] for place in kept]
+    there_are = None
+    if sources.there_are is not None and listed.only is None:
+        dropped = Counter(sources.types[place] for place, id in enumerate(sources.ids) if not listed.takes(id))
+        there_are = {name: count - dropped[name] for name, count in sources.there_are.items()}
+    return sources._replace(
+        ids=[sources.ids[place] for place in kept],
+        types=types,
+        there_are=there_are,
+        places=kept if sources.places is None else [sources.places[place] for place in kept],
+        infos=[msgspec.structs.replace(info, listed=listed.digests()) for info in sources.infos],
+    )
+
+
+def _single(libraries: dict[str | None, Library], spec: PlanSpec, shards: Sequence[int] | None) -> Sources:
     ((_, library),) = libraries.items()
     there_are = library.info.types
     hashes = library.hashes()
-    if hashes is None:
+    if hashes is None or shards is None:
         return Sources(library.ids, library.types, there_are, None, libraries, [library.info], 0)
     places = shortlist_of(spec, shards, hashes, library.types)
     ids, types = ([names[place] for place in places] for names in (library.ids, library.types))

@@ -82,7 +82,7 @@ def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
     for name, value in given.items():
         reader = options[name].reader
         if isinstance(reader, Names):
-            found[name] = split_names(value)
+            found[name] = tuple(value) if reader.commas else split_names(value)
         elif isinstance(reader, Table):
             found[name] = (parse_settings if reader.values is None else parse_quotas)(value, mistakes)
         else:
@@ -113,7 +113,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
-    elif isinstance(reader, Whole) and not reader.optional:
+    elif isinstance(reader, Whole) and not (reader.optional or reader.share):
         kind = int
     told = option.unset or ("" if default in (False, (), {}) else _written(reader, default))
     info = typer.Option(

@@ -18,7 +18,7 @@ from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.fields import Fields
 from prealloc.model.options import options_of
-from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.plan_spec import LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 _LIBRARY = "Library"
+_OF_LIBRARY = options_of(LibraryOptions).keys() - {"path", "difficulty", "require_workflow"}
 _GENERATED = "Workflows that are missing"
 
 
-@takes(Fields, PlanSpec)
+@takes(LibraryOptions, PlanSpec, but=["path", "difficulty", "require_workflow"])
 def plan(
     library: Annotated[
         Path | None,
@@ -143,7 +144,7 @@ def plan(
     if generate_timeout is not None:
         generation["generate_timeout_s"] = generate_timeout
     source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
-    named = {name: here.pop(name) for name in options_of(Fields) if name in here}
+    named = {name: here.pop(name) for name in _OF_LIBRARY if name in here}
     here["settings"] = {**options.get("settings", {}), **here.get("settings", {})}  # more, not in place of all
     options = _overridden(options, without_empty(here))
     source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow}) | named
@@ -176,7 +177,7 @@ def plan(
             force=force,
             difficulty=source.get("difficulty"),
             require_workflow=source.get("require_workflow", False),
-            **{name: source[name] for name in options_of(Fields) if name in source},
+            **{name: source[name] for name in _OF_LIBRARY if name in source},
             notes=print_note,
             progress=progress,
             generating=generating,
@@ -250,7 +251,9 @@ def show(
         return
     from rich.console import Console
 
-    from prealloc.report.plan_view import render_plan, render_shard
+    from prealloc.files.paths import PlanPaths
+    from prealloc.model.plan import Plan
+    from prealloc.report.plan_view import FIRST_SHARDS, render_plan, render_shard
     from prealloc.store.plan_folder import (
         find_entry,
         plan_of,
@@ -262,22 +265,25 @@ def show(
 
     folder = plan_of(plan)
     if part is None:
-        read = read_plan(folder)
+        file = read_plan_file(folder)
+        # Of many shards only the first are shown, and only they are read.
+        paths, is_long = PlanPaths(folder), len(file.shards) > FIRST_SHARDS + 1
+        read = file if is_long else read_plan(folder)
         if json:
-            print_json(read.file)
+            print_json(file)
             return
-        render_plan(read).print(Console())
+        first = [read_planned_manifest(paths, file, entry) for entry in file.shards[:FIRST_SHARDS] if is_long]
+        render_plan(read, first).print(Console())
         if folder != plan:
             _show_bound(plan)
-        if read.spec.factors or read.spec.lanes:
-            from prealloc.planning.matrix import matrix_of_plan
+        if file.spec.factors or file.spec.lanes:
+            from prealloc.planning.matrix import matrix_of_plan, matrix_of_spec
             from prealloc.report.matrix_view import render_matrix
 
             typer.echo()
-            render_matrix(matrix_of_plan(read)).print(Console())
+            matrix = matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(file.spec)
+            render_matrix(matrix).print(Console())
         return
-    from prealloc.files.paths import PlanPaths
-
     file = read_plan_file(folder)
     manifest = read_planned_manifest(PlanPaths(folder), file, find_entry(file, part, where=str(plan)))
     tasks = read_slice(PlanPaths(folder), manifest)

@@ -312,7 +312,7 @@ class Names:
         id = min(ids, key=lambda column: column.quality)
         type = min(types, key=lambda column: (isinstance(column, _Made), column.numbers))
         said = {"id_field": id.said(ID_SPELLINGS), "type_field": type.said(TYPE_SPELLINGS)}
-        return Naming(id, type, msgspec.structs.replace(self._asked, **said), _note(id, type))
+        return Naming(id, type, msgspec.structs.replace(self._asked, **said), _note(id, type, self._asked))
 
     def _missing(self, ids: Sequence[Column], types: Sequence[Column]) -> LibraryError:
         problems, hints = [], []
@@ -336,7 +336,7 @@ class Names:
                 problems.append(f"task {best.lacking} has {value}")
                 hints.append(f"name the field of the {word} with {option}")
                 if word == "id":
-                    hints.append("or give ‹id_from› content (a digest of each task) or ‹id_from› position (its place)")
+                    hints.append("or give ‹id_from› position (its place) or ‹id_from› content (a digest of each task)")
         if (flow := self._asked.workflow_field) and not self._flows:
             problems.append(f"‹workflow_field› {flow}: no task has such a field")
             hints.append(did_you_mean(flow, self._first))
@@ -345,8 +345,10 @@ class Names:
         return LibraryError(problem, where=self._where, hint="; ".join(hints))
 
 
-def _note(ids: Column, types: Column) -> str | None:
+def _note(ids: Column, types: Column, asked: Fields) -> str | None:
     found = []
+    if asked.id_from == "position":
+        found.append("their id is their place (in another order they are other tasks)")
     if not ids.asked and ids.said(ID_SPELLINGS):
         found.append(f"their id is {ids.names[0]} (‹id_field› names another)")
     if not types.names:

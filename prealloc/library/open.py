@@ -15,6 +15,7 @@ from prealloc.library.folder import choose
 from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
+from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.read import read_text
 from prealloc.library.text.sources import Source, file_source, is_table
 from prealloc.library.unpack import packing
@@ -22,7 +23,7 @@ from prealloc.model.fields import COMMON, Fields
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
-    from prealloc.library.text.streamed import Shortlist, StreamedLibrary
+    from prealloc.library.text.streamed import StreamedLibrary
 
 STREAM_FROM = 1 << 30
 """A file of so many bytes, or a quarter of that packed, is not read into memory where it can be avoided."""
@@ -78,7 +79,7 @@ class How(NamedTuple):
 
     def stream(self, source: Source, shortlist: Callable[[], Shortlist] | None = None) -> StreamedLibrary:
         """The library that a source gives, read once."""
-        from prealloc.library.text.streamed import Everything, read_stream
+        from prealloc.library.text.streamed import read_stream
 
         return read_stream(
             source,
@@ -129,9 +130,10 @@ def _task_files(folder: Path) -> Source | None:
 
 
 def _refuse_address(path: str) -> None:
-    found = re.match(r"(hf|https?|s3|gs)://(.*)", path)
+    found = re.match(r"(hf|https?|s3|gs)://?(.*)", path)  # a Path has made one of two slashes
     if found is None:
         return
+    path = f"{found[1]}://{found[2]}"
     name = re.sub(r"^(datasets/|huggingface\.co/datasets/)", "", found[2])
     fetch = f"curl -LO {path}"
     if found[1] == "hf":

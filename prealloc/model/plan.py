@@ -32,6 +32,8 @@ class LibraryInfo(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Tasks that are left out because the libraries of other difficulties do not hold their ids."""
     fields: Fields | UnsetType = UNSET
     """Where its tasks have their id, type and workflow. Unset, and not written, where they are spelled as ours are."""
+    listed: dict[str, str] | UnsetType = UNSET
+    """The sha256 of the sorted `ids` and `exclude_ids`, where only these tasks of it may be planned, or not these."""
 
 
 class SliceRef(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,7 +14,18 @@ from prealloc.model.document import Document
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json, shown
 from prealloc.model.lane import Lane
-from prealloc.model.options import Flag, Names, OneOf, Option, Table, Text, Whole, read_options
+from prealloc.model.options import (
+    Flag,
+    Names,
+    OneOf,
+    Option,
+    Table,
+    Text,
+    Whole,
+    one_or_several,
+    read_options,
+    share_of,
+)
 from prealloc.model.secret import secret_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 
@@ -49,9 +60,14 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Option(Whole(1, MAX_SHARDS), "Shards of each cell, each for one worker process.", group=_HOW_MANY)
     ] = 1
     num_instances: Annotated[
-        int | None, Option(_TASKS, "Tasks per shard; with ‹per_type›, of each type.", "", "n", _HOW_MANY, "20")
+        int | None,
+        Option(
+            Whole(1, MAX_TASKS, metavar="N|P%", share=True),
+            "Tasks per shard, or a share of all; with ‹per_type›, of each type.",
+            *("", "n", _HOW_MANY, "20"),
+        ),
     ] = DEFAULT_NUM_INSTANCES
-    """None when quotas, whole or num_instances_per_cell decide."""
+    """None when quotas, whole or num_instances_per_cell decide, and for a share until the tasks were counted."""
     per_type: Annotated[bool, Option(Flag(), "‹num_instances› tasks of each type.", group=_HOW_MANY)] = False
     quotas: Annotated[
         dict[str, int],
@@ -60,7 +76,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stratify: Annotated[bool, Option(Flag(), "Keep the library's proportions of types.", group=_HOW_MANY)] = False
     whole: Annotated[bool, Option(Flag(), "Deal out the whole library.", "all", group=_HOW_MANY)] = False
     types: Annotated[
-        tuple[str, ...], Option(Names("TYPES"), "Only tasks of these types.", "type", group=_WHICH, unset="all types")
+        tuple[str, ...],
+        Option(Names("TYPES", commas=True), "Only tasks of these types.", "type", group=_WHICH, unset="all types"),
     ] = ()
     strategy: Annotated[
         Strategy,
@@ -144,6 +161,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += secret_mistakes("‹factors›", factors)
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
         found += _together(read)
+        if share_of(read.get("num_instances")):
+            read["num_instances"] = None
         if read["quotas"] and not found and not any(read["quotas"].values()):
             found.append(Mistake("‹quotas›", "all quotas are 0", "ask for at least one task of some type"))
         if there_anyway := IN_EVERY_SLICE & set(read["keep"]):
@@ -169,7 +188,7 @@ class PlanOptions(TypedDict, total=False):
     """The keywords of plan(): the fields of PlanSpec, which explain them."""
 
     shards: int
-    num_instances: int | None
+    num_instances: int | str | None
     per_type: bool
     quotas: Mapping[str, int]
     stratify: bool
@@ -204,6 +223,10 @@ class LibraryOptions(Fields, frozen=True, kw_only=True):
         str | None, Option(Text(), "Which library of a folder, or what {difficulty} in its path stands for.")
     ] = None
     require_workflow: Annotated[bool, Option(Flag(), "Refuse a library in which a task has no workflow.")] = False
+    ids: Annotated[
+        str | None, Option(Text("FILE"), "Only these tasks: an id a line, or a JSON list.", group=_WHICH)
+    ] = None
+    exclude_ids: Annotated[str | None, Option(Text("FILE"), "Not these tasks.", group=_WHICH)] = None
 
 
 def _together(given: Mapping[str, Any]) -> list[Mistake]:
@@ -222,12 +245,15 @@ def _together(given: Mapping[str, Any]) -> list[Mistake]:
     found = []
     if len(said) > 1:
         found.append(Mistake(" and ".join(said), "each says how many tasks there are", f"keep {said[0]} or {said[1]}"))
+    if per_type and share_of(given.get("num_instances")):
+        problem = "a share is of all types together"
+        found.append(Mistake("‹num_instances› and ‹per_type›", problem, "use ‹stratify›"))
     if given.get("stratify") and (quotas or per_type):
         other = "quotas" if quotas else "per_type"
         found.append(Mistake(f"‹stratify› and ‹{other}›", "both say how many tasks of each type", "keep one of them"))
     if given.get("whole") and strategy == "independent":
         found.append(Mistake("‹whole› and ‹strategy› independent", "every shard would hold every task", "use paired"))
-    if types and (missing := sorted(set(quotas) - set(types))):
+    if types and (missing := sorted(set(quotas) - {*types, *one_or_several(types, ())})):
         problem = f"{', '.join(missing)} has a quota but is filtered out"
         hint = "add it to ‹types›, or omit ‹types›: a quota selects its type"
         found.append(Mistake("‹quotas› and ‹types›", problem, hint))

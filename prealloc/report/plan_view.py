@@ -27,8 +27,8 @@ MOST_TYPES = 12
 def render_plan(plan: Plan | PlanFile, manifests: Iterable[Manifest] = (), *, first: int = FIRST_SHARDS) -> Page:
     """What was planned: a row per shard (the first ones), the total, and how much of the library it uses.
 
-    A PlanFile holds no bytes and no task ids: with its `manifests` the bytes are shown, with a Plan also
-    how much the shards overlap.
+    A PlanFile holds no bytes and no task ids: with its `manifests`, or those of the shards that are shown, the bytes
+    are shown, with a Plan also how much the shards overlap.
     """
     if isinstance(plan, Plan):
         file, manifests = plan.file, [shard.manifest for shard in plan.shards]
@@ -84,7 +84,7 @@ def _plan_facts(
         available = sum(library.tasks for library in file.libraries)
         facts.append(("uses", f"{len(uses):,} of {human.count(available, 'task')}{_of(len(uses), available)}"))
         facts.append(("overlap", _overlap(uses)))
-    if manifests:
+    if len(manifests) == len(file.shards):
         slices = {manifest.slice.sha256: manifest.slice.bytes for manifest in manifests.values()}
         facts.append(("slices", f"{human.count(len(slices), 'file')}, {human.size(sum(slices.values()))}"))
     return facts
@@ -137,7 +137,8 @@ def _plan_columns(file: PlanFile, shown: Sequence[ShardEntry], manifests: Mappin
         sizes = [manifests[e.id].slice.bytes if e.id in manifests else None for e in shown]
         # The sum of what is shipped; shared slices lie on disk once, which the facts above tell.
         every = sum(manifest.slice.bytes for manifest in manifests.values())
-        cells = [*(Text(human.size(size)) for size in sizes), _bold(human.size(every))]
+        in_all = human.size(every) if len(manifests) == len(file.shards) else ""
+        cells = [*(Text(human.size(size)) for size in sizes), _bold(in_all)]
         columns.append(Column("bytes", cells, drop=99))
     for rank, name in enumerate(names):
         counts = [e.types.get(name, 0) for e in shown]

@@ -21,12 +21,13 @@ from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_posit
 from prealloc.library.naming import Naming, info_with, is_ours
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
+from prealloc.library.shortlist import Nothing
 from prealloc.library.storing.stored import Counts
 from prealloc.library.text.formats import Lines
 from prealloc.library.text.read import no_tasks, scan
 from prealloc.library.text.sources import file_source
 from prealloc.library.text.stream import Batch, batches
-from prealloc.library.text.streamed import Nothing, read_stream
+from prealloc.library.text.streamed import read_stream
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cache
 from itertools import product
-from typing import Protocol
 
 import msgspec
 from msgspec import Raw
@@ -19,6 +18,7 @@ from prealloc.library.base import Progress
 from prealloc.library.duplicate_ids import duplicate_ids, equal_hashes, sorted_positions
 from prealloc.library.naming import Column, Names, Naming, info_with, is_ours
 from prealloc.library.rows import any_has
+from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.storing.stored import Counts, Facts, StoredLibrary
 from prealloc.library.text.read import no_tasks, scan
 from prealloc.library.text.sources import Source
@@ -27,33 +27,6 @@ from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task_hash import stable_hashes
-
-
-class Shortlist(Protocol):
-    """Tells which tasks may still be chosen while they go by; see planning/shortlist.py."""
-
-    def offer(self, hashes: Sequence[int], types: Sequence[str]) -> Sequence[int]:
-        """Which of these tasks, by their places in the arguments, must be held."""
-
-    def held(self) -> set[int] | None:
-        """Which of all the tasks so far, counted from 0, must still be held; None: all that were."""
-
-
-class Everything:
-    """The shortlist of a library that is read whole."""
-
-    def offer(self, hashes: Sequence[int], types: Sequence[str]) -> Sequence[int]:
-        return range(len(hashes))
-
-    def held(self) -> None:
-        return None
-
-
-class Nothing(Everything):
-    """The shortlist of who only asks how the tasks are named."""
-
-    def offer(self, hashes: Sequence[int], types: Sequence[str]) -> Sequence[int]:
-        return ()
 
 
 class StreamedLibrary(StoredLibrary):
