@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from prealloc.model.plan_spec import PlanOptions, PlanSpec
 from prealloc.model.policy import RunOptions, read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.planning.cells import choose_for_cells, lay_out
-from prealloc.planning.planner import TypeLeftOut, types_left_out
+from prealloc.planning.planner import TypeLeftOut, is_eligible, types_left_out
 
 if TYPE_CHECKING:
     from prealloc.api.sources import Complete, Sources
@@ -117,8 +118,8 @@ def plan(
     there = sources.types_there()
     spec = replace(spec, types=one_or_several(asked, there))
     if share is not None:
-        count = sum(number for name, number in there.items() if is_eligible(spec, name))
-        spec = replace(spec, num_instances=max(1, math.floor(count * share + 0.5)))
+        tasks_there = sum(number for name, number in there.items() if is_eligible(spec, name))
+        spec = replace(spec, num_instances=max(1, math.floor(tasks_there * share + 0.5)))
     for scanned in sources.libraries.values():
         if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"

@@ -25,6 +25,7 @@ from prealloc.library.formats import FORMATS
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
 from prealloc.library.text import stream
+from prealloc.library.text.sources import file_source
 from prealloc.library.text.streamed import read_stream
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
@@ -245,7 +246,7 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
             return ("fine", sorted(zip(library.ids, library.types, strict=True)))
         everything = Shortlist(PlanSpec.checked(whole=True), [1])
         if way == "stream":
-            streamed = read_stream(path, everything)
+            streamed = read_stream(file_source(path), lambda: everything)
             return ("fine", sorted(zip(streamed.ids, streamed.types, strict=True)))
         make_index(path)
         with TaskIndex.open(path) as index:
