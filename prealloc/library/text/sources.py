@@ -22,8 +22,8 @@ from prealloc.model.plan import LibraryInfo
 Hashed = Callable[[bytes], object]
 """Gets all bytes of a source, as they are where it comes from."""
 
-LINES = "tasks.jsonl"
-"""A name that says JSON lines."""
+LINES = "rows.of.jsonl"
+"""In place of the name of a file: JSON lines that were made of something else."""
 
 
 class Source(NamedTuple):

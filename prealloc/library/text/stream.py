@@ -18,6 +18,7 @@ from prealloc.library.text.diagnose import Diagnosis, Origin
 from prealloc.library.text.document import Array, first_task, refuse_no_tasks, refuse_tasks_twice
 from prealloc.library.text.formats import Format, Lines, choose_format
 from prealloc.library.text.refuse import refuse_binary, refuse_unread
+from prealloc.library.text.sources import LINES
 from prealloc.library.text.structure import key_twice
 from prealloc.model.document import UNREADABLE
 
@@ -79,6 +80,8 @@ def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
             window.drop(len(window.text))
     if window.text.startswith(codecs.BOM_UTF8):
         window.drop(len(codecs.BOM_UTF8))
+    if name == LINES and not window.text.strip(_SPACE):
+        return  # what there was had no rows
     refuse_unread(window.text, where)
     fmt = choose_format(bytes(window.text), name)
     if isinstance(fmt, Lines):
