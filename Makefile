@@ -13,7 +13,7 @@ help:
 	@echo "make again   the tests that failed last, one after the other"
 	@echo "make check   ruff, mypy, import-linter only"
 	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N)"
-	@echo "make reference  write docs/reference.md from the declared options"
+	@echo "make reference  write docs/reference: commands, config, python"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
 	@echo "make bench-scale  the ways to reach a task, from 60 MB to 6 GB and to ten million tasks, about 20 minutes"

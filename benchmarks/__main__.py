@@ -19,13 +19,13 @@ from benchmarks.goals import judge
 from benchmarks.harness import Bench, WayFailed, make_bench
 from benchmarks.machine import describe_machine, describe_workload
 from benchmarks.planning import PlanRow, measure_plan
-from benchmarks.processes import adopt_orphans
 from benchmarks.report import Failure, Report, as_values, tables
 from benchmarks.show import markdown, show
 from benchmarks.size import FULL, QUICK, Size
 from benchmarks.start import measure_start
 from benchmarks.throughput import measure_throughput
 from benchmarks.workload import make_workload
+from prealloc.processes.parent import adopt_orphans
 
 QUICK_NOTE = "quick: too small and too few rounds for its figures to mean anything"
 

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import probe
-from benchmarks.processes import descendants, end_the_rest, proportional_bytes
+from prealloc.processes.memory import proportional_bytes
+from prealloc.processes.tree import descendants, end_all_below
 
 ROOT = Path(__file__).resolve().parent.parent
 TAIL = 2_000
 """Characters of a failed way's standard error that are shown."""
 
 POLL_S = 0.02
+GONE_S = 5.0
+"""After a way has ended, its helpers (resource trackers and the like) get this long to end too."""
 SETTLE_S = 0.5
 """Between the last start and the look at the memory: what was only needed to ship is given back by then."""
 
@@ -77,7 +80,7 @@ def run_start(bench: Bench, commands: Sequence[Command], *, workers: int, tasks:
                     raise WayFailed(f"not all workers started all tasks{_ending(master)}{tail()}")
                 time.sleep(POLL_S)
             time.sleep(SETTLE_S)
-            below = descendants().keys() - {master.pid}
+            below = {process.pid for process in descendants([os.getpid()])} - {master.pid}
             start = Start(
                 seconds=max(starts) - began,
                 workers_bytes=proportional_bytes(below),
@@ -105,12 +108,14 @@ def nothing_left() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for process in descendants():
-            _kill(process)
-        end_the_rest()
+        end_all_below()
         raise
-    if killed := end_the_rest():
-        raise WayFailed(f"it left {killed} processes behind")
+    until = time.monotonic() + GONE_S
+    while (left := descendants([os.getpid()])) and time.monotonic() < until:
+        time.sleep(POLL_S)
+    end_all_below()
+    if left:
+        raise WayFailed(f"it left {len(left)} processes behind")
 
 
 @contextmanager
@@ -164,10 +169,3 @@ def _empty_folder(path: Path) -> Iterator[None]:
         for entry in path.iterdir():
             entry.unlink()
         path.rmdir()
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, 9)
-    except ProcessLookupError:
-        return

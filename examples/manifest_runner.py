@@ -12,13 +12,13 @@ from prealloc import load_shard
 
 
 def solve(task: dict) -> dict:  # type: ignore[type-arg]
-    """What your runner does with one task: here a coin stands for the agent, the same one for the same task."""
+    """What your runner does with one task: a coin stands for the agent here, the same one for the same task."""
     steps = len(task["workflow"]["optimal_sequence"])
     return {"success": random.Random(task["id"]).random() < 0.7, "steps": steps}
 
 
 def main() -> None:
-    """Runs every task of the shard, and tells each result as soon as it is known."""
+    """Runs every task of the shard, and writes each result as soon as it is known."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--manifest", required=True)
     shard = load_shard(parser.parse_args().manifest)

@@ -3,9 +3,9 @@
     python examples/ultra_parallel_runner.py 'tasks_{difficulty}.json' --model gpt-4o-mini --model o3 \
         --prompt-types baseline,cot --difficulty easy,hard --tool-success-rate 0.8,0.9 --num-instances 20
 
-The lanes (deployments and API keys with their limits) come from a config file; each key's environment variable must be
-set (for the simulated agent to any value). Every cell gets the same tasks; no
-worker opens a library; a run that was stopped goes on with `prealloc resume`.
+The lanes (deployments and API keys with their limits) come from a config file. The environment variable of each key
+must be set; the simulated agent takes any value. Every cell gets the same tasks. `prealloc resume` goes on with a run
+that was stopped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ULTRA = Path(__file__).parents[1] / "config" / "ultra.toml"
 
 
 def main(
-    library: Annotated[str, typer.Argument(help="A task library; {difficulty} in its name leads to one for each.")],
+    library: Annotated[str, typer.Argument(help="A task library; {difficulty} in its name stands for each.")],
     model: Annotated[list[str], typer.Option("--model", help="Repeatable, or a,b.")],
     prompt_types: Annotated[str, typer.Option("--prompt-types", help="a,b")] = "baseline",
     difficulty: Annotated[str, typer.Option("--difficulty", help="a,b")] = "easy",

@@ -12,7 +12,7 @@ from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.processes import proportional_bytes
+from prealloc.processes.memory import proportional_bytes
 
 READERS = 25
 WATCHED_S = 5.0

@@ -9,14 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from prealloc.doctor.bounded import bounded
-from prealloc.doctor.clocks import check_clocks
 from prealloc.doctor.disk import check_append, check_file_system, check_links, check_rename, check_space
-from prealloc.doctor.finding import Finding, Level
+from prealloc.doctor.finding import Finding, Level, bounded
 from prealloc.doctor.locks import check_lock
-from prealloc.doctor.machine import check_limits
-from prealloc.doctor.memory import check_memory
-from prealloc.doctor.proc import check_proc
+from prealloc.doctor.machine import check_clocks, check_limits, check_memory, check_proc
 from prealloc.doctor.run_checks import check_run
 from prealloc.doctor.run_repair import Repaired, repair_run
 from prealloc.doctor.start import check_start

@@ -251,12 +251,13 @@ def _completing(
     if generator is None:
         yield None
         return
-    from prealloc.generating.workflows import Workflows  # only who generates pays for the import
+    from prealloc.generating.session import GeneratorSession  # only who generates pays for the import
+    from prealloc.generating.workflows import Workflows
 
     folder = default_cache() if cache is None else Path(cache)
     tell = progress or (lambda done, total: None)
-    with Workflows(generator, folder, timeout_s=timeout_s, notes=notes, progress=tell) as workflows:
-        yield workflows.complete
+    with GeneratorSession(generator, timeout_s=timeout_s) as session:
+        yield Workflows(session, folder, notes=notes, progress=tell).complete
 
 
 def check_options(

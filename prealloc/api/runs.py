@@ -17,7 +17,7 @@ import msgspec
 
 from prealloc._version import __version__
 from prealloc.engines import session
-from prealloc.engines.base import Engine, Patience, library_files
+from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
@@ -355,7 +355,8 @@ def _check(
         if tick is not None:
             tick()
 
-    checked = engine.check(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
+    wanted = WorkerCheck(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
+    checked = engine.check(wanted)
     if checked.unset:
         raise OptionsError(
             [
@@ -393,11 +394,13 @@ def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[
     """The cleanup function's name, and the folders that it and the worker are imported from."""
     if cleanup is None:
         return None, import_path
-    from prealloc.engines.launch import check_elsewhere
+    from prealloc.engines.spawn_launcher import check_elsewhere
 
     name, its_own = _worker_name(cleanup, "")
     import_path = tuple(dict.fromkeys((*import_path, *its_own)))
-    check_elsewhere(name, import_path, "(unit, notes)")  # a mistake in it is not to be found at the first kill
+    check_elsewhere(
+        WorkerCheck(name, import_path), "(unit, notes)"
+    )  # a mistake in it is not to be found at the first kill
     return name, import_path
 
 
@@ -423,7 +426,7 @@ def _try_worker(worker: WorkerName, engine: str) -> None:
         return
     started = make_engine(engine)
     try:
-        started.check(name, import_path, frozenset())
+        started.check(WorkerCheck(name, import_path))
     finally:
         started.close()
 

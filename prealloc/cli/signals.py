@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 from prealloc.cli.output import Stop, print_note
 from prealloc.files.paths import readable_name
+from prealloc.processes.signals import handled
 
 _PUT_AWAY_S = 5.0
 
@@ -30,11 +30,8 @@ def ended_by_signals(*places: Path | None, nothing: str = "nothing was written")
     """Lets SIGINT, SIGTERM and SIGHUP end the block with everything put away, and says what was written.
 
     `places` are the files and folders that the block writes, each in one step at its end; `nothing` is said where
-    none of them was. A signal that is ignored stays ignored: who says `nohup` means it.
+    none of them was.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no signal comes here
-        return
     first: list[float] = []
 
     def stop(number: int, frame: Any) -> None:
@@ -43,25 +40,18 @@ def ended_by_signals(*places: Path | None, nothing: str = "nothing was written")
             first[:] = [time.monotonic()]
             raise _Ended(number)
 
-    wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {number: signal.getsignal(number) for number in wanted}
-    taken = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     there = [_what_is_at(place) for place in places]
-    for number in taken:
-        signal.signal(number, stop)
-    try:
-        yield
-    except KeyboardInterrupt as ended:
-        written = [
-            readable_name(str(place))
-            for place, was in zip(places, there, strict=True)
-            if place is not None and _what_is_at(place) != was
-        ]
-        print_note(f"written whole: {', '.join(written)}" if written else nothing)
-        raise Stop(128 + getattr(ended, "number", signal.SIGINT)) from None
-    finally:
-        for number, handler in taken.items():
-            signal.signal(number, handler)
+    with handled(stop):
+        try:
+            yield
+        except KeyboardInterrupt as ended:
+            written = [
+                readable_name(str(place))
+                for place, was in zip(places, there, strict=True)
+                if place is not None and _what_is_at(place) != was
+            ]
+            print_note(f"written whole: {', '.join(written)}" if written else nothing)
+            raise Stop(128 + getattr(ended, "number", signal.SIGINT)) from None
 
 
 def _what_is_at(place: Path | None) -> tuple[int, int] | None:

@@ -98,11 +98,8 @@ def check_links(folder: Path) -> Finding:
     except OSError as error:
         seen = f"none here ({error.strerror}): each run copies the bytes of its plan"
         return warning("hard links", seen, "have space for a copy of the plan per run")
-    same = link.samefile(source)
-    return ok("hard links", "a run shares the bytes of its plan") if same else _strange_link()
-
-
-def _strange_link() -> Finding:
+    if link.samefile(source):
+        return ok("hard links", "a run shares the bytes of its plan")
     return warning("hard links", "a link is not the file it was made of", "have space for a copy of the plan per run")
 
 

@@ -1,13 +1,21 @@
-"""A finding: what was looked at, how it is, what was seen, how to fix it."""
+"""A finding: what was looked at, how it is, what was seen, how to fix it; and a probe, bounded in time."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import enum
+import threading
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from prealloc.errors import PreallocError
 from prealloc.files.paths import readable_name
+
+PROBE_S = 20.0
+"""What one probe gets: far over what any takes on a machine that works."""
+
+ENDING_S = 4.0
 
 
 class Level(enum.StrEnum):
@@ -48,6 +56,35 @@ def problem(name: str, seen: str, hint: str, *, where: str | None = None) -> Fin
 def refused(name: str, error: PreallocError, *, hint: str = "see what it says") -> Finding:
     """What prealloc itself says of it; `hint` if it does not say how."""
     return problem(name, error.problem, error.hint or hint, where=error.where)
+
+
+def bounded(name: str, probe: Callable[[], Sequence[Finding]], timeout_s: float = PROBE_S) -> list[Finding]:
+    """What the probe finds; a finding of its own if the system refuses it, or gives no answer in time.
+
+    A file system that hangs must not hang who asks what is wrong with it.
+    """
+    answer: concurrent.futures.Future[Sequence[Finding]] = concurrent.futures.Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(probe())
+        except BaseException as error:  # not swallowed: it is raised where the answer is asked for
+            answer.set_exception(error)
+
+    # A daemon: one that never comes back is left behind.
+    threading.Thread(target=work, name=f"prealloc-doctor-{name}", daemon=True).start()
+    try:
+        in_time = concurrent.futures.wait([answer], timeout_s).done
+    except BaseException:  # told to end: the probe gets a moment to remove what it has made
+        concurrent.futures.wait([answer], ENDING_S)
+        raise
+    if not in_time:
+        return [problem(name, f"no answer within {timeout_s:g} s", "see what the system's log says of it")]
+    try:
+        return list(answer.result())
+    except OSError as error:
+        seen = f"the system refuses it: {error.strerror or error}"
+        return [problem(name, seen, "see why, then ask again", where=error.filename and str(error.filename))]
 
 
 def _readable(where: str | None) -> str | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from prealloc.doctor.finding import Finding, ok, problem, warning
-from prealloc.engines.launch import fresh_interpreter
 from prealloc.errors import RunFolderError
 from prealloc.files.lock import RunLock, live_owner
+from prealloc.processes.parent import fresh_interpreter
 
+_HELD_S = 30
 _HINT = "keep run folders on a local file system; here nothing stops a second master"
 
 
@@ -19,7 +22,7 @@ def check_lock(folder: Path) -> Finding:
     if os.name != "posix":
         return warning("lock", "this system has no flock: two masters are not told apart", "start one at a time")
     path = folder / "lock"
-    code = f"from prealloc.doctor.holder import main; main({str(path)!r})"
+    code = f"from prealloc.doctor.locks import hold; hold({str(path)!r})"
     pipe = subprocess.PIPE
     with subprocess.Popen(fresh_interpreter(code), stdin=pipe, stdout=pipe, text=True) as other:
         try:
@@ -36,6 +39,17 @@ def check_lock(folder: Path) -> Finding:
     if not _taken(path):
         return problem("lock", "it stays when its owner is killed", _HINT)
     return ok("lock", "it keeps a second process out, and ends with its owner")
+
+
+def hold(path: str) -> None:
+    """In the other process: takes the lock, prints `held` or what refuses it, and holds it until killed."""
+    signal.alarm(_HELD_S)  # whoever started us may be gone by then
+    try:
+        with RunLock(Path(path)):
+            print("held", flush=True)  # noqa: T201  # the other end of the pipe reads it
+            sys.stdin.read()
+    except (OSError, RunFolderError) as error:
+        print(f"refused: {error}".splitlines()[0], flush=True)  # noqa: T201
 
 
 def _taken(path: Path) -> bool:

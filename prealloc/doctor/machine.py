@@ -1,13 +1,19 @@
-"""How many open files and processes a run may have, against what its workers need."""
+"""What runs need of this machine: open files and processes, memory, clocks, and what /proc tells of a child."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from prealloc.doctor.finding import Finding, ok, problem, warning
-from prealloc.engines.admission import MOST_WORKERS
-from prealloc.processes.cgroups import tightest
+from prealloc.engines.admission import MOST_WORKERS, USABLE, expected_bytes
+from prealloc.processes.cgroups import Bound, tightest
+from prealloc.processes.memory import proportional_bytes
+from prealloc.processes.tree import descendants, started_with
 
 DESCRIPTORS = 2
 """Of the master's, for each worker: its channel, and its in-flight table, which mmap keeps open."""
@@ -19,6 +25,17 @@ THREADS = 2
 """Of each worker: the control thread and one server."""
 INCARNATIONS = 2
 """A worker that retires stands beside its replacement."""
+
+FEW_WORKERS = 4
+"""The memory bears fewer: that is worth a warning."""
+
+COARSE_S = 0.01
+"""A monotonic clock with longer ticks is too rough for the times of short tasks."""
+APART_S = 0.02
+LOOK_S = 0.2
+"""Clocks that go apart by more than APART_S while they are looked at for so long: one of them is being set."""
+
+_MARK = "PREALLOC_DOCTOR"
 
 
 def descriptors_needed(workers: int) -> int:
@@ -82,6 +99,103 @@ def check_processes(room: dict[str, int]) -> Finding:
     return warning("processes", seen, f"raise {name}, or run with --workers {bears}")
 
 
+def check_memory() -> list[Finding]:
+    """Free memory, swap, and the control groups."""
+    import psutil
+
+    machine, swap = psutil.virtual_memory(), psutil.swap_memory()
+    return [
+        check_free(machine.total, machine.available, tightest("memory")),
+        check_swap(swap.total, swap.used),
+    ]
+
+
+def check_free(total: int, available: int, bound: Bound | None) -> Finding:
+    """`available` is the machine's; what a control group leaves of it counts for the engine too."""
+    seen = f"{available / 1e9:.1f} of {total / 1e9:.1f} GB available"
+    free = available
+    if bound is not None and bound.left < available:
+        seen += f"; the control group {bound.folder} allows {bound.limit / 1e9:.1f}, {bound.left / 1e9:.1f} of it free"
+        free = bound.left
+    workers = bears(free)
+    if workers < FEW_WORKERS:
+        hint = "end what else runs here, raise the control group's limit, or use a larger machine"
+        return warning("memory", f"{seen}: {workers} workers", hint)
+    return ok("memory", f"{seen}: {min(workers, MOST_WORKERS)} workers before their slices")
+
+
+def check_swap(total: int, used: int) -> Finding:
+    """A machine that swaps times agents out for what is no fault of theirs."""
+    if total == 0:
+        return ok("swap", "none: what does not fit is killed at once")
+    seen = f"{used / 1e9:.1f} of {total / 1e9:.1f} GB used"
+    if used > 0.8 * total:
+        return warning("swap", seen, "end what else runs here: tasks would time out while they wait for the disk")
+    return ok("swap", seen)
+
+
+def bears(free: int) -> int:
+    """Workers that the engine would start with so much memory, before their slices."""
+    return int(free * USABLE) // expected_bytes(0)
+
+
+def check_clocks(
+    monotonic: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Finding]:
+    """How finely the monotonic clock ticks, and whether the wall clock goes with it."""
+    step_s = _step(monotonic)
+    if step_s > COARSE_S:
+        found = [warning("monotonic clock", f"it ticks every {step_s * 1000:.0f} ms", "times of short tasks are rough")]
+    else:
+        found = [ok("monotonic clock", f"it ticks every {step_s * 1e6:.1f} µs or finer")]
+    began = monotonic(), wall()
+    sleep(LOOK_S)
+    apart_s = (wall() - began[1]) - (monotonic() - began[0])
+    if abs(apart_s) > APART_S:
+        seen = f"it went {apart_s * 1000:+.0f} ms against the monotonic one in {LOOK_S:g} s: it is being set"
+        hint = "let the time service settle; deadlines hold, started_at in the journal is off"
+        return [*found, warning("wall clock", seen, hint)]
+    date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(wall()))
+    return [*found, ok("wall clock", f"{date}, in step with the monotonic one")]
+
+
+def check_proc() -> list[Finding]:
+    """Asks the engine's own questions of a child of this process."""
+    if sys.platform != "linux":
+        return [ok("processes' state", "no /proc here: psutil tells it, memory as resident set sizes")]
+    # cat reads its input until it is closed: nothing is left whatever happens to us.
+    child = subprocess.Popen(
+        ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, _MARK: "child"}
+    )
+    try:
+        return judge_proc(
+            tree=any(process.pid == child.pid for process in descendants([os.getpid()])),
+            memory=proportional_bytes([child.pid]) > 0,
+            environment=started_with(child.pid, _MARK) == "child",
+            children=Path(f"/proc/self/task/{os.getpid()}/children").exists(),
+        )
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def judge_proc(*, tree: bool, memory: bool, environment: bool, children: bool) -> list[Finding]:
+    """What it means that /proc tells this of a child, or does not."""
+    hint = "mount /proc without hidepid, and let processes of one user see each other (ptrace_scope, seccomp)"
+    if not tree:
+        seen = "/proc does not show a child of this process: what tasks start would outlive its kill"
+        return [problem("/proc", seen, hint)]
+    unseen = [
+        (memory, "smaps_rollup is not readable: the run would show no memory"),
+        (environment, "environ is not readable: what leaves its session and is orphaned is found by nobody"),
+    ]
+    found = [warning("/proc", seen, hint) for readable, seen in unseen if not readable]
+    also = "" if children else " (no list of children: the whole table is walked, as always)"
+    return found or [ok("/proc", f"stat, smaps_rollup and environ of a child are readable{also}")]
+
+
 def _own_threads() -> int:
     import psutil
 
@@ -103,3 +217,14 @@ def _running() -> int | None:
         return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
     except (OSError, IndexError, ValueError):
         return None
+
+
+def _step(clock: Callable[[], float]) -> float:
+    """The least difference between two readings that differ."""
+    smallest = float("inf")
+    for _ in range(20):
+        first = clock()
+        # Bounded: a clock that stands still is as coarse as can be.
+        second = next((now for _ in range(1_000_000) if (now := clock()) > first), first + 1.0)
+        smallest = min(smallest, second - first)
+    return smallest

@@ -102,7 +102,7 @@ def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> l
     found += [
         warning(
             "journal",
-            f"{_name(twice.unit)} has attempt {twice.attempt} twice, in {twice.first} and {twice.again}",
+            f"{twice.unit} has attempt {twice.attempt} twice, in {twice.first} and {twice.again}",
             "nothing: the first counts, the other is kept as evidence",
         )
         for twice in health.duplicates[:FIRST]
@@ -155,7 +155,7 @@ def _first_of_each(damage: Sequence[Damage]) -> list[Damage]:
 
 def _told(paths: RunPaths, piece: Damage) -> Finding:
     where = str(paths.journal / piece.file) + (f":{piece.line}" if piece.line else "")
-    of = f" (of {_name(piece.unit)})" if piece.unit else ""
+    of = f" (of {piece.unit})" if piece.unit else ""
     seen = f"{piece.kind.value}{of}: {piece.why}"
     writer = parse_journal_name(piece.file)
     if piece.line == 1 and writer is not None and writer.shard is None and writer.session > 1:
@@ -209,7 +209,3 @@ def _check_logs(paths: RunPaths, opened: OpenRun | None) -> Finding:
         cap = opened.file.policy.max_log_bytes / 1e6
         return warning("logs", f"{seen}, over its cap of {cap:.0f} MB", "nothing needs it: shorten or remove it")
     return ok("logs", seen)
-
-
-def _name(unit: Unit | None) -> str:
-    return f"{unit.shard}/{unit.task}#{unit.repeat}" if unit else "some unit"

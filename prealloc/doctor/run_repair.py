@@ -50,7 +50,7 @@ def repair_run(root: Path) -> Repaired:
         again = run_again(health.damage, fold(opened.paths, units).units)
     return Repaired(
         moved=tuple(moved),
-        again=tuple(f"{unit.shard}/{unit.task}#{unit.repeat}" for unit in again),
+        again=tuple(map(str, again)),
         resume=f"prealloc resume {root}",
     )
 

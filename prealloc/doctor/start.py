@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from prealloc.doctor.finding import Finding, ok, problem, refused, warning
-from prealloc.engines.launch import Born, Died, Launcher, SpawnLauncher, make_launcher
+from prealloc.engines.base import WorkerCheck
+from prealloc.engines.launch import Born, Died, Launcher
+from prealloc.engines.local import make_launcher
+from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.errors import JournalError, PreallocError
 from prealloc.files.paths import JournalName
 from prealloc.model.outcome import Attempt
@@ -35,17 +38,12 @@ def check_start(folder: Path, make: Callable[[], Launcher] = make_launcher) -> l
     found = [_check_memfd()]
     began = time.monotonic()
     try:
-        launcher = make()
+        with contextlib.closing(make()) as launcher:
+            launcher.check(WorkerCheck(WORKER, ()))
+            ready_s = time.monotonic() - began
+            return [*found, *_Start(launcher, folder).check(ready_s)]
     except PreallocError as error:
         return [*found, refused("start method", error, hint=_INLINE)]
-    try:
-        launcher.check(WORKER, (), frozenset(), ())
-        ready_s = time.monotonic() - began
-        return [*found, *_Start(launcher, folder).check(ready_s)]
-    except PreallocError as error:
-        return [*found, refused("start method", error, hint=_INLINE)]
-    finally:
-        launcher.close()
 
 
 def _check_memfd() -> Finding:

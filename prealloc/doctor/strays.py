@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection
 
 import msgspec
 
 from prealloc.files.paths import RunPaths
+from prealloc.processes.parent import MARK, RUN_MARK, run_mark
+from prealloc.processes.tree import began_at, command_of, parent_of, started_with
 from prealloc.store.journal import sort_folder
-from prealloc.worker.process import MARK, RUN_MARK, run_mark
 
 CLOCK_SLACK_S = 2.0
 """run.json's time has whole seconds, and a process's start is counted from the boot."""
 
-_FORK_SERVER = b"prealloc.engines.forkserver"
+_FORK_SERVER = "prealloc.engines.forkserver"
 
 
 class Stray(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,18 +44,18 @@ def find_strays(run: RunPaths, recorded: Collection[int], since: float | None) -
     if sys.platform != "linux":
         return []
     files = _files(run)
-    mark = f"{RUN_MARK}={run_mark(run.journal)}".encode() if run.journal.is_dir() else None
+    mark = run_mark(run.journal) if run.journal.is_dir() else None
     found: dict[int, Stray] = {}
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         if pid == os.getpid():
             continue
         why = _writes(pid, files) or (_carries(pid, mark, recorded, since) if mark else None)
         if why is not None:
-            found[pid] = Stray(pid=pid, command=_command(pid), why=why)
+            found[pid] = Stray(pid=pid, command=_short(pid), why=why)
     for pid in list(found):
-        parent = _parent(pid)
-        if parent is not None and parent not in found and _FORK_SERVER in _read(parent, "cmdline"):
-            found[parent] = Stray(pid=parent, command=_command(parent), why=f"it is the fork server of {pid}")
+        parent = parent_of(pid)
+        if parent is not None and parent not in found and _FORK_SERVER in command_of(parent):
+            found[parent] = Stray(pid=parent, command=_short(parent), why=f"it is the fork server of {pid}")
     return [found[pid] for pid in sorted(found)]
 
 
@@ -91,46 +91,16 @@ def _flags(pid: int, descriptor: str) -> int:
     return int(fields[b"flags"], 8)
 
 
-def _carries(pid: int, mark: bytes, recorded: Collection[int], since: float | None) -> str | None:
-    environment = _read(pid, "environ").split(b"\0")
-    if mark not in environment:
+def _carries(pid: int, mark: str, recorded: Collection[int], since: float | None) -> str | None:
+    if started_with(pid, RUN_MARK) != mark:
         return None
-    workers = {int(worker) for worker in _values(environment, MARK) if worker.isdigit()}
-    began = _began(pid)
-    if not workers & set(recorded) or began is None or (since is not None and began < since - CLOCK_SLACK_S):
+    worker, began = started_with(pid, MARK) or "", began_at(pid)
+    if not worker.isdecimal() or int(worker) not in recorded or began is None:
         return None
-    return f"a task of worker {min(workers)} started it"
-
-
-def _values(environment: list[bytes], name: str) -> Iterator[bytes]:
-    head = name.encode() + b"="
-    return (entry[len(head) :] for entry in environment if entry.startswith(head))
-
-
-def _began(pid: int) -> float | None:
-    import psutil
-
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
+    if since is not None and began < since - CLOCK_SLACK_S:
         return None
+    return f"a task of worker {worker} started it"
 
 
-def _parent(pid: int) -> int | None:
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).ppid())
-    except psutil.Error:
-        return None
-
-
-def _command(pid: int) -> str:
-    return " ".join(_read(pid, "cmdline").decode(errors="replace").replace("\0", " ").split())[:80]
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
-        return b""
+def _short(pid: int) -> str:
+    return " ".join(command_of(pid).split())[:80]

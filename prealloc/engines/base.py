@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import UnitOrder, WorkerJob
 
 _TICK_S = 0.1
 
@@ -31,10 +31,6 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     can_kill: bool
     """A hung task is stopped, one that takes too much too: --timeout and --memory hold whatever the task does."""
-    can_send: bool
-    """Commands reach a shard that is running."""
-    shares_run_folder: bool
-    """Workers write their journal into the run folder themselves."""
     guards_library: bool
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
@@ -96,6 +92,33 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     def lane(self) -> str | None:
         return self.manifest.lane
 
+    def for_worker(
+        self,
+        setup: RunSetup,
+        tasks: Sequence[LightweightTask],
+        orders: Iterable[UnitOrder],
+        *,
+        slots: int,
+        journal: Path,
+        library: Iterable[tuple[int, int]] = (),
+    ) -> WorkerJob:
+        """What a worker gets that runs these units; their positions are those in `tasks`."""
+        return WorkerJob(
+            shard=self.shard,
+            settings=self.manifest.settings,
+            lane=self.lane,
+            seed=self.manifest.seed,
+            tasks=tuple(tasks),
+            orders=tuple(order.plain() for order in orders),
+            worker=setup.worker,
+            import_path=setup.import_path,
+            policy=self.policy,
+            slots=slots,
+            journal=str(journal),
+            library=tuple(sorted(library)),
+            cleanup=setup.cleanup is not None,
+        )
+
 
 class Patience(NamedTuple):
     """How long an import may take, and what is called about ten times per second while it does."""
@@ -121,7 +144,16 @@ class Patience(NamedTuple):
         )
 
 
-UNHURRIED = Patience()
+class WorkerCheck(NamedTuple):
+    """What an engine is asked to look at before it runs anything."""
+
+    worker: str
+    import_path: tuple[str, ...]
+    library: frozenset[tuple[int, int]] = frozenset()
+    """(device, inode) pairs that no worker may open."""
+    variables: tuple[str, ...] = ()
+    """Environment variables: say which of them are not set."""
+    patience: Patience = Patience()
 
 
 class Engine(Protocol):
@@ -129,18 +161,8 @@ class Engine(Protocol):
 
     facts: EngineFacts
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        variables: Sequence[str] = (),
-        patience: Patience = UNHURRIED,
-    ) -> Checked:
-        """Makes sure that the worker function can be called, and looks whether environment variables are set.
-
-        Raises WorkerFunctionError. `library` are (device, inode) pairs that no worker may open.
-        """
+    def check(self, wanted: WorkerCheck) -> Checked:
+        """Makes sure that the worker function can be called, where workers run. Raises WorkerFunctionError."""
         ...
 
     def open(self, setup: RunSetup) -> None:

@@ -21,9 +21,11 @@ from typing import TypeGuard
 
 import msgspec
 
-from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.children import Children
 from prealloc.engines.command_results import Reported, ResultsTail
-from prealloc.engines.launch import Born, ForkServerLauncher, Refused
+from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.launch import Born, Refused
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
 from prealloc.engines.memory_watch import LOOK_S as MEMORY_LOOK_S
 from prealloc.engines.memory_watch import MemoryWatch
@@ -57,34 +59,19 @@ _EXAMPLE = "write it like --command 'python my_runner.py --manifest {manifest}'"
 class CommandEngine:
     """Runs shards by an outside program."""
 
-    facts = EngineFacts(
-        can_kill=True,
-        can_send=False,
-        shares_run_folder=False,
-        guards_library=False,
-        worker_outlives_master=False,
-    )
+    facts = EngineFacts(can_kill=True, guards_library=False, worker_outlives_master=False)
 
     def __init__(self) -> None:
         self._launcher = ForkServerLauncher()
-        self._tags = 0
-        self._unborn: dict[int, _CommandShard] = {}
-        self._living: dict[int, _CommandShard] = {}
+        self._programs: Children[_CommandShard] = Children(self._launcher)
         self._waiting: list[_CommandShard] = []
         """Those that the system has refused a process."""
         self._ended: list[Event] = []
         self._draining = self._stopped = False
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        variables: Sequence[str] = (),
-        patience: Patience = UNHURRIED,
-    ) -> Checked:
+    def check(self, wanted: WorkerCheck) -> Checked:
         """`worker` is the command. It finds our own environment."""
-        program, folder = split_command(worker)[0], _folder(import_path)
+        program, folder = split_command(wanted.worker)[0], _folder(wanted.import_path)
         if not os.path.isdir(folder):
             raise WorkerFunctionError(
                 "the folder that the run was started in is gone",
@@ -93,9 +80,9 @@ class CommandEngine:
             )
         if shutil.which(os.path.join(folder, program) if os.path.dirname(program) else program) is None:
             raise WorkerFunctionError(
-                f"there is no program {program!r}", where=repr(worker), hint="check the path, or install it"
+                f"there is no program {program!r}", where=repr(wanted.worker), hint="check the path, or install it"
             )
-        return Checked(unset=unset(variables))
+        return Checked(unset=unset(wanted.variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
@@ -115,38 +102,37 @@ class CommandEngine:
         if self._draining or not shard.open:
             self._end(shard)
             return
-        self._tags += 1
-        self._unborn[self._tags] = shard
+        tag = self._programs.tag(shard)
         log = open_log(self._setup.paths.log(shard.shard))
         try:
             shard.log_from = os.fstat(log).st_size
             folder = _folder(self._setup.import_path)
-            self._launcher.execute(self._tags, shard.command(), shard.environment(), folder, log)
+            self._launcher.execute(tag, shard.command(), shard.environment(), folder, log)
         finally:
             os.close(log)
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if not self._ended:
             self._launcher.wait(min(timeout_s, LOOK_S if self._memory is None else MEMORY_LOOK_S))
-            for happened in self._launcher.happened():
-                if isinstance(happened, Born):
-                    shard = self._living[happened.pid] = self._unborn.pop(happened.tag)
-                    self._ended.append(shard.born(happened.pid))
-                elif isinstance(happened, Refused):
-                    self._waiting.append(self._unborn.pop(happened.tag))
-                    self._ended += self._refusals.met(happened.reason, len(self._living))
+            for shard, news in self._programs.news():
+                if isinstance(news, Born):
+                    self._ended.append(shard.born(news.pid))
+                elif isinstance(news, Refused):
+                    self._waiting.append(shard)
+                    self._ended += self._refusals.met(news.reason, len(self._programs.living))
                 else:
-                    self._died(self._living.pop(happened.pid), happened.status)
-            if self._draining or self._refusals.ask_again(lambda: bool(self._living)):
+                    self._died(shard, news.status)
+            if self._draining or self._refusals.ask_again(lambda: bool(self._programs.living)):
                 waiting, self._waiting = self._waiting, []
                 for shard in waiting:
                     self._start(shard)
-            for pid, shard in self._living.items():
+            for pid, shard in self._programs.living.items():
                 self._ended += shard.take_in()
                 if shard.unusable or shard.overdue:
                     self._terminate(pid, shard, shard.unusable or f"no result for --timeout {shard.timeout_s:g} s")
-            for pid, held in self._memory.over(self._living).items() if self._memory else ():
-                self._living[pid].killed_for = f"it held {held // 2**20} MB with all it started, more than --memory"
+            for pid, held in self._memory.over(self._programs.living).items() if self._memory else ():
+                shard = self._programs.living[pid]
+                shard.killed_for = f"it held {held // 2**20} MB with all it started, more than --memory"
                 self._launcher.kill(pid, now=True)
         events, self._ended = self._ended, []
         return events
@@ -156,14 +142,14 @@ class CommandEngine:
 
     def drain(self) -> None:
         self._draining = True
-        for shard in self._living.values():
+        for shard in self._programs.living.values():
             shard.deadline = time.monotonic() + self._setup.drain_s
             shard.killed_for = "the run was stopped"
 
     def stop(self) -> None:
         self._draining = True
         again, self._stopped = self._stopped, True
-        for pid, shard in self._living.items():
+        for pid, shard in self._programs.living.items():
             shard.killed_for = "the run was stopped"
             if again:
                 self._launcher.kill(pid, now=True)
@@ -171,17 +157,12 @@ class CommandEngine:
                 self._terminate(pid, shard, shard.killed_for)
 
     def processes(self) -> Mapping[str, Sequence[int]]:
-        found: dict[str, list[int]] = {"": list(self._launcher.helpers())}
-        for pid, shard in self._living.items():
-            found.setdefault(shard.shard, []).append(pid)
-        return found
+        return self._programs.processes()
 
     def close(self) -> None:
-        self._launcher.close()
-        for shard in (*self._unborn.values(), *self._living.values(), *self._waiting):
+        self._programs.close()
+        for shard in self._waiting:
             shard.close()
-        self._unborn.clear()
-        self._living.clear()
 
     def _terminate(self, pid: int, shard: _CommandShard, why: str) -> None:
         """SIGTERM, once: the program has the grace to clean up before its tree is killed."""
@@ -193,7 +174,7 @@ class CommandEngine:
     def _died(self, shard: _CommandShard, status: int) -> None:
         if shard.killed_for is None and self._oom.explains(status, born_at=shard.born_at):
             shard.killed_for = self._oom.told()
-            self._setup.admission.narrow(len(self._living) + len(self._unborn))
+            self._setup.admission.narrow(len(self._programs.all))
         self._ended += shard.died(status)
         self._end(shard)
 

@@ -25,22 +25,30 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from prealloc.engines import leftovers
-from prealloc.errors import PreallocError
+from prealloc.errors import PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.policy import KILL_STEP_S
-from prealloc.processes.tree import Process, descendants, identify, kill_group, send_signal, started_with
+from prealloc.processes.parent import MARK, adopt_orphans, die_with, outlive_parent
+from prealloc.processes.signals import leave_to_master
+from prealloc.processes.tree import (
+    Process,
+    descendants,
+    end_all_below,
+    identify,
+    kill_group,
+    send_signal,
+    started_with,
+)
 from prealloc.worker import process as worker_process
 from prealloc.worker.function import WorkerFunction, load_function, unset
 from prealloc.worker.guard import guard
-from prealloc.worker.signals import leave_to_master
 
 _libc = ctypes.CDLL(None)
-_PR_SET_CHILD_SUBREAPER = 36
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 DESCRIPTORS = 4
@@ -62,15 +70,20 @@ class Preload(ServerMessage, frozen=True, tag="preload"):
 
 
 class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
-    """From the server."""
+    """From the server, or from a process that only looks: how importing the worker function went."""
 
-    left: str | None
+    problem: str | None
+    where: str | None
+    hint: str | None
+    unset: tuple[str, ...]
+    left: str | None = None
     """What the import has left open or running. Workers must not share it, so the master starts another server."""
-    problem: str | None = None
-    where: str | None = None
-    hint: str | None = None
     opened_library: str | None = None
-    unset: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raises WorkerFunctionError if there is a problem."""
+        if self.problem is not None:
+            raise WorkerFunctionError(self.problem, where=self.where, hint=self.hint)
 
 
 class Fork(ServerMessage, frozen=True, tag="fork"):
@@ -136,8 +149,8 @@ def main(control: int, master: int) -> NoReturn:
     The master says who it is: asked for later, our parent could be another already.
     """
     os.setsid()  # the terminal's signals are for the master
+    adopt_orphans()
     if sys.platform == "linux":
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)  # large buffers go back to the system when freed
         _libc.mallopt(_M_ARENA_MAX, 1)  # no heap per thread: workers wait, they do not compete for malloc
     worker_process.text_streams()
@@ -190,16 +203,7 @@ class _ForkServer:
 
     def kill_all(self) -> None:
         """Ends everything below this process, and waits for it: nothing may be left."""
-        while True:
-            for worker in self._workers:
-                kill_group(worker)
-            send_signal(descendants([os.getpid()]), signal.SIGKILL)
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            except ChildProcessError:
-                return
-            time.sleep(0.002)
+        end_all_below(self._workers)
 
     def _obey(self) -> bool:
         """Takes one packet. False: the master is gone."""
@@ -306,7 +310,7 @@ class _ForkServer:
                 del self._workers[pid]
                 kill_group(pid)
                 below = descendants([os.getpid()])
-                strays = [each for each in below if started_with(each.pid, worker_process.MARK) == str(pid)]
+                strays = [each for each in below if started_with(each.pid, MARK) == str(pid)]
                 send_signal(strays, signal.SIGKILL)
                 fault_point(Point.FORK_REAPED)
                 self._send(Exited(pid, status))
@@ -316,33 +320,39 @@ class _ForkServer:
         before = leftovers.held()
         guard.protect(frozenset(request.library), lambda path: None)
         # The module may do anything at import, hang too; until we listen again, the kernel watches the master.
-        worker_process.die_with(self._master)
-        problem: PreallocError | None = None
-        try:
-            self._function = load_function(request.worker, request.import_path)
-            if self._function.is_async:
-                import asyncio  # noqa: F401  # every worker will need it
-        except PreallocError as error:
-            problem = error
-        worker_process.outlive_parent()
+        die_with(self._master)
+        self._function, loaded = load(request.worker, request.import_path, request.variables)
+        if self._function is not None and self._function.is_async:
+            import asyncio  # noqa: F401  # every worker will need it
+        outlive_parent()
         gc.collect()  # what nobody has any more is not left
         left = leftovers.told(before, leftovers.held())
         self._heed_signals()
         gc.freeze()
-        self._send(
-            Preloaded(
-                left=left,
-                problem=problem.problem if problem else None,
-                where=problem.where if problem else None,
-                hint=problem.hint if problem else None,
-                opened_library=guard.refused[0] if guard.refused else None,
-                unset=unset(request.variables),
-            )
-        )
+        opened = guard.refused[0] if guard.refused else None
+        self._send(msgspec.structs.replace(loaded, left=left, opened_library=opened))
 
     def _send(self, message: ServerMessage) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionError):  # the master's end is noticed in serve
             self._control.send(_encoder.encode(message))
+
+
+def load(
+    worker: str, import_path: Sequence[str], variables: Sequence[str], parameters: str = "(task, ctx)"
+) -> tuple[WorkerFunction | None, Preloaded]:
+    """Imports a worker function, if that can be, and says how it went. The module may set some of the variables."""
+    function, problem, where, hint = None, None, None, None
+    try:
+        function = load_function(worker, import_path, parameters)
+    except PreallocError as error:
+        problem, where, hint = error.problem, error.where, error.hint
+    return function, Preloaded(problem, where, hint, tuple(unset(variables)))
+
+
+def look(answer: int, *wanted: Any) -> NoReturn:
+    """In a process of its own: loads what is wanted, and writes how it went into the descriptor `answer`."""
+    os.write(answer, _encoder.encode(load(*wanted)[1]))
+    os._exit(0)
 
 
 def _watch(master: int) -> list[int]:

@@ -18,9 +18,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.log import cut_back
 from prealloc.engines.tell import attempt_ended, attempt_started
 from prealloc.errors import EngineError
@@ -31,8 +30,7 @@ from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.attempt import Running, perform_alone
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
-from prealloc.worker.in_flight import InFlightTable, new_descriptor
-from prealloc.worker.job import WorkerJob
+from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
 from prealloc.worker.limiter import no_turn
 from prealloc.worker.messages import Ended
 from prealloc.worker.units import UnitQueue
@@ -42,23 +40,15 @@ NAP_S = 0.1
 
 
 class InlineEngine:
-    """Runs shards in the calling thread. `sleep` and `jitter` are for tests."""
+    """Runs shards in the calling thread. `jitter` is for tests."""
 
-    facts = EngineFacts(
-        can_kill=False,
-        can_send=False,
-        shares_run_folder=True,
-        guards_library=False,
-        worker_outlives_master=False,
-    )
+    facts = EngineFacts(can_kill=False, guards_library=False, worker_outlives_master=False)
 
     def __init__(
         self,
         *,
-        sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._sleep = sleep
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
@@ -67,16 +57,9 @@ class InlineEngine:
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        variables: Sequence[str] = (),
-        patience: Patience = UNHURRIED,
-    ) -> Checked:
-        self._function = load_function(worker, import_path)
-        return Checked(unset=unset(variables))
+    def check(self, wanted: WorkerCheck) -> Checked:
+        self._function = load_function(wanted.worker, wanted.import_path)
+        return Checked(unset=unset(wanted.variables))
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
@@ -90,7 +73,7 @@ class InlineEngine:
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
-            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._sleep, self._jitter)
+            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
             if self._draining or self._current.lane in self._halted:
                 self._current.units.stop()
             return [self._current.started, *self._current.clean_up_first()]
@@ -130,38 +113,21 @@ class _InlineShard:
         job: ShardJob,
         setup: RunSetup,
         function: WorkerFunction,
-        sleep: Callable[[float], None],
         jitter: Callable[[], float],
     ) -> None:
         self.lane = job.lane
         self._job = job
         self._setup = setup
         self._function = function
-        self._sleep = sleep
         self._ended: list[Ended] = []
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
-        worker_job = WorkerJob(
-            shard=job.shard,
-            settings=job.manifest.settings,
-            lane=job.lane,
-            seed=job.manifest.seed,
-            tasks=tuple(job.tasks()),
-            orders=tuple(order.plain() for order in job.orders),
-            worker=setup.worker,
-            import_path=setup.import_path,
-            policy=job.policy,
-            slots=1,
-            journal=str(setup.paths.worker_journal(job.shard, setup.session, 1)),
-            library=(),
-            cleanup=setup.cleanup is not None,
-        )
-        memory = new_descriptor(job.policy.concurrency)
-        self._table = InFlightTable(memory, job.policy.concurrency)
-        os.close(memory)
-        self._journal = JournalWriter(Path(worker_job.journal), fsync=setup.fsync)
-        limiter = _InlineLimiter(setup.limiter, job.lane, sleep) if job.lane is not None else None
+        journal = setup.paths.worker_journal(job.shard, setup.session, 1)
+        worker_job = job.for_worker(setup, job.tasks(), job.orders, slots=1, journal=journal)
+        self._table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
+        self._journal = JournalWriter(journal, fsync=setup.fsync)
+        limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self.units = UnitQueue(worker_job, self._journal, self._table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
 
@@ -193,7 +159,7 @@ class _InlineShard:
             self.close()
             return [ShardEnded(shard=self._job.shard)]
         if not isinstance(taken, Running):
-            self._sleep(min(taken, NAP_S))
+            time.sleep(min(taken, NAP_S))
             return []
         with self._output():
             clean = _in_a_thread(lambda: self._perform(taken)) if _in_event_loop() else self._perform(taken)
@@ -243,10 +209,9 @@ def _in_a_thread(call: Callable[[], bool]) -> bool:
 class _InlineLimiter:
     """Turns straight from the limiter, which nobody else asks meanwhile."""
 
-    def __init__(self, limiter: RateLimiter[str], lane: str, sleep: Callable[[float], None]) -> None:
+    def __init__(self, limiter: RateLimiter[str], lane: str) -> None:
         self._limiter = limiter
         self._lane = lane
-        self._sleep = sleep
         self._turn = 0
 
     def wait(self, tokens: int) -> int:
@@ -255,8 +220,8 @@ class _InlineLimiter:
         while not (granted := self._limiter.grants()):
             if (why := self._limiter.halted(self._lane)) is not None:
                 raise no_turn(why)
-            self._sleep(AHEAD_S / 2)
-        self._sleep(max(0.0, granted[0].at - time.monotonic()))
+            time.sleep(AHEAD_S / 2)
+        time.sleep(max(0.0, granted[0].at - time.monotonic()))
         return self._turn
 
     async def wait_async(self, tokens: int) -> int:

@@ -20,16 +20,21 @@ from __future__ import annotations
 import math
 import os
 import select
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prealloc.engines.base import UNHURRIED, Checked, EngineFacts, Patience, RunSetup, ShardJob
-from prealloc.engines.launch import Born, Died, Launcher, Refused, make_launcher
+from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.children import Children
+from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.launch import Born, Launcher, Refused
 from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
 from prealloc.engines.refusals import Refusals
+from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.engines.supervisor import Processes, ShardSupervisor
 from prealloc.engines.worker_process import WorkerProcess
+from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import AHEAD_S
@@ -43,39 +48,36 @@ WATCH_S = 0.1
 """How often workers that say nothing are looked at."""
 
 
+def make_launcher(method: str | None = None) -> Launcher:
+    """Forking where a fork server can watch over it (Linux), else spawning. `method`: fork, spawn or None."""
+    if os.name != "posix":
+        raise EngineError(
+            "the local engine needs a POSIX system",
+            hint="use ‹engine› inline here, or run under Linux (WSL on Windows)",
+        )
+    if method == "spawn" or (method is None and sys.platform != "linux"):
+        return SpawnLauncher()
+    return ForkServerLauncher()
+
+
 class LocalEngine:
     """Runs shards in processes of this machine."""
 
-    facts = EngineFacts(
-        can_kill=True,
-        can_send=True,
-        shares_run_folder=True,
-        guards_library=True,
-        worker_outlives_master=False,
-    )
+    facts = EngineFacts(can_kill=True, guards_library=True, worker_outlives_master=False)
 
     def __init__(self, make: Callable[[], Launcher] = make_launcher) -> None:
         self._launcher = make()
         self._supervisors: dict[str, ShardSupervisor] = {}
-        self._unborn: dict[int, WorkerProcess] = {}
-        self._living: dict[int, WorkerProcess] = {}
+        self._workers: Children[WorkerProcess] = Children(self._launcher)
         self._events: list[Event] = []
         self._library: frozenset[tuple[int, int]] = frozenset()
-        self._tags = 0
         self._held_back = False
         """A worker was not to start yet."""
         self._ask_at = 0.0
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        variables: Sequence[str] = (),
-        patience: Patience = UNHURRIED,
-    ) -> Checked:
-        self._library = library
-        return self._launcher.check(worker, import_path, library, variables, patience)
+    def check(self, wanted: WorkerCheck) -> Checked:
+        self._library = wanted.library
+        return self._launcher.check(wanted)
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
@@ -106,9 +108,9 @@ class LocalEngine:
                 waiting = [each for each in self._supervisors.values() if not each.ended]
                 self._events += [event for supervisor in waiting for event in supervisor.fill()]
             if self._oom.strays():
-                self._narrow("a program beside the workers", len(self._living) - 1)
-            for pid, held in self._memory.over(self._living).items() if self._memory else ():
-                worker = self._living[pid]
+                self._narrow("a program beside the workers", len(self._workers.living) - 1)
+            for pid, held in self._memory.over(self._workers.living).items() if self._memory else ():
+                worker = self._workers.living[pid]
                 self._supervisors[worker.shard].over_memory(worker, held)
         events, self._events = self._events, []
         for event in events:
@@ -128,23 +130,16 @@ class LocalEngine:
             self._end_if_idle(supervisor)
 
     def processes(self) -> Mapping[str, Sequence[int]]:
-        found: dict[str, list[int]] = {"": list(self._launcher.helpers())}
-        for pid, worker in self._living.items():
-            found.setdefault(worker.shard, []).append(pid)
-        return found
+        return self._workers.processes()
 
     def close(self) -> None:
-        self._launcher.close()
-        for worker in (*self._unborn.values(), *self._living.values()):
-            worker.close()
-        self._unborn.clear()
-        self._living.clear()
+        self._workers.close()
 
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _listen(self, timeout_s: float) -> None:
         launcher = self._launcher.fileno()
-        workers = {worker.channel.fileno(): worker for worker in self._living.values()}
+        workers = {worker.channel.fileno(): worker for worker in self._workers.living.values()}
         poll = select.poll()  # not select(): there may be more than 1,024 descriptors
         for descriptor in (*workers, *([launcher] if launcher is not None else [])):
             poll.register(descriptor, select.POLLIN)
@@ -152,31 +147,25 @@ class LocalEngine:
             if descriptor in workers:
                 worker = workers[descriptor]
                 self._events += self._supervisors[worker.shard].listen(worker)
-        for happened in self._launcher.happened():
-            if isinstance(happened, Born):
-                self._born(happened)
-            elif isinstance(happened, Refused):
-                self._refused(self._unborn.pop(happened.tag), happened.reason)
+        for worker, news in self._workers.news():
+            if isinstance(news, Born):
+                self._events += self._supervisors[worker.shard].born(worker, news.pid)
+            elif isinstance(news, Refused):
+                self._refused(worker, news.reason)
             else:
-                self._died(happened)
+                self._died(worker, news.status)
 
-    def _born(self, born: Born) -> None:
-        worker = self._unborn.pop(born.tag)
-        self._living[born.pid] = worker
-        self._events += self._supervisors[worker.shard].born(worker, born.pid)
-
-    def _died(self, died: Died) -> None:
-        worker = self._living.pop(died.pid)
-        if os.waitstatus_to_exitcode(died.status) == NO_THREAD and not worker.has_worked:
+    def _died(self, worker: WorkerProcess, status: int) -> None:
+        if os.waitstatus_to_exitcode(status) == NO_THREAD and not worker.has_worked:
             self._refused(worker, "it has no thread left")
             return
-        others = len(self._living) + len(self._unborn)
-        if worker.killed_for is None and self._oom.explains(died.status, born_at=worker.made_at):
+        others = len(self._workers.all)
+        if worker.killed_for is None and self._oom.explains(status, born_at=worker.made_at):
             worker.killed_for, worker.killer = "kernel", f"killed by {self._oom.told()}"
             worker.crowded = others > 0
             if not worker.only:
                 self._narrow(f"a worker of {worker.shard}, whose tasks run again", others)
-        events = self._supervisors[worker.shard].died(worker, died.status)
+        events = self._supervisors[worker.shard].died(worker, status)
         ended = (event.status for event in events if isinstance(event, AttemptEnded))
         if worker.killed_for == "kernel" and Status.OUT_OF_MEMORY in ended:
             self._setup.admission.forget()
@@ -189,7 +178,7 @@ class LocalEngine:
             self._events.append(Note(text=f"{text}; allow more memory, or give fewer --workers or --concurrency"))
 
     def _may_start(self, only: bool) -> bool:
-        running = [*self._unborn.values(), *self._living.values()]
+        running = self._workers.all
         if only or any(worker.only for worker in running):
             may = not running
         else:
@@ -207,10 +196,10 @@ class LocalEngine:
 
     def _refused(self, worker: WorkerProcess, reason: str) -> None:
         self._events += self._supervisors[worker.shard].unborn(worker)
-        self._events += self._refusals.met(reason, len(self._living))
+        self._events += self._refusals.met(reason, len(self._workers.living))
 
     def _is_at_work(self) -> bool:
-        return any(worker.has_worked for worker in self._living.values())
+        return any(worker.has_worked for worker in self._workers.living.values())
 
     def _pause_s(self) -> float:
         """How long nothing need be looked at, if nobody says anything."""
@@ -235,11 +224,10 @@ class LocalEngine:
             self._events += supervisor.fill()
 
     def _start_process(self, worker: WorkerProcess, job: WorkerJob | CleanupJob) -> None:
-        self._tags += 1
-        self._unborn[self._tags] = worker
+        tag = self._workers.tag(worker)
         log = open_log(self._setup.paths.log(worker.shard))
         try:
-            self._launcher.start(self._tags, worker.far_end, pack(job), log, worker.table_descriptor)
+            self._launcher.start(tag, worker.far_end, pack(job), log, worker.table_descriptor)
         finally:
             os.close(log)
             worker.far_end.close()

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
 from prealloc.engines.queue import ShardQueue
-from prealloc.files.forks import forks
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, LaneHalted, MemorySampled, Note, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.memory import proportional_bytes
+from prealloc.processes.signals import handled
 
 TICK_S = 0.1
 FIRST_SAMPLE_S = 1.0
@@ -54,7 +50,8 @@ def conduct(
     """Of the shards that run."""
     sampler = _Sampler(engine, observe, admission)
     told_of_memory = False
-    with _signals() as received:
+    received: list[int] = []
+    with handled(lambda number, frame: received.append(number)):
         heeded = 0
         while queue or lane_of:
             if len(received) > heeded:
@@ -115,33 +112,3 @@ class _Sampler:
         other = workers.pop("", 0)
         self._admission.look(workers)
         self._observe(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects the signals that ask to stop. Outside the main thread there is nothing to collect."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    handlers = {number: signal.getsignal(number) for number in wanted}
-    # What is ignored stays ignored: who says `nohup` means it. None: not from Python, and could not be put back.
-    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
-
-    def put_back() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, note)
-    forks.do(put_back, put_back)  # what the caller forks meanwhile is to end as it would without us
-    try:
-        yield received
-    finally:
-        put_back()
-        forks.forget(put_back)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -45,6 +44,7 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import STOPPED, Attempt, ErrorInfo, Status, verdict
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
+from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import CleanedUp, JournalFile, LibraryOpen, Line, SoloDeath, WorkerStarted, read_lines
 from prealloc.worker.in_flight import InFlight
@@ -194,21 +194,7 @@ class ShardSupervisor:
             positions=used,
             policy=self._policy,
         )
-        job = WorkerJob(
-            shard=self.shard,
-            settings=self._job.manifest.settings,
-            lane=self.lane,
-            seed=self._job.manifest.seed,
-            tasks=tuple(tasks),
-            orders=tuple(order.plain() for order in shipped),
-            worker=setup.worker,
-            import_path=setup.import_path,
-            policy=self._policy,
-            slots=slots,
-            journal=str(worker.journal),
-            library=tuple(sorted(self._library)),
-            cleanup=setup.cleanup is not None,
-        )
+        job = self._job.for_worker(setup, tasks, shipped, slots=slots, journal=worker.journal, library=self._library)
         self.workers.append(worker)
         self._processes.start(worker, job)
 
@@ -623,8 +609,7 @@ class ShardSupervisor:
 def describe_exit(status: int) -> str:
     """What os.waitpid's status says, in words."""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"killed by {signal.Signals(number).name}" if number in set(signal.Signals) else f"signal {number}"
+        return f"killed by {signal_name(os.WTERMSIG(status))}"
     return f"exited with code {os.waitstatus_to_exitcode(status)} without a result"
 
 

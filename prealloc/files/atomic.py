@@ -126,7 +126,7 @@ def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose 
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in _DISK_ERRNO:
-            hint = f"{hint_of(error, target) or 'hint the disk'}, then do it again; nothing was changed"
+            hint = f"{hint_of(error, target) or 'fix the disk'}, then do it again; nothing was changed"
             raise CannotGoOn(f"it cannot be written: {reason}", where=str(target), hint=hint) from error
         raise refuse(f"it cannot be made: {reason}", where=str(target), hint=otherwise) from error
 

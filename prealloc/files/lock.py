@@ -15,9 +15,9 @@ import msgspec
 from prealloc.errors import RunFolderError
 from prealloc.files.atomic import writing
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.files.forks import forks
 from prealloc.files.regular import Unusable, open_regular, read_regular
 from prealloc.model.document import UNREADABLE
+from prealloc.processes.forks import forks
 
 try:
     import fcntl

@@ -8,11 +8,9 @@ or of the master, whichever comes first. It is a child subreaper, and kills all 
 
 from __future__ import annotations
 
-import ctypes
 import inspect
 import os
 import select
-import signal
 import socket
 import sys
 import time
@@ -20,19 +18,32 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from prealloc.errors import WorkerFunctionError
-from prealloc.generating.messages import Answer
 from prealloc.generating.source import SHAPE, signature_problem, version_of
 from prealloc.model.policy import KILL_STEP_S
-from prealloc.processes.tree import descendants, send_signal
+from prealloc.processes.parent import adopt_orphans, die_with
+from prealloc.processes.tree import end_all_below
 from prealloc.store.workflow_cache import MOST_WORKFLOW_BYTES
 from prealloc.worker.function import brief_error, find_function
-from prealloc.worker.process import die_with, text_streams
+from prealloc.worker.process import text_streams
 from prealloc.worker.result import write_result
 
-_PR_SET_CHILD_SUBREAPER = 36
+MOST_ANSWER_BYTES = MOST_WORKFLOW_BYTES + 2**20
+
 _LOOK_S = 0.1
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """To a task: the workflow, or the problem. The first one, without either, says that the generator is imported.
+
+    Master and generator take turns: a task's line, then an answer's line, each a JSON object.
+    """
+
+    workflow: Raw | UnsetType = UNSET
+    problem: str | None = None
+    hint: str | None = None
 
 
 def main(channel: int, name: str, version: str, import_path: Sequence[str]) -> None:
@@ -40,8 +51,7 @@ def main(channel: int, name: str, version: str, import_path: Sequence[str]) -> N
 
     The guardian exits with that process's code, or 128 + the signal that ended it.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     text_streams()
     guardian = os.getpid()
     generator = os.fork()
@@ -69,15 +79,8 @@ def _guard(channel: int, generator: int) -> int:
             time.sleep(_LOOK_S / 10)
         pid, ended = os.waitpid(generator, os.WNOHANG)
         status = ended if pid else None
-    while True:
-        send_signal(descendants([os.getpid()]), signal.SIGKILL)
-        try:
-            while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
-                status = reaped[1] if reaped[0] == generator else status
-        except ChildProcessError:
-            break
-        time.sleep(0.002)
-    code = os.waitstatus_to_exitcode(status or 0)
+    left = end_all_below()
+    code = os.waitstatus_to_exitcode(left.get(generator, 0) if status is None else status)
     return 128 - code if code < 0 else code
 
 

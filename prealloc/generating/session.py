@@ -10,13 +10,14 @@ from types import TracebackType
 
 import msgspec
 
-from prealloc.engines.launch import fresh_interpreter
 from prealloc.errors import GeneratorError
-from prealloc.files.forks import forks
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.generating.messages import MOST_ANSWER_BYTES, Answer
+from prealloc.generating.process import MOST_ANSWER_BYTES, Answer
 from prealloc.generating.source import Generator
 from prealloc.model.document import Unreadable, heard
+from prealloc.processes.forks import forks
+from prealloc.processes.parent import fresh_interpreter
+from prealloc.processes.signals import signal_name
 from prealloc.processes.tree import descendants, kill_group, send_signal
 
 _LOOK_S = 0.2
@@ -36,7 +37,7 @@ class GeneratorSession:
     """
 
     def __init__(self, generator: Generator, *, timeout_s: float | None) -> None:
-        self._generator = generator
+        self.generator = generator
         self.timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +55,7 @@ class GeneratorSession:
         """The workflow of a task, both as compact JSON; `what` names the task in an error. Raises GeneratorError."""
         if self._process is None:
             self._process = self._start()
-            self._ask(None, f"importing {self._generator.name}")
+            self._ask(None, f"importing {self.generator.name}")
         answer = self._ask(task + b"\n", what)
         try:
             if isinstance(answer.workflow, msgspec.UnsetType):
@@ -66,7 +67,7 @@ class GeneratorSession:
     def _start(self) -> subprocess.Popen[bytes]:
         self._socket, theirs = socket.socketpair()
         forks.keep_from(self._socket.fileno())
-        name, version, import_path = self._generator
+        name, version, import_path = self.generator
         with theirs:
             code = (
                 "from prealloc.generating.process import main\n"
@@ -131,14 +132,14 @@ class GeneratorSession:
         except subprocess.TimeoutExpired:
             return "hung up"
         if code > 128:  # as shells have it
-            return f"was killed by signal {code - 128}"
+            return f"was killed by {signal_name(code - 128)}"
         return f"ended with exit code {code}"
 
     def _failed(self, problem: str, what: str, hint: str | None = None) -> GeneratorError:
         return GeneratorError(
-            f"{self._generator.name}: {problem}",
+            f"{self.generator.name}: {problem}",
             where=what,
-            hint=f"{hint or 'hint the generator'}; what it made before is kept for the next time",
+            hint=f"{hint or 'fix the generator'}; what it made before is kept for the next time",
         )
 
     def _end(self, process: subprocess.Popen[bytes], *, now: bool) -> None:

@@ -177,24 +177,15 @@ def _names_bound(node: ast.stmt) -> list[str]:
 
 def _signature(arguments: ast.arguments) -> inspect.Signature:
     """The signature of a definition; defaults are there or not, their values do not matter."""
-    kinds = inspect.Parameter
-    plain = [*arguments.posonlyargs, *arguments.args]
-    without = len(plain) - len(arguments.defaults)
-    found = [
-        kinds(
-            each.arg,
-            kinds.POSITIONAL_ONLY if each in arguments.posonlyargs else kinds.POSITIONAL_OR_KEYWORD,
-            default=kinds.empty if place < without else None,
-        )
-        for place, each in enumerate(plain)
-    ]
-    found += [kinds(each.arg, kinds.VAR_POSITIONAL) for each in [arguments.vararg] if each]
-    found += [
-        kinds(each.arg, kinds.KEYWORD_ONLY, default=kinds.empty if default is None else None)
-        for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    ]
-    found += [kinds(each.arg, kinds.VAR_KEYWORD) for each in [arguments.kwarg] if each]
-    return inspect.Signature(found)
+    nothing = ast.Constant(None)
+    names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    for each in filter(None, names):
+        each.annotation = None
+    arguments.defaults = [nothing] * len(arguments.defaults)
+    arguments.kw_defaults = [default and nothing for default in arguments.kw_defaults]
+    # Nothing of the module is in it any more: to evaluate it runs none of its code.
+    expression = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, nothing)))
+    return inspect.signature(eval(compile(expression, "", "eval")))
 
 
 def _version(tree: ast.Module, name: str, bound: set[str]) -> str | None:

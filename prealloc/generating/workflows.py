@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 
 from prealloc.generating.session import GeneratorSession
-from prealloc.generating.source import Generator
 from prealloc.library.base import Library
 from prealloc.model.json_value import shown
 from prealloc.model.task import LightweightTask
@@ -20,35 +18,24 @@ _NULL = b"null"
 
 
 class Workflows:
-    """One generator and its cache, for as many libraries as a plan has. Use it as a context manager: its process,
-    which starts with the first task that needs it, is gone when the block ends.
+    """One generator and its cache, for as many libraries as a plan has.
 
     `notes` gets a sentence on where the workflows came from, `progress` the tasks done and to do.
     """
 
     def __init__(
         self,
-        generator: Generator,
+        session: GeneratorSession,
         cache: Path,
         *,
-        timeout_s: float | None,
         notes: Callable[[str], None],
         progress: Callable[[int, int], None],
     ) -> None:
-        self._generator = generator
+        self._generator = generator = session.generator
         self._cache = WorkflowCache(cache, generator.name, generator.version)
-        self._session = GeneratorSession(generator, timeout_s=timeout_s)
+        self._session = session
         self._notes = notes
         self._progress = progress
-
-    def __enter__(self) -> Workflows:
-        self._session.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session.__exit__(kind, error, trace)
 
     def complete(self, library: Library, tasks: Mapping[int, LightweightTask]) -> dict[int, LightweightTask]:
         """The selected tasks by their position in the library, all with workflows.

@@ -1,15 +1,16 @@
 """Measures what ways to give workers their tasks really take on this machine: `prealloc memory`.
 
-    compare   all ways, one after the other         room     how many workers fit into the memory
-    watch     one way, from its start to its end    figures  what is found
-    footprint memory of a process                   ways     the table of ways
+    ways      the table of ways
+    compare   all of them, one after the other, as far as they fit into the memory
+    watch     one of them, from its start to its end
+    figures   what is found
 
 In the processes of a way (the standard library alone, or what else they load would count as theirs):
 
-    way_*                   how a master of the way starts workers and how those get their tasks
-    way_prealloc            the worker function that prealloc's own engine runs
-    child                   places in the process tree; reading tasks until told to stop
-    loading                 json.load, or what the library's format needs in its place
+    way_*     how the way's master starts workers, and how those get their tasks
+    child     what all of them do: start workers, read tasks until told to stop
+    loading   json.load, or the nearest to it that the library's format allows
 
-`prealloc/api/memory_run.py` is the master of the way "prealloc": plan and run as the product does them.
+The way "prealloc" is the product itself: `prealloc/api/memory_run.py` is its master, `way_prealloc` holds its worker
+function.
 """

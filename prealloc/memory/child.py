@@ -1,20 +1,20 @@
 """What processes of a way do: tell what they have reached, and read their tasks until they are told to stop.
 
-Imports the standard library alone: whatever a worker loads beside its tasks would be counted as theirs.
+Loads the standard library alone: whatever a worker loads beside its tasks would be counted as theirs.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import random
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
+
+from prealloc.processes.parent import die_with, fresh_interpreter
 
 FOLDER = "PREALLOC_MEMORY"
 """Environment: the folder of this way. It marks each process that belongs to it, however it was started."""
@@ -24,8 +24,6 @@ WORKER = "a worker"
 """So begins what a master says last if one of its workers failed."""
 PAUSE_S = 0.05
 """Between two readings: as many readers as cores would otherwise measure each other."""
-
-_PR_SET_PDEATHSIG = 1
 
 T = TypeVar("T")
 
@@ -57,16 +55,16 @@ def in_folder(name: str) -> str:
     return os.path.join(os.environ[FOLDER], name)
 
 
-def fresh(code: str) -> list[str]:
-    """The command of a fresh interpreter that finds what this one finds."""
-    return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
+def dying_with_us() -> str:
+    """The first line of a program that ends when this process does."""
+    return f"from prealloc.processes.parent import die_with; die_with({os.getpid()})\n"
 
 
 def start_fresh(count: int, module: str) -> None:
     """Starts interpreters that call `work(number)` of the module, as shells and runners start them."""
     for number in range(count):
-        code = f"from {__name__} import die_with; die_with({os.getpid()})\nfrom {module} import work; work({number})"
-        command = fresh(code)
+        code = f"{dying_with_us()}from {module} import work; work({number})"
+        command = fresh_interpreter(code)
         os.posix_spawn(command[0], command, os.environ)
 
 
@@ -93,14 +91,6 @@ def wait_for(count: int) -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1])
         if code:
             sys.exit(f"{WORKER} {f'was killed by signal {-code}' if code < 0 else f'ended with exit code {code}'}")
-
-
-def die_with(parent: int) -> None:
-    """Has the kernel kill this process when `parent` dies, and ends it now if that has happened already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def chosen(items: Sequence[T], job: Job, number: int) -> list[T]:

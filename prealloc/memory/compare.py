@@ -13,11 +13,14 @@ import msgspec
 
 from prealloc.memory.child import Job
 from prealloc.memory.figures import Process, Sample, WayFigures
-from prealloc.memory.footprint import Footprint
 from prealloc.memory.loading import form_of
-from prealloc.memory.room import SAFETY, workers_that_fit
 from prealloc.memory.watch import Look, Reached, Watched, WayFailed, watch
-from prealloc.memory.ways import PREALLOC, WHOLE, Way
+from prealloc.memory.ways import FORK, FORK_GC, PREALLOC, WHOLE, Way
+from prealloc.processes.memory import Footprint
+
+SAFETY = 1.2
+WORKER_BYTES = 40_000_000
+"""An interpreter that has loaded what it needs, and a few tasks: more than it takes."""
 
 Tell = Callable[[str, Reached | None], None]
 """Called with a way's title, or what is done for it, and how far it is; None when it starts."""
@@ -52,6 +55,34 @@ def compare(ways: Sequence[Way], task: Task, *, available: Callable[[], int], te
             continue
         found.append(_measure(way, task, copy if isinstance(copy, int) else 0, available(), tell))
     return _beside_prealloc(found)
+
+
+def bytes_needed(way: Way, workers: int, *, copy_bytes: int, file_bytes: int, share: float) -> int:
+    """The memory of a way, estimated from above.
+
+    `copy_bytes` is the most that one process takes which loads the whole library; on a machine with fewer cores than
+    workers all of them are in the middle of that at once. `share` is the part of the tasks that a worker reads.
+    """
+    if way == WHOLE:
+        need = workers * copy_bytes
+    elif way == FORK_GC:
+        need = copy_bytes + workers * (WORKER_BYTES + copy_bytes)
+    elif way == FORK:
+        # Read pages come to be each worker's own, and objects that are not read lie in the same pages.
+        need = copy_bytes + workers * (WORKER_BYTES + int(copy_bytes * min(1.0, 2 * share)))
+    else:
+        need = 3 * file_bytes + workers * (WORKER_BYTES + int(file_bytes * share))
+    return int(need * SAFETY)
+
+
+def workers_that_fit(way: Way, workers: int, available: int, *, copy_bytes: int, file_bytes: int, share: float) -> int:
+    """At most `workers`; 0 if not even one fits."""
+
+    def need(count: int) -> int:
+        return bytes_needed(way, count, copy_bytes=copy_bytes, file_bytes=file_bytes, share=share)
+
+    each = need(1) - need(0)
+    return max(0, min(workers, (available - need(0)) // each))
 
 
 def machine() -> dict[str, str]:

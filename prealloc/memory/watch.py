@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prealloc.memory.child import ENDED, FIRST, FOLDER, JOB, LOG, MARKS, READY, RELEASE, WORKER, Job, fresh
-from prealloc.memory.footprint import Footprint, footprint
+from prealloc.memory.child import ENDED, FIRST, FOLDER, JOB, LOG, MARKS, READY, RELEASE, WORKER, Job, dying_with_us
 from prealloc.memory.ways import Way
-from prealloc.processes.tree import descendants, kill_group, send_signal, started_with
+from prealloc.processes.memory import Footprint, footprint
+from prealloc.processes.parent import fresh_interpreter
+from prealloc.processes.tree import descendants, end_marked, kill_group, send_signal
 
 LOOK_S = 0.02
 SAMPLE_S = 0.25
@@ -107,11 +108,10 @@ def watch(way: Way, job: Job, folder: Path, seconds: float, tell: Callable[[Reac
 @contextlib.contextmanager
 def _master(way: Way, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     module, function = way.master.split(":")
-    code = f"from prealloc.memory.child import die_with; die_with({os.getpid()})\n"
-    code += f"from {module} import {function}; {function}()"
+    code = f"{dying_with_us()}from {module} import {function}; {function}()"
     with open(folder / LOG, "wb") as log:
         master = subprocess.Popen(
-            fresh(code),
+            fresh_interpreter(code),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -126,18 +126,12 @@ def _master(way: Way, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def _end_all(master: subprocess.Popen[bytes], folder: str) -> None:
     """Kills what is left of a way, also what has left the master's group and its tree."""
-    until = time.monotonic() + GONE_S
-    while True:
-        left = descendants([master.pid]) if master.poll() is None else []
-        if master.poll() is None:
-            kill_group(master.pid)
-            master.wait()
-        # 0: also what has another root than init, as in a container that was entered from outside.
-        left += [each for each in descendants([0]) if started_with(each.pid, FOLDER) == folder]
-        send_signal(left, signal.SIGKILL)
-        if not left or time.monotonic() > until:
-            return
-        time.sleep(LOOK_S)
+    if master.poll() is None:
+        below = descendants([master.pid])
+        kill_group(master.pid)
+        master.wait()
+        send_signal(below, signal.SIGKILL)
+    end_marked(FOLDER, {folder}, GONE_S)
 
 
 def _look(master: subprocess.Popen[bytes], began: float, ready: int) -> Look:

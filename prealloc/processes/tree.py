@@ -6,8 +6,11 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
+
+_PAUSE_S = 0.002
 
 
 class Process(NamedTuple):
@@ -44,20 +47,31 @@ def parent_of(pid: int) -> int | None:
     return row[0] if row else None
 
 
+def began_at(pid: int) -> float | None:
+    """When the process was started, in seconds since 1970; None if there is no such process (any more)."""
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def command_of(pid: int) -> str:
+    """The words that the process was started with; nothing if that cannot be seen."""
+    return _read(pid, "cmdline").decode(errors="replace").replace("\0", " ").strip()
+
+
 def started_with(pid: int, name: str) -> str | None:
     """The value that an environment variable had when the process was started; None if that cannot be seen."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environment = b"\0" + file.read()
-    except OSError:
-        return None
+    environment = b"\0" + _read(pid, "environ")
     found = environment.find(b"\0" + name.encode() + b"=")
     if found < 0:
         return None
     return environment[found + len(name) + 2 :].partition(b"\0")[0].decode(errors="replace")
 
 
-def started_below(name: str, values: Collection[str]) -> list[Process]:
+def all_started_with(name: str, values: Collection[str]) -> list[Process]:
     """The processes that were started with one of these values in an environment variable, whoever is their parent."""
     return [Process(pid, row[1]) for pid, row in _table().items() if started_with(pid, name) in values]
 
@@ -76,6 +90,32 @@ def kill_group(leader: int, number: int = signal.SIGKILL) -> None:
         os.killpg(leader, number)
 
 
+def end_all_below(leaders: Collection[int] = ()) -> dict[int, int]:
+    """Kills all that is below this process, which adopts orphans, and waits for it: nothing is left.
+
+    Gives the status of each child (as of os.waitpid). `leaders` are those of process groups to be killed with it.
+    """
+    ended: dict[int, int] = {}
+    while True:
+        for leader in leaders:
+            kill_group(leader)
+        send_signal(descendants([os.getpid()]), signal.SIGKILL)
+        try:
+            while (reaped := os.waitpid(-1, os.WNOHANG))[0]:
+                ended[reaped[0]] = reaped[1]
+        except ChildProcessError:
+            return ended
+        time.sleep(_PAUSE_S)
+
+
+def end_marked(name: str, values: Collection[str], within_s: float) -> None:
+    """Kills what was started with one of these values in an environment variable, and waits until it is gone."""
+    until = time.monotonic() + within_s
+    while (left := all_started_with(name, values)) and time.monotonic() < until:
+        send_signal(left, signal.SIGKILL)
+        time.sleep(_PAUSE_S)
+
+
 def _table() -> dict[int, tuple[int, float]]:
     """{pid: (parent, start time)} of everything that runs."""
     if sys.platform == "linux":
@@ -91,10 +131,8 @@ def _table() -> dict[int, tuple[int, float]]:
 
 def _row(pid: int) -> tuple[int, float] | None:
     if sys.platform == "linux":
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                text = file.read()
-        except OSError:
+        text = _read(pid, "stat")
+        if not text:
             return None
         # The name in parentheses may hold anything; fields after it: 0 state, 1 parent, ... 19 start time.
         fields = text[text.rfind(b")") + 2 :].split()
@@ -106,3 +144,12 @@ def _row(pid: int) -> tuple[int, float] | None:
         return process.ppid(), process.create_time()
     except psutil.Error:
         return None
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file of /proc; nothing if the process is gone, or another user's."""
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

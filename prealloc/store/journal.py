@@ -184,7 +184,7 @@ class JournalWriter:
         return JournalError(
             f"the journal cannot be written: {error.strerror}",
             where=str(self._path),
-            hint=f"{hint_of(error, self._path) or 'free space or hint the disk'}, then `prealloc resume`; "
+            hint=f"{hint_of(error, self._path) or 'free space or fix the disk'}, then `prealloc resume`; "
             "what finished before is kept",
         )
 

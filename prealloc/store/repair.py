@@ -53,7 +53,7 @@ def repair(run: RunPaths, health: JournalHealth) -> list[Moved]:
         raise JournalError(
             f"it cannot be repaired: {error.strerror}",
             where=error.filename or str(run.journal),
-            hint="free space or hint the disk, then repair again; no byte of the journal is lost",
+            hint="free space or fix the disk, then repair again; no byte of the journal is lost",
         ) from error
     return moved
 

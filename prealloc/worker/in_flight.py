@@ -12,17 +12,19 @@ written last and cleared first: a row is valid while it is not 0.
 from __future__ import annotations
 
 import mmap
-import os
 import struct
-import tempfile
 import time
 from typing import NamedTuple
 
+from prealloc.processes.memory import unnamed_memory
 from prealloc.worker.job import UnitOrder
 
 _WORD = 8
 _ROW = struct.Struct("=9q")
 _HEAD = struct.Struct("=q")
+
+NOBODY_ELSE = -1
+"""In place of a descriptor: a table that this process keeps to itself."""
 
 
 class InFlight(NamedTuple):
@@ -40,7 +42,7 @@ class InFlightTable:
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self._slots = slots
-        self._memory = mmap.mmap(descriptor, size_of(slots))
+        self._memory = mmap.mmap(descriptor, _size_of(slots))
 
     # -- the worker's side ----------------------------------------------------------------------------------
 
@@ -92,17 +94,10 @@ class InFlightTable:
         return _WORD + slot * _ROW.size
 
 
-def size_of(slots: int) -> int:
-    """Bytes of a table."""
+def _size_of(slots: int) -> int:
     return _WORD + slots * _ROW.size
 
 
 def new_descriptor(slots: int) -> int:
-    """The memory of a new table, without a name: gone with the last process that holds it."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("prealloc-in-flight")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size_of(slots))
-    return descriptor
+    """The memory of a new table."""
+    return unnamed_memory("prealloc-in-flight", _size_of(slots))

@@ -22,6 +22,7 @@ from prealloc.errors import JournalError, PreallocError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.outcome import KEY_REFUSED, STOPPED, ErrorInfo, Status
 from prealloc.model.policy import HEARTBEAT_S, KILL_STEP_S
+from prealloc.processes.signals import leave_to_master
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.attempt import Ending, Running, timed_out
 from prealloc.worker.function import WorkerFunction, brief_error, load_function
@@ -45,7 +46,6 @@ from prealloc.worker.messages import (
     Struck,
 )
 from prealloc.worker.serve import Servers
-from prealloc.worker.signals import leave_to_master
 from prealloc.worker.units import Patience, UnitQueue
 
 

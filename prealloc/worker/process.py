@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import gc
 import io
 import os
@@ -16,20 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.files.forks import forks
+from prealloc.processes.forks import forks
+from prealloc.processes.parent import MARK, RUN_MARK, die_with, run_mark
+from prealloc.processes.signals import leave_to_master, take_back
 from prealloc.processes.tree import descendants, send_signal
 from prealloc.worker.cleanup import run_cleanup
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.job import CleanupJob, unpack
 from prealloc.worker.loop import run_worker
-from prealloc.worker.signals import leave_to_master, take_back
-
-MARK = "PREALLOC_WORKER"
-"""Environment variable that holds the worker's pid in it and in all that its tasks start."""
-
-RUN_MARK = "PREALLOC_RUN"
-"""Environment variable beside it that holds the run's mark: see run_mark."""
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _RESTORED = {"SIGPIPE", "SIGXFSZ"}
@@ -37,9 +31,6 @@ _RESTORED = {"SIGPIPE", "SIGXFSZ"}
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _DIES_EARLIER = 500
 """As if it held half of the memory that there is."""
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)  # opened before forking: opening it in each worker would cost each 0.3 MB
 
 
 def main(channel: int, payload: int, log: int, table: int, parent: int, function: WorkerFunction | None = None) -> int:
@@ -131,20 +122,6 @@ def _reseed() -> None:
         seed()
 
 
-def run_mark(journal: Path) -> str:
-    """What tells the processes of one run from those of all others, and stays when its folder is moved."""
-    status = journal.stat()
-    return f"{status.st_dev}:{status.st_ino}"
-
-
-def die_with(parent: int) -> None:
-    """Has the kernel kill this process when `parent` dies, and ends it now if that has happened already."""
-    if sys.platform == "linux":
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _redirect(log: int) -> None:
     """Standard input is empty, standard output and error go to the shard's log, line by line."""
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -153,12 +130,6 @@ def _redirect(log: int) -> None:
     os.dup2(log, 2)
     os.close(nothing)
     os.close(log)
-
-
-def outlive_parent() -> None:
-    """Takes die_with back."""
-    if sys.platform == "linux":
-        _libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 def text_streams() -> None:

@@ -46,9 +46,12 @@ MEMORY_MOST, MEMORY_SHARE, FILES_MOST = 16 * 2**20, 0.25, 12
 class Soak:
     """One run, from its first session to the end of the time."""
 
-    def __init__(self, stage: Stage, rng: random.Random, *, tasks: int, faults: int, until: float, worker: str) -> None:
+    def __init__(
+        self, stage: Stage, rng: random.Random, *, tasks: int, faults: int, until: float, worker: str, timeout_s: float
+    ) -> None:
         self._stage = stage
         self._worker = worker
+        self._timeout_s = timeout_s
         self._rng = rng
         self._until = until
         self._outside_due = faults - int(faults * PLANTED_SHARE)
@@ -73,7 +76,7 @@ class Soak:
 
     def _session(self) -> None:
         stage = self._stage
-        options = ("-c", str(CONCURRENCY), "--workers", str(SHARDS), "--timeout", f"{TIMEOUT_S:g}")
+        options = ("-c", str(CONCURRENCY), "--workers", str(SHARDS), "--timeout", f"{self._timeout_s:g}")
         session = stage.resume() if stage.run.exists() else stage.start(*options, worker=self._worker)
         self.sessions += 1
         self._seen, self._workers, self._born_at = 0, {}, time.monotonic()
@@ -202,7 +205,8 @@ def main() -> int:
             until = time.monotonic() + options.minutes * 60
             worker = "holding_agents:act" if options.holding else "agents:act"
             with _answering() if options.holding else contextlib.nullcontext():
-                soak = Soak(stage, rng, tasks=options.tasks, faults=options.faults, until=until, worker=worker)
+                counts = {"tasks": options.tasks, "faults": options.faults}
+                soak = Soak(stage, rng, **counts, until=until, worker=worker, timeout_s=options.timeout)
                 soak.run()
             soak.judge()
     about |= {
@@ -273,6 +277,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of what is random (default: a new one, which is printed)")
     parser.add_argument(
         "--holding", action="store_true", help="with a worker module that holds a client, a thread pool and numpy"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT_S,
+        help="of a task, in seconds: more on a busy machine (default %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     return parser.parse_args()

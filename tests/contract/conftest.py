@@ -14,8 +14,8 @@ import prealloc
 from prealloc.engines import registry
 from prealloc.engines.base import Engine
 from prealloc.engines.inline import InlineEngine
-from prealloc.engines.launch import SpawnLauncher
 from prealloc.engines.local import LocalEngine
+from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.model.events import Event, RunEnded
 
 sys.path.insert(0, str(Path(__file__).parent))  # contract_workers is found there, in workers too

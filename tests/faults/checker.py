@@ -220,7 +220,8 @@ def _check_exit(evidence: Evidence, outcomes: dict[Unit, str]) -> Iterator[str]:
             yield f"I5 exit code {code}, and no reason was printed"
         return
     if ended is None:
-        yield f"I5 exit code {code}, and no end was printed"
+        if last_event(output, "run_started") is not None:  # else a signal met it while it was starting
+            yield f"I5 exit code {code}, and no end was printed"
         return
     if code == 1 and not missing:
         yield "I5 exit code 1, and all units are ok"

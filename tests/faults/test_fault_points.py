@@ -151,7 +151,7 @@ WRITING = frozenset(
     | {"truncate", "ftruncate", "copyfile", "memfd_create"}
 )
 NO_DISK = {
-    "engines/forkserver.py": set(),
+    "engines/forkserver.py": {"look"},  # a pipe
     "files/faultpoint.py": {"_passage", "_strike"},  # the faults themselves
     "files/atomic.py": {"exchange", "fsync_folder", "_rename_to_new", "_rename_file_to_new", "refuse_taken"}
     | {"_parents_of", "write_pieces"},  # their callers pass the point, or _beside, by which they write
@@ -162,7 +162,6 @@ NO_DISK = {
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point
-    "worker/table.py": {"new_descriptor"},  # memory without a name
     "worker/attempt.py": {"leave_if_forked"},  # a child of the task's own tells why it ends
     "worker/loop.py": {"_wake"},  # a pipe
     "worker/process.py": {"write", "become", "_die_first"},  # a log may drop what it cannot keep; /proc

@@ -192,7 +192,7 @@ def test_a_changed_task_or_version_is_generated_again(ground: Ground) -> None:
 BAD = {
     "raise": "raised ValueError: no such tool",
     "exit": "raised SystemExit: 3",
-    "die": "was killed by signal 9",
+    "die": "was killed by SIGKILL",
     "none": "returned None",
     "nan": r"result.steps\[1\]: nan is no JSON number",
     "no json": "result.steps: bytes has no obvious JSON form",

@@ -442,6 +442,6 @@ def test_sigkill_of_the_fork_server(stage: Stage) -> None:
     wait_until((stage.signals / "family").exists, "the family")
     worker = session.of("shard_started")[0]["pid"]
     os.kill(parent_of(worker) or 0, signal.SIGKILL)
-    assert session.wait() == 3
+    assert session.wait() == 3, session.output()
     stage.check(session)
     assert not stage.alive()

@@ -15,20 +15,19 @@ from pathlib import Path
 import pytest
 
 from prealloc.api.doctor import diagnose
-from prealloc.doctor import bounded as bounded_module
-from prealloc.doctor import disk, locks, machine, memory, start
-from prealloc.doctor.bounded import bounded
-from prealloc.doctor.clocks import check_clocks
-from prealloc.doctor.finding import Finding, Level, ok
-from prealloc.doctor.proc import check_proc, judge_proc
+from prealloc.doctor import disk, locks, machine, start
+from prealloc.doctor.finding import PROBE_S, Finding, Level, bounded, ok
+from prealloc.doctor.machine import check_clocks, check_proc, judge_proc
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_dependencies, check_versions
-from prealloc.engines.launch import ForkServerLauncher, SpawnLauncher, fresh_interpreter
+from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.errors import InputError
 from prealloc.files import lock
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.cgroups import Bound, tightest
+from prealloc.processes.parent import fresh_interpreter
 
 
 def levels(findings: list[Finding]) -> dict[str, Level]:
@@ -81,7 +80,7 @@ def test_a_probe_that_hangs_is_a_problem() -> None:
     (found,) = bounded("disk", lambda: [ok("disk", str(forever.wait()))], timeout_s=0.05)
     forever.set()
     assert (found.level, found.seen) == (Level.PROBLEM, "no answer within 0.05 s")
-    assert time.monotonic() - began < bounded_module.PROBE_S
+    assert time.monotonic() - began < PROBE_S
 
 
 def test_what_the_system_refuses_is_a_problem_and_a_bug_is_raised() -> None:
@@ -148,11 +147,11 @@ PATH = f"import sys; sys.path[:] = {sys.path!r}\n"
 
 
 class NoSubreaper(Broken):
-    broken = PATH + "import prealloc.engines.forkserver as m; m._PR_SET_CHILD_SUBREAPER = 9999"
+    broken = PATH + "import prealloc.processes.parent as m; m._PR_SET_CHILD_SUBREAPER = 9999"
 
 
 class NoDeathSignal(Broken):
-    broken = PATH + "import prealloc.worker.process as m; m._PR_SET_PDEATHSIG = 9999"
+    broken = PATH + "import prealloc.processes.parent as m; m._PR_SET_PDEATHSIG = 9999"
 
 
 class DiesAtOnce(Broken):
@@ -344,19 +343,19 @@ def test_a_control_group_in_a_container(tmp_path: Path, path: str, folder: str) 
 def test_a_control_group_below_the_machine() -> None:
     """A group that leaves less than the machine is what counts; too little for a few workers is a warning."""
     gb = 10**9
-    low = memory.check_free(64 * gb, 60 * gb, Bound(gb, gb // 20, "/sys/fs/cgroup/job"))
+    low = machine.check_free(64 * gb, 60 * gb, Bound(gb, gb // 20, "/sys/fs/cgroup/job"))
     assert low.level is Level.WARNING
     assert "/sys/fs/cgroup/job" in low.seen
-    assert memory.check_free(64 * gb, 60 * gb, Bound(32 * gb, 30 * gb, "g")).level is Level.OK
-    assert memory.check_free(64 * gb, 60 * gb, None).level is Level.OK
-    assert memory.check_free(64 * gb, gb // 20, None).level is Level.WARNING
+    assert machine.check_free(64 * gb, 60 * gb, Bound(32 * gb, 30 * gb, "g")).level is Level.OK
+    assert machine.check_free(64 * gb, 60 * gb, None).level is Level.OK
+    assert machine.check_free(64 * gb, gb // 20, None).level is Level.WARNING
 
 
 def test_swap() -> None:
     """Nearly full is a warning; none is fine."""
-    assert memory.check_swap(0, 0).level is Level.OK
-    assert memory.check_swap(100, 50).level is Level.OK
-    assert memory.check_swap(100, 90).level is Level.WARNING
+    assert machine.check_swap(0, 0).level is Level.OK
+    assert machine.check_swap(100, 50).level is Level.OK
+    assert machine.check_swap(100, 90).level is Level.WARNING
 
 
 # -- clocks, /proc ------------------------------------------------------------------------------------------
@@ -411,7 +410,7 @@ def test_a_lock_that_outlives_its_owner(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_other_process_ends_by_itself(tmp_path: Path) -> None:
     """When the doctor is gone its pipe closes, and the holder of the lock goes."""
-    code = f"from prealloc.doctor.holder import main; main({str(tmp_path / 'lock')!r})"
+    code = f"from prealloc.doctor.locks import hold; hold({str(tmp_path / 'lock')!r})"
     holder = subprocess.Popen(fresh_interpreter(code), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     out, _ = holder.communicate(timeout=20)
     assert out == b"held\n"

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,14 @@ import pytest
 
 from prealloc import PlanError, RunFolderError, repair, run
 from prealloc.doctor import run_checks
-from prealloc.doctor import strays as strays_module
 from prealloc.doctor.finding import Finding, Level
 from prealloc.doctor.run_checks import FIRST, check_run, recorded_workers
 from prealloc.doctor.strays import find_strays
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import RunPaths
+from prealloc.processes.parent import MARK, RUN_MARK, run_mark
 from prealloc.store.journal import JournalWriter, WorkerStarted
 from prealloc.testing import make_plan
-from prealloc.worker.process import run_mark
 
 OK, WARNING, PROBLEM = Level.OK, Level.WARNING, Level.PROBLEM
 
@@ -228,16 +228,13 @@ def test_a_process_id_proves_nothing(folder: Path) -> None:
     assert worst(check_run(folder), "strays") is OK
 
 
-def test_a_mark_counts_only_with_the_worker_and_the_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mark_counts_only_with_the_worker_and_the_time(folder: Path) -> None:
     """A process with the run's mark is no stray if the journal has not its worker, or if it began before the run."""
     paths = RunPaths(folder)
-    environment = f"A=1\0PREALLOC_RUN={run_mark(paths.journal)}\0PREALLOC_WORKER=77".encode()
-    read = strays_module._read
-    monkeypatch.setattr(
-        strays_module, "_read", lambda pid, name: environment if (pid, name) == (1, "environ") else read(pid, name)
-    )
-    monkeypatch.setattr(strays_module, "_began", lambda pid: 1000.0)
-    assert [stray.pid for stray in find_strays(paths, {77}, 999.0)] == [1]
-    assert [stray.pid for stray in find_strays(paths, {77}, None)] == [1]
-    assert find_strays(paths, {78}, 999.0) == []
-    assert find_strays(paths, {77}, 1010.0) == []
+    environment = {**os.environ, RUN_MARK: run_mark(paths.journal), MARK: "77"}
+    began = time.time()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=environment) as marked:
+        assert [stray.pid for stray in find_strays(paths, {77}, began)] == [marked.pid]
+        assert [stray.pid for stray in find_strays(paths, {77}, None)] == [marked.pid]
+        assert find_strays(paths, {78}, began) == []
+        assert find_strays(paths, {77}, began + 60.0) == []

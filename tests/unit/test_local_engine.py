@@ -13,7 +13,7 @@ import pytest
 
 from prealloc.engines import local
 from prealloc.engines.admission import Admission
-from prealloc.engines.base import UNHURRIED, Patience, RunSetup, ShardJob
+from prealloc.engines.base import Checked, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.launch import Born, Died, Refused
 from prealloc.engines.local import LocalEngine
 from prealloc.files.paths import RunPaths
@@ -83,14 +83,8 @@ class NoProcesses:
         told, self._happened = self._happened, []
         return told
 
-    def check(
-        self,
-        worker: str,
-        import_path: tuple[str, ...],
-        library: frozenset[tuple[int, int]],
-        patience: Patience = UNHURRIED,
-    ) -> list[str]:
-        return []
+    def check(self, wanted: WorkerCheck) -> Checked:
+        return Checked()
 
     def kill(self, pid: int, *, now: bool = False) -> None:
         raise AssertionError("nobody is to be killed by us")

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from prealloc.engines.admission import USABLE, Admission, expected_bytes
-from prealloc.engines.families import Families
+from prealloc.engines.memory_watch import ProcessTrees
 from prealloc.processes import memory
 from prealloc.processes.cgroups import SETTLED_S, Bound, OomKills
 from prealloc.processes.memory import available_bytes, proportional_bytes, resident_bytes
+from prealloc.processes.parent import MARK
 from prealloc.processes.tree import parent_of
-from prealloc.worker.process import MARK
 
 MB = 2**20
 
@@ -41,24 +41,24 @@ def worker() -> Iterator[subprocess.Popen[str]]:
     process.stdout.close()
 
 
-def test_families(worker: subprocess.Popen[str]) -> None:
+def test_process_trees(worker: subprocess.Popen[str]) -> None:
     """A family is the worker and what it started; who was once of it stays when its parent dies; others are not."""
     assert worker.stdout is not None
-    families = Families()
+    trees = ProcessTrees()
     others = subprocess.Popen(["sleep", "60"])
     try:
         child, middle, grandchild = map(int, worker.stdout.readline().split())
-        (family,) = families.look([worker.pid]).values()
-        assert family[0] == worker.pid
-        assert set(family) == {worker.pid, child, middle, grandchild}
+        (tree,) = trees.look([worker.pid]).values()
+        assert tree[0] == worker.pid
+        assert set(tree) == {worker.pid, child, middle, grandchild}
         os.kill(middle, signal.SIGKILL)
         # A process gives its children away some moments before it is listed as dead.
         end = time.monotonic() + 10
-        while middle in families.look([worker.pid])[worker.pid] and time.monotonic() < end:
+        while middle in trees.look([worker.pid])[worker.pid] and time.monotonic() < end:
             time.sleep(0.01)
         assert parent_of(grandchild) != middle
-        assert set(families.look([worker.pid])[worker.pid]) == {worker.pid, child, grandchild}
-        assert families.look([]) == {}
+        assert set(trees.look([worker.pid])[worker.pid]) == {worker.pid, child, grandchild}
+        assert trees.look([]) == {}
     finally:
         others.kill()
         others.wait()
@@ -70,9 +70,9 @@ def test_an_orphan_is_known_by_its_workers_mark(worker: subprocess.Popen[str]) -
     marked = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, MARK: str(worker.pid)})
     stranger = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, MARK: "1"})
     try:
-        family = Families().look([worker.pid])[worker.pid]
-        assert marked.pid in family
-        assert stranger.pid not in family
+        tree = ProcessTrees().look([worker.pid])[worker.pid]
+        assert marked.pid in tree
+        assert stranger.pid not in tree
     finally:
         for process in (marked, stranger):
             process.kill()
@@ -83,9 +83,9 @@ def test_a_child_of_a_worker_that_was_not_known_yet(worker: subprocess.Popen[str
     """Looked at before its parent was told to be a worker, it is that worker's all the same afterwards."""
     assert worker.stdout is not None
     child = int(worker.stdout.readline().split()[0])
-    families = Families()
-    families.look([])
-    assert child in families.look([worker.pid])[worker.pid]
+    trees = ProcessTrees()
+    trees.look([])
+    assert child in trees.look([worker.pid])[worker.pid]
 
 
 def test_what_processes_hold() -> None:

@@ -20,10 +20,11 @@ from rich.console import Console
 from prealloc.api.memory import compare_memory
 from prealloc.memory import ways as ways_module
 from prealloc.memory.child import FOLDER
+from prealloc.memory.compare import bytes_needed, workers_that_fit
 from prealloc.memory.figures import Comparison, Status, WayFigures
 from prealloc.memory.loading import LINES, WHOLE, form_of, load_tasks
-from prealloc.memory.room import bytes_needed, workers_that_fit
 from prealloc.memory.ways import WAYS, Way
+from prealloc.processes.parent import fresh_interpreter
 from prealloc.report.memory_view import render_memory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is left behind is told by /proc")
@@ -339,6 +340,15 @@ def test_foreign_text_is_made_visible() -> None:
     way = WayFigures(way="whole", title="whole", status="failed", note="failed: \x1b[31m")
     found = msgspec.structs.replace(figures(), library="/a\x1b[2J\n", ways=(way,))
     assert all(line.isprintable() for line in render_memory(found).text().splitlines())
+
+
+def test_the_processes_of_a_way_load_the_standard_library_alone() -> None:
+    """Whatever else they loaded would count as what their tasks take."""
+    code = (
+        "before = set(sys.modules); import prealloc.memory.way_fork, prealloc.memory.way_whole\n"
+        "print(*{name.partition('.')[0] for name in sys.modules.keys() - before} - sys.stdlib_module_names)"
+    )
+    assert subprocess.check_output(fresh_interpreter(code), text=True).split() == ["prealloc"]
 
 
 def check(name: str, text: str) -> None:

@@ -81,7 +81,7 @@ class Diagnosis:
         index, start = self._last_start(at)
         task = "" if index is None else self._task(index, start)
         problem = f"this is no UTF-8: byte 0x{self.text[at]:02x} ({reason})"
-        return LibraryError(problem, where=self._place(task, at), hint="save the file as UTF-8, or hint that byte")
+        return LibraryError(problem, where=self._place(task, at), hint="save the file as UTF-8, or fix that byte")
 
     def of_names(self, rows: Sequence[AnyRow]) -> LibraryError:
         """The error of the first task whose id or type cannot be one."""

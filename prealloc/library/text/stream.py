@@ -339,5 +339,5 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, where: st
         place = at - len(held) + error.start
         problem = f"this is no UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
         raise LibraryError(
-            problem, where=f"{where}, byte {place}", hint="save the file as UTF-8, or hint that byte"
+            problem, where=f"{where}, byte {place}", hint="save the file as UTF-8, or fix that byte"
         ) from None

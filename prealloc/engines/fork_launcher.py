@@ -1,0 +1,209 @@
+"""Starts workers by a fork server, on Linux; programs too."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from prealloc.engines import forkserver
+from prealloc.engines.base import Checked, WorkerCheck
+from prealloc.engines.launch import Born, Died, Refused, ended_at_import, how_it_ended, shipment, what_to_look_at
+from prealloc.engines.log import last_lines
+from prealloc.errors import EngineError, WorkerFunctionError
+from prealloc.files.atomic import must_write
+from prealloc.files.faultpoint import Point, fault_point
+from prealloc.model.document import Unreadable, heard
+from prealloc.model.policy import KILL_STEP_S
+from prealloc.processes.forks import forks
+from prealloc.processes.parent import MARK, fresh_interpreter
+from prealloc.processes.signals import born_blocked
+from prealloc.processes.tree import end_marked, kill_group
+
+_SERVER = "the process that starts workers"
+_DYING_S = 2.0
+"""Who has hung up is dying, and is reaped within this time."""
+
+
+class ForkServerLauncher:
+    """Speaks to one fork server at a time. It starts at once, beside whatever the master does next."""
+
+    def __init__(self) -> None:
+        self._decoder: msgspec.json.Decoder[forkserver.FromServer] = msgspec.json.Decoder(forkserver.FromServer)
+        self._living: set[int] = set()
+        """What the server has started and has not told the end of."""
+        with must_write(_SERVER, EngineError):
+            self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints at its import
+            self._start_server()
+
+    def check(self, wanted: WorkerCheck) -> Checked:
+        worker = wanted.worker
+        request = forkserver.Preload(worker, wanted.import_path, tuple(sorted(wanted.library)), wanted.variables)
+        try:
+            self._send(request)
+            if not wanted.patience.wait(self.wait):
+                self._server.kill()
+                raise wanted.patience.over(worker, self.output())
+            reply = self._receive()
+        except EngineError:
+            if (code := self._server.poll()) is None:
+                raise
+            raise ended_at_import(worker, code, self.output()) from None
+        if not isinstance(reply, forkserver.Preloaded):
+            raise EngineError(f"the fork server answered {type(reply).__name__} to a preload")
+        if reply.opened_library is not None:
+            raise WorkerFunctionError(
+                "its module opens the task library when it is imported",
+                where=repr(worker),
+                hint="use what the tasks carry; further fields travel with `prealloc plan --keep FIELD`",
+            )
+        reply.check()
+        if reply.left is None:
+            return Checked(unset=reply.unset)
+        # Whatever it is, workers that are forked from this server would share it, though they never use it.
+        self._stop_server()
+        with must_write(_SERVER, EngineError):
+            self._start_server()
+        module = worker.partition(":")[0]
+        note = (
+            f"importing {module} leaves behind: {reply.left}; so that workers do not share it, each of them imports it"
+        )
+        return Checked([f"{note} by itself (slower, larger)"], reply.unset)
+
+    def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
+        memory = shipment(payload)
+        try:
+            fault_point(Point.SHIP_SEND)
+            self._send(forkserver.Fork(tag), [channel.fileno(), memory, log, table])
+            fault_point(Point.SHIP_SENT)
+        finally:
+            os.close(memory)
+
+    def execute(self, tag: int, command: Sequence[str], environment: Mapping[str, str], folder: str, log: int) -> None:
+        """Starts a program in a folder, with its output in the log; its pid comes as Born.
+
+        The descriptor stays the caller's.
+        """
+        self._send(forkserver.Execute(tag, tuple(command), dict(environment), folder), [log])
+
+    def wait(self, timeout_s: float) -> bool:
+        """Returns as soon as something happened (True), or after so many seconds."""
+        poll = select.poll()  # not select(): there may be more than 1,024 descriptors
+        poll.register(self._control, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+
+    def happened(self) -> Sequence[Born | Refused | Died]:
+        found: list[Born | Refused | Died] = []
+        while True:
+            self._control.setblocking(False)
+            try:
+                message = self._receive()
+            except BlockingIOError:
+                return found
+            finally:
+                self._control.setblocking(True)
+            if isinstance(message, forkserver.Forked):
+                self._living.add(message.pid)
+                found.append(Born(message.tag, message.pid))
+            elif isinstance(message, forkserver.Refused):
+                found.append(Refused(message.tag, message.reason))
+            elif isinstance(message, forkserver.Exited):
+                self._living.discard(message.pid)
+                found.append(Died(message.pid, message.status))
+
+    def kill(self, pid: int, *, now: bool = False, step_s: float = KILL_STEP_S) -> None:
+        """`step_s` is what a program gets between SIGTERM and SIGKILL."""
+        self._send(forkserver.Kill(pid, now, step_s))
+
+    def fileno(self) -> int | None:
+        return self._control.fileno()
+
+    def helpers(self) -> Sequence[int]:
+        return [self._server.pid]
+
+    def output(self) -> bytes:
+        self._output.seek(0)
+        return self._output.read()
+
+    def close(self) -> None:
+        self._stop_server()
+        self._output.close()
+
+    def _stop_server(self) -> None:
+        if self._control.fileno() < 0:
+            return  # closed before
+        with contextlib.suppress(OSError):  # it is gone already
+            self._control.shutdown(socket.SHUT_RDWR)  # the server sees it, kills what is below it, and exits
+        try:
+            self._server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        if self._server.returncode:
+            self._end_what_is_left()
+        forks.forget(self._control.fileno())
+        self._control.close()
+
+    def _end_what_is_left(self) -> None:
+        """The server was killed: its workers end with it, but what they had started is nobody's child any more."""
+        for _ in range(2):  # that it hung up on us is said once, before what it had told until then
+            with contextlib.suppress(EngineError):
+                self.happened()
+        for pid in self._living:
+            kill_group(pid)
+        end_marked(MARK, {str(pid) for pid in self._living}, _DYING_S)
+
+    def _start_server(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, born_blocked():
+            self._server = subprocess.Popen(
+                fresh_interpreter(
+                    f"from prealloc.engines.forkserver import main; main({theirs.fileno()}, {os.getpid()})"
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                pass_fds=[theirs.fileno()],
+            )
+        self._control = ours
+        forks.keep_from(ours.fileno())
+
+    def _send(self, message: forkserver.ServerMessage, descriptors: Sequence[int] = ()) -> None:
+        packet = msgspec.json.encode(message)
+        try:
+            socket.send_fds(self._control, [packet], list(descriptors))
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def _receive(self) -> forkserver.FromServer:
+        try:
+            packet = self._control.recv(forkserver.PACKET)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise self._gone(error) from error
+        if not packet:
+            raise self._gone()
+        try:
+            return heard(self._decoder, packet)
+        except Unreadable as error:  # the worker's module has laid hands on it
+            raise EngineError(f"the process that starts workers said what cannot be read: {error}") from None
+
+    def _gone(self, error: OSError | None = None) -> EngineError:
+        try:
+            code = self._server.wait(timeout=_DYING_S)
+        except subprocess.TimeoutExpired:
+            how = f"it cannot be reached: {error.strerror if error else 'it has hung up'}"
+            hint = "see the system's log, then `prealloc resume`"
+        else:
+            how, hint = how_it_ended(code), f"{what_to_look_at(code)}, then `prealloc resume`"
+        return EngineError(
+            f"{_SERVER} is gone, and its workers with it: {how}{last_lines(self.output())}",
+            hint=hint,
+        )
