@@ -31,7 +31,7 @@ from prealloc.model.task import LightweightTask
 from prealloc.store.fold import count_success, fold, tries_of
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
-from prealloc.store.results import ResultsRow, UnitHistory, UnitOutcome, aggregate, unit_outcome
+from prealloc.store.results import KEYS, ResultsRow, UnitHistory, UnitOutcome, aggregate, unit_outcome
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.worker.function import check_name
 
@@ -164,16 +164,18 @@ def resume(
     return ended
 
 
-def outcomes(run: str | Path) -> Iterator[UnitOutcome]:
+def outcomes(run: str | Path, *, by: Sequence[str] = ()) -> Iterator[UnitOutcome]:
     """What became of every planned unit, in the plan's order, during the run and after.
 
+    Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
     `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
     Raises RunFolderError, PlanError, JournalError.
     """
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
-    for (unit, unit_state), type in zip(state.units.items(), opened.types(), strict=True):
-        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state)
+    kept = opened.kept({*by} - {*KEYS})
+    for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
+        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state, fields)
 
 
 def longest_s(run: str | Path) -> float | None:
@@ -223,10 +225,10 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
 def results(run: str | Path, *, by: Sequence[str] = ()) -> list[ResultsRow]:
     """Success rate, mean score and times of a run, one row per value of the keys in `by`.
 
-    Keys are shard, type, task, repeat, status and the names of settings. Every planned unit is in exactly
-    one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
+    Keys are shard, type, task, repeat, status, the names of settings and those of kept fields. Every planned unit is in
+    exactly one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
     """
-    return aggregate(list(outcomes(run)), by)
+    return aggregate(list(outcomes(run, by=by)), by)
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -168,7 +168,7 @@ def results(
         list[str] | None,
         typer.Option(
             "--by",
-            help="A row for each: shard, type, task, repeat, status or a setting. Repeatable, or a,b.",
+            help="A row for each: shard, type, task, repeat, status, a setting or a kept field. Repeatable, or a,b.",
             metavar="KEYS",
         ),
     ] = None,
@@ -220,8 +220,9 @@ def results(
     from prealloc.report.results_view import print_results
     from prealloc.store.results import aggregate
 
-    every = list(api.outcomes(run))
-    rows = aggregate(every, split_names(by or []))
+    keys = split_names(by or [])
+    every = list(api.outcomes(run, by=keys))
+    rows = aggregate(every, keys)
     total = aggregate(every)[0] if by else None
     print_results(rows, Console(), form="json" if json else format or "table", total=total)
 

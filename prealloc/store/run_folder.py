@@ -6,8 +6,9 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,7 @@ from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, Unit
 from prealloc.model.policy import RunPolicy
+from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.store.documents import parse, read_bytes, to_json
 from prealloc.store.plan_folder import (
@@ -112,6 +114,18 @@ class OpenRun:
             types = self._names_of(shard).types
             for _ in range(manifest.repeats):
                 yield from types
+
+    def kept(self, names: Set[str]) -> Iterator[dict[str, Any]]:
+        """The values of these kept fields of every planned unit, in the order of units()."""
+        asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.keep}
+        for shard, manifest in self.manifests.items():
+            if not asked:
+                found: list[dict[str, Any]] = [{}] * len(self._names_of(shard).ids)
+            else:
+                tasks = read_slice(self.paths.plan, manifest)
+                found = [{name: task.extra[name] for name in asked & task.extra.keys()} for task in tasks]
+            for _ in range(manifest.repeats):
+                yield from found
 
     def _names_of(self, shard: str) -> SliceNames:
         # What has finished can be read even where a slice is damaged; running its tasks is refused by tasks().

@@ -126,3 +126,17 @@ def test_convert_writes_our_names(type_: Type, tmp_path: Path) -> None:
     assert (library.ids, library.types) == ([f"r{n}" for n in range(4)], ["task"] * 4)
     first = json.loads(next(library.texts([0])))
     assert first == {"id": "r0", "task_type": "task", **NAMED[0]}
+
+
+@pytest.mark.parametrize("keep", ["level,about", "all"])
+def test_results_are_grouped_by_kept_fields(type_: Type, tmp_path: Path, keep: str) -> None:
+    """Law: a field that the plan ships is a key, as a setting is; one that it does not is unknown."""
+    tasks = [{"id": f"t{n}", "type": "x", "level": n % 2, "about": {"a": 1}, "workflow": {}} for n in range(4)]
+    (tmp_path / "t.json").write_text(json.dumps(tasks))
+    assert type_("plan", "t.json", "-n", "4", "--repeats", "2", "--keep", keep, "--out", "plan").code == 0
+    ran = type_("run", "plan", "--worker", "builtins:print", "--engine", "inline", "--out", "run")
+    assert "exit code" in ran.out
+    rows = json.loads(type_("results", "run", "--by", "level,about", "--json").out)
+    rows = rows if isinstance(rows, list) else rows["rows"]
+    assert [(row["group"], row["units"]) for row in rows] == [({"level": n, "about": {"a": 1}}, 4) for n in (0, 1)]
+    assert type_("results", "run", "--by", "nope").code == 2
