@@ -11,7 +11,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Protocol
+from typing import Any
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Buffer
@@ -30,15 +30,8 @@ _HELD = 1 << 20
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
 
-
-class _Unpacker(Protocol):
-    """One member, stream or frame of a packed file."""
-
-    def decompress(self, data: bytes, /) -> bytes: ...
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
+_MOST_AT_ONCE = 1 << 20
+# bzip2 packs 46 MB of one byte into 40. It and xz can be asked for a part of what a piece of input unpacks to.
 
 
 def unpack(
@@ -115,21 +108,23 @@ def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tu
     """Pairs: how many bytes were fed so far, and what the last of them gave."""
     kind = packing(head) or ""
     magic, new = _PACKINGS[kind]
-    unpacker, position, fed = new(), 0, False
+    unpacker, position, fed, has_more = new(), 0, False, False
+    at_once = (_MOST_AT_ONCE,) if hasattr(unpacker, "needs_input") else ()
     for whole in pieces:
         at = 0
-        while at < len(whole):
-            piece = bytes(whole[at : at + _PIECE])
+        while at < len(whole) or has_more:
+            piece = b"" if has_more else bytes(whole[at : at + _PIECE])
             if not fed and not piece.startswith(magic[: len(piece)]):
                 raise _damaged(kind, where, position + at, "something else follows the compressed data")
             try:
-                out = unpacker.decompress(piece)
+                out = unpacker.decompress(piece, *at_once)
             except Exception as error:
                 if not isinstance(error, zlib.error | lzma.LZMAError | OSError) and type(error).__name__ != "ZstdError":
                     raise
                 raise _damaged(kind, where, position + at, f"the compressed data is damaged ({error})") from None
             at += len(piece)
             fed = True
+            has_more = not unpacker.eof and not getattr(unpacker, "needs_input", True)
             if unpacker.eof:
                 at -= len(unpacker.unused_data)
                 unpacker, fed = new(), False
@@ -139,19 +134,19 @@ def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tu
         raise _damaged(kind, where, position, "the compressed data ends too early")
 
 
-def _zstd() -> _Unpacker:
+def _zstd() -> Any:
     import zstandard  # only who has such a file pays for the import
 
     return zstandard.ZstdDecompressor().decompressobj()
 
 
-_PACKINGS: dict[str, tuple[bytes, Callable[[], _Unpacker]]] = {
+_PACKINGS: dict[str, tuple[bytes, Callable[[], Any]]] = {
     "gzip": (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
     "zstd": (b"\x28\xb5\x2f\xfd", _zstd),
     "bzip2": (b"BZh", bz2.BZ2Decompressor),
     "xz": (b"\xfd7zX", lzma.LZMADecompressor),
 }
-"""How each kind begins, and what unpacks one of its parts."""
+"""How each kind begins, and what unpacks one member, stream or frame of it: `decompress`, `eof`, `unused_data`."""
 
 
 def _damaged(kind: str, where: str, position: int, problem: str) -> LibraryError:

@@ -19,6 +19,7 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
+from prealloc.library.unpack import unpack, unpack_stream
 from prealloc.model.fields import Fields
 from prealloc.model.plan import Plan
 
@@ -275,6 +276,19 @@ def test_a_packed_file_is_read_cut_and_damaged_ones_are_refused(tmp_path: Path, 
     path.write_bytes(packed)
     libraries.convert(path, out)
     assert essence(planned(out, keep=["n"])) == essence(planned(path, keep=["n"]))
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
+    """Law: what unpacks to far more than it is, is refused by every packing, and unpacked in small pieces until then."""
+    packed = PACKERS[ending](b" " * (64 << 20))
+    largest = 0
+    with pytest.raises(LibraryError, match=r"looks like an? \w+ bomb"):
+        unpack(packed, "t", small=16 << 20)
+    with pytest.raises(LibraryError, match="bomb"):
+        for piece in unpack_stream(iter([PACKERS[ending](b" " * (80 << 20))]), "t"):
+            largest = max(largest, len(piece))
+    assert largest <= 16 << 20
 
 
 @pytest.mark.parametrize(
