@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
 from prealloc.library.rows import NULL, is_name
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
@@ -131,6 +132,15 @@ class Column:
         """The hashes of the names that `take` gave, of a column whose names are to be distinct."""
         self._hashes.extend(hashes)
 
+    def problem(self, word: str) -> str:
+        """What the first task without a name has."""
+        if self.instead is None:
+            return f"no {word}"
+        if self.some and self._read(self.instead) is not None:
+            before = "numbers" if self.numbers else "text"
+            return f"{shown(self.instead)} in {self.names[0]}, where those before have {before}"
+        return f"{shown(self.instead)} in {self.names[0]}, which is not a name"
+
     def said(self, ours: tuple[str, ...]) -> str | None:
         """The field, unless it is spelled as ours is."""
         return self.names[0] if self.names and self.names != ours else None
@@ -138,7 +148,7 @@ class Column:
     @property
     def quality(self) -> tuple[bool, bool]:
         """Sorts the better before the others: names that are distinct, then strings."""
-        return len(set(self._hashes)) < len(self._hashes), self.numbers
+        return bool(equal_hashes(self._hashes, sorted_positions(self._hashes))), self.numbers
 
 
 class _Made(Column):
@@ -215,10 +225,6 @@ class Naming(NamedTuple):
             return bytes(text)
         return own_text(text, id, type, self.fields.workflow_field)
 
-    def workflow_of(self, fields: Mapping[str, Raw]) -> Raw | None:
-        """The workflow of a task; None where it is missing or null."""
-        return workflow_in(fields, self.fields)
-
     @property
     def is_ours(self) -> bool:
         """Whether the tasks are spelled as ours are."""
@@ -287,7 +293,7 @@ class Names:
         """The same of values that have been decoded."""
         found = {column: column.take(tasks, texts) for column in (*self.ids, *self.types)}
         named = {column: names for column, names in found.items() if names is not None}
-        for column in self.ids:
+        for column in self.ids if len(self.ids) > 1 else ():
             if column in named:
                 column.note(stable_hashes(named[column]))
         return named
@@ -325,15 +331,12 @@ class Names:
             asked = columns[0]
             if asked.asked:
                 name = asked.names[0]
-                value = "no such field" if asked.instead is None else f"{shown(asked.instead)} there, no {word}"
-                problems.append(f"{option} {name}: task {asked.lacking} has {value}")
+                problems.append(f"{option} {name}: task {asked.lacking} has {asked.problem('such field')}")
                 hints.append(did_you_mean(name, self._first))
             else:
                 # Of our own spelling, if it is there at all; else of the field that goes furthest.
                 best = max(columns, key=lambda column: (column is asked and column.some, column.lacking or 0))
-                found_there = f"{shown(best.instead)} for {word}: it is neither text nor a whole number"
-                value = f"no {word}" if best.instead is None else found_there
-                problems.append(f"task {best.lacking} has {value}")
+                problems.append(f"task {best.lacking} has {best.problem(word)}")
                 hints.append(f"name the field of the {word} with {option}")
                 if word == "id":
                     hints.append("or give ‹id_from› position (its place) or ‹id_from› content (a digest of each task)")

@@ -99,8 +99,9 @@ def _bounded(
         if max_bytes is not None and out > max_bytes:
             raise _bomb(f"it unpacks to more than {max_bytes:,} bytes", where)
         if is_dense(taken, out, max_ratio=max_ratio, small=small):
-            kind = packing(head) or ""
-            raise _bomb(f"{taken:,} bytes of it unpack to {out:,} and more: this looks like a {kind} bomb", where)
+            kind = packing(head)
+            a_bomb = f"{'an' if kind == 'xz' else 'a'} {kind} bomb"
+            raise _bomb(f"{taken:,} bytes of it unpack to {out:,} and more: this looks like {a_bomb}", where)
         yield piece
 
 

@@ -18,7 +18,7 @@ from prealloc.files.paths import index_places, readable_name
 from prealloc.library.base import Progress, info_of
 from prealloc.library.disk import FileIdentity, changed_meanwhile, head_of, open_library_file, pieces_of
 from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
-from prealloc.library.naming import Naming, info_with, is_ours
+from prealloc.library.naming import Naming, info_with, is_ours, workflow_in
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
 from prealloc.library.shortlist import Nothing
@@ -95,7 +95,7 @@ def _indexed(
             else:
                 tasks = batch.objects(where, len(builder))
                 ids, types = naming.take(tasks, partial(batch.fmt.tasks, batch.text, msgspec.Raw))
-                counts.without_workflow += sum(naming.workflow_of(task) is None for task in tasks)
+                counts.without_workflow += sum(workflow_in(task, naming.fields) is None for task in tasks)
             builder.add(ids, types, _spans(batch, where))
         if not len(builder):
             raise no_tasks(where)

@@ -13,7 +13,7 @@ from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
 
-NAME = "Python"
+NAME = "tasks in Python"
 _BATCH = 256
 
 

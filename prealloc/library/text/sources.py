@@ -29,8 +29,8 @@ LINES = "rows.of.jsonl"
 class Source(NamedTuple):
     """A text that can be read once."""
 
-    path: str
-    """What a plan calls it."""
+    path: Path | str
+    """What a plan calls it: a text where it is no file."""
     where: str
     """The same for messages."""
     name: str
@@ -41,7 +41,7 @@ class Source(NamedTuple):
     def info(self, *, size: int, sha256: str, types: Mapping[str, int], difficulty: str | None = None) -> LibraryInfo:
         """The fingerprint of the library."""
         info = info_of(Path(self.path), size=size, sha256=sha256, types=types, difficulty=difficulty)
-        return info if os.path.exists(self.path) else msgspec.structs.replace(info, path=self.path)
+        return msgspec.structs.replace(info, path=self.path) if isinstance(self.path, str) else info
 
 
 def file_source(path: Path) -> Source:
@@ -60,7 +60,7 @@ def file_source(path: Path) -> Source:
         finally:
             os.close(descriptor)
 
-    return Source(str(path), str(path), path.name if table is None else LINES, read)
+    return Source(path, str(path), path.name if table is None else LINES, read)
 
 
 def is_table(path: Path) -> bool:

@@ -46,7 +46,7 @@ def task_files(folder: Path) -> Source | None:
         for task in tasks:
             yield msgspec.json.encode(task) + b"\n"
 
-    return Source(str(folder), str(folder), LINES, read)
+    return Source(folder, str(folder), LINES, read)
 
 
 def _may_be_task(file: Path) -> bool:
