@@ -17,6 +17,7 @@ from benchmarks_as_published import BENCHMARKS, COUNT, Benchmark
 
 from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
+from prealloc.engines.base import library_files
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.unpack import unpack, unpack_stream
@@ -405,6 +406,14 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
             read_library(tmp_path / "files")
         assert str(caught.value.where).startswith(str(tmp_path / "files" / name))
         (tmp_path / "files" / name).unlink()
+
+
+def test_the_guard_knows_every_file_of_a_folder(tmp_path: Path) -> None:
+    """Law: a run counts whoever opens a task's own file, wherever in the folder it lies."""
+    path = BENCHMARKS["Terminal-Bench"].write(tmp_path)
+    files = library_files([planned(path, keep="all").file.libraries[0].path])
+    assert {(file.stat().st_dev, file.stat().st_ino) for file in path.rglob("*")} < files
+    assert library_files(["tasks in Python"]) == frozenset()
 
 
 # -- in Python --------------------------------------------------------------------------------------------------
