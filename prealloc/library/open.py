@@ -150,6 +150,7 @@ def json_file(path: Any, difficulty: str | None) -> Path | None:
     """The file that a path means, if it is JSON; None for all else."""
     if not isinstance(path, str | os.PathLike) or str(path) == "-" or is_parts(path):
         return None
+    _refuse_address(str(path))
     if difficulty is None and os.path.isdir(path) and _task_files(Path(path)) is not None:
         return None
     file, _ = choose(Path(path), difficulty)

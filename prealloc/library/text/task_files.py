@@ -33,13 +33,14 @@ def task_files(folder: Path) -> Source | None:
         return None
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
-        tasks = []
-        for done, file in enumerate(files, 1):
+        tasks, done, in_all = [], 0, sum(file.stat().st_size for file in files)
+        for file in files:
             content = bytes(read_file(file))
             hashed(f"{file.relative_to(folder)}\0{len(content)}\0".encode(errors="surrogateescape") + content)
             tasks.append(_task(file, content))
+            done += len(content)
             if progress:
-                progress(done, len(files))
+                progress(done, max(done, in_all))
         if not names_any(tasks):
             names = _names(folder, files)
             tasks = [{"id": Raw(msgspec.json.encode(name)), **task} for name, task in zip(names, tasks, strict=True)]
