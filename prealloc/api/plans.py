@@ -90,10 +90,18 @@ def plan(
     The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
     Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
-    spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
-    fields = Fields.checked(id_field=id_field, type_field=type_field, workflow_field=workflow_field, id_from=id_from)
+    named: FieldOptions = {
+        "id_field": id_field,
+        "type_field": type_field,
+        "workflow_field": workflow_field,
+        "id_from": id_from,
+    }
+    (spec, generator, timeout_s), fields, listed = _all_of(
+        lambda: check_options(options, generate_workflows, workflow_cache, generate_timeout_s),
+        lambda: Fields.checked(**named),
+        lambda: listed_ids(ids, exclude_ids),
+    )
     share = share_of(options.get("num_instances"))
-    listed = listed_ids(ids, exclude_ids)
     for_runs = read_run_options(run_options or {})
     if out is not None:
         from prealloc.store.plan_folder import refuse_taken_plan
@@ -157,6 +165,19 @@ def plan(
     if found is not None:  # last, so that it is what is read last
         bare(found) if bare is not None else tell(str(found))
     return made
+
+
+def _all_of(*checks: Callable[[], Any]) -> list[Any]:
+    """What each of these gives. Raises OptionsError with the mistakes of all."""
+    given, found = [], list[Mistake]()
+    for check in checks:
+        try:
+            given.append(check())
+        except OptionsError as error:
+            found += error.mistakes
+    if found:
+        raise OptionsError(found)
+    return given
 
 
 class BareTasks(msgspec.Struct, frozen=True, kw_only=True):

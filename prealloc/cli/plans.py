@@ -145,6 +145,9 @@ def plan(
         generation["generate_timeout_s"] = generate_timeout
     source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
     named = {name: here.pop(name) for name in _OF_LIBRARY if name in here}
+    for one, other in (("id_field", "id_from"), ("id_from", "id_field")):
+        if one in named:  # the command line wins
+            source.pop(other, None)
     here["settings"] = {**options.get("settings", {}), **here.get("settings", {})}  # more, not in place of all
     options = _overridden(options, without_empty(here))
     source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow}) | named
