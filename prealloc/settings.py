@@ -1,6 +1,6 @@
 """Ready experiments: a TOML file of options, and prealloc's environment variables. The only reader of either.
 
-    [library]   path, difficulty, require_workflow
+    [library]   path, difficulty, require_workflow, id_field, type_field, workflow_field, id_from, ids, exclude_ids
     [sampling]  the options of a plan, by their names on the command line: shards, num_instances, stratify, seed, ...
     [factors]   any names, each a list of values; [[exclude]] partial cells that are left out
     [settings]  given to every worker function
@@ -96,8 +96,11 @@ def load_config(file: str | Path) -> Experiment:
     if read.mistakes:
         mistakes = dict.fromkeys(read.mistakes)  # a wrong value is told by its reader, and then by the whole
         raise OptionsError([Mistake(f"{path} {where}", problem, hint) for where, problem, hint in mistakes])
-    if "path" in library:
-        library = {**library, "path": str(path.parent / library["path"])}
+    library |= {
+        name: str(path.parent / Path(library[name]).expanduser())
+        for name in ("path", "ids", "exclude_ids")
+        if name in library
+    }
     return Experiment(library=library, sampling=sampling, run=run, estimate=effort)
 
 
@@ -256,7 +259,7 @@ def _parse(path: Path) -> dict[str, Any]:
         raw = read_regular(path, most=MOST_BYTES)
         if _MANY_DOTS.search(raw):  # tomllib takes the square of their number
             raise ValueError("more than 64 names are joined by dots")
-        return tomllib.loads(raw.decode())
+        return tomllib.loads(raw.decode("utf-8-sig"))
     except (Unusable, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise InputError(f"it is no config file: {brief(error)}", where=str(path), hint="give a TOML file") from None
     except RecursionError:

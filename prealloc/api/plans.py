@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from prealloc.api.sources import library_paths, read_sources
+from prealloc.api.sources import LibraryInPython, library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
 from prealloc.files.paths import PlanPaths, plan_of
 from prealloc.files.paths import workflow_cache as default_cache
@@ -20,30 +22,39 @@ from prealloc.library import read_library
 from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.answers import PlanDiff
 from prealloc.model.cell import DIFFICULTY, settings_of
-from prealloc.model.options import read_options
+from prealloc.model.fields import COMMON, FieldOptions, Fields, IdFrom
+from prealloc.model.listed import IdList, listed_ids
+from prealloc.model.options import one_or_several, read_options, share_of
 from prealloc.model.plan import Plan, PlanFile, Shard
 from prealloc.model.plan_spec import GenerateOptions, PlanOptions, PlanSpec
 from prealloc.model.policy import RunOptions, read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.words import listed
 from prealloc.planning.cells import choose_for_cells, lay_out
-from prealloc.planning.planner import TypeLeftOut, types_left_out
+from prealloc.planning.planner import TypeLeftOut, is_eligible, types_left_out
 
 if TYPE_CHECKING:
     from prealloc.api.sources import Complete, Sources
     from prealloc.generating.source import Generator
     from prealloc.model.task import LightweightTask
+    from prealloc.store.manifests import Outline
 
 GENERATE_TIMEOUT_S = GenerateOptions().generate_timeout_s
 _SHOWN_FIELDS = 12
 
 
 def plan(
-    library: str | Path,
+    library: LibraryInPython,
     *,
     out: str | Path | None = None,
     force: bool = False,
     difficulty: str | None = None,
+    id_field: str | None = None,
+    type_field: str | None = None,
+    workflow_field: str | None = None,
+    id_from: IdFrom | None = None,
+    ids: IdList | None = None,
+    exclude_ids: IdList | None = None,
     require_workflow: bool = False,
     notes: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -62,7 +73,11 @@ def plan(
     `options` are the fields of PlanSpec: shards=25, num_instances=20, stratify=True, types=["api"], ... With `out` the
     plan folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file
     when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of
-    its values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one
+    its values. `library` may be `-`, standard input; or tasks in Python: an iterable of dicts, a `datasets.Dataset`, a
+    pandas or polars frame. `id_field`, `type_field` and `workflow_field` name the fields where they are, `a.b` is b in
+    the object a; without them common names are tried. `id_from` makes ids for tasks without one: "content", a digest of
+    each, or "position", its place. Only the tasks in `ids` are planned, and those in `exclude_ids` are not: ids, or the
+    path of a file with one a line or a JSON list. With `stream`, or if it is large, a JSON library is read in one
     pass that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the
     bytes read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with
     nothing but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
@@ -79,17 +94,44 @@ def plan(
     The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
     Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
-    generation = (generate_workflows, workflow_cache, generate_timeout_s)
-    spec, generator, timeout_s = check_options(options, *generation, mistakes=mistakes)
+    named: FieldOptions = {
+        "id_field": id_field,
+        "type_field": type_field,
+        "workflow_field": workflow_field,
+        "id_from": id_from,
+    }
+    (spec, generator, timeout_s), fields, ids_listed = _all_of(
+        lambda: check_options(options, generate_workflows, workflow_cache, generate_timeout_s, mistakes=mistakes),
+        lambda: Fields.checked(**named),
+        lambda: listed_ids(ids, exclude_ids),
+    )
+    share = share_of(options.get("num_instances"))
     for_runs = read_run_options(run_options or {})
     if out is not None:
         from prealloc.store.plan_folder import refuse_taken_plan
 
         refuse_taken_plan(Path(out), force=force)
     tell = notes or (lambda text: None)
+    # Until the library is read, a text with commas may be the name of one type or of several.
+    asked, spec = spec.types, replace(spec, types=tuple(sorted({*spec.types, *one_or_several(spec.types, ())})))
     laid = lay_out(spec)
     sizes = sorted({shard.of for shard in laid})
-    sources = read_sources(library, spec, sizes, difficulty=difficulty, notes=tell, progress=progress, stream=stream)
+    sources = read_sources(
+        library,
+        spec,
+        sizes if share is None else None,  # how many may be chosen is known when all are counted
+        difficulty=difficulty,
+        fields=fields,
+        notes=tell,
+        progress=progress,
+        stream=stream,
+        listed=ids_listed,
+    )
+    there = sources.types_there()
+    spec = replace(spec, types=one_or_several(asked, there))
+    if share is not None:
+        tasks_there = sum(number for name, number in there.items() if is_eligible(spec, name))
+        spec = replace(spec, num_instances=max(1, math.floor(tasks_there * share + 0.5)))
     for scanned in sources.libraries.values():
         if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"
@@ -127,6 +169,19 @@ def plan(
     if found is not None:  # last, so that it is what is read last
         bare(found) if bare is not None else tell(str(found))
     return made
+
+
+def _all_of(*checks: Callable[[], Any]) -> list[Any]:
+    """What each of these gives. Raises OptionsError with the mistakes of all."""
+    given, found = [], list[Mistake]()
+    for check in checks:
+        try:
+            given.append(check())
+        except OptionsError as error:
+            found += error.mistakes
+    if found:
+        raise OptionsError(found)
+    return given
 
 
 class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,10 +223,11 @@ def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, Lightw
     if not count:
         return None
     fields = field_stats(text for key, positions in found.items() for text in sources.texts(key, positions))
+    named = {name for info in sources.infos if info.fields for name in (info.fields.id_field, info.fields.type_field)}
     return BareTasks(
         tasks=count,
         planned=sum(map(len, tasks.values())),
-        fields=[field for field in fields if field.name not in IN_EVERY_SLICE],
+        fields=[field for field in fields if field.name not in IN_EVERY_SLICE | named],
     )
 
 
@@ -273,6 +329,18 @@ def load_plan(plan: str | Path) -> Plan:
     return read_plan(plan_of(Path(plan)))
 
 
+def outline_of_plan(plan: str | Path, most: int) -> Plan | Outline:
+    """The plan of a plan folder, or of a run; of many shards only the first `most` manifests. Raises PlanError."""
+    from prealloc.store.manifests import Outline, read_plan_file, read_planned_manifest
+
+    folder = plan_of(Path(plan))
+    file = read_plan_file(folder)
+    if len(file.shards) <= most + 1:
+        return load_plan(folder)
+    paths = PlanPaths(folder)
+    return Outline(file, {entry.id: read_planned_manifest(paths, file, entry) for entry in file.shards[:most]})
+
+
 def read_shard(plan: str | Path, shard: str) -> Shard:
     """One shard of a plan folder, or of a run, with its tasks. Raises PlanError."""
     from prealloc.store.manifests import find_entry, read_plan_file, read_planned_manifest
@@ -284,10 +352,17 @@ def read_shard(plan: str | Path, shard: str) -> Shard:
     return Shard(manifest=manifest, tasks=Slice(paths, manifest.slice).tasks())
 
 
-def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
+def verify(
+    plan: str | Path,
+    *,
+    library: LibraryInPython | None = None,
+    difficulty: str | None = None,
+    **named: Unpack[FieldOptions],
+) -> PlanFile:
     """Checks a plan folder, or that of a run, byte by byte; with `library` also that every task is still in it.
 
-    A workflow that was generated is none of the library's, and is left out of the comparison.
+    A workflow that was generated is none of the library's, and is left out of the comparison. Fields of the library are
+    named as for `plan`; without, as the plan has noted.
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
     from prealloc.model.task import LightweightTask
@@ -302,6 +377,7 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     if library is None:
         return read.file
     generated = read.spec.generator is not UNSET
+    asked = Fields.checked(**named)
 
     def as_planned(now: LightweightTask, planned: LightweightTask) -> LightweightTask:
         if not generated or now.workflow_json != b"null":
@@ -309,8 +385,10 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
         return LightweightTask.trusted(now.id, now.type, planned.workflow_json, now.extra_json)
 
     gone, changed = [], []
+    noted = {info.difficulty: info.fields or COMMON for info in read.libraries}
     for key, path, name in library_paths(library, read.spec, difficulty):
-        scanned = read_library(path, difficulty=name, keep=read.spec.keep)
+        fields = noted.get(name, COMMON) if asked == COMMON else asked
+        scanned = read_library(path, difficulty=name, keep=read.spec.keep, fields=fields)
         mine = (shard for shard in read.shards if key is None or shard.manifest.cell[DIFFICULTY] == key)
         planned = {task.id: task for shard in mine for task in shard.tasks}
         position = scanned.places(planned)

@@ -35,7 +35,16 @@ from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.manifests import Outline, read_outline
 from prealloc.store.plan_folder import check_slices
-from prealloc.store.results import Results, ResultsRow, UnitHistory, UnitOutcome, aggregate, tabulate, unit_outcome
+from prealloc.store.results import (
+    KEYS,
+    Results,
+    ResultsRow,
+    UnitHistory,
+    UnitOutcome,
+    aggregate,
+    tabulate,
+    unit_outcome,
+)
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
 from prealloc.store.slices import Names, Slice, task_digest
 from prealloc.worker.function import check_name
@@ -181,16 +190,18 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
     )
 
 
-def outcomes(run: str | Path) -> Iterator[UnitOutcome]:
+def outcomes(run: str | Path, *, by: Sequence[str] = ()) -> Iterator[UnitOutcome]:
     """What became of every planned unit, in the plan's order, during the run and after.
 
+    Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
     `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
     Raises RunFolderError, PlanError, JournalError.
     """
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
-    for (unit, unit_state), type in zip(state.units.items(), opened.types(), strict=True):
-        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state)
+    kept = opened.kept({*by} - {*KEYS})
+    for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
+        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state, fields)
 
 
 def longest_s(run: str | Path) -> float | None:
@@ -237,15 +248,15 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
 def results(run: str | Path, *, by: Sequence[str] = ()) -> list[ResultsRow]:
     """Success rate, mean score and times of a run, one row per value of the keys in `by`.
 
-    Keys are shard, type, task, repeat, status and the names of settings. Every planned unit is in exactly
-    one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
+    Keys are shard, type, task, repeat, status, the names of settings and those of kept fields. Every planned unit is in
+    exactly one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
     """
-    return aggregate(outcomes(run), by)
+    return aggregate(outcomes(run, by=by), by)
 
 
 def tabulated(run: str | Path, *, by: Sequence[str] = ()) -> Results:
     """The rows of results(), and one of everything."""
-    return tabulate(outcomes(run), by)
+    return tabulate(outcomes(run, by=by), by)
 
 
 def status(run: str | Path) -> RunStatus:

@@ -85,7 +85,7 @@ def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
     for name, value in given.items():
         reader = options[name].reader
         if isinstance(reader, Names):
-            found[name] = split_names(value)
+            found[name] = tuple(value) if reader.commas else split_names(value)
         elif isinstance(reader, Table):
             found[name] = (parse_settings if reader.values is None else parse_quotas)(value, mistakes)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ def _as_typed(error: PreallocError) -> PreallocError:
     told = copy.copy(error)
     told.problem = in_flags(error.problem)
     told.hint = in_flags(error.hint) if error.hint is not None else None
+    if "‹id_from› content" in (error.hint or ""):
+        told.hint = f"{told.hint}, such as: {shlex.join(['prealloc', *sys.argv[1:], '--id-from', 'content'])}"
     return told
 
 

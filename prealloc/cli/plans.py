@@ -28,6 +28,7 @@ from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake
 from prealloc.files.paths import plan_of
 from prealloc.model.amount import contradicted
+from prealloc.model.fields import Fields
 from prealloc.model.options import options_of
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from prealloc.model.plan import Plan
     from prealloc.planning.estimate import Durations
     from prealloc.planning.matrix import Outlook
+    from prealloc.store.manifests import Outline
 
 
 def add_to(app: typer.Typer) -> None:
@@ -98,7 +100,11 @@ def plan(
     mistakes: list[Mistake] = []
     here = parsed(given, mistakes)
     source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
-    source |= taken(here, LibraryOptions) | without_empty({"path": library})
+    named = taken(here, LibraryOptions)
+    for one, other in (("id_field", "id_from"), ("id_from", "id_field")):
+        if one in named:  # the command line wins
+            source.pop(other, None)
+    source |= named | without_empty({"path": library})
     generation = taken(here, GenerateOptions)
     here["settings"] = {**options.get("settings", {}), **here.get("settings", {})}  # more, not in place of all
     options = _overridden(options, without_empty(here))
@@ -163,7 +169,7 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
         print_warning(f"{found}")
 
 
-def _show_plan(made: Plan, outlook: Outlook | None, beside: str = "") -> None:
+def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: str = "") -> None:
     from rich.console import Console
 
     from prealloc.report.plan_view import render_plan
@@ -212,15 +218,19 @@ def show(
 
 
 def _show_whole(plan: Path, *, json: bool) -> None:
-    from prealloc.api.plans import load_plan
+    from prealloc.api.plans import outline_of_plan
+    from prealloc.report.plan_view import FIRST_SHARDS
 
-    read = load_plan(plan)
+    read = outline_of_plan(plan, FIRST_SHARDS)
     if json:
         print_json(read.file)
         return
-    from prealloc.planning.matrix import Outlook, matrix_of_plan
+    from prealloc.model.plan import Plan
+    from prealloc.planning.matrix import Outlook, matrix_of_plan, matrix_of_spec
 
-    outlook = Outlook(matrix=matrix_of_plan(read)) if read.spec.factors or read.spec.lanes else None
+    spec, outlook = read.file.spec, None
+    if spec.factors or spec.lanes:
+        outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
     _show_plan(read, outlook, _bound(plan) if plan_of(plan) != plan else "")
 
 
@@ -262,6 +272,7 @@ def _show_unit(run: Path, unit: str, *, json: bool) -> None:
     render_unit(found).print(Console())
 
 
+@takes(Fields)
 def verify(
     plan: PlanOrRun,
     library: Annotated[
@@ -270,6 +281,8 @@ def verify(
     ] = None,
     difficulty: DifficultyOption = None,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Check a plan: digests, schema, counts; with --library every task.
 
@@ -281,7 +294,7 @@ def verify(
     """
     from prealloc.api import plans as api
 
-    file = api.verify(plan, library=library, difficulty=difficulty)
+    file = api.verify(plan, library=library, difficulty=difficulty, **given)
     units = sum(entry.units for entry in file.shards)
     if json:
         print_json({"plan": str(plan), "id": file.id, "shards": len(file.shards), "units": units, "ok": True})

@@ -137,7 +137,7 @@ def results(
         list[str] | None,
         typer.Option(
             "--by",
-            help="A row for each: shard, type, task, repeat, status or a setting. Repeatable, or a,b.",
+            help="A row for each: shard, type, task, repeat, status, a setting or a kept field. Repeatable, or a,b.",
             metavar="KEYS",
         ),
     ] = None,

@@ -205,11 +205,11 @@ class Engine(Protocol):
 
 
 def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the libraries that are still there; of one in parts, of all its files."""
+    """(device, inode) of the libraries that are still there; of a folder, of the files in it and in its folders."""
     found: set[tuple[int, int]] = set()
     for path in paths:
         try:
-            files = [Path(path), *(Path(path).iterdir() if Path(path).is_dir() else ())]
+            files = [Path(path), *Path(path).glob("*"), *Path(path).glob("*/*")]
             found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
         except (OSError, ValueError):  # gone, or no path at all: it comes from a file
             continue

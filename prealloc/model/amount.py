@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import Mistake
+from prealloc.model.options import one_or_several
 
 DEFAULT_NUM_INSTANCES = 20
 MAX_TASKS = 2**32
@@ -87,7 +88,7 @@ def amount_of(options: Mapping[str, Any]) -> Amount:
     """The amount that these options of a plan ask for, by their fields in PlanSpec; those left out have defaults."""
     of_cell = options.get("num_instances_per_cell")
     n = options.get("num_instances") if of_cell is None else of_cell
-    n = DEFAULT_NUM_INSTANCES if n is None else n
+    n = n if isinstance(n, int) else DEFAULT_NUM_INSTANCES  # a share is known when the tasks have been counted
     in_proportion = options.get("stratify", False)
     what: What = Tasks(n, in_proportion)
     if options.get("quotas"):
@@ -120,8 +121,14 @@ def check_amount(options: Mapping[str, Any], found: list[Mistake]) -> None:
     found += _apart({name for name, value in options.items() if value not in (None, False, {})})
     if options.get("whole") and strategy == "independent":
         found.append(Mistake("‹whole› and ‹strategy› independent", "every shard would hold every task", "use paired"))
+    if isinstance(options.get("num_instances"), str):  # a share
+        if options.get("per_type"):
+            problem = "a share is of all types together"
+            found.append(Mistake("‹num_instances› and ‹per_type›", problem, "use ‹stratify›"))
+        if options.get("per_cell"):
+            found.append(Mistake("‹num_instances› and ‹per_cell›", "a share is that of a shard", "give a number"))
     quotas, types = options.get("quotas", {}), options.get("types", ())
-    if types and (missing := sorted(set(quotas) - set(types))):
+    if types and (missing := sorted(set(quotas) - {*types, *one_or_several(types, ())})):
         problem = f"{', '.join(missing)} has a quota but is filtered out"
         hint = "add it to ‹types›, or omit ‹types›: a quota selects its type"
         found.append(Mistake("‹quotas› and ‹types›", problem, hint))

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.fields import Fields
 from prealloc.model.plan_spec import PlanSpec, Strategy
 from prealloc.model.words import shown
 
@@ -29,6 +30,10 @@ class LibraryInfo(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     difficulty: str | None = None
     dropped: int = 0
     """Tasks that are left out because the libraries of other difficulties do not hold their ids."""
+    fields: Fields | UnsetType = UNSET
+    """Where its tasks have their id, type and workflow. Unset, and not written, where they are spelled as ours are."""
+    listed: dict[str, str] | UnsetType = UNSET
+    """The sha256 of the sorted `ids` and `exclude_ids`, where only these tasks of it may be planned, or not these."""
 
 
 class SliceRef(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):

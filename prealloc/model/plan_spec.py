@@ -12,9 +12,10 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount
 from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
 from prealloc.model.document import Document
+from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.lane import Lane
-from prealloc.model.options import Flag, Names, OneOf, Option, Seconds, Table, Text, Whole, read_options
+from prealloc.model.options import Flag, Names, OneOf, Option, Seconds, Table, Text, Whole, read_options, share_of
 from prealloc.model.secret import secret_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.words import cut, shown
@@ -50,9 +51,14 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Option(Whole(1, MAX_SHARDS), "Shards of each cell, each for one worker process.", group=_HOW_MANY)
     ] = 1
     num_instances: Annotated[
-        int | None, Option(_TASKS, "Tasks per shard; with ‹per_type›, of each type.", "", "n", _HOW_MANY, "20")
+        int | None,
+        Option(
+            Whole(1, MAX_TASKS, metavar="N|P%", share=True),
+            "Tasks per shard, or a share of all; with ‹per_type›, of each type.",
+            *("", "n", _HOW_MANY, "20"),
+        ),
     ] = DEFAULT_NUM_INSTANCES
-    """None when quotas, whole or num_instances_per_cell decide."""
+    """None when quotas, whole or num_instances_per_cell decide, and for a share until the tasks were counted."""
     per_type: Annotated[bool, Option(Flag(), "‹num_instances› tasks of each type.", group=_HOW_MANY)] = False
     quotas: Annotated[
         dict[str, int],
@@ -61,7 +67,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stratify: Annotated[bool, Option(Flag(), "Keep the library's proportions of types.", group=_HOW_MANY)] = False
     whole: Annotated[bool, Option(Flag(), "Deal out the whole library.", "all", group=_HOW_MANY)] = False
     types: Annotated[
-        tuple[str, ...], Option(Names("TYPES"), "Only tasks of these types.", "type", group=_WHICH, unset="all types")
+        tuple[str, ...],
+        Option(Names("TYPES", commas=True), "Only tasks of these types.", "type", group=_WHICH, unset="all types"),
     ] = ()
     strategy: Annotated[
         Strategy,
@@ -168,6 +175,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += secret_mistakes("‹settings›", read["settings"])
         found += secret_mistakes("‹factors›", factors)
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
+        if share_of(read.get("num_instances")):
+            read["num_instances"] = None
         if there_anyway := IN_EVERY_SLICE & set(read["keep"]):
             there = ", ".join(sorted(there_anyway))
             found.append(Mistake("‹keep›", f"{there} is in every slice already", f"omit {there}"))
@@ -197,7 +206,7 @@ class PlanOptions(TypedDict, total=False):
     """The keywords of plan(): the fields of PlanSpec, which explain them."""
 
     shards: int
-    num_instances: int | None
+    num_instances: int | str | None
     per_type: bool
     quotas: Mapping[str, int]
     stratify: bool
@@ -223,7 +232,7 @@ class SpecOptions(PlanOptions, total=False):
     generator_version: str | UnsetType
 
 
-class LibraryOptions(msgspec.Struct, frozen=True, kw_only=True):
+class LibraryOptions(Fields, frozen=True, kw_only=True):
     """The task library of a plan."""
 
     path: Annotated[
@@ -236,6 +245,10 @@ class LibraryOptions(msgspec.Struct, frozen=True, kw_only=True):
     require_workflow: Annotated[
         bool, Option(Flag(), "Refuse a library in which a task has no workflow.", group=_LIBRARY)
     ] = False
+    ids: Annotated[
+        str | None, Option(Text("FILE"), "Only these tasks: an id a line, or a JSON list.", group=_WHICH)
+    ] = None
+    exclude_ids: Annotated[str | None, Option(Text("FILE"), "Not these tasks.", group=_WHICH)] = None
 
 
 class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from prealloc.report.visible import visible
 _WAYS = {
     "json": "a JSON file, read whole",
     "index": "a JSON file with an index, read task by task",
-    "stream": "a JSON file, read in one pass",
+    "stream": "read in one pass",
     "database": "a SQLite database, read task by task",
     "parts": "a folder of parts, read part by part",
     "parquet": "a Parquet file, read row group by row group",

@@ -10,12 +10,13 @@ from msgspec import UnsetType
 from rich.text import Text
 
 from prealloc.model.options import Bytes, Seconds, options_of
-from prealloc.model.plan import Plan, Shard
+from prealloc.model.plan import Plan, Shard, ShardEntry
 from prealloc.model.policy import RunPolicy
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, left_out
 from prealloc.report.page import Page, fact, whole
 from prealloc.report.visible import value, visible
+from prealloc.store.manifests import Outline
 
 T = TypeVar("T")
 
@@ -25,8 +26,11 @@ MOST_TYPES = 12
 """More columns than this are no table any more; the rest is summed up in one."""
 
 
-def render_plan(plan: Plan) -> Page:
-    """What was planned: a row per shard (the first ones), the total, how much of the library it uses, the overlap."""
+def render_plan(plan: Plan | Outline) -> Page:
+    """What was planned: a row per shard (the first ones), the total, how much of the library it uses, the overlap.
+
+    An outline needs the manifests of the shards that are shown only; what needs all tasks is omitted then.
+    """
     return Page(lambda width: _plan(plan, width))
 
 
@@ -35,8 +39,9 @@ def render_shard(shard: Shard) -> Page:
     return Page(lambda width: _shard(shard, width))
 
 
-def _plan(plan: Plan, width: int | None) -> list[Text]:
-    shown = _first(plan.shards, FIRST_SHARDS)
+def _plan(plan: Plan | Outline, width: int | None) -> list[Text]:
+    shards = plan.file.shards
+    shown = _first(shards, FIRST_SHARDS)
     columns = _plan_columns(plan, shown)
     table = draw(fit(columns, width))
     total = table.pop()
@@ -44,7 +49,7 @@ def _plan(plan: Plan, width: int | None) -> list[Text]:
         *_facts(_plan_facts(plan)),
         Text(),
         *table,
-        *_more(plan.shards, shown),
+        *_more(shards, shown),
         Text("─" * total.cell_len, style="dim"),
         total,
         *left_out(columns, width),
@@ -64,8 +69,8 @@ def _facts(facts: Iterable[tuple[str, str]]) -> list[Text]:
     return [whole(fact(name, text, 10)) for name, text in facts]
 
 
-def _plan_facts(plan: Plan) -> list[tuple[str, str]]:
-    file, spec = plan.file, plan.spec
+def _plan_facts(plan: Plan | Outline) -> list[tuple[str, str]]:
+    file, spec = plan.file, plan.file.spec
     repeats = f", each task {spec.repeats} times" if spec.repeats > 1 else ""
     facts = [
         ("plan", visible(file.id)),
@@ -79,6 +84,8 @@ def _plan_facts(plan: Plan) -> list[tuple[str, str]]:
         difficulty = f" ({visible(library.difficulty)})" if library.difficulty is not None else ""
         size = f"{human.count(library.tasks, 'task')}, {human.size(library.bytes)}"
         facts.append(("library", f"{visible(library.path)}{difficulty}: {size}"))
+    if not isinstance(plan, Plan):
+        return facts
     uses = _uses(plan)
     available = sum(library.tasks for library in file.libraries)
     facts.append(("uses", f"{len(uses):,} of {human.count(available, 'task')}{_of(len(uses), available)}"))
@@ -115,9 +122,8 @@ def _overlap(uses: Counter[tuple[str, str]]) -> str:
     return f"{human.count(shared, 'task')} in more than one shard, at most in {most}"
 
 
-def _plan_columns(plan: Plan, shards: Sequence[Shard]) -> list[Column]:
-    repeats = plan.spec.repeats
-    shown = plan.file.shards[: len(shards)]
+def _plan_columns(plan: Plan | Outline, shown: Sequence[ShardEntry]) -> list[Column]:
+    repeats = plan.file.spec.repeats
     types: Counter[str] = Counter()
     for entry in plan.file.shards:
         types.update(entry.types)
@@ -131,10 +137,11 @@ def _plan_columns(plan: Plan, shards: Sequence[Shard]) -> list[Column]:
     ]
     if repeats > 1:
         columns.append(_column("units", [e.units for e in shown], units))
+    manifests = {each.id: each.manifest for each in plan.shards} if isinstance(plan, Plan) else plan.manifests
+    sizes = [manifests[entry.id].slice.bytes for entry in shown]
     # The sum of what is shipped; shared slices lie on disk once, which the facts above tell.
-    every = sum(shard.manifest.slice.bytes for shard in plan.shards)
-    sizes = (Text(human.size(shard.manifest.slice.bytes)) for shard in shards)
-    columns.append(Column("bytes", [*sizes, _bold(human.size(every))], drop=99))
+    every = human.size(sum(each.slice.bytes for each in manifests.values())) if isinstance(plan, Plan) else ""
+    columns.append(Column("bytes", [*(Text(human.size(size)) for size in sizes), _bold(every)], drop=99))
     for rank, name in enumerate(names):
         counts = [e.types.get(name, 0) for e in shown]
         columns.append(_column(visible(name), counts, types[name], drop=rank + 1))

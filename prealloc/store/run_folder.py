@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunPolicy
+from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
@@ -99,6 +101,17 @@ class OpenRun:
             types = self.names(shard).types
             for _ in range(manifest.repeats):
                 yield from types
+
+    def kept(self, names: Set[str]) -> Iterator[dict[str, Any]]:
+        """The values of these kept fields of every planned unit, in the order of units()."""
+        asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.keep}
+        for manifest in self.manifests.values():
+            found: list[dict[str, Any]] = [{}] * manifest.slice.tasks
+            if asked:
+                tasks = Slice(self.paths.plan, manifest.slice).tasks()
+                found = [{name: task.extra[name] for name in asked & task.extra.keys()} for task in tasks]
+            for _ in range(manifest.repeats):
+                yield from found
 
     def names(self, shard: str) -> Names:
         """Who the tasks of a shard are.

@@ -71,7 +71,7 @@ def cases() -> Iterator[Case]:
 
 FILES: dict[str, bytes] = {
     "pickle": b"\x80\x04\x95\x15\x00\x00\x00",
-    "BOM": b'\xef\xbb\xbf[run]\nworker = "a:b"\n',
+    "two BOMs": b'\xef\xbb\xbf\xef\xbb\xbf[run]\nworker = "a:b"\n',
     "UTF-16": "[run]\n".encode("utf-16"),
     "bad UTF-8": b'[run]\nworker = "\xff"\n',
     "lone surrogate": b'[run]\nworker = "\\ud800"\n',
