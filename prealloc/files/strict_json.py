@@ -295,7 +295,7 @@ class _Walk:
         if b"\\" in key:  # the same key may be spelled in many ways
             key = str(_plain.decode(token)).encode()
         seen = self.keys[-1]
-        assert seen is not None
+        assert seen is not None  # noqa: S101  # narrows the type
         if key in seen:
             self.refuse(f"the key {_shown(token)} is there twice in one object", start)
         seen.add(key)

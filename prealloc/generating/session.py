@@ -103,7 +103,7 @@ class GeneratorSession:
 
     def _receive(self, deadline: float | None) -> bytes:
         """One line. Raises TimeoutError, EOFError, OSError."""
-        assert self._process is not None
+        assert self._process is not None  # noqa: S101  # narrows the type
         pieces: list[bytes] = []
         size = 0
         while not (pieces and pieces[-1].endswith(b"\n")):
@@ -126,7 +126,7 @@ class GeneratorSession:
         return b"".join(pieces)
 
     def _how_it_ended(self) -> str:
-        assert self._process is not None
+        assert self._process is not None  # noqa: S101  # narrows the type
         try:
             code = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:

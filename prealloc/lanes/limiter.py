@@ -201,7 +201,7 @@ class _Counter(Generic[H]):
         news.append(LaneChanged(lane=self._lane, limit=limit, window_s=window_s, reason=why))
 
     def _rates(self) -> list[Rate]:
-        assert self._adaptive is not None
+        assert self._adaptive is not None  # noqa: S101  # narrows the type
         return [*self._fixed, Rate(self._adaptive.limit, self._adaptive.window_s)]
 
 

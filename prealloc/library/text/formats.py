@@ -64,7 +64,7 @@ class _FirstLine(msgspec.Struct):
 def choose_format(text: Buffer, name: str) -> Format:
     """The format of a text that has more than whitespace in it, by its first line and its file's name."""
     start = _NOT_SPACE.search(text)
-    assert start is not None
+    assert start is not None  # noqa: S101  # narrows the type
     at = start.start()
     if text[at : at + 1] == b"[":
         return Array()
