@@ -247,7 +247,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, A
     found: dict[str, Any] = {}
     if workers := environment.get("PREALLOC_WORKERS"):
         if not workers.isdecimal() or int(workers) < 1:
-            raise OptionsError([Mistake("PREALLOC_WORKERS", f"{workers!r} is no whole number", "set it to 1 or more")])
+            raise OptionsError([Mistake("PREALLOC_WORKERS", f"{workers!r} is not a whole number", "set it to 1 or more")])
         found["workers"] = int(workers)
     if engine := environment.get("PREALLOC_ENGINE"):
         found["engine"] = engine
@@ -261,6 +261,6 @@ def _parse(path: Path) -> dict[str, Any]:
             raise ValueError("more than 64 names are joined by dots")
         return tomllib.loads(raw.decode("utf-8-sig"))
     except (Unusable, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise InputError(f"it is no config file: {brief(error)}", where=str(path), hint="give a TOML file") from None
+        raise InputError(f"it is not a config file: {brief(error)}", where=str(path), hint="give a TOML file") from None
     except RecursionError:
         raise InputError("it is nested too deep", where=str(path), hint="give a TOML file") from None

@@ -109,7 +109,7 @@ def make_task(
     """
     if script is not None:
         if workflow is not None or not script:
-            raise ValueError("a script takes the workflow's place, and has one step at least")
+            raise ValueError("a script takes the workflow's place, and needs at least one step")
         workflow = {"script": [dict(step) for step in script]}
     return LightweightTask(
         id=id,

@@ -99,7 +99,7 @@ def _open(path: Path, flags: int) -> int:
     try:
         return open_regular(path, inside=path.parent, flags=flags)
     except Unusable as error:
-        hint = "remove it if no master is at work on this run; a lock holds nothing that is needed"
+        hint = "remove it if no master is running this run; a lock holds nothing that is needed"
         raise RunFolderError(str(error), where=str(path), hint=hint) from None
 
 

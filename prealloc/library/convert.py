@@ -110,7 +110,7 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
         if said is not None:
             return said
         hint = f"end it in .json, .jsonl, .db, .parts, .parquet or .pool, or give ‹to› with one of {names}"
-        raise OptionsError([Mistake(str(out), "its name does not say what it is to hold", hint)])
+        raise OptionsError([Mistake(str(out), "its name does not say its format", hint)])
     asked = next((target for target in FORMATS if target.name == to), None)
     if asked is None:
         raise OptionsError([Mistake("‹to›", f"there is no format {to!r}", f"give one of {names}")])

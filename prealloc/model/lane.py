@@ -57,7 +57,7 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if isinstance(key := given.get("key_env"), str) and not key.isidentifier():
             del given["key_env"]  # it may be a key: it is not shown
             hint = "give the name of an environment variable, never the key itself"
-            found.append(Mistake(f"{where} key_env", "what is given cannot be one", hint))
+            found.append(Mistake(f"{where} key_env", "it is not the name of an environment variable", hint))
         read = read_options(cls, given, found, where=f"{where} ")
         if "name" not in fields:
             found.append(Mistake(where, "it has no name", 'give it one: name = "..."'))

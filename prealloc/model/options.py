@@ -180,7 +180,7 @@ class Text(NamedTuple):
         if not _is_name(where, value, mistakes):
             return ""
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
-            mistakes.append(Mistake(where, f"{shown(value)} cannot be one", f"give {self.needed}"))
+            mistakes.append(Mistake(where, f"{shown(value)} is not valid", f"give {self.needed}"))
         text: str = value
         return text
 

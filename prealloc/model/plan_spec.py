@@ -101,7 +101,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whose the amount is. Unset it is false and not written, as in the plans from before there was this option."""
     ranking: Annotated[
         int | UnsetType,
-        Option(OneOf(tuple(RANKINGS)), "Version of the ranking; 1 samples as older plans.", group=_WHICH, unset="2"),
+        Option(OneOf(tuple(RANKINGS)), "Version of the ranking; 1 samples as older plans did.", group=_WHICH, unset="2"),
     ] = UNSET
     """Unset it is 1 and not written, as in the plans from before there were others."""
     generator: str | UnsetType = UNSET
@@ -259,7 +259,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     workflow_cache: Annotated[
         str | None,
-        Option(Text("FOLDER"), "Where generated ones are kept.", group=_GENERATED, unset="~/.cache/prealloc/workflows"),
+        Option(Text("FOLDER"), "Where generated workflows are kept.", group=_GENERATED, unset="~/.cache/prealloc/workflows"),
     ] = None
     generate_timeout_s: Annotated[
         float | None,
@@ -283,7 +283,7 @@ def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
             found += error.mistakes
     names = [lane.name for lane in lanes]
     twice = sorted({name for name in names if names.count(name) > 1})
-    return found + [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
+    return found + [Mistake(f"lane {name}", "two lanes have this name", "give each lane its own name") for name in twice]
 
 
 def _generator(name: Any, version: Any) -> list[Mistake]:

@@ -58,7 +58,7 @@ class LightweightTask(BaseModel):
         is missing or no string, and for values that are no JSON.
         """
         if not isinstance(task, Mapping):
-            raise LibraryError(f"the task is no object but {type(task).__name__}", hint="give a dict with id and type")
+            raise LibraryError(f"the task is not an object but {type(task).__name__}", hint="give a dict with id and type")
         if EVERY_FIELD in keep:
             keep = tuple(sorted(task.keys() - IN_EVERY_SLICE))
         return cls(
@@ -120,7 +120,7 @@ def _encoded(name: str, value: Any) -> bytes:
     try:
         check_json(value, name)
     except NoJson as error:
-        raise LibraryError(f"no JSON value: {error}", where=name, hint="use JSON values only") from None
+        raise LibraryError(f"not a JSON value: {error}", where=name, hint="use JSON values only") from None
     return msgspec.json.encode(value)
 
 

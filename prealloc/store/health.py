@@ -136,7 +136,7 @@ def read_whole(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise JournalError(
-            f"it cannot be read: {error.strerror}", where=str(path), hint="see its owner and the disk's health"
+            f"it cannot be read: {error.strerror}", where=str(path), hint="check its owner and the disk"
         ) from error
 
 
@@ -185,7 +185,7 @@ def _stranger(path: Path) -> Damage:
         line=0,
         offset=0,
         length=0,
-        why="no writer of a journal made it",
+        why="it was not written by prealloc",
         shard=None,
         unit=None,
     )

@@ -78,7 +78,7 @@ def _move_pieces(run: RunPaths, name: str, damage: list[Damage], size: int) -> l
     path = run.journal / name
     raw = read_whole(path)
     if len(raw) != size:
-        raise JournalError("it changed while it was repaired", where=str(path), hint="see who writes to it, and end it")
+        raise JournalError("it changed while it was repaired", where=str(path), hint="find what writes to it, and stop it")
     moved: list[Moved] = []
     kept: list[bytes] = []
     numbers = itertools.count(1)

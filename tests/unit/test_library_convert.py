@@ -83,7 +83,7 @@ def test_whole_or_not_at_all(tmp_path: Path, name: str) -> None:
     damaged.write_text(fine + '\n{"id":"t7","type":"a"}')
     before = contents(tmp_path)
     with pytest.raises(InputError):
-        libraries.convert(damaged, tmp_path / name)  # it is there already
+        libraries.convert(damaged, tmp_path / name)  # it already exists
     with pytest.raises(LibraryError):
         libraries.convert(damaged, tmp_path / name, force=True)
     assert contents(tmp_path) == before

@@ -114,7 +114,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a bomb": (lambda index: index["parts"][0].update(raw_bytes=2**40), "cannot hold"),
     "no bytes": (lambda index: index["parts"][0].update(raw_bytes=0), "cannot hold"),
     "no sha256": (lambda index: index["parts"][0].update(sha256="x"), "is none"),
-    "a count": (lambda index: index.update(without_workflow=10), "its counts cannot be"),
+    "a count": (lambda index: index.update(without_workflow=10), "its counts are impossible"),
     "types of a part": (lambda index: index["parts"][0]["types"].update({"type 0": 7}), "the types of part-00000"),
     "types": (lambda index: index["types"].update({"type 0": 7}), "its types are not those"),
     "no tasks": (lambda index: index.update(tasks=0), "has no tasks"),
@@ -215,7 +215,7 @@ def test_another_task_in_a_place_is_refused(folder: Path) -> None:
     """Law: a line must be of the task that the names put there."""
     lines = zstandard.ZstdDecompressor().decompress((folder / PARTS[0]).read_bytes()).splitlines(keepends=True)
     repack(folder, PARTS[0], b"".join(lines[::-1]))
-    with pytest.raises(LibraryError, match="another task lies where this one should"):
+    with pytest.raises(LibraryError, match="another task is where this one should be"):
         opened(folder).task(0)
 
 

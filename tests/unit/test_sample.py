@@ -110,7 +110,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     """Law: without force nothing is replaced; with force the file is whole, old or new."""
     path = tmp_path / "a.json"
     path.write_text('["mine"]')
-    with pytest.raises(InputError, match="it is there already") as caught:
+    with pytest.raises(InputError, match="it already exists") as caught:
         write_sample(path, tasks=1)
     assert caught.value.where == str(path)
     assert caught.value.hint == "name another one, or give ‹force›"

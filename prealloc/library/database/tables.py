@@ -122,7 +122,7 @@ def _foreign(connection: sqlite3.Connection, where: str) -> LibraryError:
     if application_id == APPLICATION_ID:
         return FORMAT.damaged("its table meta is not as prealloc makes it", where)
     return LibraryError(
-        "this is a SQLite database, but no task library that prealloc wrote",
+        "this is a SQLite database, but not a task library that prealloc wrote",
         where=where,
         hint="write its tasks as JSON lines, one object with id, task_type and workflow a line, and give that file",
     )

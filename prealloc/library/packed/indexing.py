@@ -83,7 +83,7 @@ def _indexed(
         before = FileIdentity.of(descriptor)
         if packing(os.pread(descriptor, 4, 0)) is not None:
             raise LibraryError(
-                "a packed file has no index: nothing in it can be read without what is before it",
+                "a packed file cannot be indexed: reading a task needs everything before it",
                 where=where,
                 hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
@@ -123,7 +123,7 @@ def _naming(library: Path, descriptor: int, fields: Fields) -> Naming | None:
         return None
     if first.key is not None:
         hint = "convert it: prealloc library convert LIBRARY tasks.db"
-        raise LibraryError("an object of tasks by their ids can have no index", where=where, hint=hint)
+        raise LibraryError("an object of tasks by their ids cannot be indexed", where=where, hint=hint)
     naming = read_stream(file_source(library), Nothing, fields=fields).naming
     return None if naming is None else naming.again()
 
@@ -163,7 +163,7 @@ def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Pat
     with writing(place, LibraryError, otherwise="see that a file can be made there"):
         if place.is_dir() or not (_is_index(place) or head_of(place, 1) == b""):
             raise LibraryError(
-                "this is no index, and would be replaced", where=str(place), hint="move it out of the way"
+                "this is not an index, and would be replaced", where=str(place), hint="move it out of the way"
             )
         place.parent.mkdir(parents=True, exist_ok=True)
         write_pieces(place, pieces)

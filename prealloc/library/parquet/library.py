@@ -200,7 +200,7 @@ class ParquetLibrary(StoredLibrary):
         if self._naming is not None:  # the file is the same: nothing else tells whose a row is
             return self._naming.own(row.text, id, type)
         if (row.id, row.type) != (id, type):
-            raise FORMAT.damaged("another task lies where this one should", self._place(position))
+            raise FORMAT.damaged("another task is where this one should be", self._place(position))
         return row.text
 
 

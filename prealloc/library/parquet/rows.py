@@ -104,7 +104,7 @@ class ForeignRows:
         for name, problem in self._unfit.items():
             if names is None or name in names:
                 raise LibraryError(
-                    f"the column {ascii(name)[:80]} holds {problem[:200]}, for which JSON has no word",
+                    f"the column {ascii(name)[:80]} holds {problem[:200]}, which JSON cannot express",
                     where=where,
                     hint="cast it to strings or numbers, drop the column, or name the fields that you need with ‹keep›",
                 )
@@ -149,7 +149,7 @@ class ForeignRows:
             return compact(value.encode())
         except StrictJsonError as error:
             raise LibraryError(
-                f"the workflow is no JSON text: {error.problem}",
+                f"the workflow is not JSON: {error.problem}",
                 where=f"{where}, at workflow{(error.path or '$')[1:]}",
                 hint="fix this value, or store the workflow as a nested column",
             ) from None

@@ -204,7 +204,7 @@ def _pairs(lines: list[bytes], where: str) -> Iterator[tuple[Any, Any]]:
         try:
             yield _name.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise FORMAT.damaged('it is no ["id","type"]', f"{where}, line {place} (counted from 0)") from None
+            raise FORMAT.damaged('it is not ["id","type"]', f"{where}, line {place} (counted from 0)") from None
 
 
 def _refuse_other_types(index: Index, types: list[str], where: str) -> None:

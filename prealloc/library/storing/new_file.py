@@ -42,7 +42,7 @@ def _refuse_no_library(out: Path) -> None:
     if format is not None and format.name == "database":  # many programs write such files
         may_be = head[68:72] == _OUR_SQLITE
     if not (may_be and out.is_file()):
-        raise InputError("it is no task library, so ‹force› leaves it alone", where=str(out), hint="name another file")
+        raise InputError("it is not a task library, so ‹force› leaves it alone", where=str(out), hint="name another file")
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hin
     for id, type in pairs:
         if not (is_name(id) and is_name(type)):
             word, value = ("type", type) if is_name(id) else ("id", id)
-            problem = f"the task has no {word}" if value is None else f"{shown(value)} can be no {word} of a task"
+            problem = f"the task has no {word}" if value is None else f"{shown(value)} cannot be the {word} of a task"
             raise LibraryError(problem, where=f"{where}, {row} {len(ids)} (counted from 0)", hint=hint)
         ids.append(id)
         types.append(one_of.setdefault(type, type))
@@ -186,7 +186,7 @@ class StoredLibrary(BaseLibrary):
         id, type = self.ids[position], self.types[position]
         row = self._decoded(position, text)
         if named(row) != (id, type):
-            raise LibraryError("another task lies where this one should", where=self._place(position), hint=AGAIN)
+            raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
         if self._maker.keeps_all:
             return self._maker.make_whole(id, type, text)
         return self._maker.make(position, id, type, row)
@@ -198,7 +198,7 @@ class StoredLibrary(BaseLibrary):
             except msgspec.ValidationError:
                 return self._loose.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the proof holds, and it is no JSON
-            raise LibraryError(f"it is no task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
+            raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
     def _place(self, position: int) -> str:
         return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"

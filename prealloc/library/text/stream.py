@@ -271,7 +271,7 @@ def _untitled(lists: list[tuple[str, list[Batch]]], keyed: list[Batch] | None) -
     """The tasks of a document that does not call them so. Raises Damage."""
     if len(lists) > 1:
         names = ", ".join(ascii(name) for name, _ in lists[:10])
-        hint = 'call the one of the tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
+        hint = 'name the list of tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
         raise Damage(f"several lists in it may be the tasks: {names}", _WHOLE, hint=hint)
     if lists:
         yield from lists[0][1]
@@ -337,7 +337,7 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, where: st
         decoder.decode(piece, final)
     except UnicodeDecodeError as error:
         place = at - len(held) + error.start
-        problem = f"this is no UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
+        problem = f"this is not UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
         raise LibraryError(
             problem, where=f"{where}, byte {place}", hint="save the file as UTF-8, or fix that byte"
         ) from None
