@@ -182,7 +182,7 @@ def run_task(
     clock = AttemptClock(monotonic, queued_s=0.0, waited_before_s=0.0)
     context = TaskContext(
         shard=shard,
-        # Through JSON, as a manifest goes: a copy, and what is no JSON shows here and not in the run.
+        # Through JSON, as a manifest goes: a copy, and what is not JSON shows here and not in the run.
         settings=msgspec.json.decode(msgspec.json.encode(dict(settings or {}))),
         task=task.id,
         repeat=repeat,

@@ -133,7 +133,7 @@ def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose 
 
 @contextlib.contextmanager
 def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iterator[None]:
-    """The same in the middle of a run, where it is nobody's mistake any more: what the system refuses stops it.
+    """The same in the middle of a run, where it is not the caller's mistake: what the system refuses stops it.
 
     Raises `error`. How to go on then is left to the caller, who knows the run.
     """
@@ -184,7 +184,7 @@ def is_taken(target: Path) -> bool:
 
 
 def refuse_strangers(folder: Path, is_ours: Callable[[str], bool], refuse: type[InputError], what: str) -> None:
-    """Raises `refuse` if in `folder`, which is to be replaced as a `what`, there is anything that is no part of one.
+    """Raises `refuse` if in `folder`, which is to be replaced as a `what`, there is anything that is not part of one.
 
     `is_ours` judges a file by its name within the folder (`shards/a.json`), a folder by its name and a `/`. A link is
     never ours: prealloc makes none.

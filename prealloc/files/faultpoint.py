@@ -234,7 +234,7 @@ def _die() -> NoReturn:
 
 
 def _nothing(point: Point, descriptor: int = -1, line: bytes | memoryview = b"") -> None:
-    """`fault_point` as it is in every run that is no test."""
+    """`fault_point` as it is outside of tests."""
 
 
 fault_point: FaultPoint = _Armed() if os.environ.get(VARIABLE) else _nothing

@@ -29,7 +29,7 @@ _MOST_BYTES = 4096
 
 
 class LockOwner(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds the lock, as the lock file tells it."""
+    """Who holds the lock, as the lock file says."""
 
     pid: int
     host: str

@@ -1,7 +1,7 @@
 """JSON, read strictly (RFC 8259 and I-JSON, RFC 7493): one text has one meaning, or it is refused.
 
 Refused are: bad UTF-8, duplicate keys, numbers that are not finite, integers past 64 bits, lone
-surrogates, nesting over 512, and of course whatever is no JSON at all.
+surrogates, nesting over 512, and of course whatever is not JSON at all.
 
 There are two ways through. The quick one lets msgspec do all the work and *proves* that nothing was
 lost; whatever it cannot prove goes to the exact one, a walk over the tokens that knows the place and

@@ -33,7 +33,7 @@ _answers = msgspec.json.Decoder(Answer)
 class GeneratorSession:
     """Asks the user's generator for workflows, one at a time. Use it as a context manager.
 
-    `timeout_s` is how long one task may take, and the import before the first; None is no limit.
+    `timeout_s` is how long one task may take, and the import before the first; None: without limit.
     """
 
     def __init__(self, generator: Generator, *, timeout_s: float | None) -> None:

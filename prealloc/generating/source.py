@@ -1,7 +1,7 @@
-"""What a generator's source tells of it, without importing it: a generator may load hundreds of megabytes.
+"""What a generator's source shows, without importing it: a generator may load hundreds of megabytes.
 
-So mistakes are told before the library is read, and a plan whose workflows are all there starts no process. What the
-source leaves open (a function that is imported or decorated, say) the process looks at when it has imported it.
+So mistakes are reported before the library is read, and a plan whose workflows are all there starts no process. What
+the source leaves open (a function that is imported or decorated, say) the process checks after the import.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHAPE = "def generate(task)"
 _VERSIONS = ("version", "__version__")
 _MOST_VERSION = 200
 _PLAIN = str | int | float
-"""What a version may be. Anything else of that name (importlib.metadata.version, say) is none."""
+"""What a version may be. Anything else of that name (importlib.metadata.version, say) is not one."""
 
 
 class Generator(NamedTuple):
@@ -183,7 +183,7 @@ def _signature(arguments: ast.arguments) -> inspect.Signature:
         each.annotation = None
     arguments.defaults = [nothing] * len(arguments.defaults)
     arguments.kw_defaults = [default and nothing for default in arguments.kw_defaults]
-    # Nothing of the module is in it any more: to evaluate it runs none of its code.
+    # Nothing of the module is left in it: evaluating it runs none of the module's code.
     expression = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, nothing)))
     return inspect.signature(eval(compile(expression, "", "eval")))
 

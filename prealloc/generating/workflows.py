@@ -40,7 +40,7 @@ class Workflows:
     def complete(self, library: Library, tasks: Mapping[int, LightweightTask]) -> dict[int, LightweightTask]:
         """The selected tasks by their position in the library, all with workflows.
 
-        Raises GeneratorError for the first that cannot be made, LibraryError for a task that is no strict JSON,
+        Raises GeneratorError for the first that cannot be made, LibraryError for a task that is not strict JSON,
         InputError for a cache that cannot be used; what was made by then is in the cache.
         """
         lacking = [position for position, task in tasks.items() if task.workflow_json == _NULL]

@@ -72,7 +72,7 @@ def _may_be_one(entry: Path) -> bool:
 
 
 def _stem(name: str) -> str:
-    """The name without its ending; nothing for a file that is no library by its name."""
+    """The name without its ending; nothing for a file whose name is not that of a library."""
     stem = _STORED.sub("", _JSON.sub("", name))
     return "" if stem == name else stem
 

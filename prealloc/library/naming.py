@@ -50,7 +50,7 @@ def is_ours(text: bytes | memoryview) -> bool:
 
 
 def find(task: Task, path: str) -> Any:
-    """The value of a field: that of this name, or `a.b` as b in the object a. None if there is none."""
+    """The value of a field: that of this name, or `a.b` as b in the object a. None if it is missing."""
     if path in task:
         return task[path]
     head, _, rest = path.partition(".")

@@ -94,7 +94,9 @@ def _values(name: str, values: Any) -> list[Mistake]:
         return [Mistake(where, "it is not a list of values", 'write ["a", "b"], with at least one value')]
     odd = [value for value in values if not _is_scalar(value)]
     if odd:
-        return [Mistake(where, f"{shown(odd[0])} is not text, a number, true or false", "give each value as one of them")]
+        return [
+            Mistake(where, f"{shown(odd[0])} is not text, a number, true or false", "give each value as one of them")
+        ]
     if name == DIFFICULTY and not all(isinstance(value, str) for value in values):
         return [Mistake(where, "it names files, so its values must be texts", 'write them like ["1", "2"]')]
     texts = [_text(value) for value in values]

@@ -183,7 +183,7 @@ SPARE_S = 10.0
 
 
 class LaneLoad(NamedTuple):
-    """What there is to run on a lane: the units of each of its shards, and how many shards and tasks run at once."""
+    """The work of a lane: the units of each of its shards, and how many shards and tasks run at once."""
 
     shard_units: Sequence[int]
     shards_at_once: int

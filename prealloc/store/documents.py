@@ -17,7 +17,7 @@ from prealloc.model.words import brief
 D = TypeVar("D", bound=msgspec.Struct)
 
 MOST_BYTES = 64 * 2**20
-"""A larger document is none of ours (a plan of 100,000 shards takes 30 MB)."""
+"""A larger document was not written by prealloc (a plan of 100,000 shards takes 30 MB)."""
 
 
 def to_json(document: msgspec.Struct) -> bytes:
@@ -66,7 +66,7 @@ class _Head(msgspec.Struct):
 
 
 def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, hint: str) -> None:
-    """Raises at once for a large document that is none of its type: as plain values it might take gigabytes."""
+    """Raises at once for a large document of another type: as plain values it might take gigabytes."""
     defaults = {field.name: field.default for field in msgspec.structs.fields(type)}
     expected = [msgspec.json.encode(defaults[name]) for name in ("format", "version")]
     try:

@@ -1,6 +1,6 @@
 """Looks at every byte of a journal, and tells all that is wrong with it, where a reader stops at the first.
 
-It goes by the same parser as the reader: what is no damage here is none there.
+It goes by the same parser as the reader: both agree on what is damaged.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Kind(enum.StrEnum):
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of the journal that is no line of this run."""
+    """One piece of the journal that is not a line of this run."""
 
     kind: Kind
     file: str

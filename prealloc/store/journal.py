@@ -123,7 +123,7 @@ class AttemptBegan(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Noted(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="note"):
-    """What the function has told by `ctx.note`."""
+    """What the function recorded with `ctx.note`."""
 
     value: Any
 
@@ -176,7 +176,7 @@ _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
 
 
 class JournalWriter:
-    """Appends lines, from any thread, to a file that nobody else writes.
+    """Appends lines, from any thread, to a file that has no other writer.
 
     A line is on its way to the disk when append returns.
     Raises JournalError if a line cannot be written (no space, device error): then nothing more may be
@@ -310,7 +310,7 @@ def read_lines(file: JournalFile, warnings: list[str] | None = None) -> Iterator
     """The lines of one journal file.
 
     Every writer that is killed may leave a last line that is cut, or zeros where the system had not written
-    it yet: such a tail is no line, it is left out, and `warnings` gets a sentence. Any other line that cannot
+    it yet: such a tail is not a line, it is left out, and `warnings` gets a sentence. Any other line that cannot
     be read is damage: JournalError, naming file and line.
     """
     try:

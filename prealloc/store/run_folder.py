@@ -114,7 +114,7 @@ class OpenRun:
                 yield from found
 
     def names(self, shard: str) -> Names:
-        """Who the tasks of a shard are.
+        """The ids and types of a shard's tasks.
 
         What has finished can be read even where a slice is damaged; running its tasks is refused by tasks().
         """

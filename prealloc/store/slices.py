@@ -27,7 +27,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Names(NamedTuple):
-    """Who a slice's tasks are, and not what is in them: enough to read a journal."""
+    """The ids and types of a slice's tasks, without their content: enough to read a journal."""
 
     ids: list[str]
     types: list[str]
@@ -84,7 +84,7 @@ class Slice:
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Raises PlanError, which names the slice, for bytes that are none."""
+        """Raises PlanError, which names the slice, for bytes that are not a slice."""
         try:
             yield
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

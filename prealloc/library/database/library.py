@@ -78,7 +78,7 @@ class DatabaseWriter:
         self._fingerprint = Fingerprint()
         self._twice: list[tuple[str, list[int]]] = []
         with file.writing_to(out):
-            # Without a journal: until it is whole, nobody knows this file.
+            # Without a journal: until it is whole, no reader knows this file.
             for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")

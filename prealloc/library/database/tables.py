@@ -108,7 +108,7 @@ def writing_to(out: Path) -> Iterator[None]:
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, str]:
-    """The statements that made our tables. A view or a virtual table of the same name is none of them."""
+    """The statements that made our tables. A view or a virtual table of the same name does not count."""
     names = ", ".join(f"'{name}'" for name in TABLES)
     return dict(
         connection.execute(

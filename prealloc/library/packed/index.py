@@ -2,7 +2,7 @@
 
 It lies beside the library (`tasks.json.index`), or in the user's cache folder. It is trusted while the file has the
 device, inode, size and time of change that it had; and whatever is read by it is checked against the digest of
-that very task, so that a change nobody noticed gives an error and never another task.
+that very task, so that an unnoticed change gives an error and never another task.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class IndexMade(msgspec.Struct, frozen=True, kw_only=True):
 def make_index(library: Path, *, fields: Fields = COMMON, progress: Progress | None = None) -> IndexMade:
     """Reads an uncompressed JSON library once and puts its index beside it, or into the cache folder.
 
-    Raises LibraryError for what is no library, or a packed one, of which no task can be read by itself.
+    Raises LibraryError for what is not a library, or is packed: then single tasks cannot be read.
     """
     packed, info = _indexed(library, fields, progress)
     place = _put(index_places(library), packed)

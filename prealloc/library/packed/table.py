@@ -199,7 +199,7 @@ class Columns:
         self._workflow = self._column(text, "workflow")
         self._type = self._column(text, "type")
         self._ids = self._column(text, "ids")
-        # The digest tells that nobody changed the file, not who made it.
+        # The digest proves that the file is unchanged, not who made it.
         if max(self._type) >= len(head.types) or self._name[-1] != len(self._ids):
             raise self._damaged("its columns do not fit each other")
 

@@ -63,7 +63,7 @@ class OurRows:
         """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
         import pyarrow as pa
 
-        # As bytes: a damaged text may be no UTF-8, and the digest is of bytes anyway.
+        # As bytes: a damaged text may not be UTF-8, and the digest is of bytes anyway.
         workflows, fields = (batch.column(name).cast(pa.binary()) for name in ("workflow", "fields"))
         ids, types, digests = (batch.column(name) for name in self.names)
         for row in chosen:
@@ -77,8 +77,8 @@ class OurRows:
 class ForeignRows:
     """Any other file: each column is a field. The workflow's is JSON text if it is a string, else its value.
 
-    Only what is asked for has to be JSON: of the columns that are not `needed`, those and values that are none are
-    left out.
+    Only what is asked for has to be JSON: columns that are not `needed` are left out, or their values, where they are
+    not JSON.
     """
 
     def __init__(self, schema: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> None:

@@ -68,7 +68,7 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
 def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hint: str) -> tuple[list[str], list[str]]:
     """Ids and types, in their order. `row` is the word for what holds a pair (`row`, `line`), for messages.
 
-    Raises LibraryError for an id or type that is no string, empty or has a NUL, for an id that is there twice, and
+    Raises LibraryError for an id or type that is not a string, empty or has a NUL, for an id that is there twice, and
     if there are no tasks. Rows count from 0.
     """
     ids: list[str] = []
@@ -197,7 +197,11 @@ class StoredLibrary(BaseLibrary):
                 return self._row.decode(text)
             except msgspec.ValidationError:
                 return self._loose.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the proof holds, and it is no JSON
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            RecursionError,
+        ) as error:  # the proof holds, and it is not JSON
             raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
     def _place(self, position: int) -> str:

@@ -20,7 +20,7 @@ _WINDOWS = (128 << 10, 1 << 20)
 # How much of a damaged value is walked token by token. The larger one takes up to half a second.
 
 _FAR = 200_000
-# Tasks behind this one are told by index and id alone: stepping to them would take more than a second.
+# Tasks behind this one are named by index and id alone: stepping to them would take more than a second.
 
 _HINT = "fix the file at this place, or write it again with what made it"
 _TRUNCATED = "the file is truncated: copy or download it again"

@@ -20,8 +20,7 @@ _BATCH = 256
 def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     """An iterable of mappings; a `datasets.Dataset`, a pandas or polars frame, an Arrow table.
 
-    Of other values than those in fields that are `needed` nothing is asked: where one is no JSON, its task does not
-    have it.
+    Only the values of fields that are `needed` have to be JSON. Another value that is not JSON is left out of its task.
     """
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:

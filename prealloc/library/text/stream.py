@@ -81,7 +81,7 @@ def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
     if window.text.startswith(codecs.BOM_UTF8):
         window.drop(len(codecs.BOM_UTF8))
     if name == LINES and not window.text.strip(_SPACE):
-        return  # what there was had no rows
+        return  # there were no rows
     refuse_unread(window.text, where)
     fmt = choose_format(bytes(window.text), name)
     if isinstance(fmt, Lines):
@@ -298,7 +298,7 @@ def _items(window: _Window, at: int) -> Iterator[Batch]:
             end = window.after(at)
             mark = window.expect(end, b",", b"]")
         except Damage:
-            # Whoever scans this finds the same damage, and knows how to tell of it.
+            # The scan finds the same damage, and knows how to report it.
             yield Batch(Array(), b"[" + bytes(window.text), window.origin(0, lead=1))
             raise
         if mark == b"]" or end >= BATCH:

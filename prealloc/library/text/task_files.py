@@ -51,7 +51,7 @@ def task_files(folder: Path) -> Source | None:
 
 
 def _may_be_task(file: Path) -> bool:
-    """Whether a file holds an object that is no library of its own."""
+    """Whether a file holds an object that is not itself a library."""
     if file.suffix.lower() in _YAML:
         return True
     try:
