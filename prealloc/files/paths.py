@@ -111,7 +111,7 @@ class RunPaths(NamedTuple):
         return self.journal / f"supervisor.{session:04d}.jsonl"
 
     def aside_piece(self, name: str, number: int) -> Path:
-        """A piece of the journal file `name`, or all of a file that is not a journal's; numbers count from 1 per name."""
+        """A piece of the journal file `name`, or all of a stray file; numbers count from 1 per name."""
         short = os.fsdecode(os.fsencode(name)[:_MOST_NAME_BYTES])  # a stranger's name may be as long as names can be
         return self.aside / f"{short}.{number}"
 

@@ -44,8 +44,9 @@ def read_library(
 
     A library is `{"tasks": [...], ...}`, an object with one list of objects, or one of objects by their ids, a bare
     `[...]`, JSON lines, CSV or TSV, each also packed (.gz, .zst, .bz2, .xz), recognised by content (.csv and .tsv by
-    name, .jsonl and .ndjson where the content leaves it open); a folder of one JSON or YAML file per task; Parquet; what
-    `library convert` makes: a SQLite database, a folder of parts, a pool; in Python an iterable of mappings or a frame.
+    name, .jsonl and .ndjson where the content leaves it open); a folder of one JSON or YAML file per task; Parquet;
+    what `library convert` makes: a SQLite database, a folder of parts, a pool;
+    in Python an iterable of mappings or a frame.
 
     A task is an object with `id` or `instance_id`, `task_type` or `type` (of two, the first that can be one wins), and
     a `workflow` that may be any JSON value, null or missing. `fields` says where else they are; without it, common

@@ -94,7 +94,7 @@ def _shards_left_empty(spec: PlanSpec, have: int) -> list[Mistake]:
 
 def _asked(spec: PlanSpec, n: int) -> str:
     hands = spec.hands(spec.shards)
-    return f"{hands} shards x {n} = {hands * n} tasks are asked for" if hands > 1 else f"{n} tasks are asked for"
+    return f"{hands} shards x {n} = {hands * n} tasks are asked" if hands > 1 else f"{n} tasks are asked"
 
 
 def _would_fit(spec: PlanSpec, n: int, have: int, option: str, name: str = "") -> str:

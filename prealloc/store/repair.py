@@ -21,7 +21,7 @@ from prealloc.store.health import Damage, JournalHealth, Kind, by_file, read_who
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines that stood together in a journal file, or a whole file that is not a journal's; and where they are now."""
+    """Lines that stood together in a journal file, or a whole stray file; and where they are now."""
 
     file: str
     line: int

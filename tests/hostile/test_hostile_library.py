@@ -98,11 +98,16 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     "a list": (second([task(2)]), "the task is not a JSON object", f", task 1{PLACE_2}", "make every task an object"),
     "no id": (second({"type": "a"}), 'the task has no id ("id" or "instance_id")', f", task 1{PLACE_2}", NAMES),
     "no type": (second({"id": "z"}), "the task has no type", f", task 1 (id 'z'){PLACE_2}", NAMES),
-    "id 5": (second({"id": 5, "type": "a"}), "the task's id is no string: 5", f", task 1{PLACE_2}", NAMES),
-    "id null": (second({"id": None, "type": "a"}), "the task's id is no string", "task 1", NAMES),
+    "id 5": (second({"id": 5, "type": "a"}), "the task's id is not a string: 5", f", task 1{PLACE_2}", NAMES),
+    "id null": (second({"id": None, "type": "a"}), "the task's id is not a string", "task 1", NAMES),
     "id empty": (second({"id": "", "type": "a"}), "the task's id is empty", ", task 1 (id '')", NAMES),
     "id NUL": (second({"id": "a\0", "type": "a"}), "the task's id holds a zero character", "task 1", NAMES),
-    "type list": (second({"id": "z", "type": ["a"]}), "the task's type is no string: ['a']", "task 1 (id 'z')", NAMES),
+    "type list": (
+        second({"id": "z", "type": ["a"]}),
+        "the task's type is not a string: ['a']",
+        "task 1 (id 'z')",
+        NAMES,
+    ),
     "type empty": (second({"id": "z", "type": ""}), "the task's type is empty", "task 1 (id 'z')", NAMES),
     "same ids": (
         json.dumps(GOOD + GOOD[1:2]),
@@ -165,7 +170,7 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
         "keep",
     ),
     "NaN": (swap('"type": 2', '"type": NaN'), "NaN is not a JSON number", "task 0 (id 't0')", HERE),
-    "Infinity": (swap('"type": 2', '"type": -Infinity'), "-Infinity is no JSON number", "at $.inputs.type", HERE),
+    "Infinity": (swap('"type": 2', '"type": -Infinity'), "-Infinity is not a JSON number", "at $.inputs.type", HERE),
     "deep": (swap('"type": 2', '"type": ' + "[" * 100_000), "nested deeper than 512", "task 0 (id 't0')", HERE),
     "deep and closed": (
         swap('"type": 2', '"type": ' + "[" * 99_999 + "]" * 99_999),

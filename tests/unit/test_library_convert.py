@@ -251,7 +251,7 @@ def test_an_index_that_does_not_fit_is_a_note(type_: Type, library: Path) -> Non
         (["library", "index", "t.gz"], ["packed"]),
         (["library", "index", "t.db"], ["without one"]),
         (["library", "index", "source.jsonl", "--check"], ["has no index"]),
-        (["library", "convert", "source.jsonl", "t.db"], ["there already"]),
+        (["library", "convert", "source.jsonl", "t.db"], ["already exists"]),
         (["library", "convert", "source.jsonl", "t.xml"], [".parquet"]),
         (["library", "convert", "-", "t.json"], ["only once"]),
         (["library", "stats", "-"], ["only once"]),

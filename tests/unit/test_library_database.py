@@ -160,7 +160,7 @@ def test_what_is_not_ours_is_told(tmp_path: Path) -> None:
     change(foreign, "CREATE TABLE tasks (id, type)")
     text.write_text("{}")
     for place, problem in (
-        (foreign, "a SQLite database, but no task library that prealloc wrote"),
+        (foreign, "a SQLite database, but not a task library that prealloc wrote"),
         (text, "no SQLite database"),
     ):
         with pytest.raises(LibraryError, match=problem) as caught:

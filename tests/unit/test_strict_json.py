@@ -27,7 +27,7 @@ REFUSED = [
     (b"[1.]", "expected a comma or the closing bracket", 2, "$[0]"),
     (b"[+1]", "expected a value or ], found +", 1, "$[0]"),
     (b"[NaN]", "NaN is not a JSON number", 1, "$[0]"),
-    (b"[-Infinity]", "-Infinity is no JSON number", 1, "$[0]"),
+    (b"[-Infinity]", "-Infinity is not a JSON number", 1, "$[0]"),
     (b"[1, 1e999]", "the number 1e999 is not finite", 4, "$[1]"),
     (b"[-1E400]", "the number -1E400 is not finite", 1, "$[0]"),
     (b"18446744073709551616", "needs more than 64 bits", 0, "$"),

@@ -46,8 +46,8 @@ class SharedTaskPool(PackedLibrary):
     """A pool file, attached: `pool[id]`, `pool.random(type)`. Any number of processes may attach to the same path.
 
     Each task is checked when a process reads it for the first time. Raises LibraryError for a file that is not a pool,
-    is damaged, or was written to since it was attached; KeyError for an id or type that is not in it. Pickles as its path
-    and `keep`: unpickling attaches again.
+    is damaged, or was written to since it was attached; KeyError for an id or type that is not in it. Pickles as its
+    path and `keep`: unpickling attaches again.
     """
 
     way = "pool"
