@@ -59,7 +59,7 @@ def convert(
     goes along; JSON is compacted, and strings and numbers keep their spelling. `progress` is called with
     (bytes read, in all) of a JSON file, with (tasks written, in all) otherwise.
 
-    Raises OptionsError for a name that tells no format, LibraryError for what is not a library, InputError if `out` is
+    Raises OptionsError for a name without a format, LibraryError for what is not a library, InputError if `out` is
     there (unless `force`) or cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
     """
     target, path = _target(Path(out), to), Path(out)

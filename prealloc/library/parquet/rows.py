@@ -77,8 +77,8 @@ class OurRows:
 class ForeignRows:
     """Any other file: each column is a field. The workflow's is JSON text if it is a string, else its value.
 
-    Only what is asked for has to be JSON: columns that are not `needed` are left out, or their values, where they are
-    not JSON.
+    Only the columns that are `needed` have to be JSON: of the others, columns and values that are not JSON are left
+    out.
     """
 
     def __init__(self, schema: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> None:

@@ -197,11 +197,7 @@ class StoredLibrary(BaseLibrary):
                 return self._row.decode(text)
             except msgspec.ValidationError:
                 return self._loose.decode(text)
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-            RecursionError,
-        ) as error:  # the proof holds, and it is not JSON
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # as it was written, but not JSON
             raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
     def _place(self, position: int) -> str:
