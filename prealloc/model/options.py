@@ -243,7 +243,7 @@ def one_or_several(texts: Iterable[str], known: Container[str]) -> tuple[str, ..
 
 
 class Table(NamedTuple):
-    """Values by name, never None. `values`, if there is one, reads each."""
+    """Values by name; None stands for an empty table. `values`, if there is one, reads each."""
 
     values: Reader | None = None
     metavar: str = "NAME=VALUE"
