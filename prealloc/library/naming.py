@@ -50,7 +50,7 @@ def is_ours(text: bytes | memoryview) -> bool:
 
 
 def find(task: Task, path: str) -> Any:
-    """The value of a field: that of this name, or `a.b` as b in the object a. None if there is none."""
+    """The value of a field: that of this name, or `a.b` as b in the object a. None if it is missing."""
     if path in task:
         return task[path]
     head, _, rest = path.partition(".")
@@ -355,7 +355,7 @@ def _note(ids: Column, types: Column, asked: Fields) -> str | None:
     if not ids.asked and ids.said(ID_SPELLINGS):
         found.append(f"their id is {ids.names[0]} (‹id_field› names another)")
     if not types.names:
-        found.append(f"all are of type {ONE_TYPE!r} (‹type_field› names a field that tells it)")
+        found.append(f"all are of type {ONE_TYPE!r} (‹type_field› names the field that holds it)")
     elif not types.asked and types.said(TYPE_SPELLINGS):
         found.append(f"their type is {types.names[0]} (‹type_field› names another)")
     return f"of the tasks {', '.join(found)}" if found else None

@@ -83,7 +83,7 @@ def test_whole_or_not_at_all(tmp_path: Path, name: str) -> None:
     damaged.write_text(fine + '\n{"id":"t7","type":"a"}')
     before = contents(tmp_path)
     with pytest.raises(InputError):
-        libraries.convert(damaged, tmp_path / name)  # it is there already
+        libraries.convert(damaged, tmp_path / name)  # it already exists
     with pytest.raises(LibraryError):
         libraries.convert(damaged, tmp_path / name, force=True)
     assert contents(tmp_path) == before
@@ -251,7 +251,7 @@ def test_an_index_that_does_not_fit_is_a_note(type_: Type, library: Path) -> Non
         (["library", "index", "t.gz"], ["packed"]),
         (["library", "index", "t.db"], ["without one"]),
         (["library", "index", "source.jsonl", "--check"], ["has no index"]),
-        (["library", "convert", "source.jsonl", "t.db"], ["there already"]),
+        (["library", "convert", "source.jsonl", "t.db"], ["already exists"]),
         (["library", "convert", "source.jsonl", "t.xml"], [".parquet"]),
         (["library", "convert", "-", "t.json"], ["only once"]),
         (["library", "stats", "-"], ["only once"]),

@@ -211,10 +211,10 @@ def test_an_index_of_other_names_is_left_aside(tmp_path: Path) -> None:
     assert sorted(read_library(path).ids) == [f"u{n}" for n in range(6)]
     notes: list[str] = []
     assert read_library(path, fields=Fields(id_field="task_id"), notes=notes.append).ids == [f"t{n}" for n in range(6)]
-    assert "named otherwise" in notes[0]
+    assert "named by other options" in notes[0]
     keyed = tmp_path / "keyed.json"
     keyed.write_text(json.dumps({each["task_id"]: each for each in TASKS}))
-    with pytest.raises(LibraryError, match="can have no index"):
+    with pytest.raises(LibraryError, match="cannot be indexed"):
         libraries.index(keyed)
 
 
@@ -398,7 +398,7 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
     assert library.ids == ["a", "b"]
     assert library.task(0).extra == {"day": "2024-01-01"}
     for name, content, problem in (
-        ("c.json", "[1]", "holds no object"),
+        ("c.json", "[1]", "does not hold an object"),
         ("c.json", '{"a":', "ends too early"),
         ("c.yaml", "a: 1\na: 2", "a key is there twice"),
         ("c.yaml", "a: [", "no YAML that JSON can hold"),
@@ -451,9 +451,9 @@ def test_tasks_in_python_give_the_plan_of_their_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tasks", "options", "problem"),
     [
-        ({"a": 1}, {}, "an iterable of mappings, and not dict"),
-        (3, {}, "an iterable of mappings, and not int"),
-        ([1], {}, "the task is no mapping but int"),
+        ({"a": 1}, {}, "an iterable of mappings, not dict"),
+        (3, {}, "an iterable of mappings, not int"),
+        ([1], {}, "the task is not a mapping but int"),
         ([{"id": "a", "when": object()}], {"keep": ["when"]}, "object is no JSON value"),
         ([{"id": "a", "when": object()}], {"keep": "all"}, "object is no JSON value"),
         ([], {}, "the library has no tasks"),

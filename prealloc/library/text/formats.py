@@ -4,7 +4,7 @@
 | --- | --- |
 | `Document` | one JSON object `{"tasks": [...], ...}` |
 | `Array` | one JSON array of tasks |
-| `Lines` | one task a line (JSON lines), told by the name or by the first line |
+| `Lines` | one task a line (JSON lines), known by the name or by the first line |
 """
 
 from __future__ import annotations

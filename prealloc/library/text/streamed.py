@@ -30,7 +30,7 @@ from prealloc.model.task_hash import stable_hashes
 
 
 class StreamedLibrary(StoredLibrary):
-    """What is left of a stream: `ids`, `types` and tasks are those that may be chosen, `info` tells of all."""
+    """What is left of a stream: `ids`, `types` and tasks are those that may be chosen, `info` counts all."""
 
     way = "stream"
 

@@ -84,7 +84,7 @@ LINES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 RECORDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "another session": (field("session", 7), "it is of session 7"),
+    "another session": (field("session", 7), "it belongs to session 7"),
     "session of 65 bits": (field("session", 2**64), "damaged"),
     "session twice": (lambda raw: raw[:-1] + b',"session":1}', "twice"),
     "unknown field": (field("more", 1), "unknown field"),
