@@ -34,7 +34,7 @@ def outlook(
 def past_durations(run: str | Path) -> Durations:
     """The working times of a run's units, whatever became of them: a timeout has taken its time too.
 
-    Raises RunFolderError, PlanError, JournalError if `run` is no run folder.
+    Raises RunFolderError, PlanError, JournalError if `run` is not a run folder.
     """
     from prealloc.api.runs import outcomes
 

@@ -111,11 +111,11 @@ def json_path(library: str | Path, difficulty: str | None) -> Path:
     """The file of a JSON library. Raises LibraryError for all others: they have no index and need none."""
     if str(library) == "-":
         hint = "save it to a file, and index that"
-        raise LibraryError("standard input can have no index: it is read once and is gone", where="-", hint=hint)
+        raise LibraryError("standard input cannot be indexed: it can be read only once", where="-", hint=hint)
     file = json_file(library_path(library, difficulty), difficulty)
     if file is None:
         hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
         raise LibraryError(
-            "only a JSON file has an index: tasks of other formats are read without one", where=str(library), hint=hint
+            "only a JSON file can be indexed: tasks of other formats are read without an index", where=str(library), hint=hint
         )
     return file

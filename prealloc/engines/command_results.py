@@ -1,4 +1,4 @@
-"""What an outside program tells of its units: JSON lines in a file that grows."""
+"""The results that an outside program reports: JSON lines in a file that grows."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ResultsTail:
             self._size = size
             if size < self._offset:
                 self._offset = size
-                yield f"{self._path} has become shorter: it must be appended to; what follows is read from its new end"
+                yield f"{self._path} has become shorter; only append to it; it is read on from its new end"
             file.seek(self._offset)
             while raw := file.readline(self._longest + 1):
                 is_whole, is_part = raw.endswith(b"\n"), len(raw) > self._longest
@@ -95,17 +95,17 @@ class ResultsTail:
     def _parse(self, raw: bytes) -> Reported | str:
         where = f"line {self.lines} of {self._path}"
         if self._too_long:
-            return f"{where} is no result: more than {self._longest} bytes"
+            return f"{where} is not a result: it has more than {self._longest} bytes"
         try:
             if len(raw) > self._most_bytes:
-                raise StrictJsonError(f"{len(raw)} bytes, the limit is {self._most_bytes}")
+                raise StrictJsonError(f"{len(raw)} bytes, but the limit is {self._most_bytes}")
             line = heard(_lines, compact(raw))
         except (Unreadable, StrictJsonError) as error:
             if raw.lstrip().startswith(b"["):
-                return f"{where} is no result but begins an array; {_HINT}"
+                return f"{where} is not a result: it begins an array; {_HINT}"
             rest = self._without_flaws(raw)
             if rest is None:
-                return f"{where} is no result: {error}"[: _SHOWN + len(where)]
+                return f"{where} is not a result: {error}"[: _SHOWN + len(where)]
             line = rest
         status = Status(line.status)
         null = bytes(line.result) == b"null"
@@ -119,7 +119,7 @@ class ResultsTail:
         )
 
     def _without_flaws(self, raw: bytes) -> _Line | None:
-        """The line as `failed`, its result without what is no JSON: NaN, most of all. None if that is not its flaw."""
+        """The line as `failed`, its result without what is not JSON, such as NaN. None if the line has another flaw."""
         try:
             told = json.loads(raw)  # takes what the json of Python and of others writes
             written = write_result(told["result"], self._most_bytes)

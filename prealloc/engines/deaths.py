@@ -29,12 +29,12 @@ from prealloc.store.journal import AttemptLine, JournalFile, Line, SoloDeath, re
 from prealloc.worker.in_flight import InFlight
 
 KILLED_FOR = {
-    "deadline": "killed: it held the interpreter past the deadline",
-    "memory": "killed: it was over --memory, with all that its tasks had started",
+    "deadline": "killed: it did not release the interpreter at the deadline",
+    "memory": "killed: it and the processes of its tasks were over the memory limit",
     "drain": "killed: the time to drain was over",
     "grace": "killed: the time to clean up was over",
     "cleanup": f"killed: it took longer than {CLEANUP_S:g} s",
-    "start": "killed: it did not start within --start-timeout",
+    "start": "killed: it did not start within the start_timeout",
 }
 
 
@@ -103,11 +103,11 @@ class Deaths:
             elif worker.killed_for == "drain":
                 events.append(self._verdict(key, row, Status.CANCELLED, STOPPED))
             elif worker.killed_for == "memory" and (worker.solo or (len(rows) == 1 and not worker.progressed)):
-                limit = f"held {worker.held_bytes} bytes, the limit is --memory {self._job.policy.memory_bytes}"
+                limit = f"held {worker.held_bytes} bytes, the memory limit is {self._job.policy.memory_bytes}"
                 error = ErrorInfo(type="OutOfMemory", message=limit)
                 events.append(self._verdict(key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
             elif key in overdue and (worker.solo or len(rows) == 1):
-                limit = f"worked longer than --timeout {self._job.policy.timeout_s:g} s and held its worker"
+                limit = f"worked longer than the timeout of {self._job.policy.timeout_s:g} s and blocked its worker"
                 error = ErrorInfo(type="Timeout", message=limit)
                 events.append(self._verdict(key, row, Status.TIMEOUT, error))
             elif key in overdue:
@@ -134,7 +134,7 @@ class Deaths:
         width = self._waiting.narrow(running)
         if width is None:
             return []
-        return [Note(text=f"memory has run out; tasks at once in {self._shard} from now on: at most {width}")]
+        return [Note(text=f"memory ran out; from now on {self._shard} runs at most {width} tasks at once")]
 
     def _solo_death(self, worker: WorkerProcess, key: Key, row: InFlight, reason: str) -> list[Event]:
         deaths = self._waiting.count_death(key)

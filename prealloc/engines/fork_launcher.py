@@ -72,9 +72,9 @@ class ForkServerLauncher:
             self._start_server()
         module = worker.partition(":")[0]
         note = (
-            f"importing {module} leaves behind: {reply.left}; so that workers do not share it, each of them imports it"
+            f"importing {module} leaves open: {reply.left}; workers must not share that, so each of them imports the module"
         )
-        return Checked([f"{note} by itself (slower, larger)"], reply.unset)
+        return Checked([f"{note} (slower, more memory)"], reply.unset)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
         memory = shipment(payload)
@@ -193,7 +193,7 @@ class ForkServerLauncher:
         try:
             return heard(self._decoder, packet)
         except Unreadable as error:  # the worker's module has laid hands on it
-            raise EngineError(f"the process that starts workers said what cannot be read: {error}") from None
+            raise EngineError(f"a message of the process that starts workers cannot be read: {error}") from None
 
     def _gone(self, error: OSError | None = None) -> EngineError:
         try:

@@ -2,7 +2,7 @@
 
 It is single-threaded, so that forking is safe; a child subreaper, so that whatever a worker leaves behind
 comes to it; and it holds one end of a socket whose other end only the master has. When the master dies,
-however it dies, the socket closes (and the kernel tells of the death, should a child of the master's hold it open),
+however it dies, the socket closes (and the kernel reports the death, should a child of the master's hold it open),
 and the fork server kills everything below it. When the fork server dies, the kernel kills the workers
 (PR_SET_PDEATHSIG). The standard library's fork server gives neither: there the workers themselves hold its pipe open.
 

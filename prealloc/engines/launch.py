@@ -93,8 +93,8 @@ def how_it_ended(code: int) -> str:
 def what_to_look_at(code: int) -> str:
     """The hint for a process that has ended so."""
     if code == -signal.SIGKILL:
-        return "see the system's log for who has killed it (was the memory used up?)"
-    return "see what it has printed"
+        return "see the system's log for what killed it (out of memory?)"
+    return "see its output"
 
 
 def shipment(payload: bytes) -> int:

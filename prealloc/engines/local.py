@@ -158,7 +158,7 @@ class LocalEngine:
 
     def _died(self, worker: WorkerProcess, status: int) -> None:
         if os.waitstatus_to_exitcode(status) == NO_THREAD and not worker.has_worked:
-            self._refused(worker, "it has no thread left")
+            self._refused(worker, "there is no thread left for it")
             return
         others = len(self._workers.all)
         if worker.killed_for is None and self._oom.explains(status, born_at=worker.made_at):
@@ -175,8 +175,8 @@ class LocalEngine:
     def _narrow(self, victim: str, others: int) -> None:
         """The kernel's OOM killer has hit one of ours."""
         if most := self._setup.admission.narrow(others):
-            text = f"{self._oom.told()} has ended {victim}; workers at once from now on: at most {most}"
-            self._events.append(Note(text=f"{text}; allow more memory, or give fewer --workers or --concurrency"))
+            text = f"{self._oom.told()} has ended {victim}; from now on at most {most} workers run at once"
+            self._events.append(Note(text=f"{text}; free memory, raise the limit, or lower workers or concurrency"))
 
     def _may_start(self, only: bool) -> bool:
         running = self._workers.all

@@ -26,8 +26,8 @@ def refuse_odd_logs(logs: Path) -> None:
     for path in logs.iterdir():
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            problem = "it is no plain file with this one name, so no worker's output goes there"
-            raise RunFolderError(problem, where=str(path), hint="move it away: a log holds nothing that is needed")
+            problem = "it is not a plain file, or has another name too (hard link), so nothing is logged there"
+            raise RunFolderError(problem, where=str(path), hint="move it away: no log is needed to go on")
 
 
 def open_log(log: Path, point: Point = Point.LOG_OPEN) -> int:

@@ -38,7 +38,7 @@ MISSING_SHOWN = 20
 
 @contextmanager
 def _under_way() -> Iterator[None]:
-    """A plan that is damaged while its run goes on is no input any more that could be refused."""
+    """A plan that is damaged during its run is not bad input: it is too late to refuse it."""
     try:
         yield
     except PlanError as error:
@@ -197,7 +197,7 @@ def _due(run: OpenRun, before: RunState | None) -> list[Due]:
 
 def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     count = len(_due(run, before))
-    return [f"{count} attempts of earlier sessions are cleaned up after first"] if count else []
+    return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
 def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:

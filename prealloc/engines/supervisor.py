@@ -256,7 +256,7 @@ class ShardSupervisor:
                 events += self._take_in(worker, message)
                 refill = refill or isinstance(message, Ended | Retiring | Bye)
         except Unreadable as error:
-            worker.last_words = f"killed: it said what cannot be read: {error}"
+            worker.last_words = f"killed: its message cannot be read: {error}"
             if worker.stage is not Stage.DYING:
                 self._kill(worker, "unreadable")
         if refill and (worker.stage is Stage.RETIRING or self._waiting.suspects or self._waiting.pending):
@@ -291,7 +291,7 @@ class ShardSupervisor:
         elif isinstance(message, Broken):
             raise _broken(worker, message)
         elif isinstance(message, Struck):
-            worker.last_words = f"an error of a task's has reached the worker itself: {message.error}"
+            worker.last_words = f"an error of a task has reached the worker itself: {message.error}"
         elif isinstance(message, Bye):
             worker.said_bye = True
         return []

@@ -26,7 +26,7 @@ AHEAD_S = 0.05
 """Longer than the master is busy with anything; shorter than anybody minds when a limit changes."""
 
 _NEWS_S = 0.5
-"""A pause that grows by less is no news."""
+"""A pause that grows by less is not reported."""
 
 H = TypeVar("H", bound=Hashable)
 
@@ -132,7 +132,7 @@ class _Counter(Generic[H]):
         yield self.breaker
         if before is None and self.breaker.reason is not None:
             self._queues.clear()  # the workers are told, and tell those who wait
-            hint = "wait that long" if self.breaker.asked_to_wait else "see to its server"
+            hint = "wait that long" if self.breaker.asked_to_wait else "check its server"
             hint = f"fix {self._key_env or 'its key'}" if self.breaker.key_refused else hint
             news.append(LaneHalted(lane=self._lane, reason=self.breaker.reason, hint=hint))
 

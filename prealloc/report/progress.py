@@ -188,7 +188,7 @@ class LaneProgress:
 class RunProgress:
     """Everything a reporter shows while a run goes on. A few microseconds per event; memory grows with shards alone.
 
-    What the run came to in the end is told by RunEnded, which is folded from the journal.
+    RunEnded, which is folded from the journal, has the result of the run.
     """
 
     def __init__(self) -> None:

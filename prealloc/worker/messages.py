@@ -41,7 +41,7 @@ class Struck(Message, frozen=True, array_like=True, tag="struck"):
 
 
 class Started(Message, frozen=True, array_like=True, tag="s"):
-    """An attempt has been running for a while. Only for people: what runs is told by the in-flight table."""
+    """An attempt has been running for a while. Only for people: the in-flight table says what runs."""
 
     position: Count
     repeat: Count
@@ -173,7 +173,7 @@ class Channel:
         """
         if os.getpid() != self._pid:
             if not all(isinstance(message, Opened) for message in messages):
-                raise RuntimeError("a process that a task has forked has no lane: wait for turns in the task itself")
+                raise RuntimeError("a process that a task forked cannot use the lane: wait for turns in the task itself")
             self._socket.sendall(b"".join(map(line, messages)))  # without the lock, which a thread of old may hold
             return
         with self._lock:

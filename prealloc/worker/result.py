@@ -82,7 +82,7 @@ def describe(error: BaseException) -> ErrorInfo:
     try:
         message = str(error)
     except BaseException as failure:
-        message = f"(its message cannot be told: {type(failure).__name__})"
+        message = f"(its message cannot be read: {type(failure).__name__})"
     # Masked before it is cut: half a key is not known as one.
     message = masked(message[: MOST_MESSAGE + _MARGIN])[:MOST_MESSAGE] + _root(error, message)
     try:

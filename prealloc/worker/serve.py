@@ -121,7 +121,7 @@ class Servers:
             loop.run_forever()
         except BaseException as error:  # a task of the user's own has raised SystemExit, say
             self._failed(error)
-        self._failed(RuntimeError("a task has stopped the worker's event loop"))
+        self._failed(RuntimeError("a task stopped the worker's event loop"))
 
     # -- the event loop, seen from the control thread -------------------------------------------------------
 

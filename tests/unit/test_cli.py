@@ -220,7 +220,7 @@ def test_plan_tells_what_it_could_not_do(type_: Type, tmp_path: Path) -> None:
     done = type_("plan", "x.json", "--all", "--keep", "some", "--difficulty", "easy")
     assert done.code == 0
     assert "note: 3 of 4 planned tasks have no field 'some'\n" in done.err
-    assert "note: difficulty 'easy' chooses nothing, since x.json is a file\n" in done.err
+    assert "note: difficulty 'easy' has no effect: x.json is a file\n" in done.err
     assert "note: 2 of 4 tasks have an instance_id that is not their id: the id counts\n" in done.err
 
 

@@ -214,7 +214,7 @@ def test_an_index_of_other_names_is_left_aside(tmp_path: Path) -> None:
     assert "named otherwise" in notes[0]
     keyed = tmp_path / "keyed.json"
     keyed.write_text(json.dumps({each["task_id"]: each for each in TASKS}))
-    with pytest.raises(LibraryError, match="can have no index"):
+    with pytest.raises(LibraryError, match="cannot be indexed"):
         libraries.index(keyed)
 
 
