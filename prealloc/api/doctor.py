@@ -18,7 +18,7 @@ from prealloc.doctor.versions import check_versions
 from prealloc.errors import InputError
 
 RUN_S = 600.0
-"""Reading a journal of gigabytes takes its time."""
+"""Reading a journal of gigabytes takes long."""
 
 
 def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diagnosis:

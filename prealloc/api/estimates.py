@@ -18,8 +18,8 @@ def outlook(
 ) -> Outlook:
     """The cells of a plan, or of what is to be planned, and the estimate of a run with these options.
 
-    `effort` are fields of Effort; what `past_durations` gives comes before them. Before the library is read there may
-    be no estimate. Raises OptionsError.
+    `effort` are fields of Effort; what `past_durations` gives comes before them. Before the library is read, the
+    estimate may be missing. Raises OptionsError.
     """
     if isinstance(planned, Plan):
         spec, matrix, loads = planned.spec, matrix_of_plan(planned), loads_of_plan(planned)

@@ -116,6 +116,8 @@ def json_path(library: str | Path, difficulty: str | None) -> Path:
     if file is None:
         hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
         raise LibraryError(
-            "only a JSON file can be indexed: tasks of other formats are read without an index", where=str(library), hint=hint
+            "only a JSON file can be indexed: tasks of other formats are read without an index",
+            where=str(library),
+            hint=hint,
         )
     return file

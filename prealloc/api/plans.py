@@ -185,12 +185,12 @@ def _all_of(*checks: Callable[[], Any]) -> list[Any]:
 
 
 class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
-    """Planned tasks that hold nothing but an id and a type: a worker that needs more fails in every one of them."""
+    """Planned tasks that hold only an id and a type: a worker that needs more fails in every one of them."""
 
     tasks: int
     planned: int
     fields: list[FieldStats]
-    """What the library has of these tasks, and the plan has not."""
+    """What the library has of these tasks, but the plan does not."""
 
     @property
     def keep(self) -> str:
@@ -276,7 +276,7 @@ def _completing(
     if generator is None:
         yield None
         return
-    from prealloc.generating.session import GeneratorSession  # only who generates pays for the import
+    from prealloc.generating.session import GeneratorSession  # loaded only for generating
     from prealloc.generating.workflows import Workflows
 
     folder = default_cache() if cache is None else Path(cache)

@@ -390,7 +390,7 @@ def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[
     import_path = tuple(dict.fromkeys((*import_path, *its_own)))
     check_elsewhere(
         WorkerCheck(name, import_path), "(unit, notes)"
-    )  # a mistake in it is not to be found at the first kill
+    )  # a mistake in it must show now, not at the first kill
     return name, import_path
 
 

@@ -37,7 +37,7 @@ PLACE = "{difficulty}"
 
 
 class Sources(NamedTuple):
-    """`ids` and `types` of the tasks that can be planned; libraries by difficulty, None if there is but one.
+    """`ids` and `types` of the tasks that can be planned; libraries by difficulty, None if there is only one.
 
     Of a library of which only a shortlist was looked at, they are those of the shortlist.
     """

@@ -32,7 +32,8 @@ def doctor(
         ),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move damaged journal lines to journal-aside/; list the units that run again.")
+        bool,
+        typer.Option("--repair", help="Move damaged journal lines to journal-aside/; list the units that run again."),
     ] = False,
     json: JsonFlag = False,
 ) -> None:

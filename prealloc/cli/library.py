@@ -26,7 +26,8 @@ def _root() -> None:
 @command(app)
 def sample(
     out: Annotated[
-        Path, typer.Argument(help="The file to write: .json or .jsonl, compressed with .gz or .zst added.", metavar="FILE")
+        Path,
+        typer.Argument(help="The file to write: .json or .jsonl, compressed with .gz or .zst added.", metavar="FILE"),
     ],
     tasks: Annotated[int, typer.Option("--tasks", help="How many tasks.", metavar="N")] = 630,
     workflow_bytes: Annotated[
@@ -128,7 +129,9 @@ def stats(
 def index(
     library: Library,
     difficulty: Difficulty = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare the existing index with every byte of the library.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the existing index with every byte of the library.")
+    ] = False,
     json: JsonFlag = False,
     *,
     given: dict[str, Any],
@@ -166,7 +169,8 @@ def convert(
     out: Annotated[
         Path,
         typer.Argument(
-            help="The file or folder to write: .json, .jsonl (and .gz, .zst, .bz2, .xz), .db, .parts, .parquet or .pool.", metavar="OUT"
+            help="The target: .json, .jsonl (and .gz, .zst, .bz2, .xz), .db, .parts, .parquet or .pool.",
+            metavar="OUT",
         ),
     ],
     difficulty: Difficulty = None,

@@ -146,7 +146,7 @@ def read_config(path: Path | None, *sections: str) -> list[dict[str, Any]]:
     """The options in these sections of the config file; none without a file."""
     if path is None:
         return [{} for _ in sections]
-    from prealloc.settings import load_config  # only who has a config file pays for the import
+    from prealloc.settings import load_config  # loaded only if there is a config file
 
     experiment = load_config(path)
     return [getattr(experiment, section) for section in sections]

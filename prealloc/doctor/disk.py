@@ -45,7 +45,7 @@ def judge_space(free: int, seen: str, where: str) -> Finding:
 
 
 def check_file_system(folder: Path) -> Finding:
-    """Its type. A network's may keep locks between processes and not between machines; from here nobody can tell."""
+    """Its type. On a network it may keep locks between processes and not between machines; this cannot be seen from here."""
     import psutil
 
     place = folder.resolve()
@@ -121,7 +121,9 @@ def check_append(folder: Path) -> Finding:
     finally:
         os.close(descriptor)
     if path.read_bytes() != LINE * len(flushed_ms):
-        return problem("append", "the file does not hold what was appended", "use another file system", where=str(folder))
+        return problem(
+            "append", "the file does not hold what was appended", "use another file system", where=str(folder)
+        )
     return judge_append(statistics.median(written_ms), statistics.median(flushed_ms), max(flushed_ms))
 
 

@@ -118,7 +118,9 @@ def bounded(name: str, probe: Callable[[], Sequence[Finding]], timeout_s: float 
         return list(answer.result())
     except OSError as error:
         seen = f"the system refuses it: {error.strerror or error}"
-        return [problem(name, seen, "find the cause, then run doctor again", where=error.filename and str(error.filename))]
+        return [
+            problem(name, seen, "find the cause, then run doctor again", where=error.filename and str(error.filename))
+        ]
 
 
 def _readable(where: str | None) -> str | None:

@@ -33,7 +33,7 @@ COARSE_S = 0.01
 """A monotonic clock with longer ticks is too rough for the times of short tasks."""
 APART_S = 0.02
 LOOK_S = 0.2
-"""Clocks that go apart by more than APART_S while they are looked at for so long: one of them is being set."""
+"""Clocks that go apart by more than APART_S within this time: one of them is being set."""
 
 _MARK = "PREALLOC_DOCTOR"
 
@@ -147,7 +147,9 @@ def check_clocks(
     """How finely the monotonic clock ticks, and whether the wall clock goes with it."""
     step_s = _step(monotonic)
     if step_s > COARSE_S:
-        found = [warning("monotonic clock", f"it ticks every {step_s * 1000:.0f} ms", "times of short tasks are inexact")]
+        found = [
+            warning("monotonic clock", f"it ticks every {step_s * 1000:.0f} ms", "times of short tasks are inexact")
+        ]
     else:
         found = [ok("monotonic clock", f"it ticks every {step_s * 1e6:.1f} µs or finer")]
     began = monotonic(), wall()
@@ -182,7 +184,7 @@ def check_proc() -> list[Finding]:
 
 
 def judge_proc(*, tree: bool, memory: bool, environment: bool, children: bool) -> list[Finding]:
-    """What it means that /proc tells this of a child, or does not."""
+    """What it means that /proc shows this of a child, or does not."""
     hint = "mount /proc without hidepid, and let processes of one user see each other (ptrace_scope, seccomp)"
     if not tree:
         seen = "/proc does not show a child of this process: processes that tasks start would outlive a killed worker"
@@ -212,7 +214,7 @@ def _number(path: Path) -> int | None:
 
 
 def _running() -> int | None:
-    """Threads that there are on this machine; None where /proc does not tell."""
+    """Threads on this machine; None where /proc does not show them."""
     try:
         return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
     except (OSError, IndexError, ValueError):

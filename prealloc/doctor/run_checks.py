@@ -30,11 +30,11 @@ FIRST = 10
 
 
 def check_run(root: Path) -> list[Finding]:
-    """Everything about one run folder. Raises RunFolderError if it is none at all."""
+    """Everything about one run folder. Raises RunFolderError if it is not one."""
     paths = RunPaths(root)
     if not paths.run_file.exists() and not paths.journal.exists():
         raise RunFolderError("it is not a run folder", where=str(root), hint="name a folder that `prealloc run` made")
-    running = live_owner(paths.lock) is not None  # asked first: who lives now may still write
+    running = live_owner(paths.lock) is not None  # asked first: a live master may still write
     found: list[Finding] = []
     opened: OpenRun | None = None
     units: list[Unit] | None = None

@@ -55,7 +55,9 @@ def _check_memfd() -> Finding:
         except OSError as error:
             return problem("memfd", f"the system refuses it: {error.strerror}", "allow memfd_create (seccomp?)")
     return warning(
-        "memfd", "this system has none: unnamed temporary files are used instead", "see that TMPDIR has space, or use Linux"
+        "memfd",
+        "this system has none: unnamed temporary files are used instead",
+        "see that TMPDIR has space, or use Linux",
     )
 
 
@@ -98,7 +100,9 @@ class _Start:
             _wait_for(lambda: identify(worker.pid) != worker, START_S)
             seen = f"a worker still ran {DEATH_S:g} s after its fork server was killed"
             return problem(
-                "death signal", seen, "allow prctl(PR_SET_PDEATHSIG) (seccomp?); until then, end stray processes yourself"
+                "death signal",
+                seen,
+                "allow prctl(PR_SET_PDEATHSIG) (seccomp?); until then, end stray processes yourself",
             )
         took_ms = (time.monotonic() - began) * 1000
         return ok("death signal", f"a worker was gone {took_ms:.0f} ms after its fork server was killed")

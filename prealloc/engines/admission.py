@@ -53,8 +53,8 @@ def within_open_files(workers: int) -> tuple[int, str | None]:
         return workers, None
     allowed = max(1, workers - -(-(needed - limit) // FILES_EACH))
     return allowed, (
-        f"{workers} workers at once need {needed} open files, but the limit is {limit}: {allowed} run at once, the others "
-        f"wait; `ulimit -n {needed}` allows all"
+        f"{workers} workers at once need {needed} open files, but the limit is {limit}: {allowed} run at once, the "
+        f"others wait; `ulimit -n {needed}` allows all"
     )
 
 

@@ -31,7 +31,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine can do. Declared, so that the master and the reports need not guess."""
 
     can_kill: bool
-    """A hung task is stopped, one that takes too much too: --timeout and --memory hold whatever the task does."""
+    """It can stop a hung task and one that takes too much memory: timeout_s and memory_bytes always hold."""
     guards_library: bool
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool

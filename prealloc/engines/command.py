@@ -132,7 +132,9 @@ class CommandEngine:
             for pid, shard in self._programs.living.items():
                 self._ended += shard.take_in()
                 if shard.unusable or shard.overdue:
-                    self._terminate(pid, shard, shard.unusable or f"no result within the timeout of {shard.timeout_s:g} s")
+                    self._terminate(
+                        pid, shard, shard.unusable or f"no result within the timeout of {shard.timeout_s:g} s"
+                    )
             for pid, held in self._memory.over(self._programs.living).items() if self._memory else ():
                 shard = self._programs.living[pid]
                 shard.killed_for = f"it and its child processes held {held // 2**20} MB, more than the memory limit"

@@ -178,7 +178,7 @@ class Deaths:
         squeezed = worker.killed_for == "kernel" and worker.crowded
         given_back = worker.killed_for in ("deadline", "drain", "grace")
         blameless = used or worker.progressed or squeezed or given_back
-        # Not "memory": a worker that is over it before it starts a task would be so for ever.
+        # Not "memory": a worker that is over it before it starts a task would stay so for ever.
         self._idle_deaths = 0 if blameless else self._idle_deaths + 1
         if self._idle_deaths >= IDLE_DEATHS:
             log = self._setup.paths.log(self._shard)

@@ -28,7 +28,7 @@ from prealloc.processes.tree import end_marked, kill_group
 
 _SERVER = "the process that starts workers"
 _DYING_S = 2.0
-"""Who has hung up is dying, and is reaped within this time."""
+"""A server that has hung up is dying, and is reaped within this time."""
 
 
 class ForkServerLauncher:
@@ -71,9 +71,7 @@ class ForkServerLauncher:
         with must_write(_SERVER, EngineError):
             self._start_server()
         module = worker.partition(":")[0]
-        note = (
-            f"importing {module} leaves open: {reply.left}; workers must not share that, so each of them imports the module"
-        )
+        note = f"importing {module} leaves open: {reply.left}; workers must not share that, so each one imports it"
         return Checked([f"{note} (slower, more memory)"], reply.unset)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
@@ -192,7 +190,7 @@ class ForkServerLauncher:
             raise self._gone()
         try:
             return heard(self._decoder, packet)
-        except Unreadable as error:  # the worker's module has laid hands on it
+        except Unreadable as error:  # the worker's module has changed it
             raise EngineError(f"a message of the process that starts workers cannot be read: {error}") from None
 
     def _gone(self, error: OSError | None = None) -> EngineError:

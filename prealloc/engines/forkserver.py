@@ -1,4 +1,4 @@
-"""The fork server: a small process that starts workers by forking, reaps them, and outlives nobody.
+"""The fork server: a small process that starts workers by forking, reaps them, and never outlives the master.
 
 It is single-threaded, so that forking is safe; a child subreaper, so that whatever a worker leaves behind
 comes to it; and it holds one end of a socket whose other end only the master has. When the master dies,

@@ -187,7 +187,7 @@ class _InlineShard:
 
 def _in_event_loop() -> bool:
     """Whether this thread runs an event loop (a notebook's, say): then it can run no other, nor can a task in it."""
-    asyncio = sys.modules.get("asyncio")  # whoever runs one has imported it
+    asyncio = sys.modules.get("asyncio")  # a loop that runs has imported it
     if asyncio is None:
         return False
     try:

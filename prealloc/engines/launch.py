@@ -25,7 +25,7 @@ class Born(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The system lets no further process start now, for this reason. What was asked for with this tag is dropped."""
+    """The system refuses to start a process now, for this reason. What was asked for with this tag is dropped."""
 
     tag: int
     reason: str

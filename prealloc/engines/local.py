@@ -203,7 +203,7 @@ class LocalEngine:
         return any(worker.has_worked for worker in self._workers.living.values())
 
     def _pause_s(self) -> float:
-        """How long nothing need be looked at, if nobody says anything."""
+        """How long nothing has to be checked if no message comes."""
         pause_s = WATCH_S if self._memory is None else LOOK_S
         return min(pause_s, AHEAD_S / 2) if self._setup.limiter.has_waiting else pause_s
 

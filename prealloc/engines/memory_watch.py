@@ -1,7 +1,7 @@
 """Finds workers that hold more memory than --memory allows, with all that their tasks have started.
 
 A full look at the process table costs 15 microseconds a process, too much for every 20 ms. So only newcomers are
-asked for their parent; who was once seen to belong to a worker stays with it, also when its parent dies.
+asked for their parent; a process once seen to belong to a worker stays with it, also when its parent dies.
 """
 
 from __future__ import annotations

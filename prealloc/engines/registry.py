@@ -1,4 +1,4 @@
-"""The engines there are, by name. One is imported when it is asked for."""
+"""The engines by name. Each is imported when it is asked for."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class WorkerProcess:
             self.stage = stage
 
     def receive(self) -> Iterator[FromWorker]:
-        """The messages that have arrived. Never waits. Raises Unreadable if one cannot be read; those after it are lost."""
+        """The messages that have arrived. Never waits. Raises Unreadable if one cannot be read; later ones are lost."""
         chunks = [self._buffer]
         try:
             while chunk := self.channel.recv(1 << 18):

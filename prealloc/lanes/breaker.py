@@ -21,7 +21,7 @@ class CircuitBreaker:
         self._sees_answers = False
         self.reason: str | None = None
         self.key_refused = False
-        """The lane halts for its key, and not for its server."""
+        """The lane halts because of its key, not of its server."""
         self.asked_to_wait = False
         """It halts because its server asks for a longer pause than a unit may wait."""
 

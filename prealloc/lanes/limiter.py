@@ -23,7 +23,7 @@ from prealloc.model.policy import LEAST_PAUSE_S, RunPolicy
 from prealloc.model.retry import BACKOFF_MOST_S
 
 AHEAD_S = 0.05
-"""Longer than the master is busy with anything; shorter than anybody minds when a limit changes."""
+"""Longer than the master is ever busy; short enough that a changed limit takes effect soon."""
 
 _NEWS_S = 0.5
 """A pause that grows by less is not reported."""
@@ -127,11 +127,11 @@ class _Counter(Generic[H]):
 
     @contextmanager
     def halting(self, news: list[Event]) -> Iterator[CircuitBreaker]:
-        """While something is told to the lane's CircuitBreaker; that it halts is news once."""
+        """The block reports to the lane's CircuitBreaker; if that halts the lane, there is news, once."""
         before = self.breaker.reason
         yield self.breaker
         if before is None and self.breaker.reason is not None:
-            self._queues.clear()  # the workers are told, and tell those who wait
+            self._queues.clear()  # the workers hear of it and tell the requests that wait
             hint = "wait that long" if self.breaker.asked_to_wait else "check its server"
             hint = f"fix {self._key_env or 'its key'}" if self.breaker.key_refused else hint
             news.append(LaneHalted(lane=self._lane, reason=self.breaker.reason, hint=hint))

@@ -36,7 +36,7 @@ class Task(NamedTuple):
 
 
 def compare(ways: Sequence[Way], task: Task, *, available: Callable[[], int], tell: Tell) -> list[WayFigures]:
-    """The figures of these ways. A way that fails or does not fit is told so and stops no other.
+    """The figures of these ways. A way that fails or does not fit is noted and stops no other.
 
     `available` says how many bytes of memory are free.
     """

@@ -30,7 +30,7 @@ READY_S = 1800.0
 
 
 class Reached(NamedTuple):
-    """How far a way is, for who waits."""
+    """How far a way is, for people who wait."""
 
     ready: int
     workers: int

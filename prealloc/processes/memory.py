@@ -36,7 +36,7 @@ def proportional_bytes(pids: Iterable[int]) -> int:
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """The same with shared pages counted in every process that has them (RSS): too much, but had in microseconds."""
+    """The same with shared pages counted in every process that has them (RSS): too much, but read in microseconds."""
     return sum(map(_resident, pids))
 
 

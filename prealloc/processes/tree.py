@@ -36,7 +36,7 @@ def descendants(roots: Iterable[int]) -> list[Process]:
 
 
 def identify(pid: int) -> Process | None:
-    """The process of this number that lives now."""
+    """The process that has this number now."""
     row = _row(pid)
     return Process(pid, row[1]) if row else None
 

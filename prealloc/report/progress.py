@@ -147,7 +147,7 @@ class ShardProgress(Tally):
         return self.pace.per_s(now_s)
 
     def eta_s(self, now_s: float, typical_s: float | None) -> float | None:
-        """Seconds to its end; None if nobody can tell or it has ended. `typical_s` is what an attempt takes.
+        """Seconds to its end; None if it is unknown or the shard has ended. `typical_s` is what an attempt takes.
 
         At its pace, but no sooner than what runs now can be expected to end.
         """
@@ -245,7 +245,7 @@ class RunProgress:
         return statistics.median(self._lately) if self._lately else None
 
     def eta_s(self, now_s: float) -> float | None:
-        """Seconds to the end; None if nobody can tell, or the run is told to stop. Never below that of a shard."""
+        """Seconds to the end; None if it is unknown, or the run is stopping. Never below that of a shard."""
         if self.ended is not None or self.stopping is not None:
             return None
         at_pace_s = _eta(self.total.units - self.total.done, self.per_s(now_s))

@@ -21,7 +21,7 @@ from prealloc.worker.retry_after import retry_after_s
 from prealloc.worker.throttle import Throttle, read_tokens
 
 MOST_NOTE_BYTES = 2**16
-"""Of one note. It is to name things, not to hold them."""
+"""Of one note. It is for names, not for data."""
 
 
 class TaskContext:

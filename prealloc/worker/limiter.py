@@ -121,7 +121,7 @@ class RemoteLimiter:
                 future.set_exception(no_turn(why))
 
     def _ask(self, tokens: int) -> Future[Permit]:
-        from concurrent.futures import Future  # only who has a lane pays for the import
+        from concurrent.futures import Future  # loaded only with a lane
 
         future: Future[Permit] = Future()
         with self._lock:

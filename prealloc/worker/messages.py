@@ -27,7 +27,7 @@ class Ready(Message, frozen=True, array_like=True, tag="ready"):
 
 
 class Broken(Message, frozen=True, array_like=True, tag="broken"):
-    """Nobody can go on: the worker's function does not load, or its journal cannot be written."""
+    """The run cannot go on: the worker's function does not load, or its journal cannot be written."""
 
     error: ErrorInfo
     where: str | None
@@ -173,7 +173,9 @@ class Channel:
         """
         if os.getpid() != self._pid:
             if not all(isinstance(message, Opened) for message in messages):
-                raise RuntimeError("a process that a task forked cannot use the lane: wait for turns in the task itself")
+                raise RuntimeError(
+                    "a process that a task forked cannot use the lane: wait for turns in the task itself"
+                )
             self._socket.sendall(b"".join(map(line, messages)))  # without the lock, which a thread of old may hold
             return
         with self._lock:

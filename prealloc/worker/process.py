@@ -30,7 +30,7 @@ _RESTORED = {"SIGPIPE", "SIGXFSZ"}
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _DIES_EARLIER = 500
-"""As if it held half of the memory that there is."""
+"""As if it held half of the memory of the machine."""
 
 
 def main(channel: int, payload: int, log: int, table: int, parent: int, function: WorkerFunction | None = None) -> int:
