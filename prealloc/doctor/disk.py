@@ -45,7 +45,7 @@ def judge_space(free: int, seen: str, where: str) -> Finding:
 
 
 def check_file_system(folder: Path) -> Finding:
-    """Its type. On a network it may keep locks between processes and not between machines; this cannot be seen from here."""
+    """Its type. On a network it may keep locks between processes but not between machines; that is not visible here."""
     import psutil
 
     place = folder.resolve()

@@ -218,7 +218,7 @@ def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | N
 
 
 def longest_s(run: OpenRun) -> float | None:
-    """The longest that the run can take from its start, if it gets the workers that it may have; None: without bound."""
+    """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
     return _bound_s(run, _shares(run), left, _wanted(run, left))
 
