@@ -51,7 +51,7 @@ SYSTEM = (
     "When a tool fails, call it again. When all is done, answer with one sentence and no tool call."
 )
 BYTES_PER_TOKEN = 4
-"""Of English and JSON, about: only for the estimate that the lane is told before a request."""
+"""Of English and JSON, about: only for the estimate that the lane gets before a request."""
 
 CUT_OFF = "length"
 """The finish_reason of an answer that was longer than max_tokens."""
@@ -189,7 +189,7 @@ def _is_call(call: Any) -> bool:
 
 
 def _total(usage: Any) -> int | None:
-    """The tokens of a request and its answer, if the endpoint tells them; whole or in parts."""
+    """The tokens of a request and its answer, if the endpoint reports them; whole or in parts."""
     total = _tokens(usage, "total_tokens")
     parts = [_tokens(usage, name) for name in ("prompt_tokens", "completion_tokens")]
     return total if total is not None or None in parts else sum(filter(None, parts))

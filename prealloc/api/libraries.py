@@ -88,7 +88,7 @@ def stats(
     progress: Progress | None = None,
     **named: Unpack[FieldOptions],
 ) -> Stats:
-    """Types, fields and sizes of a library, of `sampled` tasks of each type; with `reads` also so many random reads.
+    """Types, fields and sizes of a library, of `sampled` tasks of each type; with `reads` also this many random reads.
 
     Half of the reads are of a tenth of the tasks, as of users of a library who come back to some of them.
     `cache_bytes` bounds the cache, a number or a text such as 64MB. Raises LibraryError, and OptionsError with every

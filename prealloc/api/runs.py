@@ -362,7 +362,7 @@ def _check(
 
 
 def _pass_on_signal(ended: RunEnded) -> None:
-    """Gives the signal that has stopped a run to whoever would have had it without the run.
+    """Gives the signal that has stopped a run to the handler that it had before the run.
 
     So Ctrl-C ends a loop over runs, too, and not only the one that goes on.
     """

@@ -95,7 +95,7 @@ def refused(name: str, error: PreallocError, *, hint: str = "see the message") -
 def bounded(name: str, probe: Callable[[], Sequence[Finding]], timeout_s: float = PROBE_S) -> list[Finding]:
     """What the probe finds; a finding of its own if the system refuses it, or gives no answer in time.
 
-    A file system that hangs must not hang who asks what is wrong with it.
+    A file system that hangs must not hang the doctor.
     """
     answer: concurrent.futures.Future[Sequence[Finding]] = concurrent.futures.Future()
 

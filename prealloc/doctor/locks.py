@@ -43,7 +43,7 @@ def check_lock(folder: Path) -> Finding:
 
 def hold(path: str) -> None:
     """In the other process: takes the lock, prints `held` or what refuses it, and holds it until killed."""
-    signal.alarm(_HELD_S)  # whoever started us may be gone by then
+    signal.alarm(_HELD_S)  # our parent may be gone by then
     try:
         with RunLock(Path(path)):
             print("held", flush=True)  # noqa: T201  # the other end of the pipe reads it

@@ -39,12 +39,12 @@ _MARK = "PREALLOC_DOCTOR"
 
 
 def descriptors_needed(workers: int) -> int:
-    """Open files of a master with so many shards at work."""
+    """Open files of a master with this many shards at work."""
     return workers * INCARNATIONS * DESCRIPTORS + DESCRIPTORS_TO_START + DESCRIPTORS_AT_ALL
 
 
 def processes_needed(workers: int) -> int:
-    """Threads of a run with so many shards at work, as the kernel counts them: the fork server with them."""
+    """Threads of a run with this many shards at work, as the kernel counts them: the fork server with them."""
     return workers * INCARNATIONS * THREADS + 2
 
 

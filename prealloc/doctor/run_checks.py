@@ -26,7 +26,7 @@ from prealloc.store.lane_log import read_halts
 from prealloc.store.run_folder import OpenRun
 
 FIRST = 10
-"""Pieces of damage of one file that are told one by one."""
+"""Pieces of damage of one file that are listed one by one."""
 
 
 def check_run(root: Path) -> list[Finding]:

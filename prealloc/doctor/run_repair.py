@@ -1,4 +1,4 @@
-"""Repairs the journal of a run that nobody works on, and tells which units that makes run again."""
+"""Repairs the journal of a run without a master, and says which units run again because of it."""
 
 from __future__ import annotations
 

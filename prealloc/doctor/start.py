@@ -81,7 +81,7 @@ class _Start:
         seen = f"{self._method}, up in {ready_s:.2f} s; a worker ran a task and was reaped in "
         found = [ok("start method", f"{seen}{time.monotonic() - began:.2f} s")]
         if not self._launcher.helpers():
-            return found  # spawned workers have no fork server: nobody adopts, nobody's death is theirs
+            return found  # spawned workers have no fork server that adopts orphans or takes workers with it
         found.append(_check_adoption(result, self._launcher.helpers()[0]))
         found.append(self._check_death_signal())
         return found

@@ -29,11 +29,11 @@ SPARE_FILES = 48
 """For what it opens for a moment, for workers that are being replaced, and for the caller."""
 
 USABLE = 0.8
-"""Of the free memory: the rest is for the page cache and for what nobody foresaw."""
+"""Of the free memory: the rest is for the page cache and for the unforeseen."""
 
 
 def expected_bytes(slice_bytes: int) -> int:
-    """What a worker takes, as long as none has been measured."""
+    """What a worker takes, until one has been measured."""
     return WORKER_BYTES + SLICE_FACTOR * slice_bytes
 
 

@@ -194,7 +194,7 @@ def _folder(import_path: Sequence[str]) -> str:
 
 
 def split_command(command: str) -> list[str]:
-    """The words of a command. Raises WorkerFunctionError if it is none, or does not take a manifest."""
+    """The words of a command. Raises WorkerFunctionError if it cannot be split or takes no manifest."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -219,7 +219,7 @@ class _CommandShard:
         self.deadline: float | None = None
         self.killed_for: str | None = None
         self.unusable: str | None = None
-        """Why what it tells cannot be read."""
+        """Why its results cannot be read."""
         self.born_at = 0.0
         self.log_from = 0
         """Where its own output begins."""
@@ -271,7 +271,7 @@ class _CommandShard:
         return ShardStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units)
 
     def take_in_what_is_left(self) -> list[Event]:
-        """Outcomes that a program of an earlier session told when no master listened any more."""
+        """Outcomes that a program of an earlier session wrote after its master was gone."""
         paths = self._setup.paths
         left: list[Reported] = []
         events: list[Event] = []
@@ -301,7 +301,7 @@ class _CommandShard:
         return events
 
     def take_in(self, *, ended: bool = False) -> list[Event]:
-        """What the program has told since the last call; when it has `ended`, all that it has told."""
+        """What the program has reported since the last call; when it has `ended`, all of it."""
         events: list[Event] = []
         try:
             for reported in self._tail.new(ended=ended):

@@ -19,7 +19,7 @@ from prealloc.worker.result import no_json, write_result
 
 _SHOWN = 120
 _LONGER = 8
-"""A unit whose result is too large is `failed`, with what fits of it. A line so many times too large is not read."""
+"""A unit whose result is too large is `failed`, with what fits of it. A line this many times too large is not read."""
 _HINT = "write each result as a line of its own: file.write(json.dumps(result) + '\\n')"
 
 
@@ -63,10 +63,10 @@ class ResultsTail:
         """It stands in the middle of such a line."""
 
     def new(self, *, ended: bool = False) -> Iterator[Reported | str]:
-        """The outcomes of the lines that are new; for a line that tells none, a sentence that says why.
+        """The outcomes of the lines that are new; for a line without one, a sentence that says why.
 
         The last line is taken for whole when it ends with a line feed, or when the process has `ended`. Raises Unusable
-        if something else than a file of this folder is there, which cannot be waited for.
+        if anything but a file of this folder is there: waiting does not help.
         """
         try:
             descriptor = open_regular(self._path, inside=self._path.parent)

@@ -1,7 +1,7 @@
 """What a worker's death means for the units that it held. What it has written counts; the rest is decided here.
 
 A unit that ran when its worker died is a suspect, and runs again alone: only a death when alone counts. The kernel's
-OOM killer blames nobody: it takes the largest, whoever filled the memory. A unit that was running goes back to the
+OOM killer proves nothing: it takes the largest process, whichever filled the memory. A unit that was running goes back to the
 pending ones, and fewer run at once from then on. If it meets the OOM killer again, it runs last, while no other worker
 runs, and only a death in there counts.
 """
@@ -57,7 +57,7 @@ class Deaths:
         """Endings that the worker wrote and could not tell any more. What is in the journal has happened."""
         positions = {self._job.ids[position][0]: position for position, _ in worker.undecided}
         events: list[Event] = []
-        # A task may have written into the file. That is told when the run ends; until then the other shards go on.
+        # A task may have written into the file. That is reported when the run ends; until then the other shards go on.
         with contextlib.suppress(JournalError):
             for line in self._lines(worker):
                 attempt = line.content
@@ -76,7 +76,7 @@ class Deaths:
         return events
 
     def left_behind(self, worker: WorkerProcess) -> list[Due]:
-        """Attempts of a dead worker that nobody has cleaned up after."""
+        """Attempts of a dead worker that are not cleaned up yet."""
         untidied = Untidied()
         with contextlib.suppress(JournalError):  # as in _unheard
             for line in self._lines(worker) if self._setup.cleanup is not None else ():

@@ -91,7 +91,7 @@ class ForkServerLauncher:
         self._send(forkserver.Execute(tag, tuple(command), dict(environment), folder), [log])
 
     def wait(self, timeout_s: float) -> bool:
-        """Returns as soon as something happened (True), or after so many seconds."""
+        """Returns as soon as something happened (True), or after this many seconds."""
         poll = select.poll()  # not select(): there may be more than 1,024 descriptors
         poll.register(self._control, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
@@ -149,7 +149,7 @@ class ForkServerLauncher:
         self._control.close()
 
     def _end_what_is_left(self) -> None:
-        """The server was killed: its workers end with it, but what they had started is nobody's child any more."""
+        """The server was killed: its workers end with it, but processes that they started are orphans now."""
         for _ in range(2):  # that it hung up on us is said once, before what it had told until then
             with contextlib.suppress(EngineError):
                 self.happened()

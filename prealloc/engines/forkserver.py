@@ -111,7 +111,7 @@ class Forked(ServerMessage, frozen=True, tag="forked"):
 
 
 class Refused(ServerMessage, frozen=True, tag="refused"):
-    """From the server, in place of a Forked: the system lets it start no further process now."""
+    """From the server, instead of a Forked: the system refuses to start a process now."""
 
     tag: int
     reason: str
@@ -161,7 +161,7 @@ def main(control: int, master: int) -> NoReturn:
         server.serve()
         code = 0
     except BaseException:
-        traceback.print_exc()  # a bug of ours: the master tells it
+        traceback.print_exc()  # a bug of ours: the master reports it
     finally:
         server.kill_all()
         os._exit(code)
@@ -325,7 +325,7 @@ class _ForkServer:
         if self._function is not None and self._function.is_async:
             import asyncio  # noqa: F401  # every worker will need it
         outlive_parent()
-        gc.collect()  # what nobody has any more is not left
+        gc.collect()  # unreachable objects do not count as left open
         left = leftovers.told(before, leftovers.held())
         self._heed_signals()
         gc.freeze()

@@ -220,7 +220,7 @@ class LocalEngine:
             self._end_if_idle(supervisor)
 
     def _end_if_idle(self, supervisor: ShardSupervisor) -> None:
-        """Nobody dies any more in a shard without workers: it ends now."""
+        """A shard without workers has no worker whose death would end it: it ends now."""
         if not supervisor.workers:
             self._events += supervisor.fill()
 

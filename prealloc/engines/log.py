@@ -1,6 +1,6 @@
 """Keeps a shard's log to its cap: its beginning stays, then a line that says what was cut, then the latest output.
 
-Workers write into the file themselves, so a flood costs the master nothing and can block nobody. It is looked
+Workers write into the file themselves, so a flood costs the master nothing and blocks no one. It is looked
 at every now and then, and cut back. Since all writers append, they go on behind the cut.
 """
 
@@ -31,7 +31,7 @@ def refuse_odd_logs(logs: Path) -> None:
 
 
 def open_log(log: Path, point: Point = Point.LOG_OPEN) -> int:
-    """A descriptor that appends to a log. Raises EngineError where something else than a file of ours is there."""
+    """A descriptor that appends to a log. Raises EngineError if anything but a file of ours is there."""
     try:
         with must_write(log):
             fault_point(point)

@@ -52,7 +52,7 @@ class ProcessTrees:
         if sys.platform != "linux":
             return {pid: [pid, *(process.pid for process in descendants([pid]))] for pid in workers}
         living = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-        # Whoever was nobody's child before a worker was known may be its child now: those are asked again.
+        # A process without a known worker may have been started by a new one: those are asked again.
         is_new = any(self._worker_of.get(worker) != worker for worker in workers)
         known = {
             pid: owner

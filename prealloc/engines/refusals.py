@@ -26,7 +26,7 @@ class Refusals:
         self._told = False
 
     def met(self, reason: str, running: int) -> list[Event]:
-        """One was refused. Told once a run: it may come and go with every worker that ends."""
+        """One was refused. Reported once a run: it may come and go with every worker that ends."""
         now = self._now()
         self._since = self._since if self._since is not None else now
         self._again_at = now + AGAIN_S
@@ -38,7 +38,7 @@ class Refusals:
         return [Note(text=f"the system starts no further process or thread ({reason}): {waiting}; {_OR} workers")]
 
     def ask_again(self, at_work: Callable[[], bool]) -> bool:
-        """Whether it is time to. Raises EngineError if the system has refused, and nobody was at work, for too long."""
+        """Whether it is time to. Raises EngineError if the system has refused, and no worker has worked, for too long."""
         if self._since is None:
             return False
         now = self._now()

@@ -140,7 +140,7 @@ def run_session(
 
 
 def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
-    """The end of a run as its journal tells it."""
+    """The end of a run as its journal shows it."""
     missing = (
         f"{unit} ({unit_state.status.value})"
         for unit, unit_state in state.units.items()

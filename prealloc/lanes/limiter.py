@@ -1,4 +1,4 @@
-"""The limiter of all lanes: who asks for a turn, who is next, and when.
+"""The limiter of all lanes: which holder asks for a turn, which is next, and when.
 
 There is one limiter, in the master, so a lane's limit holds across all processes, and what one shard does not use the
 others may. Turns are given a little ahead of their time, to the moment: the worker itself waits for it, so that a
@@ -170,7 +170,7 @@ class _Counter(Generic[H]):
             self._pacer.settle(entry, tokens)
 
     def refused(self, now: float, answer: Answer, news: list[Event]) -> None:
-        """The server has asked for a pause: nobody of the lane sends before it is over.
+        """The server has asked for a pause: no request of the lane goes before it is over.
 
         If it names no time, or next to none, the pauses become longer until a request comes through.
         """

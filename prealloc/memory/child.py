@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Job(NamedTuple):
-    """What all processes of a way are told."""
+    """What all processes of a way know."""
 
     library: str
     form: str | None

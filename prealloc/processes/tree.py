@@ -1,4 +1,4 @@
-"""Whole process trees: who descends from whom, and the kill ladder. Linux tells it in /proc; elsewhere psutil does."""
+"""Whole process trees: who descends from whom, and the kill ladder. Linux shows them in /proc; elsewhere psutil does."""
 
 from __future__ import annotations
 

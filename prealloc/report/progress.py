@@ -177,10 +177,10 @@ class LaneProgress:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.found: tuple[float, float] | None = None
-        """Requests in so many seconds; None while the limits it was given are all there is."""
+        """Requests in this many seconds; None while the limits it was given are all there is."""
         self.halted: events.LaneHalted | None = None
         self.paused_until_s = 0.0
-        """Its server has asked that nobody sends a request before."""
+        """Its server has asked for no request before this time."""
         self.paused_status: int | None = None
         """And has answered with this HTTP status."""
 
@@ -241,7 +241,7 @@ class RunProgress:
         return self._pace.per_s(now_s)
 
     def typical_s(self) -> float | None:
-        """How long an attempt takes, lately: the median. None as long as none has ended."""
+        """How long an attempt takes, lately: the median. None until one has ended."""
         return statistics.median(self._lately) if self._lately else None
 
     def eta_s(self, now_s: float) -> float | None:

@@ -133,7 +133,7 @@ def _not_ok(ended: RunEnded) -> int:
 
 
 def _census(ended: RunEnded, width: int | None) -> list[Text]:
-    """The outcomes that there are; nothing where the facts say that all units are ok."""
+    """The outcomes that occur; nothing where the facts say that all units are ok."""
     if not _not_ok(ended):
         return []
     units = sum(ended.census.values())

@@ -251,7 +251,7 @@ def key_refused(ending: Ending, status: int | None) -> Ending:
 
 
 def clean_up(running: Running) -> bool:
-    """Calls what `ctx.on_exit` was given, the last first. False: one of them failed, which stands in the log."""
+    """Calls what `ctx.on_exit` was given, the last first. False: one of them failed; the log says how."""
     clean = True
     while running.context.exits:
         callback = running.context.exits.pop()

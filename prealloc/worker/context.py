@@ -105,7 +105,7 @@ class TaskContext:
         return self._clock.waiting()
 
     def retry_after_s(self, error: BaseException) -> float | None:
-        """How long the server asked to wait, in seconds, as an error of a client's tells it; None if it does not.
+        """How long the server asked to wait, in seconds, as an error of a client says it; None if it does not.
 
         From a Retry-After or, of a 429, an x-ratelimit-reset header. At least a second; more than a run can wait if the
         quota of the key is used up. For functions that wait a 429 out by themselves rather than let the error end the

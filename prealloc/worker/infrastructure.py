@@ -97,7 +97,7 @@ T = TypeVar("T")
 
 
 def ask(question: Callable[[BaseException], T], error: BaseException) -> T | None:
-    """Asks an error one of the questions below; one whose own attributes raise tells nothing."""
+    """Asks an error one of the questions below; one whose own attributes raise says nothing."""
     try:
         return question(error)
     except BaseException:
@@ -141,7 +141,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def body_of(error: BaseException) -> dict[str, Any]:
-    """The body of the answer, if the error carries it: what it says of the error. Empty if there is none."""
+    """The body of the answer, if the error carries it: what it says of the error. Empty without one."""
     response = getattr(error, "response", None)  # of botocore it is the body
     google = getattr(error, "details", None) if _is_of(error, {"google": {"APIError"}}) else None
     for body in (response, getattr(error, "body", None), google):

@@ -111,7 +111,7 @@ def _key(key: Any) -> str | None:
 
 
 def _step(item: Any) -> Any:
-    """One step towards JSON: what is returned may need further ones. Raises _NoForm if there is none."""
+    """One step towards JSON: what is returned may need further ones. Raises _NoForm if it has no JSON form."""
     if isinstance(item, _BINARY):
         raise _no_form(item)
     for kinds, form in _FORMS:

@@ -79,7 +79,7 @@ class Bye(Message, frozen=True, array_like=True, tag="bye"):
 
 
 class Ask(Message, frozen=True, array_like=True, tag="ask"):
-    """A request that will take about so many tokens waits for its turn on the shard's lane."""
+    """A request that will take about this many tokens waits for its turn on the shard's lane."""
 
     turn: Count
     tokens: Count
@@ -139,7 +139,7 @@ def line(message: Message) -> bytes:
 
 
 FLUSH_S = 0.02
-"""Endings that follow each other faster than this are told together."""
+"""Endings that follow each other faster than this are sent together."""
 
 
 class Channel:
@@ -169,7 +169,7 @@ class Channel:
     def send(self, *messages: Message) -> None:
         """Sends lines now, after those that are held. Raises OSError if the supervisor is gone.
 
-        In a process that a task has forked only the opening of the library is told: what is held is not its to tell.
+        In a process that a task has forked only the opening of the library is sent: it must not send what is held.
         """
         if os.getpid() != self._pid:
             if not all(isinstance(message, Opened) for message in messages):

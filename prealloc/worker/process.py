@@ -54,7 +54,7 @@ def main(channel: int, payload: int, log: int, table: int, parent: int, function
         rows = InFlightTable(table, job.policy.concurrency)
         os.close(table)
         code = run_worker(job, socket.socket(fileno=channel), rows, function)
-    # What tasks have left running would outlive us: nobody is there to want it any more.
+    # Processes that tasks have left running would outlive us, and nothing needs them any more.
     send_signal(descendants([os.getpid()]), signal.SIGKILL)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -105,7 +105,7 @@ def without_keys(error: ErrorInfo, variables: Collection[str]) -> ErrorInfo:
 
 
 def _root(error: BaseException, message: str) -> str:
-    """What it came from in the end, if that says more: "Connection error." alone helps nobody."""
+    """What it came from in the end, if that says more: "Connection error." alone does not help."""
     try:
         *_, root = every_error(error)
         text = str(root).strip().partition("\n")[0][:MOST_ROOT]

@@ -55,7 +55,7 @@ def read_tokens(call: str, tokens: Any, unknown: int) -> int:
 
 class Throttle:
     """Waits for a turn; the wait is waiting time. An error that leaves the block tells the lane what the server said:
-    after a 429 nobody of the lane sends before the server's pause is over.
+    after a 429 no request of the lane goes before the server's pause is over.
     """
 
     def __init__(
