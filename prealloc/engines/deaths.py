@@ -1,7 +1,7 @@
 """What a worker's death means for the units that it held. What it has written counts; the rest is decided here.
 
 A unit that ran when its worker died is a suspect, and runs again alone: only a death when alone counts. The kernel's
-OOM killer proves nothing: it takes the largest process, whichever filled the memory. A unit that was running goes back to the
+OOM killer proves nothing: it takes the largest process. A unit that was running goes back to the
 pending ones, and fewer run at once from then on. If it meets the OOM killer again, it runs last, while no other worker
 runs, and only a death in there counts.
 """

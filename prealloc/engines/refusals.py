@@ -38,7 +38,7 @@ class Refusals:
         return [Note(text=f"the system starts no further process or thread ({reason}): {waiting}; {_OR} workers")]
 
     def ask_again(self, at_work: Callable[[], bool]) -> bool:
-        """Whether it is time to. Raises EngineError if the system has refused, and no worker has worked, for too long."""
+        """Whether it is time to. Raises EngineError if the system has refused, and none worked, for too long."""
         if self._since is None:
             return False
         now = self._now()

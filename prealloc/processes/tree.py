@@ -1,4 +1,4 @@
-"""Whole process trees: who descends from whom, and the kill ladder. Linux shows them in /proc; elsewhere psutil does."""
+"""Whole process trees: which descends from which, and the kill ladder. From /proc on Linux, elsewhere from psutil."""
 
 from __future__ import annotations
 
