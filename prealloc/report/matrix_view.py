@@ -119,7 +119,7 @@ def _forecast(estimate: Estimate) -> list[tuple[str, str]]:
         told.append(("bottleneck", "workers: more shards are ready than run at once"))
     elif estimate.bottleneck is not None:
         alike = sum(lane.seconds == estimate.seconds for lane in estimate.lanes) - 1
-        others = f" and {alike} more that take just as long" if alike else ""
+        others = f" and {alike} more that take as long" if alike else ""
         told.append(("bottleneck", f"{visible(estimate.bottleneck)}{others}, by {_limit(estimate.limited_by)}"))
     return told
 

@@ -23,7 +23,7 @@ def success_notes(success: Successes) -> list[str]:
     if success.decided and not success.reported:
         notes.append(HOW_TO)
     elif success.unknown:
-        notes.append(f"{human.count(success.unknown, 'ok unit')} without a known success: not in the rate")
+        notes.append(f"{human.count(success.unknown, 'ok unit')} with no known success: not in the rate")
     if success.unclear:
         units = human.count(success.unclear, "unit")
         notes.append(f"{units} returned a success that is neither yes nor no, e.g. {visible(success.example or '')}")

@@ -155,8 +155,8 @@ def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
         (["run", "--folder", "."], "omit --folder or the run"),
         (["--folder", "gone"], "no such folder"),
         (["gone"], "no such folder"),
-        (["."], "no run folder"),
-        ([".", "--repair"], "no run folder"),
+        (["."], "not a run folder"),
+        ([".", "--repair"], "not a run folder"),
     ],
 )
 def test_bad_input(
