@@ -360,7 +360,7 @@ def test_standard_input_has_no_index(type_: Type) -> None:
     """Law: why there is no index is told of what was given."""
     done = type_("library", "index", "-")
     assert done.code == 2
-    assert "standard input can have no index" in " ".join(done.err.split())
+    assert "standard input cannot be indexed" in " ".join(done.err.split())
 
 
 def test_null_is_no_other_id(tmp_path: Path) -> None:

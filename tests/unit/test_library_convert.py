@@ -189,7 +189,7 @@ def test_a_file_that_is_written_to_meanwhile(library: Path, tmp_path: Path) -> N
 def test_parts_are_one_library(library: Path, tmp_path: Path) -> None:
     """Law: a folder of parts is no folder of difficulties, which would all be the same tasks."""
     libraries.convert(library, tmp_path / "t.parts")
-    with pytest.raises(OptionsError, match="is one library, and difficulty is a factor"):
+    with pytest.raises(OptionsError, match="is one library, but difficulty is a factor"):
         plan(tmp_path / "t.parts", num_instances=1, factors={"difficulty": ["easy", "hard"]})
 
 

@@ -152,7 +152,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     ("words", "part"),
     [
         (["--repair"], "no run is named"),
-        (["run", "--folder", "."], "leave --folder or the run away"),
+        (["run", "--folder", "."], "omit --folder or the run"),
         (["--folder", "gone"], "no such folder"),
         (["gone"], "no such folder"),
         (["."], "not a run folder"),

@@ -97,7 +97,7 @@ def cases() -> Iterator[Case]:
         "tasks.jsonl",
     )
     stranger = put("tasks.json", GOOD)
-    yield Case("library: other tasks", stranger, (VERIFY_LIBRARY,), "not in it any more", "tasks.json")
+    yield Case("library: other tasks", stranger, (VERIFY_LIBRARY,), "no longer in it", "tasks.json")
 
 
 def _cut(ground: Ground) -> None:
