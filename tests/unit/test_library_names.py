@@ -114,13 +114,13 @@ def test_the_choice_is_told_once_and_stands_in_the_plan(tmp_path: Path) -> None:
     path, notes = lines(tmp_path / "t.jsonl", TASKS), list[str]()
     made = planned(path, notes=notes.append, keep=["n"])
     assert notes[0] == (
-        "of the tasks their id is task_id (‹id_field› names another), "
-        "their type is category (‹type_field› names another)"
+        "ids are read from task_id (use ‹id_field› for another field); "
+        "types are read from category (use ‹type_field› for another field)"
     )
     assert made.file.libraries[0].fields == Fields(id_field="task_id", type_field="category")
     asked = planned(path, id_field="task_id", type_field="category", keep=["n"], notes=notes.append)
     assert essence(asked) == essence(made)
-    assert not any("of the tasks" in note for note in notes[1:])
+    assert not any("read from" in note for note in notes[1:])
     ours = [{"id": each["task_id"], "type": each["category"], "n": each["n"]} for each in TASKS]
     same = planned(lines(tmp_path / "ours.jsonl", ours), keep=["n"])
     assert essence(same) == essence(made)
