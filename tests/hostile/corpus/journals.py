@@ -115,7 +115,7 @@ def cases() -> Iterator[Case]:
         f"supervisor.{'9' * 200}.jsonl",
         "shard-00.0001.0001.jsonl.pkl",
     ):
-        yield Case(f"journal: a file {name[:40]}", stranger(name), ALL, "no journal file", name[:30], 3)
+        yield Case(f"journal: a file {name[:40]}", stranger(name), ALL, "not a journal file", name[:30], 3)
 
 
 def stranger(name: str) -> Callable[[Ground], None]:

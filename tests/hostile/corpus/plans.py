@@ -37,7 +37,7 @@ HUGE = 10**12
 PLAN_VALUES: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "newer version": (("version",), 2, "version 2"),
     "version of text": (("version",), "1", "version '1'"),
-    "format of a run": (("format",), "prealloc.run", "no prealloc.plan"),
+    "format of a run": (("format",), "prealloc.run", "not a prealloc.plan"),
     "unknown field": (("more",), 1, "unknown field"),
     "another ranking": (("ranking",), "sha1/9", "ranking"),
     "another seed": (("seed",), 99, "seed"),
@@ -51,10 +51,10 @@ PLAN_VALUES: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "huge num_instances": (("spec", "num_instances"), 2**63, "--num-instances"),
     "unknown strategy": (("spec", "strategy"), "chaos", "a field is wrong"),
     "types out of order": (("spec", "types"), ["b", "a"], "not written as prealloc writes it"),
-    "huge units": (("shards", 0, "units"), HUGE, "no counts"),
-    "negative units": (("shards", 0, "units"), -6, "no counts"),
+    "huge units": (("shards", 0, "units"), HUGE, "not counts"),
+    "negative units": (("shards", 0, "units"), -6, "not counts"),
     "other units": (("shards", 0, "units"), 7, "its units are not"),
-    "negative types": (("shards", 0, "types"), {"a": -1}, "no counts"),
+    "negative types": (("shards", 0, "types"), {"a": -1}, "not counts"),
     "library of -1 bytes": (("libraries", 0, "bytes"), -1, "its library"),
     "library of no digest": (("libraries", 0, "sha256"), "x", "its library"),
     "library path with NUL": (("libraries", 0, "path"), "a\0b", "its library"),
@@ -145,7 +145,7 @@ def cases() -> Iterator[Case]:
     yield Case("plan.json: huge units, sealed", huge_units, (VERIFY, RUN), "units", "plan")
     wrong = edit(PLAN_FILE, lambda d: d["shards"][0].update(types={"other": 3}))
     yield Case("plan.json: other types", wrong, (VERIFY, SHOW), "types of shard shard-00", "plan.json")
-    yield Case("plan.json: 20 MB of brackets", put(PLAN_FILE, b"[]," * 7_000_000), (SHOW,), "no JSON", "plan.json")
+    yield Case("plan.json: 20 MB of brackets", put(PLAN_FILE, b"[]," * 7_000_000), (SHOW,), "not a JSON", "plan.json")
     lists = b'{"format":"prealloc.plan","version":1,"more":[' + b"[]," * 7_000_000 + b"[]]}"
     yield Case("plan.json: 20 MB of lists", put(PLAN_FILE, lists), (SHOW,), "", "plan.json")
     yield Case("plan.json: 65 MB", put(PLAN_FILE, b" " * (65 << 20)), (SHOW,), "more than", "plan.json")
