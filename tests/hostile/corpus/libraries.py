@@ -93,7 +93,7 @@ def cases() -> Iterator[Case]:
         "jsonl: a line that is no task",
         swap("tasks.jsonl", b"\n", b"\n5\n"),
         (PLAN_LINES,),
-        "no JSON object",
+        "not a JSON object",
         "tasks.jsonl",
     )
     stranger = put("tasks.json", GOOD)
