@@ -178,7 +178,7 @@ def test_ids_from_content_do_not_depend_on_order_and_ids_from_position_do(tmp_pa
     notes: list[str] = []
     a, b = (planned(path, id_from="position", keep="all", notes=notes.append) for path in (one, other))
     assert a.id != b.id
-    assert "in another order they are other tasks" in notes[0]
+    assert "so their order matters" in notes[0]
     assert a.file.libraries[0].fields == Fields(id_from="position")
     with pytest.raises(LibraryError, match="more than once"):
         planned(lines(tmp_path / "twice.jsonl", [tasks[0], tasks[0], *tasks]), id_from="content")
@@ -401,7 +401,7 @@ def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
         ("c.json", "[1]", "does not hold an object"),
         ("c.json", '{"a":', "ends too early"),
         ("c.yaml", "a: 1\na: 2", "a key is there twice"),
-        ("c.yaml", "a: [", "no YAML that JSON can hold"),
+        ("c.yaml", "a: [", "not YAML that JSON can hold"),
     ):
         (tmp_path / "files" / name).write_text(content)
         with pytest.raises(LibraryError, match=problem) as caught:
