@@ -216,7 +216,7 @@ def test_resume_runs_exactly_what_was_left(go: Go, resume: Go, tmp_path: Path) -
     ("name", "problem"),
     [
         ("edge_workers:nobody", "has no nobody"),
-        ("edge_workers:no_function", "no function"),
+        ("edge_workers:no_function", "not a function"),
         ("edge_workers:one_argument", "cannot be called"),
         ("no_such_module:f", "no module no_such_module"),
         ("edge_workers", "does not name a function"),

@@ -174,7 +174,7 @@ def test_odd_names_are_names(tmp_path: Path, format: Format) -> None:
 def test_what_is_there_stays(path: Path, format: Format) -> None:
     """Law: without force nothing is replaced; with it the old library stays until the new one is whole."""
     before = contents(path.parent)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_all(format.new(path, force=False), RECORDS)
     with pytest.raises(ZeroDivisionError):
         format.write(path, RECORDS[:1], ZeroDivisionError())

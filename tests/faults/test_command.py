@@ -167,8 +167,8 @@ def test_programs_that_tell_badly(stage: Stage) -> None:
         "begins an array; write each result as a line of its own: file.write(json.dumps(result)": 2,
         "further lines are not results": 1,
         "exited with code 0, 1 of its units are without a final outcome; see": 2,
-        "no file but a FIFO, 1 of": 1,
-        "no file but a folder, 1 of": 1,
+        "not a file but a FIFO, 1 of": 1,
+        "not a file but a folder, 1 of": 1,
         "a link that leads out of the folder, 1 of": 1,
         "MB, more than the memory limit, 1 of": 1,
     }.items():

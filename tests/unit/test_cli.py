@@ -474,7 +474,7 @@ def test_force_through_a_link_replaces_the_plan_behind_it(type_: Type, library: 
     [
         ("nowhere:run", "no module nowhere"),
         ("prealloc.agents.simulate:runn", "did you mean run"),
-        ("prealloc.agents.simulate:time", "no function"),
+        ("prealloc.agents.simulate:time", "not a function"),
         ("prealloc.agents.simulate:tools_of", "cannot be called"),
         ("run", "module:function"),
         ("__main__:run", "__main__"),

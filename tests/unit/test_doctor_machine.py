@@ -399,7 +399,7 @@ def test_a_lock_that_nobody_gets(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     found = locks.check_lock(tmp_path)
     assert found.level is Level.PROBLEM
-    assert "no file but a folder" in found.seen
+    assert "not a file but a folder" in found.seen
 
 
 def test_a_lock_that_outlives_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,7 +249,7 @@ def test_an_index_that_does_not_fit_is_a_note(type_: Type, library: Path) -> Non
             ["--reads", "--sampled", "--cache"],
         ),
         (["library", "index", "t.gz"], ["packed"]),
-        (["library", "index", "t.db"], ["without one"]),
+        (["library", "index", "t.db"], ["without an index"]),
         (["library", "index", "source.jsonl", "--check"], ["has no index"]),
         (["library", "convert", "source.jsonl", "t.db"], ["already exists"]),
         (["library", "convert", "source.jsonl", "t.xml"], [".parquet"]),

@@ -201,7 +201,7 @@ def test_what_cannot_be_indexed(tmp_path: Path, library: Path) -> None:
         libraries.index(packed)
     database = tmp_path / "t.db"
     libraries.convert(library, database)
-    with pytest.raises(LibraryError, match="without one"):
+    with pytest.raises(LibraryError, match="without an index"):
         libraries.index(database)
     twice = tmp_path / "twice.json"
     twice.write_text(json.dumps([*tasks(3), *tasks(1)]))

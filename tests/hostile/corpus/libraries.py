@@ -59,7 +59,7 @@ def cases() -> Iterator[Case]:
         "brackets of others": (b'{"a": [{"uid": ' + b"[" * 100_000, ""),
         "others cut": (b'{"examples": [{"uid": "a"}, {"uid"', "the text ends"),
         "UTF-16": (GOOD.decode().encode("utf-16"), "byte order mark"),
-        "bad UTF-8": (GOOD.replace(b'"t3"', b'"t\xff"'), "no UTF-8"),
+        "bad UTF-8": (GOOD.replace(b'"t3"', b'"t\xff"'), "not UTF-8"),
         "truncated": (GOOD[:-20], "the text ends"),
         "brackets": (b"[" * 100_000, "nested deeper"),
         "key twice": (GOOD.replace(b'"id": "t3"', b'"id": "t3", "id": "t3"'), "twice"),
