@@ -257,7 +257,10 @@ def test_the_generator_dies_with_the_master(ground: Ground, number: int) -> None
     ("source", "says"),
     [
         ("raise RuntimeError('no GPU')\ndef make(task): return 1", "does not import: RuntimeError: no GPU"),
-        ("from functools import partial\nmake = partial(print, 1, 2, sep='', nothing=1) and 5", "not a function but an int"),
+        (
+            "from functools import partial\nmake = partial(print, 1, 2, sep='', nothing=1) and 5",
+            "not a function but an int",
+        ),
         ("import functools\n@functools.cache\ndef make(): return 1", "cannot be called with a task"),
         ("def make(task):\n  yield 1", "it yields"),
         ("async def make(task): return 1", "is async"),
