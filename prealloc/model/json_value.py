@@ -55,7 +55,7 @@ def path_of(place: Place) -> str:
 
 def _check_key(key: object, place: Place) -> None:
     if not isinstance(key, str):
-        raise NoJson(f"{path_of(place)}: the key {shown(key)} is no string")
+        raise NoJson(f"{path_of(place)}: the key {shown(key)} is not a string")
     if not key.isascii():
         check_text(key, path_of(place))
 
@@ -72,9 +72,9 @@ def check_scalar(value: Any, place: Place) -> None:
             raise NoJson(f"{path_of(place)}: an integer past 64 bits; make it a string")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise NoJson(f"{path_of(place)}: {value} is no JSON number; make it null or a string")
+            raise NoJson(f"{path_of(place)}: {value} is not a JSON number; make it null or a string")
     else:
-        raise NoJson(f"{path_of(place)}: {type(value).__name__} is no JSON value; use dicts, lists, text, numbers")
+        raise NoJson(f"{path_of(place)}: {type(value).__name__} is not a JSON value; use dicts, lists, text, numbers")
 
 
 def check_text(value: str, path: str) -> None:

@@ -61,7 +61,7 @@ def test_a_result_with_nan_in_it_is_failed_and_the_rest_kept(stage: Stage) -> No
     assert session.census == {"ok": 1, "failed": 1}
     (failed,) = [each for each in prealloc.outcomes(stage.run) if each.status == "failed"]
     assert failed.error is not None
-    assert failed.error.message == "result.score: nan is no JSON number; make it null or a string"
+    assert failed.error.message == "result.score: nan is not a JSON number; make it null or a string"
     assert failed.read().result == {"success": True, "score": None, "text": "kept"}
     stage.check(session)
 

@@ -194,7 +194,7 @@ BAD = {
     "exit": "raised SystemExit: 3",
     "die": "was killed by SIGKILL",
     "none": "returned None",
-    "nan": r"result.steps\[1\]: nan is no JSON number",
+    "nan": r"result.steps\[1\]: nan is not a JSON number",
     "no json": "result.steps: bytes has no obvious JSON form",
 }
 

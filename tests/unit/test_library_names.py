@@ -454,8 +454,8 @@ def test_tasks_in_python_give_the_plan_of_their_file(tmp_path: Path) -> None:
         ({"a": 1}, {}, "an iterable of mappings, not dict"),
         (3, {}, "an iterable of mappings, not int"),
         ([1], {}, "the task is not a mapping but int"),
-        ([{"id": "a", "when": object()}], {"keep": ["when"]}, "object is no JSON value"),
-        ([{"id": "a", "when": object()}], {"keep": "all"}, "object is no JSON value"),
+        ([{"id": "a", "when": object()}], {"keep": ["when"]}, "object is not a JSON value"),
+        ([{"id": "a", "when": object()}], {"keep": "all"}, "object is not a JSON value"),
         ([], {}, "the library has no tasks"),
     ],
 )
