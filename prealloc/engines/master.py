@@ -55,12 +55,12 @@ def conduct(
             if len(received) > heeded:
                 heeded += 1
                 queue.clear()
+                engine.drain() if heeded == 1 else engine.stop()
                 observe(
                     Stopping(
                         drain_s=policy.drain_s if heeded == 1 else 0.0, grace_s=policy.grace_s if heeded < 3 else 0.0
                     )
                 )
-                engine.drain() if heeded == 1 else engine.stop()
             while len(lane_of) < at_once and queue:
                 if refusal := admission.refusal(lane_of):
                     if not told_of_memory:

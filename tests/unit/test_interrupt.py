@@ -50,9 +50,9 @@ def test_it_meets_the_call_or_nobody() -> None:
             spin(number % 50 * 2e-6)
             call.interrupt()
 
-        def work(inside: threading.Event = inside) -> None:
+        def work(inside: threading.Event = inside, number: int = number) -> None:
             inside.set()
-            spin(50e-6)
+            spin(50e-6 * (1 + number // 100))  # a busy machine lets the other come late
 
         other = beside(interrupt)
         try:
