@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import ctypes
 import functools
+import gc
 import json
 import os
 import runpy
@@ -21,9 +22,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 MARKER = "PREALLOC_FAULT_TEST"
 _ROOM = "0" * 32
@@ -32,24 +34,26 @@ _PACKET = 1 << 17
 
 
 class Forked:
-    """What the harness needs of a subprocess.Popen."""
+    """What is needed of a subprocess.Popen."""
 
-    def __init__(self, report: int, stdout: IO[bytes]) -> None:
-        self._report = report
-        """Gives the process id, then the return code."""
-        self.pid = self._number()
-        self.stdout = stdout
-        self.returncode: int | None = None
+    stdout: IO[bytes] | None = None
+    returncode: int | None = None
+
+    def __init__(self, pid: int, end: int, code: Callable[[], int]) -> None:
+        self.pid = pid
+        self._end = end
+        """A descriptor that is readable when it has ended."""
+        self._code = code
 
     def wait(self, timeout: float | None = None) -> int:
         """As of Popen."""
         if self.returncode is None:
             poll = select.poll()
-            poll.register(self._report, select.POLLIN)
+            poll.register(self._end, select.POLLIN)
             if not poll.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired("prealloc", timeout or 0.0)
-            self.returncode = self._number()
-            os.close(self._report)
+            self.returncode = self._code()
+            os.close(self._end)
         return self.returncode
 
     def poll(self) -> int | None:
@@ -66,11 +70,6 @@ class Forked:
     def kill(self) -> None:
         """As of Popen."""
         self.send_signal(signal.SIGKILL)
-
-    def _number(self) -> int:
-        raw = os.read(self._report, 4)
-        assert raw, "the zygote has ended"
-        return int.from_bytes(raw, sys.byteorder, signed=True)
 
 
 class Zygote:
@@ -109,7 +108,9 @@ class Zygote:
             socket.send_fds(self._control, [packet], [theirs, errors.fileno(), reports])
         os.close(theirs)
         os.close(reports)
-        return Forked(report, os.fdopen(stdout, "rb"))
+        started = Forked(_number(report), report, lambda: _number(report))
+        started.stdout = os.fdopen(stdout, "rb")
+        return started
 
 
 @functools.cache
@@ -152,7 +153,7 @@ def serve(control: socket.socket) -> None:
                 continue
             packet, (*descriptors,), _, _ = socket.recv_fds(control, _PACKET, 3)
             if not packet:
-                return
+                return None
             pid = os.fork()
             if pid == 0:
                 control.detach()
@@ -170,18 +171,24 @@ def _say(report: int, number: int) -> None:
         os.write(report, number.to_bytes(4, sys.byteorder, signed=True))
 
 
+def _number(report: int) -> int:
+    raw = os.read(report, 4)
+    assert raw, "the zygote has ended"
+    return int.from_bytes(raw, sys.byteorder, signed=True)
+
+
 def _become(words: list[str], environment: dict[str, str], stdout: int, stderr: int) -> None:
     """Is the command from here on."""
     os.setsid()
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
-    libc = ctypes.CDLL(None)
-    libc.getenv.restype = ctypes.c_void_p
-    ctypes.memmove(libc.getenv(MARKER.encode()), environment[MARKER].encode(), len(_ROOM))
     os.environ.clear()
     os.environ.update(environment)
     _arm()
+    if words[0] in ("run", "resume"):
+        fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
+    _carry_marker()
     sys.argv[1:] = words
     runpy.run_module("prealloc", run_name="__main__", alter_sys=True)
 
@@ -196,14 +203,92 @@ def _arm() -> None:
             module.fault_point = armed  # type: ignore[attr-defined]
 
 
+def _carry_marker() -> None:
+    """/proc shows the environment of the last exec: writes the marker there too."""
+    ctypes.memmove(room, os.environ[MARKER].encode(), len(_ROOM))
+
+
+class StandBy:
+    """A child of the master's that is the first fork server as soon as one is started; in the place of `subprocess`.
+
+    Forked before the master does anything, it is as a fresh interpreter with the fork server's modules loaded.
+    """
+
+    DEVNULL = subprocess.DEVNULL
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    def __init__(self) -> None:
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        master = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            die_with(master)
+            control.close()
+            _stand_by(theirs)
+        theirs.close()
+        self._control: socket.socket | None = control
+
+    def Popen(  # noqa: N802
+        self, command: list[str], *, stdin: int, stdout: IO[bytes], stderr: IO[bytes], pass_fds: list[int]
+    ) -> Forked | subprocess.Popen[bytes]:
+        """What the launcher calls."""
+        if self._control is None:
+            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
+        (passed,) = pass_fds
+        packet = {
+            "code": command[-1],
+            "environment": dict(os.environ),
+            "blocked": [*signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+            "passed": passed,
+        }
+        with self._control as control:
+            socket.send_fds(control, [json.dumps(packet).encode()], [passed, stdout.fileno(), stderr.fileno()])
+        self._control = None
+        pid = self._pid
+        return Forked(pid, os.pidfd_open(pid), lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _stand_by(control: socket.socket) -> NoReturn:
+    raw, (*descriptors,), _, _ = socket.recv_fds(control, _PACKET, 3)
+    if not raw:
+        os._exit(0)
+    packet = json.loads(raw)
+    passed, stdout, stderr = (os.dup(each) for each in descriptors)  # above all that
+    control.close()
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    os.dup2(passed, packet["passed"])
+    for each in {*descriptors, passed, stdout, stderr} - {packet["passed"]}:
+        os.close(each)
+    outlive_parent()
+    signal.pthread_sigmask(signal.SIG_SETMASK, packet["blocked"])
+    os.environ.clear()
+    os.environ.update(packet["environment"])
+    _carry_marker()
+    sys.argv = ["-c"]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(packet["code"], vars(main))
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    import typer.main
+
     import prealloc.api.plans
     import prealloc.api.runs
     import prealloc.cli.app
     import prealloc.engines.command
     import prealloc.engines.local
     import prealloc.report.choose
-    import prealloc.report.jsonlines
+    from prealloc.engines import fork_launcher
     from prealloc.files import faultpoint
+    from prealloc.processes.parent import die_with, outlive_parent
 
+    typer.main.get_command = functools.cache(typer.main.get_command)  # the tree of commands is built once
+    typer.main.get_command(prealloc.cli.app.app)
+    libc = ctypes.CDLL(None)
+    libc.getenv.restype = ctypes.c_void_p
+    room = libc.getenv(MARKER.encode())  # before os.environ changes
+    gc.collect()
+    gc.freeze()
     serve(socket.socket(fileno=int(sys.argv[1])))
