@@ -21,6 +21,7 @@ from zygote import MARKER, Forked, command_environment, zygote
 from prealloc.api.plans import plan
 
 HERE = Path(__file__).parent
+PACKAGE_ROOT = HERE.parents[1]
 GRACE_S = 0.3
 """--grace, where a test does not say another."""
 PATIENCE_S = 40.0
