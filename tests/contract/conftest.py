@@ -27,7 +27,19 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 }
 
 
-@pytest.fixture(params=ENGINES)
+STARTS_OTHERWISE = "local-spawn"
+"""Differs from `local` in how workers are started, watched and killed alone: it runs the tests marked `starts`."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each behaviour on every engine that could have it differently."""
+    if "engine" in metafunc.fixturenames:
+        starts = metafunc.definition.get_closest_marker("starts") is not None
+        names = [name for name in ENGINES if starts or name != STARTS_OTHERWISE]
+        metafunc.parametrize("engine", names, indirect=True)
+
+
+@pytest.fixture
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of an engine to run on. Any process that it leaves behind fails the test."""
     monkeypatch.setattr(registry, "make_engine", lambda name: ENGINES[request.param]())
