@@ -100,7 +100,7 @@ def _prealloc(bench: Bench, load: Workload, size: Size) -> tuple[float, float]:
 def _starts(journal: Path) -> list[float]:
     """When each attempt started, from the journal's lines."""
     lines = (json.loads(line) for file in journal.glob("*.jsonl") for line in file.open("rb"))
-    return [line["started_at"] for line in lines if "started_at" in line]
+    return [line["started_at"] for line in lines if "kind" not in line]
 
 
 def _check_count(size: Size, outcomes: int) -> None:

@@ -10,7 +10,6 @@ that was stopped.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +18,6 @@ from rich.console import Console
 from rich.table import Table
 
 import prealloc
-from prealloc.report.choose import reporter
-from prealloc.settings import load_config
 
 AGGREGATES = ("model", "prompt_type", "tool_success_rate", "difficulty", "type")
 ULTRA = Path(__file__).parents[1] / "config" / "ultra.toml"
@@ -54,7 +51,7 @@ def main(
                 "difficulty": difficulty.split(","),
                 "tool_success_rate": rates(tool_success_rate),
             },
-            lanes=load_config(lanes).sampling.get("lanes", []),
+            lanes=prealloc.load_config(lanes).sampling.get("lanes", []),
             num_instances_per_cell=num_instances,
             types=() if task_types == "all" else task_types.split(","),
             stratify=True,
@@ -65,17 +62,8 @@ def main(
         if dry_run:
             return
         out = Path(f"run{result_suffix}")
-        screen = reporter(quiet=silent)
-        with screen:
-            ended = prealloc.run(
-                plan,
-                worker,
-                out,
-                workers=max_workers,
-                rate_mode=rate_mode,
-                observe=screen.handle,
-                tick=lambda: screen.tick(time.monotonic()),
-            )
+        with prealloc.reporter(quiet=silent) as screen:
+            ended = prealloc.run(plan, worker, out, workers=max_workers, rate_mode=rate_mode, observe=screen)
         for key in AGGREGATES:
             console.print(aggregated(out, key))
     except prealloc.PreallocError as error:

@@ -1,6 +1,6 @@
 """Ready experiments: a TOML file of options, and prealloc's environment variables. The only reader of either.
 
-    [library]   path, difficulty, require_workflow
+    [library]   path, difficulty, require_workflow, id_field, type_field, workflow_field, id_from, ids, exclude_ids
     [sampling]  the options of a plan, by their names on the command line: shards, num_instances, stratify, seed, ...
     [factors]   any names, each a list of values; [[exclude]] partial cells that are left out
     [settings]  given to every worker function
@@ -26,11 +26,11 @@ import msgspec
 
 from prealloc.errors import InputError, Mistake, OptionsError
 from prealloc.files.regular import Unusable, read_regular
-from prealloc.model.json_value import brief
 from prealloc.model.lane import Lane
 from prealloc.model.options import Option, did_you_mean, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.words import brief
 from prealloc.planning.estimate import Effort
 
 T = TypeVar("T")
@@ -74,13 +74,14 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     estimate: dict[str, Any]
 
 
-def load_config(path: Path) -> Experiment:
+def load_config(file: str | Path) -> Experiment:
     """Reads and checks a config file. Raises OptionsError with every mistake in it, each under its key.
 
     A relative library path counts from the config file's folder.
     """
     from prealloc.planning.cells import lay_out  # only who has a config file: every run looks at the environment
 
+    path = Path(file)
     read = _Read(_parse(path))
     library = read.section("library")
     sampling = read.section("sampling")
@@ -95,8 +96,11 @@ def load_config(path: Path) -> Experiment:
     if read.mistakes:
         mistakes = dict.fromkeys(read.mistakes)  # a wrong value is told by its reader, and then by the whole
         raise OptionsError([Mistake(f"{path} {where}", problem, hint) for where, problem, hint in mistakes])
-    if "path" in library:
-        library = {**library, "path": str(path.parent / library["path"])}
+    library |= {
+        name: str(path.parent / Path(library[name]).expanduser())
+        for name in ("path", "ids", "exclude_ids")
+        if name in library
+    }
     return Experiment(library=library, sampling=sampling, run=run, estimate=effort)
 
 
@@ -255,7 +259,7 @@ def _parse(path: Path) -> dict[str, Any]:
         raw = read_regular(path, most=MOST_BYTES)
         if _MANY_DOTS.search(raw):  # tomllib takes the square of their number
             raise ValueError("more than 64 names are joined by dots")
-        return tomllib.loads(raw.decode())
+        return tomllib.loads(raw.decode("utf-8-sig"))
     except (Unusable, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise InputError(f"it is no config file: {brief(error)}", where=str(path), hint="give a TOML file") from None
     except RecursionError:

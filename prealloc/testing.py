@@ -131,7 +131,7 @@ def make_plan(
     strategy: Strategy = "disjoint",
     lanes: Sequence[Lane] = (),
 ) -> Plan:
-    """A plan in memory, for `prealloc.run` or to be written with `prealloc.store.plan_folder.write_plan`.
+    """A plan in memory, for `prealloc.run` or to be written with `prealloc.write_plan`.
 
     `tasks` are dealt in the order given: shard i of S takes tasks i, i+S, i+2S, ...; with
     `strategy="paired"` every shard takes them all. A number makes that many tasks `task-1`, `task-2`, ...,
@@ -209,6 +209,9 @@ def run_task(
         waiting_s=clock.waited_s,
         working_s=clock.working_s,
         peak_rss=0,
+        success=ending.success,
+        score=ending.score,
+        unclear=ending.unclear,
         error=ending.error,
         result=None if ending.result is None else msgspec.json.decode(ending.result),
     )

@@ -100,7 +100,7 @@ def _config() -> str:
 
 def _table(section: str) -> list[str]:
     rows = ["| Python | command line | config | default | |", "| --- | --- | --- | --- | --- |"]
-    on_command_line = section in ("sampling", "run")
+    on_command_line = section in ("library", "sampling", "run")
     for name, (field, option, default) in options_in(section).items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(option.reader, Flag):
@@ -110,7 +110,8 @@ def _table(section: str) -> list[str]:
         if option.reader.metavar:
             flag += f" {option.reader.metavar}"
         shown = option.unset or ("" if default in (None, (), {}) else _default(option, default))
-        cells = (f"`{field}`", f"`{flag}`" if on_command_line else "", f"`{name}`", shown, _plain(option.help))
+        typed = f"`{flag}`" if on_command_line and field != "path" else ""
+        cells = (f"`{field}`", typed, f"`{name}`", shown, _plain(option.help))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
 
@@ -210,7 +211,13 @@ def _class(name: str, value: Any) -> str:
 
 
 def _fields(value: type) -> Iterator[tuple[str, str, str]]:
-    """(name, type, meaning) of the public fields, documented attributes and properties of a class."""
+    """(name, type, meaning) of the public fields, documented attributes and properties of a class.
+
+    The fields that a struct has from another struct come first.
+    """
+    for base in value.__bases__:
+        if getattr(base, "__struct_fields__", ()):
+            yield from _fields(base)
     declared = any(value in structs for _, structs in SECTIONS.values())
     helps = {name: _plain(option.help) for name, option in options_of(value).items()} if declared else {}
     (source,) = ast.parse(textwrap.dedent(inspect.getsource(value))).body

@@ -34,11 +34,12 @@ from typing import Any, NamedTuple, Protocol
 
 from prealloc.agents.simulate import tools_of
 from prealloc.errors import Mistake, OptionsError, Retryable
-from prealloc.model.json_value import shown
 from prealloc.model.options import Seconds, Whole
 from prealloc.model.outcome import TOO_MANY_REQUESTS
-from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, NEVER_S
+from prealloc.model.policy import LEAST_PAUSE_S, NEVER_S
+from prealloc.model.retry import BACKOFF_MOST_S
 from prealloc.model.task import LightweightTask
+from prealloc.model.words import shown
 
 try:
     import openai

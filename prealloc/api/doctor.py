@@ -7,40 +7,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from prealloc.doctor.disk import check_append, check_file_system, check_links, check_rename, check_space
-from prealloc.doctor.finding import Finding, Level, bounded
+from prealloc.doctor.finding import Diagnosis, Finding, Repaired, bounded
 from prealloc.doctor.locks import check_lock
 from prealloc.doctor.machine import check_clocks, check_limits, check_memory, check_proc
 from prealloc.doctor.run_checks import check_run
-from prealloc.doctor.run_repair import Repaired, repair_run
+from prealloc.doctor.run_repair import repair_run
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_versions
 from prealloc.errors import InputError
 
 RUN_S = 600.0
 """Reading a journal of gigabytes takes its time."""
-
-
-class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was looked at, in three groups."""
-
-    folder: str
-    """Whose file system was tried."""
-    machine: tuple[Finding, ...]
-    files: tuple[Finding, ...]
-    run: tuple[Finding, ...]
-    """Empty if no run was named."""
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        return self.machine + self.files + self.run
-
-    @property
-    def exit_code(self) -> int:
-        """1 if there is a problem, else 0."""
-        return int(any(finding.level is Level.PROBLEM for finding in self.findings))
 
 
 def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diagnosis:

@@ -1,32 +1,34 @@
-"""How long a plan will take: its lanes' limits, what a task takes, and what past runs took."""
+"""What there is to run and how long it will take: by its lanes' limits, what a task takes, and what past runs took."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prealloc.model.cell import MODEL
 from prealloc.model.plan import Plan
-from prealloc.planning.estimate import NO_PAST, Durations, Effort, Estimate, estimate
-from prealloc.planning.matrix import loads_of_plan
+from prealloc.model.plan_spec import PlanSpec
+from prealloc.planning.estimate import NO_PAST, Durations, Effort, estimate
+from prealloc.planning.matrix import Outlook, loads_of_plan, loads_of_spec, matrix_of_plan, matrix_of_spec
 
 
-def estimate_plan(
-    plan: Plan,
-    effort: Effort | None = None,
-    *,
-    concurrency: int = 1,
-    workers: int | None = None,
-    durations: Durations = NO_PAST,
-) -> Estimate:
-    """The estimate of a plan that is run with these options; what `past_durations` gives comes before the effort."""
-    return estimate(
-        loads_of_plan(plan),
-        plan.spec.lanes,
-        effort if effort is not None else Effort(),
-        concurrency=concurrency,
-        workers=workers,
-        durations=durations,
-    )
+def outlook(
+    planned: Plan | PlanSpec, run: Mapping[str, Any], effort: Mapping[str, Any], durations: Durations = NO_PAST
+) -> Outlook:
+    """The cells of a plan, or of what is to be planned, and the estimate of a run with these options.
+
+    `effort` are fields of Effort; what `past_durations` gives comes before them. Before the library is read there may
+    be no estimate. Raises OptionsError.
+    """
+    if isinstance(planned, Plan):
+        spec, matrix, loads = planned.spec, matrix_of_plan(planned), loads_of_plan(planned)
+    else:
+        spec, matrix, loads = planned, matrix_of_spec(planned), loads_of_spec(planned) or []
+    at_once = {name: run[name] for name in ("concurrency", "workers") if name in run}
+    given = Effort.checked(**effort)
+    forecast = estimate(loads, spec.lanes, given, durations=durations, **at_once) if loads else None
+    return Outlook(matrix=matrix, estimate=forecast)
 
 
 def past_durations(run: str | Path) -> Durations:

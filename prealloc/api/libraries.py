@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from prealloc.api.sources import library_path
+from prealloc.api.sources import LibraryInPython, library_path
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.library.open import json_file
+from prealloc.model.fields import FieldOptions, Fields
 from prealloc.model.options import Bytes, Whole
 
 if TYPE_CHECKING:
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
-def index(library: str | Path, *, difficulty: str | None = None, progress: Progress | None = None) -> IndexMade:
+def index(
+    library: str | Path,
+    *,
+    difficulty: str | None = None,
+    progress: Progress | None = None,
+    **named: Unpack[FieldOptions],
+) -> IndexMade:
     """Makes the index of a JSON library file, beside it or in the user's cache folder. Raises LibraryError."""
     from prealloc.library.packed.indexing import make_index
 
-    return make_index(json_path(library, difficulty), progress=progress)
+    return make_index(json_path(library, difficulty), fields=Fields.checked(**named), progress=progress)
 
 
 def check_index(library: str | Path, *, difficulty: str | None = None, progress: Progress | None = None) -> str:
@@ -39,18 +46,29 @@ def check_index(library: str | Path, *, difficulty: str | None = None, progress:
 
 
 def convert(
-    library: str | Path,
+    library: LibraryInPython,
     out: str | Path,
     *,
     to: str | None = None,
     force: bool = False,
     difficulty: str | None = None,
+    notes: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    **named: Unpack[FieldOptions],
 ) -> Converted:
-    """Writes the tasks of a library in another format: see prealloc.library.convert."""
+    """Writes the tasks of a library in another format, which `to` or the name of `out` says. Raises LibraryError."""
     from prealloc.library.convert import convert
 
-    return convert(library_path(library, difficulty), out, to=to, force=force, difficulty=difficulty, progress=progress)
+    return convert(
+        library_path(library, difficulty),
+        out,
+        to=to,
+        force=force,
+        difficulty=difficulty,
+        fields=Fields.checked(**named),
+        notes=notes,
+        progress=progress,
+    )
 
 
 def is_json(library: str | Path, *, difficulty: str | None = None) -> bool:
@@ -59,7 +77,7 @@ def is_json(library: str | Path, *, difficulty: str | None = None) -> bool:
 
 
 def stats(
-    library: str | Path,
+    library: LibraryInPython,
     *,
     difficulty: str | None = None,
     reads: int = 0,
@@ -68,6 +86,7 @@ def stats(
     seed: int = 0,
     notes: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    **named: Unpack[FieldOptions],
 ) -> Stats:
     """Types, fields and sizes of a library, of `sampled` tasks of each type; with `reads` also so many random reads.
 
@@ -83,7 +102,8 @@ def stats(
         raise OptionsError(mistakes)
     from prealloc.library.stats import stats_of
 
-    opened = read_library(library_path(library, difficulty), difficulty=difficulty, notes=notes, progress=progress)
+    path, fields = library_path(library, difficulty), Fields.checked(**named)
+    opened = read_library(path, difficulty=difficulty, fields=fields, notes=notes, progress=progress)
     return stats_of(opened, reads=reads, cache_bytes=most_bytes, sampled=sampled, seed=seed)
 
 
@@ -94,6 +114,8 @@ def json_path(library: str | Path, difficulty: str | None) -> Path:
         raise LibraryError("standard input can have no index: it is read once and is gone", where="-", hint=hint)
     file = json_file(library_path(library, difficulty), difficulty)
     if file is None:
-        hint = "plan from it as it is: only JSON files need an index"
-        raise LibraryError("any of its tasks can be read without one", where=str(library), hint=hint)
+        hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
+        raise LibraryError(
+            "only a JSON file has an index: tasks of other formats are read without one", where=str(library), hint=hint
+        )
     return file

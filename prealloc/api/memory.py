@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Unpack
 
+import msgspec
+
+from prealloc.api.sources import library_path
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.memory.child import Job
 from prealloc.memory.compare import Task, Tell, compare, machine
 from prealloc.memory.figures import Comparison
 from prealloc.memory.ways import WAYS
+from prealloc.model.fields import FieldOptions, Fields
 from prealloc.model.options import Seconds, Whole
 from prealloc.model.plan_spec import MAX_SEED
 from prealloc.processes.memory import available_bytes
 
-PLACE = "{difficulty}"
 MOST_WORKERS = 10_000
 
 
@@ -32,6 +36,7 @@ def compare_memory(
     tell: Tell | None = None,
     available: Callable[[], int] = available_bytes,
     mistakes: Sequence[Mistake] = (),
+    **named: Unpack[FieldOptions],
 ) -> Comparison:
     """Starts the worker processes of each way, one way after the other, and measures them for `seconds` each.
 
@@ -42,6 +47,7 @@ def compare_memory(
     No process and no file is left, however this ends. Raises OptionsError and LibraryError before anything is started.
     """
     found = list(mistakes)
+    fields = Fields.checked(**named)
     workers = Whole(1, MOST_WORKERS).read("‹workers›", workers, found)
     num_instances = Whole(1).read("‹num_instances›", num_instances, found)
     seed = Whole(0, MAX_SEED).read("‹seed›", seed, found)
@@ -51,14 +57,11 @@ def compare_memory(
             found.append(Mistake("‹ways›", f"there is no way {name!r}", f"choose among {', '.join(WAYS)}"))
     if not ways:
         found.append(Mistake("‹ways›", "no way is named", f"choose among {', '.join(WAYS)}"))
-    path = Path(library)
-    if PLACE in str(library):
-        if difficulty is None:
-            found.append(Mistake("LIBRARY", f"{library} needs a difficulty", "give ‹difficulty›"))
-            raise OptionsError(found)
-        path = Path(str(library).replace(PLACE, difficulty))
     try:
-        scanned = read_library(path, difficulty=difficulty)
+        path = library_path(library, difficulty)
+        scanned = read_library(path, difficulty=difficulty, fields=fields, notes=notes)
+    except OptionsError as error:
+        raise OptionsError([*found, *error.mistakes]) from None
     except LibraryError:
         if found:  # the options alone are wrong already; the library comes next
             raise OptionsError(found) from None
@@ -74,7 +77,8 @@ def compare_memory(
         raise OptionsError(found)
     # As in planning no task goes to two workers; a library too small for that is sampled as runners do it today.
     strategy = "disjoint" if workers * num_instances <= info.tasks else "independent"
-    job = Job(info.path, None, workers, num_instances, seed, strategy, difficulty)
+    said = msgspec.to_builtins(fields)
+    job = Job(info.path, None, workers, num_instances, seed, strategy, difficulty, said)
     return Comparison(
         library=info.path,
         library_bytes=info.bytes,

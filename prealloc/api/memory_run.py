@@ -20,6 +20,7 @@ def main() -> None:
         num_instances=job.tasks,
         seed=job.seed,
         strategy=job.strategy,  # type: ignore[arg-type]  # the child cannot know its type
+        **job.named,  # type: ignore[arg-type]
     )
     ended = run(made, "prealloc.memory.way_prealloc:hold", in_folder("run"), workers=job.workers, timeout_s=None)
     with open(in_folder(ENDED), "w", encoding="utf-8") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,38 +12,49 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from prealloc.api.sources import library_paths, read_sources
+from prealloc.api.sources import LibraryInPython, library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
+from prealloc.files.paths import PlanPaths, plan_of
 from prealloc.files.paths import workflow_cache as default_cache
 from prealloc.library import read_library
 from prealloc.library.stats import FieldStats, field_stats
+from prealloc.model.answers import PlanDiff
 from prealloc.model.cell import DIFFICULTY, settings_of
-from prealloc.model.options import Seconds
-from prealloc.model.plan import Plan, PlanFile
-from prealloc.model.plan_spec import PlanOptions, PlanSpec
+from prealloc.model.fields import COMMON, FieldOptions, Fields, IdFrom
+from prealloc.model.listed import IdList, listed_ids
+from prealloc.model.options import one_or_several, read_options, share_of
+from prealloc.model.plan import Plan, PlanFile, Shard
+from prealloc.model.plan_spec import GenerateOptions, PlanOptions, PlanSpec
 from prealloc.model.policy import RunOptions, read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
+from prealloc.model.words import listed
 from prealloc.planning.cells import choose_for_cells, lay_out
-from prealloc.planning.planner import TypeLeftOut, types_left_out
+from prealloc.planning.planner import TypeLeftOut, is_eligible, types_left_out
 
 if TYPE_CHECKING:
     from prealloc.api.sources import Complete, Sources
     from prealloc.generating.source import Generator
     from prealloc.model.task import LightweightTask
+    from prealloc.store.manifests import Outline
 
-GENERATE_TIMEOUT_S = 600.0
-"""For one task."""
-
+GENERATE_TIMEOUT_S = GenerateOptions().generate_timeout_s
 _SHOWN_FIELDS = 12
 
 
 def plan(
-    library: str | Path,
+    library: LibraryInPython,
     *,
     out: str | Path | None = None,
     force: bool = False,
     difficulty: str | None = None,
+    id_field: str | None = None,
+    type_field: str | None = None,
+    workflow_field: str | None = None,
+    id_from: IdFrom | None = None,
+    ids: IdList | None = None,
+    exclude_ids: IdList | None = None,
     require_workflow: bool = False,
     notes: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -53,6 +65,7 @@ def plan(
     stream: bool = False,
     bare: Callable[[BareTasks], None] | None = None,
     run_options: RunOptions | None = None,
+    mistakes: Sequence[Mistake] = (),
     **options: Unpack[PlanOptions],
 ) -> Plan:
     """Reads a task library once and gives every shard its tasks.
@@ -60,7 +73,11 @@ def plan(
     `options` are the fields of PlanSpec: shards=25, num_instances=20, stratify=True, types=["api"], ... With `out` the
     plan folder is written too, whole or not at all; `force` replaces one that is there. `difficulty` picks the file
     when `library` is a folder, or fills its place in a path with `{difficulty}`; as a factor it does so for each of
-    its values. `library` may be `-`, standard input. With `stream`, or if it is large, a JSON library is read in one
+    its values. `library` may be `-`, standard input; or tasks in Python: an iterable of dicts, a `datasets.Dataset`, a
+    pandas or polars frame. `id_field`, `type_field` and `workflow_field` name the fields where they are, `a.b` is b in
+    the object a; without them common names are tried. `id_from` makes ids for tasks without one: "content", a digest of
+    each, or "position", its place. Only the tasks in `ids` are planned, and those in `exclude_ids` are not: ids, or the
+    path of a file with one a line or a JSON list. With `stream`, or if it is large, a JSON library is read in one
     pass that holds no more of it than can be chosen. `notes` gets sentences that a user should see, `progress` the
     bytes read and to read. `keep` names further fields of the tasks to ship, `all` every one; where tasks go out with
     nothing but an id and a type, `bare` gets what they lack, or `notes` as a sentence.
@@ -71,21 +88,50 @@ def plan(
     for one task, None is no limit; `generating` gets the tasks generated and to generate.
 
     `run_options` are fields of RunPolicy that runs of this plan have unless they say otherwise, such as
-    {"timeout_s": 60}; they are not part of the plan's id.
+    {"timeout_s": 60}; they are not part of the plan's id. `mistakes` are the caller's own, to be raised with those
+    found in the options.
 
     The result holds everything in memory: `plan.shards[i].tasks` are picklable LightweightTasks.
     Raises OptionsError, LibraryError, GeneratorError, PlanError; then nothing was written but the cache.
     """
-    spec, generator, timeout_s = check_options(options, generate_workflows, workflow_cache, generate_timeout_s)
+    named: FieldOptions = {
+        "id_field": id_field,
+        "type_field": type_field,
+        "workflow_field": workflow_field,
+        "id_from": id_from,
+    }
+    (spec, generator, timeout_s), fields, ids_listed = _all_of(
+        lambda: check_options(options, generate_workflows, workflow_cache, generate_timeout_s, mistakes=mistakes),
+        lambda: Fields.checked(**named),
+        lambda: listed_ids(ids, exclude_ids),
+    )
+    share = share_of(options.get("num_instances"))
     for_runs = read_run_options(run_options or {})
     if out is not None:
         from prealloc.store.plan_folder import refuse_taken_plan
 
         refuse_taken_plan(Path(out), force=force)
     tell = notes or (lambda text: None)
+    # Until the library is read, a text with commas may be the name of one type or of several.
+    asked, spec = spec.types, replace(spec, types=tuple(sorted({*spec.types, *one_or_several(spec.types, ())})))
     laid = lay_out(spec)
     sizes = sorted({shard.of for shard in laid})
-    sources = read_sources(library, spec, sizes, difficulty=difficulty, notes=tell, progress=progress, stream=stream)
+    sources = read_sources(
+        library,
+        spec,
+        sizes if share is None else None,  # how many may be chosen is known when all are counted
+        difficulty=difficulty,
+        fields=fields,
+        notes=tell,
+        progress=progress,
+        stream=stream,
+        listed=ids_listed,
+    )
+    there = sources.types_there()
+    spec = replace(spec, types=one_or_several(asked, there))
+    if share is not None:
+        tasks_there = sum(number for name, number in there.items() if is_eligible(spec, name))
+        spec = replace(spec, num_instances=max(1, math.floor(tasks_there * share + 0.5)))
     for scanned in sources.libraries.values():
         if scanned.without_workflow and generator is None:
             count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"
@@ -125,6 +171,19 @@ def plan(
     return made
 
 
+def _all_of(*checks: Callable[[], Any]) -> list[Any]:
+    """What each of these gives. Raises OptionsError with the mistakes of all."""
+    given, found = [], list[Mistake]()
+    for check in checks:
+        try:
+            given.append(check())
+        except OptionsError as error:
+            found += error.mistakes
+    if found:
+        raise OptionsError(found)
+    return given
+
+
 class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
     """Planned tasks that hold nothing but an id and a type: a worker that needs more fails in every one of them."""
 
@@ -147,11 +206,11 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
         if not self.fields:
             return f"{problem}, and their library has nothing else of them"
         shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
-        more = f" and {len(shown) - _SHOWN_FIELDS} more" if len(shown) > _SHOWN_FIELDS else ""
+        left = listed(shown, _SHOWN_FIELDS)
         hint = f"plan again with ‹keep› {self.keep}" + (
             ", or ‹keep› all for every field" if self.keep != EVERY_FIELD else ""
         )
-        return f"{problem}; left in the library are {', '.join(shown[:_SHOWN_FIELDS])}{more}: {hint}"
+        return f"{problem}; left in the library are {left}: {hint}"
 
 
 def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]) -> BareTasks | None:
@@ -164,10 +223,11 @@ def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, Lightw
     if not count:
         return None
     fields = field_stats(text for key, positions in found.items() for text in sources.texts(key, positions))
+    named = {name for info in sources.infos if info.fields for name in (info.fields.id_field, info.fields.type_field)}
     return BareTasks(
         tasks=count,
         planned=sum(map(len, tasks.values())),
-        fields=[field for field in fields if field.name not in IN_EVERY_SLICE],
+        fields=[field for field in fields if field.name not in IN_EVERY_SLICE | named],
     )
 
 
@@ -199,8 +259,8 @@ def _no_field(name: str, there: Sequence[str]) -> Mistake:
     if close:
         hint = f"did you mean {close[0]}?"
     else:
-        shown = ", ".join(there[:_SHOWN_FIELDS]) + (", ..." if len(there) > _SHOWN_FIELDS else "")
-        hint = f"its tasks have {shown}" if there else "its tasks have no further fields: leave it out"
+        known = listed(there, _SHOWN_FIELDS)
+        hint = f"its tasks have {known}" if there else "its tasks have no further fields: omit it"
     return Mistake(f"‹keep› {name}", "no task of the library has such a field", hint)
 
 
@@ -230,6 +290,8 @@ def check_options(
     generate_workflows: str | None = None,
     workflow_cache: str | Path | None = None,
     generate_timeout_s: float | str | None = GENERATE_TIMEOUT_S,
+    *,
+    mistakes: Sequence[Mistake] = (),
 ) -> tuple[PlanSpec, Generator | None, float | None]:
     """The spec of a plan's options, its generator and the time for a task. Raises OptionsError with every mistake."""
     found: list[Mistake] = []
@@ -250,24 +312,63 @@ def check_options(
         given["‹generate_timeout_s›"] = generate_timeout_s != GENERATE_TIMEOUT_S
         hint = "add ‹generate_workflows›, or omit it"
         found += [Mistake(name, "nothing is generated", hint) for name, is_given in given.items() if is_given]
-    timeout_s = Seconds(above=True, optional=True).read("‹generate_timeout_s›", generate_timeout_s, found)
+    timeout_s = read_options(GenerateOptions, {"generate_timeout_s": generate_timeout_s}, found)["generate_timeout_s"]
     try:
         spec = PlanSpec.checked(**{**options, **said})
     except OptionsError as error:
-        raise OptionsError([*error.mistakes, *found]) from None
-    if found:
-        raise OptionsError(found)
+        raise OptionsError([*mistakes, *error.mistakes, *found]) from None
+    if mistakes or found:
+        raise OptionsError([*mistakes, *found])
     return spec, generator, timeout_s
 
 
-def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: str | None = None) -> PlanFile:
+def load_plan(plan: str | Path) -> Plan:
+    """The plan of a plan folder, or of a run, with its tasks. Raises PlanError if a byte of it is not as planned."""
+    from prealloc.store.plan_folder import read_plan
+
+    return read_plan(plan_of(Path(plan)))
+
+
+def outline_of_plan(plan: str | Path, most: int) -> Plan | Outline:
+    """The plan of a plan folder, or of a run; of many shards only the first `most` manifests. Raises PlanError."""
+    from prealloc.store.manifests import Outline, read_plan_file, read_planned_manifest
+
+    folder = plan_of(Path(plan))
+    file = read_plan_file(folder)
+    if len(file.shards) <= most + 1:
+        return load_plan(folder)
+    paths = PlanPaths(folder)
+    return Outline(file, {entry.id: read_planned_manifest(paths, file, entry) for entry in file.shards[:most]})
+
+
+def read_shard(plan: str | Path, shard: str) -> Shard:
+    """One shard of a plan folder, or of a run, with its tasks. Raises PlanError."""
+    from prealloc.store.manifests import find_entry, read_plan_file, read_planned_manifest
+    from prealloc.store.slices import Slice
+
+    folder = plan_of(Path(plan))
+    paths, file = PlanPaths(folder), read_plan_file(folder)
+    manifest = read_planned_manifest(paths, file, find_entry(file, shard, where=str(plan)))
+    return Shard(manifest=manifest, tasks=Slice(paths, manifest.slice).tasks())
+
+
+def verify(
+    plan: str | Path,
+    *,
+    library: LibraryInPython | None = None,
+    difficulty: str | None = None,
+    **named: Unpack[FieldOptions],
+) -> PlanFile:
     """Checks a plan folder, or that of a run, byte by byte; with `library` also that every task is still in it.
 
-    A workflow that was generated is none of the library's, and is left out of the comparison.
+    A workflow that was generated is none of the library's, and is left out of the comparison. Fields of the library are
+    named as for `plan`; without, as the plan has noted.
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """
     from prealloc.model.task import LightweightTask
-    from prealloc.store.plan_folder import Outline, check_strict, plan_of, read_plan, refuse_strays, task_digest
+    from prealloc.store.manifests import Outline
+    from prealloc.store.plan_folder import check_strict, read_plan, refuse_strays
+    from prealloc.store.slices import task_digest
 
     folder = plan_of(Path(plan))
     read = read_plan(folder)
@@ -276,6 +377,7 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
     if library is None:
         return read.file
     generated = read.spec.generator is not UNSET
+    asked = Fields.checked(**named)
 
     def as_planned(now: LightweightTask, planned: LightweightTask) -> LightweightTask:
         if not generated or now.workflow_json != b"null":
@@ -283,8 +385,10 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
         return LightweightTask.trusted(now.id, now.type, planned.workflow_json, now.extra_json)
 
     gone, changed = [], []
+    noted = {info.difficulty: info.fields or COMMON for info in read.libraries}
     for key, path, name in library_paths(library, read.spec, difficulty):
-        scanned = read_library(path, difficulty=name, keep=read.spec.keep)
+        fields = noted.get(name, COMMON) if asked == COMMON else asked
+        scanned = read_library(path, difficulty=name, keep=read.spec.keep, fields=fields)
         mine = (shard for shard in read.shards if key is None or shard.manifest.cell[DIFFICULTY] == key)
         planned = {task.id: task for shard in mine for task in shard.tasks}
         position = scanned.places(planned)
@@ -297,37 +401,23 @@ def verify(plan: str | Path, *, library: str | Path | None = None, difficulty: s
             if task_digest(as_planned(task, planned[id])) != task_digest(planned[id])
         )
     if gone or changed:
-        parts = [_listed(gone, "not in it any more"), _listed(changed, "not as planned")]
+        parts = {"not in it any more": gone, "not as planned": changed}
         raise PlanError(
-            "; ".join(part for part in parts if part),
+            "; ".join(f"{len(ids)} planned tasks are {what}: {listed(ids)}" for what, ids in parts.items() if ids),
             where=str(library),
             hint="the plan still runs as it was made; to take over the library's changes, plan again",
         )
     return read.file
 
 
-class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between two plans."""
-
-    same: bool
-    inputs: dict[str, tuple[Any, Any]]
-    """Spec fields and library fingerprints that differ: {name: (in the first, in the second)}."""
-    added: list[str]
-    removed: list[str]
-    moved: dict[str, tuple[list[str], list[str]]]
-    """Task ids in both, but in other shards: {id: (shards in the first, shards in the second)}."""
-    changed: list[str]
-    """Task ids in both, whose type, workflow or kept fields differ."""
-
-
 def diff(first: str | Path, second: str | Path) -> PlanDiff:
     """What differs between two plans (folders, or those of runs): ids and inputs. Raises PlanError."""
-    from prealloc.store.plan_folder import plan_of, read_plan
-
-    one, two = read_plan(plan_of(Path(first))), read_plan(plan_of(Path(second)))
+    one, two = load_plan(first), load_plan(second)
     places, digests = zip(*(_places(each) for each in (one, two)), strict=True)
     both = sorted(places[0].keys() & places[1].keys())
     return PlanDiff(
+        first=str(first),
+        second=str(second),
         same=one.id == two.id,
         inputs=_different(_inputs(one), _inputs(two)),
         added=sorted(places[1].keys() - places[0].keys()),
@@ -338,7 +428,7 @@ def diff(first: str | Path, second: str | Path) -> PlanDiff:
 
 
 def _places(plan: Plan) -> tuple[dict[str, list[str]], dict[str, bytes]]:
-    from prealloc.store.plan_folder import task_digest
+    from prealloc.store.slices import task_digest
 
     places: dict[str, list[str]] = {}
     digests: dict[str, bytes] = {}
@@ -362,15 +452,7 @@ def _different(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tupl
     return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
 
 
-def _listed(ids: Sequence[str], what: str) -> str:
-    shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
-    return f"{len(ids)} planned tasks are {what}: {shown}" if ids else ""
-
-
 def _left_out_note(left: Sequence[TypeLeftOut]) -> str:
-    each = ", ".join(f"{kind.type} {kind.share:.1%}" for kind in left[:10])
-    more = f" and {len(left) - 10} more" if len(left) > 10 else ""
+    each = listed(f"{kind.type} {kind.share:.1%}" for kind in left)
     types = "1 type gets" if len(left) == 1 else f"{len(left)} types get"
-    return (
-        f"{types} no task; their shares of the library: {each}{more}, {sum(kind.share for kind in left):.1%} together"
-    )
+    return f"{types} no task; their shares of the library: {each}, {sum(kind.share for kind in left):.1%} together"

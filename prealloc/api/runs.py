@@ -10,8 +10,9 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, NamedTuple, TypeVar, Unpack
 
 import msgspec
 
@@ -23,16 +24,29 @@ from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
-from prealloc.model.events import Event, LaneHalted, LanePaused, Note, RunEnded
-from prealloc.model.outcome import FINAL, Attempt, Successes
-from prealloc.model.plan import Manifest, Plan, PlanFile, Unit
+from prealloc.model.answers import RunStatus
+from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
+from prealloc.model.outcome import FINAL, Successes
+from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
 from prealloc.model.task import LightweightTask
-from prealloc.store.fold import count_success, fold, tries_of
+from prealloc.store.fold import Outcome, by_shard, fold, tries_of
+from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
-from prealloc.store.plan_folder import Outline, check_slices, read_outline, read_slice, task_digest
-from prealloc.store.results import ResultsRow, UnitHistory, UnitOutcome, aggregate, unit_outcome
+from prealloc.store.manifests import Outline, read_outline
+from prealloc.store.plan_folder import check_slices
+from prealloc.store.results import (
+    KEYS,
+    Results,
+    ResultsRow,
+    UnitHistory,
+    UnitOutcome,
+    aggregate,
+    tabulate,
+    unit_outcome,
+)
 from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
+from prealloc.store.slices import Names, Slice, task_digest
 from prealloc.worker.function import check_name
 
 SLOW_IMPORT_S = 5.0
@@ -40,7 +54,6 @@ STOPPED = 128
 """Exit codes over this one are of runs that the signal of this difference has stopped."""
 
 T = TypeVar("T")
-Observe = Callable[[Event], None]
 WorkerName = str | Callable[..., Any]
 
 
@@ -49,131 +62,146 @@ def run(
     worker: WorkerName,
     out: str | Path,
     *,
-    engine: str = "local",
+    engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
     reuse: str | Path | None = None,
     observe: Observe | None = None,
-    tick: Callable[[], None] | None = None,
+    mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunOptions],
 ) -> RunEnded:
     """Runs every unit of a plan to its end, in a new run folder.
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
-    `options` are the fields of RunPolicy: concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the
-    plan's `run_options` say, if it has any. `reuse` names a run whose
-    outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` gets every event, `tick` is
-    called about ten times per second.
+    `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
+    concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
+    `reuse` names a run whose outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` is
+    an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
+    with those found here.
 
     Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
     and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
-    mistakes: list[Mistake] = []
-    own = _gathered(mistakes, lambda: read_run_options(options))
-    _gathered(mistakes, lambda: check_engine(engine))
-    if cleanup is not None and engine == COMMAND:
-        mistakes.append(Mistake("‹cleanup›", "a command cleans up by itself", "have it do so on SIGTERM"))
-    if own is None or mistakes:
-        _gathered(mistakes, lambda: _try_worker(worker, engine))
-        raise OptionsError(mistakes)
-    name, import_path = _worker_name(worker, engine)
-    cleaner, import_path = _cleaner(cleanup, import_path)
-    target = Path(out)
-    refuse_taken(target)
-    source = plan if isinstance(plan, Plan) else Path(plan)
-    outline = _outline(source)
-    policy = RunPolicy(**{**(outline.file.run_options or {}), **own})
-    # All that may refuse comes before the folder is made.
-    reused = list(_take_over(_shards(source, outline), name, OpenRun(Path(reuse)))) if reuse is not None else []
-    started = make_engine(engine)
-    try:
-        if policy.memory_bytes is not None and not started.facts.can_kill:
-            hint = "give none, or use ‹engine› local, whose workers are processes that can be ended"
-            raise OptionsError([Mistake("‹memory_bytes›", f"the {engine} engine cannot hold tasks to it", hint)])
-        lanes = _lanes_to_run(outline, reused)
-        notes = _check(started, name, import_path, outline.file, lanes, policy.start_s, observe, tick)
-        create_run(
-            target,
-            source,
-            RunFile(
-                plan=outline.file.id,
-                plan_digests=plan_digests(outline.file),
-                worker=name,
-                import_path=import_path,
-                engine=engine,
-                cleanup=cleaner,
-                policy=policy,
-                created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                prealloc=__version__,
-                python=platform.python_version(),
-                platform=platform.platform(),
-            ),
-        )
-        opened = OpenRun(target, outline)
-        with RunLock(opened.paths.lock):
-            ended = run_session(
-                opened,
-                started,
-                reused=reused,
-                notes=notes,
-                observe=observe or (lambda event: None),
-                tick=tick or (lambda: None),
-            )
-    finally:
-        started.close()
+    with _closed(engine):
+        chosen = _checked(worker, engine, cleanup, options, mistakes)
+        target = Path(out)
+        refuse_taken(target)
+        source = plan if isinstance(plan, Plan) else Path(plan)
+        outline, names = _outline(source)
+        policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
+        # All that may refuse comes before the folder is made.
+        earlier = OpenRun(Path(reuse)) if reuse is not None else None
+        reused = list(_take_over(_shards(source, outline), chosen.worker, earlier)) if earlier is not None else []
+        observer = observer_of(observe)
+        with closing(make_engine(engine)) as started:
+            if policy.memory_bytes is not None and not started.facts.can_kill:
+                problem = f"the {started.name} engine cannot hold tasks to it"
+                hint = "give none, or use ‹engine› local, whose workers are processes that can be ended"
+                raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
+            lanes = _lanes_to_run(outline, reused)
+            told = (lanes, policy.start_s, observer)
+            notes = _check(started, chosen.worker, chosen.import_path, outline.file, *told)
+            create_run(target, source, _run_file(chosen, started.name, outline.file, policy))
+            opened = OpenRun(target, outline, names)
+            with RunLock(opened.paths.lock):
+                ended = run_session(opened, started, reused=reused, notes=notes, observer=observer)
     _pass_on_signal(ended)
     return ended
 
 
 def resume(
-    run: str | Path,
-    *,
-    failed: bool = False,
-    observe: Observe | None = None,
-    tick: Callable[[], None] | None = None,
+    run: str | Path, *, failed: bool = False, engine: Engine | None = None, observe: Observe | None = None
 ) -> RunEnded:
     """Runs the units of a run that have no final outcome; with `failed` also those that are final but not ok.
 
-    The library is not needed. Raises InputError and CannotGoOn, as run() does.
+    The library is not needed. `engine` takes the place of the one that run.json names; it is closed at the end.
+    `observe` is as for run(). Raises InputError and CannotGoOn, as run() does.
     """
-    opened = OpenRun(Path(run))
-    if opened.file.cleanup is not None:
-        check_name(opened.file.cleanup)
-    opened.check_slices()
-    with RunLock(opened.paths.lock):
-        engine = make_engine(opened.file.engine)
-        try:
-            file = opened.file
+    with _closed(engine):
+        opened = OpenRun(Path(run))
+        file = opened.file
+        if file.cleanup is not None:
+            check_name(file.cleanup)
+        opened.check_slices()
+        observer = observer_of(observe)
+        with RunLock(opened.paths.lock), closing(make_engine(file.engine if engine is None else engine)) as started:
             before = fold(opened.paths, opened.units(), reopen_failed=failed)
             lanes = {opened.manifests[shard].lane for shard in units_left(opened, before)}
-            start_s = file.policy.start_s
-            notes = _check(engine, file.worker, file.import_path, opened.plan, lanes, start_s, observe, tick)
-            ended = run_session(
-                opened,
-                engine,
-                before=before,
-                reopen_failed=failed,
-                notes=notes,
-                observe=observe or (lambda event: None),
-                tick=tick or (lambda: None),
-            )
-        finally:
-            engine.close()
+            told = (lanes, file.policy.start_s, observer)
+            notes = _check(started, file.worker, file.import_path, opened.plan, *told)
+            ended = run_session(opened, started, before=before, reopen_failed=failed, notes=notes, observer=observer)
     _pass_on_signal(ended)
     return ended
 
 
-def outcomes(run: str | Path) -> Iterator[UnitOutcome]:
+def _closed(engine: str | Engine | None) -> AbstractContextManager[Any]:
+    """Closes an engine that was given, whatever happens. One that has a name alone is not there yet."""
+    return nullcontext() if engine is None or isinstance(engine, str) else closing(engine)
+
+
+class _Chosen(NamedTuple):
+    """What runs the tasks, by name, and the options that were given."""
+
+    worker: str
+    cleanup: str | None
+    import_path: tuple[str, ...]
+    options: dict[str, Any]
+
+
+def _checked(
+    worker: WorkerName,
+    engine: str | Engine,
+    cleanup: WorkerName | None,
+    options: RunOptions,
+    mistakes: Sequence[Mistake],
+) -> _Chosen:
+    """What there is to say of these before any file is looked at. Raises OptionsError with every mistake."""
+    found = list(mistakes)
+    if worker == "":
+        found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
+    own = _gathered(found, lambda: read_run_options(options))
+    _gathered(found, lambda: check_engine(engine))
+    engine_name = engine if isinstance(engine, str) else engine.name
+    if cleanup is not None and engine_name == COMMAND:
+        found.append(Mistake("‹cleanup›", "a command cleans up by itself", "have it do so on SIGTERM"))
+    if own is None or found:
+        if worker != "":
+            _gathered(found, lambda: _try_worker(worker, engine, engine_name))
+        raise OptionsError(found)
+    name, import_path = _worker_name(worker, engine_name)
+    cleaner, import_path = _cleaner(cleanup, import_path)
+    return _Chosen(name, cleaner, import_path, own)
+
+
+def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
+    return RunFile(
+        plan=plan.id,
+        plan_digests=plan_digests(plan),
+        worker=chosen.worker,
+        import_path=chosen.import_path,
+        engine=engine,
+        cleanup=chosen.cleanup,
+        policy=policy,
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        prealloc=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+    )
+
+
+def outcomes(run: str | Path, *, by: Sequence[str] = ()) -> Iterator[UnitOutcome]:
     """What became of every planned unit, in the plan's order, during the run and after.
 
+    Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
     `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
     Raises RunFolderError, PlanError, JournalError.
     """
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
-    for (unit, unit_state), type in zip(state.units.items(), opened.types(), strict=True):
-        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state)
+    kept = opened.kept({*by} - {*KEYS})
+    for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
+        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state, fields)
 
 
 def longest_s(run: str | Path) -> float | None:
@@ -182,11 +210,8 @@ def longest_s(run: str | Path) -> float | None:
     None if nothing bounds it: without --timeout, or where tasks cannot be ended. Raises RunFolderError, PlanError.
     """
     opened = OpenRun(Path(run))
-    engine = make_engine(opened.file.engine)
-    try:
+    with closing(make_engine(opened.file.engine)) as engine:
         return session.longest_s(opened) if engine.facts.can_kill else None
-    finally:
-        engine.close()
 
 
 def unit_history(run: str | Path, unit: str) -> UnitHistory:
@@ -210,11 +235,11 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
         unit=unit,
         type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
         status=found.status,
-        first_status=found.first.status if found.first else found.status,
+        first_status=found.first.attempt.status if found.first else found.status,
         settings=manifest.settings,
         lane=manifest.lane,
         tries=tries_of(opened.paths, wanted),
-        accepted=outcome.attempt if outcome else None,
+        accepted=outcome.attempt.attempt if outcome else None,
         deaths=found.deaths,
         log=str(opened.paths.log(wanted.shard)),
     )
@@ -223,44 +248,15 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
 def results(run: str | Path, *, by: Sequence[str] = ()) -> list[ResultsRow]:
     """Success rate, mean score and times of a run, one row per value of the keys in `by`.
 
-    Keys are shard, type, task, repeat, status and the names of settings. Every planned unit is in exactly
-    one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
+    Keys are shard, type, task, repeat, status, the names of settings and those of kept fields. Every planned unit is in
+    exactly one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
     """
-    return aggregate(list(outcomes(run)), by)
+    return aggregate(outcomes(run, by=by), by)
 
 
-class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is, folded from its journal."""
-
-    run: str
-    plan: str
-    worker: str
-    engine: str
-    running: bool
-    """A master is at work on it now."""
-    master: int | None
-    """That master's process id."""
-    sessions: int
-    units: int
-    final: int
-    """Units with an outcome that stands: no resume runs them, unless with --failed."""
-    census: dict[str, int]
-    shards: dict[str, dict[str, int]]
-    """The census of each shard."""
-    rate: float | None
-    """The success rate of the first outcomes so far, see Successes.rate; None if no result says success."""
-    success: Successes
-    """What that rate is over, and what it leaves out."""
-    shard_success: dict[str, Successes]
-    """The same of each shard."""
-    library_opens: int
-    warnings: list[str]
-    halted: tuple[LaneHalted, ...]
-    """The lanes that start no further task, as of the latest session."""
-    waiting: tuple[LanePaused, ...]
-    """The lanes on which everybody waits for the server now."""
-    resume: str | None
-    """The command that runs the rest, if there is one and nobody does."""
+def tabulated(run: str | Path, *, by: Sequence[str] = ()) -> Results:
+    """The rows of results(), and one of everything."""
+    return tabulate(outcomes(run, by=by), by)
 
 
 def status(run: str | Path) -> RunStatus:
@@ -268,14 +264,9 @@ def status(run: str | Path) -> RunStatus:
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
     owner = live_owner(opened.paths.lock)
-    shards: dict[str, dict[str, int]] = {shard: {} for shard in opened.manifests}
+    shards = by_shard(state.units, opened.manifests)
     success = Successes()
-    shard_success = {shard: Successes() for shard in shards}
-    for unit, unit_state in state.units.items():
-        counts = shards[unit.shard]
-        counts[unit_state.status.value] = counts.get(unit_state.status.value, 0) + 1
-        count_success(shard_success[unit.shard], unit_state)
-    for each in shard_success.values():
+    for _, each in shards.values():
         success.add(each)
     census = state.census()
     lanes = opened.plan.spec.lanes
@@ -292,10 +283,10 @@ def status(run: str | Path) -> RunStatus:
         units=len(state.units),
         final=sum(census[status] for status in FINAL),
         census=census,
-        shards=shards,
+        shards={shard: counts for shard, (counts, _) in shards.items()},
         rate=success.rate(success.reported),
         success=success,
-        shard_success=shard_success,
+        shard_success={shard: each for shard, (_, each) in shards.items()},
         library_opens=state.library_opens,
         warnings=[*opened.warnings, *state.warnings, *untidied],
         halted=read_halts(opened.paths, lanes, state.sessions),
@@ -333,8 +324,7 @@ def _check(
     plan: PlanFile,
     lanes: Collection[str | None],
     start_s: float,
-    observe: Observe | None,
-    tick: Callable[[], None] | None,
+    observer: Observer,
 ) -> Sequence[str]:
     """What the user should know of the worker; says so if the import takes a while.
 
@@ -349,11 +339,11 @@ def _check(
 
     def wait() -> None:
         nonlocal told
-        if not told and observe is not None and time.monotonic() - began > SLOW_IMPORT_S:
+        now_s = time.monotonic()
+        if not told and now_s - began > SLOW_IMPORT_S:
             told = True
-            observe(Note(text=f"importing {worker.partition(':')[0]}: --start-timeout gives it {start_s:g} s"))
-        if tick is not None:
-            tick()
+            observer.handle(Note(text=f"importing {worker.partition(':')[0]}: --start-timeout gives it {start_s:g} s"))
+        observer.tick(now_s)
 
     wanted = WorkerCheck(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
     checked = engine.check(wanted)
@@ -384,7 +374,7 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, reused: Sequence[Attempt]) -> set[str | None]:
+def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine]) -> set[str | None]:
     """The lanes of the shards of which something is left to run."""
     done = Counter(attempt.shard for attempt in reused)
     return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
@@ -419,38 +409,34 @@ def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
     return None
 
 
-def _try_worker(worker: WorkerName, engine: str) -> None:
+def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
     """Raises WorkerFunctionError if the worker cannot be run, as far as that can be told if there is no such engine."""
-    name, import_path = _worker_name(worker, engine)
-    if engine not in ENGINES:
+    function, import_path = _worker_name(worker, name)
+    if isinstance(engine, str) and engine not in ENGINES:
         return
-    started = make_engine(engine)
-    try:
-        started.check(WorkerCheck(name, import_path))
-    finally:
-        started.close()
+    with closing(make_engine(engine)) as started:
+        started.check(WorkerCheck(function, import_path))
 
 
 _Shards = Iterable[tuple[Manifest, Sequence[LightweightTask]]]
 
 
-def _outline(plan: Plan | Path) -> Outline:
-    """The plan without its tasks; every byte of a folder is checked before anything is made of it."""
+def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
+    """The plan without its tasks, and their names; every byte of a folder is checked before anything is made of it."""
     if isinstance(plan, Plan):
-        return Outline(plan.file, {shard.id: shard.manifest for shard in plan.shards})
+        return Outline(plan.file, {shard.id: shard.manifest for shard in plan.shards}), {}
     outline = read_outline(plan)
-    check_slices(plan, outline)
-    return outline
+    return outline, check_slices(plan, outline)
 
 
 def _shards(plan: Plan | Path, outline: Outline) -> _Shards:
     """The shards with their tasks, one by one."""
     if isinstance(plan, Plan):
         return ((shard.manifest, shard.tasks) for shard in plan.shards)
-    return ((manifest, read_slice(PlanPaths(plan), manifest)) for manifest in outline.manifests.values())
+    return ((manifest, Slice(PlanPaths(plan), manifest.slice).tasks()) for manifest in outline.manifests.values())
 
 
-def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attempt]:
+def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[AttemptLine]:
     """The final outcomes of another run for units of these shards: same bytes, settings, repeat, worker."""
     if source.file.worker != worker:
         raise RunFolderError(
@@ -459,15 +445,15 @@ def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[Attemp
             hint="outcomes are only taken over from the same worker function; omit ‹reuse›",
         )
     state = fold(source.paths, source.units())
-    known: dict[tuple[bytes, bytes, int], list[Any]] = {}
+    known: dict[tuple[bytes, bytes, int], list[Outcome]] = {}
     for unit, key in _unit_keys((manifest, source.tasks(shard)) for shard, manifest in source.manifests.items()):
         outcome = state.units[unit].latest
-        if outcome is not None and outcome.status in FINAL:
+        if outcome is not None and outcome.attempt.status in FINAL:
             known.setdefault(key, []).append(outcome)
     for unit, key in _unit_keys(shards):
         if known.get(key):
-            attempt: Attempt = known[key].pop(0).read()
-            yield msgspec.structs.replace(attempt, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
+            line = known[key].pop(0).line()
+            yield msgspec.structs.replace(line, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
 
 
 def _unit_keys(shards: _Shards) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:

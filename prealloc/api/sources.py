@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.library.open import is_parts
+from prealloc.library.shortlist import Everything
 from prealloc.model.cell import DIFFICULTY
+from prealloc.model.fields import COMMON, Fields
+from prealloc.model.listed import Listed
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.plan_spec import PlanSpec
-from prealloc.planning.shortlist import Shortlist, shortlist_of
+from prealloc.model.task_hash import stable_hashes
+from prealloc.model.words import listed as listed_words
+from prealloc.planning.shortlist import Shortlist, WithListed, shortlist_of
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
@@ -22,8 +30,10 @@ if TYPE_CHECKING:
 
     Complete = Callable[[Library, dict[int, LightweightTask]], dict[int, LightweightTask]]
 
+LibraryInPython = str | Path | Iterable[Any]
+"""A path, or the tasks: mappings, or a frame of rows."""
+
 PLACE = "{difficulty}"
-_SHOWN = 10
 
 
 class Sources(NamedTuple):
@@ -42,6 +52,10 @@ class Sources(NamedTuple):
     infos: list[LibraryInfo]
     dropped: int
     """Ids that some difficulty holds and not all."""
+
+    def types_there(self) -> Mapping[str, int]:
+        """How many tasks of each type there are."""
+        return Counter(self.types) if self.there_are is None else self.there_are
 
     def tasks(
         self, difficulty: str | None, positions: Sequence[int], complete: Complete | None = None
@@ -70,19 +84,21 @@ class Sources(NamedTuple):
 
 
 def read_sources(
-    library: str | Path,
+    library: LibraryInPython,
     spec: PlanSpec,
-    shards: Sequence[int],
+    shards: Sequence[int] | None,
     *,
     difficulty: str | None = None,
+    fields: Fields = COMMON,
     notes: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] | None = None,
     stream: bool = False,
+    listed: Listed | None = None,
 ) -> Sources:
     """Reads each library once. Raises LibraryError, and OptionsError for a path that does not fit the factors.
 
     `shards` are the numbers of shards that the cells have: they bound what can be chosen of a library that is not
-    to be held in memory.
+    to be held in memory. None: nothing does.
     """
     libraries: dict[str | None, Library] = {}
     paths = library_paths(library, spec, difficulty)
@@ -90,11 +106,12 @@ def read_sources(
         notes("‹stream› is ignored: which ids all difficulties hold is known when all of them are read")
     for key, path, name in paths:
         # Which ids all difficulties hold is only known when all of them have been read.
-        shortlist = Shortlist(spec, shards) if len(paths) == 1 else None
+        shortlist = partial(_shortlist, spec, shards, listed) if len(paths) == 1 else None
         opened = read_library(
             path,
             difficulty=name,
             keep=spec.keep,
+            fields=fields,
             progress=progress,
             notes=notes,
             shortlist=shortlist,
@@ -107,14 +124,46 @@ def read_sources(
         if two := opened.two_ids():
             notes(f"{two} of {opened.info.tasks} tasks have an instance_id that is not their id: the id counts")
         libraries[key] = opened
-    return pair(libraries) if len(libraries) > 1 else _single(libraries, spec, shards)
+    sources = pair(libraries) if len(libraries) > 1 else _single(libraries, spec, None if listed else shards)
+    return sources if listed is None else _limited(sources, listed)
 
 
-def _single(libraries: dict[str | None, Library], spec: PlanSpec, shards: Sequence[int]) -> Sources:
+def _shortlist(
+    spec: PlanSpec, shards: Sequence[int] | None, listed: Listed | None
+) -> Shortlist | WithListed | Everything:
+    if shards is None:
+        return Everything()
+    plain = Shortlist(spec, shards)
+    return plain if listed is None else WithListed(plain, stable_hashes(sorted(listed.named())), listed.only is None)
+
+
+def _limited(sources: Sources, listed: Listed) -> Sources:
+    """The tasks that the lists leave. Raises OptionsError for ids that no library has."""
+    there = set(sources.ids)
+    if missing := sorted((listed.only or frozenset()) - there):
+        raise OptionsError(
+            [Mistake("‹ids›", f"{len(missing)} of them are not in the library: {listed_words(missing)}", "omit them")]
+        )
+    kept = [place for place, id in enumerate(sources.ids) if listed.takes(id)]
+    types = [sources.types[place] for place in kept]
+    there_are = None
+    if sources.there_are is not None and listed.only is None:
+        dropped = Counter(sources.types[place] for place, id in enumerate(sources.ids) if not listed.takes(id))
+        there_are = {name: count - dropped[name] for name, count in sources.there_are.items()}
+    return sources._replace(
+        ids=[sources.ids[place] for place in kept],
+        types=types,
+        there_are=there_are,
+        places=kept if sources.places is None else [sources.places[place] for place in kept],
+        infos=[msgspec.structs.replace(info, listed=listed.digests()) for info in sources.infos],
+    )
+
+
+def _single(libraries: dict[str | None, Library], spec: PlanSpec, shards: Sequence[int] | None) -> Sources:
     ((_, library),) = libraries.items()
     there_are = library.info.types
     hashes = library.hashes()
-    if hashes is None:
+    if hashes is None or shards is None:
         return Sources(library.ids, library.types, there_are, None, libraries, [library.info], 0)
     places = shortlist_of(spec, shards, hashes, library.types)
     ids, types = ([names[place] for place in places] for names in (library.ids, library.types))
@@ -122,9 +171,14 @@ def _single(libraries: dict[str | None, Library], spec: PlanSpec, shards: Sequen
 
 
 def library_paths(
-    library: str | Path, spec: PlanSpec, difficulty: str | None
-) -> list[tuple[str | None, Path, str | None]]:
+    library: LibraryInPython, spec: PlanSpec, difficulty: str | None
+) -> list[tuple[str | None, Any, str | None]]:
     """(key, path, difficulty) of each library: the factor's value, where `{difficulty}` or a folder leads with it."""
+    if not isinstance(library, str | os.PathLike):
+        if difficulty is not None or DIFFICULTY in spec.factors:
+            hint = "give paths, or one difficulty at a time"
+            raise OptionsError([Mistake("‹difficulty›", "tasks in Python are of none", hint)])
+        return [(None, library, None)]
     path = Path(library)
     if DIFFICULTY not in spec.factors:
         return [(None, library_path(path, difficulty, hint="give ‹difficulty›, or the factor difficulty"), difficulty)]
@@ -139,8 +193,13 @@ def library_paths(
     return [(value, library_path(path, value), value) for value in spec.factors[DIFFICULTY]]
 
 
-def library_path(library: str | Path, difficulty: str | None, *, hint: str = "give ‹difficulty›") -> Path:
-    """The path of a library, with the difficulty where it says `{difficulty}`. Raises OptionsError if it has none."""
+def library_path(library: Any, difficulty: str | None, *, hint: str = "give ‹difficulty›") -> Any:
+    """The path of a library, with the difficulty where it says `{difficulty}`. Raises OptionsError if it has none.
+
+    What is in Python already is given as it is.
+    """
+    if not isinstance(library, str | os.PathLike):
+        return library
     if difficulty is not None:
         return Path(str(library).replace(PLACE, difficulty))
     if PLACE in str(library):
@@ -161,7 +220,7 @@ def pair(libraries: dict[str | None, Library]) -> Sources:
         differ = [id for id, kind in zip(other.ids, other.types, strict=True) if id in common and type_of[id] != kind]
         if differ:
             raise LibraryError(
-                f"{len(differ)} tasks have another type than at difficulty {key}: {_listed(differ)}",
+                f"{len(differ)} tasks have another type than at difficulty {key}: {listed_words(sorted(differ))}",
                 where=f"{other.info.path} (difficulty {name})",
                 hint="a task that is compared over difficulties must be of one type: give it the same in each file",
             )
@@ -176,8 +235,3 @@ def pair(libraries: dict[str | None, Library]) -> Sources:
         msgspec.structs.replace(scanned.info, dropped=len(scanned.ids) - len(common)) for scanned in libraries.values()
     ]
     return Sources(ids, [type_of[id] for id in ids], None, None, libraries, infos, len(every) - len(common))
-
-
-def _listed(ids: Sequence[str]) -> str:
-    shown = ", ".join(sorted(ids)[:_SHOWN])
-    return shown + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")

@@ -9,8 +9,8 @@ import sys
 import typer
 
 from prealloc.cli import config, doctor, library, memory, plans, runs
-from prealloc.cli.output import Stop, print_error
-from prealloc.errors import CannotGoOn, PreallocError
+from prealloc.cli.output import Stop, describe, print_error, print_json
+from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
 app = typer.Typer(
     name="prealloc",
@@ -70,6 +70,9 @@ def _run() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except SystemExit as done:  # typer's own: help, usage errors
+    except SystemExit as done:  # typer's own: help, usage errors, which it has shown
+        message = getattr(done.__context__, "format_message", None)
+        if "--json" in sys.argv and message is not None:
+            print_json({"event": "error", **describe(OptionsError([Mistake("usage", message(), "see -h")]))})
         return done.code if isinstance(done.code, int) else 1
     return 0

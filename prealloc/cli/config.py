@@ -33,28 +33,23 @@ def check(
       prealloc config check config/ultra.toml
       prealloc config check config/ultra.toml --json | jq .matrix.shards
     """
+    from prealloc.api.estimates import outlook
     from prealloc.model.plan_spec import PlanSpec
-    from prealloc.planning.estimate import Effort, estimate
-    from prealloc.planning.matrix import loads_of_spec, matrix_of_spec
     from prealloc.settings import load_config
 
     experiment = load_config(file)
     spec = PlanSpec.checked(**experiment.sampling)
-    matrix = matrix_of_spec(spec)
-    loads = loads_of_spec(spec)
-    forecast = None
-    if loads is not None:
-        told = {name: experiment.run[name] for name in ("concurrency", "workers") if name in experiment.run}
-        forecast = estimate(loads, spec.lanes, Effort.checked(**experiment.estimate), **told)
+    found = outlook(spec, experiment.run, experiment.estimate)
     if json:
-        print_json({"config": str(file), "ok": True, "spec": spec, "matrix": matrix, "estimate": forecast})
+        told = {"config": str(file), "ok": True, "spec": spec}
+        print_json({**told, "matrix": found.matrix, "estimate": found.estimate})
         return
     from rich.console import Console
 
-    from prealloc.report.matrix_view import render_matrix
+    from prealloc.report.matrix_view import render_outlook
 
     typer.echo(f"{file}: it can be planned")
-    render_matrix(matrix, forecast).print(Console())
+    render_outlook(found).print(Console())
 
 
 @command(app)

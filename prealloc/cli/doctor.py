@@ -60,26 +60,16 @@ def doctor(
         repaired = api.repair(run) if repair and run is not None else None
     with ended_by_signals():  # for the temporary folders that files are tried in
         found = api.diagnose(run, folder=folder if folder is not None else Path())
+    found = msgspec.structs.replace(found, repair=repaired)
     found = msgspec.convert(_as_typed(msgspec.to_builtins(found)), type(found))
     if json:
-        print_json(
-            {
-                "exit_code": found.exit_code,
-                "folder": found.folder,
-                "machine": found.machine,
-                "files": found.files,
-                "run": found.run,
-                "repair": repaired,
-            }
-        )
+        print_json({"exit_code": found.exit_code, **msgspec.structs.asdict(found)})
     else:
         from rich.console import Console
 
         from prealloc.report.doctor_view import render_diagnosis
 
-        groups = [("machine", found.machine), (f"file system of {found.folder}", found.files)]
-        groups += [(f"run {run}", found.run)] if run is not None else []
-        render_diagnosis(groups, repaired).print(Console())
+        render_diagnosis(found).print(Console())
     if found.exit_code:
         raise Stop(found.exit_code)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from prealloc.cli.bar import PROGRESS_AFTER_S, byte_progress, task_progress
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag
-from prealloc.cli.output import PROGRESS_AFTER_S, byte_progress, print_json, print_note, task_progress
+from prealloc.cli.options import JsonFlag, takes
+from prealloc.cli.output import print_json, print_note
 from prealloc.cli.signals import ended_by_signals
 from prealloc.files.paths import index_places, readable_name
+from prealloc.model.fields import Fields
 
 app = typer.Typer(help="Work on task libraries themselves.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -68,6 +70,7 @@ Difficulty = Annotated[
 
 
 @command(app)
+@takes(Fields)
 def stats(
     library: Library,
     difficulty: Difficulty = None,
@@ -83,6 +86,8 @@ def stats(
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Another seed reads other tasks.", metavar="N")] = 0,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Show what a library holds, and how fast single tasks are read.
 
@@ -106,6 +111,7 @@ def stats(
             seed=seed,
             notes=print_note,
             progress=progress,
+            **given,
         )
     if json:
         print_json(found)
@@ -118,11 +124,14 @@ def stats(
 
 
 @command(app)
+@takes(Fields)
 def index(
     library: Library,
     difficulty: Difficulty = None,
     check: Annotated[bool, typer.Option("--check", help="Compare the index that is there with every byte.")] = False,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Index a JSON library, so that plans read only what they select.
 
@@ -143,7 +152,7 @@ def index(
             sha256 = api.check_index(library, difficulty=difficulty, progress=progress)
             print_json({"fits": True, "sha256": sha256}) if json else typer.echo(f"the index fits: sha256 {sha256}")
             return
-        made = api.index(library, difficulty=difficulty, progress=progress)
+        made = api.index(library, difficulty=difficulty, progress=progress, **given)
     if json:
         print_json(made)
     else:
@@ -151,11 +160,14 @@ def index(
 
 
 @command(app)
+@takes(Fields)
 def convert(
     library: Library,
     out: Annotated[
         Path,
-        typer.Argument(help="Where to: .json, .jsonl (and .gz, .zst), .db, .parts, .parquet or .pool.", metavar="OUT"),
+        typer.Argument(
+            help="Where to: .json, .jsonl (and .gz, .zst, .bz2, .xz), .db, .parts, .parquet or .pool.", metavar="OUT"
+        ),
     ],
     difficulty: Difficulty = None,
     to: Annotated[
@@ -169,6 +181,8 @@ def convert(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Write a library in another format: the same tasks, and so the same plans.
 
@@ -190,7 +204,16 @@ def convert(
     else:
         bar = task_progress(label, shown=not json, after_s=PROGRESS_AFTER_S)
     with ended_by_signals(out), bar as progress:
-        made = api.convert(library, out, to=to, force=force, difficulty=difficulty, progress=progress)
+        made = api.convert(
+            library,
+            out,
+            to=to,
+            force=force,
+            difficulty=difficulty,
+            notes=print_note,
+            progress=progress,
+            **given,
+        )
     if json:
         print_json(made)
     else:

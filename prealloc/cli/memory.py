@@ -12,11 +12,12 @@ import msgspec
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag
+from prealloc.cli.options import DifficultyOption, JsonFlag, takes
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import InputError, Mistake
+from prealloc.model.fields import Fields
 
 if TYPE_CHECKING:
     from prealloc.memory.watch import Reached
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, bad="a way failed")(memory)
 
 
+@takes(Fields)
 def memory(
     library: Annotated[
         Path, typer.Argument(help="The task library: a file, a folder, or a path with {difficulty}.", metavar="LIBRARY")
@@ -46,10 +48,7 @@ def memory(
             show_default="all",
         ),
     ] = None,
-    difficulty: Annotated[
-        str | None,
-        typer.Option("--difficulty", help="Which library of a folder: *_D_with_workflows.json first.", metavar="D"),
-    ] = None,
+    difficulty: DifficultyOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.", metavar="N")] = 0,
     json_file: Annotated[
         Path | None,
@@ -59,6 +58,8 @@ def memory(
         Path | None, typer.Option("--svg", help="Also write table and bars here, as a picture.", metavar="FILE")
     ] = None,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Measure the memory of workers, with and without prealloc.
 
@@ -74,13 +75,11 @@ def memory(
       prealloc memory tasks.json --workers 8 -n 50 --ways whole,prealloc
       prealloc memory data/ --difficulty easy --json-file memory.json
     """
-    mistakes = [
-        *_unwritable("--json-file", json_file, library),
-        *_unwritable("--svg", svg, library),
-    ]
+    mistakes = [*_unwritable("--json-file", json_file, library), *_unwritable("--svg", svg, library)]
     from prealloc.api.memory import compare_memory
 
-    given: dict[str, Any] = {} if ways is None else {"ways": split_names(ways)}
+    if ways is not None:
+        given = {**given, "ways": split_names(ways)}
     with ended_by_signals(json_file, svg), _progress(shown=not json) as tell:
         found = compare_memory(
             library,

@@ -19,7 +19,7 @@ from prealloc.cli.command import GENERAL
 from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
 from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Table, Whole, options_of, spelled
-from prealloc.model.plan_spec import LibraryOptions, PlanSpec
+from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
@@ -31,11 +31,14 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; the command line wins.", metavar="FILE")
 ]
 
-_DECLARED = (LibraryOptions, PlanSpec, WorkerOptions, RunPolicy)
+DifficultyOption = Annotated[
+    str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
+]
+
+_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy)
 _OF_COMMANDS = (
-    *("by", "cache_bytes", "difficulty", "durations_from", "force", "format", "generate_timeout_s"),
-    *("generate_workflows", "not_ok", "out", "reads", "reuse", "sampled", "seconds", "stream", "tasks", "to", "ways"),
-    *("workflow_bytes", "workflow_cache"),
+    *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "reuse", "sampled"),
+    *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
 
@@ -70,7 +73,7 @@ def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., No
 
 
 def _typed(option: Option, value: Any) -> Any:
-    """The value; a number that typer takes as text, since `none` may stand in its place, as a number."""
+    """The value; a whole number as one, which comes as text: so a wrong one is told with all else that is wrong."""
     is_number = isinstance(option.reader, Whole) and isinstance(value, str) and re.fullmatch("-?[0-9]{1,30}", value)
     return int(value) if is_number else value
 
@@ -82,12 +85,17 @@ def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
     for name, value in given.items():
         reader = options[name].reader
         if isinstance(reader, Names):
-            found[name] = split_names(value)
+            found[name] = tuple(value) if reader.commas else split_names(value)
         elif isinstance(reader, Table):
             found[name] = (parse_settings if reader.values is None else parse_quotas)(value, mistakes)
         else:
             found[name] = value
     return found
+
+
+def taken(given: dict[str, Any], struct: type) -> dict[str, Any]:
+    """The options of this struct, which are taken out of those that are given."""
+    return {name: given.pop(name) for name in options_of(struct) if name in given}
 
 
 def in_flags(text: str) -> str:
@@ -97,7 +105,7 @@ def in_flags(text: str) -> str:
 
 @functools.cache
 def _flags() -> dict[str, str]:
-    own = {name: name for name in _OF_COMMANDS} | {"generate_timeout_s": "generate_timeout", "cache_bytes": "cache"}
+    own = {name: name for name in _OF_COMMANDS} | {"cache_bytes": "cache"}
     declared = {name: option.name for struct in _DECLARED for name, option in options_of(struct).items()}
     flags = {name: "--" + user.replace("_", "-") for name, user in {**own, **declared}.items()}
     return {**flags, "factors": "[factors]", "exclude": "[[exclude]]", "lanes": "[[lanes]]", "library": "LIBRARY"}
@@ -113,8 +121,6 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
-    elif isinstance(reader, Whole) and not reader.optional:
-        kind = int
     told = option.unset or ("" if default in (False, (), {}) else _written(reader, default))
     info = typer.Option(
         name,

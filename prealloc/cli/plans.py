@@ -5,26 +5,40 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prealloc.cli.bar import byte_progress, task_progress
 from prealloc.cli.command import command
-from prealloc.cli.options import ConfigOption, JsonFlag, parsed, read_config, takes, without_empty
-from prealloc.cli.output import Stop, byte_progress, print_json, print_note, print_warning, task_progress
+from prealloc.cli.options import (
+    ConfigOption,
+    DifficultyOption,
+    JsonFlag,
+    parsed,
+    read_config,
+    taken,
+    takes,
+    without_empty,
+)
+from prealloc.cli.output import Stop, print_json, print_note, print_warning
 from prealloc.cli.signals import ended_by_signals
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake
+from prealloc.files.paths import plan_of
+from prealloc.model.amount import contradicted
+from prealloc.model.fields import Fields
 from prealloc.model.options import options_of
-from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy
 
 if TYPE_CHECKING:
     from prealloc.api.plans import BareTasks
     from prealloc.model.plan import Plan
-    from prealloc.planning.estimate import Durations, Estimate
-    from prealloc.planning.matrix import Matrix
+    from prealloc.planning.estimate import Durations
+    from prealloc.planning.matrix import Outlook
+    from prealloc.store.manifests import Outline
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,11 +48,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="they are the same plan", bad="they differ")(diff)
 
 
-_LIBRARY = "Library"
-_GENERATED = "Workflows that are missing"
-
-
-@takes(PlanSpec)
+@takes(LibraryOptions, PlanSpec, GenerateOptions, but=("path",))
 def plan(
     library: Annotated[
         Path | None,
@@ -52,56 +62,10 @@ def plan(
         typer.Option("--out", help="The plan folder to write; without it, only show.", metavar="PLAN"),
     ] = None,
     config: ConfigOption = None,
-    difficulty: Annotated[
-        str | None,
-        typer.Option(
-            "--difficulty",
-            help="Which library of a folder: *_D_with_workflows.json first.",
-            metavar="D",
-            rich_help_panel=_LIBRARY,
-        ),
-    ] = None,
-    require_workflow: Annotated[
-        bool | None,
-        typer.Option(
-            "--require-workflow/--no-require-workflow",
-            help="Refuse a library in which a task has no workflow.",
-            rich_help_panel=_LIBRARY,
-        ),
-    ] = None,
     durations_from: Annotated[
         Path | None,
         typer.Option(
             "--durations-from", help="Estimate by what this run took: median by model and type.", metavar="RUN"
-        ),
-    ] = None,
-    generate_workflows: Annotated[
-        str | None,
-        typer.Option(
-            "--generate-workflows",
-            help="Makes the workflows that selected tasks lack.",
-            metavar="MODULE:FUNCTION",
-            rich_help_panel=_GENERATED,
-        ),
-    ] = None,
-    workflow_cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--workflow-cache",
-            help="Where generated ones are kept.",
-            metavar="FOLDER",
-            show_default="~/.cache/prealloc/workflows",
-            rich_help_panel=_GENERATED,
-        ),
-    ] = None,
-    generate_timeout: Annotated[
-        str | None,
-        typer.Option(
-            "--generate-timeout",
-            help="Time to make one workflow.",
-            metavar="DURATION",
-            show_default="10m",
-            rich_help_panel=_GENERATED,
         ),
     ] = None,
     stream: Annotated[
@@ -109,7 +73,7 @@ def plan(
         typer.Option(
             "--stream",
             help="Read a JSON library in one pass and little memory, as large ones are.",
-            rich_help_panel=_LIBRARY,
+            rich_help_panel="Library",
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
@@ -135,34 +99,26 @@ def plan(
     """
     mistakes: list[Mistake] = []
     here = parsed(given, mistakes)
-    generation: dict[str, Any] = {
-        "generate_workflows": generate_workflows,
-        "workflow_cache": workflow_cache,
-    }
-    if generate_timeout is not None:
-        generation["generate_timeout_s"] = generate_timeout
     source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
+    named = taken(here, LibraryOptions)
+    for one, other in (("id_field", "id_from"), ("id_from", "id_field")):
+        if one in named:  # the command line wins
+            source.pop(other, None)
+    source |= named | without_empty({"path": library})
+    generation = taken(here, GenerateOptions)
     here["settings"] = {**options.get("settings", {}), **here.get("settings", {})}  # more, not in place of all
     options = _overridden(options, without_empty(here))
-    source |= without_empty({"path": library, "difficulty": difficulty, "require_workflow": require_workflow})
     if "path" not in source:
-        mistakes.append(
-            Mistake(
-                "LIBRARY",
-                "no task library is named",
-                "name a file, or set path in [library]. All options: prealloc plan -h",
-            )
-        )
-    if mistakes:
-        _raise_all(options, mistakes, generation)
-    path = Path(source["path"])
-    past = _past(durations_from)  # before anything is written
+        hint = "name a file, or set path in [library]. All options: prealloc plan -h"
+        mistakes.append(Mistake("LIBRARY", "no task library is named", hint))
+    path = Path(source.pop("path", ""))
+    past = None if mistakes else _past(durations_from)  # before anything is written
     if str(path) == "-" and os.isatty(0):
         print_note("the library is read from standard input, which is this terminal; Ctrl-D ends it")
     from prealloc.api import plans as api
 
     bare: list[BareTasks] = []
-    kept = " but generated workflows, which are kept for the next time" if generate_workflows else ""
+    kept = " but generated workflows, which are kept for the next time" if generation else ""
     with (
         ended_by_signals(out, nothing=f"nothing was written{kept}"),
         byte_progress(f"reading {path.name}", shown=not json) as progress,
@@ -172,49 +128,60 @@ def plan(
             path,
             out=out,
             force=force,
-            difficulty=source.get("difficulty"),
-            require_workflow=source.get("require_workflow", False),
             notes=print_note,
             progress=progress,
             generating=generating,
             stream=stream,
             bare=bare.append,
             run_options={name: each for name, each in run.items() if name in options_of(RunPolicy)},  # type: ignore[arg-type]
+            mistakes=mistakes,
+            **source,
             **generation,
             **options,
         )
-    if made.spec.factors or made.spec.lanes or effort or past is not None:
-        matrix, forecast = _matrix(made, run, effort, past)
-    else:
-        matrix, forecast = None, None
+    outlook = _outlook(made, run, effort, past)
     if json:
-        from prealloc.planning.planner import types_left_out
-
-        lacking = bare[0] if bare else None
-        left_out = [kind._asdict() for kind in types_left_out(made.file)]
-        told = {"out": str(out) if out else None, "plan": made.file, "types_left_out": left_out}
-        print_json({**told, "matrix": matrix, "estimate": forecast, "bare": lacking})
-        if lacking is not None:
-            print_warning(f"{lacking}")
+        _print_plan(made, outlook, bare, out)
         return
+    _show_plan(made, outlook)
+    if out is None:
+        print_note("nothing was written; --out PLAN writes the plan")
+    else:
+        print_note(f"written to {out}" + ("" if bare else f"; run it: {_run_command(out, run)}"))
+    for found in bare:
+        print_warning(f"{found}\n{_again(found, out, force=force)}")
+
+
+def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], out: Path | None) -> None:
+    from prealloc.planning.planner import types_left_out
+
+    print_json(
+        {
+            "out": str(out) if out else None,
+            "plan": made.file,
+            "types_left_out": [kind._asdict() for kind in types_left_out(made.file)],
+            "matrix": outlook.matrix if outlook is not None else None,
+            "estimate": outlook.estimate if outlook is not None else None,
+            "bare": bare[0] if bare else None,
+        }
+    )
+    for found in bare:
+        print_warning(f"{found}")
+
+
+def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: str = "") -> None:
     from rich.console import Console
 
     from prealloc.report.plan_view import render_plan
 
     render_plan(made).print(Console())
-    if matrix is not None:
-        from prealloc.report.matrix_view import render_matrix
+    if beside:
+        typer.echo(f"\n{beside}")
+    if outlook is not None:
+        from prealloc.report.matrix_view import render_outlook
 
         typer.echo()
-        render_matrix(matrix, forecast).print(Console())
-    if out is None:
-        print_note("nothing was written; --out PLAN writes the plan")
-    elif bare:
-        print_note(f"written to {out}")
-    else:
-        print_note(f"written to {out}; run it: {_run_command(out, run)}")
-    for found in bare:
-        print_warning(f"{found}\n{_again(found, out, force=force)}")
+        render_outlook(outlook).print(Console())
 
 
 PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, or a run folder.", metavar="PLAN|RUN")]
@@ -242,56 +209,53 @@ def show(
       prealloc show plan/ shard-03 --json | jq .tasks
       prealloc show run/ 'shard-03/math-0030#0'
     """
-    if part is not None and "/" in part:
-        _show_unit(plan, part, json=json)
-        return
-    from rich.console import Console
-
-    from prealloc.report.plan_view import render_plan, render_shard
-    from prealloc.store.plan_folder import (
-        find_entry,
-        plan_of,
-        read_plan,
-        read_plan_file,
-        read_planned_manifest,
-        read_slice,
-    )
-
-    folder = plan_of(plan)
     if part is None:
-        read = read_plan(folder)
-        if json:
-            print_json(read.file)
-            return
-        render_plan(read).print(Console())
-        if folder != plan:
-            _show_bound(plan)
-        if read.spec.factors or read.spec.lanes:
-            from prealloc.planning.matrix import matrix_of_plan
-            from prealloc.report.matrix_view import render_matrix
-
-            typer.echo()
-            render_matrix(matrix_of_plan(read)).print(Console())
-        return
-    from prealloc.files.paths import PlanPaths
-
-    file = read_plan_file(folder)
-    manifest = read_planned_manifest(PlanPaths(folder), file, find_entry(file, part, where=str(plan)))
-    tasks = read_slice(PlanPaths(folder), manifest)
-    if json:
-        rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in tasks]
-        print_json({"manifest": manifest, "tasks": rows})
+        _show_whole(plan, json=json)
+    elif "/" in part:
+        _show_unit(plan, part, json=json)
     else:
-        render_shard(manifest, tasks).print(Console())
+        _show_shard(plan, part, json=json)
 
 
-def _show_bound(run: Path) -> None:
+def _show_whole(plan: Path, *, json: bool) -> None:
+    from prealloc.api.plans import outline_of_plan
+    from prealloc.report.plan_view import FIRST_SHARDS
+
+    read = outline_of_plan(plan, FIRST_SHARDS)
+    if json:
+        print_json(read.file)
+        return
+    from prealloc.model.plan import Plan
+    from prealloc.planning.matrix import Outlook, matrix_of_plan, matrix_of_spec
+
+    spec, outlook = read.file.spec, None
+    if spec.factors or spec.lanes:
+        outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
+    _show_plan(read, outlook, _bound(plan) if plan_of(plan) != plan else "")
+
+
+def _bound(run: Path) -> str:
     from prealloc.api.runs import longest_s
     from prealloc.report import human
 
     bound_s = longest_s(run)
     bounded = f"a session ends within {human.duration(bound_s)}, at the very latest"
-    typer.echo(f"\nrun       {bounded if bound_s is not None else 'nothing bounds its time'}")
+    return f"run       {bounded if bound_s is not None else 'nothing bounds its time'}"
+
+
+def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
+    from prealloc.api.plans import read_shard
+
+    found = read_shard(plan, shard)
+    if json:
+        rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in found.tasks]
+        print_json({"manifest": found.manifest, "tasks": rows})
+        return
+    from rich.console import Console
+
+    from prealloc.report.plan_view import render_shard
+
+    render_shard(found).print(Console())
 
 
 def _show_unit(run: Path, unit: str, *, json: bool) -> None:
@@ -308,16 +272,17 @@ def _show_unit(run: Path, unit: str, *, json: bool) -> None:
     render_unit(found).print(Console())
 
 
+@takes(Fields)
 def verify(
     plan: PlanOrRun,
     library: Annotated[
         Path | None,
         typer.Option("--library", help="Also compare every task with this library.", metavar="LIBRARY"),
     ] = None,
-    difficulty: Annotated[
-        str | None, typer.Option("--difficulty", help="Which library of a folder.", metavar="D")
-    ] = None,
+    difficulty: DifficultyOption = None,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Check a plan: digests, schema, counts; with --library every task.
 
@@ -329,7 +294,7 @@ def verify(
     """
     from prealloc.api import plans as api
 
-    file = api.verify(plan, library=library, difficulty=difficulty)
+    file = api.verify(plan, library=library, difficulty=difficulty, **given)
     units = sum(entry.units for entry in file.shards)
     if json:
         print_json({"plan": str(plan), "id": file.id, "shards": len(file.shards), "units": units, "ok": True})
@@ -361,8 +326,7 @@ def diff(
 
         from prealloc.report.diff_view import render_diff
 
-        changes = (found.added, found.removed, found.moved, found.changed)
-        render_diff(str(first), str(second), found.same, found.inputs, *changes).print(Console())
+        render_diff(found).print(Console())
     if not found.same:
         raise Stop(1)
 
@@ -382,20 +346,9 @@ def _run_command(plan: Path, run: Mapping[str, Any]) -> str:
     return shlex.join(["prealloc", "run", str(plan), *options, "--out", "run/"])
 
 
-_CONTRADICTS = {
-    "num_instances": ("quotas", "whole", "num_instances_per_cell"),
-    "per_type": ("quotas", "whole", "stratify", "num_instances_per_cell"),
-    "quotas": ("num_instances", "num_instances_per_cell", "per_type", "whole", "stratify", "types"),
-    "num_instances_per_cell": ("num_instances", "per_type", "quotas", "whole"),
-    "whole": ("num_instances", "per_type", "quotas", "num_instances_per_cell"),
-    "stratify": ("per_type", "quotas"),
-}
-"""Options that cannot stand beside the one that is named: each says how many tasks there are."""
-
-
 def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The options with those of the command line on top: what contradicts these in the config is left out."""
-    dropped = {name for option, others in _CONTRADICTS.items() if given.get(option) for name in others}
+    dropped = contradicted({name for name, value in given.items() if value})
     return {name: value for name, value in configured.items() if name not in dropped} | given
 
 
@@ -407,25 +360,11 @@ def _past(run: Path | None) -> Durations | None:
     return past_durations(run)
 
 
-def _matrix(
-    made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: Durations | None
-) -> tuple[Matrix, Estimate]:
-    """The cells of a plan, and how long it takes if it is run as [run] says."""
-    from prealloc.api.estimates import estimate_plan
-    from prealloc.planning.estimate import NO_PAST, Effort
-    from prealloc.planning.matrix import matrix_of_plan
+def _outlook(made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: Durations | None) -> Outlook | None:
+    """The cells of a plan, and how long it takes if it is run as [run] says; None without factors, lanes and times."""
+    if not (made.spec.factors or made.spec.lanes or effort or past is not None):
+        return None
+    from prealloc.api.estimates import outlook
+    from prealloc.planning.estimate import NO_PAST
 
-    told = {name: run[name] for name in ("concurrency", "workers") if name in run}
-    forecast = estimate_plan(made, Effort.checked(**effort), durations=past if past is not None else NO_PAST, **told)
-    return matrix_of_plan(made), forecast
-
-
-def _raise_all(options: dict[str, Any], mistakes: list[Mistake], generation: dict[str, Any]) -> None:
-    """Raises the mistakes of the command line together with those of the values."""
-    from prealloc.api.plans import check_options
-
-    try:
-        check_options(options, **generation)
-    except OptionsError as error:
-        mistakes += error.mistakes
-    raise OptionsError(mistakes)
+    return outlook(made, run, effort, past if past is not None else NO_PAST)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prealloc.cli.command import command
+from prealloc.cli.command import command, missing
 from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import RunPaths
-from prealloc.model.events import RunEnded
+from prealloc.model.events import Event, Observer, RunEnded, Watching
 from prealloc.model.outcome import Status
 from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
 
@@ -28,14 +27,15 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
-    for each in (run, resume):
-        command(app, good="every unit is ok", bad="some are not")(each)
+    command(app, good="every unit is ok", bad="some are not", gathers=True)(run)
+    command(app, good="every unit is ok", bad="some are not")(resume)
     command(app, good="every unit is ok", bad="some are not (yet)")(status)
     command(app)(results)
 
 
 @takes(WorkerOptions, RunPolicy)
 def run(
+    ctx: typer.Context,
     plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to make.", metavar="RUN")],
     program: Annotated[
@@ -73,30 +73,19 @@ def run(
     """
     from prealloc.settings import from_environment
 
-    mistakes: list[Mistake] = []
+    mistakes = missing(ctx)
     (configured,) = read_config(config, "run")
     options = {**from_environment(), **configured, **given}
-    name, where = options.pop("worker", None), options.pop("engine", "local")
-    cleaner = options.pop("cleanup", None)
+    worker, engine, cleanup = options.pop("worker", ""), options.pop("engine", "local"), options.pop("cleanup", None)
     if program is not None:
         if other := next((f"--{each}" for each in ("worker", "engine") if each in given), None):
             mistakes.append(Mistake(f"--command and {other}", "a command is worker and engine in one", "keep one"))
-        name, where, cleaner = program, "command", given.get("cleanup")
-    if name is None:
-        mistakes.append(Mistake("--worker", "no worker is named", "name module:function, or set worker in [run]"))
-    if mistakes:
-        _raise_all(options, where, mistakes)
+        worker, engine, cleanup = program, "command", given.get("cleanup")
     from prealloc.api import runs as api
 
+    chosen = {"engine": engine, "cleanup": cleanup, "reuse": reuse, "mistakes": mistakes}
     with ended_by_signals(out):  # until the run itself hears them, and drains
-        _follow(
-            lambda observe, tick: api.run(
-                plan, name, out, engine=where, cleanup=cleaner, reuse=reuse, observe=observe, tick=tick, **options
-            ),
-            out,
-            quiet=quiet,
-            json=json,
-        )
+        _follow(lambda observe: api.run(plan, worker, out, observe=observe, **chosen, **options), out, quiet, json)
 
 
 def resume(
@@ -114,12 +103,7 @@ def resume(
     """
     from prealloc.api import runs as api
 
-    _follow(
-        lambda observe, tick: api.resume(run, failed=failed, observe=observe, tick=tick),
-        run,
-        quiet=quiet,
-        json=json,
-    )
+    _follow(lambda observe: api.resume(run, failed=failed, observe=observe), run, quiet, json)
 
 
 def status(
@@ -142,22 +126,7 @@ def status(
 
         from prealloc.report.status_view import render_status
 
-        render_status(
-            run=found.run,
-            plan=found.plan,
-            worker=found.worker,
-            master=found.master,
-            sessions=found.sessions,
-            shards=found.shards,
-            census=found.census,
-            success=found.success,
-            shard_success=found.shard_success,
-            library_opens=found.library_opens,
-            warnings=found.warnings,
-            resume=found.resume,
-            halted=found.halted,
-            waiting=found.waiting,
-        ).print(Console())
+        render_status(found).print(Console())
     if found.census["ok"] != found.units:
         raise Stop(1)
 
@@ -168,7 +137,7 @@ def results(
         list[str] | None,
         typer.Option(
             "--by",
-            help="A row for each: shard, type, task, repeat, status or a setting. Repeatable, or a,b.",
+            help="A row for each: shard, type, task, repeat, status, a setting or a kept field. Repeatable, or a,b.",
             metavar="KEYS",
         ),
     ] = None,
@@ -212,18 +181,15 @@ def results(
     if mistakes:
         raise OptionsError(mistakes)
     if units:
-        found = (each for each in api.outcomes(run) if not (not_ok and each.status is Status.OK))
-        _print_units(found, "jsonl" if json or format is None else format)
+        listed = (each for each in api.outcomes(run) if not (not_ok and each.status is Status.OK))
+        _print_units(listed, "jsonl" if json or format is None else format)
         return
     from rich.console import Console
 
     from prealloc.report.results_view import print_results
-    from prealloc.store.results import aggregate
 
-    every = list(api.outcomes(run))
-    rows = aggregate(every, split_names(by or []))
-    total = aggregate(every)[0] if by else None
-    print_results(rows, Console(), form="json" if json else format or "table", total=total)
+    found = api.tabulated(run, by=split_names(by or []))
+    print_results(found, Console(), form="json" if json else format or "table")
 
 
 def _print_units(found: Iterator[UnitOutcome], form: str) -> None:
@@ -241,24 +207,21 @@ def _print_units(found: Iterator[UnitOutcome], form: str) -> None:
             print_json(unit_row(each))
 
 
-Work = Callable[[Callable[[Any], None], Callable[[], None]], RunEnded]
-
-
-def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
+def _follow(work: Callable[[Observer], RunEnded], run: Path, quiet: bool, json: bool) -> None:
     """Does the work under a reporter, and ends with its exit code."""
     from prealloc.report.choose import reporter
 
     shown = reporter(json=json, quiet=quiet, errors=sys.stderr)
     summary: list[RunEnded] = []
 
-    def observe(event: Any) -> None:
+    def handle(event: Event) -> None:
         shown.handle(event)
         if isinstance(event, RunEnded):
             summary.append(event)
 
     try:
         with shown:
-            ended = work(observe, lambda: shown.tick(time.monotonic()))
+            ended = work(Watching(handle, shown.tick))
     except KeyboardInterrupt:  # the signal that the run has stopped for, passed on
         if not summary:
             raise
@@ -269,15 +232,3 @@ def _follow(work: Work, run: Path, *, quiet: bool, json: bool) -> None:
             error.hint = f"when the cause is gone: {go_on}" if error.hint is None else f"{error.hint}, then {go_on}"
         raise
     raise Stop(ended.exit_code)
-
-
-def _raise_all(options: dict[str, Any], engine: str, mistakes: list[Mistake]) -> None:
-    """Raises the mistakes of the command line together with those of the values."""
-    from prealloc.engines.registry import check_engine
-
-    for check in (lambda: RunPolicy.checked(**options), lambda: check_engine(engine)):
-        try:
-            check()
-        except OptionsError as error:
-            mistakes += error.mistakes
-    raise OptionsError(mistakes)

@@ -11,6 +11,7 @@ import msgspec
 
 from prealloc.errors import PreallocError
 from prealloc.files.paths import readable_name
+from prealloc.store.repair import Moved
 
 PROBE_S = 20.0
 """What one probe gets: far over what any takes on a machine that works."""
@@ -36,6 +37,39 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     seen: str
     where: str | None = None
     hint: str | None = None
+
+
+class Repaired(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repair did."""
+
+    moved: tuple[Moved, ...]
+    """Nothing: there was nothing to repair."""
+    again: tuple[str, ...]
+    """Units that resume runs and that what was moved may have decided, as `shard/task#repeat`."""
+    resume: str
+    """The command that runs them."""
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was looked at, in three groups."""
+
+    folder: str
+    """Whose file system was tried: of the run, if one was named."""
+    machine: tuple[Finding, ...]
+    files: tuple[Finding, ...]
+    run: tuple[Finding, ...]
+    """Empty if no run was named."""
+    repair: Repaired | None = None
+    """What was repaired before, if that was asked for."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return self.machine + self.files + self.run
+
+    @property
+    def exit_code(self) -> int:
+        """1 if there is a problem, else 0."""
+        return int(any(finding.level is Level.PROBLEM for finding in self.findings))
 
 
 def ok(name: str, seen: str) -> Finding:

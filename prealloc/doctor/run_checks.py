@@ -18,6 +18,7 @@ from prealloc.files.lock import live_owner, read_owner
 from prealloc.files.paths import RunPaths, parse_journal_name, readable_name
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
+from prealloc.model.words import listed
 from prealloc.store.fold import RunState, fold
 from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
 from prealloc.store.journal import WorkerStarted, parse_line, sort_folder, split_lines
@@ -119,10 +120,9 @@ def check_strays(strays: Sequence[Stray]) -> Finding:
         return ok("strays", "not looked for: this system has no /proc")
     if not strays:
         return ok("strays", "no process of this run is left without a master")
-    told = "; ".join(f"{stray.pid} ({stray.command}): {stray.why}" for stray in strays[:FIRST])
-    more = f"; and {len(strays) - FIRST} more" if len(strays) > FIRST else ""
+    told = listed((f"{stray.pid} ({stray.command}): {stray.why}" for stray in strays), FIRST, "; ")
     pids = " ".join(str(stray.pid) for stray in strays)
-    return problem("strays", f"no master lives, but these do: {told}{more}", f"kill -9 {pids}")
+    return problem("strays", f"no master lives, but these do: {told}", f"kill -9 {pids}")
 
 
 def _check_whole(opened: OpenRun, units: int) -> list[Finding]:

@@ -5,27 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
+from prealloc.doctor.finding import Repaired
 from prealloc.doctor.run_checks import strays_of
 from prealloc.errors import RunFolderError
 from prealloc.files.lock import RunLock
 from prealloc.model.plan import Unit
 from prealloc.store.fold import UnitState, fold
 from prealloc.store.health import Damage, examine
-from prealloc.store.repair import Moved, repair
+from prealloc.store.repair import repair
 from prealloc.store.run_folder import OpenRun
-
-
-class Repaired(msgspec.Struct, frozen=True, kw_only=True):
-    """What a repair did."""
-
-    moved: tuple[Moved, ...]
-    """Nothing: there was nothing to repair."""
-    again: tuple[str, ...]
-    """Units that resume runs and that what was moved may have decided, as `shard/task#repeat`."""
-    resume: str
-    """The command that runs them."""
 
 
 def repair_run(root: Path) -> Repaired:

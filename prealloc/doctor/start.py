@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from prealloc.doctor.finding import Finding, ok, problem, refused, warning
 from prealloc.engines.base import WorkerCheck
 from prealloc.engines.launch import Born, Died, Launcher
@@ -18,10 +20,9 @@ from prealloc.engines.local import make_launcher
 from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.errors import JournalError, PreallocError
 from prealloc.files.paths import JournalName
-from prealloc.model.outcome import Attempt
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.tree import Process, identify, send_signal
-from prealloc.store.journal import JournalFile, read_lines
+from prealloc.store.journal import AttemptLine, JournalFile, read_lines
 from prealloc.worker.in_flight import new_descriptor
 from prealloc.worker.job import UnitOrder, WorkerJob, pack
 
@@ -111,16 +112,11 @@ class _Start:
         job = WorkerJob(
             shard="probe",
             settings={"waits": str(self._folder / "waits")},
-            lane=None,
-            seed=0,
-            tasks=(LightweightTask(id=do, type="probe", workflow_json=b'"%b"' % do.encode()),),
+            tasks={0: LightweightTask(id=do, type="probe", workflow_json=b'"%b"' % do.encode())},
             orders=(UnitOrder(0, 0, 1).plain(),),
             worker=WORKER,
-            import_path=(),
             policy=RunPolicy(),
-            slots=1,
             journal=str(journal),
-            library=(),
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         table = new_descriptor(1)
@@ -159,7 +155,7 @@ def _result_in(journal: Path) -> int | None:
         lines = [line.content for line in read_lines(JournalFile(journal, JournalName(1, "probe", 1)))]
     except (JournalError, FileNotFoundError):
         return None
-    results = [line.result for line in lines if isinstance(line, Attempt)]
+    results = [msgspec.json.decode(line.result) for line in lines if isinstance(line, AttemptLine)]
     return results[0] if results and isinstance(results[0], int) else None
 
 

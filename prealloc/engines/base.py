@@ -21,6 +21,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
+from prealloc.store.slices import Slice
 from prealloc.worker.job import UnitOrder, WorkerJob
 
 _TICK_S = 0.1
@@ -55,10 +56,8 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     import_path: tuple[str, ...]
     limiter: RateLimiter[Any]
     """Gives the turns of the lanes' shards; its holders are whatever the engine tells apart."""
-    fsync: bool
-    memory_bytes: int | None
-    drain_s: float
-    start_s: float
+    policy: RunPolicy
+    """Of the run. A shard's own, see ShardJob, may have another concurrency."""
     admission: Admission
     """Says whether one more worker may start beside those that run."""
     journal: JournalWriter
@@ -68,7 +67,7 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard to run: what is left of it, and how to get its tasks (they are not held in between)."""
+    """One shard to run: what is left of it. Its tasks are read when they are needed, and not held in between."""
 
     manifest: Manifest
     policy: RunPolicy
@@ -79,8 +78,6 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """The units without a final outcome."""
     deaths: Mapping[tuple[int, int], int]
     """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
-    tasks: Callable[[], Sequence[LightweightTask]]
-    """Reads the slice, by position."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
 
@@ -92,23 +89,27 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     def lane(self) -> str | None:
         return self.manifest.lane
 
+    def tasks(self, setup: RunSetup) -> Sequence[LightweightTask]:
+        """By position, from the run's copy of the plan. Raises PlanError if a byte of them is not as planned."""
+        return Slice(setup.paths.plan, self.manifest.slice).tasks()
+
     def for_worker(
         self,
         setup: RunSetup,
-        tasks: Sequence[LightweightTask],
-        orders: Iterable[UnitOrder],
+        orders: Sequence[UnitOrder],
         *,
         slots: int,
         journal: Path,
         library: Iterable[tuple[int, int]] = (),
     ) -> WorkerJob:
-        """What a worker gets that runs these units; their positions are those in `tasks`."""
+        """What a worker gets that runs these units: of the tasks, only theirs."""
+        tasks = self.tasks(setup)
         return WorkerJob(
             shard=self.shard,
             settings=self.manifest.settings,
             lane=self.lane,
             seed=self.manifest.seed,
-            tasks=tuple(tasks),
+            tasks={position: tasks[position] for position in sorted({order.position for order in orders})},
             orders=tuple(order.plain() for order in orders),
             worker=setup.worker,
             import_path=setup.import_path,
@@ -159,6 +160,8 @@ class WorkerCheck(NamedTuple):
 class Engine(Protocol):
     """Runs shards. One thread calls it; `wait` is where its work is done."""
 
+    name: str
+    """What run.json calls it: `resume` makes an engine of this name, unless it is given one."""
     facts: EngineFacts
 
     def check(self, wanted: WorkerCheck) -> Checked:
@@ -202,11 +205,11 @@ class Engine(Protocol):
 
 
 def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the libraries that are still there; of one in parts, of all its files."""
+    """(device, inode) of the libraries that are still there; of a folder, of the files in it and in its folders."""
     found: set[tuple[int, int]] = set()
     for path in paths:
         try:
-            files = [Path(path), *(Path(path).iterdir() if Path(path).is_dir() else ())]
+            files = [Path(path), *Path(path).glob("*"), *Path(path).glob("*/*")]
             found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
         except (OSError, ValueError):  # gone, or no path at all: it comes from a file
             continue

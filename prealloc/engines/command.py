@@ -24,23 +24,24 @@ import msgspec
 from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.children import Children
 from prealloc.engines.command_results import Reported, ResultsTail
+from prealloc.engines.deaths import describe_exit
 from prealloc.engines.fork_launcher import ForkServerLauncher
 from prealloc.engines.launch import Born, Refused
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
 from prealloc.engines.memory_watch import LOOK_S as MEMORY_LOOK_S
 from prealloc.engines.memory_watch import MemoryWatch
 from prealloc.engines.refusals import Refusals
-from prealloc.engines.supervisor import describe_exit
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.regular import Unusable
 from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
-from prealloc.model.outcome import FINAL, Attempt, verdict
+from prealloc.model.outcome import FINAL, verdict
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.model.words import shown
 from prealloc.processes.cgroups import OomKills
-from prealloc.store.journal import JournalWriter, WorkerStarted
-from prealloc.store.rest import write_rest
+from prealloc.store.build import write_rest
+from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter, WorkerEnded, WorkerStarted
 from prealloc.worker.function import unset
 
 MANIFEST = "{manifest}"
@@ -59,6 +60,7 @@ _EXAMPLE = "write it like --command 'python my_runner.py --manifest {manifest}'"
 class CommandEngine:
     """Runs shards by an outside program."""
 
+    name = "command"
     facts = EngineFacts(can_kill=True, guards_library=False, worker_outlives_master=False)
 
     def __init__(self) -> None:
@@ -86,9 +88,10 @@ class CommandEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
-        self._refusals = Refusals(setup.start_s)
+        self._refusals = Refusals(setup.policy.start_s)
         self._oom = OomKills()
-        self._memory = MemoryWatch(setup.memory_bytes) if setup.memory_bytes is not None else None
+        limit = setup.policy.memory_bytes
+        self._memory = MemoryWatch(limit) if limit is not None else None
         with must_write(setup.paths.results):
             fault_point(Point.SESSION_FOLDERS)
             setup.paths.results.mkdir(exist_ok=True)
@@ -143,7 +146,7 @@ class CommandEngine:
     def drain(self) -> None:
         self._draining = True
         for shard in self._programs.living.values():
-            shard.deadline = time.monotonic() + self._setup.drain_s
+            shard.deadline = time.monotonic() + self._setup.policy.drain_s
             shard.killed_for = "the run was stopped"
 
     def stop(self) -> None:
@@ -228,7 +231,7 @@ class _CommandShard:
         paths, session = setup.paths, setup.session
         self._file = paths.reported(job.shard, session)
         self._tail = ResultsTail(self._file, job.policy.max_result_bytes)
-        self._journal = JournalWriter(paths.worker_journal(job.shard, session, OF_THIS_SESSION), fsync=setup.fsync)
+        self._journal = JournalWriter(paths.worker_journal(job.shard, session, OF_THIS_SESSION), fsync=job.policy.fsync)
 
     def command(self) -> list[str]:
         """The program's words. It gets the plan's own manifest if all of the shard is open, else one of the rest."""
@@ -237,7 +240,7 @@ class _CommandShard:
         manifest = paths.plan.manifest(self.shard)
         if len(self.open) < units:
             left = {task for task, _ in self.open}
-            tasks = [task for task in self._job.tasks() if task.id in left]
+            tasks = [task for task in self._job.tasks(self._setup) if task.id in left]
             rest = paths.rest(self._setup.session)
             with must_write(rest.root):
                 manifest = write_rest(rest, self._job.manifest, tasks)
@@ -259,8 +262,10 @@ class _CommandShard:
         """The program runs."""
         self._pid = pid
         self._latest = self.born_at = time.monotonic()
-        units = len(self.open)
-        self._setup.journal.append(WorkerStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units))
+        units, now = len(self.open), time.time()
+        self._setup.journal.append(
+            WorkerStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units, started_at=now)
+        )
         return ShardStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units)
 
     def take_in_what_is_left(self) -> list[Event]:
@@ -282,7 +287,7 @@ class _CommandShard:
         if not left:
             return events
         writer = JournalWriter(
-            paths.worker_journal(self.shard, self._setup.session, OF_EARLIER_ONES), fsync=self._setup.fsync
+            paths.worker_journal(self.shard, self._setup.session, OF_EARLIER_ONES), fsync=self._setup.policy.fsync
         )
         events += [event for reported in left for event in self._accept(reported, writer)]
         writer.close()
@@ -313,6 +318,7 @@ class _CommandShard:
     def died(self, status: int) -> list[Event]:
         """The program has ended: takes in the rest, and says what is missing."""
         events = self.take_in(ended=True)
+        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=OF_THIS_SESSION, ended_at=time.time()))
         reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
@@ -346,7 +352,8 @@ class _CommandShard:
     def _accept(self, reported: Reported, journal: JournalWriter) -> list[Event]:
         key = (reported.task, reported.repeat)
         late = key not in self.open
-        attempt = Attempt(
+        told = msgspec.json.decode(reported.result) if reported.result is not None else None
+        line = AttemptLine(
             shard=self.shard,
             task=reported.task,
             repeat=reported.repeat,
@@ -357,39 +364,24 @@ class _CommandShard:
             waiting_s=0.0,
             working_s=reported.working_s,
             peak_rss=0,
+            lane=self._job.lane,
             error=reported.error,
-            result=reported.result,
             late=late,
+            result=reported.result if reported.result is not None else NO_RESULT,
+            **verdict(told)._asdict(),
         )
-        journal.append(attempt)
+        journal.append(line)
         if late:
             return []
         if reported.status in FINAL:
             del self.open[key]
         else:
             self.open[key] += 1
-        told = msgspec.json.decode(reported.result) if reported.result is not None else None
-        success, score, unclear = verdict(told)
-        return [
-            AttemptEnded(
-                shard=self.shard,
-                task=reported.task,
-                type=self._types[reported.task],
-                repeat=reported.repeat,
-                attempt=attempt.attempt,
-                status=reported.status,
-                outcome=reported.status in FINAL,
-                working_s=reported.working_s,
-                waiting_s=0.0,
-                success=success,
-                score=score,
-                unclear=unclear,
-                error=reported.error,
-            )
-        ]
+        event = AttemptEnded.of(line, self._types[reported.task])
+        return [msgspec.structs.replace(event, outcome=reported.status in FINAL)]
 
 
 def _refusal(reported: Reported | str) -> str:
     if isinstance(reported, str):
         return reported
-    return f"a result for task {reported.task!r:.80}, repeat {reported.repeat}, which the shard does not have"
+    return f"a result for task {shown(reported.task)}, repeat {reported.repeat}, which the shard does not have"

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.log import cut_back
-from prealloc.engines.tell import attempt_ended, attempt_started
+from prealloc.engines.worker_process import events_of
 from prealloc.errors import EngineError
 from prealloc.lanes.limiter import AHEAD_S, RateLimiter
 from prealloc.model.events import Event, Note, ShardEnded, ShardStarted
@@ -42,6 +42,7 @@ NAP_S = 0.1
 class InlineEngine:
     """Runs shards in the calling thread. `jitter` is for tests."""
 
+    name = "inline"
     facts = EngineFacts(can_kill=False, guards_library=False, worker_outlives_master=False)
 
     def __init__(
@@ -124,17 +125,16 @@ class _InlineShard:
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
         journal = setup.paths.worker_journal(job.shard, setup.session, 1)
-        worker_job = job.for_worker(setup, job.tasks(), job.orders, slots=1, journal=journal)
-        self._table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
-        self._journal = JournalWriter(journal, fsync=setup.fsync)
+        worker_job = job.for_worker(setup, job.orders, slots=1, journal=journal)
+        self._journal = JournalWriter(journal, fsync=job.policy.fsync)
+        table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
-        self.units = UnitQueue(worker_job, self._journal, self._table, self._ended.append, limiter, jitter=jitter)
+        self.units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
 
     def close(self) -> None:
-        """Lets go of the journal and the table."""
+        """Lets go of the journal."""
         self._journal.close()
-        self._table.close()
 
     def clean_up_first(self) -> list[Event]:
         """Cleans up, in this very thread, what a session that was killed has left."""
@@ -165,11 +165,7 @@ class _InlineShard:
             clean = _in_a_thread(lambda: self._perform(taken)) if _in_event_loop() else self._perform(taken)
             self.units.left(taken, clean=clean)
         message = self._ended.pop()
-        task = self._job.ids[message.position]
-        return [
-            attempt_started(self._job.shard, task, message),
-            attempt_ended(self._job.shard, task, message),
-        ]
+        return events_of(message, self._job.ids[message.position][1])
 
     def _perform(self, running: Running) -> bool:
         """Whether it has cleaned up after itself."""

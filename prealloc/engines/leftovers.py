@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from prealloc.model.words import listed
 from prealloc.processes.tree import descendants, identify
 
 NAMED = 5
@@ -39,9 +40,7 @@ def told(before: Held, after: Held) -> str | None:
     counts = Counter(words for key, words in after.items() if key not in before)
     if not counts:
         return None
-    parts = [words if count == 1 else f"{words} ({count} times)" for words, count in counts.most_common(NAMED)]
-    further = len(counts) - len(parts)
-    return ", ".join([*parts, *([f"{further} more"] if further else [])])
+    return listed((words if n == 1 else f"{words} ({n} times)" for words, n in counts.most_common()), NAMED)
 
 
 def _descriptors() -> Iterator[tuple[tuple[object, ...], str]]:

@@ -63,6 +63,7 @@ def make_launcher(method: str | None = None) -> Launcher:
 class LocalEngine:
     """Runs shards in processes of this machine."""
 
+    name = "local"
     facts = EngineFacts(can_kill=True, guards_library=True, worker_outlives_master=False)
 
     def __init__(self, make: Callable[[], Launcher] = make_launcher) -> None:
@@ -81,9 +82,9 @@ class LocalEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
-        self._refusals = Refusals(setup.start_s)
+        self._refusals = Refusals(setup.policy.start_s)
         self._oom = OomKills()
-        limit = setup.memory_bytes
+        limit = setup.policy.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
             path = setup.paths.logs / "import.log"
@@ -122,7 +123,7 @@ class LocalEngine:
         self._drain(math.inf, [each for each in self._supervisors.values() if each.lane == lane])
 
     def drain(self) -> None:
-        self._drain(self._setup.drain_s)
+        self._drain(self._setup.policy.drain_s)
 
     def stop(self) -> None:
         for supervisor in self._supervisors.values():

@@ -11,7 +11,7 @@ from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
 from prealloc.engines.queue import ShardQueue
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, LaneHalted, MemorySampled, Note, ShardEnded, Stopping
+from prealloc.model.events import AttemptEnded, LaneHalted, MemorySampled, Note, Observer, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.memory import proportional_bytes
 from prealloc.processes.signals import handled
@@ -19,8 +19,6 @@ from prealloc.processes.signals import handled
 TICK_S = 0.1
 FIRST_SAMPLE_S = 1.0
 SAMPLE_S = 2.0
-
-Observe = Callable[[Event], None]
 
 
 class Ended(NamedTuple):
@@ -38,8 +36,7 @@ def conduct(
     at_once: int,
     policy: RunPolicy,
     admission: Admission,
-    observe: Observe,
-    tick: Callable[[], None] = lambda: None,
+    observer: Observer,
 ) -> Ended:
     """Runs the shards in the queue to their end, at most `at_once` at a time, and no more than the memory bears.
 
@@ -48,7 +45,8 @@ def conduct(
     """
     lane_of: dict[str, str | None] = {}
     """Of the shards that run."""
-    sampler = _Sampler(engine, observe, admission)
+    observe = observer.handle
+    sampler = _Sampler(engine, observer, admission)
     told_of_memory = False
     received: list[int] = []
     with handled(lambda number, frame: received.append(number)):
@@ -85,7 +83,7 @@ def conduct(
                     queue.drop(news.lane)
                 observe(news)
             sampler.sample()
-            tick()
+            observer.tick(time.monotonic())
         return Ended(received[0] if received else None)
 
 
@@ -98,9 +96,9 @@ def _tell(limiter: RateLimiter[Any], lane: str | None, event: AttemptEnded) -> N
 class _Sampler:
     """Samples the memory of the run's processes every now and then: it costs a millisecond a process."""
 
-    def __init__(self, engine: Engine, observe: Observe, admission: Admission) -> None:
+    def __init__(self, engine: Engine, observer: Observer, admission: Admission) -> None:
         self._engine = engine
-        self._observe = observe
+        self._observer = observer
         self._admission = admission
         self._next = time.monotonic() + FIRST_SAMPLE_S
 
@@ -111,4 +109,4 @@ class _Sampler:
         workers = {shard: proportional_bytes(pids) for shard, pids in self._engine.processes().items()}
         other = workers.pop("", 0)
         self._admission.look(workers)
-        self._observe(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))
+        self._observer.handle(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))

@@ -18,16 +18,18 @@ ENGINES = {
 }
 
 
-def check_engine(name: str) -> None:
-    """Raises OptionsError if there is no such engine."""
-    if name not in ENGINES:
+def check_engine(engine: str | Engine) -> None:
+    """Raises OptionsError if it is a name, and there is no such engine."""
+    if isinstance(engine, str) and engine not in ENGINES:
         raise OptionsError(
-            [Mistake("‹engine›", f"there is no engine {name!r}", f"use one of {', '.join(sorted(ENGINES))}")]
+            [Mistake("‹engine›", f"there is no engine {engine!r}", f"use one of {', '.join(sorted(ENGINES))}")]
         )
 
 
-def make_engine(name: str) -> Engine:
-    """The engine of this name. Raises OptionsError if there is none."""
-    check_engine(name)
-    module, _, cls = ENGINES[name].partition(":")
+def make_engine(engine: str | Engine) -> Engine:
+    """The engine of this name, or the one that is given. Raises OptionsError if there is none."""
+    if not isinstance(engine, str):
+        return engine
+    check_engine(engine)
+    module, _, cls = ENGINES[engine].partition(":")
     return cast(Engine, getattr(import_module(module), cls)())

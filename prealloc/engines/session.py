@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -16,18 +16,18 @@ import msgspec
 from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.log import refuse_odd_logs
-from prealloc.engines.master import Observe, conduct
+from prealloc.engines.master import conduct
 from prealloc.engines.queue import ShardQueue, WaitingShard
 from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, Note, RunEnded, RunStarted, ShardInfo
-from prealloc.model.outcome import Attempt, Status, Successes
+from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded, RunStarted, ShardInfo, Watching
+from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
-from prealloc.store.fold import Due, RunState, UnitState, count_success, fold
-from prealloc.store.journal import JournalWriter, SessionStarted, last_session
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
+from prealloc.store.journal import AttemptLine, JournalWriter, SessionEnded, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.totals import totals
@@ -53,10 +53,9 @@ def run_session(
     *,
     before: RunState | None = None,
     reopen_failed: bool = False,
-    reused: Sequence[Attempt] = (),
+    reused: Sequence[AttemptLine] = (),
     notes: Sequence[str] = (),
-    observe: Observe,
-    tick: Callable[[], None] = lambda: None,
+    observer: Observer,
 ) -> RunEnded:
     """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
 
@@ -73,7 +72,7 @@ def run_session(
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
     try:
-        journal.append(SessionStarted(session=session, reopen_failed=reopen_failed))
+        journal.append(SessionStarted(session=session, reopen_failed=reopen_failed, started_at=time.time()))
         for attempt in reused:
             journal.append(attempt)
         if reused:
@@ -86,10 +85,7 @@ def run_session(
             worker=run.file.worker,
             import_path=run.file.import_path,
             limiter=limiter,
-            fsync=policy.fsync,
-            memory_bytes=policy.memory_bytes,
-            drain_s=policy.drain_s,
-            start_s=policy.start_s,
+            policy=policy,
             admission=admission,
             journal=journal,
             cleanup=run.file.cleanup,
@@ -99,12 +95,12 @@ def run_session(
         wanted = _wanted(run, left)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
-        observe(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
+        observer.handle(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
         short = [too_few_files] if too_few_files else []
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
-            observe(Note(text=text))
+            observer.handle(Note(text=text))
         if before is not None and not left:
-            observe(Note(text="nothing is left to run: every unit has its outcome"))
+            observer.handle(Note(text="nothing is left to run: every unit has its outcome"))
         lanes = run.plan.spec.lanes
         lane_log = LaneLog(run.paths, lanes, session)
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
@@ -114,7 +110,7 @@ def run_session(
                 lane_log.note(event)
             if decided and isinstance(event, AttemptEnded) and Unit(event.shard, event.task, event.repeat) in decided:
                 event = msgspec.structs.replace(event, first=False)
-            observe(event)
+            observer.handle(event)
 
         ended = conduct(
             engine,
@@ -127,9 +123,10 @@ def run_session(
             at_once=at_once,
             policy=policy,
             admission=admission,
-            observe=observe_all if lanes or decided else observe,
-            tick=tick,
+            observer=Watching(observe_all, observer.tick) if lanes or decided else observer,
         )
+        engine.close()  # now, since the end of the session comes after that of its workers
+        journal.append(SessionEnded(session=session, ended_at=time.time()))
     finally:
         engine.close()
         journal.close()
@@ -138,7 +135,7 @@ def run_session(
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
     fault_point(Point.SESSION_TELL)
-    observe(summary)
+    observer.handle(summary)
     return summary
 
 
@@ -206,17 +203,16 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
 def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:
     """A shard's job, made when it is launched: only what runs is held."""
     manifest = run.manifests[shard]
-    ids = [(task.id, task.type) for task in run.tasks(shard)]
-    states = _states(run, before, shard, [task for task, _ in ids])
+    names = run.names(shard)
+    states = _states(run, before, shard, names.ids)
     return ShardJob(
         manifest=manifest,
         policy=shares[manifest.lane].policy,
-        ids=ids,
+        ids=list(zip(names.ids, names.types, strict=True)),
         orders=tuple(
             UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
         ),
         deaths={key: state.deaths for key, state in states if state.open and state.deaths},
-        tasks=partial(run.tasks, shard),
         due=[due for due in _due(run, before) if due.unit.shard == shard],
     )
 
@@ -284,13 +280,7 @@ def _run_started(
     run: OpenRun, engine: Engine, before: RunState | None, left: dict[str, int], at_once: int, bound_s: float | None
 ) -> RunStarted:
     policy = run.file.policy
-    done: dict[str, dict[str, int]] = {}
-    successes = {entry.id: Successes() for entry in run.plan.shards}
-    for unit, state in before.units.items() if before else ():
-        count_success(successes[unit.shard], state)
-        if not state.open and state.latest is not None:
-            counts = done.setdefault(unit.shard, {})
-            counts[state.status.value] = counts.get(state.status.value, 0) + 1
+    done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
         plan=run.plan.id,
@@ -301,8 +291,8 @@ def _run_started(
                 units=entry.units,
                 settings=run.manifests[entry.id].settings,
                 lane=run.manifests[entry.id].lane,
-                done=done.get(entry.id, {}),
-                success=successes[entry.id],
+                done=done[entry.id][0],
+                success=done[entry.id][1],
             )
             for entry in run.plan.shards
         ),

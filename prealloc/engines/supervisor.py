@@ -1,4 +1,4 @@
-"""Watches over one shard: which workers it has, which units each holds, what a death means for them.
+"""Watches over one shard: which workers it has, and which units each holds.
 
 A unit is always in exactly one place:
 
@@ -8,9 +8,7 @@ A unit is always in exactly one place:
        └── no blame ──┘                                                        │
     decided ◀── SOLO_DEATHS deaths ── alone in a worker of its own ◀───────────┘
 
-The kernel's OOM killer blames nobody: it takes the largest, whoever filled the memory. A unit that was running goes
-back to pending, and fewer run at once from then on. If it meets the OOM killer again, it runs at last, alone in a
-worker of its own while no other worker runs (`_last`), and only a death in there counts.
+What a death means is decided in `deaths`; where the units that no worker holds wait is in `waiting`.
 
 With --cleanup, an attempt that a dead worker has not cleaned up after is cleaned up by a process of its own. Only then
 does its unit run again.
@@ -19,35 +17,35 @@ does its unit run again.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prealloc.engines.base import RunSetup, ShardJob
-from prealloc.engines.log import cut_back, end_of_log, last_lines
-from prealloc.engines.tell import attempt_ended, attempt_started
-from prealloc.engines.worker_process import SPARE_S, Key, Stage, WorkerProcess
+from prealloc.engines.deaths import KILLED_FOR, Deaths, describe_exit
+from prealloc.engines.log import cut_back
+from prealloc.engines.waiting import WaitingUnits
+from prealloc.engines.worker_process import SPARE_S, Stage, WorkerProcess, events_of
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.files.paths import JournalName
 from prealloc.model.document import Unreadable
 from prealloc.model.events import (
-    AttemptEnded,
+    AttemptStarted,
     Event,
     LibraryOpenedByWorker,
     Note,
     ShardEnded,
     ShardStarted,
-    WorkerLost,
 )
-from prealloc.model.outcome import STOPPED, Attempt, ErrorInfo, Status, verdict
-from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
-from prealloc.processes.signals import signal_name
-from prealloc.store.fold import Due, Untidied
-from prealloc.store.journal import CleanedUp, JournalFile, LibraryOpen, Line, SoloDeath, WorkerStarted, read_lines
-from prealloc.worker.in_flight import InFlight
+from prealloc.model.policy import CLEANUP_S
+from prealloc.store.fold import Due
+from prealloc.store.journal import (
+    CleanedUp,
+    LibraryOpen,
+    WorkerEnded,
+    WorkerStarted,
+)
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import (
     Ask,
@@ -65,15 +63,6 @@ from prealloc.worker.messages import (
     Started,
     Struck,
 )
-
-KILLED_FOR = {
-    "deadline": "killed: it held the interpreter past the deadline",
-    "memory": "killed: it was over --memory, with all that its tasks had started",
-    "drain": "killed: the time to drain was over",
-    "grace": "killed: the time to clean up was over",
-    "cleanup": f"killed: it took longer than {CLEANUP_S:g} s",
-    "start": "killed: it did not start within --start-timeout",
-}
 
 
 class Processes(NamedTuple):
@@ -104,20 +93,9 @@ class ShardSupervisor:
         self._setup = setup
         self._library = library
         self._processes = processes
-        self._pending: deque[UnitOrder] = deque(job.orders)
-        self._suspects: deque[UnitOrder] = deque()
-        self._last: deque[UnitOrder] = deque()
-        self._squeezed: set[Key] = set()
-        """Units that the OOM killer has ended beside others."""
-        self._width = job.policy.concurrency
-        """Tasks at once, all workers together."""
-        self._deaths: dict[Key, int] = dict(job.deaths)
-        for order in job.orders:
-            if self._deaths.get((order.position, order.repeat), 0):
-                self._pending.remove(order)
-                self._suspects.append(order)  # it has killed before: it never again runs beside others
+        self._waiting = WaitingUnits(job.orders, job.deaths, job.policy.concurrency)
+        self._deaths = Deaths(job, setup, self._waiting)
         self._incarnations = 0
-        self._idle_deaths = 0
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
         """Whether what runs is cancelled; whether nobody is given time any more."""
@@ -128,7 +106,7 @@ class ShardSupervisor:
     @property
     def ended(self) -> bool:
         """No worker is left, and none will be started."""
-        left = self._due or (self._drain_until is None and (self._pending or self._suspects or self._last))
+        left = self._due or (self._drain_until is None and self._waiting)
         return not self.workers and (self._at_once or not left)
 
     # -- starting -------------------------------------------------------------------------------------------
@@ -142,21 +120,22 @@ class ShardSupervisor:
         self._due_first = self._due_first and bool(self._untidied())
         if self._drain_until is not None or self._due_first:
             return self._end_if_ended()
-        free = self._width - sum(self._used(worker) for worker in self.workers)
-        for order in self._ready(self._suspects)[: max(0, free)]:
+        waiting = self._waiting
+        free = waiting.width - sum(self._used(worker) for worker in self.workers)
+        for order in self._ready(waiting.suspects)[: max(0, free)]:
             if not self._processes.may_start(False):
                 break
-            self._suspects.remove(order)
+            waiting.suspects.remove(order)
             self._start((order,), slots=1, solo=True)
             free -= 1
         working = any(worker.due is None for worker in self.workers)
-        if free > 0 and (orders := self._ready(self._pending)) and self._processes.may_start(False):
-            self._pending = deque(self._not_ready(self._pending))
+        if free > 0 and (orders := self._ready(waiting.pending)) and self._processes.may_start(False):
+            waiting.pending = deque(self._not_ready(waiting.pending))
             self._start(tuple(orders), slots=free, solo=False)
-        elif (last := self._ready(self._last)) and not working and self._processes.may_start(True):
-            self._last.remove(last[0])
+        elif (last := self._ready(waiting.last)) and not working and self._processes.may_start(True):
+            waiting.last.remove(last[0])
             self._start((last[0],), slots=1, solo=True, only=True)
-        elif free > 0 and not self._pending:
+        elif free > 0 and not waiting.pending:
             wider = next((worker for worker in self.workers if self._can_widen(worker)), None)
             if wider is not None:
                 wider.slots += free
@@ -173,16 +152,9 @@ class ShardSupervisor:
         return worker.stage is Stage.WORKING and not worker.solo and len(worker.undecided) > worker.slots
 
     def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool, only: bool = False) -> None:
-        setup = self._setup
         self._incarnations += 1
-        tasks = self._job.tasks()
-        used = sorted({order.position for order in orders})
-        if len(used) < len(tasks):  # ship only what this worker is to run, under its place in the shipment
-            place = {position: index for index, position in enumerate(used)}
-            shipped = tuple(order._replace(position=place[order.position]) for order in orders)
-            tasks = [tasks[position] for position in used]
-        else:
-            shipped = orders
+        journal = self._setup.paths.worker_journal(self.shard, self._setup.session, self._incarnations)
+        job = self._job.for_worker(self._setup, orders, slots=slots, journal=journal, library=self._library)
         worker = WorkerProcess(
             shard=self.shard,
             incarnation=self._incarnations,
@@ -190,11 +162,10 @@ class ShardSupervisor:
             slots=slots,
             solo=solo,
             only=only,
-            journal=setup.paths.worker_journal(self.shard, setup.session, self._incarnations),
-            positions=used,
+            journal=journal,
+            tasks={position: task.id for position, task in job.tasks.items()},
             policy=self._policy,
         )
-        job = self._job.for_worker(setup, tasks, shipped, slots=slots, journal=worker.journal, library=self._library)
         self.workers.append(worker)
         self._processes.start(worker, job)
 
@@ -226,11 +197,8 @@ class ShardSupervisor:
             worker = WorkerProcess(
                 shard=self.shard,
                 incarnation=self._incarnations,
-                orders=(),
-                slots=0,
-                solo=False,
                 journal=self._setup.paths.journal,
-                positions=[],
+                tasks={},
                 policy=self._policy,
                 due=due,
             )
@@ -259,10 +227,11 @@ class ShardSupervisor:
         if worker.due is not None:
             return []
         units = len(worker.undecided)
+        shard, incarnation = self.shard, worker.incarnation
         self._setup.journal.append(
-            WorkerStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)
+            WorkerStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time())
         )
-        return [ShardStarted(shard=self.shard, incarnation=worker.incarnation, pid=pid, units=units)]
+        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units)]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system lets it not begin now: its units wait until `fill` is called again."""
@@ -270,15 +239,11 @@ class ShardSupervisor:
         if worker.due is not None:
             self._due.appendleft(worker.due)
         orders = reversed(worker.undecided.values())
-        self._queue_of(worker).extendleft(orders)
+        self._waiting.queue_of(worker).extendleft(orders)
         if self.lane is not None:
             self._setup.limiter.leave(self.lane, worker)
         worker.close()
         return self._end_if_ended()
-
-    def _queue_of(self, worker: WorkerProcess) -> deque[UnitOrder]:
-        """Where the units that have not begun in it wait for another one."""
-        return self._last if worker.only else self._suspects if worker.solo else self._pending
 
     # -- listening ------------------------------------------------------------------------------------------
 
@@ -294,7 +259,7 @@ class ShardSupervisor:
             worker.last_words = f"killed: it said what cannot be read: {error}"
             if worker.stage is not Stage.DYING:
                 self._kill(worker, "unreadable")
-        if refill and (worker.stage is Stage.RETIRING or self._suspects or self._pending):
+        if refill and (worker.stage is Stage.RETIRING or self._waiting.suspects or self._waiting.pending):
             events += self.fill()
         return events
 
@@ -302,12 +267,13 @@ class ShardSupervisor:
         if isinstance(message, Ended):
             return self._landed(worker, message)
         if isinstance(message, Started):
-            return [attempt_started(self.shard, self._job.ids[worker.position(message.position)], message)]
+            task, _ = self._job.ids[message.position]
+            return [AttemptStarted(shard=self.shard, task=task, repeat=message.repeat, attempt=message.attempt)]
         if isinstance(message, Ready):
             worker.reach(Stage.WORKING)
         elif isinstance(message, Retiring):
             worker.reach(Stage.RETIRING)
-            for left in map(worker.order, message.left):
+            for left in message.left:
                 key = left.position, left.repeat
                 before = worker.undecided.get(key)
                 if before is None:
@@ -316,7 +282,7 @@ class ShardSupervisor:
                     worker.undecided[key] = left  # it was running: first that is cleaned up after
                 else:
                     del worker.undecided[key]
-                    self._pending.append(left)
+                    self._waiting.pending.append(left)
         elif isinstance(message, Ask | Done):
             self._at_the_limiter(worker, message)
         elif isinstance(message, Opened):
@@ -340,20 +306,18 @@ class ShardSupervisor:
             limiter.done(self.lane, worker, turn, tokens, message.answer)
 
     def _landed(self, worker: WorkerProcess, message: Ended) -> list[Event]:
-        position = worker.position(message.position)
-        key = (position, message.repeat)
+        line = message.line
+        key = (message.position, line.repeat)
         worker.progressed = True
         if message.again is None:
             worker.undecided.pop(key, None)
         elif worker.stage is Stage.RETIRING and not message.lingers:
             if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
-                self._pending.append(worker.order(message.again))
+                self._waiting.pending.append(message.again)
         elif key in worker.undecided:
-            worker.undecided[key] = worker.order(message.again)
-        task = self._job.ids[position]
+            worker.undecided[key] = message.again
         fault_point(Point.ENDING_HEARD)
-        ended = attempt_ended(self.shard, task, message)
-        return [ended] if message.announced else [attempt_started(self.shard, task, message), ended]
+        return events_of(message, self._job.ids[message.position][1])
 
     # -- watching -------------------------------------------------------------------------------------------
 
@@ -431,190 +395,17 @@ class ShardSupervisor:
         if self.lane is not None:
             self._setup.limiter.leave(self.lane, worker)
         cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
-        if worker.undecided:
-            events += self._unheard(worker)
-        if not worker.said_bye:
-            events += self._decide_in_flight(worker, status)
-        self._due.extend(self._left_behind(worker))
+        events += self._deaths.decide(worker, status, draining=self._drain_until is not None)
+        self._due.extend(self._deaths.left_behind(worker))
         worker.close()
-        self._queue_of(worker).extend(worker.undecided.values())
+        self._waiting.queue_of(worker).extend(worker.undecided.values())
+        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=worker.incarnation, ended_at=time.time()))
         fault_point(Point.WORKER_BURIED)
         events += self.fill()
         return events
 
-    def _unheard(self, worker: WorkerProcess) -> list[Event]:
-        """Endings that the worker wrote and could not tell any more. What is in the journal has happened."""
-        positions = {self._job.ids[position][0]: position for position, _ in worker.undecided}
-        events: list[Event] = []
-        # A task may have written into the file. That is told when the run ends; until then the other shards go on.
-        with contextlib.suppress(JournalError):
-            for line in self._lines(worker):
-                attempt = line.content
-                if not isinstance(attempt, Attempt) or attempt.late or attempt.task not in positions:
-                    continue
-                key = (positions[attempt.task], attempt.repeat)
-                order = worker.undecided.get(key)
-                if order is None or attempt.attempt < order.attempt:
-                    continue
-                if attempt.again and self._drain_until is None:
-                    # Its backoff died with the worker: it is tried again now, and its tries go on counting.
-                    worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
-                else:
-                    del worker.undecided[key]
-                events.append(self._told(key, attempt))
-        return events
-
-    def _left_behind(self, worker: WorkerProcess) -> list[Due]:
-        """Attempts of a dead worker that nobody has cleaned up after."""
-        untidied = Untidied()
-        with contextlib.suppress(JournalError):  # as in _unheard
-            for line in self._lines(worker) if self._setup.cleanup is not None else ():
-                untidied.take_in(line.content)
-        return untidied.due()
-
-    def _lines(self, worker: WorkerProcess) -> Iterable[Line]:
-        if not worker.journal.exists():
-            return ()
-        writer = JournalName(self._setup.session, self.shard, worker.incarnation)
-        return read_lines(JournalFile(worker.journal, writer))
-
-    def _decide_in_flight(self, worker: WorkerProcess, status: int) -> list[Event]:
-        overdue = set(worker.overdue()) if worker.killed_for == "deadline" else set()
-        rows = {key: row for key, row in worker.rows().items() if key in worker.undecided}
-        events: list[Event] = []
-        suspects = 0
-        killed = KILLED_FOR.get(worker.killed_for or "")
-        reason = worker.killer or killed or worker.last_words or describe_exit(status)
-        for key, row in rows.items():
-            order = worker.undecided.pop(key)
-            if order.attempt > row.order.attempt:
-                self._pending.append(order)  # it ended in its last moment, and is to be tried again
-            elif worker.killed_for == "drain":
-                events.append(self._verdict(key, row, Status.CANCELLED, STOPPED))
-            elif worker.killed_for == "memory" and (worker.solo or (len(rows) == 1 and not worker.progressed)):
-                limit = f"held {worker.held_bytes} bytes, the limit is --memory {self._policy.memory_bytes}"
-                error = ErrorInfo(type="OutOfMemory", message=limit)
-                events.append(self._verdict(key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
-            elif key in overdue and (worker.solo or len(rows) == 1):
-                limit = f"worked longer than --timeout {self._policy.timeout_s:g} s and held its worker"
-                error = ErrorInfo(type="Timeout", message=limit)
-                events.append(self._verdict(key, row, Status.TIMEOUT, error))
-            elif key in overdue:
-                suspects += 1  # one of these held the interpreter; the others stood still with it
-                self._suspects.append(_next(row.order))
-            elif worker.killed_for == "deadline":
-                self._pending.appendleft(_next(row.order))  # it only sat beside the one that hung
-            elif worker.killed_for == "kernel" and not worker.only:
-                self._squeeze(key, row, alone=len(rows) == 1 and not worker.crowded)
-            elif worker.solo:
-                events += self._solo_death(worker, key, row, reason)
-            else:  # of "memory" too: those before or beside it may have left the memory taken
-                suspects += 1
-                self._suspects.append(_next(row.order))
-        if worker.killed_for == "kernel" and not worker.only:
-            events += self._narrow(len(rows))
-        self._count_idle(worker, reason, used=bool(rows))
-        if worker.killed_for in ("drain", "grace"):
-            return events  # stopped, as asked for, and not lost
-        lost = WorkerLost(shard=self.shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
-        return [lost, *events]
-
-    def _squeeze(self, key: Key, row: InFlight, *, alone: bool) -> None:
-        """The OOM killer has ended it. One that was alone, or meets it again, may need more than there is."""
-        (self._last if alone or key in self._squeezed else self._pending).append(_next(row.order))
-        self._squeezed.add(key)
-
-    def _narrow(self, running: int) -> list[Event]:
-        """The memory did not bear so many tasks at once."""
-        width = min(self._width, (running + 1) // 2)
-        if running < 2 or width == self._width:
-            return []
-        self._width = width
-        return [Note(text=f"memory has run out; tasks at once in {self.shard} from now on: at most {width}")]
-
-    def _solo_death(self, worker: WorkerProcess, key: Key, row: InFlight, reason: str) -> list[Event]:
-        self._deaths[key] = self._deaths.get(key, 0) + 1
-        task, _ = self._job.ids[key[0]]
-        attempt = row.order.attempt
-        self._setup.journal.append(
-            SoloDeath(shard=self.shard, task=task, repeat=key[1], attempt=attempt, reason=reason)
-        )
-        out_of_memory = worker.killed_for == "kernel"
-        if self._deaths[key] < SOLO_DEATHS:
-            (self._last if out_of_memory else self._suspects).append(_next(row.order))
-            return []
-        if out_of_memory:
-            self._width = self._policy.concurrency  # it was narrowed for this one
-            message = f"{reason} in {self._deaths[key]} workers, the last while no other ran"
-            return [self._verdict(key, row, Status.OUT_OF_MEMORY, ErrorInfo(type="OutOfMemory", message=message))]
-        message = f"killed {self._deaths[key]} workers while alone in them: {reason}"
-        return [self._verdict(key, row, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
-
-    def _verdict(self, key: Key, row: InFlight, status: Status, error: ErrorInfo, *, peak_rss: int = 0) -> Event:
-        """Decides a unit whose worker cannot any more. Written only now that the worker is surely dead."""
-        attempt = Attempt(
-            shard=self.shard,
-            task=self._job.ids[key[0]][0],
-            repeat=key[1],
-            attempt=row.order.attempt,
-            status=status,
-            started_at=time.time() - (time.monotonic() - row.started_at),
-            queued_s=0.0,
-            waiting_s=round(row.order.waited_s + row.waited_s, 6),
-            working_s=round(time.monotonic() - row.started_at - row.waited_s, 6),
-            peak_rss=peak_rss,
-            error=error,
-        )
-        self._setup.journal.append(attempt)
-        fault_point(Point.VERDICT_WRITTEN)
-        return self._told(key, attempt)
-
-    def _told(self, key: Key, attempt: Attempt) -> Event:
-        success, score, unclear = verdict(attempt.result)
-        return AttemptEnded(
-            shard=self.shard,
-            task=attempt.task,
-            type=self._job.ids[key[0]][1],
-            repeat=attempt.repeat,
-            attempt=attempt.attempt,
-            status=attempt.status,
-            outcome=not attempt.again,
-            working_s=attempt.working_s,
-            waiting_s=attempt.waiting_s,
-            success=success,
-            score=score,
-            unclear=unclear,
-            error=attempt.error,
-        )
-
-    def _count_idle(self, worker: WorkerProcess, reason: str, *, used: bool) -> None:
-        squeezed = worker.killed_for == "kernel" and worker.crowded
-        given_back = worker.killed_for in ("deadline", "drain", "grace")
-        blameless = used or worker.progressed or squeezed or given_back
-        # Not "memory": a worker that is over it before it starts a task would be so for ever.
-        self._idle_deaths = 0 if blameless else self._idle_deaths + 1
-        if self._idle_deaths >= IDLE_DEATHS:
-            log = self._setup.paths.log(self.shard)
-            printed = last_lines(end_of_log(log))
-            raise EngineError(
-                f"{IDLE_DEATHS} workers in a row died before they started a task: {reason}{printed}",
-                where=f"shard {self.shard}, log {log}",
-                hint="see the log; when the cause is gone, `prealloc resume`",
-            )
-
     def _end_if_ended(self) -> list[Event]:
         return [ShardEnded(shard=self.shard)] if self.ended else []
-
-
-def describe_exit(status: int) -> str:
-    """What os.waitpid's status says, in words."""
-    if os.WIFSIGNALED(status):
-        return f"killed by {signal_name(os.WTERMSIG(status))}"
-    return f"exited with code {os.waitstatus_to_exitcode(status)} without a result"
-
-
-def _next(order: UnitOrder) -> UnitOrder:
-    return order._replace(attempt=order.attempt + 1)
 
 
 def _broken(worker: WorkerProcess, message: Broken) -> PreallocError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
+from prealloc.model.events import AttemptEnded, AttemptStarted, Event
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
 from prealloc.worker.in_flight import InFlight, InFlightTable, new_descriptor
@@ -49,12 +50,12 @@ class WorkerProcess:
         *,
         shard: str,
         incarnation: int,
-        orders: tuple[UnitOrder, ...],
-        slots: int,
-        solo: bool,
+        orders: tuple[UnitOrder, ...] = (),
+        slots: int = 0,
+        solo: bool = False,
         only: bool = False,
         journal: Path,
-        positions: list[int],
+        tasks: Mapping[int, str],
         policy: RunPolicy,
         due: Due | None = None,
     ) -> None:
@@ -86,7 +87,7 @@ class WorkerProcess:
         self.said_bye = False
         self.progressed = False
         """It has ended a unit."""
-        self._positions = positions
+        self._tasks = tasks
         self._repeats = 1 + max((order.repeat for order in orders), default=0)
         self._longest = _LEAST_LINE + _ORDER * len(orders)
         self._policy = policy
@@ -116,16 +117,21 @@ class WorkerProcess:
         *lines, self._buffer = b"".join(chunks).split(b"\n")
         for each in lines:
             message = heard(self._decoder, each)
-            for position, repeat in _units(message):
-                if not self._holds(position, repeat):
-                    raise Unreadable(f"it holds no unit ({position}, {repeat}), it began {each[:60]!r}")
+            for key in _units(message):
+                if not self._holds(key):
+                    raise Unreadable(f"it holds no unit {key}, it began {each[:60]!r}")
+            if isinstance(message, Ended) and self._unit(message.position) != (message.line.shard, message.line.task):
+                raise Unreadable(f"it names another unit than it holds, it began {each[:60]!r}")
             yield message
         if len(self._buffer) > self._longest:
             self._buffer = b""
             raise Unreadable(f"a line of more than {self._longest} bytes")
 
-    def _holds(self, position: int, repeat: int) -> bool:
-        return 0 <= position < len(self._positions) and 0 <= repeat < self._repeats
+    def _holds(self, key: Key) -> bool:
+        return key[0] in self._tasks and 0 <= key[1] < self._repeats
+
+    def _unit(self, position: int) -> tuple[str, str]:
+        return self.shard, self._tasks[position]
 
     def send(self, command: ToWorker) -> None:
         """Sends a command; a worker that is gone or does not listen has no use for it."""
@@ -134,23 +140,11 @@ class WorkerProcess:
         except OSError:
             return
 
-    def position(self, shipped: int) -> int:
-        """The position in the shard of a task at this place in the shipment."""
-        return self._positions[shipped]
-
-    def order(self, shipped: UnitOrder) -> UnitOrder:
-        """An order of the worker's, under its position in the shard."""
-        return shipped._replace(position=self._positions[shipped.position])
-
     def rows(self) -> dict[Key, InFlight]:
         """What runs in it right now, or ran when it died."""
-        found = {}
-        for row in self._table.rows():
-            if not self._holds(row.order.position, row.order.repeat):
-                continue  # the table is memory of the worker's, where a task may have written
-            order = self.order(row.order)
-            found[order.position, order.repeat] = row._replace(order=order)
-        return found
+        rows = {(row.order.position, row.order.repeat): row for row in self._table.rows()}
+        # The table is memory of the worker's, where a task may have written.
+        return {key: row for key, row in rows.items() if self._holds(key)}
 
     @property
     def has_worked(self) -> bool:
@@ -200,11 +194,22 @@ class WorkerProcess:
 
 
 def _units(message: FromWorker) -> Iterator[Key]:
-    """The units that a message names, by their place in the shipment."""
-    if isinstance(message, Started | Ended):
+    """The units that a message names."""
+    if isinstance(message, Started):
         yield message.position, message.repeat
+    if isinstance(message, Ended):
+        yield message.position, message.line.repeat
     if isinstance(message, Ended) and message.again is not None:
         yield message.again.position, message.again.repeat
     if isinstance(message, Retiring):
         for left in message.left:
             yield left.position, left.repeat
+
+
+def events_of(message: Ended, type: str) -> list[Event]:
+    """An ending as reporters see it; its start before it, unless that was told. `type` is the task's."""
+    line = message.line
+    ended = AttemptEnded.of(line, type)
+    if message.announced:
+        return [ended]
+    return [AttemptStarted(shard=line.shard, task=line.task, repeat=line.repeat, attempt=line.attempt), ended]

@@ -14,6 +14,7 @@ from pathlib import Path
 from prealloc.errors import CannotGoOn, InputError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import readable_name
+from prealloc.model.words import listed
 
 try:
     import resource
@@ -24,7 +25,6 @@ MORE_PROCESSES = "allow more processes (`ulimit -u`, the pids limit of the contr
 _DISK_ERRNO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
-_SHOWN = 10
 
 
 def write_file(path: Path, content: bytes, *, fsync: bool = False, by_way_of: Path | None = None) -> None:
@@ -190,9 +190,8 @@ def refuse_strangers(folder: Path, is_ours: Callable[[str], bool], refuse: type[
     never ours: prealloc makes none.
     """
     if strangers := sorted(_strangers(folder, is_ours)):
-        more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
         raise refuse(
-            f"it holds what is no part of a {what}, so --force leaves it alone: {', '.join(strangers[:_SHOWN])}{more}",
+            f"it holds what is no part of a {what}, so --force leaves it alone: {listed(strangers)}",
             where=str(folder),
             hint="move that to another place, or name another folder",
         )

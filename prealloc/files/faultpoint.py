@@ -88,8 +88,10 @@ class Point(enum.StrEnum):
     WORKER_FSYNC = "worker.journal.fsync", Kind.WRITE
     SUPERVISOR_OPEN = "supervisor.journal.open", Kind.WRITE
     SUPERVISOR_SESSION = "supervisor.journal.session", Kind.LINE
+    SUPERVISOR_SESSION_END = "supervisor.journal.session-end", Kind.LINE
     SUPERVISOR_REUSED = "supervisor.journal.reused", Kind.LINE
     SUPERVISOR_WORKER = "supervisor.journal.worker", Kind.LINE
+    SUPERVISOR_WORKER_END = "supervisor.journal.worker-end", Kind.LINE
     SUPERVISOR_DEATH = "supervisor.journal.death", Kind.LINE
     SUPERVISOR_VERDICT = "supervisor.journal.verdict", Kind.LINE
     SUPERVISOR_LIBRARY = "supervisor.journal.library", Kind.LINE

@@ -116,6 +116,12 @@ class RunPaths(NamedTuple):
         return self.aside / f"{short}.{number}"
 
 
+def plan_of(folder: Path) -> Path:
+    """The plan folder that a user means: the one that is named, or the plan of the run that is."""
+    run = RunPaths(folder)
+    return run.plan.root if run.run_file.is_file() and not PlanPaths(folder).plan_file.exists() else folder
+
+
 def workflow_cache(environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of generated workflows, where nobody names another: below the user's cache folder."""
     return _cache(environment) / "workflows"

@@ -19,6 +19,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 
 from prealloc.model.document import UNREADABLE
+from prealloc.model.words import cut
 
 MAX_DEPTH = 512
 """Brackets that may be open at once."""
@@ -363,6 +364,5 @@ def _path_step(at: bytes | int) -> str:
 
 def _shown(token: bytes) -> str:
     """A token as it may stand in a message: short, on one line, printable."""
-    text = token.decode(errors="replace")
-    text = text if len(text) <= 80 else f"{text[:60]}...{text[-10:]}"
+    text = cut(token.decode(errors="replace"))
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

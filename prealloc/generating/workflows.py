@@ -10,8 +10,8 @@ import msgspec
 
 from prealloc.generating.session import GeneratorSession
 from prealloc.library.base import Library
-from prealloc.model.json_value import shown
 from prealloc.model.task import LightweightTask
+from prealloc.model.words import shown
 from prealloc.store.workflow_cache import WorkflowCache, WorkflowKey
 
 _NULL = b"null"

@@ -19,7 +19,8 @@ from prealloc.lanes.pacing import Entry, Pacer, Rate
 from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import TOO_MANY_REQUESTS, Answer, Status
-from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, RunPolicy
+from prealloc.model.policy import LEAST_PAUSE_S, RunPolicy
+from prealloc.model.retry import BACKOFF_MOST_S
 
 AHEAD_S = 0.05
 """Longer than the master is busy with anything; shorter than anybody minds when a limit changes."""

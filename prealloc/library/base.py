@@ -18,7 +18,7 @@ from msgspec import UNSET
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import NOTHING, AnyRow, has, kept
+from prealloc.library.rows import NOTHING, NULL, AnyRow, has, kept
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
@@ -38,6 +38,8 @@ class Library(Protocol):
     """Tasks whose workflow is missing or null."""
     took: str | None
     """Which file of a folder this is, as a sentence; None where there was nothing to choose."""
+    note: str | None
+    """How its tasks are named, where that was chosen, as a sentence."""
 
     @property
     def ids(self) -> Sequence[str]:
@@ -104,7 +106,6 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
 
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-NULL = msgspec.Raw(b"null")
 _STEP = 1 << 14
 
 
@@ -198,6 +199,7 @@ class BaseLibrary(ABC):
     way: ClassVar[str]
     info: LibraryInfo
     ids: Sequence[str]
+    note: str | None = None
 
     def __len__(self) -> int:
         return self.info.tasks
@@ -222,7 +224,10 @@ class BaseLibrary(ABC):
     def _blame(self, position: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError: ...
 
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
-        for position, text in zip(positions, self.texts(positions), strict=True):
+        return self._compacted(positions, self.texts(positions))
+
+    def _compacted(self, positions: Sequence[int], texts: Iterator[bytes]) -> Iterator[bytes]:
+        for position, text in zip(positions, texts, strict=True):
             try:
                 yield compact(text)
             except StrictJsonError as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,12 +16,15 @@ from prealloc.library.base import Library, Progress, Record, Writer
 from prealloc.library.disk import open_library_file, pieces_of
 from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
 from prealloc.library.formats import FORMATS, LibraryFormat
+from prealloc.library.naming import is_ours
 from prealloc.library.open import json_file, read_library
 from prealloc.library.packed.table import ColumnsBuilder, Span
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.text.read import scan
+from prealloc.library.text.sources import file_source
 from prealloc.library.text.stream import batches
-from prealloc.library.unpack import unpack_stream
+from prealloc.library.unpack import PACKED_NAME, unpack_stream
+from prealloc.model.fields import COMMON, Fields
 
 _STEP = 1 << 16
 # Positions that are asked for at once. Parts and row groups at either end of a step are read twice.
@@ -39,12 +43,14 @@ class Converted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def convert(
-    source: str | Path,
+    source: Any,
     out: str | Path,
     *,
     to: str | None = None,
     force: bool = False,
     difficulty: str | None = None,
+    fields: Fields = COMMON,
+    notes: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Converted:
     """Writes the tasks of a library in another format, whole or not at all.
@@ -59,7 +65,7 @@ def convert(
     target, path = _target(Path(out), to), Path(out)
     seen = _Seen(str(source))
     with target.new(path, force=force) as writer:
-        for record in _records(source, difficulty, progress):
+        for record in _records(source, difficulty, fields, notes, progress):
             seen.note(record)
             writer.add(record)
         seen.refuse_twice()
@@ -112,19 +118,33 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
     if said is not None and said is not asked:
         hint = "omit ‹to›, or give the file another ending"
         raise OptionsError([Mistake("‹to›", f"{to} contradicts {out.name}, whose ending says {said.name}", hint)])
-    if not asked.packs and re.search(r"\.(gz|zst)\Z", out.name, re.IGNORECASE):
-        hint = "leave .gz or .zst out"
+    if not asked.packs and (packed := re.search(rf"{PACKED_NAME}\Z", out.name, re.IGNORECASE)):
+        hint = f"leave {packed[0]} out"
         raise OptionsError([Mistake("‹to›", f"{to} contradicts {out.name}: only JSON can be packed", hint)])
     return asked
 
 
-def _records(source: str | Path, difficulty: str | None, progress: Progress | None) -> Iterator[Record]:
+def _records(
+    source: Any,
+    difficulty: str | None,
+    fields: Fields,
+    notes: Callable[[str], None] | None,
+    progress: Progress | None,
+) -> Iterator[Record]:
     """The tasks of a library in its order, however large it is."""
     file = json_file(source, difficulty)
-    if file is not None:
+    if file is not None and fields == COMMON and is_ours(_first_task(file)):
         yield from _records_of_json(file, progress)
     else:
-        yield from _records_of(read_library(source, difficulty=difficulty), progress)
+        # Tasks that are named otherwise are written as ours are, and how is known when all were seen.
+        yield from _records_of(read_library(source, difficulty=difficulty, fields=fields, notes=notes), progress)
+
+
+def _first_task(file: Path) -> bytes:
+    source = file_source(file)
+    with closing(source.read(lambda piece: None, None)) as pieces:
+        first = next(batches(pieces, source.name, source.where), None)
+    return b"" if first is None else b"{}" if first.key is not None else first.first()
 
 
 def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
@@ -173,7 +193,7 @@ class _JsonWriter:
 
 @contextmanager
 def new_json(out: Path, *, force: bool = False) -> Iterator[Writer]:
-    """`{"tasks": [...]}`, compact, one task a line; packed if the name ends in .gz or .zst."""
+    """`{"tasks": [...]}`, compact, one task a line; packed if the name ends so."""
     with new_file(out, force=force) as file:
         writer = _JsonWriter(file, b'{"tasks":[\n', b",\n", b"\n]}\n")
         yield writer
@@ -182,7 +202,7 @@ def new_json(out: Path, *, force: bool = False) -> Iterator[Writer]:
 
 @contextmanager
 def new_lines(out: Path, *, force: bool = False) -> Iterator[Writer]:
-    """JSON lines; packed if the name ends in .gz or .zst."""
+    """JSON lines; packed if the name ends so."""
     with new_file(out, force=force) as file:
         writer = _JsonWriter(file, b"", b"\n", b"\n")
         yield writer

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from prealloc.library.unpack import PACKED_NAME
+from prealloc.model.fields import COMMON, Fields
+
 if TYPE_CHECKING:
     from prealloc.library.base import Library, Writer
 
@@ -26,6 +29,8 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
     magic: bytes = b""
     """The first bytes, of a format that is no text."""
     is_folder: bool = False
+    is_foreign: bool = False
+    """Whether others write it too, so that its tasks may be named otherwise."""
 
     @property
     def packs(self) -> bool:
@@ -36,9 +41,10 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a name says this format, in letters of either case."""
         return ending_of([self]).search(name) is not None
 
-    def open(self, path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> Library:
+    def open(self, path: Path, *, difficulty: str | None, keep: tuple[str, ...], fields: Fields = COMMON) -> Library:
         """The library at `path`. Raises LibraryError."""
-        library: Library = _function(self.opener)(path, difficulty=difficulty, keep=keep)
+        asked = {"fields": fields} if self.is_foreign else {}
+        library: Library = _function(self.opener)(path, difficulty=difficulty, keep=keep, **asked)
         return library
 
     def new(self, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
@@ -50,7 +56,7 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
 def ending_of(formats: Iterable[LibraryFormat]) -> re.Pattern[str]:
     """Finds the ending of a name that says one of these formats, with that of its packing."""
     chosen = list(formats)
-    packed = r"(\.gz|\.zst)?" if any(format.packs for format in chosen) else ""
+    packed = f"({PACKED_NAME})?" if any(format.packs for format in chosen) else ""
     endings = "|".join(ending for format in chosen for ending in format.endings)
     return re.compile(rf"\.({endings}){packed}\Z", re.IGNORECASE)
 
@@ -84,6 +90,7 @@ FORMATS = (
         writer="prealloc.library.parquet.library:new_parquet",
         opener="prealloc.library.parquet.library:open_parquet",
         magic=b"PAR1",
+        is_foreign=True,
     ),
     LibraryFormat(
         name="pool",

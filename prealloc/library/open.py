@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.disk import Progress, head_of
 from prealloc.library.folder import choose
 from prealloc.library.formats import PARTS, LibraryFormat, binary_format
+from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
+from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.read import read_text
+from prealloc.library.text.sources import Source, file_source, is_table
 from prealloc.library.unpack import packing
+from prealloc.model.fields import COMMON, Fields
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
-    from prealloc.library.text.streamed import Shortlist
+    from prealloc.library.text.streamed import StreamedLibrary
 
 STREAM_FROM = 1 << 30
 """A file of so many bytes, or a quarter of that packed, is not read into memory where it can be avoided."""
 
 
 def read_library(
-    path: str | Path,
+    library: Any,
     *,
     difficulty: str | None = None,
     keep: tuple[str, ...] = (),
+    fields: Fields = COMMON,
     progress: Progress | None = None,
     notes: Callable[[str], None] | None = None,
-    shortlist: Shortlist | None = None,
+    shortlist: Callable[[], Shortlist] | None = None,
     stream: bool = False,
 ) -> Library:
-    """Opens the task library at `path`: who its tasks are, and any of them on demand.
+    """Opens a task library, by its path or as it is in Python: who its tasks are, and any of them on demand.
 
-    A library is `{"tasks": [...], ...}`, a bare `[...]`, or JSON lines, each also in gzip or zstd, told by
-    content (a name in .jsonl or .ndjson decides where the content leaves it open); or what `library convert` makes:
-    a SQLite database, a folder of parts, Parquet, a pool. A task is an object with `id` or `instance_id`,
-    `task_type` or `type` (of two, the first named wins), and a `workflow` that may be any JSON value, null or missing.
+    A library is `{"tasks": [...], ...}`, an object with one list of objects, or one of objects by their ids, a bare
+    `[...]`, JSON lines, CSV or TSV, each also packed (.gz, .zst, .bz2, .xz), told by content (.csv and .tsv by name,
+    and .jsonl and .ndjson where the content leaves it open); a folder of one JSON or YAML file per task; Parquet; what
+    `library convert` makes: a SQLite database, a folder of parts, a pool; in Python an iterable of mappings or a frame.
+
+    A task is an object with `id` or `instance_id`, `task_type` or `type` (of two, the first that can be one wins), and
+    a `workflow` that may be any JSON value, null or missing. `fields` says where else they are; without it, common
+    names are tried.
 
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`, of several
     formats the JSON. `keep` names further fields of the tasks to take along. `progress` is called with (bytes read,
@@ -51,30 +61,103 @@ def read_library(
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
-    keep = checked_keep(keep)
-    if str(path) == "-":
-        return _standard_input(shortlist, difficulty, keep, progress)
-    if is_parts(path):
-        return PARTS.open(Path(path), difficulty=difficulty, keep=keep)
-    file, took = choose(Path(path), difficulty)
+    how = How(difficulty, checked_keep(keep), fields, progress, notes or (lambda note: None))
+    opened = _open(library, how, shortlist, stream)
+    if opened.note:
+        how.notes(opened.note)
+    return opened
+
+
+class How(NamedTuple):
+    """How a library is to be opened: see `read_library`."""
+
+    difficulty: str | None
+    keep: tuple[str, ...]
+    fields: Fields
+    progress: Progress | None
+    notes: Callable[[str], None]
+
+    def stream(self, source: Source, shortlist: Callable[[], Shortlist] | None = None) -> StreamedLibrary:
+        """The library that a source gives, read once."""
+        from prealloc.library.text.streamed import read_stream
+
+        return read_stream(
+            source,
+            shortlist or Everything,
+            fields=self.fields,
+            difficulty=self.difficulty,
+            keep=self.keep,
+            progress=self.progress,
+        )
+
+
+def _open(library: Any, how: How, shortlist: Callable[[], Shortlist] | None, stream: bool) -> Library:
+    if not isinstance(library, str | os.PathLike):
+        from prealloc.library.text.in_python import python_source
+
+        return how.stream(python_source(library, needed(how.fields, how.keep)), shortlist)
+    if str(library) == "-":
+        from prealloc.library.text.sources import STDIN
+
+        if shortlist is None:
+            hint = "save it to a file, and give that"
+            raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
+        return how.stream(STDIN, shortlist)
+    _refuse_address(str(library))
+    if is_parts(library):
+        return PARTS.open(Path(library), difficulty=how.difficulty, keep=how.keep)
+    if how.difficulty is None and os.path.isdir(library) and (source := _task_files(Path(library))) is not None:
+        return how.stream(source, shortlist)
+    file, took = choose(Path(library), how.difficulty)
     format = _stored_format(file)
     if format is not None:
-        library = format.open(file, difficulty=difficulty, keep=keep)
+        opened = format.open(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields)
+    elif is_table(file):
+        opened = how.stream(file_source(file), shortlist)
     else:
-        library = _read_json(file, difficulty, keep, progress, notes, shortlist, stream)
-    library.took = took
-    return library
+        opened = _read_json(file, how, shortlist, stream)
+    opened.took = took
+    return opened
 
 
-def json_file(path: str | Path, difficulty: str | None) -> Path | None:
-    """The file that a path means, if it is JSON; None for the other formats, and for standard input."""
-    if str(path) == "-" or is_parts(path):
+def _task_files(folder: Path) -> Source | None:
+    from prealloc.library.text.task_files import task_files
+
+    try:
+        return task_files(folder)
+    except OSError:
+        return None  # choosing in it tells
+
+
+def _refuse_address(path: str) -> None:
+    found = re.match(r"(hf|https?|s3|gs)://?(.*)", path)  # a Path has made one of two slashes
+    if found is None:
+        return
+    path = f"{found[1]}://{found[2]}"
+    name = re.sub(r"^(datasets/|huggingface\.co/datasets/)", "", found[2])
+    fetch = f"curl -LO {path}"
+    if found[1] == "hf":
+        repo, inside = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
+        fetch = " ".join(filter(None, ["hf download", repo, inside, "--repo-type dataset --local-dir ."]))
+    elif found[1] in ("s3", "gs"):
+        fetch = f"{'aws s3 cp' if found[1] == 's3' else 'gcloud storage cp'} {path} ."
+    raise LibraryError(
+        "this is an address, and a library is a file here", where=path, hint=f"fetch it, and give the file: {fetch}"
+    )
+
+
+def json_file(path: Any, difficulty: str | None) -> Path | None:
+    """The file that a path means, if it is JSON; None for all else."""
+    if not isinstance(path, str | os.PathLike) or str(path) == "-" or is_parts(path):
+        return None
+    _refuse_address(str(path))
+    if difficulty is None and os.path.isdir(path) and _task_files(Path(path)) is not None:
         return None
     file, _ = choose(Path(path), difficulty)
-    return file if _stored_format(file) is None else None
+    return file if _stored_format(file) is None and not is_table(file) else None
 
 
-def is_parts(path: str | Path) -> bool:
+def is_parts(path: str | os.PathLike[str]) -> bool:
     """Whether there is a library of parts: a folder, and yet one library."""
     if not os.path.isdir(path):
         return False
@@ -89,47 +172,29 @@ def _stored_format(file: Path) -> LibraryFormat | None:
     return binary_format(head_of(file))
 
 
-def _read_json(
-    file: Path,
-    difficulty: str | None,
-    keep: tuple[str, ...],
-    progress: Progress | None,
-    notes: Callable[[str], None] | None,
-    shortlist: Shortlist | None,
-    stream: bool,
-) -> Library:
+def _read_json(file: Path, how: How, shortlist: Callable[[], Shortlist] | None, stream: bool) -> Library:
     is_there = bool(head_of(file, 1))  # else reading it tells what is wrong
     if is_there and any(map(os.path.lexists, index_places(file))):
         from prealloc.library.packed.index import TaskIndex
 
         try:
-            return TaskIndex.open(file, difficulty=difficulty, keep=keep)
+            return TaskIndex.open(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields)
         except LibraryError as error:
-            if notes:
-                notes(
-                    f"the index of {file.name} is not used: {error.problem}; `prealloc library index {file}` repairs it"
-                )
+            how.notes(
+                f"the index of {file.name} is not used: {error.problem}; `prealloc library index {file}` repairs it"
+            )
     large = _is_large(file)
     if shortlist is not None and (stream or large):
-        from prealloc.library.text.streamed import read_stream
-
-        return read_stream(file, shortlist, difficulty=difficulty, keep=keep, progress=progress)
+        return how.stream(file_source(file), shortlist)
     if large and packing(head_of(file, 4)) is None:
         from prealloc.library.packed.indexing import index_in_memory
 
-        return index_in_memory(file, difficulty=difficulty, keep=keep, progress=progress)
-    return read_text(file, difficulty=difficulty, keep=keep, progress=progress)
-
-
-def _standard_input(
-    shortlist: Shortlist | None, difficulty: str | None, keep: tuple[str, ...], progress: Progress | None
-) -> Library:
-    if shortlist is None:
-        hint = "save it to a file, and give that"
-        raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
-    from prealloc.library.text.streamed import STDIN, read_stream
-
-    return read_stream(STDIN, shortlist, difficulty=difficulty, keep=keep, progress=progress)
+        return index_in_memory(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields, progress=how.progress)
+    if how.fields == COMMON:
+        read = read_text(file, difficulty=how.difficulty, keep=how.keep, progress=how.progress)
+        if read is not None:
+            return read
+    return how.stream(file_source(file))
 
 
 def _is_large(file: Path) -> bool:

@@ -14,6 +14,7 @@ from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 
 NOTHING = Raw(b"")
 """In place of a value that a task does not have."""
+NULL = Raw(b"null")
 
 
 class Row(msgspec.Struct, gc=False):
@@ -75,11 +76,12 @@ def row_types(keep: tuple[str, ...]) -> tuple[type[Row], type[LooseRow]]:
 
 
 def named(row: AnyRow) -> tuple[Any, Any]:
-    """Id and type of a row, whatever they are. `id` and `task_type` come first."""
-    return (
-        row.instance_id if row.id is UNSET else row.id,
-        row.type if row.task_type is UNSET else row.task_type,
-    )
+    """Id and type of a row, whatever they are. `id` and `task_type` come first, unless only the other can be one."""
+    return _either(row.id, row.instance_id), _either(row.task_type, row.type)
+
+
+def _either(first: Any, second: Any) -> Any:
+    return second if first is UNSET or (is_name(second) and not is_name(first)) else first
 
 
 def kept(row: AnyRow, i: int, name: str) -> Raw:

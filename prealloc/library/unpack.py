@@ -1,4 +1,4 @@
-"""gzip and zstd, told by their first bytes, unpacked within bounds.
+"""gzip, bzip2, xz and zstd, told by their first bytes, unpacked within bounds.
 
 A bomb is a small file that unpacks without end: what comes out is counted while it comes, and the input
 is fed in pieces so small that one of them cannot unpack to much.
@@ -6,10 +6,12 @@ is fed in pieces so small that one of them cannot unpack to much.
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Protocol
+from typing import Any
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Buffer
@@ -19,8 +21,8 @@ MAX_RATIO = 200
 SMALL = 64 << 20
 """Bytes out that are fine at any ratio: a file of blanks and little else is no bomb yet."""
 
-GZIP = b"\x1f\x8b"
-ZSTD = b"\x28\xb5\x2f\xfd"
+PACKED_NAME = r"\.(?:gz|zst|bz2|xz)"
+"""How the names of packed files end."""
 
 _HELD = 1 << 20
 """Bytes out of a file that is packed so well that are held before it is known to be no bomb."""
@@ -28,15 +30,8 @@ _HELD = 1 << 20
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
 
-
-class _Unpacker(Protocol):
-    """One gzip member or one zstd frame."""
-
-    def decompress(self, data: bytes, /) -> bytes: ...
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
+_MOST_AT_ONCE = 1 << 20
+# bzip2 packs 46 MB of one byte into 40. It and xz can be asked for a part of what a piece of input unpacks to.
 
 
 def unpack(
@@ -47,7 +42,7 @@ def unpack(
     max_ratio: int = MAX_RATIO,
     small: int = SMALL,
 ) -> Buffer:
-    """The bytes inside a gzip or zstd file (any number of members or frames); other bytes as they are.
+    """The bytes inside a packed file (any number of members or frames); other bytes as they are.
 
     Raises LibraryError for data that is truncated, damaged, followed by something else, unpacks to more
     than `max_bytes`, or any beginning of it to more than `max_ratio` times its size (unless that is at most `small`
@@ -91,9 +86,7 @@ def is_dense(packed: int, out: int, *, max_ratio: int = MAX_RATIO, small: int = 
 
 def packing(head: Buffer) -> str | None:
     """How a file is packed that begins with these four bytes; None if it is not."""
-    if head[:2] == GZIP:
-        return "gzip"
-    return "zstd" if head[:4] == ZSTD else None
+    return next((kind for kind, (magic, _) in _PACKINGS.items() if head[: len(magic)] == magic), None)
 
 
 def _bounded(
@@ -106,29 +99,33 @@ def _bounded(
         if max_bytes is not None and out > max_bytes:
             raise _bomb(f"it unpacks to more than {max_bytes:,} bytes", where)
         if is_dense(taken, out, max_ratio=max_ratio, small=small):
-            kind = packing(head) or ""
-            raise _bomb(f"{taken:,} bytes of it unpack to {out:,} and more: this looks like a {kind} bomb", where)
+            kind = packing(head)
+            a_bomb = f"{'an' if kind == 'xz' else 'a'} {kind} bomb"
+            raise _bomb(f"{taken:,} bytes of it unpack to {out:,} and more: this looks like {a_bomb}", where)
         yield piece
 
 
 def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tuple[int, bytes]]:
     """Pairs: how many bytes were fed so far, and what the last of them gave."""
-    kind, new, magic = ("gzip", _gzip, GZIP) if head[:2] == GZIP else ("zstd", _zstd(), ZSTD)
-    unpacker, position, fed = new(), 0, False
+    kind = packing(head) or ""
+    magic, new = _PACKINGS[kind]
+    unpacker, position, fed, has_more = new(), 0, False, False
+    at_once = (_MOST_AT_ONCE,) if hasattr(unpacker, "needs_input") else ()
     for whole in pieces:
         at = 0
-        while at < len(whole):
-            piece = bytes(whole[at : at + _PIECE])
+        while at < len(whole) or has_more:
+            piece = b"" if has_more else bytes(whole[at : at + _PIECE])
             if not fed and not piece.startswith(magic[: len(piece)]):
                 raise _damaged(kind, where, position + at, "something else follows the compressed data")
             try:
-                out = unpacker.decompress(piece)
+                out = unpacker.decompress(piece, *at_once)
             except Exception as error:
-                if not isinstance(error, zlib.error) and type(error).__name__ != "ZstdError":
+                if not isinstance(error, zlib.error | lzma.LZMAError | OSError) and type(error).__name__ != "ZstdError":
                     raise
                 raise _damaged(kind, where, position + at, f"the compressed data is damaged ({error})") from None
             at += len(piece)
             fed = True
+            has_more = not unpacker.eof and not getattr(unpacker, "needs_input", True)
             if unpacker.eof:
                 at -= len(unpacker.unused_data)
                 unpacker, fed = new(), False
@@ -138,21 +135,26 @@ def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tu
         raise _damaged(kind, where, position, "the compressed data ends too early")
 
 
-def _gzip() -> _Unpacker:
-    return zlib.decompressobj(wbits=31)
-
-
-def _zstd() -> Callable[[], _Unpacker]:
+def _zstd() -> Any:
     import zstandard  # only who has such a file pays for the import
 
-    return zstandard.ZstdDecompressor().decompressobj
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+_PACKINGS: dict[str, tuple[bytes, Callable[[], Any]]] = {
+    "gzip": (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
+    "zstd": (b"\x28\xb5\x2f\xfd", _zstd),
+    "bzip2": (b"BZh", bz2.BZ2Decompressor),
+    "xz": (b"\xfd7zX", lzma.LZMADecompressor),
+}
+"""How each kind begins, and what unpacks one member, stream or frame of it: `decompress`, `eof`, `unused_data`."""
 
 
 def _damaged(kind: str, where: str, position: int, problem: str) -> LibraryError:
     return LibraryError(
         f"{problem}, near byte {position} of the {kind} file",
         where=where,
-        hint=f"make the file again, or check it with `{'gzip' if kind == 'gzip' else 'zstd'} --test`",
+        hint=f"make the file again, or check it with `{kind} --test`",
     )
 
 

@@ -40,6 +40,8 @@ class Job(NamedTuple):
     seed: int
     strategy: str
     difficulty: str | None
+    named: dict[str, str]
+    """Where the tasks have their id and type, as the user said it."""
 
 
 def read_job() -> Job:

@@ -52,7 +52,10 @@ def load_tasks(path: str, form: str | None) -> list[dict[str, Any]]:
         if form == LINES:
             return [json.loads(line) for line in file if line.strip()]
         document = json.load(file)
-    tasks: list[dict[str, Any]] = document["tasks"] if isinstance(document, dict) else document
+    if isinstance(document, dict):
+        lists = [value for value in document.values() if isinstance(value, list)]
+        document = document.get("tasks") or next(iter(lists), list(document.values()))
+    tasks: list[dict[str, Any]] = document
     return tasks
 
 

@@ -48,14 +48,17 @@ def work(number: int) -> None:
 def _prepare() -> Job:
     job = read_job()
     began = time.monotonic()
-    start_forked(1, lambda number: _make_pool(job.library))  # what reading the library takes is given back
+    start_forked(1, lambda number: _make_pool(job))  # what reading the library takes is given back
     wait_for(1)
     with open(in_folder(ENDED), "w", encoding="utf-8") as file:
         json.dump({"prepared_s": time.monotonic() - began}, file)
     return job
 
 
-def _make_pool(library: str) -> None:
-    from prealloc.library.convert import convert
+def _make_pool(job: Job) -> None:
+    import msgspec
 
-    convert(library, in_folder(POOL))
+    from prealloc.library.convert import convert
+    from prealloc.model.fields import Fields
+
+    convert(job.library, in_folder(POOL), fields=msgspec.convert(job.named, Fields))

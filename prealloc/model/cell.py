@@ -11,7 +11,7 @@ import msgspec
 
 from prealloc.errors import Mistake
 from prealloc.model.lane import Lane
-from prealloc.model.secret import holds_secret
+from prealloc.model.options import shown
 
 Cell = dict[str, Any]
 """{factor: value}. The empty cell is that of an experiment without factors."""
@@ -94,12 +94,12 @@ def _values(name: str, values: Any) -> list[Mistake]:
         return [Mistake(where, "it is no list of values", 'write ["a", "b"], with one value at least')]
     odd = [value for value in values if not _is_scalar(value)]
     if odd:
-        return [Mistake(where, f"{_brief(odd[0])} is no text, number, true or false", "give each value as one of them")]
+        return [Mistake(where, f"{shown(odd[0])} is no text, number, true or false", "give each value as one of them")]
     if name == DIFFICULTY and not all(isinstance(value, str) for value in values):
         return [Mistake(where, "it names files, so its values must be texts", 'write them like ["1", "2"]')]
     texts = [_text(value) for value in values]
     return [
-        Mistake(where, f"{_brief(value)} is there {texts.count(text)} times", "name it once")
+        Mistake(where, f"{shown(value)} is there {texts.count(text)} times", "name it once")
         for text, value in dict(zip(texts, values, strict=True)).items()
         if texts.count(text) > 1
     ]
@@ -113,9 +113,9 @@ def _partial(number: int, part: Mapping[str, Any], factors: Mapping[str, Sequenc
     for name, value in part.items():
         if name not in factors:
             found.append(Mistake(f"{where} {name}", "there is no such factor", f"use one of {', '.join(factors)}"))
-        elif not any(_same(value, known) for known in factors[name]):
-            known_values = ", ".join(map(_brief, factors[name]))
-            found.append(Mistake(f"{where} {name}", f"no cell has {_brief(value)}", f"use one of {known_values}"))
+        elif not any(same(value, known) for known in factors[name]):
+            known_values = ", ".join(map(shown, factors[name]))
+            found.append(Mistake(f"{where} {name}", f"no cell has {shown(value)}", f"use one of {known_values}"))
     return found
 
 
@@ -123,9 +123,9 @@ def _not_served(cells: Sequence[Cell], lanes: Sequence[Lane], settings: Mapping[
     if not lanes:
         return []
     unserved = dict.fromkeys(
-        _brief(cell.get(MODEL, settings.get(MODEL))) for cell in cells if not lanes_of(cell, lanes, settings)
+        shown(cell.get(MODEL, settings.get(MODEL))) for cell in cells if not lanes_of(cell, lanes, settings)
     )
-    if "null" in unserved:
+    if shown(None) in unserved:
         hint = "name the model, as a factor or in ‹settings›; or omit `models` of a lane: it then serves all"
         return [Mistake("‹lanes›", "cells without a model are served by no lane", hint)]
     return [
@@ -138,7 +138,7 @@ def _holds_one(parts: Sequence[set[tuple[str, str]]], cell: set[tuple[str, str]]
     return any(part <= cell for part in parts)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """As JSON: 1, 1.0 and true are three values."""
     return _text(one) == _text(other)
 
@@ -152,10 +152,3 @@ def _text(value: Any) -> str:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError):
         return repr(value)
-
-
-def _brief(value: Any) -> str:
-    if holds_secret(value):
-        return "what is given"  # a key that got into the wrong place is not shown
-    text = _text(value)
-    return text if len(text) <= 80 else text[:79] + "…"

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from prealloc.model.json_value import brief
+from prealloc.model.words import brief
 
 T = TypeVar("T")
 

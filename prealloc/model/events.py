@@ -5,12 +5,13 @@ Every event is one JSON object with an `event` tag: `prealloc run --json` prints
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import ErrorInfo, Status, Successes
+from prealloc.model.outcome import Attempt, AttemptInfo, Status, Successes
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
@@ -64,27 +65,39 @@ class AttemptStarted(Event, frozen=True, kw_only=True, tag="attempt_started"):
     attempt: int
 
 
-class AttemptEnded(Event, frozen=True, kw_only=True, tag="attempt_ended"):
-    """A task ended; its journal line is written."""
+class AttemptEnded(Event, AttemptInfo, frozen=True, kw_only=True, tag="attempt_ended"):
+    """A task ended; its journal line is written. Its error is brief."""
 
-    shard: str
-    task: str
     type: str
-    repeat: int
-    attempt: int
-    status: Status
     outcome: bool
     """Whether this decides the unit in this session: False if it is tried again."""
-    working_s: float
-    waiting_s: float
-    success: bool | None = None
-    """What the result says of the agent, if it says so."""
-    score: float | None = None
-    unclear: str | None = None
-    """The start of the result's `success` as JSON text, where that is neither yes nor no."""
-    error: ErrorInfo | None = None
     first: bool = True
     """False for a unit that had a final outcome before, which `resume --failed` runs again: rates are of the first."""
+
+    @classmethod
+    def of(cls, attempt: Attempt, type: str) -> AttemptEnded:
+        """The event of a line of the journal; `type` is the task's."""
+        return cls(  # written out: this is called for every attempt, and a loop over the fields takes ten times as long
+            shard=attempt.shard,
+            task=attempt.task,
+            repeat=attempt.repeat,
+            attempt=attempt.attempt,
+            status=attempt.status,
+            started_at=attempt.started_at,
+            queued_s=attempt.queued_s,
+            waiting_s=attempt.waiting_s,
+            working_s=attempt.working_s,
+            peak_rss=attempt.peak_rss,
+            success=attempt.success,
+            score=attempt.score,
+            unclear=attempt.unclear,
+            usage=attempt.usage,
+            lane=attempt.lane,
+            host=attempt.host,
+            error=attempt.error.brief() if attempt.error is not None else None,
+            type=type,
+            outcome=not attempt.again,
+        )
 
 
 class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
@@ -232,3 +245,31 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
     """The command that goes on with the run; None if every unit is ok."""
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Watches a run while it goes on. A reporter is one."""
+
+    def handle(self, event: Event, /) -> None:
+        """Takes an event in, each in its order. Cheap: may be called thousands of times per second."""
+
+    def tick(self, now_s: float, /) -> None:
+        """Called about ten times per second, events or none. `now_s` is time.monotonic()."""
+
+
+class Watching(NamedTuple):
+    """An observer made of functions."""
+
+    handle: Callable[[Event], None] = lambda event: None
+    tick: Callable[[float], None] = lambda now_s: None
+
+
+Observe = Observer | Callable[[Event], None]
+
+
+def observer_of(observe: Observe | None) -> Observer:
+    """The observer that a caller has given: one, a function of events, or none."""
+    if observe is None:
+        return Watching()
+    return observe if isinstance(observe, Observer) else Watching(observe)

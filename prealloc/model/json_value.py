@@ -8,23 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from prealloc.model.words import brief as brief
+from prealloc.model.words import shown as shown
+
 MOST_DEPTH = 500
 """Less than strict reading allows, since values stand inside documents and journal lines."""
-
-
-def shown(value: Any) -> str:
-    """A value of any kind as it may stand in a message: short, on one line, printable."""
-    try:
-        text = ascii(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits; a thousand brackets
-        return f"this {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:60]}...{text[-10:]}"
-
-
-def brief(problem: object) -> str:
-    """What a parser says, cut in its middle: it may repeat a field name of a megabyte."""
-    text = str(problem)
-    return text if len(text) <= 400 else f"{text[:300]}...{text[-60:]}"
 
 
 class NoJson(Exception):
@@ -67,7 +55,7 @@ def path_of(place: Place) -> str:
 
 def _check_key(key: object, place: Place) -> None:
     if not isinstance(key, str):
-        raise NoJson(f"{path_of(place)}: the key {key!r:.80} is no string")
+        raise NoJson(f"{path_of(place)}: the key {shown(key)} is no string")
     if not key.isascii():
         check_text(key, path_of(place))
 

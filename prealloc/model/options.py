@@ -17,12 +17,12 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol, get_type_hints
 
 from prealloc.errors import Mistake
-from prealloc.model import json_value
+from prealloc.model import words
 from prealloc.model.json_value import NoJson, check_text
 from prealloc.model.secret import holds_secret
 
@@ -106,10 +106,12 @@ class Whole(NamedTuple):
     most: int | None = None
     optional: bool = False
     metavar: str = "N"
+    share: bool = False
+    """A share may be given too, as a text such as 10%: see `share_of`."""
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
-        if self.optional and is_none(value):
-            return None
+        if (self.optional and is_none(value)) or (self.share and share_of(value)):
+            return None if is_none(value) else value
         if isinstance(value, bool) or not isinstance(value, int):
             hint = f"give a whole number from {self.least} on"
             mistakes.append(Mistake(where, f"{shown(value)} is not a whole number", hint))
@@ -124,7 +126,16 @@ class Whole(NamedTuple):
     def schema(self) -> dict[str, Any]:
         bounds = {"minimum": self.least} | ({"maximum": self.most} if self.most is not None else {})
         number = {"type": "integer", **bounds}
+        if self.share:
+            return {"anyOf": [number, {"type": "string", "pattern": "%$"}]}
         return {"anyOf": [number, {"const": "none"}]} if self.optional else number
+
+
+def share_of(value: Any) -> float | None:
+    """The share that a text such as 10% says, above 0 and up to 1; None for all else."""
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", value) if isinstance(value, str) else None
+    share = float(found[1]) / 100 if found else 0.0
+    return share if 0 < share <= 1 else None
 
 
 class Number(NamedTuple):
@@ -201,6 +212,8 @@ class Names(NamedTuple):
 
     metavar: str = "NAMES"
     every: str = ""
+    commas: bool = False
+    """A text with commas may be one name or several: who knows the names decides, by `one_or_several`."""
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> tuple[str, ...]:
         if self.every and value == self.every:
@@ -219,6 +232,14 @@ class Names(NamedTuple):
     def schema(self) -> dict[str, Any]:
         names = {"type": "array", "items": {"type": "string"}}
         return {"anyOf": [names, {"const": self.every}]} if self.every else names
+
+
+def one_or_several(texts: Iterable[str], known: Container[str]) -> tuple[str, ...]:
+    """The names in these texts: each is one name if it is known, or has no comma, and else several."""
+    found = (
+        name for text in texts for name in ([text] if text in known else [each.strip() for each in text.split(",")])
+    )
+    return tuple(sorted(set(found)))
 
 
 class Table(NamedTuple):
@@ -322,7 +343,7 @@ def is_none(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """A value in a message. A key that got into the wrong place is not shown."""
-    return "what is given" if holds_secret(value) else json_value.shown(value)
+    return "what is given" if holds_secret(value) else words.shown(value)
 
 
 def _is_name(where: str, name: Any, mistakes: list[Mistake]) -> bool:

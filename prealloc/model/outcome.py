@@ -60,6 +60,10 @@ class Answer(NamedTuple):
     """It says so itself: by its status, or a 403 by its body."""
 
 
+MOST_MESSAGE = 500
+"""Characters of an error's message in an event."""
+
+
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An exception as text. No exception object ever crosses a process or reaches a file."""
 
@@ -68,6 +72,10 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     traceback: str | None = None
     http_status: int | None = None
     """What a server answered, if the error carries it."""
+
+    def brief(self) -> ErrorInfo:
+        """The same as events have it: without the traceback, and not longer than people read. The journal has all."""
+        return msgspec.structs.replace(self, message=self.message[:MOST_MESSAGE], traceback=None)
 
 
 STOPPED = ErrorInfo(type="Cancelled", message="the run was stopped while it ran")
@@ -80,8 +88,11 @@ Seconds = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A time that can be added up. Not from 0 on: differences of clocks may fall short of it by a rounding."""
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One finished try at a unit: one line of the journal. Times are in seconds, memory in bytes."""
+class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """How one try at a unit ended, without its result. Times are in seconds, memory in bytes.
+
+    The journal, messages, events and folds all carry this, each with what it adds.
+    """
 
     shard: str
     task: str
@@ -99,15 +110,31 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What --timeout bounds: from start to end, less the waiting in between."""
     peak_rss: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     """The most memory that the worker process has held so far."""
+    success: bool | None = None
+    """What the result says of the agent, if it says so: see `verdict`."""
+    score: float | None = None
+    unclear: str | None = None
+    """The start of the result's `success` as JSON text, where that is neither yes nor no."""
+    usage: dict[str, Any] | None = None
+    """Tokens by model, where they were counted."""
+    lane: str | None = None
+    """The lane that served it."""
+    host: str | None = None
+    """The host that it ran on; None: the machine of the master."""
     error: ErrorInfo | None = None
-    result: Any = None
-    """Any JSON."""
+
+
+class Attempt(AttemptInfo, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One finished try at a unit, with its result. Times are in seconds, memory in bytes."""
+
     late: bool = False
     """It ended after it had been written off: evidence, never an outcome."""
     again: bool = False
     """The unit is tried again in the same session: this decided nothing."""
     reused: str | None = None
     """The run folder this outcome was taken over from (`run --reuse`)."""
+    result: Any = None
+    """Any JSON."""
 
 
 class Verdict(NamedTuple):

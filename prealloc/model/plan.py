@@ -9,9 +9,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model import json_value
 from prealloc.model.document import Document
+from prealloc.model.fields import Fields
 from prealloc.model.plan_spec import PlanSpec, Strategy
+from prealloc.model.words import shown
 
 if TYPE_CHECKING:
     from prealloc.model.task import LightweightTask
@@ -29,6 +30,10 @@ class LibraryInfo(Document, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     difficulty: str | None = None
     dropped: int = 0
     """Tasks that are left out because the libraries of other difficulties do not hold their ids."""
+    fields: Fields | UnsetType = UNSET
+    """Where its tasks have their id, type and workflow. Unset, and not written, where they are spelled as ours are."""
+    listed: dict[str, str] | UnsetType = UNSET
+    """The sha256 of the sorted `ids` and `exclude_ids`, where only these tasks of it may be planned, or not these."""
 
 
 class SliceRef(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +104,7 @@ class Unit(NamedTuple):
         task, mark, repeat = rest.rpartition("#")
         if not (slash and mark and shard and task and re.fullmatch("0|[1-9][0-9]{0,6}", repeat)):
             hint = "write it as shard/task#repeat, such as small.00/math-0030#0"
-            raise OptionsError([Mistake("UNIT", f"{json_value.shown(text)} is not a unit's id", hint)])
+            raise OptionsError([Mistake("UNIT", f"{shown(text)} is not a unit's id", hint)])
         return cls(shard, task, int(repeat))
 
 
@@ -108,6 +113,12 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
 
     manifest: Manifest
     tasks: tuple[LightweightTask, ...]
+
+    def __repr__(self) -> str:
+        return f"Shard({self.id}: {len(self.tasks)} tasks)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id), ("tasks", len(self.tasks))]
 
     @property
     def id(self) -> str:
@@ -134,6 +145,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     file: PlanFile
     shards: tuple[Shard, ...]
     slices: dict[str, bytes]
+
+    def __repr__(self) -> str:
+        units = sum(entry.units for entry in self.file.shards)
+        return f"Plan({self.id[:12]}: {len(self.shards)} shards, {units} units)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id), ("shards", len(self.shards))]
 
     @property
     def id(self) -> str:

@@ -1,4 +1,4 @@
-"""What was asked for: every option of a plan, declared once, and what they may not say together."""
+"""What was asked for: every option of a plan, declared once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount
 from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
 from prealloc.model.document import Document
-from prealloc.model.json_value import NoJson, check_json, shown
+from prealloc.model.fields import Fields
+from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.lane import Lane
-from prealloc.model.options import Flag, Names, OneOf, Option, Table, Text, Whole, read_options
+from prealloc.model.options import Flag, Names, OneOf, Option, Seconds, Table, Text, Whole, read_options, share_of
 from prealloc.model.secret import secret_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
+from prealloc.model.words import cut, shown
 
 Strategy = Literal["disjoint", "paired", "independent"]
 STRATEGIES: tuple[Strategy, ...] = ("disjoint", "paired", "independent")
@@ -24,11 +27,9 @@ RANKINGS = {1: "blake2b64-splitmix64/1", 2: "blake2b64-splitmix64/2"}
 """The names of the ranking schemes by their versions; a plan names its own. They differ in the order of types alone."""
 LATEST_RANKING = 2
 
-DEFAULT_NUM_INSTANCES = 20
 MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
 MAX_REPEATS = 1_000_000
-MAX_TASKS = 2**32
 MAX_UNITS = 10_000_000
 """Units of one plan: a fold of its journal holds each of them in memory."""
 SETTINGS_DEPTH = 100
@@ -36,6 +37,8 @@ SETTINGS_DEPTH = 100
 _TASKS = Whole(1, MAX_TASKS)
 _HOW_MANY = "How many tasks"
 _WHICH = "Which tasks"
+_LIBRARY = "Library"
+_GENERATED = "Workflows that are missing"
 
 
 class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,9 +51,14 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Option(Whole(1, MAX_SHARDS), "Shards of each cell, each for one worker process.", group=_HOW_MANY)
     ] = 1
     num_instances: Annotated[
-        int | None, Option(_TASKS, "Tasks per shard; with ‹per_type›, of each type.", "", "n", _HOW_MANY, "20")
+        int | None,
+        Option(
+            Whole(1, MAX_TASKS, metavar="N|P%", share=True),
+            "Tasks per shard, or a share of all; with ‹per_type›, of each type.",
+            *("", "n", _HOW_MANY, "20"),
+        ),
     ] = DEFAULT_NUM_INSTANCES
-    """None when quotas, whole or num_instances_per_cell decide."""
+    """None when quotas, whole or num_instances_per_cell decide, and for a share until the tasks were counted."""
     per_type: Annotated[bool, Option(Flag(), "‹num_instances› tasks of each type.", group=_HOW_MANY)] = False
     quotas: Annotated[
         dict[str, int],
@@ -59,7 +67,8 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stratify: Annotated[bool, Option(Flag(), "Keep the library's proportions of types.", group=_HOW_MANY)] = False
     whole: Annotated[bool, Option(Flag(), "Deal out the whole library.", "all", group=_HOW_MANY)] = False
     types: Annotated[
-        tuple[str, ...], Option(Names("TYPES"), "Only tasks of these types.", "type", group=_WHICH, unset="all types")
+        tuple[str, ...],
+        Option(Names("TYPES", commas=True), "Only tasks of these types.", "type", group=_WHICH, unset="all types"),
     ] = ()
     strategy: Annotated[
         Strategy,
@@ -85,6 +94,11 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int | None,
         Option(_TASKS, "Tasks of each cell, dealt over its lanes.", group=_HOW_MANY),
     ] = None
+    per_cell: Annotated[
+        bool | UnsetType,
+        Option(Flag(), "‹num_instances› and ‹quotas› are of each cell, not of each shard.", group=_HOW_MANY),
+    ] = UNSET
+    """Whose the amount is. Unset it is false and not written, as in the plans from before there was this option."""
     ranking: Annotated[
         int | UnsetType,
         Option(OneOf(tuple(RANKINGS)), "Version of the ranking; 1 samples as older plans.", group=_WHICH, unset="2"),
@@ -100,11 +114,28 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The name of the ranking scheme, for plan.json."""
         return RANKINGS[1 if self.ranking is UNSET else self.ranking]
 
+    @property
+    def amount(self) -> Amount:
+        """How many tasks are asked for."""
+        return amount_of(msgspec.structs.asdict(self))
+
+    def hands(self, shards: int) -> int:
+        """How many times the amount is taken from a cell's ranking: for each of its shards, or once for all of them."""
+        amount = self.amount
+        once = self.strategy != "disjoint" or amount.per_cell or isinstance(amount.what, All)
+        return 1 if once else shards
+
+    def tasks_of_cell(self, shards: int) -> int | None:
+        """How many tasks so many shards of a cell get together; None if only the library can tell."""
+        amount = self.amount
+        return amount.total if amount.per_cell or amount.total is None else amount.total * shards
+
     def shards_of_cell(self, lanes: int) -> int:
-        """How many shards a cell has that so many lanes serve: one for each, where its own size is given."""
-        if self.num_instances_per_cell is None:
+        """How many shards a cell has that so many lanes serve: one for each, where they share what is the cell's."""
+        amount = self.amount
+        if not amount.per_cell:
             return self.shards
-        return max(self.shards, min(lanes, self.num_instances_per_cell))
+        return max(self.shards, lanes if amount.total is None else min(lanes, amount.total))
 
     def shards_of_all(self) -> int:
         """How many shards all cells have together."""
@@ -116,6 +147,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The spec of these options. Raises OptionsError with every mistake among them.
 
         Without `num_instances` it is 20, unless `quotas`, `whole` or `num_instances_per_cell` say how many there are.
+        With `per_cell` alone it is written as `num_instances_per_cell`, so that the same plan has one id.
         """
         found: list[Mistake] = []
         ranking = options.get("ranking", LATEST_RANKING)
@@ -133,6 +165,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             read[name] = tuple(sorted(read.get(name, ())))
         for name in ("quotas", "settings"):
             read[name] = dict(sorted(read.get(name, {}).items()))
+        check_amount(read, found)
         lanes = tuple(options.get("lanes", ()))
         factors = Table().read("‹factors›", options.get("factors"), found)
         exclude = _exclude(options.get("exclude", ()), found)
@@ -142,14 +175,19 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += secret_mistakes("‹settings›", read["settings"])
         found += secret_mistakes("‹factors›", factors)
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
-        found += _together(read)
-        if read["quotas"] and not found and not any(read["quotas"].values()):
-            found.append(Mistake("‹quotas›", "all quotas are 0", "ask for at least one task of some type"))
+        if share_of(read.get("num_instances")):
+            read["num_instances"] = None
         if there_anyway := IN_EVERY_SLICE & set(read["keep"]):
             there = ", ".join(sorted(there_anyway))
             found.append(Mistake("‹keep›", f"{there} is in every slice already", f"omit {there}"))
         if found:
             raise OptionsError(found)
+        if read.pop("per_cell", False):
+            if read["quotas"] or read.get("per_type") or read.get("whole"):
+                read["per_cell"] = True
+            else:
+                given_n = read.pop("num_instances", DEFAULT_NUM_INSTANCES)
+                read.setdefault("num_instances_per_cell", given_n)
         if read["quotas"] or read.get("whole") or "num_instances_per_cell" in read:
             read.setdefault("num_instances", None)
         # As they read back: a copy that nobody else holds, with lists for tuples.
@@ -168,7 +206,7 @@ class PlanOptions(TypedDict, total=False):
     """The keywords of plan(): the fields of PlanSpec, which explain them."""
 
     shards: int
-    num_instances: int | None
+    num_instances: int | str | None
     per_type: bool
     quotas: Mapping[str, int]
     stratify: bool
@@ -183,6 +221,7 @@ class PlanOptions(TypedDict, total=False):
     factors: Mapping[str, Sequence[Any]]
     exclude: Sequence[Mapping[str, Any]]
     num_instances_per_cell: int | None
+    per_cell: bool
     ranking: int | UnsetType
 
 
@@ -193,50 +232,39 @@ class SpecOptions(PlanOptions, total=False):
     generator_version: str | UnsetType
 
 
-class LibraryOptions(msgspec.Struct, frozen=True, kw_only=True):
+class LibraryOptions(Fields, frozen=True, kw_only=True):
     """The task library of a plan."""
 
     path: Annotated[
         str | None, Option(Text("PATH"), "A file, or a folder or path with {difficulty}; from the config's folder.")
     ] = None
     difficulty: Annotated[
-        str | None, Option(Text(), "Which library of a folder, or what {difficulty} in its path stands for.")
+        str | None,
+        Option(Text("D"), "Which library of a folder, or what {difficulty} in its path stands for.", group=_LIBRARY),
     ] = None
-    require_workflow: Annotated[bool, Option(Flag(), "Refuse a library in which a task has no workflow.")] = False
+    require_workflow: Annotated[
+        bool, Option(Flag(), "Refuse a library in which a task has no workflow.", group=_LIBRARY)
+    ] = False
+    ids: Annotated[
+        str | None, Option(Text("FILE"), "Only these tasks: an id a line, or a JSON list.", group=_WHICH)
+    ] = None
+    exclude_ids: Annotated[str | None, Option(Text("FILE"), "Not these tasks.", group=_WHICH)] = None
 
 
-def _together(given: Mapping[str, Any]) -> list[Mistake]:
-    """Options that contradict each other: at most one of them may say how many tasks there are."""
-    per_cell = given.get("num_instances_per_cell")
-    strategy = given.get("strategy", "disjoint")
-    quotas, types, per_type = given["quotas"], given["types"], given.get("per_type", False)
-    counts = {
-        "num_instances_per_cell": per_cell is not None,
-        "quotas": bool(quotas),
-        "whole": given.get("whole", False),
-        "per_type": per_type,
-        "num_instances": "num_instances" in given and not (per_type and per_cell is None),
-    }
-    said = [f"‹{name}›" for name, is_given in counts.items() if is_given]
-    found = []
-    if len(said) > 1:
-        found.append(Mistake(" and ".join(said), "each says how many tasks there are", f"keep {said[0]} or {said[1]}"))
-    if given.get("stratify") and (quotas or per_type):
-        other = "quotas" if quotas else "per_type"
-        found.append(Mistake(f"‹stratify› and ‹{other}›", "both say how many tasks of each type", "keep one of them"))
-    if given.get("whole") and strategy == "independent":
-        found.append(Mistake("‹whole› and ‹strategy› independent", "every shard would hold every task", "use paired"))
-    if types and (missing := sorted(set(quotas) - set(types))):
-        problem = f"{', '.join(missing)} has a quota but is filtered out"
-        hint = "add it to ‹types›, or omit ‹types›: a quota selects its type"
-        found.append(Mistake("‹quotas› and ‹types›", problem, hint))
-    if per_cell is not None and strategy != "disjoint":
-        where = f"‹num_instances_per_cell› and ‹strategy› {strategy}"
-        found.append(Mistake(where, "the tasks of a cell are dealt to its shards", "use disjoint"))
-    if per_cell is not None and not found and given.get("shards", 1) > per_cell:
-        problem = f"{given['shards']} shards of {per_cell} tasks leave some empty"
-        found.append(Mistake("‹shards›", problem, f"give {per_cell} or less"))
-    return found
+class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Workflows for the tasks that lack them."""
+
+    generate_workflows: Annotated[
+        str | None, Option(Text("MODULE:FUNCTION"), "Makes the workflows that selected tasks lack.", group=_GENERATED)
+    ] = None
+    workflow_cache: Annotated[
+        str | None,
+        Option(Text("FOLDER"), "Where generated ones are kept.", group=_GENERATED, unset="~/.cache/prealloc/workflows"),
+    ] = None
+    generate_timeout_s: Annotated[
+        float | None,
+        Option(Seconds(above=True, optional=True), "Time to make one workflow.", "generate_timeout", group=_GENERATED),
+    ] = 600.0
 
 
 def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
@@ -250,7 +278,7 @@ def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
     found: list[Mistake] = []
     for lane in lanes:
         try:
-            Lane.checked(where=f"lane {lane.name[:80]}", **msgspec.structs.asdict(lane))
+            Lane.checked(where=f"lane {cut(lane.name)}", **msgspec.structs.asdict(lane))
         except OptionsError as error:
             found += error.mistakes
     names = [lane.name for lane in lanes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 from prealloc.errors import LibraryError
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD, ID_SPELLINGS, IN_EVERY_SLICE, TYPE_SPELLINGS
+from prealloc.model.words import cut
 
 
 class LightweightTask(BaseModel):
@@ -28,6 +29,10 @@ class LightweightTask(BaseModel):
     type: str = Field(min_length=1)
     workflow_json: bytes = b"null"
     extra_json: bytes = b"{}"
+
+    def __repr_args__(self) -> Iterable[tuple[str, Any]]:
+        # For repr, str and rich alike: with none of the workflow's bytes.
+        yield from (("id", cut(self.id)), ("type", cut(self.type)), ("workflow_bytes", len(self.workflow_json)))
 
     @cached_property
     def workflow(self) -> Any:

@@ -14,7 +14,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.cell import Cell, cells_of, lanes_of
 from prealloc.model.lane import Lane
-from prealloc.model.plan_spec import DEFAULT_NUM_INSTANCES, MAX_SHARDS, PlanSpec
+from prealloc.model.plan_spec import MAX_SHARDS, PlanSpec
 from prealloc.planning.planner import choose_tasks, shard_ids
 
 _LONGEST_ID = 100
@@ -39,8 +39,8 @@ class CellShard(NamedTuple):
 def lay_out(spec: PlanSpec) -> list[CellShard]:
     """The shards of a spec, cell by cell. Raises OptionsError if they are too many.
 
-    A cell has `spec.shards` shards. Where it is the cell whose size is given (num_instances_per_cell), it has one for
-    each lane that serves it at least, unless there are fewer tasks than lanes. Each shard goes to the lane
+    A cell has `spec.shards` shards. Where it is the cell whose tasks are counted (num_instances_per_cell, per_cell), it
+    has one for each lane that serves it at least, unless there are fewer tasks than lanes. Each shard goes to the lane
     that has the fewest of this cell's, then to the one with the fewest tasks so far, then to the first.
     """
     load = dict.fromkeys((lane.name for lane in spec.lanes), 0)
@@ -55,21 +55,11 @@ def lay_out(spec: PlanSpec) -> list[CellShard]:
             laid.append(shard)
             if lane is not None:
                 mine[lane.name] += 1
-                load[lane.name] += shard.share(tasks_per_cell(spec, of) or of)
+                load[lane.name] += shard.share(spec.tasks_of_cell(of) or of)
     if len(laid) > MAX_SHARDS:
         raise OptionsError([Mistake("‹factors›", f"{len(laid)} shards are too many", f"at most {MAX_SHARDS} can be")])
     ids = cell_shard_ids([shard.cell for shard in laid]) if spec.factors else shard_ids(len(laid))
     return [shard._replace(id=id) for shard, id in zip(laid, ids, strict=True)]
-
-
-def tasks_per_cell(spec: PlanSpec, shards: int) -> int | None:
-    """How many tasks a cell of so many shards deals out; None if only the library can tell."""
-    if spec.num_instances_per_cell is not None:
-        return spec.num_instances_per_cell
-    if spec.whole or spec.per_type:
-        return None
-    per_shard = sum(spec.quotas.values()) if spec.quotas else spec.num_instances
-    return (DEFAULT_NUM_INSTANCES if per_shard is None else per_shard) * shards
 
 
 def choose_for_cells(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import gcd
 
 from prealloc.planning.colouring import NOBODY, colour_rounds
 
@@ -14,6 +15,23 @@ def deal(total: int, shards: int) -> list[range]:
     Shards differ by at most one task. A larger sample only adds to a shard's cards.
     """
     return [range(shard, total, shards) for shard in range(shards)]
+
+
+def deal_alike(types: int, each: int, shards: int) -> list[list[int]]:
+    """For each shard its cards of so many types with as many cards each; card k of type t is number t * each + k.
+
+    Card k of T types goes to shard k*T + t + k // L mod S, where L = S / gcd(S, T) rounds come back to the first shard:
+      * n rounds are a run of shards after full turns, so shards differ by at most one card,
+      * a type's L cards lie gcd(S, T) shards apart and the next L beside them, so that S of them are one for each
+        shard: shards differ by at most one card of each type,
+      * where a card goes does not depend on `each`: more of each type moves none.
+    """
+    rounds = shards // gcd(shards, types)
+    hands: list[list[int]] = [[] for _ in range(shards)]
+    for t in range(types):
+        for k in range(each):
+            hands[(k * types + t + k // rounds) % shards].append(t * each + k)
+    return hands
 
 
 def deal_types(awards: Iterable[str], shards: int) -> list[list[str]]:

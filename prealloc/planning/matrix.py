@@ -11,8 +11,8 @@ import msgspec
 from prealloc.model.cell import MODEL, Cell
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
-from prealloc.planning.cells import lay_out, tasks_per_cell
-from prealloc.planning.estimate import ShardLoad
+from prealloc.planning.cells import lay_out
+from prealloc.planning.estimate import Estimate, ShardLoad
 
 ANY_TYPE = ""
 """Stands for the types of tasks while the library has not been read."""
@@ -41,6 +41,13 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     """Every cell has the same task ids; None while no library has been read."""
     dropped: dict[str, int]
     """By difficulty: tasks left out because the libraries of others do not hold their ids."""
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to run, and how long it will take."""
+
+    matrix: Matrix
+    estimate: Estimate | None = None
 
 
 def matrix_of_plan(plan: Plan) -> Matrix:
@@ -94,7 +101,7 @@ def loads_of_spec(spec: PlanSpec) -> list[ShardLoad] | None:
     """The same before the library is read; None if only the library can tell how many tasks there are."""
     loads = []
     for shard in lay_out(spec):
-        tasks = tasks_per_cell(spec, shard.of)
+        tasks = spec.tasks_of_cell(shard.of)
         if tasks is None:
             return None
         # Whatever the strategy, the shards of a cell are equal, or dealt from one sample.
@@ -122,7 +129,7 @@ def _sample(spec: PlanSpec, shards: int) -> int | None:
     """How many different tasks a cell of so many shards has."""
     if spec.strategy == "independent":
         return None
-    return tasks_per_cell(spec, shards if spec.strategy == "disjoint" else 1)
+    return spec.tasks_of_cell(shards if spec.strategy == "disjoint" else 1)
 
 
 def _matrix(

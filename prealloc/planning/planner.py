@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.amount import All, PerType, Quotas, Tasks
 from prealloc.model.plan import PlanFile
-from prealloc.model.plan_spec import DEFAULT_NUM_INSTANCES, MAX_UNITS, PlanSpec
+from prealloc.model.plan_spec import MAX_UNITS, PlanSpec
 from prealloc.planning import rank
-from prealloc.planning.deal import deal, deal_seats, deal_types, hand_out
+from prealloc.planning.deal import deal, deal_alike, deal_seats, deal_types, hand_out
 from prealloc.planning.order import in_proportion
 from prealloc.planning.quotas import precedence, quotas, sainte_lague, seats
 from prealloc.planning.refusals import find_mistakes
@@ -43,18 +44,17 @@ def choose_tasks(
     the same tasks in the same order. Where they are only those of a Shortlist, `there_are` is the number of tasks of
     each type in the whole library. Raises OptionsError, with every mistake, where the library cannot serve the spec.
     """
-    n = _asked(spec)
     there_are = dict(sorted((Counter(types) if there_are is None else there_are).items()))
     eligible = {name: count for name, count in there_are.items() if is_eligible(spec, name)}
-    mistakes = find_mistakes(spec, there_are, eligible, n)
+    mistakes = find_mistakes(spec, there_are, eligible)
     if mistakes:
         raise OptionsError(mistakes)
 
-    strata = _strata(ids, types, eligible, is_by_type(spec))
+    strata = _strata(ids, types, eligible, spec.amount.by_type)
     if spec.strategy == "disjoint" and spec.stratify:
-        picks = _deal_stratified(spec, strata, eligible, n)
+        picks = _deal_stratified(spec, strata, eligible)
     else:
-        picks = _sample_strata(spec, strata, eligible, n)
+        picks = _sample_strata(spec, strata, eligible)
     units = sum(map(len, picks)) * spec.repeats
     if units > MAX_UNITS:
         problem = f"the plan would have {units:,} units; one plan holds up to {MAX_UNITS:,}"
@@ -68,31 +68,16 @@ def shard_ids(n: int) -> list[str]:
     return [f"shard-{number:0{width}d}" for number in range(n)]
 
 
-def _asked(spec: PlanSpec) -> int:
-    """How many tasks: of a shard, or with num_instances_per_cell of the cell."""
-    for asked in (spec.num_instances_per_cell, spec.num_instances):
-        if asked is not None:
-            return asked
-    return DEFAULT_NUM_INSTANCES
-
-
-def is_by_type(spec: PlanSpec) -> bool:
-    """Whether each type is a stratum of its own."""
-    return spec.stratify or spec.per_type or bool(spec.quotas)
-
-
 def most_of_stratum(spec: PlanSpec, stratum: str, shards: int) -> int:
-    """The most tasks that one draw of a stratum can take in a cell of so many shards, unless the spec is `whole`."""
-    quota = spec.quotas.get(stratum, 0) if spec.quotas else _asked(spec)
-    once = spec.strategy != "disjoint" or spec.num_instances_per_cell is not None
-    return quota if once else quota * shards
+    """The most tasks that one draw of a stratum can take in a cell of so many shards."""
+    return spec.amount.most(stratum) * spec.hands(shards)
 
 
 def is_eligible(spec: PlanSpec, name: str) -> bool:
     """Whether tasks of a type can be chosen."""
     if spec.types and name not in spec.types:
         return False
-    return spec.quotas.get(name, 0) > 0 if spec.quotas else True
+    return not spec.quotas or spec.quotas.get(name, 0) > 0
 
 
 class TypeLeftOut(NamedTuple):
@@ -139,45 +124,45 @@ def _strata(ids: Sequence[str], types: Sequence[str], eligible: Collection[str],
     return strata
 
 
-def _sample_strata(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int) -> list[list[int]]:
+def _quotas_of(spec: PlanSpec, eligible: Mapping[str, int], *parts: str) -> Mapping[str, int]:
+    """How many tasks of each stratum are taken at once."""
+    match spec.amount.what:
+        case Quotas(by_type):
+            return by_type
+        case PerType(n):
+            return dict.fromkeys(eligible, n)
+        case Tasks(n, in_proportion):
+            return quotas(_seats(spec, eligible, *parts), n) if in_proportion else {ALL_TYPES: n}
+        case All(in_proportion):
+            return eligible if in_proportion else {ALL_TYPES: sum(eligible.values())}
+
+
+def _sample_strata(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int]) -> list[list[int]]:
     """Each stratum on its own gives every shard its quota of tasks."""
-
-    def quotas_of(*parts: str) -> Mapping[str, int]:
-        if spec.whole:
-            return eligible if is_by_type(spec) else {ALL_TYPES: sum(eligible.values())}
-        if spec.quotas:
-            return spec.quotas
-        if spec.stratify:
-            return quotas(_seats(spec, eligible, *parts), n)
-        return {stratum.name: n for stratum in strata}
-
     if spec.strategy == "independent":
         picks: list[list[int]] = []
         for shard in map(str, range(spec.shards)):
-            mine = quotas_of(shard)
+            mine = _quotas_of(spec, eligible, shard)
             picks.append([task for s in strata for task in s.lowest(mine[s.name], spec.seed, shard)])
         return picks
-    mine = quotas_of()
+    mine, hands = _quotas_of(spec, eligible), spec.hands(spec.shards)
+    lowest = [task for stratum in strata for task in stratum.lowest(mine[stratum.name] * hands, spec.seed)]
     if spec.strategy == "paired":
-        lowest = [task for stratum in strata for task in stratum.lowest(mine[stratum.name], spec.seed)]
         return [list(lowest) for _ in range(spec.shards)]
-    hands = 1 if spec.whole or spec.num_instances_per_cell is not None else spec.shards
-    picks = [[] for _ in range(spec.shards)]
-    for stratum in strata:
-        lowest = stratum.lowest(mine[stratum.name] * hands, spec.seed)
-        for hand, cards in zip(picks, deal(len(lowest), spec.shards), strict=True):
-            hand += [lowest[card] for card in cards]
-    return picks
+    dealt: Sequence[Sequence[int]] = deal(len(lowest), spec.shards)
+    if spec.per_type and spec.amount.per_cell:
+        dealt = deal_alike(len(strata), len(lowest) // len(strata), spec.shards)
+    return [[lowest[card] for card in cards] for cards in dealt]
 
 
-def _deal_stratified(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int], n: int) -> list[list[int]]:
+def _deal_stratified(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int]) -> list[list[int]]:
     """The cell's quotas are shared out over all shards, evenly in the total and in every type."""
     awards = list(_seats(spec, eligible))
+    wanted = spec.tasks_of_cell(spec.shards)
+    wanted = len(awards) if wanted is None else wanted
     if spec.num_instances_per_cell is not None:
-        wanted = spec.num_instances_per_cell
         hands = deal_seats(awards, spec.shards, wanted)
     else:
-        wanted = len(awards) if spec.whole else n * spec.shards
         hands = hand_out(deal_types(awards, spec.shards), -(-wanted // spec.shards))
     mine = quotas(iter(awards), wanted)
     lowest = {stratum.name: stratum.lowest(mine[stratum.name], spec.seed) for stratum in strata}

@@ -7,11 +7,12 @@ the planner chooses from these alone, and its choice is the one it would make fr
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning import rank
-from prealloc.planning.planner import ALL_TYPES, is_by_type, is_eligible, most_of_stratum
+from prealloc.planning.planner import ALL_TYPES, is_eligible, most_of_stratum
 
 _SLACK = 1024
 _CHUNK = 1 << 16
@@ -27,7 +28,7 @@ class Shortlist:
     def __init__(self, spec: PlanSpec, shards: Iterable[int]) -> None:
         self._spec = spec
         self._shards = sorted(set(shards))
-        self._by_type = is_by_type(spec)
+        self._by_type = spec.amount.by_type
         self._draws: dict[str, list[_Lowest]] = {}
         self._all: list[int] = []
         self._seen = 0
@@ -71,6 +72,33 @@ class Shortlist:
             keys = [rank.key(self._spec.seed, stratum, *part) for part in parts]
             found = self._draws[stratum] = [_Lowest(key, most) for key in keys]
         return found
+
+
+class WithListed:
+    """A shortlist of the tasks that are not listed, beside all that are: what is left of those is told at the end."""
+
+    def __init__(self, others: Shortlist, listed: Iterable[int], takes_others: bool) -> None:
+        self._others = others
+        self._listed = frozenset(listed)
+        self._takes_others = takes_others
+        self._held: set[int] = set()
+        self._places = array("Q")
+        """Where each task is that went to the others."""
+        self._seen = 0
+
+    def offer(self, hashes: Sequence[int], types: Sequence[str]) -> list[int]:
+        mine = [place for place, value in enumerate(hashes) if value in self._listed]
+        self._held.update(self._seen + place for place in mine)
+        if self._takes_others:
+            rest = [place for place, value in enumerate(hashes) if value not in self._listed]
+            self._places.extend(self._seen + place for place in rest)
+            wanted = self._others.offer([hashes[place] for place in rest], [types[place] for place in rest])
+            mine += [rest[place] for place in wanted]
+        self._seen += len(hashes)
+        return sorted(mine)
+
+    def held(self) -> set[int]:
+        return self._held.union(self._places[place] for place in self._others.held())
 
 
 def shortlist_of(spec: PlanSpec, shards: Iterable[int], hashes: Sequence[int], types: Sequence[str]) -> list[int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
 
 from prealloc.report.reporter import Reporter
@@ -19,7 +17,6 @@ def reporter(
     quiet: bool = False,
     console: Console | None = None,
     errors: IO[str] | None = None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Reporter:
     """The reporter for these flags: JSON lines, silence, the live table on a terminal, or plain lines.
 
@@ -29,11 +26,11 @@ def reporter(
     if json:
         from prealloc.report.jsonlines import JsonLinesReporter
 
-        return JsonLinesReporter(console.file if console is not None else sys.stdout, clock=clock)
+        return JsonLinesReporter(console.file if console is not None else sys.stdout)
     if quiet:
         from prealloc.report.quiet import QuietReporter
 
-        return QuietReporter(errors if errors is not None else sys.stderr, clock=clock)
+        return QuietReporter(errors if errors is not None else sys.stderr)
     from rich.console import Console
 
     from prealloc.report.live import TableReporter
@@ -42,5 +39,5 @@ def reporter(
     console = console if console is not None else Console()
     # A dumb terminal cannot move its cursor back: a live table would be one long scroll.
     if console.is_terminal and not console.is_dumb_terminal:
-        return TableReporter(console, clock=clock)
-    return PlainReporter(console, clock=clock)
+        return TableReporter(console)
+    return PlainReporter(console)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.text import Text
 
+from prealloc.model.answers import PlanDiff
 from prealloc.report import human
 from prealloc.report.page import Page, heading
 from prealloc.report.visible import value, visible
@@ -14,33 +14,21 @@ from prealloc.report.visible import value, visible
 FIRST_IDS = 20
 
 
-def render_diff(
-    first: str,
-    second: str,
-    same: bool,
-    inputs: Mapping[str, tuple[Any, Any]],
-    added: Sequence[str],
-    removed: Sequence[str],
-    moved: Mapping[str, tuple[Sequence[str], Sequence[str]]],
-    changed: Sequence[str],
-) -> Page:
+def render_diff(diff: PlanDiff) -> Page:
     """The inputs that differ, then the ids that came, went, moved or changed; the first ones of each."""
-    if same and not inputs:
+    if diff.same and not diff.inputs:
         return Page(lambda width: [Text("the same plan", style="green")])
-    lines = [Text(f"{visible(first)} → {visible(second)}")]
-    if same:
+    lines = [Text(f"{visible(diff.first)} → {visible(diff.second)}")]
+    if diff.same:
         lines.append(Text("the same plan: what differs changes no task", style="green"))
-    if inputs:
+    if diff.inputs:
         lines += [Text(), heading("inputs that differ")]
-        lines += [Text(f"  {visible(name)}: {value(one)} → {value(two)}") for name, (one, two) in inputs.items()]
-    lines += _ids("only in the second", added, "green")
-    lines += _ids("only in the first", removed, "red")
-    lines += _ids(
-        "in other shards",
-        [f"{id}: {', '.join(one)} → {', '.join(two)}" for id, (one, two) in moved.items()],
-        "yellow",
-    )
-    lines += _ids("with another type, workflow or kept field", changed, "yellow")
+        lines += [Text(f"  {visible(name)}: {value(one)} → {value(two)}") for name, (one, two) in diff.inputs.items()]
+    moved = [f"{id}: {', '.join(one)} → {', '.join(two)}" for id, (one, two) in diff.moved.items()]
+    lines += _ids("only in the second", diff.added, "green")
+    lines += _ids("only in the first", diff.removed, "red")
+    lines += _ids("in other shards", moved, "yellow")
+    lines += _ids("with another type, workflow or kept field", diff.changed, "yellow")
     return Page(lambda width: lines)
 
 

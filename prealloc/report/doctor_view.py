@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from prealloc.doctor.finding import Finding, Level
-from prealloc.doctor.run_repair import Repaired
+from prealloc.doctor.finding import Diagnosis, Finding, Level, Repaired
 from prealloc.report import human
 from prealloc.report.page import Page, heading, whole
 from prealloc.report.visible import visible
@@ -22,23 +21,20 @@ _LEVEL = 9
 _NAME = 17
 
 
-def render_diagnosis(groups: Sequence[tuple[str, Sequence[Finding]]], repaired: Repaired | None = None) -> Page:
+def render_diagnosis(found: Diagnosis) -> Page:
     """The findings under the name of their group, what was repaired, and how many are not fine."""
+    return Page(lambda width: _page(found, width))
 
-    def build(width: int | None) -> list[Text]:
-        lines: list[Text] = []
-        for title, findings in groups:
-            if findings:
-                lines += [
-                    heading(visible(title)),
-                    *(line for each in findings for line in _finding(each, width)),
-                    Text(),
-                ]
-        if repaired is not None:
-            lines += [heading("repair"), *_repaired(repaired, width), Text()]
-        return [*lines, _verdict([finding for _, findings in groups for finding in findings])]
 
-    return Page(build)
+def _page(found: Diagnosis, width: int | None) -> list[Text]:
+    groups = {"machine": found.machine, f"file system of {found.folder}": found.files, f"run {found.folder}": found.run}
+    lines: list[Text] = []
+    for title, findings in groups.items():
+        if findings:
+            lines += [heading(visible(title)), *(line for each in findings for line in _finding(each, width)), Text()]
+    if found.repair is not None:
+        lines += [heading("repair"), *_repaired(found.repair, width), Text()]
+    return [*lines, _verdict(found.findings)]
 
 
 def _finding(finding: Finding, width: int | None) -> list[Text]:

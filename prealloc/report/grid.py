@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from prealloc.report import human
+
 GAP = 2
 
 
@@ -80,6 +82,16 @@ def draw(fitted: Sequence[Fitted], *, titles: bool = True) -> list[Text]:
     rows = max(map(len, cells), default=0)
     drawn += [[_place(cells[i][row], f) for i, f in enumerate(fitted)] for row in range(rows)]
     return [Text(" " * GAP).join(cells) for cells in drawn]
+
+
+def table(columns: Sequence[Column], width: int | None) -> list[Text]:
+    """The columns that find place, drawn, and a line that names the others."""
+    return [*draw(fit(columns, width)), *left_out(columns, width)]
+
+
+def known(text: str, style: str = "") -> Text:
+    """A cell, dim where it says nothing: 0, or a dash."""
+    return Text(text, "dim" if text in ("0", human.NOTHING) else style)
 
 
 def cut(text: str, width: int, *, middle: bool = False) -> str:

@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 import msgspec
 
 from prealloc.model.events import Event
-from prealloc.report.progress import RunProgress
-from prealloc.report.reporter import Stream
+from prealloc.report.reporter import Reporter, Stream
 
 
-class JsonLinesReporter:
+class JsonLinesReporter(Reporter):
     """Writes each event as soon as it is known, and nothing else."""
 
-    def __init__(self, stream: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.progress = RunProgress()
+    def __init__(self, stream: IO[str]) -> None:
         self._stream = Stream(stream)
-        self._clock = clock
 
-    def __enter__(self) -> Self:
-        return self
-
-    def handle(self, event: Event) -> None:
-        self.progress.apply(event, self._clock())
+    def handle(self, event: Event, /) -> None:
         self._stream.write(json_line(event))
-
-    def tick(self, now_s: float) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
 
 def json_line(event: Event) -> str:

@@ -8,14 +8,14 @@ from rich.text import Text
 
 from prealloc.library.stats import FieldStats, Stats
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit, left_out
+from prealloc.report.grid import Column, table
 from prealloc.report.page import Page
 from prealloc.report.visible import visible
 
 _WAYS = {
     "json": "a JSON file, read whole",
     "index": "a JSON file with an index, read task by task",
-    "stream": "a JSON file, read in one pass",
+    "stream": "read in one pass",
     "database": "a SQLite database, read task by task",
     "parts": "a folder of parts, read part by part",
     "parquet": "a Parquet file, read row group by row group",
@@ -58,7 +58,7 @@ def _types(stats: Stats, width: int | None) -> list[Text]:
         Column("largest", numbers("largest"), drop=2),
         Column("looked at", [Text(f"{row.looked_at:,}") for row in rows], drop=4),
     ]
-    return [*draw(fit(columns, width)), *left_out(columns, width)]
+    return table(columns, width)
 
 
 def _fields(stats: Stats, width: int | None) -> list[Text]:
@@ -79,7 +79,7 @@ def _fields(stats: Stats, width: int | None) -> list[Text]:
         Column("median", numbers(lambda row: human.size(row.median))),
         Column("largest", numbers(lambda row: human.size(row.largest)), drop=1),
     ]
-    return [*draw(fit(columns, width)), *left_out(columns, width)]
+    return table(columns, width)
 
 
 def _trial(stats: Stats) -> list[Text]:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.live import Live
 
 from prealloc.model.events import Event
 from prealloc.report.progress import RunProgress
+from prealloc.report.reporter import Reporter
 from prealloc.report.summary import render_summary
 from prealloc.report.table import render_table
 
@@ -25,7 +25,7 @@ _TERMS = frozenset({"alacritty", "contour", "foot", "foot-extra", "wezterm", "xt
 _PROGRAMS = frozenset({"WezTerm", "contour", "ghostty", "iTerm.app"})
 
 
-class TableReporter:
+class TableReporter(Reporter):
     """Redraws the table in place, five times per second at most, and leaves it with a summary at the end."""
 
     def __init__(
@@ -47,10 +47,10 @@ class TableReporter:
         self._live.start()
         return self
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: Event, /) -> None:
         self.progress.apply(event, self._clock())
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float, /) -> None:
         if self._drawn_s is not None and now_s - self._drawn_s < REDRAW_S:
             return
         self._drawn_s = now_s
@@ -62,12 +62,7 @@ class TableReporter:
             # One line stays free: a full screen would scroll by one with each frame.
             self._live.update(render_table(self.progress, now_s, height=size.height - 1), refresh=True)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         with self._in_one_piece():
             self._live.stop()
             if self.progress.started is not None:

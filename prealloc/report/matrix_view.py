@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import msgspec
 from rich.text import Text
 
-from prealloc.model.cell import MODEL
+from prealloc.model.cell import MODEL, same
 from prealloc.planning.estimate import WORK, WORKERS, Estimate, LaneEstimate
-from prealloc.planning.matrix import CellRow, Matrix
+from prealloc.planning.matrix import CellRow, Matrix, Outlook
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit, left_out
-from prealloc.report.page import Page, heading
+from prealloc.report.grid import Column, table
+from prealloc.report.page import Page, fact, heading
 from prealloc.report.visible import value, visible
 
 _LIMITS = {WORK: "tasks at once", WORKERS: "too few workers"}
 
 
-def render_matrix(matrix: Matrix, estimate: Estimate | None = None) -> Page:
+def render_outlook(outlook: Outlook) -> Page:
     """The factors, a row for each value of the first one (of `model`, if it is one), the lanes and the estimate."""
-    return Page(lambda width: _page(matrix, estimate, width))
+    return Page(lambda width: _page(outlook.matrix, outlook.estimate, width))
 
 
 def _page(matrix: Matrix, estimate: Estimate | None, width: int | None) -> list[Text]:
-    lines = [_fact(name, text) for name, text in _facts(matrix)]
+    lines = [fact(name, text, 12) for name, text in _facts(matrix)]
     if matrix.factors:
-        lines += [Text(), heading("matrix, as cells x tasks"), *_table(_cell_columns(matrix), width)]
+        lines += [Text(), heading("matrix, as cells x tasks"), *table(_cell_columns(matrix), width)]
     if estimate is not None and estimate.lanes:
-        lines += [Text(), heading("lanes"), *_table(_lane_columns(estimate), width), Text()]
-        lines += [_fact(name, text) for name, text in _forecast(estimate)]
+        lines += [Text(), heading("lanes"), *table(_lane_columns(estimate), width), Text()]
+        lines += [fact(name, text, 12) for name, text in _forecast(estimate)]
     return lines
-
-
-def _table(columns: Sequence[Column], width: int | None) -> list[Text]:
-    return [*draw(fit(columns, width)), *left_out(columns, width)]
 
 
 def _facts(matrix: Matrix) -> list[tuple[str, str]]:
@@ -69,13 +63,13 @@ def _cell_columns(matrix: Matrix) -> list[Column]:
     names = list(matrix.factors)
     down = MODEL if MODEL in names else names[0]
     across = next((name for name in names if name != down), None)
-    groups = [[row for row in matrix.cells if _same(row.cell[down], each)] for each in matrix.factors[down]]
+    groups = [[row for row in matrix.cells if same(row.cell[down], each)] for each in matrix.factors[down]]
     groups = [rows for rows in groups if rows]
     titles = [Text(value(rows[0].cell[down])) for rows in groups]
     columns = [Column(visible(down), titles, False, least=12, middle=True)]
     values = matrix.factors[across] if across is not None else ()
     for place, each in enumerate(values):
-        cells = [_cells([row for row in rows if _same(row.cell[across or ""], each)]) for rows in groups]
+        cells = [_cells([row for row in rows if same(row.cell[across or ""], each)]) for rows in groups]
         title = value(each)
         columns.append(Column(title, cells, drop=place + 2, short=title if len(title) <= 9 else title[:8] + "…"))
     if across is None:
@@ -134,11 +128,3 @@ def _limit(name: str | None) -> str:
     if name is None:
         return human.NOTHING
     return _LIMITS.get(name, name.replace("_", " "))
-
-
-def _same(one: Any, other: Any) -> bool:
-    return msgspec.json.encode(one) == msgspec.json.encode(other)
-
-
-def _fact(name: str, text: str) -> Text:
-    return Text.assemble((f"{name:<12}", "dim"), text)

@@ -11,8 +11,8 @@ from rich.text import Text
 from prealloc.memory.figures import Comparison, WayFigures
 from prealloc.memory.watch import Reached
 from prealloc.report import human
-from prealloc.report.grid import GAP, Column, draw, fit, left_out
-from prealloc.report.page import Page, heading, whole
+from prealloc.report.grid import GAP, Column, draw, fit, known, left_out
+from prealloc.report.page import Page, fact, heading, whole
 from prealloc.report.visible import visible
 
 BAR = "━"
@@ -46,19 +46,20 @@ def _facts(found: Comparison) -> list[Text]:
     machine = found.machine
     memory = human.size(int(machine["memory_bytes"]))
     library = f"{human.count(found.library_tasks, 'task')}, {human.size(found.library_bytes)}"
-    return [
-        _fact("library", f"{visible(found.library)}: {library}"),
-        _fact("workers", f"{found.workers} x {human.count(found.num_instances, 'task')}, seed {found.seed}"),
-        _fact("machine", f"{machine['cores']} cores, {memory}, {machine['system']}, {machine['python']}"),
-        _fact("watched", f"each way for {human.duration(found.seconds)}, while every worker holds and reads its tasks"),
-    ]
+    facts = {
+        "library": f"{visible(found.library)}: {library}",
+        "workers": f"{found.workers} x {human.count(found.num_instances, 'task')}, seed {found.seed}",
+        "machine": f"{machine['cores']} cores, {memory}, {machine['system']}, {machine['python']}",
+        "watched": f"each way for {human.duration(found.seconds)}, while every worker holds and reads its tasks",
+    }
+    return [whole(fact(name, text, 9)) for name, text in facts.items()]
 
 
 def _table(found: Comparison, width: int | None) -> list[Text]:
     ways = found.ways
 
     def column(title: str, shown: Callable[[WayFigures], str], drop: int = 0, short: str | None = None) -> Column:
-        return Column(title, [_cell(shown(way), way) for way in ways], drop=drop, short=short)
+        return Column(title, [known(shown(way), _COLOURS[way.status]) for way in ways], drop=drop, short=short)
 
     names = Column("way", [Text(way.title) for way in ways], right=False)
     columns = [
@@ -72,10 +73,7 @@ def _table(found: Comparison, width: int | None) -> list[Text]:
         column("growth", _growth, 20),
         column("first task", lambda way: human.duration(way.first_task_s), 8, "first"),
         column("last worker's first", lambda way: human.duration(way.last_first_task_s), short="last"),
-        column(
-            "x prealloc",
-            lambda way: _times(way.times_prealloc),
-        ),
+        column("x prealloc", lambda way: _times(way.times_prealloc)),
     ]
     titles, *rows = draw(fit(columns, width))
     lines = [titles]
@@ -126,10 +124,6 @@ def _bars(rows: Sequence[tuple[WayFigures, float | None, str]], width: int | Non
     return lines
 
 
-def _cell(text: str, way: WayFigures) -> Text:
-    return Text(text, style="dim" if text == human.NOTHING else _COLOURS[way.status])
-
-
 def _growth(way: WayFigures) -> str:
     """Less than 1% of what there is counts as flat: allocators breathe."""
     if way.growth_pss is None or way.total_pss is None:
@@ -143,7 +137,3 @@ def _times(value: float | None) -> str:
     if value is None:
         return human.NOTHING
     return f"{value:.1f}x" if value < 9.95 else f"{value:.0f}x"
-
-
-def _fact(name: str, text: str) -> Text:
-    return whole(Text.assemble((f"{name:<9}", "dim"), text))

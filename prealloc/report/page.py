@@ -63,6 +63,11 @@ def whole(line: Text) -> Text:
     return line
 
 
+def fact(name: str, text: Text | str, width: int) -> Text:
+    """A line of what is known: its name in `width` characters, and behind it what is to be said."""
+    return Text.assemble((f"{name:<{width}}", "dim"), text)
+
+
 def heading(text: str) -> Text:
     """A line that names what follows."""
     return Text(text, style="bold")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 
@@ -25,7 +23,7 @@ from prealloc.report import human
 from prealloc.report.lanes import waiting_lanes, why_halted
 from prealloc.report.page import plain_for
 from prealloc.report.progress import RunProgress
-from prealloc.report.reporter import Stream
+from prealloc.report.reporter import Reporter, Stream
 from prealloc.report.summary import render_summary
 from prealloc.report.table import stopping_line
 from prealloc.report.visible import visible
@@ -38,7 +36,7 @@ FEW_SHARDS = 20
 """Up to this many shards, the end of each one is a line."""
 
 
-class PlainReporter:
+class PlainReporter(Reporter):
     """One line at the start, then now and then, when a shard ends if there are few, and the summary."""
 
     def __init__(
@@ -53,10 +51,7 @@ class PlainReporter:
         self._clock = clock
         self._written_s = clock()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def handle(self, event: Event) -> None:
+    def handle(self, event: Event, /) -> None:
         now_s = self._clock()
         self.progress.apply(event, now_s)
         match event:
@@ -77,7 +72,7 @@ class PlainReporter:
             case RunEnded():
                 self._write(progress_line(self.progress, now_s))
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float, /) -> None:
         if self.progress.started is None or self.progress.ended is not None:
             return
         # A long run is not to fill its log: a line for each further tenth of its time, one a minute at least.
@@ -86,12 +81,7 @@ class PlainReporter:
             self._written_s = now_s
             self._write(progress_line(self.progress, now_s))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         if self.progress.ended is not None:
             self._write("\n" + render_summary(self.progress, self.progress.ended).text().removesuffix("\n"))
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import UnsetType
 from rich.text import Text
 
 from prealloc.model.options import Bytes, Seconds, options_of
-from prealloc.model.plan import Manifest, Plan, PlanFile, ShardEntry
+from prealloc.model.plan import Plan, Shard, ShardEntry
 from prealloc.model.policy import RunPolicy
-from prealloc.model.task import LightweightTask
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit, left_out
-from prealloc.report.page import Page, whole
+from prealloc.report.grid import Column, draw, fit, known, left_out
+from prealloc.report.page import Page, fact, whole
 from prealloc.report.visible import value, visible
+from prealloc.store.manifests import Outline
+
+T = TypeVar("T")
 
 FIRST_SHARDS = 50
 FIRST_TASKS = 200
@@ -24,49 +26,51 @@ MOST_TYPES = 12
 """More columns than this are no table any more; the rest is summed up in one."""
 
 
-def render_plan(plan: Plan | PlanFile, manifests: Iterable[Manifest] = (), *, first: int = FIRST_SHARDS) -> Page:
-    """What was planned: a row per shard (the first ones), the total, and how much of the library it uses.
+def render_plan(plan: Plan | Outline) -> Page:
+    """What was planned: a row per shard (the first ones), the total, how much of the library it uses, the overlap.
 
-    A PlanFile holds no bytes and no task ids: with its `manifests` the bytes are shown, with a Plan also
-    how much the shards overlap.
+    An outline needs the manifests of the shards that are shown only; what needs all tasks is omitted then.
     """
-    if isinstance(plan, Plan):
-        file, manifests = plan.file, [shard.manifest for shard in plan.shards]
-        uses = _uses(plan)
-    else:
-        file, uses = plan, None
-    by_id = {manifest.id: manifest for manifest in manifests}
-    return Page(lambda width: _plan(file, by_id, uses, first, width))
+    return Page(lambda width: _plan(plan, width))
 
 
-def render_shard(manifest: Manifest, tasks: Sequence[LightweightTask] = (), *, first: int = FIRST_TASKS) -> Page:
+def render_shard(shard: Shard) -> Page:
     """One shard: the fields of its manifest, its types, and its tasks in the order they run."""
-    return Page(lambda width: _shard(manifest, tasks, first, width))
+    return Page(lambda width: _shard(shard, width))
 
 
-def _plan(
-    file: PlanFile,
-    manifests: Mapping[str, Manifest],
-    uses: Counter[tuple[str, str]] | None,
-    first: int,
-    width: int | None,
-) -> list[Text]:
-    lines = [_fact(name, text) for name, text in _plan_facts(file, manifests, uses)]
-    # One row too many is shown rather than told of.
-    shown = file.shards if len(file.shards) <= first + 1 else file.shards[:first]
-    columns = _plan_columns(file, shown, manifests)
+def _plan(plan: Plan | Outline, width: int | None) -> list[Text]:
+    shards = plan.file.shards
+    shown = _first(shards, FIRST_SHARDS)
+    columns = _plan_columns(plan, shown)
     table = draw(fit(columns, width))
     total = table.pop()
-    lines += [Text(), *table]
-    if len(shown) < len(file.shards):
-        lines.append(Text(f"… {len(file.shards) - len(shown):,} more", style="dim"))
-    return [*lines, Text("─" * total.cell_len, style="dim"), total, *left_out(columns, width)]
+    return [
+        *_facts(_plan_facts(plan)),
+        Text(),
+        *table,
+        *_more(shards, shown),
+        Text("─" * total.cell_len, style="dim"),
+        total,
+        *left_out(columns, width),
+    ]
 
 
-def _plan_facts(
-    file: PlanFile, manifests: Mapping[str, Manifest], uses: Counter[tuple[str, str]] | None
-) -> list[tuple[str, str]]:
-    spec = file.spec
+def _first(rows: Sequence[T], most: int) -> Sequence[T]:
+    """The first rows. One too many is shown rather than told of."""
+    return rows if len(rows) <= most + 1 else rows[:most]
+
+
+def _more(rows: Sequence[T], shown: Sequence[T]) -> list[Text]:
+    return [Text(f"… {len(rows) - len(shown):,} more", style="dim")] if len(shown) < len(rows) else []
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> list[Text]:
+    return [whole(fact(name, text, 10)) for name, text in facts]
+
+
+def _plan_facts(plan: Plan | Outline) -> list[tuple[str, str]]:
+    file, spec = plan.file, plan.file.spec
     repeats = f", each task {spec.repeats} times" if spec.repeats > 1 else ""
     facts = [
         ("plan", visible(file.id)),
@@ -80,14 +84,14 @@ def _plan_facts(
         difficulty = f" ({visible(library.difficulty)})" if library.difficulty is not None else ""
         size = f"{human.count(library.tasks, 'task')}, {human.size(library.bytes)}"
         facts.append(("library", f"{visible(library.path)}{difficulty}: {size}"))
-    if uses is not None:
-        available = sum(library.tasks for library in file.libraries)
-        facts.append(("uses", f"{len(uses):,} of {human.count(available, 'task')}{_of(len(uses), available)}"))
-        facts.append(("overlap", _overlap(uses)))
-    if manifests:
-        slices = {manifest.slice.sha256: manifest.slice.bytes for manifest in manifests.values()}
-        facts.append(("slices", f"{human.count(len(slices), 'file')}, {human.size(sum(slices.values()))}"))
-    return facts
+    if not isinstance(plan, Plan):
+        return facts
+    uses = _uses(plan)
+    available = sum(library.tasks for library in file.libraries)
+    facts.append(("uses", f"{len(uses):,} of {human.count(available, 'task')}{_of(len(uses), available)}"))
+    facts.append(("overlap", _overlap(uses)))
+    slices = {shard.manifest.slice.sha256: shard.manifest.slice.bytes for shard in plan.shards}
+    return [*facts, ("slices", f"{human.count(len(slices), 'file')}, {human.size(sum(slices.values()))}")]
 
 
 def _run_option(field: str, given: Any) -> str:
@@ -118,27 +122,26 @@ def _overlap(uses: Counter[tuple[str, str]]) -> str:
     return f"{human.count(shared, 'task')} in more than one shard, at most in {most}"
 
 
-def _plan_columns(file: PlanFile, shown: Sequence[ShardEntry], manifests: Mapping[str, Manifest]) -> list[Column]:
-    repeats = file.spec.repeats
+def _plan_columns(plan: Plan | Outline, shown: Sequence[ShardEntry]) -> list[Column]:
+    repeats = plan.file.spec.repeats
     types: Counter[str] = Counter()
-    for entry in file.shards:
+    for entry in plan.file.shards:
         types.update(entry.types)
     names = sorted(types)
     if len(names) > MOST_TYPES:
         names = sorted(sorted(types, key=lambda name: (-types[name], name))[: MOST_TYPES - 1])
-    units = sum(entry.units for entry in file.shards)
+    units = sum(entry.units for entry in plan.file.shards)
     columns = [
         Column("shard", [*(Text(visible(e.id)) for e in shown), _bold("total")], False, least=12, middle=True),
         _column("tasks", [e.units // repeats for e in shown], units // repeats),
     ]
     if repeats > 1:
         columns.append(_column("units", [e.units for e in shown], units))
-    if manifests:
-        sizes = [manifests[e.id].slice.bytes if e.id in manifests else None for e in shown]
-        # The sum of what is shipped; shared slices lie on disk once, which the facts above tell.
-        every = sum(manifest.slice.bytes for manifest in manifests.values())
-        cells = [*(Text(human.size(size)) for size in sizes), _bold(human.size(every))]
-        columns.append(Column("bytes", cells, drop=99))
+    manifests = {each.id: each.manifest for each in plan.shards} if isinstance(plan, Plan) else plan.manifests
+    sizes = [manifests[entry.id].slice.bytes for entry in shown]
+    # The sum of what is shipped; shared slices lie on disk once, which the facts above tell.
+    every = human.size(sum(each.slice.bytes for each in manifests.values())) if isinstance(plan, Plan) else ""
+    columns.append(Column("bytes", [*(Text(human.size(size)) for size in sizes), _bold(every)], drop=99))
     for rank, name in enumerate(names):
         counts = [e.types.get(name, 0) for e in shown]
         columns.append(_column(visible(name), counts, types[name], drop=rank + 1))
@@ -150,54 +153,41 @@ def _plan_columns(file: PlanFile, shown: Sequence[ShardEntry], manifests: Mappin
 
 
 def _column(title: str, numbers: Sequence[int], total: int, drop: int = 0) -> Column:
-    cells = [*(Text(str(n), style="default" if n else "dim") for n in numbers), _bold(f"{total:,}")]
+    cells = [*(known(str(n)) for n in numbers), _bold(f"{total:,}")]
     return Column(title, cells, drop=drop, short=title if len(title) <= 8 else title[:7] + "…")
 
 
-def _shard(manifest: Manifest, tasks: Sequence[LightweightTask], first: int, width: int | None) -> list[Text]:
-    lines = [_fact(name, text) for name, text in _shard_facts(manifest, tasks)]
-    shown = tasks if len(tasks) <= first + 1 else tasks[:first]
-    if shown:
-        columns = [
-            Column("task", [Text(visible(task.id)) for task in shown], False, least=16, middle=True),
-            Column("type", [Text(visible(task.type)) for task in shown], False, least=8),
-            Column("workflow", [Text(human.size(len(task.workflow_json))) for task in shown]),
-        ]
-        lines += [Text(), *draw(fit(columns, width))]
-    if len(shown) < len(tasks):
-        lines.append(Text(f"… {len(tasks) - len(shown):,} more", style="dim"))
-    return lines
-
-
-def _shard_facts(manifest: Manifest, tasks: Sequence[LightweightTask]) -> list[tuple[str, str]]:
-    piece = manifest.slice
-    units = human.count(piece.tasks * manifest.repeats, "unit")
-    facts = [
-        ("shard", visible(manifest.id)),
-        ("plan", visible(manifest.plan)),
-        ("strategy", f"{manifest.strategy}, seed {manifest.seed}"),
-        ("units", f"{units}: {human.count(piece.tasks, 'task')} x {manifest.repeats}"),
-        ("slice", f"{visible(piece.file)}, {human.size(piece.bytes)}"),
+def _shard(shard: Shard, width: int | None) -> list[Text]:
+    shown = _first(shard.tasks, FIRST_TASKS)
+    columns = [
+        Column("task", [Text(visible(task.id)) for task in shown], False, least=16, middle=True),
+        Column("type", [Text(visible(task.type)) for task in shown], False, least=8),
+        Column("workflow", [Text(human.size(len(task.workflow_json))) for task in shown]),
     ]
-    if manifest.lane is not None:
-        facts.append(("lane", visible(manifest.lane)))
-    facts += [(name, _pairs(pairs)) for name, pairs in _mappings(manifest) if pairs]
-    if tasks:
-        types = Counter(task.type for task in tasks)
-        facts.append(("types", ", ".join(f"{visible(name)} {types[name]}" for name in sorted(types))))
-    return facts
+    table = [Text(), *draw(fit(columns, width))] if shown else []
+    return [*_facts(_shard_facts(shard)), *table, *_more(shard.tasks, shown)]
 
 
-def _mappings(manifest: Manifest) -> list[tuple[str, dict[str, Any]]]:
-    return [("cell", manifest.cell), ("settings", manifest.settings)]
+def _shard_facts(shard: Shard) -> list[tuple[str, str]]:
+    manifest, piece = shard.manifest, shard.manifest.slice
+    units = human.count(piece.tasks * manifest.repeats, "unit")
+    types = Counter(task.type for task in shard.tasks)
+    facts = {
+        "shard": visible(manifest.id),
+        "plan": visible(manifest.plan),
+        "strategy": f"{manifest.strategy}, seed {manifest.seed}",
+        "units": f"{units}: {human.count(piece.tasks, 'task')} x {manifest.repeats}",
+        "slice": f"{visible(piece.file)}, {human.size(piece.bytes)}",
+        "lane": visible(manifest.lane or ""),
+        "cell": _pairs(manifest.cell),
+        "settings": _pairs(manifest.settings),
+        "types": ", ".join(f"{visible(name)} {types[name]}" for name in sorted(types)),
+    }
+    return [(name, text) for name, text in facts.items() if text]
 
 
 def _pairs(pairs: Mapping[str, Any]) -> str:
     return "  ".join(f"{visible(key)}={value(thing)}" for key, thing in pairs.items())
-
-
-def _fact(name: str, text: str) -> Text:
-    return whole(Text.assemble((f"{name:<10}", "dim"), text))
 
 
 def _bold(text: str) -> Text:

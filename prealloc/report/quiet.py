@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from prealloc.model.events import Event, RunEnded
 from prealloc.model.outcome import Status
 from prealloc.report.progress import RunProgress
-from prealloc.report.reporter import Stream
+from prealloc.report.reporter import Reporter, Stream
 from prealloc.report.visible import visible
 
 
-class QuietReporter:
+class QuietReporter(Reporter):
     """Says nothing while all is well; otherwise one line at the end, on the stream for errors."""
 
     def __init__(self, errors: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,21 +21,10 @@ class QuietReporter:
         self._errors = Stream(errors)
         self._clock = clock
 
-    def __enter__(self) -> Self:
-        return self
-
-    def handle(self, event: Event) -> None:
+    def handle(self, event: Event, /) -> None:
         self.progress.apply(event, self._clock())
 
-    def tick(self, now_s: float) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         ended = self.progress.ended
         if ended is not None and (ended.exit_code != 0 or ended.library_opens):
             self._errors.write(last_line(ended) + "\n")

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, Self
 
 from prealloc.model.events import Event
-from prealloc.report.progress import RunProgress
 
 
-class Reporter(Protocol):
-    """Shows a run while it goes on.
+class Reporter:
+    """Shows a run while it goes on: an Observer to be entered before the run, and left when it has ended."""
 
-    Whoever drives one enters it, hands it every event in order, and calls `tick` a few times per second,
-    events or none: that is when things are drawn. Leaving it draws the end.
-    """
+    def __enter__(self) -> Self:
+        return self
 
-    progress: RunProgress
+    def handle(self, event: Event, /) -> None:
+        """Takes an event in."""
 
-    def __enter__(self) -> Self: ...
+    def tick(self, now_s: float, /) -> None:
+        """Draws, if it is time to."""
 
-    def handle(self, event: Event) -> None:
-        """Takes an event in. Cheap: may be called thousands of times per second."""
+    def close(self) -> None:
+        """Draws the end."""
 
-    def tick(self, now_s: float) -> None:
-        """Draws, if it is time to. `now_s` is the clock that the reporter was made with."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 class Stream:

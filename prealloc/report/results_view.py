@@ -14,12 +14,12 @@ from rich.text import Text
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.outcome import Status, Successes
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit, left_out
+from prealloc.report.grid import Column, draw, fit, known, left_out
 from prealloc.report.page import Page, plain_for, whole
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
-from prealloc.store.results import SETTINGS_PREFIX, ResultsRow, UnitOutcome
+from prealloc.store.results import SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome
 
 Format = Literal["table", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -27,17 +27,12 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name != "group")
 
 
-def print_results(
-    rows: Sequence[ResultsRow], console: Console, *, form: str = "table", total: ResultsRow | None = None
-) -> None:
-    """Writes the rows to the console's stream. `total` is a last line of the table, and of the table alone.
-
-    Raises OptionsError for a form that is none of FORMATS.
-    """
+def print_results(found: Results, console: Console, *, form: str = "table") -> None:
+    """Writes them to the console's stream. Raises OptionsError for a form that is none of FORMATS."""
     if form == "table":
-        render_results(rows, total=total).print(console)
-        return
-    write_data(results_text(rows, form), console)
+        render_results(found).print(console)
+    else:
+        write_data(results_text(found.rows, form), console)
 
 
 def write_data(text: str, console: Console) -> None:
@@ -60,9 +55,9 @@ def results_text(rows: Sequence[ResultsRow], form: str) -> str:
     raise OptionsError([Mistake("‹format›", f"{form!r} is unknown", f"use one of {', '.join(FORMATS)}")])
 
 
-def render_results(rows: Sequence[ResultsRow], *, total: ResultsRow | None = None) -> Page:
-    """The rows as a table; `total` is the row of everything, below a line."""
-    return Page(lambda width: _table(rows, total, width))
+def render_results(found: Results) -> Page:
+    """The rows as a table; if they are in groups, everything in a row below a line."""
+    return Page(lambda width: _table(found, width))
 
 
 def unit_row(outcome: UnitOutcome) -> dict[str, Any]:
@@ -109,67 +104,79 @@ def _csv_cell(thing: Any) -> str | int | float | None:
     return msgspec.json.encode(thing).decode()
 
 
-def _table(rows: Sequence[ResultsRow], total: ResultsRow | None, width: int | None) -> list[Text]:
-    if not rows:
+def _table(found: Results, width: int | None) -> list[Text]:
+    if not found.rows:
         return [Text("no units", style="dim")]
-    every = [*rows, total] if total is not None else list(rows)
+    columns = _columns(found)
+    lines = draw(fit(columns, width))
+    if _is_grouped(found):
+        lines.insert(-1, Text("─" * lines[0].cell_len, style="dim"))
+    total = found.total
+    if text := incomplete(total.decided, total.units):
+        lines.insert(0, Text(text, style="yellow"))
+    said = Successes(
+        decided=total.decided,
+        unknown=total.decided - total.rated,
+        unclear=total.success_unclear,
+        example=total.success_example,
+        reported=_reported(found),
+    )
+    return [*lines, *left_out(columns, width), *(whole(Text(note, style="dim")) for note in success_notes(said))]
+
+
+def _columns(found: Results) -> list[Column]:
+    every = [*found.rows, found.total] if _is_grouped(found) else found.rows
 
     def numbers(
-        title: str,
-        shown: Callable[[ResultsRow], str],
-        drop: int = 0,
-        colour: str = "",
-        short: str | None = None,
-    ) -> Column:
-        cells = [_cell(shown(row), colour) for row in every]
-        return Column(title, cells, drop=drop, short=short)
+        title: str, shown: Callable[[ResultsRow], str], drop: int = 0, short: str | None = None, is_needed: bool = True
+    ) -> list[Column]:
+        return [Column(title, [known(shown(row)) for row in every], drop=drop, short=short)] if is_needed else []
 
-    groups = [
+    return [
+        *_groups(found),
+        *numbers("units", lambda row: str(row.units)),
+        *_statuses(every),
+        *numbers("success", lambda row: human.share(row.rate), short="succ"),
+        *numbers(
+            "latest",
+            lambda row: human.share(row.rate_latest),
+            is_needed=any(row.rate_latest != row.rate for row in found.rows),
+        ),
+        *numbers(
+            "unknown",
+            lambda row: str(row.decided - row.rated),
+            is_needed=_reported(found) and found.total.decided != found.total.rated,
+        ),
+        *numbers("score", lambda row: _score(row.mean_score), drop=10),
+        *numbers("mean", lambda row: human.duration(row.mean_working_s), drop=25),
+        *numbers("p50", lambda row: human.duration(row.p50_working_s), drop=15),
+        *numbers("p95", lambda row: human.duration(row.p95_working_s), drop=16),
+        *numbers("waited", lambda row: human.duration(row.waiting_s), drop=35),
+    ]
+
+
+def _is_grouped(found: Results) -> bool:
+    return bool(found.rows[0].group)
+
+
+def _reported(found: Results) -> bool:
+    """Whether any result says success."""
+    return found.total.success_rate is not None
+
+
+def _groups(found: Results) -> list[Column]:
+    """A column for each key; the first one names the last row."""
+    ends = iter([Text("all", style="bold")])
+    return [
         Column(
             visible(key),
-            [*(Text(_group(row, key)) for row in rows), *([Text()] if total is not None else [])],
+            [*(Text(_group(row, key)) for row in found.rows), next(ends, Text())],
             right=False,
             least=10,
             middle=key in ("shard", "task"),
         )
-        for key in rows[0].group
+        for key in found.rows[0].group
     ]
-    if total is not None and groups:
-        groups[0].cells[-1].append("all", style="bold")
-    everything = _whole(rows)
-    rerun = any(row.rate_latest != row.rate for row in rows)
-    some_unknown = everything.reported and everything.unknown
-    columns = [
-        *groups,
-        numbers("units", lambda row: str(row.units)),
-        *(_statuses(every)),
-        numbers("success", lambda row: human.share(row.rate), short="succ"),
-        *([numbers("latest", lambda row: human.share(row.rate_latest))] if rerun else []),
-        *([numbers("unknown", lambda row: str(row.decided - row.rated))] if some_unknown else []),
-        numbers("score", lambda row: _score(row.mean_score), drop=10),
-        numbers("mean", lambda row: human.duration(row.mean_working_s), drop=25),
-        numbers("p50", lambda row: human.duration(row.p50_working_s), drop=15),
-        numbers("p95", lambda row: human.duration(row.p95_working_s), drop=16),
-        numbers("waited", lambda row: human.duration(row.waiting_s), drop=35),
-    ]
-    lines = draw(fit(columns, width))
-    if total is not None:
-        lines.insert(-1, Text("─" * lines[0].cell_len, style="dim"))
-    if text := incomplete(everything.decided, sum(row.units for row in rows)):
-        lines.insert(0, Text(text, style="yellow"))
-    lines += left_out(columns, width)
-    return [*lines, *(whole(Text(note, style="dim")) for note in success_notes(everything))]
-
-
-def _whole(rows: Sequence[ResultsRow]) -> Successes:
-    """What all rows say of success: together they are every unit of the run."""
-    return Successes(
-        decided=sum(row.decided for row in rows),
-        unknown=sum(row.decided - row.rated for row in rows),
-        unclear=sum(row.success_unclear for row in rows),
-        example=next((row.success_example for row in rows if row.success_example is not None), None),
-        reported=any(row.success_rate is not None for row in rows),
-    )
 
 
 def _statuses(rows: Sequence[ResultsRow]) -> list[Column]:
@@ -180,12 +187,8 @@ def _statuses(rows: Sequence[ResultsRow]) -> list[Column]:
         if status is Status.OK or any(counts):
             title = "oom" if status is Status.OUT_OF_MEMORY else str(status)
             colour = "" if status is Status.OK else COLOURS[status]
-            columns.append(Column(title, [_cell(str(count), colour) for count in counts]))
+            columns.append(Column(title, [known(str(count), colour) for count in counts]))
     return columns
-
-
-def _cell(text: str, colour: str = "") -> Text:
-    return Text(text, style="dim" if text in ("0", human.NOTHING) else colour)
 
 
 def _group(row: ResultsRow, key: str) -> str:

@@ -11,9 +11,9 @@ from rich.text import Text
 from prealloc.model.events import FailureKind, RunEnded, Total
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit
+from prealloc.report.grid import Column, draw, fit, known
 from prealloc.report.lanes import why_halted
-from prealloc.report.page import Page, heading, whole
+from prealloc.report.page import Page, fact, heading, whole
 from prealloc.report.progress import RunProgress
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
@@ -83,7 +83,7 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     if ended.slowest:
         slow = ended.slowest[0]
         facts.append(("slowest", f"{human.duration(slow.working_s)}, {slow.status}: {visible(slow.unit)}"))
-    lines = [verdict, *_incomplete(ended), *(_fact(name, Text(text)) for name, text in facts)]
+    lines = [verdict, *_incomplete(ended), *(_fact(name, text) for name, text in facts)]
     lines += [
         _fact("halted", Text(f"lane {visible(name)}: {why_halted(lane.halted, ended.run)}", style="red"))
         for name, lane in progress.lanes.items()
@@ -176,9 +176,7 @@ def _totals(
         "no outcome": [total.units - total.success.decided for _, total in shown],
     }
     columns += [
-        Column(title, [_plain(f"{number:,}", bool(number)) for number in numbers])
-        for title, numbers in beside.items()
-        if any(numbers)
+        Column(title, [known(f"{number:,}") for number in numbers]) for title, numbers in beside.items() if any(numbers)
     ]
     lines = [heading(title), *_indent(draw(fit(columns, _less(width))))]
     if len(named) > len(shown):
@@ -229,26 +227,22 @@ def _next(ended: RunEnded) -> list[Text]:
         commands.append(("", f"prealloc show {run} {shlex.quote(ended.errors[0].example)}"))
     if _not_ok(ended) > len(ended.missing):
         commands.append(("", f"prealloc results {run} --units --not-ok"))
-    lines = [_fact(name, Text(visible(command))) for name, command in commands]
+    lines = [_fact(name, visible(command)) for name, command in commands]
     if ended.resume is not None:
         lines.append(_fact("to go on", Text(visible(ended.resume), style="bold")))
         final = sum(ended.census.get(status, 0) for status in FINAL if status is not Status.OK)
         if final and not ended.resume.endswith(" --failed"):
-            lines.append(_fact("", Text(f"with --failed also {human.count(final, 'unit')} that ended and are not ok")))
+            lines.append(_fact("", f"with --failed also {human.count(final, 'unit')} that ended and are not ok"))
     return lines
 
 
-def _fact(name: str, text: Text) -> Text:
-    return whole(Text.assemble((f"{name:<11}", "dim"), text))
+def _fact(name: str, text: Text | str) -> Text:
+    return whole(fact(name, text, 11))
 
 
 def _status(name: str) -> Text:
     # The words of the journal and of `--json`, underscore and all: one can search for them.
     return Text(name, style=COLOURS[Status(name)] if name != "units" else "dim")
-
-
-def _plain(text: str, bright: bool) -> Text:
-    return Text(text, style="default" if bright else "dim")
 
 
 def _error(kind: FailureKind) -> str:

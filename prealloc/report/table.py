@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.text import Text
 from prealloc.model.events import RunStarted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
-from prealloc.report.grid import Column, cut, draw, fit, left_out
+from prealloc.report.grid import Column, cut, draw, fit, known, left_out
 from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
 from prealloc.report.page import Page
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
@@ -71,41 +71,60 @@ def export_svg(
     width: int = 110,
     *,
     now_s: float = 0.0,
-    height: int | None = None,
     title: str = "prealloc run",
 ) -> None:
     """Writes the table as an SVG picture, `width` characters wide."""
     # It records what it prints, so it has to print somewhere.
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(render_table(progress, now_s, height=height))
+    console.print(render_table(progress, now_s))
     path.write_text(console.export_svg(title=title, unique_id="prealloc"), encoding="utf-8")
 
 
 def _picture(progress: RunProgress, now_s: float, width: int | None, height: int | None) -> list[Text]:
     tall = height is None or height >= _TALL
-    notes = _notes(progress, _NOTES if tall else 1)
-    if (lanes := lanes_line(progress, width, now_s)) is not None:
-        notes.insert(0, lanes)
     first = _incomplete(progress)
-    notes = [*halted_lines(progress, HALTED_SHOWN if tall else 1), *notes]
-    if (stopping := stopping_line(progress, now_s)) is not None:
-        notes.insert(0, Text(f"  {stopping}", "bold yellow"))
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
     fixed = 4 + (2 if tall else 0) + len(first)
+    notes = _remarks(progress, now_s, width, tall)
     notes = notes if height is None else notes[: max(1, height - fixed - 1)]
-    room = None if height is None else max(1, height - fixed - len(notes))
-    rows, rest = _rows(progress, room)
-    every = _columns(progress, rows, rest, now_s, width)
+
+    def columns(lines: int) -> tuple[list[Column], dict[State, int]]:
+        """The table above this many lines, and the states of the shards that are not in it."""
+        rows, rest = _rows(progress, None if height is None else max(1, height - fixed - lines))
+        return _columns(progress, rows, now_s, width), rest
+
+    every, rest = columns(len(notes))
+    lost = left_out(every, width) if tall else []
+    if lost and height is not None:  # that takes the line of a shard
+        every, rest = columns(len(notes) + 1)
+        lost = left_out(every, width)
     lines = draw(fit(every, width))
     span = lines[0].cell_len
     total = lines.pop()
-    picture = [*first, _header(progress, now_s, width, span), *([Text()] if tall else []), *lines]
-    if rest:
-        picture.append(Text(_rest(progress, rest), style="dim"))
-    if tall:
-        picture.append(Text("─" * span, style="dim"))
-    picture += [total, _footer(progress, width), *notes]
-    return [*picture, *left_out(every, width)] if height is None else picture
+    return [
+        *first,
+        _header(progress, now_s, width, span),
+        *([Text()] if tall else []),
+        *lines,
+        *([Text(_rest(rest), style="dim")] if rest else []),
+        *([Text("─" * span, style="dim")] if tall else []),
+        total,
+        _footer(progress, width),
+        *notes,
+        *lost,
+    ]
+
+
+def _remarks(progress: RunProgress, now_s: float, width: int | None, tall: bool) -> list[Text]:
+    """What stands below the table, the most important first."""
+    stopping = stopping_line(progress, now_s)
+    lanes = lanes_line(progress, width, now_s)
+    return [
+        *([Text(f"  {stopping}", "bold yellow")] if stopping is not None else []),
+        *halted_lines(progress, HALTED_SHOWN if tall else 1),
+        *([lanes] if lanes is not None else []),
+        *_notes(progress, _NOTES if tall else 1),
+    ]
 
 
 def stopping_line(progress: RunProgress, now_s: float) -> str | None:
@@ -133,44 +152,17 @@ def _rows(progress: RunProgress, room: int | None) -> tuple[Sequence[ShardProgre
     return rows, {state: count for state, count in rest.items() if count}
 
 
-def _columns(
-    progress: RunProgress, rows: Sequence[ShardProgress], rest: dict[State, int], now_s: float, width: int | None
-) -> list[Column]:
+def _columns(progress: RunProgress, rows: Sequence[ShardProgress], now_s: float, width: int | None) -> list[Column]:
     total = progress.total
-    typical_s = progress.typical_s()
     tallies: list[Tally] = [*rows, total]
     digits = len(str(total.units))
-
-    def column(
-        title: str,
-        of_shard: Callable[[ShardProgress], Text],
-        of_total: Text,
-        short: str | None = None,
-        drop: int = 0,
-        reserve: int = 0,
-    ) -> Column:
-        cells = [*map(of_shard, rows), of_total]
-        return Column(title, cells, short=short, drop=drop, reserve=reserve)
-
-    longest = max((len(shard) for shard in progress.shards), default=0) + 2
-
-    def names(width: int) -> list[Text]:
-        return [*(_name(progress, shard, width) for shard in rows), Text("  total", style="bold")]
-
+    done = [Text(f"{shard.done}/{shard.units}", "" if shard.done else "dim") for shard in rows]
+    running = [*(known(str(len(shard.running))) for shard in rows), known(str(progress.running), "bold")]
+    rates = [*(shard.per_s(now_s) for shard in rows), progress.per_s(now_s)]
+    held = [*(progress.worker_memory.get(shard.id) for shard in rows), progress.memory and progress.memory.total]
     columns = [
-        Column(
-            "  shard",
-            names(min(longest, _NAME)),
-            right=False,
-            least=20,
-            reserve=min(longest, _NAME),
-            make=names,
-        ),
-    ]
-    if progress.telling:
-        settings = [*(_settings(progress, shard) for shard in rows), Text()]
-        columns.append(Column("settings", settings, right=False, least=12, drop=40))
-    columns.append(
+        _names(progress, rows),
+        *_settings(progress, rows),
         Column(
             "",
             [_bar(tally, _BAR) for tally in tallies],
@@ -178,59 +170,49 @@ def _columns(
             least=_BAR_LEAST,
             drop=8,
             make=lambda width: [_bar(tally, width) for tally in tallies],
-        )
-    )
-    columns.append(
-        column(
-            "done",
-            lambda shard: Text(f"{shard.done}/{shard.units}", "default" if shard.done else "dim"),
-            Text(f"{total.done}/{total.units}", style="bold"),
-            reserve=2 * digits + 1,
-        )
-    )
-    columns += [_counts(status, tallies, total, digits) for status in _TITLES if _has_column(status, total)]
-    columns += [
-        column(
+        ),
+        Column("done", [*done, Text(f"{total.done}/{total.units}", style="bold")], reserve=2 * digits + 1),
+        *(_counts(status, tallies, total, digits) for status in _TITLES if _has_column(status, total)),
+        Column(
             "success",
-            lambda shard: _success(progress, shard),
-            _success(progress, total),
+            [known(human.share(progress.success_rate(tally), 0)) for tally in tallies],
             short="succ",
             reserve=4,
         ),
-        column(
-            "running",
-            lambda shard: _number(len(shard.running), ""),
-            _number(progress.running, "bold"),
-            short="now",
-            drop=30,
-        ),
-        column(
-            "rate",
-            lambda shard: _plain(human.rate(shard.per_s(now_s))),
-            _plain(human.rate(progress.per_s(now_s))),
-            drop=7,
-            reserve=7,
-        ),
-        column(
-            "eta",
-            lambda shard: _eta(shard.eta_s(now_s, typical_s), progress.state(shard) is State.RUNNING),
-            _eta(progress.eta_s(now_s), True),
-            drop=2,
-            reserve=5,
-        ),
-        column(
-            "memory",
-            lambda shard: _plain(human.size(progress.worker_memory.get(shard.id))),
-            _plain(human.size(progress.memory.total if progress.memory else None)),
-            short="mem",
-            drop=9,
-            reserve=6,
-        ),
+        Column("running", running, short="now", drop=30),
+        Column("rate", [known(human.rate(each)) for each in rates], drop=7, reserve=7),
+        Column("eta", [known(human.clock(each)) for each in _etas(progress, rows, now_s)], drop=2, reserve=5),
+        Column("memory", [known(human.size(each)) for each in held], short="mem", drop=9, reserve=6),
     ]
     if width is not None and width >= _WIDE:
         errors = [*map(_last_error, rows), Text()]
         columns.append(Column("last error", errors, right=False, least=_ERROR_LEAST, drop=35))
     return columns
+
+
+def _names(progress: RunProgress, rows: Sequence[ShardProgress]) -> Column:
+    natural = min(_NAME, max((len(shard) for shard in progress.shards), default=0) + 2)
+
+    def names(width: int) -> list[Text]:
+        return [*(_name(progress, shard, width) for shard in rows), Text("  total", style="bold")]
+
+    return Column("  shard", names(natural), right=False, least=20, reserve=natural, make=names)
+
+
+def _settings(progress: RunProgress, rows: Sequence[ShardProgress]) -> list[Column]:
+    """Those that tell shards apart, if any do."""
+    texts = (
+        " ".join(f"{visible(key)}={value(shard.settings[key])}" for key in progress.telling if key in shard.settings)
+        for shard in rows
+    )
+    cells = [*(Text(text, style="dim") for text in texts), Text()]
+    return [Column("settings", cells, right=False, least=12, drop=40)] if progress.telling else []
+
+
+def _etas(progress: RunProgress, rows: Sequence[ShardProgress], now_s: float) -> list[float | None]:
+    typical_s = progress.typical_s()
+    shards = (shard.eta_s(now_s, typical_s) if progress.state(shard) is State.RUNNING else None for shard in rows)
+    return [*shards, progress.eta_s(now_s)]
 
 
 def _last_error(shard: ShardProgress) -> Text:
@@ -247,7 +229,7 @@ def _has_column(status: Status, total: Tally) -> bool:
 
 def _counts(status: Status, tallies: Sequence[Tally], total: Tally, digits: int) -> Column:
     title, short, drop = _TITLES[status]
-    cells = [_number(tally.counts.get(status, 0), COLOURS[status]) for tally in tallies]
+    cells = [known(str(tally.counts.get(status, 0)), COLOURS[status]) for tally in tallies]
     # What never happened is the first thing to give up; units that the rate leaves out stay beside it.
     if not total.counts.get(status):
         drop = drop and drop + 20
@@ -266,12 +248,6 @@ def _name(progress: RunProgress, shard: ShardProgress, width: int) -> Text:
     return Text.assemble((f"{mark} ", colour), (name, "dim" if state is State.WAITING else "default"))
 
 
-def _settings(progress: RunProgress, shard: ShardProgress) -> Text:
-    told = [key for key in progress.telling if key in shard.settings]
-    pairs = (f"{visible(key)}={value(shard.settings[key])}" for key in told)
-    return Text(" ".join(pairs), style="dim")
-
-
 def _bar(tally: Tally, width: int) -> Text:
     bar = Text()
     filled = _cells(tally.done, tally.units, width)
@@ -288,23 +264,7 @@ def _cells(part: int, whole: int, width: int) -> int:
     return width if part >= whole else min(width - 1, max(1, round(width * part / whole)))
 
 
-def _number(number: int, colour: str) -> Text:
-    return Text(str(number), style=colour if number else "dim")
-
-
-def _plain(text: str) -> Text:
-    return Text(text, style="dim" if text == human.NOTHING else "default")
-
-
-def _success(progress: RunProgress, tally: Tally) -> Text:
-    return _plain(human.share(progress.success_rate(tally), 0))
-
-
-def _eta(seconds: float | None, expected: bool) -> Text:
-    return _plain(human.clock(seconds)) if expected else Text(human.NOTHING, style="dim")
-
-
-def _rest(progress: RunProgress, rest: dict[State, int]) -> str:
+def _rest(rest: dict[State, int]) -> str:
     named = ", ".join(f"{count} {state}" for state, count in rest.items())
     return f"… {sum(rest.values())} more: {named}"
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from prealloc.model.outcome import Attempt, ErrorInfo
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit, left_out
-from prealloc.report.page import Page, heading, whole
+from prealloc.report.grid import Column, table
+from prealloc.report.page import Page, fact, heading, whole
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import lines, value, visible
 from prealloc.store.results import UnitHistory
@@ -31,7 +31,7 @@ def _unit(unit: UnitHistory, width: int | None) -> list[Text]:
         ("settings" if not n else "", f"{visible(k)}={value(v)}") for n, (k, v) in enumerate(unit.settings.items())
     ]
     facts += [("log", visible(unit.log)), ("", "of the whole shard: its lines do not name their unit")]
-    page = [whole(Text.assemble((f"{name:<10}", "dim"), text)) for name, text in facts]
+    page = [whole(fact(name, text, 10)) for name, text in facts]
     attempts = [tried.attempt for tried in unit.tries]
     if attempts:
         page += [Text(), heading("attempts"), *_attempts(unit, width)]
@@ -57,7 +57,7 @@ def _attempts(unit: UnitHistory, width: int | None) -> list[Text]:
         Column("", [Text(_note(each), "dim") for each in attempts], right=False, drop=1),
     ]
     room = None if width is None else width - 2
-    return [Text("  ").append_text(line) for line in (*draw(fit(columns, room)), *left_out(columns, room))]
+    return [Text("  ").append_text(line) for line in table(columns, room)]
 
 
 def _when(started_at: float) -> str:

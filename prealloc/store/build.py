@@ -1,6 +1,7 @@
 """Puts a plan together: spec + tasks of every shard -> slices, manifests, `plan.json`, all as bytes in memory.
 
-Pure: the same spec and tasks give the same bytes everywhere, and only `plan.json` knows the library.
+Pure: the same spec and tasks give the same bytes everywhere, and only `plan.json` knows the library. What is left of a
+shard becomes a manifest of its own (`write_rest`).
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from prealloc.files.atomic import write_file
 from prealloc.files.paths import PlanPaths
 from prealloc.model.plan import LibraryInfo, Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
 from prealloc.model.plan_spec import PlanSpec
@@ -27,6 +30,9 @@ class PlannedShard(NamedTuple):
     cell: dict[str, Any]
     settings: dict[str, Any]
     lane: str | None = None
+
+    def __repr__(self) -> str:
+        return f"PlannedShard({self.id}: {len(self.tasks)} tasks)"
 
 
 def build_plan(
@@ -44,10 +50,8 @@ def build_plan(
         ref = seen.get(same)
         if ref is None:
             content = slice_bytes(shard.tasks)
-            sha256 = hashlib.sha256(content).hexdigest()
-            slices[sha256] = content
-            name = PlanPaths.slice_name(sha256)
-            ref = seen[same] = SliceRef(file=name, sha256=sha256, tasks=len(shard.tasks), bytes=len(content))
+            ref = seen[same] = _ref(content, len(shard.tasks))
+            slices[ref.sha256] = content
         refs.append(ref)
     plan = plan_id(spec, [ref.sha256 for ref in refs])
     built = [
@@ -87,6 +91,26 @@ def plan_id(spec: PlanSpec, slice_digests: Sequence[str]) -> str:
 def slice_bytes(tasks: Sequence[LightweightTask]) -> bytes:
     """A slice as it is stored: a task library of its own, one task a line."""
     return b'{"tasks":[\n' + b",\n".join(map(_task_bytes, tasks)) + b"\n]}\n"
+
+
+def write_rest(folder: PlanPaths, manifest: Manifest, tasks: Sequence[LightweightTask]) -> Path:
+    """Writes a manifest like this one, of these tasks only, and its slice; gives the manifest's path.
+
+    `load_shard` reads it as it reads any other.
+    """
+    content = slice_bytes(tasks)
+    ref = _ref(content, len(tasks))
+    path = folder.manifest(manifest.id)
+    for target in (path, folder.slice(ref.sha256)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    write_file(folder.slice(ref.sha256), content)
+    write_file(path, to_json(msgspec.structs.replace(manifest, slice=ref)))
+    return path
+
+
+def _ref(content: bytes, tasks: int) -> SliceRef:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return SliceRef(file=PlanPaths.slice_name(sha256), sha256=sha256, tasks=tasks, bytes=len(content))
 
 
 def _task_bytes(task: LightweightTask) -> bytes:

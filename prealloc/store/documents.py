@@ -12,7 +12,7 @@ from prealloc.errors import InputError
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, loads
 from prealloc.model.document import UNREADABLE
-from prealloc.model.json_value import brief
+from prealloc.model.words import brief
 
 D = TypeVar("D", bound=msgspec.Struct)
 

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.files.paths import RunPaths
-from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, Successes, verdict
+from prealloc.model.outcome import FINAL, Attempt, AttemptInfo, Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.store.journal import (
     AnyRecord,
     AttemptBegan,
+    AttemptLine,
     AttemptRecord,
     CleanedUp,
     JournalFile,
@@ -24,31 +25,27 @@ from prealloc.store.journal import (
     SoloDeath,
     damaged,
     journal_files,
-    read_attempt,
+    read_line,
     read_lines,
+    with_result,
 )
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True):
     """An attempt that counts, without its result, which stays in the journal until asked for."""
 
-    status: Status
-    attempt: int
-    session: int
-    success: bool | None
-    score: float | None
-    unclear: str | None
-    working_s: float
-    waiting_s: float
-    error: ErrorInfo | None
-    reused: str | None
+    attempt: AttemptInfo
     path: Path
     offset: int
     length: int
 
+    def line(self) -> AttemptLine:
+        """Its line of the journal, with the result as JSON text. Raises JournalError."""
+        return read_line(self.path, self.offset, self.length)
+
     def read(self) -> Attempt:
-        """The whole attempt, with its result."""
-        return read_attempt(self.path, self.offset, self.length)
+        """The whole attempt, with its result. Raises JournalError."""
+        return with_result(self.line())
 
 
 class UnitState(msgspec.Struct):
@@ -64,14 +61,12 @@ class UnitState(msgspec.Struct):
     """The highest attempt number seen."""
     deaths: int = 0
     """Workers this unit has killed while alone in them."""
-    late: int = 0
-    """Attempts that came after they had been written off: evidence only."""
     open: bool = True
     """Whether a resume runs it."""
 
     @property
     def status(self) -> Status:
-        return self.outcome.status if self.outcome else Status.NOT_RUN
+        return self.outcome.attempt.status if self.outcome else Status.NOT_RUN
 
     @property
     def outcome(self) -> Outcome | None:
@@ -94,7 +89,7 @@ class Untidied:
         self._notes: dict[tuple[Unit, int], list[Any]] = {}
         self._clean: set[tuple[Unit, int]] = set()
 
-    def take_in(self, line: Attempt | AnyRecord) -> None:
+    def take_in(self, line: AttemptLine | AnyRecord) -> None:
         """Lines that say nothing of it are passed over."""
         if not isinstance(line, AttemptRecord):
             return
@@ -130,9 +125,22 @@ class RunState(msgspec.Struct, frozen=True):
 def count_success(successes: Successes, state: UnitState) -> None:
     """Counts a unit in."""
     if state.first is not None:
-        successes.count_first(state.first.status, state.first.success)
+        successes.count_first(state.first.attempt.status, state.first.attempt.success)
     if (outcome := state.outcome) is not None:
-        successes.count_latest(outcome.success, outcome.unclear)
+        successes.count_latest(outcome.attempt.success, outcome.attempt.unclear)
+
+
+def by_shard(
+    units: Mapping[Unit, UnitState], shards: Iterable[str], *, closed: bool = False
+) -> dict[str, tuple[dict[str, int], Successes]]:
+    """Of each shard: its units by status (if `closed`, those that no resume runs), and what their results say."""
+    found: dict[str, tuple[dict[str, int], Successes]] = {shard: ({}, Successes()) for shard in shards}
+    for unit, state in units.items():
+        counts, success = found[unit.shard]
+        count_success(success, state)
+        if not (closed and state.open):
+            counts[state.status.value] = counts.get(state.status.value, 0) + 1
+    return found
 
 
 def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -> RunState:
@@ -148,13 +156,11 @@ def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -
     for file in journal_files(run):  # by session, the supervisor's file first
         sessions = file.writer.session
         for content, number, offset, length in read_lines(file, warnings):
-            if isinstance(content, Attempt):
+            if isinstance(content, AttemptLine):
                 state = _planned(states, file, number, content)
                 state.attempts = max(state.attempts, content.attempt)
-                if content.late:
-                    state.late += 1
-                elif not content.again:
-                    _accept(state, _outcome(content, sessions, file.path, offset, length))
+                if not (content.late or content.again):
+                    _accept(state, Outcome(content.without_result(), file.path, offset, length))
             elif isinstance(content, SoloDeath):
                 state = _planned(states, file, number, content)
                 state.deaths += 1
@@ -182,11 +188,11 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 def tries_of(run: RunPaths, unit: Unit) -> list[Tried]:
     """All tries at a unit, with their results, in the order of their numbers. Raises JournalError."""
     found = [
-        Tried(session=file.writer.session, attempt=line.content)
+        Tried(session=file.writer.session, attempt=with_result(read_line(file.path, line.offset, line.length)))
         for file in journal_files(run)
         if file.writer.shard in (None, unit.shard)
         for line in read_lines(file)
-        if isinstance(line.content, Attempt)
+        if isinstance(line.content, AttemptLine)
         and (line.content.shard, line.content.task, line.content.repeat) == tuple(unit)
     ]
     return sorted(found, key=lambda tried: (tried.session, tried.attempt.attempt))
@@ -194,45 +200,24 @@ def tries_of(run: RunPaths, unit: Unit) -> list[Tried]:
 
 def _accept(state: UnitState, outcome: Outcome) -> None:
     """Takes an ending in. Within a session a unit's endings may come in any order: attempt numbers decide."""
-    if outcome.status not in FINAL:
-        if state.unfinished is None or outcome.attempt > state.unfinished.attempt:
+    if outcome.attempt.status not in FINAL:
+        if state.unfinished is None or outcome.attempt.attempt > state.unfinished.attempt.attempt:
             state.unfinished = outcome
-    elif state.open:
+    elif state.open:  # else it is fenced: the unit was decided before this came
         state.first = state.first or outcome
         state.latest = outcome
         state.open = False
-    else:
-        state.late += 1  # fenced: the unit was decided before this came
 
 
 def _reopen(states: Mapping[Unit, UnitState]) -> None:
     for state in states.values():
-        if state.latest is not None and state.latest.status is not Status.OK:
+        if state.latest is not None and state.latest.attempt.status is not Status.OK:
             state.open = True
             state.deaths = 0
 
 
-def _outcome(attempt: Attempt, session: int, path: Path, offset: int, length: int) -> Outcome:
-    success, score, unclear = verdict(attempt.result)
-    return Outcome(
-        status=attempt.status,
-        attempt=attempt.attempt,
-        session=session,
-        success=success,
-        score=score,
-        unclear=unclear,
-        working_s=attempt.working_s,
-        waiting_s=attempt.waiting_s,
-        error=attempt.error,
-        reused=attempt.reused,
-        path=path,
-        offset=offset,
-        length=length,
-    )
-
-
 def _planned(
-    states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: Attempt | SoloDeath | AttemptRecord
+    states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: AttemptLine | SoloDeath | AttemptRecord
 ) -> UnitState:
     state: UnitState | None = states.get(Unit(line.shard, line.task, line.repeat))
     if state is None:

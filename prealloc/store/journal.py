@@ -9,6 +9,7 @@ which is behind every offset: readers notice neither.)
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,33 @@ from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
 from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, has_surely_short_integers
 from prealloc.model.document import UNREADABLE
-from prealloc.model.json_value import brief
-from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Status
+from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verdict
 from prealloc.model.policy import MOST_RESULT_BYTES
+from prealloc.model.words import brief
+
+NO_RESULT = msgspec.Raw(b"null")
+
+
+class AttemptLine(Attempt, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """An attempt as its line has it: the result is JSON text, which only those decode who want to see it."""
+
+    result: msgspec.Raw = NO_RESULT
+
+    def without_result(self) -> AttemptLine:
+        """All that is held in memory of an attempt; the shard's name is the same object in all of them."""
+        return msgspec.structs.replace(self, shard=sys.intern(self.shard), result=NO_RESULT)
+
+    def told(self) -> AttemptLine:
+        """What is said of it to other processes."""
+        if self.error is None:
+            return msgspec.structs.replace(self, result=NO_RESULT)
+        return msgspec.structs.replace(self, result=NO_RESULT, error=self.error.brief())
+
+    def judged(self) -> AttemptLine:
+        """The same with the verdict of its result: the first version of the format left that to the reader."""
+        if self.success is not None or self.result is NO_RESULT:
+            return self
+        return msgspec.structs.replace(self, **verdict(_values.decode(self.result))._asdict())
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):
@@ -38,6 +63,15 @@ class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     session: int
     reopen_failed: bool
     """`resume --failed`: outcomes that are final but not ok are open again from here on."""
+    started_at: Seconds | None = None
+    """Wall clock, as all times of records. None: of a version that did not note it."""
+
+
+class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="session_end"):
+    """It came to its end, or was stopped by the user. Without this line: it was killed, or could not go on."""
+
+    session: int
+    ended_at: Seconds
 
 
 class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker"):
@@ -47,6 +81,15 @@ class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     incarnation: int
     pid: int
     units: int
+    started_at: Seconds | None = None
+
+
+class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end"):
+    """It is gone for certain, in whatever way, and its units have been decided or handed on."""
+
+    shard: str
+    incarnation: int
+    ended_at: Seconds
 
 
 class SoloDeath(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):
@@ -89,14 +132,25 @@ class CleanedUp(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=
     """The attempt has come back and cleaned up by itself, or --cleanup has done it in its stead."""
 
 
-AnyRecord = SessionStarted | WorkerStarted | SoloDeath | LibraryOpen | AttemptBegan | Noted | CleanedUp
+AnyRecord = (
+    SessionStarted
+    | SessionEnded
+    | WorkerStarted
+    | WorkerEnded
+    | SoloDeath
+    | LibraryOpen
+    | AttemptBegan
+    | Noted
+    | CleanedUp
+)
 
 MOST_LINE_BYTES = MOST_RESULT_BYTES + 2**20
 """The largest result, and around it an error with its traceback, ids and numbers."""
 
 _PIECE = 2**20
 
-_attempts = msgspec.json.Decoder(Attempt)
+_lines = msgspec.json.Decoder(AttemptLine)
+_values = msgspec.json.Decoder()
 _records = msgspec.json.Decoder(AnyRecord)
 _encoder = msgspec.json.Encoder()
 
@@ -111,9 +165,11 @@ class _Points(NamedTuple):
 
 _WORKER = _Points(Point.WORKER_OPEN, Point.WORKER_FSYNC, Point.WORKER_APPEND)
 _SUPERVISOR = _Points(Point.SUPERVISOR_OPEN, Point.SUPERVISOR_FSYNC, Point.SUPERVISOR_VERDICT)
-_RECORDS: Mapping[type[Attempt | Record], Point] = {
+_RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     SessionStarted: Point.SUPERVISOR_SESSION,
+    SessionEnded: Point.SUPERVISOR_SESSION_END,
     WorkerStarted: Point.SUPERVISOR_WORKER,
+    WorkerEnded: Point.SUPERVISOR_WORKER_END,
     SoloDeath: Point.SUPERVISOR_DEATH,
     LibraryOpen: Point.SUPERVISOR_LIBRARY,
 }
@@ -146,7 +202,7 @@ class JournalWriter:
         except OSError as error:
             raise self._failed(error) from error
 
-    def append(self, line: Attempt | Record) -> None:
+    def append(self, line: AttemptLine | Record) -> None:
         """Writes one line."""
         rest = _encoder.encode(line) + b"\n"
         with self._lock:  # a line may take several writes
@@ -170,8 +226,8 @@ class JournalWriter:
             self._failure = error
             raise self._failed(error) from error
 
-    def _point(self, line: Attempt | Record) -> Point:
-        if isinstance(line, Attempt) and line.reused is not None:
+    def _point(self, line: AttemptLine | Record) -> Point:
+        if isinstance(line, AttemptLine) and line.reused is not None:
             return Point.SUPERVISOR_REUSED
         if isinstance(line, CleanedUp) and self._points is _SUPERVISOR:
             return Point.SUPERVISOR_CLEANED
@@ -192,7 +248,7 @@ class JournalWriter:
 class Line(NamedTuple):
     """One line of one journal file. `offset` and `length` are where its bytes lie."""
 
-    content: Attempt | AnyRecord
+    content: AttemptLine | AnyRecord
     number: int
     offset: int
     length: int
@@ -309,13 +365,15 @@ class _Reader:
             yield Line(content, self._number, self._offset, len(line))
             self._offset += len(line) + 1
 
-    def _at_once(self, piece: bytes, lines: Sequence[bytes]) -> Sequence[Attempt] | None:
+    def _at_once(self, piece: bytes, lines: Sequence[bytes]) -> Sequence[AttemptLine] | None:
         """The attempts in a piece that is just what a worker's writer makes of them; None if it is not.
 
-        That they are written again to the very same bytes proves that nothing is there twice or left out.
+        That they are written again to the very same bytes proves that nothing is there twice or left out. In the
+        results themselves that is looked for when they are read.
         """
         try:
-            attempts: list[Attempt] = _attempts.decode_lines(piece)
+            attempts: list[AttemptLine] = _lines.decode_lines(piece)
+            piece.decode()  # results are text too
         except UNREADABLE:
             return None
         fine = (
@@ -327,7 +385,7 @@ class _Reader:
         )
         return attempts if fine else None
 
-    def _one_by_one(self, lines: Sequence[bytes]) -> Iterator[Attempt | AnyRecord]:
+    def _one_by_one(self, lines: Sequence[bytes]) -> Iterator[AttemptLine | AnyRecord]:
         for line in lines:
             yield parse_line(self._file, line, self._number + 1)
 
@@ -348,15 +406,23 @@ def split_lines(raw: bytes) -> tuple[list[bytes], int]:
     return raw[:end].split(b"\n")[:-1], end
 
 
-def read_attempt(path: Path, offset: int, length: int) -> Attempt:
-    """The attempt whose line lies there (see Line). Raises JournalError if it has gone since it was found."""
+def read_line(path: Path, offset: int, length: int) -> AttemptLine:
+    """The line that lies there (see Line), its result read strictly. Raises JournalError if it has gone since."""
     try:
         with open(open_regular(path, inside=path.parent), "rb") as file:
             file.seek(offset)
-            return _attempts.decode(file.read(length))
-    except (Unusable, OSError, *UNREADABLE) as error:
+            raw = file.read(length)
+        line = _lines.decode(raw)
+        _refuse_twice(raw)
+    except (Unusable, OSError, *UNREADABLE, StrictJsonError) as error:
         hint = "restore it from a copy; a journal is only ever added to"
-        raise JournalError(f"it was changed while it was read: {error}", where=str(path), hint=hint) from None
+        raise JournalError(f"the line at byte {offset} cannot be read: {error}", where=str(path), hint=hint) from None
+    return line.judged()
+
+
+def with_result(line: AttemptLine) -> Attempt:
+    """The attempt as people want it, its result decoded."""
+    return Attempt(**{**msgspec.structs.asdict(line), "result": _values.decode(line.result)})
 
 
 def damaged(path: Path, number: int, why: str) -> JournalError:
@@ -369,22 +435,21 @@ def damaged(path: Path, number: int, why: str) -> JournalError:
     )
 
 
-def parse_line(file: JournalFile, line: bytes, number: int) -> Attempt | AnyRecord:
+def parse_line(file: JournalFile, line: bytes, number: int) -> AttemptLine | AnyRecord:
     """What a line of this file says. Raises JournalError if it is damaged."""
     if len(line) > MOST_LINE_BYTES:
         raise damaged(file.path, number, f"it is longer than {MOST_LINE_BYTES} bytes")
     try:
-        is_record = line.startswith(b'{"kind":')
-        content: Attempt | AnyRecord = _records.decode(line) if is_record else _attempts.decode(line)
-        _refuse_twice(file, line, number, content)
+        content: AttemptLine | AnyRecord = (_records if line.startswith(b'{"kind":') else _lines).decode(line)
+        _refuse_twice(line)
     except (*UNREADABLE, StrictJsonError) as error:
         raise damaged(file.path, number, str(error)) from None
     if (why := _misplaced(file.writer, content)) is not None:
         raise damaged(file.path, number, why)
-    return content
+    return content.judged() if isinstance(content, AttemptLine) else content
 
 
-def _misplaced(writer: JournalName, content: Attempt | AnyRecord) -> str | None:
+def _misplaced(writer: JournalName, content: AttemptLine | AnyRecord) -> str | None:
     """Why the writer of a file cannot have written this; None if it can."""
     if isinstance(content, Attempt | AttemptRecord):
         if isinstance(content, Attempt) and content.status is Status.NOT_RUN:
@@ -392,16 +457,16 @@ def _misplaced(writer: JournalName, content: Attempt | AnyRecord) -> str | None:
         return None if writer.shard in (None, content.shard) else f"it is of shard {content.shard!r}"
     if writer.shard is not None:
         return "only the supervisor writes such a line"
-    if isinstance(content, SessionStarted) and content.session != writer.session:
+    if isinstance(content, SessionStarted | SessionEnded) and content.session != writer.session:
         return f"it is of session {content.session}"
     return None
 
 
-def _refuse_twice(file: JournalFile, line: bytes, number: int, content: Attempt | AnyRecord) -> None:
-    """One text has one meaning: of two equal keys msgspec would take the last."""
-    same = _encoder.encode(content) == line
+def _refuse_twice(line: bytes) -> None:
+    """One text has one meaning: of two equal keys msgspec would take the last. Raises StrictJsonError."""
+    same = _encoder.encode(_values.decode(line)) == line
     if same and (has_surely_short_integers(line) or len(line) > MOST_WALKED):
         return
     if len(line) > MOST_WALKED:
-        raise damaged(file.path, number, "it is not as prealloc writes it")
+        raise StrictJsonError("it is not as prealloc writes it")
     compact(line)

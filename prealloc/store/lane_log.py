@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,12 +20,9 @@ from prealloc.model.lane import Lane
 class LaneLog:
     """Appends what the lanes' events say, under the lane's number."""
 
-    def __init__(
-        self, paths: RunPaths, lanes: Sequence[Lane], session: int, *, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, paths: RunPaths, lanes: Sequence[Lane], session: int) -> None:
         self._files = _files(paths, lanes)
         self._session = session
-        self._now = now
 
     def note(self, event: Event) -> None:
         """Writes a line if the event is about a lane: the event, and the wall clock in seconds since 1970.
@@ -33,7 +30,7 @@ class LaneLog:
         A disk that refuses it stops nothing: the journal, which is needed, will meet it too.
         """
         if isinstance(event, LaneChanged | LanePaused | LaneHalted):
-            head = {"at": round(self._now(), 3), "session": self._session}
+            head = {"at": round(time.time(), 3), "session": self._session}
             line = msgspec.json.encode({**head, **msgspec.to_builtins(event)})
             with contextlib.suppress(OSError), self._files[event.lane].open("ab") as file:
                 file.write(line + b"\n")

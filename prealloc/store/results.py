@@ -38,6 +38,8 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     waiting_s: float | None = None
     attempts: int = 0
     settings: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    """Kept fields of the task, those that were asked for."""
     error: ErrorInfo | None = None
     outcome: Outcome | None = None
     first: Outcome | None = None
@@ -56,10 +58,13 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome.read() if self.outcome else None
 
 
-def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitState) -> UnitOutcome:
+def unit_outcome(
+    unit: Unit, type: str, settings: dict[str, Any], state: UnitState, kept: dict[str, Any] | None = None
+) -> UnitOutcome:
     """The outcome of a unit from the fold of the journal."""
-    latest = state.outcome
-    first = state.first or latest
+    outcome = state.outcome
+    latest = outcome.attempt if outcome else None
+    first = state.first.attempt if state.first else latest
     return UnitOutcome(
         shard=unit.shard,
         task=unit.task,
@@ -75,9 +80,10 @@ def unit_outcome(unit: Unit, type: str, settings: dict[str, Any], state: UnitSta
         waiting_s=latest.waiting_s if latest else None,
         attempts=state.attempts,
         settings=settings,
+        kept=kept or {},
         error=latest.error if latest else None,
-        outcome=latest,
-        first=first,
+        outcome=outcome,
+        first=state.first or outcome,
     )
 
 
@@ -139,10 +145,25 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
 
 
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's units in groups, and all of them in one."""
+
+    rows: list[ResultsRow]
+    total: ResultsRow
+
+
+def tabulate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> Results:
+    """The rows of `aggregate`, and the one that it gives without keys."""
+    outcomes = list(outcomes)
+    rows = aggregate(outcomes, by)
+    return Results(rows=rows, total=aggregate(outcomes)[0] if by else rows[0])
+
+
 def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> list[ResultsRow]:
     """One row per combination of the keys' values, in their order; without keys one row for everything.
 
-    Keys are those of KEYS and the names of settings (`settings.NAME` where the name is also one of KEYS).
+    Keys are those of KEYS, the names of settings (`settings.NAME` where the name is also one of KEYS), and the kept
+    fields that the outcomes have.
     Raises OptionsError for unknown and repeated keys, listing those that there are.
     """
     outcomes = list(outcomes)
@@ -212,8 +233,10 @@ def _sum(values: Sequence[float]) -> float:
 
 
 def _known_keys(outcomes: Iterable[UnitOutcome]) -> list[str]:
+    outcomes = list(outcomes)
     settings = {name for outcome in outcomes for name in outcome.settings}
-    return [*KEYS, *sorted(f"{SETTINGS_PREFIX}{name}" if name in KEYS else name for name in settings)]
+    kept = {name for outcome in outcomes for name in outcome.kept} - settings - {*KEYS}
+    return [*KEYS, *sorted(f"{SETTINGS_PREFIX}{name}" if name in KEYS else name for name in settings), *sorted(kept)]
 
 
 def _check(by: Sequence[str], known: Sequence[str]) -> None:
@@ -238,8 +261,9 @@ def _value(outcome: UnitOutcome, key: str) -> Any:
     if key in KEYS:
         value = getattr(outcome, key)
         return str(value) if key == "status" else value
-    settings = outcome.settings
-    return settings[key] if key in settings else settings.get(key.removeprefix(SETTINGS_PREFIX))
+    settings, plain = outcome.settings, key.removeprefix(SETTINGS_PREFIX)
+    found = next((each for each in (settings, outcome.kept) if key in each), {})
+    return found[key] if found else settings.get(plain)
 
 
 def _order(value: Any) -> tuple[int, float, str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,22 +17,15 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import RunPaths
 from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.document import Document
-from prealloc.model.plan import Plan, PlanFile, Unit
+from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunPolicy
+from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
+from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
-from prealloc.store.plan_folder import (
-    Outline,
-    SliceNames,
-    check_slices,
-    copy_plan,
-    fill_plan_folder,
-    read_manifests,
-    read_plan_file,
-    read_slice,
-    read_slice_names,
-    refuse_inside,
-)
+from prealloc.store.manifests import Outline, read_manifests, read_plan_file
+from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
+from prealloc.store.slices import Names, Slice
 
 _RESTORE = "restore it from a copy: the journal beside it is only read together with it"
 _RESTORE_PLAN = "restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)"
@@ -65,10 +58,12 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class OpenRun:
     """A run folder that was read and found whole. Tasks are read shard by shard, when they are asked for.
 
-    `outline` is that of its plan where that has been read just now; else it is read.
+    `outline` and `names` are those of its plan where that has been read just now; else they are read when needed.
     """
 
-    def __init__(self, root: Path, outline: Outline | None = None) -> None:
+    def __init__(
+        self, root: Path, outline: Outline | None = None, names: Mapping[SliceRef, Names] | None = None
+    ) -> None:
         self.paths = RunPaths(root)
         if not os.path.lexists(self.paths.run_file):
             raise RunFolderError("it is no run folder", where=str(root), hint="name a folder of `prealloc run`")
@@ -82,26 +77,20 @@ class OpenRun:
         self.manifests = outline.manifests if outline else read_manifests(folder, self.plan)
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
-        self._names: dict[str, SliceNames] = {}
-        self._latest: tuple[str, tuple[LightweightTask, ...]] = ("", ())
+        self._names: dict[SliceRef, Names] = dict(names or {})
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
-        """The tasks of one shard, their bytes checked against the plan."""
-        if self._latest[0] != shard:  # asked for twice in a row when a shard is launched
-            tasks = read_slice(self.paths.plan, self.manifests[shard])
-            self._latest = (shard, tasks)
-            types = [sys.intern(task.type) for task in tasks]  # few, and each many times
-            self._names.setdefault(shard, SliceNames([task.id for task in tasks], types, True))
-        return self._latest[1]
+        """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
+        return Slice(self.paths.plan, self.manifests[shard].slice).tasks()
 
     def check_slices(self) -> None:
         """Raises PlanError unless all tasks can be run as they were planned."""
-        check_slices(self.paths.plan.root, Outline(self.plan, self.manifests))
+        self._names = check_slices(self.paths.plan.root, Outline(self.plan, self.manifests))
 
     def units(self) -> Iterator[Unit]:
         """Every planned unit in the order they start: shard by shard, every task once, then every task again."""
         for shard, manifest in self.manifests.items():
-            ids = self._names_of(shard).ids
+            ids = self.names(shard).ids
             for repeat in range(manifest.repeats):
                 for task in ids:
                     yield Unit(shard, task, repeat)
@@ -109,18 +98,33 @@ class OpenRun:
     def types(self) -> Iterator[str]:
         """The task type of every planned unit, in the order of units()."""
         for shard, manifest in self.manifests.items():
-            types = self._names_of(shard).types
+            types = self.names(shard).types
             for _ in range(manifest.repeats):
                 yield from types
 
-    def _names_of(self, shard: str) -> SliceNames:
-        # What has finished can be read even where a slice is damaged; running its tasks is refused by tasks().
-        if shard not in self._names:
-            names = self._names[shard] = read_slice_names(self.paths.plan, self.manifests[shard])
-            if not names.as_planned:
-                file = self.paths.plan.root / self.manifests[shard].slice.file
-                self.warnings.append(f"{file}: its content is not what was planned, so its tasks cannot be run")
-        return self._names[shard]
+    def kept(self, names: Set[str]) -> Iterator[dict[str, Any]]:
+        """The values of these kept fields of every planned unit, in the order of units()."""
+        asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.keep}
+        for manifest in self.manifests.values():
+            found: list[dict[str, Any]] = [{}] * manifest.slice.tasks
+            if asked:
+                tasks = Slice(self.paths.plan, manifest.slice).tasks()
+                found = [{name: task.extra[name] for name in asked & task.extra.keys()} for task in tasks]
+            for _ in range(manifest.repeats):
+                yield from found
+
+    def names(self, shard: str) -> Names:
+        """Who the tasks of a shard are.
+
+        What has finished can be read even where a slice is damaged; running its tasks is refused by tasks().
+        """
+        ref = self.manifests[shard].slice
+        if ref not in self._names:
+            read = Slice(self.paths.plan, ref)
+            self._names[ref] = read.names()
+            if not read.as_planned:
+                self.warnings.append(f"{read.path}: its content is not what was planned, so its tasks cannot be run")
+        return self._names[ref]
 
     def _refuse_strange_values(self) -> None:
         """Values that `prealloc run` never writes, and that bind us all the same."""
@@ -133,7 +137,7 @@ class OpenRun:
         root = os.path.realpath(self.paths.root)
         for folder in self.file.import_path:
             if "\0" in folder or not os.path.isabs(folder) or os.path.realpath(folder).startswith(f"{root}{os.sep}"):
-                found.append(f"its worker is imported from {folder[:80]!r}, which is no folder beside the run")
+                found.append(f"its worker is imported from {shown(folder)}, which is no folder beside the run")
         if found:
             raise RunFolderError("; ".join(found), where=str(self.paths.run_file), hint=_RESTORE)
 

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 
 from prealloc.model.events import FactorTotal, FailureKind, SlowUnit, TypeTotal
-from prealloc.model.outcome import Status, Successes
+from prealloc.model.outcome import AttemptInfo, Status, Successes
 from prealloc.model.plan import Unit
-from prealloc.store.fold import Outcome, RunState, count_success
+from prealloc.store.fold import RunState, count_success
 
 ERRORS_SHOWN = 20
 SLOWEST_SHOWN = 5
+LINE_SHOWN = 200
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +73,9 @@ def totals(
             mine = sums[unit.shard, type] = _Sums()
         mine.units += 1
         count_success(mine.success, unit_state)
-        outcome = unit_state.outcome
-        if outcome is None:
+        if unit_state.outcome is None:
             continue
+        outcome = unit_state.outcome.attempt
         if outcome.status is Status.OK:
             mine.ok += 1
         else:
@@ -131,13 +132,13 @@ def _factor_totals(
     return tuple(found)
 
 
-def first_line(text: str, most: int = 200) -> str:
-    """The first line that is not blank, cut to `most` characters."""
+def first_line(text: str) -> str:
+    """The first line that is not blank, cut to LINE_SHOWN characters."""
     # The slice comes first: a message may be megabytes long, and only its start is looked at.
-    start = text[: 4 * most].strip()
-    return start.splitlines()[0].rstrip()[:most] if start else ""
+    start = text[: 4 * LINE_SHOWN].strip()
+    return start.splitlines()[0].rstrip()[:LINE_SHOWN] if start else ""
 
 
-def _kind(outcome: Outcome) -> tuple[Status, str, str]:
+def _kind(outcome: AttemptInfo) -> tuple[Status, str, str]:
     error = outcome.error
     return (outcome.status, error.type, first_line(error.message)) if error is not None else (outcome.status, "", "")

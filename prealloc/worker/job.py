@@ -15,7 +15,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_ATTEMPTS)]
 
 
 class UnitOrder(NamedTuple):
-    """One unit that a worker is to run: `position` in the job's tasks, and where its count stands."""
+    """One unit that a worker is to run: its task's `position` in the shard, and where its count stands."""
 
     position: Count
     repeat: Count
@@ -41,18 +41,19 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
 
     shard: str
     settings: dict[str, Any]
-    lane: str | None
-    seed: int
-    tasks: tuple[LightweightTask, ...]
+    lane: str | None = None
+    seed: int = 0
+    tasks: dict[int, LightweightTask]
+    """By their position in the shard: only those that this worker is to run."""
     orders: tuple[PlainOrder, ...]
     """UnitOrders."""
     worker: str
-    import_path: tuple[str, ...]
+    import_path: tuple[str, ...] = ()
     policy: RunPolicy
-    slots: int
+    slots: int = 1
     """Units that may run at once in this process; the engine may change it later."""
     journal: str
-    library: tuple[tuple[int, int], ...]
+    library: tuple[tuple[int, int], ...] = ()
     """(device, inode) of the task libraries that no worker may open."""
     cleanup: bool = False
     """Attempts that do not clean up by themselves are cleaned up after: their starts and ends are journalled."""

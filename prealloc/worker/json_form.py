@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from prealloc.model.json_value import MOST_DEPTH, NoJson, Place, brief, check_scalar, check_text, path_of
+from prealloc.model.json_value import MOST_DEPTH, NoJson, Place, check_scalar, check_text, path_of
+from prealloc.model.words import brief, shown
 
 _SCALARS = (type(None), bool, int, float, str)
 _BINARY = bytes | bytearray | memoryview
@@ -83,7 +84,7 @@ def _object(item: Mapping[Any, Any], place: Place, flaws: list[str]) -> tuple[di
         text = _key(key)
         if text is None or text in form:
             why = "is no text" if text is None else "is there twice"
-            flaws.append(f"{path_of(place)}: the key {key!r:.80} {why}")
+            flaws.append(f"{path_of(place)}: the key {shown(key)} {why}")
             continue
         check_text(text, path_of(place))
         form[text] = None  # keeps the order

@@ -189,7 +189,8 @@ class _Worker:
             fault_point(Point.WORKER_RETIRED)
 
     def _tell(self, ended: Ended) -> None:
-        if ended.error is not None and ended.error.http_status in KEY_REFUSED:
+        error = ended.line.error
+        if error is not None and error.http_status in KEY_REFUSED:
             self._channel.send(ended)  # the whole lane may have to halt for it
         else:
             self._channel.tell(ended)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from prealloc.model.outcome import Answer, ErrorInfo, Seconds, Status
+from prealloc.model.outcome import Answer, ErrorInfo
+from prealloc.store.journal import AttemptLine
 from prealloc.worker.job import Count, UnitOrder
 
 NO_THREAD = 75
@@ -51,15 +52,8 @@ class Ended(Message, frozen=True, array_like=True, tag="e"):
     """An attempt ended, and its line is in the journal."""
 
     position: Count
-    repeat: Count
-    attempt: Count
-    status: Status
-    working_s: Seconds
-    waiting_s: Seconds
-    success: bool | None
-    score: float | None
-    unclear: str | None
-    error: ErrorInfo | None
+    line: AttemptLine
+    """Without the result, and its error is brief."""
     again: UnitOrder | None
     """Set if the unit is tried again: how it then stands."""
     announced: bool

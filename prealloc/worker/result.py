@@ -11,6 +11,7 @@ import msgspec
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.outcome import ErrorInfo
 from prealloc.model.secret import masked
+from prealloc.model.words import listed
 from prealloc.worker.infrastructure import every_error
 
 MOST_MESSAGE = 10_000
@@ -56,9 +57,7 @@ def no_json(flaws: Sequence[str]) -> ErrorInfo | None:
     """The error of a unit whose result has such fields; None if there are none. What could be written is kept."""
     if not flaws:
         return None
-    more = len(flaws) - MOST_FLAWS
-    message = "; ".join(flaws[:MOST_FLAWS]) + (f"; {more} more" if more > 0 else "")
-    return ErrorInfo(type="NoJson", message=_clean(message))
+    return ErrorInfo(type="NoJson", message=_clean(listed(flaws, MOST_FLAWS, "; ")))
 
 
 def _shortened(value: Any, size: int, most_bytes: int, name: str) -> tuple[Any, list[str]]:

@@ -9,8 +9,8 @@ from numbers import Number
 from types import TracebackType
 from typing import Any
 
-from prealloc.model.json_value import shown
 from prealloc.model.outcome import Answer
+from prealloc.model.words import shown
 from prealloc.worker.answer import answer_of
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.limiter import LimiterClient

@@ -22,13 +22,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgspec
-
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.model.outcome import FORBIDDEN, Attempt, Status
-from prealloc.model.policy import KILL_STEP_S, Again, Stop, decide_retry
+from prealloc.model.outcome import FORBIDDEN, Status
+from prealloc.model.policy import KILL_STEP_S
+from prealloc.model.retry import Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
-from prealloc.store.journal import AttemptBegan, CleanedUp, JournalWriter, Noted
+from prealloc.store.journal import NO_RESULT, AttemptBegan, AttemptLine, CleanedUp, JournalWriter, Noted
 from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
@@ -66,7 +65,6 @@ class UnitQueue:
         tell: Callable[[Ended], None],
         limiter: LimiterClient | None = None,
         *,
-        now: Monotonic = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._job = job
@@ -75,11 +73,11 @@ class UnitQueue:
         self._table = table
         self._tell = tell
         self._limiter = limiter
-        self._now = now
+        self._now: Monotonic = time.monotonic
         self._jitter = jitter
         self._changed = threading.Condition()
         self._idle = 0
-        self._ready = deque((UnitOrder(*order), now()) for order in job.orders)
+        self._ready = deque((UnitOrder(*order), time.monotonic()) for order in job.orders)
         self._delayed: list[tuple[float, UnitOrder]] = []
         self._running: dict[int, Running] = {}
         self._lingering: dict[Running, Patience] = {}
@@ -165,9 +163,10 @@ class UnitQueue:
             if isinstance(again, Stop):
                 ending, again = ending.given_up(again.reason), None
         fault_point(Point.ATTEMPT_FINISHED)
-        self._journal.append(self._line(running, ending, late=late, again=again is not None))
+        line = self._line(running, ending, late=late, again=again is not None)
+        self._journal.append(line)
         if not late:
-            self._decided(running, ending, again)
+            self._decided(running, line, again)
 
     def left(self, running: Running, *, clean: bool) -> None:
         """The attempt has come back and cleaned up: its thread, or its turn on the event loop, is free."""
@@ -190,8 +189,9 @@ class UnitQueue:
             self._lingering[running] = patience
         ending = judged(running, ending)
         fault_point(Point.ATTEMPT_OVERDUE)
-        self._journal.append(self._line(running, ending, late=False, again=False))
-        self._decided(running, ending, None)
+        line = self._line(running, ending, late=False, again=False)
+        self._journal.append(line)
+        self._decided(running, line, None)
         return True
 
     def give_back(self, patience: Patience) -> tuple[UnitOrder, ...]:
@@ -230,12 +230,13 @@ class UnitQueue:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _decided(self, running: Running, ending: Ending, again: tuple[UnitOrder, float] | None) -> None:
+    def _decided(self, running: Running, line: AttemptLine, again: tuple[UnitOrder, float] | None) -> None:
         """Its line is in the journal: now the table and the supervisor, in this order."""
         fault_point(Point.ATTEMPT_WRITTEN)
         self._land(running, again)
         fault_point(Point.ATTEMPT_LANDED)
-        self._tell(_ended(running, ending, again[0] if again else None, lingers=running in self._lingering))
+        order, lingers = again[0] if again else None, running in self._lingering
+        self._tell(Ended(running.order.position, line.told(), order, running.announced, lingers))
         fault_point(Point.ATTEMPT_TOLD)
 
     def _of_the_lane(self, ending: Ending) -> Ending:
@@ -320,9 +321,9 @@ class UnitQueue:
         )
         return again, after_s
 
-    def _line(self, running: Running, ending: Ending, *, late: bool, again: bool) -> Attempt:
+    def _line(self, running: Running, ending: Ending, *, late: bool, again: bool) -> AttemptLine:
         clock = running.clock
-        return Attempt(
+        return AttemptLine(
             shard=self._job.shard,
             task=running.task.id,
             repeat=running.order.repeat,
@@ -333,10 +334,14 @@ class UnitQueue:
             waiting_s=round(clock.unit_waited_s, 6),
             working_s=round(clock.working_s, 6),
             peak_rss=self._peak_rss(),
+            success=ending.success,
+            score=ending.score,
+            unclear=ending.unclear,
+            lane=self._job.lane,
             error=ending.error,
-            result=ending.result,
             late=late,
             again=again,
+            result=ending.result if ending.result is not None else NO_RESULT,
         )
 
     def _peak_rss(self) -> int:
@@ -347,22 +352,3 @@ class UnitQueue:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
             self._peak = (now, peak)
         return peak
-
-
-def _ended(running: Running, ending: Ending, again: UnitOrder | None, *, lingers: bool) -> Ended:
-    order, error = running.order, ending.error
-    return Ended(
-        order.position,
-        order.repeat,
-        order.attempt,
-        ending.status,
-        round(running.clock.working_s, 6),
-        round(running.clock.unit_waited_s, 6),
-        ending.success,
-        ending.score,
-        ending.unclear,
-        msgspec.structs.replace(error, message=error.message[:500], traceback=None) if error else None,
-        again,
-        running.announced,
-        lingers,
-    )

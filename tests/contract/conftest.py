@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import prealloc
-from prealloc.engines import registry
 from prealloc.engines.base import Engine
 from prealloc.engines.inline import InlineEngine
 from prealloc.engines.local import LocalEngine
@@ -33,20 +32,24 @@ STARTS_OTHERWISE = "local-spawn"
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each behaviour on every engine that could have it differently."""
-    if "engine" in metafunc.fixturenames:
+    if "make" in metafunc.fixturenames:
         starts = metafunc.definition.get_closest_marker("starts") is not None
         names = [name for name in ENGINES if starts or name != STARTS_OTHERWISE]
-        metafunc.parametrize("engine", names, indirect=True)
+        metafunc.parametrize("make", names, indirect=True)
 
 
 @pytest.fixture
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of an engine to run on. Any process that it leaves behind fails the test."""
-    monkeypatch.setattr(registry, "make_engine", lambda name: ENGINES[request.param]())
-    monkeypatch.setattr("prealloc.api.runs.make_engine", lambda name: ENGINES[request.param]())
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
+    """Makes an engine to run on. Any process that it leaves behind fails the test."""
     before = _children()
-    yield "inline" if request.param == "inline" else "local"
+    yield ENGINES[request.param]
     assert _children() <= before
+
+
+@pytest.fixture
+def engine(make: Callable[[], Engine]) -> str:
+    """The name of that engine."""
+    return "inline" if make is ENGINES["inline"] else "local"  # to ask one would start its fork server
 
 
 def _children() -> set[int]:
@@ -62,15 +65,21 @@ def _children() -> set[int]:
 
 
 @pytest.fixture
-def go(engine: str, tmp_path: Path) -> Callable[..., RunEnded]:
+def go(make: Callable[[], Engine], tmp_path: Path) -> Callable[..., RunEnded]:
     """Runs a plan on the engine, into the folder `run`."""
 
     def run(plan: Any, worker: Any, name: str = "run", **options: Any) -> RunEnded:
         return prealloc.run(
-            plan, worker, tmp_path / name, engine=engine, **{"timeout_s": 30, "grace_s": 0.3, **options}
+            plan, worker, tmp_path / name, engine=make(), **{"timeout_s": 30, "grace_s": 0.3, **options}
         )
 
     return run
+
+
+@pytest.fixture
+def resume(make: Callable[[], Engine], tmp_path: Path) -> Callable[..., RunEnded]:
+    """Resumes the folder `run` on the engine."""
+    return lambda **options: prealloc.resume(tmp_path / "run", engine=make(), **options)
 
 
 @pytest.fixture

@@ -20,14 +20,16 @@ import contract_workers as workers
 import pytest
 
 import prealloc
-import prealloc.api.runs
 from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted
+from prealloc.model.lane import Lane
 from prealloc.report.plain import progress_line
 from prealloc.report.progress import RunProgress
 from prealloc.report.results_view import render_results, results_text
 from prealloc.report.summary import render_summary
 from prealloc.report.table import render_table
+from prealloc.store import slices
 from prealloc.store.plan_folder import write_plan
+from prealloc.store.results import Results
 from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
 
 
@@ -143,7 +145,7 @@ def test_no_screen_shows_a_success_that_no_worker_reported(go: Go, tmp_path: Pat
     assert (ended.success, status.success) == (progress.total.success,) * 2
     assert ended.success.unclear == total[0].success_unclear == 4
     summary = render_summary(progress, ended).text()
-    table = render_results(by_type, total=total[0]).text()
+    table = render_results(Results(rows=by_type, total=total[0])).text()
     assert f"\nsuccess    {'62.5%: 5 of 8 units' if reported else '-'}\n" in summary
     assert set(re.findall(r"[\d.]+%", table)) == ({"62.5%"} if reported else set())
     for live in (render_table(progress, 0.0).text(), progress_line(progress, 0.0)):
@@ -191,7 +193,7 @@ def test_each_attempt_gets_a_fresh_task_and_fresh_settings(go: Go, tmp_path: Pat
         assert value["settings"] == {"m": 1}
 
 
-def test_resume_runs_what_is_open_and_nothing_else(go: Go, tmp_path: Path) -> None:
+def test_resume_runs_what_is_open_and_nothing_else(go: Go, resume: Go, tmp_path: Path) -> None:
     """Law 7: infra is open, final outcomes are not; attempt numbers go on; a finished run has nothing to resume."""
     tasks = [
         make_task("flaky", script=[retries(retry_after_s=0.0), returns(1)]),
@@ -199,21 +201,21 @@ def test_resume_runs_what_is_open_and_nothing_else(go: Go, tmp_path: Path) -> No
         make_task("good"),
     ]
     assert go(make_plan(tasks), scripted, retries=0).census["infra"] == 1
-    ended = prealloc.resume(tmp_path / "run")
+    ended = resume()
     assert (ended.census["ok"], ended.census["failed"]) == (2, 1)
     before = _lines(tmp_path / "run")
     assert [line["attempt"] for line in before if line["task"] == "flaky"] == [1, 2]
-    assert prealloc.resume(tmp_path / "run").census == ended.census
+    assert resume().census == ended.census
     assert _lines(tmp_path / "run") == before
 
 
-def test_resume_failed_keeps_the_first_outcome_beside_the_latest(go: Go, tmp_path: Path) -> None:
+def test_resume_failed_keeps_the_first_outcome_beside_the_latest(go: Go, resume: Go, tmp_path: Path) -> None:
     """`--failed` opens what is final but not ok; every rate stays that of the first outcomes, live and in results."""
     good = make_task("good", script=[returns({"success": True})])
     tasks = [make_task("second", script=[fails(), returns({"success": True})]), good]
     go(make_plan(tasks), scripted)
     progress = RunProgress()
-    ended = prealloc.resume(tmp_path / "run", failed=True, observe=lambda event: progress.apply(event, 0.0))
+    ended = resume(failed=True, observe=lambda event: progress.apply(event, 0.0))
     assert ended.exit_code == 0
     (row,) = prealloc.results(tmp_path / "run")
     assert (row.rate, ended.rate, progress.success_rate(progress.total)) == (0.5,) * 3
@@ -239,9 +241,56 @@ def test_events_tell_the_same_story_as_the_journal(go: Go) -> None:
     assert Counter(event.task for event in decided) == {"r": 1, "f": 1}
 
 
+def test_the_journal_says_who_served_what_and_when(go: Go, tmp_path: Path) -> None:
+    """Attempts name their lane, what their result says and how; sessions and workers when they began and ended."""
+    began = time.time()
+    lane = Lane.checked(name="key-1")
+    tasks = [make_task("good", script=[returns({"success": True, "score": 2})]), make_task("bad", script=[fails()])]
+    told: list[Event] = []
+    go(make_plan(tasks, lanes=(lane,)), scripted, observe=told.append)
+    attempts = {line["task"]: line for line in _lines(tmp_path / "run")}
+    judged = {task: (line["lane"], line.get("success"), line.get("score")) for task, line in attempts.items()}
+    assert judged == {"good": ("key-1", True, 2.0), "bad": ("key-1", None, None)}
+    assert {e.task: (e.lane, e.success, e.score) for e in told if isinstance(e, AttemptEnded)} == judged
+    text = (tmp_path / "run/journal/supervisor.0001.jsonl").read_text()
+    records = {kind: [] for kind in ("session", "session_end", "worker", "worker_end")}
+    for record in map(json.loads, text.splitlines()):
+        records[record["kind"]].append(record)
+    (first,), (last,) = records["session"], records["session_end"]
+    assert began <= first["started_at"] <= min(line["started_at"] for line in attempts.values())
+    assert first["started_at"] < last["ended_at"] <= time.time()
+    started = {each["incarnation"]: each["started_at"] for each in records["worker"]}
+    ended = {each["incarnation"]: each["ended_at"] for each in records["worker_end"]}
+    assert started.keys() == ended.keys()
+    assert all(first["started_at"] <= at < ended[number] <= last["ended_at"] for number, at in started.items())
+
+
+def test_a_slice_is_read_once_to_check_it_and_once_to_run_it(
+    go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever resumes a large run waits for that: of a shard that is done, the slice is only checked."""
+    tasks = [make_task("open", script=[retries(retry_after_s=0.0), returns()]), make_task("done", workflow={})]
+    plan = make_plan(tasks, shards=2)
+    write_plan(plan, tmp_path / "plan")
+    reads: Counter[str] = Counter()
+    read = slices.read_bytes
+
+    def counted(path: Path, *arguments: Any, **options: Any) -> bytes:
+        reads[path.stem] += 1
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(slices, "read_bytes", counted)
+    mine = {shard.tasks[0].id: shard.manifest.slice.sha256 for shard in plan.shards}
+    go(tmp_path / "plan", scripted, retries=0)
+    assert reads == {mine["open"]: 2, mine["done"]: 2}
+    reads.clear()
+    prealloc.resume(tmp_path / "run")
+    assert reads == {mine["open"]: 2, mine["done"]: 1}
+
+
 def test_a_unit_in_backoff_is_not_decided_for_anyone(stopped: Go, tmp_path: Path) -> None:
     """Law 7: status, census and resume are folds over the same lines: `infra` only once the retries are used up."""
-    seen: list[prealloc.api.runs.RunStatus] = []
+    seen: list[prealloc.RunStatus] = []
 
     def observe(event: Event) -> None:
         if isinstance(event, AttemptEnded) and not event.outcome and not seen:
@@ -277,7 +326,7 @@ def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) ->
     grown = [*small[:2], make_task("t2", workflow="changed"), make_task("t3", workflow=3)]
     go(make_plan(small), workers.echo, "a")
     assert go(make_plan(grown, shards=2), workers.echo, "b", reuse=tmp_path / "a").exit_code == 0
-    taken = {line["task"]: line["reused"] for line in _lines(tmp_path / "b")}
+    taken = {line["task"]: line.get("reused") for line in _lines(tmp_path / "b")}
     assert taken == {"t0": str(tmp_path / "a"), "t1": str(tmp_path / "a"), "t2": None, "t3": None}
     with pytest.raises(prealloc.RunFolderError, match="worker function"):
         go(make_plan(grown), workers.vandal, "c", reuse=tmp_path / "a")
@@ -302,7 +351,9 @@ def test_a_plan_is_checked_whole_before_a_run_is_made_of_it(go: Go, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
-def test_a_slice_that_is_damaged_during_its_run_stops_it_and_locks_nothing_away(go: Go, tmp_path: Path) -> None:
+def test_a_slice_that_is_damaged_during_its_run_stops_it_and_locks_nothing_away(
+    go: Go, resume: Go, tmp_path: Path
+) -> None:
     """What finished is kept and can be read. Too late to refuse: CannotGoOn. Resume refuses until it is fixed."""
     write_plan(make_plan([make_task(f"t{n}", workflow={"n": 1, "id": n}) for n in range(6)], shards=3), tmp_path / "p")
     copy = tmp_path / "run" / "plan"
@@ -322,11 +373,11 @@ def test_a_slice_that_is_damaged_during_its_run_stops_it_and_locks_nothing_away(
     assert len([each for each in prealloc.outcomes(tmp_path / "run") if each.outcome]) == status.census["ok"]
     before = sorted((tmp_path / "run").rglob("*"))
     with pytest.raises(prealloc.PlanError, match="not what was planned"):
-        prealloc.resume(tmp_path / "run")
+        resume()
     assert sorted((tmp_path / "run").rglob("*")) == before
     (damaged_slice,) = [path for path in (copy / "slices").iterdir() if b'"n":2' in path.read_bytes()]
     damaged_slice.write_bytes((tmp_path / "p" / "slices" / damaged_slice.name).read_bytes())
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
 
 
 def test_a_reuse_that_is_refused_makes_no_folder(go: Go, tmp_path: Path) -> None:
@@ -350,7 +401,7 @@ def test_a_run_folder_is_used_once(go: Go, tmp_path: Path) -> None:
     assert _lines(tmp_path / "run") == before
 
 
-def test_a_plan_edited_between_run_and_resume_is_refused(go: Go, tmp_path: Path) -> None:
+def test_a_plan_edited_between_run_and_resume_is_refused(go: Go, resume: Go, tmp_path: Path) -> None:
     """The run's copy of the plan is checked byte by byte before anything is run again."""
     plan = make_plan([make_task("a", script=[retries(retry_after_s=0.0)])])
     write_plan(plan, tmp_path / "plan")
@@ -358,17 +409,17 @@ def test_a_plan_edited_between_run_and_resume_is_refused(go: Go, tmp_path: Path)
     manifest = tmp_path / "run" / "plan" / "shards" / "shard-00.json"
     manifest.write_text(manifest.read_text().replace('"seed": 0', '"seed": 9'))
     with pytest.raises(prealloc.PlanError, match="not the manifest that was planned"):
-        prealloc.resume(tmp_path / "run")
+        resume()
 
 
-def test_damage_in_the_journal_is_refused_and_a_cut_tail_is_not(go: Go, tmp_path: Path) -> None:
+def test_damage_in_the_journal_is_refused_and_a_cut_tail_is_not(go: Go, resume: Go, tmp_path: Path) -> None:
     """An unfinished last line is what a kill leaves: its unit runs again. Damage before it names file and line."""
     go(make_plan(3), workers.echo)
     (file,) = (tmp_path / "run" / "journal").glob("shard-00*")
     whole = file.read_bytes()
     file.write_bytes(whole[:-20])
     assert prealloc.status(tmp_path / "run").census["not_run"] == 1
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
     file.write_bytes(whole.replace(b'"status"', b'"statsu"', 1))
     with pytest.raises(prealloc.JournalError, match="line 1") as caught:
         prealloc.status(tmp_path / "run")
@@ -376,7 +427,7 @@ def test_damage_in_the_journal_is_refused_and_a_cut_tail_is_not(go: Go, tmp_path
 
 
 @pytest.mark.starts
-def test_ctrl_c_drains_and_resume_goes_on(stopped: Go, tmp_path: Path) -> None:
+def test_ctrl_c_drains_and_resume_goes_on(stopped: Go, resume: Go, tmp_path: Path) -> None:
     """The first signal lets running tasks end and starts no more: KeyboardInterrupt; resume runs exactly the rest."""
     tasks = [make_task(f"t{n}", script=[returns(n, after_s=0.2)]) for n in range(8)]
     seen: list[Event] = []
@@ -392,7 +443,7 @@ def test_ctrl_c_drains_and_resume_goes_on(stopped: Go, tmp_path: Path) -> None:
     assert 1 <= ended.census["ok"] < 8
     assert ended.census["ok"] + ended.census["not_run"] + ended.census["cancelled"] == 8
     assert ended.resume is not None
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
     assert Counter(line["task"] for line in _lines(tmp_path / "run") if line["status"] == "ok") == {
         f"t{n}": 1 for n in range(8)
     }
@@ -409,7 +460,7 @@ def test_what_cannot_be_imported_by_name_is_refused(tmp_path: Path, worker: Any)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_end_is_told_of_the_whole_run(go: Go, tmp_path: Path) -> None:
+def test_the_end_is_told_of_the_whole_run(go: Go, resume: Go, tmp_path: Path) -> None:
     """Law 5: after a resume that runs nothing, the end still has every unit's type, error and time."""
     tasks = [
         make_task("bad", "x", script=[fails("no luck")]),
@@ -417,7 +468,7 @@ def test_the_end_is_told_of_the_whole_run(go: Go, tmp_path: Path) -> None:
         make_task("other", "y", script=[returns({"success": False})]),
     ]
     first = go(make_plan(tasks, repeats=2), scripted)
-    again = prealloc.resume(tmp_path / "run")
+    again = resume()
     for ended in (first, again):
         assert [(t.type, t.units, t.ok, t.rate) for t in ended.types] == [("x", 4, 2, 0.5), ("y", 2, 2, 0.0)]
         assert (ended.success.successes, ended.rate) == (2, 2 / 6)

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 import prealloc
+from prealloc.engines.base import Engine
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event, RunEnded, RunStarted
 from prealloc.testing import fails, hangs, make_plan, make_task, retries, returns, scripted
 
@@ -81,10 +82,10 @@ def test_results_are_kept_byte_for_byte(go: Go, tmp_path: Path) -> None:
     assert found["kinds"] == {"tuple": [1, 2], "enum": "red", "number": 1}
 
 
-def test_a_deep_result_is_no_trouble(go: Go, tmp_path: Path) -> None:
+def test_a_deep_result_is_no_trouble(go: Go, resume: Go, tmp_path: Path) -> None:
     """500 levels are within the limit of 512: kept, read, resumed over."""
     assert go(make_plan([make_task("deep", workflow="deep")]), workers.odd).exit_code == 0
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
     assert results(tmp_path / "run")["deep"] == workers.deep(500)
 
 
@@ -182,7 +183,7 @@ def test_ctrl_c_during_a_backoff(stopped: Go) -> None:
     assert ended.census["not_run"] == 1
 
 
-def test_resume_runs_exactly_what_was_left(go: Go, tmp_path: Path) -> None:
+def test_resume_runs_exactly_what_was_left(go: Go, resume: Go, tmp_path: Path) -> None:
     """Law 7, over four sessions: each runs what is open, and the attempt numbers go on."""
     tasks = [
         make_task("third", script=[retries(retry_after_s=0.0)] * 2 + [returns("third")]),
@@ -198,9 +199,9 @@ def test_resume_runs_exactly_what_was_left(go: Go, tmp_path: Path) -> None:
         return lambda e: told[-1].append((e.task, e.attempt)) if isinstance(e, AttemptEnded) else None
 
     go(plan, scripted, retries=0, observe=watch())
-    prealloc.resume(tmp_path / "run", observe=watch())
-    prealloc.resume(tmp_path / "run", failed=True, observe=watch())
-    last = prealloc.resume(tmp_path / "run", failed=True, observe=watch())
+    resume(observe=watch())
+    resume(failed=True, observe=watch())
+    last = resume(failed=True, observe=watch())
     assert [sorted(each) for each in told] == [
         [("bad", 1), ("good", 1), ("never", 1), ("third", 1)],
         [("never", 2), ("third", 2)],
@@ -267,7 +268,7 @@ def test_a_run_in_a_thread(go: Go) -> None:
 
 
 @pytest.mark.starts
-def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, tmp_path: Path) -> None:
+def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, resume: Go, tmp_path: Path) -> None:
     """What a caller's own code raises reaches the caller; no process is left, and resume goes on."""
 
     def observe(event: Event) -> None:
@@ -276,11 +277,11 @@ def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, tmp_path: Path) ->
 
     with pytest.raises(LookupError, match="the caller's own"):
         go(make_plan(4), workers.raises, observe=observe)
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
 
 
 @pytest.mark.starts
-def test_a_drain_that_is_over_cancels(stopped: Go, engine: str, tmp_path: Path) -> None:
+def test_a_drain_that_is_over_cancels(stopped: Go, resume: Go, engine: str, tmp_path: Path) -> None:
     """What does not end within the drain time is `cancelled` where the engine can kill; resume runs it again."""
     if engine == "inline":
         tasks = [make_task("slow", script=[returns(1, after_s=1.0)])]
@@ -290,7 +291,7 @@ def test_a_drain_that_is_over_cancels(stopped: Go, engine: str, tmp_path: Path) 
     ended = stopped(make_plan(tasks), scripted, drain_s=0.2, observe=ctrl_c_once(AttemptStarted))
     assert ended.exit_code == 130
     assert ended.census["ok" if engine == "inline" else "cancelled"] == 1
-    assert prealloc.resume(tmp_path / "run").exit_code == 0
+    assert resume().exit_code == 0
 
 
 @pytest.mark.parametrize("worker", [workers.asks_a_loop, workers.is_a_coroutine], ids=["sync", "async"])
@@ -319,3 +320,39 @@ def test_keys_in_errors_are_masked(go: Go, tmp_path: Path, monkeypatch: pytest.M
     for text in (b"\n".join(raw_lines(tmp_path / "run")).decode(), repr(seen)):
         for secret in ("wordless-secret", "another-secret", "abc123", "tok456"):
             assert secret not in text
+
+
+@pytest.mark.starts
+def test_an_engine_that_is_given_is_closed_whatever_happens(make: Callable[[], Engine], tmp_path: Path) -> None:
+    """Refused options, a folder that is taken, a run to its end: none leaves an engine open. run.json has its name."""
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    engines = [make() for _ in range(4)]
+    with pytest.raises(prealloc.OptionsError, match="retries"):
+        prealloc.run(make_plan(1), scripted, tmp_path / "run", engine=engines[0], retries=-1)
+    with pytest.raises(prealloc.RunFolderError):
+        prealloc.run(make_plan(1), scripted, tmp_path / "taken", engine=engines[1])
+    assert prealloc.run(make_plan(1), scripted, tmp_path / "run", engine=engines[2]).exit_code == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_bytes())["engine"] == engines[2].name
+    with pytest.raises(prealloc.RunFolderError):
+        prealloc.resume(tmp_path / "nothing", engine=engines[3])  # the fixture looks for what they have left
+
+
+def test_an_observer_is_told_and_asked(go: Go) -> None:
+    """It gets every event in order, and is asked to draw while tasks run, on the clock that goes on."""
+    told: list[Event] = []
+    asked: list[float] = []
+
+    class Observing:
+        def handle(self, event: Event, /) -> None:
+            told.append(event)
+
+        def tick(self, now_s: float, /) -> None:
+            asked.append(now_s)
+
+    before = time.monotonic()
+    assert go(make_plan(2), scripted, observe=Observing()).exit_code == 0
+    assert isinstance(told[0], RunStarted)
+    assert isinstance(told[-1], RunEnded)
+    assert before <= asked[0]
+    assert asked == sorted(asked)

@@ -55,6 +55,7 @@ def run_page(page: Path, folder: Path) -> None:
     exported: dict[str, str] = {}
     for block in blocks(page):
         if block.name:
+            (folder / block.name).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.name).write_text(block.text)
         elif block.language == "python":
             printed = _run([sys.executable, "-c", block.text], folder, exported)

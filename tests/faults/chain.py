@@ -198,7 +198,7 @@ class _Chain:
         if (self._stage.run / "journal").exists():
             for line in checker.journal(self._stage.run, []):
                 content = line.content
-                if "kind" not in content and not content["late"] and content["status"] in checker.FINAL:
+                if "kind" not in content and not content.get("late") and content["status"] in checker.FINAL:
                     found.setdefault(content["task"], line.raw.encode())
         return found
 

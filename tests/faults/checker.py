@@ -135,15 +135,15 @@ def accepted(units: list[Unit], lines: list[Line], broken: list[str]) -> dict[Un
 def _accept(unit: Unit, tries: list[Line], reopened: set[int], broken: list[str]) -> str:
     status = "not_run"
     decided_in: int | None = None
-    numbers = Counter(line.content["attempt"] for line in tries if not line.content["late"])
+    numbers = Counter(line.content["attempt"] for line in tries if not line.content.get("late"))
     for number, times in numbers.items():
         if times > 1:
             broken.append(f"I3 {unit} has attempt {number} {times} times")
     for line in sorted(tries, key=lambda line: (line.session, line.content["attempt"])):
         if line.content["status"] not in STATUSES:
             broken.append(f"I2 {unit} ended {line.content['status']!r}, which is no status")
-        if line.content["late"] or line.content["again"]:
-            if line.content["again"] and line.content["status"] != "infra":
+        if line.content.get("late") or line.content.get("again"):
+            if line.content.get("again") and line.content["status"] != "infra":
                 broken.append(f"I2 {unit} is tried again after it ended {line.content['status']}")
             continue
         opened_again = any(decided_in < session <= line.session for session in reopened) if decided_in else True
@@ -173,9 +173,9 @@ def _check_acknowledged(evidence: Evidence, lines: list[Line]) -> Iterator[str]:
         if raw not in there:
             yield f"I1 {name} was acknowledged, and its line is gone or changed"
         content = json.loads(raw)
-        if content["status"] != event["status"] or content["late"]:
+        if content["status"] != event["status"] or content.get("late"):
             yield f"I1 {name} was told as {event['status']}, and written as {content['status']}"
-        if content["again"] is event["outcome"]:
+        if content.get("again", False) is event["outcome"]:
             yield f"I2 {name} was told as {'an' if event['outcome'] else 'no'} outcome, and is written otherwise"
 
 

@@ -370,7 +370,7 @@ class JournalTail:
         whole = new[: new.rfind(b"\n") + 1]
         for raw in whole.split(b"\n")[:-1]:
             line = json.loads(raw)
-            if "kind" not in line and not line["late"]:
+            if "kind" not in line and not line.get("late"):
                 self._lines[line["shard"], line["task"], line["repeat"], line["attempt"]] = raw.decode()
         return len(whole)
 

@@ -62,6 +62,9 @@ PASSAGE = {
 }
 """Where more has happened before the fault than at the first passage."""
 
+ONCE = (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY, Point.SUPERVISOR_WORKER_END)
+"""Where a run does not come by again once it has met the fault."""
+
 BESIDE_OTHERS = (
     Point.WORKER_APPEND,
     Point.ATTEMPT_OFF,
@@ -80,7 +83,7 @@ def cases() -> Iterator[Case]:
         for concurrency in (1, 4) if point in BESIDE_OTHERS else (1,):
             if point in PLANNING:
                 continue
-            if point in (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY):  # a run comes by once
+            if point in ONCE:
                 yield from (Case(point, (action,), scenario, passage) for action in (*refused, *kills))
             elif point in IN_WORKER:
                 # The worker dies and the run goes on; or the master dies at this very moment of a worker.
@@ -157,7 +160,7 @@ NO_DISK = {
     | {"_parents_of", "write_pieces"},  # their callers pass the point, or _beside, by which they write
     "store/run_folder.py": {"create_run"},  # the plan's own folder, inside the one that is renamed into place
     "store/plan_folder.py": {"copy_plan"},  # the folders of the copy; create_run passes the point
-    "store/rest.py": {"write_rest"},  # write_file passes the point
+    "store/build.py": {"write_rest"},  # write_file passes the point
     "store/lane_log.py": {"note"},  # what the disk refuses here nobody needs
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py

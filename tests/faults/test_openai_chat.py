@@ -48,7 +48,7 @@ def plan_chat(
 
 def results(stage: Stage) -> dict[str, dict[str, Any]]:
     lines = [line for path in (stage.run / "journal").glob("shard-*") for line in stage.lines(path)]
-    return {line["task"]: line["result"] for line in lines if line["result"]}
+    return {line["task"]: line["result"] for line in lines if line.get("result")}
 
 
 def test_conversations_over_tools(stage: Stage) -> None:

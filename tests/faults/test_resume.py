@@ -73,7 +73,7 @@ def test_a_slow_attempt_returns_after_its_deadline(stage: Stage) -> None:
     session = stage.start("-c", "2", "--timeout", "0.6", "--grace", "0")
     assert session.wait() == 1
     assert session.census == {"ok": 2, "timeout": 1}
-    lines = [(line["status"], line["late"]) for line in attempts(stage) if line["task"] == "slow"]
+    lines = [(line["status"], line.get("late", False)) for line in attempts(stage) if line["task"] == "slow"]
     assert lines == [("timeout", False), ("ok", True)]
     assert len(session.of("attempt_ended", task="slow")) == 1
     stage.check(session)
@@ -89,7 +89,11 @@ def test_a_slow_attempt_returns_after_its_retry_won(stage: Stage) -> None:
     session = stage.start("-c", "4", "--timeout", "1", "--grace", "20", worker="agents:act_async")
     assert session.wait() == 1
     assert session.census == {"ok": 3, "timeout": 1}
-    lines = {line["attempt"]: (line["status"], line["late"]) for line in attempts(stage) if line["task"] == "beside"}
+    lines = {
+        line["attempt"]: (line["status"], line.get("late", False))
+        for line in attempts(stage)
+        if line["task"] == "beside"
+    }
     assert lines == {1: ("failed", True), 2: ("ok", False)}
     assert [event["attempt"] for event in session.of("attempt_ended", task="beside")] == [2]
     stage.check(session)
@@ -184,6 +188,6 @@ def final_lines(stage: Stage) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in checker.journal(stage.run, []):
         content = line.content
-        if "kind" not in content and not content["late"] and content["status"] in checker.FINAL:
+        if "kind" not in content and not content.get("late") and content["status"] in checker.FINAL:
             found.setdefault(content["task"], line.raw)
     return found

@@ -16,7 +16,7 @@ from prealloc.model.cell import cells_of
 from prealloc.model.lane import Lane
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.cells import CellShard, cell_shard_ids, choose_for_cells, lay_out
-from prealloc.planning.deal import deal_seats
+from prealloc.planning.deal import deal_alike, deal_seats
 from prealloc.planning.quotas import quotas, seats
 
 quick = examples(100)
@@ -56,6 +56,23 @@ def lanes(draw: st.DrawFn) -> list[Lane]:
     return found + [Lane(name=f"lane-{n}", models=tuple(served)) for n, served in enumerate(more)]
 
 
+def by_type(draw: st.DrawFn, counts: dict[str, int], ask: str, lanes: int) -> dict[str, Any]:
+    """So many of each type of a cell, as far as there are."""
+    if ask == "quotas":
+        quotas = {name: draw(st.integers(0, count)) for name, count in counts.items()}
+        return {"quotas": quotas if any(quotas.values()) else {min(counts): 1}}
+    each = draw(st.integers(1, min(counts.values())))
+    named = each * len(counts) < lanes or draw(st.booleans())  # unnamed, there is a shard for each lane
+    return {"per_type": True, "num_instances": each, **({"types": sorted(counts)} if named else {})}
+
+
+def asked_of_cell(told: dict[str, Any], types: set[str]) -> Counter[str]:
+    """How many tasks of each type a cell must have where these options count them by type."""
+    if told.get("quotas"):
+        return +Counter(told["quotas"])
+    return Counter(dict.fromkeys(types, told["num_instances"]))
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     counts = draw(st.lists(st.integers(2, 15), min_size=1, max_size=3))
@@ -68,9 +85,13 @@ def cases(draw: st.DrawFn) -> Case:
     told: dict[str, Any] = {"factors": factors, "seed": draw(st.integers(0, 99)), "stratify": draw(st.booleans())}
     if draw(st.booleans()):
         told["lanes"] = lanes(draw)
-    ask = draw(st.sampled_from(["cell", "shard", "whole"]))
+    ask = draw(st.sampled_from(["cell", "shard", "whole", "per type", "quotas"]))
     told["shards"] = draw(st.integers(1, min(3, len(ids))))
-    if ask == "cell":
+    if ask in ("per type", "quotas"):
+        told |= by_type(draw, dict(Counter(types)), ask, len(told.get("lanes", ())))
+        total = sum(asked_of_cell(told, set(types)).values())
+        told |= {"stratify": False, "per_cell": True, "shards": min(told["shards"], total)}
+    elif ask == "cell":
         told["num_instances_per_cell"] = draw(st.integers(told["shards"], len(ids)))
     elif ask == "shard":
         told["num_instances"] = draw(st.integers(1, len(ids) // told["shards"]))
@@ -107,20 +128,28 @@ def test_a_cells_tasks_are_each_in_one_of_its_shards(case: Case) -> None:
             assert all(max(c[t] for c in counts) - min(c[t] for c in counts) <= 1 for t in TYPES)
             asked = quotas(seats(Counter(case.types), case.spec.seed), len(tasks))
             assert Counter(type_of[task] for task in tasks) == asked
+        if case.spec.per_cell is True:
+            counts = [Counter(type_of[task] for task in shard) for shard in shards]
+            assert all(max(c[t] for c in counts) - min(c[t] for c in counts) <= 1 for t in TYPES)
+            asked = asked_of_cell(msgspec.structs.asdict(case.spec), set(case.types))
+            assert Counter(type_of[task] for task in tasks) == asked
 
 
 @quick
 @given(cases(), st.data())
 def test_a_larger_cell_keeps_what_it_had(case: Case, data: st.DataObject) -> None:
-    """Growing num_instances_per_cell adds tasks to every cell, and takes none out of a shard."""
-    if case.spec.num_instances_per_cell is None:
+    """More of a cell, or of each type of a cell, adds tasks to every cell, and takes none out of a shard."""
+    spec, each = case.spec, len(set(case.types)) if case.spec.per_type else 1
+    name = "num_instances" if spec.per_type else "num_instances_per_cell"
+    most = getattr(spec, name)
+    if not spec.amount.per_cell or most is None:
         return
-    lanes = max(1, len(case.spec.lanes))
-    few = data.draw(st.integers(1, case.spec.num_instances_per_cell))
-    less = case.but(num_instances_per_cell=max(few, case.spec.shards))
+    lanes = 0 if spec.amount.total is None else len(spec.lanes)
+    few = data.draw(st.integers(min(most, -(-max(spec.shards, len(spec.lanes) - lanes) // each)), most))
+    less = case.but(**{name: few})
     for cell, sample in less.samples().items():
         assert sample <= case.samples()[cell]
-    if less.spec.num_instances_per_cell >= lanes:  # as many shards as before
+    if few * each >= lanes:  # as many shards as before
         for (one, fewer), (other, more) in zip(less.shards(), case.shards(), strict=True):
             assert one.id == other.id
             assert set(fewer) <= set(more)
@@ -142,6 +171,8 @@ def test_a_further_lane_moves_tasks_and_changes_no_sample(case: Case, model: str
     """Lanes decide how a sample is dealt, never what is in it."""
     if not case.spec.lanes:
         return
+    if case.spec.per_type and not case.spec.types:  # one lane more must leave no shard empty
+        case = case.but(types=tuple(sorted(set(case.types))))
     more = case.but(lanes=(*case.spec.lanes, Lane(name="further", models=(model,))))
     assert more.samples() == case.samples()
 
@@ -167,7 +198,7 @@ def test_shards_stand_on_lanes_that_serve_them_evenly(case: Case) -> None:
         used.setdefault(msgspec.json.encode(shard.cell), []).append(shard.lane)
         assert (shard.lane is None) == (not case.spec.lanes)
         assert shard.lane is None or shard.lane.serves(shard.cell["model"])
-    if case.spec.num_instances_per_cell is None:
+    if not case.spec.amount.per_cell:
         return
     for cell, taken in used.items():
         model = msgspec.json.decode(cell)["model"]
@@ -206,3 +237,18 @@ def test_a_deal_of_seats_is_even_exact_and_grows(counts: list[int], shards: int,
     if wanted < total:
         for few, many in zip(hands, deal_seats(awards, shards, wanted + 1), strict=True):
             assert all(many[name][: len(places)] == places for name, places in few.items())
+
+
+@quick
+@given(st.integers(1, 12), st.integers(0, 30), st.integers(1, 12))
+def test_a_deal_of_types_that_are_alike_is_even_and_grows(types: int, each: int, shards: int) -> None:
+    """Every card once, shards even in all and in every type, and a card more of each type moves none."""
+    hands, more = deal_alike(types, each, shards), deal_alike(types, each + 1, shards)
+    assert sorted(card for hand in hands for card in hand) == list(range(types * each))
+    sizes = [len(hand) for hand in hands]
+    assert max(sizes) - min(sizes) <= 1
+    for t in range(types):
+        dealt = [sum(card // each == t for card in hand) for hand in hands]
+        assert max(dealt) - min(dealt) <= 1
+    for few, many in zip(hands, more, strict=True):
+        assert {divmod(card, each) for card in few} <= {divmod(card, each + 1) for card in many}

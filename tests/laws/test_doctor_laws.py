@@ -6,17 +6,18 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from examples import examples
 from prealloc.errors import JournalError
 from prealloc.files.paths import RunPaths
-from prealloc.model.outcome import Attempt, Status
+from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.store.fold import fold
 from prealloc.store.health import examine
-from prealloc.store.journal import JournalWriter, SessionStarted, SoloDeath
+from prealloc.store.journal import AttemptLine, JournalWriter, SessionStarted, SoloDeath
 from prealloc.store.repair import repair
 
 UNITS = [Unit("shard-00", f"t{n}", 0) for n in range(4)]
@@ -43,7 +44,7 @@ def written(folder: Path) -> RunPaths:
     worker = JournalWriter(paths.worker_journal("shard-00", 1, 1))
     for number, unit in enumerate(UNITS):
         worker.append(
-            Attempt(
+            AttemptLine(
                 shard=unit.shard,
                 task=unit.task,
                 repeat=0,
@@ -54,7 +55,7 @@ def written(folder: Path) -> RunPaths:
                 waiting_s=0.0,
                 working_s=0.5,
                 peak_rss=1,
-                result={"text": "ü\r\n\0"},
+                result=msgspec.Raw(msgspec.json.encode({"text": "ü\r\n\0"})),
             )
         )
     worker.close()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import bz2
+import csv
+import gzip
 import json
+import lzma
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
@@ -25,6 +34,7 @@ from prealloc.library.formats import FORMATS
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
 from prealloc.library.text import stream
+from prealloc.library.text.sources import file_source
 from prealloc.library.text.streamed import read_stream
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
@@ -110,6 +120,77 @@ def piped(content: bytes) -> Iterator[None]:
             os.close(before)
 
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[dict[str, str]]:
+    """Tasks as others have them: all text, so that a table can hold them, and named by the common names."""
+    ids = draw(st.lists(st.from_regex("[a-z0-9.-]{1,8}", fullmatch=True), min_size=2, max_size=8, unique=True))
+    id_field = draw(st.sampled_from(["id", "task_id", "question_id", "name"]))
+    type_field = draw(st.sampled_from(["type", "category", "domain", "none"]))
+    return [{"prompt": draw(TEXTS), type_field: draw(NAME), id_field: id} for id in ids]
+
+
+def spelled(value: Any, indent: int = -1) -> str:
+    """JSON in the spelling that a text gets which has none yet, such as that of a cell: it stands in plans."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
+
+
+def in_every_format(folder: Path, tasks: list[dict[str, str]]) -> Iterator[Any]:
+    """The same tasks in each form that can hold them."""
+    text, lines = spelled(tasks), "".join(spelled(task) + "\n" for task in tasks)
+    (id_field,) = {*tasks[0]} & {"id", "task_id", "question_id", "name"}
+    for name, content in {
+        "array.json": text,
+        "list.json": spelled({"version": 1, "examples": tasks, "notes": ["a"]}, indent=1),
+        "lines.jsonl": lines,
+        "keyed.json": spelled({task[id_field]: {**task, "id": task[id_field]} for task in tasks}),
+        "marked.json": "\ufeff" + text,
+    }.items():
+        (folder / name).write_text(content)
+        yield folder / name
+    for ending, pack in {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}.items():
+        (folder / f"t.json.{ending}").write_bytes(pack(text.encode()))
+        yield folder / f"t.json.{ending}"
+    for name, delimiter in (("t.csv", ","), ("t.tsv", "\t")):
+        with open(folder / name, "w", newline="") as file:
+            table = csv.DictWriter(file, tasks[0], delimiter=delimiter)
+            table.writeheader()
+            table.writerows(tasks)
+        yield folder / name
+    pq.write_table(pa.Table.from_pylist(tasks), folder / "t.parquet")
+    yield folder / "t.parquet"
+    for kind, write in (("json", spelled), ("yaml", partial(yaml.safe_dump, allow_unicode=False))):
+        (folder / kind).mkdir()
+        for number, task in enumerate(tasks):
+            (folder / kind / f"{number}.{kind}").write_text(write(task))
+        yield folder / kind
+    yield tasks
+    yield pa.Table.from_pylist(tasks)
+    for target in FORMATS:
+        libraries.convert(folder / "lines.jsonl", folder / "made", to=target.name)
+        yield folder / "made"
+        (folder / "made").rename(folder / f"made.{target.name}")
+    make_index(folder / "lines.jsonl")
+    yield folder / "lines.jsonl"
+
+
+@examples(12, allow=[HealthCheck.too_slow])
+@given(rows(), SPECS)
+def test_every_form_that_others_have_gives_the_same_plan(tasks: list[dict[str, str]], spec: dict[str, Any]) -> None:
+    """Law 2 beyond our own formats: what the tasks are decides, not in which shape, packing or spelling they came."""
+    spec = {**spec, "num_instances": 1, "shards": 1, "keep": ("prompt",)}
+    made = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for form in in_every_format(Path(folder), tasks):
+            made[str(form)] = essence(plan(form, **spec))
+        (wanted, *others) = made.values()
+        assert all(other == wanted for other in others), [form for form in made if made[form] != wanted]
+        with piped(spelled(tasks).encode()):
+            assert essence(plan("-", **spec)) == wanted
+
+
 @pytest.mark.parametrize("target", [target.name for target in FORMATS])
 @examples(25, allow=[HealthCheck.too_slow])
 @given(tasks(), SPECS, LAYOUTS, st.randoms(use_true_random=False))
@@ -182,7 +263,10 @@ def test_all_is_every_field(tasks: list[dict[str, Any]], layout: Any) -> None:
     st.lists(st.tuples(NAME, st.sampled_from("abc")), min_size=1, max_size=60, unique_by=lambda pair: pair[0]),
     SPECS,
     st.sampled_from(
-        [{}, {"per_type": True}, {"quotas": {"a": 2, "b": 1}}, {"whole": True}, {"num_instances_per_cell": 4}]
+        [
+            *({}, {"per_type": True}, {"quotas": {"a": 2, "b": 1}}, {"whole": True}, {"num_instances_per_cell": 4}),
+            *({"per_type": True, "per_cell": True}, {"quotas": {"a": 3, "b": 2}, "per_cell": True}),
+        ]
     ),
     st.integers(1, 9),
 )
@@ -245,7 +329,7 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
             return ("fine", sorted(zip(library.ids, library.types, strict=True)))
         everything = Shortlist(PlanSpec.checked(whole=True), [1])
         if way == "stream":
-            streamed = read_stream(path, everything)
+            streamed = read_stream(file_source(path), lambda: everything)
             return ("fine", sorted(zip(streamed.ids, streamed.types, strict=True)))
         make_index(path)
         with TaskIndex.open(path) as index:

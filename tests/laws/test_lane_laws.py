@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from examples import examples
 from prealloc.lanes.adaptive import CUT, START, Adaptive
-from prealloc.lanes.breaker import Halt
+from prealloc.lanes.breaker import CircuitBreaker
 from prealloc.lanes.limiter import AHEAD_S, RateLimiter
 from prealloc.lanes.pacing import GUARD, Pacer, Rate, TokenLog
 from prealloc.model.events import LaneChanged, LaneHalted, LanePaused
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Answer, Status
-from prealloc.model.policy import BACKOFF_MOST_S, LEAST_PAUSE_S, NEVER_S, RunPolicy
+from prealloc.model.policy import LEAST_PAUSE_S, NEVER_S, RunPolicy
+from prealloc.model.retry import BACKOFF_MOST_S
 from prealloc.testing import FakeClock
 
 pauses = st.lists(st.floats(0, 0.5), min_size=1, max_size=200)
@@ -321,7 +322,7 @@ def test_the_desk_tells_of_changes() -> None:
 @given(st.lists(st.sampled_from([Status.OK, Status.INFRA, Status.FAILED]), max_size=60), st.integers(1, 5))
 def test_a_lane_halts_after_so_many_infra_in_a_row(outcomes: list[Status], most: int) -> None:
     """At the first run of that length, for good, and not because of its key; never with None."""
-    halt, never, in_a_row, expected = Halt(most), Halt(None), 0, False
+    halt, never, in_a_row, expected = CircuitBreaker(most), CircuitBreaker(None), 0, False
     for status in outcomes:
         in_a_row = in_a_row + 1 if status is Status.INFRA else 0
         expected = expected or in_a_row >= most
@@ -352,7 +353,7 @@ def test_one_refused_key_halts_a_lane(status: int) -> None:
 @given(st.lists(st.sampled_from(["ok", 403, 500]), max_size=40), st.booleans())
 def test_a_lane_halts_after_three_403_in_a_row(told: list[str | int], in_turns: bool) -> None:
     """With nothing that came through in between. Where requests have turns, an outcome's 403 is that of some page."""
-    halt, in_a_row, expected = Halt(None), 0, False
+    halt, in_a_row, expected = CircuitBreaker(None), 0, False
     for each in told:
         status = each if isinstance(each, int) else None
         in_a_row = in_a_row + 1 if each == 403 else 0 if each == "ok" else in_a_row

@@ -21,7 +21,8 @@ from prealloc.model.plan import LibraryInfo, Unit
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.store.build import PlannedShard, build_plan, slice_bytes
 from prealloc.store.documents import to_json
-from prealloc.store.plan_folder import parse_slice, read_plan, write_plan
+from prealloc.store.plan_folder import read_plan, write_plan
+from prealloc.store.slices import parse_slice
 
 GOLDEN = {
     ranking: Path(__file__).parents[1] / "golden" / name

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import prealloc
@@ -72,6 +73,11 @@ def test_cells_come_in_the_order_of_the_file() -> None:
         ({"num_instances_per_cell": 4, "quotas": {"x": 1}}, "‹num_instances_per_cell› and ‹quotas›"),
         ({"num_instances_per_cell": 4, "strategy": "paired"}, "‹num_instances_per_cell› and ‹strategy› paired"),
         ({"num_instances_per_cell": 4, "shards": 5}, "‹shards›"),
+        ({"num_instances_per_cell": 4, "per_type": True}, "‹num_instances_per_cell› and ‹per_type›"),
+        ({"per_cell": True, "per_type": True, "strategy": "paired"}, "‹per_cell› and ‹strategy› paired"),
+        ({"per_cell": True, "quotas": {"x": 1}, "num_instances": 4}, "‹quotas› and ‹num_instances›"),
+        ({"per_cell": True, "quotas": {"x": 2, "y": 2}, "shards": 5}, "‹shards›"),
+        ({"per_cell": True, "per_type": True, "num_instances": 2, "types": ["x"], "shards": 3}, "‹shards›"),
         ({"settings": {"api_key": "hunter2"}}, "‹settings› api_key"),
     ],
 )
@@ -86,7 +92,7 @@ def test_an_unserved_model_is_named_and_an_excluded_one_is_not() -> None:
     factors = {"model": ["a", "b", "c"], "rate": [0.5, 1]}
     with pytest.raises(OptionsError) as caught:
         PlanSpec.checked(factors=factors, lanes=lanes, exclude=[{"model": "c"}])
-    assert [mistake.problem for mistake in caught.value.mistakes] == ['no lane serves the model "b"']
+    assert [mistake.problem for mistake in caught.value.mistakes] == ["no lane serves the model 'b'"]
 
 
 def test_shards_of_a_cell_are_dealt_over_its_lanes() -> None:
@@ -206,6 +212,41 @@ def test_a_cell_that_is_too_large_is_refused_with_what_fits(tmp_path: Path) -> N
         prealloc.plan(path, num_instances_per_cell=7, lanes=[Lane(name="l1"), Lane(name="l2")])
     assert caught.value.mistakes[0].where == "‹num_instances_per_cell›"
     assert caught.value.mistakes[0].hint == "what fits: ‹num_instances_per_cell› 6"
+
+
+def test_types_that_are_too_small_for_a_cell_are_refused_together(tmp_path: Path) -> None:
+    """Per type and by quotas, of a cell: every type that is too small with its number, and no lane counts."""
+    path = put(tmp_path, "t.json", 6)
+    lanes = [Lane(name="l1"), Lane(name="l2")]
+    with pytest.raises(OptionsError) as caught:
+        prealloc.plan(path, per_type=True, per_cell=True, num_instances=4, lanes=lanes)
+    assert list(caught.value.mistakes) == [
+        ("‹per_type›", "4 tasks are asked of each type; x has 3, y has 3", "what fits: ‹num_instances› 3")
+    ]
+    with pytest.raises(OptionsError) as caught:
+        prealloc.plan(path, quotas={"x": 4, "y": 5, "z": 1}, per_cell=True, lanes=lanes)
+    assert [mistake.where for mistake in caught.value.mistakes] == ["‹quotas› z", "‹quotas› x", "‹quotas› y"]
+
+
+def test_more_lanes_than_tasks_of_a_cell_need_the_names_of_its_types(tmp_path: Path) -> None:
+    """Before the library is read, only named types say how many lanes are needed: else an empty shard is refused."""
+    path = put(tmp_path, "t.json", 6)
+    lanes = [Lane(name=f"l{n}") for n in range(3)]
+    with pytest.raises(OptionsError) as caught:
+        prealloc.plan(path, per_type=True, per_cell=True, num_instances=1, lanes=lanes)
+    assert caught.value.mistakes[0].problem == "2 tasks dealt to 3 shards leave 1 of them empty"
+    assert "‹types›" in caught.value.mistakes[0].hint
+    made = prealloc.plan(path, per_type=True, per_cell=True, num_instances=1, lanes=lanes, types=["x", "y"])
+    assert [len(shard.tasks) for shard in made.shards] == [1, 1]
+
+
+def test_per_cell_is_written_only_where_it_changes_something() -> None:
+    """A plan has one id however its size is spelled, and plans without the option keep theirs."""
+    assert PlanSpec.checked(per_cell=True, num_instances=7) == PlanSpec.checked(num_instances_per_cell=7)
+    assert PlanSpec.checked(per_cell=True, num_instances_per_cell=7) == PlanSpec.checked(num_instances_per_cell=7)
+    assert PlanSpec.checked(per_cell=False) == PlanSpec.checked()
+    assert b'"per_cell"' not in msgspec.json.encode(PlanSpec.checked(per_cell=True))
+    assert b'"per_cell":true' in msgspec.json.encode(PlanSpec.checked(per_cell=True, per_type=True))
 
 
 def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:

@@ -177,6 +177,8 @@ def test_what_inline_tasks_print_is_in_the_log(type_: Type, library: Path, tmp_p
         (["--per-type"], {"num_instances": 5, "per_type": True, "stratify": False}),
         (["-n", "3"], {"num_instances": 3, "stratify": True}),
         (["--quota", "a=2"], {"num_instances": None, "quotas": {"a": 2}, "stratify": False}),
+        (["--quota", "a=2", "--per-cell"], {"num_instances": None, "quotas": {"a": 2}, "per_cell": True}),
+        (["--per-cell"], {"num_instances": None, "num_instances_per_cell": 5, "stratify": True}),
     ],
 )
 def test_the_command_line_wins_over_the_config(

@@ -68,7 +68,7 @@ def test_config_check_tells_all_that_is_wrong_and_exits_with_2(type_: Type, expe
     experiment.write_text(EXPERIMENT.replace('"a", "b"]\nd', '"a", "c"]\nd').replace("engine =", "engin ="))
     done = type_("config", "check", "e.toml")
     assert (done.code, done.out) == (2, "")
-    assert 'no lane serves the model "c"' in done.err
+    assert "no lane serves the model 'c'" in done.err
     assert "did you mean engine?" in done.err
     assert type_("plan", "--config", "e.toml").err == done.err
 

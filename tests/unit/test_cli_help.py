@@ -60,19 +60,28 @@ def test_examples_can_be_pasted(type_: Type, path: tuple[str, ...]) -> None:
 
 def test_what_is_missing_is_told_first_and_all_of_it(type_: Type) -> None:
     """A command without what it needs names each thing and what it is, before anything else; exit code 2."""
-    done = type_("run", "--timeout", "5s")
+    done = type_("run")
     assert done.code == 2
-    assert done.err.startswith("error")
-    assert "PLAN: it is missing" in done.err
+    assert done.err.startswith("error  3 mistakes\n\n       PLAN: it is missing\nhint   A plan folder.")
     assert "--out: it is missing" in done.err
+    assert "--worker: no worker is named" in done.err
     assert "prealloc run -h" in done.err
     planned = type_("plan")
     assert planned.code == 2
     assert planned.err.startswith("error  LIBRARY: no task library is named")
-    wrong = type_("run", "plan", "--out", "run", "--retries", "many")
-    assert wrong.code == 2
-    assert "--retries" in wrong.err
-    assert "missing" not in wrong.err
+    shown = type_("show")
+    assert shown.code == 2
+    assert shown.err.startswith("error  PLAN|RUN: it is missing")
+
+
+def test_what_is_wrong_is_told_with_what_is_missing(type_: Type) -> None:
+    """Values that cannot be read stand in the same message, each once; nothing else is done."""
+    done = type_("run", "--timeout", "soon", "--retries", "many", "--engine", "foo")
+    assert done.code == 2
+    for part in ("PLAN: it", "--out: it", "--worker: no", "--timeout: 'soon'", "--retries: 'many'", "--engine: there"):
+        assert done.err.count(part) == 1, done.err
+    planned = type_("plan", "--strategy", "odd")
+    assert planned.err.count("LIBRARY: no") == planned.err.count("--strategy: 'odd'") == 1
 
 
 def test_defaults_are_written_as_one_would_type_them(type_: Type) -> None:

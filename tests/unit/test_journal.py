@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
@@ -19,17 +20,26 @@ from hypothesis import strategies as st
 from examples import examples
 from prealloc.errors import JournalError
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
-from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status
+from prealloc.model.outcome import FINAL, ErrorInfo, Status, verdict
 from prealloc.model.plan import Unit
 from prealloc.store import journal as module
 from prealloc.store.fold import fold
-from prealloc.store.journal import JournalFile, JournalWriter, SessionStarted, SoloDeath, journal_files, read_lines
+from prealloc.store.journal import (
+    AttemptLine,
+    JournalFile,
+    JournalWriter,
+    SessionStarted,
+    SoloDeath,
+    journal_files,
+    read_lines,
+)
 
 UNITS = [Unit("shard-00", task, 0) for task in ("a", "b")]
 
 
-def attempt(task: str = "a", number: int = 1, status: Status = Status.OK, **fields: Any) -> Attempt:
-    return Attempt(
+def attempt(task: str = "a", number: int = 1, status: Status = Status.OK, **fields: Any) -> AttemptLine:
+    result = msgspec.Raw(msgspec.json.encode(fields.pop("result", {"n": number})))
+    return AttemptLine(
         **{  # type: ignore[arg-type]
             "shard": "shard-00",
             "task": task,
@@ -41,7 +51,7 @@ def attempt(task: str = "a", number: int = 1, status: Status = Status.OK, **fiel
             "waiting_s": 0.0,
             "working_s": 0.25,
             "peak_rss": 1,
-            "result": {"n": number},
+            "result": result,
             **fields,
         }
     )
@@ -81,7 +91,7 @@ def test_lines_come_back_as_they_were(tmp_path: Path, entries: list[tuple[str, i
     write(path, *written)
     assert lines_of(path) == written
     for line in read_lines(JournalFile(path, JournalName(1, "shard-00", 1))):
-        assert module.read_attempt(path, line.offset, line.length) == line.content
+        assert module.read_line(path, line.offset, line.length) == line.content
 
 
 def test_each_line_is_one_write(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +189,7 @@ def test_late_lines_are_evidence(run: RunPaths) -> None:
     write(run.worker_journal("shard-00", 1, 1), attempt(status=Status.OK, late=True))
     write(run.worker_journal("shard-00", 1, 2), attempt(number=2, status=Status.TIMEOUT))
     state = fold(run, UNITS).units[UNITS[0]]
-    assert (state.status, state.late, state.open) == (Status.TIMEOUT, 1, False)
+    assert (state.status, state.open) == (Status.TIMEOUT, False)
 
 
 def test_a_line_after_the_decision_changes_nothing(run: RunPaths) -> None:
@@ -189,7 +199,7 @@ def test_a_line_after_the_decision_changes_nothing(run: RunPaths) -> None:
     write(run.supervisor_journal(2), SessionStarted(session=2, reopen_failed=False))
     write(run.worker_journal("shard-00", 2, 1), attempt(number=2))
     state = fold(run, UNITS).units[UNITS[0]]
-    assert (state.status, state.late) == (Status.FAILED, 1)
+    assert (state.status, state.attempts) == (Status.FAILED, 2)
 
 
 def test_resume_failed_opens_from_its_session_on(run: RunPaths) -> None:
@@ -204,7 +214,7 @@ def test_resume_failed_opens_from_its_session_on(run: RunPaths) -> None:
     state = fold(run, UNITS).units[UNITS[0]]
     assert state.first is not None
     assert state.latest is not None
-    assert (state.first.status, state.latest.status) == (Status.FAILED, Status.OK)
+    assert (state.first.attempt.status, state.latest.attempt.status) == (Status.FAILED, Status.OK)
 
 
 def test_an_attempt_that_is_tried_again_is_no_outcome(run: RunPaths) -> None:
@@ -260,7 +270,7 @@ def test_lines_of_every_size_are_found_at_their_places(run: RunPaths, size: int)
     file = JournalFile(path, JournalName(1, "shard-00", 1))
     found = list(read_lines(file))
     assert [line.content for line in found] == written
-    assert [module.read_attempt(path, line.offset, line.length) for line in found] == written
+    assert [module.read_line(path, line.offset, line.length) for line in found] == written
 
 
 def test_a_long_tail_is_a_tail_and_a_long_line_is_damage(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,3 +335,58 @@ def test_lines_of_several_threads_stay_whole(run: RunPaths, monkeypatch: pytest.
     assert sorted(json.loads(line)["task"] for line in path.read_bytes().splitlines()) == sorted(
         f"t{number}" for number in range(20)
     )
+
+
+def test_a_fold_believes_what_a_line_says_of_its_result(run: RunPaths) -> None:
+    """A result is not decoded to learn its success again: that was done once, where the attempt ended."""
+    path = run.worker_journal("shard-00", 1, 1)
+    write(
+        path, attempt("a", success=False, score=0.5, result={"success": True}), attempt("b", result={"success": True})
+    )
+    found = [state.latest.attempt for state in fold(run, UNITS).units.values() if state.latest]
+    assert [(each.success, each.score) for each in found] == [(False, 0.5), (None, None)]
+
+
+@pytest.mark.parametrize("result", [{"success": 1, "score": 2}, {"success": "no"}, {"n": 1}, "text", None])
+def test_lines_of_the_first_version_are_judged_when_they_are_read(run: RunPaths, result: Any) -> None:
+    """They wrote every field, and left what the result says of the agent to the reader."""
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path, attempt("a", result=result), attempt("b"))
+    fields = [json.loads(line) for line in path.read_text().splitlines()]
+    old = {"error": None, "late": False, "again": False, "reused": None}
+    path.write_text("".join(json.dumps(each | old, separators=(",", ":")) + "\n" for each in fields))
+    expected = verdict(result)
+    latest = fold(run, UNITS).units[UNITS[0]].latest
+    assert latest is not None
+    for found in (latest.attempt, latest.line(), latest.read()):
+        assert (found.success, found.score, found.unclear) == expected
+    assert latest.read().result == result
+
+
+@pytest.mark.parametrize(
+    ("result", "when"),
+    [(b'{"n":1,"n":2}', "read"), (b'"\xff"', "folded"), (b'"\\q"', "folded"), (b"[01]", "folded"), (b"[1", "folded")],
+)
+def test_a_result_that_is_not_strict_json_is_damage(run: RunPaths, result: bytes, when: str) -> None:
+    """A fold finds what is not JSON; that a key is there twice is found by whoever reads the result."""
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path, attempt("a"))
+    path.write_bytes(path.read_bytes().replace(b'{"n":1}', result))
+    if when == "folded":
+        with pytest.raises(JournalError, match="line 1 is damaged"):
+            fold(run, UNITS)
+        return
+    latest = fold(run, UNITS).units[UNITS[0]].latest
+    assert latest is not None
+    with pytest.raises(JournalError):
+        latest.read()
+
+
+def test_a_line_has_no_more_than_it_must(run: RunPaths) -> None:
+    """What is as usual is left out: a journal is written for every attempt, and kept."""
+    path = run.worker_journal("shard-00", 1, 1)
+    write(path, attempt("a", result=True, success=True, lane="key-1"))
+    assert json.loads(path.read_text()).keys() == {
+        *("shard", "task", "repeat", "attempt", "status", "started_at", "queued_s", "waiting_s", "working_s"),
+        *("peak_rss", "success", "lane", "result"),
+    }

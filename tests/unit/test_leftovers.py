@@ -141,4 +141,4 @@ def test_a_descriptor_that_is_another_now(tmp_path: Path) -> None:
 def test_many_kinds_at_once(tmp_path: Path) -> None:
     """The most frequent are named, the rest is counted."""
     after = {("x", n): f"kind {n}" for n in range(8)}
-    assert told({}, after) == "kind 0, kind 1, kind 2, kind 3, kind 4, 3 more"
+    assert told({}, after) == "kind 0, kind 1, kind 2, kind 3, kind 4 and 3 more"

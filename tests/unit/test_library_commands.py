@@ -20,7 +20,7 @@ import zstandard
 from command_line import Type
 
 from prealloc.api import libraries
-from prealloc.cli.output import Bar
+from prealloc.cli.bar import Bar
 from prealloc.errors import InputError, LibraryError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.formats import FORMATS

@@ -108,7 +108,10 @@ def test_rows_that_others_changed_are_refused(path: Path) -> None:
         ({"prealloc_library": None}, "half of what prealloc writes"),
         ({"prealloc_library": b"{}"}, "what prealloc writes about its tasks is damaged"),
         ({"prealloc_library": b"["}, "what prealloc writes about its tasks is damaged"),
-        ({"prealloc_version": None, "prealloc_library": None}, "the column 'digest' holds fixed_size_binary"),
+        (
+            {"prealloc_version": None, "prealloc_library": None},
+            "all of what prealloc writes about its tasks is missing",
+        ),
     ],
 )
 def test_other_metadata_is_refused(path: Path, metadata: dict[str, Any], problem: str) -> None:
@@ -208,25 +211,25 @@ MOMENT = datetime.datetime(2024, 1, 1)
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
-        ({"id": None}, "there is no column id or instance_id"),
-        ({"task_type": None}, "there is no column task_type or type"),
-        ({"id": [1, 2]}, "the column id holds int64, no strings"),
-        ({"id": [["a"], ["b"]]}, "the column id holds list"),
-        ({"id": ["a", None]}, "the task has no id"),
-        ({"id": ["a", ""]}, "'' can be no id of a task"),
-        ({"id": ["a", "b\0"]}, r"'b\\x00' can be no id of a task"),
-        ({"task_type": [None, "y"]}, "the task has no type"),
+        ({"id": None}, "task 0 has no id; the first task has the fields task_type"),
+        ({"id": [1.5, 2]}, "task 0 has 1.5 in id, which is not a name"),
+        ({"id": [["a"], ["b"]]}, r"task 0 has \['a'\] in id"),
+        ({"id": ["a", None]}, "task 1 has no id"),
+        ({"id": ["a", ""]}, "task 1 has '' in id"),
+        ({"id": ["a", "b\0"]}, r"task 1 has 'b\\x00' in id"),
+        ({"task_type": [None, "y"]}, "task 0 has no type"),
+        ({"id": None, "task_type": [None, "y"]}, "task 0 has no id; task 0 has no type; the first task has"),
         ({"id": ["a", "a"]}, "1 id is there more than once: 'a' in tasks 0, 1"),
-        ({"when": [MOMENT, MOMENT]}, r"the column 'when' holds timestamp\[us\], for which JSON has no word"),
-        ({"when": [MOMENT.date(), None]}, r"the column 'when' holds date32"),
-        ({"raw": [b"a", b"b"]}, "the column 'raw' holds binary"),
-        ({"price": [decimal.Decimal("1.5"), None]}, "the column 'price' holds decimal128"),
+        ({"note": [MOMENT, MOMENT]}, r"the column 'note' holds timestamp\[us\], for which JSON has no word"),
+        ({"note": [MOMENT.date(), None]}, r"the column 'note' holds date32"),
+        ({"note": [b"a", b"b"]}, "the column 'note' holds binary"),
+        ({"note": [decimal.Decimal("1.5"), None]}, "the column 'note' holds decimal128"),
         ({"workflow": [{"at": [MOMENT]}, None]}, "the column 'workflow' holds timestamp"),
         ({"workflow": pa.array([[(1, 2)], None], pa.map_(pa.int64(), pa.int64()))}, "a map with keys of int64"),
     ],
 )
 def test_a_foreign_file_that_is_no_library_is_refused(tmp_path: Path, columns: dict[str, Any], problem: str) -> None:
-    """Law: no id, no type, the same id twice, columns that are no JSON: each is told, with a hint."""
+    """Law: no id, half a type, the same id twice, columns to keep that are no JSON: each is told, with a hint."""
     path = foreign(tmp_path / "x.parquet", columns)
     with pytest.raises(LibraryError, match=problem) as caught:
         opened(path)
@@ -242,7 +245,7 @@ def test_a_foreign_file_that_is_no_library_is_refused(tmp_path: Path, columns: d
         ({"workflow": ["{}", '{"a":{"b":1,"b":2}}']}, "the key", ", at workflow.a.b"),
         ({"workflow": ["{}", "NaN"]}, "NaN is no JSON number", ", at workflow"),
         ({"workflow": [[1.0], [float("nan")]]}, r"no JSON value here: workflow\[0\]: nan", ""),
-        ({"score": [1.0, float("inf")]}, "no JSON value here: score: inf", ""),
+        ({"note": [1.0, float("inf")]}, "no JSON value here: note: inf", ""),
         (
             {"workflow": pa.array([[], [("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64()))},
             "a map has a key twice",
@@ -260,6 +263,30 @@ def test_a_foreign_value_that_is_no_json_is_refused(
     with pytest.raises(LibraryError, match=problem) as caught:
         library.task(1)
     assert caught.value.where == f"{path}, row 1 (counted from 0){where}"
+
+
+@pytest.mark.parametrize(
+    "column", [[MOMENT, None], [b"a", b"b"], [decimal.Decimal("1.5"), None], [float("nan"), 1.0], [1.5, 2.5]]
+)
+def test_columns_that_nobody_asked_for_may_hold_anything(tmp_path: Path, column: list[Any]) -> None:
+    """Law: only what is read has to be JSON; whoever asks for all of it is told of the column that is none."""
+    path = foreign(tmp_path / "x.parquet", {"other": column, "note": ["n", None]})
+    assert [task.extra for task in opened(path).tasks([1, 0])] == [{"note": None}, {"note": "n"}]
+    everything = PROVED["parquet"].opener
+    if column == [1.5, 2.5]:
+        assert everything(path, difficulty=None, keep=("all",)).task(0).extra == {"other": 1.5, "note": "n"}
+        return
+    with pytest.raises(LibraryError, match="the column 'other'"):
+        everything(path, difficulty=None, keep=("all",)).tasks([0, 1])
+    with pytest.raises(LibraryError, match="the column 'other'"):
+        list(opened(path).objects([0, 1]))  # a conversion loses nothing
+
+
+def test_whole_numbers_are_ids(tmp_path: Path) -> None:
+    """Law: a number as id is its digits; a library without types has one."""
+    library = opened(foreign(tmp_path / "x.parquet", {"id": [7, 2**63 - 1], "task_type": None}))
+    assert (library.ids, library.types) == (["7", str(2**63 - 1)], ["task", "task"])
+    assert [task.id for task in library.tasks([1, 0])] == [str(2**63 - 1), "7"]
 
 
 def test_a_foreign_file_without_tasks_is_refused(tmp_path: Path) -> None:

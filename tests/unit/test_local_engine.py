@@ -23,6 +23,7 @@ from prealloc.model.outcome import Status
 from prealloc.model.policy import RunPolicy
 from prealloc.processes import cgroups
 from prealloc.store.journal import JournalWriter
+from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.job import UnitOrder, unpack
@@ -116,7 +117,7 @@ class Bench:
         paths = RunPaths(root)
         for folder in (paths.journal, paths.logs):
             folder.mkdir()
-        policy = RunPolicy.checked(concurrency=CONCURRENCY)
+        policy = RunPolicy.checked(concurrency=CONCURRENCY, drain_s=1.0, start_s=1.0)
         self.journal = JournalWriter(paths.supervisor_journal(1))
         setup = RunSetup(
             paths=paths,
@@ -124,15 +125,14 @@ class Bench:
             worker="m:f",
             import_path=(),
             limiter=RateLimiter((), policy),
-            fsync=False,
-            memory_bytes=None,
-            drain_s=1.0,
-            start_s=1.0,
+            policy=policy,
             admission=Admission(0, available=lambda: 100 * GB),
             journal=self.journal,
         )
         self.engine.open(setup)
-        for shard in make_plan(12, shards=3).shards:
+        plan = make_plan(12, shards=3)
+        write_plan(plan, paths.plan.root)
+        for shard in plan.shards:
             orders = tuple(UnitOrder(position, 0, 1) for position in range(len(shard.tasks)))
             ids = [(task.id, task.type) for task in shard.tasks]
             self.engine.launch(
@@ -142,7 +142,6 @@ class Bench:
                     ids=ids,
                     orders=orders,
                     deaths={},
-                    tasks=lambda tasks=shard.tasks: tasks,  # type: ignore[misc]
                 )
             )
         self.settle()

@@ -16,6 +16,7 @@ WRONG_SPEC: dict[str, list[Any]] = {
     "shards": [1.5, "2", True, None],
     "num_instances": [1.5, "2", True],
     "per_type": ["yes", 1, None],
+    "per_cell": ["yes", 1, None],
     "quotas": [3, "a=1", ["a"], {"a": "1"}, {1: 2}],
     "stratify": ["no", 0],
     "whole": [1, "no"],

@@ -7,12 +7,12 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 
 from prealloc.cli import main
-from prealloc.doctor.finding import Finding, Level, ok, problem, warning
-from prealloc.doctor.run_repair import Repaired
+from prealloc.doctor.finding import Diagnosis, Finding, Level, Repaired, ok, problem, warning
 from prealloc.report.doctor_view import FIRST_PIECES, FIRST_UNITS, render_diagnosis
 from prealloc.store.repair import Moved
 
@@ -20,48 +20,46 @@ SCREENS = Path(__file__).parents[1] / "golden" / "screens"
 HOSTILE = "[red]x[/red]\x1b[31m\r\u202e\udcff"
 
 
-def groups() -> list[tuple[str, list[Finding]]]:
+def diagnosis(repair: Repaired | None = None, **groups: tuple[Finding, ...]) -> Diagnosis:
+    """Of a run folder, with these findings."""
+    fields = {"machine": (), "files": (), "run": (), **groups}
+    return Diagnosis(folder="runs/prompt-study-7", repair=repair, **fields)
+
+
+def found(repair: Repaired | None = None) -> Diagnosis:
     """Findings of every level, short and long."""
-    return [
-        (
-            "machine",
-            [
-                ok("python", "CPython 3.11.7, /usr/bin/python3"),
-                ok("death signal", "a worker was gone 2 ms after its fork server was killed"),
-                problem(
-                    "open files",
-                    "256 allowed, enough for 55 workers at once; 64 need 292",
-                    "ulimit -n 4096; or run with --workers 55",
-                ),
-                warning(
-                    "memory",
-                    "60.0 of 64.0 GB available; the control group /sys/fs/cgroup/job allows 1.0, 0.5 of it free: 23 "
-                    "workers, and runs do not look at it",
-                    "run with --workers 23, less with large slices; or raise the group's limit",
-                ),
-            ],
+    return diagnosis(
+        repair,
+        machine=(
+            ok("python", "CPython 3.11.7, /usr/bin/python3"),
+            ok("death signal", "a worker was gone 2 ms after its fork server was killed"),
+            problem(
+                "open files",
+                "256 allowed, enough for 55 workers at once; 64 need 292",
+                "ulimit -n 4096; or run with --workers 55",
+            ),
+            warning(
+                "memory",
+                "60.0 of 64.0 GB available; the control group /sys/fs/cgroup/job allows 1.0, 0.5 of it free: 23 "
+                "workers, and runs do not look at it",
+                "run with --workers 23, less with large slices; or raise the group's limit",
+            ),
         ),
-        (
-            "file system of runs/prompt-study-7",
-            [ok("lock", "it keeps a second process out, and ends with its owner")],
+        files=(ok("lock", "it keeps a second process out, and ends with its owner"),),
+        run=(
+            problem(
+                "journal",
+                "damaged line (of gpt-4o.easy.001/task_005#0): JSON is malformed: invalid character (byte 17)",
+                "prealloc doctor runs/prompt-study-7 --repair",
+                where="runs/prompt-study-7/journal/gpt-4o.easy.001.0001.0002.jsonl:38",
+            ),
+            problem(
+                "strays",
+                "no master lives, but these do: 4711 (python -c import sys): it writes to logs/gpt-4o.easy.001.log",
+                "kill -9 4711",
+            ),
         ),
-        (
-            "run runs/prompt-study-7",
-            [
-                problem(
-                    "journal",
-                    "damaged line (of gpt-4o.easy.001/task_005#0): JSON is malformed: invalid character (byte 17)",
-                    "prealloc doctor runs/prompt-study-7 --repair",
-                    where="runs/prompt-study-7/journal/gpt-4o.easy.001.0001.0002.jsonl:38",
-                ),
-                problem(
-                    "strays",
-                    "no master lives, but these do: 4711 (python -c import sys): it writes to logs/gpt-4o.easy.001.log",
-                    "kill -9 4711",
-                ),
-            ],
-        ),
-    ]
+    )
 
 
 def repaired(pieces: int = 2, units: int = 2) -> Repaired:
@@ -90,14 +88,14 @@ def check(name: str, text: str) -> None:
 @pytest.mark.parametrize("width", [80, 200])
 def test_screens(width: int) -> None:
     """Findings of every level and a repair look exactly so, and no line is wider than the terminal."""
-    text = render_diagnosis(groups(), repaired()).text(width)
+    text = render_diagnosis(found(repaired())).text(width)
     assert max(map(cell_len, text.splitlines())) <= width
     check(f"doctor-{width}", text)
 
 
 def test_off_a_terminal_a_finding_is_a_line() -> None:
     """No wrapping: `grep problem` finds whole sentences."""
-    text = render_diagnosis(groups()).text()
+    text = render_diagnosis(found()).text()
     assert "problem  open files       256 allowed, enough for 55 workers at once; 64 need 292\n" in text
     assert text.endswith("\n3 problems, 1 warning\n")
 
@@ -105,9 +103,9 @@ def test_off_a_terminal_a_finding_is_a_line() -> None:
 def test_nothing_is_lost_on_a_narrow_terminal() -> None:
     """Every word of every finding and hint is there, whatever the width; paths are broken, not cut."""
     for width in (45, 60, 80):
-        text = render_diagnosis(groups()).text(width)
+        text = render_diagnosis(found()).text(width)
         squeezed = "".join(text.split())
-        for finding in (finding for _, findings in groups() for finding in findings):
+        for finding in found().findings:
             for told in (finding.seen, finding.where or "", finding.hint or ""):
                 assert "".join(told.split()) in squeezed, (width, told)
         assert "…" not in text
@@ -116,19 +114,19 @@ def test_nothing_is_lost_on_a_narrow_terminal() -> None:
 def test_commands_are_copied_in_one_piece() -> None:
     """A command that is too long for the terminal stands on one line all the same: the terminal breaks it."""
     kill = "kill -9 " + " ".join(map(str, range(1000, 1100)))
-    text = render_diagnosis([("run", [problem("strays", "many", kill)])]).text(80)
+    text = render_diagnosis(diagnosis(run=(problem("strays", "many", kill),))).text(80)
     assert f"hint           {kill}\n" in text
 
 
 def test_what_a_repair_says() -> None:
     """Nothing to do is said; of many pieces and units the first are shown, and how many more there are."""
-    assert "nothing to repair" in render_diagnosis([], repaired(0, 0)).text()
-    many = render_diagnosis([], repaired(FIRST_PIECES + 5, FIRST_UNITS + 7)).text()
+    assert "nothing to repair" in render_diagnosis(diagnosis(repaired(0, 0))).text()
+    many = render_diagnosis(diagnosis(repaired(FIRST_PIECES + 5, FIRST_UNITS + 7))).text()
     assert "… 5 more\n" in many
     assert "  … 7 more\n" in many
     assert "to run them: prealloc resume runs/prompt-study-7\n" in many
-    assert "no unit runs again" in render_diagnosis([], repaired(1, 0)).text()
-    assert render_diagnosis([("machine", [ok("a", "b")])]).text().endswith("all fine\n")
+    assert "no unit runs again" in render_diagnosis(diagnosis(repaired(1, 0))).text()
+    assert render_diagnosis(diagnosis(machine=(ok("a", "b"),))).text().endswith("all fine\n")
 
 
 def test_no_foreign_text_reaches_the_terminal_raw() -> None:
@@ -137,7 +135,7 @@ def test_no_foreign_text_reaches_the_terminal_raw() -> None:
     moved = Moved(file=HOSTILE, line=1, lines=1, bytes=1, aside=HOSTILE, why=HOSTILE)
     done = Repaired(moved=(moved,), again=(HOSTILE,), resume=HOSTILE)
     for width in (None, 80):
-        text = render_diagnosis([(HOSTILE, [finding])], done).text(width)
+        text = render_diagnosis(msgspec.structs.replace(diagnosis(done, run=(finding,)), folder=HOSTILE)).text(width)
         assert all(line.isprintable() for line in text.splitlines())
         assert "[red]x[/red]\\x1b[31m" in text
 

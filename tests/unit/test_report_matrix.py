@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from prealloc.model.lane import Lane
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.estimate import Effort, estimate
-from prealloc.planning.matrix import Matrix, loads_of_spec, matrix_of_spec
-from prealloc.report.matrix_view import render_matrix
+from prealloc.planning.matrix import Matrix, Outlook, loads_of_spec, matrix_of_spec
+from prealloc.report.matrix_view import render_outlook
 
 SCREENS = Path(__file__).parents[1] / "golden" / "screens"
 
@@ -43,7 +43,8 @@ def matrix() -> Matrix:
 def page(effort: Effort, width: int | None) -> str:
     loads = loads_of_spec(spec())
     assert loads is not None
-    return render_matrix(matrix(), estimate(loads, spec().lanes, effort)).text(width)
+    forecast = estimate(loads, spec().lanes, effort)
+    return render_outlook(Outlook(matrix=matrix(), estimate=forecast)).text(width)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -76,7 +77,8 @@ def test_several_bottlenecks_are_counted() -> None:
     told = PlanSpec.checked(num_instances_per_cell=6, lanes=lanes)
     loads = loads_of_spec(told)
     assert loads is not None
-    text = render_matrix(matrix_of_spec(told), estimate(loads, lanes, Effort(seconds_per_task=1))).text()
+    forecast = estimate(loads, lanes, Effort(seconds_per_task=1))
+    text = render_outlook(Outlook(matrix=matrix_of_spec(told), estimate=forecast)).text()
     assert "bottleneck  l0 and 2 more that take as long, by requests per minute\n" in text
     assert text.startswith("shards      3, 6 units\n")
 
@@ -84,6 +86,6 @@ def test_several_bottlenecks_are_counted() -> None:
 def test_foreign_text_is_escaped() -> None:
     """Factors and their values come from a file."""
     told = PlanSpec.checked(factors={"mo\x1bdel": ["a\x1b[2J", "b"]})
-    text = render_matrix(matrix_of_spec(told)).text(80)
+    text = render_outlook(Outlook(matrix=matrix_of_spec(told))).text(80)
     assert "\x1b" not in text
     assert "\\x1b[2J" in text

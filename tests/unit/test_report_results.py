@@ -12,7 +12,7 @@ from rich.console import Console
 from prealloc.errors import OptionsError
 from prealloc.model.outcome import Status
 from prealloc.report.results_view import print_results, render_results, results_text
-from prealloc.store.results import UnitOutcome, aggregate, percentile
+from prealloc.store.results import UnitOutcome, aggregate, percentile, tabulate
 
 
 def unit(task: str, status: Status = Status.OK, **other: object) -> UnitOutcome:
@@ -51,13 +51,14 @@ def test_groups_by_a_setting() -> None:
 
 def test_without_success_there_is_no_rate() -> None:
     """If no result says `success`, every rate is null and the table says how to return one: ok is no success."""
-    rows = aggregate([unit("a", unclear='"no"'), unit("b"), unit("c", Status.TIMEOUT)])
+    found = tabulate([unit("a", unclear='"no"'), unit("b"), unit("c", Status.TIMEOUT)])
+    rows = found.rows
     assert (rows[0].rate, rows[0].rate_latest, rows[0].success_rate) == (None, None, None)
     for form in ("json", "jsonl", "csv", "table"):
-        text = results_text(rows, form) if form != "table" else render_results(rows).text()
+        text = results_text(rows, form) if form != "table" else render_results(found).text()
         assert "100" not in text
         assert "66" not in text
-    *_, how, unclear = render_results(rows).text().splitlines()
+    *_, how, unclear = render_results(found).text().splitlines()
     assert how == 'no result says success: return {"success": true} or false to get a rate'
     assert unclear == '1 unit returned a success that is neither yes nor no, e.g. "no"'
 
@@ -68,7 +69,7 @@ def test_units_that_do_not_say_are_beside_the_rate() -> None:
     units = [unit("a", **yes), unit("b"), unit("c", Status.CRASHED), unit("d", type="y"), unit("e", Status.INFRA)]
     rows = aggregate(units, ["type"])
     assert [(row.decided, row.rated, row.rate) for row in rows] == [(3, 2, 0.5), (1, 0, None)]
-    first, titles, *lines = render_results(rows, total=aggregate(units)[0]).text().splitlines()
+    first, titles, *lines = render_results(tabulate(units, ["type"])).text().splitlines()
     assert first == "incomplete: 1 of 5 units has no outcome"
     shown = [dict(zip(titles.split(), line.split(), strict=False)) for line in (*lines[:2], lines[3])]
     assert [(row["success"], row["unknown"], row["infra"]) for row in shown] == [
@@ -137,18 +138,18 @@ def test_files_keep_every_value() -> None:
 
 def test_a_terminal_gets_no_control_characters() -> None:
     """CSV in a file is what it is; on a terminal it is shown with escapes."""
-    rows = aggregate([unit("a\x1b[31m")], ["task"])
+    found = tabulate([unit("a\x1b[31m")], ["task"])
     for terminal in (True, False):
         console = Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system=None)
-        print_results(rows, console, form="csv")
-        print_results(rows, console)
+        print_results(found, console, form="csv")
+        print_results(found, console)
         text = console.file.getvalue()  # type: ignore[attr-defined]
         assert text.count("\x1b") == (0 if terminal else 1)
 
 
 def test_the_table() -> None:
     """A row per group, the whole below a line; statuses that never happened take no room."""
-    text = render_results(aggregate(FOUR, ["m"]), total=aggregate(FOUR)[0]).text(100)
+    text = render_results(tabulate(FOUR, ["m"])).text(100)
     lines = text.splitlines()
     assert lines[0] == "incomplete: 1 of 4 units has no outcome"
     assert lines[1].split()[:6] == ["m", "units", "ok", "not_run", "success", "latest"]

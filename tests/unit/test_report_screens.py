@@ -70,6 +70,9 @@ def script(shards: int = 8, units: int = 10) -> list[tuple[float, events.Event]]
                         type=("tool_use", "multi_step")[k % 2],
                         status=status,
                         outcome=not (status is Status.INFRA and k % 2),
+                        started_at=at_s,
+                        queued_s=0.0,
+                        peak_rss=0,
                         working_s=0.5 + k + n / 8,
                         waiting_s=0.25,
                         success=k % 3 != 0 if ok else None,
@@ -165,6 +168,18 @@ def test_table_screens(width: int) -> None:
     check(f"table-{width}", text)
 
 
+@pytest.mark.parametrize("height", [24, None])
+def test_a_narrow_table_says_which_columns_it_drops(height: int | None) -> None:
+    """Live or at the end: what stands in the titles of a wide table stands in a narrow one, or is named below it."""
+    progress = folded(script(shards=60))
+    wide = render_table(progress, 13.0, height=height).text(200).splitlines()[2].split()
+    *shown, last = render_table(progress, 13.0, height=height).text(80).splitlines()
+    assert last.startswith("too narrow, ")
+    named = {*shown[2].split(), *last.rpartition(": ")[2].split(", ")}
+    short = {"fail": "failed", "time": "timeout", "crash": "crashed", "succ": "success"}
+    assert {short.get(name, name) for name in named} >= set(wide) - {"last", "error"}
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_table_is_clamped_to_the_height(width: int) -> None:
     """60 shards in 12 lines: the total is there, the running ones come first, the rest is summed up."""
@@ -245,6 +260,9 @@ def hostile_run() -> RunProgress:
             attempt=1,
             status=Status.FAILED,
             outcome=True,
+            started_at=0.0,
+            queued_s=0.0,
+            peak_rss=0,
             working_s=1.0,
             waiting_s=0.0,
             error=ErrorInfo(type=HOSTILE, message=HOSTILE),

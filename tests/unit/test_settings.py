@@ -120,7 +120,7 @@ def test_a_model_that_no_lane_serves_is_named(tmp_path: Path) -> None:
     """Unless every cell of it is excluded."""
     text = EXPERIMENT.replace('models = ["a", "b"]', 'models = ["a"]')
     found = told(tmp_path / "a.toml", text)
-    assert found == {"[[lanes]]": 'no lane serves the model "b"'}
+    assert found == {"[[lanes]]": "no lane serves the model 'b'"}
     (tmp_path / "a.toml").write_text(text.replace('model = "b"\nrate = 1', 'model = "b"'))
     assert load_config(tmp_path / "a.toml")
 

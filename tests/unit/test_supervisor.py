@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.supervisor import Processes, ShardSupervisor
@@ -16,9 +19,10 @@ from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
-from prealloc.store.journal import JournalWriter
+from prealloc.store.journal import AttemptLine, JournalWriter
+from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
-from prealloc.worker.job import CleanupJob, UnitOrder
+from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import Ended, Ready, Retiring, line
 
 
@@ -30,7 +34,9 @@ def supervised(
     paths = RunPaths(tmp_path)
     for folder in (paths.journal, paths.logs):
         folder.mkdir()
-    shard = make_plan(2).shards[0]
+    plan = make_plan(2)
+    write_plan(plan, paths.plan.root)
+    (shard,) = plan.shards
     policy = RunPolicy.checked(concurrency=2)
     setup = RunSetup(
         paths=paths,
@@ -38,11 +44,8 @@ def supervised(
         worker="m:f",
         import_path=(),
         limiter=RateLimiter((), policy),
-        fsync=False,
-        memory_bytes=None,
-        drain_s=1.0,
+        policy=policy,
         admission=Admission(0),
-        start_s=1.0,
         journal=JournalWriter(paths.supervisor_journal(1)),
         cleanup=more.get("cleanup"),
     )
@@ -52,7 +55,6 @@ def supervised(
         ids=[(task.id, task.type) for task in shard.tasks],
         orders=orders,
         deaths={},
-        tasks=lambda: shard.tasks,
         due=[Due(Unit(shard.id, shard.tasks[0].id, 0), 1, ("box",))] if more.get("due") else [],
     )
     started: list[Any] = []
@@ -65,6 +67,13 @@ def supervised(
         setup.journal.close()
         for worker in supervisor.workers:
             worker.close()
+
+
+def infra(job: WorkerJob) -> AttemptLine:
+    """The end of the first attempt at the job's first task: it is tried again."""
+    times = {"started_at": 0.0, "queued_s": 0.0, "waiting_s": 0.0, "working_s": 0.1}
+    unit = {"shard": job.shard, "task": job.tasks[0].id, "repeat": 0, "attempt": 1}
+    return AttemptLine(**unit, **times, status=Status.INFRA, peak_rss=0, again=True)  # type: ignore[arg-type]
 
 
 def test_a_cleanup_that_could_not_be_started_is_still_due(tmp_path: Path) -> None:
@@ -80,7 +89,7 @@ def test_what_still_cleans_up_runs_elsewhere_only_when_its_worker_is_gone(tmp_pa
     with supervised(tmp_path, (UnitOrder(0, 0, 1), UnitOrder(1, 0, 1))) as (supervisor, started):
         first = supervisor.workers[0]
         again = UnitOrder(0, 0, 2, tries=1)
-        ended = Ended(0, 0, 1, Status.INFRA, 0.1, 0.0, None, None, None, None, again, True, True)
+        ended = Ended(0, infra(started[0]), again, True, True)
         first.far_end.sendall(line(Ready()) + line(Retiring(())) + line(ended))
         supervisor.listen(first)
         assert len(started) == 1
@@ -104,8 +113,26 @@ def test_a_unit_that_was_handed_back_is_not_handed_back_again(tmp_path: Path) ->
     with supervised(tmp_path, (UnitOrder(0, 0, 1), UnitOrder(1, 0, 1))) as (supervisor, started):
         first = supervisor.workers[0]
         again = UnitOrder(0, 0, 2, tries=1)
-        ended = Ended(0, 0, 1, Status.INFRA, 0.1, 0.0, None, None, None, None, again, True)
+        ended = Ended(0, infra(started[0]), again, True)
         first.far_end.sendall(line(Ready()) + line(Retiring((again,))) + line(ended))
         supervisor.listen(first)
         shipped = [order[:3] for each in started[1:] for order in each.orders]
         assert shipped == [(0, 0, 2)]
+
+
+@pytest.mark.parametrize("other", [{"task": "elsewhere"}, {"shard": "shard-99"}])
+def test_a_worker_that_names_a_unit_it_does_not_hold_is_killed(tmp_path: Path, other: dict[str, str]) -> None:
+    """A task may have written into the worker's memory: what it says is not believed, and never an event."""
+    with supervised(tmp_path, (UnitOrder(0, 0, 1), UnitOrder(1, 0, 1))) as (supervisor, started):
+        worker = supervisor.workers[0]
+        wrong = msgspec.structs.replace(infra(started[0]), again=False, **other)
+        worker.far_end.sendall(line(Ready()) + line(Ended(0, wrong, None, True)))
+        assert supervisor.listen(worker) == []
+        assert worker.killed_for == "unreadable"
+        assert (0, 0) in worker.undecided
+
+
+def test_a_worker_gets_the_tasks_of_its_units_alone(tmp_path: Path) -> None:
+    """Under their positions in the shard, which mean the same to everybody."""
+    with supervised(tmp_path, (UnitOrder(1, 0, 1),)) as (_, started):
+        assert {position: task.id for position, task in started[0].tasks.items()} == {1: "task-2"}

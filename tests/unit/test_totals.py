@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import examples
-from prealloc.model.outcome import FINAL, ErrorInfo, Status, Successes
+from prealloc.model.outcome import FINAL, AttemptInfo, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.store.fold import Outcome, RunState, UnitState
 from prealloc.store.results import aggregate, unit_outcome
@@ -17,26 +17,27 @@ from prealloc.store.totals import ERRORS_SHOWN, first_line, totals
 
 def outcome(status: Status = Status.OK, working_s: float = 1.0, success: bool | None = None, text: str = "") -> Outcome:
     error = None if status is Status.OK else ErrorInfo(type="E", message=text)
-    where = {"path": Path("j"), "offset": 0, "length": 0}
-    return Outcome(
-        status=status,
+    info = AttemptInfo(
+        shard="s0",
+        task="t0",
+        repeat=0,
         attempt=1,
-        session=1,
-        success=success,
-        score=None,
-        unclear=None,
-        working_s=working_s,
+        status=status,
+        started_at=0.0,
+        queued_s=0.0,
         waiting_s=0.0,
+        working_s=working_s,
+        peak_rss=0,
+        success=success,
         error=error,
-        reused=None,
-        **where,  # type: ignore[arg-type]
     )
+    return Outcome(info, Path("j"), 0, 0)
 
 
 def state(outcomes: list[Outcome | None], first: list[Outcome | None] | None = None) -> RunState:
     units = {}
     for number, (latest, before) in enumerate(zip(outcomes, first or outcomes, strict=True)):
-        final = latest is not None and latest.status in FINAL
+        final = latest is not None and latest.attempt.status in FINAL
         units[Unit("s0", f"t{number}", 0)] = (
             UnitState(first=before, latest=latest, open=False) if final else UnitState(unfinished=latest)
         )
@@ -70,8 +71,10 @@ def test_the_end_says_what_results_say(told: list[tuple[Outcome | None, str]]) -
         whole.add(each.success)
     assert whole == made.success
     ended = [each for each, _ in told if each is not None]
-    assert sum(kind.units for kind in made.errors) == sum(each.status is not Status.OK for each in ended)
-    assert [slow.working_s for slow in made.slowest] == sorted((each.working_s for each in ended), reverse=True)[:5]
+    assert sum(kind.units for kind in made.errors) == sum(each.attempt.status is not Status.OK for each in ended)
+    assert [slow.working_s for slow in made.slowest] == sorted(
+        (each.attempt.working_s for each in ended), reverse=True
+    )[:5]
 
 
 def test_the_most_frequent_errors_are_told_and_the_others_counted() -> None:

@@ -18,9 +18,11 @@ from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import Buffer, FileIdentity, open_library_file, read_file
+from prealloc.library.naming import info_with, own_text
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, digest
 from prealloc.library.storing.format import StoredFormat
+from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task import LightweightTask
 
 FORMAT = StoredFormat("prealloc-index", 1, "make it again: prealloc library index LIBRARY")
@@ -30,6 +32,8 @@ class Indexed(FileIdentity, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The file that an index is of: by what the system says of it, and by its content."""
 
     sha256: str
+    fields: Fields | None = None
+    """How its tasks are named; None, and not written, where they are spelled as ours are."""
 
 
 class TaskIndex(PackedLibrary):
@@ -52,6 +56,9 @@ class TaskIndex(PackedLibrary):
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
         super().__init__(columns, library, size=indexed.bytes, sha256=indexed.sha256, difficulty=difficulty, keep=keep)
+        self._fields = indexed.fields
+        if indexed.fields is not None:
+            self.info = info_with(self.info, indexed.fields)
         self._cache = TaskCache(cache_bytes)
         self._descriptor = descriptor
 
@@ -62,6 +69,7 @@ class TaskIndex(PackedLibrary):
         *,
         difficulty: str | None = None,
         keep: tuple[str, ...] = (),
+        fields: Fields = COMMON,
         cache_bytes: int = DEFAULT_BYTES,
     ) -> TaskIndex:
         """The index of a library file, where there is one that fits. Raises LibraryError."""
@@ -69,6 +77,9 @@ class TaskIndex(PackedLibrary):
         descriptor = open_library_file(path)
         try:
             columns, indexed = _find(path, descriptor)
+            if fields not in (COMMON, indexed.fields):
+                hint = "make it again with the same options, or omit them"
+                raise LibraryError("it is of tasks that are named otherwise", where=str(path), hint=hint)
             return cls(path, columns, indexed, descriptor, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
         except BaseException:
             os.close(descriptor)
@@ -96,6 +107,8 @@ class TaskIndex(PackedLibrary):
             text = os.pread(self._descriptor, length, start)
             if len(text) != length or digest(text) != self.columns.digest(position):
                 raise _changed(self._place(position))
+            if self._fields is not None:
+                text = own_text(text, self.ids[position], self.types[position], self._fields.workflow_field)
             yield text
 
     def __reduce__(self) -> tuple[Any, ...]:

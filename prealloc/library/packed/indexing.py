@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,13 +18,18 @@ from prealloc.files.paths import index_places, readable_name
 from prealloc.library.base import Progress, info_of
 from prealloc.library.disk import FileIdentity, changed_meanwhile, head_of, open_library_file, pieces_of
 from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
-from prealloc.library.packed.index import FORMAT, Indexed, TaskIndex, parse_index
+from prealloc.library.naming import Naming, info_with, is_ours, workflow_in
+from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
+from prealloc.library.shortlist import Nothing
 from prealloc.library.storing.stored import Counts
 from prealloc.library.text.formats import Lines
 from prealloc.library.text.read import no_tasks, scan
+from prealloc.library.text.sources import file_source
 from prealloc.library.text.stream import Batch, batches
+from prealloc.library.text.streamed import read_stream
 from prealloc.library.unpack import packing
+from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 
 _LONGEST_NAME = 240
@@ -38,21 +44,26 @@ class IndexMade(msgspec.Struct, frozen=True, kw_only=True):
     info: LibraryInfo
 
 
-def make_index(library: Path, *, progress: Progress | None = None) -> IndexMade:
+def make_index(library: Path, *, fields: Fields = COMMON, progress: Progress | None = None) -> IndexMade:
     """Reads an uncompressed JSON library once and puts its index beside it, or into the cache folder.
 
     Raises LibraryError for what is no library, or a packed one, of which no task can be read by itself.
     """
-    packed, info = _indexed(library, progress)
+    packed, info = _indexed(library, fields, progress)
     place = _put(index_places(library), packed)
     return IndexMade(path=readable_name(str(place.absolute())), bytes=place.stat().st_size, info=info)
 
 
 def index_in_memory(
-    library: Path, *, difficulty: str | None = None, keep: tuple[str, ...] = (), progress: Progress | None = None
+    library: Path,
+    *,
+    difficulty: str | None = None,
+    keep: tuple[str, ...] = (),
+    fields: Fields = COMMON,
+    progress: Progress | None = None,
 ) -> TaskIndex:
     """The same index for this process alone: any task of a file that is too large to be held. Raises LibraryError."""
-    packed, _ = _indexed(library, progress)
+    packed, _ = _indexed(library, fields, progress)
     columns, indexed = parse_index(b"".join(packed), str(library))
     descriptor = open_library_file(library)
     if not indexed.is_of(descriptor):
@@ -61,7 +72,9 @@ def index_in_memory(
     return TaskIndex(library, columns, indexed, descriptor, difficulty=difficulty, keep=keep)
 
 
-def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes | memoryview], LibraryInfo]:
+def _indexed(
+    library: Path, fields: Fields, progress: Progress | None
+) -> tuple[Iterator[bytes | memoryview], LibraryInfo]:
     """The index of a library as the pieces of its file, and the library's fingerprint."""
     where = str(library)
     descriptor = open_library_file(library)
@@ -74,10 +87,16 @@ def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes |
                 where=where,
                 hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
+        naming = _naming(library, descriptor, fields)
         for batch in batches(pieces_of(descriptor, where, hashed.update, progress), library.name, where):
-            rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where, len(builder)))
+            if naming is None:
+                rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where, len(builder)))
+                counts.add(rows)
+            else:
+                tasks = batch.objects(where, len(builder))
+                ids, types = naming.take(tasks, partial(batch.fmt.tasks, batch.text, msgspec.Raw))
+                counts.without_workflow += sum(workflow_in(task, naming.fields) is None for task in tasks)
             builder.add(ids, types, _spans(batch, where))
-            counts.add(rows)
         if not len(builder):
             raise no_tasks(where)
         if not before.is_of(descriptor):
@@ -87,9 +106,26 @@ def _indexed(library: Path, progress: Progress | None) -> tuple[Iterator[bytes |
     order = sorted_positions(builder.hash)
     refuse_duplicates_among(builder.hash, order, builder.id, where)
     builder.sort(order)
-    indexed = Indexed(**msgspec.structs.asdict(before), sha256=hashed.hexdigest())
-    info = info_of(library, size=indexed.bytes, sha256=indexed.sha256, types=builder.of_each_type())
-    return builder.pack(FORMAT, msgspec.structs.asdict(indexed), counts), info
+    said = {**msgspec.structs.asdict(before), "sha256": hashed.hexdigest()}
+    info = info_of(library, size=before.bytes, sha256=said["sha256"], types=builder.of_each_type())
+    if naming is not None:
+        said["fields"] = msgspec.to_builtins(naming.fields)
+        info = info_with(info, naming.fields)
+    return builder.pack(FORMAT, said, counts), info
+
+
+def _naming(library: Path, descriptor: int, fields: Fields) -> Naming | None:
+    """How the tasks are named, which a look at all of them tells; None if they are spelled as ours are."""
+    where = str(library)
+    first = next(batches(pieces_of(descriptor, where, lambda piece: None), library.name, where), None)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    if first is None or (fields == COMMON and first.key is None and is_ours(first.first())):
+        return None
+    if first.key is not None:
+        hint = "convert it: prealloc library convert LIBRARY tasks.db"
+        raise LibraryError("an object of tasks by their ids can have no index", where=where, hint=hint)
+    naming = read_stream(file_source(library), Nothing, fields=fields).naming
+    return None if naming is None else naming.again()
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:

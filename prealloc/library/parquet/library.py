@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ import msgspec
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Record, info_of
 from prealloc.library.disk import FileIdentity, open_library_file, sha256_of
+from prealloc.library.naming import Column, Naming, info_with
 from prealloc.library.parquet.columns import stored
-from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, Rows, rows_of
+from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, Named, OurRows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import Counts, Facts, Fingerprint, StoredLibrary, checked_names, digest
+from prealloc.library.text.read import no_tasks
+from prealloc.model.fields import COMMON, Fields
 from prealloc.model.json_value import brief
 
 GROUP_BYTES = 4 << 20
@@ -33,14 +36,16 @@ _BUFFER_BYTES = 1 << 20
 """A column of a row group is read through a buffer of this size, and not whole."""
 
 
-def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> StoredLibrary:
+def open_parquet(
+    path: Path, *, difficulty: str | None, keep: tuple[str, ...], fields: Fields = COMMON
+) -> StoredLibrary:
     """The task library in the Parquet file at `path`: hashes the file, reads all ids and types.
 
     A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the
-    tasks; `id` or `instance_id` and `task_type` or `type` hold strings; `workflow` holds JSON texts, or is nested.
+    tasks, of which `fields` or the common names are their names; `workflow` holds JSON texts, or is nested.
     Of such a file it also counts the workflows that are missing, which reads that column.
 
-    Raises LibraryError for a file that is none, damaged, newer, or has columns or values that are no JSON, and if
+    Raises LibraryError for a file that is none, damaged, newer, or has no JSON in what is asked for, and if
     pyarrow is not installed.
     """
     where = str(path)
@@ -50,13 +55,15 @@ def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
         sha256 = sha256_of(raw, where)
         with _arrow(where):
             file = _parquet(raw)
-            rows, meta = rows_of(file.schema_arrow, file.metadata.metadata or {}, where)
+            rows, meta = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
             fingerprint, starts = Fingerprint(), list[int]()
+            naming = None
+            if isinstance(rows, ForeignRows):
+                naming, pairs = _named(file, rows, starts, where)
+            else:
+                pairs = _pairs(file, rows, fingerprint, starts)
             ids, types = checked_names(
-                _pairs(file, rows, fingerprint, starts),
-                where=where,
-                row="row",
-                hint="give every task a string for an id, and one for a type",
+                pairs, where=where, row="row", hint="give every task a string for an id, and one for a type"
             )
             if meta is not None:
                 fingerprint.prove(meta, len(ids), FORMAT, where)
@@ -64,7 +71,7 @@ def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
             if not identity.is_of(raw.fileno()):
                 raise _changed(where)
     info = info_of(path, size=identity.bytes, sha256=sha256, types=Counter(types), difficulty=difficulty)
-    return ParquetLibrary(Facts(info, ids, types, counts, keep), path, identity, rows, starts)
+    return ParquetLibrary(Facts(info, ids, types, counts, keep), path, identity, rows, starts, naming)
 
 
 @contextlib.contextmanager
@@ -137,38 +144,64 @@ class ParquetWriter:
 class ParquetLibrary(StoredLibrary):
     way = "parquet"
 
-    def __init__(self, facts: Facts, path: Path, identity: FileIdentity, rows: Rows, starts: Sequence[int]) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        path: Path,
+        identity: FileIdentity,
+        rows: OurRows | ForeignRows,
+        starts: Sequence[int],
+        naming: Naming | None,
+    ) -> None:
+        if naming is not None:
+            facts = facts._replace(info=info_with(facts.info, naming.fields))
+            self.note = naming.note
         super().__init__(facts)
         self._file = path
         self._identity = identity
         self._rows = rows
         self._starts = starts
+        self._naming = naming
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        return self._texts(positions, strict=False)
+
+    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
+        if isinstance(self._rows, ForeignRows):  # as they go elsewhere, nothing may be left out
+            self._rows.refuse_unfit(str(self._file))
+        return self._compacted(positions, self._texts(positions, strict=True))
+
+    def _texts(self, positions: Sequence[int], *, strict: bool) -> Iterator[bytes]:
         where = str(self._file)
         with open(open_library_file(self._file), "rb") as raw:
             if not self._identity.is_of(raw.fileno()):
                 raise _changed(where)
             with _arrow(where):
                 file = _parquet(raw)
-            yield from in_asked_order(positions, self._starts, partial(self._read, file))
+            yield from in_asked_order(positions, self._starts, partial(self._read, file, strict))
 
-    def _read(self, file: Any, group: int, positions: list[int]) -> dict[int, bytes]:
+    def _read(self, file: Any, strict: bool, group: int, positions: list[int]) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
         where = str(self._file)
         with _arrow(where):
             first = self._starts[group]
-            for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group]):
+            for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
                 wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
-                rows = self._rows.read(batch, [position - first for position in wanted], where, first)
+                rows = self._rows.read(batch, [position - first for position in wanted], where, first, strict=strict)
                 for position, row in zip(wanted, rows, strict=True):
-                    if (row.id, row.type) != (self.ids[position], self.types[position]):
-                        raise FORMAT.damaged("another task lies where this one should", self._place(position))
-                    found[position] = row.text
+                    found[position] = self._proved(position, row)
                 first += len(batch)
                 if len(found) == len(positions):
                     return found
         raise FORMAT.damaged("a row group ends too early", where)
+
+    def _proved(self, position: int, row: Named) -> bytes:
+        id, type = self.ids[position], self.types[position]
+        if self._naming is not None:  # the file is the same: nothing else tells whose a row is
+            return self._naming.own(row.text, id, type)
+        if (row.id, row.type) != (id, type):
+            raise FORMAT.damaged("another task lies where this one should", self._place(position))
+        return row.text
 
 
 def _changed(where: str) -> LibraryError:
@@ -221,30 +254,51 @@ def _writing(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _pairs(file: Any, rows: Rows, fingerprint: Fingerprint, starts: list[int]) -> Iterator[tuple[Any, Any]]:
-    """Id and type of each row; the fingerprint of our own files and the first rows of row groups grow on the way."""
+def _groups(file: Any, columns: Sequence[str], starts: list[int]) -> Iterator[Any]:
+    """All of a file, batch by batch; the first rows of row groups grow on the way."""
     # Counted, not asked of file.metadata: pyarrow aborts the process where a row group is damaged.
     count = 0
     for group in range(file.num_row_groups):
         starts.append(count)
-        for batch in _batches(file, _NAMES_AT_ONCE, row_groups=[group], columns=rows.names):
-            ids, types, *digests = (stored(batch.column(name)).to_pylist() for name in rows.names)
-            if digests and not (None in ids or None in types or None in digests[0]):
-                for id, type, proof in zip(ids, types, digests[0], strict=True):
-                    fingerprint.add(id, type, proof)
-            yield from zip(ids, types, strict=True)
+        for batch in _batches(file, _NAMES_AT_ONCE, row_groups=[group], columns=columns):
+            yield batch
             count += len(batch)
 
 
-def _counts(file: Any, rows: Rows, tasks: int) -> Counts:
+def _pairs(file: Any, rows: OurRows, fingerprint: Fingerprint, starts: list[int]) -> Iterator[tuple[Any, Any]]:
+    """Id and type of each row of our own file; its fingerprint grows on the way."""
+    for batch in _groups(file, rows.names, starts):
+        ids, types, digests = (stored(batch.column(name)).to_pylist() for name in rows.names)
+        if not (None in ids or None in types or None in digests):
+            for id, type, proof in zip(ids, types, digests, strict=True):
+                fingerprint.add(id, type, proof)
+        yield from zip(ids, types, strict=True)
+
+
+def _named(file: Any, rows: ForeignRows, starts: list[int], where: str) -> tuple[Naming, Iterable[tuple[str, str]]]:
+    """How the tasks of another file are named, and the id and type of each row."""
+    names: dict[Column, list[str]] = {}
+    tasks = 0
+    for batch in _groups(file, rows.columns if rows.names_by_text else rows.names, starts):
+        texts = partial(rows.objects, batch, where)
+        found = rows.asked.take_values(rows.values(batch), texts)
+        names = {column: [*names.get(column, ()), *found[column]] for column in found}
+        tasks += len(batch)
+    if not tasks:
+        raise no_tasks(where)
+    naming = rows.asked.chosen(has_workflow=rows.has_workflow)
+    return naming, zip(names[naming.ids], names[naming.types], strict=True)
+
+
+def _counts(file: Any, rows: OurRows | ForeignRows, tasks: int) -> Counts:
     """The counts of a foreign file."""
     counts = Counts(tasks, tasks, 0)
-    if "instance_id" in file.schema_arrow.names and rows.names[0] == "id":
+    if {"id", "instance_id"} <= {*rows.names}:
         for batch in _batches(file, _NAMES_AT_ONCE, columns=["id", "instance_id"]):
             one, other = (stored(batch.column(name)).to_pylist() for name in ("id", "instance_id"))
             counts.two_ids += sum(a != b for a, b in zip(one, other, strict=True))
     if isinstance(rows, ForeignRows) and rows.has_workflow:
-        batches = _batches(file, _TASKS_AT_ONCE, columns=[_leaf(file)])
+        batches = _batches(file, _TASKS_AT_ONCE, columns=[_leaf(file, rows.workflow)])
         counts.without_workflow = sum(_missing(batch, rows) for batch in batches)
     return counts
 
@@ -252,7 +306,7 @@ def _counts(file: Any, rows: Rows, tasks: int) -> Counts:
 def _missing(batch: Any, rows: ForeignRows) -> int:
     import pyarrow.compute as pc
 
-    workflows = stored(batch.column("workflow"))
+    workflows = stored(batch.column(rows.workflow))
     missing: int = workflows.null_count
     if rows.is_workflow_text:
         nulls = pc.equal(pc.utf8_trim_whitespace(workflows), "null")
@@ -260,13 +314,15 @@ def _missing(batch: Any, rows: ForeignRows) -> int:
     return missing
 
 
-def _leaf(file: Any) -> str:
+def _leaf(file: Any, workflow: str) -> str:
     """A column that tells where a workflow is missing. A nested one has many: one of numbers is read quickest."""
     # A name may have a dot, and then looks like a part of a nested column.
-    others = tuple(f"{name}." for name in file.schema_arrow.names if name.startswith("workflow."))
+    others = tuple(f"{name}." for name in file.schema_arrow.names if name.startswith(f"{workflow}."))
     # Not their sizes, which file.metadata tells: pyarrow aborts the process where those of a column are damaged.
     leaves = [file.schema.column(i) for i in range(len(file.schema))]
-    fitting = [leaf for leaf in leaves if leaf.path.startswith("workflow.") and not f"{leaf.path}.".startswith(others)]
+    fitting = [
+        leaf for leaf in leaves if leaf.path.startswith(f"{workflow}.") and not f"{leaf.path}.".startswith(others)
+    ]
     if not fitting:
-        return "workflow"
+        return workflow
     return str(min(fitting, key=lambda leaf: (leaf.physical_type == "BYTE_ARRAY", leaf.path.count("."))).path)

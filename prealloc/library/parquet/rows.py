@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Container, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import joined
-from prealloc.library.parquet.columns import is_text, plain, storage, stored, unfit
+from prealloc.library.naming import Names, needed
+from prealloc.library.parquet.columns import is_text, plain, stored, unfit
 from prealloc.library.storing.format import StoredFormat
 from prealloc.library.storing.stored import DIGEST_BYTES, Meta, digest
+from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
-from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
+from prealloc.model.spelling import EVERY_FIELD
 
 FORMAT = StoredFormat("prealloc-library-parquet", 1)
 VERSION_KEY = b"prealloc_version"
@@ -26,18 +28,9 @@ class Named(NamedTuple):
     """A row's text, and whose it is."""
 
     id: Any
+    """None where nothing in the row proves it."""
     type: Any
     text: bytes
-
-
-class Rows(Protocol):
-    """One way for tasks to lie in rows."""
-
-    names: list[str]
-    """The columns of id and type, and others that prove them."""
-
-    def read(self, batch: Any, chosen: Sequence[int], place: str, first: int) -> Iterator[Named]:
-        """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
 
 
 class OurRows:
@@ -46,10 +39,9 @@ class OurRows:
     `workflow` is null where the task has none; `fields` is the task's object without it.
     """
 
-    names: list[str]
-
-    def __init__(self) -> None:
-        self.names = ["id", "task_type", "digest"]
+    names: ClassVar = ["id", "task_type", "digest"]
+    columns = None
+    """All of them."""
 
     @staticmethod
     def schema() -> Any:
@@ -65,7 +57,10 @@ class OurRows:
             ]
         )
 
-    def read(self, batch: Any, chosen: Sequence[int], place: str, first: int) -> Iterator[Named]:
+    def read(
+        self, batch: Any, chosen: Sequence[int], place: str, first: int, *, strict: bool = False
+    ) -> Iterator[Named]:
+        """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
         import pyarrow as pa
 
         # As bytes: a damaged text may be no UTF-8, and the digest is of bytes anyway.
@@ -80,38 +75,72 @@ class OurRows:
 
 
 class ForeignRows:
-    """Any other file: each column is a field. `workflow` is JSON text if it is a string, else its value."""
+    """Any other file: each column is a field. The workflow's is JSON text if it is a string, else its value.
 
-    names: list[str]
+    Only what is asked for has to be JSON: of the columns that are not `needed`, those and values that are none are
+    left out.
+    """
 
-    def __init__(self, schema: Any, where: str) -> None:
+    def __init__(self, schema: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> None:
         found = [name for name in schema.names if schema.names.count(name) > 1]
         if found:
             raise LibraryError(
                 f"two columns are called {ascii(found[0])[:80]}", where=where, hint="rename or drop one of them"
             )
-        self.names = [_column(schema, spellings, where) for spellings in (ID_SPELLINGS, TYPE_SPELLINGS)]
-        self.has_workflow = "workflow" in schema.names
-        self.is_workflow_text = self.has_workflow and is_text(schema.field("workflow").type)
-        for field in schema:
-            problem = unfit(field.type)
-            if problem:
+        self.asked = Names(asked, schema.names, where)
+        self.workflow = asked.workflow_field or "workflow"
+        self.has_workflow = self.workflow in schema.names
+        self.is_workflow_text = self.has_workflow and is_text(schema.field(self.workflow).type)
+        problems = {field.name: unfit(field.type) for field in schema}
+        self.names = [name for name in self.asked.heads() if name in schema.names and not problems[name]]
+        self._needed = frozenset(schema.names) if EVERY_FIELD in keep else needed(asked, keep)
+        self._unfit = {name: problem for name, problem in problems.items() if problem}
+        self.refuse_unfit(where, self._needed)
+        self.columns = [name for name in schema.names if name not in self._unfit]
+        self.names_by_text = asked.id_from == "content"
+
+    def refuse_unfit(self, where: str, names: Container[str] | None = None) -> None:
+        """Raises LibraryError for a column, among these if they are given, that cannot be JSON."""
+        for name, problem in self._unfit.items():
+            if names is None or name in names:
                 raise LibraryError(
-                    f"the column {ascii(field.name)[:80]} holds {problem[:200]}, for which JSON has no word",
+                    f"the column {ascii(name)[:80]} holds {problem[:200]}, for which JSON has no word",
                     where=where,
-                    hint="cast it to strings or numbers, or drop the column",
+                    hint="cast it to strings or numbers, drop the column, or name the fields that you need with ‹keep›",
                 )
 
-    def read(self, batch: Any, chosen: Sequence[int], place: str, first: int) -> Iterator[Named]:
-        columns = {name: stored(batch.column(name)) for name in batch.schema.names}
+    def objects(self, batch: Any, place: str) -> list[msgspec.Raw]:
+        """The tasks of a batch."""
+        return [msgspec.Raw(row.text) for row in self.read(batch, range(len(batch)), place, 0)]
+
+    def values(self, batch: Any) -> list[dict[str, Any]]:
+        """The names that may be those of tasks, in each row of a batch with these columns."""
+        names = [name for name in self.names if name in batch.schema.names]
+        columns = [stored(batch.column(name)) for name in names]
+        values = [[plain(value, column.type) for value in column.to_pylist()] for column in columns]
+        return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)] or [{}] * len(batch)
+
+    def read(
+        self, batch: Any, chosen: Sequence[int], place: str, first: int, *, strict: bool = False
+    ) -> Iterator[Named]:
+        columns = {name: stored(batch.column(name)) for name in batch.schema.names if name in self.columns}
+        flow = columns.pop(self.workflow, None)
+        if self.workflow != "workflow":
+            columns.pop("workflow", None)
         for row in chosen:
             where = f"{place}, row {first + row} (counted from 0)"
-            fields = {name: _value(column, row, name, where) for name, column in columns.items() if name != "workflow"}
-            workflow = self._workflow(columns["workflow"], row, where) if self.has_workflow else None
-            yield Named(fields[self.names[0]], fields[self.names[1]], joined(workflow, msgspec.json.encode(fields)))
+            fields = {}
+            for name, column in columns.items():
+                try:
+                    fields[name] = _value(column, row, name, where)
+                except LibraryError:
+                    if strict or name in self._needed:
+                        raise
+            workflow = self._workflow(flow, row, where) if flow is not None else None
+            yield Named(None, None, joined(workflow, msgspec.json.encode(fields)))
 
     def _workflow(self, column: Any, row: int, where: str) -> bytes | None:
-        value = _value(column, row, "workflow", where)
+        value = _value(column, row, self.workflow, where)
         if value is None:
             return None
         if not self.is_workflow_text:
@@ -126,38 +155,27 @@ class ForeignRows:
             ) from None
 
 
-def rows_of(schema: Any, metadata: dict[bytes, bytes], where: str) -> tuple[Rows, Meta | None]:
+def rows_of(
+    schema: Any, metadata: dict[bytes, bytes], where: str, asked: Fields, keep: tuple[str, ...]
+) -> tuple[OurRows, Meta] | tuple[ForeignRows, None]:
     """How tasks lie in a file of this schema, with what its writer says of them if that was us. Raises LibraryError."""
     version, raw = metadata.get(VERSION_KEY), metadata.get(META_KEY)
-    if version is None and raw is None:
-        return ForeignRows(schema, where), None
+    ours = schema.equals(OurRows.schema(), check_metadata=False)
+    if version is None and raw is None and not ours:
+        return ForeignRows(schema, where, asked, keep), None
     if version is None or raw is None:
-        raise FORMAT.damaged("half of what prealloc writes about its tasks is missing", where)
+        raise FORMAT.damaged(
+            f"{'all' if version is raw else 'half'} of what prealloc writes about its tasks is missing", where
+        )
     if version != b"%d" % FORMAT.version:
         FORMAT.refuse_version(version.decode(errors="replace"), where)
-    if not schema.equals(OurRows.schema(), check_metadata=False):
+    if not ours:
         raise FORMAT.damaged("its columns are not as prealloc writes them", where)
     try:
         meta = msgspec.json.decode(raw, type=Meta)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise FORMAT.damaged("what prealloc writes about its tasks is damaged", where) from None
     return OurRows(), meta
-
-
-def _column(schema: Any, spellings: Sequence[str], where: str) -> str:
-    for name in spellings:
-        if name in schema.names:
-            type = storage(schema.field(name).type)
-            if not is_text(type):
-                raise LibraryError(
-                    f"the column {name} holds {type}, no strings", where=where, hint="cast it to strings"
-                )
-            return name
-    raise LibraryError(
-        f"there is no column {' or '.join(spellings)}",
-        where=where,
-        hint="rename the columns that name a task and its type",
-    )
 
 
 def _value(column: Any, row: int, name: str, where: str) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
+import lzma
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -47,9 +49,9 @@ def _refuse_no_library(out: Path) -> None:
 def new_file(out: Path, *, force: bool) -> Iterator[Writable]:
     """Gives something to write to, and puts it at `out` if the block ends well; else nothing is left of it.
 
-    What is written is packed if `out` ends in .gz or .zst, in letters of either case. Raises InputError if `out` is
-    there and `force` is off, if its folder cannot be written to, or if what was written packs so well that it would be
-    taken for a bomb when it is read; CannotGoOn if the disk is full.
+    What is written is packed if `out` ends in .gz, .zst, .bz2 or .xz, in letters of either case. Raises InputError if
+    `out` is there and `force` is off, if its folder cannot be written to, or if what was written packs so well that it
+    would be taken for a bomb when it is read; CannotGoOn if the disk is full.
     """
     with new_path(out, force=force) as beside:
         with open(beside, "wb") as file, _packed(file, out.suffix.lower()) as packed:
@@ -92,6 +94,9 @@ def _packed(file: BinaryIO, suffix: str) -> Iterator[Writable]:
     if suffix == ".gz":
         # No name and no time in the header: the same tasks, the same bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=_GZIP_LEVEL, mtime=0) as packed:
+            yield packed
+    elif suffix in (".bz2", ".xz"):
+        with bz2.BZ2File(file, "wb") if suffix == ".bz2" else lzma.LZMAFile(file, "wb") as packed:
             yield packed
     elif suffix == ".zst":
         import zstandard

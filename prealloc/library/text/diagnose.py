@@ -12,7 +12,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.disk import Buffer
-from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, LooseRow, has, is_name, named
+from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, has, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
 
@@ -44,7 +44,7 @@ class Diagnosis:
         self.where = where
         self.origin = origin or Origin()
 
-    def of_text(self, loose: type[LooseRow]) -> LibraryError:
+    def of_text(self, loose: Any) -> LibraryError:
         """The error of a library that could not be decoded."""
         decoder = msgspec.json.Decoder(loose)
         index, start = -1, None

@@ -14,6 +14,7 @@ from prealloc.library.text.cursor import Cursor, Damage
 
 T = TypeVar("T")
 
+NO_TASKS = 'a JSON object without "tasks"'
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 
 
@@ -71,7 +72,17 @@ def refuse_tasks_twice(found: bool, at: int) -> None:
 
 def refuse_no_tasks(at: int, *, there: bool = True) -> None:
     """Raises Damage for "tasks" that are no array, or, if not `there`, for a document without any."""
-    raise Damage('"tasks" is no array' if there else 'a JSON object without "tasks"', at, hint=_SHAPES)
+    raise Damage('"tasks" is no array' if there else NO_TASKS, at, hint=_SHAPES)
+
+
+def first_task(fmt: Any, text: Buffer) -> bytes:
+    """The text of the first task; nothing where there is none, or damage before its end."""
+    with memoryview(text) as view:
+        try:
+            start = next(iter(fmt.starts(view)), None)
+            return b"" if start is None else bytes(view[start : Cursor(view).after(start)])
+        except Damage as damage:
+            return b"{}" if damage.problem == NO_TASKS else b""
 
 
 def _refuse_more(cursor: Cursor, start: int) -> None:

@@ -19,10 +19,11 @@ from msgspec import UNSET, Raw
 from prealloc.library.disk import Buffer
 from prealloc.library.text.cursor import Cursor
 from prealloc.library.text.document import Array, Document
+from prealloc.library.unpack import PACKED_NAME
 
 T = TypeVar("T")
 
-_LINES_NAME = re.compile(r"\.(jsonl|ndjson)(\.gz|\.zst)?\Z", re.IGNORECASE)
+_LINES_NAME = re.compile(rf"\.(jsonl|ndjson)({PACKED_NAME})?\Z", re.IGNORECASE)
 _TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _NOT_SPACE = re.compile(rb"[^ \t\n\r]")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gc
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,14 +14,16 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.files.strict_json import encoding_problem
 from prealloc.library.base import info_of
 from prealloc.library.disk import Buffer, Progress, Reading
 from prealloc.library.duplicate_ids import refuse_duplicate_ids
+from prealloc.library.naming import is_ours
 from prealloc.library.rows import AnyRow, is_name, named, row_types
 from prealloc.library.text.cursor import Damage
 from prealloc.library.text.diagnose import Diagnosis
+from prealloc.library.text.document import first_task
 from prealloc.library.text.formats import Format, choose_format
+from prealloc.library.text.refuse import refuse_unread
 from prealloc.library.text.structure import said_twice
 from prealloc.library.unpack import unpack
 
@@ -34,10 +35,10 @@ _UTF8_STEP = 1 << 20
 
 def read_text(
     file: Path, *, difficulty: str | None, keep: tuple[str, ...], progress: Progress | None = None
-) -> ScannedLibrary:
-    """Reads a JSON library at once: `{"tasks": [...]}`, `[...]` or JSON lines, plain, gzip or zstd.
+) -> ScannedLibrary | None:
+    """Reads a JSON library at once: `{"tasks": [...]}`, `[...]` or JSON lines, plain or packed.
 
-    Raises LibraryError, with file, place and hint, for whatever is none.
+    None if its tasks are not spelled as ours are. Raises LibraryError, with file, place and hint, for whatever is none.
     """
     where = str(file)
     reading = Reading(file, progress)
@@ -46,8 +47,12 @@ def read_text(
 
     packed = reading.buffer()
     text = unpack(packed, where)
-    refuse_encoding(text, where)
+    if text[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8:
+        return None
+    refuse_unread(text, where)
     fmt = choose_format(text, file.name)
+    if not is_ours(first_task(fmt, text)):
+        return None
     diagnosis = Diagnosis(fmt, text, where)
     refuse_bad_utf8(text, diagnosis)
     collecting = gc.isenabled()
@@ -99,15 +104,6 @@ def whole_texts(fmt: Format, text: Buffer, positions: Sequence[int]) -> Iterator
 def no_tasks(where: str) -> LibraryError:
     """The error of a library with nothing in it."""
     return LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")
-
-
-def refuse_encoding(text: Buffer, where: str) -> None:
-    problem = encoding_problem(bytes(text[:4])) if text else "is empty"
-    if problem is None and re.search(rb"[^ \t\n\r]", text) is None:
-        problem = "holds nothing but whitespace"
-    if problem:
-        hint = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
-        raise LibraryError(f"the file {problem}", where=where, hint=hint)
 
 
 def refuse_bad_utf8(text: Buffer, diagnosis: Diagnosis) -> None:

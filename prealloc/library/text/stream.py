@@ -10,17 +10,24 @@ import codecs
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from prealloc.errors import LibraryError
-from prealloc.files.strict_json import encoding_problem
 from prealloc.library.text.cursor import TOO_SHORT, Cursor, Damage
 from prealloc.library.text.diagnose import Diagnosis, Origin
-from prealloc.library.text.document import Array, refuse_no_tasks, refuse_tasks_twice
+from prealloc.library.text.document import Array, first_task, refuse_no_tasks, refuse_tasks_twice
 from prealloc.library.text.formats import Format, Lines, choose_format
+from prealloc.library.text.refuse import refuse_binary, refuse_unread
+from prealloc.library.text.sources import LINES
+from prealloc.library.text.structure import key_twice
+from prealloc.model.document import UNREADABLE
 
 BATCH = 8 << 20
 """Bytes that are scanned at once; a task that is larger is a batch of its own."""
 
 _SPACE = b" \t\n\r"
+_WHOLE = -1
+# In place of an offset: damage of the document as a whole.
 
 _LONGEST_TOKEN = 32
 # How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
@@ -36,10 +43,27 @@ class Batch(NamedTuple):
     text: bytes
     origin: Origin
     """Its byte and line in the whole; how many tasks are before it, the reader counts."""
+    key: str | None = None
+    """Of the only task, if it lies under a key of its own, which is its id."""
 
     def diagnosis(self, where: str, task: int) -> Diagnosis:
         """Tells what is wrong in here by its place in the whole; `task` is the index of its first task."""
         return Diagnosis(self.fmt, self.text, where, self.origin._replace(task=task))
+
+    def first(self) -> bytes:
+        """The text of the first task; nothing where it is damaged."""
+        return first_task(self.fmt, self.text)
+
+    def objects(self, where: str, task: int) -> list[dict[str, msgspec.Raw]]:
+        """The tasks with all their fields. Raises LibraryError, also for keys said twice in a task."""
+        diagnosis = self.diagnosis(where, task)
+        try:
+            found = self.fmt.tasks(self.text, dict[str, msgspec.Raw])
+        except UNREADABLE:
+            raise diagnosis.of_text(dict[str, msgspec.Raw]) from None
+        if twice := key_twice(self.fmt, self.text, None):
+            raise diagnosis.of_key_twice(*twice)
+        return found
 
 
 def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
@@ -54,13 +78,18 @@ def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
     if not window.text.strip(_SPACE):
         while window.grow() and not window.text.strip(_SPACE):
             window.drop(len(window.text))
-    _refuse_encoding(window, where)
+    if window.text.startswith(codecs.BOM_UTF8):
+        window.drop(len(codecs.BOM_UTF8))
+    if name == LINES and not window.text.strip(_SPACE):
+        return  # what there was had no rows
+    refuse_unread(window.text, where)
     fmt = choose_format(bytes(window.text), name)
     if isinstance(fmt, Lines):
         yield from _lines(window)
         return
     try:
         at = window.skip_space(0)
+        window.begin = window.origin(at)
         yield from _array(window, at) if window.byte(at) == b"[" else _document(window, at)
     except Damage as damage:
         raise window.error(damage) from None
@@ -75,6 +104,8 @@ class _Window:
         self.text = bytearray()
         self.dropped = 0
         self.lines = 0
+        self.begin = Origin()
+        """Where the document begins."""
         self.ended = False
 
     def grow(self) -> bool:
@@ -146,7 +177,10 @@ class _Window:
     def error(self, damage: Damage) -> LibraryError:
         """The error of damage that lies outside the tasks."""
         at = damage.at if damage.inside is None else damage.inside
-        origin = self.origin(min(at, len(self.text)))
+        if at == _WHOLE:
+            origin, at = self.begin, self.begin.byte - self.dropped
+        else:
+            origin = self.origin(min(at, len(self.text)))
         return LibraryError(
             damage.problem,
             where=f"{self._where}, byte {self.dropped + at}, line {origin.line + 1}",
@@ -182,22 +216,37 @@ def _end_of_tasks(text: bytearray) -> int:
 
 
 def _document(window: _Window, at: int) -> Iterator[Batch]:
-    """`{"tasks": [...], ...}`. What is beside the tasks is only stepped over."""
+    """`{"tasks": [...], ...}`. What is beside the tasks is only stepped over.
+
+    Without "tasks" it is the only list of objects that is there, or all values, if every one is an object. Which is
+    known at the end; until then they are held.
+    """
     found = False
+    lists: list[tuple[str, list[Batch]]] = []
+    keyed: list[Batch] | None = []
     window.expect(at, b"{")
     at = window.skip_space(at + 1)
     mark = window.byte(at)
     while mark != b"}":
         key, at = window.key(at)
+        opening = window.byte(at)
         if key == "tasks":
             refuse_tasks_twice(found, at)
             found = True
-            if window.byte(at) not in (b"[", b""):
+            if opening not in (b"[", b""):
                 refuse_no_tasks(at)
             yield from _items(window, at)
             at = window.skip_space(1)
+        elif not found and opening == b"[" and window.byte(window.skip_space(at + 1)) == b"{":
+            lists.append((key, list(_items(window, at))))
+            at = window.skip_space(1)
         else:
-            at = window.after(at)
+            end = window.after(at)
+            if opening == b"{" and keyed is not None and not found:
+                keyed.append(_keyed(window, key, at, end))
+            else:
+                keyed = None
+            at = end
         mark = window.expect(at, b",", b"}")
         if mark == b",":
             at = window.skip_space(at + 1)
@@ -205,8 +254,31 @@ def _document(window: _Window, at: int) -> Iterator[Batch]:
         window.drop(at)
         at = 0
     if not found:
-        refuse_no_tasks(at, there=False)
+        yield from _untitled(lists, keyed)
     _refuse_more(window, at + 1)
+
+
+def _keyed(window: _Window, key: str, at: int, end: int) -> Batch:
+    """The task that lies under this key: its `id`, if it has none."""
+    text, id = bytes(window.text[at:end]), b'"id":' + msgspec.json.encode(key)
+    fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
+    cut = 0 if "id" in fields else 1
+    return Batch(Array(), lead + text[cut:] + b"]", window.origin(at + cut, lead=len(lead)), key)
+
+
+def _untitled(lists: list[tuple[str, list[Batch]]], keyed: list[Batch] | None) -> Iterator[Batch]:
+    """The tasks of a document that does not call them so. Raises Damage."""
+    if len(lists) > 1:
+        names = ", ".join(ascii(name) for name, _ in lists[:10])
+        hint = 'call the one of the tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
+        raise Damage(f"several lists in it may be the tasks: {names}", _WHOLE, hint=hint)
+    if lists:
+        yield from lists[0][1]
+    elif keyed is not None and len(keyed) > 1:
+        yield from keyed
+    else:
+        refuse_no_tasks(_WHOLE, there=False)
 
 
 def _array(window: _Window, at: int) -> Iterator[Batch]:
@@ -246,20 +318,13 @@ def _refuse_more(window: _Window, at: int) -> None:
         raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
 
 
-def _refuse_encoding(window: _Window, where: str) -> None:
-    problem = encoding_problem(bytes(window.text[:4])) if window.text else "is empty"
-    if problem is None and not window.text.strip(_SPACE):
-        problem = "holds nothing but whitespace"
-    if problem:
-        hint = "write the tasks into it" if "UTF" not in problem else "save it as UTF-8 without a byte order mark"
-        raise LibraryError(f"the file {problem}", where=where, hint=hint)
-
-
 def _checked(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
     """The pieces, proved to be UTF-8 as a whole: the scan does not look into the text of what it steps over."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     at = 0
     for piece in pieces:
+        if not at:
+            refuse_binary(piece[:16], where)
         _decode(decoder, piece, at, where, final=False)
         at += len(piece)
         yield piece

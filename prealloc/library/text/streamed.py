@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import cache
+from itertools import product
 
 import msgspec
+from msgspec import Raw
 
-from prealloc.library.base import Progress, info_of
-from prealloc.library.disk import open_library_file, pieces_of
+from prealloc.library.base import Progress
 from prealloc.library.duplicate_ids import duplicate_ids, equal_hashes, sorted_positions
+from prealloc.library.naming import Column, Names, Naming, info_with, is_ours
 from prealloc.library.rows import any_has
+from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.storing.stored import Counts, Facts, StoredLibrary
 from prealloc.library.text.read import no_tasks, scan
+from prealloc.library.text.sources import Source
 from prealloc.library.text.stream import Batch, batches
-from prealloc.library.unpack import unpack_stream
+from prealloc.model.fields import COMMON, Fields
+from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task_hash import stable_hashes
-
-STDIN = Path("-")
-"""In place of a path: standard input."""
-
-
-class Shortlist(Protocol):
-    """Tells which tasks may still be chosen while they go by; see planning/shortlist.py."""
-
-    def offer(self, hashes: Sequence[int], types: Sequence[str]) -> list[int]:
-        """Which of these tasks, by their places in the arguments, must be held."""
-
-    def held(self) -> set[int]:
-        """Which of all the tasks so far, counted from 0, must still be held."""
 
 
 class StreamedLibrary(StoredLibrary):
@@ -44,13 +34,20 @@ class StreamedLibrary(StoredLibrary):
 
     way = "stream"
 
-    def __init__(self, facts: Facts, tasks: list[_Held], kept: set[str]) -> None:
-        super().__init__(facts)
-        self._texts = [task.text for task in tasks]
-        self._kept = kept
+    def __init__(self, info: LibraryInfo, tasks: _Tasks, naming: Naming | None, keep: tuple[str, ...]) -> None:
+        self._held = tasks.held()
+        self._kept = tasks.kept
+        self.naming = naming
+        """How the tasks are named; None in a library that is spelled as ours are."""
+        if naming is not None:
+            info = info_with(info, naming.fields)
+            self.note = naming.note
+        ids, types = ([getattr(task, name) for task in self._held] for name in ("id", "type"))
+        super().__init__(Facts(info, ids, types, tasks.counts, keep))
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        return (self._texts[position] for position in positions)
+        for task in map(self._held.__getitem__, positions):
+            yield task.text if self.naming is None else self.naming.own(task.text, task.id, task.type)
 
     def absent(self, names: Iterable[str]) -> set[str]:
         return set(names) - self._kept
@@ -63,97 +60,140 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_stream(
-    source: Path,
-    shortlist: Shortlist,
+    source: Source,
+    shortlist: Callable[[], Shortlist] = Everything,
     *,
+    fields: Fields = COMMON,
     difficulty: str | None = None,
     keep: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> StreamedLibrary:
-    """Reads a JSON library once, in memory for the tasks of the shortlist and 12 bytes for each of the others.
+    """Reads a library once, in memory for the tasks of the shortlist and 12 bytes for each of the others.
 
-    `source` is a file, plain or packed, or `STDIN`. Raises LibraryError, as reading it whole would.
+    Raises LibraryError, as reading it whole would.
     """
-    where = str(source) if source != STDIN else "standard input"
-    descriptor = _open(source)
-    reader = _Reader(shortlist, keep, where)
-    try:
-        pieces = pieces_of(descriptor, where, reader.note, progress)
-        for batch in batches(unpack_stream(pieces, where), source.name, where):
+    hashed = _Hashed()
+    reader: _Ours | _Named | None = None
+    with closing(source.read(hashed.note, progress)) as pieces:
+        for batch in batches(pieces, source.name, source.where):
+            if reader is None:
+                ours = fields == COMMON and batch.key is None and is_ours(batch.first())
+                reader = (_Ours if ours else _Named)(source.where, shortlist, keep, fields)
             reader.take(batch)
-    finally:
-        if source != STDIN:
-            os.close(descriptor)
-    reader.finish()
-    info = info_of(
-        source, size=reader.bytes, sha256=reader.sha256.hexdigest(), types=reader.types, difficulty=difficulty
-    )
-    if source == STDIN:
-        info = msgspec.structs.replace(info, path="-")
-    tasks = reader.tasks()
-    facts = Facts(info, [task.id for task in tasks], [task.type for task in tasks], reader.counts, keep)
-    return StreamedLibrary(facts, tasks, reader.kept)
+    if reader is None:
+        raise no_tasks(source.where)
+    tasks, naming = reader.end()
+    tasks.finish(source.where)
+    info = source.info(size=hashed.bytes, sha256=hashed.sha256.hexdigest(), types=tasks.types, difficulty=difficulty)
+    return StreamedLibrary(info, tasks, naming, keep)
 
 
-class _Reader:
-    """Takes batch after batch, and lets go of what cannot be chosen any more."""
+class _Hashed:
+    """The bytes of a source, as they are on the disk."""
 
-    def __init__(self, shortlist: Shortlist, keep: tuple[str, ...], where: str) -> None:
-        self._shortlist = shortlist
-        self._keep = keep
-        self._where = where
-        self._held: dict[int, _Held] = {}
-        self._pruned = 0
+    def __init__(self) -> None:
         self.bytes = 0
         self.sha256 = hashlib.sha256()
+
+    def note(self, piece: bytes) -> None:
+        self.bytes += len(piece)
+        self.sha256.update(piece)
+
+
+class _Tasks:
+    """The tasks that went by under one pair of names. Lets go of what cannot be chosen any more."""
+
+    def __init__(self, shortlist: Shortlist) -> None:
+        self._shortlist = shortlist
+        self._held: dict[int, _Held] = {}
+        self._pruned = 0
         self.hashes = array("Q")
         self.types: Counter[str] = Counter()
         self.counts = Counts(0, 0, 0)
         self.kept: set[str] = set()
         """The fields to keep that a task had so far."""
 
-    def note(self, piece: bytes) -> None:
-        """Some bytes of the file, as they are on the disk."""
-        self.bytes += len(piece)
-        self.sha256.update(piece)
-
-    def take(self, batch: Batch) -> None:
-        first = len(self.hashes)
-        rows, ids, types = scan(batch.fmt, batch.text, self._keep, batch.diagnosis(self._where, first))
-        hashes = stable_hashes(ids)
+    def add(self, ids: Sequence[str], types: Sequence[str], texts: Callable[[], Sequence[Raw]]) -> None:
+        first, hashes = len(self.hashes), stable_hashes(ids)
         self.hashes.extend(hashes)
         self.types.update(types)
-        self.counts.add(rows)
-        unseen = ((i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD})
-        self.kept |= {name for i, name in unseen if any_has(rows, i, name)}
         wanted = self._shortlist.offer(hashes, types)
         if wanted:
-            raws = batch.fmt.tasks(batch.text, msgspec.Raw)
+            raws = texts()
             for place in wanted:
                 self._held[first + place] = _Held(ids[place], sys.intern(types[place]), bytes(raws[place]))
         if len(self._held) > 2 * self._pruned:
-            keep = self._shortlist.held()
-            self._held = {position: task for position, task in self._held.items() if position in keep}
+            self._held = self._still_held()
             self._pruned = len(self._held)
 
-    def finish(self) -> None:
+    def finish(self, where: str) -> None:
         """Raises LibraryError if there was no task, or an id twice."""
         if not self.hashes:
-            raise no_tasks(self._where)
+            raise no_tasks(where)
         groups = equal_hashes(self.hashes, sorted_positions(self.hashes))
         if groups:
             # 64 bits of 10 million ids collide once in 370,000 libraries: what is equal here is the same id.
             names = (next((self._held[at].id for at in group if at in self._held), None) for group in groups)
-            raise duplicate_ids(list(zip(names, groups, strict=True)), self._where)
+            raise duplicate_ids(list(zip(names, groups, strict=True)), where)
 
-    def tasks(self) -> list[_Held]:
+    def held(self) -> list[_Held]:
+        return list(self._still_held().values())
+
+    def _still_held(self) -> dict[int, _Held]:
         keep = self._shortlist.held()
-        return [task for position, task in self._held.items() if position in keep]
+        return self._held if keep is None else {at: task for at, task in self._held.items() if at in keep}
 
 
-def _open(source: Path) -> int:
-    if source != STDIN:
-        return open_library_file(source)
-    with contextlib.suppress(OSError):  # closed: reading it tells
-        os.set_blocking(0, True)  # whoever shares it may have set it otherwise
-    return 0
+class _Ours:
+    """Reads tasks that are spelled as ours are."""
+
+    def __init__(self, where: str, shortlist: Callable[[], Shortlist], keep: tuple[str, ...], fields: Fields) -> None:
+        self._where = where
+        self._keep = keep
+        self._tasks = _Tasks(shortlist())
+
+    def take(self, batch: Batch) -> None:
+        tasks = self._tasks
+        rows, ids, types = scan(batch.fmt, batch.text, self._keep, batch.diagnosis(self._where, len(tasks.hashes)))
+        tasks.counts.add(rows)
+        unseen = ((i, name) for i, name in enumerate(self._keep) if name not in {*tasks.kept, EVERY_FIELD})
+        tasks.kept |= {name for i, name in unseen if any_has(rows, i, name)}
+        tasks.add(ids, types, lambda: batch.fmt.tasks(batch.text, Raw))
+
+    def end(self) -> tuple[_Tasks, None]:
+        return self._tasks, None
+
+
+class _Named:
+    """Reads tasks by every pair of columns that may name them."""
+
+    def __init__(self, where: str, shortlist: Callable[[], Shortlist], keep: tuple[str, ...], fields: Fields) -> None:
+        self._where = where
+        self._shortlist = shortlist
+        self._keep = keep
+        self._fields = fields
+        self._names: Names | None = None
+        self._tasks: dict[tuple[Column, Column], _Tasks] = {}
+        self._counts = Counts(0, 0, 0)
+        self._kept: set[str] = set()
+
+    def take(self, batch: Batch) -> None:
+        tasks = batch.objects(self._where, self._counts.tasks)
+        if self._names is None:
+            self._names = Names(self._fields, tasks[0], self._where)
+            self._tasks = {pair: _Tasks(self._shortlist()) for pair in product(self._names.ids, self._names.types)}
+        texts = cache(lambda: batch.fmt.tasks(batch.text, Raw))
+        named = self._names.take(tasks, texts)
+        self._tasks = {(ids, types): mine for (ids, types), mine in self._tasks.items() if {ids, types} <= named.keys()}
+        for (ids, types), mine in self._tasks.items():
+            mine.add(named[ids], named[types], texts)
+        self._counts.tasks += len(tasks)
+        self._counts.without_workflow += sum(self._names.workflow_of(task) is None for task in tasks)
+        self._kept |= {name for name in {*self._keep} - self._kept if any(name in task for task in tasks)}
+
+    def end(self) -> tuple[_Tasks, Naming]:
+        assert self._names is not None  # there was a batch, and so a task
+        naming = self._names.chosen()
+        tasks = self._tasks[naming.ids, naming.types]
+        tasks.counts, tasks.kept = self._counts, self._kept
+        return tasks, naming

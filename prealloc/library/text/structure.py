@@ -37,8 +37,12 @@ def said_twice(fmt: Format, text: Buffer, rows: Sequence[AnyRow], keep: tuple[st
     rest = _without_workflows(text, rows)
     if isinstance(fmt, Document):
         _refuse_tasks_twice(rest)
-    watched = _OWN | set(keep)
-    for first, batch in _batches(fmt.tasks(rest, Raw)):
+    return key_twice(fmt, rest, _OWN | set(keep))
+
+
+def key_twice(fmt: Format, text: Buffer, watched: frozenset[str] | None = None) -> tuple[int, str] | None:
+    """Position and key of the first task in a text that has one of these keys twice (None: any); None if none."""
+    for first, batch in _batches(fmt.tasks(text, Raw)):
         if not _surely_once(batch):
             for position, task in enumerate(batch, first):
                 key = _twice(task, watched)
@@ -114,11 +118,11 @@ def _surely_once(batch: list[Raw]) -> bool:
     return text.count(b":") == again.count(b":") and b"\\u003" not in text
 
 
-def _twice(task: Raw, watched: frozenset[str]) -> str | None:
+def _twice(task: Raw, watched: frozenset[str] | None) -> str | None:
     seen = set()
     with memoryview(task) as view:
         for key, _ in Cursor(view).fields(0):
-            if key in seen and key in watched:
+            if key in seen and (watched is None or key in watched):
                 return key
             seen.add(key)
     return None

@@ -39,7 +39,7 @@ FINE = {
     ("shards", "integer"), ("num_instances", "integer"), ("num_instances_per_cell", "integer"),
     ("repeats", "integer"), ("seed", "integer"),
     ("seed", "10**12"),
-    ("per_type", "true"), ("stratify", "true"), ("all", "true"),
+    ("per_type", "true"), ("per_cell", "true"), ("stratify", "true"), ("all", "true"),
     ("concurrency", "integer"), ("workers", "integer"), ("retries", "integer"), ("fsync", "true"),
     ("max_result", "integer"), ("max_log", "10**12"), ("memory", "10**12"),
     ("worker", "text"), ("worker", "empty text"), ("engine", "text"), ("engine", "empty text"),
@@ -71,7 +71,7 @@ def cases() -> Iterator[Case]:
 
 FILES: dict[str, bytes] = {
     "pickle": b"\x80\x04\x95\x15\x00\x00\x00",
-    "BOM": b'\xef\xbb\xbf[run]\nworker = "a:b"\n',
+    "two BOMs": b'\xef\xbb\xbf\xef\xbb\xbf[run]\nworker = "a:b"\n',
     "UTF-16": "[run]\n".encode("utf-16"),
     "bad UTF-8": b'[run]\nworker = "\xff"\n',
     "lone surrogate": b'[run]\nworker = "\\ud800"\n',

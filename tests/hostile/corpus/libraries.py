@@ -5,8 +5,10 @@ What is wrong inside JSON is told in every detail in test_hostile_library.py.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import pickle
 from collections.abc import Iterator
 
@@ -42,7 +44,20 @@ def cases() -> Iterator[Case]:
     texts = {
         "pickle": (pickle.dumps([{"id": "t", "type": "a"}]), ""),
         "empty": (b"", "empty"),
-        "BOM": (b"\xef\xbb\xbf" + GOOD, "byte order mark"),
+        "two BOMs": (b"\xef\xbb\xbf" * 2 + GOOD, "expected {, found"),
+        "zip": (b"PK\x03\x04" + GOOD, "a zip archive"),
+        "Arrow": (b"ARROW1\0\0" + GOOD, "an Arrow file"),
+        "xz bomb": (lzma.compress(b" " * (80 << 20)), "looks like an xz bomb"),
+        "xz cut": (lzma.compress(GOOD)[:-9], "ends too early"),
+        "bzip2 damaged": (bz2.compress(GOOD)[:40] + b"\xff" * 400, ""),
+        "no names": (b'[{"question": 1}, {"question": 2}]', "task 0 has no id"),
+        "numbers and names": (b'[{"uid": 1}, {"uid": "a"}]', "task 1 has 'a' in uid, where those before have numbers"),
+        "a key of others twice": (b'[{"uid": "a", "x": 1, "x": 2}]', "twice"),
+        "other ids twice": (b'[{"uid": "a"}, {"uid": "a"}]', "more than once"),
+        "an id of others is half a pair": (b'[{"uid": "\\ud800"}]', "lone surrogate"),
+        "several lists": (b'{"a": [{"id": "x"}], "b": [{"id": "y"}]}', "several lists"),
+        "brackets of others": (b'{"a": [{"uid": ' + b"[" * 100_000, ""),
+        "others cut": (b'{"examples": [{"uid": "a"}, {"uid"', "the text ends"),
         "UTF-16": (GOOD.decode().encode("utf-16"), "byte order mark"),
         "bad UTF-8": (GOOD.replace(b'"t3"', b'"t\xff"'), "no UTF-8"),
         "truncated": (GOOD[:-20], "the text ends"),

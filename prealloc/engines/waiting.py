@@ -1,0 +1,63 @@
+"""The units of a shard that no worker holds: where each of them waits, and how many may run at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from prealloc.engines.worker_process import Key, WorkerProcess
+from prealloc.worker.job import UnitOrder
+
+
+class WaitingUnits:
+    """Three queues; a unit is in one of them at most."""
+
+    def __init__(self, orders: Sequence[UnitOrder], deaths: Mapping[Key, int], concurrency: int) -> None:
+        # A unit that has killed a worker before never again runs beside others.
+        self.pending = deque(order for order in orders if not deaths.get((order.position, order.repeat)))
+        """They run together."""
+        self.suspects = deque(order for order in orders if deaths.get((order.position, order.repeat)))
+        """Each runs alone in a worker of its own."""
+        self.last: deque[UnitOrder] = deque()
+        """Each runs alone, and no other worker of the run beside it."""
+        self.width = concurrency
+        """Tasks at once, all workers of the shard together."""
+        self._concurrency = concurrency
+        self._deaths = dict(deaths)
+        self._squeezed: set[Key] = set()
+        """Units that the OOM killer has ended beside others."""
+
+    def __bool__(self) -> bool:
+        return bool(self.pending or self.suspects or self.last)
+
+    def queue_of(self, worker: WorkerProcess) -> deque[UnitOrder]:
+        """Where the units that have not begun in it wait for another one."""
+        return self.last if worker.only else self.suspects if worker.solo else self.pending
+
+    def squeeze(self, order: UnitOrder, *, alone: bool) -> None:
+        """The OOM killer has ended it. One that was alone, or meets it again, may need more than there is."""
+        key = order.position, order.repeat
+        (self.last if alone or key in self._squeezed else self.pending).append(next_of(order))
+        self._squeezed.add(key)
+
+    def narrow(self, running: int) -> int | None:
+        """The memory did not bear so many tasks at once. Gives the new width; None if it stays as it is."""
+        width = min(self.width, (running + 1) // 2)
+        if running < 2 or width == self.width:
+            return None
+        self.width = width
+        return width
+
+    def widen(self) -> None:
+        """As many run at once again as at first."""
+        self.width = self._concurrency
+
+    def count_death(self, key: Key) -> int:
+        """A unit has killed a worker while alone in it: for so many times now."""
+        self._deaths[key] = self._deaths.get(key, 0) + 1
+        return self._deaths[key]
+
+
+def next_of(order: UnitOrder) -> UnitOrder:
+    """The order for another attempt at the unit."""
+    return order._replace(attempt=order.attempt + 1)

@@ -1,0 +1,361 @@
+"""Which field of a library's tasks is their id, and which their type, where they are not spelled as ours are.
+
+A field that may be one (a `Column`) is followed through all tasks, in the one pass that reads them: standard input is
+read once. At the end a column that names every task decides: distinct strings before numbers, then by the order of
+the common names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
+from prealloc.library.rows import NULL, is_name
+from prealloc.model.document import UNREADABLE
+from prealloc.model.fields import COMMON, Fields
+from prealloc.model.json_value import shown
+from prealloc.model.options import did_you_mean
+from prealloc.model.plan import LibraryInfo
+from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
+from prealloc.model.task_hash import stable_hashes
+
+Task = Mapping[str, Any]
+"""The values of a task's fields, those that any column looks into."""
+
+Texts = Callable[[], Sequence[Raw]]
+"""Gives the texts of the same tasks, where somebody asks for them."""
+
+_SHOWN = 12
+_fields = msgspec.json.Decoder(dict[str, Raw])
+
+
+def is_ours(text: bytes | memoryview) -> bool:
+    """Whether a task is spelled as ours are. Then all of its library must be, and what is not is a mistake."""
+    try:
+        task = _fields.decode(text)
+    except UNREADABLE:
+        return True  # the exact way tells what it is
+    return all(
+        any(bytes(task[name])[:1] == b'"' for name in spellings if name in task)
+        for spellings in (ID_SPELLINGS, TYPE_SPELLINGS)
+    )
+
+
+def find(task: Task, path: str) -> Any:
+    """The value of a field: that of this name, or `a.b` as b in the object a. None if there is none."""
+    if path in task:
+        return task[path]
+    head, _, rest = path.partition(".")
+    inner = task.get(head) if rest else None
+    return find(inner, rest) if isinstance(inner, Mapping) else None
+
+
+def _id(value: Any) -> str | None:
+    return str(value) if type(value) is int else value if is_name(value) else None
+
+
+def _type(value: Any) -> str | None:
+    if isinstance(value, list):
+        names = [_id(each) for each in value]
+        return "+".join(name for name in names if name) if names and None not in names else None
+    return _id(value)
+
+
+def names_any(tasks: Sequence[Mapping[str, Raw]]) -> bool:
+    """Whether a common name is the id of all of these tasks."""
+    names = Names(COMMON, tasks[0], "")
+    names.take(tasks, list)
+    return any(column.lacking is None for column in names.ids)
+
+
+def needed(asked: Fields, keep: Iterable[str]) -> frozenset[str]:
+    """The fields whose values somebody asked for."""
+    paths = [path for path in (asked.id_field, asked.type_field, asked.workflow_field or "workflow") if path]
+    return frozenset({*keep, *paths, *(path.partition(".")[0] for path in paths)})
+
+
+class Column:
+    """Names of tasks, as long as every task so far had one."""
+
+    def __init__(self, names: tuple[str, ...], read: Callable[[Any], str | None], *, asked: bool = False) -> None:
+        self.names = names
+        """Fields, tried in this order in each task."""
+        self.asked = asked
+        self.numbers = False
+        """Whether the names are numbers in place of strings."""
+        self.seen = 0
+        self.lacking: int | None = None
+        """The first task without a name."""
+        self.some = False
+        """Whether any task had one."""
+        self.instead: Any = None
+        """What that first task has there."""
+        self._read = read
+        self._hashes = array("Q")
+
+    def again(self) -> Column:
+        """The same for another look at the tasks."""
+        return Column(self.names, self._read, asked=self.asked)
+
+    def take(self, tasks: Sequence[Task], texts: Texts) -> list[str] | None:
+        """The names of the next tasks; None from the first on that has none."""
+        if self.lacking is not None and self.some:  # there is nothing more to learn
+            return None
+        found = []
+        for place, task in enumerate(tasks, self.seen):
+            name, is_number = self._name(task)
+            if name is None or (self.some and is_number is not self.numbers):
+                if self.lacking is None:
+                    values = [find(task, name) for name in self.names]
+                    self.lacking, self.instead = place, next((each for each in values if each is not None), None)
+            else:
+                self.some, self.numbers = True, is_number
+                found.append(name)
+        self.seen += len(tasks)
+        return found if self.lacking is None else None
+
+    def _name(self, task: Task) -> tuple[str | None, bool]:
+        """The first that is a string; else the first that is a number."""
+        values = sorted((find(task, name) for name in self.names), key=lambda value: type(value) is int)
+        named = ((self._read(value), type(value) is int) for value in values)
+        return next((each for each in named if each[0] is not None), (None, False))
+
+    def note(self, hashes: Sequence[int]) -> None:
+        """The hashes of the names that `take` gave, of a column whose names are to be distinct."""
+        self._hashes.extend(hashes)
+
+    def problem(self, word: str) -> str:
+        """What the first task without a name has."""
+        if self.instead is None:
+            return f"no {word}"
+        if self.some and self._read(self.instead) is not None:
+            before = "numbers" if self.numbers else "text"
+            return f"{shown(self.instead)} in {self.names[0]}, where those before have {before}"
+        return f"{shown(self.instead)} in {self.names[0]}, which is not a name"
+
+    def said(self, ours: tuple[str, ...]) -> str | None:
+        """The field, unless it is spelled as ours is."""
+        return self.names[0] if self.names and self.names != ours else None
+
+    @property
+    def quality(self) -> tuple[bool, bool]:
+        """Sorts the better before the others: names that are distinct, then strings."""
+        return bool(equal_hashes(self._hashes, sorted_positions(self._hashes))), self.numbers
+
+
+class _Made(Column):
+    """Names that no field has."""
+
+    def __init__(self, make: Callable[[int, Raw], str]) -> None:
+        super().__init__((), _id)
+        self._make = make
+
+    def again(self) -> Column:
+        return _Made(self._make)
+
+    def take(self, tasks: Sequence[Task], texts: Texts) -> list[str] | None:
+        found = [self._make(place, text) for place, text in enumerate(texts(), self.seen)]
+        self.seen += len(tasks)
+        return found
+
+
+def _content(place: int, text: Raw) -> str:
+    """The digest of a task: the same in whatever order and layout its fields are."""
+    try:
+        fields = _fields.decode(compact(text))
+    except StrictJsonError as error:
+        raise LibraryError(error.problem, where=f"task {place}", hint="fix this value of the task") from None
+    return hashlib.blake2b(msgspec.json.encode(dict(sorted(fields.items()))), digest_size=16).hexdigest()
+
+
+def info_with(info: LibraryInfo, fields: Fields) -> LibraryInfo:
+    """The fingerprint of a library with how its tasks are named."""
+    return info if fields == COMMON else msgspec.structs.replace(info, fields=fields)
+
+
+def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> bytes:
+    """A task's object as we spell it: with this id and type, and as its workflow what the field `workflow` holds."""
+    fields: dict[str, Any] = _fields.decode(text)
+    if workflow is not None:
+        flow = raw_at(fields, workflow)
+        fields.pop("workflow", None)
+        fields.pop(workflow, None)
+        if flow is not None:
+            fields["workflow"] = flow
+    return msgspec.json.encode({"id": id, "task_type": type} | {**fields, "id": id, "task_type": type})
+
+
+def workflow_in(task: Mapping[str, Raw], fields: Fields) -> Raw | None:
+    """The workflow of a task; None where it is missing or null."""
+    flow = raw_at(task, fields.workflow_field or "workflow")
+    return None if flow == NULL else flow
+
+
+def raw_at(fields: Mapping[str, Raw], path: str) -> Raw | None:
+    """The text of a field, as `find` would find it."""
+    if path in fields:
+        return fields[path]
+    head, _, rest = path.partition(".")
+    if not rest or head not in fields or not bytes(fields[head]).lstrip().startswith(b"{"):
+        return None
+    return raw_at(_fields.decode(fields[head]), rest)
+
+
+class Naming(NamedTuple):
+    """How the tasks of a library are named."""
+
+    ids: Column
+    types: Column
+    fields: Fields
+    """The choice, for the plan: fields that are spelled as ours are left out."""
+    note: str | None
+    """The choice in a sentence; None where there was nothing to choose."""
+
+    def own(self, text: bytes | Raw, id: str, type: str) -> bytes:
+        """A task's object as we spell it."""
+        if self.is_ours:
+            return bytes(text)
+        return own_text(text, id, type, self.fields.workflow_field)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the tasks are spelled as ours are."""
+        ours = (self.ids.names, self.types.names) == (ID_SPELLINGS, TYPE_SPELLINGS)
+        return ours and not (self.ids.numbers or self.types.numbers) and self.fields == COMMON
+
+    def again(self) -> Naming:
+        """The same for another look at the tasks."""
+        return self._replace(ids=self.ids.again(), types=self.types.again())
+
+    def take(self, tasks: Sequence[Mapping[str, Raw]], texts: Texts) -> tuple[list[str], list[str]]:
+        """Ids and types of the next tasks, all of which were seen before."""
+        values = _values(tasks, self[:2])
+        return self.ids.take(values, texts) or [], self.types.take(values, texts) or []
+
+
+def _heads(columns: Iterable[Column]) -> list[str]:
+    """The fields that these columns look into."""
+    names = (name for column in columns for name in column.names)
+    return sorted({head for name in names for head in (name, name.partition(".")[0])})
+
+
+def _values(tasks: Sequence[Mapping[str, Raw]], columns: Iterable[Column]) -> list[Task]:
+    heads = _heads(columns)
+    return [{name: _value(task[name]) for name in heads if name in task} for task in tasks]
+
+
+def _value(raw: Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        return None  # no name
+
+
+class Names:
+    """All columns of a library that may name its tasks."""
+
+    def __init__(self, asked: Fields, first: Iterable[str], where: str) -> None:
+        self._asked = asked
+        self._first = list(first)
+        self._where = where
+        self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
+        if asked.id_from is not None:
+            self.ids = [_Made(_content if asked.id_from == "content" else lambda place, text: str(place))]
+        self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
+        if asked.type_field is None:
+            self.types.append(_Made(lambda place, text: ONE_TYPE))
+        self._flows = 0
+
+    def _columns(self, asked: str | None, common: Sequence[Any], read: Callable[[Any], str | None]) -> list[Column]:
+        if asked is not None:
+            return [Column((asked,), read, asked=True)]
+        groups = [(each,) if isinstance(each, str) else each for each in common]
+        # What is in every task is in the first; and ours may be spelled now so, now so.
+        return [Column(group, read) for group in groups if len(group) > 1 or group[0] in self._first]
+
+    def heads(self) -> list[str]:
+        """The fields that the columns look into."""
+        return _heads((*self.ids, *self.types))
+
+    def take(self, tasks: Sequence[Mapping[str, Raw]], texts: Texts) -> dict[Column, list[str]]:
+        """The names of the next tasks by each column that has them all."""
+        return self.take_values(_values(tasks, (*self.ids, *self.types)), texts)
+
+    def take_values(self, tasks: Sequence[Task], texts: Texts) -> dict[Column, list[str]]:
+        """The same of values that have been decoded."""
+        found = {column: column.take(tasks, texts) for column in (*self.ids, *self.types)}
+        named = {column: names for column, names in found.items() if names is not None}
+        for column in self.ids if len(self.ids) > 1 else ():
+            if column in named:
+                column.note(stable_hashes(named[column]))
+        return named
+
+    def workflow_of(self, fields: Mapping[str, Raw]) -> Raw | None:
+        """The workflow of a task; None where it is missing or null."""
+        flow = workflow_in(fields, self._asked)
+        self._flows += flow is not None
+        return flow
+
+    def chosen(self, *, has_workflow: bool = False) -> Naming:
+        """The best column of each kind. Raises LibraryError with all that is missing."""
+        self._flows += has_workflow
+        ids = [column for column in self.ids if column.lacking is None]
+        types = [column for column in self.types if column.lacking is None]
+        ours = self.types[0]
+        if self._asked.type_field is None and ours.some and ours.lacking is not None and len(types) == 1:
+            types = []  # some tasks have a type: then all must
+        if not ids or not types or (self._asked.workflow_field and not self._flows):
+            raise self._missing(ids, types)
+        # min() takes the first, in the order of the common names, of those that are equally good
+        id = min(ids, key=lambda column: column.quality)
+        type = min(types, key=lambda column: (isinstance(column, _Made), column.numbers))
+        said = {"id_field": id.said(ID_SPELLINGS), "type_field": type.said(TYPE_SPELLINGS)}
+        return Naming(id, type, msgspec.structs.replace(self._asked, **said), _note(id, type, self._asked))
+
+    def _missing(self, ids: Sequence[Column], types: Sequence[Column]) -> LibraryError:
+        problems, hints = [], []
+        for word, option, found, columns in (
+            ("id", "‹id_field›", ids, self.ids),
+            ("type", "‹type_field›", types, self.types),
+        ):
+            if found:
+                continue
+            asked = columns[0]
+            if asked.asked:
+                name = asked.names[0]
+                problems.append(f"{option} {name}: task {asked.lacking} has {asked.problem('such field')}")
+                hints.append(did_you_mean(name, self._first))
+            else:
+                # Of our own spelling, if it is there at all; else of the field that goes furthest.
+                best = max(columns, key=lambda column: (column is asked and column.some, column.lacking or 0))
+                problems.append(f"task {best.lacking} has {best.problem(word)}")
+                hints.append(f"name the field of the {word} with {option}")
+                if word == "id":
+                    hints.append("or give ‹id_from› position (its place) or ‹id_from› content (a digest of each task)")
+        if (flow := self._asked.workflow_field) and not self._flows:
+            problems.append(f"‹workflow_field› {flow}: no task has such a field")
+            hints.append(did_you_mean(flow, self._first))
+        there = ", ".join(self._first[:_SHOWN]) + (", ..." if len(self._first) > _SHOWN else "")
+        problem = f"{'; '.join(problems)}; the first task has {f'the fields {there}' if there else 'no fields'}"
+        return LibraryError(problem, where=self._where, hint="; ".join(hints))
+
+
+def _note(ids: Column, types: Column, asked: Fields) -> str | None:
+    found = []
+    if asked.id_from == "position":
+        found.append("their id is their place (in another order they are other tasks)")
+    if not ids.asked and ids.said(ID_SPELLINGS):
+        found.append(f"their id is {ids.names[0]} (‹id_field› names another)")
+    if not types.names:
+        found.append(f"all are of type {ONE_TYPE!r} (‹type_field› names a field that tells it)")
+    elif not types.asked and types.said(TYPE_SPELLINGS):
+        found.append(f"their type is {types.names[0]} (‹type_field› names another)")
+    return f"of the tasks {', '.join(found)}" if found else None

@@ -1,0 +1,83 @@
+"""Tasks that are in Python already: mappings, or a frame of rows, as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from prealloc.errors import LibraryError
+from prealloc.library.base import Progress
+from prealloc.library.text.sources import LINES, Hashed, Source
+from prealloc.model.json_value import NoJson, check_json
+from prealloc.model.spelling import EVERY_FIELD
+
+NAME = "tasks in Python"
+_BATCH = 256
+
+
+def python_source(tasks: Any, needed: frozenset[str]) -> Source:
+    """An iterable of mappings; a `datasets.Dataset`, a pandas or polars frame, an Arrow table.
+
+    Of other values than those in fields that are `needed` nothing is asked: where one is no JSON, its task does not
+    have it.
+    """
+
+    def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
+        batch: list[bytes] = []
+        for place, task in enumerate(_rows(tasks)):
+            batch.append(_line(task, place, needed))
+            if len(batch) == _BATCH:
+                yield _noted(batch, hashed)
+                batch = []
+        yield _noted(batch, hashed)
+
+    return Source(NAME, NAME, LINES, read)
+
+
+def _noted(batch: list[bytes], hashed: Hashed) -> bytes:
+    text = b"".join(batch)
+    hashed(text)
+    return text
+
+
+def _rows(tasks: Any) -> Iterable[Any]:
+    if hasattr(tasks, "iter_rows"):  # polars
+        rows: Iterable[Any] = tasks.iter_rows(named=True)
+    elif hasattr(tasks, "to_dict") and hasattr(tasks, "columns"):  # pandas
+        rows = tasks.to_dict("records")
+    elif hasattr(tasks, "to_batches"):  # Arrow
+        rows = (row for batch in tasks.to_batches() for row in batch.to_pylist())
+    elif isinstance(tasks, Iterable) and not isinstance(tasks, Mapping | bytes | bytearray):
+        rows = tasks
+    else:
+        problem = f"a task library is a path, or an iterable of mappings, and not {type(tasks).__name__}"
+        raise LibraryError(problem, where=NAME, hint="give a list of dicts")
+    return rows
+
+
+def _line(task: Any, place: int, needed: frozenset[str]) -> bytes:
+    where = f"{NAME}, task {place}"
+    if not isinstance(task, Mapping):
+        raise LibraryError(f"the task is no mapping but {type(task).__name__}", where=where, hint="give dicts")
+    fields = {}
+    for name, value in task.items():
+        try:
+            if not isinstance(name, str):
+                raise NoJson(f"the key {name!r:.80} is no string")
+            check_json(name, "a key")
+            plain = _plain(value)
+            check_json(plain, name)
+        except NoJson as error:
+            if name in needed or EVERY_FIELD in needed:
+                hint = "make it JSON: text, numbers, lists and dicts; or keep other fields"
+                raise LibraryError(str(error), where=where, hint=hint) from None
+        else:
+            fields[name] = plain
+    return msgspec.json.encode(fields) + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """The value, for those of numpy: a number or list as Python has it."""
+    return value.tolist() if hasattr(value, "tolist") else value

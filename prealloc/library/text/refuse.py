@@ -1,0 +1,46 @@
+"""What is refused by its first bytes: what is no text that a library can be."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from prealloc.errors import LibraryError
+from prealloc.files.strict_json import encoding_problem
+from prealloc.library.disk import Buffer
+
+_READ = "JSON, JSON lines, CSV, TSV, Parquet, SQLite and what `prealloc library convert` writes"
+_LINES = "write its tasks as JSON lines"
+_KINDS = (
+    (b"PK\x03\x04", "a zip archive", "unpack it, and give the file inside"),
+    (b"PAR1", "Parquet, which cannot be read from a pipe", "save it to a file, and give that"),
+    (b"SQLite format 3", "a SQLite database, which cannot be read from a pipe", "save it to a file, and give that"),
+    (
+        b"ARROW1",
+        "an Arrow file",
+        "write it as Parquet with pyarrow, or Dataset.to_parquet(OUT)",
+    ),
+    (b"\xff\xff\xff\xff", "an Arrow stream", "write it as Parquet with pyarrow, or Dataset.to_parquet(OUT)"),
+    *((b"\x80" + bytes([protocol]), "a pickle, which prealloc never opens", _LINES) for protocol in (2, 3, 4, 5)),
+    (b"\x89HDF", "an HDF5 file", _LINES),
+    (b"%PDF", "a PDF", _LINES),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it, and give the file inside"),
+)
+
+
+def refuse_binary(head: bytes, where: str) -> None:
+    """Raises LibraryError, with what a file is, if it begins as no text in UTF-8 does."""
+    for magic, kind, hint in _KINDS:
+        if head.startswith(magic):
+            raise LibraryError(f"this is {kind}", where=where, hint=f"{hint}; prealloc reads {_READ}")
+    problem = encoding_problem(head[:4])
+    if problem and not head.startswith(codecs.BOM_UTF8):
+        raise LibraryError(f"the file {problem}", where=where, hint="save it as UTF-8 without a byte order mark")
+
+
+def refuse_unread(text: Buffer, where: str) -> None:
+    """The same, and for a text with nothing in it."""
+    refuse_binary(bytes(text[:16]), where)
+    if re.search(rb"[^ \t\n\r]", text) is None:
+        problem = "holds nothing but whitespace" if text else "is empty"
+        raise LibraryError(f"the file {problem}", where=where, hint="write the tasks into it")

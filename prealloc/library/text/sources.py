@@ -1,0 +1,77 @@
+"""Where the text of a library comes from: a file, standard input, a table, a folder of tasks, or Python itself.
+
+All of them give JSON, piece by piece: what is no JSON becomes JSON lines on its way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from prealloc.library.base import Progress, info_of
+from prealloc.library.disk import open_library_file, pieces_of
+from prealloc.library.unpack import PACKED_NAME, unpack_stream
+from prealloc.model.plan import LibraryInfo
+
+Hashed = Callable[[bytes], object]
+"""Gets all bytes of a source, as they are where it comes from."""
+
+LINES = "rows.of.jsonl"
+"""In place of the name of a file: JSON lines that were made of something else."""
+
+
+class Source(NamedTuple):
+    """A text that can be read once."""
+
+    path: Path | str
+    """What a plan calls it: a text where it is no file."""
+    where: str
+    """The same for messages."""
+    name: str
+    """The name of a file with such a text: it may tell lines from a document."""
+    read: Callable[[Hashed, Progress | None], Generator[bytes]]
+    """Gives the text. Raises LibraryError."""
+
+    def info(self, *, size: int, sha256: str, types: Mapping[str, int], difficulty: str | None = None) -> LibraryInfo:
+        """The fingerprint of the library."""
+        info = info_of(Path(self.path), size=size, sha256=sha256, types=types, difficulty=difficulty)
+        return msgspec.structs.replace(info, path=self.path) if isinstance(self.path, str) else info
+
+
+def file_source(path: Path) -> Source:
+    """A file: JSON or a table, plain or packed."""
+    table = re.search(rf"\.(csv|tsv)({PACKED_NAME})?\Z", path.name, re.IGNORECASE)
+
+    def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
+        descriptor = open_library_file(path)
+        try:
+            text: Iterator[bytes] = unpack_stream(pieces_of(descriptor, str(path), hashed, progress), str(path))
+            if table is not None:
+                from prealloc.library.text.table import lines_of_table
+
+                text = lines_of_table(text, "," if table[1].lower() == "csv" else "\t", str(path))
+            yield from text
+        finally:
+            os.close(descriptor)
+
+    return Source(path, str(path), path.name if table is None else LINES, read)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table by its name."""
+    return file_source(path).name == LINES != path.name
+
+
+def _read_stdin(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
+    with contextlib.suppress(OSError):  # closed: reading it tells
+        os.set_blocking(0, True)  # whoever shares it may have set it otherwise
+    yield from unpack_stream(pieces_of(0, "standard input", hashed, progress), "standard input")
+
+
+STDIN = Source("-", "standard input", "-", _read_stdin)

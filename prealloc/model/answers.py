@@ -1,0 +1,61 @@
+"""What the API answers with: how far a run is, and what differs between two plans. Views and `--json` show these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from prealloc.model.events import LaneHalted, LanePaused
+from prealloc.model.outcome import Successes
+
+
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is, folded from its journal."""
+
+    run: str
+    plan: str
+    worker: str
+    engine: str
+    running: bool
+    """A master is at work on it now."""
+    master: int | None
+    """That master's process id."""
+    sessions: int
+    units: int
+    final: int
+    """Units with an outcome that stands: no resume runs them, unless with --failed."""
+    census: dict[str, int]
+    shards: dict[str, dict[str, int]]
+    """The census of each shard."""
+    rate: float | None
+    """The success rate of the first outcomes so far, see Successes.rate; None if no result says success."""
+    success: Successes
+    """What that rate is over, and what it leaves out."""
+    shard_success: dict[str, Successes]
+    """The same of each shard."""
+    library_opens: int
+    warnings: list[str]
+    halted: tuple[LaneHalted, ...]
+    """The lanes that start no further task, as of the latest session."""
+    waiting: tuple[LanePaused, ...]
+    """The lanes on which everybody waits for the server now."""
+    resume: str | None
+    """The command that runs the rest, if there is one and nobody does."""
+
+
+class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two plans."""
+
+    first: str
+    second: str
+    """As the caller named them."""
+    same: bool
+    inputs: dict[str, tuple[Any, Any]]
+    """Spec fields and library fingerprints that differ: {name: (in the first, in the second)}."""
+    added: list[str]
+    removed: list[str]
+    moved: dict[str, tuple[list[str], list[str]]]
+    """Task ids in both, but in other shards: {id: (shards in the first, shards in the second)}."""
+    changed: list[str]
+    """Task ids in both, whose type, workflow or kept fields differ."""

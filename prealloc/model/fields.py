@@ -1,0 +1,70 @@
+"""Where a task library has the id, the type and the workflow of its tasks: as the user says, or by the common names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypedDict
+
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.document import Document
+from prealloc.model.options import OneOf, Option, Text, read_options
+
+IdFrom = Literal["content", "position"]
+
+_GROUP = "Library"
+_NAME = Text("FIELD", r'[^"\\\x00-\x1f]+', "the name of a field; a.b is b in the object a")
+
+
+class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What names the tasks of a library. None: found among the common names.
+
+    Fields(id_field="task_id", type_field="metadata.category")
+    Fields(id_from="content")
+    """
+
+    id_field: Annotated[
+        str | None,
+        Option(_NAME, "The field with a task's id; a.b is b in the object a.", group=_GROUP, unset="the common names"),
+    ] = None
+    type_field: Annotated[
+        str | None,
+        Option(_NAME, "The field with a task's type.", group=_GROUP, unset="the common names"),
+    ] = None
+    workflow_field: Annotated[
+        str | None, Option(_NAME, "The field with a task's workflow.", group=_GROUP, unset="workflow")
+    ] = None
+    id_from: Annotated[
+        IdFrom | None,
+        Option(OneOf(("content", "position")), "Tasks without an id: a digest of each, or its place.", group=_GROUP),
+    ] = None
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        id_field: str | None = None,
+        type_field: str | None = None,
+        workflow_field: str | None = None,
+        id_from: IdFrom | None = None,
+    ) -> Fields:
+        """Raises OptionsError with every mistake."""
+        given = {"id_field": id_field, "type_field": type_field, "workflow_field": workflow_field, "id_from": id_from}
+        found: list[Mistake] = []
+        read = read_options(cls, {name: value for name, value in given.items() if value is not None}, found)
+        if id_field is not None and id_from is not None:
+            found.append(Mistake("‹id_field› and ‹id_from›", "both say what a task's id is", "keep one of them"))
+        if found:
+            raise OptionsError(found)
+        return cls(**read)
+
+
+class FieldOptions(TypedDict, total=False):
+    """The keywords of `Fields.checked`."""
+
+    id_field: str | None
+    type_field: str | None
+    workflow_field: str | None
+    id_from: IdFrom | None
+
+
+COMMON = Fields()
+"""Nothing is said: the common names."""

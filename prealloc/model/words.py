@@ -1,0 +1,32 @@
+"""Values and lists as they may stand in a message: short, on one line, printable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def shown(value: Any) -> str:
+    """A value of any kind. (One that may be a key is shown by `options.shown`.)"""
+    try:
+        return cut(ascii(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits; a thousand brackets
+        return f"this {type(value).__name__}"
+
+
+def cut(text: str) -> str:
+    """A text of at most 80 characters: its beginning and its end."""
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-10:]}"
+
+
+def brief(problem: object) -> str:
+    """What a parser says, cut in its middle: it may repeat a field name of a megabyte."""
+    text = str(problem)
+    return text if len(text) <= 400 else f"{text[:300]}...{text[-60:]}"
+
+
+def listed(items: Iterable[str], most: int = 10, sep: str = ", ") -> str:
+    """The first of these and how many there are besides: `a, b and 3 more`."""
+    every = list(items)
+    more = len(every) - most
+    return sep.join(every[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,534 @@
+"""Libraries as people have them: fields by any name, any shape, any format, or Python's own objects."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import zstandard
+from benchmarks_as_published import BENCHMARKS, COUNT, Benchmark
+
+from prealloc.api import libraries
+from prealloc.api.plans import plan, verify
+from prealloc.engines.base import library_files
+from prealloc.errors import LibraryError, OptionsError
+from prealloc.library import read_library
+from prealloc.library.unpack import unpack, unpack_stream
+from prealloc.model.fields import Fields
+from prealloc.model.plan import Plan
+
+TASKS: list[dict[str, Any]] = [
+    {"task_id": f"t{n}", "category": "ab"[n % 2], "n": n, "meta": {"uid": f"u{n}", "kind": ["x", "y"]}}
+    for n in range(6)
+]
+
+
+def lines(path: Path, tasks: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    return path
+
+
+def planned(library: Any, **options: Any) -> Plan:
+    return plan(library, shards=2, num_instances=2, **options)
+
+
+def essence(made: Plan) -> tuple[Any, ...]:
+    return made.id, made.slices, made.file.shards
+
+
+# -- public benchmarks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
+def test_a_public_benchmark_is_planned_as_it_is(tmp_path: Path, benchmark: Benchmark) -> None:
+    """Law: one call plans it, with an option at most where a name cannot be guessed; every field can be kept."""
+    path = benchmark.write(tmp_path)
+    made = planned(path, keep="all", **benchmark.options)
+    tasks = [task for shard in made.shards for task in shard.tasks]
+    assert len({task.id for task in tasks}) == 4
+    library = read_library(path, fields=Fields(**benchmark.options))  # type: ignore[arg-type]
+    assert (library.ids[0], library.types[0]) == (benchmark.id, benchmark.type)
+    assert len(library.ids) in (COUNT, 2 * COUNT)
+    assert all(task.extra for task in tasks) or tasks[0].id == "t0"
+
+
+@pytest.mark.parametrize(
+    "benchmark", [each for each in BENCHMARKS.values() if "id_from" in each.options or "id_field" in each.options]
+)
+def test_a_benchmark_without_ids_is_refused_with_what_works(tmp_path: Path, benchmark: Benchmark) -> None:
+    """Law: the refusal names the fields that there are, and both ways out; each of them works."""
+    path = benchmark.write(tmp_path)
+    with pytest.raises(LibraryError, match="task 0 has no id; the first task has the fields ") as caught:
+        planned(path)
+    assert "‹id_field›" in str(caught.value.hint)
+    for id_from in ("content", "position"):
+        assert f"‹id_from› {id_from}" in str(caught.value.hint)
+        assert len(planned(path, id_from=id_from).shards) == 2
+
+
+# -- which field ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tasks", "ids", "types"),
+    [
+        ([{"id": 1, "name": "a"}, {"id": 2, "name": "b"}], ["a", "b"], ["task"] * 2),  # strings before numbers
+        ([{"id": "x", "uid": "a"}, {"id": "x", "uid": "b"}], ["a", "b"], ["task"] * 2),  # distinct ones first
+        ([{"id": 1, "name": "a"}, {"id": 2}], ["1", "2"], ["task"] * 2),  # a name in every task
+        ([{"uid": "a", "task_id": "b"}, {"uid": "c", "task_id": "d"}], ["b", "d"], ["task"] * 2),  # by their order
+        ([{"id": 1, "instance_id": "a"}, {"id": None, "instance_id": "b"}], ["a", "b"], ["task"] * 2),
+        ([{"id": 1, "instance_id": "a", "type": "t"}, {"id": "b", "type": "t"}], ["a", "b"], ["t", "t"]),
+        ([{"id": "a", "level": 1}, {"id": "b", "level": 2}], ["a", "b"], ["1", "2"]),
+        ([{"id": "a", "level": 1, "repo": "r"}, {"id": "b", "level": 2, "repo": "s"}], ["a", "b"], ["r", "s"]),
+        ([{"id": "a", "sites": ["x", "y"]}, {"id": "b", "sites": ["z"]}], ["a", "b"], ["x+y", "z"]),
+        ([{"id": "a", "sites": ["x"]}, {"id": "b", "sites": []}], ["a", "b"], ["task"] * 2),
+        ([{"id": "a", "domain": "d"}, {"id": "b"}], ["a", "b"], ["task"] * 2),
+    ],
+)
+def test_the_best_of_the_common_names_is_taken(
+    tmp_path: Path, tasks: list[dict[str, Any]], ids: list[str], types: list[str]
+) -> None:
+    """Law: a name that holds distinct strings in every task, then numbers; told alike by every way to read."""
+    path = lines(tmp_path / "t.jsonl", tasks)
+    library = read_library(path)
+    assert (list(library.ids), list(library.types)) == (ids, types)
+    assert read_library(tasks).ids == ids
+    wanted = essence(plan(path, num_instances=2))
+    assert essence(plan(path, num_instances=2, stream=True)) == wanted
+    libraries.index(path)
+    indexed = read_library(path)
+    assert indexed.way == "index"
+    assert sorted(indexed.ids) == sorted(ids)
+    assert essence(plan(path, num_instances=2)) == wanted
+
+
+def test_the_choice_is_told_once_and_stands_in_the_plan(tmp_path: Path) -> None:
+    """Law: one note says which fields were taken; a plan of tasks that are spelled as ours are says nothing of it."""
+    path, notes = lines(tmp_path / "t.jsonl", TASKS), list[str]()
+    made = planned(path, notes=notes.append, keep=["n"])
+    assert notes[0] == (
+        "of the tasks their id is task_id (‹id_field› names another), "
+        "their type is category (‹type_field› names another)"
+    )
+    assert made.file.libraries[0].fields == Fields(id_field="task_id", type_field="category")
+    asked = planned(path, id_field="task_id", type_field="category", keep=["n"], notes=notes.append)
+    assert essence(asked) == essence(made)
+    assert not any("of the tasks" in note for note in notes[1:])
+    ours = [{"id": each["task_id"], "type": each["category"], "n": each["n"]} for each in TASKS]
+    same = planned(lines(tmp_path / "ours.jsonl", ours), keep=["n"])
+    assert essence(same) == essence(made)
+    assert b'"fields"' not in msgspec.json.encode(same.file)
+
+
+def test_dotted_paths_and_workflows_of_another_name(tmp_path: Path) -> None:
+    """Law: a.b is b in the object a, unless a field is called so; a workflow goes out under its own name."""
+    path = lines(tmp_path / "t.jsonl", [{**task, "steps": [task["n"], 1.50]} for task in TASKS])
+    made = planned(path, id_field="meta.uid", type_field="meta.kind", workflow_field="steps")
+    task = made.shards[0].tasks[0]
+    assert (task.id[0], task.type) == ("u", "x+y")
+    assert task.workflow == [int(task.id[1:]), 1.5]
+    nested = planned(path, workflow_field="meta.kind")
+    assert {tuple(task.workflow) for shard in nested.shards for task in shard.tasks} == {("x", "y")}
+    dotted = lines(tmp_path / "d.jsonl", [{"a.b": f"x{n}", "a": {"b": "no"}} for n in range(4)])
+    assert read_library(dotted, fields=Fields(id_field="a.b")).ids == ["x0", "x1", "x2", "x3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"id_field": "task"}, ["‹id_field› task: task 0 has no such field", "did you mean task_id?"]),
+        (
+            {"id_field": "meta"},
+            ["task 0 has {'uid': 'u0', 'kind': ['x', 'y']} in meta, which is not a name"],
+        ),
+        (
+            {"id_field": "nope", "type_field": "nor", "workflow_field": "neither"},
+            [
+                "‹id_field› nope",
+                "‹type_field› nor",
+                "‹workflow_field› neither: no task has",
+                "task_id, category, n, meta",
+            ],
+        ),
+    ],
+)
+def test_all_that_is_missing_is_told_at_once(tmp_path: Path, options: dict[str, Any], told: list[str]) -> None:
+    """Law: every field that is not there, with what the first task has and what was probably meant."""
+    with pytest.raises(LibraryError) as caught:
+        planned(lines(tmp_path / "t.jsonl", TASKS), **options)
+    for text in told:
+        assert text in str(caught.value)
+
+
+def test_ids_from_content_do_not_depend_on_order_and_ids_from_position_do(tmp_path: Path) -> None:
+    """Law: a digest names a task wherever it stands and however it is laid out; a place does not, and that is told."""
+    tasks = [{"question": f"q{n}", "answer": n} for n in range(6)]
+    one = lines(tmp_path / "one.jsonl", tasks)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"data": [dict(reversed(each.items())) for each in reversed(tasks)]}, indent=1))
+    a, b = (planned(path, id_from="content", keep="all") for path in (one, other))
+    assert essence(a) == essence(b)
+    notes: list[str] = []
+    a, b = (planned(path, id_from="position", keep="all", notes=notes.append) for path in (one, other))
+    assert a.id != b.id
+    assert "in another order they are other tasks" in notes[0]
+    assert a.file.libraries[0].fields == Fields(id_from="position")
+    with pytest.raises(LibraryError, match="more than once"):
+        planned(lines(tmp_path / "twice.jsonl", [tasks[0], tasks[0], *tasks]), id_from="content")
+    with pytest.raises(OptionsError, match="both say what a task's id is"):
+        planned(one, id_from="content", id_field="question")
+
+
+def test_a_type_that_only_some_tasks_have_is_refused(tmp_path: Path) -> None:
+    """Law: some tasks with a type and some without are a mistake, whichever comes first."""
+    tasks = [{"id": "a", "type": "x"}, {"id": "b"}]
+    for number, order in enumerate((tasks, tasks[::-1])):
+        with pytest.raises(LibraryError, match="no type"):
+            read_library(lines(tmp_path / f"{number}.jsonl", order))
+
+
+def test_verify_reads_a_library_as_its_plan_did(tmp_path: Path) -> None:
+    """Law: what a plan has noted of the fields is what its library is compared by; another field is told apart."""
+    path = lines(tmp_path / "t.jsonl", TASKS)
+    planned(path, out=tmp_path / "plan", id_field="meta.uid", keep=["n"])
+    verify(tmp_path / "plan", library=path)
+    verify(tmp_path / "plan", library=path, id_field="meta.uid")
+    with pytest.raises(Exception, match="not in it any more"):
+        verify(tmp_path / "plan", library=path, id_field="task_id")
+
+
+def test_an_index_of_other_names_is_left_aside(tmp_path: Path) -> None:
+    """Law: an index serves those who name the fields as it does, or not at all; a changed file is never misread."""
+    path = lines(tmp_path / "t.jsonl", TASKS)
+    libraries.index(path, id_field="meta.uid")
+    assert sorted(read_library(path).ids) == [f"u{n}" for n in range(6)]
+    notes: list[str] = []
+    assert read_library(path, fields=Fields(id_field="task_id"), notes=notes.append).ids == [f"t{n}" for n in range(6)]
+    assert "named otherwise" in notes[0]
+    keyed = tmp_path / "keyed.json"
+    keyed.write_text(json.dumps({each["task_id"]: each for each in TASKS}))
+    with pytest.raises(LibraryError, match="can have no index"):
+        libraries.index(keyed)
+
+
+# -- shapes and formats -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"a": [{"id": "x"}], "b": [{"id": "y"}]}, "several lists in it may be the tasks: 'a', 'b'"),
+        ({"a": {"id": "x"}}, 'a JSON object without "tasks"'),
+        ({"a": {"id": "x"}, "b": 1}, 'a JSON object without "tasks"'),
+        ({"a": ["x"]}, 'a JSON object without "tasks"'),
+        ({}, 'a JSON object without "tasks"'),
+    ],
+)
+def test_an_object_that_may_be_several_things_is_refused(tmp_path: Path, document: Any, problem: str) -> None:
+    """Law: nothing is guessed among several lists, and an object of anything else is none."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(document, indent=1))
+    with pytest.raises(LibraryError, match=problem) as caught:
+        read_library(path)
+    assert caught.value.where == f"{path}, byte 0, line 1"
+
+
+def test_tasks_come_before_all_other_lists(tmp_path: Path) -> None:
+    """Law: "tasks" are the tasks, wherever they stand among other lists and objects."""
+    path = tmp_path / "t.json"
+    other = {"authors": [{"name": "a"}, {"name": "b"}], "more": {"x": {}}}
+    for document in ({**other, "tasks": TASKS}, {"tasks": TASKS, **other}):
+        path.write_text(json.dumps(document))
+        assert read_library(path).ids == [f"t{n}" for n in range(6)]
+
+
+def test_a_key_is_the_id_of_a_task_without_one(tmp_path: Path) -> None:
+    """Law: in an object of tasks the key names each that has no id; damage is told by its place in the file."""
+    path = tmp_path / "t.json"
+    path.write_text('{"a": {"x": 1}, "b": {"id": "own"}, "c": {}}')
+    assert read_library(path).ids == ["a", "own", "c"]
+    path.write_text('{"a": {"x": 1},\n "b": {"x": 1, "x": 2}}')
+    with pytest.raises(LibraryError, match="the key 'x' twice") as caught:
+        read_library(path)
+    assert "line 2" in str(caught.value.where)
+
+
+PACKERS = {".gz": gzip.compress, ".zst": zstandard.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_packed_file_is_read_cut_and_damaged_ones_are_refused(tmp_path: Path, ending: str) -> None:
+    """Law: every packing is told by its first bytes; what is cut or changed is told, and what follows it too."""
+    text = "".join(json.dumps(task) + "\n" for task in TASKS).encode()
+    packed = PACKERS[ending](text)
+    path = tmp_path / f"t.jsonl{ending}"
+    for content in (packed, PACKERS[ending](text[:100]) + PACKERS[ending](text[100:])):
+        path.write_bytes(content)
+        assert read_library(path).ids == [f"t{n}" for n in range(6)]
+    for content, problem in ((packed[:-9], "ends too early"), (packed + b"x", "something else follows")):
+        path.write_bytes(content)
+        with pytest.raises(LibraryError, match=problem):
+            read_library(path)
+    out = tmp_path / f"out.jsonl{ending}"
+    path.write_bytes(packed)
+    libraries.convert(path, out)
+    assert essence(planned(out, keep=["n"])) == essence(planned(path, keep=["n"]))
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
+    """Law: what unpacks to far more than it is, is refused by every packing, and comes in small pieces until then."""
+    packed = PACKERS[ending](b" " * (80 << 20))
+    with pytest.raises(LibraryError, match=r"looks like an? \w+ bomb"):
+        unpack(packed, "t", small=16 << 20)
+    sizes: list[int] = []
+    with pytest.raises(LibraryError, match="bomb"):
+        sizes.extend(map(len, unpack_stream(iter([packed]), "t")))
+    assert max(sizes) <= 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04rest", "a zip archive"),
+        (b"\x80\x04\x95rest", "a pickle"),
+        (b"ARROW1\0\0", "an Arrow file"),
+        (b"\x89HDF\r\n", "an HDF5 file"),
+        (b"%PDF-1.7", "a PDF"),
+        ("{}".encode("utf-16"), "UTF-16"),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.json", "t.csv", "t.jsonl"])
+def test_what_is_not_read_is_told_by_its_name(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    """Law: the first bytes say what a file is, whatever it is called and however it is read."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    for stream in (False, True):
+        with pytest.raises(LibraryError, match=told) as caught:
+            plan(path, stream=stream)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "command"),
+    [
+        ("hf://datasets/a/b/data/test.parquet", "hf download a/b data/test.parquet --repo-type dataset"),
+        ("https://example.org/x.json", "curl -LO https://example.org/x.json"),
+        ("s3://bucket/x.json", "aws s3 cp s3://bucket/x.json ."),
+    ],
+)
+def test_an_address_is_told_with_what_fetches_it(address: str, command: str) -> None:
+    """Law: a library is a file here, given as text or as a path."""
+    for library in (address, Path(address)):
+        with pytest.raises(LibraryError, match="this is an address") as caught:
+            read_library(library)
+        assert command in str(caught.value.hint)
+        with pytest.raises(LibraryError, match="this is an address"):
+            libraries.index(library)
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json", "t.csv"])
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path, name: str) -> None:
+    """Law: a mark in front of UTF-8 changes nothing, also for an index, which tells places in the file."""
+    ours = [{"id": each["task_id"], "type": each["category"], "n": str(each["n"])} for each in TASKS]
+    texts = {
+        "t.jsonl": "".join(json.dumps(each) + "\n" for each in ours),
+        "t.json": json.dumps({"tasks": ours}),
+        "t.csv": "id,type,n\n" + "".join(f"{each['id']},{each['type']},{each['n']}\n" for each in ours),
+    }
+    path = tmp_path / name
+    path.write_text(texts[name])
+    wanted = essence(planned(path, keep=["n"]))
+    path.write_bytes(BOM + path.read_bytes())
+    assert essence(planned(path, keep=["n"])) == wanted
+    assert essence(planned(path, keep=["n"], stream=True)) == wanted
+    if name != "t.csv":
+        libraries.index(path)
+        assert read_library(path).way == "index"
+        assert essence(planned(path, keep=["n"])) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "line"),
+    [
+        ("id,a\nx,1\ny\n", "the row has 1 cells, and the first line names 2", 3),
+        ("id,id\nx,1\n", "two columns are called 'id'", None),
+        ('id,a\nx,"1\n', "the table is damaged", 2),
+        ("id,a\nx,\udce9\n", "the table is damaged", None),
+        ("id,a\n", "the library has no tasks", None),
+        ("", "the library has no tasks", None),
+    ],
+)
+def test_a_table_that_is_damaged_is_refused(tmp_path: Path, text: str, problem: str, line: int | None) -> None:
+    """Law: cells that are missing, columns of one name, open quotes, bad UTF-8: each is told by its line."""
+    path = tmp_path / "t.csv"
+    path.write_text(text, errors="surrogateescape")
+    with pytest.raises(LibraryError, match=problem) as caught:
+        read_library(path)
+    assert line is None or f"line {line}" in str(caught.value.where)
+
+
+def test_cells_are_text_of_any_size(tmp_path: Path) -> None:
+    """Law: a cell is a string as it stands, with commas, quotes, line breaks, and more than the csv module's 128 KB."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'id,a\r\nx,"1,""2""\r\n3"\r\n\r\ny,' + b"z" * 300_000 + b"\r\n")
+    library = read_library(path, keep=("a",))
+    assert [task.extra["a"] for task in library.tasks([0, 1])] == ['1,"2"\r\n3', "z" * 300_000]
+
+
+def test_a_folder_names_its_tasks(tmp_path: Path) -> None:
+    """Law: ids come from the files, or from their folders where the files are called alike; a stranger is told."""
+    for name in ("a", "b"):
+        (tmp_path / "files").mkdir(exist_ok=True)
+        (tmp_path / "files" / f"{name}.json").write_text(json.dumps({"prompt": name}))
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "task.yaml").write_text(f"prompt: {name}\nday: 2024-01-01\n")
+    assert read_library(tmp_path / "files").ids == ["a", "b"]
+    library = read_library(tmp_path / "folders", keep=("day",))
+    assert library.ids == ["a", "b"]
+    assert library.task(0).extra == {"day": "2024-01-01"}
+    for name, content, problem in (
+        ("c.json", "[1]", "holds no object"),
+        ("c.json", '{"a":', "ends too early"),
+        ("c.yaml", "a: 1\na: 2", "a key is there twice"),
+        ("c.yaml", "a: [", "no YAML that JSON can hold"),
+    ):
+        (tmp_path / "files" / name).write_text(content)
+        with pytest.raises(LibraryError, match=problem) as caught:
+            read_library(tmp_path / "files")
+        assert str(caught.value.where).startswith(str(tmp_path / "files" / name))
+        (tmp_path / "files" / name).unlink()
+
+
+def test_the_guard_knows_every_file_of_a_folder(tmp_path: Path) -> None:
+    """Law: a run counts whoever opens a task's own file, wherever in the folder it lies."""
+    path = BENCHMARKS["Terminal-Bench"].write(tmp_path)
+    files = library_files([planned(path, keep="all").file.libraries[0].path])
+    assert {(file.stat().st_dev, file.stat().st_ino) for file in path.rglob("*")} < files
+    assert library_files(["tasks in Python"]) == frozenset()
+
+
+# -- in Python --------------------------------------------------------------------------------------------------
+
+
+class Frame:
+    """Rows as polars or pandas give them, for all that is asked of them."""
+
+    def __init__(self, rows: list[dict[str, Any]], kind: str) -> None:
+        self.columns = list(rows[0])
+        if kind == "polars":
+            self.iter_rows = lambda named: iter(rows) if named else None
+        else:
+            self.to_dict = lambda orient: rows if orient == "records" else None
+
+
+def test_tasks_in_python_give_the_plan_of_their_file(tmp_path: Path) -> None:
+    """Law: a list, a generator, an Arrow table and frames give, byte for byte, what a file of the same tasks gives."""
+    import numpy as np
+    import pyarrow as pa
+
+    wanted = essence(planned(lines(tmp_path / "t.jsonl", TASKS), keep=["n", "meta"]))
+    numbers = [{**task, "n": np.int64(task["n"]), "other": np.datetime64("2024-01-01")} for task in TASKS]
+    tasks: list[Any] = [TASKS, (task for task in TASKS), pa.Table.from_pylist(TASKS), numbers]
+    for library in [*tasks, Frame(TASKS, "polars"), Frame(TASKS, "pandas")]:
+        assert essence(planned(library, keep=["n", "meta"])) == wanted
+    made = planned(TASKS)
+    assert made.file.libraries[0].path == "tasks in Python"
+    libraries.convert(TASKS, tmp_path / "t.db")
+    assert essence(planned(tmp_path / "t.db", keep=["n", "meta"])) == wanted
+
+
+@pytest.mark.parametrize(
+    ("tasks", "options", "problem"),
+    [
+        ({"a": 1}, {}, "an iterable of mappings, and not dict"),
+        (3, {}, "an iterable of mappings, and not int"),
+        ([1], {}, "the task is no mapping but int"),
+        ([{"id": "a", "when": object()}], {"keep": ["when"]}, "object is no JSON value"),
+        ([{"id": "a", "when": object()}], {"keep": "all"}, "object is no JSON value"),
+        ([], {}, "the library has no tasks"),
+    ],
+)
+def test_what_in_python_is_no_library_is_refused(tasks: Any, options: dict[str, Any], problem: str) -> None:
+    """Law: it is told as of any library; a value that nobody asked for may be anything."""
+    with pytest.raises(LibraryError, match=problem):
+        plan(tasks, num_instances=1, **options)
+    assert plan([{"id": "a", "when": object()}], num_instances=1).shards[0].tasks[0].id == "a"
+
+
+# -- which tasks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_only_listed_tasks_are_planned_and_excluded_ones_are_not(tmp_path: Path, stream: bool) -> None:
+    """Law: lists leave the plan that a library of these tasks alone would give, by every way to read."""
+    path = lines(tmp_path / "t.jsonl", TASKS)
+    some = planned(lines(tmp_path / "some.jsonl", TASKS[1:5]), keep=["n"])
+    (tmp_path / "ids").write_text("t1\nt2\n\nt3\nt4\n")
+    (tmp_path / "not.json").write_text('["t0", "t5", "never there"]')
+    for lists in ({"ids": tmp_path / "ids"}, {"exclude_ids": tmp_path / "not.json"}, {"ids": ["t1", "t2", "t3", "t4"]}):
+        made = planned(path, keep=["n"], stream=stream, **lists)
+        assert essence(made) == essence(some)
+        assert list(made.file.libraries[0].listed) == list(lists)  # type: ignore[arg-type]
+    libraries.index(path)
+    assert essence(planned(path, keep=["n"], exclude_ids=["t0", "t5"])) == essence(some)
+    with pytest.raises(OptionsError, match=r"5 tasks are asked and there are 4 \(a 2, b 2\)"):
+        plan(path, num_instances=5, exclude_ids=["t0", "t5"], stream=stream)
+    with pytest.raises(OptionsError, match="1 of them are not in the library: nope"):
+        planned(path, ids=["nope", "t1"], stream=stream)
+    with pytest.raises(OptionsError, match="no id is left"):
+        planned(path, ids=["t1"], exclude_ids=["t1"])
+    with pytest.raises(OptionsError, match="cannot be read"):
+        planned(path, ids=tmp_path / "none")
+
+
+def test_a_share_of_the_tasks(tmp_path: Path) -> None:
+    """Law: a share is the plan of the number that it is, of the tasks that can be chosen; nothing else is a share."""
+    path = lines(tmp_path / "t.jsonl", TASKS)
+    for share, number in (("50%", 3), ("1%", 1), ("100%", 6), ("42%", 3)):
+        assert plan(path, num_instances=share).id == plan(path, num_instances=number).id
+    assert plan(path, num_instances="67%", types=["a"]).id == plan(path, num_instances=2, types=["a"]).id
+    for wrong in ("0%", "101%", "x%", "-5%"):
+        with pytest.raises(OptionsError, match="not a whole number"):
+            plan(path, num_instances=wrong)
+    with pytest.raises(OptionsError, match="a share is of all types together"):
+        plan(path, num_instances="50%", per_type=True)
+
+
+def test_a_type_may_have_commas(tmp_path: Path) -> None:
+    """Law: a text with commas is the type that is called so; where there is none, the types between the commas."""
+    tasks = [{"id": f"{kind}{n}", "type": kind} for kind in ("a", "b", "a, b") for n in range(3)]
+    path = lines(tmp_path / "t.jsonl", tasks)
+    for stream in (False, True):
+        whole = plan(path, types=["a, b"], num_instances=3, stream=stream)
+        assert {task.type for task in whole.shards[0].tasks} == {"a, b"}
+        assert whole.spec.types == ("a, b",)
+        several = plan(path, types=["a,b"], num_instances=6, stream=stream)
+        assert several.id == plan(path, types=["a", "b"], num_instances=6).id
+
+
+def test_from_standard_input(tmp_path: Path) -> None:
+    """Law: names are followed in one pass, since a pipe is read once."""
+    path = lines(tmp_path / "t.jsonl", [{"id": 1, **task} for task in TASKS[:-1]] + [{"id": 1, "task_id": "t5"}])
+    wanted = planned(path, keep=["n"])
+    read, write = os.pipe()
+    os.write(write, path.read_bytes())
+    os.close(write)
+    before = os.dup(0)
+    try:
+        os.dup2(read, 0)
+        assert essence(planned("-", keep=["n"])) == essence(wanted)
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(read)
