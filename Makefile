@@ -60,17 +60,21 @@ unit: .venv/test.ok
 	@echo "The tests run: those that wait beside those that compute. Each half is printed when it has ended."
 	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target waiting computing
 
-# What it fails by is kept apart, for `make again`.
+# What failed is remembered for each half by itself, for `make again`.
 waiting: .venv/test.ok
-	$(PYTEST) -n $(WAITERS) $(WAITING) -o cache_dir=.pytest_cache/waiting
+	rm -f .pytest_cache/$@.ok
+	$(PYTEST) -n $(WAITERS) -o cache_dir=.pytest_cache/$@ $(WAITING)
+	touch .pytest_cache/$@.ok
 
 # Behind the others where both want the processor: real processes have deadlines.
 computing: .venv/test.ok
-	nice -n 10 $(PYTEST) -n $(TESTERS) $(WAITING:%=--ignore=%) -o cache_dir=.pytest_cache/computing
+	rm -f .pytest_cache/$@.ok
+	nice -n 10 $(PYTEST) -n $(TESTERS) -o cache_dir=.pytest_cache/$@ $(WAITING:%=--ignore=%)
+	touch .pytest_cache/$@.ok
 
 again: .venv/test.ok
-	$(AGAIN) -o cache_dir=.pytest_cache/waiting $(WAITING)
-	$(AGAIN) -o cache_dir=.pytest_cache/computing $(WAITING:%=--ignore=%)
+	test -e .pytest_cache/waiting.ok || $(AGAIN) -o cache_dir=.pytest_cache/waiting $(WAITING)
+	test -e .pytest_cache/computing.ok || $(AGAIN) -o cache_dir=.pytest_cache/computing $(WAITING:%=--ignore=%)
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr 'from examples import' tests)
