@@ -315,9 +315,8 @@ def start_process(
     An interpreter of its own if it is wrapped, or if the environment says how an interpreter starts.
     """
     whole = command_environment(environment)
-    mother = zygote(HERE)
-    if not wrap and mother.serves(whole):
-        return mother.start(words, whole, errors)
+    if not wrap and zygote().serves(whole):
+        return zygote().start(words, HERE, whole, errors)
     return subprocess.Popen(
         [*(wrap or [sys.executable, "-m", "prealloc"]), *words],
         cwd=HERE,

@@ -128,7 +128,7 @@ def test_i2_an_attempt_that_was_tried_again_is_no_outcome(honest: checker.Eviden
     """I2: what is written as to be tried again decides nothing, so nobody may have been told that it did."""
     path = worker_file(honest)
     first, *rest = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(first.replace(b'"again":false', b'"again":true') + b"".join(rest))
+    path.write_bytes(first.replace(b'"status":', b'"again":true,"status":') + b"".join(rest))
     assert "I2" in broken(honest)
 
 

@@ -21,10 +21,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, NoReturn
 
 MARKER = "PREALLOC_FAULT_TEST"
@@ -75,15 +77,14 @@ class Forked:
 class Zygote:
     """The process that commands are forked from, and how to ask it."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
+        environment = command_environment({})
         self._python = _read_at_start(environment)
-        self._folder = folder
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
-                cwd=folder,
                 env={**environment, MARKER: _ROOM},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -99,13 +100,13 @@ class Zygote:
         """Whether a fresh interpreter would start with this environment as the zygote has."""
         return _read_at_start(environment) == self._python
 
-    def start(self, words: Sequence[str], environment: Mapping[str, str], errors: IO[bytes]) -> Forked:
-        """`python -m prealloc WORDS`, in a session of its own, with a pipe for its output."""
+    def start(self, words: Sequence[str], folder: Path, environment: Mapping[str, str], errors: IO[bytes]) -> Forked:
+        """`python -m prealloc WORDS` in a folder, in a session of its own, with a pipe for its output."""
         stdout, theirs = os.pipe()
         report, reports = os.pipe()
-        packet = json.dumps({"words": words, "environment": dict(environment)}).encode()
+        asked = {"words": words, "folder": str(folder), "environment": {MARKER: _ROOM, **environment}}
         with self._lock:
-            socket.send_fds(self._control, [packet], [theirs, errors.fileno(), reports])
+            socket.send_fds(self._control, [json.dumps(asked).encode()], [theirs, errors.fileno(), reports])
         os.close(theirs)
         os.close(reports)
         started = Forked(_number(report), report, lambda: _number(report))
@@ -114,16 +115,30 @@ class Zygote:
 
 
 @functools.cache
-def zygote(folder: Path) -> Zygote:
+def zygote() -> Zygote:
     """That of this process. Ends with it."""
-    made = Zygote(folder, command_environment({}))
+    made = Zygote()
     atexit.register(made.close)
     return made
 
 
+def run_command(
+    words: Sequence[str], folder: Path, more: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    """As subprocess.run for `prealloc WORDS`, with what it prints."""
+    with tempfile.TemporaryFile() as errors:
+        process = zygote().start(words, folder, command_environment(more), errors)
+        assert process.stdout is not None
+        with process.stdout as stdout:
+            printed = stdout.read().decode()
+        code = process.wait()
+        errors.seek(0)
+        return subprocess.CompletedProcess(words, code, printed, errors.read().decode())
+
+
 def command_environment(more: Mapping[str, str]) -> dict[str, str]:
     """Ours and more, for a command that finds prealloc behind what is to be found first."""
-    path = (more.get("PYTHONPATH"), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
+    path = (more.get("PYTHONPATH"), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))
     return {**os.environ, **more, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
@@ -177,9 +192,11 @@ def _number(report: int) -> int:
     return int.from_bytes(raw, sys.byteorder, signed=True)
 
 
-def _become(words: list[str], environment: dict[str, str], stdout: int, stderr: int) -> None:
+def _become(words: list[str], folder: str, environment: dict[str, str], stdout: int, stderr: int) -> None:
     """Is the command from here on."""
     os.setsid()
+    os.chdir(folder)
+    sys.path[0] = folder
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
