@@ -14,7 +14,7 @@
     ├── LibraryOpened             raised inside a worker that tries to open the task library
     └── Retryable                 for worker functions: infrastructure failed, try this task again
 
-Every one of them survives pickling, and is told to people as `problem`, `where` and `hint`.
+Every one of them survives pickling, and is shown to people as `problem`, `where` and `hint`.
 
 Beside the tree stands Cancelled, a BaseException: it ends a worker function whose time is over.
 """

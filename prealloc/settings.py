@@ -8,7 +8,7 @@
     [run]       worker, engine, cleanup, and the options of a run: concurrency, workers, timeout, retries, ...
     [estimate]  requests_per_task, tokens_per_task, seconds_per_task
 
-Times may have a unit ("10m"), sizes too ("2GB"), and be "none" where there may be no limit.
+Times may have a unit ("10m"), sizes too ("2GB"), and be "none" where the limit is optional.
 
 Environment, for what is true of a machine rather than of an experiment: PREALLOC_WORKERS, PREALLOC_ENGINE.
 """
@@ -36,7 +36,7 @@ from prealloc.planning.estimate import Effort
 T = TypeVar("T")
 
 MOST_BYTES = 2**16
-"""A larger file is no config: one of ours has twenty lines."""
+"""A larger file is not a config: a usual one has twenty lines."""
 
 _MANY_DOTS = re.compile(rb"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){64}")
 
@@ -79,7 +79,7 @@ def load_config(file: str | Path) -> Experiment:
 
     A relative library path counts from the config file's folder.
     """
-    from prealloc.planning.cells import lay_out  # only who has a config file: every run looks at the environment
+    from prealloc.planning.cells import lay_out  # only for a config file: every run looks at the environment
 
     path = Path(file)
     read = _Read(_parse(path))
@@ -94,7 +94,7 @@ def load_config(file: str | Path) -> Experiment:
     if spec is not None:
         read.check("sampling", lambda: lay_out(spec))
     if read.mistakes:
-        mistakes = dict.fromkeys(read.mistakes)  # a wrong value is told by its reader, and then by the whole
+        mistakes = dict.fromkeys(read.mistakes)  # a wrong value is reported by its reader, and then by the whole
         raise OptionsError([Mistake(f"{path} {where}", problem, hint) for where, problem, hint in mistakes])
     library |= {
         name: str(path.parent / Path(library[name]).expanduser())
@@ -247,7 +247,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, A
     found: dict[str, Any] = {}
     if workers := environment.get("PREALLOC_WORKERS"):
         if not workers.isdecimal() or int(workers) < 1:
-            raise OptionsError([Mistake("PREALLOC_WORKERS", f"{workers!r} is no whole number", "set it to 1 or more")])
+            raise OptionsError(
+                [Mistake("PREALLOC_WORKERS", f"{workers!r} is not a whole number", "set it to 1 or more")]
+            )
         found["workers"] = int(workers)
     if engine := environment.get("PREALLOC_ENGINE"):
         found["engine"] = engine
@@ -261,6 +263,6 @@ def _parse(path: Path) -> dict[str, Any]:
             raise ValueError("more than 64 names are joined by dots")
         return tomllib.loads(raw.decode("utf-8-sig"))
     except (Unusable, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise InputError(f"it is no config file: {brief(error)}", where=str(path), hint="give a TOML file") from None
+        raise InputError(f"it is not a config file: {brief(error)}", where=str(path), hint="give a TOML file") from None
     except RecursionError:
         raise InputError("it is nested too deep", where=str(path), hint="give a TOML file") from None

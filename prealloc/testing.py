@@ -109,7 +109,7 @@ def make_task(
     """
     if script is not None:
         if workflow is not None or not script:
-            raise ValueError("a script takes the workflow's place, and has one step at least")
+            raise ValueError("a script takes the workflow's place, and needs at least one step")
         workflow = {"script": [dict(step) for step in script]}
     return LightweightTask(
         id=id,
@@ -182,7 +182,7 @@ def run_task(
     clock = AttemptClock(monotonic, queued_s=0.0, waited_before_s=0.0)
     context = TaskContext(
         shard=shard,
-        # Through JSON, as a manifest goes: a copy, and what is no JSON shows here and not in the run.
+        # Through JSON, as a manifest goes: a copy, and what is not JSON shows here and not in the run.
         settings=msgspec.json.decode(msgspec.json.encode(dict(settings or {}))),
         task=task.id,
         repeat=repeat,

@@ -16,9 +16,9 @@ Every request waits for its turn on the shard's lane. A 429 is waited out where 
 no retry is used, and the wait is waiting time. One that asks for more than is left of --max-wait, or says that the
 quota is used up, ends the attempt. So do other infrastructure errors, and it is tried again.
 
-An answer with status 200 that is none is judged by the error that it tells of. A 429 there ends the attempt: it is some
-provider's behind the endpoint, and a new attempt may meet another. What tells of no error (a page of HTML, an empty or
-cut body, no choices) is infrastructure.
+An answer with status 200 that is not a completion is judged by the error that it reports. A 429 there ends the attempt:
+it comes from a provider behind the endpoint, and a new attempt may meet another. One that reports no error (a page of
+HTML, an empty or cut body, no choices) is infrastructure.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SYSTEM = (
     "When a tool fails, call it again. When all is done, answer with one sentence and no tool call."
 )
 BYTES_PER_TOKEN = 4
-"""Of English and JSON, about: only for the estimate that the lane is told before a request."""
+"""Of English and JSON, about: only for the estimate that the lane gets before a request."""
 
 CUT_OFF = "length"
 """The finish_reason of an answer that was longer than max_tokens."""
@@ -80,7 +80,7 @@ class _Context(Protocol):
 
 
 class EndpointError(Exception):
-    """The error that an endpoint tells of in an answer whose status is 200."""
+    """The error that an endpoint reports in an answer whose status is 200."""
 
     def __init__(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
         super().__init__(f"the endpoint answered 200 with an error: {json.dumps(body)[:_TEXT_SHOWN]}")
@@ -94,7 +94,7 @@ async def run(task: LightweightTask, ctx: _Context) -> dict[str, Any]:
     Returns `success` (every expected tool worked, in the expected order), `score` (share of the expected sequence
     that worked in order), the calls, the turns, how often the endpoint said 429, the tokens used as far as the endpoint
     tells them, and of the last answer its finish_reason and the model's refusal, if it refused. Raises what the client
-    raises; EndpointError or Retryable for an answer that is none; Retryable if the key's variable is not set;
+    raises; EndpointError or Retryable for an answer without a completion; Retryable if the key's variable is not set;
     OptionsError for settings that cannot be.
     """
     settings = _Settings.read(ctx.settings)
@@ -130,7 +130,7 @@ async def _ask(client: openai.AsyncOpenAI, talk: _Talk, ctx: _Context) -> dict[s
             async with ctx.throttle(tokens=talk.estimate()) as turn:
                 # The client's own timeout is for each read: a server that drips would never meet it.
                 async with asyncio.timeout(_least(talk.request_timeout_s, ctx.remaining_s)):
-                    # Raw: what the client makes of an answer that is none hides what the endpoint said.
+                    # Raw: if the answer is not a completion, what the client makes of it hides what the endpoint said.
                     answer = await client.chat.completions.with_raw_response.create(**talk.request())
                 body = _completion(answer.text, answer.headers, ctx)
                 if (total := _total(body.get("usage"))) is not None:
@@ -166,11 +166,11 @@ def _completion(text: str, headers: Mapping[str, str], ctx: _Context) -> dict[st
             calls = message.get("tool_calls") or []
             if isinstance(calls, list) and all(_is_call(call) for call in calls):
                 return dict(body)
-    raise Retryable(f"the endpoint answered 200 with what is no completion: {text[:_TEXT_SHOWN] or 'nothing'}")
+    raise Retryable(f"the endpoint answered 200 without a completion: {text[:_TEXT_SHOWN] or 'nothing'}")
 
 
 def _error_in(body: Any) -> dict[str, Any] | None:
-    """What the body tells of as an error: it stands in it or, from a provider behind the endpoint, in the choice."""
+    """The error that the body reports: it stands in it or, from a provider behind the endpoint, in the choice."""
     match body:
         case {"error": error} if error:
             pass
@@ -189,7 +189,7 @@ def _is_call(call: Any) -> bool:
 
 
 def _total(usage: Any) -> int | None:
-    """The tokens of a request and its answer, if the endpoint tells them; whole or in parts."""
+    """The tokens of a request and its answer, if the endpoint reports them; whole or in parts."""
     total = _tokens(usage, "total_tokens")
     parts = [_tokens(usage, name) for name in ("prompt_tokens", "completion_tokens")]
     return total if total is not None or None in parts else sum(filter(None, parts))
@@ -218,7 +218,7 @@ class _Settings(NamedTuple):
         found: list[Mistake] = []
         base_url = settings.get("base_url")
         if base_url is not None and not str(base_url).startswith(("http://", "https://")):
-            found.append(Mistake("setting base_url", f"{shown(base_url)} is no address", "begin it with https://"))
+            found.append(Mistake("setting base_url", f"{shown(base_url)} is not an address", "begin it with https://"))
         temperature = settings.get("temperature")
         made = cls(
             model=_text("deployment" if settings.get("deployment") else "model", settings, None, found),
@@ -241,14 +241,14 @@ def _text(name: str, settings: Mapping[str, Any], default: str | None, found: li
     value = settings.get(name, default)
     if isinstance(value, str) and value:
         return value
-    found.append(Mistake(f"setting {name}", f"{shown(value)} is no name", f"plan with --set {name}=NAME"))
+    found.append(Mistake(f"setting {name}", f"{shown(value)} is not a name", f"set {name} to a name when you plan"))
     return ""
 
 
 def _number(name: str, value: Any, most: float, found: list[Mistake]) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most:
         return float(value)
-    found.append(Mistake(f"setting {name}", f"{shown(value)} is no number from 0 to {most:g}", "give one"))
+    found.append(Mistake(f"setting {name}", f"{shown(value)} is not a number from 0 to {most:g}", "give one"))
     return 0.0
 
 
@@ -322,7 +322,7 @@ class _Tools:
         self.calls: list[tuple[str, bool]] = []
 
     def schemas(self) -> list[dict[str, Any]]:
-        """What the model is told of the tools: each once, in the order of their names, which tells nothing."""
+        """The tools as the model sees them: each once, sorted by name, so that the order reveals nothing."""
         parameters = {"type": "object", "properties": {}, "additionalProperties": True}
         return [
             {

@@ -1,4 +1,4 @@
-"""prealloc from Python. No pixels here.
+"""prealloc from Python. Nothing is shown here.
 
     plans   plan(), verify(), diff()                          library --read--> plan
     runs    run(), resume(), status(), outcomes(), results()  plan --ship--> run --fold--> results
@@ -9,5 +9,5 @@
     estimates  how long a plan will take
     memory_run a process that memory measures
 
-Plans, runs and the doctor do not load each other: who plans needs no engines, who runs needs no libraries.
+Plans, runs and the doctor do not load each other: planning needs no engines, running needs no libraries.
 """

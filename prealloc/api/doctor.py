@@ -18,18 +18,18 @@ from prealloc.doctor.versions import check_versions
 from prealloc.errors import InputError
 
 RUN_S = 600.0
-"""Reading a journal of gigabytes takes its time."""
+"""Reading a journal of gigabytes takes long."""
 
 
 def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diagnosis:
     """Looks at this machine, at the file system of `folder` (or of the run), and at a run folder if one is named.
 
-    Each probe does what it tells of, in a temporary folder that is removed, and is bounded in time. Nothing of
-    the run is changed. Raises InputError if there is no such folder, or it is no run folder.
+    Each check performs the operation it reports on, in a temporary folder that is removed, and is bounded in
+    time. Nothing of the run is changed. Raises InputError if there is no such folder, or it is not a run folder.
     """
     place = Path(folder if run is None else run)
     if not place.is_dir():
-        raise InputError("there is no such folder", where=str(place), hint="name a folder that is there")
+        raise InputError("there is no such folder", where=str(place), hint="name an existing folder")
     checked = [] if run is None else bounded("run", lambda: check_run(place), RUN_S)
     machine = [
         *check_versions(),

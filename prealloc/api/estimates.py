@@ -18,8 +18,8 @@ def outlook(
 ) -> Outlook:
     """The cells of a plan, or of what is to be planned, and the estimate of a run with these options.
 
-    `effort` are fields of Effort; what `past_durations` gives comes before them. Before the library is read there may
-    be no estimate. Raises OptionsError.
+    `effort` are fields of Effort; what `past_durations` gives comes before them. Before the library is read, the
+    estimate may be missing. Raises OptionsError.
     """
     if isinstance(planned, Plan):
         spec, matrix, loads = planned.spec, matrix_of_plan(planned), loads_of_plan(planned)
@@ -34,7 +34,7 @@ def outlook(
 def past_durations(run: str | Path) -> Durations:
     """The working times of a run's units, whatever became of them: a timeout has taken its time too.
 
-    Raises RunFolderError, PlanError, JournalError if `run` is no run folder.
+    Raises RunFolderError, PlanError, JournalError if `run` is not a run folder.
     """
     from prealloc.api.runs import outcomes
 

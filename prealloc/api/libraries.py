@@ -88,7 +88,7 @@ def stats(
     progress: Progress | None = None,
     **named: Unpack[FieldOptions],
 ) -> Stats:
-    """Types, fields and sizes of a library, of `sampled` tasks of each type; with `reads` also so many random reads.
+    """Types, fields and sizes of a library, of `sampled` tasks of each type; with `reads` also this many random reads.
 
     Half of the reads are of a tenth of the tasks, as of users of a library who come back to some of them.
     `cache_bytes` bounds the cache, a number or a text such as 64MB. Raises LibraryError, and OptionsError with every
@@ -111,11 +111,13 @@ def json_path(library: str | Path, difficulty: str | None) -> Path:
     """The file of a JSON library. Raises LibraryError for all others: they have no index and need none."""
     if str(library) == "-":
         hint = "save it to a file, and index that"
-        raise LibraryError("standard input can have no index: it is read once and is gone", where="-", hint=hint)
+        raise LibraryError("standard input cannot be indexed: it can be read only once", where="-", hint=hint)
     file = json_file(library_path(library, difficulty), difficulty)
     if file is None:
         hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
         raise LibraryError(
-            "only a JSON file has an index: tasks of other formats are read without one", where=str(library), hint=hint
+            "only a JSON file can be indexed: tasks of other formats are read without an index",
+            where=str(library),
+            hint=hint,
         )
     return file

@@ -54,9 +54,9 @@ def compare_memory(
     watched_s = Seconds().read("‹seconds›", seconds, found)
     for name in ways:
         if name not in WAYS:
-            found.append(Mistake("‹ways›", f"there is no way {name!r}", f"choose among {', '.join(WAYS)}"))
+            found.append(Mistake("‹ways›", f"there is no way {name!r}", f"use some of {', '.join(WAYS)}"))
     if not ways:
-        found.append(Mistake("‹ways›", "no way is named", f"choose among {', '.join(WAYS)}"))
+        found.append(Mistake("‹ways›", "no way is named", f"use some of {', '.join(WAYS)}"))
     try:
         path = library_path(library, difficulty)
         scanned = read_library(path, difficulty=difficulty, fields=fields, notes=notes)
@@ -71,7 +71,7 @@ def compare_memory(
         notes(scanned.took)
     del scanned  # workers are to have the memory
     if num_instances > info.tasks:
-        problem = f"{num_instances} tasks for each worker are asked for, and the library has {info.tasks}"
+        problem = f"each worker is to read {num_instances} tasks, but the library has {info.tasks}"
         found.append(Mistake("‹num_instances›", problem, f"give {info.tasks} or less"))
     if found:
         raise OptionsError(found)

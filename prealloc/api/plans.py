@@ -85,7 +85,7 @@ def plan(
     `generate_workflows` names a function, `module:function`, that makes the workflows which selected tasks lack:
     called with the full task, a dict, in a process of its own that is gone when this returns. What it makes is kept in
     the folder `workflow_cache` (by default below the user's cache folder) and not made again. `generate_timeout_s` is
-    for one task, None is no limit; `generating` gets the tasks generated and to generate.
+    for one task (None: no limit); `generating` gets the tasks generated and to generate.
 
     `run_options` are fields of RunPolicy that runs of this plan have unless they say otherwise, such as
     {"timeout_s": 60}; they are not part of the plan's id. `mistakes` are the caller's own, to be raised with those
@@ -140,7 +140,7 @@ def plan(
                 raise LibraryError(count, where=scanned.info.path, hint=hint)
             tell(count if len(sources.libraries) == 1 else f"{scanned.info.name}: {count}")
     if sources.dropped:
-        tell(f"{sources.dropped} ids are left out, as not every difficulty holds them")
+        tell(f"{sources.dropped} ids are left out: some difficulties do not have them")
     # Not at the top: these load pydantic, which read_library does while the file is being read.
     from prealloc.store.build import PlannedShard, build_plan
     from prealloc.store.plan_folder import write_plan
@@ -185,12 +185,12 @@ def _all_of(*checks: Callable[[], Any]) -> list[Any]:
 
 
 class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
-    """Planned tasks that hold nothing but an id and a type: a worker that needs more fails in every one of them."""
+    """Planned tasks that hold only an id and a type: a worker that needs more fails in every one of them."""
 
     tasks: int
     planned: int
     fields: list[FieldStats]
-    """What the library has of these tasks, and the plan has not."""
+    """What the library has of these tasks, but the plan does not."""
 
     @property
     def keep(self) -> str:
@@ -204,13 +204,13 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
         which = f"all {self.planned:,}" if self.tasks == self.planned else f"{self.tasks:,} of {self.planned:,}"
         problem = f"{which} planned tasks hold nothing but an id and a type"
         if not self.fields:
-            return f"{problem}, and their library has nothing else of them"
+            return f"{problem}, and the library has no other fields of them"
         shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
         left = listed(shown, _SHOWN_FIELDS)
         hint = f"plan again with ‹keep› {self.keep}" + (
             ", or ‹keep› all for every field" if self.keep != EVERY_FIELD else ""
         )
-        return f"{problem}; left in the library are {left}: {hint}"
+        return f"{problem}; the library also has {left}: {hint}"
 
 
 def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]) -> BareTasks | None:
@@ -276,7 +276,7 @@ def _completing(
     if generator is None:
         yield None
         return
-    from prealloc.generating.session import GeneratorSession  # only who generates pays for the import
+    from prealloc.generating.session import GeneratorSession  # loaded only for generating
     from prealloc.generating.workflows import Workflows
 
     folder = default_cache() if cache is None else Path(cache)
@@ -297,7 +297,7 @@ def check_options(
     found: list[Mistake] = []
     generator, said = None, {}
     for name in sorted({"generator", "generator_version"} & options.keys()):
-        found.append(Mistake(name, "a plan notes it by itself", "give generate_workflows"))
+        found.append(Mistake(name, "a plan records it by itself", "give generate_workflows"))
     if generate_workflows is not None:
         # Not at the top: few plans need it, and the library could be read meanwhile.
         from prealloc.generating.source import find_generator
@@ -401,11 +401,11 @@ def verify(
             if task_digest(as_planned(task, planned[id])) != task_digest(planned[id])
         )
     if gone or changed:
-        parts = {"not in it any more": gone, "not as planned": changed}
+        parts = {"no longer in it": gone, "not as planned": changed}
         raise PlanError(
             "; ".join(f"{len(ids)} planned tasks are {what}: {listed(ids)}" for what, ids in parts.items() if ids),
             where=str(library),
-            hint="the plan still runs as it was made; to take over the library's changes, plan again",
+            hint="the plan still runs as it was made; plan again to use the changed library",
         )
     return read.file
 

@@ -97,7 +97,7 @@ def run(
         with closing(make_engine(engine)) as started:
             if policy.memory_bytes is not None and not started.facts.can_kill:
                 problem = f"the {started.name} engine cannot hold tasks to it"
-                hint = "give none, or use ‹engine› local, whose workers are processes that can be ended"
+                hint = "omit it, or use ‹engine› local, which can kill its workers"
                 raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
             lanes = _lanes_to_run(outline, reused)
             told = (lanes, policy.start_s, observer)
@@ -164,7 +164,7 @@ def _checked(
     _gathered(found, lambda: check_engine(engine))
     engine_name = engine if isinstance(engine, str) else engine.name
     if cleanup is not None and engine_name == COMMAND:
-        found.append(Mistake("‹cleanup›", "a command cleans up by itself", "have it do so on SIGTERM"))
+        found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
     if own is None or found:
         if worker != "":
             _gathered(found, lambda: _try_worker(worker, engine, engine_name))
@@ -217,7 +217,7 @@ def longest_s(run: str | Path) -> float | None:
 def unit_history(run: str | Path, unit: str) -> UnitHistory:
     """What became of one unit, `shard/task#repeat`: its settings, and every try at it with error and result.
 
-    Raises OptionsError for what is no unit of the plan, else what outcomes() raises.
+    Raises OptionsError if `unit` is not in the plan, else what outcomes() raises.
     """
     wanted = Unit.parse(unit)
     opened = OpenRun(Path(run))
@@ -271,7 +271,7 @@ def status(run: str | Path) -> RunStatus:
     census = state.census()
     lanes = opened.plan.spec.lanes
     due = len(state.due) if opened.file.cleanup is not None and owner is None else 0
-    untidied = [f"{due} attempts were not cleaned up after: `prealloc resume` does that first"] if due else []
+    untidied = [f"{due} attempts are not cleaned up yet: `prealloc resume` does that first"] if due else []
     return RunStatus(
         run=str(run),
         plan=opened.plan.id,
@@ -342,7 +342,7 @@ def _check(
         now_s = time.monotonic()
         if not told and now_s - began > SLOW_IMPORT_S:
             told = True
-            observer.handle(Note(text=f"importing {worker.partition(':')[0]}: --start-timeout gives it {start_s:g} s"))
+            observer.handle(Note(text=f"importing {worker.partition(':')[0]}; it may take up to {start_s:g} s"))
         observer.tick(now_s)
 
     wanted = WorkerCheck(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
@@ -362,7 +362,7 @@ def _check(
 
 
 def _pass_on_signal(ended: RunEnded) -> None:
-    """Gives the signal that has stopped a run to whoever would have had it without the run.
+    """Gives the signal that has stopped a run to the handler that it had before the run.
 
     So Ctrl-C ends a loop over runs, too, and not only the one that goes on.
     """
@@ -390,7 +390,7 @@ def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[
     import_path = tuple(dict.fromkeys((*import_path, *its_own)))
     check_elsewhere(
         WorkerCheck(name, import_path), "(unit, notes)"
-    )  # a mistake in it is not to be found at the first kill
+    )  # a mistake in it must show now, not at the first kill
     return name, import_path
 
 

@@ -37,7 +37,7 @@ PLACE = "{difficulty}"
 
 
 class Sources(NamedTuple):
-    """`ids` and `types` of the tasks that can be planned; libraries by difficulty, None if there is but one.
+    """`ids` and `types` of the tasks that can be planned; libraries by difficulty, None if there is only one.
 
     Of a library of which only a shortlist was looked at, they are those of the shortlist.
     """
@@ -103,7 +103,7 @@ def read_sources(
     libraries: dict[str | None, Library] = {}
     paths = library_paths(library, spec, difficulty)
     if stream and len(paths) > 1:
-        notes("‹stream› is ignored: which ids all difficulties hold is known when all of them are read")
+        notes("‹stream› is ignored: all libraries must be read to find the ids that every difficulty has")
     for key, path, name in paths:
         # Which ids all difficulties hold is only known when all of them have been read.
         shortlist = partial(_shortlist, spec, shards, listed) if len(paths) == 1 else None
@@ -120,7 +120,7 @@ def read_sources(
         if opened.took:
             notes(opened.took)
         elif difficulty is not None and PLACE not in str(library):
-            notes(f"difficulty {difficulty!r} chooses nothing, since {library} is a file")
+            notes(f"difficulty {difficulty!r} has no effect: {library} is a file")
         if two := opened.two_ids():
             notes(f"{two} of {opened.info.tasks} tasks have an instance_id that is not their id: the id counts")
         libraries[key] = opened
@@ -177,17 +177,17 @@ def library_paths(
     if not isinstance(library, str | os.PathLike):
         if difficulty is not None or DIFFICULTY in spec.factors:
             hint = "give paths, or one difficulty at a time"
-            raise OptionsError([Mistake("‹difficulty›", "tasks in Python are of none", hint)])
+            raise OptionsError([Mistake("‹difficulty›", "tasks given in Python have no difficulty", hint)])
         return [(None, library, None)]
     path = Path(library)
     if DIFFICULTY not in spec.factors:
         return [(None, library_path(path, difficulty, hint="give ‹difficulty›, or the factor difficulty"), difficulty)]
     mistakes = []
     if difficulty is not None:
-        mistakes.append(Mistake("‹difficulty›", "difficulty is a factor too", "keep one of them"))
+        mistakes.append(Mistake("‹difficulty›", "difficulty is also a factor", "omit one of them"))
     if PLACE not in str(library) and (not path.is_dir() or is_parts(path)):
         hint = f"write {PLACE} where the files' names differ, or name their folder"
-        mistakes.append(Mistake("LIBRARY", f"{library} is one library, and difficulty is a factor", hint))
+        mistakes.append(Mistake("LIBRARY", f"{library} is one library, but difficulty is a factor", hint))
     if mistakes:
         raise OptionsError(mistakes)
     return [(value, library_path(path, value), value) for value in spec.factors[DIFFICULTY]]
@@ -226,7 +226,7 @@ def pair(libraries: dict[str | None, Library]) -> Sources:
             )
     if not common:
         raise LibraryError(
-            "no id is in the libraries of all difficulties",
+            "no id is in all libraries",
             where=", ".join(scanned.info.name for scanned in libraries.values()),
             hint="cells are compared task by task: give libraries that hold the same ids",
         )

@@ -54,7 +54,7 @@ def run_app() -> int:
             raise
         # Python would fail once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if error.errno != errno.EPIPE:  # else who reads us has seen enough
+        if error.errno != errno.EPIPE:  # else the reader of the pipe has left
             print_error(CannotGoOn(f"output cannot be written: {error.strerror}"), json=False)
             return code or CannotGoOn.exit_code
     return code

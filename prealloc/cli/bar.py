@@ -14,7 +14,7 @@ PROGRESS_AFTER_S = 0.5
 class Bar:
     """A bar on stderr: drawn when it is called with (done, in all) and `after_s` have gone by, if it is `shown` at all.
 
-    Where the total only grows with what is done (a pipe), no end is in sight: then it goes to and fro.
+    Where the total only grows with what is done (a pipe), the end is unknown: then it moves back and forth.
     """
 
     def __init__(self, label: str, numbers: str, *, shown: bool, after_s: float, instead_of: Bar | None) -> None:
@@ -84,7 +84,7 @@ def byte_progress(label: str, *, shown: bool = True) -> Iterator[Bar]:
 def task_progress(
     label: str, *, shown: bool = True, after_s: float = 0.0, instead_of: Bar | None = None
 ) -> Iterator[Bar]:
-    """The same for (tasks done, tasks in all), drawn at once: who has tasks counted knows that they take a while.
+    """The same for (tasks done, tasks in all), drawn at once: counting tasks is known to take a while.
 
     It takes the place of the bar `instead_of`, which may not know that it has come to its end.
     """

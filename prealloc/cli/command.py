@@ -39,7 +39,7 @@ def command(
 
 
 class Command(TyperCommand):
-    """A command with its help in groups. What it needs and does not get is told at once, before anything else."""
+    """A command with its help in groups. Missing parameters are reported at once, before anything else."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         words = list(args)

@@ -26,7 +26,7 @@ def check(
 ) -> None:
     """Check a config file, and say what it would plan.
 
-    The task library is not read. All that is wrong is told at once.
+    The task library is not read. All mistakes are shown at once.
 
     Examples:
 

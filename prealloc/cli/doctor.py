@@ -21,18 +21,19 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(
-    run: Annotated[Path | None, typer.Argument(help="A run folder to look at too.", metavar="RUN")] = None,
+    run: Annotated[Path | None, typer.Argument(help="Also check this run folder.", metavar="RUN")] = None,
     folder: Annotated[
         Path | None,
         typer.Option(
             "--folder",
-            help="Whose file system to try.",
+            help="Folder whose file system to check.",
             metavar="FOLDER",
             show_default="the run's, else the current folder",
         ),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move damaged journal lines to journal-aside/, list what runs again.")
+        bool,
+        typer.Option("--repair", help="Move damaged journal lines to journal-aside/; list the units that run again."),
     ] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -51,12 +52,12 @@ def doctor(
     if repair and run is None:
         mistakes.append(Mistake("--repair", "no run is named", "name the run folder: prealloc doctor RUN --repair"))
     if folder is not None and run is not None:
-        mistakes.append(Mistake("--folder", "a run is tried in its own folder", "leave --folder or the run away"))
+        mistakes.append(Mistake("--folder", "a run is checked in its own folder", "omit --folder or the run"))
     if mistakes:
         raise OptionsError(mistakes)
     from prealloc.api import doctor as api
 
-    with ended_by_signals(nothing="stopped; no line of the journal is lost, repair it again"):
+    with ended_by_signals(nothing="stopped; no line of the journal is lost: run the repair again"):
         repaired = api.repair(run) if repair and run is not None else None
     with ended_by_signals():  # for the temporary folders that files are tried in
         found = api.diagnose(run, folder=folder if folder is not None else Path())

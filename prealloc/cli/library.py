@@ -26,15 +26,16 @@ def _root() -> None:
 @command(app)
 def sample(
     out: Annotated[
-        Path, typer.Argument(help="The file to write: .json or .jsonl, and .gz or .zst behind.", metavar="FILE")
+        Path,
+        typer.Argument(help="The file to write: .json or .jsonl, compressed with .gz or .zst added.", metavar="FILE"),
     ],
     tasks: Annotated[int, typer.Option("--tasks", help="How many tasks.", metavar="N")] = 630,
     workflow_bytes: Annotated[
         int,
-        typer.Option("--workflow-bytes", help="Mean size of a workflow as it stands in the file.", metavar="N"),
+        typer.Option("--workflow-bytes", help="Mean size of a workflow in the file.", metavar="N"),
     ] = 84_000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed writes the same bytes.", metavar="N")] = 1,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Write a sample task library: five task types, nested workflows.
@@ -79,10 +80,10 @@ def stats(
     ] = 0,
     cache: Annotated[
         str | None,
-        typer.Option("--cache", help="Read tasks to keep for --reads.", metavar="BYTES", show_default="64M"),
+        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64M"),
     ] = None,
     sampled: Annotated[
-        int, typer.Option("--sampled", help="Tasks of each type whose fields are looked at.", metavar="N")
+        int, typer.Option("--sampled", help="Tasks of each type to look at for their fields.", metavar="N")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Another seed reads other tasks.", metavar="N")] = 0,
     json: JsonFlag = False,
@@ -128,7 +129,9 @@ def stats(
 def index(
     library: Library,
     difficulty: Difficulty = None,
-    check: Annotated[bool, typer.Option("--check", help="Compare the index that is there with every byte.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the existing index with every byte of the library.")
+    ] = False,
     json: JsonFlag = False,
     *,
     given: dict[str, Any],
@@ -166,7 +169,8 @@ def convert(
     out: Annotated[
         Path,
         typer.Argument(
-            help="Where to: .json, .jsonl (and .gz, .zst, .bz2, .xz), .db, .parts, .parquet or .pool.", metavar="OUT"
+            help="The target: .json, .jsonl (and .gz, .zst, .bz2, .xz), .db, .parts, .parquet or .pool.",
+            metavar="OUT",
         ),
     ],
     difficulty: Difficulty = None,
@@ -179,7 +183,7 @@ def convert(
             show_default="by name",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing one.")] = False,
     json: JsonFlag = False,
     *,
     given: dict[str, Any],
@@ -198,7 +202,7 @@ def convert(
     from prealloc.report import human
 
     label = f"converting {library.name}"
-    # What is no JSON is read task by task, and its bytes tell nothing.
+    # Other formats are read task by task: for them bytes do not show the progress.
     if api.is_json(library, difficulty=difficulty):
         bar = byte_progress(label, shown=not json)
     else:

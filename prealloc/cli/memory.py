@@ -37,7 +37,7 @@ def memory(
     num_instances: Annotated[int, typer.Option("--num-instances", "-n", help="Tasks per worker.", metavar="N")] = 20,
     seconds: Annotated[
         str,
-        typer.Option("--seconds", help="How long to watch each way while its workers read.", metavar="DURATION"),
+        typer.Option("--seconds", help="How long to measure each way while its workers read.", metavar="DURATION"),
     ] = "3s",
     ways: Annotated[
         list[str] | None,
@@ -49,13 +49,13 @@ def memory(
         ),
     ] = None,
     difficulty: DifficultyOption = None,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed is another sample.", metavar="N")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed gives another sample.", metavar="N")] = 0,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json-file", help="Also write all figures here, with every sample.", metavar="FILE"),
+        typer.Option("--json-file", help="Also write all figures to this file, with every sample.", metavar="FILE"),
     ] = None,
     svg: Annotated[
-        Path | None, typer.Option("--svg", help="Also write table and bars here, as a picture.", metavar="FILE")
+        Path | None, typer.Option("--svg", help="Also write table and bars to this file, as a picture.", metavar="FILE")
     ] = None,
     json: JsonFlag = False,
     *,
@@ -118,11 +118,11 @@ def _unwritable(option: str, path: Path | None, library: Path) -> list[Mistake]:
     if path.is_dir():
         return [Mistake(f"{option} {path}", "it is a folder", "name a file")]
     if not path.parent.is_dir():
-        return [Mistake(f"{option} {path}", "its folder is not there", "make the folder first, or name another")]
+        return [Mistake(f"{option} {path}", "its folder does not exist", "make the folder first, or name another")]
     if path.exists() and library.exists() and path.samefile(library):
         return [Mistake(f"{option} {path}", "it is the library, which would be replaced", "name another file")]
     if path.exists() and not _is_ours(path):
-        return [Mistake(f"{option} {path}", "it is there and holds something else", "name another file")]
+        return [Mistake(f"{option} {path}", "it exists and holds something else", "name another file")]
     return []
 
 

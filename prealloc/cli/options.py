@@ -73,7 +73,7 @@ def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., No
 
 
 def _typed(option: Option, value: Any) -> Any:
-    """The value; a whole number as one, which comes as text: so a wrong one is told with all else that is wrong."""
+    """The value; a whole number as one, which comes as text: so a wrong one is reported with all other mistakes."""
     is_number = isinstance(option.reader, Whole) and isinstance(value, str) and re.fullmatch("-?[0-9]{1,30}", value)
     return int(value) if is_number else value
 
@@ -146,7 +146,7 @@ def read_config(path: Path | None, *sections: str) -> list[dict[str, Any]]:
     """The options in these sections of the config file; none without a file."""
     if path is None:
         return [{} for _ in sections]
-    from prealloc.settings import load_config  # only who has a config file pays for the import
+    from prealloc.settings import load_config  # loaded only if there is a config file
 
     experiment = load_config(path)
     return [getattr(experiment, section) for section in sections]

@@ -23,7 +23,7 @@ class Stop(Exception):
 
 
 def print_json(value: Any) -> None:
-    """One JSON line on stdout. Paths are text; what of a text is no character (a byte of a file's name) is escaped."""
+    """One JSON line on stdout. Paths are text; what is not a character (a byte of a file's name) is escaped."""
     try:
         encoded = msgspec.json.encode(value, enc_hook=_path_text)
     except UnicodeEncodeError:

@@ -59,24 +59,24 @@ def plan(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="The plan folder to write; without it, only show.", metavar="PLAN"),
+        typer.Option("--out", help="The plan folder to write; without it, the plan is only shown.", metavar="PLAN"),
     ] = None,
     config: ConfigOption = None,
     durations_from: Annotated[
         Path | None,
         typer.Option(
-            "--durations-from", help="Estimate by what this run took: median by model and type.", metavar="RUN"
+            "--durations-from", help="Estimate by the times of this run: median by model and type.", metavar="RUN"
         ),
     ] = None,
     stream: Annotated[
         bool,
         typer.Option(
             "--stream",
-            help="Read a JSON library in one pass and little memory, as large ones are.",
+            help="Read a JSON library in one pass with little memory, as for large ones.",
             rich_help_panel="Library",
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing plan.")] = False,
     json: JsonFlag = False,
     *,
     given: dict[str, Any],
@@ -118,7 +118,7 @@ def plan(
     from prealloc.api import plans as api
 
     bare: list[BareTasks] = []
-    kept = " but generated workflows, which are kept for the next time" if generation else ""
+    kept = " but generated workflows, which are kept for next time" if generation else ""
     with (
         ended_by_signals(out, nothing=f"nothing was written{kept}"),
         byte_progress(f"reading {path.name}", shown=not json) as progress,

@@ -37,12 +37,12 @@ def add_to(app: typer.Typer) -> None:
 def run(
     ctx: typer.Context,
     plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
-    out: Annotated[Path, typer.Option("--out", help="The run folder to make.", metavar="RUN")],
+    out: Annotated[Path, typer.Option("--out", help="The run folder to create.", metavar="RUN")],
     program: Annotated[
         str | None,
         typer.Option(
             "--command",
-            help="In place of --worker: a program, started once per shard with its {manifest}.",
+            help="Instead of --worker: a program, started once per shard with its {manifest}.",
             metavar="COMMAND",
             rich_help_panel=WHAT_RUNS,
         ),
@@ -50,7 +50,7 @@ def run(
     config: ConfigOption = None,
     reuse: Annotated[
         Path | None,
-        typer.Option("--reuse", help="Take over the outcomes of this run where nothing changed.", metavar="RUN"),
+        typer.Option("--reuse", help="Reuse the outcomes of this run where nothing changed.", metavar="RUN"),
     ] = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
@@ -79,7 +79,7 @@ def run(
     worker, engine, cleanup = options.pop("worker", ""), options.pop("engine", "local"), options.pop("cleanup", None)
     if program is not None:
         if other := next((f"--{each}" for each in ("worker", "engine") if each in given), None):
-            mistakes.append(Mistake(f"--command and {other}", "a command is worker and engine in one", "keep one"))
+            mistakes.append(Mistake(f"--command and {other}", "a command is both worker and engine", "keep one"))
         worker, engine, cleanup = program, "command", given.get("cleanup")
     from prealloc.api import runs as api
 
@@ -90,7 +90,7 @@ def run(
 
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    failed: Annotated[bool, typer.Option("--failed", help="Also run units again that ended and are not ok.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Also run units again that ended but are not ok.")] = False,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
 ) -> None:

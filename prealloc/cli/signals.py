@@ -1,4 +1,4 @@
-"""What becomes of a command that is told to end while it writes."""
+"""What happens to a command that gets a signal to end while it writes."""
 
 from __future__ import annotations
 

@@ -38,20 +38,20 @@ def check_space(folder: Path) -> Finding:
 
 def judge_space(free: int, seen: str, where: str) -> Finding:
     """A run with results of megabytes fills a gigabyte in an hour."""
-    hint = "free space before a run: an outcome that cannot be saved stops it"
+    hint = "free some space before a run: a run stops if an outcome cannot be saved"
     if free < NO_BYTES:
         return problem("space", seen, hint, where=where)
     return warning("space", seen, hint, where=where) if free < LITTLE_BYTES else ok("space", seen)
 
 
 def check_file_system(folder: Path) -> Finding:
-    """Its type. A network's may keep locks between processes and not between machines; from here nobody can tell."""
+    """Its type. On a network it may keep locks between processes but not between machines; that is not visible here."""
     import psutil
 
     place = folder.resolve()
     mounts = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
     mount = next((parent for parent in (place, *place.parents) if parent in mounts), None)
-    return judge_file_system(mounts[mount], str(mount)) if mount else ok("file system", "of a type that nobody tells")
+    return judge_file_system(mounts[mount], str(mount)) if mount else ok("file system", "of unknown type")
 
 
 def judge_file_system(type: str, mount: str) -> Finding:
@@ -60,7 +60,7 @@ def judge_file_system(type: str, mount: str) -> Finding:
         return warning(
             "file system",
             f"{type}, over a network: locks may not hold between machines, and each line costs a round trip",
-            "keep run folders on a local disk, or start masters of one run on one machine only",
+            "keep run folders on a local disk, or start a run and its resumes on one machine only",
             where=mount,
         )
     return ok("file system", f"{type}, mounted at {mount}")
@@ -72,7 +72,7 @@ def check_rename(folder: Path) -> list[Finding]:
     for content in (b"old", b"new"):
         write_file(target, content)
     if target.read_bytes() != b"new":
-        return [problem("rename", "a file that was replaced has its old content", "use another file system")]
+        return [problem("rename", "a replaced file still has its old content", "use another file system")]
     found = [ok("rename", "files and folders are replaced in one step")]
     one, two = folder / "one", folder / "two"
     for each in (one, two):
@@ -82,11 +82,11 @@ def check_rename(folder: Path) -> list[Finding]:
     if not at_once:
         exchange(one, two)
     if not (one / "two").exists() or not (two / "one").exists():
-        return [*found, problem("exchange", "two folders that were exchanged are not", "use another file system")]
+        return [*found, problem("exchange", "two folders were exchanged without effect", "use another file system")]
     if at_once:
         return [*found, ok("exchange", "two folders are exchanged in one step")]
-    seen = "two folders are exchanged in two steps: for a moment `plan --force` leaves no plan there"
-    return [*found, warning("exchange", seen, "do not use --force on a plan that somebody reads just then")]
+    seen = "two folders are exchanged in two steps: while a plan is replaced, there is no plan for a moment"
+    return [*found, warning("exchange", seen, "do not replace a plan (‹force›) while it is being read")]
 
 
 def check_links(folder: Path) -> Finding:
@@ -97,10 +97,10 @@ def check_links(folder: Path) -> Finding:
         os.link(source, link)
     except OSError as error:
         seen = f"none here ({error.strerror}): each run copies the bytes of its plan"
-        return warning("hard links", seen, "have space for a copy of the plan per run")
+        return warning("hard links", seen, "keep space for a copy of the plan per run")
     if link.samefile(source):
         return ok("hard links", "a run shares the bytes of its plan")
-    return warning("hard links", "a link is not the file it was made of", "have space for a copy of the plan per run")
+    return warning("hard links", "a hard link is not the same file", "keep space for a copy of the plan per run")
 
 
 def check_append(folder: Path) -> Finding:
@@ -121,13 +121,15 @@ def check_append(folder: Path) -> Finding:
     finally:
         os.close(descriptor)
     if path.read_bytes() != LINE * len(flushed_ms):
-        return problem("append", "what was appended is not what is there", "use another file system", where=str(folder))
+        return problem(
+            "append", "the file does not hold what was appended", "use another file system", where=str(folder)
+        )
     return judge_append(statistics.median(written_ms), statistics.median(flushed_ms), max(flushed_ms))
 
 
 def judge_append(write_ms: float, fsync_ms: float, worst_ms: float) -> Finding:
     """Medians, and the longest flush, in milliseconds."""
-    seen = f"a line of 1 kB takes {write_ms:.2f} ms, with --fsync {write_ms + fsync_ms:.2f} ms (at most {worst_ms:.1f})"
+    seen = f"a line of 1 kB takes {write_ms:.2f} ms, with ‹fsync› {write_ms + fsync_ms:.2f} ms (at most {worst_ms:.1f})"
     if fsync_ms > SLOW_FSYNC_MS:
-        return warning("append", seen, "leave --fsync away unless power loss is a danger, or use a faster disk")
+        return warning("append", seen, "omit ‹fsync› unless power loss is a danger, or use a faster disk")
     return ok("append", seen)

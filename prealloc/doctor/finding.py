@@ -87,7 +87,7 @@ def problem(name: str, seen: str, hint: str, *, where: str | None = None) -> Fin
     return Finding(name=name, level=Level.PROBLEM, seen=seen, where=_readable(where), hint=hint)
 
 
-def refused(name: str, error: PreallocError, *, hint: str = "see what it says") -> Finding:
+def refused(name: str, error: PreallocError, *, hint: str = "see the message") -> Finding:
     """What prealloc itself says of it; `hint` if it does not say how."""
     return problem(name, error.problem, error.hint or hint, where=error.where)
 
@@ -95,7 +95,7 @@ def refused(name: str, error: PreallocError, *, hint: str = "see what it says") 
 def bounded(name: str, probe: Callable[[], Sequence[Finding]], timeout_s: float = PROBE_S) -> list[Finding]:
     """What the probe finds; a finding of its own if the system refuses it, or gives no answer in time.
 
-    A file system that hangs must not hang who asks what is wrong with it.
+    A file system that hangs must not hang the doctor.
     """
     answer: concurrent.futures.Future[Sequence[Finding]] = concurrent.futures.Future()
 
@@ -113,12 +113,14 @@ def bounded(name: str, probe: Callable[[], Sequence[Finding]], timeout_s: float 
         concurrent.futures.wait([answer], ENDING_S)
         raise
     if not in_time:
-        return [problem(name, f"no answer within {timeout_s:g} s", "see what the system's log says of it")]
+        return [problem(name, f"no answer within {timeout_s:g} s", "see the system's log")]
     try:
         return list(answer.result())
     except OSError as error:
         seen = f"the system refuses it: {error.strerror or error}"
-        return [problem(name, seen, "see why, then ask again", where=error.filename and str(error.filename))]
+        return [
+            problem(name, seen, "find the cause, then run doctor again", where=error.filename and str(error.filename))
+        ]
 
 
 def _readable(where: str | None) -> str | None:

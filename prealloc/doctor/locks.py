@@ -14,13 +14,13 @@ from prealloc.files.lock import RunLock, live_owner
 from prealloc.processes.parent import fresh_interpreter
 
 _HELD_S = 30
-_HINT = "keep run folders on a local file system; here nothing stops a second master"
+_HINT = "keep run folders on a local file system: here nothing stops a second master"
 
 
 def check_lock(folder: Path) -> Finding:
     """Two processes and one lock: while the other holds it we are refused, when it is killed we get it."""
     if os.name != "posix":
-        return warning("lock", "this system has no flock: two masters are not told apart", "start one at a time")
+        return warning("lock", "this system has no flock: nothing stops a second master", "start one master at a time")
     path = folder / "lock"
     code = f"from prealloc.doctor.locks import hold; hold({str(path)!r})"
     pipe = subprocess.PIPE
@@ -33,7 +33,7 @@ def check_lock(folder: Path) -> Finding:
                 return problem("lock", "two processes hold the same lock at once", _HINT)
             owner = live_owner(path)
             if owner is None or owner.pid != other.pid:
-                return problem("lock", "who holds it is not seen from another process", _HINT)
+                return problem("lock", "another process cannot see who holds it", _HINT)
         finally:
             other.kill()
     if not _taken(path):
@@ -43,7 +43,7 @@ def check_lock(folder: Path) -> Finding:
 
 def hold(path: str) -> None:
     """In the other process: takes the lock, prints `held` or what refuses it, and holds it until killed."""
-    signal.alarm(_HELD_S)  # whoever started us may be gone by then
+    signal.alarm(_HELD_S)  # our parent may be gone by then
     try:
         with RunLock(Path(path)):
             print("held", flush=True)  # noqa: T201  # the other end of the pipe reads it

@@ -1,4 +1,4 @@
-"""What runs need of this machine: open files and processes, memory, clocks, and what /proc tells of a child."""
+"""What runs need of this machine: open files and processes, memory, clocks, and what /proc shows of a child."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ INCARNATIONS = 2
 """A worker that retires stands beside its replacement."""
 
 FEW_WORKERS = 4
-"""The memory bears fewer: that is worth a warning."""
+"""If memory allows fewer, that is a warning."""
 
 COARSE_S = 0.01
 """A monotonic clock with longer ticks is too rough for the times of short tasks."""
 APART_S = 0.02
 LOOK_S = 0.2
-"""Clocks that go apart by more than APART_S while they are looked at for so long: one of them is being set."""
+"""Clocks that go apart by more than APART_S within this time: one of them is being set."""
 
 _MARK = "PREALLOC_DOCTOR"
 
 
 def descriptors_needed(workers: int) -> int:
-    """Open files of a master with so many shards at work."""
+    """Open files of a master with this many shards at work."""
     return workers * INCARNATIONS * DESCRIPTORS + DESCRIPTORS_TO_START + DESCRIPTORS_AT_ALL
 
 
 def processes_needed(workers: int) -> int:
-    """Threads of a run with so many shards at work, as the kernel counts them: the fork server with them."""
+    """Threads of a run with this many shards at work, as the kernel counts them: the fork server with them."""
     return workers * INCARNATIONS * THREADS + 2
 
 
@@ -71,16 +71,16 @@ def check_limits() -> list[Finding]:
 
 
 def check_open_files(soft: int | None, hard: int | None) -> Finding:
-    """None is no limit."""
+    """None: there is no limit."""
     need = descriptors_needed(MOST_WORKERS)
     if soft is None or soft >= need:
         told = "no limit" if soft is None else f"{soft:,} allowed"
         return ok("open files", f"{told}; {need} needed for {MOST_WORKERS} workers at once")
-    bears = max(0, (soft - DESCRIPTORS_TO_START - DESCRIPTORS_AT_ALL) // (INCARNATIONS * DESCRIPTORS))
-    seen = f"{soft:,} allowed, enough for {bears} workers at once; {MOST_WORKERS} need {need}"
+    room_for = max(0, (soft - DESCRIPTORS_TO_START - DESCRIPTORS_AT_ALL) // (INCARNATIONS * DESCRIPTORS))
+    seen = f"{soft:,} allowed, enough for {room_for} workers at once; {MOST_WORKERS} need {need}"
     raised = 4096 if hard is None else min(4096, hard)
     hint = f"ulimit -n {raised}" if raised >= need else "raise the hard limit (ulimit -Hn)"
-    return problem("open files", seen, f"{hint}; or run with --workers {bears}" if bears else hint)
+    return problem("open files", seen, f"{hint}; or run with ‹workers› {room_for}" if room_for else hint)
 
 
 def check_processes(room: dict[str, int]) -> Finding:
@@ -92,11 +92,11 @@ def check_processes(room: dict[str, int]) -> Finding:
     left = max(0, room[name])
     if left >= need:
         return ok("processes", f"room for {left:,} more threads ({name}); {need} needed for {MOST_WORKERS} workers")
-    bears = max(0, (left - 2) // (INCARNATIONS * THREADS))
-    seen = f"{name} leaves room for {left:,} more threads, {bears} workers; {MOST_WORKERS} need {need}"
-    if bears == 0:
+    room_for = max(0, (left - 2) // (INCARNATIONS * THREADS))
+    seen = f"{name} leaves room for {left:,} more threads, {room_for} workers; {MOST_WORKERS} need {need}"
+    if room_for == 0:
         return problem("processes", seen, f"raise {name}")
-    return warning("processes", seen, f"raise {name}, or run with --workers {bears}")
+    return warning("processes", seen, f"raise {name}, or run with ‹workers› {room_for}")
 
 
 def check_memory() -> list[Finding]:
@@ -117,25 +117,25 @@ def check_free(total: int, available: int, bound: Bound | None) -> Finding:
     if bound is not None and bound.left < available:
         seen += f"; the control group {bound.folder} allows {bound.limit / 1e9:.1f}, {bound.left / 1e9:.1f} of it free"
         free = bound.left
-    workers = bears(free)
+    workers = workers_in(free)
     if workers < FEW_WORKERS:
-        hint = "end what else runs here, raise the control group's limit, or use a larger machine"
+        hint = "end other programs here, raise the control group's limit, or use a larger machine"
         return warning("memory", f"{seen}: {workers} workers", hint)
     return ok("memory", f"{seen}: {min(workers, MOST_WORKERS)} workers before their slices")
 
 
 def check_swap(total: int, used: int) -> Finding:
-    """A machine that swaps times agents out for what is no fault of theirs."""
+    """A machine that swaps makes agents time out through no fault of theirs."""
     if total == 0:
-        return ok("swap", "none: what does not fit is killed at once")
+        return ok("swap", "none: whatever exceeds the memory is killed at once")
     seen = f"{used / 1e9:.1f} of {total / 1e9:.1f} GB used"
     if used > 0.8 * total:
-        return warning("swap", seen, "end what else runs here: tasks would time out while they wait for the disk")
+        return warning("swap", seen, "end other programs here: tasks would time out while they wait for the disk")
     return ok("swap", seen)
 
 
-def bears(free: int) -> int:
-    """Workers that the engine would start with so much memory, before their slices."""
+def workers_in(free: int) -> int:
+    """Workers that the engine would start with this much memory, before their slices."""
     return int(free * USABLE) // expected_bytes(0)
 
 
@@ -147,24 +147,26 @@ def check_clocks(
     """How finely the monotonic clock ticks, and whether the wall clock goes with it."""
     step_s = _step(monotonic)
     if step_s > COARSE_S:
-        found = [warning("monotonic clock", f"it ticks every {step_s * 1000:.0f} ms", "times of short tasks are rough")]
+        found = [
+            warning("monotonic clock", f"it ticks every {step_s * 1000:.0f} ms", "times of short tasks are inexact")
+        ]
     else:
         found = [ok("monotonic clock", f"it ticks every {step_s * 1e6:.1f} µs or finer")]
     began = monotonic(), wall()
     sleep(LOOK_S)
     apart_s = (wall() - began[1]) - (monotonic() - began[0])
     if abs(apart_s) > APART_S:
-        seen = f"it went {apart_s * 1000:+.0f} ms against the monotonic one in {LOOK_S:g} s: it is being set"
-        hint = "let the time service settle; deadlines hold, started_at in the journal is off"
+        seen = f"it moved {apart_s * 1000:+.0f} ms against the monotonic clock in {LOOK_S:g} s: it is being set"
+        hint = "wait until the time service has settled; deadlines hold, started_at in the journal is wrong"
         return [*found, warning("wall clock", seen, hint)]
     date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(wall()))
-    return [*found, ok("wall clock", f"{date}, in step with the monotonic one")]
+    return [*found, ok("wall clock", f"{date}, in step with the monotonic clock")]
 
 
 def check_proc() -> list[Finding]:
     """Asks the engine's own questions of a child of this process."""
     if sys.platform != "linux":
-        return [ok("processes' state", "no /proc here: psutil tells it, memory as resident set sizes")]
+        return [ok("processes' state", "there is no /proc: psutil is used, memory is shown as resident set sizes")]
     # cat reads its input until it is closed: nothing is left whatever happens to us.
     child = subprocess.Popen(
         ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, _MARK: "child"}
@@ -182,17 +184,17 @@ def check_proc() -> list[Finding]:
 
 
 def judge_proc(*, tree: bool, memory: bool, environment: bool, children: bool) -> list[Finding]:
-    """What it means that /proc tells this of a child, or does not."""
+    """What it means that /proc shows this of a child, or does not."""
     hint = "mount /proc without hidepid, and let processes of one user see each other (ptrace_scope, seccomp)"
     if not tree:
-        seen = "/proc does not show a child of this process: what tasks start would outlive its kill"
+        seen = "/proc does not show a child of this process: processes that tasks start would outlive a killed worker"
         return [problem("/proc", seen, hint)]
     unseen = [
-        (memory, "smaps_rollup is not readable: the run would show no memory"),
-        (environment, "environ is not readable: what leaves its session and is orphaned is found by nobody"),
+        (memory, "smaps_rollup is not readable: runs cannot show memory"),
+        (environment, "environ is not readable: orphans that left their session cannot be found"),
     ]
     found = [warning("/proc", seen, hint) for readable, seen in unseen if not readable]
-    also = "" if children else " (no list of children: the whole table is walked, as always)"
+    also = "" if children else " (there is no list of children: the whole process table is read)"
     return found or [ok("/proc", f"stat, smaps_rollup and environ of a child are readable{also}")]
 
 
@@ -212,7 +214,7 @@ def _number(path: Path) -> int | None:
 
 
 def _running() -> int | None:
-    """Threads that there are on this machine; None where /proc does not tell."""
+    """Threads on this machine; None where /proc does not show them."""
     try:
         return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
     except (OSError, IndexError, ValueError):

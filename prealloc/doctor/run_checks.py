@@ -26,15 +26,15 @@ from prealloc.store.lane_log import read_halts
 from prealloc.store.run_folder import OpenRun
 
 FIRST = 10
-"""Pieces of damage of one file that are told one by one."""
+"""Pieces of damage of one file that are listed one by one."""
 
 
 def check_run(root: Path) -> list[Finding]:
-    """Everything about one run folder. Raises RunFolderError if it is none at all."""
+    """Everything about one run folder. Raises RunFolderError if it is not one."""
     paths = RunPaths(root)
     if not paths.run_file.exists() and not paths.journal.exists():
-        raise RunFolderError("it is no run folder", where=str(root), hint="name a folder of `prealloc run`")
-    running = live_owner(paths.lock) is not None  # asked first: who lives now may still write
+        raise RunFolderError("it is not a run folder", where=str(root), hint="name a folder that `prealloc run` made")
+    running = live_owner(paths.lock) is not None  # asked first: a live master may still write
     found: list[Finding] = []
     opened: OpenRun | None = None
     units: list[Unit] | None = None
@@ -76,7 +76,7 @@ def _made_at(opened: OpenRun) -> float | None:
 
 
 def recorded_workers(paths: RunPaths) -> set[int]:
-    """The process ids of all workers that the journal tells of, as far as it can be read."""
+    """The process ids of all workers in the journal, as far as it can be read."""
     found: set[int] = set()
     for file in sort_folder(paths)[0]:
         if file.writer.shard is not None:
@@ -94,8 +94,8 @@ def recorded_workers(paths: RunPaths) -> set[int]:
 def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> list[Finding]:
     """Each piece of damage with its file and line; the first ones of each file."""
     if not paths.journal.is_dir():
-        hint = f"restore it from a copy; or `mkdir {paths.journal}`, and every unit runs again"
-        return [problem("journal", "it is gone, and every outcome with it", hint, where=str(paths.journal))]
+        hint = f"restore it from a copy, or `mkdir {paths.journal}`: every unit then runs again"
+        return [problem("journal", "it is missing, and every outcome with it", hint, where=str(paths.journal))]
     damage = [piece for piece in health.damage if not (running and piece.kind is Kind.TAIL)]
     found = [_told(paths, piece) for piece in _first_of_each(damage)]
     if hidden := len(damage) - len(found):
@@ -104,7 +104,7 @@ def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> l
         warning(
             "journal",
             f"{twice.unit} has attempt {twice.attempt} twice, in {twice.first} and {twice.again}",
-            "nothing: the first counts, the other is kept as evidence",
+            "nothing to do: the first counts, the other is kept as evidence",
         )
         for twice in health.duplicates[:FIRST]
     ]
@@ -117,12 +117,12 @@ def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> l
 def check_strays(strays: Sequence[Stray]) -> Finding:
     """How to end them, all at once: children of one may be waited for by another."""
     if sys.platform != "linux":
-        return ok("strays", "not looked for: this system has no /proc")
+        return ok("strays", "not checked: this system has no /proc")
     if not strays:
-        return ok("strays", "no process of this run is left without a master")
+        return ok("strays", "no process of this run is without a master")
     told = listed((f"{stray.pid} ({stray.command}): {stray.why}" for stray in strays), FIRST, "; ")
     pids = " ".join(str(stray.pid) for stray in strays)
-    return problem("strays", f"no master lives, but these do: {told}", f"kill -9 {pids}")
+    return problem("strays", f"no master runs, but these processes of the run do: {told}", f"kill -9 {pids}")
 
 
 def _check_whole(opened: OpenRun, units: int) -> list[Finding]:
@@ -130,8 +130,8 @@ def _check_whole(opened: OpenRun, units: int) -> list[Finding]:
     found = [ok("run folder", f"run.json and plan {file.plan[:12]} are whole: {shards} shards, {units:,} units")]
     made, here = (file.prealloc, file.python), (__version__, platform.python_version())
     if made != here:
-        seen = f"made with prealloc {made[0]} on Python {made[1]}, here are {here[0]} on {here[1]}"
-        found.append(warning("versions", seen, "resume with the same, so that all results are comparable"))
+        seen = f"made with prealloc {made[0]} on Python {made[1]}, but this is {here[0]} on {here[1]}"
+        found.append(warning("versions", seen, "resume with the same versions, so that all results are comparable"))
     return found
 
 
@@ -163,7 +163,7 @@ def _told(paths: RunPaths, piece: Damage) -> Finding:
         seen += "; if that session was `resume --failed`, its outcomes count as late from now on"
     if piece.kind is Kind.TAIL:
         return warning(
-            "journal", seen, f"nothing: it is left out, and its unit runs again; or {_repair(paths)}", where=where
+            "journal", seen, f"nothing to do: it is left out, and its unit runs again; or {_repair(paths)}", where=where
         )
     return problem("journal", seen, _repair(paths), where=where)
 
@@ -207,5 +207,5 @@ def _check_logs(paths: RunPaths, opened: OpenRun | None) -> Finding:
     seen += f"the largest is {readable_name(largest)}, {sizes[largest] / 1e6:.1f} MB"
     if opened is not None and sizes[largest] > 2 * opened.file.policy.max_log_bytes:
         cap = opened.file.policy.max_log_bytes / 1e6
-        return warning("logs", f"{seen}, over its cap of {cap:.0f} MB", "nothing needs it: shorten or remove it")
+        return warning("logs", f"{seen}, over its cap of {cap:.0f} MB", "shorten or remove it: nothing needs it")
     return ok("logs", seen)

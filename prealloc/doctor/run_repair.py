@@ -1,4 +1,4 @@
-"""Repairs the journal of a run that nobody works on, and tells which units that makes run again."""
+"""Repairs the journal of a run without a master, and says which units run again because of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prealloc.store.run_folder import OpenRun
 
 
 def repair_run(root: Path) -> Repaired:
-    """Moves all that is no line of the run out of its journal, to `journal-aside/`. No readable line is moved.
+    """Moves everything that is not a line of the run out of its journal, to `journal-aside/`. Readable lines stay.
 
     Raises RunFolderError and PlanError (nothing was changed), also while a master or a stray of the run lives;
     JournalError if the disk does not take it.
@@ -27,7 +27,7 @@ def repair_run(root: Path) -> Repaired:
         strays = strays_of(opened.paths, opened)
         if strays:
             raise RunFolderError(
-                f"{len(strays)} of its processes still live, and may write to its journal",
+                f"{len(strays)} of its processes still run, and may write to its journal",
                 where=str(root),
                 hint="end them: kill -9 " + " ".join(str(stray.pid) for stray in strays),
             )

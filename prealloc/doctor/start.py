@@ -31,7 +31,7 @@ Answer = TypeVar("Answer")
 WORKER = "prealloc.doctor.agent:act"
 START_S = 8.0
 DEATH_S = 2.0
-_INLINE = "run with --engine inline, or fix what the system refuses"
+_INLINE = "run with ‹engine› inline, or fix what the system refuses"
 
 
 def check_start(folder: Path, make: Callable[[], Launcher] = make_launcher) -> list[Finding]:
@@ -51,11 +51,13 @@ def _check_memfd() -> Finding:
     if hasattr(os, "memfd_create"):
         try:
             os.close(os.memfd_create("prealloc-doctor"))
-            return ok("memfd", "jobs and in-flight tables are memory without a name")
+            return ok("memfd", "jobs and in-flight tables are in anonymous memory")
         except OSError as error:
             return problem("memfd", f"the system refuses it: {error.strerror}", "allow memfd_create (seccomp?)")
     return warning(
-        "memfd", "this system has none: nameless temporary files stand in", "see that TMPDIR has space, or use Linux"
+        "memfd",
+        "this system has none: unnamed temporary files are used instead",
+        "see that TMPDIR has space, or use Linux",
     )
 
 
@@ -79,7 +81,7 @@ class _Start:
         seen = f"{self._method}, up in {ready_s:.2f} s; a worker ran a task and was reaped in "
         found = [ok("start method", f"{seen}{time.monotonic() - began:.2f} s")]
         if not self._launcher.helpers():
-            return found  # spawned workers have no fork server: nobody adopts, nobody's death is theirs
+            return found  # spawned workers have no fork server that adopts orphans or takes workers with it
         found.append(_check_adoption(result, self._launcher.helpers()[0]))
         found.append(self._check_death_signal())
         return found
@@ -96,9 +98,11 @@ class _Start:
         if gone is None:
             send_signal([worker], signal.SIGKILL)
             _wait_for(lambda: identify(worker.pid) != worker, START_S)
-            seen = f"a worker lived on {DEATH_S:g} s after its fork server was killed"
+            seen = f"a worker still ran {DEATH_S:g} s after its fork server was killed"
             return problem(
-                "death signal", seen, "allow prctl(PR_SET_PDEATHSIG) (seccomp?); until then look for strays yourself"
+                "death signal",
+                seen,
+                "allow prctl(PR_SET_PDEATHSIG) (seccomp?); until then, end stray processes yourself",
             )
         took_ms = (time.monotonic() - began) * 1000
         return ok("death signal", f"a worker was gone {took_ms:.0f} ms after its fork server was killed")
@@ -161,6 +165,6 @@ def _result_in(journal: Path) -> int | None:
 
 def _check_adoption(adopter: int, server: int) -> Finding:
     if adopter == server:
-        return ok("subreaper", "what a task leaves running comes to the fork server, which buries it")
-    seen = f"an orphan of a task came to process {adopter}, not to the fork server ({server})"
+        return ok("subreaper", "processes that a task leaves running pass to the fork server, which ends them")
+    seen = f"an orphan of a task passed to process {adopter}, not to the fork server ({server})"
     return problem("subreaper", seen, "allow prctl(PR_SET_CHILD_SUBREAPER) (seccomp?)")

@@ -1,4 +1,4 @@
-"""Processes of a run that live though no master does. A process id alone proves nothing: numbers are used again.
+"""Processes of a run that still run without a master. A process id alone proves nothing: numbers are used again.
 
 One is blamed only for what no process of another run can have:
 
@@ -27,7 +27,7 @@ _FORK_SERVER = "prealloc.engines.forkserver"
 
 
 class Stray(msgspec.Struct, frozen=True, kw_only=True):
-    """A process of this run that nobody watches over."""
+    """A process of this run without a master."""
 
     pid: int
     command: str

@@ -21,7 +21,11 @@ def check_versions(system: str = sys.platform) -> list[Finding]:
     found = [ok("python", python), ok("prealloc", f"{__version__} on {platform.platform()}")]
     if system != "linux":
         found.append(
-            warning("platform", f"{system}: only Linux is promised", "run under Linux; here planning and inline work")
+            warning(
+                "platform",
+                f"{system}: only Linux is fully supported",
+                "run under Linux; here only planning and the inline engine work",
+            )
         )
     found += check_dependencies(_requirements(), importlib.metadata.version)
     return found

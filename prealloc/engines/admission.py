@@ -1,4 +1,4 @@
-"""How many workers the machine bears: by what it has free, by what they turn out to take, and by what killed them."""
+"""How many workers may run at once: by free memory, by what workers turn out to use, and by what killed them."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ SPARE_FILES = 48
 """For what it opens for a moment, for workers that are being replaced, and for the caller."""
 
 USABLE = 0.8
-"""Of the free memory: the rest is for the page cache and for what nobody foresaw."""
+"""Of the free memory: the rest is for the page cache and for the unforeseen."""
 
 
 def expected_bytes(slice_bytes: int) -> int:
-    """What a worker takes, as long as none has been measured."""
+    """What a worker takes, until one has been measured."""
     return WORKER_BYTES + SLICE_FACTOR * slice_bytes
 
 
 def default_workers(shards: int, slice_bytes: int) -> int:
-    """How many workers may run at once: all shards up to 64, less what the free memory does not bear."""
-    bearable = int(available_bytes() * USABLE) // expected_bytes(slice_bytes)
-    return max(1, min(shards, MOST_WORKERS, bearable))
+    """How many workers may run at once: all shards up to 64, fewer if free memory is short."""
+    fitting = int(available_bytes() * USABLE) // expected_bytes(slice_bytes)
+    return max(1, min(shards, MOST_WORKERS, fitting))
 
 
 def within_open_files(workers: int) -> tuple[int, str | None]:
-    """So many of these workers as the limit of open files bears, and if that is fewer: a sentence that says so."""
+    """How many of these workers the limit of open files allows; if that is fewer, also a sentence that says so."""
     if resource is None:
         return workers, None
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = len(os.listdir("/dev/fd")) + SPARE_FILES + FILES_EACH * workers
     if limit == resource.RLIM_INFINITY or needed <= limit:
         return workers, None
-    bearable = max(1, workers - -(-(needed - limit) // FILES_EACH))
-    return bearable, (
-        f"{workers} workers at once would need {needed} open files, the limit is {limit}: {bearable} run at once, the "
-        f"others wait; `ulimit -n {needed}` lets all run"
+    allowed = max(1, workers - -(-(needed - limit) // FILES_EACH))
+    return allowed, (
+        f"{workers} workers at once need {needed} open files, but the limit is {limit}: {allowed} run at once, the "
+        f"others wait; `ulimit -n {needed}` allows all"
     )
 
 
@@ -76,7 +76,7 @@ class Admission:
         self._usable_bytes = int(self._available() * USABLE)
 
     def narrow(self, others: int) -> int | None:
-        """The memory did not bear one more worker beside so many: no more than these run at once from now on.
+        """There was not enough memory for a worker beside `others`: at most that many run at once from now on.
 
         Gives how many that is if it should be told: the first time, and whenever it has fallen to half.
         """
@@ -98,11 +98,11 @@ class Admission:
         if not running:
             return None
         if self._most is not None and len(running) >= self._most:
-            return f"{len(running)} shards run, and the memory did not bear more; the others wait"
+            return f"{len(running)} shards run, and memory ran out with more; the others wait"
         left = self._usable_bytes - sum(max(0, self._typical_bytes - self._held.get(shard, 0)) for shard in running)
         if left >= self._typical_bytes:
             return None
         return (
-            f"{len(running)} shards run, and the memory does not bear another: a worker takes about "
-            f"{self._typical_bytes // 2**20} MB, {max(0, left) // 2**20} MB are left; the others wait"
+            f"{len(running)} shards run, and there is not enough memory for another worker: one takes about "
+            f"{self._typical_bytes // 2**20} MB, {max(0, left) // 2**20} MB are free; the others wait"
         )

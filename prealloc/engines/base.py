@@ -31,7 +31,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine can do. Declared, so that the master and the reports need not guess."""
 
     can_kill: bool
-    """A hung task is stopped, one that takes too much too: --timeout and --memory hold whatever the task does."""
+    """It can stop a hung task and one that takes too much memory: timeout_s and memory_bytes always hold."""
     guards_library: bool
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
@@ -128,7 +128,7 @@ class Patience(NamedTuple):
     tick: Callable[[], None] = lambda: None
 
     def wait(self, ended: Callable[[float], bool]) -> bool:
-        """Asks again and again, each time for so many seconds. False: the time is over."""
+        """Calls it again and again with a number of seconds. False: the time is over."""
         end = time.monotonic() + self.most_s
         while not ended(max(0.0, min(_TICK_S, end - time.monotonic()))):
             if time.monotonic() >= end:
@@ -139,9 +139,9 @@ class Patience(NamedTuple):
     def over(self, worker: str, printed: bytes) -> WorkerFunctionError:
         """The error for when it is."""
         return WorkerFunctionError(
-            f"importing its module takes longer than --start-timeout {self.most_s:g} s{last_lines(printed)}",
+            f"importing its module takes longer than ‹start_s› {self.most_s:g} s{last_lines(printed)}",
             where=repr(worker),
-            hint="see where it hangs, or allow more with --start-timeout",
+            hint="see where it hangs, or raise ‹start_s›",
         )
 
 

@@ -49,12 +49,12 @@ RESULTS = "PREALLOC_RESULTS"
 LOOK_S = 0.1
 
 REFUSALS_SHOWN = 5
-"""Lines of a program that are no results; there may be as many of them as it writes."""
+"""Refused lines that are shown: a program may write any number of them."""
 
 OF_EARLIER_ONES, OF_THIS_SESSION = 1, 2
 """Incarnations: journal files of what earlier sessions' programs told, and of what this one's tells."""
 
-_EXAMPLE = "write it like --command 'python my_runner.py --manifest {manifest}'"
+_EXAMPLE = "write it like: python my_runner.py --manifest {manifest}"
 
 
 class CommandEngine:
@@ -132,10 +132,12 @@ class CommandEngine:
             for pid, shard in self._programs.living.items():
                 self._ended += shard.take_in()
                 if shard.unusable or shard.overdue:
-                    self._terminate(pid, shard, shard.unusable or f"no result for --timeout {shard.timeout_s:g} s")
+                    self._terminate(
+                        pid, shard, shard.unusable or f"no result within the timeout of {shard.timeout_s:g} s"
+                    )
             for pid, held in self._memory.over(self._programs.living).items() if self._memory else ():
                 shard = self._programs.living[pid]
-                shard.killed_for = f"it held {held // 2**20} MB with all it started, more than --memory"
+                shard.killed_for = f"it and its child processes held {held // 2**20} MB, more than the memory limit"
                 self._launcher.kill(pid, now=True)
         events, self._ended = self._ended, []
         return events
@@ -192,15 +194,15 @@ def _folder(import_path: Sequence[str]) -> str:
 
 
 def split_command(command: str) -> list[str]:
-    """The words of a command. Raises WorkerFunctionError if it is none, or does not take a manifest."""
+    """The words of a command. Raises WorkerFunctionError if it cannot be split or takes no manifest."""
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise WorkerFunctionError(f"it is no command: {error}", where=repr(command), hint=_EXAMPLE) from None
+        raise WorkerFunctionError(f"it is not a command: {error}", where=repr(command), hint=_EXAMPLE) from None
     if not words:
-        raise WorkerFunctionError("it is no command", where=repr(command), hint=_EXAMPLE)
+        raise WorkerFunctionError("the command is empty", where=repr(command), hint=_EXAMPLE)
     if not any(MANIFEST in word for word in words):
-        raise WorkerFunctionError(f"it does not say where {MANIFEST} goes", where=repr(command), hint=_EXAMPLE)
+        raise WorkerFunctionError(f"{MANIFEST} is missing from it", where=repr(command), hint=_EXAMPLE)
     return words
 
 
@@ -217,7 +219,7 @@ class _CommandShard:
         self.deadline: float | None = None
         self.killed_for: str | None = None
         self.unusable: str | None = None
-        """Why what it tells cannot be read."""
+        """Why its results cannot be read."""
         self.born_at = 0.0
         self.log_from = 0
         """Where its own output begins."""
@@ -227,7 +229,7 @@ class _CommandShard:
         self._pid = 0
         self._latest = time.monotonic()
         self._refused = 0
-        # Two files: what an earlier program left is no part of what this one has told.
+        # Two files: what an earlier program left must not count as output of this one.
         paths, session = setup.paths, setup.session
         self._file = paths.reported(job.shard, session)
         self._tail = ResultsTail(self._file, job.policy.max_result_bytes)
@@ -269,7 +271,7 @@ class _CommandShard:
         return ShardStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units)
 
     def take_in_what_is_left(self) -> list[Event]:
-        """Outcomes that a program of an earlier session told when no master listened any more."""
+        """Outcomes that a program of an earlier session wrote after its master was gone."""
         paths = self._setup.paths
         left: list[Reported] = []
         events: list[Event] = []
@@ -279,7 +281,7 @@ class _CommandShard:
             try:
                 told = [each for each in tail.new(ended=True) if self._foresees(each)]
             except Unusable as error:
-                events.append(Note(text=f"{self.shard}: what an earlier program told is left out, {file}: {error}"))
+                events.append(Note(text=f"{self.shard}: results of an earlier program are left out, {file}: {error}"))
                 continue
             # The master writes a line of the journal for each line that it takes in, so they count each other.
             journal = paths.worker_journal(self.shard, session, OF_THIS_SESSION)
@@ -299,7 +301,7 @@ class _CommandShard:
         return events
 
     def take_in(self, *, ended: bool = False) -> list[Event]:
-        """What the program has told since the last call; when it has `ended`, all that it has told."""
+        """What the program has reported since the last call; when it has `ended`, all of it."""
         events: list[Event] = []
         try:
             for reported in self._tail.new(ended=ended):
@@ -323,11 +325,11 @@ class _CommandShard:
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
         if self._refused > REFUSALS_SHOWN:
-            events.append(Note(text=f"{self.shard}: {self._refused - REFUSALS_SHOWN} further lines are no results"))
+            events.append(Note(text=f"{self.shard}: {self._refused - REFUSALS_SHOWN} further lines are not results"))
         if self.open or status != 0:
             log = self._setup.paths.log(self.shard)
             text = f"{self.shard}: its program {'was killed: ' if self.killed_for else ''}{reason}"
-            left = f", {len(self.open)} of its units have no final outcome" if self.open else ""
+            left = f", {len(self.open)} of its units are without a final outcome" if self.open else ""
             said = last_line(end_of_log(log, self.log_from)) if status != 0 else ""
             events.append(Note(text=f"{text}{left}{self._nothing_told()}{said}; see {log}"))
         return events
@@ -337,7 +339,7 @@ class _CommandShard:
         if self.unusable:
             return f"; {self.unusable}" if self.unusable != self.killed_for else ""
         if self._tail.lines == 0:
-            return f"; it has told no result: it must append a line for each to the file that {RESULTS} names"
+            return f"; it has written no result: it must append one line per result to the file that {RESULTS} names"
         return ""
 
     def close(self) -> None:

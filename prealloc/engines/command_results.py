@@ -1,4 +1,4 @@
-"""What an outside program tells of its units: JSON lines in a file that grows."""
+"""The results that an outside program reports: JSON lines in a file that grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prealloc.worker.result import no_json, write_result
 
 _SHOWN = 120
 _LONGER = 8
-"""A unit whose result is too large is `failed`, with what fits of it. A line so many times too large is not read."""
+"""A unit whose result is too large is `failed`, with what fits of it. A line this many times too large is not read."""
 _HINT = "write each result as a line of its own: file.write(json.dumps(result) + '\\n')"
 
 
@@ -63,10 +63,10 @@ class ResultsTail:
         """It stands in the middle of such a line."""
 
     def new(self, *, ended: bool = False) -> Iterator[Reported | str]:
-        """The outcomes of the lines that are new; for a line that tells none, a sentence that says why.
+        """The outcomes of the lines that are new; for a line without one, a sentence that says why.
 
         The last line is taken for whole when it ends with a line feed, or when the process has `ended`. Raises Unusable
-        if something else than a file of this folder is there, which cannot be waited for.
+        if anything but a file of this folder is there: waiting does not help.
         """
         try:
             descriptor = open_regular(self._path, inside=self._path.parent)
@@ -79,7 +79,7 @@ class ResultsTail:
             self._size = size
             if size < self._offset:
                 self._offset = size
-                yield f"{self._path} has become shorter: it must be appended to; what follows is read from its new end"
+                yield f"{self._path} has become shorter; only append to it; it is read on from its new end"
             file.seek(self._offset)
             while raw := file.readline(self._longest + 1):
                 is_whole, is_part = raw.endswith(b"\n"), len(raw) > self._longest
@@ -95,17 +95,17 @@ class ResultsTail:
     def _parse(self, raw: bytes) -> Reported | str:
         where = f"line {self.lines} of {self._path}"
         if self._too_long:
-            return f"{where} is no result: more than {self._longest} bytes"
+            return f"{where} is not a result: it has more than {self._longest} bytes"
         try:
             if len(raw) > self._most_bytes:
-                raise StrictJsonError(f"{len(raw)} bytes, the limit is {self._most_bytes}")
+                raise StrictJsonError(f"{len(raw)} bytes, but the limit is {self._most_bytes}")
             line = heard(_lines, compact(raw))
         except (Unreadable, StrictJsonError) as error:
             if raw.lstrip().startswith(b"["):
-                return f"{where} is no result but begins an array; {_HINT}"
+                return f"{where} is not a result: it begins an array; {_HINT}"
             rest = self._without_flaws(raw)
             if rest is None:
-                return f"{where} is no result: {error}"[: _SHOWN + len(where)]
+                return f"{where} is not a result: {error}"[: _SHOWN + len(where)]
             line = rest
         status = Status(line.status)
         null = bytes(line.result) == b"null"
@@ -119,7 +119,7 @@ class ResultsTail:
         )
 
     def _without_flaws(self, raw: bytes) -> _Line | None:
-        """The line as `failed`, its result without what is no JSON: NaN, most of all. None if that is not its flaw."""
+        """The line as `failed`, its result without what is not JSON, such as NaN. None if the line has another flaw."""
         try:
             told = json.loads(raw)  # takes what the json of Python and of others writes
             written = write_result(told["result"], self._most_bytes)

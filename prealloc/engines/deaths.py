@@ -1,7 +1,7 @@
 """What a worker's death means for the units that it held. What it has written counts; the rest is decided here.
 
 A unit that ran when its worker died is a suspect, and runs again alone: only a death when alone counts. The kernel's
-OOM killer blames nobody: it takes the largest, whoever filled the memory. A unit that was running goes back to the
+OOM killer proves nothing: it takes the largest process. A unit that was running goes back to the
 pending ones, and fewer run at once from then on. If it meets the OOM killer again, it runs last, while no other worker
 runs, and only a death in there counts.
 """
@@ -29,12 +29,12 @@ from prealloc.store.journal import AttemptLine, JournalFile, Line, SoloDeath, re
 from prealloc.worker.in_flight import InFlight
 
 KILLED_FOR = {
-    "deadline": "killed: it held the interpreter past the deadline",
-    "memory": "killed: it was over --memory, with all that its tasks had started",
+    "deadline": "killed: it did not release the interpreter at the deadline",
+    "memory": "killed: it and the processes of its tasks were over the memory limit",
     "drain": "killed: the time to drain was over",
     "grace": "killed: the time to clean up was over",
     "cleanup": f"killed: it took longer than {CLEANUP_S:g} s",
-    "start": "killed: it did not start within --start-timeout",
+    "start": "killed: it did not start within the start_timeout",
 }
 
 
@@ -57,7 +57,7 @@ class Deaths:
         """Endings that the worker wrote and could not tell any more. What is in the journal has happened."""
         positions = {self._job.ids[position][0]: position for position, _ in worker.undecided}
         events: list[Event] = []
-        # A task may have written into the file. That is told when the run ends; until then the other shards go on.
+        # A task may have written into the file. That is reported when the run ends; until then the other shards go on.
         with contextlib.suppress(JournalError):
             for line in self._lines(worker):
                 attempt = line.content
@@ -76,7 +76,7 @@ class Deaths:
         return events
 
     def left_behind(self, worker: WorkerProcess) -> list[Due]:
-        """Attempts of a dead worker that nobody has cleaned up after."""
+        """Attempts of a dead worker that are not cleaned up yet."""
         untidied = Untidied()
         with contextlib.suppress(JournalError):  # as in _unheard
             for line in self._lines(worker) if self._setup.cleanup is not None else ():
@@ -103,11 +103,11 @@ class Deaths:
             elif worker.killed_for == "drain":
                 events.append(self._verdict(key, row, Status.CANCELLED, STOPPED))
             elif worker.killed_for == "memory" and (worker.solo or (len(rows) == 1 and not worker.progressed)):
-                limit = f"held {worker.held_bytes} bytes, the limit is --memory {self._job.policy.memory_bytes}"
+                limit = f"held {worker.held_bytes} bytes, the memory limit is {self._job.policy.memory_bytes}"
                 error = ErrorInfo(type="OutOfMemory", message=limit)
                 events.append(self._verdict(key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
             elif key in overdue and (worker.solo or len(rows) == 1):
-                limit = f"worked longer than --timeout {self._job.policy.timeout_s:g} s and held its worker"
+                limit = f"worked longer than the timeout of {self._job.policy.timeout_s:g} s and blocked its worker"
                 error = ErrorInfo(type="Timeout", message=limit)
                 events.append(self._verdict(key, row, Status.TIMEOUT, error))
             elif key in overdue:
@@ -134,7 +134,7 @@ class Deaths:
         width = self._waiting.narrow(running)
         if width is None:
             return []
-        return [Note(text=f"memory has run out; tasks at once in {self._shard} from now on: at most {width}")]
+        return [Note(text=f"memory ran out; from now on {self._shard} runs at most {width} tasks at once")]
 
     def _solo_death(self, worker: WorkerProcess, key: Key, row: InFlight, reason: str) -> list[Event]:
         deaths = self._waiting.count_death(key)
@@ -178,7 +178,7 @@ class Deaths:
         squeezed = worker.killed_for == "kernel" and worker.crowded
         given_back = worker.killed_for in ("deadline", "drain", "grace")
         blameless = used or worker.progressed or squeezed or given_back
-        # Not "memory": a worker that is over it before it starts a task would be so for ever.
+        # Not "memory": a worker that is over it before it starts a task would stay so for ever.
         self._idle_deaths = 0 if blameless else self._idle_deaths + 1
         if self._idle_deaths >= IDLE_DEATHS:
             log = self._setup.paths.log(self._shard)

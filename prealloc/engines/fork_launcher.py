@@ -28,7 +28,7 @@ from prealloc.processes.tree import end_marked, kill_group
 
 _SERVER = "the process that starts workers"
 _DYING_S = 2.0
-"""Who has hung up is dying, and is reaped within this time."""
+"""A server that has hung up is dying, and is reaped within this time."""
 
 
 class ForkServerLauncher:
@@ -71,10 +71,8 @@ class ForkServerLauncher:
         with must_write(_SERVER, EngineError):
             self._start_server()
         module = worker.partition(":")[0]
-        note = (
-            f"importing {module} leaves behind: {reply.left}; so that workers do not share it, each of them imports it"
-        )
-        return Checked([f"{note} by itself (slower, larger)"], reply.unset)
+        note = f"importing {module} leaves open: {reply.left}; workers must not share that, so each one imports it"
+        return Checked([f"{note} (slower, more memory)"], reply.unset)
 
     def start(self, tag: int, channel: socket.socket, payload: bytes, log: int, table: int) -> None:
         memory = shipment(payload)
@@ -93,7 +91,7 @@ class ForkServerLauncher:
         self._send(forkserver.Execute(tag, tuple(command), dict(environment), folder), [log])
 
     def wait(self, timeout_s: float) -> bool:
-        """Returns as soon as something happened (True), or after so many seconds."""
+        """Returns as soon as something happened (True), or after this many seconds."""
         poll = select.poll()  # not select(): there may be more than 1,024 descriptors
         poll.register(self._control, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
@@ -151,7 +149,7 @@ class ForkServerLauncher:
         self._control.close()
 
     def _end_what_is_left(self) -> None:
-        """The server was killed: its workers end with it, but what they had started is nobody's child any more."""
+        """The server was killed: its workers end with it, but processes that they started are orphans now."""
         for _ in range(2):  # that it hung up on us is said once, before what it had told until then
             with contextlib.suppress(EngineError):
                 self.happened()
@@ -192,8 +190,8 @@ class ForkServerLauncher:
             raise self._gone()
         try:
             return heard(self._decoder, packet)
-        except Unreadable as error:  # the worker's module has laid hands on it
-            raise EngineError(f"the process that starts workers said what cannot be read: {error}") from None
+        except Unreadable as error:  # the worker's module has changed it
+            raise EngineError(f"a message of the process that starts workers cannot be read: {error}") from None
 
     def _gone(self, error: OSError | None = None) -> EngineError:
         try:

@@ -1,8 +1,8 @@
-"""The fork server: a small process that starts workers by forking, reaps them, and outlives nobody.
+"""The fork server: a small process that starts workers by forking, reaps them, and never outlives the master.
 
 It is single-threaded, so that forking is safe; a child subreaper, so that whatever a worker leaves behind
 comes to it; and it holds one end of a socket whose other end only the master has. When the master dies,
-however it dies, the socket closes (and the kernel tells of the death, should a child of the master's hold it open),
+however it dies, the socket closes (and the kernel reports the death, should a child of the master's hold it open),
 and the fork server kills everything below it. When the fork server dies, the kernel kills the workers
 (PR_SET_PDEATHSIG). The standard library's fork server gives neither: there the workers themselves hold its pipe open.
 
@@ -111,7 +111,7 @@ class Forked(ServerMessage, frozen=True, tag="forked"):
 
 
 class Refused(ServerMessage, frozen=True, tag="refused"):
-    """From the server, in place of a Forked: the system lets it start no further process now."""
+    """From the server, instead of a Forked: the system refuses to start a process now."""
 
     tag: int
     reason: str
@@ -161,7 +161,7 @@ def main(control: int, master: int) -> NoReturn:
         server.serve()
         code = 0
     except BaseException:
-        traceback.print_exc()  # a bug of ours: the master tells it
+        traceback.print_exc()  # a bug of ours: the master reports it
     finally:
         server.kill_all()
         os._exit(code)
@@ -325,7 +325,7 @@ class _ForkServer:
         if self._function is not None and self._function.is_async:
             import asyncio  # noqa: F401  # every worker will need it
         outlive_parent()
-        gc.collect()  # what nobody has any more is not left
+        gc.collect()  # unreachable objects do not count as left open
         left = leftovers.told(before, leftovers.held())
         self._heed_signals()
         gc.freeze()

@@ -2,10 +2,10 @@
 
 Where this thread runs an event loop, each task gets a thread of its own.
 
-It stops nothing that hangs and sees nobody open the library, and says so in its facts.
+It cannot stop what hangs or see who opens the library, and its facts say so.
 
 What a task prints goes to its shard's log, as everywhere: stdout is for the reporter. Only where stdin and stdout are
-both a terminal it is shown as it comes, since whoever sits there may be in a debugger, which talks over both.
+both a terminal it is shown as it comes, since the user may be in a debugger, which uses both.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class _InlineShard:
 
 def _in_event_loop() -> bool:
     """Whether this thread runs an event loop (a notebook's, say): then it can run no other, nor can a task in it."""
-    asyncio = sys.modules.get("asyncio")  # whoever runs one has imported it
+    asyncio = sys.modules.get("asyncio")  # a loop that runs has imported it
     if asyncio is None:
         return False
     try:
@@ -203,7 +203,7 @@ def _in_a_thread(call: Callable[[], bool]) -> bool:
 
 
 class _InlineLimiter:
-    """Turns straight from the limiter, which nobody else asks meanwhile."""
+    """Turns straight from the limiter, which has no other holder meanwhile."""
 
     def __init__(self, limiter: RateLimiter[str], lane: str) -> None:
         self._limiter = limiter

@@ -25,7 +25,7 @@ class Born(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The system lets no further process start now, for this reason. What was asked for with this tag is dropped."""
+    """The system refuses to start a process now, for this reason. What was asked for with this tag is dropped."""
 
     tag: int
     reason: str
@@ -93,8 +93,8 @@ def how_it_ended(code: int) -> str:
 def what_to_look_at(code: int) -> str:
     """The hint for a process that has ended so."""
     if code == -signal.SIGKILL:
-        return "see the system's log for who has killed it (was the memory used up?)"
-    return "see what it has printed"
+        return "see the system's log for what killed it (out of memory?)"
+    return "see its output"
 
 
 def shipment(payload: bytes) -> int:

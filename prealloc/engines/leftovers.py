@@ -25,7 +25,7 @@ NAMED = 5
 _HARMLESS = frozenset({"/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"})
 
 Held = dict[tuple[object, ...], str]
-"""Everything of that kind that this process has, by what tells it from others, and how people are told of it."""
+"""What this process has open or running: by what identifies each thing, its words for people."""
 
 
 def held() -> Held:

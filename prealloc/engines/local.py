@@ -158,7 +158,7 @@ class LocalEngine:
 
     def _died(self, worker: WorkerProcess, status: int) -> None:
         if os.waitstatus_to_exitcode(status) == NO_THREAD and not worker.has_worked:
-            self._refused(worker, "it has no thread left")
+            self._refused(worker, "there is no thread left for it")
             return
         others = len(self._workers.all)
         if worker.killed_for is None and self._oom.explains(status, born_at=worker.made_at):
@@ -175,8 +175,8 @@ class LocalEngine:
     def _narrow(self, victim: str, others: int) -> None:
         """The kernel's OOM killer has hit one of ours."""
         if most := self._setup.admission.narrow(others):
-            text = f"{self._oom.told()} has ended {victim}; workers at once from now on: at most {most}"
-            self._events.append(Note(text=f"{text}; allow more memory, or give fewer --workers or --concurrency"))
+            text = f"{self._oom.told()} has ended {victim}; from now on at most {most} workers run at once"
+            self._events.append(Note(text=f"{text}; free memory, raise the limit, or lower workers or concurrency"))
 
     def _may_start(self, only: bool) -> bool:
         running = self._workers.all
@@ -203,7 +203,7 @@ class LocalEngine:
         return any(worker.has_worked for worker in self._workers.living.values())
 
     def _pause_s(self) -> float:
-        """How long nothing need be looked at, if nobody says anything."""
+        """How long nothing has to be checked if no message comes."""
         pause_s = WATCH_S if self._memory is None else LOOK_S
         return min(pause_s, AHEAD_S / 2) if self._setup.limiter.has_waiting else pause_s
 
@@ -220,7 +220,7 @@ class LocalEngine:
             self._end_if_idle(supervisor)
 
     def _end_if_idle(self, supervisor: ShardSupervisor) -> None:
-        """Nobody dies any more in a shard without workers: it ends now."""
+        """A shard without workers has no worker whose death would end it: it ends now."""
         if not supervisor.workers:
             self._events += supervisor.fill()
 

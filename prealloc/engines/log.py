@@ -1,6 +1,6 @@
 """Keeps a shard's log to its cap: its beginning stays, then a line that says what was cut, then the latest output.
 
-Workers write into the file themselves, so a flood costs the master nothing and can block nobody. It is looked
+Workers write into the file themselves, so a flood costs the master nothing and blocks no one. It is looked
 at every now and then, and cut back. Since all writers append, they go on behind the cut.
 """
 
@@ -26,12 +26,12 @@ def refuse_odd_logs(logs: Path) -> None:
     for path in logs.iterdir():
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            problem = "it is no plain file with this one name, so no worker's output goes there"
-            raise RunFolderError(problem, where=str(path), hint="move it away: a log holds nothing that is needed")
+            problem = "it is not a plain file, or has another name too (hard link), so nothing is logged there"
+            raise RunFolderError(problem, where=str(path), hint="move it away: no log is needed to go on")
 
 
 def open_log(log: Path, point: Point = Point.LOG_OPEN) -> int:
-    """A descriptor that appends to a log. Raises EngineError where something else than a file of ours is there."""
+    """A descriptor that appends to a log. Raises EngineError if anything but a file of ours is there."""
     try:
         with must_write(log):
             fault_point(point)

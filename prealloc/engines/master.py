@@ -38,7 +38,7 @@ def conduct(
     admission: Admission,
     observer: Observer,
 ) -> Ended:
-    """Runs the shards in the queue to their end, at most `at_once` at a time, and no more than the memory bears.
+    """Runs the shards in the queue to their end, at most `at_once` at a time, fewer if memory is short.
 
     `make` makes a shard's job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second
     cancels what runs, which has the grace to clean up, the third kills it; resume runs it again. Raises CannotGoOn.

@@ -1,7 +1,7 @@
 """Finds workers that hold more memory than --memory allows, with all that their tasks have started.
 
 A full look at the process table costs 15 microseconds a process, too much for every 20 ms. So only newcomers are
-asked for their parent; who was once seen to belong to a worker stays with it, also when its parent dies.
+asked for their parent; a process once seen to belong to a worker stays with it, also when its parent dies.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ProcessTrees:
         if sys.platform != "linux":
             return {pid: [pid, *(process.pid for process in descendants([pid]))] for pid in workers}
         living = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-        # Whoever was nobody's child before a worker was known may be its child now: those are asked again.
+        # A process without a known worker may have been started by a new one: those are asked again.
         is_new = any(self._worker_of.get(worker) != worker for worker in workers)
         known = {
             pid: owner

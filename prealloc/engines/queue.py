@@ -17,7 +17,7 @@ class WaitingShard(NamedTuple):
 class ShardQueue:
     """Gives the shards in the plan's order, except that none overtakes within its lane and none waits for another lane.
 
-    `room` is how many shards of each lane may run at once; shards without a lane wait for nobody.
+    `room` is how many shards of each lane may run at once; shards without a lane never wait for one.
     """
 
     def __init__(self, shards: Sequence[WaitingShard], room: Mapping[str, int]) -> None:

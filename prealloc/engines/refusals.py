@@ -11,7 +11,7 @@ from prealloc.model.events import Event, Note
 
 AGAIN_S = 1.0
 
-_HINT = f"{MORE_PROCESSES}, or give fewer --workers"
+_OR = f"{MORE_PROCESSES}, or give fewer"
 
 
 class Refusals:
@@ -26,7 +26,7 @@ class Refusals:
         self._told = False
 
     def met(self, reason: str, running: int) -> list[Event]:
-        """One was refused. Told once a run: it may come and go with every worker that ends."""
+        """One was refused. Reported once a run: it may come and go with every worker that ends."""
         now = self._now()
         self._since = self._since if self._since is not None else now
         self._again_at = now + AGAIN_S
@@ -35,10 +35,10 @@ class Refusals:
             return []
         self._told = True
         waiting = f"{running} workers run, the others wait"
-        return [Note(text=f"the system starts no further process or thread ({reason}): {waiting}; {_HINT}")]
+        return [Note(text=f"the system starts no further process or thread ({reason}): {waiting}; {_OR} workers")]
 
     def ask_again(self, at_work: Callable[[], bool]) -> bool:
-        """Whether it is time to. Raises EngineError if the system has refused, and nobody was at work, for too long."""
+        """Whether it is time to. Raises EngineError if the system has refused, and none worked, for too long."""
         if self._since is None:
             return False
         now = self._now()
@@ -46,8 +46,8 @@ class Refusals:
             self._since = now
         elif now - self._since > self._most_s:
             raise EngineError(
-                f"the system has let nobody work for {self._most_s:g} s (--start-timeout): {self._reason}",
-                hint=f"{_HINT}; then `prealloc resume`",
+                f"the system has started no worker for {self._most_s:g} s (‹start_s›): {self._reason}",
+                hint=f"{_OR} ‹workers›; then `prealloc resume`",
             )
         if self._again_at is None or now < self._again_at:
             return False

@@ -1,4 +1,4 @@
-"""The engines there are, by name. One is imported when it is asked for."""
+"""The engines by name. Each is imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_engine(engine: str | Engine) -> None:
 
 
 def make_engine(engine: str | Engine) -> Engine:
-    """The engine of this name, or the one that is given. Raises OptionsError if there is none."""
+    """The engine of this name, or the one that is given. Raises OptionsError for an unknown name."""
     if not isinstance(engine, str):
         return engine
     check_engine(engine)

@@ -38,7 +38,7 @@ MISSING_SHOWN = 20
 
 @contextmanager
 def _under_way() -> Iterator[None]:
-    """A plan that is damaged while its run goes on is no input any more that could be refused."""
+    """A plan that is damaged during its run is not bad input: it is too late to refuse it."""
     try:
         yield
     except PlanError as error:
@@ -140,7 +140,7 @@ def run_session(
 
 
 def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
-    """The end of a run as its journal tells it."""
+    """The end of a run as its journal shows it."""
     missing = (
         f"{unit} ({unit_state.status.value})"
         for unit, unit_state in state.units.items()
@@ -197,7 +197,7 @@ def _due(run: OpenRun, before: RunState | None) -> list[Due]:
 
 def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     count = len(_due(run, before))
-    return [f"{count} attempts of earlier sessions are cleaned up after first"] if count else []
+    return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
 def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:
@@ -218,7 +218,7 @@ def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | N
 
 
 def longest_s(run: OpenRun) -> float | None:
-    """The longest that the run can take from its start, if it gets the workers that it may have; None: for ever."""
+    """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
     return _bound_s(run, _shares(run), left, _wanted(run, left))
 

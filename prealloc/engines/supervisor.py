@@ -98,7 +98,7 @@ class ShardSupervisor:
         self._incarnations = 0
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
-        """Whether what runs is cancelled; whether nobody is given time any more."""
+        """Whether what runs is cancelled; whether it gets no more time."""
         self._due: deque[Due] = deque(job.due)
         self._due_first = bool(job.due)
         """What earlier sessions have left comes before everything else."""
@@ -172,7 +172,7 @@ class ShardSupervisor:
     # -- cleaning up after the dead -------------------------------------------------------------------------
 
     def _untidied(self) -> set[tuple[str, int]]:
-        """The units (task, repeat) that are yet to be cleaned up after."""
+        """The units (task, repeat) that still have to be cleaned up after."""
         dues = [*self._due, *(worker.due for worker in self.workers if worker.due is not None)]
         return {(due.unit.task, due.unit.repeat) for due in dues}
 
@@ -234,7 +234,7 @@ class ShardSupervisor:
         return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units)]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
-        """The system lets it not begin now: its units wait until `fill` is called again."""
+        """The system refuses to start it now: its units wait until `fill` is called again."""
         self.workers.remove(worker)
         if worker.due is not None:
             self._due.appendleft(worker.due)
@@ -256,7 +256,7 @@ class ShardSupervisor:
                 events += self._take_in(worker, message)
                 refill = refill or isinstance(message, Ended | Retiring | Bye)
         except Unreadable as error:
-            worker.last_words = f"killed: it said what cannot be read: {error}"
+            worker.last_words = f"killed: its message cannot be read: {error}"
             if worker.stage is not Stage.DYING:
                 self._kill(worker, "unreadable")
         if refill and (worker.stage is Stage.RETIRING or self._waiting.suspects or self._waiting.pending):
@@ -291,14 +291,14 @@ class ShardSupervisor:
         elif isinstance(message, Broken):
             raise _broken(worker, message)
         elif isinstance(message, Struck):
-            worker.last_words = f"an error of a task's has reached the worker itself: {message.error}"
+            worker.last_words = f"an error of a task has reached the worker itself: {message.error}"
         elif isinstance(message, Bye):
             worker.said_bye = True
         return []
 
     def _at_the_limiter(self, worker: WorkerProcess, message: Ask | Done) -> None:
         if self.lane is None:
-            return  # a shard without a lane asks nobody
+            return  # a shard without a lane needs no turns
         limiter, turn, tokens = self._setup.limiter, message.turn, message.tokens
         if isinstance(message, Ask):
             limiter.ask(self.lane, worker, turn, tokens)

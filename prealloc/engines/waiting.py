@@ -41,7 +41,7 @@ class WaitingUnits:
         self._squeezed.add(key)
 
     def narrow(self, running: int) -> int | None:
-        """The memory did not bear so many tasks at once. Gives the new width; None if it stays as it is."""
+        """There was not enough memory for `running` tasks at once. Gives the new width; None if it stays as it is."""
         width = min(self.width, (running + 1) // 2)
         if running < 2 or width == self.width:
             return None
@@ -53,7 +53,7 @@ class WaitingUnits:
         self.width = self._concurrency
 
     def count_death(self, key: Key) -> int:
-        """A unit has killed a worker while alone in it: for so many times now."""
+        """A unit has killed a worker while alone in it. Gives how many times it has by now."""
         self._deaths[key] = self._deaths.get(key, 0) + 1
         return self._deaths[key]
 

@@ -107,7 +107,7 @@ class WorkerProcess:
             self.stage = stage
 
     def receive(self) -> Iterator[FromWorker]:
-        """The messages that have arrived. Never waits. Raises Unreadable at what is none; what is behind it is lost."""
+        """The messages that have arrived. Never waits. Raises Unreadable if one cannot be read; later ones are lost."""
         chunks = [self._buffer]
         try:
             while chunk := self.channel.recv(1 << 18):
@@ -119,9 +119,9 @@ class WorkerProcess:
             message = heard(self._decoder, each)
             for key in _units(message):
                 if not self._holds(key):
-                    raise Unreadable(f"it holds no unit {key}, it began {each[:60]!r}")
+                    raise Unreadable(f"it does not hold unit {key}; the message began {each[:60]!r}")
             if isinstance(message, Ended) and self._unit(message.position) != (message.line.shard, message.line.task):
-                raise Unreadable(f"it names another unit than it holds, it began {each[:60]!r}")
+                raise Unreadable(f"it names a unit that it does not hold; the message began {each[:60]!r}")
             yield message
         if len(self._buffer) > self._longest:
             self._buffer = b""

@@ -71,7 +71,7 @@ def refuse_taken(target: Path, replace: Callable[[Path], None] | None) -> None:
     Nobody makes a folder by a slip of the hand.
     """
     if not target.parent.is_dir():
-        hint = f"make the folder {target.parent} and see that you may write to it"
+        hint = f"make the folder {target.parent} and check that you may write to it"
         raise InputError("nothing can be made there: there is no such folder", where=str(target), hint=hint)
     if is_taken(target):
         if replace is None:
@@ -80,7 +80,7 @@ def refuse_taken(target: Path, replace: Callable[[Path], None] | None) -> None:
 
 
 def _there_already(target: Path) -> InputError:
-    return InputError("it is there already", where=str(target), hint="name another one, or give ‹force›")
+    return InputError("it already exists", where=str(target), hint="name another one, or give ‹force›")
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose 
     or broken is not the user's mistake: CannotGoOn.
     """
     if "\0" in str(target):
-        raise refuse("no path has a zero character in it", where=repr(str(target)), hint=otherwise)
+        raise refuse("a path cannot contain a zero character", where=repr(str(target)), hint=otherwise)
     try:
         yield
     except OSError as error:
@@ -133,7 +133,7 @@ def writing(target: Path, refuse: type[InputError], *, otherwise: str = "choose 
 
 @contextlib.contextmanager
 def must_write(target: Path | str, error: type[CannotGoOn] = CannotGoOn) -> Iterator[None]:
-    """The same in the middle of a run, where it is nobody's mistake any more: what the system refuses stops it.
+    """The same in the middle of a run, where it is not the caller's mistake: what the system refuses stops it.
 
     Raises `error`. How to go on then is left to the caller, who knows the run.
     """
@@ -153,7 +153,7 @@ def hint_of(refusal: OSError, target: Path | str) -> str | None:
     if refusal.errno == errno.EAGAIN:
         return MORE_PROCESSES
     if refusal.errno == errno.ENFILE:
-        return "the system's table of open files is full (fs.file-max): raise that, or see who has so many"
+        return "the system's table of open files is full (fs.file-max): raise that, or find what has so many open"
     if refusal.errno == errno.EDQUOT:
         return "your quota there is used up: remove files, or have it raised"
     if refusal.errno == errno.ENOSPC:
@@ -184,14 +184,14 @@ def is_taken(target: Path) -> bool:
 
 
 def refuse_strangers(folder: Path, is_ours: Callable[[str], bool], refuse: type[InputError], what: str) -> None:
-    """Raises `refuse` if in `folder`, which is to be replaced as a `what`, there is anything that is no part of one.
+    """Raises `refuse` if in `folder`, which is to be replaced as a `what`, there is anything that is not part of one.
 
     `is_ours` judges a file by its name within the folder (`shards/a.json`), a folder by its name and a `/`. A link is
     never ours: prealloc makes none.
     """
     if strangers := sorted(_strangers(folder, is_ours)):
         raise refuse(
-            f"it holds what is no part of a {what}, so --force leaves it alone: {listed(strangers)}",
+            f"it holds what is not part of a {what}, so ‹force› leaves it alone: {listed(strangers)}",
             where=str(folder),
             hint="move that to another place, or name another folder",
         )

@@ -166,7 +166,7 @@ def parse_faults(text: str) -> tuple[Fault, ...]:
             near = difflib.get_close_matches(name, points, n=3) or ["one of Point in faultpoint.py"]
             mistakes.append(Mistake(VARIABLE, f"there is no point {name!r}", f"did you mean {', '.join(near)}?"))
         elif not (count.isascii() and count.isdigit() and int(count) > 0):
-            mistakes.append(Mistake(VARIABLE, f"{count!r} is no count", "write point:count:action, counts from 1"))
+            mistakes.append(Mistake(VARIABLE, f"{count!r} is not a count", "write point:count:action, counts from 1"))
         elif point.kind not in ACTIONS.get(action, ()):
             possible = [each for each, kinds in ACTIONS.items() if point.kind in kinds]
             mistakes.append(Mistake(VARIABLE, f"{name} cannot {action!r}", f"use one of {', '.join(possible)}"))
@@ -234,7 +234,7 @@ def _die() -> NoReturn:
 
 
 def _nothing(point: Point, descriptor: int = -1, line: bytes | memoryview = b"") -> None:
-    """`fault_point` as it is in every run that is no test."""
+    """`fault_point` as it is outside of tests."""
 
 
 fault_point: FaultPoint = _Armed() if os.environ.get(VARIABLE) else _nothing

@@ -29,7 +29,7 @@ _MOST_BYTES = 4096
 
 
 class LockOwner(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds the lock, as the lock file tells it."""
+    """Who holds the lock, as the lock file says."""
 
     pid: int
     host: str
@@ -99,7 +99,7 @@ def _open(path: Path, flags: int) -> int:
     try:
         return open_regular(path, inside=path.parent, flags=flags)
     except Unusable as error:
-        hint = "remove it if no master is at work on this run; a lock holds nothing that is needed"
+        hint = "remove it if no master is running this run; a lock holds nothing that is needed"
         raise RunFolderError(str(error), where=str(path), hint=hint) from None
 
 

@@ -111,7 +111,7 @@ class RunPaths(NamedTuple):
         return self.journal / f"supervisor.{session:04d}.jsonl"
 
     def aside_piece(self, name: str, number: int) -> Path:
-        """A piece of the journal file `name`, or all of a file that was none; numbers count from 1 per name."""
+        """A piece of the journal file `name`, or all of a stray file; numbers count from 1 per name."""
         short = os.fsdecode(os.fsencode(name)[:_MOST_NAME_BYTES])  # a stranger's name may be as long as names can be
         return self.aside / f"{short}.{number}"
 
@@ -123,7 +123,7 @@ def plan_of(folder: Path) -> Path:
 
 
 def workflow_cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder of generated workflows, where nobody names another: below the user's cache folder."""
+    """The folder of generated workflows, by default: below the user's cache folder."""
     return _cache(environment) / "workflows"
 
 
@@ -158,12 +158,12 @@ _WORKER = re.compile(r"([a-z0-9._-]{1,100})\.([0-9]{4,9})\.([0-9]{4,9})\.jsonl")
 
 
 def readable_name(name: str) -> str:
-    """A file's name as text: a byte of it that is none becomes an escape, so that JSON can tell of it."""
+    """A file's name as text: a byte that is not text becomes an escape, so that JSON can hold it."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def parse_journal_name(name: str) -> JournalName | None:
-    """Who wrote the journal file of this name; None if the name is none of ours."""
+    """Who wrote the journal file of this name; None if prealloc gives no such name."""
     if found := _SUPERVISOR.fullmatch(name):
         return JournalName(int(found[1]), None, 0)
     if found := _WORKER.fullmatch(name):

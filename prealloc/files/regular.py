@@ -98,7 +98,7 @@ def refuse_foreign_folder(folder: Path, *, inside: Path) -> None:
     """Raises Missing or Unusable unless `folder` is one, and lies in `inside` where all links are followed."""
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
-            raise Unusable("it is no folder")
+            raise Unusable("it is not a folder")
         _refuse_outside(os.path.realpath(folder), inside)
     except (FileNotFoundError, NotADirectoryError):
         raise Missing("it does not exist") from None
@@ -115,7 +115,7 @@ def _refuse_outside(real: str, folder: Path) -> None:
 def _refuse_unless_regular(mode: int) -> None:
     kind = what_it_is(mode)
     if kind is not None:
-        raise Unusable(f"it is no file but {kind}")
+        raise Unusable(f"it is not a file but {kind}")
 
 
 def _read(descriptor: int, most: int) -> bytes:

@@ -1,7 +1,7 @@
 """JSON, read strictly (RFC 8259 and I-JSON, RFC 7493): one text has one meaning, or it is refused.
 
 Refused are: bad UTF-8, duplicate keys, numbers that are not finite, integers past 64 bits, lone
-surrogates, nesting over 512, and of course whatever is no JSON at all.
+surrogates, nesting over 512, and of course whatever is not JSON at all.
 
 There are two ways through. The quick one lets msgspec do all the work and *proves* that nothing was
 lost; whatever it cannot prove goes to the exact one, a walk over the tokens that knows the place and
@@ -241,7 +241,7 @@ class _Walk:
             token = match[kind]
             position = match.end()
             if position > self.bad_utf8:
-                self.refuse("is no UTF-8", self.bad_utf8)
+                self.refuse("is not UTF-8", self.bad_utf8)
             expected = self.step(expected, kind, token, position - len(token))
             tokens.append(token)
         end = self.skip_space(position)
@@ -295,7 +295,7 @@ class _Walk:
         if b"\\" in key:  # the same key may be spelled in many ways
             key = str(_plain.decode(token)).encode()
         seen = self.keys[-1]
-        assert seen is not None
+        assert seen is not None  # noqa: S101  # narrows the type
         if key in seen:
             self.refuse(f"the key {_shown(token)} is there twice in one object", start)
         seen.add(key)
@@ -332,7 +332,7 @@ class _Walk:
             problem = "the text ends too early" if self.keys or self.skip_space(0) < position else "is empty"
         for word in (b"NaN", b"Infinity", b"-Infinity"):
             if text.startswith(word, position):
-                problem = f"{word.decode()} is no JSON number"
+                problem = f"{word.decode()} is not a JSON number"
         head = _STRING_HEAD.match(text, position)
         if head is not None:
             position = head.end()
@@ -343,7 +343,7 @@ class _Walk:
             else:
                 problem = f"an escape that JSON does not have: {_shown(text[position : position + 2])}"
         if position >= self.bad_utf8:
-            position, problem = self.bad_utf8, "is no UTF-8"
+            position, problem = self.bad_utf8, "is not UTF-8"
         self.refuse(problem, position)
 
     def refuse(self, problem: str, offset: int, *, path: bool = True) -> NoReturn:

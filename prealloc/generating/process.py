@@ -116,7 +116,7 @@ def _load(name: str, version: str, import_path: Sequence[str]) -> Callable[[Any]
     is_now = version_of(function, sys.modules[name.partition(":")[0]])
     if is_now != version:
         raise WorkerFunctionError(
-            f"its version is {is_now} when it is imported, and {version} by its source",
+            f"its version is {is_now} when it is imported, but {version} in its source",
             where=name,
             hint='write it out in the module, such as version = "1"; if you have just edited it, plan again',
         )
@@ -129,8 +129,8 @@ def _generate(generator: Callable[[Any], Any], line: bytes) -> Answer:
     except BaseException as error:  # it may do anything, sys.exit() included
         return Answer(problem=f"it raised {brief_error(error)}", hint="fix the generator, or leave the task out")
     if made is None:
-        return Answer(problem="it returned None, which is no workflow", hint="return a JSON value for every task")
+        return Answer(problem="it returned None, which is not a workflow", hint="return a JSON value for every task")
     workflow, _, flaws = write_result(made, MOST_WORKFLOW_BYTES)
     if flaws:
-        return Answer(problem=f"it returned no JSON: {flaws[0]}", hint="return dicts, lists, text, numbers")
+        return Answer(problem=f"it did not return JSON: {flaws[0]}", hint="return dicts, lists, text, numbers")
     return Answer(workflow=workflow)

@@ -33,7 +33,7 @@ _answers = msgspec.json.Decoder(Answer)
 class GeneratorSession:
     """Asks the user's generator for workflows, one at a time. Use it as a context manager.
 
-    `timeout_s` is how long one task may take, and the import before the first; None is no limit.
+    `timeout_s` is how long one task may take, and the import before the first; None: without limit.
     """
 
     def __init__(self, generator: Generator, *, timeout_s: float | None) -> None:
@@ -62,7 +62,7 @@ class GeneratorSession:
                 raise self._failed("its process gave no workflow", what)
             return compact(answer.workflow)
         except StrictJsonError as error:
-            raise self._failed(f"it returned no JSON: {error}", what) from None
+            raise self._failed(f"it did not return JSON: {error}", what) from None
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._socket, theirs = socket.socketpair()
@@ -91,10 +91,10 @@ class GeneratorSession:
                 self._socket.sendall(line)
             answer = heard(_answers, self._receive(deadline))
         except TimeoutError:
-            hint = "see where it hangs, or allow more with ‹generate_timeout_s›"
+            hint = "find where it hangs, or allow more with ‹generate_timeout_s›"
             raise self._failed(f"no answer within {self.timeout_s:g} s; it was killed", what, hint) from None
         except Unreadable as error:
-            raise self._failed(f"its process said what cannot be read: {error}", what) from None
+            raise self._failed(f"its process sent an unreadable answer: {error}", what) from None
         except (OSError, EOFError):
             raise self._failed(f"its process {self._how_it_ended()}", what) from None
         if answer.problem is not None:
@@ -103,7 +103,7 @@ class GeneratorSession:
 
     def _receive(self, deadline: float | None) -> bytes:
         """One line. Raises TimeoutError, EOFError, OSError."""
-        assert self._process is not None
+        assert self._process is not None  # noqa: S101  # narrows the type
         pieces: list[bytes] = []
         size = 0
         while not (pieces and pieces[-1].endswith(b"\n")):
@@ -126,7 +126,7 @@ class GeneratorSession:
         return b"".join(pieces)
 
     def _how_it_ended(self) -> str:
-        assert self._process is not None
+        assert self._process is not None  # noqa: S101  # narrows the type
         try:
             code = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
-"""What a generator's source tells of it, without importing it: a generator may load hundreds of megabytes.
+"""What a generator's source shows, without importing it: a generator may load hundreds of megabytes.
 
-So mistakes are told before the library is read, and a plan whose workflows are all there starts no process. What the
-source leaves open (a function that is imported or decorated, say) the process looks at when it has imported it.
+So mistakes are reported before the library is read, and a plan whose workflows are all there starts no process. What
+the source leaves open (a function that is imported or decorated, say) the process checks after the import.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHAPE = "def generate(task)"
 _VERSIONS = ("version", "__version__")
 _MOST_VERSION = 200
 _PLAIN = str | int | float
-"""What a version may be. Anything else of that name (importlib.metadata.version, say) is none."""
+"""What a version may be. Anything else of that name (importlib.metadata.version, say) is not one."""
 
 
 class Generator(NamedTuple):
@@ -59,7 +59,7 @@ def find_generator(name: str) -> Generator:
     except _Refusal as refusal:
         raise OptionsError([Mistake(where, *refusal.args)]) from None
     except OSError as error:
-        hint = "see that it can be read"
+        hint = "make it readable"
         raise OptionsError([Mistake(where, f"its module cannot be read: {error.strerror}", hint)]) from None
 
 
@@ -120,7 +120,7 @@ def _read(source: bytes, module: str, function: str) -> str | None:
         tree = ast.parse(source)
         table = symtable.symtable(source, module, "exec")  # type: ignore[arg-type]  # takes bytes as well
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise _Refusal(f"module {module} does not parse: {error}", "fix it, and see that it imports") from None
+        raise _Refusal(f"module {module} does not parse: {error}", "fix it, and check that it imports") from None
     bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     bound |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_namespace()}
     first = function.partition(".")[0]
@@ -155,7 +155,7 @@ def _check_definition(tree: ast.Module, function: str) -> None:
     (node,) = found
     value = getattr(node, "value", None)
     if isinstance(value, ast.Constant | ast.List | ast.Dict | ast.Tuple | ast.Set | ast.JoinedStr):
-        raise _Refusal("it is no function but a value", f"name a function: {SHAPE}")
+        raise _Refusal("it is not a function but a value", f"name a function: {SHAPE}")
     arguments = value.args if isinstance(value, ast.Lambda) else getattr(node, "args", None)
     if isinstance(arguments, ast.arguments) and not getattr(node, "decorator_list", None):
         problem = signature_problem(_signature(arguments))
@@ -183,7 +183,7 @@ def _signature(arguments: ast.arguments) -> inspect.Signature:
         each.annotation = None
     arguments.defaults = [nothing] * len(arguments.defaults)
     arguments.kw_defaults = [default and nothing for default in arguments.kw_defaults]
-    # Nothing of the module is in it any more: to evaluate it runs none of its code.
+    # Nothing of the module is left in it: evaluating it runs none of the module's code.
     expression = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, nothing)))
     return inspect.signature(eval(compile(expression, "", "eval")))
 
@@ -200,7 +200,7 @@ def _version(tree: ast.Module, name: str, bound: set[str]) -> str | None:
             return _checked(name, str(said))
     if node is not None and not _may_be_plain(node):
         return None
-    raise _Refusal(f"its {name} is worked out when it runs", f'write it out in the module: {name} = "1"')
+    raise _Refusal(f"its {name} is computed when it runs", f'write it out in the module: {name} = "1"')
 
 
 def _may_be_plain(node: ast.stmt) -> bool:
@@ -211,5 +211,5 @@ def _may_be_plain(node: ast.stmt) -> bool:
 
 def _checked(name: str, version: str) -> str:
     if not version or len(version) > _MOST_VERSION or not version.isprintable():
-        raise _Refusal(f"its {name} is no version: {version[:40]!r}", f'write a short text: {name} = "1"')
+        raise _Refusal(f"its {name} is not a version: {version[:40]!r}", f'write a short text: {name} = "1"')
     return version

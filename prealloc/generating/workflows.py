@@ -40,7 +40,7 @@ class Workflows:
     def complete(self, library: Library, tasks: Mapping[int, LightweightTask]) -> dict[int, LightweightTask]:
         """The selected tasks by their position in the library, all with workflows.
 
-        Raises GeneratorError for the first that cannot be made, LibraryError for a task that is no strict JSON,
+        Raises GeneratorError for the first that cannot be made, LibraryError for a task that is not strict JSON,
         InputError for a cache that cannot be used; what was made by then is in the cache.
         """
         lacking = [position for position, task in tasks.items() if task.workflow_json == _NULL]
@@ -55,7 +55,7 @@ class Workflows:
         found = self._cache.find(keys.values())
         if self._cache.damaged:
             lines = "1 line" if self._cache.damaged == 1 else f"{self._cache.damaged} lines"
-            self._notes(f"{lines} of the workflow cache {self._cache.path} cannot be read and are left aside")
+            self._notes(f"{lines} of the workflow cache {self._cache.path} cannot be read and are ignored")
         made = {position: found[key] for position, key in keys.items() if key in found}
         to_make = [position for position in lacking if position not in made]
         self._make(library, to_make, keys, made)

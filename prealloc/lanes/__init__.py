@@ -1,5 +1,5 @@
-"""What a lane bears, and whose turn it is. Pure: clocks are arguments, nothing here waits.
+"""What a lane allows, and whose turn it is. Pure: clocks are arguments, nothing here waits.
 
-`pacing` (when the next request may go), `adaptive` (how many the server turns out to bear), `breaker` (when to stop),
-`limiter` (who asks, who is next).
+`pacing` (when the next request may go), `adaptive` (how many the server turns out to allow), `breaker` (when to stop),
+`limiter` (which holder asks, which is next).
 """

@@ -1,7 +1,7 @@
-"""How many requests a server turns out to bear: up until it says 429, then down once, then slowly up again.
+"""How many requests a server turns out to allow: up until it says 429, then down once, then slowly up again.
 
 Additive increase and multiplicative decrease, as TCP does it (V. Jacobson, "Congestion avoidance and control", 1988),
-but growing by a share: what servers bear differs by a thousand times. Time goes in rounds of the limit's window.
+but growing by a share: what servers allow differs by a factor of a thousand. Time goes in rounds of the limit's window.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class CircuitBreaker:
         self._sees_answers = False
         self.reason: str | None = None
         self.key_refused = False
-        """The lane halts for its key, and not for its server."""
+        """The lane halts because of its key, not of its server."""
         self.asked_to_wait = False
         """It halts because its server asks for a longer pause than a unit may wait."""
 
@@ -40,7 +40,7 @@ class CircuitBreaker:
         self._infra = self._infra + 1 if status is Status.INFRA else 0
         if status is Status.INFRA and http_status in KEY_REFUSED:
             self._refuse(f"its key was refused (HTTP {http_status})")
-        elif not self._sees_answers:  # else a 403 that was no answer in a turn is that of some page
+        elif not self._sees_answers:  # else a 403 outside a turn comes from some web page
             if status is Status.FAILED and http_status == FORBIDDEN:
                 self._forbid()
             elif status is Status.OK:
@@ -53,7 +53,7 @@ class CircuitBreaker:
         if pause_s >= NEVER_S:
             self._refuse("the quota of its key is used up")
         elif pause_s > max_wait_s and self.reason is None:
-            self.reason = f"its server asks to wait {pause_s:,.0f} s, --max-wait is {max_wait_s:g} s"
+            self.reason = f"its server asks to wait {pause_s:,.0f} s, but max_wait is {max_wait_s:g} s"
             self.asked_to_wait = True
 
     def _forbid(self) -> None:

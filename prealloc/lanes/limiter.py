@@ -1,4 +1,4 @@
-"""The limiter of all lanes: who asks for a turn, who is next, and when.
+"""The limiter of all lanes: which holder asks for a turn, which is next, and when.
 
 There is one limiter, in the master, so a lane's limit holds across all processes, and what one shard does not use the
 others may. Turns are given a little ahead of their time, to the moment: the worker itself waits for it, so that a
@@ -23,10 +23,10 @@ from prealloc.model.policy import LEAST_PAUSE_S, RunPolicy
 from prealloc.model.retry import BACKOFF_MOST_S
 
 AHEAD_S = 0.05
-"""Longer than the master is busy with anything; shorter than anybody minds when a limit changes."""
+"""Longer than the master is ever busy; short enough that a changed limit takes effect soon."""
 
 _NEWS_S = 0.5
-"""A pause that grows by less is no news."""
+"""A pause that grows by less is not reported."""
 
 H = TypeVar("H", bound=Hashable)
 
@@ -127,12 +127,12 @@ class _Counter(Generic[H]):
 
     @contextmanager
     def halting(self, news: list[Event]) -> Iterator[CircuitBreaker]:
-        """While something is told to the lane's CircuitBreaker; that it halts is news once."""
+        """The block reports to the lane's CircuitBreaker; if that halts the lane, there is news, once."""
         before = self.breaker.reason
         yield self.breaker
         if before is None and self.breaker.reason is not None:
-            self._queues.clear()  # the workers are told, and tell those who wait
-            hint = "wait that long" if self.breaker.asked_to_wait else "see to its server"
+            self._queues.clear()  # the workers hear of it and tell the requests that wait
+            hint = "wait that long" if self.breaker.asked_to_wait else "check its server"
             hint = f"fix {self._key_env or 'its key'}" if self.breaker.key_refused else hint
             news.append(LaneHalted(lane=self._lane, reason=self.breaker.reason, hint=hint))
 
@@ -170,7 +170,7 @@ class _Counter(Generic[H]):
             self._pacer.settle(entry, tokens)
 
     def refused(self, now: float, answer: Answer, news: list[Event]) -> None:
-        """The server has asked for a pause: nobody of the lane sends before it is over.
+        """The server has asked for a pause: no request of the lane goes before it is over.
 
         If it names no time, or next to none, the pauses become longer until a request comes through.
         """
@@ -201,7 +201,7 @@ class _Counter(Generic[H]):
         news.append(LaneChanged(lane=self._lane, limit=limit, window_s=window_s, reason=why))
 
     def _rates(self) -> list[Rate]:
-        assert self._adaptive is not None
+        assert self._adaptive is not None  # noqa: S101  # narrows the type
         return [*self._fixed, Rate(self._adaptive.limit, self._adaptive.window_s)]
 
 

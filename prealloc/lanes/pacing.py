@@ -17,7 +17,7 @@ from typing import NamedTuple
 GUARD = 0.04
 
 LATE = 0.01
-"""Of the window: who comes later than this to its slot must not use it. The rest of the guard is for the way."""
+"""Of the window: a request later than this must not use its slot. The rest of the guard is for the way."""
 
 
 UNLIMITED_S = 1e9
@@ -56,7 +56,7 @@ class TokenLog:
         self._sum = 0
 
     def earliest(self, at: float, tokens: int) -> float:
-        """The first moment from `at` on at which so many tokens fit in. More than the limit count as the limit."""
+        """The first moment from `at` on at which this many tokens fit in. More than the limit count as the limit."""
         left = self._sum
         for entry in self._entries:
             gone_at = entry.at + self._window_s

@@ -113,7 +113,11 @@ def fields_of(text: bytes) -> dict[str, msgspec.Raw]:
     """The fields of a task's object by name, as they lie in its text; none of one that no JSON reader takes."""
     try:
         return _fields.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the scan steps over what nobody asked for
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        RecursionError,
+    ):  # the scan steps over fields that were not asked for
         return {}
 
 
@@ -122,7 +126,7 @@ def info_of(
 ) -> LibraryInfo:
     """The fingerprint of a library that lies at a path. `types` counts its tasks of each type.
 
-    Bytes of its path that are no text become escapes, so that JSON can tell them. By such a path nobody finds the
+    Bytes of its path that are not text become escapes, so that JSON can hold them. Such a path does not find the
     library again, and the guard of a run (engines/base.py) does not know it: that is accepted, for plan.json must be
     JSON.
     """
@@ -257,7 +261,7 @@ class BaseLibrary(ABC):
 
 
 def has_two_ids(row: AnyRow) -> bool:
-    """Whether a task has both spellings of an id, and they differ: the note of `two_ids`. Null is no id."""
+    """Whether a task has both spellings of an id, and they differ: the note of `two_ids`. Null is not an id."""
     return (
         row.id is not UNSET
         and row.instance_id is not UNSET

@@ -45,7 +45,7 @@ class TaskCache:
         self._held: OrderedDict[int, LightweightTask] = OrderedDict()
         self._bytes = self._hits = self._misses = 0
         self._afresh()
-        # A thread of the parent's may hold the lock in the moment of a fork: nobody would ever give it back.
+        # A thread of the parent's may hold the lock in the moment of a fork: in the child it would never be released.
         mine = weakref.WeakMethod(self._afresh)
         os.register_at_fork(after_in_child=lambda: (afresh := mine()) and afresh())
 

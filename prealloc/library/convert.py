@@ -59,7 +59,7 @@ def convert(
     goes along; JSON is compacted, and strings and numbers keep their spelling. `progress` is called with
     (bytes read, in all) of a JSON file, with (tasks written, in all) otherwise.
 
-    Raises OptionsError for a name that tells no format, LibraryError for what is no library, InputError if `out` is
+    Raises OptionsError for a name without a format, LibraryError for what is not a library, InputError if `out` is
     there (unless `force`) or cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
     """
     target, path = _target(Path(out), to), Path(out)
@@ -110,7 +110,7 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
         if said is not None:
             return said
         hint = f"end it in .json, .jsonl, .db, .parts, .parquet or .pool, or give ‹to› with one of {names}"
-        raise OptionsError([Mistake(str(out), "its name does not say what it is to hold", hint)])
+        raise OptionsError([Mistake(str(out), "its name does not say its format", hint)])
     asked = next((target for target in FORMATS if target.name == to), None)
     if asked is None:
         raise OptionsError([Mistake("‹to›", f"there is no format {to!r}", f"give one of {names}")])

@@ -68,7 +68,7 @@ def open_library_file(path: Path) -> int:
 
 
 def read_file(path: Path, progress: Progress | None = None) -> Buffer:
-    """All bytes of a regular file. Raises LibraryError for anything that is none or cannot be read."""
+    """All bytes of a regular file. Raises LibraryError for anything else, or if it cannot be read."""
     descriptor = open_library_file(path)
     try:
         return _read(path, descriptor, progress)
@@ -116,7 +116,9 @@ def pieces_of(
 def changed_meanwhile(where: str) -> LibraryError:
     """The error of a file that is another at the end of reading it than at the beginning."""
     return LibraryError(
-        "the file was changed while it was read", where=where, hint="wait until it is written whole, then try again"
+        "the file was changed while it was read",
+        where=where,
+        hint="wait until it is completely written, then try again",
     )
 
 
@@ -171,7 +173,7 @@ class Reading:
         self._thread.start()
 
     def buffer(self) -> Buffer:
-        """Waits for the bytes. Raises LibraryError for anything that is no regular file or cannot be read."""
+        """Waits for the bytes. Raises LibraryError for anything that is not a regular file or cannot be read."""
         self._is_read.wait()
         if self._error is not None:
             raise self._error

@@ -40,7 +40,7 @@ def refuse_duplicates_among(
 
 
 def duplicate_ids(twice: Sequence[tuple[str | None, Sequence[int]]], where: str) -> LibraryError:
-    """The error of these ids and the tasks that have them, counted from 0. None: an id that nobody kept."""
+    """The error of these ids and the tasks that have them, counted from 0. None: an id that was not kept."""
     told = []
     for id, places in twice[:_IDS_SHOWN]:
         tasks = f"tasks {', '.join(map(str, sorted(places)[:_TASKS_SHOWN]))}"

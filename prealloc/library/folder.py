@@ -52,7 +52,7 @@ def choose(path: Path, difficulty: str | None) -> Choice:
                 hint="give the file itself in place of the folder",
             )
         if matches:
-            without = "" if full else ", as there is none with workflows"
+            without = "" if full else ", as no file has workflows"
             return Choice(path / matches[0], f"took {matches[0]} for difficulty {difficulty!r}{without}")
     raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), hint=_offer(names))
 
@@ -72,7 +72,7 @@ def _may_be_one(entry: Path) -> bool:
 
 
 def _stem(name: str) -> str:
-    """The name without its ending; nothing for a file that is no library by its name."""
+    """The name without its ending; nothing for a file whose name is not that of a library."""
     stem = _STORED.sub("", _JSON.sub("", name))
     return "" if stem == name else stem
 

@@ -27,7 +27,7 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
     opener: str = ""
     """Nothing for JSON, which has several ways: see open.py."""
     magic: bytes = b""
-    """The first bytes, of a format that is no text."""
+    """The first bytes, for a binary format."""
     is_folder: bool = False
     is_foreign: bool = False
     """Whether others write it too, so that its tasks may be named otherwise."""
@@ -104,5 +104,5 @@ PARTS = next(format for format in FORMATS if format.is_folder)
 
 
 def binary_format(head: bytes) -> LibraryFormat | None:
-    """The format that is no text of a file that begins so; None for what may be text."""
+    """The binary format of a file that begins with these bytes; None for what may be text."""
     return next((format for format in FORMATS if format.magic and head.startswith(format.magic)), None)

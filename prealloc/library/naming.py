@@ -50,7 +50,7 @@ def is_ours(text: bytes | memoryview) -> bool:
 
 
 def find(task: Task, path: str) -> Any:
-    """The value of a field: that of this name, or `a.b` as b in the object a. None if there is none."""
+    """The value of a field: that of this name, or `a.b` as b in the object a. None if it is missing."""
     if path in task:
         return task[path]
     head, _, rest = path.partition(".")
@@ -351,11 +351,11 @@ class Names:
 def _note(ids: Column, types: Column, asked: Fields) -> str | None:
     found = []
     if asked.id_from == "position":
-        found.append("their id is their place (in another order they are other tasks)")
+        found.append("a task's id is its place in the library, so their order matters")
     if not ids.asked and ids.said(ID_SPELLINGS):
-        found.append(f"their id is {ids.names[0]} (‹id_field› names another)")
+        found.append(f"ids are read from {ids.names[0]} (use ‹id_field› for another field)")
     if not types.names:
-        found.append(f"all are of type {ONE_TYPE!r} (‹type_field› names a field that tells it)")
+        found.append(f"all tasks have type {ONE_TYPE!r} (use ‹type_field› to name a field with types)")
     elif not types.asked and types.said(TYPE_SPELLINGS):
-        found.append(f"their type is {types.names[0]} (‹type_field› names another)")
-    return f"of the tasks {', '.join(found)}" if found else None
+        found.append(f"types are read from {types.names[0]} (use ‹type_field› for another field)")
+    return "; ".join(found) or None

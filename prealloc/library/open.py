@@ -43,9 +43,10 @@ def read_library(
     """Opens a task library, by its path or as it is in Python: who its tasks are, and any of them on demand.
 
     A library is `{"tasks": [...], ...}`, an object with one list of objects, or one of objects by their ids, a bare
-    `[...]`, JSON lines, CSV or TSV, each also packed (.gz, .zst, .bz2, .xz), told by content (.csv and .tsv by name,
-    and .jsonl and .ndjson where the content leaves it open); a folder of one JSON or YAML file per task; Parquet; what
-    `library convert` makes: a SQLite database, a folder of parts, a pool; in Python an iterable of mappings or a frame.
+    `[...]`, JSON lines, CSV or TSV, each also packed (.gz, .zst, .bz2, .xz), recognised by content (.csv and .tsv by
+    name, .jsonl and .ndjson where the content leaves it open); a folder of one JSON or YAML file per task; Parquet;
+    what `library convert` makes: a SQLite database, a folder of parts, a pool;
+    in Python an iterable of mappings or a frame.
 
     A task is an object with `id` or `instance_id`, `task_type` or `type` (of two, the first that can be one wins), and
     a `workflow` that may be any JSON value, null or missing. `fields` says where else they are; without it, common
@@ -57,7 +58,7 @@ def read_library(
     be held: then `-` is standard input, and a JSON file is read in one pass and little memory if `stream` says so or
     it is large. Without one, a large file is indexed in memory. A file with an index that fits is not read at all.
 
-    Raises LibraryError, with file, place and hint, for whatever is no task library (duplicate ids and keys,
+    Raises LibraryError, with file, place and hint, for whatever is not a task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """

@@ -31,7 +31,7 @@ class Row(msgspec.Struct, gc=False):
 
 
 class LooseRow(msgspec.Struct, gc=False):
-    """A Row whose ids and types may be anything: a `type` that loses to `task_type` need be no string."""
+    """A Row whose ids and types may be anything: a `type` that loses to `task_type` need not be a string."""
 
     id: Any = UNSET
     instance_id: Any = UNSET
@@ -61,7 +61,7 @@ def _refuse_nameless(row: AnyRow) -> None:
 def row_types(keep: tuple[str, ...]) -> tuple[type[Row], type[LooseRow]]:
     """The strict and the loose row, with one Raw field (`kept_0`, `kept_1`, ...) for each name of `keep`.
 
-    A name that a row has anyway (`instance_id`, `type`) gets none: see `kept`. Who keeps every field takes them from
+    A name that a row has anyway (`instance_id`, `type`) gets none: see `kept`. With every field kept, they come from
     the task's whole text.
     """
     rename = {f"kept_{i}": name for i, name in enumerate(keep) if name not in {*Row.__struct_fields__, EVERY_FIELD}}

@@ -27,7 +27,7 @@ class Everything:
 
 
 class Nothing(Everything):
-    """The shortlist of who only asks how the tasks are named."""
+    """The shortlist where only the names of the tasks are asked for."""
 
     def offer(self, hashes: Sequence[int], types: Sequence[str]) -> Sequence[int]:
         return ()

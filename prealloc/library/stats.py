@@ -1,4 +1,4 @@
-"""What there is to know of a library: its types and fields, how large they are, how quickly single tasks are had."""
+"""Facts about a library: its types and fields, how large they are, how fast single tasks are read."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FieldStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to know of a library."""
+    """Facts about a library."""
 
     path: str
     way: str
@@ -72,7 +72,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     looked_at: int
     """Tasks whose fields were looked at: all of them, unless there are more than were asked for."""
     fields: list[FieldStats]
-    """By name. A workflow that is null is none."""
+    """By name. A workflow that is null does not count."""
     types: list[TypeStats]
     trial: Trial | None
 

@@ -1,4 +1,4 @@
-"""gzip, bzip2, xz and zstd, told by their first bytes, unpacked within bounds.
+"""gzip, bzip2, xz and zstd, recognised by their first bytes, unpacked within bounds.
 
 A bomb is a small file that unpacks without end: what comes out is counted while it comes, and the input
 is fed in pieces so small that one of them cannot unpack to much.
@@ -19,13 +19,13 @@ from prealloc.library.disk import Buffer
 MAX_BYTES_OUT = 64 << 30
 MAX_RATIO = 200
 SMALL = 64 << 20
-"""Bytes out that are fine at any ratio: a file of blanks and little else is no bomb yet."""
+"""Bytes out that are fine at any ratio: a file of blanks and little else is not yet a bomb."""
 
 PACKED_NAME = r"\.(?:gz|zst|bz2|xz)"
 """How the names of packed files end."""
 
 _HELD = 1 << 20
-"""Bytes out of a file that is packed so well that are held before it is known to be no bomb."""
+"""Of a file that is packed this well: bytes out that are held before it is known not to be a bomb."""
 
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
@@ -92,7 +92,7 @@ def packing(head: Buffer) -> str | None:
 def _bounded(
     pieces: Iterator[Buffer], head: Buffer, where: str, max_bytes: int | None, max_ratio: int, small: int
 ) -> Iterator[bytes]:
-    """What comes out, judged by the beginning that is unpacked: a file is a bomb or none however it is read."""
+    """What comes out, judged by the beginning that is unpacked: the verdict does not depend on how it is read."""
     out = 0
     for taken, piece in _unpacked(pieces, head, where):
         out += len(piece)
@@ -136,7 +136,7 @@ def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tu
 
 
 def _zstd() -> Any:
-    import zstandard  # only who has such a file pays for the import
+    import zstandard  # imported only for such a file
 
     return zstandard.ZstdDecompressor().decompressobj()
 

@@ -21,7 +21,7 @@ FOLDER = "PREALLOC_MEMORY"
 JOB, MARKS, RELEASE, ENDED, LOG, POOL = "job.json", "marks", "release", "ended.json", "log", "tasks.pool"
 FIRST, READY = "first", "ready"
 WORKER = "a worker"
-"""So begins what a master says last if one of its workers failed."""
+"""The last output of a master begins so if one of its workers failed."""
 PAUSE_S = 0.05
 """Between two readings: as many readers as cores would otherwise measure each other."""
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Job(NamedTuple):
-    """What all processes of a way are told."""
+    """What all processes of a way know."""
 
     library: str
     form: str | None

@@ -36,7 +36,7 @@ class Task(NamedTuple):
 
 
 def compare(ways: Sequence[Way], task: Task, *, available: Callable[[], int], tell: Tell) -> list[WayFigures]:
-    """The figures of these ways. A way that fails or does not fit is told so and stops no other.
+    """The figures of these ways. A way that fails or does not fit is noted and stops no other.
 
     `available` says how many bytes of memory are free.
     """
@@ -106,7 +106,7 @@ def _copy_bytes(task: Task, available: int, tell: Tell) -> int | str:
     try:
         watched = _watch(WHOLE, title, task._replace(job=task.job._replace(workers=1), seconds=0.0), tell)
     except WayFailed as error:
-        return f"one process alone could not load the library: {error}"
+        return f"not even one process could load the library: {error}"
     workers, _ = _split(watched.looks[-1], watched)
     return max(workers.uss, int(watched.ended["worker_peak"]))
 

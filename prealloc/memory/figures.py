@@ -18,7 +18,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     workers_pss: int
     workers_uss: int
     master_pss: int
-    """Of everything that is no worker: the master, and what it has started to start workers."""
+    """Of all other processes: the master, and those that it started to start workers."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):

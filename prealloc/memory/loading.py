@@ -28,12 +28,12 @@ class Form(NamedTuple):
 def form_of(path: str) -> Form:
     """Told by content; a name in .jsonl or .ndjson decides where the content leaves it open."""
     if os.path.isdir(path):
-        return Form(None, "a folder is nothing that json.load reads")
+        return Form(None, "json.load cannot read a folder")
     with open(path, "rb") as file:
         head = file.read(16)
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
-            return Form(None, f"{name} is nothing that json.load reads")
+            return Form(None, f"json.load cannot read {name}")
     if path.lower().endswith(_LINES_NAMES):
         return Form(LINES)
     try:

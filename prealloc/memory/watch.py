@@ -30,7 +30,7 @@ READY_S = 1800.0
 
 
 class Reached(NamedTuple):
-    """How far a way is, for who waits."""
+    """How far a way is, for people who wait."""
 
     ready: int
     workers: int
@@ -98,9 +98,9 @@ def watch(way: Way, job: Job, folder: Path, seconds: float, tell: Callable[[Reac
             raise WayFailed(_why(master, folder))
     firsts = {pid: at - began for pid, at in marks[FIRST].items()}
     if len(firsts) != job.workers:
-        raise WayFailed(f"{len(firsts)} processes read tasks in the place of {job.workers}: some died on the way")
+        raise WayFailed(f"{len(firsts)} processes read tasks instead of {job.workers}: some died and were replaced")
     if gone := firsts.keys() - looks[-1].found.keys():
-        raise WayFailed(f"{len(gone)} of {job.workers} workers died while they were watched")
+        raise WayFailed(f"{len(gone)} of {job.workers} workers died while they were measured")
     ended = folder / ENDED
     return Watched(firsts, looks, first_ready, json.loads(ended.read_text()) if ended.exists() else {})
 
@@ -161,7 +161,7 @@ def _check(master: subprocess.Popen[bytes], folder: Path) -> None:
 
 def _why(master: subprocess.Popen[bytes], folder: Path) -> str:
     if master.returncode is None:
-        return f"its processes did not end within {END_S:g} s after they were told to"
+        return f"its processes did not end within {END_S:g} s when told to stop"
     lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     code = master.returncode
     ended = f"its master was killed by signal {-code}" if code < 0 else f"its master ended with exit code {code}"

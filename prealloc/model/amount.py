@@ -155,6 +155,6 @@ def _apart(said: Collection[str]) -> list[Mistake]:
             continue
         hint = f"keep ‹{names[0]}› or ‹{names[1]}›"
         if names[0] == "num_instances_per_cell" and {"quotas", "per_type"} & set(names):
-            hint = "for so many of each type of a cell, give ‹per_cell› in place of ‹num_instances_per_cell›"
+            hint = "for this many of each type per cell, give ‹per_cell› instead of ‹num_instances_per_cell›"
         found[where] = Mistake(where, "each says how many tasks there are", hint)
     return list(found.values())

@@ -41,7 +41,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     waiting: tuple[LanePaused, ...]
     """The lanes on which everybody waits for the server now."""
     resume: str | None
-    """The command that runs the rest, if there is one and nobody does."""
+    """The command that runs the rest, if there is a rest and no master is running it."""
 
 
 class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,7 +69,7 @@ def factor_mistakes(
     ]
     if any(lane.deployment or lane.key_env for lane in lanes):
         found += [
-            Mistake(f"‹factors› {name}", "a shard gets this setting from its lane", "name the factor otherwise")
+            Mistake(f"‹factors› {name}", "a shard gets this setting from its lane", "give the factor another name")
             for name in OF_THE_LANE
             if name in factors
         ]
@@ -91,15 +91,17 @@ def _values(name: str, values: Any) -> list[Mistake]:
     if not name:
         return [Mistake("‹factors›", "a factor has no name", "give it one")]
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-        return [Mistake(where, "it is no list of values", 'write ["a", "b"], with one value at least')]
+        return [Mistake(where, "it is not a list of values", 'write ["a", "b"], with at least one value')]
     odd = [value for value in values if not _is_scalar(value)]
     if odd:
-        return [Mistake(where, f"{shown(odd[0])} is no text, number, true or false", "give each value as one of them")]
+        return [
+            Mistake(where, f"{shown(odd[0])} is not text, a number, true or false", "give each value as one of them")
+        ]
     if name == DIFFICULTY and not all(isinstance(value, str) for value in values):
         return [Mistake(where, "it names files, so its values must be texts", 'write them like ["1", "2"]')]
     texts = [_text(value) for value in values]
     return [
-        Mistake(where, f"{shown(value)} is there {texts.count(text)} times", "name it once")
+        Mistake(where, f"{shown(value)} appears {texts.count(text)} times", "name it once")
         for text, value in dict(zip(texts, values, strict=True)).items()
         if texts.count(text) > 1
     ]
@@ -127,7 +129,7 @@ def _not_served(cells: Sequence[Cell], lanes: Sequence[Lane], settings: Mapping[
     )
     if shown(None) in unserved:
         hint = "name the model, as a factor or in ‹settings›; or omit `models` of a lane: it then serves all"
-        return [Mistake("‹lanes›", "cells without a model are served by no lane", hint)]
+        return [Mistake("‹lanes›", "no lane serves cells without a model", hint)]
     return [
         Mistake("‹lanes›", f"no lane serves the model {model}", "add it to the `models` of a lane, or exclude it")
         for model in unserved

@@ -11,7 +11,7 @@ from prealloc.model.words import brief
 T = TypeVar("T")
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are no JSON, or not of the type that they should be."""
+"""What decoding raises for bytes that are not JSON, or not of the type that they should be."""
 
 
 class Unreadable(ValueError):
@@ -21,8 +21,8 @@ class Unreadable(ValueError):
 def heard(decoder: msgspec.json.Decoder[T], said: bytes) -> T:
     """What another process said: a worker, a generator, a program. Raises Unreadable.
 
-    Whoever speaks to us runs code that is not ours, and may say anything. So nothing of it is decoded but here, and
-    numbers in the types of messages have bounds: one that JSON cannot hold would only fail when it is told on.
+    The sender runs code that is not ours, and may send anything. So all of it is decoded here and nowhere else, and
+    numbers in the types of messages have bounds: one that JSON cannot hold would only fail when it is passed on.
     """
     try:
         return decoder.decode(said)

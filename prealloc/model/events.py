@@ -136,7 +136,7 @@ class LaneChanged(Event, frozen=True, kw_only=True, tag="lane_changed"):
 
 
 class LanePaused(Event, frozen=True, kw_only=True, tag="lane_paused"):
-    """A lane's server has asked for a pause: nobody of the lane sends a request before it is over."""
+    """A lane's server has asked for a pause: none of the lane's workers sends a request before it is over."""
 
     lane: str
     wait_s: float

@@ -1,4 +1,4 @@
-"""A lane: an API key or deployment that shards queue for, and what it bears."""
+"""A lane: an API key or deployment that shards queue for, and its limits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def checked(cls, *, where: str = "lane", **fields: Any) -> Lane:
-        """The lane of these fields. Raises OptionsError with every mistake, each told under `where`."""
+        """The lane of these fields. Raises OptionsError with every mistake, each reported under `where`."""
         secret = [name for name in ("name", "deployment", "key_env") if looks_secret(fields.get(name))]
         found = [
             Mistake(f"{where} {name}", "it looks like a key itself", "name the environment variable that holds the key")
@@ -57,7 +57,7 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if isinstance(key := given.get("key_env"), str) and not key.isidentifier():
             del given["key_env"]  # it may be a key: it is not shown
             hint = "give the name of an environment variable, never the key itself"
-            found.append(Mistake(f"{where} key_env", "what is given cannot be one", hint))
+            found.append(Mistake(f"{where} key_env", "it is not the name of an environment variable", hint))
         read = read_options(cls, given, found, where=f"{where} ")
         if "name" not in fields:
             found.append(Mistake(where, "it has no name", 'give it one: name = "..."'))
@@ -70,9 +70,9 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return not self.models or model in self.models
 
     def share(self, shards: int, concurrency: int) -> tuple[int, int]:
-        """(shards at once, tasks at once in each), for so many shards that would each take `concurrency` tasks.
+        """(shards at once, tasks at once in each), for this many shards that would each take `concurrency` tasks.
 
-        No more shards at once than the lane bears tasks: together they stay within its own `concurrency`.
+        No more shards at once than the lane allows tasks: together they stay within its own `concurrency`.
         """
         at_once = max(1, min(self.shards_at_once, shards))
         if self.concurrency is None:

@@ -69,5 +69,5 @@ def _read(where: str, given: IdList, found: list[Mistake]) -> Iterable[str]:
     try:
         return map(str, msgspec.json.decode(text, type=list[str | int]))
     except msgspec.DecodeError as error:
-        found.append(Mistake(f"{where} {given}", f"it is no list of ids: {error}", hint))
+        found.append(Mistake(f"{where} {given}", f"it is not a list of ids: {error}", hint))
         return ()

@@ -8,7 +8,7 @@ and schema, and the reference are made from it. In Python an option has its fiel
 command line and in a config the name that users call it by. Messages write the field's name between ‹ and ›, marks that
 no user types, and whoever shows them spells it as it is spelled there (`spelled`).
 
-A reader adds what is wrong to `mistakes` and then gives a value that is no mistake of its own, so that all mistakes
+A reader adds what is wrong to `mistakes` and then gives a value that is valid in itself, so that all mistakes
 can be told together.
 """
 
@@ -180,7 +180,7 @@ class Text(NamedTuple):
         if not _is_name(where, value, mistakes):
             return ""
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
-            mistakes.append(Mistake(where, f"{shown(value)} cannot be one", f"give {self.needed}"))
+            mistakes.append(Mistake(where, f"{shown(value)} is not valid", f"give {self.needed}"))
         text: str = value
         return text
 
@@ -243,7 +243,7 @@ def one_or_several(texts: Iterable[str], known: Container[str]) -> tuple[str, ..
 
 
 class Table(NamedTuple):
-    """Values by name; None is none of them. `values`, if there is one, reads each."""
+    """Values by name; None stands for an empty table. `values`, if there is one, reads each."""
 
     values: Reader | None = None
     metavar: str = "NAME=VALUE"

@@ -101,7 +101,9 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whose the amount is. Unset it is false and not written, as in the plans from before there was this option."""
     ranking: Annotated[
         int | UnsetType,
-        Option(OneOf(tuple(RANKINGS)), "Version of the ranking; 1 samples as older plans.", group=_WHICH, unset="2"),
+        Option(
+            OneOf(tuple(RANKINGS)), "Version of the ranking; 1 samples as older plans did.", group=_WHICH, unset="2"
+        ),
     ] = UNSET
     """Unset it is 1 and not written, as in the plans from before there were others."""
     generator: str | UnsetType = UNSET
@@ -190,7 +192,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 read.setdefault("num_instances_per_cell", given_n)
         if read["quotas"] or read.get("whole") or "num_instances_per_cell" in read:
             read.setdefault("num_instances", None)
-        # As they read back: a copy that nobody else holds, with lists for tuples.
+        # As they read back: a copy of our own, with lists for tuples.
         read["settings"] = msgspec.json.decode(msgspec.json.encode(read["settings"]))
         return cls(
             **read,
@@ -259,7 +261,9 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     workflow_cache: Annotated[
         str | None,
-        Option(Text("FOLDER"), "Where generated ones are kept.", group=_GENERATED, unset="~/.cache/prealloc/workflows"),
+        Option(
+            Text("FOLDER"), "Where generated workflows are kept.", group=_GENERATED, unset="~/.cache/prealloc/workflows"
+        ),
     ] = None
     generate_timeout_s: Annotated[
         float | None,
@@ -283,7 +287,9 @@ def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
             found += error.mistakes
     names = [lane.name for lane in lanes]
     twice = sorted({name for name in names if names.count(name) > 1})
-    return found + [Mistake(f"lane {name}", "there are two of this name", "give each its own") for name in twice]
+    return found + [
+        Mistake(f"lane {name}", "two lanes have this name", "give each lane its own name") for name in twice
+    ]
 
 
 def _generator(name: Any, version: Any) -> list[Mistake]:

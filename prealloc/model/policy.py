@@ -81,7 +81,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = 3
     rate_mode: Annotated[
         Literal["fixed", "adaptive"],
-        Option(OneOf(RATE_MODES), "Lanes keep to their limits, or find out what the server bears.", group=_TROUBLE),
+        Option(OneOf(RATE_MODES), "Lanes keep to their limits, or find out what the server allows.", group=_TROUBLE),
     ] = "fixed"
     halt_after_infra: Annotated[
         int | None,
@@ -183,7 +183,7 @@ SPARE_S = 10.0
 
 
 class LaneLoad(NamedTuple):
-    """What there is to run on a lane: the units of each of its shards, and how many shards and tasks run at once."""
+    """The work of a lane: the units of each of its shards, and how many shards and tasks run at once."""
 
     shard_units: Sequence[int]
     shards_at_once: int

@@ -27,8 +27,8 @@ def decide_retry(
 ) -> Again | Stop:
     """What follows an infrastructure error: exponential backoff with full jitter.
 
-    Of the unit's attempts in this session so far, `throttled` were told by the server to come back later, which is
-    no failure and uses no retry (but with --retries 0 nothing is tried again), and `tries` failed otherwise.
+    Of the unit's attempts in this session so far, the server asked `throttled` of them to come back later, and `tries`
+    failed otherwise. To be throttled is not a failure and uses no retry (but with --retries 0 nothing is tried again).
     `waited_s` is its waiting time so far, `at_least_s` what the server asked for (Retry-After), `jitter` a number in
     [0, 1). A wait asked for by the server is a floor that jitter only adds to, so that siblings do not come back all
     at once.

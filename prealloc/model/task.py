@@ -54,11 +54,13 @@ class LightweightTask(BaseModel):
         """A task from a library's own object, in any of the library's spellings.
 
         Takes `id` or `instance_id`, `task_type` or `type`, `workflow` (may be missing), and of the other fields those
-        named in `keep`, or with "all" every one. Raises LibraryError for what is no mapping, for an id or type that
-        is missing or no string, and for values that are no JSON.
+        named in `keep`, or with "all" every one. Raises LibraryError for what is not a mapping, for an id or type that
+        is missing or not a string, and for values that are not JSON.
         """
         if not isinstance(task, Mapping):
-            raise LibraryError(f"the task is no object but {type(task).__name__}", hint="give a dict with id and type")
+            raise LibraryError(
+                f"the task is not an object but {type(task).__name__}", hint="give a dict with id and type"
+            )
         if EVERY_FIELD in keep:
             keep = tuple(sorted(task.keys() - IN_EVERY_SLICE))
         return cls(
@@ -120,7 +122,7 @@ def _encoded(name: str, value: Any) -> bytes:
     try:
         check_json(value, name)
     except NoJson as error:
-        raise LibraryError(f"no JSON value: {error}", where=name, hint="use JSON values only") from None
+        raise LibraryError(f"not a JSON value: {error}", where=name, hint="use JSON values only") from None
     return msgspec.json.encode(value)
 
 

@@ -21,7 +21,7 @@ def utf8(text: str) -> bytes:
 
 
 def hash_of(raw: bytes) -> int:
-    """`stable_hash` of a text whose bytes are at hand."""
+    """`stable_hash` of a text, given its bytes."""
     return int.from_bytes(blake2b(raw, digest_size=8).digest(), "big")
 
 

@@ -57,7 +57,7 @@ def lay_out(spec: PlanSpec) -> list[CellShard]:
                 mine[lane.name] += 1
                 load[lane.name] += shard.share(spec.tasks_of_cell(of) or of)
     if len(laid) > MAX_SHARDS:
-        raise OptionsError([Mistake("‹factors›", f"{len(laid)} shards are too many", f"at most {MAX_SHARDS} can be")])
+        raise OptionsError([Mistake("‹factors›", f"{len(laid)} shards are too many", f"make {MAX_SHARDS} at most")])
     ids = cell_shard_ids([shard.cell for shard in laid]) if spec.factors else shard_ids(len(laid))
     return [shard._replace(id=id) for shard, id in zip(laid, ids, strict=True)]
 

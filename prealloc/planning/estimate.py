@@ -65,7 +65,7 @@ NO_PAST = Durations(())
 
 
 class ShardLoad(NamedTuple):
-    """What there is to do in one shard: `units` by task type."""
+    """The work of one shard: `units` by task type."""
 
     lane: str | None
     model: Any

@@ -44,7 +44,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to run, and how long it will take."""
+    """What a plan runs, and how long it will take."""
 
     matrix: Matrix
     estimate: Estimate | None = None
@@ -85,7 +85,7 @@ def matrix_of_spec(spec: PlanSpec) -> Matrix:
 
 
 def loads_of_plan(plan: Plan) -> list[ShardLoad]:
-    """What there is to do in each shard of a plan."""
+    """The work of each shard of a plan."""
     repeats = plan.spec.repeats
     return [
         ShardLoad(

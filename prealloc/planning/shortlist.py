@@ -102,7 +102,7 @@ class WithListed:
 
 
 def shortlist_of(spec: PlanSpec, shards: Iterable[int], hashes: Sequence[int], types: Sequence[str]) -> list[int]:
-    """The positions of the tasks that may be chosen, of a library that is at hand but too long to look at twice."""
+    """The positions of the tasks that may be chosen, of a library that is open but too long to read twice."""
     shortlist = Shortlist(spec, shards)
     for start in range(0, len(hashes), _CHUNK):
         shortlist.offer(hashes[start : start + _CHUNK], types[start : start + _CHUNK])

@@ -1,6 +1,6 @@
 """What a child that this process forks must do first, such as letting go of what only this process may hold.
 
-A forked child has every open file of its parent. The parent's death is then seen by nobody, and its locks live on,
+A forked child has every open file of its parent. Nobody then sees the parent's death, and its locks live on,
 for as long as the child does.
 """
 
@@ -51,7 +51,7 @@ class Forks:
 
 
 def _let_go(descriptor: int) -> None:
-    # Its number stays taken: who closes it later must not close what has the number by then.
+    # Its number stays taken: closing it later must not close another file with that number.
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(nothing, descriptor, inheritable=False)
     os.close(nothing)

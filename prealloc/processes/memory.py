@@ -1,4 +1,4 @@
-"""Memory, in bytes, as the system tells it: of processes and of the machine; and memory that processes share."""
+"""Memory, in bytes, as the system reports it: of processes and of the machine; and memory that processes share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Footprint(NamedTuple):
 def footprint(pid: int) -> Footprint | None:
     """None if there is no such process (any more). Costs about a millisecond, and more for a large one.
 
-    Linux tells both in /proc/PID/smaps_rollup. Elsewhere psutil does, with the resident set size in the place of the
+    Linux shows both in /proc/PID/smaps_rollup. Elsewhere psutil does, with the resident set size in the place of the
     PSS where the system does not know that.
     """
     return _linux(pid) if sys.platform == "linux" else _elsewhere(pid)
@@ -36,7 +36,7 @@ def proportional_bytes(pids: Iterable[int]) -> int:
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """The same with shared pages counted in every process that has them (RSS): too much, but had in microseconds."""
+    """The same with shared pages counted in every process that has them (RSS): too much, but read in microseconds."""
     return sum(map(_resident, pids))
 
 
@@ -52,7 +52,7 @@ def available_bytes() -> int:
 def unnamed_memory(name: str, size: int = 0) -> int:
     """The descriptor of new memory of this size, as a file: gone with the last process that has it open.
 
-    `name` is shown to people who look. Elsewhere than on Linux a temporary file without a name stands in.
+    `name` is shown to people who look. Without Linux it is an unnamed temporary file.
     """
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create(name)

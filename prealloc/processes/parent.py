@@ -52,5 +52,5 @@ def adopt_orphans() -> None:
 
 
 def fresh_interpreter(code: str) -> list[str]:
-    """The command of an interpreter that finds what this one finds, and nothing of the folder it stands in."""
+    """The command of an interpreter with the import path of this one, without its own working folder."""
     return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]

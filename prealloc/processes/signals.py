@@ -1,4 +1,4 @@
-"""The signals that ask a command or a run to end: who hears them, and who is deaf to them.
+"""The signals that ask a command or a run to end: which processes hear them and which ignore them.
 
 Somebody who ends a whole group (`systemctl stop`, `scancel`, `kill 0`) signals the fork server and the workers too.
 The master then drains; these go on until it ends them.
@@ -21,7 +21,7 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
 def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Gives ENDING to a handler while the block runs. Outside the main thread no signal comes, and nothing is done.
 
-    What is ignored stays ignored: who says `nohup` means it. What is forked meanwhile ends as it would without us.
+    What is ignored stays ignored: `nohup` is meant. What is forked meanwhile ends as it would without us.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Whole process trees: who descends from whom, and the kill ladder. Linux tells it in /proc; elsewhere psutil does."""
+"""Whole process trees: which descends from which, and the kill ladder. From /proc on Linux, elsewhere from psutil."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def descendants(roots: Iterable[int]) -> list[Process]:
 
 
 def identify(pid: int) -> Process | None:
-    """The process of this number that lives now."""
+    """The process that has this number now."""
     row = _row(pid)
     return Process(pid, row[1]) if row else None
 

@@ -20,7 +20,7 @@ def reporter(
 ) -> Reporter:
     """The reporter for these flags: JSON lines, silence, the live table on a terminal, or plain lines.
 
-    `json` wins over `quiet`: who asks for JSON wants to read it. `console` is stdout, `errors` stderr.
+    `json` wins over `quiet`: a caller that asks for JSON wants to read it. `console` is stdout, `errors` stderr.
     """
     # Each is imported when it is wanted: rich costs a tenth of a second, and JSON lines need none of it.
     if json:

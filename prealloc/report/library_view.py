@@ -1,4 +1,4 @@
-"""What there is to know of a task library, as a page."""
+"""What a task library holds, as a page."""
 
 from __future__ import annotations
 

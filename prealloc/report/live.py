@@ -92,7 +92,7 @@ class TableReporter(Reporter):
         return Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
     def _wipe(self) -> None:
-        """Begins on an empty screen: a terminal that is resized breaks lines anew, so nobody knows where ours are."""
+        """Begins on an empty screen: a terminal that is resized breaks lines anew, so the place of ours is unknown."""
         self._live.stop()
         self._console.control(Control.home(), Control.clear())
         self._live = self._new()

@@ -1,4 +1,4 @@
-"""What ways to give workers their tasks take: a table, a line for whatever is to be said of a way, and bars."""
+"""What ways to give workers their tasks take: a table, a line for each note on a way, and bars."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def render_memory(found: Comparison) -> Page:
 
 
 def reached_line(title: str, reached: Reached | None) -> str:
-    """What is being done and how far it is, for who waits."""
+    """What is being done and how far it is, for people who wait."""
     if reached is None:
         return f"{title}: starting"
     told = f"{reached.ready} of {human.count(reached.workers, 'worker')} ready"

@@ -23,7 +23,7 @@ T = TypeVar("T")
 FIRST_SHARDS = 50
 FIRST_TASKS = 200
 MOST_TYPES = 12
-"""More columns than this are no table any more; the rest is summed up in one."""
+"""The most columns of a table; the rest is summed up in one."""
 
 
 def render_plan(plan: Plan | Outline) -> Page:
@@ -57,7 +57,7 @@ def _plan(plan: Plan | Outline, width: int | None) -> list[Text]:
 
 
 def _first(rows: Sequence[T], most: int) -> Sequence[T]:
-    """The first rows. One too many is shown rather than told of."""
+    """The first rows. A single further row is shown rather than counted."""
     return rows if len(rows) <= most + 1 else rows[:most]
 
 

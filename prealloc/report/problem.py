@@ -1,4 +1,4 @@
-"""How an error is told: what is wrong, where, how to fix it. No traceback: those are for bugs."""
+"""How an error is shown: what is wrong, where, how to fix it. No traceback: those are for bugs."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class ShardProgress(Tally):
         return self.pace.per_s(now_s)
 
     def eta_s(self, now_s: float, typical_s: float | None) -> float | None:
-        """Seconds to its end; None if nobody can tell or it has ended. `typical_s` is what an attempt takes.
+        """Seconds to its end; None if it is unknown or the shard has ended. `typical_s` is what an attempt takes.
 
         At its pace, but no sooner than what runs now can be expected to end.
         """
@@ -177,10 +177,10 @@ class LaneProgress:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.found: tuple[float, float] | None = None
-        """Requests in so many seconds; None while the limits it was given are all there is."""
+        """Requests in this many seconds; None while the limits it was given are all there is."""
         self.halted: events.LaneHalted | None = None
         self.paused_until_s = 0.0
-        """Its server has asked that nobody sends a request before."""
+        """Its server has asked for no request before this time."""
         self.paused_status: int | None = None
         """And has answered with this HTTP status."""
 
@@ -188,7 +188,7 @@ class LaneProgress:
 class RunProgress:
     """Everything a reporter shows while a run goes on. A few microseconds per event; memory grows with shards alone.
 
-    What the run came to in the end is told by RunEnded, which is folded from the journal.
+    RunEnded, which is folded from the journal, has the result of the run.
     """
 
     def __init__(self) -> None:
@@ -241,11 +241,11 @@ class RunProgress:
         return self._pace.per_s(now_s)
 
     def typical_s(self) -> float | None:
-        """How long an attempt takes, lately: the median. None as long as none has ended."""
+        """How long an attempt takes, lately: the median. None until one has ended."""
         return statistics.median(self._lately) if self._lately else None
 
     def eta_s(self, now_s: float) -> float | None:
-        """Seconds to the end; None if nobody can tell, or the run is told to stop. Never below that of a shard."""
+        """Seconds to the end; None if it is unknown, or the run is stopping. Never below that of a shard."""
         if self.ended is not None or self.stopping is not None:
             return None
         at_pace_s = _eta(self.total.units - self.total.done, self.per_s(now_s))

@@ -28,7 +28,7 @@ _NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name != "group
 
 
 def print_results(found: Results, console: Console, *, form: str = "table") -> None:
-    """Writes them to the console's stream. Raises OptionsError for a form that is none of FORMATS."""
+    """Writes them to the console's stream. Raises OptionsError for a form that is not in FORMATS."""
     if form == "table":
         render_results(found).print(console)
     else:

@@ -1,4 +1,4 @@
-"""What must be said beside a success rate: what it is over, what it leaves out, and why there is none."""
+"""What must be said beside a success rate: what it is over, what it leaves out, and why it is missing."""
 
 from __future__ import annotations
 

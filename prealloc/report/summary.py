@@ -115,7 +115,7 @@ def _incomplete(ended: RunEnded) -> list[Text]:
 
 def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
     """The promise of prealloc, kept or broken: it has a line of its own and is never left out."""
-    # What was seen outweighs what was promised: an engine that does not guard may still have told.
+    # What was seen outweighs what was promised: an engine that does not guard may still have reported it.
     opens = max(ended.library_opens, progress.opens)
     if opens:
         by = [f"{visible(shard)} opened {visible(path)}" for shard, path in progress.opened[:3]]
@@ -133,7 +133,7 @@ def _not_ok(ended: RunEnded) -> int:
 
 
 def _census(ended: RunEnded, width: int | None) -> list[Text]:
-    """The outcomes that there are; nothing where the facts say that all units are ok."""
+    """The outcomes that occur; nothing where the facts say that all units are ok."""
     if not _not_ok(ended):
         return []
     units = sum(ended.census.values())

@@ -2,7 +2,7 @@
 
 Ids, types, settings and messages come from files and from worker functions. A terminal obeys what it is
 sent, so control characters, direction marks and lone surrogates are shown as escapes and never sent.
-Rich markup is no danger here: everything is built as `Text`, which is never parsed.
+Rich markup does no harm here: everything is built as `Text`, which is never parsed.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from prealloc.model.words import brief
 D = TypeVar("D", bound=msgspec.Struct)
 
 MOST_BYTES = 64 * 2**20
-"""A larger document is none of ours (a plan of 100,000 shards takes 30 MB)."""
+"""A larger document was not written by prealloc (a plan of 100,000 shards takes 30 MB)."""
 
 
 def to_json(document: msgspec.Struct) -> bytes:
@@ -42,15 +42,15 @@ def parse(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where
     try:
         value = loads(raw, what=where)
     except StrictJsonError as error:
-        raise refuse(f"it is no JSON document: {error}", where=where, hint=hint) from None
+        raise refuse(f"it is not a JSON document: {error}", where=where, hint=hint) from None
     fields = {field.name: field.default for field in msgspec.structs.fields(type)}
     if not isinstance(value, dict) or value.get("format") != fields["format"]:
-        raise refuse(f"it is no {fields['format']} document", where=where, hint=hint)
+        raise refuse(f"it is not a {fields['format']} document", where=where, hint=hint)
     if value.get("version") != fields["version"]:
         raise refuse(
             f"it has version {value.get('version')!r}; this prealloc reads version {fields['version']}",
             where=where,
-            hint="use the prealloc that wrote it, or make it anew with this one",
+            hint="use the prealloc that wrote it, or make it again with this one",
         )
     try:
         return msgspec.convert(value, type)
@@ -66,7 +66,7 @@ class _Head(msgspec.Struct):
 
 
 def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputError], *, where: str, hint: str) -> None:
-    """Raises at once for a large document that is none of its type: as plain values it might take gigabytes."""
+    """Raises at once for a large document of another type: as plain values it might take gigabytes."""
     defaults = {field.name: field.default for field in msgspec.structs.fields(type)}
     expected = [msgspec.json.encode(defaults[name]) for name in ("format", "version")]
     try:
@@ -74,7 +74,7 @@ def _refuse_wrong_shape(raw: bytes, type: type[D], refuse: Callable[..., InputEr
         if [bytes(head.format), bytes(head.version)] == expected:
             msgspec.json.decode(raw, type=type)
             return
-        problem = f"it is no {type.__name__} document of a version that this prealloc reads"
+        problem = f"it is not a {type.__name__} document of a version that this prealloc reads"
     except UNREADABLE as error:
-        problem = f"it is no JSON document, or a field is wrong: {brief(error)}"
+        problem = f"it is not a JSON document, or a field is wrong: {brief(error)}"
     raise refuse(problem, where=where, hint=hint)

@@ -79,7 +79,7 @@ class Due(NamedTuple):
     unit: Unit
     attempt: int
     notes: tuple[Any, ...]
-    """What it told by `ctx.note`."""
+    """What it recorded with `ctx.note`."""
 
 
 class Untidied:

@@ -1,6 +1,6 @@
 """Looks at every byte of a journal, and tells all that is wrong with it, where a reader stops at the first.
 
-It goes by the same parser as the reader: what is no damage here is none there.
+It goes by the same parser as the reader: both agree on what is damaged.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Kind(enum.StrEnum):
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of the journal that is no line of this run."""
+    """One piece of the journal that is not a line of this run."""
 
     kind: Kind
     file: str
@@ -136,7 +136,7 @@ def read_whole(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise JournalError(
-            f"it cannot be read: {error.strerror}", where=str(path), hint="see its owner and the disk's health"
+            f"it cannot be read: {error.strerror}", where=str(path), hint="check its owner and the disk"
         ) from error
 
 
@@ -185,7 +185,7 @@ def _stranger(path: Path) -> Damage:
         line=0,
         offset=0,
         length=0,
-        why="no writer of a journal made it",
+        why="it was not written by prealloc",
         shard=None,
         unit=None,
     )

@@ -123,7 +123,7 @@ class AttemptBegan(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Noted(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="note"):
-    """What the function has told by `ctx.note`."""
+    """What the function recorded with `ctx.note`."""
 
     value: Any
 
@@ -176,7 +176,7 @@ _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
 
 
 class JournalWriter:
-    """Appends lines, from any thread, to a file that nobody else writes.
+    """Appends lines, from any thread, to a file that has no other writer.
 
     A line is on its way to the disk when append returns.
     Raises JournalError if a line cannot be written (no space, device error): then nothing more may be
@@ -265,7 +265,7 @@ def journal_files(run: RunPaths) -> list[JournalFile]:
     """The journal's files in the order of sessions, the supervisor's first. Raises JournalError."""
     found, strangers = sort_folder(run)
     if strangers:
-        raise _stranger(strangers[0], "it is no journal file of this run")
+        raise _stranger(strangers[0], "it is not a journal file of this run")
     return found
 
 
@@ -291,13 +291,13 @@ def _listed(run: RunPaths) -> list[Path]:
         return list(run.journal.iterdir())
     except (Unusable, OSError) as error:
         # Not taken for an empty one: then everything would seem not to have run.
-        hint = "restore the folder from a copy: it is the only truth about the run"
+        hint = "restore the folder from a copy: it is the only record of the run"
         raise JournalError(f"the journal cannot be read: {error}", where=str(run.journal), hint=hint) from None
 
 
 def _stranger(path: Path, problem: str) -> JournalError:
     return JournalError(
-        problem, where=str(path), hint="move it out of the journal folder, or have `prealloc doctor RUN --repair` do it"
+        problem, where=str(path), hint="move it out of the journal folder, or run `prealloc doctor RUN --repair`"
     )
 
 
@@ -310,13 +310,13 @@ def read_lines(file: JournalFile, warnings: list[str] | None = None) -> Iterator
     """The lines of one journal file.
 
     Every writer that is killed may leave a last line that is cut, or zeros where the system had not written
-    it yet: such a tail is no line, it is left out, and `warnings` gets a sentence. Any other line that cannot
+    it yet: such a tail is not a line, it is left out, and `warnings` gets a sentence. Any other line that cannot
     be read is damage: JournalError, naming file and line.
     """
     try:
         descriptor = open_regular(file.path, inside=file.path.parent)
     except Unusable as error:
-        raise _stranger(file.path, f"it is no journal file of this run: {error}") from None
+        raise _stranger(file.path, f"it is not a journal file of this run: {error}") from None
     with open(descriptor, "rb") as stream:
         yield from _Reader(file, stream, warnings).lines()
 
@@ -415,7 +415,7 @@ def read_line(path: Path, offset: int, length: int) -> AttemptLine:
         line = _lines.decode(raw)
         _refuse_twice(raw)
     except (Unusable, OSError, *UNREADABLE, StrictJsonError) as error:
-        hint = "restore it from a copy; a journal is only ever added to"
+        hint = "restore it from a copy; a journal is append-only"
         raise JournalError(f"the line at byte {offset} cannot be read: {error}", where=str(path), hint=hint) from None
     return line.judged()
 
@@ -430,7 +430,7 @@ def damaged(path: Path, number: int, why: str) -> JournalError:
     return JournalError(
         f"line {number} is damaged: {brief(why)}",
         where=str(path),
-        hint="restore the file from a copy, or have the line moved aside with `prealloc doctor RUN --repair`: its unit "
+        hint="restore the file from a copy, or move the line aside with `prealloc doctor RUN --repair`: its unit "
         "then runs again on resume",
     )
 
@@ -453,12 +453,12 @@ def _misplaced(writer: JournalName, content: AttemptLine | AnyRecord) -> str | N
     """Why the writer of a file cannot have written this; None if it can."""
     if isinstance(content, Attempt | AttemptRecord):
         if isinstance(content, Attempt) and content.status is Status.NOT_RUN:
-            return "not_run is no ending"
-        return None if writer.shard in (None, content.shard) else f"it is of shard {content.shard!r}"
+            return "not_run is not an ending"
+        return None if writer.shard in (None, content.shard) else f"it belongs to shard {content.shard!r}"
     if writer.shard is not None:
         return "only the supervisor writes such a line"
     if isinstance(content, SessionStarted | SessionEnded) and content.session != writer.session:
-        return f"it is of session {content.session}"
+        return f"it belongs to session {content.session}"
     return None
 
 

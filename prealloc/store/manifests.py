@@ -83,13 +83,13 @@ def _check_values(plan: PlanFile, *, where: str) -> None:
         found.append(f"it lists {len(plan.shards)} shards, its spec has {plan.spec.shards_of_all()}")
     found += _run_options(plan.run_options)
     if any(not 0 <= entry.units <= MAX_UNITS or min(entry.types.values(), default=0) < 0 for entry in plan.shards):
-        found.append("a shard's units or types are no counts")
+        found.append("a shard's units or types are not counts")
     elif sum(entry.units for entry in plan.shards) > MAX_UNITS:
         found.append(f"it has more than {MAX_UNITS:,} units")
     for library in plan.libraries:
         counts = (library.bytes, library.tasks, *library.types.values())
         if min(counts) < 0 or not SHA256.fullmatch(library.sha256) or "\0" in library.path:
-            found.append(f"what it says of its library {shown(library.name)} cannot be")
+            found.append(f"what it says about its library {shown(library.name)} is impossible")
     if found:
         raise PlanError("; ".join(found), where=where, hint=PLAN_AGAIN)
 
@@ -108,7 +108,7 @@ def _run_options(options: dict[str, Any] | UnsetType) -> list[str]:
 def check_shard_id(shard: str, *, where: str) -> None:
     """Raises PlanError unless the id is one that prealloc makes: it becomes part of file names."""
     if not SHARD_ID.fullmatch(shard) or shard.strip(".") == "":
-        raise PlanError(f"{shown(shard)} is no shard id", where=where, hint=PLAN_AGAIN)
+        raise PlanError(f"{shown(shard)} is not a shard id", where=where, hint=PLAN_AGAIN)
 
 
 def read_manifest(path: Path) -> tuple[Manifest, bytes]:
@@ -120,7 +120,7 @@ def read_manifest(path: Path) -> tuple[Manifest, bytes]:
     ref = manifest.slice
     if not SHA256.fullmatch(ref.sha256) or ref.file != PlanPaths.slice_name(ref.sha256):
         # The only name a slice can have; so no manifest can point outside its folder.
-        raise PlanError(f"{shown(ref.file)} is no slice's name", where=str(path), hint=PLAN_AGAIN)
+        raise PlanError(f"{shown(ref.file)} is not the name of a slice", where=str(path), hint=PLAN_AGAIN)
     for name, value, least, most in (
         ("repeats", manifest.repeats, 1, MAX_REPEATS),
         ("seed", manifest.seed, 0, MAX_SEED),

@@ -54,7 +54,7 @@ def refuse_inside(out: Path, refuse: type[InputError]) -> None:
         plan, run = PlanPaths(above), RunPaths(above)
         is_plan = plan.plan_file.is_file() and plan.slices.is_dir()
         if is_plan or (run.run_file.is_file() and run.journal.is_dir()):
-            problem = f"it would lie in the {'plan' if is_plan else 'run'} {readable_name(str(above))}"
+            problem = f"it would be inside the {'plan' if is_plan else 'run'} {readable_name(str(above))}"
             raise refuse(problem, where=str(out), hint="name a folder beside that one")
 
 
@@ -74,12 +74,12 @@ def _refuse_no_plan(folder: Path) -> None:
     file = PlanPaths(folder).plan_file
     if not os.path.isfile(file):
         raise PlanError("it holds no plan, so ‹force› leaves it alone", where=str(folder), hint="choose another ‹out›")
-    hint = "look what is in this folder and remove it yourself, or choose another ‹out›"
+    hint = "look at what is in this folder and remove it yourself, or choose another ‹out›"
     raw = read_bytes(file, PlanError, inside=folder, hint=hint)
     try:
         listing = msgspec.json.decode(raw, type=_Listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = f"it does not tell which files are the plan's, so ‹force› leaves them alone: {brief(error)}"
+        problem = f"it does not say which files belong to the plan, so ‹force› leaves them alone: {brief(error)}"
         raise PlanError(problem, where=str(file), hint=hint) from None
     own = {"plan.json", "shards/", "slices/", *(PlanPaths.manifest_name(shard.id) for shard in listing.shards)}
     refuse_strangers(folder, lambda name: name in own or _SLICE.fullmatch(name) is not None, PlanError, "plan")
@@ -116,7 +116,7 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
         raise PlanError(
             f"its tasks lack {', '.join(absent)}",
             where=str(path),
-            hint=f"plan again with ‹keep› {','.join(absent)} (and see that every task has them)",
+            hint=f"plan again with ‹keep› {','.join(absent)} (and check that every task has them)",
         )
     return Shard(manifest=manifest, tasks=tasks)
 
@@ -163,7 +163,7 @@ def check_strict(folder: Path, plan: Plan) -> None:
             compact(raw)
         except StrictJsonError as error:
             where = str(PlanPaths(folder).slice(sha256))
-            raise PlanError(f"it is no strict JSON: {error}", where=where, hint=PLAN_AGAIN) from None
+            raise PlanError(f"it is not strict JSON: {error}", where=where, hint=PLAN_AGAIN) from None
 
 
 def copy_plan(source: Path, target: Path) -> None:
@@ -190,5 +190,5 @@ def refuse_strays(folder: Path, outline: Outline) -> None:
     foreseen |= {paths.slice(manifest.slice.sha256) for manifest in outline.manifests.values()}
     there = (file for name in ("shards", "slices") for file in (folder / name).iterdir())
     if strays := sorted(str(file) for file in there if file not in foreseen):
-        problem = f"it holds what was not planned: {listed(strays)}"
+        problem = f"it holds entries that were not planned: {listed(strays)}"
         raise PlanError(problem, where=str(folder), hint="move it out of the plan")

@@ -1,4 +1,4 @@
-"""Moves what is no line of a run out of its journal, byte for byte. Nothing is ever deleted.
+"""Moves what is not a line of a run out of its journal, byte for byte. Nothing is ever deleted.
 
 A piece is durable in `journal-aside/` before the journal's file is replaced, in one step, by what is left of it.
 So a kill at any moment loses no byte; at worst a piece lies aside and is still in its file, and is then moved
@@ -21,7 +21,7 @@ from prealloc.store.health import Damage, JournalHealth, Kind, by_file, read_who
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines that stood together in a journal file, or a whole file that was none; and where they are now."""
+    """Lines that stood together in a journal file, or a whole stray file; and where they are now."""
 
     file: str
     line: int
@@ -78,7 +78,9 @@ def _move_pieces(run: RunPaths, name: str, damage: list[Damage], size: int) -> l
     path = run.journal / name
     raw = read_whole(path)
     if len(raw) != size:
-        raise JournalError("it changed while it was repaired", where=str(path), hint="see who writes to it, and end it")
+        raise JournalError(
+            "it changed while it was repaired", where=str(path), hint="find what writes to it, and stop it"
+        )
     moved: list[Moved] = []
     kept: list[bytes] = []
     numbers = itertools.count(1)

@@ -27,7 +27,7 @@ from prealloc.store.manifests import Outline, read_manifests, read_plan_file
 from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
 from prealloc.store.slices import Names, Slice
 
-_RESTORE = "restore it from a copy: the journal beside it is only read together with it"
+_RESTORE = "restore it from a copy: the journal beside it cannot be read without it"
 _RESTORE_PLAN = "restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)"
 
 
@@ -66,7 +66,7 @@ class OpenRun:
     ) -> None:
         self.paths = RunPaths(root)
         if not os.path.lexists(self.paths.run_file):
-            raise RunFolderError("it is no run folder", where=str(root), hint="name a folder of `prealloc run`")
+            raise RunFolderError("it is not a run folder", where=str(root), hint="name a folder of `prealloc run`")
         raw = read_bytes(self.paths.run_file, RunFolderError, inside=root, hint=_RESTORE)
         self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), hint=_RESTORE)
         self._refuse_strange_values()
@@ -114,7 +114,7 @@ class OpenRun:
                 yield from found
 
     def names(self, shard: str) -> Names:
-        """Who the tasks of a shard are.
+        """The ids and types of a shard's tasks.
 
         What has finished can be read even where a slice is damaged; running its tasks is refused by tasks().
         """
@@ -137,7 +137,7 @@ class OpenRun:
         root = os.path.realpath(self.paths.root)
         for folder in self.file.import_path:
             if "\0" in folder or not os.path.isabs(folder) or os.path.realpath(folder).startswith(f"{root}{os.sep}"):
-                found.append(f"its worker is imported from {shown(folder)}, which is no folder beside the run")
+                found.append(f"its worker is imported from {shown(folder)}, which is not a folder beside the run")
         if found:
             raise RunFolderError("; ".join(found), where=str(self.paths.run_file), hint=_RESTORE)
 
@@ -210,7 +210,7 @@ def refuse_taken(out: Path) -> None:
     with writing(out, RunFolderError):
         refuse_inside(out, RunFolderError)
         if os.path.lexists(RunPaths(out).run_file):
-            hint = f"go on with it: prealloc resume {shlex.quote(str(out))}"
-            raise RunFolderError("it holds a run already", where=str(out), hint=hint)
+            hint = f"continue it: prealloc resume {shlex.quote(str(out))}"
+            raise RunFolderError("it already holds a run", where=str(out), hint=hint)
         if is_taken(out):
             raise RunFolderError("it exists and is not empty", where=str(out), hint="choose another ‹out›")

@@ -19,7 +19,7 @@ from prealloc.model.task import LightweightTask
 from prealloc.model.words import brief, shown
 from prealloc.store.documents import read_bytes
 
-PLAN_AGAIN = "make it anew with `prealloc plan`, or copy it again from where it was made"
+PLAN_AGAIN = "make it again with `prealloc plan`, or copy it again from where it was made"
 MOST_SLICE_BYTES = 64 * 2**30
 """The same that a library may unpack to."""
 
@@ -27,7 +27,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Names(NamedTuple):
-    """Who a slice's tasks are, and not what is in them: enough to read a journal."""
+    """The ids and types of a slice's tasks, without their content: enough to read a journal."""
 
     ids: list[str]
     types: list[str]
@@ -84,15 +84,15 @@ class Slice:
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Raises PlanError, which names the slice, for bytes that are none."""
+        """Raises PlanError, which names the slice, for bytes that are not a slice."""
         try:
             yield
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-            raise self._refused(f"it is no slice: {brief(error)}") from None
+            raise self._refused(f"it is not a slice: {brief(error)}") from None
 
     def _check_ids(self, ids: Sequence[str]) -> None:
         if len(ids) != self._ref.tasks or len(set(ids)) != len(ids):
-            raise self._refused(f"it holds {len(ids)} tasks, {self._ref.tasks} different ones were planned")
+            raise self._refused(f"it holds {len(ids)} tasks, but {self._ref.tasks} different ones were planned")
 
     def _refused(self, problem: str) -> PlanError:
         return PlanError(problem, where=str(self.path), hint=PLAN_AGAIN)

@@ -86,14 +86,14 @@ class WorkflowCache:
 
         Raises InputError, or CannotGoOn for a full disk.
         """
-        if key not in self._wanted:  # it may stand in what was read when nobody asked for it
+        if key not in self._wanted:  # it may be in what was read before it was asked for
             self._wanted.add(key)
             self._read_to = self.damaged = 0
         with self._opened(_TO_ADD) as file, exclusively(file.fileno()):
             self._read_on(file)
             if key not in self._found:
-                # A line that a killed planner has left unfinished is closed so that it is none, even if nothing but
-                # its end was missing: nobody has counted it so far.
+                # A killed planner may leave a line unfinished. It is closed so that it is not valid, even if only its
+                # line feed was missing: no reader has counted it so far.
                 torn = b"#\n" if os.fstat(file.fileno()).st_size > self._read_to else b""
                 rest = memoryview(torn + self._line(key, workflow))
                 while rest:

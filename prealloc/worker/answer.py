@@ -46,7 +46,7 @@ _BODY_LOOKED_AT = 10_000
 def _speaks_of_the_key(error: BaseException) -> bool:
     said = _body(error)
     if _PAGE.match(said) or _OF_THE_CONTENT.search(said):
-        return False  # a page is for people, whatever it speaks of: no API answers so
+        return False  # a web page: no API answers like this
     return _OF_THE_KEY.search(said) is not None
 
 

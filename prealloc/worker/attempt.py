@@ -232,7 +232,7 @@ def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     elif error is not None:
         traceback.print_exception(error)
-    sys.stderr.write("prealloc: a process that the task has forked has come back from it, and is ended here\n")
+    sys.stderr.write("prealloc: a process that the task forked returned from the task, and is ended here\n")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code & 0xFF)
@@ -251,7 +251,7 @@ def key_refused(ending: Ending, status: int | None) -> Ending:
 
 
 def clean_up(running: Running) -> bool:
-    """Calls what `ctx.on_exit` was given, the last first. False: one of them failed, which stands in the log."""
+    """Calls what `ctx.on_exit` was given, the last first. False: one of them failed; the log says how."""
     clean = True
     while running.context.exits:
         callback = running.context.exits.pop()
@@ -295,7 +295,7 @@ def _returned(value: Any, most_bytes: int) -> Ending:
 
 def timed_out(timeout_s: float | None, traceback: str | None = None) -> Ending:
     """The ending of an attempt that has used its time."""
-    limit = f"worked longer than --timeout {timeout_s:g} s"
+    limit = f"worked longer than the timeout of {timeout_s:g} s"
     return Ending(Status.TIMEOUT, error=ErrorInfo(type="Timeout", message=limit, traceback=traceback))
 
 

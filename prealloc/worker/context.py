@@ -21,7 +21,7 @@ from prealloc.worker.retry_after import retry_after_s
 from prealloc.worker.throttle import Throttle, read_tokens
 
 MOST_NOTE_BYTES = 2**16
-"""Of one note. It is to name things, not to hold them."""
+"""Of one note. It is for names, not for data."""
 
 
 class TaskContext:
@@ -100,12 +100,12 @@ class TaskContext:
     def waiting(self) -> AbstractContextManager[None]:
         """`with ctx.waiting():` the block's time is waiting time: --max-wait bounds it, not --timeout.
 
-        For waits that are no work, such as sleeping for as long as a server's Retry-After says.
+        For waits that are not work, such as sleeping for as long as a Retry-After says.
         """
         return self._clock.waiting()
 
     def retry_after_s(self, error: BaseException) -> float | None:
-        """How long the server asked to wait, in seconds, as an error of a client's tells it; None if it does not.
+        """How long the server asked to wait, in seconds, as an error of a client says it; None if it does not.
 
         From a Retry-After or, of a 429, an x-ratelimit-reset header. At least a second; more than a run can wait if the
         quota of the key is used up. For functions that wait a 429 out by themselves rather than let the error end the
@@ -114,7 +114,7 @@ class TaskContext:
         return ask(retry_after_s, error)
 
     def http_status(self, error: BaseException) -> int | None:
-        """The HTTP status of the failure (400 to 599) that an error of a client's tells of; None if it tells none.
+        """The HTTP status of the failure (400 to 599) that an error of a client reports; None without one.
 
         From the answer's status, or from what its body says, which may come with status 200.
         """
@@ -124,7 +124,7 @@ class TaskContext:
         """`with ctx.throttle(tokens=estimate) as turn:` (or `async with`) waits for a request's turn.
 
         Inside the block send one request; `turn.used(n)` tells the tokens it really took. Numbers of tokens are rounded
-        up, None is for one that is not known, and what is none raises ValueError. The wait is waiting time. An error
+        up, None is for one that is not known, and anything else raises ValueError. The wait is waiting time. An error
         that leaves the block tells the lane what the server said (429, Retry-After). A shard without a lane has no
         limit, so there is nothing to wait for.
 
@@ -150,7 +150,7 @@ class TaskContext:
         """Records what somebody else needs to clean up after this attempt: a container's name, say. Any small JSON.
 
         It is in the journal when this returns. If this process is killed, `--cleanup` gets all notes of the attempt.
-        Raises NoJson for what is no JSON.
+        Raises NoJson for what is not JSON.
         """
         written = write_result(value, MOST_NOTE_BYTES, "note")
         if written.flaws:

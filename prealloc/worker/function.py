@@ -32,7 +32,7 @@ def check_name(name: str) -> tuple[str, str]:
         )
     if module == "__main__":
         raise WorkerFunctionError(
-            "workers never import the caller's __main__ (it would run the program again in each of them)",
+            "workers do not import the caller's __main__ (each of them would run the program again)",
             where=repr(name),
             hint="move the function into a module of its own, and name it module:function",
         )
@@ -66,7 +66,7 @@ def find_function(name: str, import_path: Sequence[str] = ()) -> Callable[..., A
         raise WorkerFunctionError(
             _import_problem(module_name, error),
             where=repr(name),
-            hint="run prealloc from the folder that holds the module, or install it; then see that it imports",
+            hint="run prealloc from the folder that holds the module, or install the module",
         ) from None
     target: Any = module
     for part in function_name.split("."):
@@ -76,8 +76,11 @@ def find_function(name: str, import_path: Sequence[str] = ()) -> Callable[..., A
                 f"module {module_name} has no {function_name}", where=repr(name), hint=_near(module, part)
             )
     if not callable(target):
+        kind = type(target).__name__
         raise WorkerFunctionError(
-            f"it is no function but {type(target).__name__}", where=repr(name), hint="name a function"
+            f"it is not a function but {'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}",
+            where=repr(name),
+            hint="name a function",
         )
     found: Callable[..., Any] = target
     return found
@@ -106,7 +109,7 @@ def _check_signature(name: str, target: Callable[..., Any], parameters: str) -> 
         ) from None
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         raise WorkerFunctionError(
-            "it is a generator", where=repr(name), hint="return one JSON value in place of yielding"
+            "it is a generator", where=repr(name), hint="return one JSON value instead of yielding"
         )
 
 

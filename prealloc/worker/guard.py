@@ -42,7 +42,7 @@ class LibraryGuard:
         if self._tell is not None:
             self._tell(path)
         raise LibraryOpened(
-            "a worker tried to open the task library, and was refused",
+            "a worker may not open the task library",
             where=path,
             hint="use what the task carries; further fields travel with `prealloc plan --keep FIELD`",
         )

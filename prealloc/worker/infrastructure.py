@@ -78,7 +78,7 @@ _STATUS_OF_WORD = {
     "server_error": 500,
     "timeout_error": 504,
     "overloaded_error": 529,
-    # AWS, which says most of these with status 400; the word "Exception" at their end is left away
+    # AWS, which says most of these with status 400; without the word "Exception" at their end
     "throttling": 429,
     "throttled": 429,
     "requestthrottled": 429,
@@ -97,7 +97,7 @@ T = TypeVar("T")
 
 
 def ask(question: Callable[[BaseException], T], error: BaseException) -> T | None:
-    """Asks an error one of the questions below; one whose own attributes raise tells nothing."""
+    """Asks an error one of the questions below; one whose own attributes raise says nothing."""
     try:
         return question(error)
     except BaseException:
@@ -107,14 +107,14 @@ def ask(question: Callable[[BaseException], T], error: BaseException) -> T | Non
 def is_infrastructure(error: BaseException) -> bool:
     """Whether the error is the infrastructure's fault, or one that it wraps or was explicitly raised from.
 
-    What was merely being handled when it was raised (`__context__`) is no cause: a mistake in the agent's own
+    What was merely being handled when it was raised (`__context__`) is not a cause: a mistake in the agent's own
     `except ConnectionError:` block is the agent's. Of a group every member must be infrastructure.
     """
     return any(_is_one(each) for each in _causes(error))
 
 
 def http_status(error: BaseException) -> int | None:
-    """The HTTP status of the answer (400 to 599) that an error tells of, or one that it wraps or was raised from.
+    """The HTTP status of the answer (400 to 599) that an error reports, or an error that it wraps or was raised from.
 
     Of several, as in a group, 429 before the first: it is what a lane must know.
     """
@@ -132,7 +132,7 @@ def every_error(error: BaseException) -> Iterator[BaseException]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that this one error tells of, if it is one of a failure."""
+    """The HTTP status that this one error reports, if it is that of a failure."""
     for code in _codes(error):
         status = _STATUS_OF_WORD.get(code.lower().removesuffix("exception")) if isinstance(code, str) else code
         if isinstance(status, int) and not isinstance(status, bool) and 400 <= status <= 599:
@@ -141,7 +141,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def body_of(error: BaseException) -> dict[str, Any]:
-    """The body of the answer, if the error carries it: what it says of the error. Empty if there is none."""
+    """The body of the answer, if the error carries it: what it says of the error. Empty without one."""
     response = getattr(error, "response", None)  # of botocore it is the body
     google = getattr(error, "details", None) if _is_of(error, {"google": {"APIError"}}) else None
     for body in (response, getattr(error, "body", None), google):

@@ -73,7 +73,7 @@ class Call:
 
     async def run_async(self, awaitable: Awaitable[T]) -> T:
         """Awaits it in the asyncio task that this is called in, which must be the call's own."""
-        import asyncio  # only who has coroutines pays for it
+        import asyncio  # loaded only for coroutines
 
         loop, task = asyncio.get_running_loop(), cast("asyncio.Task[Any]", asyncio.current_task())
         with self._lock:

@@ -1,4 +1,4 @@
-"""The JSON form of what is no JSON but has one obvious form: numpy's numbers, models, dates, paths, sets.
+"""The JSON form of values that are not JSON but have one obvious form: numpy's numbers, models, dates, paths, sets.
 
 Only for results that cannot be written as they are. Types of other packages are known by what they have, so nothing
 is imported for them. A field that has no such form becomes null and is named; all others are kept.
@@ -83,7 +83,7 @@ def _object(item: Mapping[Any, Any], place: Place, flaws: list[str]) -> tuple[di
     for key, value in item.items():
         text = _key(key)
         if text is None or text in form:
-            why = "is no text" if text is None else "is there twice"
+            why = "is not text" if text is None else "is there twice"
             flaws.append(f"{path_of(place)}: the key {shown(key)} {why}")
             continue
         check_text(text, path_of(place))
@@ -111,7 +111,7 @@ def _key(key: Any) -> str | None:
 
 
 def _step(item: Any) -> Any:
-    """One step towards JSON: what is returned may need further ones. Raises _NoForm if there is none."""
+    """One step towards JSON: what is returned may need further ones. Raises _NoForm if it has no JSON form."""
     if isinstance(item, _BINARY):
         raise _no_form(item)
     for kinds, form in _FORMS:

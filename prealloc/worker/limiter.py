@@ -20,7 +20,7 @@ class LimiterClient(Protocol):
     """Where turns on a lane come from."""
 
     def wait(self, tokens: int) -> int:
-        """Waits for the turn of a request that will take about so many tokens; gives the turn's number."""
+        """Waits for the turn of a request that will take about this many tokens; gives the turn's number."""
         ...
 
     async def wait_async(self, tokens: int) -> int:
@@ -59,7 +59,7 @@ INTERRUPTIBLE_S = 0.1
 
 
 class RemoteLimiter:
-    """Turns from the master's limiter. `send` tells it; what it answers comes to `granted`, from another thread."""
+    """Turns from the master's limiter. `send` asks it; its answers come to `granted`, from another thread."""
 
     def __init__(self, send: Callable[[Ask | Done], None]) -> None:
         self._send = send
@@ -121,7 +121,7 @@ class RemoteLimiter:
                 future.set_exception(no_turn(why))
 
     def _ask(self, tokens: int) -> Future[Permit]:
-        from concurrent.futures import Future  # only who has a lane pays for the import
+        from concurrent.futures import Future  # loaded only with a lane
 
         future: Future[Permit] = Future()
         with self._lock:

@@ -227,7 +227,7 @@ def _run_exit_handlers(most_s: float) -> None:
 def _overdue_ending(job: WorkerJob, why: str) -> Ending:
     if why == "timeout":
         return timed_out(job.policy.timeout_s)
-    limit = f"waited longer than --max-wait {job.policy.max_wait_s:g} s"
+    limit = f"waited longer than the max_wait of {job.policy.max_wait_s:g} s"
     return Ending(Status.INFRA, error=ErrorInfo(type="MaxWait", message=limit))
 
 

@@ -27,7 +27,7 @@ class Ready(Message, frozen=True, array_like=True, tag="ready"):
 
 
 class Broken(Message, frozen=True, array_like=True, tag="broken"):
-    """Nobody can go on: the worker's function does not load, or its journal cannot be written."""
+    """The run cannot go on: the worker's function does not load, or its journal cannot be written."""
 
     error: ErrorInfo
     where: str | None
@@ -41,7 +41,7 @@ class Struck(Message, frozen=True, array_like=True, tag="struck"):
 
 
 class Started(Message, frozen=True, array_like=True, tag="s"):
-    """An attempt has been running for a while. Only for people: what runs is told by the in-flight table."""
+    """An attempt has been running for a while. Only for people: the in-flight table says what runs."""
 
     position: Count
     repeat: Count
@@ -79,7 +79,7 @@ class Bye(Message, frozen=True, array_like=True, tag="bye"):
 
 
 class Ask(Message, frozen=True, array_like=True, tag="ask"):
-    """A request that will take about so many tokens waits for its turn on the shard's lane."""
+    """A request that will take about this many tokens waits for its turn on the shard's lane."""
 
     turn: Count
     tokens: Count
@@ -139,7 +139,7 @@ def line(message: Message) -> bytes:
 
 
 FLUSH_S = 0.02
-"""Endings that follow each other faster than this are told together."""
+"""Endings that follow each other faster than this are sent together."""
 
 
 class Channel:
@@ -169,11 +169,13 @@ class Channel:
     def send(self, *messages: Message) -> None:
         """Sends lines now, after those that are held. Raises OSError if the supervisor is gone.
 
-        In a process that a task has forked only the opening of the library is told: what is held is not its to tell.
+        In a process that a task has forked only the opening of the library is sent: it must not send what is held.
         """
         if os.getpid() != self._pid:
             if not all(isinstance(message, Opened) for message in messages):
-                raise RuntimeError("a process that a task has forked has no lane: wait for turns in the task itself")
+                raise RuntimeError(
+                    "a process that a task forked cannot use the lane: wait for turns in the task itself"
+                )
             self._socket.sendall(b"".join(map(line, messages)))  # without the lock, which a thread of old may hold
             return
         with self._lock:

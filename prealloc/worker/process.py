@@ -30,7 +30,7 @@ _RESTORED = {"SIGPIPE", "SIGXFSZ"}
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _DIES_EARLIER = 500
-"""As if it held half of the memory that there is."""
+"""As if it held half of the memory of the machine."""
 
 
 def main(channel: int, payload: int, log: int, table: int, parent: int, function: WorkerFunction | None = None) -> int:
@@ -54,7 +54,7 @@ def main(channel: int, payload: int, log: int, table: int, parent: int, function
         rows = InFlightTable(table, job.policy.concurrency)
         os.close(table)
         code = run_worker(job, socket.socket(fileno=channel), rows, function)
-    # What tasks have left running would outlive us: nobody is there to want it any more.
+    # Processes that tasks have left running would outlive us, and nothing needs them any more.
     send_signal(descendants([os.getpid()]), signal.SIGKILL)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -106,7 +106,7 @@ def _die_first() -> None:
 def one_thread_each() -> None:
     """Has numerical libraries start no threads of their own, unless the user says otherwise.
 
-    There are as many workers as the machine bears: a thread per core in each of them only makes all of them slower.
+    Workers fill the machine already: a thread per core in each of them only makes all of them slower.
     And a module whose import starts threads cannot be loaded before forking. OpenBLAS and MKL heed OMP_NUM_THREADS
     where their own variable is not set.
     """
@@ -135,7 +135,7 @@ def _redirect(log: int) -> None:
 def text_streams() -> None:
     """Has standard output and error written line by line, whatever they hold. Forked workers inherit this.
 
-    What a task prints goes to a log. A disk that has no room for it is no failure of the task's: without this, a
+    What a task prints goes to a log. A full disk is not a failure of the task: without this, a
     `print` would raise, and the task would be `failed` for good.
     """
     sys.stdout.flush()

@@ -82,7 +82,7 @@ def describe(error: BaseException) -> ErrorInfo:
     try:
         message = str(error)
     except BaseException as failure:
-        message = f"(its message cannot be told: {type(failure).__name__})"
+        message = f"(its message cannot be read: {type(failure).__name__})"
     # Masked before it is cut: half a key is not known as one.
     message = masked(message[: MOST_MESSAGE + _MARGIN])[:MOST_MESSAGE] + _root(error, message)
     try:
@@ -105,7 +105,7 @@ def without_keys(error: ErrorInfo, variables: Collection[str]) -> ErrorInfo:
 
 
 def _root(error: BaseException, message: str) -> str:
-    """What it came from in the end, if that says more: "Connection error." alone helps nobody."""
+    """What it came from in the end, if that says more: "Connection error." alone does not help."""
     try:
         *_, root = every_error(error)
         text = str(root).strip().partition("\n")[0][:MOST_ROOT]

@@ -1,4 +1,4 @@
-"""How long a server asked to wait before it is asked again, as the error of a client tells it."""
+"""How long a server asked to wait before it is asked again, as the error of a client says it."""
 
 from __future__ import annotations
 

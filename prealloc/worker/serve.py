@@ -52,7 +52,7 @@ class Servers:
     def grow(self, servers: int) -> bool:
         """Starts servers until this many have been started in all, or as many as the system has threads for.
 
-        False: there is none.
+        False: no server runs.
         """
         new, self._started = max(0, servers - self._started), max(servers, self._started)
         for _ in range(new):
@@ -63,7 +63,7 @@ class Servers:
                     self._start_coroutine()
                 else:
                     threading.Thread(target=self._serve, name="prealloc-task", daemon=True).start()
-            except RuntimeError:  # no thread can be started: those that there are take all units
+            except RuntimeError:  # no thread can be started: the others take all units
                 with self._lock:
                     self._count -= 1
                 return self._count > 0
@@ -121,7 +121,7 @@ class Servers:
             loop.run_forever()
         except BaseException as error:  # a task of the user's own has raised SystemExit, say
             self._failed(error)
-        self._failed(RuntimeError("a task has stopped the worker's event loop"))
+        self._failed(RuntimeError("a task stopped the worker's event loop"))
 
     # -- the event loop, seen from the control thread -------------------------------------------------------
 

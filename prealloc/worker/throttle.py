@@ -34,7 +34,7 @@ class Turn:
     def used(self, tokens: float | None) -> None:
         """Says how many tokens the request really took, in place of the estimate. None: that is not known.
 
-        Raises ValueError if it is no number of tokens.
+        Raises ValueError if it is not a number of tokens.
         """
         self._tokens = read_tokens("turn.used", tokens, self._estimate)
 
@@ -49,13 +49,13 @@ def read_tokens(call: str, tokens: Any, unknown: int) -> int:
             whole: int = math.ceil(tokens)
             return whole
     raise ValueError(
-        f"{call}({shown(tokens)}): that is no number of tokens; give 0 to {MOST_TOKENS:,}, or None if it is not known"
+        f"{call}({shown(tokens)}): that is not a number of tokens; give 0 to {MOST_TOKENS:,}, or None for unknown"
     )
 
 
 class Throttle:
     """Waits for a turn; the wait is waiting time. An error that leaves the block tells the lane what the server said:
-    after a 429 nobody of the lane sends before the server's pause is over.
+    after a 429 no request of the lane goes before the server's pause is over.
     """
 
     def __init__(

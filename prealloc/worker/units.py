@@ -1,6 +1,6 @@
 """The worker's units: which unit is next, which run, and how each ended. Every thread writes into it.
 
-Each ending is recorded in this order: fence, journal, in-flight table, supervisor. So nothing is told that is not
+Each ending is recorded in this order: fence, journal, in-flight table, supervisor. So nothing is reported that is not
 written, and whatever comes back after it was written off is kept as evidence and changes nothing.
 
 An attempt that is decided lingers in its thread, or on the event loop, until it has cleaned up:
@@ -157,7 +157,7 @@ class UnitQueue:
             if not late and running.context.exits:
                 gone_by = self._now() + max(self._job.policy.grace_s, KILL_STEP_S)
                 self._lingering[running] = Patience(gone_by, gone_by)
-            if self._job.lane is not None and not late:  # nobody hears of a late one
+            if self._job.lane is not None and not late:  # a late one is not reported
                 ending = self._of_the_lane(ending)
             again = None if late else self._again(running, ending)
             if isinstance(again, Stop):
@@ -295,7 +295,7 @@ class UnitQueue:
         return {"shard": self._job.shard, "task": task, "repeat": order.repeat, "attempt": order.attempt}
 
     def _again(self, running: Running, ending: Ending) -> tuple[UnitOrder, float] | Stop | None:
-        """The order for the next try at this unit, and the backoff before it; or why there is none."""
+        """The order for the next try at this unit, and the backoff before it; or why it is not tried again."""
         if ending.status is not Status.INFRA or ending.is_key_refused:
             return None
         order = running.order

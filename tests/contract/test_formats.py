@@ -292,7 +292,7 @@ def test_what_is_no_library_is_told(tmp_path: Path, format: Format) -> None:
     os.mkfifo(tmp_path / "fifo")
     problems = {"none": "there is no such file", "fifo": "FIFO"}
     if format is PROVED["parts"]:  # a folder
-        problems |= {"none": "it does not exist", "fifo": "it is no folder"}
+        problems |= {"none": "it does not exist", "fifo": "it is not a folder"}
     for name in ("text", "empty", "marks", "", "a\0b", *problems):
         with pytest.raises(LibraryError, match=problems.get(name, ".")) as caught:
             format.open(tmp_path / name)

@@ -260,7 +260,7 @@ class Session:
     def notes(self) -> list[str]:
         """All notes but that an import takes long: a machine that is busy with other work may make any do so."""
         texts: list[str] = [note["text"] for note in self.of("note")]
-        return [text for text in texts if "--start-timeout gives it" not in text]
+        return [text for text in texts if "; it may take up to" not in text]
 
     def passed(self, point: str) -> int:
         """How often the processes of this session have passed a fault point."""

@@ -102,7 +102,7 @@ def test_a_program_that_hangs(stage: Stage) -> None:
     session = start(stage, "--timeout", "1.5")
     assert session.wait() == 1
     assert session.census["ok"] >= 4
-    assert "no result for --timeout" in session.output()
+    assert "no result within the timeout" in session.output()
     stage.check(session)  # nothing of the tree is alive
 
 
@@ -165,12 +165,12 @@ def test_programs_that_tell_badly(stage: Stage) -> None:
     notes = [event["text"] for event in session.of("note")]
     for part, times in {
         "begins an array; write each result as a line of its own: file.write(json.dumps(result)": 2,
-        "further lines are no results": 1,
-        "exited with code 0, 1 of its units have no final outcome; see": 2,
+        "further lines are not results": 1,
+        "exited with code 0, 1 of its units are without a final outcome; see": 2,
         "no file but a FIFO, 1 of": 1,
         "no file but a folder, 1 of": 1,
         "a link that leads out of the folder, 1 of": 1,
-        "with all it started, more than --memory, 1 of": 1,
+        "MB, more than the memory limit, 1 of": 1,
     }.items():
         assert sum(part in note for note in notes) == times, (part, notes)
     stage.check(session)
@@ -178,7 +178,7 @@ def test_programs_that_tell_badly(stage: Stage) -> None:
     assert second.wait() == 1
     assert second.census == {"ok": 2, "not_run": 6}
     assert second.of("attempt_ended") == []
-    assert sum("an earlier program told is left out" in event["text"] for event in second.of("note")) == 3
+    assert sum("results of an earlier program are left out" in event["text"] for event in second.of("note")) == 3
     stage.check(second)
 
 
@@ -188,7 +188,7 @@ def test_a_program_that_fails(stage: Stage) -> None:
     session = start(stage)
     assert session.wait() == 1
     (note,) = session.of("note")
-    for part in ("exited with code 3", "giving up: a", "it has told no result", "PREALLOC_RESULTS"):
+    for part in ("exited with code 3", "giving up: a", "it has written no result", "PREALLOC_RESULTS"):
         assert part in note["text"]
     log = stage.run / "logs/shard-00.log"
     log.write_text(log.read_text() + "of an earlier session")
@@ -264,9 +264,9 @@ def test_a_program_has_its_grace(stage: Stage) -> None:
     ("command", "problem"),
     [
         ("no-such-program-anywhere {manifest}", "there is no program"),
-        (f"{sys.executable} x.py", "does not say where {manifest} goes"),
-        ("'", "it is no command"),
-        (" ", "it is no command"),
+        (f"{sys.executable} x.py", "{manifest} is missing from it"),
+        ("'", "it is not a command"),
+        (" ", "the command is empty"),
     ],
 )
 def test_a_command_that_cannot_be_run(stage: Stage, command: str, problem: str) -> None:

@@ -36,7 +36,7 @@ def test_no_process_at_all(stage: Stage) -> None:
     stage.make_plan(4, shards=2)
     session = stage.start("--start-timeout", "6", faults=ALWAYS)
     assert session.wait() == 3
-    assert "let nobody work for 6 s (--start-timeout): Resource temporarily unavailable" in session.output()
+    assert "started no worker for 6 s (--start-timeout): Resource temporarily unavailable" in session.output()
     assert "pids limit" in session.output()
     assert "Traceback" not in session.output()
     stage.check(session)
@@ -90,7 +90,7 @@ def test_a_task_that_exits_with_that_code(stage: Stage) -> None:
 
 
 def test_too_few_open_files(stage: Stage) -> None:
-    """No more workers than the limit of open files bears, and it is said how many files all of them would need."""
+    """No more workers run than the limit of open files allows, and a note says how many files all of them need."""
     stage.make_plan({f"t{n}": {"do": "ok", "s": 0.2} for n in range(24)}, shards=24)
     prlimit = shutil.which("prlimit")
     assert prlimit, "util-linux has it"
@@ -99,7 +99,7 @@ def test_too_few_open_files(stage: Stage) -> None:
     assert session.wait() == 0, session.output()
     assert session.census == {"ok": 24}
     (note,) = session.notes()
-    assert "24 workers at once would need" in note
+    assert "24 workers at once need" in note
     assert "`ulimit -n" in note
     assert session.of("run_started")[0]["workers"] < 24
     stage.check(session)
@@ -115,5 +115,5 @@ def test_a_fork_server_that_is_killed(stage: Stage) -> None:
     os.kill(server, signal.SIGKILL)
     assert session.wait() == 3
     assert "and its workers with it: killed by SIGKILL" in session.output()
-    assert "was the memory used up?" in session.output()
+    assert "out of memory?" in session.output()
     stage.check(session)

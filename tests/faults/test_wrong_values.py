@@ -140,7 +140,7 @@ def test_a_child_that_comes_back_from_a_task(stage: Stage, engine: str) -> None:
     assert len(session.of("attempt_ended")) == sum(session.census.values())
     for path in stage.signals.glob("started.*"):
         assert stage.attempts(path.name.split(".")[1]) == 1, path
-    assert (stage.run / "logs" / "shard-00.log").read_text().count("has come back from it") == len(codes)
+    assert (stage.run / "logs" / "shard-00.log").read_text().count("returned from the task") == len(codes)
     stage.check(session)
 
 

@@ -61,8 +61,8 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     "words": ("hello", "this is neither a JSON object nor an array", ", byte 0, line 1", SHAPES),
     "scalar": ("\n5", "this is neither a JSON object nor an array", ", byte 1, line 2", SHAPES),
     "no tasks": ('{"a": 1}', 'a JSON object without "tasks"', ", byte 0, line 1", SHAPES),
-    "tasks is an object": ('{"tasks": {}}', '"tasks" is no array', ", byte 10, line 1", SHAPES),
-    "tasks is null": ('{"tasks": null}', '"tasks" is no array', ", byte 10, line 1", SHAPES),
+    "tasks is an object": ('{"tasks": {}}', '"tasks" is not an array', ", byte 10, line 1", SHAPES),
+    "tasks is null": ('{"tasks": null}', '"tasks" is not an array', ", byte 10, line 1", SHAPES),
     "0 tasks": ('{"tasks": []}', "the library has no tasks", "", "give a library with at least one task"),
     "0 items": ("[]", "the library has no tasks", "", "give a library with at least one task"),
     "bad utf-8": (
@@ -73,7 +73,7 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     ),
     "cut utf-8": (
         TEXT.encode() + b"\xc3",
-        "this is no UTF-8: byte 0xc3",
+        "this is not UTF-8: byte 0xc3",
         ", task 3 (id 't3'), byte ",
         "save the file as UTF-8",
     ),
@@ -93,16 +93,21 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
         ", after task 3, byte ",
         "remove what follows",
     ),
-    "a number": (second(5), "the task is no JSON object", f", task 1{PLACE_2}", "make every task an object"),
-    "null": (second(None), "the task is no JSON object", f", task 1{PLACE_2}", "make every task an object"),
-    "a list": (second([task(2)]), "the task is no JSON object", f", task 1{PLACE_2}", "make every task an object"),
+    "a number": (second(5), "the task is not a JSON object", f", task 1{PLACE_2}", "make every task an object"),
+    "null": (second(None), "the task is not a JSON object", f", task 1{PLACE_2}", "make every task an object"),
+    "a list": (second([task(2)]), "the task is not a JSON object", f", task 1{PLACE_2}", "make every task an object"),
     "no id": (second({"type": "a"}), 'the task has no id ("id" or "instance_id")', f", task 1{PLACE_2}", NAMES),
     "no type": (second({"id": "z"}), "the task has no type", f", task 1 (id 'z'){PLACE_2}", NAMES),
-    "id 5": (second({"id": 5, "type": "a"}), "the task's id is no string: 5", f", task 1{PLACE_2}", NAMES),
-    "id null": (second({"id": None, "type": "a"}), "the task's id is no string", "task 1", NAMES),
+    "id 5": (second({"id": 5, "type": "a"}), "the task's id is not a string: 5", f", task 1{PLACE_2}", NAMES),
+    "id null": (second({"id": None, "type": "a"}), "the task's id is not a string", "task 1", NAMES),
     "id empty": (second({"id": "", "type": "a"}), "the task's id is empty", ", task 1 (id '')", NAMES),
     "id NUL": (second({"id": "a\0", "type": "a"}), "the task's id holds a zero character", "task 1", NAMES),
-    "type list": (second({"id": "z", "type": ["a"]}), "the task's type is no string: ['a']", "task 1 (id 'z')", NAMES),
+    "type list": (
+        second({"id": "z", "type": ["a"]}),
+        "the task's type is not a string: ['a']",
+        "task 1 (id 'z')",
+        NAMES,
+    ),
     "type empty": (second({"id": "z", "type": ""}), "the task's type is empty", "task 1 (id 'z')", NAMES),
     "same ids": (
         json.dumps(GOOD + GOOD[1:2]),
@@ -164,8 +169,8 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
         "byte",
         "keep",
     ),
-    "NaN": (swap('"type": 2', '"type": NaN'), "NaN is no JSON number", "task 0 (id 't0')", HERE),
-    "Infinity": (swap('"type": 2', '"type": -Infinity'), "-Infinity is no JSON number", "at $.inputs.type", HERE),
+    "NaN": (swap('"type": 2', '"type": NaN'), "NaN is not a JSON number", "task 0 (id 't0')", HERE),
+    "Infinity": (swap('"type": 2', '"type": -Infinity'), "-Infinity is not a JSON number", "at $.inputs.type", HERE),
     "deep": (swap('"type": 2', '"type": ' + "[" * 100_000), "nested deeper than 512", "task 0 (id 't0')", HERE),
     "deep and closed": (
         swap('"type": 2', '"type": ' + "[" * 99_999 + "]" * 99_999),
@@ -190,7 +195,7 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {
     "a line cut": (LINES + '\n{"id": "z", "type":', "the text ends too early", ", task 4", TRUNCATED),
     "a line is a number": (
         LINES + "\n5",
-        "the task is no JSON object",
+        "the task is not a JSON object",
         LINE_5,
         "make every task",
     ),
@@ -274,7 +279,7 @@ def test_what_is_no_file(
 ) -> None:
     """Law: a FIFO, socket or device is refused at once and never waited for."""
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
-    with make(Path("x.json")), pytest.raises(LibraryError, match=f"it is no file but {name}") as caught:
+    with make(Path("x.json")), pytest.raises(LibraryError, match=f"it is not a file but {name}") as caught:
         read_library("x.json")
     assert caught.value.hint == "give a regular file"
 

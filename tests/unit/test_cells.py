@@ -160,7 +160,7 @@ def test_difficulties_are_paired_by_the_ids_that_all_hold(tmp_path: Path) -> Non
     assert {task.id for task in easy.tasks} == {f"t{n}" for n in range(2, 12)}
     assert {task.workflow["of"] for task in hard.tasks} == {"t_hard.json"}
     assert [info.dropped for info in made.libraries] == [2, 2]
-    assert told == ["4 ids are left out, as not every difficulty holds them"]
+    assert told == ["4 ids are left out: some difficulties do not have them"]
     by_folder = prealloc.plan(tmp_path, factors={"difficulty": ["easy", "hard"]}, whole=True)
     assert by_folder.id == made.id
     assert read_plan(tmp_path / "plan").file == made.file
@@ -185,9 +185,9 @@ def test_a_task_that_changes_its_type_with_the_difficulty_is_refused(tmp_path: P
 @pytest.mark.parametrize(
     ("library", "options", "part"),
     [
-        ("t_easy.json", {"factors": {"difficulty": ["easy"]}}, "is one library, and difficulty is a factor"),
+        ("t_easy.json", {"factors": {"difficulty": ["easy"]}}, "is one library, but difficulty is a factor"),
         ("t_{difficulty}.json", {}, "needs a difficulty"),
-        ("t_{difficulty}.json", {"factors": {"difficulty": ["easy"]}, "difficulty": "easy"}, "is a factor too"),
+        ("t_{difficulty}.json", {"factors": {"difficulty": ["easy"]}, "difficulty": "easy"}, "is also a factor"),
     ],
 )
 def test_a_path_that_does_not_fit_the_factors(tmp_path: Path, library: str, options: Any, part: str) -> None:
@@ -201,7 +201,7 @@ def test_libraries_that_share_no_id_are_refused(tmp_path: Path) -> None:
     """Nothing could be compared."""
     put(tmp_path, "t_easy.json", 3)
     put(tmp_path, "t_hard.json", 3, first=3)
-    with pytest.raises(LibraryError, match="no id is in the libraries of all difficulties"):
+    with pytest.raises(LibraryError, match="no id is in all libraries"):
         prealloc.plan(tmp_path, factors={"difficulty": ["easy", "hard"]}, num_instances=1)
 
 

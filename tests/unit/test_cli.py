@@ -220,7 +220,7 @@ def test_plan_tells_what_it_could_not_do(type_: Type, tmp_path: Path) -> None:
     done = type_("plan", "x.json", "--all", "--keep", "some", "--difficulty", "easy")
     assert done.code == 0
     assert "note: 3 of 4 planned tasks have no field 'some'\n" in done.err
-    assert "note: difficulty 'easy' chooses nothing, since x.json is a file\n" in done.err
+    assert "note: difficulty 'easy' has no effect: x.json is a file\n" in done.err
     assert "note: 2 of 4 tasks have an instance_id that is not their id: the id counts\n" in done.err
 
 
@@ -283,7 +283,7 @@ def test_tasks_with_nothing_in_them_are_told(type_: Type, tmp_path: Path, bare: 
     note, warning, command = done.err.splitlines()[-3:]
     assert note == "note: written to plan"
     assert warning == (
-        "warning: all 6 planned tasks hold nothing but an id and a type; left in the library are "
+        "warning: all 6 planned tasks hold nothing but an id and a type; the library also has "
         "description (median 8 bytes, largest 8), hint (median 1 bytes, largest 1), "
         "inputs (median 7 bytes, largest 7): plan again with "
         "--keep description,hint,inputs, or --keep all for every field"
@@ -350,7 +350,7 @@ def test_some_bare_tasks_are_counted(type_: Type, tmp_path: Path) -> None:
     """Not only where all are; with the option that can say the fields; and none where there are no fields."""
     rows: list[dict[str, Any]] = [{"id": f"t{n}", "task_type": "a", "workflow": n or None} for n in range(3)]
     for more, end in (
-        ({}, ", and their library has nothing else of them\n"),
+        ({}, ", and the library has no other fields of them\n"),
         ({"x": None}, "with --keep x, or --keep all for every field\n    prealloc plan x.json --all --keep x\n"),
         ({"x": 1, "a b": 2}, "with --keep all\n    prealloc plan x.json --all --keep all\n"),
         ({"x": 1, "all": 2}, "with --keep all\n    prealloc plan x.json --all --keep all\n"),
@@ -371,7 +371,7 @@ def test_python_is_told_of_bare_tasks_too(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps([{"id": "a", "type": "b"}]))
     notes: list[str] = []
     plan(tmp_path / "x.json", whole=True, notes=notes.append)
-    assert notes[-1].startswith("all 1 planned tasks hold nothing but an id and a type; left in the library are type (")
+    assert notes[-1].startswith("all 1 planned tasks hold nothing but an id and a type; the library also has type (")
     assert plan(tmp_path / "x.json", whole=True, keep="all", notes=notes.append).shards[0].tasks[0].extra == {
         "type": "b"
     }

@@ -69,7 +69,7 @@ def test_a_file_that_was_written_anew(tmp_path: Path) -> None:
     assert ids(list(tail.new())) == ["a", "b"]
     path.write_text('{"task":"a"}\n')
     (sentence,) = tail.new()
-    assert "must be appended to" in str(sentence)
+    assert "only append to it" in str(sentence)
     with path.open("a") as file:
         file.write('{"task":"c"}\n')
     assert ids(list(tail.new())) == ["c"]

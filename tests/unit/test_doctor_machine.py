@@ -243,7 +243,7 @@ def test_few_open_files() -> None:
     assert machine.check_open_files(machine.descriptors_needed(64), 10_000).level is Level.OK
     few = machine.check_open_files(machine.descriptors_needed(10) + 3, 10_000)
     assert few.level is Level.PROBLEM
-    assert few.hint == "ulimit -n 4096; or run with --workers 10"
+    assert few.hint == "ulimit -n 4096; or run with ‹workers› 10"
     none = machine.check_open_files(10, 10)
     assert none.hint == "raise the hard limit (ulimit -Hn)"
 
@@ -254,7 +254,7 @@ def test_few_processes() -> None:
     assert machine.check_processes({}).level is Level.OK
     assert machine.check_processes({"a": need, "b": 10 * need}).level is Level.OK
     few = machine.check_processes({"wide": need, "pids.max": machine.processes_needed(5)})
-    assert (few.level, few.hint) == (Level.WARNING, "raise pids.max, or run with --workers 5")
+    assert (few.level, few.hint) == (Level.WARNING, "raise pids.max, or run with ‹workers› 5")
     assert machine.check_processes({"pids.max": -4}).level is Level.PROBLEM
 
 

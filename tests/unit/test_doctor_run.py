@@ -64,7 +64,7 @@ def test_a_run_that_is_fine(folder: Path) -> None:
 
 def test_no_run_folder(tmp_path: Path) -> None:
     """Bad input, not a finding."""
-    with pytest.raises(RunFolderError, match="no run folder"):
+    with pytest.raises(RunFolderError, match="not a run folder"):
         check_run(tmp_path)
 
 

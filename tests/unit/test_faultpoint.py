@@ -43,9 +43,9 @@ def test_faults_are_read() -> None:
     [
         ("", "there is no point ''"),
         ("lock.wrte:1:EIO", "did you mean lock.write"),
-        ("lock.write", "'' is no count"),
-        ("lock.write:0:EIO", "'0' is no count"),
-        ("lock.write:-1:EIO", "'-1' is no count"),
+        ("lock.write", "'' is not a count"),
+        ("lock.write:0:EIO", "'0' is not a count"),
+        ("lock.write:-1:EIO", "'-1' is not a count"),
         ("lock.write:1:EI0", "lock.write cannot 'EI0'"),
         ("fork.asked:1:ENOSPC", "use one of kill, kill-master, stop, EAGAIN"),
         ("fork.forked:1:EAGAIN", "use one of kill, kill-master, stop"),

@@ -51,17 +51,17 @@ def test_nothing_is_imported_and_what_may_work_is_let_through(source: str) -> No
 BAD = {
     "no such function": ("def made(task): return 1", "did you mean made"),
     "nothing there": ("", "has no make"),
-    "a value": ("make = {'a': 1}", "no function"),
+    "a value": ("make = {'a': 1}", "not a function"),
     "no parameter": ("def make(): return 1", "too many positional"),
     "two parameters": ("def make(task, ctx): return 1", "missing a required argument: 'ctx'"),
     "by keyword only": ("def make(*, task): return 1", "too many positional"),
     "a keyword missing": ("def make(task, *, model): return 1", "missing a required"),
     "lambda": ("make = lambda: 1", "too many positional"),
     "broken": ("def make(task:", "does not parse"),
-    "version from afar": ("from ._version import __version__\ndef make(task): return 1", "worked out when it runs"),
-    "version by a call": ("version = str(3)\ndef make(task): return 1", "worked out when it runs"),
-    "version twice": ("version = '1'\nversion = '2'\ndef make(task): return 1", "worked out when it runs"),
-    "empty version": ("version = ''\ndef make(task): return 1", "is no version"),
+    "version from afar": ("from ._version import __version__\ndef make(task): return 1", "computed when it runs"),
+    "version by a call": ("version = str(3)\ndef make(task): return 1", "computed when it runs"),
+    "version twice": ("version = '1'\nversion = '2'\ndef make(task): return 1", "computed when it runs"),
+    "empty version": ("version = ''\ndef make(task): return 1", "is not a version"),
 }
 
 

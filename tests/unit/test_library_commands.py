@@ -99,7 +99,7 @@ def test_force_replaces_libraries_only(type_: Type, library: Path, tmp_path: Pat
     os.mkfifo(tmp_path / "mine.jsonl")
     for name in ("mine.db", "mine.json", "mine.pool", "mine.jsonl"):
         done = type_("library", "convert", "source.jsonl", name, "--force")
-        assert (done.code, "no task library, so --force leaves it alone" in done.err) == (2, True), name
+        assert (done.code, "not a task library, so --force leaves it alone" in done.err) == (2, True), name
     assert type_("library", "sample", "mine.json", "--force").code == 2
     assert {path: path.read_bytes() for path in before} == before
     (tmp_path / "t.db").touch()  # nothing is in it
@@ -319,7 +319,7 @@ def test_every_format_is_found_in_a_folder(library: Path, tmp_path: Path, ending
     libraries.convert(library, made)
     found = read_library(folder, difficulty="easy")
     assert found.info.path == str(made)
-    assert found.took == f"took {made.name} for difficulty 'easy', as there is none with workflows"
+    assert found.took == f"took {made.name} for difficulty 'easy', as no file has workflows"
     assert libraries.convert(folder, tmp_path / "out.json", difficulty="easy").tasks == 2
     source = folder / "tasks_easy.jsonl"
     source.write_text(LINES)
@@ -360,7 +360,7 @@ def test_standard_input_has_no_index(type_: Type) -> None:
     """Law: why there is no index is told of what was given."""
     done = type_("library", "index", "-")
     assert done.code == 2
-    assert "standard input can have no index" in " ".join(done.err.split())
+    assert "standard input cannot be indexed" in " ".join(done.err.split())
 
 
 def test_null_is_no_other_id(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_whole_or_not_at_all(tmp_path: Path, name: str) -> None:
     damaged.write_text(fine + '\n{"id":"t7","type":"a"}')
     before = contents(tmp_path)
     with pytest.raises(InputError):
-        libraries.convert(damaged, tmp_path / name)  # it is there already
+        libraries.convert(damaged, tmp_path / name)  # it already exists
     with pytest.raises(LibraryError):
         libraries.convert(damaged, tmp_path / name, force=True)
     assert contents(tmp_path) == before
@@ -189,7 +189,7 @@ def test_a_file_that_is_written_to_meanwhile(library: Path, tmp_path: Path) -> N
 def test_parts_are_one_library(library: Path, tmp_path: Path) -> None:
     """Law: a folder of parts is no folder of difficulties, which would all be the same tasks."""
     libraries.convert(library, tmp_path / "t.parts")
-    with pytest.raises(OptionsError, match="is one library, and difficulty is a factor"):
+    with pytest.raises(OptionsError, match="is one library, but difficulty is a factor"):
         plan(tmp_path / "t.parts", num_instances=1, factors={"difficulty": ["easy", "hard"]})
 
 
@@ -251,7 +251,7 @@ def test_an_index_that_does_not_fit_is_a_note(type_: Type, library: Path) -> Non
         (["library", "index", "t.gz"], ["packed"]),
         (["library", "index", "t.db"], ["without one"]),
         (["library", "index", "source.jsonl", "--check"], ["has no index"]),
-        (["library", "convert", "source.jsonl", "t.db"], ["there already"]),
+        (["library", "convert", "source.jsonl", "t.db"], ["already exists"]),
         (["library", "convert", "source.jsonl", "t.xml"], [".parquet"]),
         (["library", "convert", "-", "t.json"], ["only once"]),
         (["library", "stats", "-"], ["only once"]),

@@ -160,8 +160,8 @@ def test_what_is_not_ours_is_told(tmp_path: Path) -> None:
     change(foreign, "CREATE TABLE tasks (id, type)")
     text.write_text("{}")
     for place, problem in (
-        (foreign, "a SQLite database, but no task library that prealloc wrote"),
-        (text, "no SQLite database"),
+        (foreign, "a SQLite database, but not a task library that prealloc wrote"),
+        (text, "not a SQLite database"),
     ):
         with pytest.raises(LibraryError, match=problem) as caught:
             opened(place)

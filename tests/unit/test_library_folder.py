@@ -25,7 +25,7 @@ def test_with_workflows_comes_first(tmp_path: Path) -> None:
     assert library.info.difficulty == "easy"
     library = read_library(tmp_path, difficulty="hard")
     assert library.ids == ["tasks_hard.json"]
-    assert library.took == "took tasks_hard.json for difficulty 'hard', as there is none with workflows"
+    assert library.took == "took tasks_hard.json for difficulty 'hard', as no file has workflows"
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".ndjson", ".json.gz", ".jsonl.zst"])

@@ -125,7 +125,7 @@ def test_show_reads_what_it_prints(type_: Type, tmp_path: Path) -> None:
 def test_convert_writes_our_names(type_: Type, tmp_path: Path) -> None:
     """Law: what is converted is named as ours, whatever else its tasks have, and says what it took."""
     told = type_("library", "convert", "named.jsonl", "out.json", "--id-field", "ref")
-    assert "all are of type 'task'" in told.err
+    assert "all tasks have type 'task'" in told.err
     library = read_library(tmp_path / "out.json")
     assert (library.ids, library.types) == ([f"r{n}" for n in range(4)], ["task"] * 4)
     first = json.loads(next(library.texts([0])))

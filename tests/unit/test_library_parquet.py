@@ -220,7 +220,7 @@ MOMENT = datetime.datetime(2024, 1, 1)
         ({"task_type": [None, "y"]}, "task 0 has no type"),
         ({"id": None, "task_type": [None, "y"]}, "task 0 has no id; task 0 has no type; the first task has"),
         ({"id": ["a", "a"]}, "1 id is there more than once: 'a' in tasks 0, 1"),
-        ({"note": [MOMENT, MOMENT]}, r"the column 'note' holds timestamp\[us\], for which JSON has no word"),
+        ({"note": [MOMENT, MOMENT]}, r"the column 'note' holds timestamp\[us\], which JSON cannot express"),
         ({"note": [MOMENT.date(), None]}, r"the column 'note' holds date32"),
         ({"note": [b"a", b"b"]}, "the column 'note' holds binary"),
         ({"note": [decimal.Decimal("1.5"), None]}, "the column 'note' holds decimal128"),
@@ -240,10 +240,10 @@ def test_a_foreign_file_that_is_no_library_is_refused(tmp_path: Path, columns: d
 @pytest.mark.parametrize(
     ("columns", "problem", "where"),
     [
-        ({"workflow": ["{}", "{"]}, "the workflow is no JSON text: the text ends too early", ", at workflow"),
-        ({"workflow": ["{}", ""]}, "the workflow is no JSON text: is empty", ", at workflow"),
+        ({"workflow": ["{}", "{"]}, "the workflow is not JSON: the text ends too early", ", at workflow"),
+        ({"workflow": ["{}", ""]}, "the workflow is not JSON: is empty", ", at workflow"),
         ({"workflow": ["{}", '{"a":{"b":1,"b":2}}']}, "the key", ", at workflow.a.b"),
-        ({"workflow": ["{}", "NaN"]}, "NaN is no JSON number", ", at workflow"),
+        ({"workflow": ["{}", "NaN"]}, "NaN is not a JSON number", ", at workflow"),
         ({"workflow": [[1.0], [float("nan")]]}, r"no JSON value here: workflow\[0\]: nan", ""),
         ({"note": [1.0, float("inf")]}, "no JSON value here: note: inf", ""),
         (

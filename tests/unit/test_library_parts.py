@@ -109,12 +109,12 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "other names": (lambda index: index["names"].update(file="../names.jsonl.zst"), "file of names cannot be"),
     "a part of none": (lambda index: index["parts"][0].update(tasks=0), "has 0 tasks"),
     "a part below none": (lambda index: index["parts"][0].update(tasks=-1), "has -1 tasks"),
-    "a task more": (lambda index: index["parts"][0].update(tasks=99), "do not hold 9 tasks together"),
-    "no parts": (lambda index: index.update(parts=[]), "do not hold"),
+    "a task more": (lambda index: index["parts"][0].update(tasks=99), "do not add up to 9 tasks"),
+    "no parts": (lambda index: index.update(parts=[]), "do not add up"),
     "a bomb": (lambda index: index["parts"][0].update(raw_bytes=2**40), "cannot hold"),
     "no bytes": (lambda index: index["parts"][0].update(raw_bytes=0), "cannot hold"),
-    "no sha256": (lambda index: index["parts"][0].update(sha256="x"), "is none"),
-    "a count": (lambda index: index.update(without_workflow=10), "its counts cannot be"),
+    "no sha256": (lambda index: index["parts"][0].update(sha256="x"), "is not a sha256"),
+    "a count": (lambda index: index.update(without_workflow=10), "its counts are impossible"),
     "types of a part": (lambda index: index["parts"][0]["types"].update({"type 0": 7}), "the types of part-00000"),
     "types": (lambda index: index["types"].update({"type 0": 7}), "its types are not those"),
     "no tasks": (lambda index: index.update(tasks=0), "has no tasks"),
@@ -134,21 +134,21 @@ def test_a_value_changed_by_hand_is_refused(folder: Path) -> None:
     """Law: counts that nothing else proves are proved by the check."""
     path = folder / INDEX
     path.write_bytes(path.read_bytes().replace(b'"without_workflow": 2', b'"without_workflow": 1'))
-    with pytest.raises(LibraryError, match="its check is wrong"):
+    with pytest.raises(LibraryError, match="its checksum is wrong"):
         opened(folder)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "is no JSON document"),
-        ("[]", "is no prealloc-library-parts document"),
-        ('{"format": "prealloc.plan"}', "is no prealloc-library-parts document"),
+        ("", "is not a JSON document"),
+        ("[]", "is not a prealloc-library-parts document"),
+        ('{"format": "prealloc.plan"}', "is not a prealloc-library-parts document"),
         ('{"format": "prealloc-library-parts", "version": true}', "version True, this prealloc reads"),
         ('{"format": "prealloc-library-parts", "version": 1}', "a field is wrong"),
         ('{"format": "prealloc-library-parts", "version": 1, "version": 1}', "is there twice"),
         ('{"format": "prealloc-library-parts", "version": 1, "more": 1}', "a field is wrong"),
-        ("[" * 100_000, "is no JSON document"),
+        ("[" * 100_000, "is not a JSON document"),
     ],
 )
 def test_an_index_that_is_none_is_refused(folder: Path, text: str, problem: str) -> None:
@@ -165,9 +165,9 @@ NAMES_LINES = [json.dumps([one.id, one.type]) for one in RECORDS]
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("[1,2]", "1 can be no id of a task"),
-        ('["","t"]', "'' can be no id of a task"),
-        ('["a\\u0000","t"]', "can be no id of a task"),
+        ("[1,2]", "1 cannot be the id of a task"),
+        ('["","t"]', "'' cannot be the id of a task"),
+        ('["a\\u0000","t"]', "cannot be the id of a task"),
         ('["a",null]', "the task has no type"),
         ('["a"]', "it is no"),
         ('{"a":"t"}', "it is no"),
@@ -215,7 +215,7 @@ def test_another_task_in_a_place_is_refused(folder: Path) -> None:
     """Law: a line must be of the task that the names put there."""
     lines = zstandard.ZstdDecompressor().decompress((folder / PARTS[0]).read_bytes()).splitlines(keepends=True)
     repack(folder, PARTS[0], b"".join(lines[::-1]))
-    with pytest.raises(LibraryError, match="another task lies where this one should"):
+    with pytest.raises(LibraryError, match="another task is where this one should be"):
         opened(folder).task(0)
 
 

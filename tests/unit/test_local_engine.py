@@ -182,8 +182,8 @@ def test_fewer_workers_and_tasks_at_once(bench: Bench) -> None:
     ((_, slots, units),) = bench.settle()
     assert (slots, units) == (2, 4)
     notes = [event.text for event in bench.events if isinstance(event, Note)]
-    assert sum("workers at once from now on: at most" in note for note in notes) == 2
-    assert sum("tasks at once in shard-0" in note for note in notes) == 3
+    assert sum("workers run at once; " in note for note in notes) == 2
+    assert sum("from now on shard-0" in note for note in notes) == 3
     assert not any(isinstance(event, AttemptEnded) for event in bench.events)
 
 

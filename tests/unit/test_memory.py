@@ -127,7 +127,7 @@ def test_workers_that_the_memory_did_not_bear() -> None:
     assert admission.narrow(9) == 9
     assert [admission.narrow(others) for others in (8, 7, 9, 5)] == [None] * 4
     assert admission.refusal(list("abcd")) is None
-    assert "the memory did not bear more" in (admission.refusal(list("abcde")) or "")
+    assert "memory ran out with more" in (admission.refusal(list("abcde")) or "")
     assert admission.narrow(4) == 4
     assert admission.narrow(0) == 1  # one may always run
     assert admission.refusal([]) is None

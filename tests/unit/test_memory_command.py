@@ -196,7 +196,7 @@ def test_json_is_all_that_json_prints(type_: Type, library: Path, mark: str) -> 
     assert type_("memory", "tasks.json", *again, "m.svg").code == 0
     (library.parent / "mine.svg").write_text("<svg>a drawing of mine</svg>")
     refused = type_("memory", "tasks.json", *again, "mine.svg")
-    assert (refused.code, "it is there and holds something else" in refused.err) == (2, True)
+    assert (refused.code, "it exists and holds something else" in refused.err) == (2, True)
     assert "mine" in (library.parent / "mine.svg").read_text()
     (library.parent / "mine.svg").unlink()
 

@@ -284,11 +284,11 @@ def test_nothing_is_made_inside_a_plan_or_a_run(tmp_path: Path, monkeypatch: pyt
     create_run(Path("run"), PLAN, run_file())
     Path("link").symlink_to("plan")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(RunFolderError, match=r"it would lie in the (plan|run) /"):
+    with pytest.raises(RunFolderError, match=r"it would be inside the (plan|run) /"):
         create_run(Path(inside), PLAN, run_file())
-    with pytest.raises(PlanError, match=r"it would lie in the (plan|run) /"):
+    with pytest.raises(PlanError, match=r"it would be inside the (plan|run) /"):
         write_plan(PLAN, Path(inside))
-    with pytest.raises(PlanError, match="it would lie in the run /"):
+    with pytest.raises(PlanError, match="it would be inside the run /"):
         write_plan(PLAN, Path("run/plan"), force=True)  # of the run's own copy nothing but a plan
     assert sorted(tmp_path.rglob("*")) == before
     create_run(Path("runs/plan"), PLAN, run_file())  # beside it

@@ -70,7 +70,7 @@ def repaired(pieces: int = 2, units: int = 2) -> Repaired:
             lines=n,
             bytes=412 * (n + 1),
             aside=f"runs/prompt-study-7/journal-aside/gpt-4o.easy.{n:03}.0001.0002.jsonl.1",
-            why="JSON is malformed: invalid character (byte 17)" if n else "no writer of a journal made it",
+            why="JSON is malformed: invalid character (byte 17)" if n else "it was not written by prealloc",
         )
         for n in range(pieces)
     ]
@@ -152,11 +152,11 @@ def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     ("words", "part"),
     [
         (["--repair"], "no run is named"),
-        (["run", "--folder", "."], "leave --folder or the run away"),
+        (["run", "--folder", "."], "omit --folder or the run"),
         (["--folder", "gone"], "no such folder"),
         (["gone"], "no such folder"),
-        (["."], "no run folder"),
-        ([".", "--repair"], "no run folder"),
+        (["."], "not a run folder"),
+        ([".", "--repair"], "not a run folder"),
     ],
 )
 def test_bad_input(

@@ -110,7 +110,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     """Law: without force nothing is replaced; with force the file is whole, old or new."""
     path = tmp_path / "a.json"
     path.write_text('["mine"]')
-    with pytest.raises(InputError, match="it is there already") as caught:
+    with pytest.raises(InputError, match="it already exists") as caught:
         write_sample(path, tasks=1)
     assert caught.value.where == str(path)
     assert caught.value.hint == "name another one, or give ‹force›"
@@ -123,7 +123,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
 def test_a_file_that_comes_meanwhile_stays(tmp_path: Path) -> None:
     """Law: also a file that somebody else writes at the same time is not replaced."""
     path = tmp_path / "a.json"
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_sample(path, tasks=2, workflow_bytes=0, progress=lambda done, total: path.write_text("theirs") and None)
     assert path.read_text() == "theirs"
     assert os.listdir(tmp_path) == ["a.json"]
@@ -150,7 +150,7 @@ def test_where_no_file_can_be_made(tmp_path: Path) -> None:
         write_sample(tmp_path, tasks=1, force=True)
     with pytest.raises(InputError, match="nothing can be made there") as caught:
         write_sample(tmp_path / "none" / "a.json", tasks=1)
-    assert caught.value.hint == f"make the folder {tmp_path / 'none'} and see that you may write to it"
+    assert caught.value.hint == f"make the folder {tmp_path / 'none'} and check that you may write to it"
 
 
 def test_wrong_numbers_are_told_together(tmp_path: Path) -> None:

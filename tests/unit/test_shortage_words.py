@@ -44,7 +44,7 @@ def test_workers_within_the_limit_of_open_files(limit: int, monkeypatch: pytest.
     assert within_open_files(5) == (5, None)
     bearable, told = within_open_files(10_000)
     assert told is not None
-    needed = int(told.split("would need ")[1].split()[0])
+    needed = int(told.split("at once need ")[1].split()[0])
     assert needed - FILES_EACH * (10_000 - bearable) <= limit < needed - FILES_EACH * (10_000 - bearable - 1)
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (needed, needed))
     assert within_open_files(10_000) == (10_000, None)

@@ -41,7 +41,7 @@ def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) 
     where = str(path)
     with open(open_library_file(path), "rb") as head:
         if head.read(len(file.MAGIC)) != file.MAGIC:
-            raise LibraryError("this is no SQLite database", where=where, hint="check the path, or copy it again")
+            raise LibraryError("this is not a SQLite database", where=where, hint="check the path, or copy it again")
         size = os.fstat(head.fileno()).st_size
     with file.reading(path) as connection:
         meta = file.read_meta(connection, where)
@@ -78,7 +78,7 @@ class DatabaseWriter:
         self._fingerprint = Fingerprint()
         self._twice: list[tuple[str, list[int]]] = []
         with file.writing_to(out):
-            # Without a journal: until it is whole, nobody knows this file.
+            # Without a journal: until it is whole, no reader knows this file.
             for pragma in ("journal_mode = OFF", "synchronous = OFF", f"application_id = {file.APPLICATION_ID}"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")
@@ -176,5 +176,5 @@ def _pairs(
 
 def _unpacked(blob: object, size: object) -> bytes:
     if not isinstance(blob, bytes) or not isinstance(size, int):
-        raise CannotUnpack("it is no blob with a size")
+        raise CannotUnpack("it is not a blob with a size")
     return unpack(blob, size)

@@ -108,7 +108,7 @@ def writing_to(out: Path) -> Iterator[None]:
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, str]:
-    """The statements that made our tables. A view or a virtual table of the same name is none of them."""
+    """The statements that made our tables. A view or a virtual table of the same name does not count."""
     names = ", ".join(f"'{name}'" for name in TABLES)
     return dict(
         connection.execute(
@@ -122,7 +122,7 @@ def _foreign(connection: sqlite3.Connection, where: str) -> LibraryError:
     if application_id == APPLICATION_ID:
         return FORMAT.damaged("its table meta is not as prealloc makes it", where)
     return LibraryError(
-        "this is a SQLite database, but no task library that prealloc wrote",
+        "this is a SQLite database, but not a task library that prealloc wrote",
         where=where,
         hint="write its tasks as JSON lines, one object with id, task_type and workflow a line, and give that file",
     )

@@ -2,7 +2,7 @@
 
 It lies beside the library (`tasks.json.index`), or in the user's cache folder. It is trusted while the file has the
 device, inode, size and time of change that it had; and whatever is read by it is checked against the digest of
-that very task, so that a change nobody noticed gives an error and never another task.
+that very task, so that an unnoticed change gives an error and never another task.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class TaskIndex(PackedLibrary):
             columns, indexed = _find(path, descriptor)
             if fields not in (COMMON, indexed.fields):
                 hint = "make it again with the same options, or omit them"
-                raise LibraryError("it is of tasks that are named otherwise", where=str(path), hint=hint)
+                raise LibraryError("its tasks are named by other options", where=str(path), hint=hint)
             return cls(path, columns, indexed, descriptor, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
         except BaseException:
             os.close(descriptor)
@@ -149,4 +149,4 @@ def parse_index(text: Buffer, where: str) -> tuple[Columns, Indexed]:
     try:
         return columns, msgspec.convert(columns.head.said, Indexed)
     except msgspec.ValidationError as error:
-        raise FORMAT.damaged(f"it does not say of which file it is: {error}", where) from None
+        raise FORMAT.damaged(f"it does not say which file it belongs to: {error}", where) from None

@@ -47,7 +47,7 @@ class IndexMade(msgspec.Struct, frozen=True, kw_only=True):
 def make_index(library: Path, *, fields: Fields = COMMON, progress: Progress | None = None) -> IndexMade:
     """Reads an uncompressed JSON library once and puts its index beside it, or into the cache folder.
 
-    Raises LibraryError for what is no library, or a packed one, of which no task can be read by itself.
+    Raises LibraryError for what is not a library, or is packed: then single tasks cannot be read.
     """
     packed, info = _indexed(library, fields, progress)
     place = _put(index_places(library), packed)
@@ -83,7 +83,7 @@ def _indexed(
         before = FileIdentity.of(descriptor)
         if packing(os.pread(descriptor, 4, 0)) is not None:
             raise LibraryError(
-                "a packed file has no index: nothing in it can be read without what is before it",
+                "a packed file cannot be indexed: reading a task needs everything before it",
                 where=where,
                 hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
@@ -123,7 +123,7 @@ def _naming(library: Path, descriptor: int, fields: Fields) -> Naming | None:
         return None
     if first.key is not None:
         hint = "convert it: prealloc library convert LIBRARY tasks.db"
-        raise LibraryError("an object of tasks by their ids can have no index", where=where, hint=hint)
+        raise LibraryError("an object of tasks by their ids cannot be indexed", where=where, hint=hint)
     naming = read_stream(file_source(library), Nothing, fields=fields).naming
     return None if naming is None else naming.again()
 
@@ -163,7 +163,7 @@ def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Pat
     with writing(place, LibraryError, otherwise="see that a file can be made there"):
         if place.is_dir() or not (_is_index(place) or head_of(place, 1) == b""):
             raise LibraryError(
-                "this is no index, and would be replaced", where=str(place), hint="move it out of the way"
+                "this is not an index, and would be replaced", where=str(place), hint="move it out of the way"
             )
         place.parent.mkdir(parents=True, exist_ok=True)
         write_pieces(place, pieces)

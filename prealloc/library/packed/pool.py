@@ -45,9 +45,9 @@ _BATCH = 4096
 class SharedTaskPool(PackedLibrary):
     """A pool file, attached: `pool[id]`, `pool.random(type)`. Any number of processes may attach to the same path.
 
-    Each task is checked when a process reads it for the first time. Raises LibraryError for a file that is no pool, is
-    damaged, or was written to since it was attached; KeyError for an id or type that is not in it. Pickles as its path
-    and `keep`: whoever gets it attaches anew.
+    Each task is checked when a process reads it for the first time. Raises LibraryError for a file that is not a pool,
+    is damaged, or was written to since it was attached; KeyError for an id or type that is not in it. Pickles as its
+    path and `keep`: unpickling attaches again.
     """
 
     way = "pool"
@@ -60,11 +60,11 @@ class SharedTaskPool(PackedLibrary):
         size = self._identity.bytes
         tail = size - _TAIL.size
         if tail < len(MAGIC):
-            raise FORMAT.damaged("it is no task pool", where)
+            raise FORMAT.damaged("it is not a task pool", where)
         self._memory = mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
         at, end = _TAIL.unpack_from(self._memory, tail)
         if self._memory[: len(MAGIC)] != MAGIC or end != _END or not len(MAGIC) <= at <= tail:
-            raise FORMAT.damaged("it is no task pool, or a part of one", where)
+            raise FORMAT.damaged("it is not a task pool, or only a part of one", where)
         columns = Columns(self._memory, FORMAT, where, at=at)
         if columns.end != tail:
             raise FORMAT.damaged("its table does not end where it should", where)

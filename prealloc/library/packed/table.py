@@ -162,7 +162,7 @@ class ColumnsBuilder:
         head = msgspec.structs.replace(head, sha256=hashed.hexdigest())
         line = format.encode(head) + b"\n"
         if len(line) > MOST_HEAD:
-            hint = "types are for a few dozen kinds of tasks: give the tasks such"
+            hint = "types are for a few dozen kinds of tasks: give the tasks fewer types"
             raise LibraryError(f"it has {len(self.types):,} types, too many for a table of them", hint=hint)
         yield line + padding(len(line))
         for column in columns.values():
@@ -199,7 +199,7 @@ class Columns:
         self._workflow = self._column(text, "workflow")
         self._type = self._column(text, "type")
         self._ids = self._column(text, "ids")
-        # The digest tells that nobody changed the file, not who made it.
+        # The digest proves that the file is unchanged, not who made it.
         if max(self._type) >= len(head.types) or self._name[-1] != len(self._ids):
             raise self._damaged("its columns do not fit each other")
 
@@ -220,7 +220,7 @@ class Columns:
         try:
             return _id(self._ids, self._name, position)
         except UnicodeDecodeError:
-            raise self._damaged(f"the id of task {position} is no text") from None
+            raise self._damaged(f"the id of task {position} is not text") from None
 
     def type(self, position: int) -> str:
         return self.head.types[self._type[position]]

@@ -1,6 +1,6 @@
 """Which columns of a foreign Parquet file can be the fields of tasks, and their values as JSON.
 
-pyarrow is imported where it is used: only who has such a file pays for it, or need have it.
+pyarrow is optional, and imported only where such a file is used.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_text(type: Any) -> bool:
 
 
 def unfit(type: Any, depth: int = 0) -> str | None:
-    """The name of the first type within `type` whose values are no JSON; None if all of them are."""
+    """The name of the first type within `type` whose values are not JSON; None if all of them are."""
     from pyarrow import types as is_
 
     if depth > MOST_DEPTH:

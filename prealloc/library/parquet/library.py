@@ -45,7 +45,7 @@ def open_parquet(
     tasks, of which `fields` or the common names are their names; `workflow` holds JSON texts, or is nested.
     Of such a file it also counts the workflows that are missing, which reads that column.
 
-    Raises LibraryError for a file that is none, damaged, newer, or has no JSON in what is asked for, and if
+    Raises LibraryError for a file that is not Parquet, damaged, newer, or has no JSON in what is asked for, and if
     pyarrow is not installed.
     """
     where = str(path)
@@ -200,7 +200,7 @@ class ParquetLibrary(StoredLibrary):
         if self._naming is not None:  # the file is the same: nothing else tells whose a row is
             return self._naming.own(row.text, id, type)
         if (row.id, row.type) != (id, type):
-            raise FORMAT.damaged("another task lies where this one should", self._place(position))
+            raise FORMAT.damaged("another task is where this one should be", self._place(position))
         return row.text
 
 
@@ -237,7 +237,7 @@ def _arrow(where: str) -> Iterator[None]:
 
     try:
         yield
-    # ValueError: names and texts that are no UTF-8. KeyError: a column of two names, in the two schemas of a file.
+    # ValueError: names and texts that are not UTF-8. KeyError: a column of two names, in the two schemas of a file.
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise FORMAT.damaged(f"it cannot be read as Parquet: {brief(ascii(str(error))[1:-1])}", where) from None
 

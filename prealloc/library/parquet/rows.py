@@ -63,7 +63,7 @@ class OurRows:
         """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
         import pyarrow as pa
 
-        # As bytes: a damaged text may be no UTF-8, and the digest is of bytes anyway.
+        # As bytes: a damaged text may not be UTF-8, and the digest is of bytes anyway.
         workflows, fields = (batch.column(name).cast(pa.binary()) for name in ("workflow", "fields"))
         ids, types, digests = (batch.column(name) for name in self.names)
         for row in chosen:
@@ -77,8 +77,8 @@ class OurRows:
 class ForeignRows:
     """Any other file: each column is a field. The workflow's is JSON text if it is a string, else its value.
 
-    Only what is asked for has to be JSON: of the columns that are not `needed`, those and values that are none are
-    left out.
+    Only the columns that are `needed` have to be JSON: of the others, columns and values that are not JSON are left
+    out.
     """
 
     def __init__(self, schema: Any, where: str, asked: Fields, keep: tuple[str, ...]) -> None:
@@ -104,7 +104,7 @@ class ForeignRows:
         for name, problem in self._unfit.items():
             if names is None or name in names:
                 raise LibraryError(
-                    f"the column {ascii(name)[:80]} holds {problem[:200]}, for which JSON has no word",
+                    f"the column {ascii(name)[:80]} holds {problem[:200]}, which JSON cannot express",
                     where=where,
                     hint="cast it to strings or numbers, drop the column, or name the fields that you need with ‹keep›",
                 )
@@ -149,7 +149,7 @@ class ForeignRows:
             return compact(value.encode())
         except StrictJsonError as error:
             raise LibraryError(
-                f"the workflow is no JSON text: {error.problem}",
+                f"the workflow is not JSON: {error.problem}",
                 where=f"{where}, at workflow{(error.path or '$')[1:]}",
                 hint="fix this value, or store the workflow as a nested column",
             ) from None

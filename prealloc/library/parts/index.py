@@ -101,11 +101,11 @@ def read_index(folder: Path) -> tuple[Index, bytes]:
 def _problem(index: Index) -> str | None:
     """What is wrong with an index, if anything is. A check that is right was made by a prealloc, or by somebody."""
     if index.check != _check_of(index):
-        return "it is not what was written: its check is wrong"
+        return "it is not what was written: its checksum is wrong"
     if not index.tasks:
         return "the library has no tasks"
     if index.names.file != NAMES:
-        return f"the file of names cannot be {shown(index.names.file)}"
+        return f"the file of names cannot be called {shown(index.names.file)}"
     for number, part in enumerate(index.parts):
         if not _PART.fullmatch(part.file) or part.file != part_name(number):
             return f"part {number} cannot lie in {shown(part.file)}"
@@ -115,11 +115,11 @@ def _problem(index: Index) -> str | None:
         if file.raw_bytes <= 0 or is_dense(file.bytes, file.raw_bytes):
             return f"{file.file} has {file.bytes:,} bytes and cannot hold {file.raw_bytes:,}"
         if not _SHA256.fullmatch(file.sha256):
-            return f"the sha256 of {file.file} is none"
+            return f"the sha256 of {file.file} is not a sha256"
     if index.tasks != sum(part.tasks for part in index.parts):
-        return f"its parts do not hold {index.tasks:,} tasks together"
+        return f"its parts do not add up to {index.tasks:,} tasks"
     if not (0 <= index.without_workflow <= index.tasks and 0 <= index.two_ids <= index.tasks):
-        return "its counts cannot be"
+        return "its counts are impossible"
     return None
 
 

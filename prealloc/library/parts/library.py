@@ -47,7 +47,7 @@ def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -
     """The task library in a folder of parts: reads its index and its names, and no part.
 
     `info.sha256` is that of `index.json`, which proves all other files; `info.bytes` is the size of all of them.
-    Raises LibraryError for a folder that is none of ours, newer, damaged or cannot be read.
+    Raises LibraryError for a folder that is not such a library, newer, damaged or cannot be read.
     """
     index, raw = read_index(folder)
     where = str(folder / NAMES)
@@ -204,7 +204,7 @@ def _pairs(lines: list[bytes], where: str) -> Iterator[tuple[Any, Any]]:
         try:
             yield _name.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise FORMAT.damaged('it is no ["id","type"]', f"{where}, line {place} (counted from 0)") from None
+            raise FORMAT.damaged('it is not ["id","type"]', f"{where}, line {place} (counted from 0)") from None
 
 
 def _refuse_other_types(index: Index, types: list[str], where: str) -> None:

@@ -82,8 +82,8 @@ def _indented(text: bytes, depth: int) -> bytes:
 def _refuse(out: Path, tasks: int, workflow_bytes: int, seed: int) -> None:
     found = []
     if not _NAME.search(out.name) and not out.is_dir():
-        hint = "end it in .json or .jsonl, and .gz or .zst behind"
-        found.append(Mistake(str(out), "its name does not say what it is to hold", hint))
+        hint = "end it in .json or .jsonl, optionally followed by .gz or .zst"
+        found.append(Mistake(str(out), "its name does not say its format", hint))
     if not 1 <= tasks <= _MOST_TASKS:
         found.append(Mistake("‹tasks›", f"{tasks} is not from 1 to {_MOST_TASKS}", "give a number in between"))
     if workflow_bytes < 0:

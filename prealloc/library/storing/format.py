@@ -32,13 +32,13 @@ class StoredFormat(NamedTuple):
         try:
             value = loads(bytes(text), what=where)
         except StrictJsonError as error:
-            raise self.damaged(f"it is no JSON document: {error}", where) from None
+            raise self.damaged(f"it is not a JSON document: {error}", where) from None
         return self.fields(value, shape, where)
 
     def fields(self, value: object, shape: type[T], where: str) -> T:
         """The same of a value that has been decoded."""
         if not isinstance(value, dict) or value.get("format") != self.name:
-            raise self.damaged(f"it is no {self.name} document", where)
+            raise self.damaged(f"it is not a {self.name} document", where)
         self.refuse_version(value.get("version"), where)
         fields: dict[str, Any] = {name: item for name, item in value.items() if name not in ("format", "version")}
         try:

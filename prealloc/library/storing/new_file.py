@@ -42,7 +42,9 @@ def _refuse_no_library(out: Path) -> None:
     if format is not None and format.name == "database":  # many programs write such files
         may_be = head[68:72] == _OUR_SQLITE
     if not (may_be and out.is_file()):
-        raise InputError("it is no task library, so ‹force› leaves it alone", where=str(out), hint="name another file")
+        raise InputError(
+            "it is not a task library, so ‹force› leaves it alone", where=str(out), hint="name another file"
+        )
 
 
 @contextlib.contextmanager
@@ -80,7 +82,7 @@ class _Counted:
 
 
 def _refuse_bomb(beside: Path, out: Path) -> None:
-    """Reads the file as a reader would: nobody else knows what he refuses."""
+    """Reads the file as a reader would: only that shows what a reader refuses."""
     try:
         with open(beside, "rb") as file:
             for _ in unpack_stream(iter(lambda: file.read(_PIECE), b""), str(out)):

@@ -68,7 +68,7 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
 def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hint: str) -> tuple[list[str], list[str]]:
     """Ids and types, in their order. `row` is the word for what holds a pair (`row`, `line`), for messages.
 
-    Raises LibraryError for an id or type that is no string, empty or has a NUL, for an id that is there twice, and
+    Raises LibraryError for an id or type that is not a string, empty or has a NUL, for an id that is there twice, and
     if there are no tasks. Rows count from 0.
     """
     ids: list[str] = []
@@ -77,7 +77,7 @@ def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hin
     for id, type in pairs:
         if not (is_name(id) and is_name(type)):
             word, value = ("type", type) if is_name(id) else ("id", id)
-            problem = f"the task has no {word}" if value is None else f"{shown(value)} can be no {word} of a task"
+            problem = f"the task has no {word}" if value is None else f"{shown(value)} cannot be the {word} of a task"
             raise LibraryError(problem, where=f"{where}, {row} {len(ids)} (counted from 0)", hint=hint)
         ids.append(id)
         types.append(one_of.setdefault(type, type))
@@ -186,7 +186,7 @@ class StoredLibrary(BaseLibrary):
         id, type = self.ids[position], self.types[position]
         row = self._decoded(position, text)
         if named(row) != (id, type):
-            raise LibraryError("another task lies where this one should", where=self._place(position), hint=AGAIN)
+            raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
         if self._maker.keeps_all:
             return self._maker.make_whole(id, type, text)
         return self._maker.make(position, id, type, row)
@@ -197,8 +197,8 @@ class StoredLibrary(BaseLibrary):
                 return self._row.decode(text)
             except msgspec.ValidationError:
                 return self._loose.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the proof holds, and it is no JSON
-            raise LibraryError(f"it is no task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # as it was written, but not JSON
+            raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
     def _place(self, position: int) -> str:
         return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"

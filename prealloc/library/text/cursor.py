@@ -35,13 +35,13 @@ class Damage(Exception):
 
 
 class Cursor:
-    """Offsets of values in a text. Every method raises Damage where the text is no JSON."""
+    """Offsets of values in a text. Every method raises Damage where the text is not JSON."""
 
     def __init__(self, text: memoryview) -> None:
         self.text = text
 
     def skip_space(self, at: int) -> int:
-        """The offset of the first byte from `at` on that is no JSON whitespace."""
+        """The offset of the first byte from `at` on that is not JSON whitespace."""
         match = _SPACE.match(self.text, at)
         return match.end() if match else at
 

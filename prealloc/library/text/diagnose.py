@@ -20,7 +20,7 @@ _WINDOWS = (128 << 10, 1 << 20)
 # How much of a damaged value is walked token by token. The larger one takes up to half a second.
 
 _FAR = 200_000
-# Tasks behind this one are told by index and id alone: stepping to them would take more than a second.
+# Tasks behind this one are named by index and id alone: stepping to them would take more than a second.
 
 _HINT = "fix the file at this place, or write it again with what made it"
 _TRUNCATED = "the file is truncated: copy or download it again"
@@ -54,7 +54,7 @@ class Diagnosis:
                 for index, start in enumerate(self.fmt.starts(view)):  # noqa: B007 -- told below
                     if cursor.byte(start) != b"{":
                         cursor.after(start)
-                        raise Damage("the task is no JSON object", start, hint="make every task an object")
+                        raise Damage("the task is not a JSON object", start, hint="make every task an object")
                     cursor.check(start, decoder)
             except Damage as damage:
                 return self._of_damage(damage, index if start is not None else None, start)
@@ -80,7 +80,7 @@ class Diagnosis:
         """The error of a byte that UTF-8 does not have there."""
         index, start = self._last_start(at)
         task = "" if index is None else self._task(index, start)
-        problem = f"this is no UTF-8: byte 0x{self.text[at]:02x} ({reason})"
+        problem = f"this is not UTF-8: byte 0x{self.text[at]:02x} ({reason})"
         return LibraryError(problem, where=self._place(task, at), hint="save the file as UTF-8, or fix that byte")
 
     def of_names(self, rows: Sequence[AnyRow]) -> LibraryError:
@@ -91,7 +91,7 @@ class Diagnosis:
                 continue
             what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
             if not isinstance(value, str):
-                problem = f"the task's {what} is no string: {_short(value)}"
+                problem = f"the task's {what} is not a string: {_short(value)}"
             elif value:
                 problem = f"the task's {what} holds a zero character: {_short(value)}"
             else:

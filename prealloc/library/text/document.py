@@ -71,8 +71,8 @@ def refuse_tasks_twice(found: bool, at: int) -> None:
 
 
 def refuse_no_tasks(at: int, *, there: bool = True) -> None:
-    """Raises Damage for "tasks" that are no array, or, if not `there`, for a document without any."""
-    raise Damage('"tasks" is no array' if there else NO_TASKS, at, hint=_SHAPES)
+    """Raises Damage for "tasks" that are not an array, or, if not `there`, for a document without any."""
+    raise Damage('"tasks" is not an array' if there else NO_TASKS, at, hint=_SHAPES)
 
 
 def first_task(fmt: Any, text: Buffer) -> bytes:

@@ -4,7 +4,7 @@
 | --- | --- |
 | `Document` | one JSON object `{"tasks": [...], ...}` |
 | `Array` | one JSON array of tasks |
-| `Lines` | one task a line (JSON lines), told by the name or by the first line |
+| `Lines` | one task a line (JSON lines), known by the name or by the first line |
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _FirstLine(msgspec.Struct):
 def choose_format(text: Buffer, name: str) -> Format:
     """The format of a text that has more than whitespace in it, by its first line and its file's name."""
     start = _NOT_SPACE.search(text)
-    assert start is not None
+    assert start is not None  # noqa: S101  # narrows the type
     at = start.start()
     if text[at : at + 1] == b"[":
         return Array()

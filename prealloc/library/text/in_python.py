@@ -20,8 +20,7 @@ _BATCH = 256
 def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     """An iterable of mappings; a `datasets.Dataset`, a pandas or polars frame, an Arrow table.
 
-    Of other values than those in fields that are `needed` nothing is asked: where one is no JSON, its task does not
-    have it.
+    Only the values of fields that are `needed` have to be JSON. Another value that is not JSON is left out of its task.
     """
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
@@ -52,7 +51,7 @@ def _rows(tasks: Any) -> Iterable[Any]:
     elif isinstance(tasks, Iterable) and not isinstance(tasks, Mapping | bytes | bytearray):
         rows = tasks
     else:
-        problem = f"a task library is a path, or an iterable of mappings, and not {type(tasks).__name__}"
+        problem = f"a task library is a path or an iterable of mappings, not {type(tasks).__name__}"
         raise LibraryError(problem, where=NAME, hint="give a list of dicts")
     return rows
 
@@ -60,12 +59,12 @@ def _rows(tasks: Any) -> Iterable[Any]:
 def _line(task: Any, place: int, needed: frozenset[str]) -> bytes:
     where = f"{NAME}, task {place}"
     if not isinstance(task, Mapping):
-        raise LibraryError(f"the task is no mapping but {type(task).__name__}", where=where, hint="give dicts")
+        raise LibraryError(f"the task is not a mapping but {type(task).__name__}", where=where, hint="give dicts")
     fields = {}
     for name, value in task.items():
         try:
             if not isinstance(name, str):
-                raise NoJson(f"the key {name!r:.80} is no string")
+                raise NoJson(f"the key {name!r:.80} is not a string")
             check_json(name, "a key")
             plain = _plain(value)
             check_json(plain, name)

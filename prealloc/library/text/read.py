@@ -123,7 +123,7 @@ def _rows(fmt: Format, text: Buffer, keep: tuple[str, ...], diagnosis: Diagnosis
     try:
         try:
             rows: Sequence[AnyRow] = fmt.tasks(text, strict)
-        except msgspec.ValidationError:  # ids or types that are no strings, perhaps such as do not count
+        except msgspec.ValidationError:  # ids or types that are not strings, perhaps ones that do not count
             rows = fmt.tasks(text, loose)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise diagnosis.of_text(loose) from None

@@ -1,4 +1,4 @@
-"""What is refused by its first bytes: what is no text that a library can be."""
+"""What is refused by its first bytes: everything that is not the text of a library."""
 
 from __future__ import annotations
 

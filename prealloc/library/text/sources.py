@@ -1,6 +1,6 @@
 """Where the text of a library comes from: a file, standard input, a table, a folder of tasks, or Python itself.
 
-All of them give JSON, piece by piece: what is no JSON becomes JSON lines on its way.
+All of them give JSON, piece by piece: other formats become JSON lines on the way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Source(NamedTuple):
     """A text that can be read once."""
 
     path: Path | str
-    """What a plan calls it: a text where it is no file."""
+    """What a plan calls it: a text where it is not a file."""
     where: str
     """The same for messages."""
     name: str

@@ -81,7 +81,7 @@ def batches(pieces: Iterator[bytes], name: str, where: str) -> Iterator[Batch]:
     if window.text.startswith(codecs.BOM_UTF8):
         window.drop(len(codecs.BOM_UTF8))
     if name == LINES and not window.text.strip(_SPACE):
-        return  # what there was had no rows
+        return  # there were no rows
     refuse_unread(window.text, where)
     fmt = choose_format(bytes(window.text), name)
     if isinstance(fmt, Lines):
@@ -271,7 +271,7 @@ def _untitled(lists: list[tuple[str, list[Batch]]], keyed: list[Batch] | None) -
     """The tasks of a document that does not call them so. Raises Damage."""
     if len(lists) > 1:
         names = ", ".join(ascii(name) for name, _ in lists[:10])
-        hint = 'call the one of the tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
+        hint = 'name the list of tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
         raise Damage(f"several lists in it may be the tasks: {names}", _WHOLE, hint=hint)
     if lists:
         yield from lists[0][1]
@@ -298,7 +298,7 @@ def _items(window: _Window, at: int) -> Iterator[Batch]:
             end = window.after(at)
             mark = window.expect(end, b",", b"]")
         except Damage:
-            # Whoever scans this finds the same damage, and knows how to tell of it.
+            # The scan finds the same damage, and knows how to report it.
             yield Batch(Array(), b"[" + bytes(window.text), window.origin(0, lead=1))
             raise
         if mark == b"]" or end >= BATCH:
@@ -337,7 +337,7 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, where: st
         decoder.decode(piece, final)
     except UnicodeDecodeError as error:
         place = at - len(held) + error.start
-        problem = f"this is no UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
+        problem = f"this is not UTF-8: byte 0x{error.object[error.start]:02x} ({error.reason})"
         raise LibraryError(
             problem, where=f"{where}, byte {place}", hint="save the file as UTF-8, or fix that byte"
         ) from None

@@ -30,7 +30,7 @@ from prealloc.model.task_hash import stable_hashes
 
 
 class StreamedLibrary(StoredLibrary):
-    """What is left of a stream: `ids`, `types` and tasks are those that may be chosen, `info` tells of all."""
+    """What is left of a stream: `ids`, `types` and tasks are those that may be chosen, `info` counts all."""
 
     way = "stream"
 
@@ -192,7 +192,7 @@ class _Named:
         self._kept |= {name for name in {*self._keep} - self._kept if any(name in task for task in tasks)}
 
     def end(self) -> tuple[_Tasks, Naming]:
-        assert self._names is not None  # there was a batch, and so a task
+        assert self._names is not None  # noqa: S101  # there was a batch, and so a task
         naming = self._names.chosen()
         tasks = self._tasks[naming.ids, naming.types]
         tasks.counts, tasks.kept = self._counts, self._kept

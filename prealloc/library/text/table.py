@@ -14,7 +14,7 @@ from prealloc.errors import LibraryError
 from prealloc.library.text.refuse import refuse_binary
 
 _LONGEST_CELL = 2**31 - 1
-"""The csv module allows 128 KB unless it is told."""
+"""The csv module allows 128 KB by default."""
 
 _BATCH = 256
 _HINT = "write the table again with what made it, or as JSON lines"

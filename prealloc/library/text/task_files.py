@@ -51,7 +51,7 @@ def task_files(folder: Path) -> Source | None:
 
 
 def _may_be_task(file: Path) -> bool:
-    """Whether a file holds an object that is no library of its own."""
+    """Whether a file holds an object that is not itself a library."""
     if file.suffix.lower() in _YAML:
         return True
     try:
@@ -79,7 +79,7 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
     except msgspec.DecodeError:
-        problem = "the file holds no object, and the others one task each"
+        problem = "the file does not hold an object, and the other files hold one task each"
         raise LibraryError(problem, where=str(file), hint="move it away, or give the library's file") from None
     return fields
 
@@ -110,6 +110,6 @@ def _yaml(file: Path, content: bytes) -> Any:
         value = yaml.load(content, Loader)
         check_json(value, "task")
     except (yaml.YAMLError, NoJson, UnicodeDecodeError, RecursionError) as error:
-        problem = f"it is no YAML that JSON can hold: {brief(error)}"
+        problem = f"it is not YAML that JSON can hold: {brief(error)}"
         raise LibraryError(" ".join(problem.split()), where=str(file), hint="fix the file, or move it away") from None
     return value

@@ -59,8 +59,8 @@ LINES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "unknown status": (field("status", "fine"), "status"),
     "status not_run": (field("status", "not_run"), "not_run"),
     "field gone": (lambda raw: raw.replace(b'"working_s"', b'"workin_s"'), "damaged"),
-    "another shard": (field("shard", "shard-01"), "it is of shard"),
-    "shard leads up": (field("shard", "../../outside"), "it is of shard"),
+    "another shard": (field("shard", "shard-01"), "it belongs to shard"),
+    "shard leads up": (field("shard", "../../outside"), "it belongs to shard"),
     "task not planned": (field("task", "/etc/passwd"), "the plan has no unit"),
     "repeat not planned": (field("repeat", 2), "the plan has no unit"),
     "repeat of -1": (field("repeat", -1), "the plan has no unit"),
@@ -84,7 +84,7 @@ LINES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 RECORDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "another session": (field("session", 7), "it is of session 7"),
+    "another session": (field("session", 7), "it belongs to session 7"),
     "session of 65 bits": (field("session", 2**64), "damaged"),
     "session twice": (lambda raw: raw[:-1] + b',"session":1}', "twice"),
     "unknown field": (field("more", 1), "unknown field"),
@@ -115,7 +115,7 @@ def cases() -> Iterator[Case]:
         f"supervisor.{'9' * 200}.jsonl",
         "shard-00.0001.0001.jsonl.pkl",
     ):
-        yield Case(f"journal: a file {name[:40]}", stranger(name), ALL, "no journal file", name[:30], 3)
+        yield Case(f"journal: a file {name[:40]}", stranger(name), ALL, "not a journal file", name[:30], 3)
 
 
 def stranger(name: str) -> Callable[[Ground], None]:

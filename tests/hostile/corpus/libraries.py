@@ -93,11 +93,11 @@ def cases() -> Iterator[Case]:
         "jsonl: a line that is no task",
         swap("tasks.jsonl", b"\n", b"\n5\n"),
         (PLAN_LINES,),
-        "no JSON object",
+        "not a JSON object",
         "tasks.jsonl",
     )
     stranger = put("tasks.json", GOOD)
-    yield Case("library: other tasks", stranger, (VERIFY_LIBRARY,), "not in it any more", "tasks.json")
+    yield Case("library: other tasks", stranger, (VERIFY_LIBRARY,), "no longer in it", "tasks.json")
 
 
 def _cut(ground: Ground) -> None:

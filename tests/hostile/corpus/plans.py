@@ -37,7 +37,7 @@ HUGE = 10**12
 PLAN_VALUES: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "newer version": (("version",), 2, "version 2"),
     "version of text": (("version",), "1", "version '1'"),
-    "format of a run": (("format",), "prealloc.run", "no prealloc.plan"),
+    "format of a run": (("format",), "prealloc.run", "not a prealloc.plan"),
     "unknown field": (("more",), 1, "unknown field"),
     "another ranking": (("ranking",), "sha1/9", "ranking"),
     "another seed": (("seed",), 99, "seed"),
@@ -51,16 +51,16 @@ PLAN_VALUES: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "huge num_instances": (("spec", "num_instances"), 2**63, "--num-instances"),
     "unknown strategy": (("spec", "strategy"), "chaos", "a field is wrong"),
     "types out of order": (("spec", "types"), ["b", "a"], "not written as prealloc writes it"),
-    "huge units": (("shards", 0, "units"), HUGE, "no counts"),
-    "negative units": (("shards", 0, "units"), -6, "no counts"),
+    "huge units": (("shards", 0, "units"), HUGE, "not counts"),
+    "negative units": (("shards", 0, "units"), -6, "not counts"),
     "other units": (("shards", 0, "units"), 7, "its units are not"),
-    "negative types": (("shards", 0, "types"), {"a": -1}, "no counts"),
+    "negative types": (("shards", 0, "types"), {"a": -1}, "not counts"),
     "library of -1 bytes": (("libraries", 0, "bytes"), -1, "its library"),
     "library of no digest": (("libraries", 0, "sha256"), "x", "its library"),
     "library path with NUL": (("libraries", 0, "path"), "a\0b", "its library"),
     "deep settings": (("spec", "settings"), {"a": json.loads("[" * 505 + "]" * 505)}, "nested deeper"),
     **{
-        f"shard id {name}": (("shards", 0, "id"), value, "no shard id" if kind else "listed wrongly")
+        f"shard id {name}": (("shards", 0, "id"), value, "not a shard id" if kind else "listed wrongly")
         for name, value, kind in (
             ("leads up", "../../x", True),
             ("is a path", "a/b", True),
@@ -91,26 +91,26 @@ MANIFEST_VALUES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "10**12 tasks": (("slice", "tasks"), HUGE, "slice.tasks is"),
     "-1 bytes": (("slice", "bytes"), -1, "slice.bytes is"),
     "10**18 bytes": (("slice", "bytes"), 10**18, "slice.bytes is"),
-    "slice leads up": (("slice", "file"), "../../outside/thesis.tex", "no slice's name"),
-    "slice is absolute": (("slice", "file"), "/etc/passwd", "no slice's name"),
-    "slice of another digest": (("slice", "sha256"), "0" * 64, "no slice's name"),
-    "id leads up": (("id",), "../x", "no shard id"),
-    "id with NUL": (("id",), "a\0", "no shard id"),
+    "slice leads up": (("slice", "file"), "../../outside/thesis.tex", "not the name of a slice"),
+    "slice is absolute": (("slice", "file"), "/etc/passwd", "not the name of a slice"),
+    "slice of another digest": (("slice", "sha256"), "0" * 64, "not the name of a slice"),
+    "id leads up": (("id",), "../x", "not a shard id"),
+    "id with NUL": (("id",), "a\0", "not a shard id"),
 }
 
 SLICES: dict[str, tuple[bytes, str]] = {
-    "no JSON": (b"hello", "no slice"),
-    "brackets": (b'{"tasks":[{"id":"a","task_type":"t","workflow":' + b"[" * 100_000, "no slice"),
-    "no tasks": (b"{}", "no slice"),
+    "no JSON": (b"hello", "not a slice"),
+    "brackets": (b'{"tasks":[{"id":"a","task_type":"t","workflow":' + b"[" * 100_000, "not a slice"),
+    "no tasks": (b"{}", "not a slice"),
     "id empty": (b'{"tasks":[{"id":"","task_type":"t","workflow":1}]}', "empty id"),
-    "id of half a pair": (b'{"tasks":[{"id":"\\ud800","task_type":"t","workflow":1}]}', "no slice"),
-    "half a pair": (b'{"tasks":[{"id":"a","task_type":"t","workflow":"\\ud800"}]}', "no slice"),
+    "id of half a pair": (b'{"tasks":[{"id":"\\ud800","task_type":"t","workflow":1}]}', "not a slice"),
+    "half a pair": (b'{"tasks":[{"id":"a","task_type":"t","workflow":"\\ud800"}]}', "not a slice"),
     "id missing": (b'{"tasks":[{"task_type":"t","workflow":1}]}', "has no 'id'"),
     "id twice": (
         b'{"tasks":[{"id":"a","task_type":"t","workflow":1},{"id":"a","task_type":"t","workflow":1}]}',
         "hold",
     ),
-    "cut": (b'{"tasks":[{"id":"a","task_type":"t","workflow":1}', "no slice"),
+    "cut": (b'{"tasks":[{"id":"a","task_type":"t","workflow":1}', "not a slice"),
 }
 
 LOOSE_SLICES: dict[str, tuple[bytes, str]] = {
@@ -139,13 +139,13 @@ def cases() -> Iterator[Case]:
     yield Case("slice: one byte more", lambda g: _append(g), (VERIFY, RUN), "bytes, more than", "slices")
     for name, (raw, says) in SLICES.items():
         yield Case(f"sealed slice: {name}", sealed(raw), (VERIFY, RUN), says, "slices")
-    yield Case("sealed slice, local engine", sealed(b"{}"), (RUN_LOCAL,), "no slice", "slices")
+    yield Case("sealed slice, local engine", sealed(b"{}"), (RUN_LOCAL,), "not a slice", "slices")
     for name, (raw, says) in LOOSE_SLICES.items():
         yield Case(f"sealed slice: {name}", sealed(raw), (VERIFY,), says, "slices")
     yield Case("plan.json: huge units, sealed", huge_units, (VERIFY, RUN), "units", "plan")
     wrong = edit(PLAN_FILE, lambda d: d["shards"][0].update(types={"other": 3}))
     yield Case("plan.json: other types", wrong, (VERIFY, SHOW), "types of shard shard-00", "plan.json")
-    yield Case("plan.json: 20 MB of brackets", put(PLAN_FILE, b"[]," * 7_000_000), (SHOW,), "no JSON", "plan.json")
+    yield Case("plan.json: 20 MB of brackets", put(PLAN_FILE, b"[]," * 7_000_000), (SHOW,), "not a JSON", "plan.json")
     lists = b'{"format":"prealloc.plan","version":1,"more":[' + b"[]," * 7_000_000 + b"[]]}"
     yield Case("plan.json: 20 MB of lists", put(PLAN_FILE, lists), (SHOW,), "", "plan.json")
     yield Case("plan.json: 65 MB", put(PLAN_FILE, b" " * (65 << 20)), (SHOW,), "more than", "plan.json")

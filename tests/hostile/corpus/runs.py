@@ -11,7 +11,7 @@ RUN_FILE = "run/run.json"
 
 VALUES: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "newer version": (("version",), 2, "version 2"),
-    "format of a plan": (("format",), "prealloc.plan", "no prealloc.run"),
+    "format of a plan": (("format",), "prealloc.plan", "not a prealloc.run"),
     "unknown field": (("more",), 1, "unknown field"),
     "another plan": (("plan",), "0" * 64, "the plan was edited"),
     "worker of no text": (("worker",), ["os", "system"], "a field is wrong"),
@@ -63,7 +63,7 @@ def cases() -> Iterator[Case]:
         )
         set_in(RUN_FILE, "worker", to="evil:run")(ground)
 
-    yield Case("run.json: brings its code", bring_code, (RESUME, STATUS), "no folder beside the run", "run.json")
+    yield Case("run.json: brings its code", bring_code, (RESUME, STATUS), "not a folder beside the run", "run.json")
     edited = set_in("run/plan/plan.json", "spec", "seed", to=4)
     yield Case("run: plan edited", edited, ON_RUN, "", "plan.json")
     sliced = swap("run/plan/slices/*.json", b"optimal_sequence", b"optimal_sequencf")
