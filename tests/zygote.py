@@ -22,7 +22,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -80,7 +79,6 @@ class Zygote:
     def __init__(self) -> None:
         environment = command_environment({})
         self._python = _read_at_start(environment)
-        self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -105,8 +103,7 @@ class Zygote:
         stdout, theirs = os.pipe()
         report, reports = os.pipe()
         asked = {"words": words, "folder": str(folder), "environment": {MARKER: _ROOM, **environment}}
-        with self._lock:
-            socket.send_fds(self._control, [json.dumps(asked).encode()], [theirs, errors.fileno(), reports])
+        socket.send_fds(self._control, [json.dumps(asked).encode()], [theirs, errors.fileno(), reports])
         os.close(theirs)
         os.close(reports)
         started = Forked(_number(report), report, lambda: _number(report))
