@@ -1,11 +1,17 @@
 # `make demo` and `make test` need python3 (3.11 or newer) and pip, nothing else; both make .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-# Test processes: one more than there are cores, for tests that wait.
-TESTERS ?= $(shell expr $$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1)
+# Tests that compute: one process for each core. Tests that wait for real processes most of their time: many beside them.
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
+WAITERS ?= $(shell expr 3 '*' $(TESTERS))
+WAITING := tests/faults tests/contract
+PYTEST := $(BIN)/python -m pytest -q --dist worksteal
+AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none --maxfail 1
+# Else every process that the tests start would compile the whole package.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit again laws reference fuzz bench bench-scale chaos soak wheel clean help
+.PHONY: demo test check unit waiting computing again laws reference fuzz bench bench-scale chaos soak wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
@@ -49,11 +55,26 @@ check: .venv/test.ok
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Both at once, to their ends; each prints all it has to say when it has ended.
 unit: .venv/test.ok
-	$(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal
+	@echo "The tests run: those that wait beside those that compute. Each half is printed when it has ended."
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target waiting computing
+
+# What failed is remembered for each half by itself, for `make again`.
+waiting: .venv/test.ok
+	rm -f .pytest_cache/$@.ok
+	$(PYTEST) -n $(WAITERS) -o cache_dir=.pytest_cache/$@ $(WAITING)
+	touch .pytest_cache/$@.ok
+
+# Behind the others where both want the processor: real processes have deadlines.
+computing: .venv/test.ok
+	rm -f .pytest_cache/$@.ok
+	nice -n 10 $(PYTEST) -n $(TESTERS) -o cache_dir=.pytest_cache/$@ $(WAITING:%=--ignore=%)
+	touch .pytest_cache/$@.ok
 
 again: .venv/test.ok
-	$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none --maxfail 1
+	test -e .pytest_cache/waiting.ok || $(AGAIN) -o cache_dir=.pytest_cache/waiting $(WAITING)
+	test -e .pytest_cache/computing.ok || $(AGAIN) -o cache_dir=.pytest_cache/computing $(WAITING:%=--ignore=%)
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr 'from examples import' tests)

@@ -7,8 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-# As tests/faults/conftest.py does for the tests: the harness imports its neighbours by their bare names.
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+# As for the tests: the harness imports its neighbours, and those of all tests, by their bare names.
+sys.path[:0] = [str(Path(__file__).parents[1] / "faults"), str(Path(__file__).parents[1])]
 # As tests/conftest.py: a background job of a shell could send its sessions no Ctrl-C that they hear.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

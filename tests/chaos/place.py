@@ -27,7 +27,7 @@ class Place:
         """A stage. An assertion that fails on it is a promise that is broken."""
         root = self._folder / f"stage{next(self._numbers):04}"
         root.mkdir()
-        made = Stage(root)
+        made = Stage(root, fresh=True)
         try:
             yield made
         except AssertionError as error:

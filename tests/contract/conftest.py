@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,19 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 }
 
 
-@pytest.fixture(params=ENGINES)
+STARTS_OTHERWISE = "local-spawn"
+"""Differs from `local` in how workers are started, watched and killed alone: it runs the tests marked `starts`."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each behaviour on every engine that could have it differently."""
+    if "make" in metafunc.fixturenames:
+        starts = metafunc.definition.get_closest_marker("starts") is not None
+        names = [name for name in ENGINES if starts or name != STARTS_OTHERWISE]
+        metafunc.parametrize("make", names, indirect=True)
+
+
+@pytest.fixture
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
     """Makes an engine to run on. Any process that it leaves behind fails the test."""
     before = _children()
@@ -38,8 +49,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
 @pytest.fixture
 def engine(make: Callable[[], Engine]) -> str:
     """The name of that engine."""
-    with closing(make()) as made:
-        return made.name
+    return "inline" if make is ENGINES["inline"] else "local"  # to ask one would start its fork server
 
 
 def _children() -> set[int]:

@@ -47,6 +47,7 @@ def _lines(run: Path) -> list[dict[str, Any]]:
 Go = Callable[..., RunEnded]
 
 
+@pytest.mark.starts
 @pytest.mark.parametrize("worker", [workers.echo, workers.echo_async], ids=["sync", "async"])
 def test_every_unit_runs_once_and_its_result_is_kept(go: Go, tmp_path: Path, worker: Any) -> None:
     """Law 5: each planned unit is in exactly one outcome, with its task's own bytes, settings and seed."""
@@ -425,6 +426,7 @@ def test_damage_in_the_journal_is_refused_and_a_cut_tail_is_not(go: Go, resume: 
     assert caught.value.where == str(file)
 
 
+@pytest.mark.starts
 def test_ctrl_c_drains_and_resume_goes_on(stopped: Go, resume: Go, tmp_path: Path) -> None:
     """The first signal lets running tasks end and starts no more: KeyboardInterrupt; resume runs exactly the rest."""
     tasks = [make_task(f"t{n}", script=[returns(n, after_s=0.2)]) for n in range(8)]

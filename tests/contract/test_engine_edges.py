@@ -58,6 +58,7 @@ def test_a_hostile_error_fails_its_task_alone(go: Go, tmp_path: Path, worker: An
             assert each.error.type.endswith(each.task)
 
 
+@pytest.mark.starts
 @pytest.mark.parametrize(("name", "status"), [("exit", "crashed"), ("interrupt", "failed"), ("cancelled", "failed")])
 def test_a_coroutine_that_raises_past_exception(go: Go, name: str, status: str) -> None:
     """SystemExit, KeyboardInterrupt and CancelledError of a task end neither the event loop nor the master."""
@@ -108,6 +109,7 @@ def test_waiting_is_not_working(go: Go, tmp_path: Path) -> None:
         assert each.working_s < 0.5
 
 
+@pytest.mark.starts
 @pytest.mark.parametrize("worker", [workers.hangs, workers.hangs_async], ids=["sync", "async"])
 def test_a_hang_is_stopped_or_the_engine_says_that_it_cannot(go: Go, engine: str, worker: Any) -> None:
     """--timeout holds where the engine can kill; else there is no bound, and none is promised."""
@@ -125,6 +127,7 @@ def test_a_hang_is_stopped_or_the_engine_says_that_it_cannot(go: Go, engine: str
         assert ended.duration_s < 0.5 + 5
 
 
+@pytest.mark.starts
 def test_a_limit_of_memory_is_kept_or_refused(go: Go, engine: str, tmp_path: Path) -> None:
     """--memory where the engine cannot kill: an error in the options, and no folder."""
     if engine == "inline":
@@ -170,6 +173,7 @@ def test_a_wait_past_max_wait_is_not_begun(go: Go) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.starts
 def test_ctrl_c_during_a_backoff(stopped: Go) -> None:
     """Waiting for a server does not keep anyone from stopping."""
     began = time.monotonic()
@@ -212,6 +216,7 @@ def test_resume_runs_exactly_what_was_left(go: Go, resume: Go, tmp_path: Path) -
     assert row.success_rate == 0.25
 
 
+@pytest.mark.starts
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
@@ -231,6 +236,7 @@ def test_a_function_that_cannot_run_is_refused_first(go: Go, tmp_path: Path, nam
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.starts
 def test_a_module_that_prints_while_it_is_imported(go: Go, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Its words are no protocol of ours, and go to a log, not between our own (inline shares our streams)."""
     from talking_workers import echo  # its own print is seen here, once
@@ -241,6 +247,7 @@ def test_a_module_that_prints_while_it_is_imported(go: Go, tmp_path: Path, capfd
     assert echo is not None
 
 
+@pytest.mark.starts
 def test_nothing_stays_open(go: Go, tmp_path: Path) -> None:
     """A program that makes many runs does not run out of descriptors."""
     go(make_plan(4, shards=4), workers.raises, "first")
@@ -250,6 +257,7 @@ def test_nothing_stays_open(go: Go, tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+@pytest.mark.starts
 def test_a_run_in_a_thread(go: Go) -> None:
     """Outside the main thread there are no signals to take, and all else works."""
     ended: list[RunEnded] = []
@@ -259,6 +267,7 @@ def test_a_run_in_a_thread(go: Go) -> None:
     assert [each.exit_code for each in ended] == [0]
 
 
+@pytest.mark.starts
 def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, resume: Go, tmp_path: Path) -> None:
     """What a caller's own code raises reaches the caller; no process is left, and resume goes on."""
 
@@ -271,6 +280,7 @@ def test_an_observer_that_raises_ends_the_run_cleanly(go: Go, resume: Go, tmp_pa
     assert resume().exit_code == 0
 
 
+@pytest.mark.starts
 def test_a_drain_that_is_over_cancels(stopped: Go, resume: Go, engine: str, tmp_path: Path) -> None:
     """What does not end within the drain time is `cancelled` where the engine can kill; resume runs it again."""
     if engine == "inline":
@@ -294,6 +304,7 @@ def test_in_a_running_event_loop(go: Go, worker: Any) -> None:
     assert asyncio.run(cell()).census["ok"] == 2
 
 
+@pytest.mark.starts
 def test_keys_in_errors_are_masked(go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 11: the lane's key, others in the environment and what looks like one reach no journal and no event."""
     monkeypatch.setenv("LANE_7", "wordless-secret-of-lane-7")
@@ -311,6 +322,7 @@ def test_keys_in_errors_are_masked(go: Go, tmp_path: Path, monkeypatch: pytest.M
             assert secret not in text
 
 
+@pytest.mark.starts
 def test_an_engine_that_is_given_is_closed_whatever_happens(make: Callable[[], Engine], tmp_path: Path) -> None:
     """Refused options, a folder that is taken, a run to its end: none leaves an engine open. run.json has its name."""
     (tmp_path / "taken").mkdir()

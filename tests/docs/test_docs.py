@@ -22,12 +22,17 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
+from zygote import command_environment, run_command
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 HOWTO = ROOT / "docs" / "howto"
 PREALLOC = [sys.executable, "-m", "prealloc"]
+MEASURED = ("memory", "doctor")
+"""Commands that look at their own process or machine: fresh interpreters on every page."""
+BEGINNER = "tutorial"
+"""The folder where every command is a fresh interpreter."""
 
 
 class Block(NamedTuple):
@@ -96,7 +101,7 @@ def _shows(shown: str, printed: str) -> None:
 @pytest.fixture(scope="session")
 def after_the_tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a reader who has done the tutorial."""
-    folder = tmp_path_factory.mktemp("tutorial")
+    folder = tmp_path_factory.mktemp(BEGINNER, numbered=False)
     run_page(TUTORIAL, folder)
     return folder
 
@@ -217,10 +222,13 @@ def _anchors(page: Path) -> set[str]:
 
 def _run(command: list[str], folder: Path, exported: Mapping[str, str] = MappingProxyType({}), *, code: int = 0) -> str:
     # As in an activated environment: `python` is this one.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **exported}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
-    )
+    more = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]), **exported}
+    if command[:3] == PREALLOC and command[3] not in MEASURED and folder.name != BEGINNER:
+        done = run_command(command[3:], folder, more)
+    else:
+        environment = command_environment(more)
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+        )
     assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stderr if code == 2 else done.stdout

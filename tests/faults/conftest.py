@@ -14,9 +14,9 @@ from harness import Stage  # found only by the line above
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """A folder, a marker in the environment of every process, and the killing of what is left."""
-    made = Stage(tmp_path)
+    made = Stage(tmp_path, fresh=request.node.get_closest_marker("fresh") is not None)
     try:
         yield made
     finally:

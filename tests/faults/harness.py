@@ -13,15 +13,15 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import checker
+from zygote import MARKER, Forked, command_environment, zygote
 
-import prealloc
 from prealloc.api.plans import plan
 
 HERE = Path(__file__).parent
-PACKAGE_ROOT = Path(prealloc.__file__).resolve().parents[1]
+PACKAGE_ROOT = HERE.parents[1]
 GRACE_S = 0.3
 """--grace, where a test does not say another."""
 PATIENCE_S = 40.0
@@ -31,14 +31,16 @@ PATIENCE_S = 40.0
 class Stage:
     """A folder for one test: its library, plan, runs, and the signals between the test and its tasks."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, fresh: bool = False) -> None:
         self.root = root
+        self.fresh = fresh
+        """Whether every command is an interpreter of its own: where its start, its memory or its speed matters."""
         self.library = root / "library.json"
         self.plan = root / "plan"
         self.run = root / "run"
         self.signals = root / "signals"
         self.signals.mkdir()
-        self.marker = f"PREALLOC_FAULT_TEST={uuid.uuid4().hex}"
+        self.marker = f"{MARKER}={uuid.uuid4().hex}"
         self._sessions: list[Session] = []
 
     # -- input ----------------------------------------------------------------------------------------------
@@ -99,11 +101,12 @@ class Stage:
             passages.mkdir()
             armed = {"PREALLOC_FAULT": faults, "PREALLOC_FAULT_COUNTS": str(passages)}
         session = Session(
-            [*wrap, sys.executable, "-m", "prealloc", *words, "--json"],
+            [*words, "--json"],
+            wrap=[*wrap, sys.executable, "-m", "prealloc"] if wrap or self.fresh else (),
             run=run,
             marker=self.marker,
             acknowledged=self.root / f"acknowledged.{len(self._sessions)}.jsonl",
-            environment={"PYTHONPYCACHEPREFIX": str(self.root.parent / "bytecode"), **armed, **(environment or {})},
+            environment={**armed, **(environment or {})},
             passages=passages,
         )
         self._sessions.append(session)
@@ -166,8 +169,9 @@ class Session:
 
     def __init__(
         self,
-        command: list[str],
+        words: list[str],
         *,
+        wrap: Sequence[str],
         run: Path,
         marker: str,
         acknowledged: Path,
@@ -184,21 +188,9 @@ class Session:
         self._lines: list[str] = []
         self._tail = JournalTail(run / "journal")
         acknowledged.touch()
-        name, _, value = marker.partition("=")
-        path = [environment.get("PYTHONPATH"), str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]
-        # Bytecode goes to a folder of the tests' own: compiled once for all commands, and never into the checkout.
-        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self._errors = acknowledged.with_suffix(".stderr")
         with self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                command,
-                cwd=HERE,  # where the worker functions are
-                env={**inherited, **environment, name: value, "PYTHONPATH": os.pathsep.join(filter(None, path))},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,
-            )
+            self.process = start_process(words, wrap, dict([marker.split("=")]) | environment, errors)
         self.started_at = time.monotonic()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -313,6 +305,27 @@ class Session:
                     acknowledged.flush()
                 event["told_at"] = time.monotonic()
                 self.events.append(event)
+
+
+def start_process(
+    words: Sequence[str], wrap: Sequence[str], environment: Mapping[str, str], errors: IO[bytes]
+) -> subprocess.Popen[bytes] | Forked:
+    """`prealloc WORDS` in a session of its own, in the folder of the worker functions.
+
+    An interpreter of its own if it is wrapped, or if the environment says how an interpreter starts.
+    """
+    whole = command_environment(environment)
+    if not wrap and zygote().serves(whole):
+        return zygote().start(words, HERE, whole, errors)
+    return subprocess.Popen(
+        [*(wrap or [sys.executable, "-m", "prealloc"]), *words],
+        cwd=HERE,
+        env=whole,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        start_new_session=True,
+    )
 
 
 class JournalTail:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import checker
 import pytest
-from harness import Stage
+from harness import Stage, wait_until
 
 pytestmark = pytest.mark.fault
 
@@ -139,6 +139,7 @@ def test_i4_a_process_lives_on(honest: checker.Evidence) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(command, env={**os.environ, name: value}, start_new_session=True) as left:
         try:
+            wait_until(lambda: checker.carries(left.pid, f"{name}={value}"), "environment of what was started")
             found = checker.check(honest._replace(ended_at=time.monotonic() - 10))
             assert [line[:2] for line in found] == ["I4"]
             assert str(left.pid) in found[0]

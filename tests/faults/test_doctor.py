@@ -248,6 +248,7 @@ def test_no_repair_beside_a_master(stage: Stage) -> None:
     stage.check(first)
 
 
+@pytest.mark.fresh  # a fork server is known by its command
 def test_strays_are_found_and_nobody_else(stage: Stage) -> None:
     """I4, when the kernel or the fork server fail: each process of the run is named with what shows it, and how to
     end it; processes that only look like it are left alone; a repair waits for their end."""

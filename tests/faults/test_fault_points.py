@@ -7,8 +7,7 @@ write that fails stops the run with 3 and the reason; and the run then ends as i
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,6 @@ pytestmark = pytest.mark.fault
 
 PACKAGE = Path(prealloc.__file__).parent
 REFUSED = ("EIO", "ENOSPC")
-AT_ONCE = 3
-"""Chains that run at the same time: most of a command is its start, and some of it is waiting."""
 
 PLANNING = (Point.PLAN_SLICE, Point.PLAN_MANIFEST, Point.PLAN_FILE, Point.FOLDER_EXCHANGE, Point.FOLDER_REMOVE)
 
@@ -102,33 +99,16 @@ def plan_cases() -> Iterator[Case]:
         yield Case(point, ("kill",) if point.kind is Kind.HAND_OVER else (*REFUSED, "kill"), scenario)
 
 
-@pytest.fixture(scope="module")
-def chains(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[Case, Future[None]]]:
-    """The chains of the tests that were selected, several at a time."""
-    mine = [item for item in request.session.items if "chains" in getattr(item, "fixturenames", ())]
-    selected = [item.callspec.params["case"] for item in mine]  # type: ignore[attr-defined]
-    pool = ThreadPoolExecutor(AT_ONCE)
-    try:
-        yield {
-            case: pool.submit(plan_chain if case.point in PLANNING else run_chain, case, tmp_path_factory.mktemp("c"))
-            for case in selected
-        }
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("case", [*cases()], ids=lambda case: case.name)
-def test_a_run_at(case: Case, chains: Mapping[Case, Future[None]]) -> None:
+def test_a_run_at(case: Case, tmp_path: Path) -> None:
     """Rows 11, 12, 15: nothing acknowledged is lost, no more runs again than was in row, never ok unsaved."""
-    chains[case].result()
+    run_chain(case, tmp_path)
 
 
 @pytest.mark.parametrize("case", [*plan_cases()], ids=lambda case: case.name)
-def test_a_plan_at(case: Case, chains: Mapping[Case, Future[None]]) -> None:
+def test_a_plan_at(case: Case, tmp_path: Path) -> None:
     """A plan folder is there whole, or as it was before."""
-    chains[case].result()
+    plan_chain(case, tmp_path)
 
 
 def test_every_point_has_a_case() -> None:

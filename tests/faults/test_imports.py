@@ -11,7 +11,7 @@ from serving import serving
 
 import prealloc
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.fresh]
 
 
 class Echo(BaseHTTPRequestHandler):

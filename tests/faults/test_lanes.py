@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from typing import Any
 
 import pytest
 from chat_server import KEY, chat_server
 from counting_server import counting_server
-from harness import Stage, wait_until
+from harness import HERE, Stage, wait_until
+from zygote import run_command
 
 from prealloc.model.lane import Lane
 from prealloc.store.plan_folder import write_plan
@@ -30,7 +29,7 @@ def lane(name: str = "k", **limits: Any) -> Lane:
 
 def prealloc_(*words: str, code: int = 0) -> str:
     """What a command prints for people, if it ends with this exit code."""
-    done = subprocess.run([sys.executable, "-m", "prealloc", *words], capture_output=True, text=True, check=False)
+    done = run_command(words, HERE)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 

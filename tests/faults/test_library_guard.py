@@ -14,7 +14,7 @@ import agents
 import pytest
 from harness import Stage
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.fresh]
 
 
 @pytest.mark.parametrize("how", agents.WAYS)

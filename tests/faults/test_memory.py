@@ -9,7 +9,7 @@ import pytest
 from control_group import ControlGroup, real, scripted
 from harness import Session, Stage
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.fresh]
 
 LIMIT_MB = 256
 GROUP_MB = 250

@@ -14,7 +14,7 @@ from prealloc.api.plans import plan
 from prealloc.api.runs import run
 from prealloc.engines import local
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.fresh]
 
 SHARDS, TASKS, WORKFLOW_BYTES = 25, 20, 47_000
 

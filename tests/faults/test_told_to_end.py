@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from zygote import run_command
 
 from prealloc.files.faultpoint import VARIABLE
 
@@ -33,8 +34,7 @@ def ground(tmp_path: Path) -> Path:
 
 
 def typed(ground: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "prealloc", *words]
-    return subprocess.run(command, cwd=ground, capture_output=True, text=True, timeout=PATIENCE_S)
+    return run_command(words, ground)
 
 
 def signalled(ground: Path, words: tuple[str, ...], point: str, *numbers: int) -> tuple[int, str]:
