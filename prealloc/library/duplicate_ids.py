@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from prealloc.errors import LibraryError
-from prealloc.model.json_value import shown
+from prealloc.model.words import shown
 
 _IDS_SHOWN, _TASKS_SHOWN = 10, 4
 _BUCKETS = 256

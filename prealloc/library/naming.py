@@ -21,11 +21,11 @@ from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
 from prealloc.library.rows import NULL, is_name
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
-from prealloc.model.json_value import shown
 from prealloc.model.options import did_you_mean
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
 from prealloc.model.task_hash import stable_hashes
+from prealloc.model.words import shown
 
 Task = Mapping[str, Any]
 """The values of a task's fields, those that any column looks into."""

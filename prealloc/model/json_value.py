@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from prealloc.model.words import brief as brief
-from prealloc.model.words import shown as shown
+from prealloc.model.words import shown
 
 MOST_DEPTH = 500
 """Less than strict reading allows, since values stand inside documents and journal lines."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.storing.format import StoredFormat
 from prealloc.library.storing.stored import Meta
-from prealloc.model.json_value import brief
+from prealloc.model.words import brief
 
 FORMAT = StoredFormat("prealloc-library", 1)
 APPLICATION_ID = 0x7072_6C62  # "prlb", for file(1)

@@ -26,7 +26,7 @@ from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import Counts, Facts, Fingerprint, StoredLibrary, checked_names, digest
 from prealloc.library.text.read import no_tasks
 from prealloc.model.fields import COMMON, Fields
-from prealloc.model.json_value import brief
+from prealloc.model.words import brief
 
 GROUP_BYTES = 4 << 20
 _GROUP_ROWS = 16_384

@@ -14,7 +14,7 @@ from prealloc.files.regular import Missing, Unusable, read_regular, refuse_forei
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.storing.format import StoredFormat
 from prealloc.library.unpack import is_dense
-from prealloc.model.json_value import shown
+from prealloc.model.words import shown
 
 FORMAT = StoredFormat("prealloc-library-parts", 1)
 INDEX = "index.json"

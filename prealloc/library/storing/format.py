@@ -9,7 +9,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, loads
 from prealloc.library.disk import Buffer
-from prealloc.model.json_value import brief, shown
+from prealloc.model.words import brief, shown
 
 AGAIN = "copy it again, or make it again: prealloc library convert, from the library it was made of"
 

@@ -19,9 +19,9 @@ from prealloc.library.base import BaseLibrary, Record, TaskMaker, has_two_ids, i
 from prealloc.library.duplicate_ids import refuse_duplicate_ids
 from prealloc.library.rows import AnyRow, LooseRow, is_name, named, row_types
 from prealloc.library.storing.format import AGAIN, StoredFormat
-from prealloc.model.json_value import brief, shown
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import LightweightTask
+from prealloc.model.words import brief, shown
 
 DIGEST_BYTES = 16
 _NO_WORKFLOW = (2**64 - 1).to_bytes(8, "big")

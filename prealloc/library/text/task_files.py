@@ -15,7 +15,8 @@ from prealloc.library.base import Progress
 from prealloc.library.disk import read_file
 from prealloc.library.naming import names_any
 from prealloc.library.text.sources import LINES, Hashed, Source
-from prealloc.model.json_value import NoJson, brief, check_json
+from prealloc.model.json_value import NoJson, check_json
+from prealloc.model.words import brief
 
 _YAML = (".yaml", ".yml")
 _ENDINGS = (".json", *_YAML)
