@@ -18,7 +18,20 @@ import typer
 from prealloc.cli.command import GENERAL
 from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
-from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Table, Whole, options_of, spelled
+from prealloc.model.options import (
+    Bytes,
+    Cells,
+    Flag,
+    Names,
+    OneOf,
+    Option,
+    Seconds,
+    Table,
+    Whole,
+    options_of,
+    spelled,
+)
+from prealloc.model.part import Part
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
 
@@ -35,7 +48,7 @@ DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]
 
-_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy)
+_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part)
 _OF_COMMANDS = (
     *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "reuse", "sampled"),
     *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
@@ -117,7 +130,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     kind: Any = str
     if isinstance(reader, Flag):
         kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
-    elif isinstance(reader, Names | Table):
+    elif isinstance(reader, Names | Table | Cells):
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])

@@ -26,14 +26,17 @@ from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded,
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
-from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
-from prealloc.store.journal import AttemptLine, JournalWriter, SessionEnded, SessionStarted, last_session
+from prealloc.store.asked import EVERYTHING, Asked
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen
+from prealloc.store.journal import AttemptLine, JournalWriter, Reopened, SessionEnded, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.totals import totals
 from prealloc.worker.job import UnitOrder
 
 MISSING_SHOWN = 20
+_UNITS_A_LINE = 1000
+"""Of a line of the journal that names units."""
 
 
 @contextmanager
@@ -52,12 +55,13 @@ def run_session(
     engine: Engine,
     *,
     before: RunState | None = None,
-    reopen_failed: bool = False,
+    asked: Asked = EVERYTHING,
     reused: Sequence[AttemptLine] = (),
     notes: Sequence[str] = (),
     observer: Observer,
 ) -> RunEnded:
-    """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
+    """Runs what has no final outcome and is asked for. Plan and engine have been checked; the caller holds the run's
+    lock.
 
     `before` is the fold of what earlier sessions have left, if there were any. `reused` are outcomes taken over from
     another run; they are journalled first. Raises CannotGoOn.
@@ -72,7 +76,7 @@ def run_session(
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
     try:
-        journal.append(SessionStarted(session=session, reopen_failed=reopen_failed, started_at=time.time()))
+        _begin(journal, session, asked, before)
         for attempt in reused:
             journal.append(attempt)
         if reused:
@@ -91,16 +95,18 @@ def run_session(
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
-        left = units_left(run, before)
+        left = units_left(run, before, asked)
         wanted = _wanted(run, left)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
-        observer.handle(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
+        bound = _bound_s(run, shares, left, at_once) if engine.facts.can_kill else None
+        observer.handle(_run_started(run, engine, before, asked, left, at_once, bound))
         short = [too_few_files] if too_few_files else []
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
         if before is not None and not left:
-            observer.handle(Note(text="nothing is left to run: every unit has its outcome"))
+            which = "every unit" if asked.part.is_all else "every unit that was asked for"
+            observer.handle(Note(text=f"nothing is left to run: {which} has its outcome"))
         lanes = run.plan.spec.lanes
         lane_log = LaneLog(run.paths, lanes, session)
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
@@ -118,7 +124,7 @@ def run_session(
                 [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
                 {lane.name: shares[lane.name].shards_at_once for lane in lanes},
             ),
-            partial(_job, run, shares, before),
+            partial(_job, run, shares, before, asked),
             limiter=limiter,
             at_once=at_once,
             policy=policy,
@@ -131,7 +137,7 @@ def run_session(
         engine.close()
         journal.close()
     fault_point(Point.SESSION_END)
-    summary = summarise(run, fold(run.paths, run.units()), duration_s=time.monotonic() - started)
+    summary = summarise(run, fold(run.paths, run.units()), asked, duration_s=time.monotonic() - started)
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
     fault_point(Point.SESSION_TELL)
@@ -139,14 +145,30 @@ def run_session(
     return summary
 
 
-def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
-    """The end of a run as its journal shows it."""
-    missing = (
-        f"{unit} ({unit_state.status.value})"
-        for unit, unit_state in state.units.items()
-        if unit_state.status is not Status.OK
+def _begin(journal: JournalWriter, session: int, asked: Asked, before: RunState | None) -> None:
+    """Writes down what the session is asked for, and opens what it is to run again, in `before` too."""
+    part, again = asked.part, asked.reopened
+    reopen_failed = part.failed and part.is_all
+    journal.append(
+        SessionStarted(
+            session=session,
+            reopen_failed=reopen_failed,
+            started_at=time.time(),
+            part=None if part.is_all else part,
+        )
     )
+    for at in range(0, len(again), _UNITS_A_LINE):
+        journal.append(Reopened(units=again[at : at + _UNITS_A_LINE]))
+    if before is not None:
+        reopen(before.units.values() if reopen_failed else map(before.units.__getitem__, again))
+
+
+def summarise(run: OpenRun, state: RunState, asked: Asked = EVERYTHING, *, duration_s: float) -> RunEnded:
+    """The end of a run as its journal shows it."""
+    not_ok = [(unit, state) for unit, state in state.units.items() if state.status is not Status.OK]
+    missing = (f"{unit} ({state.status.value})" for unit, state in not_ok if asked(unit, state))
     shown = tuple(islice(missing, MISSING_SHOWN))
+    left_out = Counter(state.open for unit, state in not_ok if not asked(unit, state))
     cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
     whole = totals(state, run.types(), factors=run.plan.spec.factors, cells=cells)
     return RunEnded(
@@ -163,6 +185,8 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
         duration_s=round(duration_s, 3),
         exit_code=1 if shown else 0,
         missing=shown,
+        not_asked=left_out[True],
+        not_ok_before=left_out[False],
         resume=resume_command(run, state),
     )
 
@@ -182,12 +206,23 @@ def _interrupted(summary: RunEnded, number: int) -> RunEnded:
     return msgspec.structs.replace(summary, exit_code=128 + number)
 
 
-def units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
+def units_left(run: OpenRun, before: RunState | None, asked: Asked = EVERYTHING) -> dict[str, int]:
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
-    if before is None:
+    if before is None and asked is EVERYTHING:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
+    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
     due = [due.unit for due in _due(run, before)]  # their shards come first
-    return Counter(unit.shard for unit in (*due, *(unit for unit, state in before.units.items() if state.open)))
+    return Counter(
+        unit.shard for unit in (*due, *(unit for unit, state in states.items() if state.open and asked(unit, state)))
+    )
+
+
+def _not_asked(run: OpenRun, before: RunState | None, asked: Asked) -> Mapping[str, int]:
+    """Units that are open and not asked for, by shard."""
+    if asked.part.is_all:
+        return {}
+    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
+    return Counter(unit.shard for unit, state in states.items() if state.open and not asked(unit, state))
 
 
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:
@@ -200,19 +235,19 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
-def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:
+def _job(
+    run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, asked: Asked, shard: str
+) -> ShardJob:
     """A shard's job, made when it is launched: only what runs is held."""
     manifest = run.manifests[shard]
     names = run.names(shard)
-    states = _states(run, before, shard, names.ids)
+    states = _states(run, before, asked, shard, names.ids)
     return ShardJob(
         manifest=manifest,
         policy=shares[manifest.lane].policy,
         ids=list(zip(names.ids, names.types, strict=True)),
-        orders=tuple(
-            UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
-        ),
-        deaths={key: state.deaths for key, state in states if state.open and state.deaths},
+        orders=tuple(UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states),
+        deaths={key: state.deaths for key, state in states if state.deaths},
         due=[due for due in _due(run, before) if due.unit.shard == shard],
     )
 
@@ -265,21 +300,30 @@ def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[st
 
 
 def _states(
-    run: OpenRun, before: RunState | None, shard: str, ids: Sequence[str]
+    run: OpenRun, before: RunState | None, asked: Asked, shard: str, ids: Sequence[str]
 ) -> list[tuple[tuple[int, int], UnitState]]:
-    """The units of a shard in the order they start: every task once, then every task again."""
+    """The units of a shard that are to run, in the order they start: every task once, then every task again."""
     untouched = UnitState()
-    return [
-        ((position, repeat), before.units[Unit(shard, task, repeat)] if before else untouched)
+    units = (
+        ((position, repeat), Unit(shard, task, repeat))
         for repeat in range(run.manifests[shard].repeats)
         for position, task in enumerate(ids)
-    ]
+    )
+    states = ((key, unit, before.units[unit] if before else untouched) for key, unit in units)
+    return [(key, state) for key, unit, state in states if state.open and asked(unit, state)]
 
 
 def _run_started(
-    run: OpenRun, engine: Engine, before: RunState | None, left: dict[str, int], at_once: int, bound_s: float | None
+    run: OpenRun,
+    engine: Engine,
+    before: RunState | None,
+    asked: Asked,
+    left: dict[str, int],
+    at_once: int,
+    bound_s: float | None,
 ) -> RunStarted:
     policy = run.file.policy
+    not_asked = _not_asked(run, before, asked)
     done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
@@ -293,12 +337,13 @@ def _run_started(
                 lane=run.manifests[entry.id].lane,
                 done=done[entry.id][0],
                 success=done[entry.id][1],
+                not_asked=not_asked.get(entry.id, 0),
             )
             for entry in run.plan.shards
         ),
         workers=min(at_once, max(1, len(left))),
         concurrency=policy.concurrency,
-        bound_s=bound_s if engine.facts.can_kill else None,
+        bound_s=bound_s,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

@@ -89,6 +89,7 @@ class Point(enum.StrEnum):
     SUPERVISOR_OPEN = "supervisor.journal.open", Kind.WRITE
     SUPERVISOR_SESSION = "supervisor.journal.session", Kind.LINE
     SUPERVISOR_SESSION_END = "supervisor.journal.session-end", Kind.LINE
+    SUPERVISOR_REOPENED = "supervisor.journal.reopened", Kind.LINE
     SUPERVISOR_REUSED = "supervisor.journal.reused", Kind.LINE
     SUPERVISOR_WORKER = "supervisor.journal.worker", Kind.LINE
     SUPERVISOR_WORKER_END = "supervisor.journal.worker-end", Kind.LINE

@@ -29,6 +29,8 @@ class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Units with a final outcome from before this session, by status."""
     success: Successes = msgspec.field(default_factory=Successes)
     """What results of earlier sessions say: first outcomes of units that run again included."""
+    not_asked: int = 0
+    """Units that are open, but this session is not asked for them."""
 
 
 class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
@@ -242,9 +244,19 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     duration_s: float
     exit_code: int
     missing: tuple[str, ...]
-    """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
+    """The first 20 units that were asked for and are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
     """The command that goes on with the run; None if every unit is ok."""
+    not_asked: int = 0
+    """Units that are open, but this session was not asked for them: see `--only`, `--limit` and so on."""
+    not_ok_before: int = 0
+    """Units that ended in an earlier session, are not ok, and this one was not asked for them."""
+
+    @property
+    def not_ok(self) -> int:
+        """Units that this session was asked for and that are not ok; `missing` has the first of them."""
+        not_ok = sum(count for status, count in self.census.items() if status != Status.OK)
+        return not_ok - self.not_asked - self.not_ok_before
 
 
 @runtime_checkable
