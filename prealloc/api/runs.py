@@ -9,8 +9,8 @@ import shlex
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
 
@@ -21,15 +21,18 @@ from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
-from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
+from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.answers import RunStatus
 from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
+from prealloc.model.options import Bytes, Seconds, options_of, read_options
 from prealloc.model.outcome import FINAL, Successes
+from prealloc.model.part import Part, PartOptions
 from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
 from prealloc.model.task import LightweightTask
+from prealloc.store.asked import Asked, Planned, asked_of
 from prealloc.store.fold import Outcome, by_shard, fold, tries_of
 from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
@@ -57,6 +60,10 @@ T = TypeVar("T")
 WorkerName = str | Callable[..., Any]
 
 
+class RunKeywords(RunOptions, PartOptions, total=False):
+    """The keywords of run() and resume(): how tasks are treated, and which of them."""
+
+
 def run(
     plan: Plan | str | Path,
     worker: WorkerName,
@@ -67,7 +74,7 @@ def run(
     reuse: str | Path | None = None,
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
-    **options: Unpack[RunOptions],
+    **options: Unpack[RunKeywords],
 ) -> RunEnded:
     """Runs every unit of a plan to its end, in a new run folder.
 
@@ -75,50 +82,56 @@ def run(
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
     `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
+    Those of Part name a part of the run: only="model=o3", type="math", limit=2; the rest stays open for resume().
     `reuse` names a run whose outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` is
     an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
     with those found here.
 
-    Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
-    and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
+    Returns the summary; its `exit_code` is 0 if every unit that is asked for is ok. Raises InputError (nothing was
+    changed) and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     with _closed(engine):
-        chosen = _checked(worker, engine, cleanup, options, mistakes)
+        source = plan if isinstance(plan, Plan) else Path(plan)
+        chosen = _checked(worker, engine, cleanup, options, mistakes, source)
         target = Path(out)
         refuse_taken(target)
-        source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
+        asked = asked_of(chosen.part, _planned(source, outline, names))
         # All that may refuse comes before the folder is made.
         earlier = OpenRun(Path(reuse)) if reuse is not None else None
         reused = list(_take_over(_shards(source, outline), chosen.worker, earlier)) if earlier is not None else []
         observer = observer_of(observe)
         with closing(make_engine(engine)) as started:
-            if policy.memory_bytes is not None and not started.facts.can_kill:
-                problem = f"the {started.name} engine cannot hold tasks to it"
-                hint = "omit it, or use ‹engine› local, which can kill its workers"
-                raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
-            lanes = _lanes_to_run(outline, reused)
+            _refuse_memory(policy, started)
+            lanes = _lanes_to_run(outline, reused, asked)
             told = (lanes, policy.start_s, observer)
             notes = _check(started, chosen.worker, chosen.import_path, outline.file, *told)
             create_run(target, source, _run_file(chosen, started.name, outline.file, policy))
             opened = OpenRun(target, outline, names)
             with RunLock(opened.paths.lock):
-                ended = run_session(opened, started, reused=reused, notes=notes, observer=observer)
+                ended = run_session(opened, started, asked=asked, reused=reused, notes=notes, observer=observer)
     _pass_on_signal(ended)
     return ended
 
 
 def resume(
-    run: str | Path, *, failed: bool = False, engine: Engine | None = None, observe: Observe | None = None
+    run: str | Path,
+    *,
+    engine: Engine | None = None,
+    observe: Observe | None = None,
+    **options: Unpack[RunKeywords],
 ) -> RunEnded:
     """Runs the units of a run that have no final outcome; with `failed` also those that are final but not ok.
 
-    The library is not needed. `engine` takes the place of the one that run.json names; it is closed at the end.
-    `observe` is as for run(). Raises InputError and CannotGoOn, as run() does.
+    The library is not needed. `options` are as for run(): fields of Part name a part of what is left, fields of
+    RunPolicy have new values from here on, for later resumes too. `engine` takes the place of the one that run.json
+    names; it is closed at the end. `observe` is as for run(). Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
+        found: list[Mistake] = []
+        part, new = _read_keywords(options, found)
         opened = OpenRun(Path(run))
         file = opened.file
         if file.cleanup is not None:
@@ -126,11 +139,18 @@ def resume(
         opened.check_slices()
         observer = observer_of(observe)
         with RunLock(opened.paths.lock), closing(make_engine(file.engine if engine is None else engine)) as started:
-            before = fold(opened.paths, opened.units(), reopen_failed=failed)
-            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before)}
-            told = (lanes, file.policy.start_s, observer)
+            before = fold(opened.paths, opened.units())
+            planned = Planned(opened.plan, opened.manifests, opened.names, before)
+            asked = _gathered(found, lambda: asked_of(part, planned))
+            if asked is None or found:
+                raise OptionsError(found)
+            then, opened.policy = opened.policy, msgspec.structs.replace(opened.policy, **new)
+            _refuse_memory(opened.policy, started)
+            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before, asked)}
+            told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            ended = run_session(opened, started, before=before, reopen_failed=failed, notes=notes, observer=observer)
+            notes = [*_changed(then, opened.policy), *notes]
+            ended = run_session(opened, started, before=before, asked=asked, notes=notes, observer=observer)
     _pass_on_signal(ended)
     return ended
 
@@ -147,31 +167,69 @@ class _Chosen(NamedTuple):
     cleanup: str | None
     import_path: tuple[str, ...]
     options: dict[str, Any]
+    part: Part
 
 
 def _checked(
     worker: WorkerName,
     engine: str | Engine,
     cleanup: WorkerName | None,
-    options: RunOptions,
+    options: RunKeywords,
     mistakes: Sequence[Mistake],
+    plan: Plan | Path,
 ) -> _Chosen:
     """What there is to say of these before any file is looked at. Raises OptionsError with every mistake."""
     found = list(mistakes)
     if worker == "":
         found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
-    own = _gathered(found, lambda: read_run_options(options))
+    part, own = _read_keywords(options, found)
     _gathered(found, lambda: check_engine(engine))
     engine_name = engine if isinstance(engine, str) else engine.name
     if cleanup is not None and engine_name == COMMAND:
         found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
-    if own is None or found:
+    if found:
+        if part != Part():
+            with suppress(InputError):  # what is wrong with the plan is told when the options are right
+                planned = _planned(plan, *_outline(plan))
+                _gathered(found, lambda: asked_of(part, planned))
         if worker != "":
             _gathered(found, lambda: _try_worker(worker, engine, engine_name))
         raise OptionsError(found)
     name, import_path = _worker_name(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
-    return _Chosen(name, cleaner, import_path, own)
+    return _Chosen(name, cleaner, import_path, own, part)
+
+
+def _read_keywords(options: RunKeywords, found: list[Mistake]) -> tuple[Part, dict[str, Any]]:
+    """The part that keywords name, as far as it is right, and the fields of RunPolicy among them."""
+    given: dict[str, Any] = {**options}
+    of_part = {name: given.pop(name) for name in options_of(Part) if name in given}
+    part = Part(**read_options(Part, of_part, found))
+    return part, _gathered(found, lambda: read_run_options(given)) or {}
+
+
+def _refuse_memory(policy: RunPolicy, engine: Engine) -> None:
+    if policy.memory_bytes is not None and not engine.facts.can_kill:
+        problem = f"the {engine.name} engine cannot hold tasks to it"
+        hint = "omit it, or use ‹engine› local, which can kill its workers"
+        raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
+
+
+def _changed(then: RunPolicy, now: RunPolicy) -> list[str]:
+    """A sentence for each option that has another value from here on."""
+    options = options_of(RunPolicy)
+
+    def told(name: str, value: Any) -> str:
+        reader = options[name].reader
+        if value is None:
+            return "none"
+        return reader.write(value) if isinstance(reader, Seconds | Bytes) else str(value)
+
+    return [
+        f"{options[name].name.replace('_', '-')} is {told(name, value)} from here on; it was "
+        f"{told(name, getattr(then, name))}"
+        for name, value in now.differing(then).items()
+    ]
 
 
 def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
@@ -292,6 +350,7 @@ def status(run: str | Path) -> RunStatus:
         halted=read_halts(opened.paths, lanes, state.sessions),
         waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
         resume=resume_command(opened, state) if owner is None else None,
+        part=state.part.words() if state.part is not None else None,
     )
 
 
@@ -374,10 +433,17 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine]) -> set[str | None]:
+def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine], asked: Asked) -> set[str | None]:
     """The lanes of the shards of which something is left to run."""
-    done = Counter(attempt.shard for attempt in reused)
-    return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
+    taken = {Unit(attempt.shard, attempt.task, attempt.repeat) for attempt in reused}
+    done = Counter(unit.shard for unit in taken if asked.units is None or unit in asked.units)
+    wanted = Counter(unit.shard for unit in asked.units) if asked.units is not None else None
+    return {
+        outline.manifests[shard.id].lane
+        for shard in outline.file.shards
+        if (asked.shards is None or shard.id in asked.shards)
+        and (shard.units if wanted is None else wanted[shard.id]) > done[shard.id]
+    }
 
 
 def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
@@ -427,6 +493,18 @@ def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
         return Outline(plan.file, {shard.id: shard.manifest for shard in plan.shards}), {}
     outline = read_outline(plan)
     return outline, check_slices(plan, outline)
+
+
+def _planned(plan: Plan | Path, outline: Outline, names: Mapping[SliceRef, Names]) -> Planned:
+    """What a part of a run of this plan is checked against."""
+    tasks = {} if isinstance(plan, Path) else {shard.id: shard.tasks for shard in plan.shards}
+
+    def names_of(shard: str) -> Names:
+        if isinstance(plan, Path):
+            return names[outline.manifests[shard].slice]
+        return Names([task.id for task in tasks[shard]], [task.type for task in tasks[shard]])
+
+    return Planned(outline.file, outline.manifests, names_of)
 
 
 def _shards(plan: Plan | Path, outline: Outline) -> _Shards:

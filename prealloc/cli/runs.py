@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prealloc.cli.command import command, missing
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, takes
+from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, parsed, read_config, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
@@ -19,6 +19,7 @@ from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, Watching
 from prealloc.model.outcome import Status
+from prealloc.model.part import Part
 from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def add_to(app: typer.Typer) -> None:
     command(app)(results)
 
 
-@takes(WorkerOptions, RunPolicy)
+@takes(WorkerOptions, Part, RunPolicy)
 def run(
     ctx: typer.Context,
     plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
@@ -57,7 +58,7 @@ def run(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Run every task of a plan to its end.
+    """Run every task of a plan to its end, or a part of them.
 
     No worker ever opens the task library. Ctrl-C once lets running tasks end, twice ends them; `prealloc resume` goes
     on either way.
@@ -65,6 +66,7 @@ def run(
     Examples:
 
       prealloc run plan/ --worker my_agent:solve --out run/
+      prealloc run plan/ --worker my_agent:solve --out run/ --limit 2
       prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m \\
         --retries 5 --memory 2GB
       prealloc run plan/ --out run/ \\
@@ -75,7 +77,7 @@ def run(
 
     mistakes = missing(ctx)
     (configured,) = read_config(config, "run")
-    options = {**from_environment(), **configured, **given}
+    options = {**from_environment(), **configured, **parsed(given, mistakes)}
     worker, engine, cleanup = options.pop("worker", ""), options.pop("engine", "local"), options.pop("cleanup", None)
     if program is not None:
         if other := next((f"--{each}" for each in ("worker", "engine") if each in given), None):
@@ -88,22 +90,31 @@ def run(
         _follow(lambda observe: api.run(plan, worker, out, observe=observe, **chosen, **options), out, quiet, json)
 
 
+@takes(Part, RunPolicy)
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    failed: Annotated[bool, typer.Option("--failed", help="Also run units again that ended but are not ok.")] = False,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Go on with a run: run what has no final outcome.
+    """Go on with a run: run what has no final outcome, or a part of it.
+
+    Without options a run goes on with those that it has. An option that is given holds from here on.
 
     Examples:
 
       prealloc resume run/
       prealloc resume run/ --failed
+      prealloc resume run/ --only model=o3,prompt_type=cot --only model=o4
+      prealloc resume run/ --error openai.RateLimitError --timeout 20m
     """
     from prealloc.api import runs as api
+    from prealloc.settings import from_environment
 
-    _follow(lambda observe: api.resume(run, failed=failed, observe=observe), run, quiet, json)
+    machine = {name: value for name, value in from_environment().items() if name != "engine"}  # the run has its own
+    options: Any = {**machine, **parsed(given, [])}
+    _follow(lambda observe: api.resume(run, observe=observe, **options), run, quiet, json)
 
 
 def status(

@@ -72,11 +72,11 @@ def run_session(
             fault_point(Point.SESSION_FOLDERS)
             folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
     refuse_odd_logs(run.paths.logs)
-    policy = run.file.policy
+    policy = run.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
     try:
-        _begin(journal, session, asked, before)
+        _begin(run, journal, session, asked, before)
         for attempt in reused:
             journal.append(attempt)
         if reused:
@@ -145,7 +145,7 @@ def run_session(
     return summary
 
 
-def _begin(journal: JournalWriter, session: int, asked: Asked, before: RunState | None) -> None:
+def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, before: RunState | None) -> None:
     """Writes down what the session is asked for, and opens what it is to run again, in `before` too."""
     part, again = asked.part, asked.reopened
     reopen_failed = part.failed and part.is_all
@@ -155,6 +155,7 @@ def _begin(journal: JournalWriter, session: int, asked: Asked, before: RunState 
             reopen_failed=reopen_failed,
             started_at=time.time(),
             part=None if part.is_all else part,
+            options=run.policy.differing(run.file.policy),
         )
     )
     for at in range(0, len(again), _UNITS_A_LINE):
@@ -261,7 +262,7 @@ def longest_s(run: OpenRun) -> float | None:
 def _wanted(run: OpenRun, left: Mapping[str, int]) -> int:
     """How many shards may run at once, as far as memory goes."""
     shards = max(1, len(left))
-    return min(run.file.policy.workers or default_workers(shards, _biggest(run)), shards)
+    return min(run.policy.workers or default_workers(shards, _biggest(run)), shards)
 
 
 def _biggest(run: OpenRun) -> int:
@@ -278,7 +279,7 @@ class _Share(NamedTuple):
 
 def _shares(run: OpenRun) -> dict[str | None, _Share]:
     """By lane; None: without one."""
-    policy = run.file.policy
+    policy = run.policy
     shards = Counter(manifest.lane for manifest in run.manifests.values())
     shares: dict[str | None, _Share] = {None: _Share(shards[None], policy)}
     for lane in run.plan.spec.lanes:
@@ -296,7 +297,7 @@ def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[st
         LaneLoad(mine, min(shares[lane].shards_at_once, at_once), shares[lane].policy.concurrency)
         for lane, mine in units.items()
     )
-    return bound_s(run.file.policy, loads, cleanup=run.file.cleanup is not None)
+    return bound_s(run.policy, loads, cleanup=run.file.cleanup is not None)
 
 
 def _states(
@@ -322,7 +323,7 @@ def _run_started(
     at_once: int,
     bound_s: float | None,
 ) -> RunStarted:
-    policy = run.file.policy
+    policy = run.policy
     not_asked = _not_asked(run, before, asked)
     done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(

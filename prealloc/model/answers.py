@@ -42,6 +42,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The lanes on which everybody waits for the server now."""
     resume: str | None
     """The command that runs the rest, if there is a rest and no master is running it."""
+    part: str | None = None
+    """What the latest session was asked for, as it was typed; None: everything that was open."""
 
 
 class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):

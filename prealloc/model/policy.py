@@ -130,6 +130,10 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """
         return cls(**read_run_options(options))
 
+    def differing(self, other: RunPolicy) -> dict[str, Any]:
+        """The fields that have another value here than there."""
+        return {name: mine for name in self.__struct_fields__ if (mine := getattr(self, name)) != getattr(other, name)}
+
 
 class RunOptions(TypedDict, total=False):
     """The keywords of run() and RunPolicy.checked: the fields of RunPolicy, which explain them."""

@@ -122,7 +122,7 @@ class ShardProgress(Tally):
     )
 
     def __init__(self, info: events.ShardInfo, index: int) -> None:
-        super().__init__(info.units)
+        super().__init__(info.units - info.not_asked)
         self.lane = info.lane
         self.carry_over(info)
         self.earlier = self.done
@@ -203,6 +203,8 @@ class RunProgress:
         """Tasks that run at this moment."""
         self.earlier = 0
         """Units decided before this session."""
+        self.not_asked = 0
+        """Units that are open, and left out of everything here: the session is not asked for them."""
         self.shards: dict[str, ShardProgress] = {}
         self.telling: tuple[str, ...] = ()
         """The settings that tell shards apart."""
@@ -297,7 +299,8 @@ class RunProgress:
             self.shards[info.id] = shard
             self._by_index.append(shard)
             self._in_state[State.WAITING].add(index)
-            self.total.units += info.units
+            self.total.units += info.units - info.not_asked
+            self.not_asked += info.not_asked
             self.total.carry_over(info)
             if shard.done >= shard.units:
                 self._move(shard, State.ENDED)

@@ -30,6 +30,7 @@ def _facts(status: RunStatus) -> list[Text]:
         f"plan: {status.plan[:12]}, worker {visible(status.worker)}",
         f"done: {decided} of {human.count(status.units, 'unit')}",
         f"library opens by workers: {status.library_opens}",
+        *([f"the latest session was asked for a part: {visible(status.part)}"] if status.part is not None else []),
     ]
     text = incomplete(decided, status.units)
     return [*([Text(text, style="yellow")] if text else []), *map(Text, facts)]

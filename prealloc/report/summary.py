@@ -65,10 +65,15 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
 def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     """The verdict first, then what it is about."""
     colour = "green" if ended.exit_code == 0 else "red"
-    verdict = _fact("exit code", Text(f"{ended.exit_code}: {exit_code_meaning(ended.exit_code)}", colour))
+    meaning = exit_code_meaning(ended.exit_code)
+    if ended.not_asked or ended.not_ok_before:
+        meaning = meaning.replace("planned units", "units that were asked for")
+    verdict = _fact("exit code", Text(f"{ended.exit_code}: {meaning}", colour))
     facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
-    if not _not_ok(ended):
+    if ended.census[Status.OK] == sum(ended.census.values()):
         facts.insert(1, ("units", f"{sum(ended.census.values()):,}, all ok"))
+    if ended.not_asked or ended.not_ok_before:
+        facts.insert(1, ("not asked", _left_out(ended)))
     if ended.success.decided:
         facts.append(("success", _success(ended)))
         facts += [("", note) for note in success_notes(ended.success)]
@@ -101,6 +106,13 @@ def _duration(progress: RunProgress, ended: RunEnded) -> str:
     return text
 
 
+def _left_out(ended: RunEnded) -> str:
+    """What the session was not asked for."""
+    parts = [f"{human.count(ended.not_asked, 'unit')}, still open"] if ended.not_asked else []
+    parts += [f"{human.count(ended.not_ok_before, 'unit')} that ended before, not ok"] if ended.not_ok_before else []
+    return "; ".join(parts)
+
+
 def _success(ended: RunEnded) -> str:
     if ended.rate is None:
         return human.NOTHING
@@ -128,13 +140,9 @@ def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
     return [Text("library opens by workers: 0", style="bold green")]
 
 
-def _not_ok(ended: RunEnded) -> int:
-    return sum(number for status, number in ended.census.items() if status != Status.OK)
-
-
 def _census(ended: RunEnded, width: int | None) -> list[Text]:
     """The outcomes that occur; nothing where the facts say that all units are ok."""
-    if not _not_ok(ended):
+    if ended.census[Status.OK] == sum(ended.census.values()):
         return []
     units = sum(ended.census.values())
     counts = [(status, ended.census.get(status, 0)) for status in Status]
@@ -211,7 +219,7 @@ def _failures(ended: RunEnded, width: int | None) -> list[Text]:
 def _missing(ended: RunEnded) -> list[Text]:
     if not ended.missing:
         return []
-    not_ok = _not_ok(ended)
+    not_ok = ended.not_ok
     lines = [whole(Text(f"  {visible(unit)}")) for unit in ended.missing]
     if not_ok <= len(ended.missing):
         return [heading("not ok"), *lines]
@@ -225,7 +233,7 @@ def _next(ended: RunEnded) -> list[Text]:
     commands = [("look at", f"prealloc results {run} --by {shlex.quote(','.join(by))}")]
     if ended.errors:
         commands.append(("", f"prealloc show {run} {shlex.quote(ended.errors[0].example)}"))
-    if _not_ok(ended) > len(ended.missing):
+    if ended.not_ok > len(ended.missing):
         commands.append(("", f"prealloc results {run} --units --not-ok"))
     lines = [_fact(name, visible(command)) for name, command in commands]
     if ended.resume is not None:

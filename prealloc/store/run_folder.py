@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Set
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
+from prealloc.store.journal import SessionStarted, damaged, journal_files, read_lines
 from prealloc.store.manifests import Outline, read_manifests, read_plan_file
 from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
 from prealloc.store.slices import Names, Slice
@@ -49,6 +51,7 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cleanup: str | None = None
     """`module:function` that cleans up after attempts whose process was killed."""
     policy: RunPolicy
+    """As the run began. A resume may change some: see OpenRun.policy."""
     created_at: str
     prealloc: str
     python: str
@@ -78,6 +81,23 @@ class OpenRun:
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
         self._names: dict[SliceRef, Names] = dict(names or {})
+
+    @cached_property
+    def policy(self) -> RunPolicy:
+        """The run's options, as of its latest session: those of run.json, and what a resume has changed of them.
+
+        Raises JournalError.
+        """
+        for file in reversed(journal_files(self.paths)):
+            if file.writer.shard is not None:
+                continue
+            first = next(iter(read_lines(file)), None)  # none: it was killed in the middle of that line
+            if first is not None and isinstance(first.content, SessionStarted):
+                try:
+                    return RunPolicy.checked(**{**msgspec.structs.asdict(self.file.policy), **first.content.options})
+                except OptionsError as error:
+                    raise damaged(file.path, 1, str(error)) from None
+        return self.file.policy
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
