@@ -92,10 +92,10 @@ def run(
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     with _closed(engine):
-        source = plan if isinstance(plan, Plan) else Path(plan)
-        chosen = _checked(worker, engine, cleanup, options, mistakes, source)
+        chosen = _checked(worker, engine, cleanup, options, mistakes, plan)
         target = Path(out)
         refuse_taken(target)
+        source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
         asked = asked_of(chosen.part, _planned(source, outline, names))
@@ -176,7 +176,7 @@ def _checked(
     cleanup: WorkerName | None,
     options: RunKeywords,
     mistakes: Sequence[Mistake],
-    plan: Plan | Path,
+    plan: Plan | str | Path,
 ) -> _Chosen:
     """What there is to say of these before any file is looked at. Raises OptionsError with every mistake."""
     found = list(mistakes)
@@ -188,14 +188,15 @@ def _checked(
     if cleanup is not None and engine_name == COMMAND:
         found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
     if found:
-        if part != Part():
+        if part != Part() and plan:
             with suppress(InputError):  # what is wrong with the plan is told when the options are right
-                planned = _planned(plan, *_outline(plan))
+                source = plan if isinstance(plan, Plan) else Path(plan)
+                planned = _planned(source, *_outline(source))
                 _gathered(found, lambda: asked_of(part, planned))
         if worker != "":
             _gathered(found, lambda: _try_worker(worker, engine, engine_name))
         raise OptionsError(found)
-    name, import_path = _worker_name(worker, engine_name)
+    name, import_path = worker_name(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
     return _Chosen(name, cleaner, import_path, own, part)
 
@@ -354,7 +355,7 @@ def status(run: str | Path) -> RunStatus:
     )
 
 
-def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
+def worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
     """`module:function` and the folders to import it from: the current one, and the function's own root."""
     here = current_folder()
     if isinstance(worker, str):
@@ -452,7 +453,7 @@ def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[
         return None, import_path
     from prealloc.engines.spawn_launcher import check_elsewhere
 
-    name, its_own = _worker_name(cleanup, "")
+    name, its_own = worker_name(cleanup, "")
     import_path = tuple(dict.fromkeys((*import_path, *its_own)))
     check_elsewhere(
         WorkerCheck(name, import_path), "(unit, notes)"
@@ -477,7 +478,7 @@ def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
 
 def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
     """Raises WorkerFunctionError if the worker cannot be run, as far as that can be told if there is no such engine."""
-    function, import_path = _worker_name(worker, name)
+    function, import_path = worker_name(worker, name)
     if isinstance(engine, str) and engine not in ENGINES:
         return
     with closing(make_engine(engine)) as started:

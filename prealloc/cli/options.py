@@ -50,19 +50,24 @@ DifficultyOption = Annotated[
 
 _DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part)
 _OF_COMMANDS = (
-    *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "reuse", "sampled"),
+    *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "record", "reuse", "sampled"),
     *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
 
 
-def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(
+    *structs: type, but: Sequence[str] = (), kept: Sequence[type] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the declared options of these structs: its keyword `given` has those that the user gave.
 
-    They are read from text only as far as `parsed` does; their bounds are checked with their values.
+    They are read from text only as far as `parsed` does; their bounds are checked with their values. Those of `kept`
+    structs have the values that they have, not their defaults, where they are not given.
     """
     options = {
-        each.name: (options_of(struct)[each.name], each.default)
+        each.name: (options_of(struct)[each.name]._replace(unset=""), ())
+        if struct in kept
+        else (options_of(struct)[each.name], each.default)
         for struct in structs
         for each in msgspec.structs.fields(struct)
         if each.name in options_of(struct) and each.name not in but

@@ -58,7 +58,7 @@ class InlineEngine:
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
-        self._current: _InlineShard | None = None
+        self._current: InlineShard | None = None
         self._draining = False
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
@@ -79,7 +79,7 @@ class InlineEngine:
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
-            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
+            self._current = InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
             if self._draining or self._current.lane in self._halted:
                 self._current.units.stop()
             return [self._current.started, *self._current.clean_up_first()]
@@ -111,7 +111,7 @@ class InlineEngine:
             self._current = None
 
 
-class _InlineShard:
+class InlineShard:
     """One shard, a task at a time."""
 
     def __init__(
