@@ -352,6 +352,8 @@ def status(run: str | Path) -> RunStatus:
         waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
         resume=resume_command(opened, state) if owner is None else None,
         part=state.part.words() if state.part is not None else None,
+        stopped=state.stopped,
+        paused=state.paused and owner is not None,
     )
 
 

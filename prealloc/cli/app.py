@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from prealloc.cli import config, debug, doctor, library, memory, plans, runs
+from prealloc.cli import config, control, debug, doctor, library, memory, plans, runs
 from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
@@ -27,6 +27,7 @@ _OF_STDOUT = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 plans.add_to(app)
 runs.add_to(app)
 debug.add_to(app)
+control.add_to(app)
 doctor.add_to(app)
 memory.add_to(app)
 app.add_typer(library.app, name="library")

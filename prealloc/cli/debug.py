@@ -36,8 +36,8 @@ def debug(
 ) -> None:
     """Run one unit in this process, with its settings.
 
-    breakpoint() works, and what the task prints is seen. Nothing is recorded, unless --record says so. There is no
-    timeout. Ctrl-C ends the attempt.
+    breakpoint() works, and what the task prints is seen. Nothing is recorded, unless --record says so. The task
+    has no timeout. Ctrl-C ends the attempt.
 
     Examples:
 

@@ -23,6 +23,7 @@ from prealloc.model.options import (
     Cells,
     Flag,
     Names,
+    Number,
     OneOf,
     Option,
     Seconds,
@@ -34,6 +35,7 @@ from prealloc.model.options import (
 from prealloc.model.part import Part
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.steer import Change
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
 QuietFlag = Annotated[
@@ -48,7 +50,7 @@ DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]
 
-_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part)
+_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part, Change)
 _OF_COMMANDS = (
     *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "record", "reuse", "sampled"),
     *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
@@ -91,7 +93,9 @@ def takes(
 
 
 def _typed(option: Option, value: Any) -> Any:
-    """The value; a whole number as one, which comes as text: so a wrong one is reported with all other mistakes."""
+    """The value; a number as one, which comes as text: so a wrong one is reported with all other mistakes."""
+    if isinstance(option.reader, Number) and isinstance(value, str):
+        return float(value) if re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", value) else value
     is_number = isinstance(option.reader, Whole) and isinstance(value, str) and re.fullmatch("-?[0-9]{1,30}", value)
     return int(value) if is_number else value
 

@@ -48,7 +48,12 @@ class InlineEngine:
     """Runs shards in the calling thread. `jitter` is for tests."""
 
     name = "inline"
-    facts = EngineFacts(can_kill=False, guards_library=False, worker_outlives_master=False)
+    facts = EngineFacts(
+        can_kill=False,
+        guards_library=False,
+        worker_outlives_master=False,
+        cannot_change=dict.fromkeys(("workers", "concurrency"), "the inline engine runs one task at a time"),
+    )
 
     def __init__(
         self,
@@ -62,6 +67,8 @@ class InlineEngine:
         self._draining = False
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
+        self._held: set[str] = set()
+        """Shards that start nothing for now."""
 
     def check(self, wanted: WorkerCheck) -> Checked:
         self._function = load_function(wanted.worker, wanted.import_path)
@@ -76,6 +83,7 @@ class InlineEngine:
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if self._current is None:
             if not self._queue:
+                time.sleep(timeout_s)
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
@@ -83,15 +91,24 @@ class InlineEngine:
             if self._draining or self._current.lane in self._halted:
                 self._current.units.stop()
             return [self._current.started, *self._current.clean_up_first()]
+        if self._current.shard in self._held and not self._draining:
+            time.sleep(timeout_s)
+            return []
         events = self._current.step()
         if events and isinstance(events[-1], ShardEnded):
             self._current = None
         return events
 
-    def halt(self, lane: str) -> None:
+    def halt(self, lane: str | None) -> None:
+        if lane is None:
+            self.drain()
+            return
         self._halted.add(lane)
         if self._current is not None and self._current.lane == lane:
             self._current.units.stop()
+
+    def allow(self, tasks: Mapping[str, int]) -> None:
+        self._held = {*self._held, *tasks} - {shard for shard, most in tasks.items() if most}
 
     def drain(self) -> None:
         self._draining = True
@@ -121,6 +138,7 @@ class InlineShard:
         function: WorkerFunction,
         jitter: Callable[[], float],
     ) -> None:
+        self.shard = job.shard
         self.lane = job.lane
         self._job = job
         self._setup = setup

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Engine, RunSetup, ShardJob
+from prealloc.engines.control import Control, Share, Shares
+from prealloc.engines.control_socket import ControlSocket, NoSocket
 from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import conduct
 from prealloc.engines.queue import ShardQueue, WaitingShard
@@ -75,6 +77,7 @@ def run_session(
     policy = run.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
+    control: Control | None = None
     try:
         _begin(run, journal, session, asked, before)
         for attempt in reused:
@@ -98,16 +101,25 @@ def run_session(
         left = units_left(run, before, asked)
         wanted = _wanted(run, left)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
-        shares = _shares(run)
-        bound = _bound_s(run, shares, left, at_once) if engine.facts.can_kill else None
+        lanes = run.plan.spec.lanes
+        share_out = partial(_shares, run)
+        control = Control(
+            policy,
+            share_out,
+            at_once=at_once,
+            facts=engine.facts,
+            limiter=limiter,
+            lanes=lanes,
+            journal=journal,
+        )
+        bound = _bound_s(run, control.shares, left, at_once) if engine.facts.can_kill else None
         observer.handle(_run_started(run, engine, before, asked, left, at_once, bound))
-        short = [too_few_files] if too_few_files else []
+        short = [*([too_few_files] if too_few_files else []), *_open_socket(run, control)]
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
         if before is not None and not left:
             which = "every unit" if asked.part.is_all else "every unit that was asked for"
             observer.handle(Note(text=f"nothing is left to run: {which} has its outcome"))
-        lanes = run.plan.spec.lanes
         lane_log = LaneLog(run.paths, lanes, session)
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
 
@@ -122,18 +134,20 @@ def run_session(
             engine,
             ShardQueue(
                 [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
-                {lane.name: shares[lane.name].shards_at_once for lane in lanes},
+                {lane.name: control.shares[lane.name].shards_at_once for lane in lanes},
             ),
-            partial(_job, run, shares, before, asked),
+            partial(_job, run, control, before, asked),
             limiter=limiter,
-            at_once=at_once,
-            policy=policy,
+            control=control,
             admission=admission,
             observer=Watching(observe_all, observer.tick) if lanes or decided else observer,
         )
+        control.close()
         engine.close()  # now, since the end of the session comes after that of its workers
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     finally:
+        if control is not None:
+            control.close()
         engine.close()
         journal.close()
     fault_point(Point.SESSION_END)
@@ -143,6 +157,15 @@ def run_session(
     fault_point(Point.SESSION_TELL)
     observer.handle(summary)
     return summary
+
+
+def _open_socket(run: OpenRun, control: Control) -> list[str]:
+    """Opens the socket for `prealloc ctl`. If there is none, says so: a run does not need it."""
+    try:
+        control.socket = ControlSocket(run.paths)
+    except NoSocket as error:
+        return [f"prealloc ctl cannot reach this run: {error}"]
+    return []
 
 
 def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, before: RunState | None) -> None:
@@ -188,6 +211,7 @@ def summarise(run: OpenRun, state: RunState, asked: Asked = EVERYTHING, *, durat
         missing=shown,
         not_asked=left_out[True],
         not_ok_before=left_out[False],
+        stopped=state.stopped if any(state.open and asked(unit, state) for unit, state in not_ok) else None,
         resume=resume_command(run, state),
     )
 
@@ -236,16 +260,14 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
-def _job(
-    run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, asked: Asked, shard: str
-) -> ShardJob:
+def _job(run: OpenRun, control: Control, before: RunState | None, asked: Asked, shard: str) -> ShardJob:
     """A shard's job, made when it is launched: only what runs is held."""
     manifest = run.manifests[shard]
     names = run.names(shard)
     states = _states(run, before, asked, shard, names.ids)
     return ShardJob(
         manifest=manifest,
-        policy=shares[manifest.lane].policy,
+        policy=control.shares[manifest.lane].policy,
         ids=list(zip(names.ids, names.types, strict=True)),
         orders=tuple(UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states),
         deaths={key: state.deaths for key, state in states if state.deaths},
@@ -256,7 +278,7 @@ def _job(
 def longest_s(run: OpenRun) -> float | None:
     """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
-    return _bound_s(run, _shares(run), left, _wanted(run, left))
+    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left))
 
 
 def _wanted(run: OpenRun, left: Mapping[str, int]) -> int:
@@ -270,25 +292,17 @@ def _biggest(run: OpenRun) -> int:
     return max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
 
 
-class _Share(NamedTuple):
-    """What the shards of a lane get: how many run at once, and the run's policy with each one's part of the tasks."""
-
-    shards_at_once: int
-    policy: RunPolicy
-
-
-def _shares(run: OpenRun) -> dict[str | None, _Share]:
-    """By lane; None: without one."""
-    policy = run.policy
+def _shares(run: OpenRun, policy: RunPolicy) -> Shares:
+    """What each lane's shards get of a policy."""
     shards = Counter(manifest.lane for manifest in run.manifests.values())
-    shares: dict[str | None, _Share] = {None: _Share(shards[None], policy)}
+    shares: dict[str | None, Share] = {None: Share(shards[None], policy)}
     for lane in run.plan.spec.lanes:
         at_once, tasks = lane.share(shards[lane.name], policy.concurrency)
-        shares[lane.name] = _Share(at_once, msgspec.structs.replace(policy, concurrency=tasks))
+        shares[lane.name] = Share(at_once, msgspec.structs.replace(policy, concurrency=tasks))
     return shares
 
 
-def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[str, int], at_once: int) -> float | None:
+def _bound_s(run: OpenRun, shares: Shares, left: Mapping[str, int], at_once: int) -> float | None:
     """The run's bound: lane by lane, and those without one."""
     units: dict[str | None, list[int]] = {}
     for shard, count in left.items():

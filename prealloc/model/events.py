@@ -176,6 +176,23 @@ class Stopping(Event, frozen=True, kw_only=True, tag="stopping"):
     """What those that have not ended by then get to clean up."""
 
 
+class LimitReached(Event, frozen=True, kw_only=True, tag="limit_reached"):
+    """A limit of the whole run (`--max-time`, `--max-failures`): no further task starts, what runs may end."""
+
+    reason: str
+
+
+class RunSteered(Event, frozen=True, kw_only=True, tag="run_steered"):
+    """`prealloc ctl` has changed how the run goes on. What it has changed of a lane, LaneChanged says."""
+
+    workers: int
+    """Shards at once from now on; what runs beyond that may end."""
+    concurrency: int
+    """Tasks at once in each worker."""
+    paused: bool
+    """No further task starts."""
+
+
 class Total(msgspec.Struct, frozen=True, kw_only=True):
     """What became of some units."""
 
@@ -251,6 +268,8 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     """Units that are open, but this session was not asked for them: see `--only`, `--limit` and so on."""
     not_ok_before: int = 0
     """Units that ended in an earlier session, are not ok, and this one was not asked for them."""
+    stopped: str | None = None
+    """The limit of the whole run for which units were not started."""
 
     @property
     def not_ok(self) -> int:

@@ -125,10 +125,10 @@ class Whole(NamedTuple):
 
     def schema(self) -> dict[str, Any]:
         bounds = {"minimum": self.least} | ({"maximum": self.most} if self.most is not None else {})
+        others = [{"type": "string", "pattern": "%$"}] if self.share else []
+        others += [{"const": "none"}] if self.optional else []
         number = {"type": "integer", **bounds}
-        if self.share:
-            return {"anyOf": [number, {"type": "string", "pattern": "%$"}]}
-        return {"anyOf": [number, {"const": "none"}]} if self.optional else number
+        return {"anyOf": [number, *others]} if others else number
 
 
 def share_of(value: Any) -> float | None:

@@ -10,7 +10,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
 from prealloc.model.options import Bytes, Flag, OneOf, Option, Seconds, Text, Whole, read_options
-from prealloc.model.plan_spec import MAX_SHARDS
+from prealloc.model.plan_spec import MAX_SHARDS, MAX_UNITS
 
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
@@ -51,6 +51,7 @@ WHAT_RUNS = "What runs the tasks"
 _TIME = "Time"
 _SIZE = "Workers and memory"
 _TROUBLE = "When something fails"
+_BUDGET = "Limits of the whole run"
 
 
 class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +102,25 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     start_s: Annotated[
         float, Option(Seconds(above=True), "Time for a worker to import its module.", "start_timeout", group=_TIME)
     ] = 120.0
+    max_time_s: Annotated[
+        float | None,
+        Option(
+            Seconds(above=True, optional=True),
+            "After this time no further task starts; what runs may end.",
+            *("max_time", "", _BUDGET, "no limit"),
+        ),
+    ] = None
+    """Of each session: a resume has all of it again."""
+    max_failures: Annotated[
+        int | str | None,
+        Option(
+            Whole(1, MAX_UNITS, optional=True, metavar="N|P%", share=True),
+            "After this many units that are not ok no further task starts; a share counts from 20 ended units on.",
+            *("", "", _BUDGET, "no limit"),
+        ),
+    ] = None
+    """Of each session. Every unit that is not ok counts, except `cancelled` ones: failed, timeout, crashed,
+    out_of_memory, and infra once its retries are used up."""
     memory_bytes: Annotated[
         int | None,
         Option(
@@ -145,6 +165,8 @@ class RunOptions(TypedDict, total=False):
     retries: int
     rate_mode: Literal["fixed", "adaptive"]
     halt_after_infra: int | None
+    max_time_s: float | str | None
+    max_failures: int | str | None
     drain_s: float | str
     grace_s: float | str
     start_s: float | str
@@ -202,7 +224,7 @@ def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = Fal
     the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
     it may take the grace, and with `cleanup` also a call of that function. Shards run in
     waves, the units of a shard in waves of the concurrency; a wave lasts as long as its longest member. Lanes run
-    side by side, unless there are too few workers.
+    side by side, unless there are too few workers. With --max-time no attempt begins after it.
     """
     if policy.timeout_s is None:
         return None
@@ -214,4 +236,7 @@ def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = Fal
     for lane in lanes:
         shard_s = (start_s + -(-units // lane.concurrency) * unit_s for units in lane.shard_units if units)
         total_s += sum(sorted(shard_s, reverse=True)[:: lane.shards_at_once])
+    if policy.max_time_s is not None:
+        last_s = policy.start_s + policy.timeout_s + policy.max_wait_s + after_s
+        total_s = min(total_s, policy.max_time_s + last_s)
     return total_s + policy.drain_s + policy.grace_s + SPARE_S

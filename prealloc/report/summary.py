@@ -69,9 +69,11 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     if ended.not_asked or ended.not_ok_before:
         meaning = meaning.replace("planned units", "units that were asked for")
     verdict = _fact("exit code", Text(f"{ended.exit_code}: {meaning}", colour))
-    facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
+    facts: list[tuple[str, str | Text]] = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
     if ended.census[Status.OK] == sum(ended.census.values()):
         facts.insert(1, ("units", f"{sum(ended.census.values()):,}, all ok"))
+    if ended.stopped is not None:
+        facts.insert(1, ("stopped", Text(visible(ended.stopped), style="yellow")))
     if ended.not_asked or ended.not_ok_before:
         facts.insert(1, ("not asked", _left_out(ended)))
     if ended.success.decided:

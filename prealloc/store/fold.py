@@ -25,6 +25,7 @@ from prealloc.store.journal import (
     Reopened,
     SessionStarted,
     SoloDeath,
+    Steered,
     damaged,
     journal_files,
     read_line,
@@ -119,6 +120,10 @@ class RunState(msgspec.Struct, frozen=True):
     """What --cleanup has to clean up after. Without --cleanup it says nothing: then no attempt's end is noted."""
     part: Part | None = None
     """What the latest session was asked for; None: everything that was open."""
+    stopped: str | None = None
+    """The limit of the whole run that the latest session has reached."""
+    paused: bool = False
+    """`prealloc ctl` has paused the latest session."""
 
     def census(self) -> dict[str, int]:
         """Units by status, all eight of them; together every unit of the plan."""
@@ -155,6 +160,8 @@ def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
     opens = 0
     sessions = 0
     part: Part | None = None
+    stopped: str | None = None
+    paused = False
     for file in journal_files(run):  # by session, the supervisor's file first
         sessions = file.writer.session
         for content, number, offset, length in read_lines(file, warnings):
@@ -174,12 +181,16 @@ def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
             elif isinstance(content, LibraryOpen):
                 opens += 1
             elif isinstance(content, SessionStarted):
-                part = content.part
+                part, stopped, paused = content.part, None, False
                 if content.reopen_failed:
                     reopen(states.values())
+            elif isinstance(content, Steered):
+                stopped = content.stopped or stopped
+                if content.change is not None and content.change.pause is not None:
+                    paused = content.change.pause
             elif isinstance(content, Reopened):
                 reopen([_planned(states, file, number, Unit(*unit)) for unit in content.units])
-    return RunState(states, sessions, opens, warnings, untidied.due(), part)
+    return RunState(states, sessions, opens, warnings, untidied.due(), part, stopped, paused)
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):

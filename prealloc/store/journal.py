@@ -27,6 +27,7 @@ from prealloc.model.document import UNREADABLE
 from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verdict
 from prealloc.model.part import Part
 from prealloc.model.policy import MOST_RESULT_BYTES
+from prealloc.model.steer import Change
 from prealloc.model.words import brief
 
 NO_RESULT = msgspec.Raw(b"null")
@@ -84,6 +85,16 @@ class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     session: int
     ended_at: Seconds
+
+
+class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="steered", omit_defaults=True):
+    """From here on the session goes on in another way."""
+
+    at: Seconds
+    stopped: str | None = None
+    """A limit of the whole run is reached, and nothing more starts: which one."""
+    change: Change | None = None
+    """What `prealloc ctl` has asked for."""
 
 
 class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker"):
@@ -147,6 +158,7 @@ class CleanedUp(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=
 AnyRecord = (
     SessionStarted
     | Reopened
+    | Steered
     | SessionEnded
     | WorkerStarted
     | WorkerEnded
@@ -181,6 +193,7 @@ _SUPERVISOR = _Points(Point.SUPERVISOR_OPEN, Point.SUPERVISOR_FSYNC, Point.SUPER
 _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     SessionStarted: Point.SUPERVISOR_SESSION,
     Reopened: Point.SUPERVISOR_REOPENED,
+    Steered: Point.SUPERVISOR_STEERED,
     SessionEnded: Point.SUPERVISOR_SESSION_END,
     WorkerStarted: Point.SUPERVISOR_WORKER,
     WorkerEnded: Point.SUPERVISOR_WORKER_END,
