@@ -179,6 +179,7 @@ def _recorded(place: _Place, run: OpenRun, tried: _Try) -> Attempt:
         started_at=time.time(),
         part=Part(unit=(str(tried.unit),)),
         options=run.policy.differing(run.file.policy),
+        on_end=None if run.on_end == run.file.on_end else run.on_end or "",
     )
     with closing(JournalWriter(run.paths.supervisor_journal(session), fsync=run.policy.fsync)) as journal:
         journal.append(began)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar, Unpack
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
@@ -71,6 +72,7 @@ def run(
     *,
     engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
+    on_end: str | None = None,
     reuse: str | Path | None = None,
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
@@ -80,7 +82,8 @@ def run(
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
-    `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
+    `on_end` is a command that gets the summary, as JSON on stdin, when the run has ended. `engine` is a name, or an
+    engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
     Those of Part name a part of the run: only="model=o3", type="math", limit=2; the rest stays open for resume().
     `reuse` names a run whose outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` is
@@ -92,6 +95,7 @@ def run(
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     with _closed(engine):
+        mistakes = [*mistakes, *on_end_mistakes(on_end)]
         chosen = _checked(worker, engine, cleanup, options, mistakes, plan)
         target = Path(out)
         refuse_taken(target)
@@ -108,10 +112,11 @@ def run(
             lanes = _lanes_to_run(outline, reused, asked)
             told = (lanes, policy.start_s, observer)
             notes = _check(started, chosen.worker, chosen.import_path, outline.file, *told)
-            create_run(target, source, _run_file(chosen, started.name, outline.file, policy))
+            file = _run_file(chosen, started.name, outline.file, policy)
+            create_run(target, source, msgspec.structs.replace(file, on_end=on_end or None))
             opened = OpenRun(target, outline, names)
-            with RunLock(opened.paths.lock):
-                ended = run_session(opened, started, asked=asked, reused=reused, notes=notes, observer=observer)
+            with told_at_the_end(on_end, opened.paths, observer) as told_too, RunLock(opened.paths.lock):
+                ended = run_session(opened, started, asked=asked, reused=reused, notes=notes, observer=told_too)
     _pass_on_signal(ended)
     return ended
 
@@ -119,6 +124,7 @@ def run(
 def resume(
     run: str | Path,
     *,
+    on_end: str | None = None,
     engine: Engine | None = None,
     observe: Observe | None = None,
     **options: Unpack[RunKeywords],
@@ -126,19 +132,27 @@ def resume(
     """Runs the units of a run that have no final outcome; with `failed` also those that are final but not ok.
 
     The library is not needed. `options` are as for run(): fields of Part name a part of what is left, fields of
-    RunPolicy have new values from here on, for later resumes too. `engine` takes the place of the one that run.json
-    names; it is closed at the end. `observe` is as for run(). Raises InputError and CannotGoOn, as run() does.
+    RunPolicy have new values from here on, for later resumes too, and so has `on_end` (empty: none). `engine` takes the
+    place of the one that run.json names; it is closed at the end. `observe` is as for run(). Raises InputError and
+    CannotGoOn, as run() does.
     """
     with _closed(engine):
         found: list[Mistake] = []
         part, new = _read_keywords(options, found)
+        found += on_end_mistakes(on_end)
         opened = OpenRun(Path(run))
         file = opened.file
         if file.cleanup is not None:
             check_name(file.cleanup)
         opened.check_slices()
+        if on_end is not None:
+            opened.on_end = on_end or None
         observer = observer_of(observe)
-        with RunLock(opened.paths.lock), closing(make_engine(file.engine if engine is None else engine)) as started:
+        with (
+            told_at_the_end(opened.on_end, opened.paths, observer) as told_too,
+            RunLock(opened.paths.lock),
+            closing(make_engine(file.engine if engine is None else engine)) as started,
+        ):
             before = fold(opened.paths, opened.units())
             planned = Planned(opened.plan, opened.manifests, opened.names, before)
             asked = _gathered(found, lambda: asked_of(part, planned))
@@ -150,7 +164,7 @@ def resume(
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
             notes = [*_changed(then, opened.policy), *notes]
-            ended = run_session(opened, started, before=before, asked=asked, notes=notes, observer=observer)
+            ended = run_session(opened, started, before=before, asked=asked, notes=notes, observer=told_too)
     _pass_on_signal(ended)
     return ended
 

@@ -90,7 +90,7 @@ def run(
         _follow(lambda observe: api.run(plan, worker, out, observe=observe, **chosen, **options), out, quiet, json)
 
 
-@takes(Part, RunPolicy, kept=(RunPolicy,))
+@takes(Part, RunPolicy, WorkerOptions, but=("worker", "engine", "cleanup"), kept=(RunPolicy, WorkerOptions))
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     quiet: QuietFlag = False,

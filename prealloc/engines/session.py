@@ -179,6 +179,7 @@ def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, bef
             started_at=time.time(),
             part=None if part.is_all else part,
             options=run.policy.differing(run.file.policy),
+            on_end=None if run.on_end == run.file.on_end else run.on_end or "",
         )
     )
     for at in range(0, len(again), _UNITS_A_LINE):

@@ -202,6 +202,15 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             unset="none",
         ),
     ] = None
+    on_end: Annotated[
+        str | None,
+        Option(
+            Text("COMMAND"),
+            "Run when the run has ended, with its summary as JSON on stdin.",
+            group=WHAT_RUNS,
+            unset="none",
+        ),
+    ] = None
 
 
 SPARE_S = 10.0

@@ -70,7 +70,9 @@ class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     part: Part | None = None
     """What it was asked for; None: everything that is open."""
     options: dict[str, Any] = {}
-    """Fields of RunPolicy that have other values from here on than run.json says, or than an earlier session did."""
+    """Fields of RunPolicy that have other values from here on than run.json says."""
+    on_end: str | None = None
+    """The command that gets the summary from here on, empty for none; None: the one that run.json names."""
 
 
 class Reopened(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reopened"):

@@ -50,6 +50,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine: str
     cleanup: str | None = None
     """`module:function` that cleans up after attempts whose process was killed."""
+    on_end: str | None = None
+    """A command that gets the summary. A resume may change it: see OpenRun.on_end."""
     policy: RunPolicy
     """As the run began. A resume may change some: see OpenRun.policy."""
     created_at: str
@@ -88,16 +90,29 @@ class OpenRun:
 
         Raises JournalError.
         """
+        file, latest = self._latest
+        if latest is None:
+            return self.file.policy
+        try:
+            return RunPolicy.checked(**{**msgspec.structs.asdict(self.file.policy), **latest.options})
+        except OptionsError as error:
+            raise damaged(file, 1, str(error)) from None
+
+    @cached_property
+    def on_end(self) -> str | None:
+        """The command that gets the summary, likewise."""
+        _, latest = self._latest
+        return (self.file.on_end if latest is None or latest.on_end is None else latest.on_end) or None
+
+    @cached_property
+    def _latest(self) -> tuple[Path, SessionStarted | None]:
+        """The first line of the latest session that has one: a session may be killed in the middle of it."""
         for file in reversed(journal_files(self.paths)):
-            if file.writer.shard is not None:
-                continue
-            first = next(iter(read_lines(file)), None)  # none: it was killed in the middle of that line
-            if first is not None and isinstance(first.content, SessionStarted):
-                try:
-                    return RunPolicy.checked(**{**msgspec.structs.asdict(self.file.policy), **first.content.options})
-                except OptionsError as error:
-                    raise damaged(file.path, 1, str(error)) from None
-        return self.file.policy
+            if file.writer.shard is None:
+                first = next(iter(read_lines(file)), None)
+                if first is not None and isinstance(first.content, SessionStarted):
+                    return file.path, first.content
+        return self.paths.journal, None
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
