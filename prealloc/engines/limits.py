@@ -41,7 +41,7 @@ class RunLimits:
         if self._share is None:
             over = isinstance(self._most_failures, int) and failures >= self._most_failures
         else:
-            over = ended >= LEAST_ENDED and failures >= self._share * ended
+            over = ended >= LEAST_ENDED and failures / ended >= self._share
         if not over:
             return None
         kinds = ", ".join(

@@ -80,7 +80,10 @@ SCENARIOS = {
     "long log": Scenario(_beside(UNITS), {"ok": UNITS}),
     "reused": Scenario(_beside(9), {"ok": 9}),
     "reopened": Scenario(
-        _beside(9, bad={"do": "fail"}), {"ok": 9, "failed": 1}, again=("bad",), resume=("--error", "ValueError", "--max-failures", "1")
+        _beside(9, bad={"do": "fail"}),
+        {"ok": 9, "failed": 1},
+        again=("bad",),
+        resume=("--error", "ValueError", "--max-failures", "1"),
     ),
 }
 
