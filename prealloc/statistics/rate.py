@@ -74,7 +74,7 @@ def rate(tasks: Tasks, *, level: float = 0.95) -> Estimate | None:
     p = sum(successes for successes, _ in counts) / units
     spread = sum((successes - p * n) ** 2 for successes, n in counts)
     v = clusters / (clusters - 1) * spread / units**2 if clusters > 1 else 0.0
-    # Every outcome that comes g times in each task counts as one: a copy of a unit is no further observation.
+    # Every outcome that comes g times in each task counts as one: a copy of a unit adds nothing.
     g = math.gcd(*(count for successes, n in counts for count in (successes, n - successes)))
     if all(n == g for _, n in counts):
         n_eff, df, (low, high) = float(clusters), None, wilson(p, clusters, z_of(level))

@@ -6,18 +6,11 @@ import math
 
 import msgspec
 
-from prealloc.statistics.normal import z_of
+from prealloc.statistics.normal import z_of, z_of_power
 from prealloc.statistics.rate import wilson
 
 DIFFER = 0.25
 """The share of tasks on which two models differ, while nothing is known of them."""
-
-
-def z_of_power(power: float) -> float:
-    """The normal quantile of a power: 0.84 for 80%."""
-    from scipy.special import ndtri
-
-    return float(ndtri(power))
 
 
 def tasks_for_half_width(
