@@ -1,3 +1,4 @@
+from prealloc.api.compare import compare as compare
 from prealloc.api.doctor import diagnose as diagnose
 from prealloc.api.doctor import repair as repair
 from prealloc.api.libraries import convert as convert
@@ -48,6 +49,7 @@ from prealloc.model.size import Sizes as Sizes
 from prealloc.model.task import LightweightTask as LightweightTask
 from prealloc.report.choose import reporter as reporter
 from prealloc.settings import load_config as load_config
+from prealloc.store.comparison import Comparison as Comparison
 from prealloc.store.plan_folder import load_shard as load_shard
 from prealloc.store.plan_folder import write_plan as write_plan
 from prealloc.worker.context import TaskContext as TaskContext
