@@ -121,7 +121,7 @@ def test_groups() -> None:
 
 
 def test_a_gate_opens_only_for_what_is_shown() -> None:
-    """What is worse, a loss that is not excluded, and undecided units that could make it worse keep it closed, each by name."""
+    """What is worse, a loss that is not excluded and undecided units keep it closed, each by name."""
 
     def gate(solves: Solves, tasks: int = 60) -> str:
         found = compared(members(solves, tasks=tasks), baseline="b", margin=0.05)
