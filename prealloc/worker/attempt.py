@@ -21,7 +21,7 @@ from prealloc.model.policy import LEAST_PAUSE_S
 from prealloc.model.task import LightweightTask
 from prealloc.worker.answer import refused_status
 from prealloc.worker.clocks import AttemptClock
-from prealloc.worker.context import TaskContext
+from prealloc.worker.context import TaskContext, running_here
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.infrastructure import ask, http_status, is_infrastructure
 from prealloc.worker.interrupt import Call
@@ -109,7 +109,8 @@ class Running:
         self.inner: asyncio.Task[Ending] | None = None
         """The asyncio task that it runs in, if the function is async."""
         self.variables = contextvars.copy_context()
-        """A sync function's ContextVars: what it sets, no other attempt sees."""
+        """Its ContextVars: what it sets, no other attempt sees."""
+        self.variables.run(running_here.set, context)
         self.again: tuple[UnitOrder, float] | None = None
         """The next try at its unit, which waits until this one has been cleaned up."""
 
@@ -143,7 +144,7 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
     import asyncio
 
     loop = asyncio.get_running_loop()
-    inner = loop.create_task(_perform_inner(function, running, most_bytes))
+    inner = loop.create_task(_perform_inner(function, running, most_bytes), context=running.variables)
     running.inner = inner
     await asyncio.wait({inner})
     return judged(running, inner.result())
@@ -267,6 +268,14 @@ def clean_up(running: Running) -> bool:
 
 async def clean_up_async(running: Running) -> bool:
     """The same on an event loop. A sync callback has a thread, since it may take its time."""
+    import asyncio
+
+    if not running.context.exits:
+        return True
+    return await asyncio.get_running_loop().create_task(_clean_up_inner(running), context=running.variables)
+
+
+async def _clean_up_inner(running: Running) -> bool:
     import asyncio
 
     clean = True
