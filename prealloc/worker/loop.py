@@ -39,6 +39,7 @@ from prealloc.worker.messages import (
     Channel,
     Drain,
     Ended,
+    NotClosed,
     Opened,
     Ready,
     Retiring,
@@ -62,13 +63,16 @@ def run_worker(
             function = load_function(job.worker, job.import_path)
             leave_to_master()  # the module may have put handlers of its own into place
         journal = JournalWriter(Path(job.journal), fsync=job.policy.fsync)
+        worker = _Worker(job, channel, journal, table, function)
+        if not worker.make():
+            return NO_THREAD
     except PreallocError as error:
         channel.send(_broken(error))
         return 1
     fault_point(Point.WORKER_READY)
     table.beat()  # before it counts as working: its start may have taken longer than a worker may be silent
     channel.send(Ready())
-    return _Worker(job, channel, journal, table, function).control()
+    return worker.control()
 
 
 class _Worker:
@@ -88,6 +92,10 @@ class _Worker:
         self._retiring = False
         self._cancelling = False
 
+    def make(self) -> bool:
+        """Makes the object of a worker class. False: the system has no thread for it. Raises WorkerFunctionError."""
+        return self._servers.make()
+
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""
         if not self._servers.grow(min(self._job.slots, max(1, len(self._job.orders)))):
@@ -105,10 +113,16 @@ class _Worker:
         self._channel.send(Bye())
         fault_point(Point.WORKER_BYE_SAID)
         # A supervisor waits for no more than the grace in all, and then kills what is left.
-        _run_exit_handlers(
-            min(self._job.policy.grace_s, KILL_STEP_S) if self._units.lingering else self._job.policy.grace_s
-        )
+        grace_s = self._job.policy.grace_s
+        ends_at = time.monotonic() + (min(grace_s, KILL_STEP_S) if self._units.lingering else grace_s)
+        self._close(max(ends_at - KILL_STEP_S - time.monotonic(), KILL_STEP_S))
+        _run_exit_handlers(ends_at - time.monotonic())
         return 0
+
+    def _close(self, most_s: float) -> None:
+        """Closes the object of a worker class, and says so if that goes wrong."""
+        if (problem := self._servers.close(most_s)) is not None:
+            self._channel.send(NotClosed(problem))
 
     def _is_needed(self) -> bool:
         """A server in which nothing lingers may have or get a unit; and what lingers may still clean up."""

@@ -330,9 +330,7 @@ def test_each_attempt_cleans_up_after_itself(go: Go, tmp_path: Path, worker: Any
     assert notes == (3 if worker is workers.tidies else 0)
 
 
-@pytest.mark.parametrize(
-    "worker", [workers.asks_who_runs, workers.asks_who_runs_async, workers.asks_who_runs_wrapped]
-)
+@pytest.mark.parametrize("worker", [workers.asks_who_runs, workers.asks_who_runs_async, workers.asks_who_runs_wrapped])
 def test_current_is_the_context_of_the_task_that_runs_here(go: Go, tmp_path: Path, worker: Any) -> None:
     """However many run at once, and until what it has left for its exit is done. A thread has it only if it is handed
     over, as documented; elsewhere there is none.
