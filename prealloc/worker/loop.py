@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import os
 import select
 import socket
@@ -49,6 +50,9 @@ from prealloc.worker.messages import (
 from prealloc.worker.serve import Servers
 from prealloc.worker.units import Patience, UnitQueue
 
+_MOST_OF = 0.8
+"""Of --start-timeout."""
+
 
 def run_worker(
     job: WorkerJob, sock: socket.socket, table: InFlightTable, function: WorkerFunction | None = None
@@ -83,7 +87,7 @@ class _Worker:
         self._channel = channel
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._table = table
-        self._is_async = function.is_async
+        self._is_class, self._is_async = function.is_class, function.is_async
         self._limiter = RemoteLimiter(shielded(channel.send)) if job.lane is not None else None
         self._units = UnitQueue(job, journal, table, self._tell, self._limiter)
         self._servers = Servers(
@@ -94,7 +98,14 @@ class _Worker:
 
     def make(self) -> bool:
         """Makes the object of a worker class. False: the system has no thread for it. Raises WorkerFunctionError."""
-        return self._servers.make()
+        if not self._is_class:
+            return True
+        # The supervisor kills what does not start in time. A little before, the log gets to know where it hangs.
+        faulthandler.dump_traceback_later(_MOST_OF * self._job.policy.start_s)
+        try:
+            return self._servers.make()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""

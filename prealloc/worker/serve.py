@@ -61,8 +61,7 @@ class Servers:
 
     def make(self) -> bool:
         """Makes the object of a worker class. False: the system has no thread for it. Raises WorkerFunctionError."""
-        if self._instance is None:
-            return True
+        instance = cast("Instance", self._instance)
         try:
             if self._function.is_async:
                 self._on_loop(self._own_async)
@@ -70,10 +69,10 @@ class Servers:
                 threading.Thread(target=self._own, name="prealloc-task", daemon=True).start()
         except RuntimeError:
             return False
-        self._instance.made.wait()
-        if self._instance.error is not None:
-            raise self._instance.error
-        self._function = self._instance.function
+        instance.made.wait()
+        if instance.error is not None:
+            raise instance.error
+        self._function = instance.function
         return True
 
     def close(self, most_s: float) -> str | None:
