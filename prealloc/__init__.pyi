@@ -24,6 +24,7 @@ from prealloc.errors import InputError as InputError
 from prealloc.errors import JournalError as JournalError
 from prealloc.errors import LibraryError as LibraryError
 from prealloc.errors import LibraryOpened as LibraryOpened
+from prealloc.errors import NoCurrentTask as NoCurrentTask
 from prealloc.errors import OptionsError as OptionsError
 from prealloc.errors import PlanError as PlanError
 from prealloc.errors import PreallocError as PreallocError
@@ -53,3 +54,4 @@ from prealloc.store.comparison import Comparison as Comparison
 from prealloc.store.plan_folder import load_shard as load_shard
 from prealloc.store.plan_folder import write_plan as write_plan
 from prealloc.worker.context import TaskContext as TaskContext
+from prealloc.worker.context import current as current
