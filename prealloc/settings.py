@@ -2,7 +2,8 @@
 
     [library]   path, difficulty, require_workflow, id_field, type_field, workflow_field, id_from, ids, exclude_ids
     [sampling]  the options of a plan, by their names on the command line: shards, num_instances, stratify, seed, ...
-    [factors]   any names, each a list of values; [[exclude]] partial cells that are left out
+    [factors]   any names, each a list of values; or several [[factors]], whose cells are put together
+    [[exclude]] partial cells that are left out
     [settings]  given to every worker function
     [[lanes]]   name, models, deployment, key_env, shards_at_once, limits
     [run]       worker, engine, cleanup, and the options of a run: concurrency, workers, timeout, retries, ...
@@ -49,7 +50,8 @@ SECTIONS: dict[str, tuple[str, Sequence[type]]] = {
 }
 """The sections of declared options. `lanes` is a list of them."""
 TABLES = {
-    "factors": "Any names, each with a list of values. The cells are the combinations of their values.",
+    "factors": "Any names, each with a list of values. The cells are the combinations of their values. A list of such "
+    "tables: all cells of each, shared ones once.",
     "exclude": "Partial cells: the cells that hold one of them are left out. A list.",
     "settings": "Given to every worker function as ctx.settings, beside the factors.",
 }
@@ -85,7 +87,7 @@ def load_config(file: str | Path) -> Experiment:
     read = _Read(_parse(path))
     library = read.section("library")
     sampling = read.section("sampling")
-    factors, settings, lanes = read.table("factors"), read.table("settings"), read.lanes()
+    factors, settings, lanes = read.factors(), read.table("settings"), read.lanes()
     extra = {"settings": settings, "factors": factors, "lanes": lanes, "exclude": read.exclude()}
     sampling |= {name: value for name, value in extra.items() if value}
     run = read.section("run")
@@ -109,8 +111,9 @@ def config_schema() -> dict[str, Any]:
     sections = {name: _section_schema(about, options_in(name)) for name, (about, _) in SECTIONS.items()}
     sections["lanes"] = {"type": "array", "items": {**sections["lanes"], "required": ["name"]}}
     scalar = {"type": ["string", "number", "boolean"]}
+    design = {"type": "object", "additionalProperties": {"type": "array", "minItems": 1, "items": scalar}}
     kinds: dict[str, dict[str, Any]] = {
-        "factors": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1, "items": scalar}},
+        "factors": {"anyOf": [design, {"type": "array", "items": design}]},
         "exclude": {"type": "array", "items": {"type": "object", "additionalProperties": scalar}},
         "settings": {"type": "object"},
     }
@@ -164,6 +167,11 @@ class _Read:
     def table(self, name: str) -> dict[str, Any]:
         """A section whose keys are the user's own."""
         return self._of_kind(name, dict)
+
+    def factors(self) -> Any:
+        """The table, or the tables of that name."""
+        several = isinstance(self._sections.get("factors"), list)
+        return self._of_kind("factors", list) if several else self.table("factors")
 
     def exclude(self) -> tuple[Any, ...]:
         return tuple(self._of_kind("exclude", list))
@@ -229,6 +237,8 @@ class _Read:
     def _note(self, section: str, where: str, problem: str, hint: str) -> None:
         """Notes a mistake with its options as the file spells them."""
         place = _key(where)
+        if isinstance(self._sections.get("factors"), list):
+            place = place.replace(_KEYS["factors"], "[[factors]]")
         place = place if place.startswith(("[", "lane ")) else f"[{section}] {place}"
         self.mistakes.append(Mistake(place, _key(problem), _key(hint)))
 

@@ -432,10 +432,11 @@ def _places(plan: Plan) -> tuple[dict[str, list[str]], dict[str, bytes]]:
 
     places: dict[str, list[str]] = {}
     digests: dict[str, bytes] = {}
+    by_difficulty = DIFFICULTY in plan.spec.factor_values
     for shard in plan.shards:
         for task in shard.tasks:
             # The same id at another difficulty is another task.
-            key = f"{task.id} ({shard.manifest.cell[DIFFICULTY]})" if DIFFICULTY in plan.spec.factors else task.id
+            key = f"{task.id} ({shard.manifest.cell[DIFFICULTY]})" if by_difficulty else task.id
             places.setdefault(key, []).append(shard.id)
             digests[key] = task_digest(task)
     return places, digests

@@ -148,7 +148,7 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
     )
     shown = tuple(islice(missing, MISSING_SHOWN))
     cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
-    whole = totals(state, run.types(), factors=run.plan.spec.factors, cells=cells)
+    whole = totals(state, run.types(), factors=run.plan.spec.factor_values, cells=cells)
     return RunEnded(
         run=str(run.paths.root),
         census=state.census(),

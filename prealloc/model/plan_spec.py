@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount
-from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
+from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
@@ -86,8 +86,9 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = msgspec.field(default_factory=dict)
     lanes: tuple[Lane, ...] = ()
     """What shards queue for; a shard's manifest names its lane."""
-    factors: dict[str, tuple[Any, ...]] = msgspec.field(default_factory=dict)
-    """The values of each factor: their combinations are the cells, and every cell gets the same tasks."""
+    factors: dict[str, tuple[Any, ...]] | tuple[dict[str, tuple[Any, ...]], ...] = msgspec.field(default_factory=dict)
+    """The values of each factor: their combinations are the cells, and every cell gets the same tasks. Two designs or
+    more are a list of such tables: the cells are the union of theirs. See `factor_values`."""
     exclude: tuple[dict[str, Any], ...] = ()
     """Partial cells; the cells that hold one of them are left out."""
     num_instances_per_cell: Annotated[
@@ -115,6 +116,11 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def ranking_name(self) -> str:
         """The name of the ranking scheme, for plan.json."""
         return RANKINGS[1 if self.ranking is UNSET else self.ranking]
+
+    @property
+    def factor_values(self) -> dict[str, tuple[Any, ...]]:
+        """Every factor with all values that it has in some design."""
+        return values_of(self.factors)
 
     @property
     def amount(self) -> Amount:
@@ -169,13 +175,14 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             read[name] = dict(sorted(read.get(name, {}).items()))
         check_amount(read, found)
         lanes = tuple(options.get("lanes", ()))
-        factors = Table().read("‹factors›", options.get("factors"), found)
+        factors = _factors(options.get("factors"), found)
         exclude = _exclude(options.get("exclude", ()), found)
         found += _settings(read["settings"])
         found += _lanes(lanes)
         found += factor_mistakes(factors, exclude, read["settings"], lanes)
         found += secret_mistakes("‹settings›", read["settings"])
-        found += secret_mistakes("‹factors›", factors)
+        for design in designs_of(factors):
+            found += secret_mistakes("‹factors›", design)
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
         if share_of(read.get("num_instances")):
             read["num_instances"] = None
@@ -197,7 +204,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return cls(
             **read,
             lanes=lanes,
-            factors={name: tuple(values) for name, values in factors.items()},
+            factors=_stored(factors),
             exclude=tuple(dict(part) for part in exclude),
             generator=options.get("generator", UNSET),
             generator_version=options.get("generator_version", UNSET),
@@ -220,7 +227,7 @@ class PlanOptions(TypedDict, total=False):
     keep: Sequence[str] | Literal["all"]
     settings: Mapping[str, Any]
     lanes: Sequence[Lane]
-    factors: Mapping[str, Sequence[Any]]
+    factors: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
     exclude: Sequence[Mapping[str, Any]]
     num_instances_per_cell: int | None
     per_cell: bool
@@ -269,6 +276,19 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         float | None,
         Option(Seconds(above=True, optional=True), "Time to make one workflow.", "generate_timeout", group=_GENERATED),
     ] = 600.0
+
+
+def _factors(given: Any, found: list[Mistake]) -> Factors:
+    """One design, or several; one in a list is one."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sequence):
+        return Table().read("‹factors›", given, found)
+    designs = [Table().read(f"‹factors› {number}", design, found) for number, design in enumerate(given, 1)]
+    return designs if len(designs) > 1 else (designs or [{}])[0]
+
+
+def _stored(factors: Factors) -> dict[str, tuple[Any, ...]] | tuple[dict[str, tuple[Any, ...]], ...]:
+    designs = [{name: tuple(values) for name, values in design.items()} for design in designs_of(factors)]
+    return designs[0] if len(designs) == 1 else tuple(designs)
 
 
 def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ import typer
 
 from prealloc.cli.options import takes
 from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.model.cell import cells_of
 from prealloc.model.lane import Lane
 from prealloc.model.options import Option, Seconds, read_options
 from prealloc.model.plan_spec import PlanSpec, SpecOptions
@@ -114,6 +115,22 @@ def test_mistakes_of_every_section_come_together(tmp_path: Path) -> None:
         "[estimate] seconds_per_task",
     }
     assert found["[factors] rate"] == "it is a setting too"
+
+
+def test_designs_are_a_list_of_tables(tmp_path: Path) -> None:
+    """`[[factors]]` again and again; a mistake is told with the design's number, as the file spells it."""
+    text = EXPERIMENT.replace("[factors]", "[[factors]]").replace('"b"]\nkey', '"b", "c"]\nkey')
+    second = '[[factors]]\nrate = [2]\nmodel = ["b", "c"]\n'
+    path = tmp_path / "a.toml"
+    path.write_text(text.replace("[[exclude]]", f"{second}[[exclude]]").replace("rate = 1\n", "rate = 2\n"))
+    spec = PlanSpec.checked(**load_config(path).sampling)
+    assert [tuple(cell.values()) for cell in cells_of(spec.factors, spec.exclude)] == [
+        *(("a", 0.5), ("a", 1), ("b", 0.5), ("b", 1)),
+        ("c", 2),
+    ]
+    found = told(path, text.replace("[[exclude]]", '[[factors]]\nmodel = ["b", "b"]\n[[exclude]]'))
+    assert found.keys() == {"[[factors]] 2 model", "[[factors]] 2 rate"}
+    assert told(path, "factors = [1]") == {"[[factors]] 1": "1 is not a table"}
 
 
 def test_a_model_that_no_lane_serves_is_named(tmp_path: Path) -> None:
