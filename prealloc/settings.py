@@ -141,7 +141,7 @@ def options_in(section: str) -> dict[str, ConfigOption]:
     for struct in SECTIONS[section][1]:
         defaults = {each.name: each.default for each in msgspec.structs.fields(struct)}
         for field, option in options_of(struct).items():
-            if field not in TABLES:
+            if section == "lanes" or field not in TABLES:  # a lane has settings of its own, the others are a section
                 default = defaults[field]
                 default = None if isinstance(default, msgspec.UnsetType) or default is msgspec.NODEFAULT else default
                 found[option.name] = ConfigOption(field, option, default)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from prealloc.errors import Mistake
-from prealloc.model.lane import Lane
+from prealloc.model.lane import MODEL as MODEL
+from prealloc.model.lane import OF_THE_LANE, Lane
 from prealloc.model.options import shown
 
 Cell = dict[str, Any]
@@ -24,12 +25,8 @@ Design = Mapping[str, Sequence[Any]]
 Factors = Design | Sequence[Design]
 """One design, or several that name the same factors."""
 
-MODEL = "model"
-"""The factor, or else the setting, by which lanes know whether they serve a cell."""
 DIFFICULTY = "difficulty"
 """The factor that chooses the library."""
-OF_THE_LANE = ("deployment", "api_key_env")
-"""Settings that a shard gets from its lane."""
 
 MOST_CELLS = 100_000
 MOST_DESIGNS = 1_000
@@ -81,9 +78,7 @@ def lanes_of(cell: Cell, lanes: Sequence[Lane], settings: Mapping[str, Any]) -> 
 
 def settings_of(cell: Cell, lane: Lane | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a shard's worker function sees: the settings of all, the cell's factors, and how to reach its lane."""
-    given = (lane.deployment, lane.key_env) if lane is not None else (None, None)
-    of_lane = {name: value for name, value in zip(OF_THE_LANE, given, strict=True) if value is not None}
-    return {**settings, **cell, **of_lane}
+    return {**settings, **cell, **(lane.for_workers if lane is not None else {})}
 
 
 def factor_mistakes(
@@ -105,12 +100,7 @@ def factor_mistakes(
         for name in names
         if name in settings
     ]
-    if any(lane.deployment or lane.key_env for lane in lanes):
-        found += [
-            Mistake(f"‹factors› {name}", "a shard gets this setting from its lane", "give the factor another name")
-            for name in OF_THE_LANE
-            if name in names
-        ]
+    found += _clashes_of_lanes(names, settings, lanes)
     if found:
         return found  # excludes and lanes would be judged by values that are not meant
     if sum(math.prod(map(len, design.values())) for design in designs) > MOST_CELLS:
@@ -123,6 +113,22 @@ def factor_mistakes(
     if not cells and not found:
         found.append(Mistake("‹exclude›", "no cell is left", "exclude less"))
     return found + _not_served(cells, lanes, settings)
+
+
+def _clashes_of_lanes(factors: Sequence[str], settings: Mapping[str, Any], lanes: Sequence[Lane]) -> Iterator[Mistake]:
+    """Settings that a shard would get from its lane and from elsewhere."""
+    given = {name for lane in lanes for name in lane.for_workers}
+    if given & {*OF_THE_LANE.values()}:
+        given |= {*OF_THE_LANE.values()}
+    for name in factors:
+        if name in given:
+            hint = "give the factor another name"
+            yield Mistake(f"‹factors› {name}", "a shard gets this setting from its lane", hint)
+    for lane in lanes:
+        for name in lane.settings or ():
+            if name in settings:
+                hint = "keep one of them: what is not the same for all lanes stands in each lane"
+                yield Mistake(f"lane {lane.name} settings {name}", "it is a setting of all shards too", hint)
 
 
 def _design(number: int, design: Design, designs: Sequence[Design]) -> list[Mistake]:

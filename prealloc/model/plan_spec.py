@@ -13,10 +13,10 @@ from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount,
 from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
 from prealloc.model.fields import Fields
-from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.lane import Lane
 from prealloc.model.options import Flag, Names, OneOf, Option, Seconds, Table, Text, Whole, read_options, share_of
 from prealloc.model.secret import secret_mistakes
+from prealloc.model.setting import as_stored, setting_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.words import cut, shown
 
@@ -32,7 +32,6 @@ MAX_SEED = 2**63 - 1
 MAX_REPEATS = 1_000_000
 MAX_UNITS = 10_000_000
 """Units of one plan: a fold of its journal holds each of them in memory."""
-SETTINGS_DEPTH = 100
 
 _TASKS = Whole(1, MAX_TASKS)
 _HOW_MANY = "How many tasks"
@@ -171,16 +170,14 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             read.setdefault("ranking", LATEST_RANKING)
         for name in ("types", "keep"):
             read[name] = tuple(sorted(read.get(name, ())))
-        for name in ("quotas", "settings"):
-            read[name] = dict(sorted(read.get(name, {}).items()))
+        read["quotas"] = dict(sorted(read.get("quotas", {}).items()))
+        read.setdefault("settings", {})
         check_amount(read, found)
-        lanes = tuple(options.get("lanes", ()))
+        lanes = _lanes(options.get("lanes", ()), found)
         factors = _factors(options.get("factors"), found)
         exclude = _exclude(options.get("exclude", ()), found)
-        found += _settings(read["settings"])
-        found += _lanes(lanes)
+        found += setting_mistakes("‹settings›", read["settings"])
         found += factor_mistakes(factors, exclude, read["settings"], lanes)
-        found += secret_mistakes("‹settings›", read["settings"])
         for design in designs_of(factors):
             found += secret_mistakes("‹factors›", design)
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
@@ -199,8 +196,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 read.setdefault("num_instances_per_cell", given_n)
         if read["quotas"] or read.get("whole") or "num_instances_per_cell" in read:
             read.setdefault("num_instances", None)
-        # As they read back: a copy of our own, with lists for tuples.
-        read["settings"] = msgspec.json.decode(msgspec.json.encode(read["settings"]))
+        read["settings"] = as_stored(read["settings"])
         return cls(
             **read,
             lanes=lanes,
@@ -298,18 +294,20 @@ def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
     return ()
 
 
-def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
-    found: list[Mistake] = []
+def _lanes(lanes: Sequence[Lane], found: list[Mistake]) -> tuple[Lane, ...]:
+    """The lanes as Lane.checked makes them; none if it refuses one: nothing is judged by those that are left."""
+    checked = []
     for lane in lanes:
         try:
-            Lane.checked(where=f"lane {cut(lane.name)}", **msgspec.structs.asdict(lane))
+            checked.append(Lane.checked(where=f"lane {cut(lane.name)}", **msgspec.structs.asdict(lane)))
         except OptionsError as error:
             found += error.mistakes
     names = [lane.name for lane in lanes]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    return found + [
-        Mistake(f"lane {name}", "two lanes have this name", "give each lane its own name") for name in twice
+    found += [
+        Mistake(f"lane {name}", "two lanes have this name", "give each lane its own name")
+        for name in sorted({name for name in names if names.count(name) > 1})
     ]
+    return tuple(checked) if len(checked) == len(lanes) else ()
 
 
 def _generator(name: Any, version: Any) -> list[Mistake]:
@@ -319,14 +317,4 @@ def _generator(name: Any, version: Any) -> list[Mistake]:
     found: list[Mistake] = []
     for text in (name, version) if name is not UNSET else ():
         Text().read(where, text, found)
-    return found
-
-
-def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
-    found = []
-    for name, value in settings.items():
-        try:
-            check_json(value, name, SETTINGS_DEPTH)
-        except NoJson as error:
-            found.append(Mistake(f"‹settings› {name}", f"not a JSON value: {error}", "use JSON values only"))
     return found

@@ -79,6 +79,13 @@ def test_cells_come_in_the_order_of_the_file() -> None:
         ({"per_cell": True, "quotas": {"x": 2, "y": 2}, "shards": 5}, "‹shards›"),
         ({"per_cell": True, "per_type": True, "num_instances": 2, "types": ["x"], "shards": 3}, "‹shards›"),
         ({"settings": {"api_key": "hunter2"}}, "‹settings› api_key"),
+        ({"lanes": [Lane(name="l", settings=3)]}, "lane l settings"),  # type: ignore[arg-type]
+        ({"lanes": [Lane(name="l", settings={"api_key": "hunter2"})]}, "lane l settings api_key"),
+        ({"lanes": [Lane(name="l", settings={"x": float("nan")})]}, "lane l settings x"),
+        ({"lanes": [Lane(name="l", settings={"deployment": "d"})]}, "lane l settings deployment"),
+        ({"lanes": [Lane(name="l", settings={"model": "a"})]}, "lane l settings model"),
+        ({"lanes": [Lane(name="l", settings={"url": "a"})], "settings": {"url": "b"}}, "lane l settings url"),
+        ({"lanes": [Lane(name="l", settings={"rate": 1})], "factors": FACTORS}, "‹factors› rate"),
         ({"factors": 3}, "‹factors›"),
         ({"factors": [FACTORS, 3]}, "‹factors› 2"),
         ({"factors": [FACTORS, {}]}, "‹factors› 2"),
@@ -283,6 +290,27 @@ def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
         {"temperature": 0, "deployment": "d-0", "model": "b", "rate": 1},
     )
     assert len(made.slices) == 1  # four cells, one sample, one file
+
+
+def test_a_lane_has_settings_of_its_own(tmp_path: Path) -> None:
+    """Any JSON; workers of its shards get them beside the others. A plan whose lanes have none keeps its bytes."""
+    path = put(tmp_path, "t.json", 4)
+    lanes = [
+        Lane.checked(name="one", settings={"region": {"zones": (1, 2)}, "base_url": "http://one"}),
+        Lane.checked(name="two", settings={"base_url": "http://two"}, key_env="KEY_2"),
+        Lane.checked(name="three", settings={}),
+    ]
+    made = prealloc.plan(path, lanes=lanes, shards=3, num_instances=1, settings={"top_p": 1}, out=tmp_path / "plan")
+    assert read_plan(tmp_path / "plan").file == made.file
+    by_lane = {shard.manifest.lane: shard.settings for shard in made.shards}
+    assert by_lane == {
+        "one": {"top_p": 1, "base_url": "http://one", "region": {"zones": [1, 2]}},
+        "two": {"top_p": 1, "base_url": "http://two", "api_key_env": "KEY_2"},
+        "three": {"top_p": 1},
+    }
+    assert list(lanes[0].for_workers) == ["base_url", "region"]
+    assert lanes[2] == Lane(name="three")
+    assert b"settings" not in msgspec.json.encode(lanes[2])
 
 
 def test_a_manifest_that_was_given_other_settings_than_its_cells_is_refused(tmp_path: Path) -> None:

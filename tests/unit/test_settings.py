@@ -153,6 +153,7 @@ def test_more_shards_than_a_plan_may_have(tmp_path: Path) -> None:
     [
         ('"A_KEY"', '"{}"', "[[lanes]] 1 key_env"),
         ("temperature = 0", 'api_key = "{}"', "[settings] api_key"),
+        ('"A_KEY"', '"A_KEY"\nsettings = {{ url = "{}" }}', "[[lanes]] 1 settings url"),
         ("temperature = 0", 'deep = {{ list = ["{}"] }}', "[settings] deep"),
         ("temperature = 0", 'headers = {{ Authorization = "x-{}" }}', "[settings] headers"),
         ('["a", "b"]\nrate', '["a", "b", "{}"]\nrate', "[factors] model"),
