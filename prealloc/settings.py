@@ -31,6 +31,7 @@ from prealloc.model.lane import Lane
 from prealloc.model.options import Option, did_you_mean, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.where import refuse_where
 from prealloc.model.words import brief
 from prealloc.planning.estimate import Effort
 
@@ -95,6 +96,8 @@ def load_config(file: str | Path) -> Experiment:
     spec = read.check("sampling", lambda: PlanSpec.checked(**sampling))
     if spec is not None:
         read.check("sampling", lambda: lay_out(spec))
+        if factors:  # else they are those of a plan that is there already
+            read.check("run", lambda: refuse_where(run.get("where", ()), spec.factor_values))
     if read.mistakes:
         mistakes = dict.fromkeys(read.mistakes)  # a wrong value is reported by its reader, and then by the whole
         raise OptionsError([Mistake(f"{path} {where}", problem, hint) for where, problem, hint in mistakes])
@@ -249,6 +252,7 @@ def _key(text: str) -> str:
 
 
 _KEYS = {field: key for section in SECTIONS for key, (field, _, _) in options_in(section).items()}
+_KEYS |= {"where": "[[run.where]]"}
 _KEYS |= {"factors": "[factors]", "settings": "[settings]", "exclude": "[[exclude]]", "lanes": "[[lanes]]"}
 
 

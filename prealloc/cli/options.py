@@ -21,6 +21,7 @@ from prealloc.errors import Mistake
 from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Table, Whole, options_of, spelled
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
 QuietFlag = Annotated[
@@ -117,7 +118,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     kind: Any = str
     if isinstance(reader, Flag):
         kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
-    elif isinstance(reader, Names | Table):
+    elif isinstance(reader, Names | Table | Where):
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -174,11 +174,19 @@ def _partial(number: int, part: Mapping[str, Any], factors: Mapping[str, Sequenc
     where = f"‹exclude› {number}"
     if not isinstance(part, Mapping) or not part:
         return [Mistake(where, "it names no factor, and so would exclude every cell", 'write, say, model = "a"')]
+    return part_mistakes(where, part, factors, same)
+
+
+def part_mistakes(
+    where: str, part: Mapping[str, Any], factors: Mapping[str, Sequence[Any]], fits: Callable[[Any, Any], bool]
+) -> list[Mistake]:
+    """What is wrong with a partial cell, for these values of factors."""
     found = []
     for name, value in part.items():
         if name not in factors:
-            found.append(Mistake(f"{where} {name}", "there is no such factor", f"use one of {', '.join(factors)}"))
-        elif not any(same(value, known) for known in factors[name]):
+            hint = f"use one of {', '.join(factors)}" if factors else "there are no factors at all: omit it"
+            found.append(Mistake(f"{where} {name}", "there is no such factor", hint))
+        elif not any(fits(value, known) for known in factors[name]):
             known_values = ", ".join(map(shown, factors[name]))
             found.append(Mistake(f"{where} {name}", f"no cell has {shown(value)}", f"use one of {known_values}"))
     return found
@@ -206,6 +214,11 @@ def _holds_one(parts: Sequence[set[tuple[str, str]]], cell: set[tuple[str, str]]
 def same(one: Any, other: Any) -> bool:
     """As JSON: 1, 1.0 and true are three values."""
     return _text(one) == _text(other)
+
+
+def means(given: Any, known: Any) -> bool:
+    """Whether a value that was given is this one of a factor. Text may mean a number: a command line has no other."""
+    return same(given, known) or (isinstance(given, str) and given == _text(known))
 
 
 def _is_scalar(value: Any) -> bool:

@@ -90,16 +90,18 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Whether a cell with this model can be run on it."""
         return not self.models or model in self.models
 
-    def share(self, shards: int, concurrency: int) -> tuple[int, int]:
+    def share(self, shards: int, concurrency: int, of_cell: int | None = None) -> tuple[int, int]:
         """(shards at once, tasks at once in each), for this many shards that would each take `concurrency` tasks.
 
-        No more shards at once than the lane allows tasks: together they stay within its own `concurrency`.
+        No more shards at once than the lane allows tasks: together they stay within its own `concurrency`, also where
+        the run's options say `of_cell` for the cell of a shard.
         """
         at_once = max(1, min(self.shards_at_once, shards))
         if self.concurrency is None:
-            return at_once, concurrency
+            return at_once, concurrency if of_cell is None else of_cell
         at_once = min(at_once, self.concurrency)
-        return at_once, self.concurrency // at_once
+        most = self.concurrency // at_once
+        return at_once, most if of_cell is None else min(of_cell, most)
 
 
 def _settings(where: str, settings: dict[str, Any]) -> list[Mistake]:

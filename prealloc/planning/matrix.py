@@ -94,6 +94,7 @@ def loads_of_plan(plan: Plan) -> list[ShardLoad]:
             shard.manifest.lane,
             shard.settings.get(MODEL),
             {kind: count * repeats for kind, count in entry.types.items()},
+            shard.manifest.cell,
         )
         for shard, entry in zip(plan.shards, plan.file.shards, strict=True)
     ]
@@ -109,7 +110,8 @@ def loads_of_spec(spec: PlanSpec) -> list[ShardLoad] | None:
         # Whatever the strategy, the shards of a cell are equal, or dealt from one sample.
         model = shard.cell.get(MODEL, spec.settings.get(MODEL))
         units = shard.share(tasks) * spec.repeats
-        loads.append(ShardLoad(shard.lane.name if shard.lane is not None else None, model, {ANY_TYPE: units}))
+        lane = shard.lane.name if shard.lane is not None else None
+        loads.append(ShardLoad(lane, model, {ANY_TYPE: units}, shard.cell))
     return loads
 
 

@@ -133,6 +133,24 @@ def test_designs_are_a_list_of_tables(tmp_path: Path) -> None:
     assert told(path, "factors = [1]") == {"[[factors]] 1": "1 is not a table"}
 
 
+def test_options_of_some_cells_are_a_list_of_tables(tmp_path: Path) -> None:
+    """`[[run.where]]`: judged by the factors of the file; without any, by those of the plan that is run."""
+    entry = '[[run.where]]\nmodel = "b"\ntimeout = "30m"\nconcurrency = 2\n'
+    path = tmp_path / "a.toml"
+    path.write_text(EXPERIMENT.replace("[estimate]", f"{entry}[estimate]"))
+    assert load_config(path).run == {
+        "timeout_s": None,
+        "where": [{"model": "b", "timeout_s": 1800.0, "concurrency": 2}],
+    }
+    wrong = entry.replace('"b"', '"z"') + entry.replace("model", "modle").replace("= 2", "= 0")
+    found = told(path, EXPERIMENT.replace("[estimate]", f"{wrong}[estimate]"))
+    assert found.keys() == {"[[run.where]] 2 concurrency"}
+    found = told(path, EXPERIMENT.replace("[estimate]", f"{wrong.replace('= 0', '= 1')}[estimate]"))
+    assert found == {"[[run.where]] 1 model": "no cell has 'z'", "[[run.where]] 2 modle": "there is no such factor"}
+    path.write_text(wrong.replace("= 0", "= 1"))
+    assert len(load_config(path).run["where"]) == 2
+
+
 def test_a_model_that_no_lane_serves_is_named(tmp_path: Path) -> None:
     """Unless every cell of it is excluded."""
     text = EXPERIMENT.replace('models = ["a", "b"]', 'models = ["a"]')
