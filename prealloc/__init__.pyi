@@ -13,6 +13,7 @@ from prealloc.api.runs import results as results
 from prealloc.api.runs import resume as resume
 from prealloc.api.runs import run as run
 from prealloc.api.runs import status as status
+from prealloc.api.shards import load_shard as load_shard
 from prealloc.api.size import size as size
 from prealloc.doctor.finding import Diagnosis as Diagnosis
 from prealloc.engines.base import Engine as Engine
@@ -51,7 +52,6 @@ from prealloc.model.task import LightweightTask as LightweightTask
 from prealloc.report.choose import reporter as reporter
 from prealloc.settings import load_config as load_config
 from prealloc.store.comparison import Comparison as Comparison
-from prealloc.store.plan_folder import load_shard as load_shard
 from prealloc.store.plan_folder import write_plan as write_plan
 from prealloc.worker.context import TaskContext as TaskContext
 from prealloc.worker.context import current as current

@@ -30,6 +30,7 @@ from prealloc.model.outcome import FINAL, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
 from prealloc.model.task import LightweightTask
+from prealloc.model.where import refuse_where
 from prealloc.store.fold import Outcome, by_shard, fold, tries_of
 from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
@@ -91,6 +92,7 @@ def run(
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
+        refuse_where(policy.where, outline.file.spec.factor_values)
         # All that may refuse comes before the folder is made.
         earlier = OpenRun(Path(reuse)) if reuse is not None else None
         reused = list(_take_over(_shards(source, outline), chosen.worker, earlier)) if earlier is not None else []
