@@ -15,12 +15,12 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import Adjust, CompareOptions, Metric, OutcomeOf
-from prealloc.model.outcome import FINAL, Status
+from prealloc.model.outcome import FINAL
 from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
 from prealloc.statistics.normal import z_of, z_of_power
 from prealloc.statistics.several import benjamini_hochberg, holm
-from prealloc.store.results import UnitOutcome
+from prealloc.store.results import UnitOutcome, success_of
 
 Verdict = Literal[
     "better", "worse", "faster", "slower", "no worse", "no slower", "no difference shown", "too few tasks differ"
@@ -258,12 +258,7 @@ def _measure(asked: CompareOptions) -> Callable[[UnitOutcome], float | None]:
     first = asked.outcome == "first"
 
     def success(unit: UnitOutcome) -> float | None:
-        status, said = (unit.first_status, unit.first_success) if first else (unit.status, unit.success)
-        if status not in FINAL:
-            return None
-        if status is not Status.OK:
-            return 0.0
-        return None if said is None else float(said)
+        return success_of(*((unit.first_status, unit.first_success) if first else (unit.status, unit.success)))
 
     def attempt(unit: UnitOutcome) -> Any:
         outcome = unit.first if first else unit.outcome
