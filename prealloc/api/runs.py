@@ -9,28 +9,27 @@ import shlex
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
 
-import msgspec
-
 from prealloc._version import __version__
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
-from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
+from prealloc.engines.registry import ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
-from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
+from prealloc.errors import Mistake, OptionsError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.answers import RunStatus
 from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
+from prealloc.model.options import read_options
 from prealloc.model.outcome import FINAL, Successes
-from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
-from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
-from prealloc.model.task import LightweightTask
-from prealloc.store.fold import Outcome, by_shard, fold, tries_of
+from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
+from prealloc.model.policy import RunOptions, RunPolicy, WorkerOptions, read_run_options
+from prealloc.store.fold import by_shard, fold, tries_of
+from prealloc.store.identity import Facts, Rule, Tasks, identities
 from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.manifests import Outline, read_outline
@@ -45,8 +44,9 @@ from prealloc.store.results import (
     tabulate,
     unit_outcome,
 )
-from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
-from prealloc.store.slices import Names, Slice, task_digest
+from prealloc.store.reuse import TakenOver, finished, take_over
+from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
+from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import check_name
 
 SLOW_IMPORT_S = 5.0
@@ -55,6 +55,8 @@ STOPPED = 128
 
 T = TypeVar("T")
 WorkerName = str | Callable[..., Any]
+Reuse = str | Path | Sequence[str | Path] | None
+"""The runs that `run` takes outcomes over from."""
 
 
 def run(
@@ -64,7 +66,8 @@ def run(
     *,
     engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
-    reuse: str | Path | None = None,
+    worker_name: str | None = None,
+    reuse: Reuse = None,
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunOptions],
@@ -75,7 +78,8 @@ def run(
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
     `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
-    `reuse` names a run whose outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` is
+    `reuse` names a run, or several, whose outcomes are taken over for units with the same task, settings, factors,
+    repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`. `observe` is
     an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
     with those found here.
 
@@ -84,15 +88,15 @@ def run(
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     with _closed(engine):
-        chosen = _checked(worker, engine, cleanup, options, mistakes)
+        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes)
         target = Path(out)
         refuse_taken(target)
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
         # All that may refuse comes before the folder is made.
-        earlier = OpenRun(Path(reuse)) if reuse is not None else None
-        reused = list(_take_over(_shards(source, outline), chosen.worker, earlier)) if earlier is not None else []
+        taken = _take_over(source, outline, chosen.known_as, policy, _several(reuse))
+        reused = list(taken.lines()) if taken is not None else []
         observer = observer_of(observe)
         with closing(make_engine(engine)) as started:
             if policy.memory_bytes is not None and not started.facts.can_kill:
@@ -101,7 +105,9 @@ def run(
                 raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
             lanes = _lanes_to_run(outline, reused)
             told = (lanes, policy.start_s, observer)
-            notes = _check(started, chosen.worker, chosen.import_path, outline.file, *told)
+            notes = list(_check(started, chosen.worker, chosen.import_path, outline.file, *told))
+            if taken is not None:
+                notes.insert(0, taken.told)
             create_run(target, source, _run_file(chosen, started.name, outline.file, policy))
             opened = OpenRun(target, outline, names)
             with RunLock(opened.paths.lock):
@@ -147,12 +153,20 @@ class _Chosen(NamedTuple):
     cleanup: str | None
     import_path: tuple[str, ...]
     options: dict[str, Any]
+    engine: str
+    worker_name: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        """What the worker is known by across runs."""
+        return known_name(self.engine, self.worker, self.worker_name)
 
 
 def _checked(
     worker: WorkerName,
     engine: str | Engine,
     cleanup: WorkerName | None,
+    worker_name: str | None,
     options: RunOptions,
     mistakes: Sequence[Mistake],
 ) -> _Chosen:
@@ -160,6 +174,8 @@ def _checked(
     found = list(mistakes)
     if worker == "":
         found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
+    if worker_name is not None:
+        read_options(WorkerOptions, {"worker_name": worker_name}, found)
     own = _gathered(found, lambda: read_run_options(options))
     _gathered(found, lambda: check_engine(engine))
     engine_name = engine if isinstance(engine, str) else engine.name
@@ -171,7 +187,7 @@ def _checked(
         raise OptionsError(found)
     name, import_path = _worker_name(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
-    return _Chosen(name, cleaner, import_path, own)
+    return _Chosen(name, cleaner, import_path, own, engine_name, worker_name)
 
 
 def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
@@ -179,6 +195,7 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         plan=plan.id,
         plan_digests=plan_digests(plan),
         worker=chosen.worker,
+        worker_name=chosen.worker_name,
         import_path=chosen.import_path,
         engine=engine,
         cleanup=chosen.cleanup,
@@ -418,9 +435,6 @@ def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
         started.check(WorkerCheck(function, import_path))
 
 
-_Shards = Iterable[tuple[Manifest, Sequence[LightweightTask]]]
-
-
 def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
     """The plan without its tasks, and their names; every byte of a folder is checked before anything is made of it."""
     if isinstance(plan, Plan):
@@ -429,37 +443,30 @@ def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
     return outline, check_slices(plan, outline)
 
 
-def _shards(plan: Plan | Path, outline: Outline) -> _Shards:
-    """The shards with their tasks, one by one."""
+def _several(reuse: Reuse) -> list[Path]:
+    """The runs that are named, each once."""
+    given = [] if reuse is None else [reuse] if isinstance(reuse, str | Path) else reuse
+    return list(dict.fromkeys(map(Path, given)))
+
+
+def _take_over(
+    plan: Plan | Path, outline: Outline, worker: str, policy: RunPolicy, runs: Sequence[Path]
+) -> TakenOver | None:
+    """What of other runs this plan takes over; None if there are none. Raises InputError, JournalError."""
+    if not runs:
+        return None
+    sources = [OpenRun(run) for run in runs]
+    rule, facts = Rule.of(policy), Facts()
+    ended = [finished(source, worker, rule, facts) for source in sources]
+    tasks = tasks_of(plan, outline)
+    wanted = identities(worker, outline.file.spec.settings, outline.manifests, tasks, rule, facts)
+    factors = {name for each in (outline.file, *(source.plan for source in sources)) for name in each.spec.factors}
+    return take_over(wanted, ended, factors)
+
+
+def tasks_of(plan: Plan | Path, outline: Outline) -> Tasks:
+    """Gives the tasks of a shard of this plan."""
     if isinstance(plan, Plan):
-        return ((shard.manifest, shard.tasks) for shard in plan.shards)
-    return ((manifest, Slice(PlanPaths(plan), manifest.slice).tasks()) for manifest in outline.manifests.values())
-
-
-def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[AttemptLine]:
-    """The final outcomes of another run for units of these shards: same bytes, settings, repeat, worker."""
-    if source.file.worker != worker:
-        raise RunFolderError(
-            f"it was run by {source.file.worker}, not by {worker}",
-            where=str(source.paths.root),
-            hint="outcomes are only taken over from the same worker function; omit ‹reuse›",
-        )
-    state = fold(source.paths, source.units())
-    known: dict[tuple[bytes, bytes, int], list[Outcome]] = {}
-    for unit, key in _unit_keys((manifest, source.tasks(shard)) for shard, manifest in source.manifests.items()):
-        outcome = state.units[unit].latest
-        if outcome is not None and outcome.attempt.status in FINAL:
-            known.setdefault(key, []).append(outcome)
-    for unit, key in _unit_keys(shards):
-        if known.get(key):
-            line = known[key].pop(0).line()
-            yield msgspec.structs.replace(line, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
-
-
-def _unit_keys(shards: _Shards) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:
-    for manifest, tasks in shards:
-        settings = msgspec.json.encode(manifest.settings, order="sorted")
-        for task in tasks:
-            digest = task_digest(task)
-            for repeat in range(manifest.repeats):
-                yield Unit(manifest.id, task.id, repeat), (digest, settings, repeat)
+        held = {shard.id: shard.tasks for shard in plan.shards}
+        return lambda shard: held[shard]
+    return lambda shard: Slice(PlanPaths(plan), outline.manifests[shard].slice).tasks()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prealloc.cli.command import command, missing
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, takes
+from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, parsed, read_config, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
@@ -49,8 +49,10 @@ def run(
     ] = None,
     config: ConfigOption = None,
     reuse: Annotated[
-        Path | None,
-        typer.Option("--reuse", help="Reuse the outcomes of this run where nothing changed.", metavar="RUN"),
+        list[Path] | None,
+        typer.Option(
+            "--reuse", help="Take over the outcomes of a run for units that are the same. Repeatable.", metavar="RUN"
+        ),
     ] = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
@@ -75,15 +77,16 @@ def run(
 
     mistakes = missing(ctx)
     (configured,) = read_config(config, "run")
-    options = {**from_environment(), **configured, **given}
-    worker, engine, cleanup = options.pop("worker", ""), options.pop("engine", "local"), options.pop("cleanup", None)
+    options = {**from_environment(), **configured, **parsed(given, mistakes)}
+    worker, engine = options.pop("worker", ""), options.pop("engine", "local")
+    cleanup, name = options.pop("cleanup", None), options.pop("worker_name", None)
     if program is not None:
         if other := next((f"--{each}" for each in ("worker", "engine") if each in given), None):
             mistakes.append(Mistake(f"--command and {other}", "a command is both worker and engine", "keep one"))
         worker, engine, cleanup = program, "command", given.get("cleanup")
     from prealloc.api import runs as api
 
-    chosen = {"engine": engine, "cleanup": cleanup, "reuse": reuse, "mistakes": mistakes}
+    chosen = {"engine": engine, "cleanup": cleanup, "worker_name": name, "reuse": reuse, "mistakes": mistakes}
     with ended_by_signals(out):  # until the run itself hears them, and drains
         _follow(lambda observe: api.run(plan, worker, out, observe=observe, **chosen, **options), out, quiet, json)
 

@@ -42,9 +42,9 @@ from prealloc.model.words import shown
 from prealloc.processes.cgroups import OomKills
 from prealloc.store.build import write_rest
 from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter, WorkerEnded, WorkerStarted
+from prealloc.store.run_folder import MANIFEST
 from prealloc.worker.function import unset
 
-MANIFEST = "{manifest}"
 RESULTS = "PREALLOC_RESULTS"
 LOOK_S = 0.1
 
