@@ -214,6 +214,7 @@ def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | N
         ),
         deaths={key: state.deaths for key, state in states if state.open and state.deaths},
         due=[due for due in _due(run, before) if due.unit.shard == shard],
+        copies=run.copies(shard),
     )
 
 

@@ -23,6 +23,7 @@ from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
+from prealloc.store.identity import copy_numbers
 from prealloc.store.manifests import Outline, read_manifests, read_plan_file
 from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
 from prealloc.store.slices import Names, Slice
@@ -97,6 +98,7 @@ class OpenRun:
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
         self._names: dict[SliceRef, Names] = dict(names or {})
+        self._copies: dict[str, dict[str, int]] | None = None
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
@@ -144,6 +146,16 @@ class OpenRun:
             if not read.as_planned:
                 self.warnings.append(f"{read.path}: its content is not what was planned, so its tasks cannot be run")
         return self._names[ref]
+
+    def copies(self, shard: str) -> dict[str, int] | None:
+        """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
+        if self.plan.spec.unit_seed is msgspec.UNSET:
+            return None
+        if self.plan.spec.strategy == "disjoint":
+            return {}
+        if self._copies is None:
+            self._copies = copy_numbers(self.manifests, lambda shard: self.names(shard).ids)
+        return self._copies[shard]
 
     def _refuse_strange_values(self) -> None:
         """Values that `prealloc run` never writes, and that bind us all the same."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,41 @@ def test_several_runs_give_what_each_has(go: Any) -> None:
     assert said == "18 of 18 units taken over; 6 finished ones are not asked for"
     reused = {each.settings["model"]: each.read().reused for each in prealloc.outcomes(ended.run)}
     assert reused == {"a": runs[0], "b": runs[1], "z": runs[0]}
+
+
+def _seeds(ended: RunEnded) -> dict[tuple[str, str, int], list[int]]:
+    """By model, task and repeat, the seeds of its copies."""
+    found: dict[tuple[str, str, int], list[int]] = {}
+    for each in prealloc.outcomes(ended.run):
+        found.setdefault((each.settings["model"], each.task, each.repeat), []).append(each.read().result["seed"])
+    return found
+
+
+def test_a_seed_follows_the_unit(go: Any) -> None:
+    """Law: more tasks, lanes, cells and shards change no unit's seed; no two units have the same, copies neither."""
+    worker = {"worker": "unit_workers:tell_seed"}
+    options = {"num_instances": 4, "per_cell": True, "whole": False, "repeats": 2, "seed": 3}
+    first = _seeds(go(run=worker, factors={"model": ["a"]}, **options)[0])
+    more = _seeds(go(run=worker, factors={"model": ["new", "a"]}, lanes=LANES, **{**options, "num_instances": 6})[0])
+    assert first.items() <= more.items()
+    assert len({seed for seeds in more.values() for seed in seeds}) == len(more) == 24
+    other = _seeds(go(run=worker, factors={"model": ["a"]}, **{**options, "seed": 4})[0])
+    assert not {*map(tuple, first.values())} & {*map(tuple, other.values())}
+    paired = {"strategy": "paired", "shards": 3, "num_instances": 4, "whole": False, "seed": 3, "repeats": 2}
+    copies = _seeds(go(run=worker, factors={"model": ["a"]}, **paired)[0])
+    assert all(len({*seeds}) == 3 for seeds in copies.values())
+    assert {unit: seeds[:1] for unit, seeds in copies.items()} == first
+
+
+def test_a_plan_from_before_keeps_its_seeds(go: Any) -> None:
+    """Its spec does not say what seeds go by: then it is the shard's name, whoever runs it."""
+    ended, _ = go(
+        run={"worker": "unit_workers:tell_seed"}, shards=2, seed=5, settings={"model": "a"}, unit_seed="shard"
+    )
+    for each in prealloc.outcomes(ended.run):
+        text = json.dumps([5, each.shard, each.task, each.repeat], separators=(",", ":")).encode()
+        seed = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+        assert each.read().result["seed"] == seed
 
 
 def test_a_worker_is_known_by_its_name(go: Any) -> None:
