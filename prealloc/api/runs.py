@@ -9,12 +9,14 @@ import shlex
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
 
 from prealloc._version import __version__
+from prealloc.api.joining import Joining, claims_of
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
 from prealloc.engines.registry import ENGINES, check_engine, make_engine
@@ -29,7 +31,7 @@ from prealloc.model.outcome import FINAL, Successes
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, WorkerOptions, read_run_options
 from prealloc.store.fold import by_shard, fold, tries_of
-from prealloc.store.identity import Facts, Rule, Tasks, identities
+from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
 from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.manifests import Outline, read_outline
@@ -62,8 +64,10 @@ Reuse = str | Path | Sequence[str | Path] | None
 def run(
     plan: Plan | str | Path,
     worker: WorkerName,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
+    experiment: str | Path | None = None,
+    config: str | Path | None = None,
     engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
     worker_name: str | None = None,
@@ -72,12 +76,15 @@ def run(
     mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunOptions],
 ) -> RunEnded:
-    """Runs every unit of a plan to its end, in a new run folder.
+    """Runs every unit of a plan to its end, in the new run folder `out`, or in a new run of an `experiment`.
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
     `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
+    `experiment` is a folder, made if there is none: of the plan's units those run that no run in it has decided, and
+    that none is running now. If none is left, no run is made. `config` is the file that the plan was made from: the
+    experiment keeps a copy.
     `reuse` names a run, or several, whose outcomes are taken over for units with the same task, settings, factors,
     repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`. `observe` is
     an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
@@ -88,32 +95,66 @@ def run(
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     with _closed(engine):
+        mistakes = [*mistakes, *_of_the_place(out, experiment)]
         chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes)
-        target = Path(out)
-        refuse_taken(target)
+        target = Path(out or experiment or "")
+        if experiment is None:
+            refuse_taken(target)
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
         # All that may refuse comes before the folder is made.
-        taken = _take_over(source, outline, chosen.known_as, policy, _several(reuse))
+        wanted = _Wanted(source, outline, chosen.known_as, Rule.of(policy))
+        taken = wanted.take_over(_several(reuse)) if reuse is not None else None
+        joined = Joining(target, outline.file, wanted.identities, wanted.rule) if experiment is not None else None
         reused = list(taken.lines()) if taken is not None else []
+        if joined is not None:
+            reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
         observer = observer_of(observe)
+        if joined is not None and not joined.left:
+            return joined.nothing_left(observer)
         with closing(make_engine(engine)) as started:
             if policy.memory_bytes is not None and not started.facts.can_kill:
                 problem = f"the {started.name} engine cannot hold tasks to it"
                 hint = "omit it, or use ‹engine› local, which can kill its workers"
                 raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
-            lanes = _lanes_to_run(outline, reused)
+            lanes = _lanes_to_run(outline, reused, joined.done if joined is not None else ())
             told = (lanes, policy.start_s, observer)
             notes = list(_check(started, chosen.worker, chosen.import_path, outline.file, *told))
-            if taken is not None:
-                notes.insert(0, taken.told)
-            create_run(target, source, _run_file(chosen, started.name, outline.file, policy))
+            notes[:0] = [each.told for each in (joined, taken) if each is not None and each.told]
+            file = _run_file(chosen, started.name, outline.file, policy)
+            if joined is not None:
+                target = joined.make_run(lambda folder: create_run(folder, source, file), config)
+            else:
+                create_run(target, source, file)
             opened = OpenRun(target, outline, names)
-            with RunLock(opened.paths.lock):
-                ended = run_session(opened, started, reused=reused, notes=notes, observer=observer)
+            with RunLock(opened.paths.lock), joined.claims(opened) if joined is not None else nullcontext() as claims:
+                ended = run_session(opened, started, reused=reused, notes=notes, observer=observer, claims=claims)
     _pass_on_signal(ended)
     return ended
+
+
+def check_run(
+    worker: WorkerName,
+    *,
+    out: str | Path | None = None,
+    experiment: str | Path | None = None,
+    engine: str | Engine = "local",
+    cleanup: WorkerName | None = None,
+    worker_name: str | None = None,
+    mistakes: Sequence[Mistake] = (),
+    **options: Unpack[RunOptions],
+) -> None:
+    """What run() says of these before it looks at a plan. Raises OptionsError with every mistake."""
+    mistakes = [*mistakes, *_of_the_place(out, experiment)]
+    _checked(worker, engine, cleanup, worker_name, options, mistakes)
+
+
+def _of_the_place(out: str | Path | None, experiment: str | Path | None) -> Iterator[Mistake]:
+    if out is None and experiment is None:
+        yield Mistake("‹out›", "it is missing", "name the run folder to create, or an ‹experiment›")
+    if out is not None and experiment is not None:
+        yield Mistake("‹out› and ‹experiment›", "an experiment names its runs by itself", "keep one of them")
 
 
 def resume(
@@ -131,12 +172,24 @@ def resume(
             check_name(file.cleanup)
         opened.check_slices()
         observer = observer_of(observe)
-        with RunLock(opened.paths.lock), closing(make_engine(file.engine if engine is None else engine)) as started:
+        with (
+            RunLock(opened.paths.lock),
+            closing(make_engine(file.engine if engine is None else engine)) as started,
+            claims_of(opened) as claims,
+        ):
             before = fold(opened.paths, opened.units(), reopen_failed=failed)
-            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before)}
+            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before, claims)}
             told = (lanes, file.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            ended = run_session(opened, started, before=before, reopen_failed=failed, notes=notes, observer=observer)
+            ended = run_session(
+                opened,
+                started,
+                before=before,
+                reopen_failed=failed,
+                notes=notes,
+                observer=observer,
+                claims=claims,
+            )
     _pass_on_signal(ended)
     return ended
 
@@ -391,9 +444,9 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine]) -> set[str | None]:
+def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine], elsewhere: Iterable[Unit]) -> set[str | None]:
     """The lanes of the shards of which something is left to run."""
-    done = Counter(attempt.shard for attempt in reused)
+    done = Counter([*(attempt.shard for attempt in reused), *(unit.shard for unit in elsewhere)])
     return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
 
 
@@ -443,25 +496,34 @@ def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
     return outline, check_slices(plan, outline)
 
 
-def _several(reuse: Reuse) -> list[Path]:
+def _several(reuse: str | Path | Sequence[str | Path]) -> list[Path]:
     """The runs that are named, each once."""
-    given = [] if reuse is None else [reuse] if isinstance(reuse, str | Path) else reuse
+    given = [reuse] if isinstance(reuse, str | Path) else reuse
     return list(dict.fromkeys(map(Path, given)))
 
 
-def _take_over(
-    plan: Plan | Path, outline: Outline, worker: str, policy: RunPolicy, runs: Sequence[Path]
-) -> TakenOver | None:
-    """What of other runs this plan takes over; None if there are none. Raises InputError, JournalError."""
-    if not runs:
-        return None
-    sources = [OpenRun(run) for run in runs]
-    rule, facts = Rule.of(policy), Facts()
-    ended = [finished(source, worker, rule, facts) for source in sources]
-    tasks = tasks_of(plan, outline)
-    wanted = identities(worker, outline.file.spec.settings, outline.manifests, tasks, rule, facts)
-    factors = {name for each in (outline.file, *(source.plan for source in sources)) for name in each.spec.factors}
-    return take_over(wanted, ended, factors)
+class _Wanted:
+    """What the units of a plan are known by, worked out when it is asked for."""
+
+    def __init__(self, plan: Plan | Path, outline: Outline, worker: str, rule: Rule) -> None:
+        self.rule = rule
+        self._plan = plan
+        self._outline = outline
+        self._worker = worker
+        self._facts = Facts()
+
+    @cached_property
+    def identities(self) -> dict[Unit, Identity]:
+        """In the plan's order."""
+        outline, tasks = self._outline, tasks_of(self._plan, self._outline)
+        return identities(self._worker, outline.file.spec.settings, outline.manifests, tasks, self.rule, self._facts)
+
+    def take_over(self, runs: Sequence[Path]) -> TakenOver:
+        """What of other runs this plan takes over. Raises InputError, JournalError."""
+        sources = [OpenRun(run) for run in runs]
+        ended = [finished(source, self._worker, self.rule, self._facts) for source in sources]
+        plans = (self._outline.file, *(source.plan for source in sources))
+        return take_over(self.identities, ended, {name for each in plans for name in each.spec.factors})
 
 
 def tasks_of(plan: Plan | Path, outline: Outline) -> Tasks:

@@ -82,6 +82,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """What earlier sessions have left to clean up, before anything runs."""
     copies: Mapping[str, int] | None = None
     """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
+    earlier: int = 0
+    """Workers that the shard has had in this session: it is launched again for units that others held at first."""
 
     @property
     def shard(self) -> str:

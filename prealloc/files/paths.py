@@ -50,7 +50,7 @@ class PlanPaths(NamedTuple):
 
 
 class RunPaths(NamedTuple):
-    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`."""
+    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`, `claims`."""
 
     root: Path
 
@@ -83,6 +83,11 @@ class RunPaths(NamedTuple):
     def lock(self) -> Path:
         return self.root / "lock"
 
+    @property
+    def claims(self) -> Path:
+        """The units that it runs now, for the other runs of its experiment."""
+        return self.root / "claims"
+
     def log(self, shard: str) -> Path:
         return self.logs / f"{shard}.log"
 
@@ -114,6 +119,53 @@ class RunPaths(NamedTuple):
         """A piece of the journal file `name`, or all of a stray file; numbers count from 1 per name."""
         short = os.fsdecode(os.fsencode(name)[:_MOST_NAME_BYTES])  # a stranger's name may be as long as names can be
         return self.aside / f"{short}.{number}"
+
+
+_RUN_NUMBER = re.compile(r"[0-9]{4,9}")
+
+
+class ExperimentPaths(NamedTuple):
+    """An experiment folder: `experiment.json`, `config.toml`, `lock`, `runs/<number>/`."""
+
+    root: Path
+
+    @property
+    def experiment_file(self) -> Path:
+        return self.root / "experiment.json"
+
+    @property
+    def config(self) -> Path:
+        """What is wanted, as the latest run of it was told."""
+        return self.root / "config.toml"
+
+    @property
+    def lock(self) -> Path:
+        """Held for a moment by whoever makes a run or claims units."""
+        return self.root / "lock"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    def run(self, number: int) -> Path:
+        return self.runs / f"{number:04d}"
+
+    def numbers(self) -> list[int]:
+        """Of the runs that there are, in their order."""
+        names = os.listdir(self.runs) if self.runs.is_dir() else []
+        return sorted(int(name) for name in names if _RUN_NUMBER.fullmatch(name))
+
+    @property
+    def is_there(self) -> bool:
+        return os.path.lexists(self.experiment_file)
+
+    @classmethod
+    def of_run(cls, run: Path) -> ExperimentPaths | None:
+        """The experiment that a run folder lies in; None if it lies in none."""
+        folder = run.absolute()
+        found = cls(folder.parent.parent)
+        is_one = folder.parent.name == "runs" and _RUN_NUMBER.fullmatch(folder.name) and found.is_there
+        return found if is_one else None
 
 
 def plan_of(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import msgspec
@@ -78,14 +78,33 @@ def take_over(wanted: Mapping[Unit, Identity], sources: Sequence[Finished], fact
                     del copies[number]
     missing = Counter(identity._replace(copy=0) for unit, identity in wanted.items() if unit not in taken)
     not_taken = Counter({identity: sum(map(len, copies.values())) for identity, copies in left.items() if copies})
-    parts = [f"{len(taken)} of {len(wanted)} units taken over", *_whys(missing, not_taken, set(factors))]
+    whys = _whys(missing, not_taken, set(factors))
+    parts = [f"{len(taken)} of {len(wanted)} units taken over", *_told(whys)]
+    if spare := not_taken.total() - whys.total():
+        parts.append(f"{spare} finished {'one is' if spare == 1 else 'ones are'} not asked for")
     if still_open := sum(source.open for source in sources):
         parts.append(f"{still_open} had no final outcome")
     return TakenOver(taken, "; ".join(parts))
 
 
-def _whys(missing: Mapping[Identity, int], not_taken: Mapping[Identity, int], factors: set[str]) -> Iterator[str]:
-    """Why finished units are not taken, the most frequent reasons first.
+def done_before(wanted: Collection[Identity], decided: Set[Identity], factors: Set[str]) -> str:
+    """How many of these units are decided in an experiment, and what the others differ in from decided ones.
+
+    Not by a factor: that there are other cells is what an experiment is for.
+    """
+    missing = Counter(identity._replace(copy=0) for identity in wanted if identity not in decided)
+    others = Counter(identity._replace(copy=0) for identity in decided - set(wanted))
+    whys = _whys(missing, others, set(factors))
+    for why in [why for why in whys if any(part.startswith("factor ") for part in why)]:
+        del whys[why]
+    done = len(wanted) - missing.total()
+    return "; ".join([f"{done} of {len(wanted)} units are done in this experiment", *_told(whys)])
+
+
+def _whys(
+    missing: Mapping[Identity, int], not_taken: Mapping[Identity, int], factors: set[str]
+) -> Counter[tuple[str, ...]]:
+    """In what finished units differ that are not taken.
 
     Each that is missing is compared with the most similar of them, and each of them with one that is missing at most:
     what no missing unit comes close to, nobody asks for.
@@ -96,15 +115,18 @@ def _whys(missing: Mapping[Identity, int], not_taken: Mapping[Identity, int], fa
         found, distance = nearest.to(identity)
         if found is not None and (found not in best or distance < best[found][0]):
             best[found] = distance, identity
-    whys: Counter[str] = Counter()
+    whys: Counter[tuple[str, ...]] = Counter()
     for found, (_, identity) in best.items():
-        whys[", ".join(differences(found, identity, factors))] += min(not_taken[found], missing[identity])
+        whys[tuple(differences(found, identity, factors))] += min(not_taken[found], missing[identity])
+    return whys
+
+
+def _told(whys: Counter[tuple[str, ...]]) -> Iterator[str]:
+    """The most frequent reasons first."""
     ordered = whys.most_common()
-    yield from (f"{_finished(count)}: {why}" for why, count in ordered[:WHYS_TOLD])
+    yield from (f"{_finished(count)}: {', '.join(why)}" for why, count in ordered[:WHYS_TOLD])
     if more := sum(count for _, count in ordered[WHYS_TOLD:]):
         yield f"{_finished(more)} in other ways"
-    if spare := sum(not_taken.values()) - whys.total():
-        yield f"{spare} finished {'one is' if spare == 1 else 'ones are'} not asked for"
 
 
 def _finished(count: int) -> str:
@@ -115,12 +137,13 @@ class _Nearest:
     """Finds the most similar unit. Units have few different settings: each pair of those is compared once."""
 
     def __init__(self, identities: Iterable[Identity]) -> None:
-        by_task: dict[tuple[str, int], dict[TaskFacts, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+        by_task: dict[tuple[str, int], dict[tuple[str, TaskFacts], set[bytes]]]
+        by_task = defaultdict(lambda: defaultdict(set))
         for each in identities:
-            by_task[each.task, each.repeat][each.facts].add(each.given)
+            by_task[each.task, each.repeat][each.worker, each.facts].add(each.given)
         same: dict[frozenset[bytes], frozenset[bytes]] = {}
         self._by_task = {
-            key: [(facts, same.setdefault(given := frozenset(each), given)) for facts, each in found.items()]
+            key: [(rest, same.setdefault(given := frozenset(each), given)) for rest, each in found.items()]
             for key, found in by_task.items()
         }
         self._values: dict[bytes, dict[str, msgspec.Raw]] = {}
@@ -128,17 +151,18 @@ class _Nearest:
 
     def to(self, identity: Identity) -> tuple[Identity | None, int]:
         """The one that differs in the fewest settings, factors and parts of the task, and in how many."""
-        found: list[tuple[int, bytes, TaskFacts]] = []
-        for facts, givens in self._by_task.get((identity.task, identity.repeat), ()):
+        found: list[tuple[int, bytes, str, TaskFacts]] = []
+        for (worker, facts), givens in self._by_task.get((identity.task, identity.repeat), ()):
             key = (identity.given, id(givens))
             if key not in self._closest:
                 self._closest[key] = min((self._distance(identity.given, each), each) for each in givens)
             distance, given = self._closest[key]
-            found.append((distance + _parts(identity.facts, facts), given, facts))
+            distance += _parts(identity.facts, facts) + (identity.worker != worker)
+            found.append((distance, given, worker, facts))
         if not found:
             return None, 0
-        distance, given, facts = min(found)
-        return identity._replace(given=given, facts=facts), distance
+        distance, given, worker, facts = min(found)
+        return identity._replace(worker=worker, given=given, facts=facts), distance
 
     def _distance(self, one: bytes, other: bytes) -> int:
         for each in (one, other):
