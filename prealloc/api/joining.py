@@ -6,19 +6,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from prealloc.files.atomic import write_file
 from prealloc.files.paths import ExperimentPaths
 from prealloc.files.regular import read_regular
 from prealloc.model.events import Note, Observer, RunEnded
 from prealloc.model.outcome import Status, Successes
 from prealloc.model.plan import PlanFile, Unit
 from prealloc.store.claims import Claims, Others
-from prealloc.store.experiment import OpenExperiment, open_or_make, refuse_no_experiment, run_identities
+from prealloc.store.experiment import (
+    MOST_CONFIG_BYTES,
+    OpenExperiment,
+    open_or_make,
+    refuse_no_experiment,
+    run_identities,
+)
 from prealloc.store.identity import Facts, Identity, Rule
 from prealloc.store.reuse import done_before
 from prealloc.store.run_folder import OpenRun
-
-MOST_CONFIG_BYTES = 2**20
 
 
 class Joining:
@@ -70,12 +73,12 @@ class Joining:
 
     def make_run(self, create: Callable[[Path], None], config: str | Path | None) -> Path:
         """Has the run's folder made, and the experiment's if there is none. Gives the run's."""
-        kept = read_regular(Path(config), most=MOST_CONFIG_BYTES) if config is not None else None
+        kept = read_regular(Path(config), most=MOST_CONFIG_BYTES) if config is not None else b""
         experiment = open_or_make(self._root, self._plan)
         with experiment.new_run() as folder:
             create(folder)
-            if kept is not None:
-                write_file(experiment.paths.config, kept)
+            if config is not None:
+                experiment.keep_config(Path(config), kept)
         self._others.but = folder.name
         return folder
 

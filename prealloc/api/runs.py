@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
 
 from prealloc._version import __version__
+from prealloc.api.experiments import experiment_as_run, experiment_history, experiment_outcomes, go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
 from prealloc.engines.registry import ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
-from prealloc.errors import Mistake, OptionsError, WorkerFunctionError
+from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.answers import RunStatus
@@ -30,6 +31,7 @@ from prealloc.model.options import read_options
 from prealloc.model.outcome import FINAL, Successes
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, WorkerOptions, read_run_options
+from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import by_shard, fold, tries_of
 from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
 from prealloc.store.journal import AttemptLine
@@ -166,6 +168,9 @@ def resume(
     `observe` is as for run(). Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
+        if is_experiment(run):
+            hint = f"{go_on(run)}; or name one of its runs, {Path(run) / 'runs' / '0001'} and so on"
+            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=hint)
         opened = OpenRun(Path(run))
         file = opened.file
         if file.cleanup is not None:
@@ -266,7 +271,12 @@ def outcomes(run: str | Path, *, by: Sequence[str] = ()) -> Iterator[UnitOutcome
     Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
     `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
     Raises RunFolderError, PlanError, JournalError.
+
+    Of an experiment: every unit that one of its runs has planned, once, by its first final outcome.
     """
+    if is_experiment(run):
+        yield from experiment_outcomes(run, {*by} - {*KEYS})
+        return
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
     kept = opened.kept({*by} - {*KEYS})
@@ -290,6 +300,8 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
     Raises OptionsError if `unit` is not in the plan, else what outcomes() raises.
     """
     wanted = Unit.parse(unit)
+    if is_experiment(run):
+        return experiment_history(run, unit)
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
     if wanted not in state.units:
@@ -330,9 +342,16 @@ def tabulated(run: str | Path, *, by: Sequence[str] = ()) -> Results:
 
 
 def status(run: str | Path) -> RunStatus:
-    """How far a run is, during it and after, from any process. Raises RunFolderError, PlanError, JournalError."""
+    """How far a run or an experiment is, during it and after, from any process.
+
+    Raises RunFolderError, PlanError, JournalError.
+    """
+    if is_experiment(run):
+        return experiment_as_run(run)
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
+    elsewhere = elsewhere_of(opened, state)
+    state = state.leaving(elsewhere)
     owner = live_owner(opened.paths.lock)
     shards = by_shard(state.units, opened.manifests)
     success = Successes()
@@ -361,7 +380,8 @@ def status(run: str | Path) -> RunStatus:
         warnings=[*opened.warnings, *state.warnings, *untidied],
         halted=read_halts(opened.paths, lanes, state.sessions),
         waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
-        resume=resume_command(opened, state) if owner is None else None,
+        resume=resume_command(opened, state, elsewhere) if owner is None else None,
+        elsewhere=dict(Counter(unit.shard for unit in elsewhere)),
     )
 
 

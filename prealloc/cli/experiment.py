@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from prealloc.cli.bar import byte_progress
-from prealloc.cli.options import read_config
-from prealloc.cli.output import print_note
+from prealloc.cli.command import command
+from prealloc.cli.options import JsonFlag, read_config
+from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.paths import ExperimentPaths
 from prealloc.model.options import options_of
@@ -32,3 +35,38 @@ def plan_config(config: Path | None, experiment: Path | None, *, json: bool) -> 
     run_options = {name: each for name, each in run.items() if name in options_of(RunPolicy)}
     with byte_progress(f"reading {path.name}", shown=not json) as progress:
         return plan(path, notes=print_note, progress=progress, run_options=run_options, **source, **options)  # type: ignore[arg-type]
+
+
+_HELP = "Look at the experiments that runs fill."
+app = typer.Typer(help="Look at the experiments that runs fill.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _root() -> None:
+    """Look at the experiments that runs fill."""
+
+
+@command(app, good="every unit is decided", bad="some are not (yet)")
+def status(
+    experiment: Annotated[Path, typer.Argument(help="An experiment folder.", metavar="EXP")],
+    json: JsonFlag = False,
+) -> None:
+    """Show how far each cell of an experiment is, and why units are missing.
+
+    Example:
+
+      prealloc experiment status exp/
+    """
+    from prealloc.api.experiments import experiment_status
+
+    found = experiment_status(experiment)
+    if json:
+        print_json(found)
+    else:
+        from rich.console import Console
+
+        from prealloc.report.experiment_view import render_experiment
+
+        render_experiment(found).print(Console())
+    if found.done != found.wanted:
+        raise Stop(1)

@@ -168,6 +168,7 @@ def run_session(
 
 def summarise(run: OpenRun, state: RunState, *, duration_s: float, elsewhere: Set[Unit] = frozenset()) -> RunEnded:
     """The end of a run as its journal shows it. `elsewhere` are the units that other runs of its experiment have."""
+    state = state.leaving(elsewhere)
     missing = (
         f"{unit} ({unit_state.status.value})"
         for unit, unit_state in state.units.items()

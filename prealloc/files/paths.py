@@ -169,7 +169,10 @@ class ExperimentPaths(NamedTuple):
 
 
 def plan_of(folder: Path) -> Path:
-    """The plan folder that a user means: the one that is named, or the plan of the run that is."""
+    """The plan folder that a user means: the one that is named, or the plan of the run or of an experiment's latest."""
+    experiment = ExperimentPaths(folder)
+    if experiment.is_there and (numbers := experiment.numbers()):
+        folder = experiment.run(numbers[-1])
     run = RunPaths(folder)
     return run.plan.root if run.run_file.is_file() and not PlanPaths(folder).plan_file.exists() else folder
 

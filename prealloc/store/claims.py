@@ -52,6 +52,35 @@ class _Line(msgspec.Struct):
 _lines = msgspec.json.Decoder(_Line)
 
 
+class Held:
+    """What a run has claimed and runs now, read on from where it was read to."""
+
+    def __init__(self, run: RunPaths) -> None:
+        self._run = run
+        self._session = b""
+        self._digests: set[bytes] = set()
+        self._offset = 0
+
+    def now(self) -> set[bytes]:
+        """The digests of these units; none if it has no living master."""
+        if live_owner(self._run.lock) is None:
+            return set()
+        try:
+            with open(open_regular(self._run.claims, inside=self._run.root), "rb") as file:
+                session = file.read(_RECORD)
+                if session != self._session:
+                    self._session, self._digests, self._offset = session, set(), _RECORD
+                file.seek(self._offset)
+                new = file.read()
+        except Missing:
+            return set()
+        for start in range(0, len(new) - _RECORD + 1, _RECORD):
+            digest = new[start + 1 : start + _RECORD]
+            self._digests.add(digest) if new[start : start + 1] == _TAKEN else self._digests.discard(digest)
+            self._offset += _RECORD
+        return self._digests
+
+
 class _Other:
     """Another run of the experiment, read on from where it was read to."""
 
@@ -61,9 +90,7 @@ class _Other:
         self._identities = identities
         self._read: dict[str, int] = {}
         """How far each journal file was read."""
-        self._session = b""
-        self._held: set[bytes] = set()
-        self._held_read = 0
+        self.held = Held(run.paths)
         self._at_rest = 0
         """The latest session whose processes are known to be gone."""
 
@@ -88,25 +115,6 @@ class _Other:
                     identity = self._identities.get(Unit(line.shard, line.task, line.repeat))
                     if line.kind is None and is_final(line.status) and not (line.late or line.again) and identity:
                         yield identity
-
-    def held(self) -> set[bytes]:
-        """What it has claimed and runs now."""
-        if live_owner(self.paths.lock) is None:
-            return set()
-        try:
-            with open(open_regular(self.paths.claims, inside=self.paths.root), "rb") as file:
-                session = file.read(_RECORD)
-                if session != self._session:
-                    self._session, self._held, self._held_read = session, set(), _RECORD
-                file.seek(self._held_read)
-                new = file.read()
-        except Missing:
-            return set()
-        for start in range(0, len(new) - _RECORD + 1, _RECORD):
-            digest = new[start + 1 : start + _RECORD]
-            self._held.add(digest) if new[start : start + 1] == _TAKEN else self._held.discard(digest)
-            self._held_read += _RECORD
-        return self._held
 
     def is_dying(self) -> bool:
         """Its master is gone, and a process of its still writes to the journal."""
@@ -151,7 +159,15 @@ class Others:
 
     def held(self) -> set[bytes]:
         """The digests of the units that they run now."""
-        return set().union(*(run.held() for run in self._runs.values()))
+        return set().union(*(run.held.now() for run in self._runs.values()))
+
+    def elsewhere(self, state: RunState, identities: Mapping[Unit, Identity]) -> set[Unit]:
+        """The open units of a run that are another run's: decided there, or held."""
+        held = self.held()
+        open_ = (unit for unit, each in state.units.items() if each.open and each.first is None)
+        return {
+            unit for unit in open_ if identities[unit] in self.decided or (held and identities[unit].digest() in held)
+        }
 
     def refuse_other_rule(self) -> None:
         """Raises OptionsError if one that runs now tells units apart otherwise: both might run some of them."""
@@ -221,9 +237,7 @@ class Claims:
     def elsewhere(self, state: RunState) -> set[Unit]:
         """The open units of this run that are another run's: decided there, or held."""
         self.look()
-        held = self._others.held()
-        open_ = (unit for unit, each in state.units.items() if each.open and each.first is None)
-        return {unit for unit in open_ if self.is_decided(unit) or (held and self._identities[unit].digest() in held)}
+        return self._others.elsewhere(state, self._identities)
 
     def is_decided(self, unit: Unit) -> bool:
         """Whether another run has decided it, as of the last look."""
@@ -246,3 +260,12 @@ class Claims:
             with must_write(self._run.claims):
                 fault_point(Point.CLAIMS_WRITE, self._file, records)
                 os.write(self._file, records)
+
+
+def elsewhere_of(run: OpenRun, state: RunState) -> set[Unit]:
+    """The open units of a run that other runs of its experiment have decided or run now; none if it is of none."""
+    paths = ExperimentPaths.of_run(run.paths.root)
+    if paths is None:
+        return set()
+    rule, facts = Rule.of(run.file.policy), Facts()
+    return Others(paths, rule, facts, run.paths.root.name).elsewhere(state, run_identities(run, rule, facts))

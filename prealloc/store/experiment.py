@@ -10,7 +10,8 @@ from typing import NamedTuple
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.files.atomic import is_taken, new_folder, write_file, writing
 from prealloc.files.lock import one_at_a_time
-from prealloc.files.paths import ExperimentPaths
+from prealloc.files.paths import ExperimentPaths, readable_name
+from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.document import Document
 from prealloc.model.outcome import FINAL
 from prealloc.model.plan import PlanFile, Unit
@@ -20,6 +21,9 @@ from prealloc.store.fold import RunState, UnitState, fold
 from prealloc.store.identity import Facts, Identity, Rule, identities
 from prealloc.store.plan_folder import refuse_inside
 from prealloc.store.run_folder import OpenRun
+
+MOST_CONFIG_BYTES = 2**20
+_CONFIG_OF = "# as it was asked for last, by "
 
 
 class ExperimentFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +66,20 @@ class OpenExperiment:
             problem = f"the plan's is {plan.ranking}, that of the experiment's first plan {self.file.ranking}"
             hint = f"plan with ‹ranking› {self.ranking}, or start another experiment"
             raise OptionsError([Mistake("‹ranking›", problem, hint)])
+
+    def keep_config(self, file: Path, content: bytes) -> None:
+        """Keeps what was asked for last, with a line on where it comes from."""
+        write_file(self.paths.config, f"{_CONFIG_OF}{readable_name(str(file.absolute()))}\n".encode() + content)
+
+    def config(self) -> str | None:
+        """The path of the config that was given last; None if none was."""
+        with contextlib.suppress(Unusable):
+            first, _, _ = read_regular(self.paths.config, inside=self.paths.root, most=MOST_CONFIG_BYTES).partition(
+                b"\n"
+            )
+            if first.startswith(_CONFIG_OF.encode()):
+                return first.decode("utf-8", "backslashreplace").removeprefix(_CONFIG_OF)
+        return None
 
     @contextlib.contextmanager
     def new_run(self) -> Iterator[Path]:
@@ -106,6 +124,10 @@ class Entry(NamedTuple):
     @property
     def is_decided(self) -> bool:
         return self.state.first is not None
+
+    @property
+    def run_name(self) -> str:
+        return self.run.paths.root.name
 
 
 class View:
