@@ -37,7 +37,6 @@ def plan_config(config: Path | None, experiment: Path | None, *, json: bool) -> 
         return plan(path, notes=print_note, progress=progress, run_options=run_options, **source, **options)  # type: ignore[arg-type]
 
 
-_HELP = "Look at the experiments that runs fill."
 app = typer.Typer(help="Look at the experiments that runs fill.", no_args_is_help=True, rich_markup_mode=None)
 
 
