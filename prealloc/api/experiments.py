@@ -220,7 +220,7 @@ def _telling(cells: Sequence[Identity], factors: Sequence[str]) -> list[dict[str
 
 
 def _factors(view: View) -> list[str]:
-    return list(dict.fromkeys(name for run, _ in view.runs.values() for name in run.plan.spec.factors))
+    return list(dict.fromkeys(name for run, _ in view.runs.values() for name in run.plan.spec.factor_values))
 
 
 def _warnings(view: View) -> list[str]:

@@ -41,7 +41,7 @@ class Joining:
         self.done = [unit for unit, identity in identities.items() if identity in decided]
         """The units that other runs have decided."""
         self.left = len(identities) - len(self.done)
-        factors = {*plan.spec.factors, *self._others.factors}
+        factors = {*plan.spec.factor_values, *self._others.factors}
         self.told = done_before(list(identities.values()), decided, factors) if decided else None
         """What there is to say of that."""
 

@@ -31,6 +31,7 @@ from prealloc.model.options import read_options
 from prealloc.model.outcome import FINAL, Successes
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, WorkerOptions, read_run_options
+from prealloc.model.where import refuse_where
 from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import by_shard, fold, tries_of
 from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
@@ -80,7 +81,8 @@ def run(
 ) -> RunEnded:
     """Runs every unit of a plan to its end, in the new run folder `out`, or in a new run of an `experiment`.
 
-    `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
+    `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module, or a class,
+    of which each worker process makes one object.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
     `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
@@ -105,6 +107,7 @@ def run(
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
+        refuse_where(policy.where, outline.file.spec.factor_values)
         # All that may refuse comes before the folder is made.
         wanted = _Wanted(source, outline, chosen.known_as, Rule.of(policy))
         taken = wanted.take_over(_several(reuse)) if reuse is not None else None
@@ -395,9 +398,9 @@ def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]
     module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
     if module in (None, "__main__") or not name or "<" in name:
         raise WorkerFunctionError(
-            "workers import the function by name, so it cannot be a lambda, an object, local, or of __main__",
+            "workers import it by name, so it cannot be a lambda, an object, local, or of __main__",
             where=name or repr(worker),
-            hint="define it at the top of a module of its own, and pass it or 'module:function'",
+            hint="define a function or a class at the top of a module of its own, and pass it or 'module:name'",
         )
     try:
         file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
@@ -543,7 +546,7 @@ class _Wanted:
         sources = [OpenRun(run) for run in runs]
         ended = [finished(source, self._worker, self.rule, self._facts) for source in sources]
         plans = (self._outline.file, *(source.plan for source in sources))
-        return take_over(self.identities, ended, {name for each in plans for name in each.spec.factors})
+        return take_over(self.identities, ended, {name for each in plans for name in each.spec.factor_values})
 
 
 def tasks_of(plan: Plan | Path, outline: Outline) -> Tasks:

@@ -33,9 +33,11 @@ from prealloc.model.events import (
     ShardShare,
     Watching,
 )
+from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
-from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
+from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
+from prealloc.model.where import options_in
 from prealloc.store.claims import Claims
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
 from prealloc.store.journal import (
@@ -116,8 +118,7 @@ def run_session(
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
-        bound_s = _bound_s(run, shares, left, at_once)
-        observer.handle(_run_started(run, engine, before, left, at_once, bound_s, elsewhere))
+        observer.handle(_run_started(run, engine, before, left, at_once, shares, elsewhere))
         short = [too_few_files] if too_few_files else []
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
@@ -176,7 +177,7 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float, elsewhere: Se
     )
     shown = tuple(islice(missing, MISSING_SHOWN))
     cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
-    whole = totals(state, run.types(), factors=run.plan.spec.factors, cells=cells, leave_out=elsewhere)
+    whole = totals(state, run.types(), factors=run.plan.spec.factor_values, cells=cells, leave_out=elsewhere)
     return RunEnded(
         run=str(run.paths.root),
         census=state.census(),
@@ -270,7 +271,7 @@ class _Jobs:
                 return None
         return ShardJob(
             manifest=manifest,
-            policy=self._shares[manifest.lane].policy,
+            policy=self._shares[manifest.lane].in_cell(manifest.cell),
             ids=list(zip(names.ids, names.types, strict=True)),
             orders=tuple(
                 UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
@@ -315,32 +316,41 @@ def _biggest(run: OpenRun) -> int:
 
 
 class _Share(NamedTuple):
-    """What the shards of a lane get: how many run at once, and the run's policy with each one's part of the tasks."""
+    """What the shards of a lane, or those without one, get of it and of the run's policy."""
 
-    shards_at_once: int
+    lane: Lane | None
+    shards: int
     policy: RunPolicy
+
+    @property
+    def shards_at_once(self) -> int:
+        return self.shards if self.lane is None else self.lane.share(self.shards, 1)[0]
+
+    def in_cell(self, cell: Mapping[str, Any]) -> RunPolicy:
+        """The policy of a shard of this cell: as many tasks at once as the lane leaves it."""
+        said = options_in(self.policy.where, cell)
+        if self.lane is not None:
+            _, said["concurrency"] = self.lane.share(self.shards, self.policy.concurrency, said.get("concurrency"))
+        return msgspec.structs.replace(self.policy, **said)
 
 
 def _shares(run: OpenRun) -> dict[str | None, _Share]:
     """By lane; None: without one."""
     policy = run.file.policy
     shards = Counter(manifest.lane for manifest in run.manifests.values())
-    shares: dict[str | None, _Share] = {None: _Share(shards[None], policy)}
-    for lane in run.plan.spec.lanes:
-        at_once, tasks = lane.share(shards[lane.name], policy.concurrency)
-        shares[lane.name] = _Share(at_once, msgspec.structs.replace(policy, concurrency=tasks))
-    return shares
+    lanes: list[Lane | None] = [None, *run.plan.spec.lanes]
+    names = {lane.name if lane is not None else None: lane for lane in lanes}
+    return {name: _Share(lane, shards[name], policy) for name, lane in names.items()}
 
 
 def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[str, int], at_once: int) -> float | None:
     """The run's bound: lane by lane, and those without one."""
-    units: dict[str | None, list[int]] = {}
+    work: dict[str | None, list[ShardWork]] = {}
     for shard, count in left.items():
-        units.setdefault(run.manifests[shard].lane, []).append(count)
-    loads = (
-        LaneLoad(mine, min(shares[lane].shards_at_once, at_once), shares[lane].policy.concurrency)
-        for lane, mine in units.items()
-    )
+        manifest = run.manifests[shard]
+        policy = shares[manifest.lane].in_cell(manifest.cell)
+        work.setdefault(manifest.lane, []).append(ShardWork({policy.timeout_s: count}, policy.concurrency))
+    loads = (LaneLoad(shards, max(1, min(shares[lane].shards_at_once, at_once))) for lane, shards in work.items())
     return bound_s(run.file.policy, loads, cleanup=run.file.cleanup is not None)
 
 
@@ -362,10 +372,11 @@ def _run_started(
     before: RunState | None,
     left: dict[str, int],
     at_once: int,
-    bound_s: float | None,
+    shares: Mapping[str | None, _Share],
     elsewhere: Set[Unit],
 ) -> RunStarted:
-    policy = run.file.policy
+    tasks = [shares[each.lane].in_cell(each.cell).concurrency for each in run.manifests.values()]
+    least, most = min(tasks, default=run.file.policy.concurrency), max(tasks, default=0)
     not_here = Counter(unit.shard for unit in elsewhere)
     done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
@@ -384,8 +395,9 @@ def _run_started(
             for entry in run.plan.shards
         ),
         workers=min(at_once, max(1, len(left))),
-        concurrency=policy.concurrency,
-        bound_s=bound_s if engine.facts.can_kill else None,
+        concurrency=least,
+        concurrency_most=most if most > least else None,
+        bound_s=_bound_s(run, shares, left, at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

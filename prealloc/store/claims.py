@@ -149,7 +149,7 @@ class Others:
             folder = self.experiment.run(number)
             if folder.name not in self._runs and folder.name != self.but:
                 run = OpenRun(folder)
-                self.factors |= run.plan.spec.factors.keys()
+                self.factors |= run.plan.spec.factor_values.keys()
                 self._runs[folder.name] = _Other(run, run_identities(run, self._rule, self._facts))
         for name in list(self._runs):
             try:
