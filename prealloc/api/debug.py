@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.api.runs import WorkerName, worker_name
+from prealloc.api.runs import WorkerName, worker_name_of
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup
-from prealloc.engines.command import MANIFEST
 from prealloc.engines.debug import UnitJob, debug_unit, only_order
-from prealloc.engines.registry import COMMAND
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, RunPaths
@@ -27,9 +25,10 @@ from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.asked import Planned, unit_of
 from prealloc.store.fold import fold
+from prealloc.store.identity import copy_numbers
 from prealloc.store.journal import JournalWriter, Reopened, SessionEnded, SessionStarted, last_session, with_result
 from prealloc.store.manifests import Outline, read_outline
-from prealloc.store.run_folder import OpenRun
+from prealloc.store.run_folder import COMMAND, MANIFEST, OpenRun
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import WorkerFunction, load_function, unset
 
@@ -71,6 +70,14 @@ class _Place(NamedTuple):
         if self.run is not None:
             return self.run.policy
         return RunPolicy(**(self.outline.file.run_options or {}))
+
+    def copies(self, shard: str) -> dict[str, int] | None:
+        """See ShardJob."""
+        if self.run is not None:
+            return self.run.copies(shard)
+        if self.outline.file.spec.unit_seed is msgspec.UNSET:
+            return None
+        return copy_numbers(self.outline.manifests, lambda each: self.names(each).ids)[shard]
 
     def names(self, shard: str) -> Names:
         return Slice(self.plan, self.outline.manifests[shard].slice).names()
@@ -134,7 +141,7 @@ def _checked(place: _Place, text: str, worker: WorkerName | None, record: bool) 
     if found or unit is None:
         raise OptionsError(found)
     if worker is not None:
-        name, import_path = worker_name(worker, "")
+        name, import_path = worker_name_of(worker, "")
     else:
         name, import_path = (run.file.worker, run.file.import_path) if run is not None else ("", ())
     function = load_function(name, import_path)
@@ -219,5 +226,6 @@ def _job(place: _Place, unit: Unit, policy: RunPolicy, attempts: int) -> UnitJob
         ids=[(task.id, task.type) for task in tasks],
         orders=(only_order(position, unit.repeat, attempts + 1, policy.retries),),
         deaths={},
+        copies=place.copies(unit.shard),
         planned=tasks,
     )

@@ -9,33 +9,45 @@ import shlex
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
 
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.api.experiments import experiment_as_run, experiment_history, experiment_outcomes, go_on, is_experiment
+from prealloc.api.joining import Joining, claims_of
+from prealloc.api.keywords import (
+    RunKeywords,
+    changes,
+    fixed_mistakes,
+    planned_of,
+    read_keywords,
+    refuse_memory,
+)
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
-from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
+from prealloc.engines.registry import ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.answers import RunStatus
 from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
-from prealloc.model.options import Bytes, Seconds, options_of, read_options
+from prealloc.model.options import read_options
 from prealloc.model.outcome import FINAL, Successes
-from prealloc.model.part import Part, PartOptions
-from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
-from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
-from prealloc.model.task import LightweightTask
+from prealloc.model.part import Part
+from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
+from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.where import refuse_where
 from prealloc.store.asked import Asked, Planned, asked_of
-from prealloc.store.fold import Outcome, by_shard, fold, tries_of
-from prealloc.store.journal import AttemptLine
+from prealloc.store.claims import elsewhere_of
+from prealloc.store.fold import by_shard, fold, tries_of
+from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.manifests import Outline, read_outline
 from prealloc.store.plan_folder import check_slices
@@ -49,8 +61,9 @@ from prealloc.store.results import (
     tabulate,
     unit_outcome,
 )
-from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
-from prealloc.store.slices import Names, Slice, task_digest
+from prealloc.store.reuse import TakenOver, finished, take_over
+from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
+from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import check_name
 
 SLOW_IMPORT_S = 5.0
@@ -59,34 +72,40 @@ STOPPED = 128
 
 T = TypeVar("T")
 WorkerName = str | Callable[..., Any]
-
-
-class RunKeywords(RunOptions, PartOptions, total=False):
-    """The keywords of run() and resume(): how tasks are treated, and which of them."""
+Reuse = str | Path | Sequence[str | Path] | None
+"""The runs that `run` takes outcomes over from."""
 
 
 def run(
     plan: Plan | str | Path,
     worker: WorkerName,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
+    experiment: str | Path | None = None,
+    config: str | Path | None = None,
     engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
     on_end: str | None = None,
-    reuse: str | Path | None = None,
+    worker_name: str | None = None,
+    reuse: Reuse = None,
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunKeywords],
 ) -> RunEnded:
-    """Runs every unit of a plan to its end, in a new run folder.
+    """Runs every unit of a plan to its end, in the new run folder `out`, or in a new run of an `experiment`.
 
-    `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
+    `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module, or a class,
+    of which each worker process makes one object.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
-    `on_end` is a command that gets the summary, as JSON on stdin, when the run has ended. `engine` is a name, or an
-    engine, which is closed at the end. `options` are the fields of RunPolicy:
+    `on_end` is a command that gets the summary, as JSON on stdin, when the run has ended.
+    `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
     Those of Part name a part of the run: only="model=o3", type="math", limit=2; the rest stays open for resume().
-    `reuse` names a run whose outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` is
+    `experiment` is a folder, made if there is none: of the plan's units those run that no run in it has decided, and
+    that none is running now. If none is left, no run is made. `config` is the file that the plan was made from: the
+    experiment keeps a copy.
+    `reuse` names a run, or several, whose outcomes are taken over for units with the same task, settings, factors,
+    repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`. `observe` is
     an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
     with those found here.
 
@@ -95,30 +114,73 @@ def run(
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     with _closed(engine):
-        mistakes = [*mistakes, *on_end_mistakes(on_end)]
-        chosen = _checked(worker, engine, cleanup, options, mistakes, plan)
-        target = Path(out)
-        refuse_taken(target)
+        mistakes = [*mistakes, *_of_the_place(out, experiment), *on_end_mistakes(on_end)]
+        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes, plan)
+        target = Path(out or experiment or "")
+        if experiment is None:
+            refuse_taken(target)
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
-        asked = asked_of(chosen.part, _planned(source, outline, names))
+        refuse_where(policy.where, outline.file.spec.factor_values)
+        asked = asked_of(chosen.part, planned_of(source, outline, names))
         # All that may refuse comes before the folder is made.
-        earlier = OpenRun(Path(reuse)) if reuse is not None else None
-        reused = list(_take_over(_shards(source, outline), chosen.worker, earlier)) if earlier is not None else []
+        wanted = _Wanted(source, outline, chosen.known_as, Rule.of(policy))
+        taken = wanted.take_over(_several(reuse)) if reuse is not None else None
+        joined = Joining(target, outline.file, wanted.identities, wanted.rule) if experiment is not None else None
+        reused = list(taken.lines()) if taken is not None else []
+        if joined is not None:
+            reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
         observer = observer_of(observe)
+        if joined is not None and not joined.left:
+            return joined.nothing_left(observer)
         with closing(make_engine(engine)) as started:
-            _refuse_memory(policy, started)
-            lanes = _lanes_to_run(outline, reused, asked)
+            refuse_memory(policy, started)
+            done = [Unit(line.shard, line.task, line.repeat) for line in reused]
+            lanes = _lanes_to_run(outline, [*done, *(joined.done if joined is not None else ())], asked)
             told = (lanes, policy.start_s, observer)
-            notes = _check(started, chosen.worker, chosen.import_path, outline.file, *told)
-            file = _run_file(chosen, started.name, outline.file, policy)
-            create_run(target, source, msgspec.structs.replace(file, on_end=on_end or None))
+            notes = list(_check(started, chosen.worker, chosen.import_path, outline.file, *told))
+            notes[:0] = [each.told for each in (joined, taken) if each is not None and each.told]
+            file = msgspec.structs.replace(_run_file(chosen, started.name, outline.file, policy), on_end=on_end or None)
+            if joined is not None:
+                target = joined.make_run(lambda folder: create_run(folder, source, file), config)
+            else:
+                create_run(target, source, file)
             opened = OpenRun(target, outline, names)
-            with told_at_the_end(on_end, opened.paths, observer) as told_too, RunLock(opened.paths.lock):
-                ended = run_session(opened, started, asked=asked, reused=reused, notes=notes, observer=told_too)
+            with (
+                told_at_the_end(on_end, opened.paths, observer) as told_too,
+                RunLock(opened.paths.lock),
+                joined.claims(opened) if joined is not None else nullcontext() as claims,
+            ):
+                ended = run_session(
+                    opened, started, asked=asked, reused=reused, notes=notes, observer=told_too, claims=claims
+                )
     _pass_on_signal(ended)
     return ended
+
+
+def check_run(
+    worker: WorkerName,
+    *,
+    out: str | Path | None = None,
+    experiment: str | Path | None = None,
+    engine: str | Engine = "local",
+    cleanup: WorkerName | None = None,
+    on_end: str | None = None,
+    worker_name: str | None = None,
+    mistakes: Sequence[Mistake] = (),
+    **options: Unpack[RunKeywords],
+) -> None:
+    """What run() says of these before it looks at a plan. Raises OptionsError with every mistake."""
+    mistakes = [*mistakes, *_of_the_place(out, experiment), *on_end_mistakes(on_end)]
+    _checked(worker, engine, cleanup, worker_name, options, mistakes, None)
+
+
+def _of_the_place(out: str | Path | None, experiment: str | Path | None) -> Iterator[Mistake]:
+    if out is None and experiment is None:
+        yield Mistake("‹out›", "it is missing", "name the run folder to create, or an ‹experiment›")
+    if out is not None and experiment is not None:
+        yield Mistake("‹out› and ‹experiment›", "an experiment names its runs by itself", "keep one of them")
 
 
 def resume(
@@ -137,9 +199,12 @@ def resume(
     CannotGoOn, as run() does.
     """
     with _closed(engine):
+        if is_experiment(run):
+            hint = f"{go_on(run)}; or name one of its runs, {Path(run) / 'runs' / '0001'} and so on"
+            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=hint)
         found: list[Mistake] = []
-        part, new = _read_keywords(options, found)
-        found += on_end_mistakes(on_end)
+        part, new = read_keywords(options, found)
+        found += [*on_end_mistakes(on_end), *fixed_mistakes(options)]
         opened = OpenRun(Path(run))
         file = opened.file
         if file.cleanup is not None:
@@ -152,19 +217,23 @@ def resume(
             told_at_the_end(opened.on_end, opened.paths, observer) as told_too,
             RunLock(opened.paths.lock),
             closing(make_engine(file.engine if engine is None else engine)) as started,
+            claims_of(opened) as claims,
         ):
             before = fold(opened.paths, opened.units())
             planned = Planned(opened.plan, opened.manifests, opened.names, before)
             asked = _gathered(found, lambda: asked_of(part, planned))
+            _gathered(found, lambda: refuse_where(new.get("where", ()), opened.plan.spec.factor_values))
             if asked is None or found:
                 raise OptionsError(found)
             then, opened.policy = opened.policy, msgspec.structs.replace(opened.policy, **new)
-            _refuse_memory(opened.policy, started)
-            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before, asked)}
+            refuse_memory(opened.policy, started)
+            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before, asked, claims)}
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            notes = [*_changed(then, opened.policy), *notes]
-            ended = run_session(opened, started, before=before, asked=asked, notes=notes, observer=told_too)
+            notes = [*changes(then, opened.policy), *notes]
+            ended = run_session(
+                opened, started, before=before, asked=asked, notes=notes, observer=told_too, claims=claims
+            )
     _pass_on_signal(ended)
     return ended
 
@@ -182,21 +251,31 @@ class _Chosen(NamedTuple):
     import_path: tuple[str, ...]
     options: dict[str, Any]
     part: Part
+    engine: str
+    worker_name: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        """What the worker is known by across runs."""
+        return known_name(self.engine, self.worker, self.worker_name)
 
 
 def _checked(
     worker: WorkerName,
     engine: str | Engine,
     cleanup: WorkerName | None,
+    worker_name: str | None,
     options: RunKeywords,
     mistakes: Sequence[Mistake],
-    plan: Plan | str | Path,
+    plan: Plan | str | Path | None,
 ) -> _Chosen:
     """What there is to say of these before any file is looked at. Raises OptionsError with every mistake."""
     found = list(mistakes)
     if worker == "":
         found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
-    part, own = _read_keywords(options, found)
+    if worker_name is not None:
+        read_options(WorkerOptions, {"worker_name": worker_name}, found)
+    part, own = read_keywords(options, found)
     _gathered(found, lambda: check_engine(engine))
     engine_name = engine if isinstance(engine, str) else engine.name
     if cleanup is not None and engine_name == COMMAND:
@@ -205,46 +284,14 @@ def _checked(
         if part != Part() and plan:
             with suppress(InputError):  # what is wrong with the plan is told when the options are right
                 source = plan if isinstance(plan, Plan) else Path(plan)
-                planned = _planned(source, *_outline(source))
+                planned = planned_of(source, *_outline(source))
                 _gathered(found, lambda: asked_of(part, planned))
         if worker != "":
             _gathered(found, lambda: _try_worker(worker, engine, engine_name))
         raise OptionsError(found)
-    name, import_path = worker_name(worker, engine_name)
+    name, import_path = worker_name_of(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
-    return _Chosen(name, cleaner, import_path, own, part)
-
-
-def _read_keywords(options: RunKeywords, found: list[Mistake]) -> tuple[Part, dict[str, Any]]:
-    """The part that keywords name, as far as it is right, and the fields of RunPolicy among them."""
-    given: dict[str, Any] = {**options}
-    of_part = {name: given.pop(name) for name in options_of(Part) if name in given}
-    part = Part(**read_options(Part, of_part, found))
-    return part, _gathered(found, lambda: read_run_options(given)) or {}
-
-
-def _refuse_memory(policy: RunPolicy, engine: Engine) -> None:
-    if policy.memory_bytes is not None and not engine.facts.can_kill:
-        problem = f"the {engine.name} engine cannot hold tasks to it"
-        hint = "omit it, or use ‹engine› local, which can kill its workers"
-        raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
-
-
-def _changed(then: RunPolicy, now: RunPolicy) -> list[str]:
-    """A sentence for each option that has another value from here on."""
-    options = options_of(RunPolicy)
-
-    def told(name: str, value: Any) -> str:
-        reader = options[name].reader
-        if value is None:
-            return "none"
-        return reader.write(value) if isinstance(reader, Seconds | Bytes) else str(value)
-
-    return [
-        f"{options[name].name.replace('_', '-')} is {told(name, value)} from here on; it was "
-        f"{told(name, getattr(then, name))}"
-        for name, value in now.differing(then).items()
-    ]
+    return _Chosen(name, cleaner, import_path, own, part, engine_name, worker_name)
 
 
 def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
@@ -252,6 +299,7 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         plan=plan.id,
         plan_digests=plan_digests(plan),
         worker=chosen.worker,
+        worker_name=chosen.worker_name,
         import_path=chosen.import_path,
         engine=engine,
         cleanup=chosen.cleanup,
@@ -269,7 +317,12 @@ def outcomes(run: str | Path, *, by: Sequence[str] = ()) -> Iterator[UnitOutcome
     Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
     `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
     Raises RunFolderError, PlanError, JournalError.
+
+    Of an experiment: every unit that one of its runs has planned, once, by its first final outcome.
     """
+    if is_experiment(run):
+        yield from experiment_outcomes(run, {*by} - {*KEYS})
+        return
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
     kept = opened.kept({*by} - {*KEYS})
@@ -293,6 +346,8 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
     Raises OptionsError if `unit` is not in the plan, else what outcomes() raises.
     """
     wanted = Unit.parse(unit)
+    if is_experiment(run):
+        return experiment_history(run, unit)
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
     if wanted not in state.units:
@@ -333,9 +388,16 @@ def tabulated(run: str | Path, *, by: Sequence[str] = ()) -> Results:
 
 
 def status(run: str | Path) -> RunStatus:
-    """How far a run is, during it and after, from any process. Raises RunFolderError, PlanError, JournalError."""
+    """How far a run or an experiment is, during it and after, from any process.
+
+    Raises RunFolderError, PlanError, JournalError.
+    """
+    if is_experiment(run):
+        return experiment_as_run(run)
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
+    elsewhere = elsewhere_of(opened, state)
+    state = state.leaving(elsewhere)
     owner = live_owner(opened.paths.lock)
     shards = by_shard(state.units, opened.manifests)
     success = Successes()
@@ -364,14 +426,15 @@ def status(run: str | Path) -> RunStatus:
         warnings=[*opened.warnings, *state.warnings, *untidied],
         halted=read_halts(opened.paths, lanes, state.sessions),
         waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
-        resume=resume_command(opened, state) if owner is None else None,
+        resume=resume_command(opened, state, elsewhere) if owner is None else None,
+        elsewhere=dict(Counter(unit.shard for unit in elsewhere)),
         part=state.part.words() if state.part is not None else None,
         stopped=state.stopped,
         paused=state.paused and owner is not None,
     )
 
 
-def worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
+def worker_name_of(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
     """`module:function` and the folders to import it from: the current one, and the function's own root."""
     here = current_folder()
     if isinstance(worker, str):
@@ -381,9 +444,9 @@ def worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
     module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
     if module in (None, "__main__") or not name or "<" in name:
         raise WorkerFunctionError(
-            "workers import the function by name, so it cannot be a lambda, an object, local, or of __main__",
+            "workers import it by name, so it cannot be a lambda, an object, local, or of __main__",
             where=name or repr(worker),
-            hint="define it at the top of a module of its own, and pass it or 'module:function'",
+            hint="define a function or a class at the top of a module of its own, and pass it or 'module:name'",
         )
     try:
         file = inspect.getsourcefile(inspect.unwrap(worker)) or ""
@@ -450,16 +513,15 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine], asked: Asked) -> set[str | None]:
-    """The lanes of the shards of which something is left to run."""
-    taken = {Unit(attempt.shard, attempt.task, attempt.repeat) for attempt in reused}
-    done = Counter(unit.shard for unit in taken if asked.units is None or unit in asked.units)
+def _lanes_to_run(outline: Outline, done: Iterable[Unit], asked: Asked) -> set[str | None]:
+    """The lanes of the shards of which something is left to run, when these units are done."""
+    mine = Counter(unit.shard for unit in {*done} if asked.units is None or unit in asked.units)
     wanted = Counter(unit.shard for unit in asked.units) if asked.units is not None else None
     return {
         outline.manifests[shard.id].lane
         for shard in outline.file.shards
         if (asked.shards is None or shard.id in asked.shards)
-        and (shard.units if wanted is None else wanted[shard.id]) > done[shard.id]
+        and (shard.units if wanted is None else wanted[shard.id]) > mine[shard.id]
     }
 
 
@@ -469,7 +531,7 @@ def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[
         return None, import_path
     from prealloc.engines.spawn_launcher import check_elsewhere
 
-    name, its_own = worker_name(cleanup, "")
+    name, its_own = worker_name_of(cleanup, "")
     import_path = tuple(dict.fromkeys((*import_path, *its_own)))
     check_elsewhere(
         WorkerCheck(name, import_path), "(unit, notes)"
@@ -494,14 +556,11 @@ def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
 
 def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
     """Raises WorkerFunctionError if the worker cannot be run, as far as that can be told if there is no such engine."""
-    function, import_path = worker_name(worker, name)
+    function, import_path = worker_name_of(worker, name)
     if isinstance(engine, str) and engine not in ENGINES:
         return
     with closing(make_engine(engine)) as started:
         started.check(WorkerCheck(function, import_path))
-
-
-_Shards = Iterable[tuple[Manifest, Sequence[LightweightTask]]]
 
 
 def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
@@ -512,49 +571,39 @@ def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
     return outline, check_slices(plan, outline)
 
 
-def _planned(plan: Plan | Path, outline: Outline, names: Mapping[SliceRef, Names]) -> Planned:
-    """What a part of a run of this plan is checked against."""
-    tasks = {} if isinstance(plan, Path) else {shard.id: shard.tasks for shard in plan.shards}
-
-    def names_of(shard: str) -> Names:
-        if isinstance(plan, Path):
-            return names[outline.manifests[shard].slice]
-        return Names([task.id for task in tasks[shard]], [task.type for task in tasks[shard]])
-
-    return Planned(outline.file, outline.manifests, names_of)
+def _several(reuse: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The runs that are named, each once."""
+    given = [reuse] if isinstance(reuse, str | Path) else reuse
+    return list(dict.fromkeys(map(Path, given)))
 
 
-def _shards(plan: Plan | Path, outline: Outline) -> _Shards:
-    """The shards with their tasks, one by one."""
+class _Wanted:
+    """What the units of a plan are known by, worked out when it is asked for."""
+
+    def __init__(self, plan: Plan | Path, outline: Outline, worker: str, rule: Rule) -> None:
+        self.rule = rule
+        self._plan = plan
+        self._outline = outline
+        self._worker = worker
+        self._facts = Facts()
+
+    @cached_property
+    def identities(self) -> dict[Unit, Identity]:
+        """In the plan's order."""
+        outline, tasks = self._outline, tasks_of(self._plan, self._outline)
+        return identities(self._worker, outline.file.spec.settings, outline.manifests, tasks, self.rule, self._facts)
+
+    def take_over(self, runs: Sequence[Path]) -> TakenOver:
+        """What of other runs this plan takes over. Raises InputError, JournalError."""
+        sources = [OpenRun(run) for run in runs]
+        ended = [finished(source, self._worker, self.rule, self._facts) for source in sources]
+        plans = (self._outline.file, *(source.plan for source in sources))
+        return take_over(self.identities, ended, {name for each in plans for name in each.spec.factor_values})
+
+
+def tasks_of(plan: Plan | Path, outline: Outline) -> Tasks:
+    """Gives the tasks of a shard of this plan."""
     if isinstance(plan, Plan):
-        return ((shard.manifest, shard.tasks) for shard in plan.shards)
-    return ((manifest, Slice(PlanPaths(plan), manifest.slice).tasks()) for manifest in outline.manifests.values())
-
-
-def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[AttemptLine]:
-    """The final outcomes of another run for units of these shards: same bytes, settings, repeat, worker."""
-    if source.file.worker != worker:
-        raise RunFolderError(
-            f"it was run by {source.file.worker}, not by {worker}",
-            where=str(source.paths.root),
-            hint="outcomes are only taken over from the same worker function; omit ‹reuse›",
-        )
-    state = fold(source.paths, source.units())
-    known: dict[tuple[bytes, bytes, int], list[Outcome]] = {}
-    for unit, key in _unit_keys((manifest, source.tasks(shard)) for shard, manifest in source.manifests.items()):
-        outcome = state.units[unit].latest
-        if outcome is not None and outcome.attempt.status in FINAL:
-            known.setdefault(key, []).append(outcome)
-    for unit, key in _unit_keys(shards):
-        if known.get(key):
-            line = known[key].pop(0).line()
-            yield msgspec.structs.replace(line, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
-
-
-def _unit_keys(shards: _Shards) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:
-    for manifest, tasks in shards:
-        settings = msgspec.json.encode(manifest.settings, order="sorted")
-        for task in tasks:
-            digest = task_digest(task)
-            for repeat in range(manifest.repeats):
-                yield Unit(manifest.id, task.id, repeat), (digest, settings, repeat)
+        held = {shard.id: shard.tasks for shard in plan.shards}
+        return lambda shard: held[shard]
+    return lambda shard: Slice(PlanPaths(plan), outline.manifests[shard].slice).tasks()

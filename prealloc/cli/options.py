@@ -18,6 +18,7 @@ import typer
 from prealloc.cli.command import GENERAL
 from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
+from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import (
     Bytes,
     Cells,
@@ -27,6 +28,7 @@ from prealloc.model.options import (
     OneOf,
     Option,
     Seconds,
+    Share,
     Table,
     Whole,
     options_of,
@@ -35,7 +37,9 @@ from prealloc.model.options import (
 from prealloc.model.part import Part
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
+from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
 QuietFlag = Annotated[
@@ -50,10 +54,13 @@ DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]
 
-_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part, Change)
+_DECLARED = (
+    *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part, Change),
+    *(SizeOptions, CompareOptions),
+)
 _OF_COMMANDS = (
-    *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "record", "reuse", "sampled"),
-    *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
+    *("attempts", "by", "cache_bytes", "durations_from", "experiment", "force", "format", "not_ok", "out", "reads"),
+    *("record", "reuse", "sampled", "seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
 
@@ -139,7 +146,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     kind: Any = str
     if isinstance(reader, Flag):
         kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
-    elif isinstance(reader, Names | Table | Cells):
+    elif isinstance(reader, Names | Table | Cells | Where):
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
@@ -159,7 +166,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
 
 def _written(reader: Any, value: Any) -> str:
     """A default as one would write it: 600 seconds are 10m, 2**24 bytes 16MiB."""
-    if isinstance(reader, Seconds | Bytes):
+    if isinstance(reader, Seconds | Bytes | Share):
         return reader.write(value)
     return str(value) if isinstance(value, str | int) else ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,8 +17,10 @@ from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.document import UNREADABLE
 from prealloc.model.events import AttemptEnded, Event, LimitReached, RunSteered
 from prealloc.model.lane import Lane
+from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
 from prealloc.model.steer import Change, Course, LaneRate
+from prealloc.model.where import options_in
 from prealloc.model.words import brief, listed
 from prealloc.store.journal import JournalWriter, Steered
 from prealloc.worker.in_flight import most_slots
@@ -27,10 +29,22 @@ _changes = msgspec.json.Decoder(Change)
 
 
 class Share(NamedTuple):
-    """What the shards of a lane get: how many run at once, and the run's policy with each one's part of the tasks."""
+    """What the shards of a lane, or those without one, get of it and of the run's policy."""
 
-    shards_at_once: int
+    lane: Lane | None
+    shards: int
     policy: RunPolicy
+
+    @property
+    def shards_at_once(self) -> int:
+        return self.shards if self.lane is None else self.lane.share(self.shards, 1)[0]
+
+    def in_cell(self, cell: Mapping[str, Any]) -> RunPolicy:
+        """The policy of a shard of this cell: as many tasks at once as the lane leaves it."""
+        said = options_in(self.policy.where, cell)
+        if self.lane is not None:
+            _, said["concurrency"] = self.lane.share(self.shards, self.policy.concurrency, said.get("concurrency"))
+        return msgspec.structs.replace(self.policy, **said)
 
 
 Shares = Mapping[str | None, Share]
@@ -41,12 +55,14 @@ class Control:
     """How a session goes on: how many shards and tasks at once, whether anything starts, and until when.
 
     `share_out` says what each lane's shards get of a policy. `socket` is None where nobody can ask for anything.
+    `manifests` are those of all shards.
     """
 
     def __init__(
         self,
         policy: RunPolicy,
         share_out: Callable[[RunPolicy], Shares],
+        manifests: Mapping[str, Manifest],
         *,
         at_once: int,
         facts: EngineFacts,
@@ -63,6 +79,7 @@ class Control:
         """The limit that is reached."""
         self.socket: ControlSocket | None = None
         self._share_out = share_out
+        self._manifests = manifests
         self._facts = facts
         self._limiter = limiter
         self._lanes = {lane.name: lane for lane in lanes}
@@ -100,8 +117,8 @@ class Control:
         """Whether one more shard may start beside those that run."""
         return running < self.at_once and not self.paused
 
-    def listen(self, engine: Engine, running: Mapping[str, str | None], waiting: int) -> list[Event]:
-        """Does what clients ask for. `running` are the shards that run, with their lanes; `waiting` are yet to run."""
+    def listen(self, engine: Engine, running: Collection[str], waiting: int) -> list[Event]:
+        """Does what clients ask for. `running` are the shards that run, as they began; `waiting` do not yet."""
         events: list[Event] = []
         for raw, client in self.socket.requests() if self.socket is not None else ():
             notes, mistakes = self._take(raw, len(running), events)
@@ -131,13 +148,24 @@ class Control:
         """It does not any more."""
         self._widths.pop(shard, None)
 
-    def widths(self, running: Mapping[str, str | None]) -> dict[str, int]:
+    def policy_of(self, shard: str) -> RunPolicy:
+        """The options of a shard, with the tasks at once that its lane and its cell leave it."""
+        manifest = self._manifests[shard]
+        return self.shares[manifest.lane].in_cell(manifest.cell)
+
+    def concurrency(self) -> tuple[int, int | None]:
+        """Tasks at once in each worker: the least, and the most where that is another number."""
+        tasks = [self.policy_of(shard).concurrency for shard in self._manifests]
+        least, most = min(tasks, default=self.policy.concurrency), max(tasks, default=0)
+        return least, most if most > least else None
+
+    def widths(self, running: Collection[str]) -> dict[str, int]:
         """Tasks at once of the shards for which that has changed. Of too many shards the latest are held: 0."""
         if not self._steered:
             return {}
         wanted = {
-            shard: 0 if self.paused or place >= self.at_once else self.shares[lane].policy.concurrency
-            for place, (shard, lane) in enumerate(running.items())
+            shard: 0 if self.paused or place >= self.at_once else self.policy_of(shard).concurrency
+            for place, shard in enumerate(running)
         }
         changed = {shard: tasks for shard, tasks in wanted.items() if self._widths.get(shard) != tasks}
         self._widths.update(changed)
@@ -173,7 +201,8 @@ class Control:
             self.paused = change.pause
         if change.lane is not None and change.rate is not None:
             self._limiter.change(change.lane, change.rate)
-        events.append(RunSteered(workers=self.at_once, concurrency=self.policy.concurrency, paused=self.paused))
+        least, most = self.concurrency()
+        events.append(RunSteered(workers=self.at_once, concurrency=least, concurrency_most=most, paused=self.paused))
         return notes, []
 
     def _refusals(self, change: Change) -> list[Mistake]:
@@ -197,8 +226,10 @@ class Control:
         if change.concurrency is not None:
             most = most_slots(self._least)
             own = [name for name, lane in self._lanes.items() if lane.concurrency is not None]
+            cells = any("concurrency" in entry for entry in self.policy.where)
             notes += [f"workers that run take up to {most} tasks at once"] if change.concurrency > most else []
             notes += [f"lanes with a concurrency of their own keep it: {listed(own)}"] if own else []
+            notes += ["cells with a concurrency of their own keep it"] if cells else []
         lane = self._lanes.get(change.lane or "")
         if lane is not None and change.rate is not None:
             per_minute = lane.requests_per_minute

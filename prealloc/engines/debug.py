@@ -16,7 +16,7 @@ from prealloc.model.outcome import STOPPED, Status
 from prealloc.model.policy import MOST_THROTTLED
 from prealloc.model.task import LightweightTask
 from prealloc.store.journal import AttemptLine, JournalFile, read_lines
-from prealloc.worker.attempt import Ending, Running, perform_alone
+from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.job import UnitOrder
 
@@ -54,12 +54,9 @@ def debug_unit(job: UnitJob, setup: RunSetup, function: WorkerFunction) -> Attem
 
 
 class _DebuggedShard(InlineShard):
-    def _perform(self, running: Running) -> bool:
-        def decided(ending: Ending) -> None:
-            left = ending.error is not None and ending.error.type in LEFT
-            self.units.finish(running, Ending(Status.CANCELLED, error=STOPPED) if left else ending)
-
-        return perform_alone(self._function, running, self._most_bytes, decided)
+    def _finish(self, running: Running, ending: Ending) -> None:
+        left = ending.error is not None and ending.error.type in LEFT
+        super()._finish(running, Ending(Status.CANCELLED, error=STOPPED) if left else ending)
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ class Ended(NamedTuple):
 def conduct(
     engine: Engine,
     queue: ShardQueue,
-    make: Callable[[str], ShardJob],
+    make: Callable[[str], ShardJob | None],
     *,
     limiter: RateLimiter[Any],
     control: Control,
@@ -39,8 +39,9 @@ def conduct(
 ) -> Ended:
     """Runs the shards in the queue to their end, as many at a time as `control` says, fewer if memory is short.
 
-    `make` makes a shard's job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second
-    cancels what runs, which has the grace to clean up, the third kills it; resume runs it again. Raises CannotGoOn.
+    `make` makes a shard's job, when it is launched; None if there is nothing to run of it after all. The first SIGINT,
+    SIGTERM or SIGHUP drains, the second cancels what runs, which has the grace to clean up, the third kills it; resume
+    runs it again. Raises CannotGoOn.
     """
     lane_of: dict[str, str | None] = {}
     """Of the shards that run."""
@@ -50,7 +51,7 @@ def conduct(
     received: list[int] = []
     with handled(lambda number, frame: received.append(number)):
         heeded = 0
-        while queue or lane_of:
+        while queue or lane_of or queue.refill():
             if len(received) > heeded:
                 heeded += 1
                 queue.clear()
@@ -67,8 +68,10 @@ def conduct(
                     break
                 if (shard := queue.next()) is None:
                     break
+                if (job := make(shard.id)) is None:
+                    queue.leave(shard.lane)
+                    continue
                 lane_of[shard.id] = shard.lane
-                job = make(shard.id)
                 control.launched(shard.id, job.policy.concurrency)
                 engine.launch(job)
             engine.allow(control.widths(lane_of))

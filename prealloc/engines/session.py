@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -24,13 +23,34 @@ from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded, RunStarted, ShardInfo, Watching
+from prealloc.model.events import (
+    AttemptEnded,
+    Event,
+    Note,
+    Observer,
+    RunEnded,
+    RunStarted,
+    ShardEnded,
+    ShardInfo,
+    ShardShare,
+    Watching,
+)
+from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
-from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
+from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 from prealloc.store.asked import EVERYTHING, Asked
+from prealloc.store.claims import Claims
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen
-from prealloc.store.journal import AttemptLine, JournalWriter, Reopened, SessionEnded, SessionStarted, last_session
+from prealloc.store.journal import (
+    AttemptLine,
+    JournalWriter,
+    Reopened,
+    SessionEnded,
+    SessionStarted,
+    incarnations,
+    last_session,
+)
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.totals import totals
@@ -61,12 +81,13 @@ def run_session(
     reused: Sequence[AttemptLine] = (),
     notes: Sequence[str] = (),
     observer: Observer,
+    claims: Claims | None = None,
 ) -> RunEnded:
-    """Runs what has no final outcome and is asked for. Plan and engine have been checked; the caller holds the run's
-    lock.
+    """Runs what is asked for and has no final outcome. Plan and engine have been checked, the caller holds the lock.
 
     `before` is the fold of what earlier sessions have left, if there were any. `reused` are outcomes taken over from
-    another run; they are journalled first. Raises CannotGoOn.
+    another run; they are journalled first. With `claims` it is a run of an experiment, and leaves alone what others
+    have decided or hold. Raises CannotGoOn.
     """
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
@@ -82,7 +103,7 @@ def run_session(
         _begin(run, journal, session, asked, before)
         for attempt in reused:
             journal.append(attempt)
-        if reused:
+        if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
         limiter: RateLimiter[Any] = RateLimiter(run.plan.spec.lanes, policy)
         admission = Admission(_biggest(run))
@@ -98,22 +119,22 @@ def run_session(
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
-        left = units_left(run, before, asked)
+        left = units_left(run, before, asked, claims)
         wanted = _wanted(run, left)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         lanes = run.plan.spec.lanes
-        share_out = partial(_shares, run)
         control = Control(
             policy,
-            share_out,
+            lambda policy: _shares(run, policy),
+            run.manifests,
             at_once=at_once,
             facts=engine.facts,
             limiter=limiter,
             lanes=lanes,
             journal=journal,
         )
-        bound = _bound_s(run, control.shares, left, at_once) if engine.facts.can_kill else None
-        observer.handle(_run_started(run, engine, before, asked, left, at_once, bound))
+        elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
+        observer.handle(_run_started(run, engine, control, before, left, asked, elsewhere))
         short = [*([too_few_files] if too_few_files else []), *_open_socket(run, control)]
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
@@ -126,6 +147,8 @@ def run_session(
         def observe_all(event: Event) -> None:
             if lanes:
                 lane_log.note(event)
+            if claims is not None and isinstance(event, ShardEnded):
+                claims.leave(event.shard)
             if decided and isinstance(event, AttemptEnded) and Unit(event.shard, event.task, event.repeat) in decided:
                 event = msgspec.structs.replace(event, first=False)
             observer.handle(event)
@@ -135,12 +158,13 @@ def run_session(
             ShardQueue(
                 [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
                 {lane.name: control.shares[lane.name].shards_at_once for lane in lanes},
+                lambda: [WaitingShard(each, run.manifests[each].lane) for each in claims.again()] if claims else [],
             ),
-            partial(_job, run, control, before, asked),
+            _Jobs(run, control, before, asked, claims, observer).make,
             limiter=limiter,
             control=control,
             admission=admission,
-            observer=Watching(observe_all, observer.tick) if lanes or decided else observer,
+            observer=Watching(observe_all, observer.tick) if lanes or decided or claims else observer,
         )
         control.close()
         engine.close()  # now, since the end of the session comes after that of its workers
@@ -151,7 +175,9 @@ def run_session(
         engine.close()
         journal.close()
     fault_point(Point.SESSION_END)
-    summary = summarise(run, fold(run.paths, run.units()), asked, duration_s=time.monotonic() - started)
+    state = fold(run.paths, run.units())
+    elsewhere = claims.elsewhere(state) if claims is not None else set()
+    summary = summarise(run, state, asked, duration_s=time.monotonic() - started, elsewhere=elsewhere)
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
     fault_point(Point.SESSION_TELL)
@@ -188,14 +214,24 @@ def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, bef
         reopen(before.units.values() if reopen_failed else map(before.units.__getitem__, again))
 
 
-def summarise(run: OpenRun, state: RunState, asked: Asked = EVERYTHING, *, duration_s: float) -> RunEnded:
-    """The end of a run as its journal shows it."""
-    not_ok = [(unit, state) for unit, state in state.units.items() if state.status is not Status.OK]
-    missing = (f"{unit} ({state.status.value})" for unit, state in not_ok if asked(unit, state))
+def summarise(
+    run: OpenRun,
+    state: RunState,
+    asked: Asked = EVERYTHING,
+    *,
+    duration_s: float,
+    elsewhere: Set[Unit] = frozenset(),
+) -> RunEnded:
+    """The end of a run as its journal shows it. `elsewhere` are the units that other runs of its experiment have."""
+    state = state.leaving(elsewhere)
+    not_ok = [
+        (unit, each) for unit, each in state.units.items() if each.status is not Status.OK and unit not in elsewhere
+    ]
+    missing = (f"{unit} ({each.status.value})" for unit, each in not_ok if asked(unit, each))
     shown = tuple(islice(missing, MISSING_SHOWN))
-    left_out = Counter(state.open for unit, state in not_ok if not asked(unit, state))
+    left_out = Counter(each.open for unit, each in not_ok if not asked(unit, each))
     cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
-    whole = totals(state, run.types(), factors=run.plan.spec.factors, cells=cells)
+    whole = totals(state, run.types(), factors=run.plan.spec.factor_values, cells=cells, leave_out=elsewhere)
     return RunEnded(
         run=str(run.paths.root),
         census=state.census(),
@@ -210,21 +246,23 @@ def summarise(run: OpenRun, state: RunState, asked: Asked = EVERYTHING, *, durat
         duration_s=round(duration_s, 3),
         exit_code=1 if shown else 0,
         missing=shown,
+        resume=resume_command(run, state, elsewhere),
+        elsewhere=len(elsewhere),
         not_asked=left_out[True],
         not_ok_before=left_out[False],
-        stopped=state.stopped if any(state.open and asked(unit, state) for unit, state in not_ok) else None,
-        resume=resume_command(run, state),
+        stopped=state.stopped if any(each.open and asked(unit, each) for unit, each in not_ok) else None,
     )
 
 
-def resume_command(run: OpenRun, state: RunState) -> str | None:
+def resume_command(run: OpenRun, state: RunState, elsewhere: Set[Unit] = frozenset()) -> str | None:
     """What runs the rest: plain resume while something is open, else --failed, which opens what is final.
 
-    None if every unit is ok.
+    None if every unit is ok that is not `elsewhere`.
     """
-    if all(unit.status is Status.OK for unit in state.units.values()):
+    mine = [each for unit, each in state.units.items() if unit not in elsewhere]
+    if all(unit.status is Status.OK for unit in mine):
         return None
-    some_open = any(unit.open for unit in state.units.values())
+    some_open = any(unit.open for unit in mine)
     return f"prealloc resume {shlex.quote(str(run.paths.root))}" + ("" if some_open else " --failed")
 
 
@@ -232,23 +270,34 @@ def _interrupted(summary: RunEnded, number: int) -> RunEnded:
     return msgspec.structs.replace(summary, exit_code=128 + number)
 
 
-def units_left(run: OpenRun, before: RunState | None, asked: Asked = EVERYTHING) -> dict[str, int]:
+def units_left(
+    run: OpenRun, before: RunState | None, asked: Asked = EVERYTHING, claims: Claims | None = None
+) -> dict[str, int]:
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
     if before is None and asked is EVERYTHING:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
     states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
     due = [due.unit for due in _due(run, before)]  # their shards come first
-    return Counter(
-        unit.shard for unit in (*due, *(unit for unit, state in states.items() if state.open and asked(unit, state)))
+    left = (
+        unit
+        for unit, state in states.items()
+        if state.open and asked(unit, state) and not _decided_elsewhere(claims, unit, state)
     )
+    return Counter(unit.shard for unit in (*due, *left))
 
 
-def _not_asked(run: OpenRun, before: RunState | None, asked: Asked) -> Mapping[str, int]:
-    """Units that are open and not asked for, by shard."""
+def _not_asked(run: OpenRun, before: RunState | None, asked: Asked, elsewhere: Set[Unit]) -> Mapping[str, int]:
+    """Units that are open and that nobody asks for, by shard."""
     if asked.part.is_all:
         return {}
     states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
-    return Counter(unit.shard for unit, state in states.items() if state.open and not asked(unit, state))
+    left_out = (unit for unit, state in states.items() if state.open and not asked(unit, state))
+    return Counter(unit.shard for unit in left_out if unit not in elsewhere)
+
+
+def _decided_elsewhere(claims: Claims | None, unit: Unit, state: UnitState) -> bool:
+    """Whether another run of the experiment has decided a unit. One that this run reopens is its own."""
+    return claims is not None and state.first is None and claims.is_decided(unit)
 
 
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:
@@ -261,19 +310,67 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
-def _job(run: OpenRun, control: Control, before: RunState | None, asked: Asked, shard: str) -> ShardJob:
-    """A shard's job, made when it is launched: only what runs is held."""
-    manifest = run.manifests[shard]
-    names = run.names(shard)
-    states = _states(run, before, asked, shard, names.ids)
-    return ShardJob(
-        manifest=manifest,
-        policy=control.shares[manifest.lane].policy,
-        ids=list(zip(names.ids, names.types, strict=True)),
-        orders=tuple(UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states),
-        deaths={key: state.deaths for key, state in states if state.deaths},
-        due=[due for due in _due(run, before) if due.unit.shard == shard],
-    )
+class _Jobs:
+    """Makes a shard's job when it is launched: only what runs is held."""
+
+    def __init__(
+        self,
+        run: OpenRun,
+        control: Control,
+        before: RunState | None,
+        asked: Asked,
+        claims: Claims | None,
+        observer: Observer,
+    ) -> None:
+        self._run = run
+        self._control = control
+        self._before = before
+        self._asked = asked
+        self._claims = claims
+        self._observer = observer
+        self._elsewhere: dict[str, set[Unit]] = {}
+        """By shard, for those that have been asked for: what is left to other runs of the experiment."""
+
+    def make(self, shard: str) -> ShardJob | None:
+        """None: other runs have all of it."""
+        run, manifest = self._run, self._run.manifests[shard]
+        names = run.names(shard)
+        states = _states(run, self._before, self._asked, shard, names.ids)
+        due = [due for due in _due(run, self._before) if due.unit.shard == shard]
+        again = shard in self._elsewhere  # for what others held when it came first
+        if self._claims is not None:
+            mine = self._claim(self._claims, shard, [(_unit(shard, names.ids, key), each) for key, each in states])
+            states = [(key, each) for key, each in states if _unit(shard, names.ids, key) in mine]
+            due = [] if again else due
+            if not states and not due:
+                return None
+        return ShardJob(
+            manifest=manifest,
+            policy=self._control.policy_of(shard),
+            ids=list(zip(names.ids, names.types, strict=True)),
+            orders=tuple(
+                UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
+            ),
+            deaths={key: state.deaths for key, state in states if state.open and state.deaths},
+            due=due,
+            copies=run.copies(shard),
+            earlier=incarnations(run.paths, shard) if again else 0,
+        )
+
+    def _claim(self, claims: Claims, shard: str, states: Sequence[tuple[Unit, UnitState]]) -> set[Unit]:
+        """The open units of a shard that this run is to run now: at first all that are free, then what became free."""
+        open_ = {unit: state for unit, state in states if state.open}
+        own = set[Unit]() if shard in self._elsewhere else {unit for unit, each in open_.items() if each.first}
+        wanted = self._elsewhere.get(shard, open_.keys() - own)  # what it has decided once is this run's own
+        mine = claims.claim(shard, [unit for unit in open_ if unit in wanted])
+        self._elsewhere[shard] = wanted - mine
+        self._observer.handle(ShardShare(shard=shard, units=len(states) - len(self._elsewhere[shard])))
+        return own | mine
+
+
+def _unit(shard: str, ids: Sequence[str], key: tuple[int, int]) -> Unit:
+    position, repeat = key
+    return Unit(shard, ids[position], repeat)
 
 
 def longest_s(run: OpenRun) -> float | None:
@@ -296,29 +393,28 @@ def _biggest(run: OpenRun) -> int:
 def _shares(run: OpenRun, policy: RunPolicy) -> Shares:
     """What each lane's shards get of a policy."""
     shards = Counter(manifest.lane for manifest in run.manifests.values())
-    shares: dict[str | None, Share] = {None: Share(shards[None], policy)}
-    for lane in run.plan.spec.lanes:
-        at_once, tasks = lane.share(shards[lane.name], policy.concurrency)
-        shares[lane.name] = Share(at_once, msgspec.structs.replace(policy, concurrency=tasks))
-    return shares
+    lanes: list[Lane | None] = [None, *run.plan.spec.lanes]
+    names = {lane.name if lane is not None else None: lane for lane in lanes}
+    return {name: Share(lane, shards[name], policy) for name, lane in names.items()}
 
 
 def _bound_s(run: OpenRun, shares: Shares, left: Mapping[str, int], at_once: int) -> float | None:
     """The run's bound: lane by lane, and those without one."""
-    units: dict[str | None, list[int]] = {}
+    work: dict[str | None, list[ShardWork]] = {}
     for shard, count in left.items():
-        units.setdefault(run.manifests[shard].lane, []).append(count)
-    loads = (
-        LaneLoad(mine, min(shares[lane].shards_at_once, at_once), shares[lane].policy.concurrency)
-        for lane, mine in units.items()
-    )
+        manifest = run.manifests[shard]
+        policy = shares[manifest.lane].in_cell(manifest.cell)
+        work.setdefault(manifest.lane, []).append(ShardWork({policy.timeout_s: count}, policy.concurrency))
+    loads = (LaneLoad(shards, max(1, min(shares[lane].shards_at_once, at_once))) for lane, shards in work.items())
     return bound_s(run.policy, loads, cleanup=run.file.cleanup is not None)
 
 
 def _states(
     run: OpenRun, before: RunState | None, asked: Asked, shard: str, ids: Sequence[str]
 ) -> list[tuple[tuple[int, int], UnitState]]:
-    """The units of a shard that are to run, in the order they start: every task once, then every task again."""
+    """The units of a shard in the order they start: every task once, then every task again. Without those that are
+    open and not asked for.
+    """
     untouched = UnitState()
     units = (
         ((position, repeat), Unit(shard, task, repeat))
@@ -326,20 +422,21 @@ def _states(
         for position, task in enumerate(ids)
     )
     states = ((key, unit, before.units[unit] if before else untouched) for key, unit in units)
-    return [(key, state) for key, unit, state in states if state.open and asked(unit, state)]
+    return [(key, state) for key, unit, state in states if not state.open or asked(unit, state)]
 
 
 def _run_started(
     run: OpenRun,
     engine: Engine,
+    control: Control,
     before: RunState | None,
-    asked: Asked,
     left: dict[str, int],
-    at_once: int,
-    bound_s: float | None,
+    asked: Asked,
+    elsewhere: Set[Unit],
 ) -> RunStarted:
-    policy = run.policy
-    not_asked = _not_asked(run, before, asked)
+    least, most = control.concurrency()
+    not_asked = _not_asked(run, before, asked, elsewhere)
+    not_here = Counter(unit.shard for unit in elsewhere)
     done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
@@ -348,7 +445,7 @@ def _run_started(
         shards=tuple(
             ShardInfo(
                 id=entry.id,
-                units=entry.units,
+                units=entry.units - not_here[entry.id],
                 settings=run.manifests[entry.id].settings,
                 lane=run.manifests[entry.id].lane,
                 done=done[entry.id][0],
@@ -357,9 +454,10 @@ def _run_started(
             )
             for entry in run.plan.shards
         ),
-        workers=min(at_once, max(1, len(left))),
-        concurrency=policy.concurrency,
-        bound_s=bound_s,
+        workers=min(control.at_once, max(1, len(left))),
+        concurrency=least,
+        concurrency_most=most,
+        bound_s=_bound_s(run, control.shares, left, control.at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

@@ -42,6 +42,9 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     shards: tuple[ShardInfo, ...]
     workers: int
     concurrency: int
+    """Tasks at once in a worker: the fewest that a shard has."""
+    concurrency_most: int | None = None
+    """The most that a shard has, if they differ by their lanes or cells."""
     bound_s: float | None
     """The run ends within this many seconds; None if there is no --timeout."""
     lanes: tuple[Lane, ...] = ()
@@ -55,6 +58,13 @@ class ShardStarted(Event, frozen=True, kw_only=True, tag="shard_started"):
     shard: str
     incarnation: int
     pid: int
+    units: int
+
+
+class ShardShare(Event, frozen=True, kw_only=True, tag="shard_share"):
+    """Of an experiment's run: so many units of a shard are this run's, now that others have claimed theirs."""
+
+    shard: str
     units: int
 
 
@@ -189,6 +199,8 @@ class RunSteered(Event, frozen=True, kw_only=True, tag="run_steered"):
     """Shards at once from now on; what runs beyond that may end."""
     concurrency: int
     """Tasks at once in each worker."""
+    concurrency_most: int | None = None
+    """In some workers: there cells or lanes say so."""
     paused: bool
     """No further task starts."""
 
@@ -264,6 +276,8 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     """The first 20 units that were asked for and are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
     """The command that goes on with the run; None if every unit is ok."""
+    elsewhere: int = 0
+    """Units that other runs of the experiment have decided or run now: `not_run` here, and in nothing else above."""
     not_asked: int = 0
     """Units that are open, but this session was not asked for them: see `--only`, `--limit` and so on."""
     not_ok_before: int = 0
@@ -275,7 +289,7 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     def not_ok(self) -> int:
         """Units that this session was asked for and that are not ok; `missing` has the first of them."""
         not_ok = sum(count for status, count in self.census.items() if status != Status.OK)
-        return not_ok - self.not_asked - self.not_ok_before
+        return not_ok - self.not_asked - self.not_ok_before - self.elsewhere
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.options import Number, Option, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS
-from prealloc.model.policy import MOST_CONCURRENCY
+from prealloc.model.where import MOST_CONCURRENCY
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -68,7 +68,7 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     """Shards at once."""
     concurrency: int
-    """Tasks at once in each worker."""
+    """Tasks at once in each worker, where its lane or its cell does not say another number."""
     paused: bool
     stopped: str | None
     """The limit of the whole run that is reached."""

@@ -105,7 +105,7 @@ def start_line(event: RunStarted) -> str:
             visible(event.engine),
             human.count(len(event.shards), "shard"),
             human.count(units, "unit"),
-            f"{human.count(event.workers, 'worker')} x {event.concurrency}",
+            f"{human.count(event.workers, 'worker')} x {human.at_once(event.concurrency, event.concurrency_most)}",
         ]
     )
 
@@ -113,7 +113,8 @@ def start_line(event: RunStarted) -> str:
 def steered_line(event: RunSteered) -> str:
     """`prealloc ctl: paused, 10 workers x 4`."""
     paused = "paused, " if event.paused else ""
-    return f"prealloc ctl: {paused}{human.count(event.workers, 'worker')} x {event.concurrency}"
+    tasks = human.at_once(event.concurrency, event.concurrency_most)
+    return f"prealloc ctl: {paused}{human.count(event.workers, 'worker')} x {tasks}"
 
 
 def progress_line(progress: RunProgress, now_s: float) -> str:

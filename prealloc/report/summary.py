@@ -45,6 +45,14 @@ def exit_code_meaning(code: int) -> str:
         return "unknown"
 
 
+def _meaning(ended: RunEnded) -> str:
+    if ended.not_asked or ended.not_ok_before:
+        return exit_code_meaning(ended.exit_code).replace("planned units", "units that were asked for")
+    if ended.exit_code == 0 and ended.elsewhere:
+        return "all units that were left are ok" if _units(ended) else "nothing was left to run"
+    return exit_code_meaning(ended.exit_code)
+
+
 def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Text]:
     blocks = [
         _facts(progress, ended),
@@ -65,17 +73,16 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
 def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     """The verdict first, then what it is about."""
     colour = "green" if ended.exit_code == 0 else "red"
-    meaning = exit_code_meaning(ended.exit_code)
-    if ended.not_asked or ended.not_ok_before:
-        meaning = meaning.replace("planned units", "units that were asked for")
-    verdict = _fact("exit code", Text(f"{ended.exit_code}: {meaning}", colour))
+    verdict = _fact("exit code", Text(f"{ended.exit_code}: {_meaning(ended)}", colour))
     facts: list[tuple[str, str | Text]] = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
-    if ended.census[Status.OK] == sum(ended.census.values()):
-        facts.insert(1, ("units", f"{sum(ended.census.values()):,}, all ok"))
-    if ended.stopped is not None:
-        facts.insert(1, ("stopped", Text(visible(ended.stopped), style="yellow")))
+    if _all_ok(ended) and _units(ended):
+        facts.insert(1, ("units", f"{_units(ended):,}, all ok"))
+    if ended.elsewhere:
+        facts.insert(2, ("elsewhere", f"{human.count(ended.elsewhere, 'further unit')} of the plan, in other runs"))
     if ended.not_asked or ended.not_ok_before:
         facts.insert(1, ("not asked", _left_out(ended)))
+    if ended.stopped is not None:
+        facts.insert(1, ("stopped", Text(visible(ended.stopped), style="yellow")))
     if ended.success.decided:
         facts.append(("success", _success(ended)))
         facts += [("", note) for note in success_notes(ended.success)]
@@ -123,7 +130,7 @@ def _success(ended: RunEnded) -> str:
 
 
 def _incomplete(ended: RunEnded) -> list[Text]:
-    text = incomplete(ended.success.decided, sum(ended.census.values()))
+    text = incomplete(ended.success.decided, _units(ended))
     return [Text(text, style="yellow")] if text else []
 
 
@@ -142,12 +149,22 @@ def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
     return [Text("library opens by workers: 0", style="bold green")]
 
 
+def _units(ended: RunEnded) -> int:
+    """Those that were this run's to decide."""
+    return sum(ended.census.values()) - ended.elsewhere
+
+
+def _all_ok(ended: RunEnded) -> bool:
+    return _units(ended) == ended.census.get(Status.OK, 0)
+
+
 def _census(ended: RunEnded, width: int | None) -> list[Text]:
     """The outcomes that occur; nothing where the facts say that all units are ok."""
-    if ended.census[Status.OK] == sum(ended.census.values()):
+    if _all_ok(ended):
         return []
-    units = sum(ended.census.values())
-    counts = [(status, ended.census.get(status, 0)) for status in Status]
+    units = _units(ended)
+    census = {**ended.census, Status.NOT_RUN: ended.census.get(Status.NOT_RUN, 0) - ended.elsewhere}
+    counts = [(status, census.get(status, 0)) for status in Status]
     rows: list[tuple[str, int]] = [*(row for row in counts if row[1]), ("units", units)]
     columns = [
         Column("status", [_status(name) for name, _ in rows], right=False),

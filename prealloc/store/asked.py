@@ -7,10 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.cell import same
+from prealloc.model.cell import means, part_mistakes
 from prealloc.model.options import did_you_mean, one_or_several, shown
 from prealloc.model.outcome import FINAL, Status
 from prealloc.model.part import Part
@@ -105,17 +103,10 @@ def _chosen(
 
 
 def _cells(part: Part, planned: Planned, found: list[Mistake]) -> list[dict[str, Any]]:
-    factors = planned.plan.spec.factors
     cells = []
     for cell in part.only:
         before = len(found)
-        for name, value in cell.items():
-            if name not in factors:
-                hint = did_you_mean(name, factors) if factors else "the plan has no factors; use ‹shard› or ‹type›"
-                found.append(Mistake("‹only›", f"{shown(name)} is not a factor of the plan", hint))
-            elif not any(_means(value, known) for known in factors[name]):
-                hint = f"use one of {listed([_text(each) for each in factors[name]], _NAMED)}"
-                found.append(Mistake("‹only›", f"{name} is never {shown(value)}", hint))
+        found += part_mistakes("‹only›", cell, planned.plan.spec.factor_values, means)
         if len(found) == before and not any(_holds(each, cell) for each in planned.manifests.values()):
             told = ", ".join(f"{name}={value}" for name, value in cell.items())
             found.append(Mistake("‹only›", f"no cell has {told}", "the plan excludes it; omit one of its values"))
@@ -124,16 +115,7 @@ def _cells(part: Part, planned: Planned, found: list[Mistake]) -> list[dict[str,
 
 
 def _holds(manifest: Manifest, cell: Mapping[str, Any]) -> bool:
-    return all(name in manifest.cell and _means(value, manifest.cell[name]) for name, value in cell.items())
-
-
-def _means(given: Any, known: Any) -> bool:
-    """Whether a value that was given is this one of the plan. A text may be a number's, as it comes from a command."""
-    return same(given, known) or (isinstance(given, str) and given == _text(known))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return all(name in manifest.cell and means(value, manifest.cell[name]) for name, value in cell.items())
 
 
 def _types(part: Part, planned: Planned, found: list[Mistake]) -> Sequence[str]:

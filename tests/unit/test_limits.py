@@ -15,7 +15,7 @@ import prealloc
 from prealloc.engines.limits import RunLimits
 from prealloc.model.events import AttemptEnded
 from prealloc.model.outcome import Status
-from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
+from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 
 ENDED = [status for status in Status if status is not Status.NOT_RUN]
 
@@ -76,13 +76,13 @@ def test_wrong_values_are_refused(given: Any) -> None:
 
 def test_a_bound_knows_max_time() -> None:
     """After it only what runs may end: the bound is no more than that, and never larger than without."""
-    load = [LaneLoad([1000] * 10, 1, 1)]
+    load = [LaneLoad([ShardWork({600.0: 1000}, 1)] * 10, 1)]
     whole = bound_s(RunPolicy.checked(), load)
     limited = bound_s(RunPolicy.checked(max_time_s=60), load)
     assert whole is not None
     assert limited is not None
     assert 60 + 600 + 3600 < limited < 60 + 600 + 3600 + 200 < whole
-    few = [LaneLoad([1], 1, 1)]
+    few = [LaneLoad([ShardWork({600.0: 1}, 1)], 1)]
     assert bound_s(RunPolicy.checked(max_time_s=1e7), few) == bound_s(RunPolicy.checked(), few)
 
 

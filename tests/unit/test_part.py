@@ -128,10 +128,10 @@ def test_all_mistakes_are_told_with_what_there_is(plan: Path, type_: Type) -> No
     done = type_(*words, *part, "--limit", "0", "--retries", "-1", "--failed")
     assert done.code == 2
     for told in (
-        "--only: model is never 'o5'",
-        "use one of o3, o4",
-        "--only: 'hat' is not a factor of the plan",
-        "did you mean heat?",
+        "--only model: no cell has 'o5'",
+        "use one of 'o3', 'o4'",
+        "--only hat: there is no such factor",
+        "use one of model, level, heat",
         "--only: 'level' is not FACTOR=VALUE",
         "--type: no task of the plan has type 'c'",
         "--shard: the plan has no shard 'o3.1'",
