@@ -106,6 +106,16 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = UNSET
     """Unset it is 1 and not written, as in the plans from before there were others."""
+    timeout_field: Annotated[
+        str | UnsetType,
+        Option(
+            Text("FIELD", ".+", "the name of a field of the tasks"),
+            "A task's own timeout is in this field: seconds, or text such as 10m; it beats ‹timeout_s›.",
+            group="Experiment",
+            unset="none",
+        ),
+    ] = UNSET
+    """It is shipped as a field of `keep` is. Unset it is not written, as in the plans from before there were any."""
     generator: str | UnsetType = UNSET
     """`module:function` that made the workflows of tasks that had none. Unset it is not written at all, so that
     plans without one keep their ids."""
@@ -120,6 +130,12 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def factor_values(self) -> dict[str, tuple[Any, ...]]:
         """Every factor with all values that it has in some design."""
         return values_of(self.factors)
+
+    @property
+    def shipped(self) -> tuple[str, ...]:
+        """The further fields of tasks that are in slices."""
+        own = () if self.timeout_field is UNSET or EVERY_FIELD in self.keep else (self.timeout_field,)
+        return tuple(sorted({*self.keep, *own}))
 
     @property
     def amount(self) -> Amount:
@@ -161,8 +177,9 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not UNSET}
         if given.get("num_instances", 0) is None:  # not given, as also None for a cell's tasks
             del given["num_instances"]
-        if given.get("num_instances_per_cell", 0) is None:
-            del given["num_instances_per_cell"]
+        for name in ("num_instances_per_cell", "timeout_field"):
+            if given.get(name, 0) is None:
+                del given[name]
         read = read_options(cls, given, found)
         if ranking in (1, UNSET):
             read.pop("ranking", None)
@@ -183,9 +200,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
         if share_of(read.get("num_instances")):
             read["num_instances"] = None
-        if there_anyway := IN_EVERY_SLICE & set(read["keep"]):
-            there = ", ".join(sorted(there_anyway))
-            found.append(Mistake("‹keep›", f"{there} is in every slice already", f"omit {there}"))
+        found += _fields(read["keep"], read.get("timeout_field"))
         if found:
             raise OptionsError(found)
         if read.pop("per_cell", False):
@@ -228,6 +243,7 @@ class PlanOptions(TypedDict, total=False):
     num_instances_per_cell: int | None
     per_cell: bool
     ranking: int | UnsetType
+    timeout_field: str | UnsetType | None
 
 
 class SpecOptions(PlanOptions, total=False):
@@ -272,6 +288,17 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         float | None,
         Option(Seconds(above=True, optional=True), "Time to make one workflow.", "generate_timeout", group=_GENERATED),
     ] = 600.0
+
+
+def _fields(keep: Sequence[str], timeout_field: str | None) -> list[Mistake]:
+    """What is wrong with further fields of tasks."""
+    found = []
+    if there_anyway := IN_EVERY_SLICE & {*keep}:
+        there = ", ".join(sorted(there_anyway))
+        found.append(Mistake("‹keep›", f"{there} is in every slice already", f"omit {there}"))
+    if timeout_field in IN_EVERY_SLICE:
+        found.append(Mistake("‹timeout_field›", f"{timeout_field} is no time", "name another field"))
+    return found
 
 
 def _factors(given: Any, found: list[Mistake]) -> Factors:
