@@ -75,7 +75,7 @@ def test_a_field_that_there_is_not(tmp_path: Path) -> None:
     ]
     told: list[str] = []
     prealloc.plan(path, ids=["t0"], whole=True, timeout_field="limit", notes=told.append)
-    assert told[-1].startswith("1 of 1 planned tasks have no 'limit'")
+    assert told[-2].startswith("1 of 1 planned tasks have no 'limit'")
     for field in ("id", "workflow", "", 3):
         with pytest.raises(OptionsError):
             PlanSpec.checked(timeout_field=field)  # type: ignore[arg-type]
