@@ -12,12 +12,13 @@ import typer
 
 from prealloc.cli.command import command, missing
 from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, takes
-from prealloc.cli.output import Stop, print_json
+from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, Watching
+from prealloc.model.options import Share
 from prealloc.model.outcome import Status
 from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
 
@@ -30,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="every unit is ok", bad="some are not", gathers=True)(run)
     command(app, good="every unit is ok", bad="some are not")(resume)
     command(app, good="every unit is ok", bad="some are not (yet)")(status)
-    command(app)(results)
+    command(app, good="done", bad="success is under --fail-under")(results)
 
 
 @takes(WorkerOptions, RunPolicy)
@@ -146,7 +147,7 @@ def results(
         typer.Option(
             "--format",
             help="How to write it.",
-            metavar="[table|json|jsonl|csv]",
+            metavar="[table|md|json|jsonl|csv]",
             show_default="table; jsonl with --units",
         ),
     ] = None,
@@ -155,6 +156,10 @@ def results(
         bool, typer.Option("--units", help="A row for each unit; in JSON with its settings, error and full result.")
     ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
+    fail_under: Annotated[
+        str | None,
+        typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
+    ] = None,
 ) -> None:
     """Show a run's outcomes: success rate, mean score, times.
 
@@ -166,11 +171,12 @@ def results(
       prealloc results run/ --by model,prompt_type --format csv > table.csv
       prealloc results run/ --units --format csv > units.csv
       prealloc results run/ --units --not-ok
+      prealloc results run/ --fail-under 80%
     """
     from prealloc.api import runs as api
     from prealloc.report.results_view import FORMATS
 
-    formats = [each for each in FORMATS if not (units and each == "table")]
+    formats = [each for each in FORMATS if not (units and each in ("table", "md"))]
     mistakes = []
     if not_ok and not units:
         mistakes.append(Mistake("--not-ok", "it says which units are listed", "add --units"))
@@ -178,6 +184,7 @@ def results(
         mistakes.append(Mistake("--by", "it groups units, and --units lists each", "omit one of them"))
     if format is not None and format not in formats:
         mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
+    least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     if mistakes:
         raise OptionsError(mistakes)
     if units:
@@ -190,6 +197,10 @@ def results(
 
     found = api.tabulated(run, by=split_names(by or []))
     print_results(found, Console(), form="json" if json else format or "table")
+    if least is not None and not (found.total.rate is not None and found.total.rate >= least):
+        rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"
+        print_note(f"success is {rate}, and {least * 100:g}% are required")
+        raise Stop(1)
 
 
 def _print_units(found: Iterator[UnitOutcome], form: str) -> None:

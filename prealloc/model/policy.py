@@ -175,7 +175,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     worker: Annotated[
         str | None,
-        Option(Text("MODULE:FUNCTION"), "The worker function, called as function(task, ctx).", group=WHAT_RUNS),
+        Option(
+            Text("MODULE:FUNCTION"),
+            "The worker function, called as function(task, ctx); or a class, made once in each worker process.",
+            group=WHAT_RUNS,
+        ),
     ] = None
     engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.", group=WHAT_RUNS)] = "local"
     cleanup: Annotated[
