@@ -279,7 +279,7 @@ def _look_for_timeouts(
     tasks: Mapping[str | None, Mapping[int, LightweightTask]],
     tell: Callable[[str], None],
 ) -> None:
-    """Tells how many planned tasks name no timeout of their own. Raises OptionsError for values that are no times."""
+    """Tells how many planned tasks name no timeout of their own. Raises OptionsError for values that are not times."""
     if isinstance(spec.timeout_field, UnsetType):
         return
     field, found = spec.timeout_field, list[Mistake]()

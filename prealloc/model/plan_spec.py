@@ -297,7 +297,7 @@ def _fields(keep: Sequence[str], timeout_field: str | None) -> list[Mistake]:
         there = ", ".join(sorted(there_anyway))
         found.append(Mistake("‹keep›", f"{there} is in every slice already", f"omit {there}"))
     if timeout_field in IN_EVERY_SLICE:
-        found.append(Mistake("‹timeout_field›", f"{timeout_field} is no time", "name another field"))
+        found.append(Mistake("‹timeout_field›", f"{timeout_field} is not a time", "name another field"))
     return found
 
 

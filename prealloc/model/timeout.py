@@ -15,7 +15,7 @@ _READER = Seconds(above=True)
 def own_timeouts(tasks: Iterable[tuple[str, Mapping[str, Any]]], field: str, found: list[Mistake]) -> dict[int, float]:
     """Seconds by the task's place among these (id, further fields); none for a task whose field is null or not there.
 
-    Adds a mistake for each value that is no time.
+    Adds a mistake for each value that is not a time.
     """
     seconds = {}
     for place, (id, fields) in enumerate(tasks):
