@@ -6,22 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
+from prealloc.api.experiments import is_experiment
 from prealloc.api.runs import outcomes
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import CompareKeywords, CompareOptions, Metric
 from prealloc.model.options import read_options
 from prealloc.model.plan import SliceRef
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
+from prealloc.store.experiment import OpenExperiment
+from prealloc.store.identity import Facts, TaskFacts
 from prealloc.store.run_folder import OpenRun
-from prealloc.store.slices import task_digest
 
 
 def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison:
     """Compares the values of a factor task by task, matched over all other factors; `run` compares runs.
 
-    Each value is compared with `baseline`, without one each with each. Success is over decided units by their first
-    outcome; of working_s, geometric means are compared. p values are adjusted for all comparisons of the call.
-    `options` are the fields of CompareOptions. Raises OptionsError with every mistake, and what outcomes() raises.
+    `runs` are run folders or experiments. Each value is compared with `baseline`, without one each with each. Success
+    is over decided units by their first outcome; of working_s, geometric means are compared. p values are adjusted for
+    all comparisons of the call. `options` are the fields of CompareOptions. Raises OptionsError with every mistake, and
+    what outcomes() raises.
 
     compare("run/", factor="model", baseline="small")
     compare("before/", "after/", factor="run", margin="2%")
@@ -42,12 +45,17 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
 
 
 def _members(run: Path, *, named: bool) -> Iterator[Member]:
-    opened = OpenRun(run)
-    contents: dict[SliceRef, dict[str, bytes]] = {}
+    if is_experiment(run):
+        opened = {each.paths.root.name: each for each in OpenExperiment(run).runs()}
+    else:
+        opened = {"": OpenRun(run)}
+    facts = Facts()
+    contents: dict[SliceRef, dict[str, TaskFacts]] = {}
     for unit in outcomes(run):
-        manifest = opened.manifests[unit.shard]
+        mine = opened[unit.run or ""]
+        manifest = mine.manifests[unit.shard]
         if manifest.slice not in contents:
-            contents[manifest.slice] = {task.id: task_digest(task) for task in opened.tasks(unit.shard)}
+            contents[manifest.slice] = dict(facts.of(manifest, mine.tasks))
         cell = {**manifest.cell, **({RUN: str(run)} if named else {})}
         yield Member(unit, cell, contents[manifest.slice][unit.task])
 

@@ -82,6 +82,10 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """What earlier sessions have left to clean up, before anything runs."""
     timeouts: Mapping[int, float] = {}
     """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""
+    copies: Mapping[str, int] | None = None
+    """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
+    earlier: int = 0
+    """Workers that the shard has had in this session: it is launched again for units that others held at first."""
 
     @property
     def shard(self) -> str:
@@ -116,6 +120,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.manifest.settings,
             lane=self.lane,
             seed=self.manifest.seed,
+            cell=self.manifest.cell if self.copies is not None else None,
+            copies=dict(self.copies or {}),
             tasks={position: tasks[position] for position in positions},
             timeouts={position: self.timeouts[position] for position in positions if position in self.timeouts},
             orders=tuple(order.plain() for order in orders),

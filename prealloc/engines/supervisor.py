@@ -96,7 +96,7 @@ class ShardSupervisor:
         self._processes = processes
         self._waiting = WaitingUnits(job.orders, job.deaths, job.policy.concurrency)
         self._deaths = Deaths(job, setup, self._waiting)
-        self._incarnations = 0
+        self._incarnations = job.earlier
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
         """Whether what runs is cancelled; whether it gets no more time."""

@@ -116,6 +116,13 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = UNSET
     """It is shipped as a field of `keep` is. Unset it is not written, as in the plans from before there were any."""
+    unit_seed: Annotated[
+        Literal["cell", "shard"] | UnsetType,
+        Option(
+            OneOf(("cell", "shard")), "What ctx.seed goes by; shard, as in older plans.", group=_WHICH, unset="cell"
+        ),
+    ] = UNSET
+    """Unset it is the shard, and not written, as in the plans from before a unit was known by its cell."""
     generator: str | UnsetType = UNSET
     """`module:function` that made the workflows of tasks that had none. Unset it is not written at all, so that
     plans without one keep their ids."""
@@ -185,6 +192,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             read.pop("ranking", None)
         else:
             read.setdefault("ranking", LATEST_RANKING)
+        if options.get("unit_seed", "cell") in ("shard", UNSET):
+            read.pop("unit_seed", None)
+        else:
+            read.setdefault("unit_seed", "cell")
         for name in ("types", "keep"):
             read[name] = tuple(sorted(read.get(name, ())))
         read["quotas"] = dict(sorted(read.get("quotas", {}).items()))
@@ -244,6 +255,7 @@ class PlanOptions(TypedDict, total=False):
     per_cell: bool
     ranking: int | UnsetType
     timeout_field: str | UnsetType | None
+    unit_seed: Literal["cell", "shard"] | UnsetType
 
 
 class SpecOptions(PlanOptions, total=False):

@@ -76,7 +76,8 @@ def unit_row(outcome: UnitOutcome) -> dict[str, Any]:
     names = ("shard", "task", "repeat", "type", "status", "settings")
     row: dict[str, Any] = {name: getattr(outcome, name) for name in names}
     row |= {"unit": str(outcome.unit), "attempt": outcome.read()}
-    return row | {"first": outcome.read_first() if outcome.first != outcome.outcome else None}
+    row |= {"first": outcome.read_first() if outcome.first != outcome.outcome else None}
+    return row | ({"run": outcome.run, "later": outcome.later} if outcome.run is not None else {})
 
 
 def units_csv(outcomes: Sequence[UnitOutcome]) -> str:
@@ -84,6 +85,8 @@ def units_csv(outcomes: Sequence[UnitOutcome]) -> str:
     settings = sorted({name for outcome in outcomes for name in outcome.settings})
     names = ("shard", "task", "repeat", "type", "status", "first_status", "success", "first_success", "score")
     numbers = ("attempts", "waiting_s", "working_s")
+    runs = ("run",) if any(outcome.run is not None for outcome in outcomes) else ()
+    names = (*names, *runs)
     out = io.StringIO()
     writer = csv.writer(out)
     titles = [f"{SETTINGS_PREFIX}{name}" for name in settings]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,6 +116,13 @@ class RunState(msgspec.Struct, frozen=True):
     due: list[Due] = []
     """What --cleanup has to clean up after. Without --cleanup it says nothing: then no attempt's end is noted."""
 
+    def leaving(self, units: Set[Unit]) -> RunState:
+        """The same, with these units as if they had never run here: another run has them."""
+        if not units:
+            return self
+        mine = {unit: UnitState() if unit in units else state for unit, state in self.units.items()}
+        return msgspec.structs.replace(self, units=mine)
+
     def census(self) -> dict[str, int]:
         """Units by status, all eight of them; together every unit of the plan."""
         counted = Counter(state.status for state in self.units.values())
@@ -183,6 +190,8 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
     session: int
     attempt: Attempt
+    run: str | None = None
+    """Of an experiment: the name of the run."""
 
 
 def tries_of(run: RunPaths, unit: Unit) -> list[Tried]:

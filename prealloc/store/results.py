@@ -43,6 +43,10 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     kept: dict[str, Any] = {}
     """Kept fields of the task, those that were asked for."""
     error: ErrorInfo | None = None
+    run: str | None = None
+    """Of an experiment: the name of the run that this is of."""
+    later: tuple[str, ...] = ()
+    """Of an experiment: further runs that have decided the same unit; theirs do not count."""
     outcome: Outcome | None = None
     first: Outcome | None = None
     """The first outcome: another than `outcome` after `resume --failed` alone."""
@@ -112,6 +116,8 @@ class UnitHistory(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that it has killed while alone in them."""
     log: str
     """What the workers of its shard have printed."""
+    run: str | None = None
+    """Of an experiment: the name of the run whose outcome counts."""
 
 
 class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
