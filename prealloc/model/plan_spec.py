@@ -9,12 +9,24 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount
+from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount, check_sizes
 from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
 from prealloc.model.fields import Fields
 from prealloc.model.lane import Lane
-from prealloc.model.options import Flag, Names, OneOf, Option, Seconds, Table, Text, Whole, read_options, share_of
+from prealloc.model.options import (
+    Flag,
+    Names,
+    OneOf,
+    Option,
+    Seconds,
+    Sizes,
+    Table,
+    Text,
+    Whole,
+    read_options,
+    share_of,
+)
 from prealloc.model.secret import secret_mistakes
 from prealloc.model.setting import as_stored, setting_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
@@ -31,6 +43,8 @@ MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
 MAX_REPEATS = 1_000_000
 MAX_UNITS = 10_000_000
+MOST_SIZES = 1_000
+"""The sum of the sizes of a cell's shards."""
 """Units of one plan: a fold of its journal holds each of them in memory."""
 
 _TASKS = Whole(1, MAX_TASKS)
@@ -116,6 +130,16 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = UNSET
     """It is shipped as a field of `keep` is. Unset it is not written, as in the plans from before there were any."""
+    shard_sizes: Annotated[
+        tuple[int, ...] | UnsetType,
+        Option(
+            Sizes(MOST_SIZES),
+            "How a cell's tasks are shared out to its shards: 3,1 is three to one. In place of ‹shards›.",
+            group=_HOW_MANY,
+            unset="equal",
+        ),
+    ] = UNSET
+    """Unset they are equal, and not written, as in the plans from before there were others."""
     unit_seed: Annotated[
         Literal["cell", "shard"] | UnsetType,
         Option(
@@ -163,7 +187,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def shards_of_cell(self, lanes: int) -> int:
         """How many shards a cell has that so many lanes serve: one for each, where they share what is the cell's."""
         amount = self.amount
-        if not amount.per_cell:
+        if not amount.per_cell or self.shard_sizes:
             return self.shards
         return max(self.shards, lanes if amount.total is None else min(lanes, amount.total))
 
@@ -184,7 +208,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not UNSET}
         if given.get("num_instances", 0) is None:  # not given, as also None for a cell's tasks
             del given["num_instances"]
-        for name in ("num_instances_per_cell", "timeout_field"):
+        for name in ("num_instances_per_cell", "timeout_field", "shard_sizes"):
             if given.get(name, 0) is None:
                 del given[name]
         read = read_options(cls, given, found)
@@ -200,6 +224,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             read[name] = tuple(sorted(read.get(name, ())))
         read["quotas"] = dict(sorted(read.get("quotas", {}).items()))
         read.setdefault("settings", {})
+        check_sizes(read, found)
         check_amount(read, found)
         lanes = _lanes(options.get("lanes", ()), found)
         factors = _factors(options.get("factors"), found)
@@ -256,6 +281,7 @@ class PlanOptions(TypedDict, total=False):
     ranking: int | UnsetType
     timeout_field: str | UnsetType | None
     unit_seed: Literal["cell", "shard"] | UnsetType
+    shard_sizes: Sequence[int] | str | UnsetType | None
 
 
 class SpecOptions(PlanOptions, total=False):
