@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
-from prealloc.api.experiments import is_experiment
-from prealloc.api.runs import outcomes
+from prealloc.api.located import located
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import CompareKeywords, CompareOptions, Metric
 from prealloc.model.options import read_options
 from prealloc.model.plan import SliceRef
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
-from prealloc.store.experiment import OpenExperiment
 from prealloc.store.identity import Facts, TaskFacts
-from prealloc.store.run_folder import OpenRun
 
 
 def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison:
@@ -45,17 +42,12 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
 
 
 def _members(run: Path, *, named: bool) -> Iterator[Member]:
-    if is_experiment(run):
-        opened = {each.paths.root.name: each for each in OpenExperiment(run).runs()}
-    else:
-        opened = {"": OpenRun(run)}
     facts = Facts()
     contents: dict[SliceRef, dict[str, TaskFacts]] = {}
-    for unit in outcomes(run):
-        mine = opened[unit.run or ""]
-        manifest = mine.manifests[unit.shard]
+    for unit, opened in located(run):
+        manifest = opened.manifests[unit.shard]
         if manifest.slice not in contents:
-            contents[manifest.slice] = dict(facts.of(manifest, mine.tasks))
+            contents[manifest.slice] = dict(facts.of(manifest, opened.tasks))
         cell = {**manifest.cell, **({RUN: str(run)} if named else {})}
         yield Member(unit, cell, contents[manifest.slice][unit.task])
 
