@@ -546,7 +546,7 @@ class _Wanted:
     def identities(self) -> dict[Unit, Identity]:
         """In the plan's order."""
         outline, tasks = self._outline, tasks_of(self._plan, self._outline)
-        return identities(self._worker, outline.file.spec.settings, outline.manifests, tasks, self.rule, self._facts)
+        return identities(self._worker, outline.file.spec, outline.manifests, tasks, self.rule, self._facts)
 
     def take_over(self, runs: Sequence[Path]) -> TakenOver:
         """What of other runs this plan takes over. Raises InputError, JournalError."""
