@@ -196,7 +196,9 @@ def _recorded(place: _Place, run: OpenRun, tried: _Try) -> Attempt:
         setup = msgspec.structs.replace(setup, cleanup=run.file.cleanup)
         job = _job(place, tried.unit, run.policy, state.attempts)
         due = [due for due in before.due if due.unit == tried.unit]
-        line = debug_unit(msgspec.structs.replace(job, due=due), setup, tried.function)
+        line = debug_unit(
+            msgspec.structs.replace(job, due=due, timeouts=run.timeouts(tried.unit.shard)), setup, tried.function
+        )
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     return with_result(line)
 
