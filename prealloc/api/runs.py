@@ -19,7 +19,7 @@ from prealloc._version import __version__
 from prealloc.api.experiments import experiment_as_run, experiment_history, experiment_outcomes, go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
 from prealloc.engines import session
-from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
+from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
@@ -53,6 +53,7 @@ from prealloc.store.reuse import TakenOver, finished, take_over
 from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import check_name
+from prealloc.worker.guard import library_files
 
 SLOW_IMPORT_S = 5.0
 STOPPED = 128
