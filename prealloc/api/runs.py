@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
 
+import msgspec
+
 from prealloc._version import __version__
 from prealloc.api.experiments import experiment_as_run, experiment_history, experiment_outcomes, go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
@@ -45,7 +47,6 @@ from prealloc.store.results import (
     ResultsRow,
     UnitHistory,
     UnitOutcome,
-    aggregate,
     tabulate,
     unit_outcome,
 )
@@ -337,18 +338,30 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
     )
 
 
-def results(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> list[ResultsRow]:
-    """Success rate, mean score and times of a run, one row per value of the keys in `by`.
+def results(
+    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
+) -> list[ResultsRow]:
+    """Success rate, mean score and times of runs, one row per value of the keys in `by`.
 
-    Keys are shard, type, task, repeat, status, the names of settings and those of kept fields. Every planned unit is in
-    exactly one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
+    Keys are shard, type, task, repeat, status, error.type, error.http_status, the names of settings and those of kept
+    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields of
+    results that are numbers. Every planned unit is in exactly one row, run or not. Raises OptionsError for an unknown
+    key, else what outcomes() raises.
     """
-    return aggregate(outcomes(run, by=by, scores=scores), by)
+    return tabulated(*runs, by=by, mean=mean, scores=scores).rows
 
 
-def tabulated(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> Results:
+def tabulated(
+    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
+) -> Results:
     """The rows of results(), and one of everything."""
-    return tabulate(outcomes(run, by=by, scores=scores), by)
+    if not runs:
+        raise OptionsError([Mistake("RUN", "no run is named", "name one or more run folders")])
+    found: list[UnitOutcome] = []
+    for run in runs:
+        named = {"run": str(run)} if len(runs) > 1 else {}
+        found += (msgspec.structs.replace(each, **named) for each in outcomes(run, by=(*by, *mean), scores=scores))
+    return tabulate(found, by, mean)
 
 
 def status(run: str | Path) -> RunStatus:
