@@ -21,11 +21,16 @@ from prealloc.files.paths import RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
 from prealloc.model.options import Share
 from prealloc.model.outcome import Status
+from prealloc.model.part import Part
 from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
     from prealloc.store.results import UnitOutcome
+
+
+_OF_THE_START = ("worker", "engine", "cleanup", "worker_name", "neutral", "same_task")
+"""Options that a resume cannot change."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="done", bad="success is under --fail-under")(results)
 
 
-@takes(WorkerOptions, RunPolicy)
+@takes(WorkerOptions, Part, RunPolicy)
 def run(
     plan: Annotated[
         Path | None, typer.Argument(help="A plan folder; with --experiment, the --config says it.", metavar="PLAN")
@@ -71,7 +76,7 @@ def run(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Run every task of a plan to its end.
+    """Run every task of a plan to its end, or a part of them.
 
     No worker ever opens the task library. Ctrl-C once lets running tasks end, twice ends them; `prealloc resume` goes
     on either way.
@@ -79,6 +84,7 @@ def run(
     Examples:
 
       prealloc run plan/ --worker my_agent:solve --out run/
+      prealloc run plan/ --worker my_agent:solve --out run/ --limit 2
       prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m \\
         --retries 5 --memory 2GB
       prealloc run plan/ --out run/ \\
@@ -113,22 +119,31 @@ def run(
         _follow(lambda observe: api.run(made, worker, observe=observe, **known), quiet, json)
 
 
+@takes(Part, RunPolicy, WorkerOptions, but=_OF_THE_START, kept=(RunPolicy, WorkerOptions))
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    failed: Annotated[bool, typer.Option("--failed", help="Also run units again that ended but are not ok.")] = False,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Go on with a run: run what has no final outcome.
+    """Go on with a run: run what has no final outcome, or a part of it.
+
+    Without options a run goes on with those that it has. An option that is given holds from here on.
 
     Examples:
 
       prealloc resume run/
       prealloc resume run/ --failed
+      prealloc resume run/ --only model=o3,prompt_type=cot --only model=o4
+      prealloc resume run/ --error openai.RateLimitError --timeout 20m
     """
     from prealloc.api import runs as api
+    from prealloc.settings import from_environment
 
-    _follow(lambda observe: api.resume(run, failed=failed, observe=observe), quiet, json)
+    machine = {name: value for name, value in from_environment().items() if name != "engine"}  # the run has its own
+    options: Any = {**machine, **parsed(given, [])}
+    _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 
 
 def status(
