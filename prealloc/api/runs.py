@@ -30,7 +30,7 @@ from prealloc.api.keywords import (
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.engines import session
-from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
+from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError
@@ -65,6 +65,7 @@ from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, kno
 from prealloc.store.scores import rejudged
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import check_name
+from prealloc.worker.guard import library_files
 
 SLOW_IMPORT_S = 5.0
 STOPPED = 128

@@ -222,15 +222,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Leaves no process behind. May be called at any moment, and twice."""
         ...
-
-
-def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the libraries that are still there; of a folder, of the files in it and in its folders."""
-    found: set[tuple[int, int]] = set()
-    for path in paths:
-        try:
-            files = [Path(path), *Path(path).glob("*"), *Path(path).glob("*/*")]
-            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
-        except (OSError, ValueError):  # gone, or no path at all: it comes from a file
-            continue
-    return frozenset(found)
