@@ -36,6 +36,8 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
     """A worker may still run after its master was killed."""
+    cannot_change: Mapping[str, str] = {}
+    """Of workers, concurrency, pause and rate: why `prealloc ctl` cannot change it for shards that run."""
 
 
 class Checked(NamedTuple):
@@ -197,8 +199,12 @@ class Engine(Protocol):
         """
         ...
 
-    def halt(self, lane: str) -> None:
-        """Starts no further task of the shards of a lane; what runs may end, however long that takes."""
+    def halt(self, lane: str | None) -> None:
+        """Starts no further task of the shards of a lane, or of all; what runs may end, however long that takes."""
+        ...
+
+    def allow(self, tasks: Mapping[str, int]) -> None:
+        """These shards may run this many tasks at once from now on; what runs beyond that may end. 0 holds a shard."""
         ...
 
     def drain(self) -> None:

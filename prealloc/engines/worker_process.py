@@ -17,9 +17,9 @@ from prealloc.model.document import Unreadable, heard
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
-from prealloc.worker.in_flight import InFlight, InFlightTable, new_descriptor
+from prealloc.worker.in_flight import InFlight, InFlightTable, most_slots, new_descriptor
 from prealloc.worker.job import UnitOrder
-from prealloc.worker.messages import Ended, FromWorker, Retiring, Started, ToWorker, line
+from prealloc.worker.messages import Ended, FromWorker, Retiring, Slots, Started, ToWorker, line
 
 SILENT_S = 1.0
 """A worker that has not beaten for this long holds the GIL, is stopped, or starves."""
@@ -100,9 +100,12 @@ class WorkerProcess:
         self._buffer = b""
         with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
             self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.table_descriptor = new_descriptor(policy.concurrency)
-            self._table = InFlightTable(self.table_descriptor, policy.concurrency)
+            self.most_slots = most_slots(policy.concurrency)
+            self.table_descriptor = new_descriptor(self.most_slots)
+            self._table = InFlightTable(self.table_descriptor, self.most_slots)
         self.channel.setblocking(False)
+        self.was_narrowed = False
+        """More may run in it than it has slots."""
 
     def reach(self, stage: Stage) -> None:
         """Goes on to a stage, unless it is being killed: its last words may come after that."""
@@ -142,6 +145,13 @@ class WorkerProcess:
             self.channel.send(line(command))
         except OSError:
             return
+
+    def set_slots(self, slots: int) -> None:
+        """Lets this many units run at once in it; what runs beyond that may end."""
+        slots = min(slots, self.most_slots)
+        self.was_narrowed = self.was_narrowed or slots < self.slots
+        self.slots = slots
+        self.send(Slots(slots))
 
     def rows(self) -> dict[Key, InFlight]:
         """What runs in it right now, or ran when it died."""

@@ -109,6 +109,8 @@ class _Worker:
 
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""
+        if not self._listen(wait=False):  # it may have other slots by now
+            return 1
         if not self._servers.grow(min(self._job.slots, max(1, len(self._job.orders)))):
             return NO_THREAD
         while self._is_needed():
@@ -140,10 +142,11 @@ class _Worker:
         lingering = self._units.lingering
         return self._servers.count > len(lingering) or any(each.ends_at > time.monotonic() for each in lingering)
 
-    def _listen(self) -> bool:
+    def _listen(self, *, wait: bool = True) -> bool:
         """Sleeps until a beat is due, a server ends or a command comes. False: the supervisor is gone."""
         now = time.monotonic()
         pause_s = min([HEARTBEAT_S, *(each.ends_at - now for each in self._units.lingering if each.ends_at > now)])
+        pause_s = pause_s if wait else 0.0
         readable, _, _ = select.select([self._channel.fileno(), self._wake_read], [], [], pause_s)
         if self._wake_read in readable:
             os.read(self._wake_read, 4096)

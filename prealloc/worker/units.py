@@ -85,7 +85,7 @@ class UnitQueue:
         self._key_refused = False
         """Of the lane: nothing starts, and in a moment the supervisor will say so too."""
         self._slots = job.slots
-        self._free = list(range(job.policy.concurrency))
+        self._free = [*reversed(range(table.slots))]
         self._peak = (0.0, 0)
         self._key_variables = named_variables(job.settings)
 

@@ -33,6 +33,8 @@ SCENARIO = {
     Point.SUPERVISOR_CLEANED: "untidy",
     Point.SUPERVISOR_LIBRARY: "spy",
     Point.SUPERVISOR_REUSED: "reused",
+    Point.SUPERVISOR_REOPENED: "reopened",
+    Point.SUPERVISOR_STEERED: "reopened",
     Point.ATTEMPT_OVERDUE: "hang",
     Point.WORKER_RETIRING: "hang",
     Point.WORKER_RETIRED: "hang",
