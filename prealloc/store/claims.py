@@ -11,6 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -84,15 +85,23 @@ class Held:
 class _Other:
     """Another run of the experiment, read on from where it was read to."""
 
-    def __init__(self, run: OpenRun, identities: dict[Unit, Identity]) -> None:
-        self.paths = run.paths
-        self.rule = Rule.of(run.file.policy)
-        self._identities = identities
+    def __init__(self, paths: RunPaths, rule: Rule, facts: Facts) -> None:
+        self.paths = paths
+        self._rule = rule
+        self._facts = facts
         self._read: dict[str, int] = {}
         """How far each journal file was read."""
-        self.held = Held(run.paths)
+        self.held = Held(paths)
         self._at_rest = 0
         """The latest session whose processes are known to be gone."""
+
+    @cached_property
+    def run(self) -> OpenRun:
+        return OpenRun(self.paths.root)
+
+    @cached_property
+    def _identities(self) -> dict[Unit, Identity]:
+        return run_identities(self.run, self._rule, self._facts)
 
     def decided(self) -> Iterator[Identity]:
         """Units that it has decided since it was asked last."""
@@ -134,8 +143,6 @@ class Others:
     def __init__(self, experiment: ExperimentPaths, rule: Rule, facts: Facts, but: str | None = None) -> None:
         """`but` is the name of the run that asks, if it is there already."""
         self.decided: set[Identity] = set()
-        self.factors: set[str] = set()
-        """The names of all factors that their plans have."""
         self.experiment = experiment
         self.but = but
         self._rule = rule
@@ -145,20 +152,28 @@ class Others:
 
     def look(self) -> None:
         """Takes in what they have decided since the last look. Raises InputError if one cannot be read."""
-        for number in self.experiment.numbers():
-            folder = self.experiment.run(number)
-            if folder.name not in self._runs and folder.name != self.but:
-                run = OpenRun(folder)
-                self.factors |= run.plan.spec.factor_values.keys()
-                self._runs[folder.name] = _Other(run, run_identities(run, self._rule, self._facts))
+        self._meet()
         for name in list(self._runs):
             try:
                 self.decided.update(self._runs[name].decided())
             except FileNotFoundError:  # somebody has taken the run out of the experiment
                 del self._runs[name]
 
+    def _meet(self) -> None:
+        """Takes in the runs that are new."""
+        for number in self.experiment.numbers():
+            folder = self.experiment.run(number)
+            if folder.name not in self._runs and folder.name != self.but:
+                self._runs[folder.name] = _Other(RunPaths(folder), self._rule, self._facts)
+
+    @property
+    def factors(self) -> set[str]:
+        """The names of all factors that their plans have."""
+        return {name for other in self._runs.values() for name in other.run.plan.spec.factor_values}
+
     def held(self) -> set[bytes]:
-        """The digests of the units that they run now."""
+        """The digests of the units that they run now, also those that began after the last look."""
+        self._meet()
         return set().union(*(run.held.now() for run in self._runs.values()))
 
     def elsewhere(self, state: RunState, identities: Mapping[Unit, Identity]) -> set[Unit]:
@@ -171,8 +186,8 @@ class Others:
 
     def refuse_other_rule(self) -> None:
         """Raises OptionsError if one that runs now tells units apart otherwise: both might run some of them."""
-        for name, run in self._runs.items():
-            if live_owner(run.paths.lock) is not None and run.rule != self._rule:
+        for name, other in self._runs.items():
+            if live_owner(other.paths.lock) is not None and Rule.of(other.run.file.policy) != self._rule:
                 problem = f"run {name} of the experiment has another value, and is running"
                 hint = "give the same values, or wait for its end"
                 raise OptionsError([Mistake("‹neutral›, ‹same_task›", problem, hint)])
