@@ -36,6 +36,8 @@ _RECORD = 33
 DYING_S = 10.0
 """The workers of a run that was killed are gone sooner."""
 _LOOK_S = 0.01
+_SETTLED_NS = 10**9
+"""A folder's time may be that much too coarse to tell two changes apart."""
 
 
 class _Line(msgspec.Struct):
@@ -92,8 +94,8 @@ class _Other:
         self._read: dict[str, int] = {}
         """How far each journal file was read."""
         self.held = Held(paths)
-        self._at_rest = 0
-        """The latest session whose processes are known to be gone."""
+        self._at_rest: int | None = None
+        """When its journal's folder was changed last, in nanoseconds, if no process is left that writes to it."""
 
     @cached_property
     def run(self) -> OpenRun:
@@ -105,9 +107,15 @@ class _Other:
 
     def decided(self) -> Iterator[Identity]:
         """Units that it has decided since it was asked last."""
+        if self.is_at_rest():
+            return
+        changed = os.stat(self.paths.journal).st_mtime_ns
+        is_over = not self.is_dying() and live_owner(self.paths.lock) is None
         for name in sorted(os.listdir(self.paths.journal)):
             if parse_journal_name(name) is not None:
                 yield from self._decided_in(self.paths.journal / name)
+        if is_over and time.time_ns() - changed > _SETTLED_NS:
+            self._at_rest = changed
 
     def _decided_in(self, path: Path) -> Iterator[Identity]:
         offset = self._read.get(path.name, 0)
@@ -131,10 +139,11 @@ class _Other:
             return False
         files = journal_files(self.paths)
         latest = max((file.writer.session for file in files), default=0)
-        if latest > self._at_rest and any(is_held(file.path) for file in files if file.writer.session == latest):
-            return True
-        self._at_rest = latest
-        return False
+        return any(is_held(file.path) for file in files if file.writer.session == latest)
+
+    def is_at_rest(self) -> bool:
+        """Nothing has come since all was read: each session begins with a new file in the folder."""
+        return self._at_rest is not None and os.stat(self.paths.journal).st_mtime_ns == self._at_rest
 
 
 class Others:
@@ -174,7 +183,7 @@ class Others:
     def held(self) -> set[bytes]:
         """The digests of the units that they run now, also those that began after the last look."""
         self._meet()
-        return set().union(*(run.held.now() for run in self._runs.values()))
+        return set().union(*(run.held.now() for run in self._runs.values() if not run.is_at_rest()))
 
     def elsewhere(self, state: RunState, identities: Mapping[Unit, Identity]) -> set[Unit]:
         """The open units of a run that are another run's: decided there, or held."""
@@ -195,7 +204,8 @@ class Others:
     def wait_for_the_dead(self) -> None:
         """A worker of a run that was killed may write its last line a moment after the kill."""
         end = time.monotonic() + DYING_S
-        while any(run.is_dying() for run in self._runs.values()) and time.monotonic() < end:
+        runs = [run for run in self._runs.values() if not run.is_at_rest()]
+        while any(run.is_dying() for run in runs) and time.monotonic() < end:
             time.sleep(_LOOK_S)
 
 
