@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -21,16 +22,19 @@ from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
 from prealloc.store.results import SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome
 
-Format = Literal["table", "json", "jsonl", "csv"]
+Format = Literal["table", "md", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name != "group")
+_ESCAPED = "\\|"
+_NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name not in ("group", "means"))
 
 
 def print_results(found: Results, console: Console, *, form: str = "table") -> None:
     """Writes them to the console's stream. Raises OptionsError for a form that is not in FORMATS."""
     if form == "table":
         render_results(found).print(console)
+    elif form == "md":
+        write_data(markdown(found), console)
     else:
         write_data(results_text(found.rows, form), console)
 
@@ -58,6 +62,14 @@ def results_text(rows: Sequence[ResultsRow], form: str) -> str:
 def render_results(found: Results) -> Page:
     """The rows as a table; if they are in groups, everything in a row below a line."""
     return Page(lambda width: _table(found, width))
+
+
+def markdown(found: Results) -> str:
+    """The table for a pull request or a paper."""
+    columns = _columns(found)
+    rows = [[column.cells[at].plain for column in columns] for at in range(len(columns[0].cells))]
+    lines = [[column.title for column in columns], ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(visible(cell).replace('|', _ESCAPED) for cell in line)} |\n" for line in lines)
 
 
 def unit_row(outcome: UnitOutcome) -> dict[str, Any]:
@@ -94,10 +106,12 @@ def _csv(rows: Sequence[ResultsRow]) -> str:
     names = [f"{SETTINGS_PREFIX}{key}" if key in _NUMBERS else key for key in keys]
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow([*names, *_NUMBERS])
+    means = list(rows[0].means) if rows else []
+    writer.writerow([*names, *_NUMBERS, *(f"mean.{name}" for name in means)])
     for row in rows:
         group = [_csv_cell(row.group[key]) for key in keys]
-        writer.writerow([*group, *(_csv_cell(getattr(row, name)) for name in _NUMBERS)])
+        of_fields = [mean.value if (mean := row.means[name]) else None for name in means]
+        writer.writerow([*group, *(_csv_cell(getattr(row, name)) for name in _NUMBERS), *of_fields])
     return out.getvalue()
 
 
@@ -124,11 +138,20 @@ def _table(found: Results, width: int | None) -> list[Text]:
         example=total.success_example,
         reported=_reported(found),
     )
-    return [*lines, *left_out(columns, width), *(whole(Text(note, style="dim")) for note in success_notes(said))]
+    notes = success_notes(said)
+    if total.scorer is not None:
+        notes.append(f"judged by {visible(total.scorer)}")
+    if _reported(found) and total.tasks != total.units:
+        level = f"{total.level * 100:g}%"
+        notes.append(
+            f"{level} intervals over tasks: each of the {total.tasks:,} counts once, in however many cells and repeats"
+        )
+    return [*lines, *left_out(columns, width), *(whole(Text(note, style="dim")) for note in notes)]
 
 
 def _columns(found: Results) -> list[Column]:
     every = [*found.rows, found.total] if _is_grouped(found) else found.rows
+    level = found.total.level
 
     def numbers(
         title: str, shown: Callable[[ResultsRow], str], drop: int = 0, short: str | None = None, is_needed: bool = True
@@ -137,9 +160,17 @@ def _columns(found: Results) -> list[Column]:
 
     return [
         *_groups(found),
+        *numbers("tasks", lambda row: str(row.tasks), drop=20, is_needed=any(row.tasks != row.units for row in every)),
         *numbers("units", lambda row: str(row.units)),
         *_statuses(every),
         *numbers("success", lambda row: human.share(row.rate), short="succ"),
+        *numbers(f"{level * 100:g}%", lambda row: _between(row.low, row.high), drop=12, is_needed=_reported(found)),
+        *numbers(
+            "bounds",
+            lambda row: _between(row.worst, row.best),
+            drop=13,
+            is_needed=_reported(found) and found.total.decided != found.total.units,
+        ),
         *numbers(
             "latest",
             lambda row: human.share(row.rate_latest),
@@ -150,7 +181,18 @@ def _columns(found: Results) -> list[Column]:
             lambda row: str(row.decided - row.rated),
             is_needed=_reported(found) and found.total.decided != found.total.rated,
         ),
-        *numbers("score", lambda row: _score(row.mean_score), drop=10),
+        *numbers(
+            f"pass^{found.total.pass_k}",
+            lambda row: human.share(row.pass_hat),
+            drop=18,
+            is_needed=found.total.pass_hat is not None and all(row.pass_k == found.total.pass_k for row in every),
+        ),
+        *numbers("score", lambda row: _mean_text(row.mean_score, row.score_high), drop=10),
+        *(
+            column
+            for name in found.total.means
+            for column in numbers(visible(name), partial(_field_mean, name), drop=9)
+        ),
         *numbers("mean", lambda row: human.duration(row.mean_working_s), drop=25),
         *numbers("p50", lambda row: human.duration(row.p50_working_s), drop=15),
         *numbers("p95", lambda row: human.duration(row.p95_working_s), drop=16),
@@ -199,5 +241,18 @@ def _group(row: ResultsRow, key: str) -> str:
     return human.NOTHING if thing is None else value(thing)
 
 
-def _score(score: float | None) -> str:
-    return human.NOTHING if score is None else f"{score:.3g}"
+def _field_mean(name: str, row: ResultsRow) -> str:
+    mean = row.means[name]
+    return human.NOTHING if mean is None else _mean_text(mean.value, mean.high)
+
+
+def _mean_text(mean: float | None, high: float | None) -> str:
+    if mean is None:
+        return human.NOTHING
+    half = None if high is None else high - mean
+    return f"{mean:.3g}" + (f" ±{half:.2g}" if half else "")
+
+
+def _between(low: float | None, high: float | None) -> str:
+    """`61..69`, in percent."""
+    return human.NOTHING if low is None or high is None else f"{low * 100:.0f}..{high * 100:.0f}"
