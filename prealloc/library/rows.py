@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -91,6 +91,11 @@ def kept(row: AnyRow, i: int, name: str) -> Raw:
         return raw
     value = getattr(row, name)
     return NOTHING if value is UNSET else Raw(msgspec.json.encode(value))
+
+
+def workflow_of(task: AnyRow | Mapping[str, Raw]) -> Raw:
+    """The workflow of a task that was decoded as a row or as its fields; NOTHING if it does not have one."""
+    return task.get("workflow", NOTHING) if isinstance(task, Mapping) else task.workflow
 
 
 def any_has(rows: Iterable[AnyRow], i: int, name: str) -> bool:

@@ -33,9 +33,9 @@ from prealloc.library import read_library
 from prealloc.library.formats import FORMATS
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
-from prealloc.library.text import stream
+from prealloc.library.text import batches
+from prealloc.library.text.library import read_text
 from prealloc.library.text.sources import file_source
-from prealloc.library.text.streamed import read_stream
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.planner import choose_tasks
@@ -228,7 +228,7 @@ def test_every_way_gives_the_same_plan(
         nameless = Path(folder, "nameless")  # as standard input is: a task of several lines could be a document
         nameless.write_bytes(path.read_bytes())
         as_piped = planned(nameless, spec)
-        patch.setattr(stream, "BATCH", batch)
+        patch.setattr(batches, "BATCH", batch)
         patch.setattr("prealloc.library.disk._PIECE", batch)
         assert planned(path, spec, stream=True) == whole
         with piped(path.read_bytes()):
@@ -329,7 +329,7 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
             return ("fine", sorted(zip(library.ids, library.types, strict=True)))
         everything = Shortlist(PlanSpec.checked(whole=True), [1])
         if way == "stream":
-            streamed = read_stream(file_source(path), lambda: everything)
+            streamed = read_text(file_source(path), lambda: everything)
             return ("fine", sorted(zip(streamed.ids, streamed.types, strict=True)))
         make_index(path)
         with TaskIndex.open(path) as index:
@@ -357,7 +357,7 @@ def test_what_is_no_library_is_none_by_any_way(pieces: list[str], tail: bytes, n
         path = Path(folder, name)
         path.write_bytes("".join(pieces).encode() + tail)
         whole = verdict(path, "whole")
-        patch.setattr(stream, "BATCH", batch)
+        patch.setattr(batches, "BATCH", batch)
         patch.setattr("prealloc.library.disk._PIECE", batch)
         for way in ("stream", "index"):
             found = verdict(path, way)
@@ -379,7 +379,7 @@ def test_wherever_a_piece_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     path = tmp_path / "t.json"
     path.write_text(TOKENS)  # a line break comes first, since the first line is never cut
     whole = verdict(path, "whole")
-    monkeypatch.setattr(stream, "BATCH", 1)
+    monkeypatch.setattr(batches, "BATCH", 1)
     monkeypatch.setattr("prealloc.library.disk._PIECE", size)
     assert verdict(path, "stream") == whole == verdict(path, "index")
     assert whole[0] == "fine"
