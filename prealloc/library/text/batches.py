@@ -35,7 +35,7 @@ BATCH = 8 << 20
 _WRONG_GUESSES = 3
 # After so many in a library, its tasks are stepped over: each has cost as much as decoding a batch.
 
-_MOST_FIRST = 64 << 20
+_MOST_FIRST = 16 << 20
 # A file that has no line break so far is one document.
 
 _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
@@ -158,27 +158,21 @@ class _Cutter:
         window = self._window
         if window.text.startswith(codecs.BOM_UTF8):
             window.drop(len(codecs.BOM_UTF8))
-        while not window.text.strip(SPACE):
-            blank = bool(window.text)
-            window.drop(len(window.text))
-            if not window.grow():
-                if name != LINES:  # there were no rows
-                    raise nothing_in_it(self._where, blank=blank)
-                return
-        at = window.skip_space(0)
-        begins = window.byte(at)
-        if begins == b"{":  # its first line, and what follows, tell lines from a document
-            while window.text.find(b"\n", at) < 0 and len(window.text) < _MOST_FIRST and window.grow():
-                pass
-            window.grow()
+        blank = bool(window.text)
+        window.drop_space(0)
+        begins = window.byte(0)
+        if not begins and name == LINES:  # there were no rows
+            return
+        if not begins:
+            raise nothing_in_it(self._where, blank=blank)
         try:
             if begins == b"[":
-                yield from self._items(at)
+                yield from self._items(0)
                 self._refuse_more(1)
-            elif begins == b"{" and is_lines(window.text, name):
+            elif begins == b"{" and self._is_lines(name):
                 yield from self._lines()
             else:
-                yield from self._document(at)
+                yield from self._document(0)
         except Damage as damage:
             held = Diagnosis(Lines(), bytes(window.text), self._where, window.origin(0)._replace(task=self.tasks))
             raise held.of_damage(damage) from None
@@ -187,6 +181,14 @@ class _Cutter:
         """The batch of a text that begins, behind `lead` bytes that are put before it, at an offset of the window."""
         origin = self._window.origin(at, lead=fmt.lead if lead is None else lead)
         return Batch(fmt, text, origin, self._where, key)
+
+    def _is_lines(self, name: str) -> bool:
+        window = self._window
+        while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
+            pass
+        if b"\n" in window.text:
+            window.grow()  # what follows the first line counts too
+        return is_lines(window.text, name)
 
     def _lines(self) -> Iterator[Batch]:
         window = self._window
@@ -202,7 +204,7 @@ class _Cutter:
     def _items(self, at: int, *, guess: bool = True) -> Iterator[Batch]:
         """The tasks of the array that begins at `at`. Leaves its closing bracket as the first byte of the window."""
         window = self._window
-        window.drop(window.skip_space(at + 1))
+        window.drop_space(at + 1)
         if window.byte(0) == b"]":
             return
         opening = b""
@@ -222,7 +224,7 @@ class _Cutter:
             if window.byte(cut) == b"]":
                 window.drop(cut)
                 return
-            window.drop(window.skip_space(cut + 1))
+            window.drop_space(cut + 1)
 
     def _guessed(self, opening: bytes) -> tuple[Batch | None, int]:
         """A batch that ends where a task seems to begin, or the array to end, and there; None if it does not."""

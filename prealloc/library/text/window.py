@@ -70,6 +70,16 @@ class Window:
         self.dropped += size
         del self.text[:size]
 
+    def drop_space(self, at: int) -> None:
+        """Lets go of all up to `at`, and of the whitespace behind it, however much it is."""
+        self.drop(at)
+        while True:
+            with memoryview(self.text) as view:
+                found = Cursor(view).skip_space(0)
+            self.drop(found)
+            if self.text or not self.grow():
+                return
+
     def byte(self, at: int) -> bytes:
         """The byte at an offset; nothing behind the end of the whole text."""
         while at >= len(self.text) and self.grow():
