@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 """Called with (bytes read so far, bytes in the file)."""
 
 _STEP = 16 << 20
-_PIECE = 4 << 20
+_PIECE = 1 << 20
 _AHEAD = 2
 
 

@@ -29,7 +29,7 @@ from prealloc.library.text.structure import Layout
 from prealloc.library.text.window import HEAD, SPACE, Window
 from prealloc.model.document import UNREADABLE
 
-BATCH = 8 << 20
+BATCH = 2 << 20
 """Bytes that are decoded at once, about; a task that is larger is a batch of its own."""
 
 _WRONG_GUESSES = 3
@@ -174,7 +174,7 @@ class _Cutter:
             else:
                 yield from self._document(0)
         except Damage as damage:
-            held = Diagnosis(Lines(), bytes(window.text), self._where, window.origin(0)._replace(task=self.tasks))
+            held = Diagnosis(Lines(), window.text, self._where, window.origin(0)._replace(task=self.tasks))
             raise held.of_damage(damage) from None
 
     def _batch(self, fmt: Format, text: bytes, at: int, *, lead: int | None = None, key: str | None = None) -> Batch:
@@ -196,7 +196,7 @@ class _Cutter:
             window.fill(BATCH)
             while not (end := _end_of_tasks(window.text)) and window.grow():
                 pass
-            text = bytes(window.text[: end or len(window.text)])
+            text = window.text[: end or len(window.text)]
             if text.strip(SPACE):
                 yield self._batch(Lines(), text, 0)
             window.drop(len(text))
@@ -217,7 +217,7 @@ class _Cutter:
                     cut = self._stepped()
                 except Damage:
                     # The decoding finds the same damage, and of_text knows how to report it.
-                    yield self._batch(Array(), b"[" + bytes(window.text), 0)
+                    yield self._batch(Array(), b"[" + window.text, 0)
                     raise
                 batch = self._batch(Array(), _array(window.text, cut), 0)
             yield batch
@@ -294,7 +294,7 @@ class _Cutter:
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""
-        text, id = bytes(self._window.text[at:end]), b'"id":' + msgspec.json.encode(key)
+        text, id = self._window.text[at:end], b'"id":' + msgspec.json.encode(key)
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
@@ -323,13 +323,13 @@ class _Cutter:
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
 
 
-def _array(text: bytearray, cut: int) -> bytes:
+def _array(text: bytes, cut: int) -> bytes:
     """What stands before the cut, as an array."""
     with memoryview(text) as view:
         return b"".join((b"[", view[:cut], b"]"))
 
 
-def _opening(text: bytearray) -> bytes:
+def _opening(text: bytes) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
     try:
         with memoryview(text) as view:
@@ -339,7 +339,7 @@ def _opening(text: bytearray) -> bytes:
     except Damage:
         return b""
     key, brace = _FIRST_KEY.match(text, second), text.rfind(b"}", 0, end)
-    return bytes(text[brace : key.end()]) if key and brace >= 0 and text[end : end + 1] == b"," else b""
+    return text[brace : key.end()] if key and brace >= 0 and text[end : end + 1] == b"," else b""
 
 
 def _cuts(window: Window, opening: bytes) -> Iterator[int]:
@@ -355,7 +355,7 @@ def _cuts(window: Window, opening: bytes) -> Iterator[int]:
         yield text.index(b",", at)
 
 
-def _end_of_tasks(text: bytearray) -> int:
+def _end_of_tasks(text: bytes) -> int:
     """Where the last task begins whose beginning is held, if that is far enough in the text; else 0.
 
     Between tasks, and nowhere else in JSON, a line break stands between `}` and `{`: a task may have several lines.

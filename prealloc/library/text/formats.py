@@ -79,7 +79,7 @@ class _FirstLine(msgspec.Struct):
     instance_id: Raw | msgspec.UnsetType = UNSET
 
 
-def is_lines(text: bytes | bytearray, name: str) -> bool:
+def is_lines(text: bytes, name: str) -> bool:
     """Whether a text is one task a line, and no document, by its first line, what follows, and its file's name."""
     start = _NOT_SPACE.search(text)
     if start is None or start[0] != b"{":

@@ -28,7 +28,7 @@ class Window:
         self._lines = 0
         self.head = b""
         """The first bytes of the whole, UTF-8 or not."""
-        self.text = bytearray()
+        self.text = b""
         self.dropped = 0
         self.ended = False
         self.bad_utf8: str | None = None
@@ -37,14 +37,22 @@ class Window:
     def grow(self) -> bool:
         """Takes in more of the text, at least as much again as there is. False: that is all of it."""
         before = len(self.text)
-        while not self.ended and len(self.text) - before < max(before, 1):
+        self.fill(max(2 * before, 1))
+        return len(self.text) > before
+
+    def fill(self, size: int) -> None:
+        """Takes in more until so many bytes are held, or all that is left."""
+        pieces, held = [self.text], len(self.text)
+        while held < size and not self.ended:
             piece = next(self._pieces, None)
             self.ended = piece is None
             self.head += (piece or b"")[: HEAD - len(self.head)]
             if self._decoder.getstate()[0] or not (piece or b"").isascii():
                 piece = self._check_utf8(piece or b"")
-            self.text += piece or b""
-        return len(self.text) > before
+            pieces.append(piece or b"")
+            held += len(pieces[-1])
+        if len(pieces) > 1:
+            self.text = b"".join(pieces)
 
     def _check_utf8(self, piece: bytes) -> bytes:
         """The piece, as far as it is UTF-8: behind that, nothing is read."""
@@ -53,22 +61,16 @@ class Window:
             self._decoder.decode(piece, self.ended)
         except UnicodeDecodeError as error:
             self.ended, self.bad_utf8 = True, f"byte 0x{error.object[error.start]:02x} ({error.reason})"
-            good = error.start - len(held)
-            del self.text[len(self.text) + min(good, 0) :]
-            return piece[: max(good, 0)]
+            # The bad character may have begun in the piece before: what is held of it does no harm.
+            return piece[: max(error.start - len(held), 0)]
         return piece
-
-    def fill(self, size: int) -> None:
-        """Takes in more until so many bytes are held, or all that is left."""
-        while len(self.text) < size and self.grow():
-            pass
 
     def drop(self, size: int) -> None:
         """Lets go of the first bytes."""
         if self._line_of is None:
             self._lines += self.text.count(b"\n", 0, size)
         self.dropped += size
-        del self.text[:size]
+        self.text = self.text[size:]
 
     def drop_space(self, at: int) -> None:
         """Lets go of all up to `at`, and of the whitespace behind it, however much it is."""
@@ -84,7 +86,7 @@ class Window:
         """The byte at an offset; nothing behind the end of the whole text."""
         while at >= len(self.text) and self.grow():
             pass
-        return bytes(self.text[at : at + 1])
+        return self.text[at : at + 1]
 
     def skip_space(self, at: int) -> int:
         """The offset of the first byte from `at` on that is not JSON whitespace."""
@@ -126,7 +128,7 @@ class Window:
         self.byte(at)
         with memoryview(self.text) as view:
             Cursor(view).expect(at, *marks)
-        return bytes(self.text[at : at + 1])
+        return self.text[at : at + 1]
 
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
