@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
@@ -93,9 +93,9 @@ def kept(row: AnyRow, i: int, name: str) -> Raw:
     return NOTHING if value is UNSET else Raw(msgspec.json.encode(value))
 
 
-def workflow_of(task: AnyRow | Mapping[str, Raw]) -> Raw:
+def workflow_of(task: AnyRow | dict[str, Raw]) -> Raw:
     """The workflow of a task that was decoded as a row or as its fields; NOTHING if it does not have one."""
-    return task.get("workflow", NOTHING) if isinstance(task, Mapping) else task.workflow
+    return task.get("workflow", NOTHING) if isinstance(task, dict) else task.workflow
 
 
 def any_has(rows: Iterable[AnyRow], i: int, name: str) -> bool:

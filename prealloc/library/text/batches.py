@@ -19,7 +19,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.base import Progress
-from prealloc.library.rows import is_name, named, workflow_of
+from prealloc.library.rows import is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.diagnose import Diagnosis, Origin
 from prealloc.library.text.formats import Array, Format, Lines, first_task, is_lines
@@ -86,7 +86,7 @@ class Batch:
     @cached_property
     def layout(self) -> Layout:
         """How the tasks lie in the text. Asked for when they are decoded."""
-        return Layout(self.fmt, self.text, [workflow_of(row) for row in self.rows])
+        return Layout(self.fmt, self.text, self.rows)
 
     def texts(self) -> Sequence[msgspec.Raw]:
         """The text of each task."""

@@ -8,13 +8,14 @@ each lies. Encoded again, a key that was there twice is gone, and a colon with i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.rows import has
+from prealloc.library.rows import has, workflow_of
 from prealloc.library.text.cursor import Cursor
 from prealloc.library.text.formats import Format
 
@@ -29,12 +30,14 @@ _fields = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
 class Layout:
-    """The tasks of a text as they lie in it. `workflows` are theirs, NOTHING where a task has none."""
+    """The tasks of a text as they lie in it. `rows` are the same, decoded."""
 
-    def __init__(self, fmt: Format, text: bytes, workflows: Sequence[Raw]) -> None:
+    def __init__(self, fmt: Format, text: bytes, rows: Sequence[Any]) -> None:
         self._fmt = fmt
         self._text = text
-        self._rest, self._cuts = _without(workflows, text)
+        self._rest, self._cuts = text, list[tuple[int, int]]()
+        if len(text) >= _SMALL_TASK * len(rows):  # for smaller tasks, cutting costs more than looking at all
+            self._rest, self._cuts = _without(filter(has, map(workflow_of, rows)), text)
         self._left = fmt.tasks(self._rest, Raw)
 
     @cached_property
@@ -43,12 +46,11 @@ class Layout:
         found, at, before = [], self._fmt.lead, 0
         cuts = iter([*self._cuts, (len(self._rest), 0)])
         next_cut, size = next(cuts)
-        for task in self._left:
-            with memoryview(task) as view:
-                gap = _BETWEEN.match(self._rest, at)
-                start = gap.end() if gap else at
-                at = start + len(view)
-            begin = start + before
+        rest, between = self._rest, _BETWEEN.match
+        for length in [len(memoryview(task)) for task in self._left]:
+            at = between(rest, at).end()  # type: ignore[union-attr]  # it matches nothing too
+            begin = at + before
+            at += length
             while next_cut < at:
                 before += size
                 next_cut, size = next(cuts)
@@ -74,16 +76,12 @@ class Layout:
         return None
 
 
-def _without(workflows: Sequence[Raw], text: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+def _without(workflows: Iterable[Raw], text: bytes) -> tuple[bytes, list[tuple[int, int]]]:
     """The text with a 0 in place of each workflow, as far as they are found; where each 0 is, and what it cut."""
     cuts: list[tuple[int, int]] = []
-    if len(text) < _SMALL_TASK * len(workflows):
-        return text, cuts  # with tasks so small, cutting costs more than looking at all
     pieces: list[bytes] = []
     done = gone = 0
     for workflow in workflows:
-        if not has(workflow):
-            continue
         with memoryview(workflow) as raw:
             at = _find_value(text, done, raw)
             if at is None:  # it stays where it is, and so do those behind it
