@@ -26,7 +26,7 @@ from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.deaths import KILLED_FOR, Deaths, describe_exit
 from prealloc.engines.log import cut_back
 from prealloc.engines.waiting import WaitingUnits
-from prealloc.engines.worker_process import SPARE_S, Stage, WorkerProcess, events_of
+from prealloc.engines.worker_process import SPARE_S, Stage, WorkerProcess, events_of, not_closed
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable
@@ -56,6 +56,7 @@ from prealloc.worker.messages import (
     Drain,
     Ended,
     FromWorker,
+    NotClosed,
     Opened,
     Ready,
     Retiring,
@@ -95,7 +96,7 @@ class ShardSupervisor:
         self._processes = processes
         self._waiting = WaitingUnits(job.orders, job.deaths, job.policy.concurrency)
         self._deaths = Deaths(job, setup, self._waiting)
-        self._incarnations = 0
+        self._incarnations = job.earlier
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
         """Whether what runs is cancelled; whether it gets no more time."""
@@ -165,6 +166,7 @@ class ShardSupervisor:
             journal=journal,
             tasks={position: task.id for position, task in job.tasks.items()},
             policy=self._policy,
+            timeouts=job.timeouts,
         )
         self.workers.append(worker)
         self._processes.start(worker, job)
@@ -285,9 +287,8 @@ class ShardSupervisor:
                     self._waiting.queue_of(worker).append(left)
         elif isinstance(message, Ask | Done):
             self._at_the_limiter(worker, message)
-        elif isinstance(message, Opened):
-            self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
-            return [LibraryOpenedByWorker(shard=self.shard, path=message.path)]
+        elif isinstance(message, Opened | NotClosed):
+            return [self._told(message)]
         elif isinstance(message, Broken):
             raise _broken(worker, message)
         elif isinstance(message, Struck):
@@ -295,6 +296,12 @@ class ShardSupervisor:
         elif isinstance(message, Bye):
             worker.said_bye = True
         return []
+
+    def _told(self, message: Opened | NotClosed) -> Event:
+        if isinstance(message, NotClosed):
+            return Note(text=not_closed(self.shard, message.problem, self._setup.paths.log(self.shard)))
+        self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
+        return LibraryOpenedByWorker(shard=self.shard, path=message.path)
 
     def _at_the_limiter(self, worker: WorkerProcess, message: Ask | Done) -> None:
         if self.lane is None:

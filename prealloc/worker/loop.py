@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import os
 import select
 import socket
@@ -39,6 +40,7 @@ from prealloc.worker.messages import (
     Channel,
     Drain,
     Ended,
+    NotClosed,
     Opened,
     Ready,
     Retiring,
@@ -47,6 +49,9 @@ from prealloc.worker.messages import (
 )
 from prealloc.worker.serve import Servers
 from prealloc.worker.units import Patience, UnitQueue
+
+_MOST_OF = 0.8
+"""Of --start-timeout."""
 
 
 def run_worker(
@@ -62,13 +67,16 @@ def run_worker(
             function = load_function(job.worker, job.import_path)
             leave_to_master()  # the module may have put handlers of its own into place
         journal = JournalWriter(Path(job.journal), fsync=job.policy.fsync)
+        worker = _Worker(job, channel, journal, table, function)
+        if not worker.make():
+            return NO_THREAD
     except PreallocError as error:
         channel.send(_broken(error))
         return 1
     fault_point(Point.WORKER_READY)
     table.beat()  # before it counts as working: its start may have taken longer than a worker may be silent
     channel.send(Ready())
-    return _Worker(job, channel, journal, table, function).control()
+    return worker.control()
 
 
 class _Worker:
@@ -79,7 +87,7 @@ class _Worker:
         self._channel = channel
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._table = table
-        self._is_async = function.is_async
+        self._is_class, self._is_async = function.is_class, function.is_async
         self._limiter = RemoteLimiter(shielded(channel.send)) if job.lane is not None else None
         self._units = UnitQueue(job, journal, table, self._tell, self._limiter)
         self._servers = Servers(
@@ -87,6 +95,17 @@ class _Worker:
         )
         self._retiring = False
         self._cancelling = False
+
+    def make(self) -> bool:
+        """Makes the object of a worker class. False: the system has no thread for it. Raises WorkerFunctionError."""
+        if not self._is_class:
+            return True
+        # The supervisor kills what does not start in time. A little before, the log gets to know where it hangs.
+        faulthandler.dump_traceback_later(_MOST_OF * self._job.policy.start_s)
+        try:
+            return self._servers.make()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""
@@ -105,10 +124,16 @@ class _Worker:
         self._channel.send(Bye())
         fault_point(Point.WORKER_BYE_SAID)
         # A supervisor waits for no more than the grace in all, and then kills what is left.
-        _run_exit_handlers(
-            min(self._job.policy.grace_s, KILL_STEP_S) if self._units.lingering else self._job.policy.grace_s
-        )
+        grace_s = self._job.policy.grace_s
+        ends_at = time.monotonic() + (min(grace_s, KILL_STEP_S) if self._units.lingering else grace_s)
+        self._close(max(ends_at - KILL_STEP_S - time.monotonic(), KILL_STEP_S))
+        _run_exit_handlers(ends_at - time.monotonic())
         return 0
+
+    def _close(self, most_s: float) -> None:
+        """Closes the object of a worker class, and says so if that goes wrong."""
+        if (problem := self._servers.close(most_s)) is not None:
+            self._channel.send(NotClosed(problem))
 
     def _is_needed(self) -> bool:
         """A server in which nothing lingers may have or get a unit; and what lingers may still clean up."""
@@ -154,9 +179,9 @@ class _Worker:
         for each in running:
             if each.clock.is_waiting or each.clock.waited_s > 0:
                 self._table.wait(each.slot, each.clock.waited_s, each.clock.is_waiting)
-            why = each.clock.overdue(policy.timeout_s, policy.max_wait_s)
+            why = each.clock.overdue(each.context.timeout_s, policy.max_wait_s)
             if why is not None and (guilty is None or each is guilty):
-                self._end(each, _overdue_ending(self._job, why))
+                self._end(each, _overdue_ending(each, why, policy.max_wait_s))
         if guilty is not None and guilty.closed:
             self._retire(give_back=True)  # the others stand still with it, and are not to blame
         elif any(each.retire_at <= time.monotonic() for each in self._units.lingering):
@@ -224,10 +249,10 @@ def _run_exit_handlers(most_s: float) -> None:
         flushing.join(most_s)
 
 
-def _overdue_ending(job: WorkerJob, why: str) -> Ending:
+def _overdue_ending(running: Running, why: str, max_wait_s: float) -> Ending:
     if why == "timeout":
-        return timed_out(job.policy.timeout_s)
-    limit = f"waited longer than the max_wait of {job.policy.max_wait_s:g} s"
+        return timed_out(running.context.timeout_s)
+    limit = f"waited longer than the max_wait of {max_wait_s:g} s"
     return Ending(Status.INFRA, error=ErrorInfo(type="MaxWait", message=limit))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import examples
+from prealloc.errors import OptionsError
 from prealloc.files.paths import SHARD_ID
 from prealloc.model.cell import cells_of
 from prealloc.model.lane import Lane
@@ -108,6 +110,95 @@ def test_every_cell_has_the_same_tasks(case: Case) -> None:
     """Pairing: the same ids for every model, prompt, difficulty and rate, whatever serves the model."""
     assert len(set(map(frozenset, case.samples().values()))) == 1
     assert len(case.samples()) == len(cells_of(case.spec.factors))
+
+
+@quick
+@given(cases(), st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_shards_of_unequal_size_share_the_same_tasks(case: Case, sizes: list[int]) -> None:
+    """A cell has the tasks that it has with equal shards, each once, in the order of their ranks inside a type.
+
+    Each shard has its share of them, to within one where types do not count; no shard is left empty.
+    """
+    if not (case.spec.whole or case.spec.amount.per_cell):
+        return
+    uneven = case.but(shard_sizes=tuple(sizes), shards=len(sizes))
+    ranked = case.but(shards=1, lanes=()).shards()[0][1]
+    found: list[tuple[CellShard, list[str]]] = []
+    with contextlib.suppress(OptionsError):
+        found = uneven.shards()
+    if not found:
+        assert len(ranked) < sum(sizes)
+        return
+    type_of = dict(zip(case.ids, case.types, strict=True))
+    assert uneven.samples() == case.samples()
+    for shards in uneven.cells().values():
+        assert sorted(task for tasks in shards for task in tasks) == sorted(ranked)
+    for shard, tasks in found:
+        share, of = len(ranked) * sizes[shard.number], sum(sizes)
+        assert tasks
+        assert abs(len(tasks) * of - share) <= of * sizes[shard.number]
+        if not (case.spec.stratify or case.spec.amount.by_type):
+            assert abs(len(tasks) * of - share) < of
+            assert len(tasks) == shard.share(len(ranked))
+        for name in TYPES:
+            mine = [task for task in tasks if type_of[task] == name]
+            assert mine == [task for task in ranked if task in mine]
+
+
+STAR = {"model": list(MODELS), "rate": [0.5, 1, True], "prompt_type": ["p", "q"]}
+
+
+@quick
+@given(st.data())
+def test_the_cells_of_designs_are_the_union_of_theirs(data: st.DataObject) -> None:
+    """Each cell once, where the first design has it, whatever the order in which a design names the factors.
+
+    What the factors are said to be is what the cells have.
+    """
+    designs = data.draw(
+        st.lists(
+            st.fixed_dictionaries(
+                {
+                    name: st.lists(st.sampled_from(values), min_size=1, unique_by=repr)
+                    for name, values in data.draw(st.permutations(list(STAR.items())))
+                }
+            ),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    spec = PlanSpec.checked(factors=designs)
+    found = [texts(cell) for cell in cells_of(spec.factors)]
+    one_by_one = [texts(cell) for design in designs for cell in cells_of(design)]
+    assert found == list(dict.fromkeys(one_by_one))
+    assert all(list(cell) == list(designs[0]) for cell in cells_of(spec.factors))
+    for name, values in spec.factor_values.items():
+        assert Counter(map(repr, values)) == Counter({repr(cell[name]) for cell in cells_of(spec.factors)})
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
+    assert PlanSpec.checked(**msgspec.structs.asdict(spec)) == spec
+    assert (PlanSpec.checked(factors=designs[:1])) == PlanSpec.checked(factors=designs[0])
+
+
+@quick
+@given(st.data())
+def test_a_star_is_the_product_without_what_differs_twice(data: st.DataObject) -> None:
+    """Around a cell, a design for each factor that changes it alone: the cells that differ in one value at most."""
+    centre = {name: data.draw(st.sampled_from(values)) for name, values in STAR.items()}
+    star = [{other: STAR[other] if other == name else [centre[other]] for other in STAR} for name in STAR]
+    near = [
+        texts(cell)
+        for cell in cells_of(STAR)
+        if sum(repr(value) != repr(centre[name]) for name, value in cell.items()) <= 1
+    ]
+    cells = [texts(cell) for cell in cells_of(star)]
+    assert sorted(cells) == sorted(near)
+    spec = PlanSpec.checked(factors=star, num_instances=2)
+    assert len({shard.id for shard in lay_out(spec)}) == len(near)
+
+
+def texts(cell: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """By value as JSON, in which 1 is not true."""
+    return tuple(sorted((name, repr(value)) for name, value in cell.items()))
 
 
 @quick

@@ -21,6 +21,8 @@ WRONG_SPEC: dict[str, list[Any]] = {
     "stratify": ["no", 0],
     "whole": [1, "no"],
     "types": ["a", [3], 3, {"a": 1}, ["\udcff"], [""], ["a", "a"]],
+    "shard_sizes": [3, "3,x", [], [0], [1.5], {"a": 1}, [999, 2]],
+    "timeout_field": [3, "", ["limit"], "workflow"],
     "strategy": [3, "", ["paired"]],
     "repeats": [1.0, "1"],
     "seed": ["7", 7.0],
@@ -51,6 +53,15 @@ WRONG_POLICY: dict[str, list[Any]] = {
     "max_result_bytes": ["16 apples", 1.5],
     "max_log_bytes": [1.5],
     "fsync": ["no", 1, None],
+    "where": [
+        *(3, "model=a", {"model": "a"}, [3], ["model"], [{}], [{"model": "a"}], [{"timeout_s": 1}]),
+        [{"model": "a", "timeout_s": 0}],
+        [{"model": "a", "concurrency": "2"}],
+        [{"model": ["a"], "concurrency": 2}],
+        [{3: "a", "model": "a", "concurrency": 2}],
+        ["model=a,concurrency=two"],
+        [{"model": "a", "timeout_s": 1}] * 1001,
+    ],
 }
 
 
