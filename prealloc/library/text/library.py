@@ -15,7 +15,7 @@ from msgspec import Raw
 from prealloc.library.base import Progress, without_gc
 from prealloc.library.duplicate_ids import duplicate_ids, equal_hashes, sorted_positions
 from prealloc.library.naming import Column, Names, Naming, info_with, is_ours
-from prealloc.library.rows import any_has, row_types
+from prealloc.library.rows import AnyRow, any_has, row_types
 from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.storing.stored import Counts, Facts, StoredLibrary
 from prealloc.library.text.batches import Batch, batches
@@ -24,6 +24,7 @@ from prealloc.library.text.sources import LINES, Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD
+from prealloc.model.task import LightweightTask
 from prealloc.model.task_hash import stable_hashes
 
 
@@ -47,7 +48,15 @@ class TextLibrary(StoredLibrary):
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for task in map(self._held.__getitem__, positions):
-            yield task.text if self.naming is None else self.naming.own(task.text, task.id, task.type)
+            yield bytes(task.text) if self.naming is None else self.naming.own(task.text, task.id, task.type)
+
+    def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
+        for position in positions:
+            task = self._held[position]
+            if task.row is None or self._maker.keeps_all:
+                yield from super()._tasks([position])
+            else:
+                yield self._maker.make(position, task.id, task.type, task.row)
 
     def absent(self, names: Iterable[str]) -> set[str]:
         return set(names) - self._kept
@@ -57,7 +66,7 @@ class TextLibrary(StoredLibrary):
         place = f"{self._source.where}, task {task.number} (id {ascii(task.id)[:80]})"
         if self._source.name == LINES:  # which were made of something else
             return place
-        byte = task.byte + max(0, task.text.find(raw)) + offset
+        byte = task.byte + max(0, bytes(task.text).find(raw)) + offset
         line = "" if self._source.once else f", line {self._source.line_of(byte) + 1}"
         return f"{place}, byte {byte}{line}"
 
@@ -68,7 +77,9 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
     """Where it begins in the text."""
     id: str
     type: str
-    text: bytes
+    text: bytes | Raw
+    row: AnyRow | None
+    """The task decoded, where its text is held anyway."""
 
 
 def read_text(
@@ -122,6 +133,7 @@ class _Tasks:
 
     def __init__(self, shortlist: Shortlist) -> None:
         self._shortlist = shortlist
+        self._keeps_all = shortlist.held() is None
         self._held: dict[int, _Held] = {}
         self._pruned = 0
         self.hashes = array("Q")
@@ -136,9 +148,13 @@ class _Tasks:
         self.types.update(types)
         for place in self._shortlist.offer(hashes, types):
             start, length = batch.layout.spans[place]
-            text = batch.text[start : start + length]
-            byte = batch.origin.byte + start
-            self._held[first + place] = _Held(first + place, byte, ids[place], sys.intern(types[place]), text)
+            where = first + place, batch.origin.byte + start, ids[place], sys.intern(types[place])
+            if self._keeps_all:
+                row = batch.rows[place] if isinstance(batch.rows[place], AnyRow) else None
+                held = _Held(*where, batch.layout.texts[place], row)
+            else:
+                held = _Held(*where, batch.text[start : start + length], None)
+            self._held[first + place] = held
         if len(self._held) > 2 * self._pruned:
             self._held = self._still_held()
             self._pruned = len(self._held)
