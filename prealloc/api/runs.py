@@ -30,7 +30,7 @@ from prealloc.model.outcome import FINAL, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
 from prealloc.model.task import LightweightTask
-from prealloc.store.fold import Outcome, by_shard, fold, tries_of
+from prealloc.store.fold import Outcome, UnitState, by_shard, fold, tries_of
 from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.manifests import Outline, read_outline
@@ -127,7 +127,7 @@ def resume(
         observer = observer_of(observe)
         with RunLock(opened.paths.lock), closing(make_engine(file.engine if engine is None else engine)) as started:
             before = fold(opened.paths, opened.units(), reopen_failed=failed)
-            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before)}
+            lanes = {lane for shard in units_left(opened, before) for lane in opened.manifests[shard].served_by}
             told = (lanes, file.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
             ended = run_session(opened, started, before=before, reopen_failed=failed, notes=notes, observer=observer)
@@ -201,7 +201,12 @@ def outcomes(run: str | Path, *, by: Sequence[str] = ()) -> Iterator[UnitOutcome
     state = fold(opened.paths, opened.units())
     kept = opened.kept({*by} - {*KEYS})
     for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
-        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state, fields)
+        yield unit_outcome(unit, type, opened.settings(unit.shard, _lane(unit_state)), unit_state, fields)
+
+
+def _lane(state: UnitState) -> str | None:
+    """The lane that has served a unit in the attempt that counts."""
+    return state.outcome.attempt.lane if state.outcome is not None else None
 
 
 def longest_s(run: str | Path) -> float | None:
@@ -229,15 +234,14 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
         hint = hint if known else f"its shards are {shards[0]} to {shards[-1]}"
         raise OptionsError([Mistake("UNIT", f"{unit} is not in the plan of {run}", hint)])
     found = state.units[wanted]
-    manifest = opened.manifests[wanted.shard]
     outcome = found.outcome
     return UnitHistory(
         unit=unit,
         type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
         status=found.status,
         first_status=found.first.attempt.status if found.first else found.status,
-        settings=manifest.settings,
-        lane=manifest.lane,
+        settings=opened.settings(wanted.shard, _lane(found)),
+        lane=_lane(found) or opened.manifests[wanted.shard].lane,
         tries=tries_of(opened.paths, wanted),
         accepted=outcome.attempt.attempt if outcome else None,
         deaths=found.deaths,
@@ -322,7 +326,7 @@ def _check(
     worker: str,
     import_path: tuple[str, ...],
     plan: PlanFile,
-    lanes: Collection[str | None],
+    lanes: Collection[str],
     start_s: float,
     observer: Observer,
 ) -> Sequence[str]:
@@ -374,10 +378,11 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine]) -> set[str | None]:
-    """The lanes of the shards of which something is left to run."""
+def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine]) -> set[str]:
+    """The lanes that may serve the shards of which something is left to run."""
     done = Counter(attempt.shard for attempt in reused)
-    return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
+    left = [outline.manifests[shard.id] for shard in outline.file.shards if shard.units > done[shard.id]]
+    return {lane for manifest in left for lane in manifest.served_by}
 
 
 def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

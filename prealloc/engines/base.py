@@ -70,6 +70,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """One shard to run: what is left of it. Its tasks are read when they are needed, and not held in between."""
 
     manifest: Manifest
+    """With the lane that was chosen for it, and that lane's values among its settings."""
     policy: RunPolicy
     """The run's, with the concurrency that the shard's lane leaves it."""
     ids: Sequence[tuple[str, str]]

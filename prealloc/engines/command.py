@@ -236,11 +236,11 @@ class _CommandShard:
         self._journal = JournalWriter(paths.worker_journal(job.shard, session, OF_THIS_SESSION), fsync=job.policy.fsync)
 
     def command(self) -> list[str]:
-        """The program's words. It gets the plan's own manifest if all of the shard is open, else one of the rest."""
+        """The program's words. It gets the plan's own manifest, or one of what is left, or one with the lane chosen."""
         paths = self._setup.paths
         units = len(self._job.ids) * self._job.manifest.repeats
         manifest = paths.plan.manifest(self.shard)
-        if len(self.open) < units:
+        if len(self.open) < units or self._job.lane is not None:
             left = {task for task, _ in self.open}
             tasks = [task for task in self._job.tasks(self._setup) if task.id in left]
             rest = paths.rest(self._setup.session)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
-from prealloc.engines.queue import ShardQueue
+from prealloc.engines.queue import Launch, ShardQueue
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, LaneHalted, MemorySampled, Note, Observer, ShardEnded, Stopping
 from prealloc.model.policy import RunPolicy
@@ -30,7 +30,7 @@ class Ended(NamedTuple):
 def conduct(
     engine: Engine,
     queue: ShardQueue,
-    make: Callable[[str], ShardJob],
+    make: Callable[[Launch], ShardJob],
     *,
     limiter: RateLimiter[Any],
     at_once: int,
@@ -54,7 +54,7 @@ def conduct(
         while queue or lane_of:
             if len(received) > heeded:
                 heeded += 1
-                queue.clear()
+                queue.close()
                 engine.drain() if heeded == 1 else engine.stop()
                 observe(
                     Stopping(
@@ -67,13 +67,13 @@ def conduct(
                         observe(Note(text=refusal))
                         told_of_memory = True
                     break
-                if (shard := queue.next()) is None:
+                if (launch := queue.next()) is None:
                     break
-                lane_of[shard.id] = shard.lane
-                engine.launch(make(shard.id))
+                lane_of[launch.shard.id] = launch.lane
+                engine.launch(make(launch))
             for event in engine.wait(TICK_S):
                 if isinstance(event, AttemptEnded):
-                    _tell(limiter, lane_of[event.shard], event)
+                    _tell(limiter, event)
                 elif isinstance(event, ShardEnded):
                     queue.leave(lane_of.pop(event.shard))
                 observe(event)
@@ -87,10 +87,10 @@ def conduct(
         return Ended(received[0] if received else None)
 
 
-def _tell(limiter: RateLimiter[Any], lane: str | None, event: AttemptEnded) -> None:
+def _tell(limiter: RateLimiter[Any], event: AttemptEnded) -> None:
     """Tells the limiter of an outcome: the lane may halt for it."""
-    if lane is not None and event.outcome:
-        limiter.ended(lane, event.status, event.error.http_status if event.error else None)
+    if event.lane is not None and event.outcome:
+        limiter.ended(event.lane, event.status, event.error.http_status if event.error else None)
 
 
 class _Sampler:

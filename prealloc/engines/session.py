@@ -17,7 +17,7 @@ from prealloc.engines.admission import Admission, default_workers, within_open_f
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import conduct
-from prealloc.engines.queue import ShardQueue, WaitingShard
+from prealloc.engines.queue import Launch, ShardQueue, WaitingShard
 from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
@@ -115,7 +115,7 @@ def run_session(
         ended = conduct(
             engine,
             ShardQueue(
-                [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
+                [WaitingShard(shard, run.manifests[shard].served_by) for shard in left],
                 {lane.name: shares[lane.name].shards_at_once for lane in lanes},
             ),
             partial(_job, run, shares, before),
@@ -200,14 +200,15 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
-def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:
-    """A shard's job, made when it is launched: only what runs is held."""
+def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, launch: Launch) -> ShardJob:
+    """A shard's job on its lane, made when it is launched: only what runs is held."""
+    shard, lane = launch.shard.id, launch.lane
     manifest = run.manifests[shard]
     names = run.names(shard)
     states = _states(run, before, shard, names.ids)
     return ShardJob(
-        manifest=manifest,
-        policy=shares[manifest.lane].policy,
+        manifest=manifest.on(next((each for each in run.plan.spec.lanes if each.name == lane), None)),
+        policy=shares[lane].policy,
         ids=list(zip(names.ids, names.types, strict=True)),
         orders=tuple(
             UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
@@ -244,7 +245,7 @@ class _Share(NamedTuple):
 def _shares(run: OpenRun) -> dict[str | None, _Share]:
     """By lane; None: without one."""
     policy = run.file.policy
-    shards = Counter(manifest.lane for manifest in run.manifests.values())
+    shards = Counter(manifest.planned_lane for manifest in run.manifests.values())
     shares: dict[str | None, _Share] = {None: _Share(shards[None], policy)}
     for lane in run.plan.spec.lanes:
         at_once, tasks = lane.share(shards[lane.name], policy.concurrency)
@@ -256,7 +257,7 @@ def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[st
     """The run's bound: lane by lane, and those without one."""
     units: dict[str | None, list[int]] = {}
     for shard, count in left.items():
-        units.setdefault(run.manifests[shard].lane, []).append(count)
+        units.setdefault(run.manifests[shard].planned_lane, []).append(count)
     loads = (
         LaneLoad(mine, min(shares[lane].shards_at_once, at_once), shares[lane].policy.concurrency)
         for lane, mine in units.items()
@@ -290,7 +291,7 @@ def _run_started(
                 id=entry.id,
                 units=entry.units,
                 settings=run.manifests[entry.id].settings,
-                lane=run.manifests[entry.id].lane,
+                lane=run.manifests[entry.id].planned_lane,
                 done=done[entry.id][0],
                 success=done[entry.id][1],
             )

@@ -46,7 +46,10 @@ def lanes_of(cell: Cell, lanes: Sequence[Lane], settings: Mapping[str, Any]) -> 
 
 
 def settings_of(cell: Cell, lane: Lane | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a shard's worker function sees: the settings of all, the cell's factors, and how to reach its lane."""
+    """What a shard's worker function sees: the settings of all, the cell's factors, and how to reach its lane.
+
+    The settings of a manifest are those without a lane. Its lane's are merged here when its worker starts.
+    """
     given = (lane.deployment, lane.key_env) if lane is not None else (None, None)
     of_lane = {name: value for name, value in zip(OF_THE_LANE, given, strict=True) if value is not None}
     return {**settings, **cell, **of_lane}

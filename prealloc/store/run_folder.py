@@ -78,10 +78,20 @@ class OpenRun:
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
         self._names: dict[SliceRef, Names] = dict(names or {})
+        self._settings: dict[tuple[str, str | None], dict[str, Any]] = {}
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
         return Slice(self.paths.plan, self.manifests[shard].slice).tasks()
+
+    def settings(self, shard: str, lane: str | None) -> dict[str, Any]:
+        """What the worker function sees in a shard that this lane serves."""
+        key = shard, lane
+        if key not in self._settings:
+            # An outcome that was taken over from another run may name a lane of that one.
+            known = next((each for each in self.plan.spec.lanes if each.name == lane), None)
+            self._settings[key] = self.manifests[shard].on(known).settings
+        return self._settings[key]
 
     def check_slices(self) -> None:
         """Raises PlanError unless all tasks can be run as they were planned."""
