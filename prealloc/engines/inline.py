@@ -18,6 +18,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.log import cut_back
@@ -37,6 +39,9 @@ from prealloc.worker.units import UnitQueue
 
 NAP_S = 0.1
 """A backoff is slept in pieces, so that Ctrl-C is heard."""
+
+
+T = TypeVar("T")
 
 
 class InlineEngine:
@@ -145,7 +150,7 @@ class _InlineShard:
         for due in self._job.due:
             try:
                 with self._output():
-                    call_cleanup(cleanup, self._setup.import_path, str(due.unit), due.notes)
+                    _beside_a_loop(partial(call_cleanup, cleanup, self._setup.import_path, str(due.unit), due.notes))
                 self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
             except BaseException as error:  # sys.exit in it ends nothing but itself
                 tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {brief_error(error)}"
@@ -162,7 +167,7 @@ class _InlineShard:
             time.sleep(min(taken, NAP_S))
             return []
         with self._output():
-            clean = _in_a_thread(lambda: self._perform(taken)) if _in_event_loop() else self._perform(taken)
+            clean = _beside_a_loop(partial(self._perform, taken))
             self.units.left(taken, clean=clean)
         message = self._ended.pop()
         return events_of(message, self._job.ids[message.position][1])
@@ -197,7 +202,10 @@ def _in_event_loop() -> bool:
     return True
 
 
-def _in_a_thread(call: Callable[[], bool]) -> bool:
+def _beside_a_loop(call: Callable[[], T]) -> T:
+    """Calls it here, or in a thread of its own if this one runs an event loop."""
+    if not _in_event_loop():
+        return call()
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call).result()
 

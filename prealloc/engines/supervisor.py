@@ -282,7 +282,7 @@ class ShardSupervisor:
                     worker.undecided[key] = left  # it was running: first that is cleaned up after
                 else:
                     del worker.undecided[key]
-                    self._waiting.pending.append(left)
+                    self._waiting.queue_of(worker).append(left)
         elif isinstance(message, Ask | Done):
             self._at_the_limiter(worker, message)
         elif isinstance(message, Opened):
@@ -313,7 +313,7 @@ class ShardSupervisor:
             worker.undecided.pop(key, None)
         elif worker.stage is Stage.RETIRING and not message.lingers:
             if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
-                self._waiting.pending.append(message.again)
+                self._waiting.queue_of(worker).append(message.again)
         elif key in worker.undecided:
             worker.undecided[key] = message.again
         fault_point(Point.ENDING_HEARD)

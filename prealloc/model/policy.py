@@ -195,7 +195,7 @@ def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = Fal
 
     Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
     times over. Each unit may use every retry to its full timeout, be turned away MOST_THROTTLED times, wait
-    --max-wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
+    the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
     it may take the grace, and with `cleanup` also a call of that function. Shards run in
     waves, the units of a shard in waves of the concurrency; a wave lasts as long as its longest member. Lanes run
     side by side, unless there are too few workers.
