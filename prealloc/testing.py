@@ -170,6 +170,7 @@ def run_task(
     repeat: int = 0,
     attempt: int = 1,
     seed: int = 0,
+    slot: int = 0,
     timeout_s: float | None = None,
     max_result_bytes: int = RunPolicy().max_result_bytes,
     monotonic: Monotonic = time.monotonic,
@@ -196,6 +197,7 @@ def run_task(
         plan_seed=seed,
         clock=clock,
         timeout_s=timeout_s,
+        slot=slot,
         log=log,
     )
     worker = _worker_function(function)

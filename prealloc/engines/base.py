@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from prealloc.engines.admission import Admission
+from prealloc.engines.handover import Key
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
@@ -36,6 +37,8 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
     """A worker may still run after its master was killed."""
+    hands_back: bool = False
+    """Units that have not begun can be taken out of a job that runs: it has `unbegun` and `hand_back`."""
 
 
 class Checked(NamedTuple):
@@ -67,7 +70,13 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard to run: what is left of it. Its tasks are read when they are needed, and not held in between."""
+    """What is to be run of one shard. Its tasks are read when they are needed, and not held in between.
+
+    A shard may have several jobs at a time; no unit is in two of them.
+    """
+
+    number: int = 1
+    """No other job of the session has it."""
 
     manifest: Manifest
     """With the lane that was chosen for it, and that lane's values among its settings."""
@@ -77,8 +86,10 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """(id, type) by position in the shard."""
     orders: tuple[UnitOrder, ...]
     """The units without a final outcome."""
-    deaths: Mapping[tuple[int, int], int]
+    deaths: Mapping[Key, int]
     """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
+    alone: frozenset[Key] = frozenset()
+    """Units that ran in a worker when it died: each runs alone."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
 
@@ -100,6 +111,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
         orders: Sequence[UnitOrder],
         *,
         slots: int,
+        slot: int = 0,
         journal: Path,
         library: Iterable[tuple[int, int]] = (),
     ) -> WorkerJob:
@@ -116,6 +128,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             import_path=setup.import_path,
             policy=self.policy,
             slots=slots,
+            slot=slot,
             journal=str(journal),
             library=tuple(sorted(library)),
             cleanup=setup.cleanup is not None,
@@ -174,18 +187,32 @@ class Engine(Protocol):
         ...
 
     def launch(self, job: ShardJob) -> None:
-        """Starts a shard."""
+        """Starts a job."""
+        ...
+
+    def unbegun(self) -> Mapping[int, int]:
+        """By job: the units that have not begun, and that it may hand back."""
+        ...
+
+    def hand_back(self, job: int, units: int) -> None:
+        """Asks a job for so many units that have not begun, the last ones. It answers with UnitsReturned, maybe none.
+
+        It may take its time, or never answer: a worker that hangs gives nothing back. Then JobEnded is the end of it.
+        """
         ...
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        """What has happened, as soon as something has, or nothing after the timeout.
+        """What has happened, as soon as something has, or nothing after the timeout. At the end of each job: JobEnded.
 
         Raises CannotGoOn when the session must end (an engine that is gone, a journal that is full).
         """
         ...
 
     def halt(self, lane: str) -> None:
-        """Starts no further task of the shards of a lane; what runs may end, however long that takes."""
+        """Starts no further task of the jobs on a lane, and gives their units back: by UnitsReturned and JobEnded.
+
+        What runs may end, however long that takes.
+        """
         ...
 
     def drain(self) -> None:

@@ -26,6 +26,7 @@ from prealloc.engines.children import Children
 from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.engines.deaths import describe_exit
 from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.launch import Born, Refused
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
 from prealloc.engines.memory_watch import LOOK_S as MEMORY_LOOK_S
@@ -35,7 +36,7 @@ from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.regular import Unusable
-from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
+from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted, WorkerGone, WorkerLost
 from prealloc.model.outcome import FINAL, verdict
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.model.words import shown
@@ -142,6 +143,12 @@ class CommandEngine:
         events, self._ended = self._ended, []
         return events
 
+    def unbegun(self) -> Mapping[int, int]:
+        return {}
+
+    def hand_back(self, job: int, units: int) -> None:
+        """A program cannot be told to leave units to another one."""
+
     def halt(self, lane: str) -> None:
         """What runs may end: a program cannot be told to start nothing more."""
 
@@ -185,7 +192,7 @@ class CommandEngine:
 
     def _end(self, shard: _CommandShard) -> None:
         shard.close()
-        self._ended.append(ShardEnded(shard=shard.shard))
+        self._ended.append(JobEnded(job=shard.number, shard=shard.shard))
 
 
 def _folder(import_path: Sequence[str]) -> str:
@@ -210,6 +217,7 @@ class _CommandShard:
     """One shard: what is open of it, and the program that runs it."""
 
     def __init__(self, job: ShardJob, setup: RunSetup) -> None:
+        self.number = job.number
         self.shard = job.shard
         self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.orders}
         """Units without a final outcome, and the number that their next attempt gets."""
@@ -268,7 +276,8 @@ class _CommandShard:
         self._setup.journal.append(
             WorkerStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units, started_at=now)
         )
-        return ShardStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units)
+        lane = self._job.lane
+        return ShardStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units, lane=lane)
 
     def take_in_what_is_left(self) -> list[Event]:
         """Outcomes that a program of an earlier session wrote after its master was gone."""
@@ -324,6 +333,7 @@ class _CommandShard:
         reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
+        events.append(WorkerGone(shard=self.shard, pid=self._pid))
         if self._refused > REFUSALS_SHOWN:
             events.append(Note(text=f"{self.shard}: {self._refused - REFUSALS_SHOWN} further lines are not results"))
         if self.open or status != 0:

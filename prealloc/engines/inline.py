@@ -15,24 +15,27 @@ import os
 import random
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.deaths import is_turned_away
+from prealloc.engines.handover import JobEnded, TurnedAway, units_of
 from prealloc.engines.log import cut_back
 from prealloc.engines.worker_process import events_of
 from prealloc.errors import EngineError
 from prealloc.lanes.limiter import AHEAD_S, RateLimiter
-from prealloc.model.events import Event, Note, ShardEnded, ShardStarted
+from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted
 from prealloc.model.outcome import Answer
 from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.attempt import Running, perform_alone
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
 from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
+from prealloc.worker.job import UnitOrder
 from prealloc.worker.limiter import no_turn
 from prealloc.worker.messages import Ended
 from prealloc.worker.units import UnitQueue
@@ -58,7 +61,9 @@ class InlineEngine:
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
-        self._current: _InlineShard | None = None
+        self._current: _InlineJob | None = None
+        self._incarnations: Counter[str] = Counter()
+        """Jobs so far, by shard."""
         self._draining = False
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
@@ -79,24 +84,33 @@ class InlineEngine:
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
-            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
+            job = self._queue.popleft()
+            self._incarnations[job.shard] += 1
+            incarnation = self._incarnations[job.shard]
+            self._current = _InlineJob(job, incarnation, self._setup, self._function, self._jitter)
             if self._draining or self._current.lane in self._halted:
-                self._current.units.stop()
+                self._current.stop()
             return [self._current.started, *self._current.clean_up_first()]
         events = self._current.step()
-        if events and isinstance(events[-1], ShardEnded):
+        if events and isinstance(events[-1], JobEnded):
             self._current = None
         return events
+
+    def unbegun(self) -> Mapping[int, int]:
+        return {}
+
+    def hand_back(self, job: int, units: int) -> None:
+        """It runs one task at a time: there is nowhere else to run them."""
 
     def halt(self, lane: str) -> None:
         self._halted.add(lane)
         if self._current is not None and self._current.lane == lane:
-            self._current.units.stop()
+            self._current.stop()
 
     def drain(self) -> None:
         self._draining = True
         if self._current is not None:
-            self._current.units.stop()
+            self._current.stop()
 
     def stop(self) -> None:
         self.drain()
@@ -111,12 +125,13 @@ class InlineEngine:
             self._current = None
 
 
-class _InlineShard:
-    """One shard, a task at a time."""
+class _InlineJob:
+    """One job, a task at a time."""
 
     def __init__(
         self,
         job: ShardJob,
+        incarnation: int,
         setup: RunSetup,
         function: WorkerFunction,
         jitter: Callable[[], float],
@@ -129,13 +144,22 @@ class _InlineShard:
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
-        journal = setup.paths.worker_journal(job.shard, setup.session, 1)
+        journal = setup.paths.worker_journal(job.shard, setup.session, incarnation)
         worker_job = job.for_worker(setup, job.orders, slots=1, journal=journal)
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
         table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self.units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
-        self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
+        self.started = ShardStarted(
+            shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=len(job.orders), lane=job.lane
+        )
+        self._orders = {(order.position, order.repeat): order for order in job.orders}
+        self._left: list[UnitOrder] = []
+        """Units that are for another lane."""
+
+    def stop(self) -> None:
+        """Starts nothing more; what has not begun is left."""
+        self._left += self.units.stop()
 
     def close(self) -> None:
         """Lets go of the journal."""
@@ -162,7 +186,8 @@ class _InlineShard:
         taken = self.units.next()
         if taken is None:
             self.close()
-            return [ShardEnded(shard=self._job.shard)]
+            left = units_of(self._left, (), self._job.deaths)
+            return [JobEnded(job=self._job.number, shard=self._job.shard, left=left)]
         if not isinstance(taken, Running):
             time.sleep(min(taken, NAP_S))
             return []
@@ -170,7 +195,18 @@ class _InlineShard:
             clean = _beside_a_loop(partial(self._perform, taken))
             self.units.left(taken, clean=clean)
         message = self._ended.pop()
-        return events_of(message, self._job.ids[message.position][1])
+        return [self._judged(event, message) for event in events_of(message, self._job.ids[message.position][1])]
+
+    def _judged(self, event: Event, message: Ended) -> Event:
+        """The event; another one if the attempt has ended for its lane's sake. Its unit is left for another lane."""
+        key = message.position, message.line.repeat
+        if message.again is not None:
+            self._orders[key] = message.again
+        if not isinstance(event, AttemptEnded) or not is_turned_away(message.line, self._setup):
+            return event
+        line = message.line
+        self._left.append(self._orders[key]._replace(attempt=line.attempt + 1, waited_s=line.waiting_s))
+        return TurnedAway(job=self._job.number, ended=event)
 
     def _perform(self, running: Running) -> bool:
         """Whether it has cleaned up after itself."""

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
+
+import msgspec
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
+from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.queue import Launch, ShardQueue
+from prealloc.engines.rebalance import Rebalance
+from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, LaneHalted, MemorySampled, Note, Observer, ShardEnded, Stopping
+from prealloc.model.events import (
+    AttemptEnded,
+    Event,
+    LaneHalted,
+    MemorySampled,
+    Note,
+    Observer,
+    ShardEnded,
+    Stopping,
+)
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.memory import proportional_bytes
 from prealloc.processes.signals import handled
@@ -40,57 +54,139 @@ def conduct(
 ) -> Ended:
     """Runs the shards in the queue to their end, at most `at_once` at a time, fewer if memory is short.
 
-    `make` makes a shard's job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second
+    `make` makes a job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second
     cancels what runs, which has the grace to clean up, the third kills it; resume runs it again. Raises CannotGoOn.
     """
-    lane_of: dict[str, str | None] = {}
-    """Of the shards that run."""
+    jobs = _Jobs(engine, queue, make, limiter, observer.handle)
     observe = observer.handle
     sampler = _Sampler(engine, observer, admission)
     told_of_memory = False
     received: list[int] = []
     with handled(lambda number, frame: received.append(number)):
         heeded = 0
-        while queue or lane_of:
+        while queue or jobs.running:
             if len(received) > heeded:
                 heeded += 1
-                queue.close()
+                jobs.give_up(queue.close())
                 engine.drain() if heeded == 1 else engine.stop()
                 observe(
                     Stopping(
                         drain_s=policy.drain_s if heeded == 1 else 0.0, grace_s=policy.grace_s if heeded < 3 else 0.0
                     )
                 )
-            while len(lane_of) < at_once and queue:
-                if refusal := admission.refusal(lane_of):
+            while len(jobs.running) < at_once and queue:
+                if refusal := admission.refusal(jobs.shards):
                     if not told_of_memory:
                         observe(Note(text=refusal))
                         told_of_memory = True
                     break
                 if (launch := queue.next()) is None:
                     break
-                lane_of[launch.shard.id] = launch.lane
-                engine.launch(make(launch))
+                jobs.launch(launch)
+            if policy.rebalance and engine.facts.hands_back and admission.refusal(jobs.shards) is None:
+                jobs.rebalance(at_once - len(jobs.running))
             for event in engine.wait(TICK_S):
-                if isinstance(event, AttemptEnded):
-                    _tell(limiter, event)
-                elif isinstance(event, ShardEnded):
-                    queue.leave(lane_of.pop(event.shard))
-                observe(event)
+                jobs.take_in(event)
             for news in limiter.news():
-                if isinstance(news, LaneHalted):  # the other lanes go on
-                    engine.halt(news.lane)
-                    queue.drop(news.lane)
                 observe(news)
+                if isinstance(news, LaneHalted):  # the other lanes go on, and take what it has not begun
+                    engine.halt(news.lane)
+                    jobs.give_up(queue.drop(news.lane))
             sampler.sample()
             observer.tick(time.monotonic())
         return Ended(received[0] if received else None)
 
 
-def _tell(limiter: RateLimiter[Any], event: AttemptEnded) -> None:
-    """Tells the limiter of an outcome: the lane may halt for it."""
-    if event.lane is not None and event.outcome:
-        limiter.ended(event.lane, event.status, event.error.http_status if event.error else None)
+class _Jobs:
+    """The jobs that run, and what they give back."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        queue: ShardQueue,
+        make: Callable[[Launch], ShardJob],
+        limiter: RateLimiter[Any],
+        observe: Callable[[Event], None],
+    ) -> None:
+        self.running: dict[int, tuple[Launch, ShardJob]] = {}
+        """By number."""
+        self._engine = engine
+        self._queue = queue
+        self._make = make
+        self._limiter = limiter
+        self._observe = observe
+        self._rebalance = Rebalance()
+        self._begun: set[str] = set()
+        """Shards that have been launched and have not ended."""
+
+    @property
+    def shards(self) -> list[str]:
+        """Of each job that runs."""
+        return [launch.shard.id for launch, _ in self.running.values()]
+
+    def launch(self, launch: Launch) -> None:
+        job = self._make(launch)
+        self.running[job.number] = launch, job
+        self._begun.add(job.shard)
+        self._rebalance.launched(job)
+        self._engine.launch(job)
+
+    def rebalance(self, places: int) -> None:
+        """Has long jobs give units to worker places that have nothing to run."""
+        if places <= 0 or not self.running:
+            return
+        for ask in self._rebalance.choose(places, self._engine.unbegun(), self._spare):
+            self._engine.hand_back(ask.job, ask.units)
+
+    def _spare(self, job: ShardJob) -> float:
+        launch, _ = self.running[job.number]
+        return self._queue.spare(launch.shard.lanes)
+
+    def take_in(self, event: Event) -> None:
+        """What has happened in the engine, for the limiter, the queue and the observer."""
+        if isinstance(event, AttemptEnded):
+            self._tell(event)
+            self._observe(event)
+        elif isinstance(event, TurnedAway):
+            launch, _ = self.running[event.job]
+            self._tell(event.ended)
+            elsewhere = self._queue.serves([lane for lane in launch.shard.lanes if lane != launch.lane])
+            self._observe(msgspec.structs.replace(event.ended, outcome=not elsewhere))
+        elif isinstance(event, UnitsReturned):
+            self._rebalance.answered(event.job)
+            self._put(event.job, event.units)
+        elif isinstance(event, JobEnded):
+            launch, _ = self.running[event.job]
+            self._put(event.job, event.left)
+            del self.running[event.job]
+            self._rebalance.ended(event.job)
+            self._queue.leave(launch.lane)
+            self._end_if_ended(event.shard)
+        else:
+            self._observe(event)
+
+    def _put(self, job: int, units: Units) -> None:
+        """Has units wait for another job. Where none may run them, they stay open."""
+        launch, _ = self.running[job]
+        if units.orders:
+            fault_point(Point.UNITS_WAITING)
+            self._queue.put(launch.shard._replace(units=units))
+
+    def give_up(self, shards: Iterable[str]) -> None:
+        """These shards do not wait any longer."""
+        for shard in shards:
+            self._end_if_ended(shard)
+
+    def _end_if_ended(self, shard: str) -> None:
+        if shard in self._begun and shard not in self.shards and not self._queue.waits(shard):
+            self._begun.remove(shard)
+            self._observe(ShardEnded(shard=shard))
+
+    def _tell(self, event: AttemptEnded) -> None:
+        """Tells the limiter of an outcome: the lane may halt for it."""
+        self._rebalance.heard(event)
+        if event.lane is not None and event.outcome:
+            self._limiter.ended(event.lane, event.status, event.error.http_status if event.error else None)
 
 
 class _Sampler:

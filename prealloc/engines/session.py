@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import msgspec
 
 from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Engine, RunSetup, ShardJob
+from prealloc.engines.handover import Key, Units
 from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import conduct
 from prealloc.engines.queue import Launch, ShardQueue, WaitingShard
@@ -92,7 +94,7 @@ def run_session(
         )
         engine.open(setup)
         left = units_left(run, before)
-        wanted = _wanted(run, left)
+        wanted = _wanted(run, left, moves=engine.facts.hands_back)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
         observer.handle(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
@@ -116,9 +118,9 @@ def run_session(
             engine,
             ShardQueue(
                 [WaitingShard(shard, run.manifests[shard].served_by) for shard in left],
-                {lane.name: shares[lane.name].shards_at_once for lane in lanes},
+                {lane.name: shares[lane.name].room for lane in lanes},
             ),
-            partial(_job, run, shares, before),
+            partial(_job, run, shares, before, itertools.count(1)),
             limiter=limiter,
             at_once=at_once,
             policy=policy,
@@ -200,34 +202,52 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
-def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, launch: Launch) -> ShardJob:
-    """A shard's job on its lane, made when it is launched: only what runs is held."""
+def _job(
+    run: OpenRun,
+    shares: Mapping[str | None, _Share],
+    before: RunState | None,
+    numbers: Iterator[int],
+    launch: Launch,
+) -> ShardJob:
+    """A job of a shard on its lane, made when it is launched: only what runs is held."""
     shard, lane = launch.shard.id, launch.lane
     manifest = run.manifests[shard]
     names = run.names(shard)
-    states = _states(run, before, shard, names.ids)
+    units, is_first = launch.shard.units, launch.shard.units is None
+    if units is None:
+        units = _open_units(_states(run, before, shard, names.ids))
     return ShardJob(
+        number=next(numbers),
         manifest=manifest.on(next((each for each in run.plan.spec.lanes if each.name == lane), None)),
         policy=shares[lane].policy,
         ids=list(zip(names.ids, names.types, strict=True)),
-        orders=tuple(
-            UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
-        ),
-        deaths={key: state.deaths for key, state in states if state.open and state.deaths},
-        due=[due for due in _due(run, before) if due.unit.shard == shard],
+        orders=units.orders,
+        deaths=units.deaths,
+        alone=units.alone,
+        due=[due for due in _due(run, before) if due.unit.shard == shard] if is_first else [],
     )
+
+
+def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
+    """Those that have no final outcome."""
+    orders = tuple(
+        UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
+    )
+    return Units(orders, deaths={key: state.deaths for key, state in states if state.open and state.deaths})
 
 
 def longest_s(run: OpenRun) -> float | None:
     """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
-    return _bound_s(run, _shares(run), left, _wanted(run, left))
+    return _bound_s(run, _shares(run), left, _wanted(run, left, moves=False))
 
 
-def _wanted(run: OpenRun, left: Mapping[str, int]) -> int:
-    """How many shards may run at once, as far as memory goes."""
-    shards = max(1, len(left))
-    return min(run.file.policy.workers or default_workers(shards, _biggest(run)), shards)
+def _wanted(run: OpenRun, left: Mapping[str, int], *, moves: bool) -> int:
+    """How many workers may run at once, as far as memory goes. `moves`: the engine can spread a shard over several."""
+    policy = run.file.policy
+    shards = len(run.plan.shards) if moves and policy.rebalance else len(left)
+    most = sum(left.values()) if moves and policy.rebalance else len(left)
+    return min(policy.workers or default_workers(max(1, shards), _biggest(run)), max(1, most))
 
 
 def _biggest(run: OpenRun) -> int:
@@ -236,31 +256,46 @@ def _biggest(run: OpenRun) -> int:
 
 
 class _Share(NamedTuple):
-    """What the shards of a lane get: how many run at once, and the run's policy with each one's part of the tasks."""
+    """What the shards of a lane get."""
 
     shards_at_once: int
+    """Of those that the plan deals to it."""
+    room: int
+    """Shards of others too, and parts of shards, that it may serve at once."""
     policy: RunPolicy
+    """The run's, with each shard's part of the tasks at once."""
 
 
 def _shares(run: OpenRun) -> dict[str | None, _Share]:
     """By lane; None: without one."""
     policy = run.file.policy
     shards = Counter(manifest.planned_lane for manifest in run.manifests.values())
-    shares: dict[str | None, _Share] = {None: _Share(shards[None], policy)}
+    shares: dict[str | None, _Share] = {None: _Share(shards[None], shards[None], policy)}
     for lane in run.plan.spec.lanes:
         at_once, tasks = lane.share(shards[lane.name], policy.concurrency)
-        shares[lane.name] = _Share(at_once, msgspec.structs.replace(policy, concurrency=tasks))
+        room = lane.shards_at_once
+        if lane.concurrency is not None:
+            room = min(room, lane.concurrency // tasks)
+        shares[lane.name] = _Share(at_once, room, msgspec.structs.replace(policy, concurrency=tasks))
     return shares
 
 
 def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[str, int], at_once: int) -> float | None:
-    """The run's bound: lane by lane, and those without one."""
-    units: dict[str | None, list[int]] = {}
+    """The run's bound: by the lanes that may serve a shard, each as slow as the slowest of them, which may be the last
+    that has not halted.
+    """
+    units: dict[tuple[str | None, ...], list[int]] = {}
     for shard, count in left.items():
-        units.setdefault(run.manifests[shard].planned_lane, []).append(count)
+        served_by: tuple[str | None, ...] = tuple(sorted(run.manifests[shard].served_by)) or (None,)
+        units.setdefault(served_by, []).append(count)
     loads = (
-        LaneLoad(mine, min(shares[lane].shards_at_once, at_once), shares[lane].policy.concurrency)
-        for lane, mine in units.items()
+        LaneLoad(
+            mine,
+            min(at_once, *(shares[lane].shards_at_once for lane in lanes)),
+            min(shares[lane].policy.concurrency for lane in lanes),
+            len(lanes),
+        )
+        for lanes, mine in units.items()
     )
     return bound_s(run.file.policy, loads, cleanup=run.file.cleanup is not None)
 
@@ -297,7 +332,7 @@ def _run_started(
             )
             for entry in run.plan.shards
         ),
-        workers=min(at_once, max(1, len(left))),
+        workers=at_once,
         concurrency=policy.concurrency,
         bound_s=bound_s if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,

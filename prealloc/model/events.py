@@ -25,6 +25,7 @@ class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     settings: dict[str, Any]
     lane: str | None = None
+    """The lane that the plan deals it to. Which one serves it is said when it starts."""
     done: dict[str, int]
     """Units with a final outcome from before this session, by status."""
     success: Successes = msgspec.field(default_factory=Successes)
@@ -48,12 +49,14 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
 
 
 class ShardStarted(Event, frozen=True, kw_only=True, tag="shard_started"):
-    """A worker process for this shard is up and has its tasks."""
+    """A worker process for this shard is up and has its tasks. A shard may have several at a time."""
 
     shard: str
     incarnation: int
     pid: int
     units: int
+    lane: str | None = None
+    """The lane that serves it."""
 
 
 class AttemptStarted(Event, frozen=True, kw_only=True, tag="attempt_started"):
@@ -109,6 +112,13 @@ class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
     suspects: int
 
 
+class WorkerGone(Event, frozen=True, kw_only=True, tag="worker_gone"):
+    """A worker process is gone for certain, in whatever way; after WorkerLost if it was lost."""
+
+    shard: str
+    pid: int
+
+
 class LibraryOpenedByWorker(Event, frozen=True, kw_only=True, tag="library_opened"):
     """A worker tried to open the task library and was refused."""
 
@@ -146,7 +156,7 @@ class LanePaused(Event, frozen=True, kw_only=True, tag="lane_paused"):
 
 
 class LaneHalted(Event, frozen=True, kw_only=True, tag="lane_halted"):
-    """A lane starts no further task: what runs on it may end, the rest stays not run."""
+    """A lane starts no further task: what runs on it may end, the rest is for the other lanes that may serve it."""
 
     lane: str
     reason: str

@@ -111,6 +111,9 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             unset="no limit",
         ),
     ] = None
+    rebalance: Annotated[
+        bool, Option(Flag(), "Worker places with nothing to run take tasks from the longest shard.", group=_SIZE)
+    ] = True
     max_result_bytes: Annotated[
         int, Option(Bytes(1, MOST_RESULT_BYTES), "Largest result of a task.", "max_result", group=_SIZE)
     ] = MOST_RESULT_BYTES
@@ -145,6 +148,7 @@ class RunOptions(TypedDict, total=False):
     grace_s: float | str
     start_s: float | str
     memory_bytes: int | str | None
+    rebalance: bool
     max_result_bytes: int | str
     max_log_bytes: int | str
     fsync: bool
@@ -183,31 +187,54 @@ SPARE_S = 10.0
 
 
 class LaneLoad(NamedTuple):
-    """The work of a lane: the units of each of its shards, and how many shards and tasks run at once."""
+    """The work of some lanes: the units of each shard, and how many shards, and tasks in each, run at once at least."""
 
     shard_units: Sequence[int]
     shards_at_once: int
     concurrency: int
+    lanes: int = 1
+    """Lanes that may serve these shards, each after the one before has halted."""
 
 
 def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = False) -> float | None:
     """The longest that a run can take, in seconds; None without --timeout.
 
     Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
-    times over. Each unit may use every retry to its full timeout, be turned away MOST_THROTTLED times, wait
+    times over, and again on each lane that takes it over, and each time that half of it moves to another worker. Each
+    unit may use every retry to its full timeout, be turned away MOST_THROTTLED times and once by every lane, wait
     the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
-    it may take the grace, and with `cleanup` also a call of that function. Shards run in
-    waves, the units of a shard in waves of the concurrency; a wave lasts as long as its longest member. Lanes run
-    side by side, unless there are too few workers.
+    it may take the grace, and with `cleanup` also a call of that function. The units of a shard run in waves of the
+    concurrency. Lanes run side by side, unless there are too few workers.
     """
     if policy.timeout_s is None:
         return None
     tries = policy.retries + 1 + MOST_THROTTLED + 1 + SOLO_DEATHS
     after_s = policy.grace_s + 2 * KILL_STEP_S + 1.0 + (CLEANUP_S if cleanup else 0.0)
-    unit_s = tries * (policy.timeout_s + after_s) + policy.max_wait_s
     start_s = IDLE_DEATHS * (policy.start_s + 2 * KILL_STEP_S)
     total_s = 0.0
     for lane in lanes:
-        shard_s = (start_s + -(-units // lane.concurrency) * unit_s for units in lane.shard_units if units)
-        total_s += sum(sorted(shard_s, reverse=True)[:: lane.shards_at_once])
+        unit_s = (tries + lane.lanes - 1) * (policy.timeout_s + after_s) + policy.max_wait_s
+        shard_s = [
+            _starts(lane, units, moves=policy.rebalance) * start_s + -(-units // lane.concurrency) * unit_s
+            for units in lane.shard_units
+            if units
+        ]
+        total_s += _makespan_s(shard_s, lane.shards_at_once)
     return total_s + policy.drain_s + policy.grace_s + SPARE_S
+
+
+def _starts(lane: LaneLoad, units: int, *, moves: bool) -> int:
+    """Starts of workers that the last unit of a shard may have to wait for: each move halves what moves with it."""
+    return lane.lanes + (units.bit_length() if moves else 0)
+
+
+def _makespan_s(shard_s: Sequence[float], at_once: int) -> float:
+    """The latest end of shards that each start as soon as there is a place for them, in any order.
+
+    The last one starts when all places have been busy until then; and none lasts longer than the longest.
+    Source of the first: R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969.
+    """
+    if not shard_s:
+        return 0.0
+    longest_s = max(shard_s)
+    return min(longest_s + (sum(shard_s) - longest_s) / at_once, longest_s * -(-len(shard_s) // at_once))

@@ -50,7 +50,7 @@ def waiting_lanes(progress: RunProgress, now_s: float) -> dict[str, str]:
 
 
 def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text | None:
-    """`lanes  a waits 41 s (429) · b 3 shards 40/s · 2 more`, cut to the width; None without any lane that goes on.
+    """`lanes  a waits 41 s (429) · b 3 workers 40/s · 2 more`, cut to the width; None without any lane that goes on.
 
     Those that wait for their server come first, then those that run, busiest first; those whose shards only wait are
     counted at the end.
@@ -62,7 +62,7 @@ def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text |
     waiting = waiting_lanes(progress, now_s) if progress.ended is None else {}
     parts = [Text(f"{visible(name)} {told}", "yellow") for name, told in waiting.items()]
     parts += [
-        Text(f"{visible(name)} {human.count(running[name], 'shard')}{_limit(progress.lanes[name])}", "dim")
+        Text(f"{visible(name)} {human.count(running[name], "worker")}{_limit(progress.lanes[name])}", "dim")
         for name in sorted(running, key=lambda name: -running[name])
         if name in going_on and name not in waiting
     ]
