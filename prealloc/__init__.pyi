@@ -12,6 +12,7 @@ from prealloc.api.runs import results as results
 from prealloc.api.runs import resume as resume
 from prealloc.api.runs import run as run
 from prealloc.api.runs import status as status
+from prealloc.api.size import size as size
 from prealloc.doctor.finding import Diagnosis as Diagnosis
 from prealloc.engines.base import Engine as Engine
 from prealloc.errors import Cancelled as Cancelled
@@ -43,6 +44,7 @@ from prealloc.model.plan import Plan as Plan
 from prealloc.model.plan import Shard as Shard
 from prealloc.model.plan_spec import PlanSpec as PlanSpec
 from prealloc.model.policy import RunPolicy as RunPolicy
+from prealloc.model.size import Sizes as Sizes
 from prealloc.model.task import LightweightTask as LightweightTask
 from prealloc.report.choose import reporter as reporter
 from prealloc.settings import load_config as load_config

@@ -18,9 +18,10 @@ import typer
 from prealloc.cli.command import GENERAL
 from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
-from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Table, Whole, options_of, spelled
+from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Share, Table, Whole, options_of, spelled
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.size import SizeOptions
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
 QuietFlag = Annotated[
@@ -35,7 +36,7 @@ DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]
 
-_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy)
+_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, SizeOptions)
 _OF_COMMANDS = (
     *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "reuse", "sampled"),
     *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
@@ -137,7 +138,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
 
 def _written(reader: Any, value: Any) -> str:
     """A default as one would write it: 600 seconds are 10m, 2**24 bytes 16MiB."""
-    if isinstance(reader, Seconds | Bytes):
+    if isinstance(reader, Seconds | Bytes | Share):
         return reader.write(value)
     return str(value) if isinstance(value, str | int) else ""
 

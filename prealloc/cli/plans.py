@@ -154,6 +154,7 @@ def plan(
 
 def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], out: Path | None) -> None:
     from prealloc.planning.planner import types_left_out
+    from prealloc.planning.precision import precision_of_plan
 
     print_json(
         {
@@ -162,6 +163,7 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
             "types_left_out": [kind._asdict() for kind in types_left_out(made.file)],
             "matrix": outlook.matrix if outlook is not None else None,
             "estimate": outlook.estimate if outlook is not None else None,
+            "precision": precision_of_plan(made),
             "bare": bare[0] if bare else None,
         }
     )

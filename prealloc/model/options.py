@@ -138,6 +138,30 @@ def share_of(value: Any) -> float | None:
     return share if 0 < share <= 1 else None
 
 
+class Share(NamedTuple):
+    """A part of the whole, between 0 and 1 and neither of them (with `ends` also these): 0.05, or text such as 5%."""
+
+    ends: bool = False
+    metavar: str = "P%"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> float:
+        found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*(%?)", value.strip()) if isinstance(value, str) else None
+        share = float(found[1]) / (100 if found[2] else 1) if found else value
+        is_number = isinstance(share, int | float) and not isinstance(share, bool)
+        if is_number and (0 < share < 1 or (self.ends and share in (0, 1))):
+            return float(share)
+        between = "from 0% to 100%" if self.ends else "between 0% and 100%"
+        mistakes.append(Mistake(where, f"{shown(value)} is not a share {between}", "write it like 5% or 0.05"))
+        return 0.5
+
+    def write(self, value: float) -> str:
+        """As one would write it: 0.05 is 5%."""
+        return f"{value * 100:g}%"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["number", "string"]}
+
+
 class Number(NamedTuple):
     """A finite number above 0."""
 
