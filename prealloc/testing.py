@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import Retryable
-from prealloc.model.cell import settings_of
+from prealloc.model.cell import lanes_of, settings_of
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt
 from prealloc.model.plan import Plan
@@ -136,8 +136,8 @@ def make_plan(
     `tasks` are dealt in the order given: shard i of S takes tasks i, i+S, i+2S, ...; with
     `strategy="paired"` every shard takes them all. A number makes that many tasks `task-1`, `task-2`, ...,
     their types taken in turn from `types`, all with the same `workflow`. Nothing is sampled, so a test knows
-    what is where; shards are `shard-00`, `shard-01`, ..., and are dealt to the `lanes` in turn. Raises OptionsError as
-    `prealloc.plan` does.
+    what is where; shards are `shard-00`, `shard-01`, ..., and are dealt in turn to those of the `lanes` that
+    serve the settings' model. Raises OptionsError as `prealloc.plan` does.
     """
     if isinstance(tasks, int):
         numbers = range(tasks)
@@ -147,7 +147,7 @@ def make_plan(
     )
     step = 1 if strategy == "paired" else shards
     dealt = [tasks[(0 if strategy == "paired" else number) :: step] for number in range(shards)]
-    names = tuple(lane.name for lane in lanes)
+    names = tuple(lane.name for lane in lanes_of({}, lanes, spec.settings))
     planned = [
         PlannedShard(id, mine, {}, settings_of({}, None, spec.settings), _in_turn(names, number))
         for number, (id, mine) in enumerate(zip(shard_ids(shards), dealt, strict=True))

@@ -75,7 +75,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     A shard may have several jobs at a time; no unit is in two of them.
     """
 
-    number: int = 1
+    number: int
     """No other job of the session has it."""
 
     manifest: Manifest

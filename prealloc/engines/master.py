@@ -150,7 +150,8 @@ class _Jobs:
         elif isinstance(event, TurnedAway):
             launch, _ = self.running[event.job]
             self._tell(event.ended)
-            elsewhere = self._queue.serves([lane for lane in launch.shard.lanes if lane != launch.lane])
+            others = [lane for lane in launch.shard.lanes if lane != launch.lane]
+            elsewhere = bool(others) and self._queue.serves(others)
             self._observe(msgspec.structs.replace(event.ended, outcome=not elsewhere))
         elif isinstance(event, UnitsReturned):
             self._rebalance.answered(event.job)

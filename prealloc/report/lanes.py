@@ -62,7 +62,7 @@ def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text |
     waiting = waiting_lanes(progress, now_s) if progress.ended is None else {}
     parts = [Text(f"{visible(name)} {told}", "yellow") for name, told in waiting.items()]
     parts += [
-        Text(f"{visible(name)} {human.count(running[name], "worker")}{_limit(progress.lanes[name])}", "dim")
+        Text(f"{visible(name)} {human.count(running[name], 'worker')}{_limit(progress.lanes[name])}", "dim")
         for name in sorted(running, key=lambda name: -running[name])
         if name in going_on and name not in waiting
     ]
