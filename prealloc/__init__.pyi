@@ -1,3 +1,4 @@
+from prealloc.api.compare import compare as compare
 from prealloc.api.doctor import diagnose as diagnose
 from prealloc.api.doctor import repair as repair
 from prealloc.api.libraries import convert as convert
@@ -12,6 +13,7 @@ from prealloc.api.runs import results as results
 from prealloc.api.runs import resume as resume
 from prealloc.api.runs import run as run
 from prealloc.api.runs import status as status
+from prealloc.api.shards import load_shard as load_shard
 from prealloc.api.size import size as size
 from prealloc.doctor.finding import Diagnosis as Diagnosis
 from prealloc.engines.base import Engine as Engine
@@ -23,6 +25,7 @@ from prealloc.errors import InputError as InputError
 from prealloc.errors import JournalError as JournalError
 from prealloc.errors import LibraryError as LibraryError
 from prealloc.errors import LibraryOpened as LibraryOpened
+from prealloc.errors import NoCurrentTask as NoCurrentTask
 from prealloc.errors import OptionsError as OptionsError
 from prealloc.errors import PlanError as PlanError
 from prealloc.errors import PreallocError as PreallocError
@@ -48,6 +51,7 @@ from prealloc.model.size import Sizes as Sizes
 from prealloc.model.task import LightweightTask as LightweightTask
 from prealloc.report.choose import reporter as reporter
 from prealloc.settings import load_config as load_config
-from prealloc.store.plan_folder import load_shard as load_shard
+from prealloc.store.comparison import Comparison as Comparison
 from prealloc.store.plan_folder import write_plan as write_plan
 from prealloc.worker.context import TaskContext as TaskContext
+from prealloc.worker.context import current as current

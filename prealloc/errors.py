@@ -12,6 +12,7 @@
     │   ├── JournalError          a journal that is damaged or cannot be written
     │   └── EngineError           the processes that run shards could not be started or reached
     ├── LibraryOpened             raised inside a worker that tries to open the task library
+    ├── NoCurrentTask             prealloc.current() where no task runs; a RuntimeError too
     └── Retryable                 for worker functions: infrastructure failed, try this task again
 
 Every one of them survives pickling, and is shown to people as `problem`, `where` and `hint`.
@@ -104,6 +105,10 @@ class EngineError(CannotGoOn):
 
 class LibraryOpened(PreallocError):
     """A worker tried to open the task library. It was refused, and counted."""
+
+
+class NoCurrentTask(PreallocError, RuntimeError):
+    """prealloc.current() was called where no task runs."""
 
 
 class Cancelled(BaseException):

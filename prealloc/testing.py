@@ -17,7 +17,6 @@ A worker function is tested without a plan, a folder or a process:
 
 from __future__ import annotations
 
-import inspect
 import os
 import signal
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from prealloc.errors import Retryable
+from prealloc.errors import Retryable, WorkerFunctionError
 from prealloc.model.cell import lanes_of, settings_of
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt
@@ -38,10 +37,11 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.planning.planner import shard_ids
 from prealloc.store.build import PlannedShard, build_plan
-from prealloc.worker.attempt import Ending, Running, perform_alone
+from prealloc.worker.alone import Alone
+from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.clocks import AttemptClock, Monotonic
 from prealloc.worker.context import TaskContext
-from prealloc.worker.function import WorkerFunction, load_function
+from prealloc.worker.function import WorkerFunction, checked_function, load_function
 from prealloc.worker.job import UnitOrder
 
 __all__ = [
@@ -184,6 +184,9 @@ def run_task(
     too; then it is checked as `prealloc run --worker` checks it, and WorkerFunctionError is raised. `seed` is the
     plan's, `timeout_s` is only what `ctx.deadline` says: nothing is stopped. `log` takes the lines of `ctx.log`.
     What `ctx.on_exit` was given is called; a `ctx.note` is checked and forgotten.
+
+    A class is made before and closed after; WorkerFunctionError is raised if it cannot be. An object of it, such as
+    one with a fake client, is only called.
     """
     task = task if task is not None else make_task()
     clock = AttemptClock(monotonic, queued_s=0.0, waited_before_s=0.0)
@@ -204,7 +207,13 @@ def run_task(
     started_at = time.time()
     running = Running(UnitOrder(0, repeat, attempt), task.fresh(), context, clock, started_at, slot=0)
     endings: list[Ending] = []
-    perform_alone(worker, running, max_result_bytes, endings.append)
+    alone = Alone(worker)
+    try:
+        alone.perform(running, max_result_bytes, endings.append)
+    finally:
+        problem = alone.close()
+    if problem is not None:
+        raise WorkerFunctionError(f"{worker.name} was not closed: {problem}", hint="a run goes on, with a note of it")
     (ending,) = endings
     return Attempt(
         shard=shard,
@@ -228,10 +237,9 @@ def run_task(
 def _worker_function(function: Callable[..., Any] | str) -> WorkerFunction:
     if isinstance(function, str):
         return load_function(function)
-    call = getattr(function, "__call__", function)  # noqa: B004  # an instance may have an async __call__
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', repr(function))}"
-    return WorkerFunction(name, function, is_async)
+    return checked_function(
+        f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', repr(function))}", function
+    )
 
 
 # -- scripts ------------------------------------------------------------------------------------------------

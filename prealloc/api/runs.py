@@ -30,6 +30,7 @@ from prealloc.model.outcome import FINAL, Successes
 from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
 from prealloc.model.task import LightweightTask
+from prealloc.model.where import refuse_where
 from prealloc.store.fold import Outcome, UnitState, by_shard, fold, tries_of
 from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
@@ -71,7 +72,8 @@ def run(
 ) -> RunEnded:
     """Runs every unit of a plan to its end, in a new run folder.
 
-    `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module.
+    `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module, or a class,
+    of which each worker process makes one object.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
     `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
@@ -90,6 +92,7 @@ def run(
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
+        refuse_where(policy.where, outline.file.spec.factor_values)
         # All that may refuse comes before the folder is made.
         earlier = OpenRun(Path(reuse)) if reuse is not None else None
         reused = list(_take_over(_shards(source, outline), chosen.worker, earlier)) if earlier is not None else []
@@ -309,9 +312,9 @@ def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]
     module, name = getattr(worker, "__module__", None), getattr(worker, "__qualname__", "")
     if module in (None, "__main__") or not name or "<" in name:
         raise WorkerFunctionError(
-            "workers import the function by name, so it cannot be a lambda, an object, local, or of __main__",
+            "workers import it by name, so it cannot be a lambda, an object, local, or of __main__",
             where=name or repr(worker),
-            hint="define it at the top of a module of its own, and pass it or 'module:function'",
+            hint="define a function or a class at the top of a module of its own, and pass it or 'module:name'",
         )
     try:
         file = inspect.getsourcefile(inspect.unwrap(worker)) or ""

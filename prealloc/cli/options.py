@@ -18,10 +18,12 @@ import typer
 from prealloc.cli.command import GENERAL
 from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
+from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Share, Table, Whole, options_of, spelled
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
 from prealloc.model.size import SizeOptions
+from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
 QuietFlag = Annotated[
@@ -36,7 +38,7 @@ DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]
 
-_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, SizeOptions)
+_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, SizeOptions, CompareOptions)
 _OF_COMMANDS = (
     *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "reuse", "sampled"),
     *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
@@ -118,7 +120,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     kind: Any = str
     if isinstance(reader, Flag):
         kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
-    elif isinstance(reader, Names | Table):
+    elif isinstance(reader, Names | Table | Where):
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])

@@ -1,6 +1,6 @@
 """The inline engine: every task in this very thread, one after another. For debuggers and tests.
 
-Where this thread runs an event loop, each task gets a thread of its own.
+Where this thread runs an event loop, the tasks of a shard run in one thread beside it.
 
 It cannot stop what hangs or see who opens the library, and its facts say so.
 
@@ -11,6 +11,7 @@ both a terminal it is shown as it comes, since the user may be in a debugger, wh
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import sys
@@ -18,20 +19,20 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
 from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.deaths import is_turned_away
 from prealloc.engines.handover import JobEnded, TurnedAway, units_of
 from prealloc.engines.log import cut_back
-from prealloc.engines.worker_process import events_of
-from prealloc.errors import EngineError
+from prealloc.engines.worker_process import events_of, not_closed
+from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.lanes.limiter import AHEAD_S, RateLimiter
 from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted
 from prealloc.model.outcome import Answer
 from prealloc.store.journal import CleanedUp, JournalWriter
-from prealloc.worker.attempt import Running, perform_alone
+from prealloc.worker.alone import Alone
+from prealloc.worker.attempt import Running
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
 from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
@@ -42,7 +43,6 @@ from prealloc.worker.units import UnitQueue
 
 NAP_S = 0.1
 """A backoff is slept in pieces, so that Ctrl-C is heard."""
-
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class InlineEngine:
 
 
 class _InlineJob:
-    """One job, a task at a time."""
+    """One job, a task at a time. It has a worker of its own, as it has in a process."""
 
     def __init__(
         self,
@@ -140,6 +140,9 @@ class _InlineJob:
         self._job = job
         self._setup = setup
         self._function = function
+        self._worker: Alone | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._stopped = False
         self._ended: list[Ended] = []
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
@@ -149,7 +152,7 @@ class _InlineJob:
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
         table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
-        self.units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
+        self._units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(
             shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=len(job.orders), lane=job.lane
         )
@@ -159,11 +162,17 @@ class _InlineJob:
 
     def stop(self) -> None:
         """Starts nothing more; what has not begun is left."""
-        self._left += self.units.stop()
+        self._stopped = True
+        self._left += self._units.stop()
 
-    def close(self) -> None:
-        """Lets go of the journal."""
+    def close(self) -> list[Event]:
+        """Lets go of the worker and the journal."""
+        worker, self._worker = self._worker, None
+        problem = self._here(worker.close) if worker is not None else None
+        if self._thread is not None:
+            self._thread.shutdown()
         self._journal.close()
+        return [] if problem is None else [Note(text=not_closed(self._job.shard, problem, self._log))]
 
     def clean_up_first(self) -> list[Event]:
         """Cleans up, in this very thread, what a session that was killed has left."""
@@ -173,8 +182,7 @@ class _InlineJob:
             return events
         for due in self._job.due:
             try:
-                with self._output():
-                    _beside_a_loop(partial(call_cleanup, cleanup, self._setup.import_path, str(due.unit), due.notes))
+                self._here(functools.partial(call_cleanup, cleanup, self._setup.import_path, str(due.unit), due.notes))
                 self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
             except BaseException as error:  # sys.exit in it ends nothing but itself
                 tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {brief_error(error)}"
@@ -183,17 +191,18 @@ class _InlineJob:
 
     def step(self) -> list[Event]:
         """Runs the next unit to its end."""
-        taken = self.units.next()
-        if taken is None:
-            self.close()
+        if self._worker is None and not self._stopped:
+            self._worker = self._here(self._make)
+        taken = self._units.next()
+        if taken is None or self._worker is None:
             left = units_of(self._left, (), self._job.deaths)
-            return [JobEnded(job=self._job.number, shard=self._job.shard, left=left)]
+            return [*self.close(), JobEnded(job=self._job.number, shard=self._job.shard, left=left)]
         if not isinstance(taken, Running):
             time.sleep(min(taken, NAP_S))
             return []
-        with self._output():
-            clean = _beside_a_loop(partial(self._perform, taken))
-            self.units.left(taken, clean=clean)
+        perform = functools.partial(self._worker.perform, taken, self._most_bytes)
+        clean = self._here(lambda: perform(lambda ending: self._units.finish(taken, ending)))
+        self._units.left(taken, clean=clean)
         message = self._ended.pop()
         return [self._judged(event, message) for event in events_of(message, self._job.ids[message.position][1])]
 
@@ -208,11 +217,19 @@ class _InlineJob:
         self._left.append(self._orders[key]._replace(attempt=line.attempt + 1, waited_s=line.waiting_s))
         return TurnedAway(job=self._job.number, ended=event)
 
-    def _perform(self, running: Running) -> bool:
-        """Whether it has cleaned up after itself."""
-        return perform_alone(
-            self._function, running, self._most_bytes, lambda ending: self.units.finish(running, ending)
-        )
+    def _make(self) -> Alone:
+        try:
+            return Alone(self._function)
+        except WorkerFunctionError as error:  # too late to refuse it: the run has begun
+            raise EngineError(error.problem, where=f"shard {self._job.shard}", hint=error.hint) from None
+
+    def _here(self, call: Callable[[], T]) -> T:
+        """Calls it in this thread; where that runs an event loop, in one thread that all calls of the shard have."""
+        with self._output():
+            if self._thread is None and not _in_event_loop():
+                return call()
+            self._thread = self._thread or ThreadPoolExecutor(1)
+            return self._thread.submit(call).result()
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[None]:
@@ -236,14 +253,6 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _beside_a_loop(call: Callable[[], T]) -> T:
-    """Calls it here, or in a thread of its own if this one runs an event loop."""
-    if not _in_event_loop():
-        return call()
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(call).result()
 
 
 class _InlineLimiter:

@@ -25,9 +25,11 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded, RunStarted, ShardInfo, Watching
+from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
-from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
+from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
+from prealloc.model.where import options_in
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
 from prealloc.store.journal import AttemptLine, JournalWriter, SessionEnded, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
@@ -97,7 +99,7 @@ def run_session(
         wanted = _wanted(run, left, moves=engine.facts.hands_back)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
-        observer.handle(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
+        observer.handle(_run_started(run, engine, before, left, at_once, shares))
         short = [too_few_files] if too_few_files else []
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
@@ -150,7 +152,7 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
     )
     shown = tuple(islice(missing, MISSING_SHOWN))
     cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
-    whole = totals(state, run.types(), factors=run.plan.spec.factors, cells=cells)
+    whole = totals(state, run.types(), factors=run.plan.spec.factor_values, cells=cells)
     return RunEnded(
         run=str(run.paths.root),
         census=state.census(),
@@ -219,7 +221,7 @@ def _job(
     return ShardJob(
         number=next(numbers),
         manifest=manifest.on(next((each for each in run.plan.spec.lanes if each.name == lane), None)),
-        policy=shares[lane].policy,
+        policy=shares[lane].in_cell(manifest.cell),
         ids=list(zip(names.ids, names.types, strict=True)),
         orders=units.orders,
         deaths=units.deaths,
@@ -256,46 +258,57 @@ def _biggest(run: OpenRun) -> int:
 
 
 class _Share(NamedTuple):
-    """What the shards of a lane get."""
+    """What the shards of a lane, or those without one, get of it and of the run's policy."""
 
-    shards_at_once: int
-    """Of those that the plan deals to it."""
-    room: int
-    """Shards of others too, and parts of shards, that it may serve at once."""
+    lane: Lane | None
+    shards: int
+    """Those that the plan deals to it."""
     policy: RunPolicy
-    """The run's, with each shard's part of the tasks at once."""
+
+    @property
+    def shards_at_once(self) -> int:
+        return self.shards if self.lane is None else self.lane.share(self.shards, 1)[0]
+
+    @property
+    def room(self) -> int:
+        """How many jobs the lane may serve at once: shards that are dealt to others too, and parts of shards."""
+        if self.lane is None or self.lane.concurrency is None:
+            return self.shards if self.lane is None else self.lane.shards_at_once
+        most = self.lane.concurrency // self.shards_at_once
+        return min(self.lane.shards_at_once, self.lane.concurrency // most)
+
+    def in_cell(self, cell: Mapping[str, Any]) -> RunPolicy:
+        """The policy of a shard of this cell: as many tasks at once as the lane leaves it."""
+        said = options_in(self.policy.where, cell)
+        if self.lane is not None:
+            _, said["concurrency"] = self.lane.share(self.shards, self.policy.concurrency, said.get("concurrency"))
+        return msgspec.structs.replace(self.policy, **said)
 
 
 def _shares(run: OpenRun) -> dict[str | None, _Share]:
     """By lane; None: without one."""
     policy = run.file.policy
     shards = Counter(manifest.planned_lane for manifest in run.manifests.values())
-    shares: dict[str | None, _Share] = {None: _Share(shards[None], shards[None], policy)}
-    for lane in run.plan.spec.lanes:
-        at_once, tasks = lane.share(shards[lane.name], policy.concurrency)
-        room = lane.shards_at_once
-        if lane.concurrency is not None:
-            room = min(room, lane.concurrency // tasks)
-        shares[lane.name] = _Share(at_once, room, msgspec.structs.replace(policy, concurrency=tasks))
-    return shares
+    lanes: list[Lane | None] = [None, *run.plan.spec.lanes]
+    names = {lane.name if lane is not None else None: lane for lane in lanes}
+    return {name: _Share(lane, shards[name], policy) for name, lane in names.items()}
 
 
 def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[str, int], at_once: int) -> float | None:
-    """The run's bound: by the lanes that may serve a shard, each as slow as the slowest of them, which may be the last
-    that has not halted.
+    """The run's bound: by the lanes that may serve a shard, each as slow as the slowest of them.
+
+    That one may be the last that has not halted.
     """
-    units: dict[tuple[str | None, ...], list[int]] = {}
+    work: dict[tuple[str | None, ...], list[ShardWork]] = {}
     for shard, count in left.items():
-        served_by: tuple[str | None, ...] = tuple(sorted(run.manifests[shard].served_by)) or (None,)
-        units.setdefault(served_by, []).append(count)
+        manifest = run.manifests[shard]
+        lanes: tuple[str | None, ...] = tuple(sorted(manifest.served_by)) or (None,)
+        policies = [shares[lane].in_cell(manifest.cell) for lane in lanes]
+        concurrency = min(policy.concurrency for policy in policies)
+        work.setdefault(lanes, []).append(ShardWork({policies[0].timeout_s: count}, concurrency))
     loads = (
-        LaneLoad(
-            mine,
-            min(at_once, *(shares[lane].shards_at_once for lane in lanes)),
-            min(shares[lane].policy.concurrency for lane in lanes),
-            len(lanes),
-        )
-        for lanes, mine in units.items()
+        LaneLoad(shards, max(1, min(at_once, *(shares[lane].shards_at_once for lane in lanes))), len(lanes))
+        for lanes, shards in work.items()
     )
     return bound_s(run.file.policy, loads, cleanup=run.file.cleanup is not None)
 
@@ -313,9 +326,15 @@ def _states(
 
 
 def _run_started(
-    run: OpenRun, engine: Engine, before: RunState | None, left: dict[str, int], at_once: int, bound_s: float | None
+    run: OpenRun,
+    engine: Engine,
+    before: RunState | None,
+    left: dict[str, int],
+    at_once: int,
+    shares: Mapping[str | None, _Share],
 ) -> RunStarted:
-    policy = run.file.policy
+    tasks = [shares[each.planned_lane].in_cell(each.cell).concurrency for each in run.manifests.values()]
+    least, most = min(tasks, default=run.file.policy.concurrency), max(tasks, default=0)
     done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
@@ -333,8 +352,9 @@ def _run_started(
             for entry in run.plan.shards
         ),
         workers=at_once,
-        concurrency=policy.concurrency,
-        bound_s=bound_s if engine.facts.can_kill else None,
+        concurrency=least,
+        concurrency_most=most if most > least else None,
+        bound_s=_bound_s(run, shares, left, at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

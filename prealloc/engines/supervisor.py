@@ -30,7 +30,7 @@ from prealloc.engines.deaths import KILLED_FOR, Deaths, describe_exit, is_turned
 from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.log import cut_back
 from prealloc.engines.waiting import WaitingUnits
-from prealloc.engines.worker_process import SPARE_S, Stage, WorkerProcess, events_of
+from prealloc.engines.worker_process import SPARE_S, Stage, WorkerProcess, events_of, not_closed
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable
@@ -62,6 +62,7 @@ from prealloc.worker.messages import (
     Ended,
     FromWorker,
     HandBack,
+    NotClosed,
     Opened,
     Ready,
     Retiring,
@@ -291,9 +292,8 @@ class JobSupervisor:
             return [self._let_go(worker, message.left)]
         elif isinstance(message, Ask | Done):
             self._at_the_limiter(worker, message)
-        elif isinstance(message, Opened):
-            self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
-            return [LibraryOpenedByWorker(shard=self.shard, path=message.path)]
+        elif isinstance(message, Opened | NotClosed):
+            return [self._told(message)]
         elif isinstance(message, Broken):
             raise _broken(worker, message)
         elif isinstance(message, Struck):
@@ -314,6 +314,12 @@ class JobSupervisor:
             else:
                 del worker.undecided[key]
                 self._waiting.queue_of(worker).append(left)
+
+    def _told(self, message: Opened | NotClosed) -> Event:
+        if isinstance(message, NotClosed):
+            return Note(text=not_closed(self.shard, message.problem, self._setup.paths.log(self.shard)))
+        self._setup.journal.append(LibraryOpen(shard=self.shard, path=message.path))
+        return LibraryOpenedByWorker(shard=self.shard, path=message.path)
 
     def _at_the_limiter(self, worker: WorkerProcess, message: Ask | Done) -> None:
         if self.lane is None:

@@ -205,6 +205,11 @@ class WorkerProcess:
         self._table.close()
 
 
+def not_closed(shard: str, problem: str, log: Path) -> str:
+    """What the user hears of a worker class whose object was not closed. Its units have their outcomes."""
+    return f"{shard}: its worker was not closed: {problem}; see {log}"
+
+
 def _units(message: FromWorker) -> Iterator[Key]:
     """The units that a message names."""
     if isinstance(message, Started):

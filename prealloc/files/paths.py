@@ -49,6 +49,13 @@ class PlanPaths(NamedTuple):
         return cls(manifest.absolute().parent.parent)
 
 
+def plan_beside(manifest: Path) -> PlanPaths:
+    """The whole plan that a manifest is of: the folder that it lies in; of what was left in a run, the run's plan."""
+    paths = PlanPaths.of_manifest(manifest)
+    run = RunPaths(paths.root.parent.parent)
+    return run.plan if paths.root.parent == run.root / "rest" and run.run_file.is_file() else paths
+
+
 class RunPaths(NamedTuple):
     """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`."""
 

@@ -41,6 +41,9 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     shards: tuple[ShardInfo, ...]
     workers: int
     concurrency: int
+    """Tasks at once in a worker: the fewest that a shard has."""
+    concurrency_most: int | None = None
+    """The most that a shard has, if they differ by their lanes or cells."""
     bound_s: float | None
     """The run ends within this many seconds; None if there is no --timeout."""
     lanes: tuple[Lane, ...] = ()

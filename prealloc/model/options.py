@@ -201,7 +201,7 @@ class Text(NamedTuple):
     needed: str = ""
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> str:
-        if not _is_name(where, value, mistakes):
+        if not is_text(where, value, mistakes):
             return ""
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
             mistakes.append(Mistake(where, f"{shown(value)} is not valid", f"give {self.needed}"))
@@ -245,7 +245,7 @@ class Names(NamedTuple):
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
             mistakes.append(Mistake(where, f"{shown(value)} is not a list", "give a list of names, such as ['a', 'b']"))
             return ()
-        texts = [name for name in value if _is_name(where, name, mistakes)]
+        texts = [name for name in value if is_text(where, name, mistakes)]
         mistakes += [Mistake(where, "an empty name", "omit it") for name in texts if not name]
         mistakes += [
             Mistake(where, f"{shown(name)} is named {texts.count(name)} times", "name it once")
@@ -283,7 +283,7 @@ class Table(NamedTuple):
         return {
             name: read(f"{where} {name}", each, mistakes)
             for name, each in value.items()
-            if _is_name(where, name, mistakes)
+            if is_text(where, name, mistakes)
         }
 
     def schema(self) -> dict[str, Any]:
@@ -370,7 +370,8 @@ def shown(value: Any) -> str:
     return "what is given" if holds_secret(value) else words.shown(value)
 
 
-def _is_name(where: str, name: Any, mistakes: list[Mistake]) -> bool:
+def is_text(where: str, name: Any, mistakes: list[Mistake]) -> bool:
+    """Whether it is text that JSON can hold; if not, that is a mistake."""
     try:
         if isinstance(name, str):
             check_text(name, ascii(name))

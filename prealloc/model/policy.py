@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Unpack
 
@@ -11,6 +12,7 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
 from prealloc.model.options import Bytes, Flag, OneOf, Option, Seconds, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS
+from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
 
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
@@ -42,7 +44,6 @@ SOLO_DEATHS = 2
 """A task that kills this many workers while alone in them is `crashed` for good."""
 
 
-MOST_CONCURRENCY = 10_000
 MOST_RETRIES = 1_000
 MOST_RESULT_BYTES = 16 * 2**20
 
@@ -56,9 +57,7 @@ _TROUBLE = "When something fails"
 class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a run treats its tasks. Make one with `RunPolicy.checked(...)`."""
 
-    concurrency: Annotated[
-        int, Option(Whole(1, MOST_CONCURRENCY), "Tasks at once in each worker.", short="c", group=_SIZE)
-    ] = 1
+    concurrency: Annotated[int, Option(CONCURRENCY, "Tasks at once in each worker.", short="c", group=_SIZE)] = 1
     workers: Annotated[
         int | None,
         Option(
@@ -71,7 +70,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     timeout_s: Annotated[
         float | None,
-        Option(Seconds(above=True, optional=True), "Working time of one attempt.", "timeout", group=_TIME),
+        Option(TIMEOUT, "Working time of one attempt.", "timeout", group=_TIME),
     ] = 600.0
     max_wait_s: Annotated[
         float, Option(Seconds(), "Waiting time of one task, for rate limits and backoff.", "max_wait", group=_TIME)
@@ -125,6 +124,17 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         bool, Option(Flag(), "Outcomes survive power loss too, at 0.3 ms or more each.", group=_TROUBLE)
     ] = False
 
+    where: Annotated[
+        list[dict[str, Any]],
+        Option(
+            Where(),
+            "Another timeout or concurrency in some cells, such as model=o3,timeout=30m. Repeatable.",
+            group=_TIME,
+            unset="none",
+        ),
+    ] = msgspec.field(default_factory=list)
+    """Entries {factor: value, ..., "timeout_s": seconds, "concurrency": n}; see model/where.py."""
+
     @classmethod
     def checked(cls, **options: Unpack[RunOptions]) -> RunPolicy:
         """The policy of these options. Raises OptionsError with every mistake among them.
@@ -152,6 +162,7 @@ class RunOptions(TypedDict, total=False):
     max_result_bytes: int | str
     max_log_bytes: int | str
     fsync: bool
+    where: Sequence[Mapping[str, Any] | str]
 
 
 def read_run_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +179,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     worker: Annotated[
         str | None,
-        Option(Text("MODULE:FUNCTION"), "The worker function, called as function(task, ctx).", group=WHAT_RUNS),
+        Option(
+            Text("MODULE:FUNCTION"),
+            "The worker function, called as function(task, ctx); or a class, made once in each worker process.",
+            group=WHAT_RUNS,
+        ),
     ] = None
     engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.", group=WHAT_RUNS)] = "local"
     cleanup: Annotated[
@@ -186,55 +201,60 @@ SPARE_S = 10.0
 """For all that a run does beside its tasks."""
 
 
-class LaneLoad(NamedTuple):
-    """The work of some lanes: the units of each shard, and how many shards, and tasks in each, run at once at least."""
+class ShardWork(NamedTuple):
+    """The units of a shard: how many have each timeout. And how many of them run at once."""
 
-    shard_units: Sequence[int]
-    shards_at_once: int
+    timeouts: Mapping[float | None, int]
     concurrency: int
+
+
+class LaneLoad(NamedTuple):
+    """The shards of some lanes, and how many of them run at once, at least."""
+
+    shards: Sequence[ShardWork]
+    shards_at_once: int
     lanes: int = 1
     """Lanes that may serve these shards, each after the one before has halted."""
 
 
 def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = False) -> float | None:
-    """The longest that a run can take, in seconds; None without --timeout.
+    """The longest that a run can take, in seconds; None if some unit has no timeout.
 
     Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
     times over, and again on each lane that takes it over, and each time that half of it moves to another worker. Each
     unit may use every retry to its full timeout, be turned away MOST_THROTTLED times and once by every lane, wait
     the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
-    it may take the grace, and with `cleanup` also a call of that function. The units of a shard run in waves of the
-    concurrency. Lanes run side by side, unless there are too few workers.
+    it may take the grace, and with `cleanup` also a call of that function. Shards run side by side as the lane lets
+    them, the units of a shard as the concurrency does: see `most_s`. Lanes run side by side, unless there are too few
+    workers.
     """
-    if policy.timeout_s is None:
-        return None
     tries = policy.retries + 1 + MOST_THROTTLED + 1 + SOLO_DEATHS
     after_s = policy.grace_s + 2 * KILL_STEP_S + 1.0 + (CLEANUP_S if cleanup else 0.0)
     start_s = IDLE_DEATHS * (policy.start_s + 2 * KILL_STEP_S)
     total_s = 0.0
     for lane in lanes:
-        unit_s = (tries + lane.lanes - 1) * (policy.timeout_s + after_s) + policy.max_wait_s
-        shard_s = [
-            _starts(lane, units, moves=policy.rebalance) * start_s + -(-units // lane.concurrency) * unit_s
-            for units in lane.shard_units
-            if units
-        ]
-        total_s += _makespan_s(shard_s, lane.shards_at_once)
+        shards: Counter[float] = Counter()
+        for shard in lane.shards:
+            units: Counter[float] = Counter()
+            for timeout_s, count in shard.timeouts.items():
+                if timeout_s is None:
+                    return None
+                units[(tries + lane.lanes - 1) * (timeout_s + after_s) + policy.max_wait_s] += count
+            if any(units.values()):
+                moves = units.total().bit_length() if policy.rebalance else 0
+                shards[(lane.lanes + moves) * start_s + most_s(units, shard.concurrency)] += 1
+        total_s += most_s(shards, lane.shards_at_once)
     return total_s + policy.drain_s + policy.grace_s + SPARE_S
 
 
-def _starts(lane: LaneLoad, units: int, *, moves: bool) -> int:
-    """Starts of workers that the last unit of a shard may have to wait for: each move halves what moves with it."""
-    return lane.lanes + (units.bit_length() if moves else 0)
+def most_s(times: Mapping[float, int], at_once: int) -> float:
+    """The longest that jobs can take of which so many have each of these times, in whatever order they start.
 
-
-def _makespan_s(shard_s: Sequence[float], at_once: int) -> float:
-    """The latest end of shards that each start as soon as there is a place for them, in any order.
-
-    The last one starts when all places have been busy until then; and none lasts longer than the longest.
-    Source of the first: R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969.
+    No place is empty while a job waits. So they end no later than if each took as long as the longest; and the last to
+    end has begun when the others, spread evenly, were done (R. L. Graham, "Bounds on multiprocessing timing anomalies",
+    SIAM J. Appl. Math. 17, 1969).
     """
-    if not shard_s:
-        return 0.0
-    longest_s = max(shard_s)
-    return min(longest_s + (sum(shard_s) - longest_s) / at_once, longest_s * -(-len(shard_s) // at_once))
+    longest = max((time for time, count in times.items() if count), default=0.0)
+    in_waves = -(-sum(times.values()) // at_once) * longest
+    evenly = longest + (sum(time * count for time, count in times.items()) - longest) / at_once
+    return min(in_waves, evenly)

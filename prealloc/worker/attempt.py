@@ -5,13 +5,12 @@ The one place where every exception is caught: a task may fail in any way withou
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import inspect
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -21,7 +20,7 @@ from prealloc.model.policy import LEAST_PAUSE_S
 from prealloc.model.task import LightweightTask
 from prealloc.worker.answer import refused_status
 from prealloc.worker.clocks import AttemptClock
-from prealloc.worker.context import TaskContext
+from prealloc.worker.context import TaskContext, running_here
 from prealloc.worker.function import WorkerFunction
 from prealloc.worker.infrastructure import ask, http_status, is_infrastructure
 from prealloc.worker.interrupt import Call
@@ -109,7 +108,8 @@ class Running:
         self.inner: asyncio.Task[Ending] | None = None
         """The asyncio task that it runs in, if the function is async."""
         self.variables = contextvars.copy_context()
-        """A sync function's ContextVars: what it sets, no other attempt sees."""
+        """Its ContextVars: what it sets, no other attempt sees."""
+        self.variables.run(running_here.set, context)
         self.again: tuple[UnitOrder, float] | None = None
         """The next try at its unit, which waits until this one has been cleaned up."""
 
@@ -121,7 +121,7 @@ def perform(function: WorkerFunction, running: Running, most_bytes: int) -> Endi
         ending = _returned(running.call.run(_call, function, running), most_bytes)
     except BaseException as error:
         leave_if_forked(pid, error)
-        ending = _raised(error, running.context)
+        ending = raised(error, running.context)
     leave_if_forked(pid)
     return judged(running, ending)
 
@@ -143,7 +143,7 @@ async def perform_async(function: WorkerFunction, running: Running, most_bytes: 
     import asyncio
 
     loop = asyncio.get_running_loop()
-    inner = loop.create_task(_perform_inner(function, running, most_bytes))
+    inner = loop.create_task(_perform_inner(function, running, most_bytes), context=running.variables)
     running.inner = inner
     await asyncio.wait({inner})
     return judged(running, inner.result())
@@ -157,7 +157,7 @@ async def _perform_inner(function: WorkerFunction, running: Running, most_bytes:
         ending = _returned(await running.call.run_async(call), most_bytes)
     except BaseException as error:
         leave_if_forked(pid, error)
-        ending = _raised(error, running.context)
+        ending = raised(error, running.context)
     leave_if_forked(pid)
     return ending
 
@@ -186,37 +186,6 @@ class _Here:
                 error = None
             except BaseException as thrown:
                 error = thrown
-
-
-def perform_alone(
-    function: WorkerFunction, running: Running, most_bytes: int, decided: Callable[[Ending], None]
-) -> bool:
-    """Runs a function to its end in this thread, a coroutine function in an event loop of its own.
-
-    `decided` gets the ending; then what `ctx.on_exit` was given is called. Returns whether that was clean.
-    """
-    if not function.is_async:
-        decided(perform(function, running, most_bytes))
-        return clean_up(running)
-    import asyncio
-
-    pid = os.getpid()
-    runner = asyncio.Runner()
-    try:
-        try:
-            ending = runner.run(perform_async(function, running, most_bytes))
-        except BaseException as error:  # SystemExit of a coroutine that it has left in the background
-            leave_if_forked(pid, error)
-            ending = _raised(error, running.context)
-        decided(ending)
-        try:
-            return runner.run(clean_up_async(running))
-        except BaseException:
-            traceback.print_exc()
-            return False
-    finally:
-        with contextlib.suppress(SystemExit):
-            runner.close()
 
 
 def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
@@ -269,6 +238,14 @@ async def clean_up_async(running: Running) -> bool:
     """The same on an event loop. A sync callback has a thread, since it may take its time."""
     import asyncio
 
+    if not running.context.exits:
+        return True
+    return await asyncio.get_running_loop().create_task(_clean_up_inner(running), context=running.variables)
+
+
+async def _clean_up_inner(running: Running) -> bool:
+    import asyncio
+
     clean = True
     while running.context.exits:
         callback = running.context.exits.pop()
@@ -299,7 +276,7 @@ def timed_out(timeout_s: float | None, traceback: str | None = None) -> Ending:
     return Ending(Status.TIMEOUT, error=ErrorInfo(type="Timeout", message=limit, traceback=traceback))
 
 
-def _raised(error: BaseException, context: TaskContext) -> Ending:
+def raised(error: BaseException, context: TaskContext) -> Ending:
     info = describe(error)
     if isinstance(error, SystemExit):
         return Ending(Status.CRASHED, error=info)  # an exit without a result

@@ -6,11 +6,13 @@ import hashlib
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from prealloc.errors import NoCurrentTask
 from prealloc.model.json_value import NoJson
 from prealloc.model.outcome import Answer
 from prealloc.worker.clocks import AttemptClock
@@ -171,6 +173,27 @@ class TaskContext:
             self._log(message)
         else:
             print(message, file=sys.stderr, flush=True)  # noqa: T201  # the log is the worker's stderr
+
+
+running_here: ContextVar[TaskContext] = ContextVar("prealloc.current")
+"""Set in the ContextVars of each attempt."""
+
+
+def current() -> TaskContext:
+    """The context of the task that runs here, for code too deep down to be handed it.
+
+    Each task has its own, however many run at once. A coroutine or `asyncio.to_thread` that the task starts has it too;
+    a thread that it starts itself has it only if it is started in a copy of the task's ContextVars:
+    `Thread(target=contextvars.copy_context().run, args=(function,))`. Raises NoCurrentTask where no task runs.
+    """
+    try:
+        return running_here.get()
+    except LookupError:
+        raise NoCurrentTask(
+            "no task runs here",
+            where="prealloc.current()",
+            hint="call it within a worker function; a thread that a task starts needs contextvars.copy_context().run",
+        ) from None
 
 
 def unit_seed(plan_seed: int, shard: str, task: str, repeat: int) -> int:

@@ -1,4 +1,4 @@
-"""Finds the user's function from `module:function`, and says at once if it cannot be run on a task."""
+"""Finds the user's function or class from `module:function`, and says at once if it cannot be run on a task."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from prealloc.errors import LibraryOpened, WorkerFunctionError
 from prealloc.worker.result import describe
 
 EXAMPLE = "prealloc.agents.simulate:run"
+OF_A_TASK = "(task, ctx)"
+"""The parameters of a worker."""
 
 
 class WorkerFunction(NamedTuple):
-    """A function that runs tasks."""
+    """A function that runs tasks; or a class, whose objects do."""
 
     name: str
     call: Callable[..., Any]
     is_async: bool
+    is_class: bool = False
+    """`call` gives the object to call, once for a process: see instance.py."""
 
 
 def check_name(name: str) -> tuple[str, str]:
@@ -39,16 +43,63 @@ def check_name(name: str) -> tuple[str, str]:
     return module, function
 
 
-def load_function(name: str, import_path: Sequence[str] = (), parameters: str = "(task, ctx)") -> WorkerFunction:
+def load_function(name: str, import_path: Sequence[str] = (), parameters: str = OF_A_TASK) -> WorkerFunction:
     """The function that `name` stands for. Raises WorkerFunctionError, saying how to fix it.
 
-    `parameters` are the two that it is called with.
+    `parameters` are the two that it is called with. What runs tasks may be a class.
     """
-    target = find_function(name, import_path)
-    _check_signature(name, target, parameters)
+    return checked_function(name, find_function(name, import_path), parameters)
+
+
+def checked_function(name: str, target: Callable[..., Any], parameters: str = OF_A_TASK) -> WorkerFunction:
+    """The same for a function that is found."""
+    if isinstance(target, type) and parameters == OF_A_TASK:
+        return _checked_class(name, target)
+    _check_signature(name, target, parameters, f"{name.partition(':')[2].rpartition('.')[2]}{parameters}")
+    return WorkerFunction(name, target, _is_async(target))
+
+
+def defines(cls: type, method: str) -> bool:
+    """Whether the class or one of its bases does, not its metaclass."""
+    return any(method in vars(base) for base in cls.__mro__)
+
+
+def _checked_class(name: str, cls: type) -> WorkerFunction:
+    short = cls.__name__
+    if not defines(cls, "__call__"):
+        raise WorkerFunctionError(
+            "it is a class without __call__",
+            where=repr(name),
+            hint="a worker class is made once and called for each task: give it def __call__(self, task, ctx)",
+        )
+    try:
+        inspect.signature(cls).bind()
+    except ValueError:
+        pass  # as in _check_signature
+    except TypeError as error:
+        raise WorkerFunctionError(
+            f"it cannot be made as {short}(): {error}",
+            where=repr(name),
+            hint="give the parameters of its __init__ defaults; each task brings its settings, as ctx.settings",
+        ) from None
+    call: Any = cls.__call__
+    if inspect.isfunction(inspect.getattr_static(cls, "__call__")):
+        call = call.__get__(object(), cls)  # as it is called: without self
+    _check_signature(f"{name}.__call__", call, OF_A_TASK, "__call__(self, task, ctx)")
+    is_async = _is_async(call)
+    closes = next((each for each in ("__enter__", "close", "__aenter__", "aclose") if defines(cls, each)), "")
+    if not is_async and (closes in ("__aenter__", "aclose") or inspect.iscoroutinefunction(getattr(cls, closes, None))):
+        raise WorkerFunctionError(
+            f"its {closes} is async, but its __call__ is not",
+            where=repr(name),
+            hint="write async def __call__(self, task, ctx); or give it __enter__ and __exit__, or close, that are not",
+        )
+    return WorkerFunction(name, cls, is_async, is_class=True)
+
+
+def _is_async(target: Callable[..., Any]) -> bool:
     call = getattr(target, "__call__", target)  # noqa: B004  # an instance may have an async __call__
-    is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
-    return WorkerFunction(name, target, is_async)
+    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
 
 
 def find_function(name: str, import_path: Sequence[str] = ()) -> Callable[..., Any]:
@@ -94,7 +145,7 @@ def unset(variables: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in variables if not os.environ.get(name))
 
 
-def _check_signature(name: str, target: Callable[..., Any], parameters: str) -> None:
+def _check_signature(name: str, target: Callable[..., Any], parameters: str, definition: str) -> None:
     try:
         signature = inspect.signature(target)
     except (ValueError, TypeError):
@@ -105,7 +156,7 @@ def _check_signature(name: str, target: Callable[..., Any], parameters: str) -> 
         raise WorkerFunctionError(
             f"it cannot be called as {name.partition(':')[2]}{parameters}: {error}",
             where=f"{name}{signature}",
-            hint=f"give it two positional parameters: def {name.partition(':')[2].rpartition('.')[2]}{parameters}",
+            hint=f"give it two positional parameters: def {definition}",
         ) from None
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         raise WorkerFunctionError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import os
 import select
 import socket
@@ -40,6 +41,7 @@ from prealloc.worker.messages import (
     Drain,
     Ended,
     HandBack,
+    NotClosed,
     Opened,
     Ready,
     Retiring,
@@ -49,6 +51,9 @@ from prealloc.worker.messages import (
 )
 from prealloc.worker.serve import Servers
 from prealloc.worker.units import Patience, UnitQueue
+
+_MOST_OF = 0.8
+"""Of --start-timeout."""
 
 
 def run_worker(
@@ -64,13 +69,16 @@ def run_worker(
             function = load_function(job.worker, job.import_path)
             leave_to_master()  # the module may have put handlers of its own into place
         journal = JournalWriter(Path(job.journal), fsync=job.policy.fsync)
+        worker = _Worker(job, channel, journal, table, function)
+        if not worker.make():
+            return NO_THREAD
     except PreallocError as error:
         channel.send(_broken(error))
         return 1
     fault_point(Point.WORKER_READY)
     table.beat()  # before it counts as working: its start may have taken longer than a worker may be silent
     channel.send(Ready())
-    return _Worker(job, channel, journal, table, function).control()
+    return worker.control()
 
 
 class _Worker:
@@ -81,7 +89,7 @@ class _Worker:
         self._channel = channel
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._table = table
-        self._is_async = function.is_async
+        self._is_class, self._is_async = function.is_class, function.is_async
         self._limiter = RemoteLimiter(shielded(channel.send)) if job.lane is not None else None
         self._units = UnitQueue(job, journal, table, self._tell, self._limiter)
         self._servers = Servers(
@@ -89,6 +97,17 @@ class _Worker:
         )
         self._retiring = False
         self._cancelling = False
+
+    def make(self) -> bool:
+        """Makes the object of a worker class. False: the system has no thread for it. Raises WorkerFunctionError."""
+        if not self._is_class:
+            return True
+        # The supervisor kills what does not start in time. A little before, the log gets to know where it hangs.
+        faulthandler.dump_traceback_later(_MOST_OF * self._job.policy.start_s)
+        try:
+            return self._servers.make()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""
@@ -107,10 +126,16 @@ class _Worker:
         self._channel.send(Bye())
         fault_point(Point.WORKER_BYE_SAID)
         # A supervisor waits for no more than the grace in all, and then kills what is left.
-        _run_exit_handlers(
-            min(self._job.policy.grace_s, KILL_STEP_S) if self._units.lingering else self._job.policy.grace_s
-        )
+        grace_s = self._job.policy.grace_s
+        ends_at = time.monotonic() + (min(grace_s, KILL_STEP_S) if self._units.lingering else grace_s)
+        self._close(max(ends_at - KILL_STEP_S - time.monotonic(), KILL_STEP_S))
+        _run_exit_handlers(ends_at - time.monotonic())
         return 0
+
+    def _close(self, most_s: float) -> None:
+        """Closes the object of a worker class, and says so if that goes wrong."""
+        if (problem := self._servers.close(most_s)) is not None:
+            self._channel.send(NotClosed(problem))
 
     def _is_needed(self) -> bool:
         """A server in which nothing lingers may have or get a unit; and what lingers may still clean up."""

@@ -80,6 +80,12 @@ class Returned(Message, frozen=True, array_like=True, tag="returned"):
     left: tuple[UnitOrder, ...]
 
 
+class NotClosed(Message, frozen=True, array_like=True, tag="not-closed"):
+    """The object of the worker's class is not closed, or not cleanly: why."""
+
+    problem: str
+
+
 class Bye(Message, frozen=True, array_like=True, tag="bye"):
     """Nothing is running and nothing will be. The worker exits by itself."""
 
@@ -138,7 +144,7 @@ class Slots(Message, frozen=True, array_like=True, tag="slots"):
     slots: int
 
 
-FromWorker = Ready | Broken | Struck | Started | Ended | Opened | Retiring | Returned | Ask | Done | Bye
+FromWorker = Ready | Broken | Struck | Started | Ended | Opened | Retiring | Returned | Ask | Done | NotClosed | Bye
 ToWorker = Drain | Cancel | Slots | HandBack | Granted
 
 _encoder = msgspec.json.Encoder()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
-from prealloc import LightweightTask, Retryable, TaskContext
+import prealloc
+from prealloc import LightweightTask, NoCurrentTask, Retryable, TaskContext
 
 
 class NoPickle(Exception):
@@ -138,6 +140,51 @@ async def tidies_async(task: LightweightTask, ctx: TaskContext) -> Any:
 def wraps_async(task: LightweightTask, ctx: TaskContext) -> Any:
     """A sync function round an async one, as decorators make them."""
     return tidies_async(task, ctx)
+
+
+def deep_down() -> str:
+    """Code that nobody hands a context."""
+    try:
+        return str(prealloc.current().settings["prefix"]) + prealloc.current().shard
+    except NoCurrentTask as error:
+        return f"{type(error).__name__}: {isinstance(error, RuntimeError)}"
+
+
+def _in_threads(call: Any) -> list[str]:
+    """What a call gives in a thread of the task's own: in a copy of its ContextVars, then without one."""
+    found: list[str] = []
+    for run in (contextvars.copy_context().run, lambda call: call()):
+        thread = threading.Thread(target=run, args=(lambda: found.append(call()),))
+        thread.start()
+        thread.join()
+    return found
+
+
+def asks_who_runs(task: LightweightTask, ctx: TaskContext) -> Any:
+    """What `prealloc.current()` is, here, in its threads, and at its exit."""
+    ctx.on_exit(lambda: ctx.note({"at exit": prealloc.current() is ctx}))
+    return [prealloc.current() is ctx, deep_down(), *_in_threads(deep_down)]
+
+
+async def asks_who_runs_async(task: LightweightTask, ctx: TaskContext) -> Any:
+    """The same of coroutines that take turns on one event loop."""
+
+    async def at_exit() -> None:
+        ctx.note({"at exit": prealloc.current() is ctx})
+
+    async def child() -> bool:
+        await asyncio.sleep(0.005)
+        return prealloc.current() is ctx
+
+    ctx.on_exit(at_exit)
+    await asyncio.sleep(0.005)
+    mine = all(await asyncio.gather(child(), child())) and prealloc.current() is ctx
+    return [mine, await asyncio.to_thread(deep_down), *_in_threads(deep_down)]
+
+
+def asks_who_runs_wrapped(task: LightweightTask, ctx: TaskContext) -> Any:
+    """A sync function round the async one."""
+    return asks_who_runs_async(task, ctx)
 
 
 class Agent:

@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import pickle
 import re
 import signal
 import threading
@@ -35,6 +36,15 @@ from prealloc.testing import fails, make_plan, make_task, retries, returns, scri
 
 def _results(run: Path) -> dict[tuple[str, int], Any]:
     return {(each.task, each.repeat): each.read().result for each in prealloc.outcomes(run) if each.outcome}
+
+
+def _results_by_shard(run: Path) -> dict[tuple[str, str], Any]:
+    return {(each.shard, each.task): each.read().result for each in prealloc.outcomes(run) if each.outcome}
+
+
+def _notes(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for file in (run / "journal").iterdir() for line in file.read_text().splitlines()]
+    return [line for line in lines if line.get("kind") == "note"]
 
 
 def _lines(run: Path) -> list[dict[str, Any]]:
@@ -318,6 +328,22 @@ def test_each_attempt_cleans_up_after_itself(go: Go, tmp_path: Path, worker: Any
     assert [attempt.result for attempt in results if attempt] == [{"before": None}] * 2
     notes = b"".join(path.read_bytes() for path in (tmp_path / "run" / "journal").iterdir()).count(b'"kind":"note"')
     assert notes == (3 if worker is workers.tidies else 0)
+
+
+@pytest.mark.parametrize("worker", [workers.asks_who_runs, workers.asks_who_runs_async, workers.asks_who_runs_wrapped])
+def test_current_is_the_context_of_the_task_that_runs_here(go: Go, tmp_path: Path, worker: Any) -> None:
+    """However many run at once, and until what it has left for its exit is done. A thread has it only if it is handed
+    over, as documented; elsewhere there is none.
+    """
+    ended = go(make_plan(6, shards=2, settings={"prefix": "of "}), worker, concurrency=3)
+    assert ended.exit_code == 0
+    for (shard, _), value in _results_by_shard(tmp_path / "run").items():
+        assert value == [True, f"of {shard}", f"of {shard}", "NoCurrentTask: True"]
+    notes = [line for line in _notes(tmp_path / "run") if "at exit" in line["value"]]
+    assert [note["value"] for note in notes] == [{"at exit": True}] * 6
+    with pytest.raises(prealloc.NoCurrentTask, match="no task runs here") as found:
+        prealloc.current()
+    assert isinstance(pickle.loads(pickle.dumps(found.value)), RuntimeError)
 
 
 def test_reuse_takes_over_outcomes_of_unchanged_units(go: Go, tmp_path: Path) -> None:
