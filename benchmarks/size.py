@@ -21,6 +21,8 @@ class Size(NamedTuple):
     noop_tasks: int
     noop_workers: int
     noop_chunk: int
+    tail_s: float
+    """Work of each worker in scenario "tail"."""
 
 
 FULL = Size(
@@ -34,6 +36,7 @@ FULL = Size(
     noop_tasks=100_000,
     noop_workers=2,
     noop_chunk=100,
+    tail_s=6.0,
 )
 QUICK = Size(
     library_tasks=60,
@@ -46,4 +49,5 @@ QUICK = Size(
     noop_tasks=1_000,
     noop_workers=2,
     noop_chunk=100,
+    tail_s=0.5,
 )

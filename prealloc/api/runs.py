@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar, Unpack
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.api.estimates import past_task_times
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
 from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
@@ -66,6 +67,7 @@ def run(
     engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
     reuse: str | Path | None = None,
+    durations_from: Sequence[str | Path] = (),
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunOptions],
@@ -77,9 +79,10 @@ def run(
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
     `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
-    `reuse` names a run whose outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` is
-    an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
-    with those found here.
+    `reuse` names a run whose outcomes of the same task bytes, settings, repeat and worker are taken over.
+    `durations_from` are runs of the past: the shards that take longest by the times of their tasks there start first.
+    `observe` is an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own,
+    to be raised with those found here.
 
     Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
     and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
@@ -96,6 +99,7 @@ def run(
         # All that may refuse comes before the folder is made.
         earlier = OpenRun(Path(reuse)) if reuse is not None else None
         reused = list(_take_over(_shards(source, outline), chosen.worker, earlier)) if earlier is not None else []
+        times = past_task_times(durations_from) if durations_from else None
         observer = observer_of(observe)
         with closing(make_engine(engine)) as started:
             if policy.memory_bytes is not None and not started.facts.can_kill:
@@ -108,18 +112,23 @@ def run(
             create_run(target, source, _run_file(chosen, started.name, outline.file, policy))
             opened = OpenRun(target, outline, names)
             with RunLock(opened.paths.lock):
-                ended = run_session(opened, started, reused=reused, notes=notes, observer=observer)
+                ended = run_session(opened, started, reused=reused, times=times, notes=notes, observer=observer)
     _pass_on_signal(ended)
     return ended
 
 
 def resume(
-    run: str | Path, *, failed: bool = False, engine: Engine | None = None, observe: Observe | None = None
+    run: str | Path,
+    *,
+    failed: bool = False,
+    durations_from: Sequence[str | Path] = (),
+    engine: Engine | None = None,
+    observe: Observe | None = None,
 ) -> RunEnded:
     """Runs the units of a run that have no final outcome; with `failed` also those that are final but not ok.
 
     The library is not needed. `engine` takes the place of the one that run.json names; it is closed at the end.
-    `observe` is as for run(). Raises InputError and CannotGoOn, as run() does.
+    `observe` and `durations_from` are as for run(). Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
         opened = OpenRun(Path(run))
@@ -127,13 +136,16 @@ def resume(
         if file.cleanup is not None:
             check_name(file.cleanup)
         opened.check_slices()
+        times = past_task_times(durations_from) if durations_from else None
         observer = observer_of(observe)
         with RunLock(opened.paths.lock), closing(make_engine(file.engine if engine is None else engine)) as started:
             before = fold(opened.paths, opened.units(), reopen_failed=failed)
             lanes = {lane for shard in units_left(opened, before) for lane in opened.manifests[shard].served_by}
             told = (lanes, file.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            ended = run_session(opened, started, before=before, reopen_failed=failed, notes=notes, observer=observer)
+            ended = run_session(
+                opened, started, before=before, reopen_failed=failed, times=times, notes=notes, observer=observer
+            )
     _pass_on_signal(ended)
     return ended
 

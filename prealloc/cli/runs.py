@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from prealloc.store.results import UnitOutcome
 
 
+DurationsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--durations-from",
+        help="Start the shards first that take longest by the times of their tasks in this run. Repeatable.",
+        metavar="RUN",
+    ),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
     command(app, good="every unit is ok", bad="some are not", gathers=True)(run)
@@ -52,6 +62,7 @@ def run(
         Path | None,
         typer.Option("--reuse", help="Reuse the outcomes of this run where nothing changed.", metavar="RUN"),
     ] = None,
+    durations_from: DurationsOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -83,7 +94,8 @@ def run(
         worker, engine, cleanup = program, "command", given.get("cleanup")
     from prealloc.api import runs as api
 
-    chosen = {"engine": engine, "cleanup": cleanup, "reuse": reuse, "mistakes": mistakes}
+    past = {"reuse": reuse, "durations_from": durations_from or ()}
+    chosen = {"engine": engine, "cleanup": cleanup, "mistakes": mistakes, **past}
     with ended_by_signals(out):  # until the run itself hears them, and drains
         _follow(lambda observe: api.run(plan, worker, out, observe=observe, **chosen, **options), out, quiet, json)
 
@@ -91,6 +103,7 @@ def run(
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     failed: Annotated[bool, typer.Option("--failed", help="Also run units again that ended but are not ok.")] = False,
+    durations_from: DurationsOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
 ) -> None:
@@ -103,7 +116,8 @@ def resume(
     """
     from prealloc.api import runs as api
 
-    _follow(lambda observe: api.resume(run, failed=failed, observe=observe), run, quiet, json)
+    past = durations_from or ()
+    _follow(lambda observe: api.resume(run, failed=failed, durations_from=past, observe=observe), run, quiet, json)
 
 
 def status(

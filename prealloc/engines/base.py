@@ -195,9 +195,10 @@ class Engine(Protocol):
         ...
 
     def hand_back(self, job: int, units: int) -> None:
-        """Asks a job for so many units that have not begun, the last ones. It answers with UnitsReturned, maybe none.
+        """Asks a job for this number of units that have not begun, the last ones. It answers with UnitsReturned.
 
-        It may take its time, or never answer: a worker that hangs gives nothing back. Then JobEnded is the end of it.
+        The answer may hold fewer units, or none, and may never come: a worker that hangs gives nothing back. JobEnded
+        comes in any case.
         """
         ...
 

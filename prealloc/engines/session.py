@@ -30,6 +30,7 @@ from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 from prealloc.model.where import options_in
+from prealloc.planning.task_times import TaskTimes
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
 from prealloc.store.journal import AttemptLine, JournalWriter, SessionEnded, SessionStarted, last_session
 from prealloc.store.lane_log import LaneLog
@@ -58,13 +59,14 @@ def run_session(
     before: RunState | None = None,
     reopen_failed: bool = False,
     reused: Sequence[AttemptLine] = (),
+    times: TaskTimes | None = None,
     notes: Sequence[str] = (),
     observer: Observer,
 ) -> RunEnded:
     """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
 
     `before` is the fold of what earlier sessions have left, if there were any. `reused` are outcomes taken over from
-    another run; they are journalled first. Raises CannotGoOn.
+    another run; they are journalled first. By `times` the shards that take longest start first. Raises CannotGoOn.
     """
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
@@ -119,7 +121,7 @@ def run_session(
         ended = conduct(
             engine,
             ShardQueue(
-                [WaitingShard(shard, run.manifests[shard].served_by) for shard in left],
+                [WaitingShard(shard, run.manifests[shard].served_by) for shard in _in_order(run, left, times)],
                 {lane.name: shares[lane.name].room for lane in lanes},
             ),
             partial(_job, run, shares, before, itertools.count(1)),
@@ -197,6 +199,21 @@ def units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:
     """What is to be cleaned up after before anything runs."""
     return before.due if before is not None and run.file.cleanup is not None else []
+
+
+def _in_order(run: OpenRun, left: Mapping[str, int], times: TaskTimes | None) -> list[str]:
+    """The shards as they start: those that take longest first, where that is known, else in the plan's order.
+
+    Of one of which only a part is left, its part of the time counts.
+    """
+    if times is None:
+        return [*left]
+    seconds: dict[str, float] = {}
+    for shard, units in left.items():
+        names = run.names(shard)
+        whole = times.of_shard([*zip(names.ids, names.types, strict=True)])
+        seconds[shard] = whole * units / max(1, len(names.ids))
+    return sorted(left, key=lambda shard: -seconds[shard])
 
 
 def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
