@@ -301,7 +301,8 @@ def test_a_lane_has_settings_of_its_own(tmp_path: Path) -> None:
     ]
     made = prealloc.plan(path, lanes=lanes, shards=3, num_instances=1, settings={"top_p": 1}, out=tmp_path / "plan")
     assert read_plan(tmp_path / "plan").file == made.file
-    by_lane = {shard.manifest.lane: shard.settings for shard in made.shards}
+    assert [shard.settings for shard in made.shards] == [{"top_p": 1}] * 3
+    by_lane = {shard.manifest.planned_lane: made.settings(shard) for shard in made.shards}
     assert by_lane == {
         "one": {"top_p": 1, "base_url": "http://one", "region": {"zones": [1, 2]}},
         "two": {"top_p": 1, "base_url": "http://two", "api_key_env": "KEY_2"},
