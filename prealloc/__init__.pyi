@@ -1,6 +1,8 @@
 from prealloc.api.compare import compare as compare
 from prealloc.api.doctor import diagnose as diagnose
 from prealloc.api.doctor import repair as repair
+from prealloc.api.export import export as export
+from prealloc.api.export import frame as frame
 from prealloc.api.libraries import convert as convert
 from prealloc.api.libraries import index as index
 from prealloc.api.memory import compare_memory as compare_memory

@@ -40,8 +40,8 @@ DifficultyOption = Annotated[
 
 _DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, SizeOptions, CompareOptions)
 _OF_COMMANDS = (
-    *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "reuse", "sampled"),
-    *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
+    *("attempts", "by", "cache_bytes", "durations_from", "experiment", "force", "format", "not_ok", "out", "reads"),
+    *("reuse", "sampled", "seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
 

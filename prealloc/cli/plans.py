@@ -186,7 +186,7 @@ def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: str = "") 
         render_outlook(outlook).print(Console())
 
 
-PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, or a run folder.", metavar="PLAN|RUN")]
+PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, a run folder, or an experiment.", metavar="PLAN|RUN")]
 
 
 def show(
@@ -233,7 +233,8 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     spec, outlook = read.file.spec, None
     if spec.factors or spec.lanes:
         outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
-    _show_plan(read, outlook, _bound(plan) if plan_of(plan) != plan else "")
+    run = plan_of(plan).parent
+    _show_plan(read, outlook, _bound(run) if plan_of(plan) != plan else "")
 
 
 def _bound(run: Path) -> str:

@@ -92,6 +92,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """Units that ran in a worker when it died: each runs alone."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
+    copies: Mapping[str, int] | None = None
+    """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
 
     @property
     def shard(self) -> str:
@@ -122,6 +124,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.manifest.settings,
             lane=self.lane,
             seed=self.manifest.seed,
+            cell=self.manifest.cell if self.copies is not None else None,
+            copies=dict(self.copies or {}),
             tasks={position: tasks[position] for position in sorted({order.position for order in orders})},
             orders=tuple(order.plain() for order in orders),
             worker=setup.worker,

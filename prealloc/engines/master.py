@@ -44,7 +44,7 @@ class Ended(NamedTuple):
 def conduct(
     engine: Engine,
     queue: ShardQueue,
-    make: Callable[[Launch], ShardJob],
+    make: Callable[[Launch], ShardJob | None],
     *,
     limiter: RateLimiter[Any],
     at_once: int,
@@ -54,8 +54,9 @@ def conduct(
 ) -> Ended:
     """Runs the shards in the queue to their end, at most `at_once` at a time, fewer if memory is short.
 
-    `make` makes a job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second
-    cancels what runs, which has the grace to clean up, the third kills it; resume runs it again. Raises CannotGoOn.
+    `make` makes a job, when it is launched; None if there is nothing to run of it after all. The first SIGINT, SIGTERM
+    or SIGHUP drains, the second cancels what runs, which has the grace to clean up, the third kills it; resume runs it
+    again. Raises CannotGoOn.
     """
     jobs = _Jobs(engine, queue, make, limiter, observer.handle)
     observe = observer.handle
@@ -64,7 +65,7 @@ def conduct(
     received: list[int] = []
     with handled(lambda number, frame: received.append(number)):
         heeded = 0
-        while queue or jobs.running:
+        while queue or jobs.running or queue.refill():
             if len(received) > heeded:
                 heeded += 1
                 jobs.give_up(queue.close())
@@ -104,7 +105,7 @@ class _Jobs:
         self,
         engine: Engine,
         queue: ShardQueue,
-        make: Callable[[Launch], ShardJob],
+        make: Callable[[Launch], ShardJob | None],
         limiter: RateLimiter[Any],
         observe: Callable[[Event], None],
     ) -> None:
@@ -125,7 +126,9 @@ class _Jobs:
         return [launch.shard.id for launch, _ in self.running.values()]
 
     def launch(self, launch: Launch) -> None:
-        job = self._make(launch)
+        if (job := self._make(launch)) is None:
+            self._queue.leave(launch.lane)
+            return
         self.running[job.number] = launch, job
         self._begun.add(job.shard)
         self._rebalance.launched(job)

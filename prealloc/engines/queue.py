@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from prealloc.engines.handover import Units
@@ -34,8 +34,14 @@ class ShardQueue:
     may serve a shard it gets the planned one if that has room, else the one with the most.
     """
 
-    def __init__(self, shards: Sequence[WaitingShard], room: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        shards: Sequence[WaitingShard],
+        room: Mapping[str, int],
+        more: Callable[[], Sequence[WaitingShard]] = list,
+    ) -> None:
         self._room = dict(room)
+        self._more = more
         self._halted: set[str] = set()
         self._closed = False
         self._place = {shard.id: place for place, shard in enumerate(shards)}
@@ -43,6 +49,12 @@ class ShardQueue:
         """Heaps, by the lanes."""
         for shard in shards:
             self.put(shard)
+
+    def refill(self) -> bool:
+        """At the end: takes in the shards that `more` gives, which are there now. False if there are none."""
+        for shard in [] if self._closed else self._more():
+            self.put(shard)
+        return bool(self)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -65,7 +77,8 @@ class ShardQueue:
         """Has it wait, with what waits of it already. False: no lane is left that may serve it."""
         if not self.serves(shard.lanes):
             return False
-        place, heap = self._place[shard.id], self._waiting.setdefault(shard.lanes, [])
+        place = self._place.setdefault(shard.id, len(self._place))
+        heap = self._waiting.setdefault(shard.lanes, [])
         for index, (other, waiting) in enumerate(heap):
             if other == place and waiting.units is not None and shard.units is not None:
                 heap[index] = (place, waiting._replace(units=waiting.units.with_more(shard.units)))
@@ -89,7 +102,7 @@ class ShardQueue:
 
     def waits(self, shard: str) -> bool:
         """Whether anything of this shard waits."""
-        place = self._place[shard]
+        place = self._place.get(shard)
         return any(other == place for heap in self._waiting.values() for other, _ in heap)
 
     def drop(self, lane: str) -> list[str]:

@@ -6,9 +6,8 @@ import itertools
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,15 +23,33 @@ from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded, RunStarted, ShardInfo, Watching
+from prealloc.model.events import (
+    AttemptEnded,
+    Event,
+    Note,
+    Observer,
+    RunEnded,
+    RunStarted,
+    ShardEnded,
+    ShardInfo,
+    ShardShare,
+    Watching,
+)
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 from prealloc.model.where import options_in
 from prealloc.planning.task_times import TaskTimes
+from prealloc.store.claims import Claims
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
-from prealloc.store.journal import AttemptLine, JournalWriter, SessionEnded, SessionStarted, last_session
+from prealloc.store.journal import (
+    AttemptLine,
+    JournalWriter,
+    SessionEnded,
+    SessionStarted,
+    last_session,
+)
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.totals import totals
@@ -57,16 +74,17 @@ def run_session(
     engine: Engine,
     *,
     before: RunState | None = None,
-    reopen_failed: bool = False,
     reused: Sequence[AttemptLine] = (),
     times: TaskTimes | None = None,
     notes: Sequence[str] = (),
     observer: Observer,
+    claims: Claims | None = None,
 ) -> RunEnded:
     """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
 
     `before` is the fold of what earlier sessions have left, if there were any. `reused` are outcomes taken over from
-    another run; they are journalled first. By `times` the shards that take longest start first. Raises CannotGoOn.
+    another run; they are journalled first. By `times` the shards that take longest start first. With `claims` it is a
+    run of an experiment, and leaves alone what others have decided or hold. Raises CannotGoOn.
     """
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
@@ -78,10 +96,11 @@ def run_session(
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
     try:
+        reopen_failed = before is not None and before.reopen_failed
         journal.append(SessionStarted(session=session, reopen_failed=reopen_failed, started_at=time.time()))
         for attempt in reused:
             journal.append(attempt)
-        if reused:
+        if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
         limiter: RateLimiter[Any] = RateLimiter(run.plan.spec.lanes, policy)
         admission = Admission(_biggest(run))
@@ -97,11 +116,12 @@ def run_session(
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
-        left = units_left(run, before)
+        left = units_left(run, before, claims)
         wanted = _wanted(run, left, moves=engine.facts.hands_back)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
-        observer.handle(_run_started(run, engine, before, left, at_once, shares))
+        elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
+        observer.handle(_run_started(run, engine, before, left, at_once, shares, elsewhere))
         short = [too_few_files] if too_few_files else []
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
@@ -114,6 +134,8 @@ def run_session(
         def observe_all(event: Event) -> None:
             if lanes:
                 lane_log.note(event)
+            if claims is not None and isinstance(event, ShardEnded):
+                claims.leave(event.shard)
             if decided and isinstance(event, AttemptEnded) and Unit(event.shard, event.task, event.repeat) in decided:
                 event = msgspec.structs.replace(event, first=False)
             observer.handle(event)
@@ -121,15 +143,16 @@ def run_session(
         ended = conduct(
             engine,
             ShardQueue(
-                [WaitingShard(shard, run.manifests[shard].served_by) for shard in _in_order(run, left, times)],
+                [_waiting(run, shard) for shard in _in_order(run, left, times)],
                 {lane.name: shares[lane.name].room for lane in lanes},
+                lambda: [_waiting(run, shard) for shard in claims.again()] if claims else [],
             ),
-            partial(_job, run, shares, before, itertools.count(1)),
+            _Jobs(run, shares, before, claims, observer).make,
             limiter=limiter,
             at_once=at_once,
             policy=policy,
             admission=admission,
-            observer=Watching(observe_all, observer.tick) if lanes or decided else observer,
+            observer=Watching(observe_all, observer.tick) if lanes or decided or claims else observer,
         )
         engine.close()  # now, since the end of the session comes after that of its workers
         journal.append(SessionEnded(session=session, ended_at=time.time()))
@@ -137,7 +160,9 @@ def run_session(
         engine.close()
         journal.close()
     fault_point(Point.SESSION_END)
-    summary = summarise(run, fold(run.paths, run.units()), duration_s=time.monotonic() - started)
+    state = fold(run.paths, run.units())
+    elsewhere = claims.elsewhere(state) if claims is not None else set()
+    summary = summarise(run, state, duration_s=time.monotonic() - started, elsewhere=elsewhere)
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
     fault_point(Point.SESSION_TELL)
@@ -145,16 +170,17 @@ def run_session(
     return summary
 
 
-def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
-    """The end of a run as its journal shows it."""
+def summarise(run: OpenRun, state: RunState, *, duration_s: float, elsewhere: Set[Unit] = frozenset()) -> RunEnded:
+    """The end of a run as its journal shows it. `elsewhere` are the units that other runs of its experiment have."""
+    state = state.leaving(elsewhere)
     missing = (
         f"{unit} ({unit_state.status.value})"
         for unit, unit_state in state.units.items()
-        if unit_state.status is not Status.OK
+        if unit_state.status is not Status.OK and unit not in elsewhere
     )
     shown = tuple(islice(missing, MISSING_SHOWN))
     cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
-    whole = totals(state, run.types(), factors=run.plan.spec.factor_values, cells=cells)
+    whole = totals(state, run.types(), factors=run.plan.spec.factor_values, cells=cells, leave_out=elsewhere)
     return RunEnded(
         run=str(run.paths.root),
         census=state.census(),
@@ -169,18 +195,20 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
         duration_s=round(duration_s, 3),
         exit_code=1 if shown else 0,
         missing=shown,
-        resume=resume_command(run, state),
+        resume=resume_command(run, state, elsewhere),
+        elsewhere=len(elsewhere),
     )
 
 
-def resume_command(run: OpenRun, state: RunState) -> str | None:
+def resume_command(run: OpenRun, state: RunState, elsewhere: Set[Unit] = frozenset()) -> str | None:
     """What runs the rest: plain resume while something is open, else --failed, which opens what is final.
 
-    None if every unit is ok.
+    None if every unit is ok that is not `elsewhere`.
     """
-    if all(unit.status is Status.OK for unit in state.units.values()):
+    mine = [each for unit, each in state.units.items() if unit not in elsewhere]
+    if all(unit.status is Status.OK for unit in mine):
         return None
-    some_open = any(unit.open for unit in state.units.values())
+    some_open = any(unit.open for unit in mine)
     return f"prealloc resume {shlex.quote(str(run.paths.root))}" + ("" if some_open else " --failed")
 
 
@@ -188,17 +216,27 @@ def _interrupted(summary: RunEnded, number: int) -> RunEnded:
     return msgspec.structs.replace(summary, exit_code=128 + number)
 
 
-def units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
+def units_left(run: OpenRun, before: RunState | None, claims: Claims | None = None) -> dict[str, int]:
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
     if before is None:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
     due = [due.unit for due in _due(run, before)]  # their shards come first
-    return Counter(unit.shard for unit in (*due, *(unit for unit, state in before.units.items() if state.open)))
+    left = (unit for unit, state in before.units.items() if state.open and not _decided_elsewhere(claims, unit, state))
+    return Counter(unit.shard for unit in (*due, *left))
+
+
+def _decided_elsewhere(claims: Claims | None, unit: Unit, state: UnitState) -> bool:
+    """Whether another run of the experiment has decided a unit. One that this run reopens is its own."""
+    return claims is not None and state.first is None and claims.is_decided(unit)
 
 
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:
     """What is to be cleaned up after before anything runs."""
     return before.due if before is not None and run.file.cleanup is not None else []
+
+
+def _waiting(run: OpenRun, shard: str) -> WaitingShard:
+    return WaitingShard(shard, run.manifests[shard].served_by)
 
 
 def _in_order(run: OpenRun, left: Mapping[str, int], times: TaskTimes | None) -> list[str]:
@@ -221,30 +259,68 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
-def _job(
-    run: OpenRun,
-    shares: Mapping[str | None, _Share],
-    before: RunState | None,
-    numbers: Iterator[int],
-    launch: Launch,
-) -> ShardJob:
-    """A job of a shard on its lane, made when it is launched: only what runs is held."""
-    shard, lane = launch.shard.id, launch.lane
-    manifest = run.manifests[shard]
-    names = run.names(shard)
-    units, is_first = launch.shard.units, launch.shard.units is None
-    if units is None:
-        units = _open_units(_states(run, before, shard, names.ids))
-    return ShardJob(
-        number=next(numbers),
-        manifest=manifest.on(next((each for each in run.plan.spec.lanes if each.name == lane), None)),
-        policy=shares[lane].in_cell(manifest.cell),
-        ids=list(zip(names.ids, names.types, strict=True)),
-        orders=units.orders,
-        deaths=units.deaths,
-        alone=units.alone,
-        due=[due for due in _due(run, before) if due.unit.shard == shard] if is_first else [],
-    )
+class _Jobs:
+    """Makes a shard's job when it is launched: only what runs is held."""
+
+    def __init__(
+        self,
+        run: OpenRun,
+        shares: Mapping[str | None, _Share],
+        before: RunState | None,
+        claims: Claims | None,
+        observer: Observer,
+    ) -> None:
+        self._run = run
+        self._shares = shares
+        self._before = before
+        self._claims = claims
+        self._observer = observer
+        self._numbers = itertools.count(1)
+        self._elsewhere: dict[str, set[Unit]] = {}
+        """By shard, for those that have been asked for: what is left to other runs of the experiment."""
+
+    def make(self, launch: Launch) -> ShardJob | None:
+        """None: other runs have all of it."""
+        run, shard, units = self._run, launch.shard.id, launch.shard.units
+        names, due = run.names(shard), [due for due in _due(run, self._before) if due.unit.shard == shard]
+        if units is not None:
+            due = []  # its first job does that
+        else:
+            states = _states(run, self._before, shard, names.ids)
+            if self._claims is not None:
+                due = [] if shard in self._elsewhere else due  # else it is for what others held when it came first
+                mine = self._claim(self._claims, shard, [(_unit(shard, names.ids, key), each) for key, each in states])
+                states = [(key, each) for key, each in states if _unit(shard, names.ids, key) in mine]
+                if not states and not due:
+                    return None
+            units = _open_units(states)
+        manifest = run.manifests[shard].on(self._shares[launch.lane].lane)
+        return ShardJob(
+            number=next(self._numbers),
+            manifest=manifest,
+            policy=self._shares[launch.lane].in_cell(manifest.cell),
+            ids=list(zip(names.ids, names.types, strict=True)),
+            orders=units.orders,
+            deaths=units.deaths,
+            alone=units.alone,
+            due=due,
+            copies=run.copies(shard),
+        )
+
+    def _claim(self, claims: Claims, shard: str, states: Sequence[tuple[Unit, UnitState]]) -> set[Unit]:
+        """The open units of a shard that this run is to run now: at first all that are free, then what became free."""
+        open_ = {unit: state for unit, state in states if state.open}
+        own = set[Unit]() if shard in self._elsewhere else {unit for unit, each in open_.items() if each.first}
+        wanted = self._elsewhere.get(shard, open_.keys() - own)  # what it has decided once is this run's own
+        mine = claims.claim(shard, [unit for unit in open_ if unit in wanted])
+        self._elsewhere[shard] = wanted - mine
+        self._observer.handle(ShardShare(shard=shard, units=len(states) - len(self._elsewhere[shard])))
+        return own | mine
+
+
+def _unit(shard: str, ids: Sequence[str], key: tuple[int, int]) -> Unit:
+    position, repeat = key
+    return Unit(shard, ids[position], repeat)
 
 
 def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
@@ -349,9 +425,11 @@ def _run_started(
     left: dict[str, int],
     at_once: int,
     shares: Mapping[str | None, _Share],
+    elsewhere: Set[Unit],
 ) -> RunStarted:
     tasks = [shares[each.planned_lane].in_cell(each.cell).concurrency for each in run.manifests.values()]
     least, most = min(tasks, default=run.file.policy.concurrency), max(tasks, default=0)
+    not_here = Counter(unit.shard for unit in elsewhere)
     done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
@@ -360,7 +438,7 @@ def _run_started(
         shards=tuple(
             ShardInfo(
                 id=entry.id,
-                units=entry.units,
+                units=entry.units - not_here[entry.id],
                 settings=run.manifests[entry.id].settings,
                 lane=run.manifests[entry.id].planned_lane,
                 done=done[entry.id][0],

@@ -62,6 +62,13 @@ class ShardStarted(Event, frozen=True, kw_only=True, tag="shard_started"):
     """The lane that serves it."""
 
 
+class ShardShare(Event, frozen=True, kw_only=True, tag="shard_share"):
+    """Of an experiment's run: so many units of a shard are this run's, now that others have claimed theirs."""
+
+    shard: str
+    units: int
+
+
 class AttemptStarted(Event, frozen=True, kw_only=True, tag="attempt_started"):
     """A task starts."""
 
@@ -258,6 +265,8 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
     """The command that goes on with the run; None if every unit is ok."""
+    elsewhere: int = 0
+    """Units that other runs of the experiment have decided or run now: `not_run` here, and in nothing else above."""
 
 
 @runtime_checkable

@@ -106,6 +106,13 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = UNSET
     """Unset it is 1 and not written, as in the plans from before there were others."""
+    unit_seed: Annotated[
+        Literal["cell", "shard"] | UnsetType,
+        Option(
+            OneOf(("cell", "shard")), "What ctx.seed goes by; shard, as in older plans.", group=_WHICH, unset="cell"
+        ),
+    ] = UNSET
+    """Unset it is the shard, and not written, as in the plans from before a unit was known by its cell."""
     generator: str | UnsetType = UNSET
     """`module:function` that made the workflows of tasks that had none. Unset it is not written at all, so that
     plans without one keep their ids."""
@@ -168,6 +175,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             read.pop("ranking", None)
         else:
             read.setdefault("ranking", LATEST_RANKING)
+        if options.get("unit_seed", "cell") in ("shard", UNSET):
+            read.pop("unit_seed", None)
+        else:
+            read.setdefault("unit_seed", "cell")
         for name in ("types", "keep"):
             read[name] = tuple(sorted(read.get(name, ())))
         read["quotas"] = dict(sorted(read.get("quotas", {}).items()))
@@ -228,6 +239,7 @@ class PlanOptions(TypedDict, total=False):
     num_instances_per_cell: int | None
     per_cell: bool
     ranking: int | UnsetType
+    unit_seed: Literal["cell", "shard"] | UnsetType
 
 
 class SpecOptions(PlanOptions, total=False):

@@ -10,7 +10,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
-from prealloc.model.options import Bytes, Flag, OneOf, Option, Seconds, Text, Whole, read_options
+from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS
 from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
 
@@ -52,6 +52,7 @@ WHAT_RUNS = "What runs the tasks"
 _TIME = "Time"
 _SIZE = "Workers and memory"
 _TROUBLE = "When something fails"
+_TAKEN_OVER = "What is taken over from other runs"
 
 
 class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,6 +124,16 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     fsync: Annotated[
         bool, Option(Flag(), "Outcomes survive power loss too, at 0.3 ms or more each.", group=_TROUBLE)
     ] = False
+    neutral: Annotated[
+        tuple[str, ...],
+        Option(Names("SETTINGS"), "Settings that do not tell units apart.", group=_TAKEN_OVER, unset="none"),
+    ] = ()
+    same_task: Annotated[
+        Literal["bytes", "id"],
+        Option(
+            OneOf(("bytes", "id")), "Tasks are the same by all their bytes, or by id and workflow.", group=_TAKEN_OVER
+        ),
+    ] = "bytes"
 
     where: Annotated[
         list[dict[str, Any]],
@@ -162,6 +173,8 @@ class RunOptions(TypedDict, total=False):
     max_result_bytes: int | str
     max_log_bytes: int | str
     fsync: bool
+    neutral: Sequence[str]
+    same_task: Literal["bytes", "id"]
     where: Sequence[Mapping[str, Any] | str]
 
 
@@ -193,6 +206,15 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             "Called as function(unit, notes) after a killed attempt.",
             group=WHAT_RUNS,
             unset="none",
+        ),
+    ] = None
+    worker_name: Annotated[
+        str | None,
+        Option(
+            Text("NAME"),
+            "What the worker is known by when outcomes are taken over.",
+            group=_TAKEN_OVER,
+            unset="MODULE:FUNCTION; a command without its options",
         ),
     ] = None
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import Adjust, CompareOptions, Metric, OutcomeOf
-from prealloc.model.outcome import FINAL, Status
+from prealloc.model.outcome import FINAL
 from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
 from prealloc.statistics.normal import z_of, z_of_power
 from prealloc.statistics.several import benjamini_hochberg, holm
-from prealloc.store.results import UnitOutcome
+from prealloc.store.results import UnitOutcome, success_of
 
 Verdict = Literal[
     "better", "worse", "faster", "slower", "no worse", "no slower", "no difference shown", "too few tasks differ"
@@ -39,8 +39,8 @@ class Member(NamedTuple):
     unit: UnitOutcome
     cell: Mapping[str, Any]
     """The factors of its cell, and the run if there are several."""
-    content: bytes
-    """A digest of its task: the same id may be another task in another run."""
+    content: Hashable
+    """Stands for its task's bytes: the same id may be another task in another run."""
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
             if text not in by_value:
                 by_value[text] = _Side(value)
             key = tuple(_text(member.cell.get(name)) for name in matched)
-            content = b"" if asked.factor == "difficulty" else member.content
+            content = None if asked.factor == "difficulty" else member.content
             by_value[text].add(key, (member.unit.task, content), measure(member.unit))
         for one, other in _pairs([_text(value) for value in values], asked.baseline, values):
             if one in by_value and other in by_value:
@@ -134,10 +134,10 @@ class _Side:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self.measures: dict[tuple[tuple[str, ...], tuple[str, bytes]], list[float | None]] = {}
+        self.measures: dict[tuple[tuple[str, ...], tuple[str, Hashable]], list[float | None]] = {}
         self.cells: dict[tuple[str, ...], None] = {}
 
-    def add(self, cell: tuple[str, ...], task: tuple[str, bytes], measure: float | None) -> None:
+    def add(self, cell: tuple[str, ...], task: tuple[str, Hashable], measure: float | None) -> None:
         self.cells[cell] = None
         self.measures.setdefault((cell, task), []).append(measure)
 
@@ -258,12 +258,7 @@ def _measure(asked: CompareOptions) -> Callable[[UnitOutcome], float | None]:
     first = asked.outcome == "first"
 
     def success(unit: UnitOutcome) -> float | None:
-        status, said = (unit.first_status, unit.first_success) if first else (unit.status, unit.success)
-        if status not in FINAL:
-            return None
-        if status is not Status.OK:
-            return 0.0
-        return None if said is None else float(said)
+        return success_of(*((unit.first_status, unit.first_success) if first else (unit.status, unit.success)))
 
     def attempt(unit: UnitOutcome) -> Any:
         outcome = unit.first if first else unit.outcome

@@ -49,7 +49,7 @@ class LibraryGuard:
         self._install()
 
     def allow(self, sha256: str) -> None:
-        """A file of this content is no copy: a slice may hold all of a library."""
+        """A file of this content is not a copy: a slice may hold all of a library."""
         self._allowed.add(sha256)
 
     def _install(self) -> None:

@@ -114,7 +114,7 @@ def golden_plan(folder: Path, ranking: int = 2) -> None:
     library = folder / "library.json"
     library.write_text(json.dumps({"tasks": rows}, ensure_ascii=False))
     options: dict[str, Any] = {"shards": 3, "num_instances": 4, "stratify": True, "seed": 7, "settings": {"model": "m"}}
-    plan(library, out=folder / "plan", ranking=ranking, **options)
+    plan(library, out=folder / "plan", ranking=ranking, unit_seed="shard", **options)
 
 
 @pytest.mark.parametrize("ranking", GOLDEN)

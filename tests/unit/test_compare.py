@@ -198,3 +198,12 @@ def test_other_metrics(run: Path) -> None:
     assert time.ratio is not None
     assert time.ratio[0] < time.ratio[1] < time.ratio[2]
     assert time.verdict in ("faster", "slower", "no difference shown")
+
+
+def test_a_rate_that_is_too_low_fails(run: Path, type_: Type) -> None:
+    """`results --fail-under` is exit code 1 with the reason; a share that is none is a mistake."""
+    assert type_("results", str(run), "--fail-under", "75%").code == 0
+    low = type_("results", str(run), "--fail-under", "76%")
+    assert (low.code, "success is 75.0%, and 76% are required" in low.err) == (1, True)
+    assert type_("results", str(run), "--fail-under", "much").code == 2
+    assert type_("results", str(run), "--by", "model", "--format", "md").out.startswith("| model |")
