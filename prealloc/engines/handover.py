@@ -27,20 +27,21 @@ class Units(NamedTuple):
 
     def with_more(self, more: Units) -> Units:
         """These and those, as the shard orders them."""
-        both = sorted((*self.orders, *more.orders), key=lambda order: (order.repeat, order.position))
+        both = sorted((*self.orders, *more.orders), key=_place)
         return Units(tuple(both), self.alone | more.alone, {**self.deaths, **more.deaths})
 
 
 def units_of(orders: Iterable[UnitOrder], alone: Iterable[UnitOrder], deaths: Mapping[Key, int]) -> Units:
-    """The units of these orders; those in `alone` run alone."""
+    """The units of these orders, as the shard orders them; those in `alone` run alone."""
     solo = tuple(alone)
-    together = (*orders, *solo)
+    together = sorted((*orders, *solo), key=_place)
     keys = {(order.position, order.repeat) for order in together}
-    return Units(
-        together,
-        frozenset((order.position, order.repeat) for order in solo),
-        {key: count for key, count in deaths.items() if key in keys},
-    )
+    known = {key: count for key, count in deaths.items() if key in keys}
+    return Units(tuple(together), frozenset((order.position, order.repeat) for order in solo), known)
+
+
+def _place(order: UnitOrder) -> tuple[int, int]:
+    return order.repeat, order.position
 
 
 class UnitsReturned(Event, frozen=True, kw_only=True, tag="units_returned"):
