@@ -89,10 +89,10 @@ def conduct(
             for event in engine.wait(TICK_S):
                 jobs.take_in(event)
             for news in limiter.news():
-                observe(news)
-                if isinstance(news, LaneHalted):  # the other lanes go on, and take what it has not begun
-                    engine.halt(news.lane)
-                    jobs.give_up(queue.drop(news.lane))
+                if isinstance(news, LaneHalted):
+                    jobs.halt(news)
+                else:
+                    observe(news)
             sampler.sample()
             observer.tick(time.monotonic())
         return Ended(received[0] if received else None)
@@ -175,6 +175,15 @@ class _Jobs:
         if units.orders:
             fault_point(Point.UNITS_WAITING)
             self._queue.put(launch.shard._replace(units=units))
+
+    def halt(self, news: LaneHalted) -> None:
+        """A lane starts nothing more. The other lanes go on, and take what it has not begun."""
+        dropped = self._queue.drop(news.lane)
+        mine = [launch.shard for launch, _ in self.running.values() if launch.lane == news.lane]
+        goes_on = not dropped and all(self._queue.serves(shard.lanes) for shard in mine)
+        self._observe(msgspec.structs.replace(news, goes_on=goes_on))
+        self._engine.halt(news.lane)
+        self.give_up(dropped)
 
     def give_up(self, shards: Iterable[str]) -> None:
         """These shards do not wait any longer."""

@@ -172,6 +172,8 @@ class LaneHalted(Event, frozen=True, kw_only=True, tag="lane_halted"):
     reason: str
     hint: str
     """What to do before `prealloc resume`."""
+    goes_on: bool = False
+    """Other lanes take what it has not begun: nothing of it has to be resumed, unless they halt too."""
 
 
 class ShardEnded(Event, frozen=True, kw_only=True, tag="shard_ended"):

@@ -18,7 +18,13 @@ HALTED_SHOWN = 3
 
 def why_halted(halted: LaneHalted, run: str) -> str:
     """`its key was refused (HTTP 401): fix OPENAI_API_KEY, then prealloc resume run/`."""
-    return visible(f"{halted.reason}: {halted.hint}, then prealloc resume {shlex.quote(run)}")
+    return visible(f"{halted.reason}: {_what_to_do(halted, run)}")
+
+
+def _what_to_do(halted: LaneHalted, run: str) -> str:
+    if halted.goes_on:
+        return f"other lanes take its tasks; {halted.hint}"
+    return f"{halted.hint}, then prealloc resume {shlex.quote(run)}"
 
 
 def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
@@ -28,7 +34,7 @@ def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
     lines = []
     for name, event in halted[:most]:
         lines.append(Text(f"  lane {visible(name)} halted: {visible(event.reason)}", "bold red"))
-        lines.append(Text(visible(f"    {event.hint}, then prealloc resume {shlex.quote(run)}"), "red"))
+        lines.append(Text(visible(f"    {_what_to_do(event, run)}"), "red"))
     if len(halted) > most:
         lines.append(Text(f"  {human.count(len(halted) - most, 'lane')} more halted", "bold red"))
     return lines
