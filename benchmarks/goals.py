@@ -46,7 +46,7 @@ def judge(
     """Every goal of the table, with what was measured for it."""
     seconds = {row.name: row.seconds.median for row in start}
     megabytes = {row.name: row.workers_bytes.median / 1e6 for row in start}
-    ratios = {row.name: row.ratio.median for row in tail}
+    ratios = {row.name: row.ratio for row in tail}
     return [
         Goal("last task starts, one process", "s", 1.0, seconds.get(ONE)),
         Goal("last task starts, one process / pool", "x", 1.0 / REFERENCE_S, _ratio(seconds, ONE)),

@@ -109,8 +109,7 @@ def _throughput(rows: list[ThroughputRow]) -> Table:
 
 def _tail(rows: list[TailRow]) -> Table:
     cells = [
-        [row.name, _seconds(row.shared), _seconds(row.moved), _seconds(row.fixed), _range(row.ratio, "{:.2f}")]
-        for row in rows
+        [row.name, _seconds(row.shared), _seconds(row.moved), _seconds(row.fixed), f"{row.ratio:.2f}"] for row in rows
     ]
     title = "Tail: uneven tasks, from the start of the first to the end of the last"
     return Table(title, ["work", POOL_OF_ALL, RUN, FIXED, "run to queue"], cells)

@@ -22,7 +22,8 @@ class Size(NamedTuple):
     noop_workers: int
     noop_chunk: int
     tail_s: float
-    """Work of each worker in scenario "tail"."""
+    """Work of each worker in scenario "tail", in a round."""
+    tail_rounds: int
 
 
 FULL = Size(
@@ -36,7 +37,8 @@ FULL = Size(
     noop_tasks=100_000,
     noop_workers=2,
     noop_chunk=100,
-    tail_s=6.0,
+    tail_s=4.0,
+    tail_rounds=8,
 )
 QUICK = Size(
     library_tasks=60,
@@ -50,4 +52,5 @@ QUICK = Size(
     noop_workers=2,
     noop_chunk=100,
     tail_s=0.5,
+    tail_rounds=1,
 )
