@@ -45,18 +45,17 @@ class _Pace(NamedTuple):
 
 
 class Rebalance:
-    """Folds what is known of the jobs, and chooses. `now` and `wall` are for tests."""
+    """Folds what is known of the jobs, and chooses. `now` is for tests."""
 
-    def __init__(self, *, now: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._wall = wall
         self._jobs: dict[int, ShardJob] = {}
         self._asked: dict[int, float] = {}
         """When each job was asked that has not answered yet."""
         self._quiet_until: dict[int, float] = {}
         """Until then a job is left alone: it has just been launched, or has just given units."""
         self._launched: dict[str, float] = {}
-        """By shard, on the wall clock: those of which no attempt has ended yet."""
+        """By shard: those of which no attempt has ended yet."""
         self._paces: dict[str, _Pace] = {}
         self._all = _Pace()
         self._start = _Pace()
@@ -69,7 +68,7 @@ class Rebalance:
         if self._first_at is None:
             self._first_at = self._now()
         if job.shard not in self._paces:
-            self._launched.setdefault(job.shard, self._wall())
+            self._launched.setdefault(job.shard, self._now())
 
     def heard(self, event: AttemptEnded) -> None:
         """An attempt has ended."""
@@ -77,7 +76,7 @@ class Rebalance:
         self._paces[event.shard] = self._paces.get(event.shard, _Pace()).with_one(seconds)
         self._all = self._all.with_one(seconds)
         if (launched := self._launched.pop(event.shard, None)) is not None:
-            self._start = self._start.with_one(max(0.0, event.started_at - launched))
+            self._start = self._start.with_one(max(0.0, self._now() - seconds - launched))
 
     def answered(self, job: int) -> None:
         """It has given what it had to give."""

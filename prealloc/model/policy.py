@@ -63,10 +63,10 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         int | None,
         Option(
             Whole(1, MAX_SHARDS, optional=True),
-            "Shards at once, each in a worker process.",
+            "Worker processes at once, each with tasks of one shard.",
             short="w",
             group=_SIZE,
-            unset="all up to 64, as memory allows",
+            unset="one for each shard up to 64, as memory allows",
         ),
     ] = None
     timeout_s: Annotated[

@@ -17,7 +17,7 @@ class Jobs:
 
     def __init__(self, count: int, *, concurrency: int = 1) -> None:
         self.now = 100.0
-        self.rebalance = Rebalance(now=lambda: self.now, wall=lambda: self.now)
+        self.rebalance = Rebalance(now=lambda: self.now)
         policy = RunPolicy.checked(concurrency=concurrency)
         for number, shard in enumerate(make_plan(count, shards=count).shards):
             job = ShardJob(number=number, manifest=shard.manifest, policy=policy, ids=[], orders=(), deaths={})
@@ -25,7 +25,8 @@ class Jobs:
 
     def ends(self, shard: int, seconds: float, *, start_s: float = 0.1) -> None:
         """An attempt of this shard has ended, which started `start_s` after the launch."""
-        times: dict[str, Any] = {"started_at": 100.0 + start_s, "queued_s": 0.0, "waiting_s": 0.0}
+        self.now = 100.0 + start_s + seconds
+        times: dict[str, Any] = {"started_at": 0.0, "queued_s": 0.0, "waiting_s": 0.0}
         name = f"shard-{shard:02}"
         event = AttemptEnded(
             shard=name, task="t", repeat=0, attempt=1, status=Status.OK, working_s=seconds, peak_rss=0,
