@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 
 # Bytecode is kept: the tests start some thousand interpreters, and each would compile the whole package.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A run that a test kills leaves its socket behind.
+_runtime = tempfile.TemporaryDirectory(prefix="prealloc-test-")
+os.environ["XDG_RUNTIME_DIR"] = _runtime.name
 
 # A shell's background job ignores these, and what it starts inherits that: a test could not send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

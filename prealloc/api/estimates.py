@@ -9,9 +9,9 @@ from typing import Any
 from prealloc.model.cell import MODEL
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.task_times import TaskTimes
 from prealloc.planning.estimate import NO_PAST, Durations, Effort, estimate
 from prealloc.planning.matrix import Outlook, loads_of_plan, loads_of_spec, matrix_of_plan, matrix_of_spec
-from prealloc.planning.task_times import TaskTimes
 
 
 def outlook(

@@ -39,6 +39,8 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A worker may still run after its master was killed."""
     hands_back: bool = False
     """Units that have not begun can be taken out of a job that runs: it has `unbegun` and `hand_back`."""
+    cannot_change: Mapping[str, str] = {}
+    """Of workers, concurrency, pause and rate: why `prealloc ctl` cannot change it for shards that run."""
 
 
 class Checked(NamedTuple):
@@ -92,6 +94,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """Units that ran in a worker when it died: each runs alone."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
+    timeouts: Mapping[int, float] = {}
+    """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""
     copies: Mapping[str, int] | None = None
     """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
 
@@ -102,6 +106,10 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lane(self) -> str | None:
         return self.manifest.lane
+
+    def timeout_s(self, position: int) -> float | None:
+        """What an attempt at this task may work."""
+        return self.timeouts.get(position, self.policy.timeout_s)
 
     def tasks(self, setup: RunSetup) -> Sequence[LightweightTask]:
         """By position, from the run's copy of the plan. Raises PlanError if a byte of them is not as planned."""
@@ -119,6 +127,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     ) -> WorkerJob:
         """What a worker gets that runs these units: of the tasks, only theirs."""
         tasks = self.tasks(setup)
+        positions = sorted({order.position for order in orders})
         return WorkerJob(
             shard=self.shard,
             settings=self.manifest.settings,
@@ -126,7 +135,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             seed=self.manifest.seed,
             cell=self.manifest.cell if self.copies is not None else None,
             copies=dict(self.copies or {}),
-            tasks={position: tasks[position] for position in sorted({order.position for order in orders})},
+            tasks={position: tasks[position] for position in positions},
+            timeouts={position: self.timeouts[position] for position in positions if position in self.timeouts},
             orders=tuple(order.plain() for order in orders),
             worker=setup.worker,
             import_path=setup.import_path,
@@ -213,11 +223,15 @@ class Engine(Protocol):
         """
         ...
 
-    def halt(self, lane: str) -> None:
-        """Starts no further task of the jobs on a lane, and gives their units back: by UnitsReturned and JobEnded.
+    def halt(self, lane: str | None) -> None:
+        """Starts no further task of the jobs on a lane, or of all, and gives their units back.
 
-        What runs may end, however long that takes.
+        That is by UnitsReturned and JobEnded. What runs may end, however long that takes.
         """
+        ...
+
+    def allow(self, tasks: Mapping[int, int]) -> None:
+        """These jobs may run this many tasks at once from now on; what runs beyond that may end. 0 holds a job."""
         ...
 
     def drain(self) -> None:
@@ -235,15 +249,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Leaves no process behind. May be called at any moment, and twice."""
         ...
-
-
-def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the libraries that are still there; of a folder, of the files in it and in its folders."""
-    found: set[tuple[int, int]] = set()
-    for path in paths:
-        try:
-            files = [Path(path), *Path(path).glob("*"), *Path(path).glob("*/*")]
-            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
-        except (OSError, ValueError):  # gone, or no path at all: it comes from a file
-            continue
-    return frozenset(found)

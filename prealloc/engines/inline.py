@@ -32,7 +32,7 @@ from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted
 from prealloc.model.outcome import Answer
 from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.alone import Alone
-from prealloc.worker.attempt import Running
+from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
 from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
@@ -51,7 +51,12 @@ class InlineEngine:
     """Runs shards in the calling thread. `jitter` is for tests."""
 
     name = "inline"
-    facts = EngineFacts(can_kill=False, guards_library=False, worker_outlives_master=False)
+    facts = EngineFacts(
+        can_kill=False,
+        guards_library=False,
+        worker_outlives_master=False,
+        cannot_change=dict.fromkeys(("workers", "concurrency"), "the inline engine runs one task at a time"),
+    )
 
     def __init__(
         self,
@@ -61,12 +66,14 @@ class InlineEngine:
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
-        self._current: _InlineJob | None = None
+        self._current: InlineShard | None = None
         self._incarnations: Counter[str] = Counter()
         """Jobs so far, by shard."""
         self._draining = False
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
+        self._held: set[int] = set()
+        """Jobs that start nothing for now."""
 
     def check(self, wanted: WorkerCheck) -> Checked:
         self._function = load_function(wanted.worker, wanted.import_path)
@@ -81,16 +88,20 @@ class InlineEngine:
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if self._current is None:
             if not self._queue:
+                time.sleep(timeout_s)
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
             job = self._queue.popleft()
             self._incarnations[job.shard] += 1
             incarnation = self._incarnations[job.shard]
-            self._current = _InlineJob(job, incarnation, self._setup, self._function, self._jitter)
+            self._current = InlineShard(job, self._setup, self._function, self._jitter, incarnation)
             if self._draining or self._current.lane in self._halted:
                 self._current.stop()
             return [self._current.started, *self._current.clean_up_first()]
+        if self._current.number in self._held and not self._draining:
+            time.sleep(timeout_s)
+            return []
         events = self._current.step()
         if events and isinstance(events[-1], JobEnded):
             self._current = None
@@ -102,10 +113,16 @@ class InlineEngine:
     def hand_back(self, job: int, units: int) -> None:
         """It runs one task at a time: there is nowhere else to run them."""
 
-    def halt(self, lane: str) -> None:
+    def halt(self, lane: str | None) -> None:
+        if lane is None:
+            self.drain()
+            return
         self._halted.add(lane)
         if self._current is not None and self._current.lane == lane:
             self._current.stop()
+
+    def allow(self, tasks: Mapping[int, int]) -> None:
+        self._held = {*self._held, *tasks} - {job for job, most in tasks.items() if most}
 
     def drain(self) -> None:
         self._draining = True
@@ -125,17 +142,19 @@ class InlineEngine:
             self._current = None
 
 
-class _InlineJob:
-    """One job, a task at a time. It has a worker of its own, as it has in a process."""
+class InlineShard:
+    """One job of a shard, a task at a time. It has a worker of its own, as it has in a process."""
 
     def __init__(
         self,
         job: ShardJob,
-        incarnation: int,
         setup: RunSetup,
         function: WorkerFunction,
         jitter: Callable[[], float],
+        incarnation: int = 1,
     ) -> None:
+        self.number = job.number
+        self.shard = job.shard
         self.lane = job.lane
         self._job = job
         self._setup = setup
@@ -201,7 +220,7 @@ class _InlineJob:
             time.sleep(min(taken, NAP_S))
             return []
         perform = functools.partial(self._worker.perform, taken, self._most_bytes)
-        clean = self._here(lambda: perform(lambda ending: self._units.finish(taken, ending)))
+        clean = self._here(lambda: perform(lambda ending: self._finish(taken, ending)))
         self._units.left(taken, clean=clean)
         message = self._ended.pop()
         return [self._judged(event, message) for event in events_of(message, self._job.ids[message.position][1])]
@@ -216,6 +235,9 @@ class _InlineJob:
         line = message.line
         self._left.append(self._orders[key]._replace(attempt=line.attempt + 1, waited_s=line.waiting_s))
         return TurnedAway(job=self._job.number, ended=event)
+
+    def _finish(self, running: Running, ending: Ending) -> None:
+        self._units.finish(running, ending)
 
     def _make(self) -> Alone:
         try:

@@ -136,11 +136,16 @@ class LocalEngine:
                 self._supervisors.pop(event.job, None)
         return events
 
-    def halt(self, lane: str) -> None:
+    def halt(self, lane: str | None) -> None:
         for supervisor in self._supervisors.values():
-            if supervisor.lane == lane:
+            if lane is None or supervisor.lane == lane:
                 self._events += supervisor.halt()
                 self._end_if_idle(supervisor)
+
+    def allow(self, tasks: Mapping[int, int]) -> None:
+        for job, most in tasks.items():
+            if job in self._supervisors:
+                self._events += self._supervisors[job].allow(most)
 
     def drain(self) -> None:
         for supervisor in self._supervisors.values():

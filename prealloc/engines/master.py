@@ -11,6 +11,7 @@ import msgspec
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
+from prealloc.engines.control import Control
 from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.queue import Launch, ShardQueue
 from prealloc.engines.rebalance import Rebalance
@@ -26,7 +27,6 @@ from prealloc.model.events import (
     ShardEnded,
     Stopping,
 )
-from prealloc.model.policy import RunPolicy
 from prealloc.processes.memory import proportional_bytes
 from prealloc.processes.signals import handled
 
@@ -47,18 +47,17 @@ def conduct(
     make: Callable[[Launch], ShardJob | None],
     *,
     limiter: RateLimiter[Any],
-    at_once: int,
-    policy: RunPolicy,
+    control: Control,
     admission: Admission,
     observer: Observer,
 ) -> Ended:
-    """Runs the shards in the queue to their end, at most `at_once` at a time, fewer if memory is short.
+    """Runs the shards in the queue to their end, as many at a time as `control` says, fewer if memory is short.
 
     `make` makes a job, when it is launched; None if there is nothing to run of it after all. The first SIGINT, SIGTERM
     or SIGHUP drains, the second cancels what runs, which has the grace to clean up, the third kills it; resume runs it
     again. Raises CannotGoOn.
     """
-    jobs = _Jobs(engine, queue, make, limiter, observer.handle)
+    jobs = _Jobs(engine, queue, make, limiter, control, observer.handle)
     observe = observer.handle
     sampler = _Sampler(engine, observer, admission)
     told_of_memory = False
@@ -70,12 +69,11 @@ def conduct(
                 heeded += 1
                 jobs.give_up(queue.close())
                 engine.drain() if heeded == 1 else engine.stop()
-                observe(
-                    Stopping(
-                        drain_s=policy.drain_s if heeded == 1 else 0.0, grace_s=policy.grace_s if heeded < 3 else 0.0
-                    )
-                )
-            while len(jobs.running) < at_once and queue:
+                drain_s, grace_s = control.policy.drain_s, control.policy.grace_s
+                observe(Stopping(drain_s=drain_s if heeded == 1 else 0.0, grace_s=grace_s if heeded < 3 else 0.0))
+            for news in control.listen(engine, jobs.running, len(queue)):
+                observe(news)
+            while control.room(len(jobs.running)) and queue:
                 if refusal := admission.refusal(jobs.shards):
                     if not told_of_memory:
                         observe(Note(text=refusal))
@@ -84,15 +82,12 @@ def conduct(
                 if (launch := queue.next()) is None:
                     break
                 jobs.launch(launch)
-            if policy.rebalance and engine.facts.hands_back and admission.refusal(jobs.shards) is None:
-                jobs.rebalance(at_once - len(jobs.running))
+            engine.allow(control.widths(jobs.running))
+            if admission.refusal(jobs.shards) is None:
+                jobs.rebalance(control.room(len(jobs.running)))
             for event in engine.wait(TICK_S):
                 jobs.take_in(event)
-            for news in limiter.news():
-                if isinstance(news, LaneHalted):
-                    jobs.halt(news)
-                else:
-                    observe(news)
+            jobs.heed_limits()
             sampler.sample()
             observer.tick(time.monotonic())
         return Ended(received[0] if received else None)
@@ -107,14 +102,17 @@ class _Jobs:
         queue: ShardQueue,
         make: Callable[[Launch], ShardJob | None],
         limiter: RateLimiter[Any],
+        control: Control,
         observe: Callable[[Event], None],
     ) -> None:
-        self.running: dict[int, tuple[Launch, ShardJob]] = {}
-        """By number."""
+        self.running: dict[int, ShardJob] = {}
+        """By number, in the order in which they began."""
+        self._launches: dict[int, Launch] = {}
         self._engine = engine
         self._queue = queue
         self._make = make
         self._limiter = limiter
+        self._control = control
         self._observe = observe
         self._rebalance = Rebalance()
         self._begun: set[str] = set()
@@ -123,63 +121,77 @@ class _Jobs:
     @property
     def shards(self) -> list[str]:
         """Of each job that runs."""
-        return [launch.shard.id for launch, _ in self.running.values()]
+        return [job.shard for job in self.running.values()]
 
     def launch(self, launch: Launch) -> None:
         if (job := self._make(launch)) is None:
             self._queue.leave(launch.lane)
             return
-        self.running[job.number] = launch, job
+        self.running[job.number], self._launches[job.number] = job, launch
         self._begun.add(job.shard)
         self._rebalance.launched(job)
+        self._control.launched(job)
         self._engine.launch(job)
 
     def rebalance(self, places: int) -> None:
         """Has long jobs give units to worker places that have nothing to run."""
-        if places <= 0 or not self.running:
+        if not (places and self.running and self._control.policy.rebalance and self._engine.facts.hands_back):
             return
         for ask in self._rebalance.choose(places, self._engine.unbegun(), self._spare):
             self._engine.hand_back(ask.job, ask.units)
 
     def _spare(self, job: ShardJob) -> float:
-        launch, _ = self.running[job.number]
-        return self._queue.spare(launch.shard.lanes)
+        return self._queue.spare(self._launches[job.number].shard.lanes)
 
     def take_in(self, event: Event) -> None:
         """What has happened in the engine, for the limiter, the queue and the observer."""
         if isinstance(event, AttemptEnded):
             self._tell(event)
+            self._control.count(event)
             self._observe(event)
         elif isinstance(event, TurnedAway):
-            launch, _ = self.running[event.job]
+            launch = self._launches[event.job]
             self._tell(event.ended)
             others = [lane for lane in launch.shard.lanes if lane != launch.lane]
             elsewhere = bool(others) and self._queue.serves(others)
-            self._observe(msgspec.structs.replace(event.ended, outcome=not elsewhere))
+            ended = msgspec.structs.replace(event.ended, outcome=not elsewhere)
+            self._control.count(ended)
+            self._observe(ended)
         elif isinstance(event, UnitsReturned):
             self._rebalance.answered(event.job)
             self._put(event.job, event.units)
         elif isinstance(event, JobEnded):
-            launch, _ = self.running[event.job]
             self._put(event.job, event.left)
             del self.running[event.job]
             self._rebalance.ended(event.job)
-            self._queue.leave(launch.lane)
+            self._control.ended(event.job)
+            self._queue.leave(self._launches.pop(event.job).lane)
             self._end_if_ended(event.shard)
         else:
             self._observe(event)
 
     def _put(self, job: int, units: Units) -> None:
         """Has units wait for another job. Where none may run them, they stay open."""
-        launch, _ = self.running[job]
         if units.orders:
             fault_point(Point.UNITS_WAITING)
-            self._queue.put(launch.shard._replace(units=units))
+            self._queue.put(self._launches[job].shard._replace(units=units))
 
-    def halt(self, news: LaneHalted) -> None:
+    def heed_limits(self) -> None:
+        """Takes in what the limiter has found out, and the limits of the run. What halts starts nothing more."""
+        for news in self._limiter.news():
+            if isinstance(news, LaneHalted):
+                self._halt(news)
+            else:
+                self._observe(news)
+        for reached in self._control.limit():
+            self.give_up(self._queue.close())
+            self._engine.halt(None)
+            self._observe(reached)
+
+    def _halt(self, news: LaneHalted) -> None:
         """A lane starts nothing more. The other lanes go on, and take what it has not begun."""
         dropped = self._queue.drop(news.lane)
-        mine = [launch.shard for launch, _ in self.running.values() if launch.lane == news.lane]
+        mine = [launch.shard for launch in self._launches.values() if launch.lane == news.lane]
         goes_on = not dropped and all(self._queue.serves(shard.lanes) for shard in mine)
         self._observe(msgspec.structs.replace(news, goes_on=goes_on))
         self._engine.halt(news.lane)

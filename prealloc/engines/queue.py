@@ -59,6 +59,9 @@ class ShardQueue:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     def next(self) -> Launch | None:
         """The next shard that a lane has room for, which it takes; None if there is none now."""
         found = [(heap[0][0], lanes) for lanes, heap in self._waiting.items() if self.spare(lanes) > 0]
