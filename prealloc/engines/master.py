@@ -83,8 +83,8 @@ def conduct(
                     break
                 jobs.launch(launch)
             engine.allow(control.widths(jobs.running))
-            if admission.refusal(jobs.shards) is None:
-                jobs.rebalance(control.room(len(jobs.running)))
+            if (places := control.room(len(jobs.running))) and admission.refusal(jobs.shards) is None:
+                jobs.rebalance(places)
             for event in engine.wait(TICK_S):
                 jobs.take_in(event)
             jobs.heed_limits()
@@ -135,7 +135,7 @@ class _Jobs:
 
     def rebalance(self, places: int) -> None:
         """Has long jobs give units to worker places that have nothing to run."""
-        if not (places and self.running and self._control.policy.rebalance and self._engine.facts.hands_back):
+        if not (self._control.policy.rebalance and self._engine.facts.hands_back):
             return
         for ask in self._rebalance.choose(places, self._engine.unbegun(), self._spare):
             self._engine.hand_back(ask.job, ask.units)
