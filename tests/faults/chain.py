@@ -36,6 +36,8 @@ IN_WORKER = frozenset(
         Point.ATTEMPT_TOLD,
         Point.WORKER_RETIRING,
         Point.WORKER_RETIRED,
+        Point.WORKER_HANDING_BACK,
+        Point.WORKER_HANDED_BACK,
         Point.WORKER_BYE,
         Point.WORKER_BYE_SAID,
     }
@@ -79,6 +81,7 @@ SCENARIOS = {
     "noisy": Scenario(_beside(9), {"ok": 9}, worker="noisy_import:act"),
     "long log": Scenario(_beside(UNITS), {"ok": UNITS}),
     "reused": Scenario(_beside(9), {"ok": 9}),
+    "moved": Scenario({f"t{number}": {"do": "ok", "s": 0.6} for number in range(8)}, {"ok": 8}, ("--workers", "4")),
     "experiment": Scenario(_beside(9), {"ok": 9}),
     "reopened": Scenario(
         _beside(9, bad={"do": "fail"}),
@@ -161,7 +164,8 @@ class _Chain:
             assert killed or case.point is Point.WORKER_BYE_SAID, "nobody has died"  # who has said bye is not missed
         else:
             in_flight = [task for task in ran if task not in self.final()]
-            assert len(in_flight) <= WORKERS * case.concurrency + self._blamed()
+            workers = 4 if case.scenario == "moved" else WORKERS
+            assert len(in_flight) <= workers * case.concurrency + self._blamed()
         assert not self._left_beside() or code is None, f"left behind: {self._left_beside()}"
 
     def _expected(self, action: str) -> int | None:
