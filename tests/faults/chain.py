@@ -36,6 +36,8 @@ IN_WORKER = frozenset(
         Point.ATTEMPT_TOLD,
         Point.WORKER_RETIRING,
         Point.WORKER_RETIRED,
+        Point.WORKER_HANDING_BACK,
+        Point.WORKER_HANDED_BACK,
         Point.WORKER_BYE,
         Point.WORKER_BYE_SAID,
     }
@@ -79,6 +81,8 @@ SCENARIOS = {
     "noisy": Scenario(_beside(9), {"ok": 9}, worker="noisy_import:act"),
     "long log": Scenario(_beside(UNITS), {"ok": UNITS}),
     "reused": Scenario(_beside(9), {"ok": 9}),
+    "moved": Scenario({f"t{number}": {"do": "ok", "s": 0.6} for number in range(8)}, {"ok": 8}, ("--workers", "4")),
+    "experiment": Scenario(_beside(9), {"ok": 9}),
     "reopened": Scenario(
         _beside(9, bad={"do": "fail"}),
         {"ok": 9, "failed": 1},
@@ -134,6 +138,8 @@ class _Chain:
             for shard in range(WORKERS):
                 with (self._stage.run / "logs" / f"shard-{shard:02}.log").open("wb") as file:
                     file.truncate(CUT_BYTES)
+        elif self._case.scenario == "experiment":
+            self._stage.run = self._stage.root / "exp" / "runs" / "0001"
         elif self._case.scenario == "reopened":
             assert self._session(None).end() == 1
         elif self._case.scenario == "reused":
@@ -158,7 +164,8 @@ class _Chain:
             assert killed or case.point is Point.WORKER_BYE_SAID, "nobody has died"  # who has said bye is not missed
         else:
             in_flight = [task for task in ran if task not in self.final()]
-            assert len(in_flight) <= WORKERS * case.concurrency + self._blamed()
+            workers = 4 if case.scenario == "moved" else WORKERS
+            assert len(in_flight) <= workers * case.concurrency + self._blamed()
         assert not self._left_beside() or code is None, f"left behind: {self._left_beside()}"
 
     def _expected(self, action: str) -> int | None:
@@ -191,6 +198,8 @@ class _Chain:
         assert not stage.run.exists(), "a run folder that is not whole"
         more = ("--reuse", str(stage.root / "before")) if case.scenario == "reused" else ()
         options = ("-c", str(case.concurrency), "--workers", str(WORKERS), *self._scenario.options, *more)
+        if case.scenario == "experiment":
+            return stage.join("--experiment", str(stage.root / "exp"), *options, faults=faults)
         return stage.start(*options, worker=self._scenario.worker, faults=faults)
 
     def _check(self, session: Session, before: Mapping[str, bytes], starts: Counter[str]) -> None:

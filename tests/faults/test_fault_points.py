@@ -33,11 +33,19 @@ SCENARIO = {
     Point.SUPERVISOR_CLEANED: "untidy",
     Point.SUPERVISOR_LIBRARY: "spy",
     Point.SUPERVISOR_REUSED: "reused",
+    Point.CLAIMS_OPEN: "experiment",
+    Point.CLAIMS_WRITE: "experiment",
+    Point.UNITS_CLAIMED: "experiment",
     Point.SUPERVISOR_REOPENED: "reopened",
     Point.SUPERVISOR_STEERED: "reopened",
     Point.ATTEMPT_OVERDUE: "hang",
     Point.WORKER_RETIRING: "hang",
     Point.WORKER_RETIRED: "hang",
+    Point.UNITS_ASKED: "moved",
+    Point.UNITS_RETURNED: "moved",
+    Point.UNITS_WAITING: "moved",
+    Point.WORKER_HANDING_BACK: "moved",
+    Point.WORKER_HANDED_BACK: "moved",
 }
 """Where a plain run does not come by."""
 
