@@ -11,6 +11,7 @@ from prealloc.files.regular import read_regular
 from prealloc.model.events import Note, Observer, RunEnded
 from prealloc.model.outcome import Status, Successes
 from prealloc.model.plan import PlanFile, Unit
+from prealloc.store.asked import Asked
 from prealloc.store.claims import Claims, Others
 from prealloc.store.experiment import (
     MOST_CONFIG_BYTES,
@@ -19,6 +20,7 @@ from prealloc.store.experiment import (
     refuse_no_experiment,
     run_identities,
 )
+from prealloc.store.fold import UnitState
 from prealloc.store.identity import Facts, Identity, Rule
 from prealloc.store.reuse import done_before
 from prealloc.store.run_folder import OpenRun
@@ -49,12 +51,18 @@ class Joining:
         """Whether no other run has decided it."""
         return self._identities[unit] not in self._others.decided
 
+    def is_left(self, asked: Asked) -> bool:
+        """Whether there is a unit that is asked for and that no other run has decided."""
+        untouched = UnitState()
+        return any(self.wants(unit) and asked(unit, untouched) for unit in self._identities)
+
     def nothing_left(self, observer: Observer) -> RunEnded:
-        """The end of what was done before."""
-        observer.handle(Note(text=f"nothing is left to run: all {len(self.done)} units are done in {self._root}"))
+        """The end of what was done before; what is not asked for is left."""
+        which = f"all {len(self.done)} units" if not self.left else "all units that were asked for"
+        observer.handle(Note(text=f"nothing is left to run: {which} are done in {self._root}"))
         ended = RunEnded(
             run=str(self._root),
-            census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: len(self.done)},
+            census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: len(self.done) + self.left},
             rate=None,
             success=Successes(),
             types=(),
@@ -67,6 +75,7 @@ class Joining:
             missing=(),
             resume=None,
             elsewhere=len(self.done),
+            not_asked=self.left,
         )
         observer.handle(ended)
         return ended

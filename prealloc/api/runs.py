@@ -137,7 +137,7 @@ def run(
             reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
         times = past_task_times(durations_from) if durations_from else None
         observer = observer_of(observe)
-        if joined is not None and not joined.left:
+        if joined is not None and not joined.is_left(asked):
             return joined.nothing_left(observer)
         with closing(make_engine(engine)) as started:
             refuse_memory(policy, started)
