@@ -22,6 +22,7 @@ from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
+from prealloc.lanes.sharing import shared_lanes
 from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded, RunStarted, ShardInfo, Watching
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
@@ -71,13 +72,14 @@ def run_session(
     policy = run.file.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
+    lanes = run.plan.spec.lanes
+    limiter: RateLimiter[Any] = RateLimiter(lanes, policy, share=shared_lanes(lanes, run.plan.spec.settings))
     try:
         journal.append(SessionStarted(session=session, reopen_failed=reopen_failed, started_at=time.time()))
         for attempt in reused:
             journal.append(attempt)
         if reused:
             before = fold(run.paths, run.units())
-        limiter: RateLimiter[Any] = RateLimiter(run.plan.spec.lanes, policy)
         admission = Admission(_biggest(run))
         setup = RunSetup(
             paths=run.paths,
@@ -101,7 +103,6 @@ def run_session(
             observer.handle(Note(text=text))
         if before is not None and not left:
             observer.handle(Note(text="nothing is left to run: every unit has its outcome"))
-        lanes = run.plan.spec.lanes
         lane_log = LaneLog(run.paths, lanes, session)
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
 
@@ -129,6 +130,7 @@ def run_session(
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     finally:
         engine.close()
+        limiter.close()
         journal.close()
     fault_point(Point.SESSION_END)
     summary = summarise(run, fold(run.paths, run.units()), duration_s=time.monotonic() - started)
