@@ -211,7 +211,8 @@ class _Counter(Generic[H]):
             self._pacer.pause(until)
             with self.halting(news) as halt:
                 halt.paused(until - now, self._max_wait_s)
-            news.append(LanePaused(lane=self._lane, wait_s=round(until - now, 3), http_status=None))
+            if self.breaker.reason is None:
+                news.append(LanePaused(lane=self._lane, wait_s=round(until - now, 3), http_status=None))
 
     def settle(self, holder: H, turn: int, tokens: int) -> None:
         given = self._given.pop((holder, turn), None)
