@@ -11,7 +11,7 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again laws reference fuzz bench bench-scale chaos soak wheel clean help
+.PHONY: demo test check unit waiting computing again laws calibration reference fuzz bench bench-scale chaos soak wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
@@ -23,6 +23,7 @@ help:
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
 	@echo "make bench-scale  the ways to reach a task, from 60 MB to 6 GB and to ten million tasks, about 20 minutes"
+	@echo "make calibration  how often intervals hold the truth, by simulation"
 	@echo "make chaos   measure the gates of reliability: hundreds of kills, about ten minutes (ARGS=--quick, --seed N)"
 	@echo "make soak    a thousand random faults over a hundred thousand tasks (ARGS='--minutes 10 --seed N')"
 
@@ -81,6 +82,9 @@ laws: .venv/test.ok
 
 reference: .venv/test.ok
 	PYTHONPATH=tests $(BIN)/python tests/reference.py
+
+calibration: .venv/test.ok
+	$(BIN)/python -m tests.calibration $(ARGS)
 
 fuzz: .venv/test.ok
 	PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q tests/hostile/test_corpus.py

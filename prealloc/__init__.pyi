@@ -1,5 +1,8 @@
+from prealloc.api.compare import compare as compare
 from prealloc.api.doctor import diagnose as diagnose
 from prealloc.api.doctor import repair as repair
+from prealloc.api.export import export as export
+from prealloc.api.export import frame as frame
 from prealloc.api.libraries import convert as convert
 from prealloc.api.libraries import index as index
 from prealloc.api.memory import compare_memory as compare_memory
@@ -12,6 +15,8 @@ from prealloc.api.runs import results as results
 from prealloc.api.runs import resume as resume
 from prealloc.api.runs import run as run
 from prealloc.api.runs import status as status
+from prealloc.api.shards import load_shard as load_shard
+from prealloc.api.size import size as size
 from prealloc.doctor.finding import Diagnosis as Diagnosis
 from prealloc.engines.base import Engine as Engine
 from prealloc.errors import Cancelled as Cancelled
@@ -44,10 +49,11 @@ from prealloc.model.plan import Plan as Plan
 from prealloc.model.plan import Shard as Shard
 from prealloc.model.plan_spec import PlanSpec as PlanSpec
 from prealloc.model.policy import RunPolicy as RunPolicy
+from prealloc.model.size import Sizes as Sizes
 from prealloc.model.task import LightweightTask as LightweightTask
 from prealloc.report.choose import reporter as reporter
 from prealloc.settings import load_config as load_config
-from prealloc.store.plan_folder import load_shard as load_shard
+from prealloc.store.comparison import Comparison as Comparison
 from prealloc.store.plan_folder import write_plan as write_plan
 from prealloc.worker.context import TaskContext as TaskContext
 from prealloc.worker.context import current as current

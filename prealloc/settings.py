@@ -2,7 +2,8 @@
 
     [library]   path, difficulty, require_workflow, id_field, type_field, workflow_field, id_from, ids, exclude_ids
     [sampling]  the options of a plan, by their names on the command line: shards, num_instances, stratify, seed, ...
-    [factors]   any names, each a list of values; [[exclude]] partial cells that are left out
+    [factors]   any names, each a list of values; or several [[factors]], whose cells are put together
+    [[exclude]] partial cells that are left out
     [settings]  given to every worker function
     [[lanes]]   name, models, deployment, key_env, shards_at_once, limits
     [run]       worker, engine, cleanup, and the options of a run: concurrency, workers, timeout, retries, ...
@@ -30,6 +31,7 @@ from prealloc.model.lane import Lane
 from prealloc.model.options import Option, did_you_mean, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.where import refuse_where
 from prealloc.model.words import brief
 from prealloc.planning.estimate import Effort
 
@@ -49,7 +51,8 @@ SECTIONS: dict[str, tuple[str, Sequence[type]]] = {
 }
 """The sections of declared options. `lanes` is a list of them."""
 TABLES = {
-    "factors": "Any names, each with a list of values. The cells are the combinations of their values.",
+    "factors": "Any names, each with a list of values. The cells are the combinations of their values. A list of such "
+    "tables: all cells of each, shared ones once.",
     "exclude": "Partial cells: the cells that hold one of them are left out. A list.",
     "settings": "Given to every worker function as ctx.settings, beside the factors.",
 }
@@ -85,7 +88,7 @@ def load_config(file: str | Path) -> Experiment:
     read = _Read(_parse(path))
     library = read.section("library")
     sampling = read.section("sampling")
-    factors, settings, lanes = read.table("factors"), read.table("settings"), read.lanes()
+    factors, settings, lanes = read.factors(), read.table("settings"), read.lanes()
     extra = {"settings": settings, "factors": factors, "lanes": lanes, "exclude": read.exclude()}
     sampling |= {name: value for name, value in extra.items() if value}
     run = read.section("run")
@@ -93,6 +96,8 @@ def load_config(file: str | Path) -> Experiment:
     spec = read.check("sampling", lambda: PlanSpec.checked(**sampling))
     if spec is not None:
         read.check("sampling", lambda: lay_out(spec))
+        if factors:  # else they are those of a plan that is there already
+            read.check("run", lambda: refuse_where(run.get("where", ()), spec.factor_values))
     if read.mistakes:
         mistakes = dict.fromkeys(read.mistakes)  # a wrong value is reported by its reader, and then by the whole
         raise OptionsError([Mistake(f"{path} {where}", problem, hint) for where, problem, hint in mistakes])
@@ -109,8 +114,9 @@ def config_schema() -> dict[str, Any]:
     sections = {name: _section_schema(about, options_in(name)) for name, (about, _) in SECTIONS.items()}
     sections["lanes"] = {"type": "array", "items": {**sections["lanes"], "required": ["name"]}}
     scalar = {"type": ["string", "number", "boolean"]}
+    design = {"type": "object", "additionalProperties": {"type": "array", "minItems": 1, "items": scalar}}
     kinds: dict[str, dict[str, Any]] = {
-        "factors": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1, "items": scalar}},
+        "factors": {"anyOf": [design, {"type": "array", "items": design}]},
         "exclude": {"type": "array", "items": {"type": "object", "additionalProperties": scalar}},
         "settings": {"type": "object"},
     }
@@ -138,7 +144,7 @@ def options_in(section: str) -> dict[str, ConfigOption]:
     for struct in SECTIONS[section][1]:
         defaults = {each.name: each.default for each in msgspec.structs.fields(struct)}
         for field, option in options_of(struct).items():
-            if field not in TABLES:
+            if section == "lanes" or field not in TABLES:  # a lane has settings of its own, the others are a section
                 default = defaults[field]
                 default = None if isinstance(default, msgspec.UnsetType) or default is msgspec.NODEFAULT else default
                 found[option.name] = ConfigOption(field, option, default)
@@ -164,6 +170,11 @@ class _Read:
     def table(self, name: str) -> dict[str, Any]:
         """A section whose keys are the user's own."""
         return self._of_kind(name, dict)
+
+    def factors(self) -> Any:
+        """The table, or the tables of that name."""
+        several = isinstance(self._sections.get("factors"), list)
+        return self._of_kind("factors", list) if several else self.table("factors")
 
     def exclude(self) -> tuple[Any, ...]:
         return tuple(self._of_kind("exclude", list))
@@ -229,6 +240,8 @@ class _Read:
     def _note(self, section: str, where: str, problem: str, hint: str) -> None:
         """Notes a mistake with its options as the file spells them."""
         place = _key(where)
+        if isinstance(self._sections.get("factors"), list):
+            place = place.replace(_KEYS["factors"], "[[factors]]")
         place = place if place.startswith(("[", "lane ")) else f"[{section}] {place}"
         self.mistakes.append(Mistake(place, _key(problem), _key(hint)))
 
@@ -239,6 +252,7 @@ def _key(text: str) -> str:
 
 
 _KEYS = {field: key for section in SECTIONS for key, (field, _, _) in options_in(section).items()}
+_KEYS |= {"where": "[[run.where]]"}
 _KEYS |= {"factors": "[factors]", "settings": "[settings]", "exclude": "[[exclude]]", "lanes": "[[lanes]]"}
 
 

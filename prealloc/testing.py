@@ -187,10 +187,9 @@ def run_task(
         shard=shard,
         # Through JSON, as a manifest goes: a copy, and what is not JSON shows here and not in the run.
         settings=msgspec.json.decode(msgspec.json.encode(dict(settings or {}))),
-        task=task.id,
         repeat=repeat,
         attempt=attempt,
-        plan_seed=seed,
+        seed_parts=(seed, {}, task.id, repeat, 0),
         clock=clock,
         timeout_s=timeout_s,
         log=log,

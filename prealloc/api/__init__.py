@@ -2,6 +2,7 @@
 
     plans   plan(), verify(), diff()                          library --read--> plan
     runs    run(), resume(), status(), outcomes(), results()  plan --ship--> run --fold--> results
+    shards  load_shard()                                      one shard, for a program of your own
     doctor  diagnose(), repair()                              what is wrong, with a machine or a run
     memory  compare_memory()                                  what ways to give workers their tasks take here
 

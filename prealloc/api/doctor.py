@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import msgspec
 
 from prealloc.doctor.disk import check_append, check_file_system, check_links, check_rename, check_space
 from prealloc.doctor.finding import Diagnosis, Finding, Repaired, bounded
@@ -16,6 +18,7 @@ from prealloc.doctor.run_repair import repair_run
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_versions
 from prealloc.errors import InputError
+from prealloc.files.paths import ExperimentPaths
 
 RUN_S = 600.0
 """Reading a journal of gigabytes takes long."""
@@ -30,7 +33,7 @@ def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diag
     place = Path(folder if run is None else run)
     if not place.is_dir():
         raise InputError("there is no such folder", where=str(place), hint="name an existing folder")
-    checked = [] if run is None else bounded("run", lambda: check_run(place), RUN_S)
+    checked = [] if run is None else list(_check_runs(place))
     machine = [
         *check_versions(),
         *_with_folder(None, "start method", check_start),
@@ -57,6 +60,17 @@ def repair(run: str | Path) -> Repaired:
     on it, a process of it lives, its plan is not whole: nothing was changed) and CannotGoOn.
     """
     return repair_run(Path(run))
+
+
+def _check_runs(place: Path) -> Iterator[Finding]:
+    """What is found of a run, or of each run of an experiment."""
+    experiment = ExperimentPaths(place)
+    if not experiment.is_there:
+        yield from bounded("run", lambda: check_run(place), RUN_S)
+        return
+    for folder in map(experiment.run, experiment.numbers()):
+        for finding in bounded("run", lambda folder=folder: check_run(folder), RUN_S):  # type: ignore[misc]
+            yield msgspec.structs.replace(finding, name=f"{folder.name} {finding.name}")
 
 
 def _with_folder(place: Path | None, name: str, check: Callable[[Path], list[Finding]]) -> list[Finding]:

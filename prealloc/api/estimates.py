@@ -25,7 +25,7 @@ def outlook(
         spec, matrix, loads = planned.spec, matrix_of_plan(planned), loads_of_plan(planned)
     else:
         spec, matrix, loads = planned, matrix_of_spec(planned), loads_of_spec(planned) or []
-    at_once = {name: run[name] for name in ("concurrency", "workers") if name in run}
+    at_once = {name: run[name] for name in ("concurrency", "workers", "where") if name in run}
     given = Effort.checked(**effort)
     forecast = estimate(loads, spec.lanes, given, durations=durations, **at_once) if loads else None
     return Outlook(matrix=matrix, estimate=forecast)

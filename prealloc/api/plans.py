@@ -29,6 +29,7 @@ from prealloc.model.plan import Plan, PlanFile, Shard
 from prealloc.model.plan_spec import GenerateOptions, PlanOptions, PlanSpec
 from prealloc.model.policy import RunOptions, read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
+from prealloc.model.where import refuse_where
 from prealloc.model.words import listed
 from prealloc.planning.cells import choose_for_cells, lay_out
 from prealloc.planning.planner import TypeLeftOut, is_eligible, types_left_out
@@ -107,6 +108,7 @@ def plan(
     )
     share = share_of(options.get("num_instances"))
     for_runs = read_run_options(run_options or {})
+    refuse_where(for_runs.get("where", ()), spec.factor_values)
     if out is not None:
         from prealloc.store.plan_folder import refuse_taken_plan
 
@@ -432,10 +434,11 @@ def _places(plan: Plan) -> tuple[dict[str, list[str]], dict[str, bytes]]:
 
     places: dict[str, list[str]] = {}
     digests: dict[str, bytes] = {}
+    by_difficulty = DIFFICULTY in plan.spec.factor_values
     for shard in plan.shards:
         for task in shard.tasks:
             # The same id at another difficulty is another task.
-            key = f"{task.id} ({shard.manifest.cell[DIFFICULTY]})" if DIFFICULTY in plan.spec.factors else task.id
+            key = f"{task.id} ({shard.manifest.cell[DIFFICULTY]})" if by_difficulty else task.id
             places.setdefault(key, []).append(shard.id)
             digests[key] = task_digest(task)
     return places, digests

@@ -11,26 +11,30 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
 
-import msgspec
-
 from prealloc._version import __version__
+from prealloc.api.experiments import experiment_as_run, experiment_history, experiment_outcomes, go_on, is_experiment
+from prealloc.api.joining import Joining, claims_of
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
-from prealloc.engines.registry import COMMAND, ENGINES, check_engine, make_engine
+from prealloc.engines.registry import ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
 from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.answers import RunStatus
 from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
+from prealloc.model.options import read_options
 from prealloc.model.outcome import FINAL, Successes
-from prealloc.model.plan import Manifest, Plan, PlanFile, SliceRef, Unit
-from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
-from prealloc.model.task import LightweightTask
-from prealloc.store.fold import Outcome, by_shard, fold, tries_of
+from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
+from prealloc.model.policy import RunOptions, RunPolicy, WorkerOptions, read_run_options
+from prealloc.model.where import refuse_where
+from prealloc.store.claims import elsewhere_of
+from prealloc.store.fold import by_shard, fold, tries_of
+from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
 from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.manifests import Outline, read_outline
@@ -45,8 +49,9 @@ from prealloc.store.results import (
     tabulate,
     unit_outcome,
 )
-from prealloc.store.run_folder import OpenRun, RunFile, create_run, plan_digests, refuse_taken
-from prealloc.store.slices import Names, Slice, task_digest
+from prealloc.store.reuse import TakenOver, finished, take_over
+from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
+from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import check_name
 
 SLOW_IMPORT_S = 5.0
@@ -55,28 +60,37 @@ STOPPED = 128
 
 T = TypeVar("T")
 WorkerName = str | Callable[..., Any]
+Reuse = str | Path | Sequence[str | Path] | None
+"""The runs that `run` takes outcomes over from."""
 
 
 def run(
     plan: Plan | str | Path,
     worker: WorkerName,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
+    experiment: str | Path | None = None,
+    config: str | Path | None = None,
     engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
-    reuse: str | Path | None = None,
+    worker_name: str | None = None,
+    reuse: Reuse = None,
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunOptions],
 ) -> RunEnded:
-    """Runs every unit of a plan to its end, in a new run folder.
+    """Runs every unit of a plan to its end, in the new run folder `out`, or in a new run of an `experiment`.
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module, or a class,
     of which each worker process makes one object.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
     `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
-    `reuse` names a run whose outcomes of the same task bytes, settings, repeat and worker are taken over. `observe` is
+    `experiment` is a folder, made if there is none: of the plan's units those run that no run in it has decided, and
+    that none is running now. If none is left, no run is made. `config` is the file that the plan was made from: the
+    experiment keeps a copy.
+    `reuse` names a run, or several, whose outcomes are taken over for units with the same task, settings, factors,
+    repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`. `observe` is
     an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
     with those found here.
 
@@ -85,30 +99,67 @@ def run(
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     with _closed(engine):
-        chosen = _checked(worker, engine, cleanup, options, mistakes)
-        target = Path(out)
-        refuse_taken(target)
+        mistakes = [*mistakes, *_of_the_place(out, experiment)]
+        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes)
+        target = Path(out or experiment or "")
+        if experiment is None:
+            refuse_taken(target)
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
+        refuse_where(policy.where, outline.file.spec.factor_values)
         # All that may refuse comes before the folder is made.
-        earlier = OpenRun(Path(reuse)) if reuse is not None else None
-        reused = list(_take_over(_shards(source, outline), chosen.worker, earlier)) if earlier is not None else []
+        wanted = _Wanted(source, outline, chosen.known_as, Rule.of(policy))
+        taken = wanted.take_over(_several(reuse)) if reuse is not None else None
+        joined = Joining(target, outline.file, wanted.identities, wanted.rule) if experiment is not None else None
+        reused = list(taken.lines()) if taken is not None else []
+        if joined is not None:
+            reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
         observer = observer_of(observe)
+        if joined is not None and not joined.left:
+            return joined.nothing_left(observer)
         with closing(make_engine(engine)) as started:
             if policy.memory_bytes is not None and not started.facts.can_kill:
                 problem = f"the {started.name} engine cannot hold tasks to it"
                 hint = "omit it, or use ‹engine› local, which can kill its workers"
                 raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
-            lanes = _lanes_to_run(outline, reused)
+            lanes = _lanes_to_run(outline, reused, joined.done if joined is not None else ())
             told = (lanes, policy.start_s, observer)
-            notes = _check(started, chosen.worker, chosen.import_path, outline.file, *told)
-            create_run(target, source, _run_file(chosen, started.name, outline.file, policy))
+            notes = list(_check(started, chosen.worker, chosen.import_path, outline.file, *told))
+            notes[:0] = [each.told for each in (joined, taken) if each is not None and each.told]
+            file = _run_file(chosen, started.name, outline.file, policy)
+            if joined is not None:
+                target = joined.make_run(lambda folder: create_run(folder, source, file), config)
+            else:
+                create_run(target, source, file)
             opened = OpenRun(target, outline, names)
-            with RunLock(opened.paths.lock):
-                ended = run_session(opened, started, reused=reused, notes=notes, observer=observer)
+            with RunLock(opened.paths.lock), joined.claims(opened) if joined is not None else nullcontext() as claims:
+                ended = run_session(opened, started, reused=reused, notes=notes, observer=observer, claims=claims)
     _pass_on_signal(ended)
     return ended
+
+
+def check_run(
+    worker: WorkerName,
+    *,
+    out: str | Path | None = None,
+    experiment: str | Path | None = None,
+    engine: str | Engine = "local",
+    cleanup: WorkerName | None = None,
+    worker_name: str | None = None,
+    mistakes: Sequence[Mistake] = (),
+    **options: Unpack[RunOptions],
+) -> None:
+    """What run() says of these before it looks at a plan. Raises OptionsError with every mistake."""
+    mistakes = [*mistakes, *_of_the_place(out, experiment)]
+    _checked(worker, engine, cleanup, worker_name, options, mistakes)
+
+
+def _of_the_place(out: str | Path | None, experiment: str | Path | None) -> Iterator[Mistake]:
+    if out is None and experiment is None:
+        yield Mistake("‹out›", "it is missing", "name the run folder to create, or an ‹experiment›")
+    if out is not None and experiment is not None:
+        yield Mistake("‹out› and ‹experiment›", "an experiment names its runs by itself", "keep one of them")
 
 
 def resume(
@@ -120,18 +171,33 @@ def resume(
     `observe` is as for run(). Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
+        if is_experiment(run):
+            hint = f"{go_on(run)}; or name one of its runs, {Path(run) / 'runs' / '0001'} and so on"
+            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=hint)
         opened = OpenRun(Path(run))
         file = opened.file
         if file.cleanup is not None:
             check_name(file.cleanup)
         opened.check_slices()
         observer = observer_of(observe)
-        with RunLock(opened.paths.lock), closing(make_engine(file.engine if engine is None else engine)) as started:
+        with (
+            RunLock(opened.paths.lock),
+            closing(make_engine(file.engine if engine is None else engine)) as started,
+            claims_of(opened) as claims,
+        ):
             before = fold(opened.paths, opened.units(), reopen_failed=failed)
-            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before)}
+            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before, claims)}
             told = (lanes, file.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            ended = run_session(opened, started, before=before, reopen_failed=failed, notes=notes, observer=observer)
+            ended = run_session(
+                opened,
+                started,
+                before=before,
+                reopen_failed=failed,
+                notes=notes,
+                observer=observer,
+                claims=claims,
+            )
     _pass_on_signal(ended)
     return ended
 
@@ -148,12 +214,20 @@ class _Chosen(NamedTuple):
     cleanup: str | None
     import_path: tuple[str, ...]
     options: dict[str, Any]
+    engine: str
+    worker_name: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        """What the worker is known by across runs."""
+        return known_name(self.engine, self.worker, self.worker_name)
 
 
 def _checked(
     worker: WorkerName,
     engine: str | Engine,
     cleanup: WorkerName | None,
+    worker_name: str | None,
     options: RunOptions,
     mistakes: Sequence[Mistake],
 ) -> _Chosen:
@@ -161,6 +235,8 @@ def _checked(
     found = list(mistakes)
     if worker == "":
         found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
+    if worker_name is not None:
+        read_options(WorkerOptions, {"worker_name": worker_name}, found)
     own = _gathered(found, lambda: read_run_options(options))
     _gathered(found, lambda: check_engine(engine))
     engine_name = engine if isinstance(engine, str) else engine.name
@@ -172,7 +248,7 @@ def _checked(
         raise OptionsError(found)
     name, import_path = _worker_name(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
-    return _Chosen(name, cleaner, import_path, own)
+    return _Chosen(name, cleaner, import_path, own, engine_name, worker_name)
 
 
 def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
@@ -180,6 +256,7 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         plan=plan.id,
         plan_digests=plan_digests(plan),
         worker=chosen.worker,
+        worker_name=chosen.worker_name,
         import_path=chosen.import_path,
         engine=engine,
         cleanup=chosen.cleanup,
@@ -197,7 +274,12 @@ def outcomes(run: str | Path, *, by: Sequence[str] = ()) -> Iterator[UnitOutcome
     Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
     `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
     Raises RunFolderError, PlanError, JournalError.
+
+    Of an experiment: every unit that one of its runs has planned, once, by its first final outcome.
     """
+    if is_experiment(run):
+        yield from experiment_outcomes(run, {*by} - {*KEYS})
+        return
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
     kept = opened.kept({*by} - {*KEYS})
@@ -221,6 +303,8 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
     Raises OptionsError if `unit` is not in the plan, else what outcomes() raises.
     """
     wanted = Unit.parse(unit)
+    if is_experiment(run):
+        return experiment_history(run, unit)
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
     if wanted not in state.units:
@@ -261,9 +345,16 @@ def tabulated(run: str | Path, *, by: Sequence[str] = ()) -> Results:
 
 
 def status(run: str | Path) -> RunStatus:
-    """How far a run is, during it and after, from any process. Raises RunFolderError, PlanError, JournalError."""
+    """How far a run or an experiment is, during it and after, from any process.
+
+    Raises RunFolderError, PlanError, JournalError.
+    """
+    if is_experiment(run):
+        return experiment_as_run(run)
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
+    elsewhere = elsewhere_of(opened, state)
+    state = state.leaving(elsewhere)
     owner = live_owner(opened.paths.lock)
     shards = by_shard(state.units, opened.manifests)
     success = Successes()
@@ -292,7 +383,8 @@ def status(run: str | Path) -> RunStatus:
         warnings=[*opened.warnings, *state.warnings, *untidied],
         halted=read_halts(opened.paths, lanes, state.sessions),
         waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
-        resume=resume_command(opened, state) if owner is None else None,
+        resume=resume_command(opened, state, elsewhere) if owner is None else None,
+        elsewhere=dict(Counter(unit.shard for unit in elsewhere)),
     )
 
 
@@ -375,9 +467,9 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine]) -> set[str | None]:
+def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine], elsewhere: Iterable[Unit]) -> set[str | None]:
     """The lanes of the shards of which something is left to run."""
-    done = Counter(attempt.shard for attempt in reused)
+    done = Counter([*(attempt.shard for attempt in reused), *(unit.shard for unit in elsewhere)])
     return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
 
 
@@ -419,9 +511,6 @@ def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
         started.check(WorkerCheck(function, import_path))
 
 
-_Shards = Iterable[tuple[Manifest, Sequence[LightweightTask]]]
-
-
 def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
     """The plan without its tasks, and their names; every byte of a folder is checked before anything is made of it."""
     if isinstance(plan, Plan):
@@ -430,37 +519,39 @@ def _outline(plan: Plan | Path) -> tuple[Outline, dict[SliceRef, Names]]:
     return outline, check_slices(plan, outline)
 
 
-def _shards(plan: Plan | Path, outline: Outline) -> _Shards:
-    """The shards with their tasks, one by one."""
+def _several(reuse: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The runs that are named, each once."""
+    given = [reuse] if isinstance(reuse, str | Path) else reuse
+    return list(dict.fromkeys(map(Path, given)))
+
+
+class _Wanted:
+    """What the units of a plan are known by, worked out when it is asked for."""
+
+    def __init__(self, plan: Plan | Path, outline: Outline, worker: str, rule: Rule) -> None:
+        self.rule = rule
+        self._plan = plan
+        self._outline = outline
+        self._worker = worker
+        self._facts = Facts()
+
+    @cached_property
+    def identities(self) -> dict[Unit, Identity]:
+        """In the plan's order."""
+        outline, tasks = self._outline, tasks_of(self._plan, self._outline)
+        return identities(self._worker, outline.file.spec.settings, outline.manifests, tasks, self.rule, self._facts)
+
+    def take_over(self, runs: Sequence[Path]) -> TakenOver:
+        """What of other runs this plan takes over. Raises InputError, JournalError."""
+        sources = [OpenRun(run) for run in runs]
+        ended = [finished(source, self._worker, self.rule, self._facts) for source in sources]
+        plans = (self._outline.file, *(source.plan for source in sources))
+        return take_over(self.identities, ended, {name for each in plans for name in each.spec.factor_values})
+
+
+def tasks_of(plan: Plan | Path, outline: Outline) -> Tasks:
+    """Gives the tasks of a shard of this plan."""
     if isinstance(plan, Plan):
-        return ((shard.manifest, shard.tasks) for shard in plan.shards)
-    return ((manifest, Slice(PlanPaths(plan), manifest.slice).tasks()) for manifest in outline.manifests.values())
-
-
-def _take_over(shards: _Shards, worker: str, source: OpenRun) -> Iterator[AttemptLine]:
-    """The final outcomes of another run for units of these shards: same bytes, settings, repeat, worker."""
-    if source.file.worker != worker:
-        raise RunFolderError(
-            f"it was run by {source.file.worker}, not by {worker}",
-            where=str(source.paths.root),
-            hint="outcomes are only taken over from the same worker function; omit ‹reuse›",
-        )
-    state = fold(source.paths, source.units())
-    known: dict[tuple[bytes, bytes, int], list[Outcome]] = {}
-    for unit, key in _unit_keys((manifest, source.tasks(shard)) for shard, manifest in source.manifests.items()):
-        outcome = state.units[unit].latest
-        if outcome is not None and outcome.attempt.status in FINAL:
-            known.setdefault(key, []).append(outcome)
-    for unit, key in _unit_keys(shards):
-        if known.get(key):
-            line = known[key].pop(0).line()
-            yield msgspec.structs.replace(line, shard=unit.shard, attempt=1, reused=str(source.paths.root.resolve()))
-
-
-def _unit_keys(shards: _Shards) -> Iterator[tuple[Unit, tuple[bytes, bytes, int]]]:
-    for manifest, tasks in shards:
-        settings = msgspec.json.encode(manifest.settings, order="sorted")
-        for task in tasks:
-            digest = task_digest(task)
-            for repeat in range(manifest.repeats):
-                yield Unit(manifest.id, task.id, repeat), (digest, settings, repeat)
+        held = {shard.id: shard.tasks for shard in plan.shards}
+        return lambda shard: held[shard]
+    return lambda shard: Slice(PlanPaths(plan), outline.manifests[shard].slice).tasks()

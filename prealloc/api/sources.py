@@ -175,12 +175,12 @@ def library_paths(
 ) -> list[tuple[str | None, Any, str | None]]:
     """(key, path, difficulty) of each library: the factor's value, where `{difficulty}` or a folder leads with it."""
     if not isinstance(library, str | os.PathLike):
-        if difficulty is not None or DIFFICULTY in spec.factors:
+        if difficulty is not None or DIFFICULTY in spec.factor_values:
             hint = "give paths, or one difficulty at a time"
             raise OptionsError([Mistake("‹difficulty›", "tasks given in Python have no difficulty", hint)])
         return [(None, library, None)]
     path = Path(library)
-    if DIFFICULTY not in spec.factors:
+    if DIFFICULTY not in spec.factor_values:
         return [(None, library_path(path, difficulty, hint="give ‹difficulty›, or the factor difficulty"), difficulty)]
     mistakes = []
     if difficulty is not None:
@@ -190,7 +190,7 @@ def library_paths(
         mistakes.append(Mistake("LIBRARY", f"{library} is one library, but difficulty is a factor", hint))
     if mistakes:
         raise OptionsError(mistakes)
-    return [(value, library_path(path, value), value) for value in spec.factors[DIFFICULTY]]
+    return [(value, library_path(path, value), value) for value in spec.factor_values[DIFFICULTY]]
 
 
 def library_path(library: Any, difficulty: str | None, *, hint: str = "give ‹difficulty›") -> Any:

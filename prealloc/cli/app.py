@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from prealloc.cli import config, doctor, library, memory, plans, runs
+from prealloc.cli import compare, config, doctor, experiment, export, library, memory, plans, runs, size
 from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
@@ -28,6 +28,10 @@ plans.add_to(app)
 runs.add_to(app)
 doctor.add_to(app)
 memory.add_to(app)
+size.add_to(app)
+compare.add_to(app)
+export.add_to(app)
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
 

@@ -20,22 +20,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 GENERAL = "General"
 """The group of the options that every command has: it comes last."""
 
-_MISSING = "prealloc.missing"
 _NAMES = 30
 """A longer option stands on a line of its own."""
 
 
-def command(
-    app: typer.Typer, *, good: str = "done", bad: str = "", gathers: bool = False
-) -> Callable[[Function], Function]:
-    """Adds a function to the app as a command. `good` is what exit code 0 says of it, `bad` what 1 says, if it can.
-
-    One that `gathers` is called even if something is missing, which is then None: `missing` says what, and it tells
-    that with all else that is wrong.
-    """
+def command(app: typer.Typer, *, good: str = "done", bad: str = "") -> Callable[[Function], Function]:
+    """Adds a function to the app as a command. `good` is what exit code 0 says of it, `bad` what 1 says, if it can."""
     codes = [f"0 {good}", *([f"1 {bad}"] if bad else []), "2 bad input, nothing was changed"]
     codes += ["3 prealloc could not go on", "128 + N stopped by signal N"]
-    return app.command(cls=_Gathering if gathers else Command, epilog=f"Exit codes: {'; '.join(codes)}.")
+    return app.command(cls=Command, epilog=f"Exit codes: {'; '.join(codes)}.")
 
 
 class Command(TyperCommand):
@@ -53,11 +46,7 @@ class Command(TyperCommand):
         missing = [
             param for param in self.get_params(ctx) if param.required and ctx.params.get(param.name or "") is None
         ]
-        self.tell([_missing(param, ctx) for param in missing], ctx)
-        return []
-
-    def tell(self, missing: list[Mistake], ctx: typer.Context) -> None:
-        raise OptionsError(missing)
+        raise OptionsError([_missing(param, ctx) for param in missing])
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
@@ -88,17 +77,6 @@ class Command(TyperCommand):
             if rows:
                 with formatter.section(group):
                     formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=_NAMES)
-
-
-class _Gathering(Command):
-    def tell(self, missing: list[Mistake], ctx: typer.Context) -> None:
-        ctx.meta[_MISSING] = missing
-        ctx.resilient_parsing = False
-
-
-def missing(ctx: typer.Context) -> list[Mistake]:
-    """What the command needs and does not get."""
-    return list(ctx.meta.get(_MISSING, ()))
 
 
 def _missing(param: Any, ctx: Any) -> Mistake:

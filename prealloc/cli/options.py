@@ -18,9 +18,12 @@ import typer
 from prealloc.cli.command import GENERAL
 from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
-from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Table, Whole, options_of, spelled
+from prealloc.model.comparison import CompareOptions
+from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Share, Table, Whole, options_of, spelled
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.size import SizeOptions
+from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
 QuietFlag = Annotated[
@@ -35,10 +38,10 @@ DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]
 
-_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy)
+_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, SizeOptions, CompareOptions)
 _OF_COMMANDS = (
-    *("by", "cache_bytes", "durations_from", "force", "format", "not_ok", "out", "reads", "reuse", "sampled"),
-    *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
+    *("attempts", "by", "cache_bytes", "durations_from", "experiment", "force", "format", "not_ok", "out", "reads"),
+    *("reuse", "sampled", "seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
 
@@ -117,7 +120,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     kind: Any = str
     if isinstance(reader, Flag):
         kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
-    elif isinstance(reader, Names | Table):
+    elif isinstance(reader, Names | Table | Where):
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
@@ -137,7 +140,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
 
 def _written(reader: Any, value: Any) -> str:
     """A default as one would write it: 600 seconds are 10m, 2**24 bytes 16MiB."""
-    if isinstance(reader, Seconds | Bytes):
+    if isinstance(reader, Seconds | Bytes | Share):
         return reader.write(value)
     return str(value) if isinstance(value, str | int) else ""
 

@@ -154,6 +154,7 @@ def plan(
 
 def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], out: Path | None) -> None:
     from prealloc.planning.planner import types_left_out
+    from prealloc.planning.precision import precision_of_plan
 
     print_json(
         {
@@ -162,6 +163,7 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
             "types_left_out": [kind._asdict() for kind in types_left_out(made.file)],
             "matrix": outlook.matrix if outlook is not None else None,
             "estimate": outlook.estimate if outlook is not None else None,
+            "precision": precision_of_plan(made),
             "bare": bare[0] if bare else None,
         }
     )
@@ -184,7 +186,7 @@ def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: str = "") 
         render_outlook(outlook).print(Console())
 
 
-PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, or a run folder.", metavar="PLAN|RUN")]
+PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, a run folder, or an experiment.", metavar="PLAN|RUN")]
 
 
 def show(
@@ -231,7 +233,8 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     spec, outlook = read.file.spec, None
     if spec.factors or spec.lanes:
         outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
-    _show_plan(read, outlook, _bound(plan) if plan_of(plan) != plan else "")
+    run = plan_of(plan).parent
+    _show_plan(read, outlook, _bound(run) if plan_of(plan) != plan else "")
 
 
 def _bound(run: Path) -> str:

@@ -10,34 +10,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prealloc.cli.command import command, missing
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, read_config, takes
-from prealloc.cli.output import Stop, print_json
+from prealloc.cli.command import command
+from prealloc.cli.experiment import plan_config
+from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, parsed, read_config, takes
+from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import RunPaths
-from prealloc.model.events import Event, Observer, RunEnded, Watching
+from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
+from prealloc.model.options import Share
 from prealloc.model.outcome import Status
 from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
+    from prealloc.model.plan import Plan
     from prealloc.store.results import UnitOutcome
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
-    command(app, good="every unit is ok", bad="some are not", gathers=True)(run)
+    command(app, good="every unit is ok", bad="some are not")(run)
     command(app, good="every unit is ok", bad="some are not")(resume)
     command(app, good="every unit is ok", bad="some are not (yet)")(status)
-    command(app)(results)
+    command(app, good="done", bad="success is under --fail-under")(results)
 
 
 @takes(WorkerOptions, RunPolicy)
 def run(
-    ctx: typer.Context,
-    plan: Annotated[Path, typer.Argument(help="A plan folder.", metavar="PLAN")],
-    out: Annotated[Path, typer.Option("--out", help="The run folder to create.", metavar="RUN")],
+    plan: Annotated[
+        Path | None, typer.Argument(help="A plan folder; with --experiment, the --config says it.", metavar="PLAN")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run folder to create.", metavar="RUN")] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            "--experiment",
+            help="Instead of --out: a folder of runs; only what is missing in it runs.",
+            metavar="EXP",
+        ),
+    ] = None,
     program: Annotated[
         str | None,
         typer.Option(
@@ -49,8 +61,10 @@ def run(
     ] = None,
     config: ConfigOption = None,
     reuse: Annotated[
-        Path | None,
-        typer.Option("--reuse", help="Reuse the outcomes of this run where nothing changed.", metavar="RUN"),
+        list[Path] | None,
+        typer.Option(
+            "--reuse", help="Take over the outcomes of a run for units that are the same. Repeatable.", metavar="RUN"
+        ),
     ] = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
@@ -70,22 +84,33 @@ def run(
       prealloc run plan/ --out run/ \\
         --command 'python my_runner.py --manifest {manifest}'
       prealloc run planB/ --worker my_agent:solve --out runB/ --reuse runA/
+      prealloc run --config exp.toml --experiment exp/
     """
     from prealloc.settings import from_environment
 
-    mistakes = missing(ctx)
+    mistakes: list[Mistake] = []
+    if plan is None and (experiment is None or config is None):
+        hint = "A plan folder. For an --experiment, a --config will do. All options: prealloc run -h"
+        mistakes.append(Mistake("PLAN", "it is missing", hint))
     (configured,) = read_config(config, "run")
-    options = {**from_environment(), **configured, **given}
-    worker, engine, cleanup = options.pop("worker", ""), options.pop("engine", "local"), options.pop("cleanup", None)
+    options = {**from_environment(), **configured, **parsed(given, mistakes)}
+    worker, engine = options.pop("worker", ""), options.pop("engine", "local")
+    cleanup, name = options.pop("cleanup", None), options.pop("worker_name", None)
     if program is not None:
         if other := next((f"--{each}" for each in ("worker", "engine") if each in given), None):
             mistakes.append(Mistake(f"--command and {other}", "a command is both worker and engine", "keep one"))
         worker, engine, cleanup = program, "command", given.get("cleanup")
     from prealloc.api import runs as api
 
-    chosen = {"engine": engine, "cleanup": cleanup, "reuse": reuse, "mistakes": mistakes}
-    with ended_by_signals(out):  # until the run itself hears them, and drains
-        _follow(lambda observe: api.run(plan, worker, out, observe=observe, **chosen, **options), out, quiet, json)
+    chosen = {"engine": engine, "cleanup": cleanup, "worker_name": name, "mistakes": mistakes, **options}
+    target: dict[str, Any] = {"out": out, "experiment": experiment}
+    with ended_by_signals(out or experiment):  # until the run itself hears them, and drains
+        if plan is None:
+            api.check_run(worker, **target, **chosen)
+        made: Plan | Path = plan if plan is not None else plan_config(config, experiment, json=json)
+        kept = config if experiment is not None else None
+        known = {**target, **chosen, "config": kept, "reuse": reuse or None}
+        _follow(lambda observe: api.run(made, worker, observe=observe, **known), quiet, json)
 
 
 def resume(
@@ -103,7 +128,7 @@ def resume(
     """
     from prealloc.api import runs as api
 
-    _follow(lambda observe: api.resume(run, failed=failed, observe=observe), run, quiet, json)
+    _follow(lambda observe: api.resume(run, failed=failed, observe=observe), quiet, json)
 
 
 def status(
@@ -127,7 +152,7 @@ def status(
         from prealloc.report.status_view import render_status
 
         render_status(found).print(Console())
-    if found.census["ok"] != found.units:
+    if found.census["ok"] != found.units - sum(found.elsewhere.values()):
         raise Stop(1)
 
 
@@ -146,7 +171,7 @@ def results(
         typer.Option(
             "--format",
             help="How to write it.",
-            metavar="[table|json|jsonl|csv]",
+            metavar="[table|md|json|jsonl|csv]",
             show_default="table; jsonl with --units",
         ),
     ] = None,
@@ -155,6 +180,10 @@ def results(
         bool, typer.Option("--units", help="A row for each unit; in JSON with its settings, error and full result.")
     ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
+    fail_under: Annotated[
+        str | None,
+        typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
+    ] = None,
 ) -> None:
     """Show a run's outcomes: success rate, mean score, times.
 
@@ -166,11 +195,12 @@ def results(
       prealloc results run/ --by model,prompt_type --format csv > table.csv
       prealloc results run/ --units --format csv > units.csv
       prealloc results run/ --units --not-ok
+      prealloc results run/ --fail-under 80%
     """
     from prealloc.api import runs as api
     from prealloc.report.results_view import FORMATS
 
-    formats = [each for each in FORMATS if not (units and each == "table")]
+    formats = [each for each in FORMATS if not (units and each in ("table", "md"))]
     mistakes = []
     if not_ok and not units:
         mistakes.append(Mistake("--not-ok", "it says which units are listed", "add --units"))
@@ -178,6 +208,7 @@ def results(
         mistakes.append(Mistake("--by", "it groups units, and --units lists each", "omit one of them"))
     if format is not None and format not in formats:
         mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
+    least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     if mistakes:
         raise OptionsError(mistakes)
     if units:
@@ -190,6 +221,10 @@ def results(
 
     found = api.tabulated(run, by=split_names(by or []))
     print_results(found, Console(), form="json" if json else format or "table")
+    if least is not None and not (found.total.rate is not None and found.total.rate >= least):
+        rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"
+        print_note(f"success is {rate}, and {least * 100:g}% are required")
+        raise Stop(1)
 
 
 def _print_units(found: Iterator[UnitOutcome], form: str) -> None:
@@ -207,17 +242,21 @@ def _print_units(found: Iterator[UnitOutcome], form: str) -> None:
             print_json(unit_row(each))
 
 
-def _follow(work: Callable[[Observer], RunEnded], run: Path, quiet: bool, json: bool) -> None:
+def _follow(work: Callable[[Observer], RunEnded], quiet: bool, json: bool) -> None:
     """Does the work under a reporter, and ends with its exit code."""
     from prealloc.report.choose import reporter
 
     shown = reporter(json=json, quiet=quiet, errors=sys.stderr)
     summary: list[RunEnded] = []
+    run = ""
 
     def handle(event: Event) -> None:
+        nonlocal run
         shown.handle(event)
         if isinstance(event, RunEnded):
             summary.append(event)
+        elif isinstance(event, RunStarted):
+            run = event.run
 
     try:
         with shown:
@@ -227,8 +266,8 @@ def _follow(work: Callable[[Observer], RunEnded], run: Path, quiet: bool, json: 
             raise
         raise Stop(summary[0].exit_code) from None
     except CannotGoOn as error:
-        if "resume" not in (error.hint or "") and RunPaths(run).run_file.exists():
-            go_on = f"prealloc resume {shlex.quote(str(run))}"
+        if "resume" not in (error.hint or "") and RunPaths(Path(run)).run_file.exists():
+            go_on = f"prealloc resume {shlex.quote(run)}"
             error.hint = f"when the cause is gone: {go_on}" if error.hint is None else f"{error.hint}, then {go_on}"
         raise
     raise Stop(ended.exit_code)

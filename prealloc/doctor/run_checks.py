@@ -19,6 +19,7 @@ from prealloc.files.paths import RunPaths, parse_journal_name, readable_name
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.words import listed
+from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import RunState, fold
 from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
 from prealloc.store.journal import WorkerStarted, parse_line, sort_folder, split_lines
@@ -173,13 +174,16 @@ def _repair(paths: RunPaths) -> str:
 
 
 def _check_census(opened: OpenRun, state: RunState, *, running: bool) -> Finding:
-    summary = summarise(opened, state, duration_s=0.0)
-    counts = ", ".join(f"{count:,} {status}" for status, count in summary.census.items() if count)
-    left = sum(unit.open for unit in state.units.values())
+    elsewhere = elsewhere_of(opened, state)
+    summary = summarise(opened, state, duration_s=0.0, elsewhere=elsewhere)
+    census = {**summary.census, Status.NOT_RUN: summary.census[Status.NOT_RUN] - len(elsewhere)}
+    counts = ", ".join(f"{count:,} {status}" for status, count in census.items() if count)
+    counts += f", {len(elsewhere):,} in other runs of the experiment" if elsewhere else ""
+    left = sum(each.open for unit, each in state.units.items() if unit not in elsewhere)
     seen = f"{counts or 'no units'}; resume would run {left:,}"
     if running or not left:
         return ok("units", seen)
-    never = summary.census[Status.NOT_RUN]
+    never = census[Status.NOT_RUN]
     return warning("units", f"{seen}; {never:,} have never run" if never else seen, summary.resume or "")
 
 

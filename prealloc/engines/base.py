@@ -80,6 +80,10 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
+    copies: Mapping[str, int] | None = None
+    """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
+    earlier: int = 0
+    """Workers that the shard has had in this session: it is launched again for units that others held at first."""
 
     @property
     def shard(self) -> str:
@@ -109,6 +113,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.manifest.settings,
             lane=self.lane,
             seed=self.manifest.seed,
+            cell=self.manifest.cell if self.copies is not None else None,
+            copies=dict(self.copies or {}),
             tasks={position: tasks[position] for position in sorted({order.position for order in orders})},
             orders=tuple(order.plain() for order in orders),
             worker=setup.worker,

@@ -17,6 +17,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import TypeGuard
 
 import msgspec
@@ -42,9 +43,9 @@ from prealloc.model.words import shown
 from prealloc.processes.cgroups import OomKills
 from prealloc.store.build import write_rest
 from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter, WorkerEnded, WorkerStarted
+from prealloc.store.run_folder import MANIFEST
 from prealloc.worker.function import unset
 
-MANIFEST = "{manifest}"
 RESULTS = "PREALLOC_RESULTS"
 LOOK_S = 0.1
 
@@ -52,7 +53,7 @@ REFUSALS_SHOWN = 5
 """Refused lines that are shown: a program may write any number of them."""
 
 OF_EARLIER_ONES, OF_THIS_SESSION = 1, 2
-"""Incarnations: journal files of what earlier sessions' programs told, and of what this one's tells."""
+"""Incarnations: journal files of what earlier sessions' programs told, and of what this one's first program tells."""
 
 _EXAMPLE = "write it like: python my_runner.py --manifest {manifest}"
 
@@ -233,7 +234,11 @@ class _CommandShard:
         paths, session = setup.paths, setup.session
         self._file = paths.reported(job.shard, session)
         self._tail = ResultsTail(self._file, job.policy.max_result_bytes)
-        self._journal = JournalWriter(paths.worker_journal(job.shard, session, OF_THIS_SESSION), fsync=job.policy.fsync)
+        self._incarnation = max(OF_THIS_SESSION, job.earlier + 1)
+        if self._incarnation > OF_THIS_SESSION:  # it has had a program, all of whose results were taken in
+            self._tail.skip()
+        journal = paths.worker_journal(job.shard, session, self._incarnation)
+        self._journal = JournalWriter(journal, fsync=job.policy.fsync)
 
     def command(self) -> list[str]:
         """The program's words. It gets the plan's own manifest if all of the shard is open, else one of the rest."""
@@ -266,9 +271,9 @@ class _CommandShard:
         self._latest = self.born_at = time.monotonic()
         units, now = len(self.open), time.time()
         self._setup.journal.append(
-            WorkerStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units, started_at=now)
+            WorkerStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, started_at=now)
         )
-        return ShardStarted(shard=self.shard, incarnation=OF_THIS_SESSION, pid=pid, units=units)
+        return ShardStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units)
 
     def take_in_what_is_left(self) -> list[Event]:
         """Outcomes that a program of an earlier session wrote after its master was gone."""
@@ -284,8 +289,13 @@ class _CommandShard:
                 events.append(Note(text=f"{self.shard}: results of an earlier program are left out, {file}: {error}"))
                 continue
             # The master writes a line of the journal for each line that it takes in, so they count each other.
-            journal = paths.worker_journal(self.shard, session, OF_THIS_SESSION)
-            left += told[journal.read_bytes().count(b"\n") if journal.exists() else 0 :]
+            taken = 0
+            for incarnation in count(OF_THIS_SESSION):
+                journal = paths.worker_journal(self.shard, session, incarnation)
+                if not journal.exists():
+                    break
+                taken += journal.read_bytes().count(b"\n")
+            left += told[taken:]
         if not left:
             return events
         writer = JournalWriter(
@@ -320,7 +330,7 @@ class _CommandShard:
     def died(self, status: int) -> list[Event]:
         """The program has ended: takes in the rest, and says what is missing."""
         events = self.take_in(ended=True)
-        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=OF_THIS_SESSION, ended_at=time.time()))
+        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=self._incarnation, ended_at=time.time()))
         reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))

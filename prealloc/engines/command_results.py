@@ -62,6 +62,12 @@ class ResultsTail:
         self._too_long = False
         """It stands in the middle of such a line."""
 
+    def skip(self) -> None:
+        """Leaves out what is there now."""
+        for _ in self.new(ended=True):
+            pass
+        self.lines = 0
+
     def new(self, *, ended: bool = False) -> Iterator[Reported | str]:
         """The outcomes of the lines that are new; for a line without one, a sentence that says why.
 

@@ -21,12 +21,13 @@ from prealloc.errors import EngineError, JournalError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName
 from prealloc.model.events import AttemptEnded, Event, Note, WorkerLost
-from prealloc.model.outcome import STOPPED, ErrorInfo, Status
+from prealloc.model.outcome import STOPPED, TOO_MANY_REQUESTS, ErrorInfo, Status
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
 from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import AttemptLine, JournalFile, Line, SoloDeath, read_lines
 from prealloc.worker.in_flight import InFlight
+from prealloc.worker.job import UnitOrder
 
 KILLED_FOR = {
     "deadline": "killed: it did not release the interpreter at the deadline",
@@ -69,7 +70,7 @@ class Deaths:
                     continue
                 if attempt.again and not draining:
                     # Its backoff died with the worker: it is tried again now, and its tries go on counting.
-                    worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, tries=order.tries + 1)
+                    worker.undecided[key] = _after(order, attempt)
                 else:
                     del worker.undecided[key]
                 events.append(AttemptEnded.of(attempt, self._job.ids[key[0]][1]))
@@ -99,7 +100,7 @@ class Deaths:
         for key, row in rows.items():
             order = worker.undecided.pop(key)
             if order.attempt > row.order.attempt:
-                self._waiting.pending.append(order)  # it ended in its last moment, and is to be tried again
+                self._waiting.queue_of(worker).append(order)  # it ended in its last moment, and is to be tried again
             elif worker.killed_for == "drain":
                 events.append(self._verdict(key, row, Status.CANCELLED, STOPPED))
             elif worker.killed_for == "memory" and (worker.solo or (len(rows) == 1 and not worker.progressed)):
@@ -188,6 +189,17 @@ class Deaths:
                 where=f"shard {self._shard}, log {log}",
                 hint="see the log; when the cause is gone, `prealloc resume`",
             )
+
+
+def _after(order: UnitOrder, attempt: AttemptLine) -> UnitOrder:
+    """The order for the next try at a unit that a server has turned away, or that has failed otherwise."""
+    turned_away = attempt.error is not None and attempt.error.http_status == TOO_MANY_REQUESTS
+    return order._replace(
+        attempt=attempt.attempt + 1,
+        tries=order.tries + (not turned_away),
+        throttled=order.throttled + turned_away,
+        waited_s=attempt.waiting_s,
+    )
 
 
 def describe_exit(status: int) -> str:

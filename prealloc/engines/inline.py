@@ -132,13 +132,15 @@ class _InlineShard:
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
-        journal = setup.paths.worker_journal(job.shard, setup.session, 1)
+        incarnation = job.earlier + 1
+        journal = setup.paths.worker_journal(job.shard, setup.session, incarnation)
         worker_job = job.for_worker(setup, job.orders, slots=1, journal=journal)
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
         table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self._units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
-        self.started = ShardStarted(shard=job.shard, incarnation=1, pid=os.getpid(), units=len(job.orders))
+        units = len(job.orders)
+        self.started = ShardStarted(shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=units)
 
     def stop(self) -> None:
         """Starts nothing more."""
@@ -162,8 +164,7 @@ class _InlineShard:
             return events
         for due in self._job.due:
             try:
-                with self._output():
-                    call_cleanup(cleanup, self._setup.import_path, str(due.unit), due.notes)
+                self._here(functools.partial(call_cleanup, cleanup, self._setup.import_path, str(due.unit), due.notes))
                 self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
             except BaseException as error:  # sys.exit in it ends nothing but itself
                 tried = f"the cleanup after {due.unit} (attempt {due.attempt}) failed: {brief_error(error)}"

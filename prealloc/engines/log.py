@@ -63,9 +63,10 @@ def last_lines(printed: bytes) -> str:
 
 
 def last_line(printed: bytes) -> str:
-    """The same with the last line alone."""
-    lines = _lines(printed)
-    return f"; the last that it printed: {lines[-1].strip()}" if lines else ""
+    """The same with the last line alone; with the one above that it goes on from, if it is indented."""
+    lines = _lines(printed)[-LAST_LINES:]
+    begins = max((place for place, line in enumerate(lines) if not line[0].isspace()), default=len(lines) - 1)
+    return f"; the last that it printed: {'; '.join(line.strip() for line in lines[begins:])}" if lines else ""
 
 
 def _lines(printed: bytes) -> list[str]:

@@ -30,7 +30,7 @@ class Ended(NamedTuple):
 def conduct(
     engine: Engine,
     queue: ShardQueue,
-    make: Callable[[str], ShardJob],
+    make: Callable[[str], ShardJob | None],
     *,
     limiter: RateLimiter[Any],
     at_once: int,
@@ -40,8 +40,9 @@ def conduct(
 ) -> Ended:
     """Runs the shards in the queue to their end, at most `at_once` at a time, fewer if memory is short.
 
-    `make` makes a shard's job, when it is launched. The first SIGINT, SIGTERM or SIGHUP drains, the second
-    cancels what runs, which has the grace to clean up, the third kills it; resume runs it again. Raises CannotGoOn.
+    `make` makes a shard's job, when it is launched; None if there is nothing to run of it after all. The first SIGINT,
+    SIGTERM or SIGHUP drains, the second cancels what runs, which has the grace to clean up, the third kills it; resume
+    runs it again. Raises CannotGoOn.
     """
     lane_of: dict[str, str | None] = {}
     """Of the shards that run."""
@@ -51,7 +52,7 @@ def conduct(
     received: list[int] = []
     with handled(lambda number, frame: received.append(number)):
         heeded = 0
-        while queue or lane_of:
+        while queue or lane_of or queue.refill():
             if len(received) > heeded:
                 heeded += 1
                 queue.clear()
@@ -69,8 +70,11 @@ def conduct(
                     break
                 if (shard := queue.next()) is None:
                     break
+                if (job := make(shard.id)) is None:
+                    queue.leave(shard.lane)
+                    continue
                 lane_of[shard.id] = shard.lane
-                engine.launch(make(shard.id))
+                engine.launch(job)
             for event in engine.wait(TICK_S):
                 if isinstance(event, AttemptEnded):
                     _tell(limiter, lane_of[event.shard], event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -20,11 +20,26 @@ class ShardQueue:
     `room` is how many shards of each lane may run at once; shards without a lane never wait for one.
     """
 
-    def __init__(self, shards: Sequence[WaitingShard], room: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        shards: Sequence[WaitingShard],
+        room: Mapping[str, int],
+        more: Callable[[], Sequence[WaitingShard]] = list,
+    ) -> None:
         self._room = dict(room)
         self._lanes: dict[str | None, deque[tuple[int, WaitingShard]]] = {}
+        self._more = more
+        self._dropped: set[str] = set()
+        self._add(shards)
+
+    def _add(self, shards: Sequence[WaitingShard]) -> None:
         for place, shard in enumerate(shards):
             self._lanes.setdefault(shard.lane, deque()).append((place, shard))
+
+    def refill(self) -> bool:
+        """At the end: takes in the shards that `more` gives, which are there now. False if there are none."""
+        self._add([shard for shard in self._more() if shard.lane not in self._dropped])
+        return bool(self)
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
@@ -50,7 +65,9 @@ class ShardQueue:
     def drop(self, lane: str) -> None:
         """No further shard of this lane will be given."""
         self._lanes.pop(lane, None)
+        self._dropped.add(lane)
 
     def clear(self) -> None:
         """No further shard will be given."""
+        self._more = list
         self._lanes.clear()

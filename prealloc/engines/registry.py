@@ -7,9 +7,7 @@ from typing import cast
 
 from prealloc.engines.base import Engine
 from prealloc.errors import Mistake, OptionsError
-
-COMMAND = "command"
-"""The engine whose worker is a command line, not a function."""
+from prealloc.store.run_folder import COMMAND
 
 ENGINES = {
     COMMAND: "prealloc.engines.command:CommandEngine",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,12 +22,33 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.lanes.sharing import shared_lanes
-from prealloc.model.events import AttemptEnded, Event, Note, Observer, RunEnded, RunStarted, ShardInfo, Watching
+from prealloc.model.events import (
+    AttemptEnded,
+    Event,
+    Note,
+    Observer,
+    RunEnded,
+    RunStarted,
+    ShardEnded,
+    ShardInfo,
+    ShardShare,
+    Watching,
+)
+from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
-from prealloc.model.policy import LaneLoad, RunPolicy, bound_s
+from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
+from prealloc.model.where import options_in
+from prealloc.store.claims import Claims
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
-from prealloc.store.journal import AttemptLine, JournalWriter, SessionEnded, SessionStarted, last_session
+from prealloc.store.journal import (
+    AttemptLine,
+    JournalWriter,
+    SessionEnded,
+    SessionStarted,
+    incarnations,
+    last_session,
+)
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.totals import totals
@@ -57,11 +77,13 @@ def run_session(
     reused: Sequence[AttemptLine] = (),
     notes: Sequence[str] = (),
     observer: Observer,
+    claims: Claims | None = None,
 ) -> RunEnded:
     """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
 
     `before` is the fold of what earlier sessions have left, if there were any. `reused` are outcomes taken over from
-    another run; they are journalled first. Raises CannotGoOn.
+    another run; they are journalled first. With `claims` it is a run of an experiment, and leaves alone what others
+    have decided or hold. Raises CannotGoOn.
     """
     started = time.monotonic()
     for folder in (run.paths.logs, run.paths.lanes):
@@ -78,7 +100,7 @@ def run_session(
         journal.append(SessionStarted(session=session, reopen_failed=reopen_failed, started_at=time.time()))
         for attempt in reused:
             journal.append(attempt)
-        if reused:
+        if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
         admission = Admission(_biggest(run))
         setup = RunSetup(
@@ -93,11 +115,12 @@ def run_session(
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
-        left = units_left(run, before)
+        left = units_left(run, before, claims)
         wanted = _wanted(run, left)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
         shares = _shares(run)
-        observer.handle(_run_started(run, engine, before, left, at_once, _bound_s(run, shares, left, at_once)))
+        elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
+        observer.handle(_run_started(run, engine, before, left, at_once, shares, elsewhere))
         short = [too_few_files] if too_few_files else []
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
@@ -109,6 +132,8 @@ def run_session(
         def observe_all(event: Event) -> None:
             if lanes:
                 lane_log.note(event)
+            if claims is not None and isinstance(event, ShardEnded):
+                claims.leave(event.shard)
             if decided and isinstance(event, AttemptEnded) and Unit(event.shard, event.task, event.repeat) in decided:
                 event = msgspec.structs.replace(event, first=False)
             observer.handle(event)
@@ -118,13 +143,14 @@ def run_session(
             ShardQueue(
                 [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
                 {lane.name: shares[lane.name].shards_at_once for lane in lanes},
+                lambda: [WaitingShard(each, run.manifests[each].lane) for each in claims.again()] if claims else [],
             ),
-            partial(_job, run, shares, before),
+            _Jobs(run, shares, before, claims, observer).make,
             limiter=limiter,
             at_once=at_once,
             policy=policy,
             admission=admission,
-            observer=Watching(observe_all, observer.tick) if lanes or decided else observer,
+            observer=Watching(observe_all, observer.tick) if lanes or decided or claims else observer,
         )
         engine.close()  # now, since the end of the session comes after that of its workers
         journal.append(SessionEnded(session=session, ended_at=time.time()))
@@ -133,7 +159,9 @@ def run_session(
         limiter.close()
         journal.close()
     fault_point(Point.SESSION_END)
-    summary = summarise(run, fold(run.paths, run.units()), duration_s=time.monotonic() - started)
+    state = fold(run.paths, run.units())
+    elsewhere = claims.elsewhere(state) if claims is not None else set()
+    summary = summarise(run, state, duration_s=time.monotonic() - started, elsewhere=elsewhere)
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
     fault_point(Point.SESSION_TELL)
@@ -141,16 +169,17 @@ def run_session(
     return summary
 
 
-def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
-    """The end of a run as its journal shows it."""
+def summarise(run: OpenRun, state: RunState, *, duration_s: float, elsewhere: Set[Unit] = frozenset()) -> RunEnded:
+    """The end of a run as its journal shows it. `elsewhere` are the units that other runs of its experiment have."""
+    state = state.leaving(elsewhere)
     missing = (
         f"{unit} ({unit_state.status.value})"
         for unit, unit_state in state.units.items()
-        if unit_state.status is not Status.OK
+        if unit_state.status is not Status.OK and unit not in elsewhere
     )
     shown = tuple(islice(missing, MISSING_SHOWN))
     cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
-    whole = totals(state, run.types(), factors=run.plan.spec.factors, cells=cells)
+    whole = totals(state, run.types(), factors=run.plan.spec.factor_values, cells=cells, leave_out=elsewhere)
     return RunEnded(
         run=str(run.paths.root),
         census=state.census(),
@@ -165,18 +194,20 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float) -> RunEnded:
         duration_s=round(duration_s, 3),
         exit_code=1 if shown else 0,
         missing=shown,
-        resume=resume_command(run, state),
+        resume=resume_command(run, state, elsewhere),
+        elsewhere=len(elsewhere),
     )
 
 
-def resume_command(run: OpenRun, state: RunState) -> str | None:
+def resume_command(run: OpenRun, state: RunState, elsewhere: Set[Unit] = frozenset()) -> str | None:
     """What runs the rest: plain resume while something is open, else --failed, which opens what is final.
 
-    None if every unit is ok.
+    None if every unit is ok that is not `elsewhere`.
     """
-    if all(unit.status is Status.OK for unit in state.units.values()):
+    mine = [each for unit, each in state.units.items() if unit not in elsewhere]
+    if all(unit.status is Status.OK for unit in mine):
         return None
-    some_open = any(unit.open for unit in state.units.values())
+    some_open = any(unit.open for unit in mine)
     return f"prealloc resume {shlex.quote(str(run.paths.root))}" + ("" if some_open else " --failed")
 
 
@@ -184,12 +215,18 @@ def _interrupted(summary: RunEnded, number: int) -> RunEnded:
     return msgspec.structs.replace(summary, exit_code=128 + number)
 
 
-def units_left(run: OpenRun, before: RunState | None) -> dict[str, int]:
+def units_left(run: OpenRun, before: RunState | None, claims: Claims | None = None) -> dict[str, int]:
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
     if before is None:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
     due = [due.unit for due in _due(run, before)]  # their shards come first
-    return Counter(unit.shard for unit in (*due, *(unit for unit, state in before.units.items() if state.open)))
+    left = (unit for unit, state in before.units.items() if state.open and not _decided_elsewhere(claims, unit, state))
+    return Counter(unit.shard for unit in (*due, *left))
+
+
+def _decided_elsewhere(claims: Claims | None, unit: Unit, state: UnitState) -> bool:
+    """Whether another run of the experiment has decided a unit. One that this run reopens is its own."""
+    return claims is not None and state.first is None and claims.is_decided(unit)
 
 
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:
@@ -202,21 +239,65 @@ def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
 
 
-def _job(run: OpenRun, shares: Mapping[str | None, _Share], before: RunState | None, shard: str) -> ShardJob:
-    """A shard's job, made when it is launched: only what runs is held."""
-    manifest = run.manifests[shard]
-    names = run.names(shard)
-    states = _states(run, before, shard, names.ids)
-    return ShardJob(
-        manifest=manifest,
-        policy=shares[manifest.lane].policy,
-        ids=list(zip(names.ids, names.types, strict=True)),
-        orders=tuple(
-            UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
-        ),
-        deaths={key: state.deaths for key, state in states if state.open and state.deaths},
-        due=[due for due in _due(run, before) if due.unit.shard == shard],
-    )
+class _Jobs:
+    """Makes a shard's job when it is launched: only what runs is held."""
+
+    def __init__(
+        self,
+        run: OpenRun,
+        shares: Mapping[str | None, _Share],
+        before: RunState | None,
+        claims: Claims | None,
+        observer: Observer,
+    ) -> None:
+        self._run = run
+        self._shares = shares
+        self._before = before
+        self._claims = claims
+        self._observer = observer
+        self._elsewhere: dict[str, set[Unit]] = {}
+        """By shard, for those that have been asked for: what is left to other runs of the experiment."""
+
+    def make(self, shard: str) -> ShardJob | None:
+        """None: other runs have all of it."""
+        run, manifest = self._run, self._run.manifests[shard]
+        names = run.names(shard)
+        states = _states(run, self._before, shard, names.ids)
+        due = [due for due in _due(run, self._before) if due.unit.shard == shard]
+        again = shard in self._elsewhere  # for what others held when it came first
+        if self._claims is not None:
+            mine = self._claim(self._claims, shard, [(_unit(shard, names.ids, key), each) for key, each in states])
+            states = [(key, each) for key, each in states if _unit(shard, names.ids, key) in mine]
+            due = [] if again else due
+            if not states and not due:
+                return None
+        return ShardJob(
+            manifest=manifest,
+            policy=self._shares[manifest.lane].in_cell(manifest.cell),
+            ids=list(zip(names.ids, names.types, strict=True)),
+            orders=tuple(
+                UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
+            ),
+            deaths={key: state.deaths for key, state in states if state.open and state.deaths},
+            due=due,
+            copies=run.copies(shard),
+            earlier=incarnations(run.paths, shard) if again else 0,
+        )
+
+    def _claim(self, claims: Claims, shard: str, states: Sequence[tuple[Unit, UnitState]]) -> set[Unit]:
+        """The open units of a shard that this run is to run now: at first all that are free, then what became free."""
+        open_ = {unit: state for unit, state in states if state.open}
+        own = set[Unit]() if shard in self._elsewhere else {unit for unit, each in open_.items() if each.first}
+        wanted = self._elsewhere.get(shard, open_.keys() - own)  # what it has decided once is this run's own
+        mine = claims.claim(shard, [unit for unit in open_ if unit in wanted])
+        self._elsewhere[shard] = wanted - mine
+        self._observer.handle(ShardShare(shard=shard, units=len(states) - len(self._elsewhere[shard])))
+        return own | mine
+
+
+def _unit(shard: str, ids: Sequence[str], key: tuple[int, int]) -> Unit:
+    position, repeat = key
+    return Unit(shard, ids[position], repeat)
 
 
 def longest_s(run: OpenRun) -> float | None:
@@ -237,32 +318,41 @@ def _biggest(run: OpenRun) -> int:
 
 
 class _Share(NamedTuple):
-    """What the shards of a lane get: how many run at once, and the run's policy with each one's part of the tasks."""
+    """What the shards of a lane, or those without one, get of it and of the run's policy."""
 
-    shards_at_once: int
+    lane: Lane | None
+    shards: int
     policy: RunPolicy
+
+    @property
+    def shards_at_once(self) -> int:
+        return self.shards if self.lane is None else self.lane.share(self.shards, 1)[0]
+
+    def in_cell(self, cell: Mapping[str, Any]) -> RunPolicy:
+        """The policy of a shard of this cell: as many tasks at once as the lane leaves it."""
+        said = options_in(self.policy.where, cell)
+        if self.lane is not None:
+            _, said["concurrency"] = self.lane.share(self.shards, self.policy.concurrency, said.get("concurrency"))
+        return msgspec.structs.replace(self.policy, **said)
 
 
 def _shares(run: OpenRun) -> dict[str | None, _Share]:
     """By lane; None: without one."""
     policy = run.file.policy
     shards = Counter(manifest.lane for manifest in run.manifests.values())
-    shares: dict[str | None, _Share] = {None: _Share(shards[None], policy)}
-    for lane in run.plan.spec.lanes:
-        at_once, tasks = lane.share(shards[lane.name], policy.concurrency)
-        shares[lane.name] = _Share(at_once, msgspec.structs.replace(policy, concurrency=tasks))
-    return shares
+    lanes: list[Lane | None] = [None, *run.plan.spec.lanes]
+    names = {lane.name if lane is not None else None: lane for lane in lanes}
+    return {name: _Share(lane, shards[name], policy) for name, lane in names.items()}
 
 
 def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[str, int], at_once: int) -> float | None:
     """The run's bound: lane by lane, and those without one."""
-    units: dict[str | None, list[int]] = {}
+    work: dict[str | None, list[ShardWork]] = {}
     for shard, count in left.items():
-        units.setdefault(run.manifests[shard].lane, []).append(count)
-    loads = (
-        LaneLoad(mine, min(shares[lane].shards_at_once, at_once), shares[lane].policy.concurrency)
-        for lane, mine in units.items()
-    )
+        manifest = run.manifests[shard]
+        policy = shares[manifest.lane].in_cell(manifest.cell)
+        work.setdefault(manifest.lane, []).append(ShardWork({policy.timeout_s: count}, policy.concurrency))
+    loads = (LaneLoad(shards, max(1, min(shares[lane].shards_at_once, at_once))) for lane, shards in work.items())
     return bound_s(run.file.policy, loads, cleanup=run.file.cleanup is not None)
 
 
@@ -279,9 +369,17 @@ def _states(
 
 
 def _run_started(
-    run: OpenRun, engine: Engine, before: RunState | None, left: dict[str, int], at_once: int, bound_s: float | None
+    run: OpenRun,
+    engine: Engine,
+    before: RunState | None,
+    left: dict[str, int],
+    at_once: int,
+    shares: Mapping[str | None, _Share],
+    elsewhere: Set[Unit],
 ) -> RunStarted:
-    policy = run.file.policy
+    tasks = [shares[each.lane].in_cell(each.cell).concurrency for each in run.manifests.values()]
+    least, most = min(tasks, default=run.file.policy.concurrency), max(tasks, default=0)
+    not_here = Counter(unit.shard for unit in elsewhere)
     done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
@@ -290,7 +388,7 @@ def _run_started(
         shards=tuple(
             ShardInfo(
                 id=entry.id,
-                units=entry.units,
+                units=entry.units - not_here[entry.id],
                 settings=run.manifests[entry.id].settings,
                 lane=run.manifests[entry.id].lane,
                 done=done[entry.id][0],
@@ -299,8 +397,9 @@ def _run_started(
             for entry in run.plan.shards
         ),
         workers=min(at_once, max(1, len(left))),
-        concurrency=policy.concurrency,
-        bound_s=bound_s if engine.facts.can_kill else None,
+        concurrency=least,
+        concurrency_most=most if most > least else None,
+        bound_s=_bound_s(run, shares, left, at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

@@ -96,7 +96,7 @@ class ShardSupervisor:
         self._processes = processes
         self._waiting = WaitingUnits(job.orders, job.deaths, job.policy.concurrency)
         self._deaths = Deaths(job, setup, self._waiting)
-        self._incarnations = 0
+        self._incarnations = job.earlier
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
         """Whether what runs is cancelled; whether it gets no more time."""
@@ -283,7 +283,7 @@ class ShardSupervisor:
                     worker.undecided[key] = left  # it was running: first that is cleaned up after
                 else:
                     del worker.undecided[key]
-                    self._waiting.pending.append(left)
+                    self._waiting.queue_of(worker).append(left)
         elif isinstance(message, Ask | Done):
             self._at_the_limiter(worker, message)
         elif isinstance(message, Opened | NotClosed):
@@ -319,7 +319,7 @@ class ShardSupervisor:
             worker.undecided.pop(key, None)
         elif worker.stage is Stage.RETIRING and not message.lingers:
             if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
-                self._waiting.pending.append(message.again)
+                self._waiting.queue_of(worker).append(message.again)
         elif key in worker.undecided:
             worker.undecided[key] = message.again
         fault_point(Point.ENDING_HEARD)

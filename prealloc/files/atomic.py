@@ -149,7 +149,7 @@ def hint_of(refusal: OSError, target: Path | str) -> str | None:
     if refusal.errno == errno.EMFILE and resource is not None:
         limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         allowed = "" if most == resource.RLIM_INFINITY else f", up to {most} without root"
-        return f"a process may have {limit} files open: raise that (`ulimit -n`{allowed}), or give fewer --workers"
+        return f"a process may have {limit} files open: raise that (`ulimit -n`{allowed}), or lower workers"
     if refusal.errno == errno.EAGAIN:
         return MORE_PROCESSES
     if refusal.errno == errno.ENFILE:

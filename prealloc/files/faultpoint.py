@@ -81,6 +81,8 @@ class Point(enum.StrEnum):
     PRIVATE_FOLDER = "private.folder", Kind.WRITE
     PRIVATE_SECRET = "private.secret", Kind.WRITE
     LANE_WRITE = "lane.write", Kind.LINE
+    CLAIMS_OPEN = "claims.open", Kind.WRITE
+    CLAIMS_WRITE = "claims.write", Kind.LINE
     LOG_OPEN = "log.open", Kind.WRITE
     LOG_IMPORT = "log.import", Kind.WRITE
     LOG_CUT = "log.cut", Kind.WRITE
@@ -103,6 +105,7 @@ class Point(enum.StrEnum):
 
     # the master, from a session's start to its end
     SESSION_FOLDERS = "session.folders", Kind.WRITE
+    UNITS_CLAIMED = "units.claimed", Kind.HAND_OVER
     SHARD_LAUNCH = "shard.launch", Kind.HAND_OVER
     SHIP_PAYLOAD = "ship.payload", Kind.WRITE
     SHIP_SEND = "ship.send", Kind.HAND_OVER

@@ -84,6 +84,21 @@ class RunLock:
 
 
 @contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """The block is run by one owner at a time, among all who give this file: waits for whoever is in it."""
+    with writing(path, RunFolderError, otherwise="run it where you may write"):
+        fault_point(Point.LOCK_OPEN)
+        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+    forks.keep_from(descriptor)
+    try:
+        with exclusively(descriptor):
+            yield
+    finally:
+        forks.forget(descriptor)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def exclusively(descriptor: int) -> Iterator[None]:
     """Has this file to itself for the block, among all who ask for that: waits for whoever has it now."""
     if fcntl is not None:
@@ -107,6 +122,32 @@ def try_exclusively(descriptor: int) -> bool:
 def unlock(descriptor: int) -> None:
     """Lets the next one have it."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def hold(descriptor: int) -> None:
+    """Marks a file as one that this process writes to, for as long as it has it open: see `is_held`."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process writes to this file."""
+    if fcntl is None:  # pragma: no cover
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _open(path: Path, flags: int) -> int:

@@ -49,8 +49,15 @@ class PlanPaths(NamedTuple):
         return cls(manifest.absolute().parent.parent)
 
 
+def plan_beside(manifest: Path) -> PlanPaths:
+    """The whole plan that a manifest is of: the folder that it lies in; of what was left in a run, the run's plan."""
+    paths = PlanPaths.of_manifest(manifest)
+    run = RunPaths(paths.root.parent.parent)
+    return run.plan if paths.root.parent == run.root / "rest" and run.run_file.is_file() else paths
+
+
 class RunPaths(NamedTuple):
-    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`."""
+    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`, `claims`."""
 
     root: Path
 
@@ -82,6 +89,11 @@ class RunPaths(NamedTuple):
     @property
     def lock(self) -> Path:
         return self.root / "lock"
+
+    @property
+    def claims(self) -> Path:
+        """The units that it runs now, for the other runs of its experiment."""
+        return self.root / "claims"
 
     def log(self, shard: str) -> Path:
         return self.logs / f"{shard}.log"
@@ -116,8 +128,58 @@ class RunPaths(NamedTuple):
         return self.aside / f"{short}.{number}"
 
 
+_RUN_NUMBER = re.compile(r"[0-9]{4,9}")
+
+
+class ExperimentPaths(NamedTuple):
+    """An experiment folder: `experiment.json`, `config.toml`, `lock`, `runs/<number>/`."""
+
+    root: Path
+
+    @property
+    def experiment_file(self) -> Path:
+        return self.root / "experiment.json"
+
+    @property
+    def config(self) -> Path:
+        """What is wanted, as the latest run of it was told."""
+        return self.root / "config.toml"
+
+    @property
+    def lock(self) -> Path:
+        """Held for a moment by whoever makes a run or claims units."""
+        return self.root / "lock"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    def run(self, number: int) -> Path:
+        return self.runs / f"{number:04d}"
+
+    def numbers(self) -> list[int]:
+        """Of the runs that there are, in their order."""
+        names = os.listdir(self.runs) if self.runs.is_dir() else []
+        return sorted(int(name) for name in names if _RUN_NUMBER.fullmatch(name))
+
+    @property
+    def is_there(self) -> bool:
+        return os.path.lexists(self.experiment_file)
+
+    @classmethod
+    def of_run(cls, run: Path) -> ExperimentPaths | None:
+        """The experiment that a run folder lies in; None if it lies in none."""
+        folder = run.absolute()
+        found = cls(folder.parent.parent)
+        is_one = folder.parent.name == "runs" and _RUN_NUMBER.fullmatch(folder.name) and found.is_there
+        return found if is_one else None
+
+
 def plan_of(folder: Path) -> Path:
-    """The plan folder that a user means: the one that is named, or the plan of the run that is."""
+    """The plan folder that a user means: the one that is named, or the plan of the run or of an experiment's latest."""
+    experiment = ExperimentPaths(folder)
+    if experiment.is_there and (numbers := experiment.numbers()):
+        folder = experiment.run(numbers[-1])
     run = RunPaths(folder)
     return run.plan.root if run.run_file.is_file() and not PlanPaths(folder).plan_file.exists() else folder
 

@@ -42,6 +42,51 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The lanes on which everybody waits for the server now."""
     resume: str | None
     """The command that runs the rest, if there is a rest and no master is running it."""
+    rows: str = "shard"
+    """What `shards` has: of an experiment, its runs."""
+    elsewhere: dict[str, int] = {}
+    """By shard: units that other runs of the experiment have decided or run now. They are `not_run` in the census."""
+
+
+class CellProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a cell of an experiment is."""
+
+    cell: dict[str, Any]
+    """Its factors, and the settings that are not the same in all cells."""
+    wanted: int
+    """Units that any run of the experiment has in its plan."""
+    done: int
+    """Those with a final outcome."""
+    ok: int
+    missing: dict[str, int]
+    """The others, by why they have none."""
+
+
+class ExperimentRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of an experiment."""
+
+    run: str
+    """The name of its folder."""
+    created_at: str
+    running: bool
+    units: int
+    """Of its plan."""
+    done: int
+    """Units that count by what became of them in this run."""
+
+
+class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an experiment is, from the journals of its runs."""
+
+    experiment: str
+    cells: list[CellProgress]
+    runs: list[ExperimentRun]
+    wanted: int
+    done: int
+    ok: int
+    go_on: str | None
+    """The command that runs what is missing; None if nothing is, or a run is at work."""
+    warnings: list[str]
 
 
 class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,42 +1,73 @@
-"""Cells: the combinations of an experiment's factors, in the order in which the factors and their values are given."""
+"""Cells: the combinations of an experiment's factors, in the order in which the factors and their values are given.
+
+An experiment is one design, or several: then its cells are those of the first, the new ones of the second, and so on.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from prealloc.errors import Mistake
-from prealloc.model.lane import Lane
+from prealloc.model.lane import MODEL as MODEL
+from prealloc.model.lane import OF_THE_LANE, Lane
 from prealloc.model.options import shown
 
 Cell = dict[str, Any]
 """{factor: value}. The empty cell is that of an experiment without factors."""
 
-MODEL = "model"
-"""The factor, or else the setting, by which lanes know whether they serve a cell."""
+Design = Mapping[str, Sequence[Any]]
+"""The values of each factor: all of their combinations."""
+Factors = Design | Sequence[Design]
+"""One design, or several that name the same factors."""
+
 DIFFICULTY = "difficulty"
 """The factor that chooses the library."""
-OF_THE_LANE = ("deployment", "api_key_env")
-"""Settings that a shard gets from its lane."""
 
 MOST_CELLS = 100_000
+MOST_DESIGNS = 1_000
 MOST_EXCLUDES = 1_000
 
 
-def cells_of(factors: Mapping[str, Sequence[Any]], exclude: Sequence[Mapping[str, Any]] = ()) -> list[Cell]:
-    """Every combination of the factors' values but those that hold one of the partial cells in `exclude`."""
-    # Values as JSON text, made once each: 1, 1.0 and true are three values.
-    choices = [[(name, value, _text(value)) for value in values] for name, values in factors.items()]
+def designs_of(factors: Factors) -> tuple[Design, ...]:
+    """The designs of an experiment. Without factors it is one, which names none."""
+    return (factors,) if isinstance(factors, Mapping) else tuple(factors)
+
+
+def values_of(factors: Factors) -> dict[str, tuple[Any, ...]]:
+    """Every factor with all values that it has in some design, in the order in which they come first."""
+    found: dict[str, dict[str, Any]] = {}
+    for design in designs_of(factors):
+        for name, values in design.items():
+            mine = found.setdefault(name, {})
+            for value in values:
+                mine.setdefault(_text(value), value)
+    return {name: tuple(values.values()) for name, values in found.items()}
+
+
+def cells_of(factors: Factors, exclude: Sequence[Mapping[str, Any]] = ()) -> list[Cell]:
+    """Every combination of the values of a design, design by design, but those that hold a partial cell in `exclude`.
+
+    A cell that several designs have is there once, where the first of them has it. All cells name the factors in the
+    order of the first design.
+    """
+    designs = designs_of(factors)
     parts = [{(name, _text(value)) for name, value in part.items()} for part in exclude]
-    return [
-        {name: value for name, value, _ in chosen}
-        for chosen in itertools.product(*choices)
-        if not (parts and _holds_one(parts, {(name, text) for name, _, text in chosen}))
-    ]
+    # By values as JSON text, made once each: 1, 1.0 and true are three values.
+    found: dict[tuple[str, ...], Cell] = {}
+    for design in designs:
+        places = [list(design).index(name) for name in designs[0]]
+        choices = [[(name, value, _text(value)) for value in values] for name, values in design.items()]
+        for product in itertools.product(*choices):
+            chosen = [product[place] for place in places]
+            texts = tuple(text for _, _, text in chosen)
+            if texts not in found and not (parts and _holds_one(parts, {(name, text) for name, _, text in chosen})):
+                found[texts] = {name: value for name, value, _ in chosen}
+    return list(found.values())
 
 
 def lanes_of(cell: Cell, lanes: Sequence[Lane], settings: Mapping[str, Any]) -> list[Lane]:
@@ -47,49 +78,81 @@ def lanes_of(cell: Cell, lanes: Sequence[Lane], settings: Mapping[str, Any]) -> 
 
 def settings_of(cell: Cell, lane: Lane | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a shard's worker function sees: the settings of all, the cell's factors, and how to reach its lane."""
-    given = (lane.deployment, lane.key_env) if lane is not None else (None, None)
-    of_lane = {name: value for name, value in zip(OF_THE_LANE, given, strict=True) if value is not None}
-    return {**settings, **cell, **of_lane}
+    return {**settings, **cell, **(lane.for_workers if lane is not None else {})}
 
 
 def factor_mistakes(
-    factors: Mapping[str, Sequence[Any]],
+    factors: Factors,
     exclude: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
     lanes: Sequence[Lane],
 ) -> list[Mistake]:
     """What is wrong with factors and excludes, alone and together with settings and lanes."""
-    found = [mistake for name, values in factors.items() for mistake in _values(name, values)]
+    designs = designs_of(factors)
+    if len(designs) > MOST_DESIGNS:
+        return [Mistake("‹factors›", f"there are more than {MOST_DESIGNS} designs", "put some together")]
+    found = [mistake for number, design in enumerate(designs, 1) for mistake in _design(number, design, designs)]
+    names = list(dict.fromkeys(name for design in designs for name in design))
     found += [
         Mistake(
             f"‹factors› {name}", "it is a setting too", "keep one of them: a factor is given to workers as a setting"
         )
-        for name in factors
+        for name in names
         if name in settings
     ]
-    if any(lane.deployment or lane.key_env for lane in lanes):
-        found += [
-            Mistake(f"‹factors› {name}", "a shard gets this setting from its lane", "give the factor another name")
-            for name in OF_THE_LANE
-            if name in factors
-        ]
+    found += _clashes_of_lanes(names, settings, lanes)
     if found:
         return found  # excludes and lanes would be judged by values that are not meant
-    if math.prod(map(len, factors.values())) > MOST_CELLS:
+    if sum(math.prod(map(len, design.values())) for design in designs) > MOST_CELLS:
         return [Mistake("‹factors›", f"they have more than {MOST_CELLS} combinations", "take fewer values")]
     if len(exclude) > MOST_EXCLUDES:
         return [Mistake("‹exclude›", f"there are more than {MOST_EXCLUDES}", "omit some values of factors")]
-    found = [mistake for number, part in enumerate(exclude, 1) for mistake in _partial(number, part, factors)]
+    values = values_of(factors)
+    found = [mistake for number, part in enumerate(exclude, 1) for mistake in _partial(number, part, values)]
     cells = cells_of(factors, [part for part in exclude if isinstance(part, Mapping) and part])
     if not cells and not found:
         found.append(Mistake("‹exclude›", "no cell is left", "exclude less"))
     return found + _not_served(cells, lanes, settings)
 
 
-def _values(name: str, values: Any) -> list[Mistake]:
-    where = f"‹factors› {name}"
+def _clashes_of_lanes(factors: Sequence[str], settings: Mapping[str, Any], lanes: Sequence[Lane]) -> Iterator[Mistake]:
+    """Settings that a shard would get from its lane and from elsewhere."""
+    given = {name for lane in lanes for name in lane.for_workers}
+    if given & {*OF_THE_LANE.values()}:
+        given |= {*OF_THE_LANE.values()}
+    for name in factors:
+        if name in given:
+            hint = "give the factor another name"
+            yield Mistake(f"‹factors› {name}", "a shard gets this setting from its lane", hint)
+    for lane in lanes:
+        for name in lane.settings or ():
+            if name in settings:
+                hint = "keep one of them: what is not the same for all lanes stands in each lane"
+                yield Mistake(f"lane {lane.name} settings {name}", "it is a setting of all shards too", hint)
+
+
+def _design(number: int, design: Design, designs: Sequence[Design]) -> list[Mistake]:
+    """What is wrong with one design, alone and beside the others."""
+    where = "‹factors›" if len(designs) == 1 else f"‹factors› {number}"
+    found = [mistake for name, values in design.items() for mistake in _values(where, name, values)]
+    every = dict.fromkeys(name for each in designs for name in each)
+    lacking = [name for name in every if name not in design]
+    if lacking and not design:
+        return [Mistake(where, "it names no factor", "omit it, or give it values of every factor")]
+    return found + [
+        Mistake(
+            f"{where} {name}",
+            "the design does not name this factor, and another one does",
+            f'give it the value that its cells have: {name} = ["..."]',
+        )
+        for name in lacking
+    ]
+
+
+def _values(design: str, name: str, values: Any) -> list[Mistake]:
+    where = f"{design} {name}"
     if not name:
-        return [Mistake("‹factors›", "a factor has no name", "give it one")]
+        return [Mistake(design, "a factor has no name", "give it one")]
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         return [Mistake(where, "it is not a list of values", 'write ["a", "b"], with at least one value')]
     odd = [value for value in values if not _is_scalar(value)]
@@ -111,11 +174,19 @@ def _partial(number: int, part: Mapping[str, Any], factors: Mapping[str, Sequenc
     where = f"‹exclude› {number}"
     if not isinstance(part, Mapping) or not part:
         return [Mistake(where, "it names no factor, and so would exclude every cell", 'write, say, model = "a"')]
+    return part_mistakes(where, part, factors, same)
+
+
+def part_mistakes(
+    where: str, part: Mapping[str, Any], factors: Mapping[str, Sequence[Any]], fits: Callable[[Any, Any], bool]
+) -> list[Mistake]:
+    """What is wrong with a partial cell, for these values of factors."""
     found = []
     for name, value in part.items():
         if name not in factors:
-            found.append(Mistake(f"{where} {name}", "there is no such factor", f"use one of {', '.join(factors)}"))
-        elif not any(same(value, known) for known in factors[name]):
+            hint = f"use one of {', '.join(factors)}" if factors else "there are no factors at all: omit it"
+            found.append(Mistake(f"{where} {name}", "there is no such factor", hint))
+        elif not any(fits(value, known) for known in factors[name]):
             known_values = ", ".join(map(shown, factors[name]))
             found.append(Mistake(f"{where} {name}", f"no cell has {shown(value)}", f"use one of {known_values}"))
     return found
@@ -143,6 +214,11 @@ def _holds_one(parts: Sequence[set[tuple[str, str]]], cell: set[tuple[str, str]]
 def same(one: Any, other: Any) -> bool:
     """As JSON: 1, 1.0 and true are three values."""
     return _text(one) == _text(other)
+
+
+def means(given: Any, known: Any) -> bool:
+    """Whether a value that was given is this one of a factor. Text may mean a number: a command line has no other."""
+    return same(given, known) or (isinstance(given, str) and given == _text(known))
 
 
 def _is_scalar(value: Any) -> bool:

@@ -40,6 +40,9 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     shards: tuple[ShardInfo, ...]
     workers: int
     concurrency: int
+    """Tasks at once in a worker: the fewest that a shard has."""
+    concurrency_most: int | None = None
+    """The most that a shard has, if they differ by their lanes or cells."""
     bound_s: float | None
     """The run ends within this many seconds; None if there is no --timeout."""
     lanes: tuple[Lane, ...] = ()
@@ -53,6 +56,13 @@ class ShardStarted(Event, frozen=True, kw_only=True, tag="shard_started"):
     shard: str
     incarnation: int
     pid: int
+    units: int
+
+
+class ShardShare(Event, frozen=True, kw_only=True, tag="shard_share"):
+    """Of an experiment's run: so many units of a shard are this run's, now that others have claimed theirs."""
+
+    shard: str
     units: int
 
 
@@ -245,6 +255,8 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
     """The command that goes on with the run; None if every unit is ok."""
+    elsewhere: int = 0
+    """Units that other runs of the experiment have decided or run now: `not_run` here, and in nothing else above."""
 
 
 @runtime_checkable

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from msgspec import UNSET, UnsetType
+
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
-from prealloc.model.options import Names, Option, Text, Whole, read_options
+from prealloc.model.options import Names, Option, Table, Text, Whole, read_options
 from prealloc.model.secret import looks_secret
+from prealloc.model.setting import as_stored, setting_mistakes
+
+MODEL = "model"
+"""The factor, or else the setting, by which lanes know whether they serve a cell."""
+OF_THE_LANE = {"deployment": "deployment", "key_env": "api_key_env"}
+"""Fields of a lane, and the settings that the workers of its shards get from them."""
 
 MOST = 1_000_000_000
 _LIMIT = Whole(1, MOST)
@@ -39,6 +47,11 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queries_per_second: Annotated[int | None, Option(_LIMIT, "Requests per second.", unset="no limit")] = None
     requests_per_minute: Annotated[int | None, Option(_LIMIT, "Requests per minute.", unset="no limit")] = None
     tokens_per_minute: Annotated[int | None, Option(_LIMIT, "Tokens per minute.", unset="no limit")] = None
+    settings: Annotated[
+        dict[str, Any] | UnsetType,
+        Option(Table(), "Further settings for the workers of its shards, such as base_url.", unset="none"),
+    ] = UNSET
+    """Unset they are not written, as in the plans from before there were any."""
 
     @classmethod
     def checked(cls, *, where: str = "lane", **fields: Any) -> Lane:
@@ -52,30 +65,51 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         given = {
             name: value
             for name, value in fields.items()
-            if name not in secret and not (value is None and name in optional)
+            if name not in secret and not ((value is None or value is UNSET) and name in optional)
         }
         if isinstance(key := given.get("key_env"), str) and not key.isidentifier():
             del given["key_env"]  # it may be a key: it is not shown
             hint = "give the name of an environment variable, never the key itself"
             found.append(Mistake(f"{where} key_env", "it is not the name of an environment variable", hint))
+        settings = Table().read(f"{where} settings", given.pop("settings", None), found)
+        found += _settings(f"{where} settings", settings)
         read = read_options(cls, given, found, where=f"{where} ")
         if "name" not in fields:
             found.append(Mistake(where, "it has no name", 'give it one: name = "..."'))
         if found:
             raise OptionsError(found)
-        return cls(**read)
+        return cls(**read, settings=as_stored(settings) if settings else UNSET)
+
+    @property
+    def for_workers(self) -> dict[str, Any]:
+        """The settings that the workers of its shards get from it."""
+        named = {name: value for field, name in OF_THE_LANE.items() if (value := getattr(self, field)) is not None}
+        return {**(self.settings or {}), **named}
 
     def serves(self, model: object) -> bool:
         """Whether a cell with this model can be run on it."""
         return not self.models or model in self.models
 
-    def share(self, shards: int, concurrency: int) -> tuple[int, int]:
+    def share(self, shards: int, concurrency: int, of_cell: int | None = None) -> tuple[int, int]:
         """(shards at once, tasks at once in each), for this many shards that would each take `concurrency` tasks.
 
-        No more shards at once than the lane allows tasks: together they stay within its own `concurrency`.
+        No more shards at once than the lane allows tasks: together they stay within its own `concurrency`, also where
+        the run's options say `of_cell` for the cell of a shard.
         """
         at_once = max(1, min(self.shards_at_once, shards))
         if self.concurrency is None:
-            return at_once, concurrency
+            return at_once, concurrency if of_cell is None else of_cell
         at_once = min(at_once, self.concurrency)
-        return at_once, self.concurrency // at_once
+        most = self.concurrency // at_once
+        return at_once, most if of_cell is None else min(of_cell, most)
+
+
+def _settings(where: str, settings: dict[str, Any]) -> list[Mistake]:
+    found = setting_mistakes(where, settings)
+    for field, name in OF_THE_LANE.items():
+        if name in settings:
+            found.append(Mistake(f"{where} {name}", "it is an option of the lane", f"write it as {field}"))
+    if MODEL in settings:
+        hint = "name the lane's models in `models`, and its own name of one in `deployment`"
+        found.append(Mistake(f"{where} {MODEL}", "the model is a factor, or a setting of all", hint))
+    return found

@@ -138,6 +138,30 @@ def share_of(value: Any) -> float | None:
     return share if 0 < share <= 1 else None
 
 
+class Share(NamedTuple):
+    """A part of the whole, between 0 and 1 and neither of them (with `ends` also these): 0.05, or text such as 5%."""
+
+    ends: bool = False
+    metavar: str = "P%"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> float:
+        found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*(%?)", value.strip()) if isinstance(value, str) else None
+        share = float(found[1]) / (100 if found[2] else 1) if found else value
+        is_number = isinstance(share, int | float) and not isinstance(share, bool)
+        if is_number and (0 < share < 1 or (self.ends and share in (0, 1))):
+            return float(share)
+        between = "from 0% to 100%" if self.ends else "between 0% and 100%"
+        mistakes.append(Mistake(where, f"{shown(value)} is not a share {between}", "write it like 5% or 0.05"))
+        return 0.5
+
+    def write(self, value: float) -> str:
+        """As one would write it: 0.05 is 5%."""
+        return f"{value * 100:g}%"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["number", "string"]}
+
+
 class Number(NamedTuple):
     """A finite number above 0."""
 
@@ -177,7 +201,7 @@ class Text(NamedTuple):
     needed: str = ""
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> str:
-        if not _is_name(where, value, mistakes):
+        if not is_text(where, value, mistakes):
             return ""
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
             mistakes.append(Mistake(where, f"{shown(value)} is not valid", f"give {self.needed}"))
@@ -221,7 +245,7 @@ class Names(NamedTuple):
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
             mistakes.append(Mistake(where, f"{shown(value)} is not a list", "give a list of names, such as ['a', 'b']"))
             return ()
-        texts = [name for name in value if _is_name(where, name, mistakes)]
+        texts = [name for name in value if is_text(where, name, mistakes)]
         mistakes += [Mistake(where, "an empty name", "omit it") for name in texts if not name]
         mistakes += [
             Mistake(where, f"{shown(name)} is named {texts.count(name)} times", "name it once")
@@ -259,7 +283,7 @@ class Table(NamedTuple):
         return {
             name: read(f"{where} {name}", each, mistakes)
             for name, each in value.items()
-            if _is_name(where, name, mistakes)
+            if is_text(where, name, mistakes)
         }
 
     def schema(self) -> dict[str, Any]:
@@ -346,7 +370,8 @@ def shown(value: Any) -> str:
     return "what is given" if holds_secret(value) else words.shown(value)
 
 
-def _is_name(where: str, name: Any, mistakes: list[Mistake]) -> bool:
+def is_text(where: str, name: Any, mistakes: list[Mistake]) -> bool:
+    """Whether it is text that JSON can hold; if not, that is a mistake."""
     try:
         if isinstance(name, str):
             check_text(name, ascii(name))

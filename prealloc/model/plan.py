@@ -15,6 +15,9 @@ from prealloc.model.plan_spec import PlanSpec, Strategy
 from prealloc.model.words import shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prealloc.model.lane import Lane
     from prealloc.model.task import LightweightTask
 
 
@@ -113,6 +116,10 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
 
     manifest: Manifest
     tasks: tuple[LightweightTask, ...]
+    slice_path: Path | None = None
+    """Where its slice lies, which is a task library of its own; None if it was not read from a file."""
+    lane: Lane | None = None
+    """The lane that serves it, with its limits; None without one, or where the manifest was alone."""
 
     def __repr__(self) -> str:
         return f"Shard({self.id}: {len(self.tasks)} tasks)"

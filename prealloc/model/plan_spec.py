@@ -10,13 +10,13 @@ from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount
-from prealloc.model.cell import cells_of, factor_mistakes, lanes_of
+from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
 from prealloc.model.fields import Fields
-from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.lane import Lane
 from prealloc.model.options import Flag, Names, OneOf, Option, Seconds, Table, Text, Whole, read_options, share_of
 from prealloc.model.secret import secret_mistakes
+from prealloc.model.setting import as_stored, setting_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.words import cut, shown
 
@@ -32,7 +32,6 @@ MAX_SEED = 2**63 - 1
 MAX_REPEATS = 1_000_000
 MAX_UNITS = 10_000_000
 """Units of one plan: a fold of its journal holds each of them in memory."""
-SETTINGS_DEPTH = 100
 
 _TASKS = Whole(1, MAX_TASKS)
 _HOW_MANY = "How many tasks"
@@ -86,8 +85,9 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = msgspec.field(default_factory=dict)
     lanes: tuple[Lane, ...] = ()
     """What shards queue for; a shard's manifest names its lane."""
-    factors: dict[str, tuple[Any, ...]] = msgspec.field(default_factory=dict)
-    """The values of each factor: their combinations are the cells, and every cell gets the same tasks."""
+    factors: dict[str, tuple[Any, ...]] | tuple[dict[str, tuple[Any, ...]], ...] = msgspec.field(default_factory=dict)
+    """The values of each factor: their combinations are the cells, and every cell gets the same tasks. Two designs or
+    more are a list of such tables: the cells are the union of theirs. See `factor_values`."""
     exclude: tuple[dict[str, Any], ...] = ()
     """Partial cells; the cells that hold one of them are left out."""
     num_instances_per_cell: Annotated[
@@ -106,6 +106,13 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = UNSET
     """Unset it is 1 and not written, as in the plans from before there were others."""
+    unit_seed: Annotated[
+        Literal["cell", "shard"] | UnsetType,
+        Option(
+            OneOf(("cell", "shard")), "What ctx.seed goes by; shard, as in older plans.", group=_WHICH, unset="cell"
+        ),
+    ] = UNSET
+    """Unset it is the shard, and not written, as in the plans from before a unit was known by its cell."""
     generator: str | UnsetType = UNSET
     """`module:function` that made the workflows of tasks that had none. Unset it is not written at all, so that
     plans without one keep their ids."""
@@ -115,6 +122,11 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def ranking_name(self) -> str:
         """The name of the ranking scheme, for plan.json."""
         return RANKINGS[1 if self.ranking is UNSET else self.ranking]
+
+    @property
+    def factor_values(self) -> dict[str, tuple[Any, ...]]:
+        """Every factor with all values that it has in some design."""
+        return values_of(self.factors)
 
     @property
     def amount(self) -> Amount:
@@ -163,19 +175,22 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             read.pop("ranking", None)
         else:
             read.setdefault("ranking", LATEST_RANKING)
+        if options.get("unit_seed", "cell") in ("shard", UNSET):
+            read.pop("unit_seed", None)
+        else:
+            read.setdefault("unit_seed", "cell")
         for name in ("types", "keep"):
             read[name] = tuple(sorted(read.get(name, ())))
-        for name in ("quotas", "settings"):
-            read[name] = dict(sorted(read.get(name, {}).items()))
+        read["quotas"] = dict(sorted(read.get("quotas", {}).items()))
+        read.setdefault("settings", {})
         check_amount(read, found)
-        lanes = tuple(options.get("lanes", ()))
-        factors = Table().read("‹factors›", options.get("factors"), found)
+        lanes = _lanes(options.get("lanes", ()), found)
+        factors = _factors(options.get("factors"), found)
         exclude = _exclude(options.get("exclude", ()), found)
-        found += _settings(read["settings"])
-        found += _lanes(lanes)
+        found += setting_mistakes("‹settings›", read["settings"])
         found += factor_mistakes(factors, exclude, read["settings"], lanes)
-        found += secret_mistakes("‹settings›", read["settings"])
-        found += secret_mistakes("‹factors›", factors)
+        for design in designs_of(factors):
+            found += secret_mistakes("‹factors›", design)
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
         if share_of(read.get("num_instances")):
             read["num_instances"] = None
@@ -192,12 +207,11 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 read.setdefault("num_instances_per_cell", given_n)
         if read["quotas"] or read.get("whole") or "num_instances_per_cell" in read:
             read.setdefault("num_instances", None)
-        # As they read back: a copy of our own, with lists for tuples.
-        read["settings"] = msgspec.json.decode(msgspec.json.encode(read["settings"]))
+        read["settings"] = as_stored(read["settings"])
         return cls(
             **read,
             lanes=lanes,
-            factors={name: tuple(values) for name, values in factors.items()},
+            factors=_stored(factors),
             exclude=tuple(dict(part) for part in exclude),
             generator=options.get("generator", UNSET),
             generator_version=options.get("generator_version", UNSET),
@@ -220,11 +234,12 @@ class PlanOptions(TypedDict, total=False):
     keep: Sequence[str] | Literal["all"]
     settings: Mapping[str, Any]
     lanes: Sequence[Lane]
-    factors: Mapping[str, Sequence[Any]]
+    factors: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
     exclude: Sequence[Mapping[str, Any]]
     num_instances_per_cell: int | None
     per_cell: bool
     ranking: int | UnsetType
+    unit_seed: Literal["cell", "shard"] | UnsetType
 
 
 class SpecOptions(PlanOptions, total=False):
@@ -271,6 +286,19 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = 600.0
 
 
+def _factors(given: Any, found: list[Mistake]) -> Factors:
+    """One design, or several; one in a list is one."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sequence):
+        return Table().read("‹factors›", given, found)
+    designs = [Table().read(f"‹factors› {number}", design, found) for number, design in enumerate(given, 1)]
+    return designs if len(designs) > 1 else (designs or [{}])[0]
+
+
+def _stored(factors: Factors) -> dict[str, tuple[Any, ...]] | tuple[dict[str, tuple[Any, ...]], ...]:
+    designs = [{name: tuple(values) for name, values in design.items()} for design in designs_of(factors)]
+    return designs[0] if len(designs) == 1 else tuple(designs)
+
+
 def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
     if isinstance(exclude, Sequence) and not isinstance(exclude, str | bytes):
         return exclude
@@ -278,18 +306,20 @@ def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
     return ()
 
 
-def _lanes(lanes: Sequence[Lane]) -> list[Mistake]:
-    found: list[Mistake] = []
+def _lanes(lanes: Sequence[Lane], found: list[Mistake]) -> tuple[Lane, ...]:
+    """The lanes as Lane.checked makes them; none if it refuses one: nothing is judged by those that are left."""
+    checked = []
     for lane in lanes:
         try:
-            Lane.checked(where=f"lane {cut(lane.name)}", **msgspec.structs.asdict(lane))
+            checked.append(Lane.checked(where=f"lane {cut(lane.name)}", **msgspec.structs.asdict(lane)))
         except OptionsError as error:
             found += error.mistakes
     names = [lane.name for lane in lanes]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    return found + [
-        Mistake(f"lane {name}", "two lanes have this name", "give each lane its own name") for name in twice
+    found += [
+        Mistake(f"lane {name}", "two lanes have this name", "give each lane its own name")
+        for name in sorted({name for name in names if names.count(name) > 1})
     ]
+    return tuple(checked) if len(checked) == len(lanes) else ()
 
 
 def _generator(name: Any, version: Any) -> list[Mistake]:
@@ -299,14 +329,4 @@ def _generator(name: Any, version: Any) -> list[Mistake]:
     found: list[Mistake] = []
     for text in (name, version) if name is not UNSET else ():
         Text().read(where, text, found)
-    return found
-
-
-def _settings(settings: Mapping[str, Any]) -> list[Mistake]:
-    found = []
-    for name, value in settings.items():
-        try:
-            check_json(value, name, SETTINGS_DEPTH)
-        except NoJson as error:
-            found.append(Mistake(f"‹settings› {name}", f"not a JSON value: {error}", "use JSON values only"))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Unpack
 
@@ -9,8 +10,9 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
-from prealloc.model.options import Bytes, Flag, OneOf, Option, Seconds, Text, Whole, read_options
+from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS
+from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
 
 HEARTBEAT_S = 0.2
 """A worker that holds no lock says so this often."""
@@ -42,7 +44,6 @@ SOLO_DEATHS = 2
 """A task that kills this many workers while alone in them is `crashed` for good."""
 
 
-MOST_CONCURRENCY = 10_000
 MOST_RETRIES = 1_000
 MOST_RESULT_BYTES = 16 * 2**20
 
@@ -51,14 +52,13 @@ WHAT_RUNS = "What runs the tasks"
 _TIME = "Time"
 _SIZE = "Workers and memory"
 _TROUBLE = "When something fails"
+_TAKEN_OVER = "What is taken over from other runs"
 
 
 class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a run treats its tasks. Make one with `RunPolicy.checked(...)`."""
 
-    concurrency: Annotated[
-        int, Option(Whole(1, MOST_CONCURRENCY), "Tasks at once in each worker.", short="c", group=_SIZE)
-    ] = 1
+    concurrency: Annotated[int, Option(CONCURRENCY, "Tasks at once in each worker.", short="c", group=_SIZE)] = 1
     workers: Annotated[
         int | None,
         Option(
@@ -71,7 +71,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     timeout_s: Annotated[
         float | None,
-        Option(Seconds(above=True, optional=True), "Working time of one attempt.", "timeout", group=_TIME),
+        Option(TIMEOUT, "Working time of one attempt.", "timeout", group=_TIME),
     ] = 600.0
     max_wait_s: Annotated[
         float, Option(Seconds(), "Waiting time of one task, for rate limits and backoff.", "max_wait", group=_TIME)
@@ -121,6 +121,27 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     fsync: Annotated[
         bool, Option(Flag(), "Outcomes survive power loss too, at 0.3 ms or more each.", group=_TROUBLE)
     ] = False
+    neutral: Annotated[
+        tuple[str, ...],
+        Option(Names("SETTINGS"), "Settings that do not tell units apart.", group=_TAKEN_OVER, unset="none"),
+    ] = ()
+    same_task: Annotated[
+        Literal["bytes", "id"],
+        Option(
+            OneOf(("bytes", "id")), "Tasks are the same by all their bytes, or by id and workflow.", group=_TAKEN_OVER
+        ),
+    ] = "bytes"
+
+    where: Annotated[
+        list[dict[str, Any]],
+        Option(
+            Where(),
+            "Another timeout or concurrency in some cells, such as model=o3,timeout=30m. Repeatable.",
+            group=_TIME,
+            unset="none",
+        ),
+    ] = msgspec.field(default_factory=list)
+    """Entries {factor: value, ..., "timeout_s": seconds, "concurrency": n}; see model/where.py."""
 
     @classmethod
     def checked(cls, **options: Unpack[RunOptions]) -> RunPolicy:
@@ -148,6 +169,9 @@ class RunOptions(TypedDict, total=False):
     max_result_bytes: int | str
     max_log_bytes: int | str
     fsync: bool
+    neutral: Sequence[str]
+    same_task: Literal["bytes", "id"]
+    where: Sequence[Mapping[str, Any] | str]
 
 
 def read_run_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,38 +204,71 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             unset="none",
         ),
     ] = None
+    worker_name: Annotated[
+        str | None,
+        Option(
+            Text("NAME"),
+            "What the worker is known by when outcomes are taken over.",
+            group=_TAKEN_OVER,
+            unset="MODULE:FUNCTION; a command without its options",
+        ),
+    ] = None
 
 
 SPARE_S = 10.0
 """For all that a run does beside its tasks."""
 
 
-class LaneLoad(NamedTuple):
-    """The work of a lane: the units of each of its shards, and how many shards and tasks run at once."""
+class ShardWork(NamedTuple):
+    """The units of a shard: how many have each timeout. And how many of them run at once."""
 
-    shard_units: Sequence[int]
-    shards_at_once: int
+    timeouts: Mapping[float | None, int]
     concurrency: int
 
 
+class LaneLoad(NamedTuple):
+    """The shards of a lane, and how many of them run at once."""
+
+    shards: Sequence[ShardWork]
+    shards_at_once: int
+
+
 def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = False) -> float | None:
-    """The longest that a run can take, in seconds; None without --timeout.
+    """The longest that a run can take, in seconds; None if some unit has no timeout.
 
     Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
     times over. Each unit may use every retry to its full timeout, be turned away MOST_THROTTLED times, wait
-    --max-wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
-    it may take the grace, and with `cleanup` also a call of that function. Shards run in
-    waves, the units of a shard in waves of the concurrency; a wave lasts as long as its longest member. Lanes run
-    side by side, unless there are too few workers.
+    the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
+    it may take the grace, and with `cleanup` also a call of that function. Shards run side by side as the lane lets
+    them, the units of a shard as the concurrency does: see `most_s`. Lanes run side by side, unless there are too few
+    workers.
     """
-    if policy.timeout_s is None:
-        return None
     tries = policy.retries + 1 + MOST_THROTTLED + 1 + SOLO_DEATHS
     after_s = policy.grace_s + 2 * KILL_STEP_S + 1.0 + (CLEANUP_S if cleanup else 0.0)
-    unit_s = tries * (policy.timeout_s + after_s) + policy.max_wait_s
     start_s = IDLE_DEATHS * (policy.start_s + 2 * KILL_STEP_S)
     total_s = 0.0
     for lane in lanes:
-        shard_s = (start_s + -(-units // lane.concurrency) * unit_s for units in lane.shard_units if units)
-        total_s += sum(sorted(shard_s, reverse=True)[:: lane.shards_at_once])
+        shards: Counter[float] = Counter()
+        for shard in lane.shards:
+            units: Counter[float] = Counter()
+            for timeout_s, count in shard.timeouts.items():
+                if timeout_s is None:
+                    return None
+                units[tries * (timeout_s + after_s) + policy.max_wait_s] += count
+            if any(units.values()):
+                shards[start_s + most_s(units, shard.concurrency)] += 1
+        total_s += most_s(shards, lane.shards_at_once)
     return total_s + policy.drain_s + policy.grace_s + SPARE_S
+
+
+def most_s(times: Mapping[float, int], at_once: int) -> float:
+    """The longest that jobs can take of which so many have each of these times, in whatever order they start.
+
+    No place is empty while a job waits. So they end no later than if each took as long as the longest; and the last to
+    end has begun when the others, spread evenly, were done (R. L. Graham, "Bounds on multiprocessing timing anomalies",
+    SIAM J. Appl. Math. 17, 1969).
+    """
+    longest = max((time for time, count in times.items() if count), default=0.0)
+    in_waves = -(-sum(times.values()) // at_once) * longest
+    evenly = longest + (sum(time * count for time, count in times.items()) - longest) / at_once
+    return min(in_waves, evenly)

@@ -28,7 +28,7 @@ def decide_retry(
     """What follows an infrastructure error: exponential backoff with full jitter.
 
     Of the unit's attempts in this session so far, the server asked `throttled` of them to come back later, and `tries`
-    failed otherwise. To be throttled is not a failure and uses no retry (but with --retries 0 nothing is tried again).
+    failed otherwise. To be throttled is not a failure and uses no retry (but with 0 retries nothing is tried again).
     `waited_s` is its waiting time so far, `at_least_s` what the server asked for (Retry-After), `jitter` a number in
     [0, 1). A wait asked for by the server is a floor that jitter only adds to, so that siblings do not come back all
     at once.
@@ -41,5 +41,5 @@ def decide_retry(
     ceiling = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** (tries + throttled - 1))
     after_s = ceiling * jitter if at_least_s is None else at_least_s + ceiling * jitter
     if waited_s + after_s > policy.max_wait_s:
-        return Stop(f"waiting {waited_s + after_s:.1f} s would pass --max-wait {policy.max_wait_s:g} s")
+        return Stop(f"waiting {waited_s + after_s:.1f} s would pass the max_wait of {policy.max_wait_s:g} s")
     return Again(after_s)

@@ -15,6 +15,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.lane import Lane
 from prealloc.model.options import Number, Option, read_options
+from prealloc.model.where import Entry, options_in
 
 WORK = "tasks_at_once"
 WORKERS = "workers"
@@ -62,6 +63,7 @@ class Durations:
 
 
 NO_PAST = Durations(())
+_NO_LANE = Lane(name="none")
 
 
 class ShardLoad(NamedTuple):
@@ -70,6 +72,7 @@ class ShardLoad(NamedTuple):
     lane: str | None
     model: Any
     units: Mapping[str, int]
+    cell: Mapping[str, Any] = {}
 
 
 class LaneEstimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,9 +109,10 @@ def estimate(
     *,
     concurrency: int = 1,
     workers: int | None = None,
+    where: Sequence[Entry] = (),
     durations: Durations = NO_PAST,
 ) -> Estimate:
-    """The estimate of these shards. `concurrency` and `workers` are those of the run."""
+    """The estimate of these shards. `concurrency`, `workers` and `where` are those of the run."""
     by_lane: dict[str | None, list[ShardLoad]] = {}
     for load in loads:
         by_lane.setdefault(load.lane, []).append(load)
@@ -118,9 +122,9 @@ def estimate(
     told = []
     for name in sorted(by_lane, key=[*of_name, None].index):
         mine, lane = by_lane[name], of_name.get(name)
-        shards, slots = lane.share(len(mine), concurrency) if lane is not None else (len(mine), concurrency)
-        at_once = min(shards, most)
-        shard_s = [_shard_s(load, effort, durations, slots) for load in mine]
+        slots = [_slots(load, lane, len(mine), concurrency, where) for load in mine]
+        at_once = min(lane.share(len(mine), concurrency)[0] if lane is not None else len(mine), most)
+        shard_s = [_shard_s(load, effort, durations, each) for load, each in zip(mine, slots, strict=True)]
         every_shard_s += shard_s
         told.append(_lane(name, lane, mine, effort, at_once, _makespan(shard_s, at_once)))
     return _together(told, every_shard_s, most)
@@ -165,6 +169,12 @@ def _together(lanes: Sequence[LaneEstimate], shard_s: Sequence[float | None], wo
         limited_by=limited_by,
         complete=len(whole) == len(shard_s),
     )
+
+
+def _slots(load: ShardLoad, lane: Lane | None, shards: int, concurrency: int, where: Sequence[Entry]) -> int:
+    """How many tasks of a shard run at once, on its lane beside so many others."""
+    of_cell = options_in(where, load.cell).get("concurrency")
+    return (lane or _NO_LANE).share(shards, concurrency, of_cell)[1]
 
 
 def _shard_s(load: ShardLoad, effort: Effort, durations: Durations, slots: int) -> float | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.model.cell import MODEL, Cell
+from prealloc.model.cell import MODEL, Cell, cells_of, designs_of
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.cells import lay_out
@@ -32,8 +31,9 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     """The cells of a plan, and whether they can be compared task by task."""
 
     factors: dict[str, tuple[Any, ...]]
+    """Every factor with all values that it has in some design."""
     excluded: int
-    """Combinations of the factors that are left out."""
+    """Cells of the designs that are left out."""
     cells: tuple[CellRow, ...]
     shards: int
     units: int | None
@@ -41,6 +41,8 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     """Every cell has the same task ids; None while no library has been read."""
     dropped: dict[str, int]
     """By difficulty: tasks left out because the libraries of others do not hold their ids."""
+    designs: int = 1
+    """Of which the cells are the union."""
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,7 @@ def loads_of_plan(plan: Plan) -> list[ShardLoad]:
             shard.manifest.lane,
             shard.settings.get(MODEL),
             {kind: count * repeats for kind, count in entry.types.items()},
+            shard.manifest.cell,
         )
         for shard, entry in zip(plan.shards, plan.file.shards, strict=True)
     ]
@@ -107,7 +110,8 @@ def loads_of_spec(spec: PlanSpec) -> list[ShardLoad] | None:
         # Whatever the strategy, the shards of a cell are equal, or dealt from one sample.
         model = shard.cell.get(MODEL, spec.settings.get(MODEL))
         units = shard.share(tasks) * spec.repeats
-        loads.append(ShardLoad(shard.lane.name if shard.lane is not None else None, model, {ANY_TYPE: units}))
+        lane = shard.lane.name if shard.lane is not None else None
+        loads.append(ShardLoad(lane, model, {ANY_TYPE: units}, shard.cell))
     return loads
 
 
@@ -136,8 +140,9 @@ def _matrix(
     spec: PlanSpec, rows: Sequence[CellRow], *, units: int | None, paired: bool | None, dropped: dict[str, int]
 ) -> Matrix:
     return Matrix(
-        factors=spec.factors,
-        excluded=math.prod(map(len, spec.factors.values())) - len(rows),
+        factors=spec.factor_values,
+        designs=len(designs_of(spec.factors)),
+        excluded=len(cells_of(spec.factors)) - len(rows),
         cells=tuple(rows),
         shards=sum(row.shards for row in rows),
         units=units,

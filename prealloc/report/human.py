@@ -85,6 +85,11 @@ def share(value: float | None, digits: int = 1) -> str:
     return f"{number:.{digits}f}%"
 
 
+def at_once(least: int, most: int | None) -> str:
+    """How many at once, where shards may differ: 4, or 2-8."""
+    return str(least) if most is None else f"{least}-{most}"
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun: `1 shard`, `1,200 shards`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

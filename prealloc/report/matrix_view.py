@@ -40,8 +40,9 @@ def _facts(matrix: Matrix) -> list[tuple[str, str]]:
     units = f", {human.count(matrix.units, 'unit')}" if matrix.units is not None else ""
     if not matrix.factors:
         return [("shards", f"{matrix.shards:,}{units}")]
+    union = f" of {matrix.designs} designs" if matrix.designs > 1 else ""
     excluded = f", {matrix.excluded} excluded" if matrix.excluded else ""
-    facts.append(("cells", f"{len(matrix.cells):,}{excluded}; {shards}{units}"))
+    facts.append(("cells", f"{len(matrix.cells):,}{union}{excluded}; {shards}{units}"))
     facts.append(("pairing", _pairing(matrix)))
     facts += [
         ("left out", f"{human.count(number, 'task')} of {visible(name)}: not at every difficulty")

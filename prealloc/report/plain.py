@@ -99,7 +99,7 @@ def start_line(event: RunStarted) -> str:
             visible(event.engine),
             human.count(len(event.shards), "shard"),
             human.count(units, "unit"),
-            f"{human.count(event.workers, 'worker')} x {event.concurrency}",
+            f"{human.count(event.workers, 'worker')} x {human.at_once(event.concurrency, event.concurrency_most)}",
         ]
     )
 

@@ -12,9 +12,11 @@ from rich.text import Text
 from prealloc.model.options import Bytes, Seconds, options_of
 from prealloc.model.plan import Plan, Shard, ShardEntry
 from prealloc.model.policy import RunPolicy
+from prealloc.planning.precision import precision_of_plan
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, left_out
 from prealloc.report.page import Page, fact, whole
+from prealloc.report.size_view import precision_line
 from prealloc.report.visible import value, visible
 from prealloc.store.manifests import Outline
 
@@ -90,6 +92,8 @@ def _plan_facts(plan: Plan | Outline) -> list[tuple[str, str]]:
     available = sum(library.tasks for library in file.libraries)
     facts.append(("uses", f"{len(uses):,} of {human.count(available, 'task')}{_of(len(uses), available)}"))
     facts.append(("overlap", _overlap(uses)))
+    if precision := precision_of_plan(plan):
+        facts.append(("precision", precision_line(precision, cells=bool(spec.factors))))
     slices = {shard.manifest.slice.sha256: shard.manifest.slice.bytes for shard in plan.shards}
     return [*facts, ("slices", f"{human.count(len(slices), 'file')}, {human.size(sum(slices.values()))}")]
 

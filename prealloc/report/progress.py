@@ -311,6 +311,13 @@ class RunProgress:
             shard.pace = Pace(now_s)
         self._move(shard, State.RUNNING)
 
+    def _shard_share(self, event: events.ShardShare, now_s: float) -> None:
+        shard = self.shards[event.shard]
+        self.total.units += event.units - shard.units
+        shard.units = event.units
+        if shard.done >= shard.units and shard.state is State.WAITING:
+            self._move(shard, State.ENDED)
+
     def _attempt_started(self, event: events.AttemptStarted, now_s: float) -> None:
         running = self.shards[event.shard].running
         before = len(running)
@@ -396,6 +403,7 @@ class RunProgress:
 _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.RunStarted: RunProgress._run_started,
     events.ShardStarted: RunProgress._shard_started,
+    events.ShardShare: RunProgress._shard_share,
     events.AttemptStarted: RunProgress._attempt_started,
     events.AttemptEnded: RunProgress._attempt_ended,
     events.WorkerLost: RunProgress._worker_lost,

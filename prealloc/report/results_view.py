@@ -21,9 +21,10 @@ from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
 from prealloc.store.results import SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome
 
-Format = Literal["table", "json", "jsonl", "csv"]
+Format = Literal["table", "md", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+_ESCAPED = "\\|"
 _NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name != "group")
 
 
@@ -31,6 +32,8 @@ def print_results(found: Results, console: Console, *, form: str = "table") -> N
     """Writes them to the console's stream. Raises OptionsError for a form that is not in FORMATS."""
     if form == "table":
         render_results(found).print(console)
+    elif form == "md":
+        write_data(markdown(found), console)
     else:
         write_data(results_text(found.rows, form), console)
 
@@ -60,12 +63,21 @@ def render_results(found: Results) -> Page:
     return Page(lambda width: _table(found, width))
 
 
+def markdown(found: Results) -> str:
+    """The table for a pull request or a paper."""
+    columns = _columns(found)
+    rows = [[column.cells[at].plain for column in columns] for at in range(len(columns[0].cells))]
+    lines = [[column.title for column in columns], ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(visible(cell).replace('|', _ESCAPED) for cell in line)} |\n" for line in lines)
+
+
 def unit_row(outcome: UnitOutcome) -> dict[str, Any]:
     """A unit as plain values, with the attempt that counts, its result, and the first one where that is another."""
     names = ("shard", "task", "repeat", "type", "status", "settings")
     row: dict[str, Any] = {name: getattr(outcome, name) for name in names}
     row |= {"unit": str(outcome.unit), "attempt": outcome.read()}
-    return row | {"first": outcome.read_first() if outcome.first != outcome.outcome else None}
+    row |= {"first": outcome.read_first() if outcome.first != outcome.outcome else None}
+    return row | ({"run": outcome.run, "later": outcome.later} if outcome.run is not None else {})
 
 
 def units_csv(outcomes: Sequence[UnitOutcome]) -> str:
@@ -73,6 +85,8 @@ def units_csv(outcomes: Sequence[UnitOutcome]) -> str:
     settings = sorted({name for outcome in outcomes for name in outcome.settings})
     names = ("shard", "task", "repeat", "type", "status", "first_status", "success", "first_success", "score")
     numbers = ("attempts", "waiting_s", "working_s")
+    runs = ("run",) if any(outcome.run is not None for outcome in outcomes) else ()
+    names = (*names, *runs)
     out = io.StringIO()
     writer = csv.writer(out)
     titles = [f"{SETTINGS_PREFIX}{name}" for name in settings]
@@ -121,11 +135,18 @@ def _table(found: Results, width: int | None) -> list[Text]:
         example=total.success_example,
         reported=_reported(found),
     )
-    return [*lines, *left_out(columns, width), *(whole(Text(note, style="dim")) for note in success_notes(said))]
+    notes = success_notes(said)
+    if _reported(found) and total.tasks != total.units:
+        level = f"{total.level * 100:g}%"
+        notes.append(
+            f"{level} intervals over tasks: each of the {total.tasks:,} counts once, in however many cells and repeats"
+        )
+    return [*lines, *left_out(columns, width), *(whole(Text(note, style="dim")) for note in notes)]
 
 
 def _columns(found: Results) -> list[Column]:
     every = [*found.rows, found.total] if _is_grouped(found) else found.rows
+    level = found.total.level
 
     def numbers(
         title: str, shown: Callable[[ResultsRow], str], drop: int = 0, short: str | None = None, is_needed: bool = True
@@ -134,9 +155,17 @@ def _columns(found: Results) -> list[Column]:
 
     return [
         *_groups(found),
+        *numbers("tasks", lambda row: str(row.tasks), drop=20, is_needed=any(row.tasks != row.units for row in every)),
         *numbers("units", lambda row: str(row.units)),
         *_statuses(every),
         *numbers("success", lambda row: human.share(row.rate), short="succ"),
+        *numbers(f"{level * 100:g}%", lambda row: _between(row.low, row.high), drop=12, is_needed=_reported(found)),
+        *numbers(
+            "bounds",
+            lambda row: _between(row.worst, row.best),
+            drop=13,
+            is_needed=_reported(found) and found.total.decided != found.total.units,
+        ),
         *numbers(
             "latest",
             lambda row: human.share(row.rate_latest),
@@ -147,7 +176,13 @@ def _columns(found: Results) -> list[Column]:
             lambda row: str(row.decided - row.rated),
             is_needed=_reported(found) and found.total.decided != found.total.rated,
         ),
-        *numbers("score", lambda row: _score(row.mean_score), drop=10),
+        *numbers(
+            f"pass^{found.total.pass_k}",
+            lambda row: human.share(row.pass_hat),
+            drop=18,
+            is_needed=found.total.pass_hat is not None and all(row.pass_k == found.total.pass_k for row in every),
+        ),
+        *numbers("score", _score, drop=10),
         *numbers("mean", lambda row: human.duration(row.mean_working_s), drop=25),
         *numbers("p50", lambda row: human.duration(row.p50_working_s), drop=15),
         *numbers("p95", lambda row: human.duration(row.p95_working_s), drop=16),
@@ -196,5 +231,13 @@ def _group(row: ResultsRow, key: str) -> str:
     return human.NOTHING if thing is None else value(thing)
 
 
-def _score(score: float | None) -> str:
-    return human.NOTHING if score is None else f"{score:.3g}"
+def _score(row: ResultsRow) -> str:
+    if row.mean_score is None:
+        return human.NOTHING
+    half = None if row.score_high is None else row.score_high - row.mean_score
+    return f"{row.mean_score:.3g}" + (f" ±{half:.2g}" if half else "")
+
+
+def _between(low: float | None, high: float | None) -> str:
+    """`61..69`, in percent."""
+    return human.NOTHING if low is None or high is None else f"{low * 100:.0f}..{high * 100:.0f}"

@@ -25,34 +25,45 @@ def render_status(status: RunStatus) -> Page:
 def _facts(status: RunStatus) -> list[Text]:
     state = f"running (process {status.master})" if status.running else "not running"
     decided = status.success.decided  # infra and cancelled are run again
+    others = sum(status.elsewhere.values())
+    units = status.units - others
+    elsewhere = f", {human.count(others, 'further unit')} in other runs of the experiment" if others else ""
+    what = "experiment" if status.rows == "run" else "run"
     facts = [
-        f"run: {visible(status.run)}, {state}, {human.count(status.sessions, 'session')}",
+        f"{what}: {visible(status.run)}, {state}, {human.count(status.sessions, 'session')}",
         f"plan: {status.plan[:12]}, worker {visible(status.worker)}",
-        f"done: {decided} of {human.count(status.units, 'unit')}",
+        f"done: {decided} of {human.count(units, 'unit')}{elsewhere}",
         f"library opens by workers: {status.library_opens}",
     ]
-    text = incomplete(decided, status.units)
+    text = incomplete(decided, units)
     return [*([Text(text, style="yellow")] if text else []), *map(Text, facts)]
 
 
 def _shards(status: RunStatus, width: int | None) -> list[Text]:
     names = list(status.shards)[:FIRST_SHARDS]
-    rows = [*(status.shards[name] for name in names), status.census]
+    others = status.elsewhere
+    rows = [*(_left(status.shards[name], others.get(name, 0)) for name in names)]
+    rows.append(_left(status.census, sum(others.values())))
     successes = [*(status.shard_success[name] for name in names), status.success]
     columns = [
-        Column("shard", [*(Text(visible(name)) for name in names), Text("total", style="bold")], right=False),
+        Column(status.rows, [*(Text(visible(name)) for name in names), Text("total", style="bold")], right=False),
         Column("units", [Text(str(sum(row.values()))) for row in rows]),
         *(
             Column(each.value, [known(str(row.get(each.value, 0)), COLOURS[each]) for row in rows])
             for each in Status
-            if status.census.get(each.value)
+            if rows[-1].get(each.value)
         ),
         Column("success", [Text(human.share(each.rate(status.success.reported))) for each in successes]),
     ]
     if status.success.reported and status.success.unknown:
         columns.append(Column("unknown", [known(str(each.unknown)) for each in successes]))
     more = len(status.shards) - len(names)
-    return [*table(columns, width), *([Text(f"… {more} more shards")] if more else [])]
+    return [*table(columns, width), *([Text(f"… {more} more {status.rows}s")] if more else [])]
+
+
+def _left(census: dict[str, int], elsewhere: int) -> dict[str, int]:
+    """The census without the units that other runs have."""
+    return {**census, Status.NOT_RUN.value: census.get(Status.NOT_RUN.value, 0) - elsewhere}
 
 
 def _remarks(status: RunStatus) -> list[Text]:

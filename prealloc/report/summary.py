@@ -45,6 +45,12 @@ def exit_code_meaning(code: int) -> str:
         return "unknown"
 
 
+def _meaning(ended: RunEnded) -> str:
+    if ended.exit_code == 0 and ended.elsewhere:
+        return "all units that were left are ok" if _units(ended) else "nothing was left to run"
+    return exit_code_meaning(ended.exit_code)
+
+
 def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Text]:
     blocks = [
         _facts(progress, ended),
@@ -65,10 +71,12 @@ def _lines(progress: RunProgress, ended: RunEnded, width: int | None) -> list[Te
 def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     """The verdict first, then what it is about."""
     colour = "green" if ended.exit_code == 0 else "red"
-    verdict = _fact("exit code", Text(f"{ended.exit_code}: {exit_code_meaning(ended.exit_code)}", colour))
+    verdict = _fact("exit code", Text(f"{ended.exit_code}: {_meaning(ended)}", colour))
     facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
-    if not _not_ok(ended):
-        facts.insert(1, ("units", f"{sum(ended.census.values()):,}, all ok"))
+    if not _not_ok(ended) and _units(ended):
+        facts.insert(1, ("units", f"{_units(ended):,}, all ok"))
+    if ended.elsewhere:
+        facts.insert(2, ("elsewhere", f"{human.count(ended.elsewhere, 'further unit')} of the plan, in other runs"))
     if ended.success.decided:
         facts.append(("success", _success(ended)))
         facts += [("", note) for note in success_notes(ended.success)]
@@ -109,7 +117,7 @@ def _success(ended: RunEnded) -> str:
 
 
 def _incomplete(ended: RunEnded) -> list[Text]:
-    text = incomplete(ended.success.decided, sum(ended.census.values()))
+    text = incomplete(ended.success.decided, _units(ended))
     return [Text(text, style="yellow")] if text else []
 
 
@@ -128,16 +136,22 @@ def _opens(progress: RunProgress, ended: RunEnded) -> list[Text]:
     return [Text("library opens by workers: 0", style="bold green")]
 
 
+def _units(ended: RunEnded) -> int:
+    """Those that were this run's to decide."""
+    return sum(ended.census.values()) - ended.elsewhere
+
+
 def _not_ok(ended: RunEnded) -> int:
-    return sum(number for status, number in ended.census.items() if status != Status.OK)
+    return _units(ended) - ended.census.get(Status.OK, 0)
 
 
 def _census(ended: RunEnded, width: int | None) -> list[Text]:
     """The outcomes that occur; nothing where the facts say that all units are ok."""
     if not _not_ok(ended):
         return []
-    units = sum(ended.census.values())
-    counts = [(status, ended.census.get(status, 0)) for status in Status]
+    units = _units(ended)
+    census = {**ended.census, Status.NOT_RUN: ended.census.get(Status.NOT_RUN, 0) - ended.elsewhere}
+    counts = [(status, census.get(status, 0)) for status in Status]
     rows: list[tuple[str, int]] = [*(row for row in counts if row[1]), ("units", units)]
     columns = [
         Column("status", [_status(name) for name, _ in rows], right=False),

@@ -292,7 +292,7 @@ def _facts(started: RunStarted) -> list[str]:
     return [
         visible(started.engine),
         f"plan {visible(started.plan)[:8]}",
-        f"{human.count(started.workers, 'worker')} x {started.concurrency}",
+        f"{human.count(started.workers, 'worker')} x {human.at_once(started.concurrency, started.concurrency_most)}",
     ]
 
 

@@ -7,12 +7,13 @@ import datetime
 import msgspec
 from rich.text import Text
 
-from prealloc.model.outcome import Attempt, ErrorInfo
+from prealloc.model.outcome import FINAL, Attempt, ErrorInfo
 from prealloc.report import human
 from prealloc.report.grid import Column, table
 from prealloc.report.page import Page, fact, heading, whole
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import lines, value, visible
+from prealloc.store.fold import Tried
 from prealloc.store.results import UnitHistory
 
 
@@ -25,6 +26,8 @@ def _unit(unit: UnitHistory, width: int | None) -> list[Text]:
     before = f", {unit.first_status} at first" if unit.first_status is not unit.status else ""
     deaths = f", {human.count(unit.deaths, 'worker')} killed while alone" if unit.deaths else ""
     facts = [("unit", visible(unit.unit)), ("type", visible(unit.type)), ("status", f"{unit.status}{before}{deaths}")]
+    if unit.run is not None:
+        facts.append(("run", visible(unit.run)))
     if unit.lane is not None:
         facts.append(("lane", visible(unit.lane)))
     facts += [
@@ -38,15 +41,20 @@ def _unit(unit: UnitHistory, width: int | None) -> list[Text]:
     failed = next((each.error for each in reversed(attempts) if each.error is not None), None)
     if failed is not None:
         page += [Text(), heading("error"), *_error(failed)]
-    counts = next((each for each in attempts if each.attempt == unit.accepted and not each.late), None)
+    counts = next((each.attempt for each in unit.tries if _counts(unit, each)), None)
     if counts is not None and counts.result is not None:
         page += [Text(), heading("result"), *_result(counts)]
     return page
 
 
+def _counts(unit: UnitHistory, tried: Tried) -> bool:
+    return tried.run == unit.run and tried.attempt.attempt == unit.accepted and not tried.attempt.late
+
+
 def _attempts(unit: UnitHistory, width: int | None) -> list[Text]:
     attempts = [tried.attempt for tried in unit.tries]
     columns = [
+        *([Column("run", [Text(visible(each.run or "")) for each in unit.tries], right=False)] if unit.run else []),
         Column("attempt", [Text(str(each.attempt)) for each in attempts]),
         Column("session", [Text(str(tried.session)) for tried in unit.tries], drop=3),
         Column("status", [Text(each.status, COLOURS[each.status]) for each in attempts], right=False),
@@ -54,7 +62,7 @@ def _attempts(unit: UnitHistory, width: int | None) -> list[Text]:
         Column("queued", [Text(human.duration(each.queued_s)) for each in attempts], drop=4),
         Column("waited", [Text(human.duration(each.waiting_s)) for each in attempts]),
         Column("worked", [Text(human.duration(each.working_s)) for each in attempts]),
-        Column("", [Text(_note(each), "dim") for each in attempts], right=False, drop=1),
+        Column("", [Text(_note(unit, each), "dim") for each in unit.tries], right=False, drop=1),
     ]
     room = None if width is None else width - 2
     return [Text("  ").append_text(line) for line in table(columns, room)]
@@ -68,7 +76,10 @@ def _when(started_at: float) -> str:
         return human.NOTHING
 
 
-def _note(attempt: Attempt) -> str:
+def _note(unit: UnitHistory, tried: Tried) -> str:
+    attempt = tried.attempt
+    if tried.run != unit.run and attempt.status in FINAL and not (attempt.late or attempt.again):
+        return "decided before by another run, does not count"
     if attempt.reused is not None:
         return f"taken over from {visible(attempt.reused)}"
     if attempt.late:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,6 +116,13 @@ class RunState(msgspec.Struct, frozen=True):
     due: list[Due] = []
     """What --cleanup has to clean up after. Without --cleanup it says nothing: then no attempt's end is noted."""
 
+    def leaving(self, units: Set[Unit]) -> RunState:
+        """The same, with these units as if they had never run here: another run has them."""
+        if not units:
+            return self
+        mine = {unit: UnitState() if unit in units else state for unit, state in self.units.items()}
+        return msgspec.structs.replace(self, units=mine)
+
     def census(self) -> dict[str, int]:
         """Units by status, all eight of them; together every unit of the plan."""
         counted = Counter(state.status for state in self.units.values())
@@ -183,19 +190,28 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
     session: int
     attempt: Attempt
+    run: str | None = None
+    """Of an experiment: the name of the run."""
 
 
 def tries_of(run: RunPaths, unit: Unit) -> list[Tried]:
     """All tries at a unit, with their results, in the order of their numbers. Raises JournalError."""
-    found = [
-        Tried(session=file.writer.session, attempt=with_result(read_line(file.path, line.offset, line.length)))
-        for file in journal_files(run)
-        if file.writer.shard in (None, unit.shard)
-        for line in read_lines(file)
-        if isinstance(line.content, AttemptLine)
-        and (line.content.shard, line.content.task, line.content.repeat) == tuple(unit)
-    ]
-    return sorted(found, key=lambda tried: (tried.session, tried.attempt.attempt))
+    return tries_in(run, unit.shard, unit).get(unit, [])
+
+
+def tries_in(run: RunPaths, shard: str, only: Unit | None = None) -> dict[Unit, list[Tried]]:
+    """The same of every unit of a shard, or of one alone: the shard's files are read once."""
+    found: dict[Unit, list[Tried]] = {}
+    for file in journal_files(run):
+        for line in read_lines(file) if file.writer.shard in (None, shard) else ():
+            if isinstance(line.content, AttemptLine) and line.content.shard == shard:
+                unit = Unit(shard, line.content.task, line.content.repeat)
+                if only in (None, unit):
+                    attempt = with_result(read_line(file.path, line.offset, line.length))
+                    found.setdefault(unit, []).append(Tried(session=file.writer.session, attempt=attempt))
+    for tries in found.values():
+        tries.sort(key=lambda tried: (tried.session, tried.attempt.attempt))
+    return found
 
 
 def _accept(state: UnitState, outcome: Outcome) -> None:

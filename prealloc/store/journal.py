@@ -20,6 +20,7 @@ import msgspec
 from prealloc.errors import JournalError
 from prealloc.files.atomic import fsync_folder, hint_of
 from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.lock import hold
 from prealloc.files.paths import JournalName, RunPaths, parse_journal_name
 from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
 from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, has_surely_short_integers
@@ -196,6 +197,7 @@ class JournalWriter:
             fault_point(self._points.open)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o666)
+            hold(self._descriptor)
             if fsync:
                 fault_point(self._points.fsync)
                 fsync_folder(path.parent)
@@ -304,6 +306,14 @@ def _stranger(path: Path, problem: str) -> JournalError:
 def last_session(run: RunPaths) -> int:
     """The number of the run's latest session; 0 if there was none."""
     return max((file.writer.session for file in journal_files(run)), default=0)
+
+
+def incarnations(run: RunPaths, shard: str) -> int:
+    """The highest number of a worker of this shard in the run's latest session; 0 if there was none."""
+    files = journal_files(run)
+    session = max((file.writer.session for file in files), default=0)
+    mine = (file.writer for file in files if file.writer.shard == shard and file.writer.session == session)
+    return max((writer.incarnation for writer in mine), default=0)
 
 
 def read_lines(file: JournalFile, warnings: list[str] | None = None) -> Iterator[Line]:

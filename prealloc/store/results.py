@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.outcome import Attempt, ErrorInfo, Status, Successes
+from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
+from prealloc.statistics.rate import bounds, mean, rate
+from prealloc.statistics.repeats import each_task, pass_hat
 from prealloc.store.fold import Outcome, Tried, UnitState
 
 KEYS = ("shard", "type", "task", "repeat", "status")
@@ -41,6 +43,10 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     kept: dict[str, Any] = {}
     """Kept fields of the task, those that were asked for."""
     error: ErrorInfo | None = None
+    run: str | None = None
+    """Of an experiment: the name of the run that this is of."""
+    later: tuple[str, ...] = ()
+    """Of an experiment: further runs that have decided the same unit; theirs do not count."""
     outcome: Outcome | None = None
     first: Outcome | None = None
     """The first outcome: another than `outcome` after `resume --failed` alone."""
@@ -48,6 +54,11 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unit(self) -> Unit:
         return Unit(self.shard, self.task, self.repeat)
+
+    @property
+    def first_score(self) -> float | None:
+        """The score of the first outcome."""
+        return self.first.attempt.score if self.first else self.score
 
     def read_first(self) -> Attempt | None:
         """The first attempt that decided the unit, as the journal holds it; None if none has ended yet."""
@@ -105,12 +116,16 @@ class UnitHistory(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that it has killed while alone in them."""
     log: str
     """What the workers of its shard have printed."""
+    run: str | None = None
+    """Of an experiment: the name of the run whose outcome counts."""
 
 
 class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     """One group of units. The statuses add up to `units`: nothing leaves the denominator."""
 
     group: dict[str, Any]
+    tasks: int
+    """Different tasks. They are the sample: intervals are over tasks, not over units."""
     units: int
     ok: int
     failed: int
@@ -126,6 +141,23 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     """Those that `rate` is over: all but the ok ones whose result does not say success."""
     rate: float | None
     """Successes of the first outcomes / `rated`. None if no result of the run says success: see Successes."""
+    low: float | None
+    """The interval that holds the true rate, at `level`; clustered by task."""
+    high: float | None
+    level: float
+    n_eff: float | None
+    """As many independent units would tell as much of the rate."""
+    worst: float | None
+    """The rate if no undecided unit succeeds; of all decided the rate itself."""
+    best: float | None
+    """The rate if all of them do."""
+    worst_low: float | None
+    """The lower limit of the worst case."""
+    best_high: float | None
+    pass_k: int | None
+    """The number of rated repeats that every task has at least; None if it is 1."""
+    pass_hat: float | None
+    """pass^k: the share of tasks of which all of `pass_k` repeats succeed, as the mean over choices of repeats."""
     rate_latest: float | None
     """The same of the latest outcomes: another number after `resume --failed` alone."""
     success_rate: float | None
@@ -137,6 +169,9 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     scored: int
     """Units whose result has a score: the denominator of mean_score."""
     mean_score: float | None
+    """The mean of the tasks' means, by the first outcomes."""
+    score_low: float | None
+    score_high: float | None
     mean_working_s: float | None
     p50_working_s: float | None
     p95_working_s: float | None
@@ -152,14 +187,14 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     total: ResultsRow
 
 
-def tabulate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> Results:
+def tabulate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), *, level: float = 0.95) -> Results:
     """The rows of `aggregate`, and the one that it gives without keys."""
     outcomes = list(outcomes)
-    rows = aggregate(outcomes, by)
-    return Results(rows=rows, total=aggregate(outcomes)[0] if by else rows[0])
+    rows = aggregate(outcomes, by, level=level)
+    return Results(rows=rows, total=aggregate(outcomes, level=level)[0] if by else rows[0])
 
 
-def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> list[ResultsRow]:
+def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), *, level: float = 0.95) -> list[ResultsRow]:
     """One row per combination of the keys' values, in their order; without keys one row for everything.
 
     Keys are those of KEYS, the names of settings (`settings.NAME` where the name is also one of KEYS), and the kept
@@ -177,7 +212,7 @@ def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = ()) -> list[R
         text = msgspec.json.encode(values, order="sorted")
         groups.setdefault(text, (values, []))[1].append(outcome)
     ordered = sorted(groups.items(), key=lambda item: ([_order(v) for v in item[1][0]], item[0]))
-    return [_row(dict(zip(by, values, strict=True)), members, reported) for _, (values, members) in ordered]
+    return [_row(dict(zip(by, values, strict=True)), members, reported, level) for _, (values, members) in ordered]
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
@@ -190,7 +225,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
     return ordered[max(1, math.ceil(percent / 100 * len(ordered))) - 1]
 
 
-def _row(group: dict[str, Any], units: Sequence[UnitOutcome], reported: bool) -> ResultsRow:
+def _row(group: dict[str, Any], units: Sequence[UnitOutcome], reported: bool, level: float) -> ResultsRow:
     counts = dict.fromkeys(Status, 0)
     first, latest = Successes(), Successes()
     for unit in units:
@@ -199,26 +234,82 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], reported: bool) ->
         latest.count_first(unit.status, unit.success)
         latest.count_latest(unit.success, unit.unclear)
     working = sorted(unit.working_s for unit in units if unit.working_s is not None)
-    scores = [unit.score for unit in units if unit.score is not None]
+    rated, undecided, scores = _by_task(units)
+    found = rate(rated, level=level) if reported else None
+    limits = bounds(rated, undecided, level=level) if reported else None
+    repeats, passed = _passed(units) if reported else (1, None)
+    score = mean(scores, level=level)
     return ResultsRow(
         group=group,
+        tasks=len({unit.task for unit in units}),
         units=len(units),
         **{str(status): count for status, count in counts.items()},
         decided=first.decided,
         rated=first.rated,
         rate=first.rate(reported),
+        low=found.low if found else None,
+        high=found.high if found else None,
+        level=level,
+        n_eff=found.n_eff if found else None,
+        worst=limits.worst if limits else None,
+        best=limits.best if limits else None,
+        worst_low=limits.worst_low if limits else None,
+        best_high=limits.best_high if limits else None,
+        pass_k=repeats if repeats > 1 else None,
+        pass_hat=passed,
         rate_latest=latest.rate(reported),
         success_rate=latest.successes / len(units) if reported and units else None,
         success_unclear=latest.unclear,
         success_example=latest.example,
-        scored=len(scores),
-        mean_score=_mean(scores),
+        scored=sum(map(len, scores.values())),
+        mean_score=score.value if score else None,
+        score_low=_finite(score.low) if score else None,
+        score_high=_finite(score.high) if score else None,
         mean_working_s=_mean(working),
         p50_working_s=percentile(working, 50),
         p95_working_s=percentile(working, 95),
         waiting_s=math.fsum(unit.waiting_s for unit in units if unit.waiting_s is not None),
         attempts=sum(unit.attempts for unit in units),
     )
+
+
+def _by_task(
+    units: Sequence[UnitOutcome],
+) -> tuple[dict[str, list[float]], dict[str, int], dict[str, list[float]]]:
+    """By the first outcomes: of each task the successes of its rated units, how many are undecided, and its scores."""
+    rated: dict[str, list[float]] = {}
+    undecided: dict[str, int] = {}
+    scores: dict[str, list[float]] = {}
+    for unit in units:
+        if (value := success_of(unit.first_status, unit.first_success)) is not None:
+            rated.setdefault(unit.task, []).append(value)
+        elif unit.first_status not in FINAL:
+            undecided[unit.task] = undecided.get(unit.task, 0) + 1
+        if (score := unit.first_score) is not None:
+            scores.setdefault(unit.task, []).append(score)
+    return rated, undecided, scores
+
+
+def success_of(status: Status, success: bool | None) -> float | None:
+    """What a unit counts with in a rate: 1 or 0. None: it is undecided, or ok without a known success."""
+    if status is Status.OK:
+        return None if success is None else float(success)
+    return 0.0 if status in FINAL else None
+
+
+def _passed(units: Sequence[UnitOutcome]) -> tuple[int, float | None]:
+    """k, and pass^k: repeats are of a task in one shard; the same task in another cell is not one."""
+    tasks: dict[str, list[float]] = {}
+    for unit in units:
+        if (value := success_of(unit.first_status, unit.first_success)) is not None:
+            tasks.setdefault(f"{unit.shard}/{unit.task}", []).append(value)
+    k = min(map(len, tasks.values()), default=1)
+    found = mean(each_task(pass_hat, k, tasks)) if k > 1 else None
+    return k, found.value if found else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -23,9 +23,15 @@ from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
+from prealloc.store.identity import copy_numbers
 from prealloc.store.manifests import Outline, read_manifests, read_plan_file
 from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
 from prealloc.store.slices import Names, Slice
+
+COMMAND = "command"
+"""The engine whose worker is a command line, not a function."""
+MANIFEST = "{manifest}"
+"""What stands in a command for the path of a manifest."""
 
 _RESTORE = "restore it from a copy: the journal beside it cannot be read without it"
 _RESTORE_PLAN = "restore the plan's files; a changed plan needs a run of its own (`prealloc run --reuse`)"
@@ -42,6 +48,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of each field of plan.json: there is more in it than its id covers, such as the library's path."""
     worker: str
     """`module:function`."""
+    worker_name: str | None = None
+    """What it is known by across runs, if that is not its name."""
     import_path: tuple[str, ...]
     """Folders put before sys.path to import the worker module; the first is where the run was started, and where the
     command engine's program runs."""
@@ -53,6 +61,18 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prealloc: str
     python: str
     platform: str
+
+    @property
+    def known_as(self) -> str:
+        """What its worker is known by across runs."""
+        return known_name(self.engine, self.worker, self.worker_name)
+
+
+def known_name(engine: str, worker: str, named: str | None) -> str:
+    """What a worker is known by: the name it was given, else `module:function`; a command, without its options."""
+    if named is not None or engine != COMMAND:
+        return worker if named is None else named
+    return " ".join(word for word in worker.split() if not word.startswith("-") and MANIFEST not in word)
 
 
 class OpenRun:
@@ -78,6 +98,7 @@ class OpenRun:
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
         self._names: dict[SliceRef, Names] = dict(names or {})
+        self._copies: dict[str, dict[str, int]] | None = None
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
@@ -125,6 +146,16 @@ class OpenRun:
             if not read.as_planned:
                 self.warnings.append(f"{read.path}: its content is not what was planned, so its tasks cannot be run")
         return self._names[ref]
+
+    def copies(self, shard: str) -> dict[str, int] | None:
+        """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
+        if self.plan.spec.unit_seed is msgspec.UNSET:
+            return None
+        if self.plan.spec.strategy == "disjoint":
+            return {}
+        if self._copies is None:
+            self._copies = copy_numbers(self.manifests, lambda shard: self.names(shard).ids)
+        return self._copies[shard]
 
     def _refuse_strange_values(self) -> None:
         """Values that `prealloc run` never writes, and that bind us all the same."""

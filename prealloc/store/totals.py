@@ -6,7 +6,7 @@ One pass over the fold, since it is made at the end of every run: 100,000 units 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -58,8 +58,9 @@ def totals(
     *,
     factors: Mapping[str, Sequence[Any]] | None = None,
     cells: Mapping[str, Mapping[str, Any]] | None = None,
+    leave_out: Set[Unit] = frozenset(),
 ) -> Totals:
-    """The sums of a folded run.
+    """The sums of a folded run, but for the units that are to be left out.
 
     `types` are those of its units' tasks, in the units' order, `factors` the values of the experiment's factors, and
     `cells` the values that each shard has of them.
@@ -68,6 +69,8 @@ def totals(
     failures: dict[tuple[Status, str, str], tuple[list[int], Unit]] = {}
     slowest: list[tuple[float, int, Unit, str, Status]] = []
     for place, ((unit, unit_state), type) in enumerate(zip(state.units.items(), types, strict=True)):
+        if unit in leave_out:
+            continue
         mine = sums.get((unit.shard, type))
         if mine is None:
             mine = sums[unit.shard, type] = _Sums()

@@ -13,7 +13,7 @@ Monotonic = Callable[[], float]
 class AttemptClock:
     """Tells working time from waiting time. Several threads of one attempt may wait at once.
 
-    `waited_before_s` is what the unit has waited before this attempt (backoff): it counts for --max-wait.
+    `waited_before_s` is what the unit has waited before this attempt (backoff): it counts for max_wait_s.
     """
 
     def __init__(self, now: Monotonic, *, queued_s: float, waited_before_s: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cached_property
@@ -34,10 +34,9 @@ class TaskContext:
         *,
         shard: str,
         settings: dict[str, Any],
-        task: str,
         repeat: int,
         attempt: int,
-        plan_seed: int,
+        seed_parts: Sequence[Any],
         clock: AttemptClock,
         timeout_s: float | None,
         max_wait_s: float | None = None,
@@ -55,8 +54,7 @@ class TaskContext:
         self.attempt = attempt
         """1 for the first try at this unit, over all resumes."""
         self._settings = settings
-        self._task = task
-        self._plan_seed = plan_seed
+        self._seed_parts = seed_parts
         self.timeout_s = timeout_s
         """--timeout: what the attempt may work, in seconds; None without one."""
         self._clock = clock
@@ -76,8 +74,11 @@ class TaskContext:
 
     @cached_property
     def seed(self) -> int:
-        """A 63-bit number, the same at every attempt of this unit and different for every unit."""
-        return unit_seed(self._plan_seed, self.shard, self._task, self.repeat)
+        """A 63-bit number, the same at every attempt of this unit and different for every unit.
+
+        It goes by the plan's seed, the cell, the task and the repeat: more tasks, cells or lanes do not change it.
+        """
+        return unit_seed(self._seed_parts)
 
     @property
     def deadline(self) -> float | None:
@@ -189,9 +190,13 @@ def current() -> TaskContext:
         ) from None
 
 
-def unit_seed(plan_seed: int, shard: str, task: str, repeat: int) -> int:
-    """The seed of a unit: 63 bits of blake2b over the compact JSON array [plan seed, shard, task, repeat]."""
-    text = msgspec.json.encode([plan_seed, shard, task, repeat])
+def unit_seed(parts: Sequence[Any]) -> int:
+    """The seed of a unit: 63 bits of blake2b over a compact JSON array, its objects in the order of their keys.
+
+    [plan's seed, cell, task, repeat, number of earlier shards of the cell with this task]; in older plans [plan's seed,
+    shard, task, repeat].
+    """
+    text = msgspec.json.encode(parts, order="sorted")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 

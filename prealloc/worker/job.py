@@ -43,6 +43,10 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     lane: str | None = None
     seed: int = 0
+    cell: dict[str, Any] | None = None
+    """What the seeds of units go by; None: by the shard, as in older plans."""
+    copies: dict[str, int] = {}
+    """Tasks that earlier shards of the cell have too, and how many of them."""
     tasks: dict[int, LightweightTask]
     """By their position in the shard: only those that this worker is to run."""
     orders: tuple[PlainOrder, ...]
@@ -57,6 +61,12 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     """(device, inode) of the task libraries that no worker may open."""
     cleanup: bool = False
     """Attempts that do not clean up by themselves are cleaned up after: their starts and ends are journalled."""
+
+    def seed_parts(self, task: str, repeat: int) -> tuple[Any, ...]:
+        """What the seed of a unit is made of."""
+        if self.cell is None:
+            return self.seed, self.shard, task, repeat
+        return self.seed, self.cell, task, repeat, self.copies.get(task, 0)
 
 
 class CleanupJob(msgspec.Struct, frozen=True, kw_only=True):

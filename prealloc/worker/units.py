@@ -276,10 +276,9 @@ class UnitQueue:
         context = TaskContext(
             shard=job.shard,
             settings=job.settings,
-            task=task.id,
             repeat=order.repeat,
             attempt=order.attempt,
-            plan_seed=job.seed,
+            seed_parts=job.seed_parts(task.id, order.repeat),
             clock=clock,
             timeout_s=job.policy.timeout_s,
             max_wait_s=job.policy.max_wait_s,

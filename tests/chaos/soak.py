@@ -210,7 +210,8 @@ def main() -> int:
                 soak.run()
             soak.judge()
     about |= {
-        "tasks": f"{soak.told:,} of {options.tasks:,} decided" + ("" if soak.complete else ", then time was over"),
+        "tasks": f"{options.tasks:,}, " + ("all decided" if soak.complete else "not all decided when time was over"),
+        "endings told before a kill": f"{soak.told:,}",
         "faults": ", ".join(f"{name} {count}" for name, count in sorted(soak.faults.items())),
     }
     done = min(1.0, soak.told / options.tasks)

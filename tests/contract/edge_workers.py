@@ -163,3 +163,10 @@ def one_argument(task: LightweightTask) -> Any: ...
 
 
 no_function = 3
+
+
+def limits(task: LightweightTask, ctx: TaskContext) -> Any:
+    """What it may work; in the cell a it would go on for ever."""
+    while ctx.settings.get("model") == "a":
+        time.sleep(0.01)
+    return {"id": task.id, "cell": [ctx.settings["model"], ctx.settings["rate"]], "timeout_s": ctx.timeout_s}

@@ -127,6 +127,56 @@ def test_a_hang_is_stopped_or_the_engine_says_that_it_cannot(go: Go, engine: str
         assert ended.duration_s < 0.5 + 5
 
 
+def test_some_cells_have_options_of_their_own(go: Go, resume: Go, engine: str, tmp_path: Path) -> None:
+    """The last entry that fits a cell and says an option decides, for its workers, for the bound, and on resume."""
+    tasks = [{"id": f"t{n}", "type": "t", "workflow": None} for n in range(4)]
+    models = ["a", "b", "c"] if engine != "inline" else ["b", "c"]  # it cannot end what hangs
+    plan = prealloc.plan(tasks, factors={"model": models, "rate": [0.5, 1]}, num_instances=2)
+    where: list[dict[str, Any] | str] = [
+        {"model": "b", "timeout_s": "5m", "concurrency": 3},
+        {"model": "b", "rate": 1, "timeout": "none"},
+        "model=c,rate=0.5,concurrency=2,timeout=7",
+    ]
+    where += [{"model": "a", "timeout_s": 0.3}] if engine != "inline" else []
+    events: list[Event] = []
+    ended = go(plan, workers.limits, where=where, timeout_s=600, observe=events.append)
+    assert (ended.census["ok"], ended.census["timeout"]) == (8, 4 * ("a" in models))
+    assert isinstance(events[0], RunStarted)
+    assert (events[0].concurrency, events[0].concurrency_most) == (1, 3)
+    assert events[0].bound_s is None  # of one cell nobody can tell
+    told = [each.read().result for each in prealloc.outcomes(tmp_path / "run") if each.status == "ok"]
+    found = {tuple(each["cell"]): each["timeout_s"] for each in told}
+    assert found == {("b", 0.5): 300, ("b", 1): None, ("c", 0.5): 7, ("c", 1): 600}
+    if "a" in models:
+        again: list[Event] = []
+        assert resume(failed=True, observe=again.append).census["timeout"] == 4
+        assert isinstance(again[0], RunStarted)
+        assert again[0].bound_s is not None  # what is left has a timeout
+        assert again[0].bound_s < 4 * (3 * 121 + 3600 + 25 * 8)
+
+
+@pytest.mark.parametrize(
+    ("entry", "where", "hint"),
+    [
+        ({"modle": "a", "timeout_s": 1}, "‹where› 1 modle", "use one of model"),
+        ({"model": "z", "timeout_s": 1}, "‹where› 1 model", "use one of 'a', 'b'"),
+        ({"model": "a", "timeout_s": "soon"}, "‹where› 1 timeout_s", "write seconds, or 90s, 10m, 2h"),
+    ],
+)
+def test_an_entry_that_fits_no_cell_is_refused(go: Go, tmp_path: Path, entry: Any, where: str, hint: str) -> None:
+    """With what there is, when it is planned and when it is run; nothing was made."""
+    tasks = [{"id": "t", "type": "t"}]
+    plan = prealloc.plan(tasks, factors={"model": ["a", "b"]}, num_instances=1)
+    for made in (
+        lambda: go(plan, workers.limits, where=[entry]),
+        lambda: prealloc.plan(tasks, factors={"model": ["a", "b"]}, num_instances=1, run_options={"where": [entry]}),
+    ):
+        with pytest.raises(prealloc.OptionsError) as caught:
+            made()
+        assert [(each.where, each.hint) for each in caught.value.mistakes] == [(where, hint)]
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.starts
 def test_a_limit_of_memory_is_kept_or_refused(go: Go, engine: str, tmp_path: Path) -> None:
     """--memory where the engine cannot kill: an error in the options, and no folder."""

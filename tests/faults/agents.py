@@ -21,7 +21,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from collections.abc import Callable
+from email.message import Message
 from typing import Any
 
 from control_group import kill_as_the_kernel_does
@@ -294,6 +296,15 @@ def busy(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     return result(task, ctx)
 
 
+def turned_away(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    """A server first asks to come back later, then the connection breaks, then the task works."""
+    if ctx.attempt == 1:
+        raise urllib.error.HTTPError("http://localhost", 429, "Too Many Requests", Message(), None)
+    if ctx.attempt == 2:
+        raise ConnectionResetError("reset")
+    return result(task, ctx)
+
+
 def wait(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     """Waits as for a rate limit, the first time."""
     if ctx.attempt == 1:
@@ -388,6 +399,7 @@ ACTIONS: dict[str, Callable[[LightweightTask, TaskContext, dict[str, Any]], Any]
     "fork_with": fork_with,
     "talk": talk,
     "busy": busy,
+    "turned_away": turned_away,
     "wait": wait,
     "open_library": open_library,
 }

@@ -124,3 +124,9 @@ def sweep(unit: str, notes: list[Any]) -> None:
         (folder / f"unit.{note['container']}").write_text(unit)
         if (folder / "broken").exists():
             raise OSError("the daemon does not answer")
+
+
+async def sweep_async(unit: str, notes: list[Any]) -> None:
+    """The same as a coroutine."""
+    await asyncio.sleep(0)
+    sweep(unit, notes)

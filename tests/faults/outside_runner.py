@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from prealloc import load_shard
+from prealloc import LibraryOpened, Shard, load_shard
 
 
 def main() -> None:
@@ -64,6 +64,10 @@ def main() -> None:
             if do == "fail":
                 tell({"task": task.id, "status": "failed", "error": {"type": "AgentError", "message": "no luck"}})
                 continue
+            if do == "peek":
+                tell({"task": task.id, "result": peek(shard, task.workflow["paths"])})
+                open(task.workflow["then"]).close()
+                continue
             if do == "say":
                 tell({"task": task.id, "result": task.workflow["result"]})
                 continue
@@ -74,6 +78,18 @@ def main() -> None:
                 tell({"task": task.id, "repeat": repeat, "result": {"success": True, "score": 0.5}, "working_s": 0.01})
             if do == "twice":
                 tell({"task": task.id, "result": {"success": False}})
+
+
+def peek(shard: Shard, paths: list[str]) -> dict[str, object]:
+    """Which of these files can be read, and what the shard says of its slice and its lane."""
+    read = []
+    for path in [*paths, str(shard.slice_path)]:
+        try:
+            with open(path) as file:
+                read.append(f"{len(file.read())} bytes")
+        except LibraryOpened:
+            read.append("refused")
+    return {"read": read, "lane": shard.lane and shard.lane.requests_per_minute}
 
 
 def put(kind: str, path: str) -> None:

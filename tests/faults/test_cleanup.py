@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections import Counter
@@ -9,7 +10,9 @@ from collections import Counter
 import pytest
 from harness import Session, Stage, wait_until
 
+import prealloc
 from prealloc import Lane
+from prealloc.model.events import RunEnded
 
 pytestmark = pytest.mark.fault
 
@@ -222,6 +225,23 @@ def test_the_inline_engine_cleans_up_first(stage: Stage) -> None:
     assert not traces(stage, "swept")
     second = stage.resume()
     second.wait()  # it kills its master again
+    assert traces(stage, "swept").keys() == {"t0-1"}
+
+
+def test_the_inline_engine_cleans_up_beside_an_event_loop(stage: Stage) -> None:
+    """A notebook's cell runs in one: a coroutine that cleans up has a loop of its own."""
+    stage.make_plan({"t0": {"do": "ok"}})
+    session = stage.start(
+        *("--engine", "inline", "--cleanup", "cleaning:sweep_async"),
+        worker="cleaning:hold",
+        faults="attempt.finished:1:kill",
+    )
+    session.wait()
+
+    async def cell() -> RunEnded:
+        return prealloc.resume(stage.run)
+
+    assert asyncio.run(cell()).census["ok"] == 1
     assert traces(stage, "swept").keys() == {"t0-1"}
 
 

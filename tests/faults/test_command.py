@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,31 @@ def test_a_program_that_fails(stage: Stage) -> None:
     (note,) = second.of("note")
     assert "exited with code 1" in note["text"]
     assert "earlier session" not in note["text"]
+
+
+def test_a_program_opens_neither_the_library_nor_a_copy(stage: Stage) -> None:
+    """By inode and by content; its slice is free, and so is another file of that size. The first place is told.
+
+    The same goes for the rest of a shard, whose manifest does not lie in the plan.
+    """
+    copy, other = stage.root / "copy.json", stage.root / "other.json"
+    peek = {"do": "peek", "paths": [str(copy), str(other)], "then": str(stage.library)}
+    stage.make_plan({"a": peek, "b": peek}, lanes=[prealloc.Lane(name="k", requests_per_minute=7)])
+    shutil.copy(stage.library, copy)
+    other.write_text("x" * copy.stat().st_size)
+    (sliced,) = (stage.plan / "slices").iterdir()
+    for begin, code in ((lambda: start(stage), 1), (stage.resume, 0)):
+        session = begin()
+        assert session.wait() == code, session.output()
+        (note,) = session.of("note")
+        assert f"{stage.library}: a worker may not open the task library (first opened at " in note["text"]
+        assert note["text"].count("outside_runner.py") >= 2
+        assert "in peek, called from " in note["text"]
+        stage.check(session)
+    told = [each.read().result for each in prealloc.outcomes(stage.run)]
+    read = ["refused", f"{copy.stat().st_size} bytes", f"{sliced.stat().st_size} bytes"]
+    assert told == [{"read": [*read[:2], each["read"][2]], "lane": 7} for each in told]
+    assert read[2] in {each["read"][2] for each in told}
 
 
 def test_resume_runs_the_command_where_it_was_started(stage: Stage) -> None:

@@ -273,7 +273,7 @@ def test_a_server_that_need_not_be_asked_again_ends_its_lane(
         (halted,) = session.of("lane_halted")
         assert (halted["lane"], told in halted["reason"]) == ("k", True), halted
         errors = [each["error"] for each in session.of("attempt_ended", status="infra")]
-        assert any("would pass --max-wait 3600 s" in error["message"] for error in errors if error["http_status"])
+        assert any("would pass the max_wait of 3600 s" in error["message"] for error in errors if error["http_status"])
         assert all("the lane has halted" in error["message"] for error in errors if not error["http_status"])
         stage.check(session)
         used_up.clear()

@@ -183,7 +183,7 @@ def test_what_a_429_asks_for(stage: Stage) -> None:
         for task in ("long", "quota"):
             assert len(server.asked[task]) == 1
             (ended,) = session.of("attempt_ended", task=task)
-            assert "would pass --max-wait 3600 s" in ended["error"]["message"]
+            assert "would pass the max_wait of 3600 s" in ended["error"]["message"]
         for task, result in results(stage).items():
             first, second, *_ = server.asked[task]
             assert second - first >= 1, task

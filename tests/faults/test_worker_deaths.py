@@ -134,3 +134,16 @@ def test_a_worker_that_dies_before_any_task(stage: Stage) -> None:
     assert session.wait() == 3
     assert "before they started a task" in session.output()
     stage.check(session)
+
+
+def test_a_worker_that_dies_after_a_server_turned_its_task_away(stage: Stage) -> None:
+    """To be turned away (429) uses no retry, also if the worker could not tell of it before it died.
+
+    Not lost: the unit, which has one retry and needs it after that.
+    """
+    stage.make_plan({"t": {"do": "turned_away"}})
+    session = stage.start("--retries", "1", faults="attempt.written:1:kill")
+    assert session.wait() == 0
+    assert len(session.of("worker_lost")) == 1
+    assert stage.attempts("t") == 3
+    stage.check(session)

@@ -110,6 +110,62 @@ def test_every_cell_has_the_same_tasks(case: Case) -> None:
     assert len(case.samples()) == len(cells_of(case.spec.factors))
 
 
+STAR = {"model": list(MODELS), "rate": [0.5, 1, True], "prompt_type": ["p", "q"]}
+
+
+@quick
+@given(st.data())
+def test_the_cells_of_designs_are_the_union_of_theirs(data: st.DataObject) -> None:
+    """Each cell once, where the first design has it, whatever the order in which a design names the factors.
+
+    What the factors are said to be is what the cells have.
+    """
+    designs = data.draw(
+        st.lists(
+            st.fixed_dictionaries(
+                {
+                    name: st.lists(st.sampled_from(values), min_size=1, unique_by=repr)
+                    for name, values in data.draw(st.permutations(list(STAR.items())))
+                }
+            ),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    spec = PlanSpec.checked(factors=designs)
+    found = [texts(cell) for cell in cells_of(spec.factors)]
+    one_by_one = [texts(cell) for design in designs for cell in cells_of(design)]
+    assert found == list(dict.fromkeys(one_by_one))
+    assert all(list(cell) == list(designs[0]) for cell in cells_of(spec.factors))
+    for name, values in spec.factor_values.items():
+        assert Counter(map(repr, values)) == Counter({repr(cell[name]) for cell in cells_of(spec.factors)})
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
+    assert PlanSpec.checked(**msgspec.structs.asdict(spec)) == spec
+    assert (PlanSpec.checked(factors=designs[:1])) == PlanSpec.checked(factors=designs[0])
+
+
+@quick
+@given(st.data())
+def test_a_star_is_the_product_without_what_differs_twice(data: st.DataObject) -> None:
+    """Around a cell, a design for each factor that changes it alone: the cells that differ in one value at most."""
+    centre = {name: data.draw(st.sampled_from(values)) for name, values in STAR.items()}
+    star = [{other: STAR[other] if other == name else [centre[other]] for other in STAR} for name in STAR]
+    near = [
+        texts(cell)
+        for cell in cells_of(STAR)
+        if sum(repr(value) != repr(centre[name]) for name, value in cell.items()) <= 1
+    ]
+    cells = [texts(cell) for cell in cells_of(star)]
+    assert sorted(cells) == sorted(near)
+    spec = PlanSpec.checked(factors=star, num_instances=2)
+    assert len({shard.id for shard in lay_out(spec)}) == len(near)
+
+
+def texts(cell: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """By value as JSON, in which 1 is not true."""
+    return tuple(sorted((name, repr(value)) for name, value in cell.items()))
+
+
 @quick
 @given(cases())
 def test_a_cells_tasks_are_each_in_one_of_its_shards(case: Case) -> None:

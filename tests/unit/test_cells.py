@@ -79,6 +79,24 @@ def test_cells_come_in_the_order_of_the_file() -> None:
         ({"per_cell": True, "quotas": {"x": 2, "y": 2}, "shards": 5}, "‹shards›"),
         ({"per_cell": True, "per_type": True, "num_instances": 2, "types": ["x"], "shards": 3}, "‹shards›"),
         ({"settings": {"api_key": "hunter2"}}, "‹settings› api_key"),
+        ({"lanes": [Lane(name="l", settings=3)]}, "lane l settings"),  # type: ignore[arg-type]
+        ({"lanes": [Lane(name="l", settings={"api_key": "hunter2"})]}, "lane l settings api_key"),
+        ({"lanes": [Lane(name="l", settings={"x": float("nan")})]}, "lane l settings x"),
+        ({"lanes": [Lane(name="l", settings={"deployment": "d"})]}, "lane l settings deployment"),
+        ({"lanes": [Lane(name="l", settings={"model": "a"})]}, "lane l settings model"),
+        ({"lanes": [Lane(name="l", settings={"url": "a"})], "settings": {"url": "b"}}, "lane l settings url"),
+        ({"lanes": [Lane(name="l", settings={"rate": 1})], "factors": FACTORS}, "‹factors› rate"),
+        ({"factors": 3}, "‹factors›"),
+        ({"factors": [FACTORS, 3]}, "‹factors› 2"),
+        ({"factors": [FACTORS, {}]}, "‹factors› 2"),
+        ({"factors": [FACTORS, {"model": ["a"]}]}, "‹factors› 2 rate"),
+        ({"factors": [FACTORS, {**FACTORS, "colour": ["red"]}]}, "‹factors› 1 colour"),
+        ({"factors": [FACTORS, {**FACTORS, "rate": []}]}, "‹factors› 2 rate"),
+        ({"factors": [FACTORS, FACTORS], "settings": {"rate": 1}}, "‹factors› rate"),
+        ({"factors": [FACTORS] * 1001}, "‹factors›"),
+        ({"factors": [{f"f{n}": list(range(99)) for n in range(2)}] * 11}, "‹factors›"),
+        ({"factors": [FACTORS, {"model": ["c"], "rate": [2]}], "exclude": [{"model": "d"}]}, "‹exclude› 1 model"),
+        ({"factors": [FACTORS, {"model": ["sk-proj-Ab12Cd34Ef56"], "rate": [2]}]}, "‹factors› model"),
     ],
 )
 def test_what_makes_no_experiment_is_refused_at_its_place(options: dict[str, Any], where: str) -> None:
@@ -274,6 +292,27 @@ def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
     assert len(made.slices) == 1  # four cells, one sample, one file
 
 
+def test_a_lane_has_settings_of_its_own(tmp_path: Path) -> None:
+    """Any JSON; workers of its shards get them beside the others. A plan whose lanes have none keeps its bytes."""
+    path = put(tmp_path, "t.json", 4)
+    lanes = [
+        Lane.checked(name="one", settings={"region": {"zones": (1, 2)}, "base_url": "http://one"}),
+        Lane.checked(name="two", settings={"base_url": "http://two"}, key_env="KEY_2"),
+        Lane.checked(name="three", settings={}),
+    ]
+    made = prealloc.plan(path, lanes=lanes, shards=3, num_instances=1, settings={"top_p": 1}, out=tmp_path / "plan")
+    assert read_plan(tmp_path / "plan").file == made.file
+    by_lane = {shard.manifest.lane: shard.settings for shard in made.shards}
+    assert by_lane == {
+        "one": {"top_p": 1, "base_url": "http://one", "region": {"zones": [1, 2]}},
+        "two": {"top_p": 1, "base_url": "http://two", "api_key_env": "KEY_2"},
+        "three": {"top_p": 1},
+    }
+    assert list(lanes[0].for_workers) == ["base_url", "region"]
+    assert lanes[2] == Lane(name="three")
+    assert b"settings" not in msgspec.json.encode(lanes[2])
+
+
 def test_a_manifest_that_was_given_other_settings_than_its_cells_is_refused(tmp_path: Path) -> None:
     """Settings follow from the spec, the cell and the lane; a plan whose digests all fit is held to that too."""
     spec = PlanSpec.checked(factors={"model": ["a", "b"]}, num_instances=1)
@@ -304,6 +343,26 @@ def test_the_matrix_is_the_same_before_and_after_the_library_is_read(tmp_path: P
     for one, other in zip(loads, loads_of_plan(made), strict=True):
         assert (one.lane, one.model, sum(one.units.values())) == (other.lane, other.model, sum(other.units.values()))
     assert loads_of_spec(PlanSpec.checked(whole=True)) is None
+
+
+def test_a_plan_of_two_designs(tmp_path: Path) -> None:
+    """Its difficulties lead to their libraries, its matrix counts the cells that there are, and it reads back."""
+    for name in ("easy", "hard"):
+        put(tmp_path, f"t_{name}.json", 6)
+    star = [
+        {"model": ["a", "b"], "difficulty": ["easy"]},
+        {"difficulty": ["easy", "hard"], "model": ["a"]},
+    ]
+    made = prealloc.plan(tmp_path / "t_{difficulty}.json", factors=star, num_instances=2, out=tmp_path / "plan")
+    assert [shard.id for shard in made.shards] == ["a.easy.00", "b.easy.00", "a.hard.00"]
+    assert [shard.tasks[0].workflow["of"] for shard in made.shards] == ["t_easy.json", "t_easy.json", "t_hard.json"]
+    assert read_plan(tmp_path / "plan").file == made.file
+    assert verify(tmp_path / "plan", library=tmp_path / "t_{difficulty}.json").id == made.id
+    matrix = matrix_of_plan(made)
+    assert (matrix.designs, matrix.excluded, matrix.paired, len(matrix.cells)) == (2, 0, True, 3)
+    assert matrix.factors == {"model": ("a", "b"), "difficulty": ("easy", "hard")}
+    without = matrix_of_spec(PlanSpec.checked(factors=star, exclude=[{"model": "b"}]))
+    assert (without.excluded, len(without.cells)) == (1, 2)
 
 
 def test_pairing_is_counted_and_not_believed() -> None:

@@ -91,6 +91,20 @@ def test_past_durations_by_what_is_nearest() -> None:
     assert found.seconds == 2 * 2.0 + 4.0
 
 
+def test_cells_with_another_concurrency() -> None:
+    """8 units of 10 s: 2 at once take 40 s, 4 at once 20 s; on a lane of 3 tasks they are 3."""
+    shards = [ShardLoad(None, "a", {"t": 8}, {"model": "a"}), ShardLoad(None, "b", {"t": 8}, {"model": "b"})]
+    where = [{"model": "b", "concurrency": 4}]
+
+    def seconds(shards: list[ShardLoad], lanes: list[Lane]) -> float | None:
+        return estimate(shards, lanes, Effort(seconds_per_task=10), concurrency=2, where=where).seconds
+
+    assert [seconds([each], []) for each in shards] == [40.0, 20.0]
+    on_lane = [each._replace(lane="l") for each in shards]
+    assert [seconds([each], [Lane(name="l", concurrency=3)]) for each in on_lane] == [pytest.approx(80 / 3)] * 2
+    assert seconds(on_lane[1:], [Lane(name="l", concurrency=8)]) == 20.0
+
+
 def test_no_shards_take_no_time() -> None:
     """An empty plan has no bottleneck."""
     assert estimate([], [Lane(name="l")], Effort()) == Estimate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from command_line import Type
 
 from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
+from prealloc.api.shards import copies_of
 from prealloc.engines.base import library_files
 from prealloc.errors import InputError, LibraryError, LibraryOpened, OptionsError, PlanError
 from prealloc.library import read_library
@@ -120,6 +122,28 @@ def test_a_worker_opens_no_library_of_any_format(library: Path, tmp_path: Path, 
         read_library(path)
     guard.protect(frozenset(), told.append)
     assert told
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_a_copy_of_a_library_of_any_format_is_known(library: Path, tmp_path: Path, name: str) -> None:
+    """Of each file that it consists of, at another path; a file of that size alone is none, nor one that is allowed."""
+    libraries.convert(library, tmp_path / name)
+    path = tmp_path / name
+    files = [path] if path.is_file() else list(path.iterdir())
+    contents = [file.read_bytes() for file in files]
+    guard = LibraryGuard()
+    guard.protect_too(frozenset(), copies_of([read_library(path).info]))
+    copy = tmp_path / "copy"
+    for content in contents:
+        copy.write_bytes(content)
+        with pytest.raises(LibraryOpened, match=r"test_library_convert\.py:.* in test_a_copy_of"):
+            copy.read_bytes()
+        copy.unlink()
+        copy.write_bytes(bytes(len(content)))
+        assert not any(copy.read_bytes())
+        copy.write_bytes(content)
+        guard.allow(hashlib.sha256(content).hexdigest())
+        assert copy.read_bytes() == content
 
 
 GENERATOR = """

@@ -51,6 +51,15 @@ WRONG_POLICY: dict[str, list[Any]] = {
     "max_result_bytes": ["16 apples", 1.5],
     "max_log_bytes": [1.5],
     "fsync": ["no", 1, None],
+    "where": [
+        *(3, "model=a", {"model": "a"}, [3], ["model"], [{}], [{"model": "a"}], [{"timeout_s": 1}]),
+        [{"model": "a", "timeout_s": 0}],
+        [{"model": "a", "concurrency": "2"}],
+        [{"model": ["a"], "concurrency": 2}],
+        [{3: "a", "model": "a", "concurrency": 2}],
+        ["model=a,concurrency=two"],
+        [{"model": "a", "timeout_s": 1}] * 1001,
+    ],
 }
 
 

@@ -11,7 +11,9 @@ from rich.console import Console
 
 from prealloc.errors import OptionsError
 from prealloc.model.outcome import Status
-from prealloc.report.results_view import print_results, render_results, results_text
+from prealloc.report.results_view import markdown, print_results, render_results, results_text
+from prealloc.statistics.normal import z_of
+from prealloc.statistics.rate import wilson
 from prealloc.store.results import UnitOutcome, aggregate, percentile, tabulate
 
 
@@ -129,7 +131,7 @@ def test_files_keep_every_value() -> None:
     assert as_json["group"] == {"ok": ugly, "n": [1, 2]}
     assert [json.loads(line) for line in results_text(rows, "jsonl").splitlines()] == [as_json]
     header, line = csv.reader(io.StringIO(results_text(rows, "csv"), newline=""))
-    assert header[:4] == ["settings.ok", "n", "units", "ok"]
+    assert header[:5] == ["settings.ok", "n", "tasks", "units", "ok"]
     assert line[:4] == [ugly, "[1,2]", "1", "1"]
     assert len(set(header)) == len(header)
     with pytest.raises(OptionsError):
@@ -152,7 +154,45 @@ def test_the_table() -> None:
     text = render_results(tabulate(FOUR, ["m"])).text(100)
     lines = text.splitlines()
     assert lines[0] == "incomplete: 1 of 4 units has no outcome"
-    assert lines[1].split()[:6] == ["m", "units", "ok", "not_run", "success", "latest"]
-    assert lines[2].split()[:6] == ["x", "2", "2", "0", "50.0%", "50.0%"]
-    assert lines[-1].split()[:6] == ["all", "4", "3", "1", "33.3%", "66.7%"]
+    assert lines[1].split()[:8] == ["m", "units", "ok", "not_run", "success", "95%", "bounds", "latest"]
+    assert lines[2].split()[:8] == ["x", "2", "2", "0", "50.0%", "9..91", "50..50", "50.0%"]
+    assert lines[-1].split()[:8] == ["all", "4", "3", "1", "33.3%", "6..79", "25..50", "66.7%"]
     assert "failed" not in lines[1]
+
+
+def test_intervals_are_over_tasks() -> None:
+    """Repeats, and the cells that a row pools, make a task no other task: its interval is that of 10 tasks, not 40."""
+    units = [
+        unit(f"t{task}", shard=f"s{cell}", repeat=repeat, success=True, first_success=task < 7, score=task / 10)
+        for task in range(10)
+        for cell in range(2)
+        for repeat in range(2)
+    ]
+    (row,) = aggregate(units)
+    expected = wilson(0.7, 10, z_of(0.95))
+    assert (row.tasks, row.units, row.rate, row.n_eff) == (10, 40, 0.7, 10)
+    assert (row.low, row.high) == pytest.approx(expected)
+    assert (row.worst, row.best, row.worst_low, row.best_high) == pytest.approx((0.7, 0.7, *expected))
+    assert (row.pass_k, row.pass_hat) == (2, 0.7)  # of two repeats in one shard, not of four units
+    assert row.mean_score == pytest.approx(0.45)
+    assert row.score_low is not None
+    assert row.score_low < 0.45
+    *_, note = render_results(tabulate(units)).text().splitlines()
+    assert note == "95% intervals over tasks: each of the 10 counts once, in however many cells and repeats"
+
+
+def test_undecided_units_bound_the_rate() -> None:
+    """The rate is over decided units; beside it stands what it would be if none, or all, of the others succeeded."""
+    units = [unit(f"t{n}", success=True, first_success=True) for n in range(6)]
+    units += [unit(f"u{n}", Status.INFRA) for n in range(4)]
+    (row,) = aggregate(units)
+    assert (row.rate, row.worst, row.best) == (1.0, 0.6, 1.0)
+    assert "60..100" in render_results(tabulate(units)).text()
+
+
+def test_markdown() -> None:
+    """A table for a pull request has the columns of the terminal's."""
+    lines = markdown(tabulate(FOUR, ["m"])).splitlines()
+    assert lines[0].startswith("| m | units | ok | not_run | success | 95% |")
+    assert lines[1] == "| " + " | ".join(["---"] * (lines[0].count("|") - 1)) + " |"
+    assert lines[2].startswith("| x | 2 | 2 | 0 | 50.0% | 9..91 |")

@@ -10,6 +10,7 @@ import typer
 
 from prealloc.cli.options import takes
 from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.model.cell import cells_of
 from prealloc.model.lane import Lane
 from prealloc.model.options import Option, Seconds, read_options
 from prealloc.model.plan_spec import PlanSpec, SpecOptions
@@ -116,6 +117,40 @@ def test_mistakes_of_every_section_come_together(tmp_path: Path) -> None:
     assert found["[factors] rate"] == "it is a setting too"
 
 
+def test_designs_are_a_list_of_tables(tmp_path: Path) -> None:
+    """`[[factors]]` again and again; a mistake is told with the design's number, as the file spells it."""
+    text = EXPERIMENT.replace("[factors]", "[[factors]]").replace('"b"]\nkey', '"b", "c"]\nkey')
+    second = '[[factors]]\nrate = [2]\nmodel = ["b", "c"]\n'
+    path = tmp_path / "a.toml"
+    path.write_text(text.replace("[[exclude]]", f"{second}[[exclude]]").replace("rate = 1\n", "rate = 2\n"))
+    spec = PlanSpec.checked(**load_config(path).sampling)
+    assert [tuple(cell.values()) for cell in cells_of(spec.factors, spec.exclude)] == [
+        *(("a", 0.5), ("a", 1), ("b", 0.5), ("b", 1)),
+        ("c", 2),
+    ]
+    found = told(path, text.replace("[[exclude]]", '[[factors]]\nmodel = ["b", "b"]\n[[exclude]]'))
+    assert found.keys() == {"[[factors]] 2 model", "[[factors]] 2 rate"}
+    assert told(path, "factors = [1]") == {"[[factors]] 1": "1 is not a table"}
+
+
+def test_options_of_some_cells_are_a_list_of_tables(tmp_path: Path) -> None:
+    """`[[run.where]]`: judged by the factors of the file; without any, by those of the plan that is run."""
+    entry = '[[run.where]]\nmodel = "b"\ntimeout = "30m"\nconcurrency = 2\n'
+    path = tmp_path / "a.toml"
+    path.write_text(EXPERIMENT.replace("[estimate]", f"{entry}[estimate]"))
+    assert load_config(path).run == {
+        "timeout_s": None,
+        "where": [{"model": "b", "timeout_s": 1800.0, "concurrency": 2}],
+    }
+    wrong = entry.replace('"b"', '"z"') + entry.replace("model", "modle").replace("= 2", "= 0")
+    found = told(path, EXPERIMENT.replace("[estimate]", f"{wrong}[estimate]"))
+    assert found.keys() == {"[[run.where]] 2 concurrency"}
+    found = told(path, EXPERIMENT.replace("[estimate]", f"{wrong.replace('= 0', '= 1')}[estimate]"))
+    assert found == {"[[run.where]] 1 model": "no cell has 'z'", "[[run.where]] 2 modle": "there is no such factor"}
+    path.write_text(wrong.replace("= 0", "= 1"))
+    assert len(load_config(path).run["where"]) == 2
+
+
 def test_a_model_that_no_lane_serves_is_named(tmp_path: Path) -> None:
     """Unless every cell of it is excluded."""
     text = EXPERIMENT.replace('models = ["a", "b"]', 'models = ["a"]')
@@ -136,6 +171,7 @@ def test_more_shards_than_a_plan_may_have(tmp_path: Path) -> None:
     [
         ('"A_KEY"', '"{}"', "[[lanes]] 1 key_env"),
         ("temperature = 0", 'api_key = "{}"', "[settings] api_key"),
+        ('"A_KEY"', '"A_KEY"\nsettings = {{ url = "{}" }}', "[[lanes]] 1 settings url"),
         ("temperature = 0", 'deep = {{ list = ["{}"] }}', "[settings] deep"),
         ("temperature = 0", 'headers = {{ Authorization = "x-{}" }}', "[settings] headers"),
         ('["a", "b"]\nrate', '["a", "b", "{}"]\nrate', "[factors] model"),

@@ -27,7 +27,7 @@ def hint(number: int, path: Path) -> str:
 def test_each_shortage_has_its_own_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Open files, space, inodes, processes: four hints. What is no shortage has none."""
     assert "`ulimit -n`" in hint(errno.EMFILE, tmp_path)
-    assert "or give fewer --workers" in hint(errno.EMFILE, tmp_path)
+    assert "or lower workers" in hint(errno.EMFILE, tmp_path)
     assert "df -h" in hint(errno.ENOSPC, tmp_path / "not" / "there")
     assert "ulimit -u" in hint(errno.EAGAIN, tmp_path)
     assert hint(errno.EACCES, tmp_path) == ""

@@ -1,0 +1,59 @@
+"""compare(): which value of a factor is better on the same tasks, and whether that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Unpack
+
+from prealloc.api.located import located
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.comparison import CompareKeywords, CompareOptions, Metric
+from prealloc.model.options import read_options
+from prealloc.model.plan import SliceRef
+from prealloc.store.comparison import RUN, Comparison, Member, compare_members
+from prealloc.store.identity import Facts, TaskFacts
+
+
+def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison:
+    """Compares the values of a factor task by task, matched over all other factors; `run` compares runs.
+
+    `runs` are run folders or experiments. Each value is compared with `baseline`, without one each with each. Success
+    is over decided units by their first outcome; of working_s, geometric means are compared. p values are adjusted for
+    all comparisons of the call. `options` are the fields of CompareOptions. Raises OptionsError with every mistake, and
+    what outcomes() raises.
+
+    compare("run/", factor="model", baseline="small")
+    compare("before/", "after/", factor="run", margin="2%")
+    """
+    found: list[Mistake] = []
+    if not runs:
+        found.append(Mistake("RUN", "no run is named", "name one or more run folders"))
+    given = {name: value for name, value in options.items() if value is not None}
+    asked = CompareOptions(**read_options(CompareOptions, given, found))
+    if found:
+        raise OptionsError(found)
+    members = [member for run in runs for member in _members(Path(run), named=len(runs) > 1)]
+    if not any(_says(member, asked.metric) for member in members):
+        problem = f"no result says {asked.metric}"
+        hint = "have the worker return {'success': true} or {'score': 0.5}, or compare ‹metric› working_s"
+        raise OptionsError([Mistake("‹metric›", problem, hint)])
+    return compare_members(members, asked)
+
+
+def _members(run: Path, *, named: bool) -> Iterator[Member]:
+    facts = Facts()
+    contents: dict[SliceRef, dict[str, TaskFacts]] = {}
+    for unit, opened in located(run):
+        manifest = opened.manifests[unit.shard]
+        if manifest.slice not in contents:
+            contents[manifest.slice] = dict(facts.of(manifest, opened.tasks))
+        cell = {**manifest.cell, **({RUN: str(run)} if named else {})}
+        yield Member(unit, cell, contents[manifest.slice][unit.task])
+
+
+def _says(member: Member, metric: Metric) -> bool:
+    unit = member.unit
+    if metric == "success":
+        return (unit.success, unit.first_success) != (None, None)
+    return metric == "working_s" or unit.score is not None

@@ -1,0 +1,74 @@
+"""prealloc compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prealloc.cli.command import command
+from prealloc.cli.options import JsonFlag, takes
+from prealloc.cli.output import Stop, print_note
+from prealloc.cli.set_options import split_names
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.comparison import CompareOptions
+
+_FORMATS = ("table", "md", "json", "csv")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the app."""
+    command(app, good="all was compared; with --gate: nothing is worse than the margin", bad="the gate is closed")(
+        compare
+    )
+
+
+@takes(CompareOptions)
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="One or more run folders.", metavar="RUN...")],
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Exit code 1 unless everything is shown to be no worse than the margin."),
+    ] = False,
+    tasks: Annotated[bool, typer.Option("--tasks", help="Also list the tasks that tell the two apart.")] = False,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="How it is written.", metavar="[table|md|json|csv]", show_default="table"),
+    ] = None,
+    json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Say which value of a factor is better on the same tasks, and whether that is shown.
+
+    Tasks are paired where all other factors are equal. A task is one observation, however often it was run.
+
+    Examples:
+
+      prealloc compare run/ --factor model --baseline small
+      prealloc compare run/ --factor prompt_type --by model --tasks
+      prealloc compare before/ after/ --factor run --margin 2% --gate
+      prealloc compare run/ --factor model --metric working_s --format md
+    """
+    mistakes = []
+    if gate and "margin" not in given:
+        mistakes.append(Mistake("--gate", "no margin is given", "add --margin 2%, say"))
+    if format is not None and format not in _FORMATS:
+        mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(_FORMATS)}"))
+    if mistakes:
+        raise OptionsError(mistakes)
+    from rich.console import Console
+
+    from prealloc.api.compare import compare as compare_runs
+    from prealloc.report.compare_view import print_comparison
+    from prealloc.store.comparison import closes_gate
+
+    if "by" in given:
+        given["by"] = split_names(given["by"])
+    found = compare_runs(*runs, **given)
+    print_comparison(found, Console(), form="json" if json else format or "table", tasks=tasks)
+    if gate and (reasons := closes_gate(found)):
+        for reason in reasons:
+            print_note(f"the gate is closed: {reason}")
+        raise Stop(1)

@@ -1,0 +1,49 @@
+"""What may be compared, and how: every option of a comparison, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypedDict, get_args
+
+import msgspec
+
+from prealloc.model.options import Names, OneOf, Option, Share, Text
+
+Metric = Literal["success", "score", "working_s"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+OutcomeOf = Literal["first", "latest"]
+Adjust = Literal["holm", "bh", "none"]
+
+
+class CompareOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The question of compare()."""
+
+    factor: Annotated[
+        str, Option(Text("NAME"), "What is compared: a factor, a setting, or run for several runs.", unset="required")
+    ] = ""
+    baseline: Annotated[
+        str | None, Option(Text("VALUE"), "Compare each value with this one.", unset="each with each")
+    ] = None
+    by: Annotated[
+        tuple[str, ...], Option(Names("NAMES"), "A comparison for each value of these factors, or of type.")
+    ] = ()
+    metric: Annotated[Metric, Option(OneOf(METRICS), "What counts.")] = "success"
+    outcome: Annotated[OutcomeOf, Option(OneOf(get_args(OutcomeOf)), "Of units that were run again.")] = "first"
+    adjust: Annotated[
+        Adjust, Option(OneOf(get_args(Adjust)), "p of several comparisons: Holm's, or for screening bh.")
+    ] = "holm"
+    level: Annotated[float, Option(Share(), "How often an interval holds the true difference.")] = 0.95
+    margin: Annotated[float | None, Option(Share(), "A loss of so many points does not matter.", unset="none")] = None
+
+
+class CompareKeywords(TypedDict, total=False):
+    """The keywords of compare(): the fields of CompareOptions, which explain them."""
+
+    factor: str
+    baseline: str | None
+    by: Sequence[str]
+    metric: Metric
+    outcome: OutcomeOf
+    adjust: Adjust
+    level: float | str
+    margin: float | str | None

@@ -1,0 +1,67 @@
+"""How many tasks to take: what may be asked, and the answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+import msgspec
+
+from prealloc.model.options import Option, Share, Whole
+
+MOST_REPEATS = 100
+
+
+class SizeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be shown, and what is known of the tasks. One of the first two is given."""
+
+    half_width: Annotated[
+        float | None, Option(Share(), "A rate within so many points of the true one: 5%.", unset="not asked")
+    ] = None
+    difference: Annotated[
+        float | None, Option(Share(), "A difference of two cells that is to be found.", "diff", unset="not asked")
+    ] = None
+    rate: Annotated[float, Option(Share(), "The rate to expect, for --half-width.")] = 0.5
+    differ: Annotated[float, Option(Share(), "Tasks on which the two cells differ, for --diff.")] = 0.25
+    icc: Annotated[
+        float,
+        Option(Share(ends=True), "How alike repeats of a task are: with 100% they tell nothing new."),
+    ] = 1.0
+    repeats: Annotated[
+        int | None, Option(Whole(1, MOST_REPEATS), "Repeats of each task.", unset="1, 2, 3 and 5 beside each other")
+    ] = None
+    power: Annotated[float, Option(Share(), "The chance to find the difference, if it is there.")] = 0.8
+    level: Annotated[float, Option(Share(), "How often the interval holds the true value.")] = 0.95
+
+
+class SizeKeywords(TypedDict, total=False):
+    """The keywords of size(): the fields of SizeOptions, which explain them."""
+
+    half_width: float | str | None
+    difference: float | str | None
+    rate: float | str
+    differ: float | str
+    icc: float | str
+    repeats: int | None
+    power: float | str
+    level: float | str
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """So many tasks, each so often, are enough."""
+
+    repeats: int
+    tasks: int
+    units: int
+    """Of one cell: tasks x repeats."""
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of size(): what was asked, and the sizes by repeats."""
+
+    asked: SizeOptions
+    sizes: tuple[Size, ...]
+
+    @property
+    def cheapest(self) -> Size:
+        """That with the fewest units; of several, that with the fewest repeats."""
+        return min(self.sizes, key=lambda size: (size.units, size.repeats))

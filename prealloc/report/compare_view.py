@@ -1,0 +1,203 @@
+"""A comparison as a table, Markdown, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from prealloc.model.words import listed
+from prealloc.report import human
+from prealloc.report.grid import Column, table
+from prealloc.report.page import Page
+from prealloc.report.results_view import write_data
+from prealloc.report.visible import value, visible
+from prealloc.store.comparison import Compared, Comparison
+
+_COLOURS = {
+    "better": "green",
+    "faster": "green",
+    "no worse": "green",
+    "no slower": "green",
+    "worse": "red",
+    "slower": "red",
+}
+_ADJUSTED = {"holm": "p by Holm", "bh": "p by Benjamini-Hochberg", "none": "p of each alone"}
+_DROPS = {"against": 3, "better": 4, "worse": 4, "longer": 4, "shorter": 4, "same": 5}
+_MOST_TASKS = 40
+
+
+def print_comparison(found: Comparison, console: Console, *, form: str = "table", tasks: bool = False) -> None:
+    """Writes it to the console's stream; `form` is table, md, json or csv. `tasks`: and which tasks differ."""
+    if form == "table":
+        render_comparison(found, tasks=tasks).print(console)
+    elif form == "json":
+        write_data(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n", console)
+    elif form == "csv":
+        write_data(_csv(found), console)
+    else:
+        write_data(_markdown(found), console)
+
+
+def render_comparison(found: Comparison, *, tasks: bool = False) -> Page:
+    """A sentence of what is compared, a row for each comparison, and what is to be known of them."""
+
+    def build(width: int | None) -> list[Text]:
+        lines = [Text(heading(found)), Text(), *table(_columns(found), width)]
+        lines += [Text(note) for note in notes(found)]
+        for row in found.rows if tasks else ():
+            lines += [
+                Text(),
+                Text(f"{_name(row)}: better on {_tasks(row.only_value)}; worse on {_tasks(row.only_against)}"),
+            ]
+        return lines
+
+    return Page(build)
+
+
+def heading(found: Comparison) -> str:
+    """What is compared, over which tasks."""
+    matched = f", matched over {' x '.join(map(visible, found.matched))}" if found.matched else ""
+    counts = {row.difference.tasks for row in found.rows if row.difference is not None}
+    tasks = f"the same {human.count(counts.pop(), 'task')}" if len(counts) == 1 else "the same tasks"
+    what = {"success": "success", "score": "score", "working_s": "working time"}[found.metric]
+    of = "" if found.outcome == "first" else ", latest outcomes"
+    level = f"{found.level * 100:g}% intervals, {_ADJUSTED[found.adjust]}"
+    return f"{visible(found.factor)}: {what} on {tasks}{matched}{of}; {level}"
+
+
+def notes(found: Comparison) -> list[str]:
+    """What is missing, and what it could change."""
+    told = []
+    for row in found.rows:
+        if row.missing:
+            named = listed(map(visible, row.missing_tasks), 5)
+            told.append(f"{_name(row)}: {human.count(row.missing, 'task')} of a cell without a pair: {named}")
+        if row.undecided:
+            could = (
+                f"; the difference is {_points(row.bounds[0])} to {_points(row.bounds[1])}, whatever becomes of them"
+                if row.bounds
+                else ""
+            )
+            told.append(f"{_name(row)}: {human.count(row.undecided, 'unit')} undecided{could}")
+    return told
+
+
+def verdict(row: Compared) -> str:
+    """In words; without a shown difference also from which one on it would have been."""
+    if row.verdict is None:
+        return "no task is decided on both sides"
+    from_ = f"; from {row.shown_from * 100:.1f} points it would be" if row.shown_from and row.ratio is None else ""
+    return row.verdict + (from_ if row.verdict == "no difference shown" else "")
+
+
+def _titles(found: Comparison) -> tuple[str, ...]:
+    """Of the columns between name and verdict."""
+    interval = f"{found.level * 100:g}%"
+    if found.metric == "working_s":
+        return "tasks", "ratio", interval, "longer", "shorter", "same", "p"
+    rate = "rate" if found.metric == "success" else "score"
+    return "tasks", rate, "against", "difference", interval, "better", "worse", "same", "p"
+
+
+def _columns(found: Comparison) -> list[Column]:
+    rows = found.rows
+    cells = [_cells(row, found) for row in rows]
+    columns = [
+        Column(title, [Text(each[place]) for each in cells], drop=_DROPS.get(title, 0))
+        for place, title in enumerate(_titles(found))
+    ]
+    names = Column(visible(found.factor), [Text(_name(row)) for row in rows], False, least=12, middle=True)
+    words = [Text(verdict(row), style=_COLOURS.get(row.verdict or "", "default")) for row in rows]
+    return [names, *columns, Column("", words, False)]
+
+
+def _cells(row: Compared, found: Comparison) -> tuple[str, ...]:
+    difference = row.difference
+    if difference is None:
+        return ("-",) * len(_titles(found))
+    if row.ratio is not None:
+        low, middle, high = row.ratio
+        shown: tuple[str, ...] = (f"x{middle:.2f}", f"x{low:.2f}..x{high:.2f}")
+    else:
+        one, other = (_value(each, found) for each in (difference.first, difference.second))
+        interval = f"{_points(difference.low)}..{_points(difference.high)}"
+        shown = (one, other, _points(difference.value), interval)
+    counts = (f"{difference.better}", f"{difference.worse}", f"{difference.same}")
+    return (f"{difference.tasks}", *shown, *counts, _p(row.p))
+
+
+def _value(share: float, found: Comparison) -> str:
+    return f"{share * 100:.1f}%" if found.metric == "success" else f"{share:.3f}"
+
+
+def _points(share: float) -> str:
+    return f"{share * 100:+.1f}"
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return "-"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _name(row: Compared) -> str:
+    group = ", ".join(f"{visible(name)} {value(each)}" for name, each in row.group.items())
+    cells = f" ({row.cells} of {row.of_cells} cells)" if row.cells < row.of_cells else ""
+    return f"{group + ': ' if group else ''}{value(row.value)} against {value(row.against)}{cells}"
+
+
+def _tasks(names: Sequence[str]) -> str:
+    return listed(map(visible, names), _MOST_TASKS) if names else "none"
+
+
+def _markdown(found: Comparison) -> str:
+    """The table for a pull request or a paper."""
+    titles = (found.factor, *_titles(found), "verdict")
+    lines = [heading(found), "", _row(titles), _row(["---"] * len(titles))]
+    lines += [_row((_name(row), *_cells(row, found), verdict(row))) for row in found.rows]
+    return "\n".join([*lines, "", *notes(found)]).rstrip() + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(visible(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _csv(found: Comparison) -> str:
+    numbers = ("tasks", "first", "second", "value", "low", "high", "se", "p", "p_exact", "better", "worse", "same")
+    names = list(found.rows[0].group) if found.rows else []
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(
+        [
+            *names,
+            found.factor,
+            "against",
+            *(f"difference_{name}" for name in numbers),
+            "p",
+            "verdict",
+            "shown_from",
+            "undecided",
+            "missing",
+        ]
+    )
+    for row in found.rows:
+        own = [getattr(row.difference, name) if row.difference is not None else None for name in numbers]
+        writer.writerow(
+            [
+                *row.group.values(),
+                row.value,
+                row.against,
+                *own,
+                row.p,
+                row.verdict,
+                row.shown_from,
+                row.undecided,
+                row.missing,
+            ]
+        )
+    return out.getvalue()

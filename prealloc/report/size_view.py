@@ -1,0 +1,54 @@
+"""How many tasks an experiment needs, as a page; and what a plan can show, as a line."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from prealloc.model.size import Sizes
+from prealloc.report import human
+from prealloc.report.grid import Column, table
+from prealloc.report.page import Page
+from prealloc.statistics.size import Precision
+
+
+def render_sizes(sizes: Sizes) -> Page:
+    """The question as a sentence, and a row for each number of repeats."""
+    return Page(lambda width: [Text(_question(sizes)), Text(), *table(_columns(sizes), width)])
+
+
+def precision_line(precision: Precision, *, cells: bool) -> str:
+    """`20 tasks a cell: a rate to ±20 points; two cells are told apart from 27 points up`."""
+    width, least = (f"{each * 100:.0f}" for each in (precision.half_width, precision.shown_from))
+    tasks = human.count(precision.tasks, "task") + (" a cell" if cells else "")
+    compared = "two cells" if cells else "two runs of it"
+    return f"{tasks}: a rate to ±{width} points; {compared} are told apart from {least} points up"
+
+
+def _question(sizes: Sizes) -> str:
+    asked = sizes.asked
+    if asked.half_width is not None:
+        return (
+            f"Tasks of a cell for a rate of about {asked.rate * 100:g}% to ±{asked.half_width * 100:g} points "
+            f"({asked.level * 100:g}% interval{_alike(sizes)}):"
+        )
+    return (
+        f"Tasks of a cell to find a difference of {(asked.difference or 0) * 100:g} points with {asked.power * 100:g}% "
+        f"power, if {asked.differ * 100:g}% of the tasks differ ({asked.level * 100:g}% level{_alike(sizes)}):"
+    )
+
+
+def _alike(sizes: Sizes) -> str:
+    if sizes.asked.icc == 1:
+        return ", repeats tell nothing new"
+    return f", repeats are {sizes.asked.icc * 100:g}% alike"
+
+
+def _columns(sizes: Sizes) -> list[Column]:
+    cheapest = sizes.cheapest
+    marks = ["fewest units" if size is cheapest and len(sizes.sizes) > 1 else "" for size in sizes.sizes]
+    return [
+        Column("repeats", [Text(f"{size.repeats}") for size in sizes.sizes]),
+        Column("tasks", [Text(f"{size.tasks:,}") for size in sizes.sizes]),
+        Column("units", [Text(f"{size.units:,}") for size in sizes.sizes]),
+        Column("", [Text(mark) for mark in marks], False),
+    ]
