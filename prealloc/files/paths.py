@@ -219,6 +219,10 @@ class SharedPaths(NamedTuple):
         """What runs have taken of a lane. The number is that of the format: versions of prealloc may differ in it."""
         return self.root / f"lane.{digest}.1"
 
+    def lanes(self) -> list[Path]:
+        """Those of all lanes."""
+        return sorted(self.root.glob("lane.*.1"))
+
 
 def _cache(environment: Mapping[str, str]) -> Path:
     named = environment.get("XDG_CACHE_HOME", "")
