@@ -145,7 +145,7 @@ class _Counter(Generic[H]):
         self._lane = lane.name
         self._key_env = lane.key_env
         self._fixed = _request_rates(lane)
-        per_minute = lane.tokens_per_minute
+        self._per_minute = per_minute = lane.tokens_per_minute
         self._pacer = Pacer(self._fixed, Rate(per_minute, 60.0) if per_minute is not None else None)
         self._adaptive: Adaptive | None = None
         if policy.rate_mode == "adaptive":
@@ -157,8 +157,6 @@ class _Counter(Generic[H]):
         self._max_wait_s = policy.max_wait_s
         self.refusals = 0
         """Pauses that the server has asked for since a request came through."""
-        spacing_s = max((rate.spacing_s for rate in self._fixed), default=0.0)
-        share.declare(spacing_s=spacing_s, late_s=self._pacer.late_s, tokens_per_minute=per_minute)
 
     @contextmanager
     def halting(self, news: list[Event]) -> Iterator[CircuitBreaker]:
@@ -181,6 +179,8 @@ class _Counter(Generic[H]):
 
     def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
         given = []
+        spacing_s = max((rate.spacing_s for rate in self._fixed), default=0.0)
+        self.share.declare(spacing_s, self._pacer.late_s, self._per_minute)
         with self.share.turn(now, wanted=self._next_at(now) <= now + AHEAD_S) as may_give:
             self._hear_of_a_pause(now, news)
             while may_give and (at := self._next_at(now)) <= now + AHEAD_S:

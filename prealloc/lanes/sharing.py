@@ -53,8 +53,8 @@ class OneRun:
     paused_until = 0.0
     """Until when other runs know the server to be closed."""
 
-    def declare(self, *, spacing_s: float, late_s: float, tokens_per_minute: int | None) -> None:
-        """Says what limits the lane has in this run."""
+    def declare(self, spacing_s: float, late_s: float, tokens_per_minute: int | None) -> None:
+        """Says what limits the lane has in this run now."""
 
     @contextmanager
     def turn(self, now: float, *, wanted: bool) -> Iterator[bool]:
@@ -110,10 +110,11 @@ class SharedLane(OneRun):
     def paused_until(self) -> float:  # type: ignore[override]
         return self._accounts.paused_until
 
-    def declare(self, *, spacing_s: float, late_s: float, tokens_per_minute: int | None) -> None:
+    def declare(self, spacing_s: float, late_s: float, tokens_per_minute: int | None) -> None:
         own = self._accounts.own
-        own.spacing_s, own.late_s, own.tokens_per_minute = spacing_s, late_s, tokens_per_minute
-        self._urgent = True
+        if (own.spacing_s, own.late_s, own.tokens_per_minute) != (spacing_s, late_s, tokens_per_minute):
+            own.spacing_s, own.late_s, own.tokens_per_minute = spacing_s, late_s, tokens_per_minute
+            self._urgent = True
 
     @contextmanager
     def turn(self, now: float, *, wanted: bool) -> Iterator[bool]:

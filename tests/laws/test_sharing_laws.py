@@ -8,7 +8,7 @@ import stat
 import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from examples import examples
 from prealloc.files.paths import SharedPaths, runtime_folder
 from prealloc.files.regular import Unusable
 from prealloc.lanes.accounts import ALIVE_S
+from prealloc.lanes.lane_file import LaneFile
 from prealloc.lanes.limiter import AHEAD_S, RateLimiter
 from prealloc.lanes.pacing import GUARD
 from prealloc.lanes.sharing import AGAIN_S, BEAT_S, REFILL_S, STUCK_S, SharedLane, shared_lanes
@@ -177,6 +178,10 @@ def test_what_a_dead_run_has_declared_holds_for_a_while() -> None:
         while clock() < 1000.0 + 2 * ALIVE_S:
             clock.advance(0.025)
             moments += [grant.at for grant in alive.grants()]
+        clock.advance(100.0)
+        assert alive.grants()
+        with closing(LaneFile(path)) as file:
+            assert len(file.read()) == 1  # by now the dead one is forgotten
     assert moments[0] >= given.at + 1.0
     while_it_counts = [at for at in moments if at < 1000.0 + ALIVE_S]
     assert fullest(while_it_counts, 1.0) == 1
@@ -215,6 +220,9 @@ def test_a_pause_is_for_all() -> None:
         assert isinstance(news, LaneHalted)
 
 
+GAP_S = 1 / 10 * (1 + GUARD) - 1e-6
+
+
 @given(st.binary(max_size=300), st.booleans())
 @examples(15)
 def test_a_damaged_file_is_made_anew(rubbish: bytes, cut: bool) -> None:
@@ -236,7 +244,7 @@ def test_a_damaged_file_is_made_anew(rubbish: bytes, cut: bool) -> None:
         told = [note for each in runs for note in notes(each)]
     assert len(told) == damaged
     assert all("was damaged" in note for note in told)
-    assert fullest(moments, 1.0) <= 10
+    assert all(later - before > GAP_S for before, later in pairwise(sorted(moments)))
     assert len(moments) > 9 * (8.0 - REFILL_S) - 2
 
 
