@@ -1,8 +1,8 @@
 """What each run on this machine has taken of a lane: so the lane's limits hold over all of them together. Pure.
 
-Each run has an account, which it alone changes. One run at a time gives turns (see lane_file.py), so it sees all that the
-others have given. Nothing is divided: whichever run asks gets the next slot. In one run alone the accounts decide nothing:
-see pacing.py.
+Each run has an account, which it alone changes. One run at a time gives turns (see lane_file.py), so it sees all that
+the others have given. Nothing is divided: whichever run asks gets the next slot. In one run alone the accounts decide
+nothing: see pacing.py.
 
 Times are those of time.monotonic, which is one clock for all processes of a machine.
 """

@@ -223,9 +223,9 @@ def test_a_pause_is_for_all() -> None:
 GAP_S = 1 / 10 * (1 + GUARD) - 1e-6
 
 
-@given(st.binary(max_size=300), st.booleans())
+@given(st.binary(max_size=300), st.booleans(), st.floats(1002.0, 1003.0))
 @examples(15)
-def test_a_damaged_file_is_made_anew(rubbish: bytes, cut: bool) -> None:
+def test_a_damaged_file_is_made_anew(rubbish: bytes, cut: bool, strikes_at: float) -> None:
     """It is noted, once by the run that sees it; the limit holds all the while, and nobody stops."""
     clock, moments, damaged = FakeClock(1000.0), [], None
     with lane_path() as path:
@@ -235,7 +235,7 @@ def test_a_damaged_file_is_made_anew(rubbish: bytes, cut: bool) -> None:
                 each.ask("k", "a", turn, 0)
         while clock() < 1008.0:
             clock.advance(0.0125)
-            if clock() > 1003.0 and damaged is None:
+            if clock() > strikes_at and damaged is None:
                 whole = path.read_bytes()
                 path.write_bytes(whole[: len(whole) // 2] if cut else rubbish + whole[len(rubbish) :])
                 damaged = path.read_bytes() not in (whole, b"")
