@@ -9,7 +9,7 @@ import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -233,14 +233,15 @@ def test_a_damaged_file_is_made_anew(rubbish: bytes, cut: bool, strikes_at: floa
         for each in runs:
             for turn in range(200):
                 each.ask("k", "a", turn, 0)
-        while clock() < 1008.0:
+        for each in cycle(runs):
             clock.advance(0.0125)
+            if clock() > 1008.0:
+                break
             if clock() > strikes_at and damaged is None:
                 whole = path.read_bytes()
                 path.write_bytes(whole[: len(whole) // 2] if cut else rubbish + whole[len(rubbish) :])
                 damaged = path.read_bytes() not in (whole, b"")
-            for each in runs:
-                moments += [grant.at for grant in each.grants()]
+            moments += [grant.at for grant in each.grants()]
         told = [note for each in runs for note in notes(each)]
     assert len(told) == damaged
     assert all("was damaged" in note for note in told)
