@@ -10,6 +10,7 @@ from prealloc.api.plans import diff as diff
 from prealloc.api.plans import load_plan as load_plan
 from prealloc.api.plans import plan as plan
 from prealloc.api.plans import verify as verify
+from prealloc.api.rescore import rescore as rescore
 from prealloc.api.runs import outcomes as outcomes
 from prealloc.api.runs import results as results
 from prealloc.api.runs import resume as resume

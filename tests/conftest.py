@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,24 +14,19 @@ import pytest
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# A run that a test kills leaves its socket behind.
+_runtime = tempfile.TemporaryDirectory(prefix="prealloc-test-")
+_numbers = itertools.count()
+os.environ["XDG_RUNTIME_DIR"] = _runtime.name
+
 # A shell's background job ignores these, and what it starts inherits that: a test could not send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-_RUNTIME = tempfile.mkdtemp(prefix="prealloc-tests-")
-_numbers = itertools.count()
-os.environ["XDG_RUNTIME_DIR"] = _RUNTIME
 
 
 @pytest.fixture(autouse=True)
 def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a machine of its own, as far as runs share lanes on it."""
-    folder = os.path.join(_RUNTIME, str(next(_numbers)))
+    folder = os.path.join(_runtime.name, str(next(_numbers)))
     os.mkdir(folder, 0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_runtime_folder_is_left() -> Iterator[None]:
-    yield
-    shutil.rmtree(_RUNTIME)

@@ -33,7 +33,7 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     asked = CompareOptions(**read_options(CompareOptions, given, found))
     if found:
         raise OptionsError(found)
-    members = [member for run in runs for member in _members(Path(run), named=len(runs) > 1)]
+    members = [member for run in runs for member in _members(Path(run), asked.scores, named=len(runs) > 1)]
     if not any(_says(member, asked.metric) for member in members):
         problem = f"no result says {asked.metric}"
         hint = "have the worker return {'success': true} or {'score': 0.5}, or compare ‹metric› working_s"
@@ -41,10 +41,10 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     return compare_members(members, asked)
 
 
-def _members(run: Path, *, named: bool) -> Iterator[Member]:
+def _members(run: Path, scores: str | None, *, named: bool) -> Iterator[Member]:
     facts = Facts()
     contents: dict[SliceRef, dict[str, TaskFacts]] = {}
-    for unit, opened in located(run):
+    for unit, opened in located(run, scores):
         manifest = opened.manifests[unit.shard]
         if manifest.slice not in contents:
             contents[manifest.slice] = dict(facts.of(manifest, opened.tasks))

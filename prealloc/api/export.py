@@ -32,13 +32,15 @@ def export(
     to: Format | None = None,
     attempts: bool = False,
     results: bool = True,
+    scores: str | None = None,
     force: bool = False,
 ) -> int:
     """Writes a run or an experiment to the file `out`: a row for each unit, with `attempts` for each attempt.
 
     `to` is csv, jsonl, parquet (extra `parquet`) or junit; by default what the file's name ends in (.xml is junit).
-    Without `results` what the worker returned is left out. Returns the number of rows. With `force` a file that is
-    there is replaced. Raises OptionsError, InputError if the file cannot be written, and what outcomes() raises.
+    Without `results` what the worker returned is left out. `scores` are those of rescore() that judge. With `force` a
+    file that is there is replaced. Returns the number of rows. Raises OptionsError, InputError if the file cannot be
+    written, and what outcomes() raises.
     """
     path = Path(out)
     form = _form(path, to)
@@ -46,7 +48,7 @@ def export(
         raise OptionsError([Mistake("‹attempts›", "JUnit has one case for each unit", "omit it")])
     if form == "parquet":
         _need_pyarrow()
-    units = list(located(run))
+    units = list(located(run, scores))
     shape = shape_of((each.cell for each in units), results=results, attempts=attempts)
     with new_path(path, replace=(lambda there: None) if force else None) as beside:
         if form == "junit":
@@ -62,13 +64,13 @@ def export(
     return rows.count
 
 
-def frame(run: str | Path, *, attempts: bool = False, results: bool = True) -> pyarrow.Table:
+def frame(run: str | Path, *, attempts: bool = False, results: bool = True, scores: str | None = None) -> pyarrow.Table:
     """A run or an experiment as a pyarrow table: `.to_pandas()`, or `polars.from_arrow(...)`.
 
     Needs pyarrow (`pip install 'prealloc[parquet]'`). Rows and errors are those of export().
     """
     pa = _need_pyarrow()
-    units = list(located(run))
+    units = list(located(run, scores))
     shape = shape_of((each.cell for each in units), results=results, attempts=attempts)
     return pa.Table.from_pylist(list(_rows(units, shape)), schema=_schema(shape))
 

@@ -29,11 +29,11 @@ class Located(NamedTuple):
         return self.manifest.cell
 
 
-def located(run: str | Path) -> Iterator[Located]:
+def located(run: str | Path, scores: str | None = None) -> Iterator[Located]:
     """Every unit of a run, in the plan's order; of an experiment each once. Raises what outcomes() raises."""
     if is_experiment(run):
         opened = {each.paths.root.name: each for each in OpenExperiment(Path(run)).runs()}
     else:
         opened = {"": OpenRun(Path(run))}
-    for unit in outcomes(run):
+    for unit in outcomes(run, scores=scores):
         yield Located(unit, opened[unit.run or ""])

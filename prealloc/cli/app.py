@@ -8,7 +8,21 @@ import sys
 
 import typer
 
-from prealloc.cli import compare, config, doctor, experiment, export, library, memory, plans, runs, size
+from prealloc.cli import (
+    compare,
+    config,
+    control,
+    debug,
+    doctor,
+    experiment,
+    export,
+    library,
+    memory,
+    plans,
+    rescore,
+    runs,
+    size,
+)
 from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
@@ -26,11 +40,14 @@ _OF_STDOUT = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 plans.add_to(app)
 runs.add_to(app)
+debug.add_to(app)
+control.add_to(app)
 doctor.add_to(app)
 memory.add_to(app)
 size.add_to(app)
 compare.add_to(app)
 export.add_to(app)
+rescore.add_to(app)
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")

@@ -12,7 +12,7 @@ import typer
 
 from prealloc.cli.command import command
 from prealloc.cli.experiment import plan_config
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, parsed, read_config, takes
+from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, ScoresOption, parsed, read_config, takes
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
@@ -21,11 +21,16 @@ from prealloc.files.paths import RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
 from prealloc.model.options import Share
 from prealloc.model.outcome import Status
+from prealloc.model.part import Part
 from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
     from prealloc.store.results import UnitOutcome
+
+
+_OF_THE_START = ("worker", "engine", "cleanup", "worker_name", "neutral", "same_task")
+"""Options that a resume cannot change."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="done", bad="success is under --fail-under")(results)
 
 
-@takes(WorkerOptions, RunPolicy)
+@takes(WorkerOptions, Part, RunPolicy)
 def run(
     plan: Annotated[
         Path | None, typer.Argument(help="A plan folder; with --experiment, the --config says it.", metavar="PLAN")
@@ -71,7 +76,7 @@ def run(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Run every task of a plan to its end.
+    """Run every task of a plan to its end, or a part of them.
 
     No worker ever opens the task library. Ctrl-C once lets running tasks end, twice ends them; `prealloc resume` goes
     on either way.
@@ -79,6 +84,7 @@ def run(
     Examples:
 
       prealloc run plan/ --worker my_agent:solve --out run/
+      prealloc run plan/ --worker my_agent:solve --out run/ --limit 2
       prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m \\
         --retries 5 --memory 2GB
       prealloc run plan/ --out run/ \\
@@ -113,22 +119,31 @@ def run(
         _follow(lambda observe: api.run(made, worker, observe=observe, **known), quiet, json)
 
 
+@takes(Part, RunPolicy, WorkerOptions, but=_OF_THE_START, kept=(RunPolicy, WorkerOptions))
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    failed: Annotated[bool, typer.Option("--failed", help="Also run units again that ended but are not ok.")] = False,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Go on with a run: run what has no final outcome.
+    """Go on with a run: run what has no final outcome, or a part of it.
+
+    Without options a run goes on with those that it has. An option that is given holds from here on.
 
     Examples:
 
       prealloc resume run/
       prealloc resume run/ --failed
+      prealloc resume run/ --only model=o3,prompt_type=cot --only model=o4
+      prealloc resume run/ --error openai.RateLimitError --timeout 20m
     """
     from prealloc.api import runs as api
+    from prealloc.settings import from_environment
 
-    _follow(lambda observe: api.resume(run, failed=failed, observe=observe), quiet, json)
+    machine = {name: value for name, value in from_environment().items() if name != "engine"}  # the run has its own
+    options: Any = {**machine, **parsed(given, [])}
+    _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 
 
 def status(
@@ -157,14 +172,18 @@ def status(
 
 
 def results(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or experiments.", metavar="RUN...")],
     by: Annotated[
         list[str] | None,
         typer.Option(
             "--by",
-            help="A row for each: shard, type, task, repeat, status, a setting or a kept field. Repeatable, or a,b.",
+            help="A row for each type, task, status, setting, field of tasks or results, run. Repeatable, or a,b.",
             metavar="KEYS",
         ),
+    ] = None,
+    mean: Annotated[
+        list[str] | None,
+        typer.Option("--mean", help="Mean of these fields of the results. Repeatable, or a,b.", metavar="FIELDS"),
     ] = None,
     format: Annotated[
         str | None,
@@ -180,6 +199,7 @@ def results(
         bool, typer.Option("--units", help="A row for each unit; in JSON with its settings, error and full result.")
     ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
+    scores: ScoresOption = None,
     fail_under: Annotated[
         str | None,
         typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
@@ -195,6 +215,8 @@ def results(
       prealloc results run/ --by model,prompt_type --format csv > table.csv
       prealloc results run/ --units --format csv > units.csv
       prealloc results run/ --units --not-ok
+      prealloc results run/ --by error.type --mean turns,usage.total
+      prealloc results before/ after/ --by run,model
       prealloc results run/ --fail-under 80%
     """
     from prealloc.api import runs as api
@@ -204,22 +226,26 @@ def results(
     mistakes = []
     if not_ok and not units:
         mistakes.append(Mistake("--not-ok", "it says which units are listed", "add --units"))
-    if by and units:
-        mistakes.append(Mistake("--by", "it groups units, and --units lists each", "omit one of them"))
+    mistakes += [
+        Mistake(option, "it is of groups, and --units lists each unit", "omit one of them")
+        for option, given in (("--by", by), ("--mean", mean))
+        if given and units
+    ]
     if format is not None and format not in formats:
         mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
     least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     if mistakes:
         raise OptionsError(mistakes)
     if units:
-        listed = (each for each in api.outcomes(run) if not (not_ok and each.status is Status.OK))
+        every = (each for run in runs for each in api.outcomes(run, scores=scores))
+        listed = (each for each in every if not (not_ok and each.status is Status.OK))
         _print_units(listed, "jsonl" if json or format is None else format)
         return
     from rich.console import Console
 
     from prealloc.report.results_view import print_results
 
-    found = api.tabulated(run, by=split_names(by or []))
+    found = api.tabulated(*runs, by=split_names(by or []), mean=split_names(mean or []), scores=scores)
     print_results(found, Console(), form="json" if json else format or "table")
     if least is not None and not (found.total.rate is not None and found.total.rate >= least):
         rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"

@@ -36,6 +36,8 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
     """A worker may still run after its master was killed."""
+    cannot_change: Mapping[str, str] = {}
+    """Of workers, concurrency, pause and rate: why `prealloc ctl` cannot change it for shards that run."""
 
 
 class Checked(NamedTuple):
@@ -80,6 +82,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
+    timeouts: Mapping[int, float] = {}
+    """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""
     copies: Mapping[str, int] | None = None
     """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
     earlier: int = 0
@@ -92,6 +96,10 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lane(self) -> str | None:
         return self.manifest.lane
+
+    def timeout_s(self, position: int) -> float | None:
+        """What an attempt at this task may work."""
+        return self.timeouts.get(position, self.policy.timeout_s)
 
     def tasks(self, setup: RunSetup) -> Sequence[LightweightTask]:
         """By position, from the run's copy of the plan. Raises PlanError if a byte of them is not as planned."""
@@ -108,6 +116,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     ) -> WorkerJob:
         """What a worker gets that runs these units: of the tasks, only theirs."""
         tasks = self.tasks(setup)
+        positions = sorted({order.position for order in orders})
         return WorkerJob(
             shard=self.shard,
             settings=self.manifest.settings,
@@ -115,7 +124,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             seed=self.manifest.seed,
             cell=self.manifest.cell if self.copies is not None else None,
             copies=dict(self.copies or {}),
-            tasks={position: tasks[position] for position in sorted({order.position for order in orders})},
+            tasks={position: tasks[position] for position in positions},
+            timeouts={position: self.timeouts[position] for position in positions if position in self.timeouts},
             orders=tuple(order.plain() for order in orders),
             worker=setup.worker,
             import_path=setup.import_path,
@@ -189,8 +199,12 @@ class Engine(Protocol):
         """
         ...
 
-    def halt(self, lane: str) -> None:
-        """Starts no further task of the shards of a lane; what runs may end, however long that takes."""
+    def halt(self, lane: str | None) -> None:
+        """Starts no further task of the shards of a lane, or of all; what runs may end, however long that takes."""
+        ...
+
+    def allow(self, tasks: Mapping[str, int]) -> None:
+        """These shards may run this many tasks at once from now on; what runs beyond that may end. 0 holds a shard."""
         ...
 
     def drain(self) -> None:
@@ -208,15 +222,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Leaves no process behind. May be called at any moment, and twice."""
         ...
-
-
-def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the libraries that are still there; of a folder, of the files in it and in its folders."""
-    found: set[tuple[int, int]] = set()
-    for path in paths:
-        try:
-            files = [Path(path), *Path(path).glob("*"), *Path(path).glob("*/*")]
-            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
-        except (OSError, ValueError):  # gone, or no path at all: it comes from a file
-            continue
-    return frozenset(found)

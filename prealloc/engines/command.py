@@ -62,7 +62,16 @@ class CommandEngine:
     """Runs shards by an outside program."""
 
     name = "command"
-    facts = EngineFacts(can_kill=True, guards_library=False, worker_outlives_master=False)
+    facts = EngineFacts(
+        can_kill=True,
+        guards_library=False,
+        worker_outlives_master=False,
+        cannot_change={
+            "concurrency": "a program says itself how many tasks it runs at once",
+            "rate": "a program keeps to its limits itself",
+            "pause": "a program that runs cannot be held",
+        },
+    )
 
     def __init__(self) -> None:
         self._launcher = ForkServerLauncher()
@@ -70,7 +79,7 @@ class CommandEngine:
         self._waiting: list[_CommandShard] = []
         """Those that the system has refused a process."""
         self._ended: list[Event] = []
-        self._draining = self._stopped = False
+        self._draining = self._stopped = self._halted = False
 
     def check(self, wanted: WorkerCheck) -> Checked:
         """`worker` is the command. It finds our own environment."""
@@ -103,7 +112,7 @@ class CommandEngine:
         self._start(shard)
 
     def _start(self, shard: _CommandShard) -> None:
-        if self._draining or not shard.open:
+        if self._draining or self._halted or not shard.open:
             self._end(shard)
             return
         tag = self._programs.tag(shard)
@@ -126,7 +135,7 @@ class CommandEngine:
                     self._ended += self._refusals.met(news.reason, len(self._programs.living))
                 else:
                     self._died(shard, news.status)
-            if self._draining or self._refusals.ask_again(lambda: bool(self._programs.living)):
+            if self._draining or self._halted or self._refusals.ask_again(lambda: bool(self._programs.living)):
                 waiting, self._waiting = self._waiting, []
                 for shard in waiting:
                     self._start(shard)
@@ -143,8 +152,12 @@ class CommandEngine:
         events, self._ended = self._ended, []
         return events
 
-    def halt(self, lane: str) -> None:
+    def halt(self, lane: str | None) -> None:
         """What runs may end: a program cannot be told to start nothing more."""
+        self._halted = self._halted or lane is None
+
+    def allow(self, tasks: Mapping[str, int]) -> None:
+        """Programs that run go on."""
 
     def drain(self) -> None:
         self._draining = True
@@ -214,7 +227,8 @@ class _CommandShard:
         self.shard = job.shard
         self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.orders}
         """Units without a final outcome, and the number that their next attempt gets."""
-        self.timeout_s = job.policy.timeout_s
+        self.timeout_s = _longest(job)
+        """What the program may take for a unit: it does not tell which one it is at."""
         self.grace_s = job.policy.grace_s
         self.terminated = False
         self.deadline: float | None = None
@@ -391,6 +405,12 @@ class _CommandShard:
             self.open[key] += 1
         event = AttemptEnded.of(line, self._types[reported.task])
         return [msgspec.structs.replace(event, outcome=reported.status in FINAL)]
+
+
+def _longest(job: ShardJob) -> float | None:
+    limits = [job.timeout_s(order.position) for order in job.orders]
+    known = [limit_s for limit_s in limits if limit_s is not None]
+    return max(known, default=None) if len(known) == len(limits) else None
 
 
 def _refusal(reported: Reported | str) -> str:

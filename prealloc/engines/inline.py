@@ -30,7 +30,7 @@ from prealloc.model.events import Event, Note, ShardEnded, ShardStarted
 from prealloc.model.outcome import Answer
 from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.alone import Alone
-from prealloc.worker.attempt import Running
+from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
 from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
@@ -48,7 +48,12 @@ class InlineEngine:
     """Runs shards in the calling thread. `jitter` is for tests."""
 
     name = "inline"
-    facts = EngineFacts(can_kill=False, guards_library=False, worker_outlives_master=False)
+    facts = EngineFacts(
+        can_kill=False,
+        guards_library=False,
+        worker_outlives_master=False,
+        cannot_change=dict.fromkeys(("workers", "concurrency"), "the inline engine runs one task at a time"),
+    )
 
     def __init__(
         self,
@@ -58,10 +63,12 @@ class InlineEngine:
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
-        self._current: _InlineShard | None = None
+        self._current: InlineShard | None = None
         self._draining = False
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
+        self._held: set[str] = set()
+        """Shards that start nothing for now."""
 
     def check(self, wanted: WorkerCheck) -> Checked:
         self._function = load_function(wanted.worker, wanted.import_path)
@@ -76,22 +83,32 @@ class InlineEngine:
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if self._current is None:
             if not self._queue:
+                time.sleep(timeout_s)
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
-            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
+            self._current = InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
             if self._draining or self._current.lane in self._halted:
                 self._current.stop()
             return [self._current.started, *self._current.clean_up_first()]
+        if self._current.shard in self._held and not self._draining:
+            time.sleep(timeout_s)
+            return []
         events = self._current.step()
         if events and isinstance(events[-1], ShardEnded):
             self._current = None
         return events
 
-    def halt(self, lane: str) -> None:
+    def halt(self, lane: str | None) -> None:
+        if lane is None:
+            self.drain()
+            return
         self._halted.add(lane)
         if self._current is not None and self._current.lane == lane:
             self._current.stop()
+
+    def allow(self, tasks: Mapping[str, int]) -> None:
+        self._held = {*self._held, *tasks} - {shard for shard, most in tasks.items() if most}
 
     def drain(self) -> None:
         self._draining = True
@@ -111,7 +128,7 @@ class InlineEngine:
             self._current = None
 
 
-class _InlineShard:
+class InlineShard:
     """One shard, a task at a time. It has a worker of its own, as it has in a process."""
 
     def __init__(
@@ -121,6 +138,7 @@ class _InlineShard:
         function: WorkerFunction,
         jitter: Callable[[], float],
     ) -> None:
+        self.shard = job.shard
         self.lane = job.lane
         self._job = job
         self._setup = setup
@@ -182,10 +200,13 @@ class _InlineShard:
             time.sleep(min(taken, NAP_S))
             return []
         perform = functools.partial(self._worker.perform, taken, self._most_bytes)
-        clean = self._here(lambda: perform(lambda ending: self._units.finish(taken, ending)))
+        clean = self._here(lambda: perform(lambda ending: self._finish(taken, ending)))
         self._units.left(taken, clean=clean)
         message = self._ended.pop()
         return events_of(message, self._job.ids[message.position][1])
+
+    def _finish(self, running: Running, ending: Ending) -> None:
+        self._units.finish(running, ending)
 
     def _make(self) -> Alone:
         try:

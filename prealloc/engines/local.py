@@ -119,8 +119,13 @@ class LocalEngine:
                 self._supervisors.pop(event.shard, None)
         return events
 
-    def halt(self, lane: str) -> None:
-        self._drain(math.inf, [each for each in self._supervisors.values() if each.lane == lane])
+    def halt(self, lane: str | None) -> None:
+        self._drain(math.inf, [each for each in self._supervisors.values() if lane is None or each.lane == lane])
+
+    def allow(self, tasks: Mapping[str, int]) -> None:
+        for shard, most in tasks.items():
+            if shard in self._supervisors:
+                self._events += self._supervisors[shard].allow(most)
 
     def drain(self) -> None:
         self._drain(self._setup.policy.drain_s)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
+from prealloc.engines.control import Control
 from prealloc.engines.queue import ShardQueue
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, LaneHalted, MemorySampled, Note, Observer, ShardEnded, Stopping
-from prealloc.model.policy import RunPolicy
+from prealloc.model.events import AttemptEnded, Event, LaneHalted, MemorySampled, Note, Observer, ShardEnded, Stopping
 from prealloc.processes.memory import proportional_bytes
 from prealloc.processes.signals import handled
 
@@ -33,12 +33,11 @@ def conduct(
     make: Callable[[str], ShardJob | None],
     *,
     limiter: RateLimiter[Any],
-    at_once: int,
-    policy: RunPolicy,
+    control: Control,
     admission: Admission,
     observer: Observer,
 ) -> Ended:
-    """Runs the shards in the queue to their end, at most `at_once` at a time, fewer if memory is short.
+    """Runs the shards in the queue to their end, as many at a time as `control` says, fewer if memory is short.
 
     `make` makes a shard's job, when it is launched; None if there is nothing to run of it after all. The first SIGINT,
     SIGTERM or SIGHUP drains, the second cancels what runs, which has the grace to clean up, the third kills it; resume
@@ -57,12 +56,11 @@ def conduct(
                 heeded += 1
                 queue.clear()
                 engine.drain() if heeded == 1 else engine.stop()
-                observe(
-                    Stopping(
-                        drain_s=policy.drain_s if heeded == 1 else 0.0, grace_s=policy.grace_s if heeded < 3 else 0.0
-                    )
-                )
-            while len(lane_of) < at_once and queue:
+                drain_s, grace_s = control.policy.drain_s, control.policy.grace_s
+                observe(Stopping(drain_s=drain_s if heeded == 1 else 0.0, grace_s=grace_s if heeded < 3 else 0.0))
+            for news in control.listen(engine, lane_of, len(queue)):
+                observe(news)
+            while control.has_room(len(lane_of)) and queue:
                 if refusal := admission.refusal(lane_of):
                     if not told_of_memory:
                         observe(Note(text=refusal))
@@ -74,21 +72,35 @@ def conduct(
                     queue.leave(shard.lane)
                     continue
                 lane_of[shard.id] = shard.lane
+                control.launched(shard.id, job.policy.concurrency)
                 engine.launch(job)
+            engine.allow(control.widths(lane_of))
             for event in engine.wait(TICK_S):
                 if isinstance(event, AttemptEnded):
                     _tell(limiter, lane_of[event.shard], event)
+                    control.count(event)
                 elif isinstance(event, ShardEnded):
                     queue.leave(lane_of.pop(event.shard))
+                    control.ended(event.shard)
                 observe(event)
-            for news in limiter.news():
-                if isinstance(news, LaneHalted):  # the other lanes go on
-                    engine.halt(news.lane)
-                    queue.drop(news.lane)
+            for news in _heeded(engine, queue, limiter, control):
                 observe(news)
             sampler.sample()
             observer.tick(time.monotonic())
         return Ended(received[0] if received else None)
+
+
+def _heeded(engine: Engine, queue: ShardQueue, limiter: RateLimiter[Any], control: Control) -> Iterator[Event]:
+    """What the limiter has found out, and the limits of the run; what halts starts nothing more."""
+    for news in limiter.news():
+        if isinstance(news, LaneHalted):  # the other lanes go on
+            engine.halt(news.lane)
+            queue.drop(news.lane)
+        yield news
+    for reached in control.limit():
+        queue.clear()
+        engine.halt(None)
+        yield reached
 
 
 def _tell(limiter: RateLimiter[Any], lane: str | None, event: AttemptEnded) -> None:

@@ -44,6 +44,9 @@ class ShardQueue:
     def __bool__(self) -> bool:
         return bool(self._lanes)
 
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
     def next(self) -> WaitingShard | None:
         """The next shard whose lane has room, which it takes; None if there is none now."""
         open_lanes = [lane for lane in self._lanes if lane is None or self._room[lane] > 0]

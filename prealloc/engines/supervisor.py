@@ -60,7 +60,6 @@ from prealloc.worker.messages import (
     Opened,
     Ready,
     Retiring,
-    Slots,
     Started,
     Struck,
 )
@@ -133,24 +132,43 @@ class ShardSupervisor:
         if free > 0 and (orders := self._ready(waiting.pending)) and self._processes.may_start(False):
             waiting.pending = deque(self._not_ready(waiting.pending))
             self._start(tuple(orders), slots=free, solo=False)
-        elif (last := self._ready(waiting.last)) and not working and self._processes.may_start(True):
+        elif (last := self._ready(waiting.last)) and waiting.width and not working and self._processes.may_start(True):
             waiting.last.remove(last[0])
             self._start((last[0],), slots=1, solo=True, only=True)
-        elif free > 0 and not waiting.pending:
+        elif not waiting.pending and (spare := waiting.width - self._slots()) > 0:
             wider = next((worker for worker in self.workers if self._can_widen(worker)), None)
             if wider is not None:
-                wider.slots += free
-                wider.send(Slots(wider.slots))
+                wider.set_slots(wider.slots + spare)
         return self._end_if_ended()
 
-    def _used(self, worker: WorkerProcess) -> int:
-        """Slots that a worker takes. One that retires keeps only what still runs in it."""
+    def allow(self, tasks: int) -> list[Event]:
+        """At most this many tasks run at once from now on, all workers together. What runs beyond that may end."""
+        self._waiting.most = tasks
+        over = self._slots() - self._waiting.width
+        for worker in self.workers:
+            if over > 0 and worker.stage in (Stage.STARTING, Stage.WORKING) and not worker.solo:
+                fewer = min(over, worker.slots)
+                worker.set_slots(worker.slots - fewer)
+                over -= fewer
+        return self.fill()
+
+    def _slots(self) -> int:
+        """What all workers may run at once. One that retires keeps only what still runs in it."""
+        return sum(map(self._slots_of, self.workers))
+
+    def _slots_of(self, worker: WorkerProcess) -> int:
         if worker.due is not None or worker.said_bye:
             return 0
         return len(worker.rows()) if worker.stage in (Stage.RETIRING, Stage.DYING) else worker.slots
 
+    def _used(self, worker: WorkerProcess) -> int:
+        """Slots that another worker cannot have now: of one that has fewer by now, what runs may end."""
+        slots = self._slots_of(worker)
+        return max(slots, len(worker.rows())) if worker.was_narrowed else slots
+
     def _can_widen(self, worker: WorkerProcess) -> bool:
-        return worker.stage is Stage.WORKING and not worker.solo and len(worker.undecided) > worker.slots
+        may = worker.stage in (Stage.STARTING, Stage.WORKING) and not worker.solo
+        return may and min(len(worker.undecided), worker.most_slots) > worker.slots
 
     def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool, only: bool = False) -> None:
         self._incarnations += 1
@@ -166,6 +184,7 @@ class ShardSupervisor:
             journal=journal,
             tasks={position: task.id for position, task in job.tasks.items()},
             policy=self._policy,
+            timeouts=job.timeouts,
         )
         self.workers.append(worker)
         self._processes.start(worker, job)

@@ -20,12 +20,18 @@ class WaitingUnits:
         """Each runs alone in a worker of its own."""
         self.last: deque[UnitOrder] = deque()
         """Each runs alone, and no other worker of the run beside it."""
-        self.width = concurrency
-        """Tasks at once, all workers of the shard together."""
-        self._concurrency = concurrency
+        self.most = concurrency
+        """Tasks at once, all workers of the shard together, as far as memory goes."""
+        self._narrowed: int | None = None
+        """As many as there was memory for."""
         self._deaths = dict(deaths)
         self._squeezed: set[Key] = set()
         """Units that the OOM killer has ended beside others."""
+
+    @property
+    def width(self) -> int:
+        """Tasks at once, all workers of the shard together."""
+        return self.most if self._narrowed is None else min(self.most, self._narrowed)
 
     def __bool__(self) -> bool:
         return bool(self.pending or self.suspects or self.last)
@@ -45,12 +51,12 @@ class WaitingUnits:
         width = min(self.width, (running + 1) // 2)
         if running < 2 or width == self.width:
             return None
-        self.width = width
+        self._narrowed = width
         return width
 
     def widen(self) -> None:
         """As many run at once again as at first."""
-        self.width = self._concurrency
+        self._narrowed = None
 
     def count_death(self, key: Key) -> int:
         """A unit has killed a worker while alone in it. Gives how many times it has by now."""

@@ -94,6 +94,8 @@ class Point(enum.StrEnum):
     SUPERVISOR_OPEN = "supervisor.journal.open", Kind.WRITE
     SUPERVISOR_SESSION = "supervisor.journal.session", Kind.LINE
     SUPERVISOR_SESSION_END = "supervisor.journal.session-end", Kind.LINE
+    SUPERVISOR_REOPENED = "supervisor.journal.reopened", Kind.LINE
+    SUPERVISOR_STEERED = "supervisor.journal.steered", Kind.LINE
     SUPERVISOR_REUSED = "supervisor.journal.reused", Kind.LINE
     SUPERVISOR_WORKER = "supervisor.journal.worker", Kind.LINE
     SUPERVISOR_WORKER_END = "supervisor.journal.worker-end", Kind.LINE
@@ -105,6 +107,7 @@ class Point(enum.StrEnum):
 
     # the master, from a session's start to its end
     SESSION_FOLDERS = "session.folders", Kind.WRITE
+    CONTROL_BIND = "control.bind", Kind.HAND_OVER
     UNITS_CLAIMED = "units.claimed", Kind.HAND_OVER
     SHARD_LAUNCH = "shard.launch", Kind.HAND_OVER
     SHIP_PAYLOAD = "ship.payload", Kind.WRITE

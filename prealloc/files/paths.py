@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +58,7 @@ def plan_beside(manifest: Path) -> PlanPaths:
 
 
 class RunPaths(NamedTuple):
-    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`, `claims`."""
+    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `scores/`."""
 
     root: Path
 
@@ -91,9 +92,27 @@ class RunPaths(NamedTuple):
         return self.root / "lock"
 
     @property
+    def control(self) -> Path:
+        """Names the socket of the master that works on the run."""
+        return self.root / "control"
+
+    @property
     def claims(self) -> Path:
         """The units that it runs now, for the other runs of its experiment."""
         return self.root / "claims"
+
+    @property
+    def scores(self) -> Path:
+        """What scorers have said of its results, beside the journal."""
+        return self.root / "scores"
+
+    @property
+    def scores_lock(self) -> Path:
+        """Held by whoever writes scores."""
+        return self.root / "scores.lock"
+
+    def scored(self, name: str) -> Path:
+        return self.scores / f"{name}.jsonl"
 
     def log(self, shard: str) -> Path:
         return self.logs / f"{shard}.log"
@@ -182,6 +201,24 @@ def plan_of(folder: Path) -> Path:
         folder = experiment.run(numbers[-1])
     run = RunPaths(folder)
     return run.plan.root if run.run_file.is_file() and not PlanPaths(folder).plan_file.exists() else folder
+
+
+MOST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
+"""Of the path of a Unix socket."""
+
+
+def control_sockets(run: Path, environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """Where the socket of a run's master may be, the best place first. The folder is to be its owner's alone.
+
+    The same at each session of the run, so that a socket that a killed master left is found and replaced.
+    """
+    name = hashlib.sha256(os.fsencode(os.path.realpath(run))).hexdigest()[:20] + ".sock"
+    runtime, temporary = environment.get("XDG_RUNTIME_DIR", ""), environment.get("TMPDIR", "")
+    own = f"prealloc-{os.getuid()}" if hasattr(os, "getuid") else "prealloc"
+    # The base directory specification: a relative path is to be ignored.
+    folders = [Path(runtime, "prealloc")] if os.path.isabs(runtime) else []
+    folders += [Path(folder, own) for folder in (temporary, "/tmp") if os.path.isabs(folder)]
+    return [path for folder in folders if len(os.fsencode(path := folder / name)) <= MOST_SOCKET_BYTES]
 
 
 def workflow_cache(environment: Mapping[str, str] = os.environ) -> Path:

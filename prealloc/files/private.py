@@ -21,6 +21,15 @@ def private_folder(folder: Path) -> Path:
     try:
         fault_point(Point.PRIVATE_FOLDER)
         folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Unusable(f"{folder}: {error.strerror or error}") from None
+    refuse_unless_private(folder)
+    return folder
+
+
+def refuse_unless_private(folder: Path) -> None:
+    """Raises Unusable unless it is a folder that nobody but this user can enter."""
+    try:
         status = folder.lstat()
     except OSError as error:
         raise Unusable(f"{folder}: {error.strerror or error}") from None
@@ -30,7 +39,6 @@ def private_folder(folder: Path) -> Path:
         raise Unusable(f"{folder}: it belongs to user {status.st_uid}")
     if status.st_mode & 0o077:
         raise Unusable(f"{folder}: other users may enter it (chmod 700)")
-    return folder
 
 
 def secret(path: Path) -> bytes:

@@ -102,6 +102,14 @@ class RateLimiter(Generic[H]):
         """Why the lane starts no further task and gives no further turn; None if it does."""
         return self._counters[lane].breaker.reason
 
+    def change(self, lane: str, per_s: float) -> None:
+        """From now on a lane may send this many requests per second. Its other limits stay."""
+        self._counters[lane].change(per_s, self._now(), self._news)
+
+    def per_s(self, lane: str) -> float | None:
+        """Requests per second that a lane may send now; None without a limit."""
+        return self._counters[lane].per_s
+
     def key_refused(self, lane: str) -> bool:
         """Whether the lane starts no further task because of its key."""
         return self._counters[lane].breaker.key_refused
@@ -172,6 +180,18 @@ class _Counter(Generic[H]):
     @property
     def waiting(self) -> bool:
         return bool(self._queues)
+
+    @property
+    def per_s(self) -> float | None:
+        rates = self._fixed if self._adaptive is None else self._rates()
+        return min((rate.limit / rate.window_s for rate in rates), default=None)
+
+    def change(self, per_s: float, now: float, news: list[Event]) -> None:
+        self._fixed = [Rate(per_s, 1.0), *(rate for rate in self._fixed if rate.window_s != 1.0)]
+        if self._adaptive is not None:  # it finds out anew what the server allows, within this
+            self._adaptive = _adaptive(self._fixed, now)
+        self._pacer.change(self._fixed if self._adaptive is None else self._rates())
+        news.append(LaneChanged(lane=self._lane, limit=per_s, window_s=1.0, reason="set by prealloc ctl"))
 
     def ask(self, holder: H, turn: int, tokens: int) -> None:
         if self.breaker.reason is None:

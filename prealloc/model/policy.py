@@ -11,7 +11,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
 from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
-from prealloc.model.plan_spec import MAX_SHARDS
+from prealloc.model.plan_spec import MAX_SHARDS, MAX_UNITS
 from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
 
 HEARTBEAT_S = 0.2
@@ -52,6 +52,7 @@ WHAT_RUNS = "What runs the tasks"
 _TIME = "Time"
 _SIZE = "Workers and memory"
 _TROUBLE = "When something fails"
+_BUDGET = "Limits of the whole run"
 _TAKEN_OVER = "What is taken over from other runs"
 
 
@@ -101,6 +102,25 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     start_s: Annotated[
         float, Option(Seconds(above=True), "Time for a worker to import its module.", "start_timeout", group=_TIME)
     ] = 120.0
+    max_time_s: Annotated[
+        float | None,
+        Option(
+            Seconds(above=True, optional=True),
+            "After this time no further task starts; what runs may end.",
+            *("max_time", "", _BUDGET, "no limit"),
+        ),
+    ] = None
+    """Of each session: a resume has all of it again."""
+    max_failures: Annotated[
+        int | str | None,
+        Option(
+            Whole(1, MAX_UNITS, optional=True, metavar="N|P%", share=True),
+            "After this many units that are not ok no further task starts; a share counts from 20 ended units on.",
+            *("", "", _BUDGET, "no limit"),
+        ),
+    ] = None
+    """Of each session. Every unit that is not ok counts, except `cancelled` ones: failed, timeout, crashed,
+    out_of_memory, and infra once its retries are used up."""
     memory_bytes: Annotated[
         int | None,
         Option(
@@ -151,6 +171,10 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """
         return cls(**read_run_options(options))
 
+    def differing(self, other: RunPolicy) -> dict[str, Any]:
+        """The fields that have another value here than there."""
+        return {name: mine for name in self.__struct_fields__ if (mine := getattr(self, name)) != getattr(other, name)}
+
 
 class RunOptions(TypedDict, total=False):
     """The keywords of run() and RunPolicy.checked: the fields of RunPolicy, which explain them."""
@@ -162,6 +186,8 @@ class RunOptions(TypedDict, total=False):
     retries: int
     rate_mode: Literal["fixed", "adaptive"]
     halt_after_infra: int | None
+    max_time_s: float | str | None
+    max_failures: int | str | None
     drain_s: float | str
     grace_s: float | str
     start_s: float | str
@@ -204,6 +230,15 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             unset="none",
         ),
     ] = None
+    on_end: Annotated[
+        str | None,
+        Option(
+            Text("COMMAND"),
+            "Run when the run has ended, with its summary as JSON on stdin.",
+            group=WHAT_RUNS,
+            unset="none",
+        ),
+    ] = None
     worker_name: Annotated[
         str | None,
         Option(
@@ -241,12 +276,12 @@ def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = Fal
     the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
     it may take the grace, and with `cleanup` also a call of that function. Shards run side by side as the lane lets
     them, the units of a shard as the concurrency does: see `most_s`. Lanes run side by side, unless there are too few
-    workers.
+    workers. With --max-time no attempt begins after it.
     """
     tries = policy.retries + 1 + MOST_THROTTLED + 1 + SOLO_DEATHS
     after_s = policy.grace_s + 2 * KILL_STEP_S + 1.0 + (CLEANUP_S if cleanup else 0.0)
     start_s = IDLE_DEATHS * (policy.start_s + 2 * KILL_STEP_S)
-    total_s = 0.0
+    total_s = longest_s = 0.0
     for lane in lanes:
         shards: Counter[float] = Counter()
         for shard in lane.shards:
@@ -254,10 +289,14 @@ def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = Fal
             for timeout_s, count in shard.timeouts.items():
                 if timeout_s is None:
                     return None
+                longest_s = max(longest_s, timeout_s)
                 units[tries * (timeout_s + after_s) + policy.max_wait_s] += count
             if any(units.values()):
                 shards[start_s + most_s(units, shard.concurrency)] += 1
         total_s += most_s(shards, lane.shards_at_once)
+    if policy.max_time_s is not None:
+        last_s = policy.start_s + longest_s + policy.max_wait_s + after_s
+        total_s = min(total_s, policy.max_time_s + last_s)
     return total_s + policy.drain_s + policy.grace_s + SPARE_S
 
 

@@ -12,9 +12,11 @@ from prealloc.model.events import (
     Event,
     LaneHalted,
     LibraryOpenedByWorker,
+    LimitReached,
     Note,
     RunEnded,
     RunStarted,
+    RunSteered,
     ShardEnded,
     Stopping,
 )
@@ -69,6 +71,10 @@ class PlainReporter(Reporter):
                 self._write(f"a worker opened the task library: {visible(shard)} {visible(path)}")
             case Stopping():
                 self._write(stopping_line(self.progress, now_s) or "stopping")
+            case LimitReached():
+                self._write(stopping_line(self.progress, now_s) or event.reason)
+            case RunSteered():
+                self._write(steered_line(event))
             case RunEnded():
                 self._write(progress_line(self.progress, now_s))
 
@@ -104,6 +110,13 @@ def start_line(event: RunStarted) -> str:
     )
 
 
+def steered_line(event: RunSteered) -> str:
+    """`prealloc ctl: paused, 10 workers x 4`."""
+    paused = "paused, " if event.paused else ""
+    tasks = human.at_once(event.concurrency, event.concurrency_most)
+    return f"prealloc ctl: {paused}{human.count(event.workers, 'worker')} x {tasks}"
+
+
 def progress_line(progress: RunProgress, now_s: float) -> str:
     """`12 s  340/500 done  ok 330  failed 6  timeout 4  running 25  28.3/s  eta 6 s  lane k1 waits 41 s (429)`."""
     total = progress.total
@@ -118,6 +131,7 @@ def progress_line(progress: RunProgress, now_s: float) -> str:
         parts.append(f"success {human.share(success, 0)}")
     if progress.ended is None:
         parts.append(f"running {progress.running}")
+        parts += ["paused"] if progress.paused else []
     parts.append(human.rate(progress.per_s(now_s)))
     if eta_s is not None:
         parts.append(f"eta {human.duration(round(eta_s))}")

@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from prealloc.model import events
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import ErrorInfo, Successes
@@ -122,7 +124,7 @@ class ShardProgress(Tally):
     )
 
     def __init__(self, info: events.ShardInfo, index: int) -> None:
-        super().__init__(info.units)
+        super().__init__(info.units - info.not_asked)
         self.lane = info.lane
         self.carry_over(info)
         self.earlier = self.done
@@ -198,11 +200,17 @@ class RunProgress:
         self.stopping: events.Stopping | None = None
         self.stopping_s = 0.0
         """When it was told last."""
+        self.limit: str | None = None
+        """The limit of the whole run that is reached: no further task starts."""
+        self.paused = False
+        """By `prealloc ctl`: no further task starts for now."""
         self.total = Tally()
         self.running = 0
         """Tasks that run at this moment."""
         self.earlier = 0
         """Units decided before this session."""
+        self.not_asked = 0
+        """Units that are open, and left out of everything here: the session is not asked for them."""
         self.shards: dict[str, ShardProgress] = {}
         self.telling: tuple[str, ...] = ()
         """The settings that tell shards apart."""
@@ -245,8 +253,8 @@ class RunProgress:
         return statistics.median(self._lately) if self._lately else None
 
     def eta_s(self, now_s: float) -> float | None:
-        """Seconds to the end; None if it is unknown, or the run is stopping. Never below that of a shard."""
-        if self.ended is not None or self.stopping is not None:
+        """Seconds to the end; None if it is unknown, or the run is stopping or paused. Never below that of a shard."""
+        if self.ended is not None or self.is_stopping or self.paused:
             return None
         at_pace_s = _eta(self.total.units - self.total.done, self.per_s(now_s))
         if at_pace_s is None:
@@ -266,16 +274,21 @@ class RunProgress:
         running = (self._by_index[index].lane for index in self._in_state[State.RUNNING])
         return dict(Counter(lane for lane in running if lane is not None))
 
+    @property
+    def is_stopping(self) -> bool:
+        """What runs may end, and nothing will start."""
+        return self.stopping is not None or self.limit is not None
+
     def states(self) -> dict[State, int]:
         """How many shards are in which state."""
         states = {state: len(indices) for state, indices in self._in_state.items()}
-        if self.stopping:
+        if self.is_stopping:
             states[State.DRAINING], states[State.RUNNING] = states[State.RUNNING], 0
         return states
 
     def state(self, shard: ShardProgress) -> State:
         """The shard's state as it is shown: what runs while the run stops is draining."""
-        return State.DRAINING if self.stopping and shard.state is State.RUNNING else shard.state
+        return State.DRAINING if self.is_stopping and shard.state is State.RUNNING else shard.state
 
     def most_interesting(self, most: int) -> list[ShardProgress]:
         """At most this many shards: all in the plan's order, or if there are more, by state first."""
@@ -297,7 +310,8 @@ class RunProgress:
             self.shards[info.id] = shard
             self._by_index.append(shard)
             self._in_state[State.WAITING].add(index)
-            self.total.units += info.units
+            self.total.units += info.units - info.not_asked
+            self.not_asked += info.not_asked
             self.total.carry_over(info)
             if shard.done >= shard.units:
                 self._move(shard, State.ENDED)
@@ -386,6 +400,19 @@ class RunProgress:
     def _stopping(self, event: events.Stopping, now_s: float) -> None:
         self.stopping, self.stopping_s = event, now_s
 
+    def _limit_reached(self, event: events.LimitReached, now_s: float) -> None:
+        self.limit = event.reason
+
+    def _run_steered(self, event: events.RunSteered, now_s: float) -> None:
+        self.paused = event.paused
+        if self.started is not None:
+            self.started = msgspec.structs.replace(
+                self.started,
+                workers=event.workers,
+                concurrency=event.concurrency,
+                concurrency_most=event.concurrency_most,
+            )
+
     def _run_ended(self, event: events.RunEnded, now_s: float) -> None:
         self.ended = event
         self.running = 0
@@ -415,6 +442,8 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.LaneHalted: RunProgress._lane_halted,
     events.Note: RunProgress._note,
     events.Stopping: RunProgress._stopping,
+    events.LimitReached: RunProgress._limit_reached,
+    events.RunSteered: RunProgress._run_steered,
     events.RunEnded: RunProgress._run_ended,
 }
 

@@ -160,7 +160,7 @@ def counting(entries: list[Entry]) -> Entry:
 
 def run_identities(run: OpenRun, rule: Rule, facts: Facts) -> dict[Unit, Identity]:
     """What each unit of a run is known by, in the plan's order."""
-    return identities(run.file.known_as, run.plan.spec.settings, run.manifests, run.tasks, rule, facts)
+    return identities(run.file.known_as, run.plan.spec, run.manifests, run.tasks, rule, facts)
 
 
 def is_final(status: str) -> bool:

@@ -6,10 +6,12 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Set
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UnsetType
 
 from prealloc.errors import OptionsError, PlanError, RunFolderError
 from prealloc.files.atomic import is_taken, new_folder, write_file, writing
@@ -24,6 +26,7 @@ from prealloc.model.task import LightweightTask
 from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
 from prealloc.store.identity import copy_numbers
+from prealloc.store.journal import SessionStarted, damaged, journal_files, read_lines
 from prealloc.store.manifests import Outline, read_manifests, read_plan_file
 from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
 from prealloc.store.slices import Names, Slice
@@ -56,7 +59,10 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine: str
     cleanup: str | None = None
     """`module:function` that cleans up after attempts whose process was killed."""
+    on_end: str | None = None
+    """A command that gets the summary. A resume may change it: see OpenRun.on_end."""
     policy: RunPolicy
+    """As the run began. A resume may change some: see OpenRun.policy."""
     created_at: str
     prealloc: str
     python: str
@@ -98,7 +104,38 @@ class OpenRun:
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
         self._names: dict[SliceRef, Names] = dict(names or {})
+        self._timeouts: dict[SliceRef, dict[int, float]] = {}
         self._copies: dict[str, dict[str, int]] | None = None
+
+    @cached_property
+    def policy(self) -> RunPolicy:
+        """The run's options, as of its latest session: those of run.json, and what a resume has changed of them.
+
+        Raises JournalError.
+        """
+        file, latest = self._latest
+        if latest is None:
+            return self.file.policy
+        try:
+            return RunPolicy.checked(**{**msgspec.structs.asdict(self.file.policy), **latest.options})
+        except OptionsError as error:
+            raise damaged(file, 1, str(error)) from None
+
+    @cached_property
+    def on_end(self) -> str | None:
+        """The command that gets the summary, likewise."""
+        _, latest = self._latest
+        return (self.file.on_end if latest is None or latest.on_end is None else latest.on_end) or None
+
+    @cached_property
+    def _latest(self) -> tuple[Path, SessionStarted | None]:
+        """The first line of the latest session that has one: a session may be killed in the middle of it."""
+        for file in reversed(journal_files(self.paths)):
+            if file.writer.shard is None:
+                first = next(iter(read_lines(file)), None)
+                if first is not None and isinstance(first.content, SessionStarted):
+                    return file.path, first.content
+        return self.paths.journal, None
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
@@ -125,7 +162,7 @@ class OpenRun:
 
     def kept(self, names: Set[str]) -> Iterator[dict[str, Any]]:
         """The values of these kept fields of every planned unit, in the order of units()."""
-        asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.keep}
+        asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.shipped}
         for manifest in self.manifests.values():
             found: list[dict[str, Any]] = [{}] * manifest.slice.tasks
             if asked:
@@ -133,6 +170,16 @@ class OpenRun:
                 found = [{name: task.extra[name] for name in asked & task.extra.keys()} for task in tasks]
             for _ in range(manifest.repeats):
                 yield from found
+
+    def timeouts(self, shard: str) -> Mapping[int, float]:
+        """The seconds that tasks of a shard name as their own timeout, by position. Raises PlanError."""
+        field = self.plan.spec.timeout_field
+        if isinstance(field, UnsetType):
+            return {}
+        ref = self.manifests[shard].slice
+        if ref not in self._timeouts:
+            self._timeouts[ref] = Slice(self.paths.plan, ref).timeouts(field)
+        return self._timeouts[ref]
 
     def names(self, shard: str) -> Names:
         """The ids and types of a shard's tasks.

@@ -85,7 +85,7 @@ class UnitQueue:
         self._key_refused = False
         """Of the lane: nothing starts, and in a moment the supervisor will say so too."""
         self._slots = job.slots
-        self._free = list(range(job.policy.concurrency))
+        self._free = [*reversed(range(table.slots))]
         self._peak = (0.0, 0)
         self._key_variables = named_variables(job.settings)
 
@@ -280,7 +280,7 @@ class UnitQueue:
             attempt=order.attempt,
             seed_parts=job.seed_parts(task.id, order.repeat),
             clock=clock,
-            timeout_s=job.policy.timeout_s,
+            timeout_s=job.timeouts.get(order.position, job.policy.timeout_s),
             max_wait_s=job.policy.max_wait_s,
             lane=job.lane,
             limiter=self._limiter,

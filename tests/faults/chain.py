@@ -58,6 +58,10 @@ class Scenario(NamedTuple):
     options: tuple[str, ...] = ()
     worker: str = "agents:act"
     lanes: tuple[Lane, ...] = ()
+    again: tuple[str, ...] = ()
+    """Tasks that every session opens and runs again."""
+    resume: tuple[str, ...] = ()
+    """Options of each resume."""
 
     @property
     def exit_code(self) -> int:
@@ -80,6 +84,12 @@ SCENARIOS = {
     "long log": Scenario(_beside(UNITS), {"ok": UNITS}),
     "reused": Scenario(_beside(9), {"ok": 9}),
     "lanes": Scenario(_beside(9), {"ok": 9}, lanes=(Lane(name="k", shards_at_once=WORKERS),)),
+    "reopened": Scenario(
+        _beside(9, bad={"do": "fail"}),
+        {"ok": 9, "failed": 1},
+        again=("bad",),
+        resume=("--error", "ValueError", "--max-failures", "1"),
+    ),
 }
 
 
@@ -129,6 +139,8 @@ class _Chain:
             for shard in range(WORKERS):
                 with (self._stage.run / "logs" / f"shard-{shard:02}.log").open("wb") as file:
                     file.truncate(CUT_BYTES)
+        elif self._case.scenario == "reopened":
+            assert self._session(None).end() == 1
         elif self._case.scenario == "reused":
             ended = prealloc.run(self._stage.plan, "agents:act", self._stage.root / "before", engine="inline")
             assert ended.exit_code == 0
@@ -178,12 +190,14 @@ class _Chain:
         self._check(session, before, starts)
         if self._case.scenario not in (*DEADLY, "reused"):  # a poison starts several times; what is reused, never
             ran = {task: count for task, count in (self.starts() - starts).items() if count}
-            assert ran == {task: 1 for task in self._scenario.tasks if task not in before}
+            assert ran == {
+                task: 1 for task in self._scenario.tasks if task not in before or task in self._scenario.again
+            }
 
     def _session(self, faults: str | None) -> Session:
         stage, case = self._stage, self._case
         if (stage.run / "run.json").exists():
-            return stage.resume(faults=faults)
+            return stage.resume(*self._scenario.resume, faults=faults)
         assert not stage.run.exists(), "a run folder that is not whole"
         more = ("--reuse", str(stage.root / "before")) if case.scenario == "reused" else ()
         options = ("-c", str(case.concurrency), "--workers", str(WORKERS), *self._scenario.options, *more)
@@ -197,7 +211,7 @@ class _Chain:
         self._stage.check(session)
         after = self.final()
         assert {task: after.get(task) for task in before} == before
-        again = [task for task in before if self.starts()[task] != starts[task]]
+        again = [task for task in {*before} - {*self._scenario.again} if self.starts()[task] != starts[task]]
         assert not again, f"final, and started again: {again}"
 
     # -- looking --------------------------------------------------------------------------------------------

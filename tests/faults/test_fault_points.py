@@ -33,6 +33,8 @@ SCENARIO = {
     Point.SUPERVISOR_CLEANED: "untidy",
     Point.SUPERVISOR_LIBRARY: "spy",
     Point.SUPERVISOR_REUSED: "reused",
+    Point.SUPERVISOR_REOPENED: "reopened",
+    Point.SUPERVISOR_STEERED: "reopened",
     Point.ATTEMPT_OVERDUE: "hang",
     Point.WORKER_RETIRING: "hang",
     Point.WORKER_RETIRED: "hang",
@@ -57,6 +59,7 @@ PASSAGE = {
     Point.SHIP_SEND: 2,
     Point.RUN_FOLDERS: 2,
     Point.FOLDER_COPY: 3,
+    Point.PRIVATE_FOLDER: 2,  # the first is for the socket, which has other places
 }
 """Where more has happened before the fault than at the first passage."""
 
@@ -143,6 +146,7 @@ NO_DISK = {
     "store/plan_folder.py": {"copy_plan"},  # the folders of the copy; create_run passes the point
     "store/build.py": {"write_rest"},  # write_file passes the point
     "store/lane_log.py": {"note"},  # what the disk refuses here nobody needs
+    "store/scores.py": {"__init__", "_write"},  # beside a run; tests/unit/test_rescore.py cuts its last line
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point

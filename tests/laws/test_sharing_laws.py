@@ -188,6 +188,27 @@ def test_what_a_dead_run_has_declared_holds_for_a_while() -> None:
     assert len(moments) - len(while_it_counts) > 50 * (ALIVE_S - 2 * BEAT_S)
 
 
+def test_a_limit_that_is_changed_holds_for_all_at_once() -> None:
+    """What `prealloc ctl --rate` sets in one run, the others heed from their next turn on."""
+    clock = FakeClock(1000.0)
+    with lane_path() as path:
+        changed, other = a_run(path, clock, queries_per_second=50), a_run(path, clock, queries_per_second=50)
+        for turn in range(500):
+            other.ask("k", "a", turn, 0)
+        assert other.grants()
+        changed.change("k", 2)
+        changed.grants()
+        moments = []
+        while clock() < 1004.0:
+            clock.advance(0.025)
+            moments += [grant.at for grant in other.grants()]
+            changed.grants()
+        assert 6 <= len(moments) <= 9
+        changed.close()
+        clock.advance(1.0)
+        assert len([*other.grants(), *other.grants()]) > 1
+
+
 def test_a_pause_is_for_all() -> None:
     """A 429 of one run keeps the others from sending, and they say so. One that halts its lane is not told: the others
     ask for themselves, and so does the run after the key was fixed.

@@ -19,6 +19,7 @@ from prealloc.store.results import UnitOutcome, aggregate, percentile, tabulate
 
 def unit(task: str, status: Status = Status.OK, **other: object) -> UnitOutcome:
     fields: dict[str, object] = {"shard": "s0", "type": "t", "repeat": 0, "first_status": status}
+    fields["first_score"] = other.get("score")
     return UnitOutcome(task=task, status=status, **(fields | other))  # type: ignore[arg-type]
 
 
@@ -94,7 +95,8 @@ def test_unknown_keys_are_refused_with_those_there_are() -> None:
     with pytest.raises(OptionsError) as caught:
         aggregate(FOUR, ["model", "type", "type", "nope"])
     assert [m.where for m in caught.value.mistakes] == ["‹by› model", "‹by› nope", "‹by› type"]
-    assert caught.value.mistakes[0].hint == "use one of shard, type, task, repeat, status, m"
+    there = "shard, type, task, repeat, status, error.type, error.http_status, m"
+    assert caught.value.mistakes[0].hint == f"use one of {there}, or a field of the results"
 
 
 def test_a_setting_with_a_taken_name() -> None:
