@@ -84,6 +84,7 @@ SCENARIOS = {
     "long log": Scenario(_beside(UNITS), {"ok": UNITS}),
     "reused": Scenario(_beside(9), {"ok": 9}),
     "lanes": Scenario(_beside(9), {"ok": 9}, lanes=(Lane(name="k", shards_at_once=WORKERS),)),
+    "experiment": Scenario(_beside(9), {"ok": 9}),
     "reopened": Scenario(
         _beside(9, bad={"do": "fail"}),
         {"ok": 9, "failed": 1},
@@ -139,6 +140,8 @@ class _Chain:
             for shard in range(WORKERS):
                 with (self._stage.run / "logs" / f"shard-{shard:02}.log").open("wb") as file:
                     file.truncate(CUT_BYTES)
+        elif self._case.scenario == "experiment":
+            self._stage.run = self._stage.root / "exp" / "runs" / "0001"
         elif self._case.scenario == "reopened":
             assert self._session(None).end() == 1
         elif self._case.scenario == "reused":
@@ -201,6 +204,8 @@ class _Chain:
         assert not stage.run.exists(), "a run folder that is not whole"
         more = ("--reuse", str(stage.root / "before")) if case.scenario == "reused" else ()
         options = ("-c", str(case.concurrency), "--workers", str(WORKERS), *self._scenario.options, *more)
+        if case.scenario == "experiment":
+            return stage.join("--experiment", str(stage.root / "exp"), *options, faults=faults)
         return stage.start(*options, worker=self._scenario.worker, faults=faults)
 
     def _check(self, session: Session, before: Mapping[str, bytes], starts: Counter[str]) -> None:
