@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from prealloc.api.experiments import is_experiment
 from prealloc.api.runs import WorkerName, worker_name_of
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup
@@ -64,6 +65,8 @@ class _Place(NamedTuple):
         if PlanPaths(folder).plan_file.exists():
             return cls(folder, None, PlanPaths(folder), read_outline(folder))
         hint = "name a folder of `prealloc run`, or one of `prealloc plan` with ‹worker›"
+        if is_experiment(folder):
+            hint = f"it is an experiment: name one of its runs, {folder / 'runs' / '0001'} and so on"
         raise RunFolderError("it is neither a run folder nor a plan folder", where=str(folder), hint=hint)
 
     @property

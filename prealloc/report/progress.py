@@ -208,8 +208,6 @@ class RunProgress:
         """Tasks that run at this moment."""
         self.earlier = 0
         """Units decided before this session."""
-        self.not_asked = 0
-        """Units that are open, and left out of everything here: the session is not asked for them."""
         self.shards: dict[str, ShardProgress] = {}
         self.telling: tuple[str, ...] = ()
         """The settings that tell shards apart."""
@@ -230,6 +228,8 @@ class RunProgress:
         self._lately: deque[float] = deque(maxlen=LATELY)
         self._in_state: dict[State, set[int]] = {state: set() for state in State}
         self._by_index: list[ShardProgress] = []
+        self._shown: list[ShardProgress] = []
+        """Without those of which nothing is asked for and nothing is done."""
 
     def apply(self, event: events.Event, now_s: float) -> None:
         """Takes one event in. `now_s` is any clock in seconds that never goes back."""
@@ -291,8 +291,8 @@ class RunProgress:
 
     def most_interesting(self, most: int) -> list[ShardProgress]:
         """At most this many shards: all in the plan's order, or if there are more, by state first."""
-        if len(self._by_index) <= most:
-            return self._by_index
+        if len(self._shown) <= most:
+            return self._shown
         chosen: list[int] = []
         for state in State:
             if len(chosen) < most:
@@ -308,14 +308,16 @@ class RunProgress:
             shard = ShardProgress(info, index)
             self.shards[info.id] = shard
             self._by_index.append(shard)
+            if info.not_asked and not shard.units:
+                continue
+            self._shown.append(shard)
             self._in_state[State.WAITING].add(index)
             self.total.units += info.units - info.not_asked
-            self.not_asked += info.not_asked
             self.total.carry_over(info)
             if shard.done >= shard.units:
                 self._move(shard, State.ENDED)
         self.earlier = self.total.done
-        self.telling = _telling([shard.settings for shard in self._by_index])
+        self.telling = _telling([shard.settings for shard in self._shown])
 
     def _shard_started(self, event: events.ShardStarted, now_s: float) -> None:
         shard = self.shards[event.shard]
