@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from prealloc.api.experiments import is_experiment
 from prealloc.api.runs import WorkerName, worker_name_of
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup
@@ -22,13 +23,13 @@ from prealloc.lanes.limiter import RateLimiter
 from prealloc.lanes.sharing import shared_lanes
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.part import Part
-from prealloc.model.plan import Unit
+from prealloc.model.plan import Manifest, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.asked import Planned, unit_of
 from prealloc.store.fold import fold
 from prealloc.store.identity import copy_numbers
 from prealloc.store.journal import JournalWriter, Reopened, SessionEnded, SessionStarted, last_session, with_result
-from prealloc.store.manifests import Outline, read_outline
+from prealloc.store.manifests import Outline, chosen, read_outline
 from prealloc.store.run_folder import COMMAND, MANIFEST, OpenRun
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import WorkerFunction, load_function, unset
@@ -64,6 +65,8 @@ class _Place(NamedTuple):
         if PlanPaths(folder).plan_file.exists():
             return cls(folder, None, PlanPaths(folder), read_outline(folder))
         hint = "name a folder of `prealloc run`, or one of `prealloc plan` with ‹worker›"
+        if is_experiment(folder):
+            hint = f"it is an experiment: name one of its runs, {folder / 'runs' / '0001'} and so on"
         raise RunFolderError("it is neither a run folder nor a plan folder", where=str(folder), hint=hint)
 
     @property
@@ -79,6 +82,11 @@ class _Place(NamedTuple):
         if self.outline.file.spec.unit_seed is msgspec.UNSET:
             return None
         return copy_numbers(self.outline.manifests, lambda each: self.names(each).ids)[shard]
+
+    def manifest(self, shard: str) -> Manifest:
+        """On the lane that the plan deals it to."""
+        manifest = self.outline.manifests[shard]
+        return chosen(manifest, self.outline.file.spec, manifest.planned_lane)
 
     def names(self, shard: str) -> Names:
         return Slice(self.plan, self.outline.manifests[shard].slice).names()
@@ -113,7 +121,7 @@ def debug(folder: str | Path, unit: str, *, worker: WorkerName | None = None, re
         unit=str(tried.unit),
         type=names.types[names.ids.index(tried.unit.task)],
         worker=tried.function.name,
-        settings=place.outline.manifests[tried.unit.shard].settings,
+        settings=place.manifest(tried.unit.shard).settings,
         attempt=attempt,
         recorded=record,
     )
@@ -151,7 +159,7 @@ def _checked(place: _Place, text: str, worker: WorkerName | None, record: bool) 
 
 
 def _check_key(place: _Place, unit: Unit) -> None:
-    lane = place.outline.manifests[unit.shard].lane
+    lane = place.outline.manifests[unit.shard].planned_lane
     keys = {each.key_env for each in place.outline.file.spec.lanes if each.name == lane and each.key_env}
     if missing := unset(tuple(keys)):
         problem = f"the environment variable {missing[0]} is not set"
@@ -221,10 +229,11 @@ def _setup(
 
 
 def _job(place: _Place, unit: Unit, policy: RunPolicy, attempts: int) -> UnitJob:
-    manifest = place.outline.manifests[unit.shard]
+    manifest = place.manifest(unit.shard)
     tasks = Slice(place.plan, manifest.slice).tasks()
     position = next(position for position, task in enumerate(tasks) if task.id == unit.task)
     return UnitJob(
+        number=1,
         manifest=manifest,
         policy=policy,
         ids=[(task.id, task.type) for task in tasks],

@@ -31,7 +31,7 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class NoSocket(Exception):
-    """There is no place for it; says why."""
+    """The system has no place for it; says why."""
 
 
 class ControlSocket:

@@ -41,6 +41,11 @@ SCENARIO = {
     Point.ATTEMPT_OVERDUE: "hang",
     Point.WORKER_RETIRING: "hang",
     Point.WORKER_RETIRED: "hang",
+    Point.UNITS_ASKED: "moved",
+    Point.UNITS_RETURNED: "moved",
+    Point.UNITS_WAITING: "moved",
+    Point.WORKER_HANDING_BACK: "moved",
+    Point.WORKER_HANDED_BACK: "moved",
     **dict.fromkeys(HARMLESS, "lanes"),
 }
 """Where a plain run does not come by."""

@@ -231,7 +231,7 @@ def test_open_files_are_counted_as_the_engine_opens_them() -> None:
     """DESCRIPTORS and DESCRIPTORS_TO_START are what a worker really costs its master."""
     before = len(os.listdir("/proc/self/fd"))
     worker = WorkerProcess(
-        shard="s", incarnation=1, orders=(), slots=1, solo=False, journal=Path("j"), tasks={}, policy=RunPolicy()
+        job=1, shard="s", incarnation=1, orders=(), slots=1, solo=False, journal=Path("j"), tasks={}, policy=RunPolicy()
     )
     at_most = len(os.listdir("/proc/self/fd")) - before + 2  # beside these the log and the job
     worker.far_end.close()
