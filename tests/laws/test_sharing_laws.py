@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import tempfile
 from bisect import bisect_left
@@ -51,7 +52,10 @@ def fullest(moments: list[float], window_s: float) -> int:
 
 
 def notes(limiter: RateLimiter[str]) -> list[str]:
-    return [news.text for news in limiter.news() if isinstance(news, Note)]
+    return [news.text for news in limiter.news() if isinstance(news, Note) and not SHARED.match(news.text)]
+
+
+SHARED = re.compile("other runs of yours use these lanes too, and share their limits: k$")
 
 
 steps = st.lists(st.tuples(st.integers(0, 3), st.floats(0, 0.3), st.integers(0, 4)), min_size=1, max_size=120)
@@ -217,6 +221,14 @@ def test_a_pause_is_for_all() -> None:
     with lane_path() as path:
         first, second = a_run(path, clock), a_run(path, clock, policy={"max_wait_s": 60.0})
         second.grants()
+        first.grants()
+        second.grants()
+        (note,) = first.news()  # that the other is there
+        assert isinstance(note, Note)
+        assert SHARED.match(note.text)
+        clock.advance(BEAT_S)
+        second.grants()
+        assert [type(news) for news in second.news()] == [Note]
         first.done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=41.0))
         first.grants()
         second.ask("k", "a", 1, 0)
@@ -301,13 +313,13 @@ def test_where_the_file_cannot_be_used_the_run_goes_on() -> None:
     with lane_path() as path:
         broken = True
 
-        def where() -> Path:
+        def where(lane: Lane) -> Path:
             if broken:
                 raise Unusable(f"{path.parent}: Read-only file system")
-            return path
+            return path if lane.name == "k" else path.with_name("l")
 
         lanes = [Lane(name=name, queries_per_second=10) for name in "kl"]
-        run = RateLimiter[str](lanes, RunPolicy(), now=clock, share=lambda lane: SharedLane(where))
+        run = RateLimiter[str](lanes, RunPolicy(), now=clock, share=lambda lane: SharedLane(lambda: where(lane)))
         for name in "kl":
             run.ask(name, "a", 1, 0)
         assert len(run.grants()) == 2
