@@ -66,9 +66,9 @@ def _measure(bench: Bench, size: Size, machine: dict[str, str], *, quick: bool) 
         load = make_workload(bench, size)
     except WayFailed as error:
         failed("making the library and the plans", error)
-        return Report(machine, [], None, [], [], judge([], None, [], []), failures, quick)
+        return Report(machine, [], [], [], [], judge([], [], [], []), failures, quick)
     start = measure_start(bench, load, size, _tell, failed)
-    plan: PlanRow | None = None
+    plan: list[PlanRow] = []
     try:
         plan = measure_plan(bench, load, size, _tell)
     except WayFailed as error:

@@ -123,7 +123,7 @@ class _Start:
             journal=str(journal),
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        table = new_descriptor(most_slots(RunPolicy().concurrency))
+        table = new_descriptor(most_slots(job.policy.concurrency))
         log = os.open(self._folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
             self._launcher.start(tag, theirs, pack(job), log, table)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -30,7 +31,7 @@ Progress = Callable[[int, int], None]
 class Library(Protocol):
     """A task library that is open: who its tasks are, and any of them on demand. Positions count from 0."""
 
-    way: ClassVar[str]
+    way: str
     """How its tasks are reached, in a word: what `library stats` tells."""
     info: LibraryInfo
     """The fingerprint: what plan.json says of it."""
@@ -142,6 +143,18 @@ def info_of(
     )
 
 
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Without the collector of cycles while the block runs: many objects are made of which none is garbage."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 class Writer(Protocol):
     """Takes tasks one after the other into a new file or folder, which is there when the last one is."""
 
@@ -200,7 +213,7 @@ class TaskMaker:
 class BaseLibrary(ABC):
     """What all of them do alike."""
 
-    way: ClassVar[str]
+    way: str
     info: LibraryInfo
     ids: Sequence[str]
     note: str | None = None
@@ -247,13 +260,8 @@ class BaseLibrary(ABC):
         return missing
 
     def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with without_gc():
             return list(self._tasks(positions))
-        finally:
-            if collecting:
-                gc.enable()
 
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
         for position in positions:

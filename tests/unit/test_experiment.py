@@ -103,7 +103,7 @@ def test_the_pool_of_models_grows(tmp_path: Path) -> None:
         plan = prealloc.plan(tmp_path / "tasks_{difficulty}.json", **{**options, "num_instances_per_cell": n})
         tasks_of = {shard.id: shard.tasks for shard in plan.shards}
         manifests = {shard.id: shard.manifest for shard in plan.shards}
-        known.append({*identities("w", plan.spec.settings, manifests, tasks_of.__getitem__, Rule()).values()})
+        known.append({*identities("w", plan.spec, manifests, tasks_of.__getitem__, Rule()).values()})
     few, many = known
     assert (len(many), len(many - few), few - many) == (planned, runs, set())
 

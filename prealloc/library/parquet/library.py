@@ -24,7 +24,7 @@ from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, Foreign
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import Counts, Facts, Fingerprint, StoredLibrary, checked_names, digest
-from prealloc.library.text.read import no_tasks
+from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
 

@@ -19,6 +19,7 @@ from prealloc.library.base import BaseLibrary, Record, TaskMaker, has_two_ids, i
 from prealloc.library.duplicate_ids import refuse_duplicate_ids
 from prealloc.library.rows import AnyRow, LooseRow, is_name, named, row_types
 from prealloc.library.storing.format import AGAIN, StoredFormat
+from prealloc.library.text.refuse import no_tasks
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.task import LightweightTask
 from prealloc.model.words import brief, shown
@@ -82,7 +83,7 @@ def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hin
         ids.append(id)
         types.append(one_of.setdefault(type, type))
     if not ids:
-        raise LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")
+        raise no_tasks(where)
     refuse_duplicate_ids(ids, where)
     return ids, types
 
@@ -200,13 +201,14 @@ class StoredLibrary(BaseLibrary):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # as it was written, but not JSON
             raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
-    def _place(self, position: int) -> str:
+    def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
+        """Where a task is; `offset` counts from the beginning of `raw` in it."""
         return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"
 
     def _blame(self, position: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
         path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
         return LibraryError(
             error.problem,
-            where=f"{self._place(position)}, at {path}",
-            hint=f"fix this value in the {name or 'task'}, or leave the task out",
+            where=f"{self._place(position, bytes(raw), error.offset or 0)}, at {path}",
+            hint=f"fix this value {f'in the {name} ' if name else ''}of the task, or leave the task out",
         )

@@ -7,34 +7,34 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from functools import cache
 from itertools import product
 
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.base import Progress
+from prealloc.library.base import Progress, without_gc
 from prealloc.library.duplicate_ids import duplicate_ids, equal_hashes, sorted_positions
 from prealloc.library.naming import Column, Names, Naming, info_with, is_ours
-from prealloc.library.rows import any_has
+from prealloc.library.rows import AnyRow, any_has, row_types
 from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.storing.stored import Counts, Facts, StoredLibrary
-from prealloc.library.text.read import no_tasks, scan
-from prealloc.library.text.sources import Source
-from prealloc.library.text.stream import Batch, batches
+from prealloc.library.text.batches import Batch, batches
+from prealloc.library.text.refuse import no_tasks
+from prealloc.library.text.sources import LINES, Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD
+from prealloc.model.task import LightweightTask
 from prealloc.model.task_hash import stable_hashes
 
 
-class StreamedLibrary(StoredLibrary):
-    """What is left of a stream: `ids`, `types` and tasks are those that may be chosen, `info` counts all."""
+class TextLibrary(StoredLibrary):
+    """What was held of a text: `ids`, `types` and tasks are those that may be chosen, `info` counts all."""
 
-    way = "stream"
-
-    def __init__(self, info: LibraryInfo, tasks: _Tasks, naming: Naming | None, keep: tuple[str, ...]) -> None:
+    def __init__(
+        self, source: Source, info: LibraryInfo, tasks: _Tasks, naming: Naming | None, keep: tuple[str, ...]
+    ) -> None:
+        self._source = source
         self._held = tasks.held()
         self._kept = tasks.kept
         self.naming = naming
@@ -43,23 +43,46 @@ class StreamedLibrary(StoredLibrary):
             info = info_with(info, naming.fields)
             self.note = naming.note
         ids, types = ([getattr(task, name) for task in self._held] for name in ("id", "type"))
+        self.way = "json" if len(ids) == info.tasks and source.name != LINES else "stream"
         super().__init__(Facts(info, ids, types, tasks.counts, keep))
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for task in map(self._held.__getitem__, positions):
-            yield task.text if self.naming is None else self.naming.own(task.text, task.id, task.type)
+            yield bytes(task.text) if self.naming is None else self.naming.own(task.text, task.id, task.type)
+
+    def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
+        for position in positions:
+            task = self._held[position]
+            if task.row is None or self._maker.keeps_all:
+                yield from super()._tasks([position])
+            else:
+                yield self._maker.make(position, task.id, task.type, task.row)
 
     def absent(self, names: Iterable[str]) -> set[str]:
         return set(names) - self._kept
 
+    def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
+        task = self._held[position]
+        place = f"{self._source.where}, task {task.number} (id {ascii(task.id)[:80]})"
+        if self._source.name == LINES:  # which were made of something else
+            return place
+        byte = task.byte + max(0, bytes(task.text).find(raw)) + offset
+        line = "" if self._source.once else f", line {self._source.line_of(byte) + 1}"
+        return f"{place}, byte {byte}{line}"
+
 
 class _Held(msgspec.Struct, frozen=True, gc=False):
+    number: int
+    byte: int
+    """Where it begins in the text."""
     id: str
     type: str
-    text: bytes
+    text: bytes | Raw
+    row: AnyRow | None
+    """The task decoded, where its text is held anyway."""
 
 
-def read_stream(
+def read_text(
     source: Source,
     shortlist: Callable[[], Shortlist] = Everything,
     *,
@@ -67,25 +90,30 @@ def read_stream(
     difficulty: str | None = None,
     keep: tuple[str, ...] = (),
     progress: Progress | None = None,
-) -> StreamedLibrary:
+) -> TextLibrary:
     """Reads a library once, in memory for the tasks of the shortlist and 12 bytes for each of the others.
 
-    Raises LibraryError, as reading it whole would.
+    Raises LibraryError, with file, place and hint, for whatever is none.
     """
     hashed = _Hashed()
     reader: _Ours | _Named | None = None
-    with closing(source.read(hashed.note, progress)) as pieces:
-        for batch in batches(pieces, source.name, source.where):
-            if reader is None:
-                ours = fields == COMMON and batch.key is None and is_ours(batch.first())
-                reader = (_Ours if ours else _Named)(source.where, shortlist, keep, fields)
+
+    def shapes(first: Batch) -> tuple[type, ...]:
+        nonlocal reader
+        ours = fields == COMMON and first.key is None and is_ours(first.first())
+        reader = (_Ours if ours else _Named)(source.where, shortlist, keep, fields)
+        return reader.shapes
+
+    with without_gc():  # a million rows: nothing among them is garbage
+        for batch in batches(source, shapes, hashed.note, progress):
+            assert reader is not None  # noqa: S101  # its shapes were asked for
             reader.take(batch)
     if reader is None:
         raise no_tasks(source.where)
     tasks, naming = reader.end()
     tasks.finish(source.where)
     info = source.info(size=hashed.bytes, sha256=hashed.sha256.hexdigest(), types=tasks.types, difficulty=difficulty)
-    return StreamedLibrary(info, tasks, naming, keep)
+    return TextLibrary(source, info, tasks, naming, keep)
 
 
 class _Hashed:
@@ -105,6 +133,7 @@ class _Tasks:
 
     def __init__(self, shortlist: Shortlist) -> None:
         self._shortlist = shortlist
+        self._keeps_all = shortlist.held() is None
         self._held: dict[int, _Held] = {}
         self._pruned = 0
         self.hashes = array("Q")
@@ -113,15 +142,19 @@ class _Tasks:
         self.kept: set[str] = set()
         """The fields to keep that a task had so far."""
 
-    def add(self, ids: Sequence[str], types: Sequence[str], texts: Callable[[], Sequence[Raw]]) -> None:
+    def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         first, hashes = len(self.hashes), stable_hashes(ids)
         self.hashes.extend(hashes)
         self.types.update(types)
-        wanted = self._shortlist.offer(hashes, types)
-        if wanted:
-            raws = texts()
-            for place in wanted:
-                self._held[first + place] = _Held(ids[place], sys.intern(types[place]), bytes(raws[place]))
+        for place in self._shortlist.offer(hashes, types):
+            start, length = batch.layout.spans[place]
+            where = first + place, batch.origin.byte + start, ids[place], sys.intern(types[place])
+            if self._keeps_all:
+                row = batch.rows[place] if isinstance(batch.rows[place], AnyRow) else None
+                held = _Held(*where, batch.layout.texts[place], row)
+            else:
+                held = _Held(*where, batch.text[start : start + length], None)
+            self._held[first + place] = held
         if len(self._held) > 2 * self._pruned:
             self._held = self._still_held()
             self._pruned = len(self._held)
@@ -148,17 +181,17 @@ class _Ours:
     """Reads tasks that are spelled as ours are."""
 
     def __init__(self, where: str, shortlist: Callable[[], Shortlist], keep: tuple[str, ...], fields: Fields) -> None:
-        self._where = where
+        self.shapes: tuple[type, ...] = row_types(keep)
         self._keep = keep
         self._tasks = _Tasks(shortlist())
 
     def take(self, batch: Batch) -> None:
         tasks = self._tasks
-        rows, ids, types = scan(batch.fmt, batch.text, self._keep, batch.diagnosis(self._where, len(tasks.hashes)))
-        tasks.counts.add(rows)
+        ids, types = batch.names(self._keep)
+        tasks.counts.add(batch.rows)
         unseen = ((i, name) for i, name in enumerate(self._keep) if name not in {*tasks.kept, EVERY_FIELD})
-        tasks.kept |= {name for i, name in unseen if any_has(rows, i, name)}
-        tasks.add(ids, types, lambda: batch.fmt.tasks(batch.text, Raw))
+        tasks.kept |= {name for i, name in unseen if any_has(batch.rows, i, name)}
+        tasks.add(ids, types, batch)
 
     def end(self) -> tuple[_Tasks, None]:
         return self._tasks, None
@@ -166,6 +199,8 @@ class _Ours:
 
 class _Named:
     """Reads tasks by every pair of columns that may name them."""
+
+    shapes = (dict[str, Raw],)
 
     def __init__(self, where: str, shortlist: Callable[[], Shortlist], keep: tuple[str, ...], fields: Fields) -> None:
         self._where = where
@@ -178,15 +213,15 @@ class _Named:
         self._kept: set[str] = set()
 
     def take(self, batch: Batch) -> None:
-        tasks = batch.objects(self._where, self._counts.tasks)
+        tasks = batch.rows
+        batch.refuse_twice()
         if self._names is None:
             self._names = Names(self._fields, tasks[0], self._where)
             self._tasks = {pair: _Tasks(self._shortlist()) for pair in product(self._names.ids, self._names.types)}
-        texts = cache(lambda: batch.fmt.tasks(batch.text, Raw))
-        named = self._names.take(tasks, texts)
+        named = self._names.take(tasks, batch.texts)
         self._tasks = {(ids, types): mine for (ids, types), mine in self._tasks.items() if {ids, types} <= named.keys()}
         for (ids, types), mine in self._tasks.items():
-            mine.add(named[ids], named[types], texts)
+            mine.add(named[ids], named[types], batch)
         self._counts.tasks += len(tasks)
         self._counts.without_workflow += sum(self._names.workflow_of(task) is None for task in tasks)
         self._kept |= {name for name in {*self._keep} - self._kept if any(name in task for task in tasks)}
