@@ -20,6 +20,7 @@ from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, RunPaths
 from prealloc.lanes.limiter import RateLimiter
+from prealloc.lanes.sharing import shared_lanes
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.part import Part
 from prealloc.model.plan import Manifest, Unit
@@ -214,12 +215,13 @@ def _recorded(place: _Place, run: OpenRun, tried: _Try) -> Attempt:
 def _setup(
     place: _Place, tried: _Try, paths: RunPaths, session: int, policy: RunPolicy, journal: JournalWriter
 ) -> RunSetup:
+    spec = place.outline.file.spec
     return RunSetup(
         paths=paths,
         session=session,
         worker=tried.function.name,
         import_path=tried.import_path,
-        limiter=RateLimiter(place.outline.file.spec.lanes, policy),
+        limiter=RateLimiter(spec.lanes, policy, share=shared_lanes(spec.lanes, spec.settings)),
         policy=policy,
         admission=Admission(place.outline.manifests[tried.unit.shard].slice.bytes),
         journal=journal,

@@ -26,6 +26,7 @@ from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
+from prealloc.lanes.sharing import shared_lanes
 from prealloc.model.events import (
     AttemptEnded,
     Event,
@@ -100,6 +101,8 @@ def run_session(
     policy = run.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
+    lanes = run.plan.spec.lanes
+    limiter: RateLimiter[Any] = RateLimiter(lanes, policy, share=shared_lanes(lanes, run.plan.spec.settings))
     control: Control | None = None
     try:
         _begin(run, journal, session, asked, before)
@@ -107,7 +110,6 @@ def run_session(
             journal.append(attempt)
         if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
-        limiter: RateLimiter[Any] = RateLimiter(run.plan.spec.lanes, policy)
         admission = Admission(_biggest(run))
         setup = RunSetup(
             paths=run.paths,
@@ -124,7 +126,6 @@ def run_session(
         left = units_left(run, before, asked, claims)
         wanted = _wanted(run, left, moves=engine.facts.hands_back)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
-        lanes = run.plan.spec.lanes
         control = Control(
             policy,
             lambda policy: _shares(run, policy),
@@ -175,6 +176,7 @@ def run_session(
         if control is not None:
             control.close()
         engine.close()
+        limiter.close()
         journal.close()
     fault_point(Point.SESSION_END)
     state = fold(run.paths, run.units())

@@ -78,6 +78,9 @@ class Point(enum.StrEnum):
     RUN_FOLDERS = "run.folders", Kind.WRITE
     LOCK_OPEN = "lock.open", Kind.WRITE
     LOCK_WRITE = "lock.write", Kind.LINE
+    PRIVATE_FOLDER = "private.folder", Kind.WRITE
+    PRIVATE_SECRET = "private.secret", Kind.WRITE
+    LANE_WRITE = "lane.write", Kind.LINE
     CLAIMS_OPEN = "claims.open", Kind.WRITE
     CLAIMS_WRITE = "claims.write", Kind.LINE
     LOG_OPEN = "log.open", Kind.WRITE

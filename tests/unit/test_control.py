@@ -155,7 +155,7 @@ def test_a_folder_that_others_can_open_is_not_used(
     assert paths.control.read_text() == str(places[2])
     made.close()
     places.pop()
-    with pytest.raises(NoSocket, match="not a folder of this user's alone"):
+    with pytest.raises(NoSocket, match="link: it is not a folder"):
         ControlSocket(paths)
 
 
