@@ -28,7 +28,7 @@ from prealloc.store.fold import fold
 from prealloc.store.identity import copy_numbers
 from prealloc.store.journal import JournalWriter, Reopened, SessionEnded, SessionStarted, last_session, with_result
 from prealloc.store.manifests import Outline, read_outline
-from prealloc.store.run_folder import COMMAND, MANIFEST, OpenRun
+from prealloc.store.run_folder import COMMAND, MANIFEST, OpenRun, refuse_experiment
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import WorkerFunction, load_function, unset
 
@@ -62,6 +62,7 @@ class _Place(NamedTuple):
             return cls(folder, run, run.paths.plan, Outline(run.plan, run.manifests))
         if PlanPaths(folder).plan_file.exists():
             return cls(folder, None, PlanPaths(folder), read_outline(folder))
+        refuse_experiment(folder)
         hint = "name a folder of `prealloc run`, or one of `prealloc plan` with ‹worker›"
         raise RunFolderError("it is neither a run folder nor a plan folder", where=str(folder), hint=hint)
 

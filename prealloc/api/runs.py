@@ -133,7 +133,7 @@ def run(
         if joined is not None:
             reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
         observer = observer_of(observe)
-        if joined is not None and not joined.left:
+        if joined is not None and not joined.is_left(asked):
             return joined.nothing_left(observer)
         with closing(make_engine(engine)) as started:
             refuse_memory(policy, started)
@@ -201,8 +201,7 @@ def resume(
     """
     with _closed(engine):
         if is_experiment(run):
-            hint = f"{go_on(run)}; or name one of its runs, {Path(run) / 'runs' / '0001'} and so on"
-            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=hint)
+            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=f"run the rest: {go_on(run)}")
         found: list[Mistake] = []
         part, new = read_keywords(options, found)
         found += [*on_end_mistakes(on_end), *fixed_mistakes(options)]
