@@ -11,6 +11,7 @@ from prealloc.files.regular import read_regular
 from prealloc.model.events import Note, Observer, RunEnded
 from prealloc.model.outcome import Status, Successes
 from prealloc.model.plan import PlanFile, Unit
+from prealloc.store.asked import Asked
 from prealloc.store.claims import Claims, Others
 from prealloc.store.experiment import (
     MOST_CONFIG_BYTES,
@@ -45,7 +46,7 @@ class Joining:
         self.told = done_before(list(identities.values()), decided, factors) if decided else None
         """What there is to say of that."""
 
-    def is_left(self, asked: Callable[[Unit, UnitState], bool]) -> bool:
+    def is_left(self, asked: Asked) -> bool:
         """Whether anything that is asked for is undecided."""
         untouched, done = UnitState(), {*self.done}
         return any(asked(unit, untouched) for unit in self._identities if unit not in done)
@@ -56,14 +57,13 @@ class Joining:
 
     def nothing_left(self, observer: Observer) -> RunEnded:
         """The end of what was done before."""
-        open_ = len(self._identities) - len(self.done)
-        which = (
-            f"what was asked for of {len(self._identities)} units is" if open_ else f"all {len(self.done)} units are"
-        )
+        units = len(self._identities)
+        open_ = units - len(self.done)
+        which = f"what was asked for of {units} units is" if open_ else f"all {units} units are"
         observer.handle(Note(text=f"nothing is left to run: {which} done in {self._root}"))
         ended = RunEnded(
             run=str(self._root),
-            census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: len(self._identities)},
+            census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: units},
             rate=None,
             success=Successes(),
             types=(),
