@@ -188,7 +188,7 @@ def _read_json(file: Path, how: How, shortlist: Callable[[], Shortlist] | None, 
         from prealloc.library.packed.indexing import index_in_memory
 
         return index_in_memory(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields, progress=how.progress)
-    return how.read(file_source(file), shortlist if stream or large else None)
+    return how.read(file_source(file), shortlist)
 
 
 def _is_large(file: Path) -> bool:
