@@ -56,7 +56,8 @@ def unpack_stream(
                 where=where,
                 hint="if you trust the file, unpack it yourself and give the result",
             )
-        yield piece
+        for at in range(0, len(piece), _MOST_AT_ONCE):
+            yield piece[at : at + _MOST_AT_ONCE]
 
 
 def is_dense(packed: int, out: int, *, max_ratio: int = MAX_RATIO, small: int = SMALL) -> bool:
