@@ -78,7 +78,7 @@ def info_of(
     """The fingerprint of a library that lies at a path. `types` counts its tasks of each type.
 
     Bytes of its path that are not text become escapes, so that JSON can hold them. Such a path does not find the
-    library again, and the guard of a run (engines/base.py) does not know it: that is accepted, for plan.json must be
+    library again, and the guard of a run (worker/guard.py) does not know it: that is accepted, for plan.json must be
     JSON.
     """
     path = library.absolute()

@@ -11,6 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,8 @@ _RECORD = 33
 DYING_S = 10.0
 """The workers of a run that was killed are gone sooner."""
 _LOOK_S = 0.01
+_SETTLED_NS = 10**9
+"""A folder's time may be that much too coarse to tell two changes apart."""
 
 
 class _Line(msgspec.Struct):
@@ -84,21 +87,35 @@ class Held:
 class _Other:
     """Another run of the experiment, read on from where it was read to."""
 
-    def __init__(self, run: OpenRun, identities: dict[Unit, Identity]) -> None:
-        self.paths = run.paths
-        self.rule = Rule.of(run.file.policy)
-        self._identities = identities
+    def __init__(self, paths: RunPaths, rule: Rule, facts: Facts) -> None:
+        self.paths = paths
+        self._rule = rule
+        self._facts = facts
         self._read: dict[str, int] = {}
         """How far each journal file was read."""
-        self.held = Held(run.paths)
-        self._at_rest = 0
-        """The latest session whose processes are known to be gone."""
+        self.held = Held(paths)
+        self._at_rest: int | None = None
+        """When its journal's folder was changed last, in nanoseconds, if no process is left that writes to it."""
+
+    @cached_property
+    def run(self) -> OpenRun:
+        return OpenRun(self.paths.root)
+
+    @cached_property
+    def _identities(self) -> dict[Unit, Identity]:
+        return run_identities(self.run, self._rule, self._facts)
 
     def decided(self) -> Iterator[Identity]:
         """Units that it has decided since it was asked last."""
+        if self.is_at_rest():
+            return
+        changed = os.stat(self.paths.journal).st_mtime_ns
+        is_over = not self.is_dying() and live_owner(self.paths.lock) is None
         for name in sorted(os.listdir(self.paths.journal)):
             if parse_journal_name(name) is not None:
                 yield from self._decided_in(self.paths.journal / name)
+        if is_over and time.time_ns() - changed > _SETTLED_NS:
+            self._at_rest = changed
 
     def _decided_in(self, path: Path) -> Iterator[Identity]:
         offset = self._read.get(path.name, 0)
@@ -122,10 +139,11 @@ class _Other:
             return False
         files = journal_files(self.paths)
         latest = max((file.writer.session for file in files), default=0)
-        if latest > self._at_rest and any(is_held(file.path) for file in files if file.writer.session == latest):
-            return True
-        self._at_rest = latest
-        return False
+        return any(is_held(file.path) for file in files if file.writer.session == latest)
+
+    def is_at_rest(self) -> bool:
+        """Nothing has come since all was read: each session begins with a new file in the folder."""
+        return self._at_rest is not None and os.stat(self.paths.journal).st_mtime_ns == self._at_rest
 
 
 class Others:
@@ -134,8 +152,6 @@ class Others:
     def __init__(self, experiment: ExperimentPaths, rule: Rule, facts: Facts, but: str | None = None) -> None:
         """`but` is the name of the run that asks, if it is there already."""
         self.decided: set[Identity] = set()
-        self.factors: set[str] = set()
-        """The names of all factors that their plans have."""
         self.experiment = experiment
         self.but = but
         self._rule = rule
@@ -145,21 +161,29 @@ class Others:
 
     def look(self) -> None:
         """Takes in what they have decided since the last look. Raises InputError if one cannot be read."""
-        for number in self.experiment.numbers():
-            folder = self.experiment.run(number)
-            if folder.name not in self._runs and folder.name != self.but:
-                run = OpenRun(folder)
-                self.factors |= run.plan.spec.factor_values.keys()
-                self._runs[folder.name] = _Other(run, run_identities(run, self._rule, self._facts))
+        self._meet()
         for name in list(self._runs):
             try:
                 self.decided.update(self._runs[name].decided())
             except FileNotFoundError:  # somebody has taken the run out of the experiment
                 del self._runs[name]
 
+    def _meet(self) -> None:
+        """Takes in the runs that are new."""
+        for number in self.experiment.numbers():
+            folder = self.experiment.run(number)
+            if folder.name not in self._runs and folder.name != self.but:
+                self._runs[folder.name] = _Other(RunPaths(folder), self._rule, self._facts)
+
+    @property
+    def factors(self) -> set[str]:
+        """The names of all factors that their plans have."""
+        return {name for other in self._runs.values() for name in other.run.plan.spec.factor_values}
+
     def held(self) -> set[bytes]:
-        """The digests of the units that they run now."""
-        return set().union(*(run.held.now() for run in self._runs.values()))
+        """The digests of the units that they run now, also those that began after the last look."""
+        self._meet()
+        return set().union(*(run.held.now() for run in self._runs.values() if not run.is_at_rest()))
 
     def elsewhere(self, state: RunState, identities: Mapping[Unit, Identity]) -> set[Unit]:
         """The open units of a run that are another run's: decided there, or held."""
@@ -171,8 +195,8 @@ class Others:
 
     def refuse_other_rule(self) -> None:
         """Raises OptionsError if one that runs now tells units apart otherwise: both might run some of them."""
-        for name, run in self._runs.items():
-            if live_owner(run.paths.lock) is not None and run.rule != self._rule:
+        for name, other in self._runs.items():
+            if live_owner(other.paths.lock) is not None and Rule.of(other.run.file.policy) != self._rule:
                 problem = f"run {name} of the experiment has another value, and is running"
                 hint = "give the same values, or wait for its end"
                 raise OptionsError([Mistake("‹neutral›, ‹same_task›", problem, hint)])
@@ -180,7 +204,8 @@ class Others:
     def wait_for_the_dead(self) -> None:
         """A worker of a run that was killed may write its last line a moment after the kill."""
         end = time.monotonic() + DYING_S
-        while any(run.is_dying() for run in self._runs.values()) and time.monotonic() < end:
+        runs = [run for run in self._runs.values() if not run.is_at_rest()]
+        while any(run.is_dying() for run in runs) and time.monotonic() < end:
             time.sleep(_LOOK_S)
 
 

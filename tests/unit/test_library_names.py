@@ -17,12 +17,12 @@ from benchmarks_as_published import BENCHMARKS, COUNT, Benchmark
 
 from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
-from prealloc.engines.base import library_files
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.unpack import unpack_stream
 from prealloc.model.fields import Fields
 from prealloc.model.plan import Plan
+from prealloc.worker.guard import library_files
 
 TASKS: list[dict[str, Any]] = [
     {"task_id": f"t{n}", "category": "ab"[n % 2], "n": n, "meta": {"uid": f"u{n}", "kind": ["x", "y"]}}

@@ -12,7 +12,7 @@ import pytest
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup, ShardJob
-from prealloc.engines.supervisor import Processes, ShardSupervisor
+from prealloc.engines.supervisor import JobSupervisor, Processes
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.outcome import Status
@@ -27,9 +27,7 @@ from prealloc.worker.messages import Ended, Ready, Retiring, line
 
 
 @contextmanager
-def supervised(
-    tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any
-) -> Iterator[tuple[ShardSupervisor, list[Any]]]:
+def supervised(tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any) -> Iterator[tuple[JobSupervisor, list[Any]]]:
     """A supervisor of two tasks, and the jobs that it starts, without processes. `more` is of its setup and job."""
     paths = RunPaths(tmp_path)
     for folder in (paths.journal, paths.logs):
@@ -50,6 +48,7 @@ def supervised(
         cleanup=more.get("cleanup"),
     )
     job = ShardJob(
+        number=1,
         manifest=shard.manifest,
         policy=policy,
         ids=[(task.id, task.type) for task in shard.tasks],
@@ -58,8 +57,8 @@ def supervised(
         due=[Due(Unit(shard.id, shard.tasks[0].id, 0), 1, ("box",))] if more.get("due") else [],
     )
     started: list[Any] = []
-    processes = Processes(lambda worker, job: started.append(job), lambda worker, now: None)
-    supervisor = ShardSupervisor(job, setup, frozenset(), processes)
+    processes = Processes(lambda worker, job: started.append(job), lambda worker, now: None, lambda shard: 1, lambda: 0)
+    supervisor = JobSupervisor(job, setup, frozenset(), processes)
     supervisor.fill()
     try:
         yield supervisor, started
