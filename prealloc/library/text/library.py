@@ -102,9 +102,11 @@ def read_text(
     difficulty: str | None = None,
     keep: tuple[str, ...] = (),
     progress: Progress | None = None,
+    copies: bool = False,
 ) -> TextLibrary:
     """Reads a library once, in memory for the tasks of the shortlist and 12 bytes for each of the others.
 
+    Unless `copies`, what lies among many tasks that are wanted is held with them, which is quicker, at the beginning.
     Raises LibraryError, with file, place and hint, for whatever is none.
     """
     hashed = _Hashed()
@@ -113,7 +115,7 @@ def read_text(
     def shapes(first: Batch) -> tuple[type, ...]:
         nonlocal reader
         ours = fields == COMMON and first.key is None and is_ours(first.first())
-        reader = (_Ours if ours else _Named)(source.where, shortlist, keep, fields)
+        reader = (_Ours if ours else _Named)(source.where, lambda: _Tasks(shortlist(), copies=copies), keep, fields)
         return reader.shapes
 
     with without_gc():  # a million rows: nothing among them is garbage
@@ -143,8 +145,9 @@ class _Hashed:
 class _Tasks:
     """The tasks that went by under one pair of names. Lets go of what cannot be chosen any more."""
 
-    def __init__(self, shortlist: Shortlist) -> None:
+    def __init__(self, shortlist: Shortlist, *, copies: bool) -> None:
         self._shortlist = shortlist
+        self._copies = copies
         self._keeps_all = shortlist.held() is None
         self._held: list[_Held] = []
         self._pruned = 0
@@ -180,7 +183,7 @@ class _Tasks:
     def _is_worth_holding(self, batch: Batch, wanted: Sequence[int]) -> bool:
         """Whether the text of a batch is kept for its tasks, in place of a copy of each."""
         size = sum(len(memoryview(batch.layout.texts[place])) for place in wanted)
-        return batch.origin.byte < _HELD and 2 * size >= len(batch.text)
+        return not self._copies and batch.origin.byte < _HELD and 2 * size >= len(batch.text)
 
     def finish(self, where: str) -> None:
         """Raises LibraryError if there was no task, or an id twice."""
@@ -202,10 +205,10 @@ class _Tasks:
 class _Ours:
     """Reads tasks that are spelled as ours are."""
 
-    def __init__(self, where: str, shortlist: Callable[[], Shortlist], keep: tuple[str, ...], fields: Fields) -> None:
+    def __init__(self, where: str, tasks: Callable[[], _Tasks], keep: tuple[str, ...], fields: Fields) -> None:
         self.shapes: tuple[type, ...] = row_types(keep)
         self._keep = keep
-        self._tasks = _Tasks(shortlist())
+        self._tasks = tasks()
 
     def take(self, batch: Batch) -> None:
         tasks = self._tasks
@@ -224,9 +227,9 @@ class _Named:
 
     shapes = (dict[str, Raw],)
 
-    def __init__(self, where: str, shortlist: Callable[[], Shortlist], keep: tuple[str, ...], fields: Fields) -> None:
+    def __init__(self, where: str, tasks: Callable[[], _Tasks], keep: tuple[str, ...], fields: Fields) -> None:
         self._where = where
-        self._shortlist = shortlist
+        self._new_tasks = tasks
         self._keep = keep
         self._fields = fields
         self._names: Names | None = None
@@ -239,7 +242,7 @@ class _Named:
         batch.refuse_twice()
         if self._names is None:
             self._names = Names(self._fields, tasks[0], self._where)
-            self._tasks = {pair: _Tasks(self._shortlist()) for pair in product(self._names.ids, self._names.types)}
+            self._tasks = {pair: self._new_tasks() for pair in product(self._names.ids, self._names.types)}
         named = self._names.take(tasks, batch.texts)
         self._tasks = {(ids, types): mine for (ids, types), mine in self._tasks.items() if {ids, types} <= named.keys()}
         for (ids, types), mine in self._tasks.items():
