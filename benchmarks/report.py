@@ -8,6 +8,8 @@ from benchmarks.goals import Goal, fastest_pool
 from benchmarks.planning import PlanRow
 from benchmarks.spread import Spread
 from benchmarks.start import POOL, SELF, StartRow
+from benchmarks.tail import FIXED, RUN, TailRow
+from benchmarks.tail import POOL as POOL_OF_ALL
 from benchmarks.throughput import ThroughputRow
 
 
@@ -23,6 +25,7 @@ class Report(NamedTuple):
     start: list[StartRow]
     plan: list[PlanRow]
     throughput: list[ThroughputRow]
+    tail: list[TailRow]
     goals: list[Goal]
     failures: list[Failure]
     quick: bool
@@ -45,6 +48,8 @@ def tables(report: Report) -> list[Table]:
         found.append(_plan(report.plan))
     if report.throughput:
         found.append(_throughput(report.throughput))
+    if report.tail:
+        found.append(_tail(report.tail))
     return [*found, _goals(report.goals)]
 
 
@@ -102,6 +107,14 @@ def _throughput(rows: list[ThroughputRow]) -> Table:
     ]
     title = "Throughput: tasks that do nothing, every outcome on disk as it arrives, whole processes"
     return Table(title, ["way", *heads], cells)
+
+
+def _tail(rows: list[TailRow]) -> Table:
+    cells = [
+        [row.name, _seconds(row.shared), _seconds(row.moved), _seconds(row.fixed), f"{row.ratio:.2f}"] for row in rows
+    ]
+    title = "Tail: uneven tasks, from the start of the first to the end of the last"
+    return Table(title, ["work", POOL_OF_ALL, RUN, FIXED, "run to queue"], cells)
 
 
 def _goals(goals: list[Goal]) -> Table:

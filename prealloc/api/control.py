@@ -11,10 +11,11 @@ from typing import Unpack
 
 import msgspec
 
-from prealloc.engines.control_socket import is_private, peer_uid
+from prealloc.engines.control_socket import peer_uid
 from prealloc.errors import CannotGoOn, OptionsError, RunFolderError
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import RunPaths
+from prealloc.files.private import refuse_unless_private
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.document import UNREADABLE
 from prealloc.model.steer import Change, ChangeOptions, Course
@@ -61,8 +62,9 @@ def _connected(paths: RunPaths) -> socket.socket:
         path = Path(os.fsdecode(read_regular(paths.control, inside=paths.root, most=_MOST_PATH)))
         status = os.lstat(path)
         # A run folder is data: what it names is believed only if it is a socket that is this user's alone.
-        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.getuid() or not is_private(path.parent):
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.getuid():
             raise Unusable(f"{path} is not a socket of this user's alone")
+        refuse_unless_private(path.parent)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             server.settimeout(PATIENCE_S)

@@ -19,15 +19,16 @@ from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, RunPaths
 from prealloc.lanes.limiter import RateLimiter
+from prealloc.lanes.sharing import shared_lanes
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.part import Part
-from prealloc.model.plan import Unit
+from prealloc.model.plan import Manifest, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.asked import Planned, unit_of
 from prealloc.store.fold import fold
 from prealloc.store.identity import copy_numbers
 from prealloc.store.journal import JournalWriter, Reopened, SessionEnded, SessionStarted, last_session, with_result
-from prealloc.store.manifests import Outline, read_outline
+from prealloc.store.manifests import Outline, chosen, read_outline
 from prealloc.store.run_folder import COMMAND, MANIFEST, OpenRun, refuse_experiment
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import WorkerFunction, load_function, unset
@@ -80,6 +81,11 @@ class _Place(NamedTuple):
             return None
         return copy_numbers(self.outline.manifests, lambda each: self.names(each).ids)[shard]
 
+    def manifest(self, shard: str) -> Manifest:
+        """On the lane that the plan deals it to."""
+        manifest = self.outline.manifests[shard]
+        return chosen(manifest, self.outline.file.spec, manifest.planned_lane)
+
     def names(self, shard: str) -> Names:
         return Slice(self.plan, self.outline.manifests[shard].slice).names()
 
@@ -113,7 +119,7 @@ def debug(folder: str | Path, unit: str, *, worker: WorkerName | None = None, re
         unit=str(tried.unit),
         type=names.types[names.ids.index(tried.unit.task)],
         worker=tried.function.name,
-        settings=place.outline.manifests[tried.unit.shard].settings,
+        settings=place.manifest(tried.unit.shard).settings,
         attempt=attempt,
         recorded=record,
     )
@@ -151,7 +157,7 @@ def _checked(place: _Place, text: str, worker: WorkerName | None, record: bool) 
 
 
 def _check_key(place: _Place, unit: Unit) -> None:
-    lane = place.outline.manifests[unit.shard].lane
+    lane = place.outline.manifests[unit.shard].planned_lane
     keys = {each.key_env for each in place.outline.file.spec.lanes if each.name == lane and each.key_env}
     if missing := unset(tuple(keys)):
         problem = f"the environment variable {missing[0]} is not set"
@@ -207,12 +213,13 @@ def _recorded(place: _Place, run: OpenRun, tried: _Try) -> Attempt:
 def _setup(
     place: _Place, tried: _Try, paths: RunPaths, session: int, policy: RunPolicy, journal: JournalWriter
 ) -> RunSetup:
+    spec = place.outline.file.spec
     return RunSetup(
         paths=paths,
         session=session,
         worker=tried.function.name,
         import_path=tried.import_path,
-        limiter=RateLimiter(place.outline.file.spec.lanes, policy),
+        limiter=RateLimiter(spec.lanes, policy, share=shared_lanes(spec.lanes, spec.settings)),
         policy=policy,
         admission=Admission(place.outline.manifests[tried.unit.shard].slice.bytes),
         journal=journal,
@@ -220,10 +227,11 @@ def _setup(
 
 
 def _job(place: _Place, unit: Unit, policy: RunPolicy, attempts: int) -> UnitJob:
-    manifest = place.outline.manifests[unit.shard]
+    manifest = place.manifest(unit.shard)
     tasks = Slice(place.plan, manifest.slice).tasks()
     position = next(position for position, task in enumerate(tasks) if task.id == unit.task)
     return UnitJob(
+        number=1,
         manifest=manifest,
         policy=policy,
         ids=[(task.id, task.type) for task in tasks],

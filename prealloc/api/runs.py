@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar, Unpack
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.api.estimates import past_task_times
 from prealloc.api.experiments import experiment_as_run, experiment_history, experiment_outcomes, go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
 from prealloc.api.keywords import (
@@ -89,6 +90,7 @@ def run(
     on_end: str | None = None,
     worker_name: str | None = None,
     reuse: Reuse = None,
+    durations_from: Sequence[str | Path] = (),
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunKeywords],
@@ -106,9 +108,10 @@ def run(
     that none is running now. If none is left, no run is made. `config` is the file that the plan was made from: the
     experiment keeps a copy.
     `reuse` names a run, or several, whose outcomes are taken over for units with the same task, settings, factors,
-    repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`. `observe` is
-    an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
-    with those found here.
+    repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`.
+    `durations_from` are runs of the past: the shards that take longest by the times of their tasks there start first.
+    `observe` is an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own,
+    to be raised with those found here.
 
     Returns the summary; its `exit_code` is 0 if every unit that is asked for is ok. Raises InputError (nothing was
     changed) and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
@@ -132,6 +135,7 @@ def run(
         reused = list(taken.lines()) if taken is not None else []
         if joined is not None:
             reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
+        times = past_task_times(durations_from) if durations_from else None
         observer = observer_of(observe)
         if joined is not None and not joined.is_left(asked):
             return joined.nothing_left(observer)
@@ -148,6 +152,7 @@ def run(
             else:
                 create_run(target, source, file)
             opened = OpenRun(target, outline, names)
+            opened.times = times
             with (
                 told_at_the_end(on_end, opened.paths, observer) as told_too,
                 RunLock(opened.paths.lock),
@@ -188,6 +193,7 @@ def resume(
     run: str | Path,
     *,
     on_end: str | None = None,
+    durations_from: Sequence[str | Path] = (),
     engine: Engine | None = None,
     observe: Observe | None = None,
     **options: Unpack[RunKeywords],
@@ -196,8 +202,8 @@ def resume(
 
     The library is not needed. `options` are as for run(): fields of Part name a part of what is left, fields of
     RunPolicy have new values from here on, for later resumes too, and so has `on_end` (empty: none). `engine` takes the
-    place of the one that run.json names; it is closed at the end. `observe` is as for run(). Raises InputError and
-    CannotGoOn, as run() does.
+    place of the one that run.json names; it is closed at the end. `observe` and `durations_from` are as for run().
+    Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
         if is_experiment(run):
@@ -212,6 +218,7 @@ def resume(
         opened.check_slices()
         if on_end is not None:
             opened.on_end = on_end or None
+        opened.times = past_task_times(durations_from) if durations_from else None
         observer = observer_of(observe)
         with (
             told_at_the_end(opened.on_end, opened.paths, observer) as told_too,
@@ -227,7 +234,8 @@ def resume(
                 raise OptionsError(found)
             then, opened.policy = opened.policy, msgspec.structs.replace(opened.policy, **new)
             refuse_memory(opened.policy, started)
-            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before, asked, claims)}
+            left = units_left(opened, before, asked, claims)
+            lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
             notes = [*changes(then, opened.policy), *notes]
@@ -333,7 +341,7 @@ def _outcomes(run: str | Path, by: Sequence[str]) -> Iterator[UnitOutcome]:
     state = fold(opened.paths, opened.units())
     kept = opened.kept({*by} - {*KEYS})
     for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
-        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state, fields)
+        yield unit_outcome(unit, type, opened.settings(unit.shard, unit_state), unit_state, fields)
 
 
 def longest_s(run: str | Path) -> float | None:
@@ -363,15 +371,14 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
         hint = hint if known else f"its shards are {shards[0]} to {shards[-1]}"
         raise OptionsError([Mistake("UNIT", f"{unit} is not in the plan of {run}", hint)])
     found = state.units[wanted]
-    manifest = opened.manifests[wanted.shard]
     outcome = found.outcome
     return UnitHistory(
         unit=unit,
         type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
         status=found.status,
         first_status=found.first.attempt.status if found.first else found.status,
-        settings=manifest.settings,
-        lane=manifest.lane,
+        settings=opened.settings(wanted.shard, found),
+        lane=outcome.attempt.lane if outcome is not None else opened.manifests[wanted.shard].lane,
         tries=tries_of(opened.paths, wanted),
         accepted=outcome.attempt.attempt if outcome else None,
         deaths=found.deaths,
@@ -479,7 +486,7 @@ def _check(
     worker: str,
     import_path: tuple[str, ...],
     plan: PlanFile,
-    lanes: Collection[str | None],
+    lanes: Collection[str],
     start_s: float,
     observer: Observer,
 ) -> Sequence[str]:
@@ -531,15 +538,16 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, done: Iterable[Unit], asked: Asked) -> set[str | None]:
-    """The lanes of the shards of which something is left to run, when these units are done."""
+def _lanes_to_run(outline: Outline, done: Iterable[Unit], asked: Asked) -> set[str]:
+    """The lanes that may serve the shards of which something is left to run, when these units are done."""
     mine = Counter(unit.shard for unit in {*done} if asked.units is None or unit in asked.units)
     wanted = Counter(unit.shard for unit in asked.units) if asked.units is not None else None
     return {
-        outline.manifests[shard.id].lane
+        lane
         for shard in outline.file.shards
         if (asked.shards is None or shard.id in asked.shards)
         and (shard.units if wanted is None else wanted[shard.id]) > mine[shard.id]
+        for lane in outline.manifests[shard.id].served_by
     }
 
 

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from prealloc.store.results import UnitOutcome
 
 
+DurationsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--durations-from",
+        help="Start the shards first that take longest by the times of their tasks in this run. Repeatable.",
+        metavar="RUN",
+    ),
+]
 _OF_THE_START = ("worker", "engine", "cleanup", "worker_name", "neutral", "same_task")
 """Options that a resume cannot change."""
 
@@ -71,6 +79,7 @@ def run(
             "--reuse", help="Take over the outcomes of a run for units that are the same. Repeatable.", metavar="RUN"
         ),
     ] = None,
+    durations_from: DurationsOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -115,13 +124,14 @@ def run(
             api.check_run(worker, **target, **chosen)
         made: Plan | Path = plan if plan is not None else plan_config(config, experiment, json=json)
         kept = config if experiment is not None else None
-        known = {**target, **chosen, "config": kept, "reuse": reuse or None}
+        known = {**target, **chosen, "config": kept, "reuse": reuse or None, "durations_from": durations_from or ()}
         _follow(lambda observe: api.run(made, worker, observe=observe, **known), quiet, json)
 
 
 @takes(Part, RunPolicy, WorkerOptions, but=_OF_THE_START, kept=(RunPolicy, WorkerOptions))
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    durations_from: DurationsOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -142,7 +152,7 @@ def resume(
     from prealloc.settings import from_environment
 
     machine = {name: value for name, value in from_environment().items() if name != "engine"}  # the run has its own
-    options: Any = {**machine, **parsed(given, [])}
+    options: Any = {**machine, **parsed(given, []), "durations_from": durations_from or ()}
     _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from prealloc.engines.admission import within_open_files
-from prealloc.engines.base import Engine, EngineFacts
+from prealloc.engines.base import Engine, EngineFacts, ShardJob
 from prealloc.engines.control_socket import ControlSocket, answer
 from prealloc.engines.limits import RunLimits
 from prealloc.errors import Mistake, OptionsError
@@ -33,11 +33,22 @@ class Share(NamedTuple):
 
     lane: Lane | None
     shards: int
+    """Those that the plan deals to it."""
     policy: RunPolicy
 
     @property
     def shards_at_once(self) -> int:
         return self.shards if self.lane is None else self.lane.share(self.shards, 1)[0]
+
+    @property
+    def room(self) -> int:
+        """How many jobs the lane may serve at once: shards that are dealt to others too, and parts of shards."""
+        if self.lane is None:
+            return self.shards
+        if self.lane.concurrency is None:
+            return self.lane.shards_at_once
+        most = self.lane.concurrency // self.shards_at_once
+        return min(self.lane.shards_at_once, self.lane.concurrency // most)
 
     def in_cell(self, cell: Mapping[str, Any]) -> RunPolicy:
         """The policy of a shard of this cell: as many tasks at once as the lane leaves it."""
@@ -73,7 +84,7 @@ class Control:
         self.policy = policy
         self.shares = share_out(policy)
         self.at_once = at_once
-        """Shards that run at once."""
+        """Jobs that run at once, each in a worker."""
         self.paused = False
         self.stopped: str | None = None
         """The limit that is reached."""
@@ -85,8 +96,8 @@ class Control:
         self._lanes = {lane.name: lane for lane in lanes}
         self._journal = journal
         self._limits = RunLimits(policy, time.monotonic(), time.monotonic)
-        self._widths: dict[str, int] = {}
-        """Tasks at once of each shard that runs, as the engine has it."""
+        self._widths: dict[int, int] = {}
+        """Tasks at once of each job that runs, as the engine has it."""
         self._steered = False
         self._least = policy.concurrency
         """What the workers that run began with, or more."""
@@ -113,12 +124,12 @@ class Control:
 
     # -- what is asked for ----------------------------------------------------------------------------------
 
-    def has_room(self, running: int) -> bool:
-        """Whether one more shard may start beside those that run."""
-        return running < self.at_once and not self.paused
+    def room(self, running: int) -> int:
+        """How many more jobs may start beside those that run."""
+        return 0 if self.paused else max(0, self.at_once - running)
 
-    def listen(self, engine: Engine, running: Collection[str], waiting: int) -> list[Event]:
-        """Does what clients ask for. `running` are the shards that run, as they began; `waiting` do not yet."""
+    def listen(self, engine: Engine, running: Mapping[int, ShardJob], waiting: int) -> list[Event]:
+        """Does what clients ask for. `running` are the jobs that run, as they began; `waiting` do not yet."""
         events: list[Event] = []
         for raw, client in self.socket.requests() if self.socket is not None else ():
             notes, mistakes = self._take(raw, len(running), events)
@@ -140,34 +151,34 @@ class Control:
             answer(client, msgspec.json.encode(course))
         return events
 
-    def launched(self, shard: str, tasks: int) -> None:
-        """A shard runs, this many tasks at once."""
-        self._widths[shard] = tasks
+    def launched(self, job: ShardJob) -> None:
+        """A job runs, as many tasks at once as its policy says."""
+        self._widths[job.number] = job.policy.concurrency
 
-    def ended(self, shard: str) -> None:
+    def ended(self, job: int) -> None:
         """It does not any more."""
-        self._widths.pop(shard, None)
+        self._widths.pop(job, None)
 
-    def policy_of(self, shard: str) -> RunPolicy:
-        """The options of a shard, with the tasks at once that its lane and its cell leave it."""
-        manifest = self._manifests[shard]
-        return self.shares[manifest.lane].in_cell(manifest.cell)
+    def policy_of(self, shard: str, lane: str | None) -> RunPolicy:
+        """The options of a shard, with the tasks at once that this lane and its cell leave it."""
+        return self.shares[lane].in_cell(self._manifests[shard].cell)
 
     def concurrency(self) -> tuple[int, int | None]:
         """Tasks at once in each worker: the least, and the most where that is another number."""
-        tasks = [self.policy_of(shard).concurrency for shard in self._manifests]
+        planned = self._manifests.items()
+        tasks = [self.policy_of(shard, manifest.planned_lane).concurrency for shard, manifest in planned]
         least, most = min(tasks, default=self.policy.concurrency), max(tasks, default=0)
         return least, most if most > least else None
 
-    def widths(self, running: Collection[str]) -> dict[str, int]:
-        """Tasks at once of the shards for which that has changed. Of too many shards the latest are held: 0."""
+    def widths(self, running: Mapping[int, ShardJob]) -> dict[int, int]:
+        """Tasks at once of the jobs for which that has changed. Of too many jobs the latest are held: 0."""
         if not self._steered:
             return {}
         wanted = {
-            shard: 0 if self.paused or place >= self.at_once else self.policy_of(shard).concurrency
-            for place, shard in enumerate(running)
+            number: 0 if self.paused or place >= self.at_once else self.policy_of(job.shard, job.lane).concurrency
+            for place, (number, job) in enumerate(running.items())
         }
-        changed = {shard: tasks for shard, tasks in wanted.items() if self._widths.get(shard) != tasks}
+        changed = {job: tasks for job, tasks in wanted.items() if self._widths.get(job) != tasks}
         self._widths.update(changed)
         return changed
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -18,6 +17,8 @@ from pathlib import Path
 from prealloc.files.atomic import must_write, write_file
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import RunPaths, control_sockets
+from prealloc.files.private import private_folder
+from prealloc.files.regular import Unusable
 from prealloc.processes.forks import forks
 
 MOST_BYTES = 2**16
@@ -30,7 +31,7 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class NoSocket(Exception):
-    """There is no place for it; says why."""
+    """The system has no place for it; says why."""
 
 
 class ControlSocket:
@@ -98,26 +99,18 @@ def peer_uid(connected: socket.socket) -> int | None:
     return int(uid)
 
 
-def is_private(folder: Path) -> bool:
-    """Whether it is a folder that nobody but this user can open."""
-    try:
-        status = os.lstat(folder)
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
-
-
 def _listen(run: RunPaths) -> tuple[Path, socket.socket]:
     """At the first place where that is possible. Raises NoSocket if there is none."""
     if not hasattr(socket, "AF_UNIX"):
         raise NoSocket("this system has no Unix sockets")
     reason = "no folder for it has a path that is short enough"
     for path in control_sockets(run.root):
-        with contextlib.suppress(OSError):
-            os.makedirs(path.parent.parent, exist_ok=True)
-            os.mkdir(path.parent, 0o700)
-        if not is_private(path.parent):
-            reason = f"{path.parent} is not a folder of this user's alone"
+        try:
+            with contextlib.suppress(OSError):
+                os.makedirs(path.parent.parent, exist_ok=True)
+            private_folder(path.parent)
+        except Unusable as error:
+            reason = str(error)
             continue
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

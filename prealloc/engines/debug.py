@@ -46,6 +46,7 @@ def debug_unit(job: UnitJob, setup: RunSetup, function: WorkerFunction) -> Attem
         shard.step()
     finally:
         shard.close()
+        setup.limiter.close()
     path = setup.paths.worker_journal(job.shard, setup.session, 1)
     writer = parse_journal_name(path.name)
     assert writer is not None  # noqa: S101  # narrows the type

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 import time
@@ -17,13 +18,15 @@ from prealloc.engines.admission import Admission, default_workers, within_open_f
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.control import Control, Share, Shares
 from prealloc.engines.control_socket import ControlSocket, NoSocket
+from prealloc.engines.handover import Key, Units
 from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import conduct
-from prealloc.engines.queue import ShardQueue, WaitingShard
+from prealloc.engines.queue import Launch, ShardQueue, WaitingShard
 from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
+from prealloc.lanes.sharing import shared_lanes
 from prealloc.model.events import (
     AttemptEnded,
     Event,
@@ -49,7 +52,6 @@ from prealloc.store.journal import (
     Reopened,
     SessionEnded,
     SessionStarted,
-    incarnations,
     last_session,
 )
 from prealloc.store.lane_log import LaneLog
@@ -99,6 +101,8 @@ def run_session(
     policy = run.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
+    lanes = run.plan.spec.lanes
+    limiter: RateLimiter[Any] = RateLimiter(lanes, policy, share=shared_lanes(lanes, run.plan.spec.settings))
     control: Control | None = None
     try:
         _begin(run, journal, session, asked, before)
@@ -106,7 +110,6 @@ def run_session(
             journal.append(attempt)
         if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
-        limiter: RateLimiter[Any] = RateLimiter(run.plan.spec.lanes, policy)
         admission = Admission(_biggest(run))
         setup = RunSetup(
             paths=run.paths,
@@ -121,9 +124,8 @@ def run_session(
         )
         engine.open(setup)
         left = units_left(run, before, asked, claims)
-        wanted = _wanted(run, left)
+        wanted = _wanted(run, left, moves=engine.facts.hands_back)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
-        lanes = run.plan.spec.lanes
         control = Control(
             policy,
             lambda policy: _shares(run, policy),
@@ -157,9 +159,9 @@ def run_session(
         ended = conduct(
             engine,
             ShardQueue(
-                [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
-                {lane.name: control.shares[lane.name].shards_at_once for lane in lanes},
-                lambda: [WaitingShard(each, run.manifests[each].lane) for each in claims.again()] if claims else [],
+                [_waiting(run, shard) for shard in _in_order(run, left)],
+                {lane.name: control.shares[lane.name].room for lane in lanes},
+                lambda: [_waiting(run, shard) for shard in claims.again()] if claims else [],
             ),
             _Jobs(run, control, before, asked, claims, observer).make,
             limiter=limiter,
@@ -174,6 +176,7 @@ def run_session(
         if control is not None:
             control.close()
         engine.close()
+        limiter.close()
         journal.close()
     fault_point(Point.SESSION_END)
     state = fold(run.paths, run.units())
@@ -306,6 +309,25 @@ def _due(run: OpenRun, before: RunState | None) -> list[Due]:
     return before.due if before is not None and run.file.cleanup is not None else []
 
 
+def _waiting(run: OpenRun, shard: str) -> WaitingShard:
+    return WaitingShard(shard, run.manifests[shard].served_by)
+
+
+def _in_order(run: OpenRun, left: Mapping[str, int]) -> list[str]:
+    """The shards as they start: those that take longest first, where that is known, else in the plan's order.
+
+    Of one of which only a part is left, its part of the time counts.
+    """
+    if run.times is None:
+        return [*left]
+    seconds: dict[str, float] = {}
+    for shard, units in left.items():
+        names = run.names(shard)
+        whole = run.times.of_shard([*zip(names.ids, names.types, strict=True)])
+        seconds[shard] = whole * units / max(1, len(names.ids))
+    return sorted(left, key=lambda shard: -seconds[shard])
+
+
 def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
     count = len(_due(run, before))
     return [f"first, {count} attempts of earlier sessions are cleaned up"] if count else []
@@ -329,33 +351,35 @@ class _Jobs:
         self._asked = asked
         self._claims = claims
         self._observer = observer
+        self._numbers = itertools.count(1)
         self._elsewhere: dict[str, set[Unit]] = {}
         """By shard, for those that have been asked for: what is left to other runs of the experiment."""
 
-    def make(self, shard: str) -> ShardJob | None:
+    def make(self, launch: Launch) -> ShardJob | None:
         """None: other runs have all of it."""
-        run, manifest = self._run, self._run.manifests[shard]
-        names = run.names(shard)
-        states = _states(run, self._before, self._asked, shard, names.ids)
-        due = [due for due in _due(run, self._before) if due.unit.shard == shard]
-        again = shard in self._elsewhere  # for what others held when it came first
-        if self._claims is not None:
-            mine = self._claim(self._claims, shard, [(_unit(shard, names.ids, key), each) for key, each in states])
-            states = [(key, each) for key, each in states if _unit(shard, names.ids, key) in mine]
-            due = [] if again else due
-            if not states and not due:
-                return None
+        run, shard, units = self._run, launch.shard.id, launch.shard.units
+        names, due = run.names(shard), [due for due in _due(run, self._before) if due.unit.shard == shard]
+        if units is not None:
+            due = []  # its first job does that
+        else:
+            states = _states(run, self._before, self._asked, shard, names.ids)
+            if self._claims is not None:
+                due = [] if shard in self._elsewhere else due  # else it is for what others held when it came first
+                mine = self._claim(self._claims, shard, [(_unit(shard, names.ids, key), each) for key, each in states])
+                states = [(key, each) for key, each in states if _unit(shard, names.ids, key) in mine]
+                if not states and not due:
+                    return None
+            units = _open_units(states)
         return ShardJob(
-            manifest=manifest,
-            policy=self._control.policy_of(shard),
+            number=next(self._numbers),
+            manifest=run.manifests[shard].on(self._control.shares[launch.lane].lane),
+            policy=self._control.policy_of(shard, launch.lane),
             ids=list(zip(names.ids, names.types, strict=True)),
-            orders=tuple(
-                UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
-            ),
-            deaths={key: state.deaths for key, state in states if state.open and state.deaths},
+            orders=units.orders,
+            deaths=units.deaths,
+            alone=units.alone,
             due=due,
             copies=run.copies(shard),
-            earlier=incarnations(run.paths, shard) if again else 0,
             timeouts=run.timeouts(shard),
         )
 
@@ -375,16 +399,26 @@ def _unit(shard: str, ids: Sequence[str], key: tuple[int, int]) -> Unit:
     return Unit(shard, ids[position], repeat)
 
 
+def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
+    """Those that have no final outcome."""
+    orders = tuple(
+        UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
+    )
+    return Units(orders, deaths={key: state.deaths for key, state in states if state.open and state.deaths})
+
+
 def longest_s(run: OpenRun) -> float | None:
     """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
-    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left))
+    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left, moves=False))
 
 
-def _wanted(run: OpenRun, left: Mapping[str, int]) -> int:
-    """How many shards may run at once, as far as memory goes."""
-    shards = max(1, len(left))
-    return min(run.policy.workers or default_workers(shards, _biggest(run)), shards)
+def _wanted(run: OpenRun, left: Mapping[str, int], *, moves: bool) -> int:
+    """How many workers may run at once, as far as memory goes. `moves`: the engine can spread a shard over several."""
+    policy = run.policy
+    shards = len(run.plan.shards) if moves and policy.rebalance else len(left)
+    most = sum(left.values()) if moves and policy.rebalance else len(left)
+    return min(policy.workers or default_workers(max(1, shards), _biggest(run)), max(1, most))
 
 
 def _biggest(run: OpenRun) -> int:
@@ -394,22 +428,29 @@ def _biggest(run: OpenRun) -> int:
 
 def _shares(run: OpenRun, policy: RunPolicy) -> Shares:
     """What each lane's shards get of a policy."""
-    shards = Counter(manifest.lane for manifest in run.manifests.values())
+    shards = Counter(manifest.planned_lane for manifest in run.manifests.values())
     lanes: list[Lane | None] = [None, *run.plan.spec.lanes]
     names = {lane.name if lane is not None else None: lane for lane in lanes}
     return {name: Share(lane, shards[name], policy) for name, lane in names.items()}
 
 
 def _bound_s(run: OpenRun, shares: Shares, left: Mapping[str, int], at_once: int) -> float | None:
-    """The run's bound: lane by lane, and those without one."""
-    work: dict[str | None, list[ShardWork]] = {}
+    """The run's bound: by the lanes that may serve a shard, each as slow as the slowest of them.
+
+    That one may be the last that has not halted.
+    """
+    work: dict[tuple[str | None, ...], list[ShardWork]] = {}
     for shard, count in left.items():
         manifest = run.manifests[shard]
-        policy = shares[manifest.lane].in_cell(manifest.cell)
-        work.setdefault(manifest.lane, []).append(
-            ShardWork(_longest_timeouts(run, policy, shard, count), policy.concurrency)
-        )
-    loads = (LaneLoad(shards, max(1, min(shares[lane].shards_at_once, at_once))) for lane, shards in work.items())
+        lanes: tuple[str | None, ...] = tuple(sorted(manifest.served_by)) or (None,)
+        policies = [shares[lane].in_cell(manifest.cell) for lane in lanes]
+        concurrency = min(policy.concurrency for policy in policies)
+        timeouts = _longest_timeouts(run, policies[0], shard, count)
+        work.setdefault(lanes, []).append(ShardWork(timeouts, concurrency))
+    loads = (
+        LaneLoad(shards, max(1, min(at_once, *(shares[lane].shards_at_once for lane in lanes))), len(lanes))
+        for lanes, shards in work.items()
+    )
     return bound_s(run.policy, loads, cleanup=run.file.cleanup is not None)
 
 
@@ -464,14 +505,14 @@ def _run_started(
                 id=entry.id,
                 units=entry.units - not_here[entry.id],
                 settings=run.manifests[entry.id].settings,
-                lane=run.manifests[entry.id].lane,
+                lane=run.manifests[entry.id].planned_lane,
                 done=done[entry.id][0],
                 success=done[entry.id][1],
                 not_asked=not_asked.get(entry.id, 0),
             )
             for entry in run.plan.shards
         ),
-        workers=min(control.at_once, max(1, len(left))),
+        workers=control.at_once,
         concurrency=least,
         concurrency_most=most,
         bound_s=_bound_s(run, control.shares, left, control.at_once) if engine.facts.can_kill else None,

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from prealloc.engines.worker_process import Key, WorkerProcess
+from prealloc.engines.handover import Key, Units, units_of
+from prealloc.engines.worker_process import WorkerProcess
 from prealloc.worker.job import UnitOrder
 
 
 class WaitingUnits:
     """Three queues; a unit is in one of them at most."""
 
-    def __init__(self, orders: Sequence[UnitOrder], deaths: Mapping[Key, int], concurrency: int) -> None:
+    def __init__(
+        self,
+        orders: Sequence[UnitOrder],
+        deaths: Mapping[Key, int],
+        concurrency: int,
+        alone: Collection[Key] = (),
+    ) -> None:
         # A unit that has killed a worker before never again runs beside others.
-        self.pending = deque(order for order in orders if not deaths.get((order.position, order.repeat)))
+        solo = {*alone, *(key for key, count in deaths.items() if count)}
+        self.pending = deque(order for order in orders if (order.position, order.repeat) not in solo)
         """They run together."""
-        self.suspects = deque(order for order in orders if deaths.get((order.position, order.repeat)))
+        self.suspects = deque(order for order in orders if (order.position, order.repeat) in solo)
         """Each runs alone in a worker of its own."""
         self.last: deque[UnitOrder] = deque()
         """Each runs alone, and no other worker of the run beside it."""
@@ -35,6 +43,14 @@ class WaitingUnits:
 
     def __bool__(self) -> bool:
         return bool(self.pending or self.suspects or self.last)
+
+    def left(self) -> Units:
+        """All of them, for another job."""
+        return self.units(self.pending, (*self.suspects, *self.last))
+
+    def units(self, together: Iterable[UnitOrder], alone: Iterable[UnitOrder] = ()) -> Units:
+        """Units of these orders, with what is known of them."""
+        return units_of(together, alone, self._deaths)
 
     def queue_of(self, worker: WorkerProcess) -> deque[UnitOrder]:
         """Where the units that have not begun in it wait for another one."""

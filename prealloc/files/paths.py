@@ -232,6 +232,40 @@ def index_places(library: Path, environment: Mapping[str, str] = os.environ) -> 
     return library.with_name(f"{library.name}.index"), _cache(environment) / "indexes" / f"{name}.index"
 
 
+def runtime_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder of what the user's runs on this machine share while they run. It need not be there.
+
+    In $XDG_RUNTIME_DIR; without that where it usually is, so that a job of cron finds the same; else in /tmp, which is
+    everybody's: see private_folder. After `sudo` the variable may name the folder of another user.
+    """
+    named, user = environment.get("XDG_RUNTIME_DIR", ""), os.getuid()
+    base = named if os.path.isabs(named) else f"/run/user/{user}"
+    try:
+        if os.stat(base).st_uid == user:
+            return Path(base, "prealloc")
+    except (OSError, ValueError):
+        pass
+    return Path(f"/tmp/prealloc-{user}")
+
+
+class SharedPaths(NamedTuple):
+    """The files in that folder."""
+
+    root: Path
+
+    @property
+    def secret(self) -> Path:
+        return self.root / "secret"
+
+    def lane(self, digest: str) -> Path:
+        """What runs have taken of a lane. The number is that of the format: versions of prealloc may differ in it."""
+        return self.root / f"lane.{digest}.1"
+
+    def lanes(self) -> list[Path]:
+        """Those of all lanes."""
+        return sorted(self.root.glob("lane.*.1"))
+
+
 def _cache(environment: Mapping[str, str]) -> Path:
     named = environment.get("XDG_CACHE_HOME", "")
     # The base directory specification: a relative path is to be ignored.

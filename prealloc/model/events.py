@@ -25,6 +25,7 @@ class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     settings: dict[str, Any]
     lane: str | None = None
+    """The lane that the plan deals it to. Which one serves it is said when it starts."""
     done: dict[str, int]
     """Units with a final outcome from before this session, by status."""
     success: Successes = msgspec.field(default_factory=Successes)
@@ -53,12 +54,14 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
 
 
 class ShardStarted(Event, frozen=True, kw_only=True, tag="shard_started"):
-    """A worker process for this shard is up and has its tasks."""
+    """A worker process for this shard is up and has its tasks. A shard may have several at a time."""
 
     shard: str
     incarnation: int
     pid: int
     units: int
+    lane: str | None = None
+    """The lane that serves it."""
 
 
 class ShardShare(Event, frozen=True, kw_only=True, tag="shard_share"):
@@ -121,6 +124,13 @@ class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
     suspects: int
 
 
+class WorkerGone(Event, frozen=True, kw_only=True, tag="worker_gone"):
+    """A worker process is gone for certain, in whatever way; after WorkerLost if it was lost."""
+
+    shard: str
+    pid: int
+
+
 class LibraryOpenedByWorker(Event, frozen=True, kw_only=True, tag="library_opened"):
     """A worker tried to open the task library and was refused."""
 
@@ -158,12 +168,14 @@ class LanePaused(Event, frozen=True, kw_only=True, tag="lane_paused"):
 
 
 class LaneHalted(Event, frozen=True, kw_only=True, tag="lane_halted"):
-    """A lane starts no further task: what runs on it may end, the rest stays not run."""
+    """A lane starts no further task: what runs on it may end, the rest is for the other lanes that may serve it."""
 
     lane: str
     reason: str
     hint: str
     """What to do before `prealloc resume`."""
+    goes_on: bool = False
+    """Other lanes take what it has not begun: nothing of it has to be resumed, unless they halt too."""
 
 
 class ShardEnded(Event, frozen=True, kw_only=True, tag="shard_ended"):

@@ -64,10 +64,10 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         int | None,
         Option(
             Whole(1, MAX_SHARDS, optional=True),
-            "Shards at once, each in a worker process.",
+            "Worker processes at once, each with tasks of one shard.",
             short="w",
             group=_SIZE,
-            unset="all up to 64, as memory allows",
+            unset="one for each shard up to 64, as memory allows",
         ),
     ] = None
     timeout_s: Annotated[
@@ -131,6 +131,9 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             unset="no limit",
         ),
     ] = None
+    rebalance: Annotated[
+        bool, Option(Flag(), "Worker places with nothing to run take tasks from the longest shard.", group=_SIZE)
+    ] = True
     max_result_bytes: Annotated[
         int, Option(Bytes(1, MOST_RESULT_BYTES), "Largest result of a task.", "max_result", group=_SIZE)
     ] = MOST_RESULT_BYTES
@@ -192,6 +195,7 @@ class RunOptions(TypedDict, total=False):
     grace_s: float | str
     start_s: float | str
     memory_bytes: int | str | None
+    rebalance: bool
     max_result_bytes: int | str
     max_log_bytes: int | str
     fsync: bool
@@ -262,17 +266,20 @@ class ShardWork(NamedTuple):
 
 
 class LaneLoad(NamedTuple):
-    """The shards of a lane, and how many of them run at once."""
+    """The shards of some lanes, and how many of them run at once, at least."""
 
     shards: Sequence[ShardWork]
     shards_at_once: int
+    lanes: int = 1
+    """Lanes that may serve these shards, each after the one before has halted."""
 
 
 def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = False) -> float | None:
     """The longest that a run can take, in seconds; None if some unit has no timeout.
 
     Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
-    times over. Each unit may use every retry to its full timeout, be turned away MOST_THROTTLED times, wait
+    times over, and again on each lane that takes it over, and each time that half of it moves to another worker. Each
+    unit may use every retry to its full timeout, be turned away MOST_THROTTLED times and once by every lane, wait
     the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
     it may take the grace, and with `cleanup` also a call of that function. Shards run side by side as the lane lets
     them, the units of a shard as the concurrency does: see `most_s`. Lanes run side by side, unless there are too few
@@ -290,9 +297,10 @@ def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = Fal
                 if timeout_s is None:
                     return None
                 longest_s = max(longest_s, timeout_s)
-                units[tries * (timeout_s + after_s) + policy.max_wait_s] += count
+                units[(tries + lane.lanes - 1) * (timeout_s + after_s) + policy.max_wait_s] += count
             if any(units.values()):
-                shards[start_s + most_s(units, shard.concurrency)] += 1
+                moves = units.total().bit_length() if policy.rebalance else 0
+                shards[(lane.lanes + moves) * start_s + most_s(units, shard.concurrency)] += 1
         total_s += most_s(shards, lane.shards_at_once)
     if policy.max_time_s is not None:
         last_s = policy.start_s + longest_s + policy.max_wait_s + after_s

@@ -98,13 +98,14 @@ class PlainReporter(Reporter):
 def start_line(event: RunStarted) -> str:
     """`run/  plan 3f9a  local  25 shards  500 units  25 workers x 4`."""
     units = sum(shard.units for shard in event.shards)
+    asked = units - sum(shard.not_asked for shard in event.shards)
     return "  ".join(
         [
             visible(event.run),
             f"plan {visible(event.plan)[:8]}",
             visible(event.engine),
             human.count(len(event.shards), "shard"),
-            human.count(units, "unit"),
+            human.count(units, "unit") if asked == units else f"{asked:,} of {human.count(units, 'unit')}",
             f"{human.count(event.workers, 'worker')} x {human.at_once(event.concurrency, event.concurrency_most)}",
         ]
     )

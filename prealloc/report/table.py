@@ -147,8 +147,9 @@ def stopping_line(progress: RunProgress, now_s: float) -> str | None:
 
 def _rows(progress: RunProgress, room: int | None) -> tuple[Sequence[ShardProgress], dict[State, int]]:
     """The shards that are shown, and the states of those that are not."""
-    if room is None or len(progress.shards) <= room:
-        return progress.most_interesting(len(progress.shards)), {}
+    every = len(progress.shards)
+    if room is None or every <= room or len(progress.most_interesting(every)) <= room:
+        return progress.most_interesting(every), {}
     rows = progress.most_interesting(max(0, room - 1))
     rest = progress.states()
     for shard in rows:

@@ -337,14 +337,6 @@ def last_session(run: RunPaths) -> int:
     return max((file.writer.session for file in journal_files(run)), default=0)
 
 
-def incarnations(run: RunPaths, shard: str) -> int:
-    """The highest number of a worker of this shard in the run's latest session; 0 if there was none."""
-    files = journal_files(run)
-    session = max((file.writer.session for file in files), default=0)
-    mine = (file.writer for file in files if file.writer.shard == shard and file.writer.session == session)
-    return max((writer.incarnation for writer in mine), default=0)
-
-
 def read_lines(file: JournalFile, warnings: list[str] | None = None) -> Iterator[Line]:
     """The lines of one journal file.
 

@@ -23,8 +23,10 @@ from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
+from prealloc.model.task_times import TaskTimes
 from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
+from prealloc.store.fold import UnitState
 from prealloc.store.identity import copy_numbers
 from prealloc.store.journal import SessionStarted, damaged, journal_files, read_lines
 from prealloc.store.manifests import Outline, read_manifests, read_plan_file
@@ -115,8 +117,11 @@ class OpenRun:
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
         self._names: dict[SliceRef, Names] = dict(names or {})
+        self._settings: dict[tuple[str, str | None], dict[str, Any]] = {}
         self._timeouts: dict[SliceRef, dict[int, float]] = {}
         self._copies: dict[str, dict[str, int]] | None = None
+        self.times: TaskTimes | None = None
+        """How long tasks have taken in past runs, where the shards that take longest are to start first."""
 
     @cached_property
     def policy(self) -> RunPolicy:
@@ -151,6 +156,15 @@ class OpenRun:
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
         return Slice(self.paths.plan, self.manifests[shard].slice).tasks()
+
+    def settings(self, shard: str, state: UnitState) -> dict[str, Any]:
+        """What the worker function has seen in the attempt at a unit that counts: those of its lane too."""
+        key = shard, state.outcome.attempt.lane if state.outcome is not None else None
+        if key not in self._settings:
+            # An outcome that was taken over from another run may name a lane of that one.
+            known = next((each for each in self.plan.spec.lanes if each.name == key[1]), None)
+            self._settings[key] = self.manifests[shard].on(known).settings
+        return self._settings[key]
 
     def check_slices(self) -> None:
         """Raises PlanError unless all tasks can be run as they were planned."""

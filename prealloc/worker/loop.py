@@ -30,7 +30,7 @@ from prealloc.worker.function import WorkerFunction, brief_error, load_function
 from prealloc.worker.guard import guard
 from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.interrupt import shielded
-from prealloc.worker.job import WorkerJob
+from prealloc.worker.job import UnitOrder, WorkerJob
 from prealloc.worker.limiter import RemoteLimiter
 from prealloc.worker.messages import (
     NO_THREAD,
@@ -40,10 +40,12 @@ from prealloc.worker.messages import (
     Channel,
     Drain,
     Ended,
+    HandBack,
     NotClosed,
     Opened,
     Ready,
     Retiring,
+    Returned,
     Slots,
     Struck,
 )
@@ -156,9 +158,12 @@ class _Worker:
                 return False
             for command in commands:
                 if isinstance(command, Drain):
-                    self._units.stop(key_refused=command.key_refused)
+                    left = self._units.stop(key_refused=command.key_refused)
                     if self._limiter is not None and command.lane_halted is not None:
+                        self._hand_back(tuple(order for order in left if order.is_fresh))
                         self._limiter.close(command.lane_halted)
+                elif isinstance(command, HandBack):
+                    self._hand_back(self._units.hand_back(command.units))
                 elif isinstance(command, Cancel):
                     self._cancelling = True
                 elif isinstance(command, Slots):
@@ -215,6 +220,11 @@ class _Worker:
             fault_point(Point.WORKER_RETIRING)
             self._channel.send(Retiring(left))
             fault_point(Point.WORKER_RETIRED)
+
+    def _hand_back(self, units: tuple[UnitOrder, ...]) -> None:
+        fault_point(Point.WORKER_HANDING_BACK)
+        self._channel.send(Returned(units))
+        fault_point(Point.WORKER_HANDED_BACK)
 
     def _tell(self, ended: Ended) -> None:
         error = ended.line.error

@@ -41,6 +41,20 @@ async def solve_async(task, ctx):
 
 def fail(task):
     raise ValueError(f"{task.id} is bad")
+
+class Solver:
+    def __init__(self):
+        if "NO_BROWSER" in os.environ:
+            raise OSError("no browser")
+        self.told = open("told", "w")
+
+    def __call__(self, task, ctx):
+        self.told.write("called ")
+        return solve(task, prealloc.current())
+
+    def close(self):
+        self.told.write("closed")
+        self.told.close()
 """
 UNIT = "small.00/t1#1"
 
@@ -60,6 +74,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_: Type) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     prealloc.plan("tasks.json", out="plan", whole=True, repeats=2, factors={"model": ["small", "big"]}, lanes=lanes)
     return tmp_path
+
+
+def test_a_worker_class_is_made_and_closed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the run; its limits are those of all runs on the key. If it cannot be made, that is said."""
+    assert debug("plan", UNIT, worker="debug_worker:Solver").attempt.status == Status.OK
+    assert Path("told").read_text() == "called closed"
+    shared = list(Path(os.environ["XDG_RUNTIME_DIR"], "prealloc").glob("lane.*"))
+    assert b'"spacing_s":0.00104' in b"".join(path.read_bytes() for path in shared)
+    monkeypatch.setenv("NO_BROWSER", "1")
+    with pytest.raises(prealloc.CannotGoOn, match="Solver cannot be made: OSError: no browser"):
+        debug("plan", UNIT, worker="debug_worker:Solver")
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

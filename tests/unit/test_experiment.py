@@ -292,3 +292,19 @@ def test_the_plan_for_an_experiment_takes_its_ranking(type_: Type, config: Path)
     assert type_(*words).code == 0
     plan = json.loads(Path("exp/runs/0002/plan/plan.json").read_text())
     assert plan["ranking"] == "blake2b64-splitmix64/1"
+
+
+def test_a_part_of_an_experiment(type_: Type, config: Path) -> None:
+    """A part that other runs have decided makes no run, and what is not asked for stays open; asked whole, it runs."""
+    words = ("run", "--config", "exp.toml", "--experiment", "exp")
+    first = type_(*words, "--limit", "1")
+    assert first.code == 0
+    assert "all units that were asked for are ok" in first.out
+    again = type_(*words, "--limit", "1")
+    assert (again.code, names(Path("exp"))) == (0, ["0001"])
+    assert "nothing is left to run: all units that were asked for are done in exp" in again.out
+    done = prealloc.status("exp").census["ok"]
+    assert 0 < done < 4
+    assert f"not asked  {4 - done} unit" in again.out
+    assert type_(*words).code == 0
+    assert (prealloc.status("exp").census["ok"], names(Path("exp"))) == (4, ["0001", "0002"])
