@@ -42,27 +42,28 @@ class Joining:
         decided = self._others.decided
         self.done = [unit for unit, identity in identities.items() if identity in decided]
         """The units that other runs have decided."""
-        self.left = len(identities) - len(self.done)
         factors = {*plan.spec.factor_values, *self._others.factors}
         self.told = done_before(list(identities.values()), decided, factors) if decided else None
         """What there is to say of that."""
+
+    def is_left(self, asked: Asked) -> bool:
+        """Whether anything that is asked for is undecided."""
+        untouched, done = UnitState(), {*self.done}
+        return any(asked(unit, untouched) for unit in self._identities if unit not in done)
 
     def wants(self, unit: Unit) -> bool:
         """Whether no other run has decided it."""
         return self._identities[unit] not in self._others.decided
 
-    def is_left(self, asked: Asked) -> bool:
-        """Whether there is a unit that is asked for and that no other run has decided."""
-        untouched = UnitState()
-        return any(self.wants(unit) and asked(unit, untouched) for unit in self._identities)
-
     def nothing_left(self, observer: Observer) -> RunEnded:
-        """The end of what was done before; what is not asked for is left."""
-        which = f"all {len(self.done)} units" if not self.left else "all units that were asked for"
+        """The end of what was done before."""
+        units = len(self._identities)
+        open_ = units - len(self.done)
+        which = "all units that were asked for" if open_ else f"all {units} units"
         observer.handle(Note(text=f"nothing is left to run: {which} are done in {self._root}"))
         ended = RunEnded(
             run=str(self._root),
-            census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: len(self.done) + self.left},
+            census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: units},
             rate=None,
             success=Successes(),
             types=(),
@@ -75,7 +76,7 @@ class Joining:
             missing=(),
             resume=None,
             elsewhere=len(self.done),
-            not_asked=self.left,
+            not_asked=open_,
         )
         observer.handle(ended)
         return ended

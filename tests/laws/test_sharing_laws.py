@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from examples import examples
 from prealloc.files.paths import SharedPaths, runtime_folder
+from prealloc.files.private import private_folder
 from prealloc.files.regular import Unusable
 from prealloc.lanes.accounts import ALIVE_S
 from prealloc.lanes.lane_file import LaneFile
@@ -402,6 +403,23 @@ def test_no_key_is_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({path.name for path in folder.iterdir()} | names) == len(names)
     (before,), (after,) = names - {"secret"}, {Path(path).name for path in files_of([lane])}
     assert before != after
+
+
+def test_where_runs_meet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the runtime folder that is the user's own, whether or not a variable names it; else in /tmp. Never in another
+    user's, which `sudo` leaves in the variable.
+    """
+    me = os.getuid()
+    assert runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "prealloc"
+    usual = runtime_folder({})
+    assert usual in (Path(f"/run/user/{me}/prealloc"), Path(f"/tmp/prealloc-{me}"))
+    for named in ("relative", "", "/nowhere"):
+        assert runtime_folder({"XDG_RUNTIME_DIR": named}) in (usual, Path(f"/tmp/prealloc-{me}"))
+    monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    assert runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == Path(f"/tmp/prealloc-{me + 1}")
+    with pytest.raises(Unusable, match=f"belongs to user {me}"):
+        private_folder(tmp_path / "prealloc")
+    assert not (tmp_path / "prealloc").exists()
 
 
 @pytest.mark.parametrize("trap", ["a link", "a file", "open to all", "a long secret", "a linked secret", "a FIFO"])
