@@ -160,7 +160,6 @@ NO_DISK = {
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point
     "lanes/sharing.py": {"close", "_write"},  # LaneFile.write passes the point
-    "engines/limits.py": {"reached"},  # a time as a text
     "worker/attempt.py": {"leave_if_forked"},  # a child of the task's own tells why it ends
     "worker/loop.py": {"_wake"},  # a pipe
     "worker/process.py": {"write", "become", "_die_first"},  # a log may drop what it cannot keep; /proc
