@@ -59,8 +59,8 @@ class Joining:
         """The end of what was done before."""
         units = len(self._identities)
         open_ = units - len(self.done)
-        which = f"what was asked for of {units} units is" if open_ else f"all {units} units are"
-        observer.handle(Note(text=f"nothing is left to run: {which} done in {self._root}"))
+        which = "all units that were asked for" if open_ else f"all {units} units"
+        observer.handle(Note(text=f"nothing is left to run: {which} are done in {self._root}"))
         ended = RunEnded(
             run=str(self._root),
             census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: units},
