@@ -1,15 +1,13 @@
-"""A library's file: opened safely, told from another that took its place, and read into memory once.
+"""A library's file: opened safely, told from another that took its place, and read in pieces.
 
 What is hashed is what is scanned. The file is never mapped: a file that another process truncates would kill us with
-SIGBUS. It is read into anonymous memory with huge pages instead, which took 13 ms for 60 MB where `read()` took 33 to
-49: most of the time of a plain read goes into faulting in 15,000 small pages.
+SIGBUS.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import os
 import stat
 import threading
@@ -23,13 +21,9 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, open_regular
 
-Buffer = bytes | bytearray | mmap.mmap
-"""Bytes in memory, in whichever form they could be had cheapest."""
-
 Progress = Callable[[int, int], None]
 """Called with (bytes read so far, bytes in the file)."""
 
-_STEP = 16 << 20
 _PIECE = 1 << 20
 _AHEAD = 2
 
@@ -69,15 +63,17 @@ def open_library_file(path: Path) -> int:
         raise LibraryError(str(error), where=where, hint="give a regular file") from None
 
 
-def read_file(path: Path) -> Buffer:
+def read_file(path: Path) -> bytes:
     """All bytes of a regular file. Raises LibraryError for anything else, or if it cannot be read."""
-    descriptor = open_library_file(path)
-    try:
-        return _read_whole(path, descriptor)
-    except OSError as error:
-        raise _unreadable(str(path), error) from error
-    finally:
-        os.close(descriptor)
+    with open(open_library_file(path), "rb") as file:
+        before = FileIdentity.of(file.fileno())
+        try:
+            content = file.read()
+        except OSError as error:
+            raise _unreadable(str(path), error) from error
+        if not before.is_of(file.fileno()):
+            raise changed_meanwhile(str(path))
+        return content
 
 
 def sha256_of(file: BufferedReader, where: str) -> str:
@@ -142,27 +138,6 @@ def head_of(path: Path, size: int = 16) -> bytes:
         return b""
     finally:
         os.close(descriptor)
-
-
-def _read_whole(path: Path, descriptor: int) -> Buffer:
-    before = FileIdentity.of(descriptor)
-    size = before.bytes
-    if not size:
-        raise LibraryError("the file is empty", where=str(path), hint="write the tasks into it, or give another file")
-    buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without huge pages
-            buffer.madvise(mmap.MADV_HUGEPAGE)
-    done = 0
-    with memoryview(buffer) as view:
-        while done < size:
-            count = os.readv(descriptor, [view[done : done + _STEP]])
-            if not count:
-                break
-            done += count
-    if done < size or not before.is_of(descriptor):
-        raise changed_meanwhile(str(path))
-    return buffer
 
 
 def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator[bytes]:

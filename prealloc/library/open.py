@@ -53,9 +53,9 @@ def read_library(
 
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`, of several
     formats the JSON. `keep` names further fields of the tasks to take along. `progress` is called with (bytes read,
-    bytes in all), `notes` with sentences that a user should see. With a `shortlist` only the tasks that it wants need
-    be held: then `-` is standard input, and a JSON file is read in one pass and little memory if `stream` says so or
-    it is large. Without one, a large file is indexed in memory. A file with an index that fits is not read at all.
+    bytes in all), `notes` with sentences that a user should see. With a `shortlist` only the tasks that it wants are
+    held, and then `-` is standard input; of a small file some of those between them too, unless `stream` says no.
+    Without one, a large file is indexed in memory. A file with an index that fits is not read at all.
 
     Raises LibraryError, with file, place and hint, for whatever is not a task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
@@ -77,7 +77,9 @@ class How(NamedTuple):
     progress: Progress | None
     notes: Callable[[str], None]
 
-    def read(self, source: Source, shortlist: Callable[[], Shortlist] | None = None) -> TextLibrary:
+    def read(
+        self, source: Source, shortlist: Callable[[], Shortlist] | None = None, *, copies: bool = False
+    ) -> TextLibrary:
         """The library that a source gives, read once."""
         from prealloc.library.text.library import read_text
 
@@ -88,6 +90,7 @@ class How(NamedTuple):
             difficulty=self.difficulty,
             keep=self.keep,
             progress=self.progress,
+            copies=copies,
         )
 
 
@@ -188,7 +191,7 @@ def _read_json(file: Path, how: How, shortlist: Callable[[], Shortlist] | None, 
         from prealloc.library.packed.indexing import index_in_memory
 
         return index_in_memory(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields, progress=how.progress)
-    return how.read(file_source(file), shortlist if stream or large else None)
+    return how.read(file_source(file), shortlist, copies=stream or large)
 
 
 def _is_large(file: Path) -> bool:

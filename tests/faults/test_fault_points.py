@@ -147,6 +147,7 @@ WRITING = frozenset(
 )
 NO_DISK = {
     "engines/forkserver.py": {"look"},  # a pipe
+    "engines/limits.py": {"reached"},  # a time as text
     "files/faultpoint.py": {"_passage", "_strike"},  # the faults themselves
     "files/atomic.py": {"exchange", "fsync_folder", "_rename_to_new", "_rename_file_to_new", "refuse_taken"}
     | {"_parents_of", "write_pieces"},  # their callers pass the point, or _beside, by which they write

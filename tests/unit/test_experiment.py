@@ -122,6 +122,17 @@ def test_what_is_done_and_what_differs_is_said(exp: Path) -> None:
     assert said[1] == "160 of 240 units are done in this experiment"
 
 
+def test_a_part_of_it(exp: Path) -> None:
+    """Of a grown experiment only what is asked for runs; when that is done, no run is made, and the rest is open."""
+    plan = prealloc.plan(TASKS, **{**BASE, **ROWS["one more model on the same keys"]})
+    part = {"only": [{"model": "huge", "prompt_type": "cot"}]}
+    ended = go(exp, plan, **part)
+    assert (ended.census["ok"], ended.elsewhere, ended.not_asked, ended.exit_code) == (40, 160, 40, 0)
+    again = go(exp, plan, **part)
+    assert (again.elsewhere, again.not_asked, again.exit_code, names(exp)) == (200, 40, 0, ["0001", "0002"])
+    assert go(exp, plan).census["ok"] == 40
+
+
 def test_another_ranking_is_refused(exp: Path) -> None:
     """With it the plan would have other tasks: an experiment keeps that of its first plan."""
     with pytest.raises(prealloc.OptionsError, match="ranking"):
@@ -227,6 +238,8 @@ def test_one_config_one_folder(type_: Type, config: Path) -> None:
     assert type_("show", "exp", "c.00/nobody#0").code == 2
     assert type_("show", "exp").code == type_("verify", "exp").code == 0
     assert "ok       0002 units" in type_("doctor", "exp").out
+    for words in (("ctl", "exp"), ("debug", "exp", unit["unit"])):
+        assert f"such as the latest: {Path('exp/runs/0002')}" in type_(*words).err
     refused = type_("resume", "exp")
     assert refused.code == 2
     assert f"prealloc run --config {config} --experiment exp" in refused.err
@@ -279,3 +292,19 @@ def test_the_plan_for_an_experiment_takes_its_ranking(type_: Type, config: Path)
     assert type_(*words).code == 0
     plan = json.loads(Path("exp/runs/0002/plan/plan.json").read_text())
     assert plan["ranking"] == "blake2b64-splitmix64/1"
+
+
+def test_a_part_of_an_experiment(type_: Type, config: Path) -> None:
+    """A part that other runs have decided makes no run, and what is not asked for stays open; asked whole, it runs."""
+    words = ("run", "--config", "exp.toml", "--experiment", "exp")
+    first = type_(*words, "--limit", "1")
+    assert first.code == 0
+    assert "all units that were asked for are ok" in first.out
+    again = type_(*words, "--limit", "1")
+    assert (again.code, names(Path("exp"))) == (0, ["0001"])
+    assert "nothing is left to run: all units that were asked for are done in exp" in again.out
+    done = prealloc.status("exp").census["ok"]
+    assert 0 < done < 4
+    assert f"not asked  {4 - done} unit" in again.out
+    assert type_(*words).code == 0
+    assert (prealloc.status("exp").census["ok"], names(Path("exp"))) == (4, ["0001", "0002"])

@@ -35,7 +35,7 @@ BATCH = 2 << 20
 _WRONG_GUESSES = 3
 # After so many in a library, its tasks are stepped over: each has cost as much as decoding a batch.
 
-_MOST_FIRST = 16 << 20
+_MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
 _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
@@ -183,11 +183,13 @@ class _Cutter:
         return Batch(fmt, text, origin, self._where, key)
 
     def _is_lines(self, name: str) -> bool:
-        window = self._window
-        while b"\n" not in window.text and len(window.text) < _MOST_FIRST and window.grow():
-            pass
-        if b"\n" in window.text:
-            window.grow()  # what follows the first line counts too
+        """Whether tasks come line by line, by the first line and what follows it."""
+        window, end = self._window, -1
+        while (end := window.text.find(b"\n", max(end, 0))) < 0 and len(window.text) < _MOST_FIRST and not window.ended:
+            end = len(window.text)
+            window.fill(end + 1)
+        if end >= 0:
+            window.grow()
         return is_lines(window.text, name)
 
     def _lines(self) -> Iterator[Batch]:

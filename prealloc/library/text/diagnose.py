@@ -11,8 +11,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
-from prealloc.library.disk import Buffer
-from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, has, is_name, named
+from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
 
@@ -39,7 +38,7 @@ class Origin(NamedTuple):
 class Diagnosis:
     """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the hint."""
 
-    def __init__(self, fmt: Format, text: Buffer, where: str, origin: Origin | None = None) -> None:
+    def __init__(self, fmt: Format, text: bytes, where: str, origin: Origin | None = None) -> None:
         self.fmt = fmt
         self.text = text
         self.where = where
@@ -111,17 +110,6 @@ class Diagnosis:
             hint=f"keep one {_short(key)}",
         )
 
-    def of_value(self, index: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
-        """The error of a workflow or kept field that strict JSON refuses."""
-        start = self._start(index)
-        path = f"{name}{(error.path or '$')[1:]}"
-        at = self._find(raw, start) + (error.offset or 0) if start is not None and has(raw) else start
-        return LibraryError(
-            error.problem,
-            where=self._place(self._task(index, start), at, path),
-            hint=f"fix this value in the {name} of the task, or leave the task out",
-        )
-
     def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
         """The error of a task that strict JSON refuses somewhere in its object."""
         start = self._start(index)
@@ -132,13 +120,10 @@ class Diagnosis:
             hint="fix this value of the task, or leave the task out",
         )
 
-    def _find(self, raw: msgspec.Raw, start: int) -> int:
-        return max(start, self.text.find(bytes(raw), start))
-
     def _look_into(self, at: int) -> StrictJsonError | None:
         """The exact problem of the damaged value that begins at `at`, if it shows within bounds."""
         for size in _WINDOWS:
-            window = bytes(self.text[at : at + size])
+            window = self.text[at : at + size]
             try:
                 compact(window)
             except StrictJsonError as error:

@@ -7,17 +7,19 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import product
 
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.base import Progress, without_gc
+from prealloc.errors import LibraryError
+from prealloc.library.base import Facts, Library, Progress, without_gc
 from prealloc.library.duplicate_ids import duplicate_ids, equal_hashes, sorted_positions
 from prealloc.library.naming import Column, Names, Naming, info_with, is_ours
 from prealloc.library.rows import AnyRow, any_has, row_types
 from prealloc.library.shortlist import Everything, Shortlist
-from prealloc.library.storing.stored import Counts, Facts, StoredLibrary
+from prealloc.library.storing.stored import Counts
 from prealloc.library.text.batches import Batch, batches
 from prealloc.library.text.refuse import no_tasks
 from prealloc.library.text.sources import LINES, Source
@@ -27,21 +29,28 @@ from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.task_hash import stable_hashes
 
+_HELD = 64 << 20
+"""Of so many bytes at the beginning of a library, what is mostly wanted is held as it is."""
 
-class TextLibrary(StoredLibrary):
+_LARGE_TASK = 1024
+# Smaller ones are decoded again when they are asked for: a decoded one takes more memory than its text.
+
+
+class TextLibrary(Library):
     """What was held of a text: `ids`, `types` and tasks are those that may be chosen, `info` counts all."""
 
     def __init__(
-        self, source: Source, info: LibraryInfo, tasks: _Tasks, naming: Naming | None, keep: tuple[str, ...]
+        self, source: Source, shapes: tuple[type, ...], info: LibraryInfo, tasks: _Tasks, keep: tuple[str, ...]
     ) -> None:
         self._source = source
+        self._shapes = shapes
         self._held = tasks.held()
         self._kept = tasks.kept
-        self.naming = naming
+        self.naming = tasks.naming
         """How the tasks are named; None in a library that is spelled as ours are."""
-        if naming is not None:
-            info = info_with(info, naming.fields)
-            self.note = naming.note
+        if self.naming is not None:
+            info = info_with(info, self.naming.fields)
+            self.note = self.naming.note
         ids, types = ([getattr(task, name) for task in self._held] for name in ("id", "type"))
         self.way = "json" if len(ids) == info.tasks and source.name != LINES else "stream"
         super().__init__(Facts(info, ids, types, tasks.counts, keep))
@@ -53,10 +62,10 @@ class TextLibrary(StoredLibrary):
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
         for position in positions:
             task = self._held[position]
-            if task.row is None or self._maker.keeps_all:
+            if task.row is None or self._keeps_all:
                 yield from super()._tasks([position])
             else:
-                yield self._maker.make(position, task.id, task.type, task.row)
+                yield self._made(position, task.row)
 
     def absent(self, names: Iterable[str]) -> set[str]:
         return set(names) - self._kept
@@ -64,17 +73,20 @@ class TextLibrary(StoredLibrary):
     def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
         task = self._held[position]
         place = f"{self._source.where}, task {task.number} (id {ascii(task.id)[:80]})"
-        if self._source.name == LINES:  # which were made of something else
+        if self._source.once or self._source.name == LINES:  # which were made of something else
             return place
-        byte = task.byte + max(0, bytes(task.text).find(raw)) + offset
-        line = "" if self._source.once else f", line {self._source.line_of(byte) + 1}"
-        return f"{place}, byte {byte}{line}"
+        with suppress(LibraryError):  # it was changed since
+            for batch in batches(self._source, lambda first: self._shapes, lambda piece: None):
+                if task.number < batch.origin.task + len(batch.rows):
+                    start, _ = batch.layout.spans[task.number - batch.origin.task]
+                    byte = batch.origin.byte + start + max(0, bytes(task.text).find(raw)) + offset
+                    return f"{place}, byte {byte}, line {self._source.line_of(byte) + 1}"
+        return place
 
 
 class _Held(msgspec.Struct, frozen=True, gc=False):
     number: int
-    byte: int
-    """Where it begins in the text."""
+    """Of all tasks, from 0."""
     id: str
     type: str
     text: bytes | Raw
@@ -90,9 +102,11 @@ def read_text(
     difficulty: str | None = None,
     keep: tuple[str, ...] = (),
     progress: Progress | None = None,
+    copies: bool = False,
 ) -> TextLibrary:
     """Reads a library once, in memory for the tasks of the shortlist and 12 bytes for each of the others.
 
+    Unless `copies`, what lies among many tasks that are wanted is held with them, which is quicker, at the beginning.
     Raises LibraryError, with file, place and hint, for whatever is none.
     """
     hashed = _Hashed()
@@ -101,7 +115,7 @@ def read_text(
     def shapes(first: Batch) -> tuple[type, ...]:
         nonlocal reader
         ours = fields == COMMON and first.key is None and is_ours(first.first())
-        reader = (_Ours if ours else _Named)(source.where, shortlist, keep, fields)
+        reader = (_Ours if ours else _Named)(source.where, lambda: _Tasks(shortlist(), copies=copies), keep, fields)
         return reader.shapes
 
     with without_gc():  # a million rows: nothing among them is garbage
@@ -110,10 +124,10 @@ def read_text(
             reader.take(batch)
     if reader is None:
         raise no_tasks(source.where)
-    tasks, naming = reader.end()
+    tasks = reader.end()
     tasks.finish(source.where)
     info = source.info(size=hashed.bytes, sha256=hashed.sha256.hexdigest(), types=tasks.types, difficulty=difficulty)
-    return TextLibrary(source, info, tasks, naming, keep)
+    return TextLibrary(source, reader.shapes, info, tasks, keep)
 
 
 class _Hashed:
@@ -131,33 +145,45 @@ class _Hashed:
 class _Tasks:
     """The tasks that went by under one pair of names. Lets go of what cannot be chosen any more."""
 
-    def __init__(self, shortlist: Shortlist) -> None:
+    def __init__(self, shortlist: Shortlist, *, copies: bool) -> None:
         self._shortlist = shortlist
+        self._copies = copies
         self._keeps_all = shortlist.held() is None
-        self._held: dict[int, _Held] = {}
+        self._held: list[_Held] = []
         self._pruned = 0
         self.hashes = array("Q")
         self.types: Counter[str] = Counter()
         self.counts = Counts(0, 0, 0)
         self.kept: set[str] = set()
         """The fields to keep that a task had so far."""
+        self.naming: Naming | None = None
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         first, hashes = len(self.hashes), stable_hashes(ids)
         self.hashes.extend(hashes)
         self.types.update(types)
-        for place in self._shortlist.offer(hashes, types):
-            start, length = batch.layout.spans[place]
-            where = first + place, batch.origin.byte + start, ids[place], sys.intern(types[place])
-            if self._keeps_all:
-                row = batch.rows[place] if isinstance(batch.rows[place], AnyRow) else None
-                held = _Held(*where, batch.layout.texts[place], row)
-            else:
-                held = _Held(*where, batch.text[start : start + length], None)
-            self._held[first + place] = held
+        wanted, layout = self._shortlist.offer(hashes, types), batch.layout
+        whole = self._keeps_all or self._is_worth_holding(batch, wanted)
+        for place in wanted:
+            text = layout.texts[place]
+            row = batch.rows[place] if whole and len(memoryview(text)) >= _LARGE_TASK else None
+            self._held.append(
+                _Held(
+                    number=first + place,
+                    id=ids[place],
+                    type=sys.intern(types[place]),
+                    text=text if whole else bytes(text),
+                    row=None if isinstance(row, dict) else row,
+                )
+            )
         if len(self._held) > 2 * self._pruned:
-            self._held = self._still_held()
+            self._held = self.held()
             self._pruned = len(self._held)
+
+    def _is_worth_holding(self, batch: Batch, wanted: Sequence[int]) -> bool:
+        """Whether the text of a batch is kept for its tasks, in place of a copy of each."""
+        size = sum(len(memoryview(batch.layout.texts[place])) for place in wanted)
+        return not self._copies and batch.origin.byte < _HELD and 2 * size >= len(batch.text)
 
     def finish(self, where: str) -> None:
         """Raises LibraryError if there was no task, or an id twice."""
@@ -166,24 +192,23 @@ class _Tasks:
         groups = equal_hashes(self.hashes, sorted_positions(self.hashes))
         if groups:
             # 64 bits of 10 million ids collide once in 370,000 libraries: what is equal here is the same id.
-            names = (next((self._held[at].id for at in group if at in self._held), None) for group in groups)
+            ids = {task.number: task.id for task in self._held}
+            names = (next((ids[at] for at in group if at in ids), None) for group in groups)
             raise duplicate_ids(list(zip(names, groups, strict=True)), where)
 
     def held(self) -> list[_Held]:
-        return list(self._still_held().values())
-
-    def _still_held(self) -> dict[int, _Held]:
+        """The tasks that may still be chosen."""
         keep = self._shortlist.held()
-        return self._held if keep is None else {at: task for at, task in self._held.items() if at in keep}
+        return self._held if keep is None else [task for task in self._held if task.number in keep]
 
 
 class _Ours:
     """Reads tasks that are spelled as ours are."""
 
-    def __init__(self, where: str, shortlist: Callable[[], Shortlist], keep: tuple[str, ...], fields: Fields) -> None:
+    def __init__(self, where: str, tasks: Callable[[], _Tasks], keep: tuple[str, ...], fields: Fields) -> None:
         self.shapes: tuple[type, ...] = row_types(keep)
         self._keep = keep
-        self._tasks = _Tasks(shortlist())
+        self._tasks = tasks()
 
     def take(self, batch: Batch) -> None:
         tasks = self._tasks
@@ -193,8 +218,8 @@ class _Ours:
         tasks.kept |= {name for i, name in unseen if any_has(batch.rows, i, name)}
         tasks.add(ids, types, batch)
 
-    def end(self) -> tuple[_Tasks, None]:
-        return self._tasks, None
+    def end(self) -> _Tasks:
+        return self._tasks
 
 
 class _Named:
@@ -202,9 +227,9 @@ class _Named:
 
     shapes = (dict[str, Raw],)
 
-    def __init__(self, where: str, shortlist: Callable[[], Shortlist], keep: tuple[str, ...], fields: Fields) -> None:
+    def __init__(self, where: str, tasks: Callable[[], _Tasks], keep: tuple[str, ...], fields: Fields) -> None:
         self._where = where
-        self._shortlist = shortlist
+        self._new_tasks = tasks
         self._keep = keep
         self._fields = fields
         self._names: Names | None = None
@@ -217,7 +242,7 @@ class _Named:
         batch.refuse_twice()
         if self._names is None:
             self._names = Names(self._fields, tasks[0], self._where)
-            self._tasks = {pair: _Tasks(self._shortlist()) for pair in product(self._names.ids, self._names.types)}
+            self._tasks = {pair: self._new_tasks() for pair in product(self._names.ids, self._names.types)}
         named = self._names.take(tasks, batch.texts)
         self._tasks = {(ids, types): mine for (ids, types), mine in self._tasks.items() if {ids, types} <= named.keys()}
         for (ids, types), mine in self._tasks.items():
@@ -226,9 +251,9 @@ class _Named:
         self._counts.without_workflow += sum(self._names.workflow_of(task) is None for task in tasks)
         self._kept |= {name for name in {*self._keep} - self._kept if any(name in task for task in tasks)}
 
-    def end(self) -> tuple[_Tasks, Naming]:
+    def end(self) -> _Tasks:
         assert self._names is not None  # noqa: S101  # there was a batch, and so a task
         naming = self._names.chosen()
         tasks = self._tasks[naming.ids, naming.types]
-        tasks.counts, tasks.kept = self._counts, self._kept
-        return tasks, naming
+        tasks.counts, tasks.kept, tasks.naming = self._counts, self._kept, naming
+        return tasks

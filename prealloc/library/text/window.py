@@ -42,28 +42,28 @@ class Window:
 
     def fill(self, size: int) -> None:
         """Takes in more until so many bytes are held, or all that is left."""
-        pieces, held = [self.text], len(self.text)
+        pieces, held, excess = [self.text], len(self.text), 0
         while held < size and not self.ended:
             piece = next(self._pieces, None)
             self.ended = piece is None
             self.head += (piece or b"")[: HEAD - len(self.head)]
             if self._decoder.getstate()[0] or not (piece or b"").isascii():
-                piece = self._check_utf8(piece or b"")
+                piece, excess = self._check_utf8(piece or b"")
             pieces.append(piece or b"")
             held += len(pieces[-1])
         if len(pieces) > 1:
-            self.text = b"".join(pieces)
+            self.text = b"".join(pieces)[: -excess or None]
 
-    def _check_utf8(self, piece: bytes) -> bytes:
-        """The piece, as far as it is UTF-8: behind that, nothing is read."""
+    def _check_utf8(self, piece: bytes) -> tuple[bytes, int]:
+        """The piece, as far as it is UTF-8, and how much before it is none either. Behind that, nothing is read."""
         held, _ = self._decoder.getstate()
         try:
             self._decoder.decode(piece, self.ended)
         except UnicodeDecodeError as error:
             self.ended, self.bad_utf8 = True, f"byte 0x{error.object[error.start]:02x} ({error.reason})"
-            # The bad character may have begun in the piece before: what is held of it does no harm.
-            return piece[: max(error.start - len(held), 0)]
-        return piece
+            good = error.start - len(held)
+            return piece[: max(good, 0)], max(-good, 0)
+        return piece, 0
 
     def drop(self, size: int) -> None:
         """Lets go of the first bytes."""
