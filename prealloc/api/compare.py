@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Unpack
 
@@ -36,19 +36,24 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     asked = CompareOptions(**read_options(CompareOptions, given, found))
     if found:
         raise OptionsError(found)
-    members = [member for run in runs for member in _members(Path(run), named=len(runs) > 1)]
-    if not any(_says(member, asked.metric) for member in members):
+    several = len(runs) > 1
+    members = [member for run in map(Path, runs) for member in members_of(run, opened_runs(run), named=several)]
+    if not any(says(member, asked.metric) for member in members):
         problem = f"no result says {asked.metric}"
         hint = "have the worker return {'success': true} or {'score': 0.5}, or compare ‹metric› working_s"
         raise OptionsError([Mistake("‹metric›", problem, hint)])
     return compare_members(members, asked)
 
 
-def _members(run: Path, *, named: bool) -> Iterator[Member]:
+def opened_runs(run: Path) -> dict[str, OpenRun]:
+    """The run folders that a user means, by their names in an experiment; a run alone has none."""
     if is_experiment(run):
-        opened = {each.paths.root.name: each for each in OpenExperiment(run).runs()}
-    else:
-        opened = {"": OpenRun(run)}
+        return {each.paths.root.name: each for each in OpenExperiment(run).runs()}
+    return {"": OpenRun(run)}
+
+
+def members_of(run: Path, opened: Mapping[str, OpenRun], *, named: bool) -> Iterator[Member]:
+    """Every unit and where it belongs. `named`: there are several runs, and which one this is tells units apart."""
     facts = Facts()
     contents: dict[SliceRef, dict[str, TaskFacts]] = {}
     for unit in outcomes(run):
@@ -60,7 +65,8 @@ def _members(run: Path, *, named: bool) -> Iterator[Member]:
         yield Member(unit, cell, contents[manifest.slice][unit.task])
 
 
-def _says(member: Member, metric: Metric) -> bool:
+def says(member: Member, metric: Metric) -> bool:
+    """Whether the unit's result says something of it."""
     unit = member.unit
     if metric == "success":
         return (unit.success, unit.first_success) != (None, None)

@@ -22,6 +22,7 @@ from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Share, Table, Whole, options_of, spelled
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.reporting import ReportOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.where import Where
 
@@ -38,7 +39,10 @@ DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]
 
-_DECLARED = (LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, SizeOptions, CompareOptions)
+_DECLARED = (
+    *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy),
+    *(SizeOptions, CompareOptions, ReportOptions),
+)
 _OF_COMMANDS = (
     *(
         "by",
