@@ -236,7 +236,21 @@ def _values(members: Sequence[Member], name: str) -> int:
 
 
 def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | None:
-    return tabulate(told, [_key(factor, told)]) if factor is not None else None
+    """The rates of the factor's values, in the plan's order."""
+    if factor is None:
+        return None
+    key = _key(factor, told)
+    found = tabulate(told, [key])
+    places = list(_values_of(told, key))
+    ordered = sorted(found.rows, key=lambda row: places.index(_text(row.group[key])))
+    return msgspec.structs.replace(found, rows=ordered)
+
+
+def _values_of(told: Sequence[UnitOutcome], key: str) -> dict[bytes, Any]:
+    """The values of a key of results, in the plan's order."""
+    if key == TYPE:
+        return _distinct(sorted({outcome.type for outcome in told}))
+    return _distinct(outcome.settings.get(key.removeprefix(SETTINGS_PREFIX)) for outcome in told)
 
 
 def _key(name: str, told: Sequence[UnitOutcome]) -> str:
@@ -251,10 +265,10 @@ def _matrices(told: Sequence[UnitOutcome], factor: str | None, others: Sequence[
     for name in others:
         key = _key(name, told)
         rows = aggregate(told, [key] if row_key is None else [row_key, key])
-        columns = _distinct(row.group[key] for row in rows)
+        columns = _values_of(told, key)
         if len(columns) < 2:
             continue
-        lines = _distinct(row.group[row_key] if row_key is not None else None for row in rows)
+        lines = _values_of(told, row_key) if row_key is not None else {_text(None): None}
         top, left = list(lines), list(columns)
         cells = {
             (top.index(_text(row.group[row_key] if row_key is not None else None)), left.index(_text(row.group[key]))): row

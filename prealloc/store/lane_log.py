@@ -70,6 +70,7 @@ class LaneNote(msgspec.Struct, frozen=True, kw_only=True):
     """The pause that the server asked for."""
     http_status: int | None = None
     reason: str = ""
+    hint: str = ""
 
 
 def read_notes(paths: RunPaths, lanes: Sequence[Lane]) -> list[LaneNote]:

@@ -109,7 +109,7 @@ def _context(report: RunReport, say: Say) -> dict[str, Any]:
         "grids": grids,
         "bar": _bars(),
         "forests": [
-            (each, forest.forest(f"forest-{n}", each.heading, each.lines, report.asked.margin))
+            (each, forest.forest(f"forest-{n}", each.title, each.lines, report.asked.margin))
             for n, each in enumerate(forests)
         ],
         "failures": rows.failures(report, say),

@@ -63,6 +63,12 @@ def head_notes(report: RunReport) -> list[str]:
     if undecided := row.units - row.decided:
         limits = f": success is between {between(row.worst, row.best)} whatever becomes of them" if row.best is not None else ""
         told.insert(0, f"{human.count(undecided, 'unit')} without a final outcome{limits}")
+    told += [
+        f"lane {note.lane} halted: {note.reason}{f'; {note.hint}' if note.hint else ''}"
+        for source in report.sources
+        for note in source.lane_notes
+        if note.event == "lane_halted" and note.session == max((each.number for each in source.sessions), default=0)
+    ]
     again = [member for member in report.members if member.unit.first != member.unit.outcome]
     if again:
         better = sum(member.unit.success is True and member.unit.first_success is not True for member in again)
@@ -82,6 +88,7 @@ def head_notes(report: RunReport) -> list[str]:
 class Forest(NamedTuple):
     """A comparison as a picture and a table."""
 
+    title: str
     heading: str
     lines: Sequence[Line]
     titles: Sequence[str]
@@ -89,24 +96,27 @@ class Forest(NamedTuple):
     notes: Sequence[str]
 
 
-_KINDS = {"better": "better", "worse": "worse", "no worse": "better"}
-
-
 def forest(found: Comparison, say: Say) -> Forest:
     """The rows of `prealloc compare`, each with a line for the picture."""
     titles = (found.factor, "tasks", "rate", "against", "difference", "interval", "better", "worse", "same", "p", "verdict")
-    lines = [_line(row, say) for row in found.rows]
-    return Forest(heading(found), lines, titles, [_cells(row, say) for row in found.rows], notes(found))
+    against = {say.value(row.against) for row in found.rows}
+    only = f" against {next(iter(against))}" if len(against) == 1 else ""
+    keys = ", ".join(say.text(name) for name in found.rows[0].group) if found.rows else ""
+    title = f"{say.text(found.factor)}{only}{f', by {keys}' if keys else ''}"
+    lines = [_line(row, say, named=not only) for row in found.rows]
+    return Forest(title, heading(found), lines, titles, [_cells(row, say) for row in found.rows], notes(found))
 
 
-def _line(row: Compared, say: Say) -> Line:
+def _line(row: Compared, say: Say, *, named: bool) -> Line:
+    """`named`: lines have different values to be compared with, so each says its own."""
     found = row.difference
-    name = say.text(row_name(row))
-    said = verdict(row)
+    group = ", ".join(_named(value, say) for value in row.group.values())
+    cells = f" ({row.cells} of {row.of_cells} cells)" if row.cells < row.of_cells else ""
+    name = f"{say.value(row.value)}{f' against {say.value(row.against)}' if named else ''}{cells}"
     if found is None:
-        return Line(name, None, 0.0, 0.0, "open", said)
-    kind = "open" if row.verdict not in ("better", "worse") else row.verdict
-    return Line(name, found.value, found.low, found.high, kind, f"{_points(found.value)}: {row.verdict}")
+        return Line(group, name, None, 0.0, 0.0, "open", verdict(row))
+    kind = row.verdict if row.verdict in ("better", "worse") else "open"
+    return Line(group, name, found.value, found.low, found.high, kind, f"{_points(found.value)}: {row.verdict}")
 
 
 def _cells(row: Compared, say: Say) -> Sequence[str]:

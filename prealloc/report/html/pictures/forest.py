@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 from prealloc.report.html import svg
 
-WIDTH, LEFT, RIGHT = 860, 230, 250
-ROW, TOP, BOTTOM = 30, 14, 34
+WIDTH, LEFT, RIGHT = 980, 240, 250
+ROW, HEAD, TOP, BOTTOM = 26, 22, 14, 34
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
-_LETTERS = 34
+_LETTERS = 36
 
 
 class Line(NamedTuple):
     """One difference. Shares: 0.05 is five points."""
 
+    group: str
+    """Lines of one group stand together below its name; empty: there are no groups."""
     name: str
     value: float | None
     low: float
@@ -32,7 +34,8 @@ def forest(id: str, title: str, lines: Sequence[Line], margin: float | None) -> 
     most = max((abs(end) for line in lines if line.value is not None for end in (line.low, line.high)), default=0.1)
     most = min(1.0, max(most * 1.05, 0.02, 1.5 * (margin or 0.0)))
     room = WIDTH - LEFT - RIGHT
-    height = TOP + ROW * len(lines) + BOTTOM
+    groups = sum(1 for n, line in enumerate(lines) if line.group and (n == 0 or lines[n - 1].group != line.group))
+    height = TOP + ROW * len(lines) + HEAD * groups + BOTTOM
     floor = height - BOTTOM + 4
 
     def x(share: float) -> float:
@@ -47,15 +50,20 @@ def forest(id: str, title: str, lines: Sequence[Line], margin: float | None) -> 
         parts.append(svg.label(x(tick), floor + 14, f"{tick * 100:+g}" if tick else "0", anchor="middle"))
     parts.append(svg.label(x(-most), floor + 28, "← worse", class_="faint"))
     parts.append(svg.label(x(most), floor + 28, "better, points →", anchor="end", class_="faint"))
-    for place, line in enumerate(lines):
-        y = TOP + ROW * place + ROW / 2
+    y, group = TOP - ROW / 2, ""
+    for line in lines:
+        if line.group != group:
+            group = line.group
+            y += HEAD
+            parts.append(svg.label(4, y + ROW / 2 + 2, svg.short(group, _LETTERS), class_="strong"))
+        y += ROW
         parts.append(svg.label(LEFT - 10, y + 4, svg.short(line.name, _LETTERS), anchor="end"))
         parts.append(svg.label(WIDTH - RIGHT + 10, y + 4, svg.short(line.said, _LETTERS + 4)))
         if line.value is not None:
             parts.append(svg.line(x(line.low), y, x(line.high), y, f"whisker v-{line.kind}"))
             parts += [svg.line(x(end), y - 5, x(end), y + 5, f"whisker v-{line.kind}") for end in (line.low, line.high)]
             parts.append(_mark(x(line.value), y, line.kind))
-    said = "; ".join(f"{line.name}: {line.said}" for line in lines[:20])
+    said = "; ".join(f"{' '.join(filter(None, (line.group, line.name)))}: {line.said}" for line in lines[:20])
     return svg.picture(id, title, said, (WIDTH, height), parts)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from prealloc.report.html import svg
 
 HEIGHT = 26
-_ROOM = 0.008
+_ROOM = 0.012
 """Of the width, for each letter of a word in a segment."""
 
 
