@@ -1,6 +1,8 @@
 from prealloc.api.compare import compare as compare
 from prealloc.api.doctor import diagnose as diagnose
 from prealloc.api.doctor import repair as repair
+from prealloc.api.export import export as export
+from prealloc.api.export import frame as frame
 from prealloc.api.libraries import convert as convert
 from prealloc.api.libraries import index as index
 from prealloc.api.memory import compare_memory as compare_memory
@@ -8,6 +10,7 @@ from prealloc.api.plans import diff as diff
 from prealloc.api.plans import load_plan as load_plan
 from prealloc.api.plans import plan as plan
 from prealloc.api.plans import verify as verify
+from prealloc.api.rescore import rescore as rescore
 from prealloc.api.runs import outcomes as outcomes
 from prealloc.api.runs import results as results
 from prealloc.api.runs import resume as resume

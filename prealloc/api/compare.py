@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Unpack
 
-from prealloc.api.experiments import is_experiment
-from prealloc.api.runs import outcomes
+from prealloc.api.located import Located, located
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import CompareKeywords, CompareOptions, Metric
 from prealloc.model.options import read_options
 from prealloc.model.plan import SliceRef
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
-from prealloc.store.experiment import OpenExperiment
 from prealloc.store.identity import Facts, TaskFacts
-from prealloc.store.run_folder import OpenRun
 
 
 def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison:
@@ -37,7 +34,7 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     if found:
         raise OptionsError(found)
     several = len(runs) > 1
-    members = [member for run in map(Path, runs) for member in members_of(run, opened_runs(run), named=several)]
+    members = [member for run in runs for member in members_of(located(run, asked.scores), run, named=several)]
     if not any(says(member, asked.metric) for member in members):
         problem = f"no result says {asked.metric}"
         hint = "have the worker return {'success': true} or {'score': 0.5}, or compare ‹metric› working_s"
@@ -45,22 +42,14 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     return compare_members(members, asked)
 
 
-def opened_runs(run: Path) -> dict[str, OpenRun]:
-    """The run folders that a user means, by their names in an experiment; a run alone has none."""
-    if is_experiment(run):
-        return {each.paths.root.name: each for each in OpenExperiment(run).runs()}
-    return {"": OpenRun(run)}
-
-
-def members_of(run: Path, opened: Mapping[str, OpenRun], *, named: bool) -> Iterator[Member]:
-    """Every unit and where it belongs. `named`: there are several runs, and which one this is tells units apart."""
+def members_of(units: Iterable[Located], run: str | Path, *, named: bool) -> Iterator[Member]:
+    """The units of a run and what they are compared by. `named`: there are several, so a unit's cell says which."""
     facts = Facts()
     contents: dict[SliceRef, dict[str, TaskFacts]] = {}
-    for unit in outcomes(run):
-        mine = opened[unit.run or ""]
-        manifest = mine.manifests[unit.shard]
+    for unit, opened in units:
+        manifest = opened.manifests[unit.shard]
         if manifest.slice not in contents:
-            contents[manifest.slice] = dict(facts.of(manifest, mine.tasks))
+            contents[manifest.slice] = dict(facts.of(manifest, opened.tasks))
         cell = {**manifest.cell, **({RUN: str(run)} if named else {})}
         yield Member(unit, cell, contents[manifest.slice][unit.task])
 

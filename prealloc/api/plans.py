@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from prealloc.api.sources import LibraryInPython, library_paths, read_sources
@@ -29,6 +29,7 @@ from prealloc.model.plan import Plan, PlanFile, Shard
 from prealloc.model.plan_spec import GenerateOptions, PlanOptions, PlanSpec
 from prealloc.model.policy import RunOptions, read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
+from prealloc.model.timeout import own_timeouts
 from prealloc.model.where import refuse_where
 from prealloc.model.words import listed
 from prealloc.planning.cells import choose_for_cells, lay_out
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 GENERATE_TIMEOUT_S = GenerateOptions().generate_timeout_s
 _SHOWN_FIELDS = 12
+_SHOWN_TIMEOUTS = 20
 
 
 def plan(
@@ -152,6 +154,7 @@ def plan(
     with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
         tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}
     _look_for_kept(spec, sources, tasks, tell)
+    _look_for_timeouts(spec, sources, tasks, tell)
     shards = [
         PlannedShard(
             shard.id,
@@ -165,7 +168,7 @@ def plan(
     made = build_plan(spec, sources.infos, shards, for_runs)
     if spec.stratify and (left := types_left_out(made.file)):
         tell(_left_out_note(left))
-    found = _bare_tasks(sources, tasks)
+    found = _bare_tasks(spec, sources, tasks)
     if out is not None:
         write_plan(made, Path(out), force=force)
     if found is not None:  # last, so that it is what is read last
@@ -215,10 +218,13 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
         return f"{problem}; the library also has {left}: {hint}"
 
 
-def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]) -> BareTasks | None:
+def _bare_tasks(
+    spec: PlanSpec, sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]
+) -> BareTasks | None:
     """The tasks of a plan that hold nothing to work with; None if there are none."""
+    no_work = {*spec.shipped} - {*spec.keep}
     found = {
-        key: [position for position, task in each.items() if (task.workflow_json, task.extra_json) == (b"null", b"{}")]
+        key: [position for position, task in each.items() if task.workflow_json == b"null" and _is_bare(task, no_work)]
         for key, each in tasks.items()
     }
     count = sum(map(len, found.values()))
@@ -229,8 +235,12 @@ def _bare_tasks(sources: Sources, tasks: Mapping[str | None, Mapping[int, Lightw
     return BareTasks(
         tasks=count,
         planned=sum(map(len, tasks.values())),
-        fields=[field for field in fields if field.name not in IN_EVERY_SLICE | named],
+        fields=[field for field in fields if field.name not in IN_EVERY_SLICE | named | no_work],
     )
+
+
+def _is_bare(task: LightweightTask, no_work: Set[str]) -> bool:
+    return task.extra_json == b"{}" or (bool(no_work) and task.extra_names() <= no_work)
 
 
 def _look_for_kept(
@@ -245,25 +255,55 @@ def _look_for_kept(
     planned = [task.extra_names() for each in tasks.values() for task in each.values()]
     lacking = {name: sum(name not in names for names in planned) for name in spec.keep}
     absent = {name for name, count in lacking.items() if count == len(planned)}
-    for library in sources.libraries.values():
-        absent = library.absent(sorted(absent)) if absent else absent
-    if absent:
-        texts = (text for key, each in tasks.items() for text in sources.texts(key, list(each)))
-        there = [field.name for field in field_stats(texts) if field.name not in IN_EVERY_SLICE]
-        raise OptionsError([_no_field(name, there) for name in sorted(absent)])
+    _refuse_absent("‹keep›", absent, sources, tasks)
     for name, count in lacking.items():
         if count:
             tell(f"{count} of {len(planned)} planned tasks have no field {name!r}")
 
 
-def _no_field(name: str, there: Sequence[str]) -> Mistake:
+def _refuse_absent(
+    where: str, absent: Set[str], sources: Sources, tasks: Mapping[str | None, Mapping[int, LightweightTask]]
+) -> None:
+    """Raises OptionsError for those of these fields, which no planned task has, that the libraries lack altogether."""
+    for library in sources.libraries.values():
+        absent = library.absent(sorted(absent)) if absent else absent
+    if absent:
+        texts = (text for key, each in tasks.items() for text in sources.texts(key, list(each)))
+        there = [field.name for field in field_stats(texts) if field.name not in IN_EVERY_SLICE]
+        raise OptionsError([_no_field(where, name, there) for name in sorted(absent)])
+
+
+def _look_for_timeouts(
+    spec: PlanSpec,
+    sources: Sources,
+    tasks: Mapping[str | None, Mapping[int, LightweightTask]],
+    tell: Callable[[str], None],
+) -> None:
+    """Tells how many planned tasks name no timeout of their own. Raises OptionsError for values that are not times."""
+    if isinstance(spec.timeout_field, UnsetType):
+        return
+    field, found = spec.timeout_field, list[Mistake]()
+    every = [task for each in tasks.values() for task in each.values()]
+    named = own_timeouts(((task.id, task.extra) for task in every), field, found)
+    if found:
+        more = len(found) - _SHOWN_TIMEOUTS
+        hint = "correct them in the library, or plan without ‹timeout_field›"
+        further = [Mistake("‹timeout_field›", f"{more} further tasks have no valid time", hint)] if more > 0 else []
+        raise OptionsError([*found[:_SHOWN_TIMEOUTS], *further])
+    if not named:
+        _refuse_absent("‹timeout_field›", {field}, sources, tasks)
+    if left := len(every) - len(named):
+        tell(f"{left} of {len(every)} planned tasks have no {field!r}: the ‹timeout_s› of the run holds for them")
+
+
+def _no_field(where: str, name: str, there: Sequence[str]) -> Mistake:
     close = difflib.get_close_matches(name, there, n=1)
     if close:
         hint = f"did you mean {close[0]}?"
     else:
         known = listed(there, _SHOWN_FIELDS)
         hint = f"its tasks have {known}" if there else "its tasks have no further fields: omit it"
-    return Mistake(f"‹keep› {name}", "no task of the library has such a field", hint)
+    return Mistake(f"{where} {name}", "no task of the library has such a field", hint)
 
 
 @contextmanager
@@ -390,7 +430,7 @@ def verify(
     noted = {info.difficulty: info.fields or COMMON for info in read.libraries}
     for key, path, name in library_paths(library, read.spec, difficulty):
         fields = noted.get(name, COMMON) if asked == COMMON else asked
-        scanned = read_library(path, difficulty=name, keep=read.spec.keep, fields=fields)
+        scanned = read_library(path, difficulty=name, keep=read.spec.shipped, fields=fields)
         mine = (shard for shard in read.shards if key is None or shard.manifest.cell[DIFFICULTY] == key)
         planned = {task.id: task for shard in mine for task in shard.tasks}
         position = scanned.places(planned)

@@ -11,8 +11,10 @@ from typing import Any, Unpack
 
 import msgspec
 
-from prealloc.api.compare import members_of, opened_runs, says
+from prealloc.api.compare import members_of, says
 from prealloc.api.experiments import is_experiment
+from prealloc.api.located import Located, opened_runs
+from prealloc.api.runs import outcomes
 from prealloc.engines.registry import ENGINES, make_engine
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.lock import live_owner
@@ -48,7 +50,7 @@ def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
     asked = ReportOptions(**read_options(ReportOptions, given, found))
     if found:
         raise OptionsError(found)
-    folders = [_Folder(Path(run), named=len(runs) > 1) for run in runs]
+    folders = [_Folder(Path(run), asked.scores, named=len(runs) > 1) for run in runs]
     members = [member for folder in folders for member in folder.members]
     home = {id(member): folder for folder in folders for member in folder.members}
     factors = _factors(members)
@@ -94,10 +96,10 @@ def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
 class _Folder:
     """A run or an experiment that was named, with the run folders in it."""
 
-    def __init__(self, path: Path, *, named: bool) -> None:
-        self.path = path
+    def __init__(self, path: Path, scores: str | None, *, named: bool) -> None:
         self.opened = opened_runs(path)
-        self.members = list(members_of(path, self.opened, named=named))
+        units = (Located(unit, self.opened[unit.run or ""]) for unit in outcomes(path, scores=scores))
+        self.members = list(members_of(units, path, named=named))
         self.attempts: dict[str, Attempts] = {name: attempts_of(run.paths) for name, run in self.opened.items()}
         self.log_of_shard = cache(self._log_of_shard)
 

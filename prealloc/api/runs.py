@@ -51,6 +51,7 @@ from prealloc.store.results import (
 )
 from prealloc.store.reuse import TakenOver, finished, take_over
 from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
+from prealloc.store.scores import rejudged
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import check_name
 
@@ -268,15 +269,21 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
     )
 
 
-def outcomes(run: str | Path, *, by: Sequence[str] = ()) -> Iterator[UnitOutcome]:
+def outcomes(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> Iterator[UnitOutcome]:
     """What became of every planned unit, in the plan's order, during the run and after.
 
     Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
     `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
     Raises RunFolderError, PlanError, JournalError.
 
-    Of an experiment: every unit that one of its runs has planned, once, by its first final outcome.
+    Of an experiment: every unit that one of its runs has planned, once, by its first final outcome. With `scores`,
+    success and score are those that rescore() has given under this name.
     """
+    found = _outcomes(run, by)
+    yield from found if scores is None else rejudged(found, Path(run), scores)
+
+
+def _outcomes(run: str | Path, by: Sequence[str]) -> Iterator[UnitOutcome]:
     if is_experiment(run):
         yield from experiment_outcomes(run, {*by} - {*KEYS})
         return
@@ -330,18 +337,18 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
     )
 
 
-def results(run: str | Path, *, by: Sequence[str] = ()) -> list[ResultsRow]:
+def results(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> list[ResultsRow]:
     """Success rate, mean score and times of a run, one row per value of the keys in `by`.
 
     Keys are shard, type, task, repeat, status, the names of settings and those of kept fields. Every planned unit is in
     exactly one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
     """
-    return aggregate(outcomes(run, by=by), by)
+    return aggregate(outcomes(run, by=by, scores=scores), by)
 
 
-def tabulated(run: str | Path, *, by: Sequence[str] = ()) -> Results:
+def tabulated(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> Results:
     """The rows of results(), and one of everything."""
-    return tabulate(outcomes(run, by=by), by)
+    return tabulate(outcomes(run, by=by, scores=scores), by)
 
 
 def status(run: str | Path) -> RunStatus:
@@ -539,7 +546,7 @@ class _Wanted:
     def identities(self) -> dict[Unit, Identity]:
         """In the plan's order."""
         outline, tasks = self._outline, tasks_of(self._plan, self._outline)
-        return identities(self._worker, outline.file.spec.settings, outline.manifests, tasks, self.rule, self._facts)
+        return identities(self._worker, outline.file.spec, outline.manifests, tasks, self.rule, self._facts)
 
     def take_over(self, runs: Sequence[Path]) -> TakenOver:
         """What of other runs this plan takes over. Raises InputError, JournalError."""

@@ -110,7 +110,7 @@ def read_sources(
         opened = read_library(
             path,
             difficulty=name,
-            keep=spec.keep,
+            keep=spec.shipped,
             fields=fields,
             progress=progress,
             notes=notes,

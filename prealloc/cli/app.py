@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from prealloc.cli import compare, config, doctor, experiment, library, memory, plans, report, runs, size
+from prealloc.cli import compare, config, doctor, experiment, export, library, memory, plans, report, rescore, runs, size
 from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
@@ -31,6 +31,8 @@ memory.add_to(app)
 size.add_to(app)
 compare.add_to(app)
 report.add_to(app)
+export.add_to(app)
+rescore.add_to(app)
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")

@@ -39,25 +39,32 @@ DifficultyOption = Annotated[
     str | None, typer.Option("--difficulty", help=options_of(LibraryOptions)["difficulty"].help, metavar="D")
 ]
 
+ScoresOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scores", help=options_of(CompareOptions)["scores"].help, metavar="NAME", show_default="the results' own"
+    ),
+]
+
 _DECLARED = (
     *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy),
     *(SizeOptions, CompareOptions, ReportOptions),
 )
 _OF_COMMANDS = (
     *(
+        "attempts",
         "by",
         "cache_bytes",
         "durations_from",
         "experiment",
         "force",
         "format",
+        "name",
         "not_ok",
         "out",
         "reads",
-        "reuse",
-        "sampled",
     ),
-    *("seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
+    *("reuse", "sampled", "seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
 

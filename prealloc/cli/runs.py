@@ -12,7 +12,7 @@ import typer
 
 from prealloc.cli.command import command
 from prealloc.cli.experiment import plan_config
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, parsed, read_config, takes
+from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, ScoresOption, parsed, read_config, takes
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
@@ -180,6 +180,7 @@ def results(
         bool, typer.Option("--units", help="A row for each unit; in JSON with its settings, error and full result.")
     ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
+    scores: ScoresOption = None,
     fail_under: Annotated[
         str | None,
         typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
@@ -212,14 +213,14 @@ def results(
     if mistakes:
         raise OptionsError(mistakes)
     if units:
-        listed = (each for each in api.outcomes(run) if not (not_ok and each.status is Status.OK))
+        listed = (each for each in api.outcomes(run, scores=scores) if not (not_ok and each.status is Status.OK))
         _print_units(listed, "jsonl" if json or format is None else format)
         return
     from rich.console import Console
 
     from prealloc.report.results_view import print_results
 
-    found = api.tabulated(run, by=split_names(by or []))
+    found = api.tabulated(run, by=split_names(by or []), scores=scores)
     print_results(found, Console(), form="json" if json else format or "table")
     if least is not None and not (found.total.rate is not None and found.total.rate >= least):
         rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"

@@ -80,6 +80,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
+    timeouts: Mapping[int, float] = {}
+    """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""
     copies: Mapping[str, int] | None = None
     """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
     earlier: int = 0
@@ -92,6 +94,10 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lane(self) -> str | None:
         return self.manifest.lane
+
+    def timeout_s(self, position: int) -> float | None:
+        """What an attempt at this task may work."""
+        return self.timeouts.get(position, self.policy.timeout_s)
 
     def tasks(self, setup: RunSetup) -> Sequence[LightweightTask]:
         """By position, from the run's copy of the plan. Raises PlanError if a byte of them is not as planned."""
@@ -108,6 +114,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     ) -> WorkerJob:
         """What a worker gets that runs these units: of the tasks, only theirs."""
         tasks = self.tasks(setup)
+        positions = sorted({order.position for order in orders})
         return WorkerJob(
             shard=self.shard,
             settings=self.manifest.settings,
@@ -115,7 +122,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             seed=self.manifest.seed,
             cell=self.manifest.cell if self.copies is not None else None,
             copies=dict(self.copies or {}),
-            tasks={position: tasks[position] for position in sorted({order.position for order in orders})},
+            tasks={position: tasks[position] for position in positions},
+            timeouts={position: self.timeouts[position] for position in positions if position in self.timeouts},
             orders=tuple(order.plain() for order in orders),
             worker=setup.worker,
             import_path=setup.import_path,

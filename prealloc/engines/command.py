@@ -214,7 +214,8 @@ class _CommandShard:
         self.shard = job.shard
         self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.orders}
         """Units without a final outcome, and the number that their next attempt gets."""
-        self.timeout_s = job.policy.timeout_s
+        self.timeout_s = _longest(job)
+        """What the program may take for a unit: it does not tell which one it is at."""
         self.grace_s = job.policy.grace_s
         self.terminated = False
         self.deadline: float | None = None
@@ -391,6 +392,12 @@ class _CommandShard:
             self.open[key] += 1
         event = AttemptEnded.of(line, self._types[reported.task])
         return [msgspec.structs.replace(event, outcome=reported.status in FINAL)]
+
+
+def _longest(job: ShardJob) -> float | None:
+    limits = [job.timeout_s(order.position) for order in job.orders]
+    known = [limit_s for limit_s in limits if limit_s is not None]
+    return max(known, default=None) if len(known) == len(limits) else None
 
 
 def _refusal(reported: Reported | str) -> str:

@@ -108,7 +108,7 @@ class Deaths:
                 error = ErrorInfo(type="OutOfMemory", message=limit)
                 events.append(self._verdict(key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
             elif key in overdue and (worker.solo or len(rows) == 1):
-                limit = f"worked longer than the timeout of {self._job.policy.timeout_s:g} s and blocked its worker"
+                limit = f"worked longer than the timeout of {self._job.timeout_s(key[0]):g} s and blocked its worker"
                 error = ErrorInfo(type="Timeout", message=limit)
                 events.append(self._verdict(key, row, Status.TIMEOUT, error))
             elif key in overdue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections import Counter
@@ -280,6 +281,7 @@ class _Jobs:
             due=due,
             copies=run.copies(shard),
             earlier=incarnations(run.paths, shard) if again else 0,
+            timeouts=run.timeouts(shard),
         )
 
     def _claim(self, claims: Claims, shard: str, states: Sequence[tuple[Unit, UnitState]]) -> set[Unit]:
@@ -349,9 +351,24 @@ def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[st
     for shard, count in left.items():
         manifest = run.manifests[shard]
         policy = shares[manifest.lane].in_cell(manifest.cell)
-        work.setdefault(manifest.lane, []).append(ShardWork({policy.timeout_s: count}, policy.concurrency))
+        work.setdefault(manifest.lane, []).append(
+            ShardWork(_longest_timeouts(run, policy, shard, count), policy.concurrency)
+        )
     loads = (LaneLoad(shards, max(1, min(shares[lane].shards_at_once, at_once))) for lane, shards in work.items())
     return bound_s(run.file.policy, loads, cleanup=run.file.cleanup is not None)
+
+
+def _longest_timeouts(run: OpenRun, policy: RunPolicy, shard: str, units: int) -> Counter[float | None]:
+    """The longest timeouts of so many units of a shard, and how many have each."""
+    manifest, own = run.manifests[shard], run.timeouts(shard)
+    left = manifest.slice.tasks - len(own)
+    there: list[tuple[float | None, int]] = [(policy.timeout_s, left), *Counter(own.values()).items()]
+    found: Counter[float | None] = Counter()
+    for timeout_s, count in sorted(there, key=lambda each: math.inf if each[0] is None else each[0], reverse=True):
+        taken = min(count * manifest.repeats, units)
+        found[timeout_s] += taken
+        units -= taken
+    return +found
 
 
 def _states(

@@ -166,6 +166,7 @@ class ShardSupervisor:
             journal=journal,
             tasks={position: task.id for position, task in job.tasks.items()},
             policy=self._policy,
+            timeouts=job.timeouts,
         )
         self.workers.append(worker)
         self._processes.start(worker, job)

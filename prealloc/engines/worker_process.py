@@ -6,6 +6,7 @@ import enum
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -57,6 +58,7 @@ class WorkerProcess:
         journal: Path,
         tasks: Mapping[int, str],
         policy: RunPolicy,
+        timeouts: Mapping[int, float] | None = None,
         due: Due | None = None,
     ) -> None:
         self.shard = shard
@@ -91,6 +93,7 @@ class WorkerProcess:
         self._repeats = 1 + max((order.repeat for order in orders), default=0)
         self._longest = _LEAST_LINE + _ORDER * len(orders)
         self._policy = policy
+        self._timeouts = {position: (timeouts or {}).get(position, policy.timeout_s) for position in tasks}
         self.made_at = time.monotonic()
         self._idle_since: float | None = None
         self._decoder: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
@@ -162,20 +165,27 @@ class WorkerProcess:
     @property
     def lost(self) -> bool:
         """Silent for longer than an attempt may work: whatever runs or waits in it will not come to its end."""
-        return self._policy.timeout_s is not None and self._silent_s > SILENT_S + self._policy.timeout_s
+        return self._longest_s is not None and self._silent_s > SILENT_S + self._longest_s
+
+    @cached_property
+    def _longest_s(self) -> float | None:
+        """What an attempt at any of its tasks may work."""
+        limits = [limit_s for limit_s in self._timeouts.values() if limit_s is not None]
+        return max(limits, default=self._policy.timeout_s) if len(limits) == len(self._timeouts) else None
 
     @property
     def _silent_s(self) -> float:
         return time.monotonic() - max(self.made_at, self._table.beat_at)
 
     def overdue(self) -> list[Key]:
-        """Flights that are past --timeout by our own clock, going by the waits that the table shows."""
-        limit_s = self._policy.timeout_s
-        if limit_s is None:
-            return []
+        """Flights that are past their timeout by our own clock, going by the waits that the table shows."""
         now = time.monotonic()
         return [
-            key for key, row in self.rows().items() if not row.waiting and now - row.started_at - row.waited_s > limit_s
+            key
+            for key, row in self.rows().items()
+            if (limit_s := self._timeouts[key[0]]) is not None
+            and not row.waiting
+            and now - row.started_at - row.waited_s > limit_s
         ]
 
     @property

@@ -57,7 +57,7 @@ def plan_beside(manifest: Path) -> PlanPaths:
 
 
 class RunPaths(NamedTuple):
-    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `lock`, `claims`."""
+    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `scores/`."""
 
     root: Path
 
@@ -94,6 +94,19 @@ class RunPaths(NamedTuple):
     def claims(self) -> Path:
         """The units that it runs now, for the other runs of its experiment."""
         return self.root / "claims"
+
+    @property
+    def scores(self) -> Path:
+        """What scorers have said of its results, beside the journal."""
+        return self.root / "scores"
+
+    @property
+    def scores_lock(self) -> Path:
+        """Held by whoever writes scores."""
+        return self.root / "scores.lock"
+
+    def scored(self, name: str) -> Path:
+        return self.scores / f"{name}.jsonl"
 
     def log(self, shard: str) -> Path:
         return self.logs / f"{shard}.log"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from math import gcd
 from typing import Any
 
 import msgspec
@@ -98,6 +99,23 @@ def amount_of(options: Mapping[str, Any]) -> Amount:
     elif options.get("whole"):
         what = All(in_proportion)
     return Amount(what, of_cell is not None or options.get("per_cell") is True)
+
+
+def check_sizes(options: dict[str, Any], found: list[Mistake]) -> None:
+    """Notes what is wrong with the sizes of a cell's shards, beside other options. Their number is that of `shards`."""
+    sizes: tuple[int, ...] = options.get("shard_sizes", ())
+    if not sizes:
+        return
+    options["shard_sizes"] = tuple(size // gcd(*sizes) for size in sizes)
+    if options.setdefault("shards", len(sizes)) != len(sizes):
+        problem = f"{options['shards']} shards, and sizes of {len(sizes)}"
+        found.append(Mistake("‹shards› and ‹shard_sizes›", problem, "omit ‹shards›"))
+    if (strategy := options.get("strategy", "disjoint")) != "disjoint":
+        where = f"‹shard_sizes› and ‹strategy› {strategy}"
+        found.append(Mistake(where, "the tasks of a cell are dealt to its shards", "use disjoint"))
+    elif not (options.get("whole") or amount_of(options).per_cell):
+        hint = "give ‹num_instances_per_cell›, ‹per_cell› or ‹whole›"
+        found.append(Mistake("‹shard_sizes›", "they share out what is the cell's, and each shard's is asked for", hint))
 
 
 _APART = (

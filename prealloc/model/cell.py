@@ -45,7 +45,7 @@ def values_of(factors: Factors) -> dict[str, tuple[Any, ...]]:
         for name, values in design.items():
             mine = found.setdefault(name, {})
             for value in values:
-                mine.setdefault(_text(value), value)
+                mine.setdefault(text_of(value), value)
     return {name: tuple(values.values()) for name, values in found.items()}
 
 
@@ -56,12 +56,12 @@ def cells_of(factors: Factors, exclude: Sequence[Mapping[str, Any]] = ()) -> lis
     order of the first design.
     """
     designs = designs_of(factors)
-    parts = [{(name, _text(value)) for name, value in part.items()} for part in exclude]
+    parts = [{(name, text_of(value)) for name, value in part.items()} for part in exclude]
     # By values as JSON text, made once each: 1, 1.0 and true are three values.
     found: dict[tuple[str, ...], Cell] = {}
     for design in designs:
         places = [list(design).index(name) for name in designs[0]]
-        choices = [[(name, value, _text(value)) for value in values] for name, values in design.items()]
+        choices = [[(name, value, text_of(value)) for value in values] for name, values in design.items()]
         for product in itertools.product(*choices):
             chosen = [product[place] for place in places]
             texts = tuple(text for _, _, text in chosen)
@@ -162,7 +162,7 @@ def _values(design: str, name: str, values: Any) -> list[Mistake]:
         ]
     if name == DIFFICULTY and not all(isinstance(value, str) for value in values):
         return [Mistake(where, "it names files, so its values must be texts", 'write them like ["1", "2"]')]
-    texts = [_text(value) for value in values]
+    texts = [text_of(value) for value in values]
     return [
         Mistake(where, f"{shown(value)} appears {texts.count(text)} times", "name it once")
         for text, value in dict(zip(texts, values, strict=True)).items()
@@ -213,19 +213,20 @@ def _holds_one(parts: Sequence[set[tuple[str, str]]], cell: set[tuple[str, str]]
 
 def same(one: Any, other: Any) -> bool:
     """As JSON: 1, 1.0 and true are three values."""
-    return _text(one) == _text(other)
+    return text_of(one) == text_of(other)
 
 
 def means(given: Any, known: Any) -> bool:
     """Whether a value that was given is this one of a factor. Text may mean a number: a command line has no other."""
-    return same(given, known) or (isinstance(given, str) and given == _text(known))
+    return same(given, known) or (isinstance(given, str) and given == text_of(known))
 
 
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as JSON text; as Python shows it, if it is not JSON."""
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError):

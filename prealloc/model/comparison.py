@@ -33,6 +33,9 @@ class CompareOptions(msgspec.Struct, frozen=True, kw_only=True):
         Adjust, Option(OneOf(get_args(Adjust)), "p of several comparisons: Holm's, or for screening bh.")
     ] = "holm"
     level: Annotated[float, Option(Share(), "How often an interval holds the true difference.")] = 0.95
+    scores: Annotated[
+        str | None, Option(Text("NAME"), "Judge by these scores of `prealloc rescore`.", unset="the results' own")
+    ] = None
     margin: Annotated[float | None, Option(Share(), "A loss of so many points does not matter.", unset="none")] = None
 
 
@@ -46,4 +49,5 @@ class CompareKeywords(TypedDict, total=False):
     outcome: OutcomeOf
     adjust: Adjust
     level: float | str
+    scores: str | None
     margin: float | str | None

@@ -258,6 +258,29 @@ class Names(NamedTuple):
         return {"anyOf": [names, {"const": self.every}]} if self.every else names
 
 
+class Sizes(NamedTuple):
+    """Whole numbers from 1 on, whose sum is at most `most`: a list, or a text such as 3,1."""
+
+    most: int
+    metavar: str = "N,N,..."
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> tuple[int, ...]:
+        given = value
+        if isinstance(value, str):
+            given = [int(each) if each.strip().isdecimal() else each for each in value.split(",")]
+        if isinstance(given, bytes | Mapping) or not isinstance(given, Sequence) or not given:
+            mistakes.append(Mistake(where, f"{shown(value)} is not a list of numbers", "write it like 3,1"))
+            return ()
+        before = len(mistakes)
+        sizes = tuple(Whole(1, self.most).read(where, each, mistakes) for each in given)
+        if sum(sizes) > self.most:
+            mistakes.append(Mistake(where, f"their sum is above {self.most}", "give smaller numbers"))
+        return sizes if len(mistakes) == before else ()
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["array", "string"], "items": {"type": "integer", "minimum": 1}, "minItems": 1}
+
+
 def one_or_several(texts: Iterable[str], known: Container[str]) -> tuple[str, ...]:
     """The names in these texts: each is one name if it is known, or has no comma, and else several."""
     found = (

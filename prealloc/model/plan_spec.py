@@ -9,12 +9,24 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount
+from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount, check_sizes
 from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
 from prealloc.model.fields import Fields
 from prealloc.model.lane import Lane
-from prealloc.model.options import Flag, Names, OneOf, Option, Seconds, Table, Text, Whole, read_options, share_of
+from prealloc.model.options import (
+    Flag,
+    Names,
+    OneOf,
+    Option,
+    Seconds,
+    Sizes,
+    Table,
+    Text,
+    Whole,
+    read_options,
+    share_of,
+)
 from prealloc.model.secret import secret_mistakes
 from prealloc.model.setting import as_stored, setting_mistakes
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
@@ -31,6 +43,8 @@ MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
 MAX_REPEATS = 1_000_000
 MAX_UNITS = 10_000_000
+MOST_SIZES = 1_000
+"""The sum of the sizes of a cell's shards."""
 """Units of one plan: a fold of its journal holds each of them in memory."""
 
 _TASKS = Whole(1, MAX_TASKS)
@@ -106,6 +120,26 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = UNSET
     """Unset it is 1 and not written, as in the plans from before there were others."""
+    timeout_field: Annotated[
+        str | UnsetType,
+        Option(
+            Text("FIELD", ".+", "the name of a field of the tasks"),
+            "A task's own timeout is in this field: seconds, or text such as 10m; it beats ‹timeout_s›.",
+            group="Experiment",
+            unset="none",
+        ),
+    ] = UNSET
+    """It is shipped as a field of `keep` is. Unset it is not written, as in the plans from before there were any."""
+    shard_sizes: Annotated[
+        tuple[int, ...] | UnsetType,
+        Option(
+            Sizes(MOST_SIZES),
+            "How a cell's tasks are shared out to its shards: 3,1 is three to one. In place of ‹shards›.",
+            group=_HOW_MANY,
+            unset="equal",
+        ),
+    ] = UNSET
+    """Unset they are equal, and not written, as in the plans from before there were others."""
     unit_seed: Annotated[
         Literal["cell", "shard"] | UnsetType,
         Option(
@@ -129,6 +163,12 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return values_of(self.factors)
 
     @property
+    def shipped(self) -> tuple[str, ...]:
+        """The further fields of tasks that are in slices."""
+        own = () if self.timeout_field is UNSET or EVERY_FIELD in self.keep else (self.timeout_field,)
+        return tuple(sorted({*self.keep, *own}))
+
+    @property
     def amount(self) -> Amount:
         """How many tasks are asked for."""
         return amount_of(msgspec.structs.asdict(self))
@@ -147,7 +187,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def shards_of_cell(self, lanes: int) -> int:
         """How many shards a cell has that so many lanes serve: one for each, where they share what is the cell's."""
         amount = self.amount
-        if not amount.per_cell:
+        if not amount.per_cell or self.shard_sizes:
             return self.shards
         return max(self.shards, lanes if amount.total is None else min(lanes, amount.total))
 
@@ -168,8 +208,9 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not UNSET}
         if given.get("num_instances", 0) is None:  # not given, as also None for a cell's tasks
             del given["num_instances"]
-        if given.get("num_instances_per_cell", 0) is None:
-            del given["num_instances_per_cell"]
+        for name in ("num_instances_per_cell", "timeout_field", "shard_sizes"):
+            if given.get(name, 0) is None:
+                del given[name]
         read = read_options(cls, given, found)
         if ranking in (1, UNSET):
             read.pop("ranking", None)
@@ -183,6 +224,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             read[name] = tuple(sorted(read.get(name, ())))
         read["quotas"] = dict(sorted(read.get("quotas", {}).items()))
         read.setdefault("settings", {})
+        check_sizes(read, found)
         check_amount(read, found)
         lanes = _lanes(options.get("lanes", ()), found)
         factors = _factors(options.get("factors"), found)
@@ -194,9 +236,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found += _generator(options.get("generator", UNSET), options.get("generator_version", UNSET))
         if share_of(read.get("num_instances")):
             read["num_instances"] = None
-        if there_anyway := IN_EVERY_SLICE & set(read["keep"]):
-            there = ", ".join(sorted(there_anyway))
-            found.append(Mistake("‹keep›", f"{there} is in every slice already", f"omit {there}"))
+        found += _fields(read["keep"], read.get("timeout_field"))
         if found:
             raise OptionsError(found)
         if read.pop("per_cell", False):
@@ -239,7 +279,9 @@ class PlanOptions(TypedDict, total=False):
     num_instances_per_cell: int | None
     per_cell: bool
     ranking: int | UnsetType
+    timeout_field: str | UnsetType | None
     unit_seed: Literal["cell", "shard"] | UnsetType
+    shard_sizes: Sequence[int] | str | UnsetType | None
 
 
 class SpecOptions(PlanOptions, total=False):
@@ -284,6 +326,17 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
         float | None,
         Option(Seconds(above=True, optional=True), "Time to make one workflow.", "generate_timeout", group=_GENERATED),
     ] = 600.0
+
+
+def _fields(keep: Sequence[str], timeout_field: str | None) -> list[Mistake]:
+    """What is wrong with further fields of tasks."""
+    found = []
+    if there_anyway := IN_EVERY_SLICE & {*keep}:
+        there = ", ".join(sorted(there_anyway))
+        found.append(Mistake("‹keep›", f"{there} is in every slice already", f"omit {there}"))
+    if timeout_field in IN_EVERY_SLICE:
+        found.append(Mistake("‹timeout_field›", f"{timeout_field} is not a time", "name another field"))
+    return found
 
 
 def _factors(given: Any, found: list[Mistake]) -> Factors:

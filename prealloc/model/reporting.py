@@ -23,6 +23,9 @@ class ReportOptions(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Option(Text("VALUE"), "The value that the others are compared with.", unset="the first")
     ] = None
     margin: Annotated[float | None, Option(Share(), "A loss of so many points does not matter.", unset="none")] = None
+    scores: Annotated[
+        str | None, Option(Text("NAME"), "Judge by these scores of `prealloc rescore`.", unset="the results' own")
+    ] = None
     rows: Annotated[
         int, Option(Whole(1, MOST_ROWS), "Units to list at most: all that are not ok first, then a sample.")
     ] = 200_000
@@ -39,6 +42,7 @@ class ReportKeywords(TypedDict, total=False):
     factor: str | None
     baseline: str | None
     margin: float | str | None
+    scores: str | None
     rows: int
     details: DetailsOf
     title: str | None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.cell import means, part_mistakes
+from prealloc.model.cell import means, part_mistakes, text_of
 from prealloc.model.options import Reader, Seconds, Whole, is_text, shown
 
 MOST_CONCURRENCY = 10_000
@@ -30,7 +30,7 @@ _OPTIONS: dict[str, tuple[str, Reader]] = {
 """The fields of RunPolicy that an entry may set, as users and Python call them. These names mean no factor here."""
 FIELDS = frozenset(field for field, _ in _OPTIONS.values())
 
-_LIKE = 'write it like model = "o3", timeout = "30m"'
+_LIKE, _LIKE_TEXT = 'write it like model = "o3", timeout = "30m"', "write it like model=o3,timeout=30m"
 
 
 class Where(NamedTuple):
@@ -46,6 +46,10 @@ class Where(NamedTuple):
             mistakes.append(Mistake(where, f"there are more than {MOST_ENTRIES}", "put some together"))
             return []
         return [_entry(f"{where} {number}", entry, mistakes) for number, entry in enumerate(value, 1)]
+
+    def write(self, entries: Sequence[Entry]) -> str:
+        """The entries as one types them: `model=o3,timeout=30m model=o4,concurrency=2`."""
+        return " ".join(",".join(_typed(name, value) for name, value in entry.items()) for entry in entries) or "none"
 
     def schema(self) -> dict[str, Any]:
         scalar = {"type": ["string", "number", "boolean"]}
@@ -73,10 +77,11 @@ def _entry(where: str, given: Any, mistakes: list[Mistake]) -> dict[str, Any]:
             if isinstance(given, str) and isinstance(reader, Whole) and value.isdecimal():
                 value = int(value)
             options[field] = reader.read(f"{where} {name}", value, mistakes)
+    like = _LIKE_TEXT if isinstance(given, str) else _LIKE
     if len(mistakes) == found and not part:
-        mistakes.append(Mistake(where, "it names no factor, and so would hold in every cell", _LIKE))
+        mistakes.append(Mistake(where, "it names no factor, and so would hold in every cell", like))
     if len(mistakes) == found and not options:
-        mistakes.append(Mistake(where, "it sets nothing", f"it can set timeout and concurrency: {_LIKE}"))
+        mistakes.append(Mistake(where, "it sets nothing", f"it can set timeout and concurrency: {like}"))
     odd = [name for name, value in part.items() if not isinstance(value, str | bool | int | float)]
     mistakes += [
         Mistake(f"{where} {name}", f"{shown(part[name])} is not a factor's value", "give text, a number, true or false")
@@ -85,11 +90,17 @@ def _entry(where: str, given: Any, mistakes: list[Mistake]) -> dict[str, Any]:
     return {**part, **options}
 
 
+def _typed(name: str, value: Any) -> str:
+    if name == "timeout_s":
+        return f"timeout={'none' if value is None else TIMEOUT.write(value)}"
+    return f"{name}={value if isinstance(value, str) else text_of(value)}"
+
+
 def _parsed(where: str, text: str, mistakes: list[Mistake]) -> dict[str, str]:
     # A comma that no name and equals sign follow is part of a value.
     pairs = [[each.strip() for each in piece.split("=", 1)] for piece in re.split(r",(?=[^,=]+=)", text)]
     if any(len(pair) < 2 or not pair[0] for pair in pairs):
-        mistakes.append(Mistake(where, f"{shown(text)} is not NAME=VALUE,...", "write it like model=o3,timeout=30m"))
+        mistakes.append(Mistake(where, f"{shown(text)} is not NAME=VALUE,...", _LIKE_TEXT))
         return {}
     return dict(pairs)
 

@@ -15,6 +15,7 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.cell import Cell, cells_of, lanes_of
 from prealloc.model.lane import Lane
 from prealloc.model.plan_spec import MAX_SHARDS, PlanSpec
+from prealloc.planning.deal import hands_of
 from prealloc.planning.planner import choose_tasks, shard_ids
 
 _LONGEST_ID = 100
@@ -30,10 +31,14 @@ class CellShard(NamedTuple):
     lane: Lane | None
     number: int
     of: int
+    sizes: tuple[int, ...] = ()
+    """Those of the cell's shards to each other; empty: they are equal."""
 
     def share(self, tasks: int) -> int:
         """How many of a cell's tasks it gets, when they are dealt like cards."""
-        return len(range(self.number, tasks, self.of))
+        if not self.sizes:
+            return len(range(self.number, tasks, self.of))
+        return sum(len(range(hand, tasks, sum(self.sizes))) for hand in hands_of(self.sizes)[self.number])
 
 
 def lay_out(spec: PlanSpec) -> list[CellShard]:
@@ -51,7 +56,7 @@ def lay_out(spec: PlanSpec) -> list[CellShard]:
         mine = {lane.name: 0 for lane in lanes}
         for number in range(of):
             lane = min(lanes, key=lambda lane: (mine[lane.name], load[lane.name]), default=None)
-            shard = CellShard("", cell, lane, number, of)
+            shard = CellShard("", cell, lane, number, of, spec.shard_sizes or ())
             laid.append(shard)
             if lane is not None:
                 mine[lane.name] += 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from math import gcd
 
 from prealloc.planning.colouring import NOBODY, colour_rounds
+from prealloc.planning.order import schedule
 
 
 def deal(total: int, shards: int) -> list[range]:
@@ -75,6 +77,17 @@ def deal_seats(awards: Iterable[str], shards: int, seats: int) -> list[dict[str,
                 hands[shard].setdefault(names[block], []).append(taken[names[block]])
                 taken[names[block]] += 1
     return hands
+
+
+def hands_of(sizes: Sequence[int]) -> list[list[int]]:
+    """For each shard the hands that it takes, of as many as the sizes say together.
+
+    Spread so that in every number of hands, and so of cards, each shard has its share to within one (see `schedule`).
+    """
+    shards: list[list[int]] = [[] for _ in sizes]
+    for hand, shard in enumerate(islice(schedule(sizes), sum(sizes))):
+        shards[shard].append(hand)
+    return shards
 
 
 def _blocks(awards: Iterable[str], shards: int) -> tuple[list[str], list[int]]:

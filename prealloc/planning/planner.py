@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.amount import All, PerType, Quotas, Tasks
 from prealloc.model.plan import PlanFile
 from prealloc.model.plan_spec import MAX_UNITS, PlanSpec
 from prealloc.planning import rank
-from prealloc.planning.deal import deal, deal_alike, deal_seats, deal_types, hand_out
+from prealloc.planning.deal import deal, deal_alike, deal_seats, deal_types, hand_out, hands_of
 from prealloc.planning.order import in_proportion
 from prealloc.planning.quotas import precedence, quotas, sainte_lague, seats
 from prealloc.planning.refusals import find_mistakes
@@ -51,10 +52,14 @@ def choose_tasks(
         raise OptionsError(mistakes)
 
     strata = _strata(ids, types, eligible, spec.amount.by_type)
+    sizes = spec.shard_sizes or ()
+    dealt = replace(spec, shards=sum(sizes), shard_sizes=UNSET) if sizes else spec
     if spec.strategy == "disjoint" and spec.stratify:
-        picks = _deal_stratified(spec, strata, eligible)
+        picks = _deal_stratified(dealt, strata, eligible)
     else:
-        picks = _sample_strata(spec, strata, eligible)
+        picks = _sample_strata(dealt, strata, eligible)
+    if sizes:
+        picks = _put_together(picks, sizes, [stratum.lowest(len(stratum.ids), spec.seed) for stratum in strata])
     units = sum(map(len, picks)) * spec.repeats
     if units > MAX_UNITS:
         problem = f"the plan would have {units:,} units; one plan holds up to {MAX_UNITS:,}"
@@ -153,6 +158,19 @@ def _sample_strata(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, i
     if spec.per_type and spec.amount.per_cell:
         dealt = deal_alike(len(strata), len(lowest) // len(strata), spec.shards)
     return [[lowest[card] for card in cards] for cards in dealt]
+
+
+def _put_together(picks: list[list[int]], sizes: Sequence[int], ranked: Sequence[list[int]]) -> list[list[int]]:
+    """Each shard's hands as one, in rank order. Raises OptionsError if one is empty."""
+    place = {task: number for tasks in ranked for number, task in enumerate(tasks)}
+    found = [
+        sorted((task for hand in hands for task in picks[hand]), key=place.__getitem__) for hands in hands_of(sizes)
+    ]
+    if empty := sum(not shard for shard in found):
+        tasks, told = sum(map(len, found)), ",".join(map(str, sizes))
+        problem = f"{tasks} tasks shared out as {told} leave {empty} of {len(sizes)} shards empty"
+        raise OptionsError([Mistake("‹shard_sizes›", problem, "ask for more tasks, or for sizes that differ less")])
+    return found
 
 
 def _deal_stratified(spec: PlanSpec, strata: list[_Stratum], eligible: dict[str, int]) -> list[list[int]]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from prealloc.model.options import Bytes, Seconds, options_of
 from prealloc.model.plan import Plan, Shard, ShardEntry
 from prealloc.model.policy import RunPolicy
+from prealloc.model.where import Where
 from prealloc.planning.precision import precision_of_plan
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, left_out
@@ -74,9 +75,10 @@ def _facts(facts: Iterable[tuple[str, str]]) -> list[Text]:
 def _plan_facts(plan: Plan | Outline) -> list[tuple[str, str]]:
     file, spec = plan.file, plan.file.spec
     repeats = f", each task {spec.repeats} times" if spec.repeats > 1 else ""
+    sizes = f" to shards of {' : '.join(map(str, spec.shard_sizes))}" if spec.shard_sizes else ""
     facts = [
         ("plan", visible(file.id)),
-        ("made by", f"seed {file.seed}, {spec.strategy}, ranking {visible(file.ranking)}{repeats}"),
+        ("made by", f"seed {file.seed}, {spec.strategy}{sizes}, ranking {visible(file.ranking)}{repeats}"),
     ]
     if not isinstance(spec.generator, UnsetType):
         facts.append(("generator", f"{visible(spec.generator)}, version {visible(str(spec.generator_version))}"))
@@ -101,10 +103,11 @@ def _plan_facts(plan: Plan | Outline) -> list[tuple[str, str]]:
 def _run_option(field: str, given: Any) -> str:
     """`timeout 10m`: as a config says it."""
     option = options_of(RunPolicy)[field]
-    text = (
-        option.reader.write(given) if given is not None and isinstance(option.reader, Seconds | Bytes) else value(given)
-    )
-    return f"{option.name} {'none' if given is None else text}"
+    if given is None:
+        return f"{option.name} none"
+    if isinstance(option.reader, Seconds | Bytes | Where):
+        return f"{option.name} {visible(option.reader.write(given))}"
+    return f"{option.name} {value(given)}"
 
 
 def _of(part: int, whole: int) -> str:

@@ -136,6 +136,8 @@ def _table(found: Results, width: int | None) -> list[Text]:
         reported=_reported(found),
     )
     notes = success_notes(said)
+    if total.scorer is not None:
+        notes.append(f"judged by {visible(total.scorer)}")
     if _reported(found) and total.tasks != total.units:
         level = f"{total.level * 100:g}%"
         notes.append(

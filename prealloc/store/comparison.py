@@ -265,8 +265,7 @@ def _measure(asked: CompareOptions) -> Callable[[UnitOutcome], float | None]:
         return outcome.attempt if outcome is not None and outcome.attempt.status in FINAL else None
 
     def score(unit: UnitOutcome) -> float | None:
-        ended = attempt(unit)
-        return ended.score if ended is not None else None
+        return unit.first_score if first else unit.score
 
     def working(unit: UnitOutcome) -> float | None:
         ended = attempt(unit)

@@ -83,7 +83,7 @@ class OpenExperiment:
 
     @contextlib.contextmanager
     def new_run(self) -> Iterator[Path]:
-        """The folder of its next run, to be made in the block. Who wants to make another one waits."""
+        """The folder of its next run, to be made in the block. Another that is to be made waits."""
         with one_at_a_time(self.paths.lock):
             yield self.paths.run(max(self.paths.numbers(), default=0) + 1)
 
@@ -160,7 +160,7 @@ def counting(entries: list[Entry]) -> Entry:
 
 def run_identities(run: OpenRun, rule: Rule, facts: Facts) -> dict[Unit, Identity]:
     """What each unit of a run is known by, in the plan's order."""
-    return identities(run.file.known_as, run.plan.spec.settings, run.manifests, run.tasks, rule, facts)
+    return identities(run.file.known_as, run.plan.spec, run.manifests, run.tasks, rule, facts)
 
 
 def is_final(status: str) -> bool:

@@ -196,15 +196,22 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 def tries_of(run: RunPaths, unit: Unit) -> list[Tried]:
     """All tries at a unit, with their results, in the order of their numbers. Raises JournalError."""
-    found = [
-        Tried(session=file.writer.session, attempt=with_result(read_line(file.path, line.offset, line.length)))
-        for file in journal_files(run)
-        if file.writer.shard in (None, unit.shard)
-        for line in read_lines(file)
-        if isinstance(line.content, AttemptLine)
-        and (line.content.shard, line.content.task, line.content.repeat) == tuple(unit)
-    ]
-    return sorted(found, key=lambda tried: (tried.session, tried.attempt.attempt))
+    return tries_in(run, unit.shard, unit).get(unit, [])
+
+
+def tries_in(run: RunPaths, shard: str, only: Unit | None = None) -> dict[Unit, list[Tried]]:
+    """The same of every unit of a shard, or of one alone: the shard's files are read once."""
+    found: dict[Unit, list[Tried]] = {}
+    for file in journal_files(run):
+        for line in read_lines(file) if file.writer.shard in (None, shard) else ():
+            if isinstance(line.content, AttemptLine) and line.content.shard == shard:
+                unit = Unit(shard, line.content.task, line.content.repeat)
+                if only in (None, unit):
+                    attempt = with_result(read_line(file.path, line.offset, line.length))
+                    found.setdefault(unit, []).append(Tried(session=file.writer.session, attempt=attempt))
+    for tries in found.values():
+        tries.sort(key=lambda tried: (tried.session, tried.attempt.attempt))
+    return found
 
 
 def _accept(state: UnitState, outcome: Outcome) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from typing import NamedTuple
 
 import msgspec
 
 from prealloc.model.plan import Manifest, SliceRef, Unit
+from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import RunPolicy
 from prealloc.model.task import LightweightTask
 from prealloc.model.words import cut, shown
@@ -81,21 +82,24 @@ class Facts:
 
 def identities(
     worker: str,
-    settings: Mapping[str, Any],
+    spec: PlanSpec,
     manifests: Mapping[str, Manifest],
     tasks: Tasks,
     rule: Rule,
     facts: Facts | None = None,
 ) -> dict[Unit, Identity]:
-    """Those of every unit of a plan, in the plan's order. `settings` are those of all its shards, without a lane's."""
+    """Those of every unit of a plan of this spec, in the plan's order.
+
+    Not the settings of a lane, nor the field that names a task's timeout, unless the user has asked to keep it.
+    """
     facts = facts or Facts()
-    neutral = settings.keys() & rule.neutral
-    mine = {name: value for name, value in settings.items() if name not in neutral}
+    mine = {name: value for name, value in spec.settings.items() if name not in rule.neutral}
+    for_us = {*spec.shipped} - {*spec.keep}
     found: dict[Unit, Identity] = {}
     copies: Counter[Identity] = Counter()
     for shard, manifest in manifests.items():
         given = msgspec.json.encode({**mine, **manifest.cell}, order="sorted")
-        known = [(task, _reduced(each, rule)) for task, each in facts.of(manifest, tasks)]
+        known = [(task, _reduced(each, rule, for_us)) for task, each in facts.of(manifest, tasks)]
         for repeat in range(manifest.repeats):
             for task, each in known:
                 first = Identity(worker, given, task, each, repeat)
@@ -146,8 +150,12 @@ def _facts(task: LightweightTask) -> TaskFacts:
     return TaskFacts(task.type, _digest(task.workflow_json), found)
 
 
-def _reduced(facts: TaskFacts, rule: Rule) -> TaskFacts:
-    return TaskFacts("", facts.workflow, ()) if rule.by_id else facts
+def _reduced(facts: TaskFacts, rule: Rule, for_us: Set[str]) -> TaskFacts:
+    if rule.by_id:
+        return TaskFacts("", facts.workflow, ())
+    if not for_us:
+        return facts
+    return facts._replace(fields=tuple((name, digest) for name, digest in facts.fields if name not in for_us))
 
 
 def _digest(raw: bytes) -> bytes:

@@ -35,7 +35,10 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     first_success: bool | None = None
     unclear: str | None = None
     """The start of the result's `success` as JSON text, where that is neither yes nor no."""
+    scorer: str | None = None
+    """`module:function` that success and score are from; None: the worker's own result."""
     score: float | None = None
+    first_score: float | None = None
     working_s: float | None = None
     waiting_s: float | None = None
     attempts: int = 0
@@ -54,11 +57,6 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unit(self) -> Unit:
         return Unit(self.shard, self.task, self.repeat)
-
-    @property
-    def first_score(self) -> float | None:
-        """The score of the first outcome."""
-        return self.first.attempt.score if self.first else self.score
 
     def read_first(self) -> Attempt | None:
         """The first attempt that decided the unit, as the journal holds it; None if none has ended yet."""
@@ -87,6 +85,7 @@ def unit_outcome(
         first_success=first.success if first else None,
         unclear=latest.unclear if latest else None,
         score=latest.score if latest else None,
+        first_score=first.score if first else None,
         working_s=latest.working_s if latest else None,
         waiting_s=latest.waiting_s if latest else None,
         attempts=state.attempts,
@@ -166,6 +165,8 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     """Units whose result has a `success` that is neither yes nor no."""
     success_example: str | None
     """One such `success`, as JSON text."""
+    scorer: str | None
+    """`module:function` that success and score are from; None: the results themselves."""
     scored: int
     """Units whose result has a score: the denominator of mean_score."""
     mean_score: float | None
@@ -261,6 +262,7 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], reported: bool, le
         success_rate=latest.successes / len(units) if reported and units else None,
         success_unclear=latest.unclear,
         success_example=latest.example,
+        scorer=next((unit.scorer for unit in units if unit.scorer is not None), None),
         scored=sum(map(len, scores.values())),
         mean_score=score.value if score else None,
         score_low=_finite(score.low) if score else None,

@@ -50,7 +50,7 @@ def finished(run: OpenRun, worker: str, rule: Rule, facts: Facts) -> Finished:
             hint="outcomes are only taken over from the same worker function; omit ‹reuse›, or see ‹worker_name›",
         )
     state = fold(run.paths, run.units())
-    known = identities(worker, run.plan.spec.settings, run.manifests, run.tasks, rule, facts)
+    known = identities(worker, run.plan.spec, run.manifests, run.tasks, rule, facts)
     latest = {unit: each.latest for unit, each in state.units.items()}
     ended = {known[unit]: each for unit, each in latest.items() if each is not None and each.attempt.status in FINAL}
     return Finished(str(run.paths.root.resolve()), ended, len(latest) - len(ended))

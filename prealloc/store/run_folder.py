@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UnsetType
 
 from prealloc.errors import OptionsError, PlanError, RunFolderError
 from prealloc.files.atomic import is_taken, new_folder, write_file, writing
@@ -98,6 +99,7 @@ class OpenRun:
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
         self._names: dict[SliceRef, Names] = dict(names or {})
+        self._timeouts: dict[SliceRef, dict[int, float]] = {}
         self._copies: dict[str, dict[str, int]] | None = None
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
@@ -125,7 +127,7 @@ class OpenRun:
 
     def kept(self, names: Set[str]) -> Iterator[dict[str, Any]]:
         """The values of these kept fields of every planned unit, in the order of units()."""
-        asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.keep}
+        asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.shipped}
         for manifest in self.manifests.values():
             found: list[dict[str, Any]] = [{}] * manifest.slice.tasks
             if asked:
@@ -133,6 +135,16 @@ class OpenRun:
                 found = [{name: task.extra[name] for name in asked & task.extra.keys()} for task in tasks]
             for _ in range(manifest.repeats):
                 yield from found
+
+    def timeouts(self, shard: str) -> Mapping[int, float]:
+        """The seconds that tasks of a shard name as their own timeout, by position. Raises PlanError."""
+        field = self.plan.spec.timeout_field
+        if isinstance(field, UnsetType):
+            return {}
+        ref = self.manifests[shard].slice
+        if ref not in self._timeouts:
+            self._timeouts[ref] = Slice(self.paths.plan, ref).timeouts(field)
+        return self._timeouts[ref]
 
     def names(self, shard: str) -> Names:
         """The ids and types of a shard's tasks.

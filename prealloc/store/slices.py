@@ -12,10 +12,11 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from prealloc.errors import PlanError
+from prealloc.errors import Mistake, PlanError
 from prealloc.files.paths import PlanPaths
 from prealloc.model.plan import SliceRef
 from prealloc.model.task import LightweightTask
+from prealloc.model.timeout import own_timeouts
 from prealloc.model.words import brief, shown
 from prealloc.store.documents import read_bytes
 
@@ -81,6 +82,14 @@ class Slice:
             tasks = tuple(parse_slice(self.raw))
         self._check_ids([task.id for task in tasks])
         return tasks
+
+    def timeouts(self, field: str) -> dict[int, float]:
+        """The seconds that its tasks have in this field, by position. Raises PlanError."""
+        found: list[Mistake] = []
+        seconds = own_timeouts(((task.id, task.extra) for task in self.tasks()), field, found)
+        if found:
+            raise self._refused(f"{found[0].where}: {found[0].problem}")
+        return seconds
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

@@ -49,6 +49,8 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks that earlier shards of the cell have too, and how many of them."""
     tasks: dict[int, LightweightTask]
     """By their position in the shard: only those that this worker is to run."""
+    timeouts: dict[int, float] = {}
+    """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""
     orders: tuple[PlainOrder, ...]
     """UnitOrders."""
     worker: str

@@ -179,9 +179,9 @@ class _Worker:
         for each in running:
             if each.clock.is_waiting or each.clock.waited_s > 0:
                 self._table.wait(each.slot, each.clock.waited_s, each.clock.is_waiting)
-            why = each.clock.overdue(policy.timeout_s, policy.max_wait_s)
+            why = each.clock.overdue(each.context.timeout_s, policy.max_wait_s)
             if why is not None and (guilty is None or each is guilty):
-                self._end(each, _overdue_ending(self._job, why))
+                self._end(each, _overdue_ending(each, why, policy.max_wait_s))
         if guilty is not None and guilty.closed:
             self._retire(give_back=True)  # the others stand still with it, and are not to blame
         elif any(each.retire_at <= time.monotonic() for each in self._units.lingering):
@@ -249,10 +249,10 @@ def _run_exit_handlers(most_s: float) -> None:
         flushing.join(most_s)
 
 
-def _overdue_ending(job: WorkerJob, why: str) -> Ending:
+def _overdue_ending(running: Running, why: str, max_wait_s: float) -> Ending:
     if why == "timeout":
-        return timed_out(job.policy.timeout_s)
-    limit = f"waited longer than the max_wait of {job.policy.max_wait_s:g} s"
+        return timed_out(running.context.timeout_s)
+    limit = f"waited longer than the max_wait of {max_wait_s:g} s"
     return Ending(Status.INFRA, error=ErrorInfo(type="MaxWait", message=limit))
 
 

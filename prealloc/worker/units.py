@@ -280,7 +280,7 @@ class UnitQueue:
             attempt=order.attempt,
             seed_parts=job.seed_parts(task.id, order.repeat),
             clock=clock,
-            timeout_s=job.policy.timeout_s,
+            timeout_s=job.timeouts.get(order.position, job.policy.timeout_s),
             max_wait_s=job.policy.max_wait_s,
             lane=job.lane,
             limiter=self._limiter,

@@ -155,6 +155,31 @@ def test_some_cells_have_options_of_their_own(go: Go, resume: Go, engine: str, t
         assert again[0].bound_s < 4 * (3 * 121 + 3600 + 25 * 8)
 
 
+def test_a_task_may_name_its_timeout(go: Go, engine: str, tmp_path: Path) -> None:
+    """It comes before every option of the run, and the bound counts with it: as if the run had it."""
+    limits: dict[str, Any] = {"t0": 30, "t1": "2m", "t2": None, "t3": 1.5}
+    tasks = [{"id": id, "type": "t", "limit": limit} for id, limit in limits.items()]
+    factors = {"model": ["b", "c"], "rate": [1]}
+    bounds = []
+    for field, timeout_s in (("limit", 120), (None, 120), ("limit", 60), ("limit", None)):
+        events: list[Event] = []
+        plan = prealloc.plan(tasks, factors=factors, whole=True, timeout_field=field, seed=1)
+        out = tmp_path / f"run-{field}-{timeout_s}"
+        prealloc.run(plan, workers.limits, out, engine=engine, timeout_s=timeout_s, observe=events.append)
+        assert isinstance(events[0], RunStarted)
+        bounds.append(events[0].bound_s)
+        for each in prealloc.outcomes(out):
+            own = {"t0": 30, "t1": 120, "t3": 1.5}.get(each.task) if field else None
+            assert each.read().result["timeout_s"] == (own or timeout_s)
+    with_field, without, shorter, endless = bounds
+    assert endless is None
+    if engine != "inline":
+        assert with_field is not None
+        assert shorter is not None
+        assert without is not None
+        assert shorter < with_field < without
+
+
 @pytest.mark.parametrize(
     ("entry", "where", "hint"),
     [

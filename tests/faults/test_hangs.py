@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 
 import pytest
 from harness import Stage, wait_until
+
+from prealloc import plan
 
 pytestmark = pytest.mark.fault
 
@@ -37,6 +40,31 @@ def test_a_task_that_hangs(stage: Stage, how: str, concurrency: int) -> None:
     rounds = stage.attempts("hang")
     assert session.ended_at - session.started_at < rounds * (LIMIT_S + LATE_S) + 5
     stage.check(session)
+
+
+def test_a_task_names_its_own_timeout(stage: Stage) -> None:
+    """It beats --timeout both ways, also where the call holds the interpreter; others have --timeout. Resume too."""
+    tasks = {
+        "hang": ({"do": "gil_blocked"}, {"limit": LIMIT_S}),
+        "long": ({"do": "sleep", "s": 4 * LIMIT_S}, {"limit": "1m"}),
+        "plain": ({"do": "loop"}, {}),
+    }
+    rows = [{"id": id, "type": "t", "workflow": workflow, **more} for id, (workflow, more) in tasks.items()]
+    stage.library.write_text(json.dumps(rows))
+    settings = {"signals": str(stage.signals)}
+    plan(stage.library, out=stage.plan, whole=True, timeout_field="limit", settings=settings)
+    session = stage.start("--timeout", f"{2 * LIMIT_S}")
+    assert session.wait() == 1
+    assert session.census == {"ok": 1, "timeout": 2}
+    stage.check(session)
+    second = stage.resume("--failed")
+    assert second.wait() == 1
+    for each, limit_s in (("hang", LIMIT_S), ("plain", 2 * LIMIT_S)):
+        for told in (session, second):
+            (ended,) = told.of("attempt_ended", task=each)
+            assert limit_s <= ended["working_s"] <= limit_s + LATE_S
+            assert f"the timeout of {limit_s:g} s" in ended["error"]["message"]
+    stage.check(second)
 
 
 @pytest.mark.parametrize("how", ["sleep", "stubborn"])

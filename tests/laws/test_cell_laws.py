@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import examples
+from prealloc.errors import OptionsError
 from prealloc.files.paths import SHARD_ID
 from prealloc.model.cell import cells_of
 from prealloc.model.lane import Lane
@@ -108,6 +110,39 @@ def test_every_cell_has_the_same_tasks(case: Case) -> None:
     """Pairing: the same ids for every model, prompt, difficulty and rate, whatever serves the model."""
     assert len(set(map(frozenset, case.samples().values()))) == 1
     assert len(case.samples()) == len(cells_of(case.spec.factors))
+
+
+@quick
+@given(cases(), st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_shards_of_unequal_size_share_the_same_tasks(case: Case, sizes: list[int]) -> None:
+    """A cell has the tasks that it has with equal shards, each once, in the order of their ranks inside a type.
+
+    Each shard has its share of them, to within one where types do not count; no shard is left empty.
+    """
+    if not (case.spec.whole or case.spec.amount.per_cell):
+        return
+    uneven = case.but(shard_sizes=tuple(sizes), shards=len(sizes))
+    ranked = case.but(shards=1, lanes=()).shards()[0][1]
+    found: list[tuple[CellShard, list[str]]] = []
+    with contextlib.suppress(OptionsError):
+        found = uneven.shards()
+    if not found:
+        assert len(ranked) < sum(sizes)
+        return
+    type_of = dict(zip(case.ids, case.types, strict=True))
+    assert uneven.samples() == case.samples()
+    for shards in uneven.cells().values():
+        assert sorted(task for tasks in shards for task in tasks) == sorted(ranked)
+    for shard, tasks in found:
+        share, of = len(ranked) * sizes[shard.number], sum(sizes)
+        assert tasks
+        assert abs(len(tasks) * of - share) <= of * sizes[shard.number]
+        if not (case.spec.stratify or case.spec.amount.by_type):
+            assert abs(len(tasks) * of - share) < of
+            assert len(tasks) == shard.share(len(ranked))
+        for name in TYPES:
+            mine = [task for task in tasks if type_of[task] == name]
+            assert mine == [task for task in ranked if task in mine]
 
 
 STAR = {"model": list(MODELS), "rate": [0.5, 1, True], "prompt_type": ["p", "q"]}

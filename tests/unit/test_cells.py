@@ -79,6 +79,11 @@ def test_cells_come_in_the_order_of_the_file() -> None:
         ({"per_cell": True, "quotas": {"x": 2, "y": 2}, "shards": 5}, "‹shards›"),
         ({"per_cell": True, "per_type": True, "num_instances": 2, "types": ["x"], "shards": 3}, "‹shards›"),
         ({"settings": {"api_key": "hunter2"}}, "‹settings› api_key"),
+        ({"shard_sizes": [3, 1]}, "‹shard_sizes›"),
+        ({"shard_sizes": [3, 1], "shards": 3, "whole": True}, "‹shards› and ‹shard_sizes›"),
+        ({"shard_sizes": [3, 1], "whole": True, "strategy": "paired"}, "‹shard_sizes› and ‹strategy› paired"),
+        ({"shard_sizes": [3, 1], "num_instances_per_cell": 1}, "‹shards›"),
+        ({"shard_sizes": [999, 2], "whole": True}, "‹shard_sizes›"),
         ({"lanes": [Lane(name="l", settings=3)]}, "lane l settings"),  # type: ignore[arg-type]
         ({"lanes": [Lane(name="l", settings={"api_key": "hunter2"})]}, "lane l settings api_key"),
         ({"lanes": [Lane(name="l", settings={"x": float("nan")})]}, "lane l settings x"),
@@ -343,6 +348,24 @@ def test_the_matrix_is_the_same_before_and_after_the_library_is_read(tmp_path: P
     for one, other in zip(loads, loads_of_plan(made), strict=True):
         assert (one.lane, one.model, sum(one.units.values())) == (other.lane, other.model, sum(other.units.values()))
     assert loads_of_spec(PlanSpec.checked(whole=True)) is None
+
+
+def test_shards_of_unequal_size(tmp_path: Path) -> None:
+    """3 to 1, however it is said; of 8 tasks 6 and 2, also where more lanes serve the cell. It reads back."""
+    path = put(tmp_path, "t.json", 12)
+    lanes = [Lane(name=f"l{n}") for n in range(4)]
+    asked: dict[str, Any] = {"num_instances_per_cell": 8, "stratify": True, "lanes": lanes, "factors": {"rate": [1, 2]}}
+    made = prealloc.plan(path, shard_sizes=[3, 1], out=tmp_path / "plan", **asked)
+    assert [len(shard.tasks) for shard in made.shards] == [6, 2, 6, 2]
+    assert [shard.by_type().keys() for shard in made.shards] == [{"x", "y"}] * 4
+    assert read_plan(tmp_path / "plan").file == made.file
+    assert prealloc.plan(path, shard_sizes="6,2", shards=2, **asked).id == made.id
+    loads = loads_of_spec(made.spec)
+    assert loads is not None
+    assert [sum(load.units.values()) for load in loads] == [6, 2, 6, 2]
+    assert b"shard_sizes" not in msgspec.json.encode(PlanSpec.checked(shard_sizes=None))
+    with pytest.raises(OptionsError, match="3 tasks shared out as 9,1,1 leave 2 of 3 shards empty"):
+        prealloc.plan(put(tmp_path, "few.json", 3), shard_sizes=[9, 1, 1], whole=True)
 
 
 def test_a_plan_of_two_designs(tmp_path: Path) -> None:

@@ -197,6 +197,23 @@ def test_a_plan_remembers_how_its_config_runs_it(type_: Type, experiment: Path, 
     assert type_("plan", "--config", "e.toml", "--out", "plan", "--force").code == 0
 
 
+def test_options_of_some_cells_on_the_command_line(type_: Type, experiment: Path, tmp_path: Path) -> None:
+    """Those of the config are in the plan, and shown as they are typed; the command line takes the place of all."""
+    experiment.write_text(f'{experiment.read_text()}[[run.where]]\nmodel = "b"\ntimeout = "90s"\nconcurrency = 2\n')
+    planned = type_("plan", "--config", "e.toml", "--out", "plan")
+    assert "where model=b,timeout=90s,concurrency=2\n" in planned.out
+    run = ("run", "plan", "--worker", "prealloc.agents.simulate:run", "--engine", "inline", "--out")
+    assert type_(*run, "one").code == 0
+    assert type_(*run, "two", "--where", "model=a,timeout=none", "--where", "difficulty=easy,concurrency=3").code == 0
+    one, two = (json.loads((tmp_path / name / "run.json").read_text())["policy"]["where"] for name in ("one", "two"))
+    assert one == [{"model": "b", "timeout_s": 90.0, "concurrency": 2}]
+    assert two == [{"model": "a", "timeout_s": None}, {"difficulty": "easy", "concurrency": 3}]
+    refused = type_(*run, "three", "--where", "model=z,timeout=1m", "--where", "timeout=1m")
+    assert (refused.code, (tmp_path / "three").exists()) == (2, False)
+    assert "--where 2: it names no factor" in refused.err
+    assert type_("resume", "two").code == 0
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -206,6 +223,8 @@ def test_a_plan_remembers_how_its_config_runs_it(type_: Type, experiment: Path, 
         {"timeout_s": "10m"},
         {"concurrency": 0},
         {"concurrency": "all"},
+        {"where": [{"model": "a", "timeout_s": "10m"}]},
+        {"where": [{"model": "a"}]},
         [1],
     ],
     ids=str,

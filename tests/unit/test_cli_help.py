@@ -99,4 +99,4 @@ def test_help_loads_no_rich() -> None:
     environment = {**os.environ, "_PREALLOC_COMPLETE": "complete_bash", "COMP_WORDS": "prealloc res", "COMP_CWORD": "1"}
     code = "import sys; sys.argv[0] = 'prealloc'; from prealloc.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False, text=True)
-    assert done.stdout.split() == ["resume", "results"]
+    assert done.stdout.split() == ["resume", "results", "rescore"]

@@ -21,6 +21,8 @@ WRONG_SPEC: dict[str, list[Any]] = {
     "stratify": ["no", 0],
     "whole": [1, "no"],
     "types": ["a", [3], 3, {"a": 1}, ["\udcff"], [""], ["a", "a"]],
+    "shard_sizes": [3, "3,x", [], [0], [1.5], {"a": 1}, [999, 2]],
+    "timeout_field": [3, "", ["limit"], "workflow"],
     "strategy": [3, "", ["paired"]],
     "repeats": [1.0, "1"],
     "seed": ["7", 7.0],

@@ -19,6 +19,7 @@ from prealloc.store.results import UnitOutcome, aggregate, percentile, tabulate
 
 def unit(task: str, status: Status = Status.OK, **other: object) -> UnitOutcome:
     fields: dict[str, object] = {"shard": "s0", "type": "t", "repeat": 0, "first_status": status}
+    fields["first_score"] = other.get("score")
     return UnitOutcome(task=task, status=status, **(fields | other))  # type: ignore[arg-type]
 
 

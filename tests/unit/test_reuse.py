@@ -76,6 +76,28 @@ def test_what_differs_is_named(go: Any, then: Any, now: Any, why: str) -> None:
     assert said == f"0 of {wanted} units taken over; 6 finished ones differ: {why}"
 
 
+def test_neither_a_timeout_nor_a_lanes_setting_makes_another_unit(go: Any) -> None:
+    """A field that names timeouts is there for us, unless it is kept; base_url says how a lane is reached."""
+    slow = [{**task, "limit": 60 + n} for n, task in enumerate(SMALL)]
+    first, _ = go(slow, lanes=[Lane.checked(name="one", settings={"base_url": "http://one"})])
+    timed = [{**task, "limit": "2h"} for task in slow]
+    lanes = [Lane.checked(name="one", settings={"base_url": "http://two"})]
+    second, said = go(timed, reuse=first.run, timeout_field="limit", lanes=lanes)
+    assert said == "6 of 6 units taken over"
+    assert go(slow, reuse=second.run, run={"where": [], "timeout_s": 5})[1] == said
+    _, said = go(timed, reuse=first.run, timeout_field="limit", keep=["limit"])
+    assert said == "0 of 6 units taken over; 6 finished ones differ: field limit is new"
+
+
+def test_a_design_more_runs_what_is_new_in_it(go: Any) -> None:
+    """What the designs share is taken over, wherever it stood; their order does not matter."""
+    star = [{"model": ["a", "b"], "prompt": ["p"]}, {"prompt": ["p", "q"], "model": ["a"]}]
+    first, _ = go(factors=star[:1])
+    second, said = go(reuse=first.run, factors=star)
+    assert said == "12 of 18 units taken over"
+    assert go(reuse=second.run, factors=star[::-1])[1] == "18 of 18 units taken over"
+
+
 def test_a_setting_that_became_a_factor_is_the_same(go: Any) -> None:
     """What the worker was given decides, not where it was written."""
     first, _ = go(settings={"model": "a"})
