@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from prealloc.api.located import Located, located
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, OptionsError, PlanError
 from prealloc.model.comparison import CompareKeywords, CompareOptions, Metric
 from prealloc.model.options import read_options
 from prealloc.model.plan import SliceRef
@@ -42,16 +42,28 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     return compare_members(members, asked)
 
 
-def members_of(units: Iterable[Located], run: str | Path, *, named: bool) -> Iterator[Member]:
-    """The units of a run and what they are compared by. `named`: there are several, so a unit's cell says which."""
+def members_of(
+    units: Iterable[Located], run: str | Path, *, named: bool, damaged: list[str] | None = None
+) -> Iterator[Member]:
+    """The units of a run and what they are compared by. `named`: there are several, so a unit's cell says which.
+
+    Tasks of a slice that cannot be read are known by their ids alone, and `damaged` gets a sentence; without it that
+    raises PlanError.
+    """
     facts = Facts()
     contents: dict[SliceRef, dict[str, TaskFacts]] = {}
     for unit, opened in units:
         manifest = opened.manifests[unit.shard]
         if manifest.slice not in contents:
-            contents[manifest.slice] = dict(facts.of(manifest, opened.tasks))
+            try:
+                contents[manifest.slice] = dict(facts.of(manifest, opened.tasks))
+            except PlanError as error:
+                if damaged is None:
+                    raise
+                contents[manifest.slice] = {}
+                damaged.append(f"{error.where}: {error.problem}; its tasks are compared by their ids alone")
         cell = {**manifest.cell, **({RUN: str(run)} if named else {})}
-        yield Member(unit, cell, contents[manifest.slice][unit.task])
+        yield Member(unit, cell, contents[manifest.slice].get(unit.task))
 
 
 def says(member: Member, metric: Metric) -> bool:

@@ -99,7 +99,8 @@ class _Folder:
     def __init__(self, path: Path, scores: str | None, *, named: bool) -> None:
         self.opened = opened_runs(path)
         units = (Located(unit, self.opened[unit.run or ""]) for unit in outcomes(path, scores=scores))
-        self.members = list(members_of(units, path, named=named))
+        self.damaged: list[str] = []
+        self.members = list(members_of(units, path, named=named, damaged=self.damaged))
         self.attempts: dict[str, Attempts] = {name: attempts_of(run.paths) for name, run in self.opened.items()}
         self.log_of_shard = cache(self._log_of_shard)
 
@@ -149,7 +150,7 @@ class _Folder:
                 running=live_owner(run.paths.lock) is not None,
                 attempts=list(attempts.here()),
                 shards={shard: manifest.lane for shard, manifest in run.manifests.items()},
-                warnings=[*run.warnings, *attempts.warnings],
+                warnings=[*run.warnings, *attempts.warnings, *self.damaged],
             )
 
 
