@@ -27,7 +27,9 @@ class WrittenReport(NamedTuple):
     """Those that were to have them, for which there was no room."""
 
 
-def write_report(*runs: str | Path, out: str | Path = "report.html", **options: Unpack[ReportKeywords]) -> WrittenReport:
+def write_report(
+    *runs: str | Path, out: str | Path = "report.html", **options: Unpack[ReportKeywords]
+) -> WrittenReport:
     """Writes one HTML file about runs or experiments: rates, differences, failures, tasks, times, and every unit.
 
     It needs no network and no other file. Results, errors and logs are in it as text, keys masked; `details="none"`

@@ -13,7 +13,7 @@ KEY = "sk-proj-Zk3V9qL1xT7mB2nC5dF8gH0j"
 OWNED = "document.title='owned'"
 HOSTILE = (
     f"<script>{OWNED}</script>",
-    f"\"'><img src=x onerror=\"{OWNED}\">",
+    f'"\'><img src=x onerror="{OWNED}">',
     f"</script></style></title></textarea><svg onload={OWNED}>",
     "javascript:alert(1) {{ 7*7 }} {% include 'x' %} ${1} <!-- ]]> -->",
     "a\u202eb\u2066c\x1b[31md\u2028e\x7ff",
@@ -33,9 +33,7 @@ def planted(task: prealloc.LightweightTask, ctx: prealloc.TaskContext) -> dict[s
 
 def planted_run(folder: Path, tasks: int = 40, repeats: int = 2) -> Path:
     """Three models and two prompts on the same tasks, half of each of two types."""
-    library = [
-        {"id": f"t{n:02}", "type": ("import", "export")[n // 2 % 2], "workflow": {"n": n}} for n in range(tasks)
-    ]
+    library = [{"id": f"t{n:02}", "type": ("import", "export")[n // 2 % 2], "workflow": {"n": n}} for n in range(tasks)]
     factors = {"model": ["a", "b", "c"], "prompt": ["short", "long"]}
     plan = prealloc.plan(library, whole=True, factors=factors, repeats=repeats)
     prealloc.run(plan, planted, folder, engine="inline", retries=1)

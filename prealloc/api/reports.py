@@ -15,7 +15,7 @@ from prealloc.api.compare import members_of, says
 from prealloc.api.experiments import is_experiment
 from prealloc.api.located import Located, opened_runs
 from prealloc.api.runs import outcomes
-from prealloc.engines.registry import ENGINES, make_engine
+from prealloc.engines.registry import facts_of
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import readable_name
@@ -30,8 +30,7 @@ from prealloc.store.clusters import clusters
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.fold import Tried
 from prealloc.store.lane_log import read_notes
-from prealloc.store.results import KEYS, SETTINGS_PREFIX, Results, UnitOutcome, aggregate, tabulate
-from prealloc.store.run_folder import OpenRun
+from prealloc.store.results import KEYS, SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome, aggregate, tabulate
 from prealloc.store.run_report import Compare, Matrix, RunReport, Source
 from prealloc.store.task_grid import task_grid, value_of
 
@@ -137,7 +136,7 @@ class _Folder:
                 libraries=run.plan.libraries,
                 worker=file.worker,
                 engine=file.engine,
-                guards_library=_guards(file.engine),
+                guards_library=(facts := facts_of(file.engine)) is not None and facts.guards_library,
                 library_opens=attempts.library_opens,
                 created_at=file.created_at,
                 prealloc=file.prealloc,
@@ -152,14 +151,6 @@ class _Folder:
                 shards={shard: manifest.lane for shard, manifest in run.manifests.items()},
                 warnings=[*run.warnings, *attempts.warnings, *self.damaged],
             )
-
-
-def _guards(engine: str) -> bool:
-    if engine not in ENGINES:
-        return False
-    made = make_engine(engine)
-    made.close()
-    return made.facts.guards_library
 
 
 def _not_default(policy: RunPolicy) -> dict[str, Any]:
@@ -273,16 +264,17 @@ def _matrices(told: Sequence[UnitOutcome], factor: str | None, others: Sequence[
             continue
         lines = _values_of(told, row_key) if row_key is not None else {_text(None): None}
         top, left = list(lines), list(columns)
-        cells = {
-            (top.index(_text(row.group[row_key] if row_key is not None else None)), left.index(_text(row.group[key]))): row
-            for row in rows
-        }
+
+        def place(row: ResultsRow, key: str = key, top: Sequence[bytes] = top, left: Sequence[bytes] = left) -> Any:
+            of_row = row.group[row_key] if row_key is not None else None
+            return top.index(_text(of_row)), left.index(_text(row.group[key]))
+
         yield Matrix(
             row_key=factor or "",
             column_key=name,
             rows=tuple(lines.values()),
             columns=tuple(columns.values()),
-            cells=cells,
+            cells={place(row): row for row in rows},
         )
 
 

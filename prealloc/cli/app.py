@@ -8,7 +8,20 @@ import sys
 
 import typer
 
-from prealloc.cli import compare, config, doctor, experiment, export, library, memory, plans, report, rescore, runs, size
+from prealloc.cli import (
+    compare,
+    config,
+    doctor,
+    experiment,
+    export,
+    library,
+    memory,
+    plans,
+    report,
+    rescore,
+    runs,
+    size,
+)
 from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 

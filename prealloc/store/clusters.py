@@ -76,9 +76,7 @@ class Ended(NamedTuple):
     error: ErrorInfo | None
 
 
-def clusters(
-    items: Sequence[T], ended: Callable[[T], Ended], keys: Mapping[str, Callable[[T], Any]]
-) -> list[Cluster]:
+def clusters(items: Sequence[T], ended: Callable[[T], Ended], keys: Mapping[str, Callable[[T], Any]]) -> list[Cluster]:
     """The units that are not ok, by how they ended; the largest cluster first.
 
     `keys` give what units may have in common, such as a factor's value or the lane. Units that were not run are one

@@ -209,4 +209,3 @@ def _yes_no(success: bool | None) -> int:
 
 def _ms(seconds: float | None) -> int:
     return NO if seconds is None else round(1000 * seconds)
-

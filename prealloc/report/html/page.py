@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prealloc.model.outcome import Status
 from prealloc.model.secret import named_variables
@@ -18,6 +19,9 @@ from prealloc.report.html.say import Say
 from prealloc.report.html.svg import Svg
 from prealloc.store.run_report import RunReport
 from prealloc.store.task_grid import TaskRow
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 HERE = Path(__file__).parent
 MOST_TASKS = 400
@@ -39,20 +43,10 @@ class HtmlReport(NamedTuple):
 
 def render(report: RunReport) -> HtmlReport:
     """The report as one file. The same runs give the same bytes."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     say = Say(_variables(report))
     places = packed.listed(report)
     found = packed.details(report, places, say)
-    page = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Whatever the template forgets is masked and made visible; what was made as markup is left.
-        finalize=lambda thing: say.text(thing) if isinstance(thing, str) and not hasattr(thing, "__html__") else thing,
-    ).get_template("page.html")
+    page = _template()
     style, script = (HERE.joinpath(name).read_text() for name in ("report.css", "report.js"))
     html = page.render(
         style=style,
@@ -66,9 +60,29 @@ def render(report: RunReport) -> HtmlReport:
         detailed=len(found.places),
         wanted=found.wanted,
         most_detail=packed.MOST_DETAIL,
-        **_context(report, say),
+        **_context(report, say, places),
     )
     return HtmlReport(MARK + html.encode(), len(report.members), len(places), len(found.places), found.wanted)
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+
+    @pass_context
+    def finalize(context: Mapping[str, Any], thing: Any) -> Any:
+        """Whatever the template forgets is masked and made visible; what was made as markup is left."""
+        return context["say"].text(thing) if isinstance(thing, str) and not hasattr(thing, "__html__") else thing
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=finalize,
+    )
+    return environment.get_template("page.html")
 
 
 def policy(style: str, script: str) -> str:
@@ -88,7 +102,7 @@ def _variables(report: RunReport) -> set[str]:
     return named | {lane.key_env for source in report.sources for lane in source.lanes if lane.key_env is not None}
 
 
-def _context(report: RunReport, say: Say) -> dict[str, Any]:
+def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, Any]:
     total = report.total
     census = rows.census(total)
     grids = [rows.grid(matrix, say) for matrix in report.matrices]
@@ -112,7 +126,7 @@ def _context(report: RunReport, say: Say) -> dict[str, Any]:
             (each, forest.forest(f"forest-{n}", each.title, each.lines, report.asked.margin))
             for n, each in enumerate(forests)
         ],
-        "failures": rows.failures(report, say),
+        "failures": rows.failures(report, say, listed),
         "not_ok": total.units - total.ok,
         "unsuccessful": sum(
             member.unit.status is Status.OK and member.unit.success is False for member in report.members
@@ -159,12 +173,10 @@ def _tasks(report: RunReport, say: Say) -> dict[str, Any]:
     columns = [
         ", ".join(say.value(value) for value in column.values()) if column else "all units" for column in grid.columns
     ]
-    lines = [
-        tasks.Line(say.text(row.task), [cell.solved for cell in row.cells], _solved(row)) for row in shown
-    ]
+    lines = [tasks.Line(say.text(row.task), [cell.solved for cell in row.cells], _solved(row)) for row in shown]
     said = (
         f"{human.count(len(grid.rows), 'task')} in {human.count(len(columns), 'column')}: {grid.by_none:,} solved by "
-        f"none, {grid.by_all:,} by all, {grid.flaky:,} come out both ways in one column"
+        f"none, {grid.by_all:,} by all, {grid.flaky:,} come out differently within one column"
     )
     cells = [
         [f"{cell.successes}/{cell.rated}" if cell.rated else "?" if cell.units else "" for cell in row.cells]
@@ -215,6 +227,7 @@ def _timeline(report: RunReport, say: Say) -> dict[str, Any]:
     return {
         "picture": timeline.timeline(found, moments, said) if bars_of_all else None,
         "said": f"{said}; {gaps}" if gaps else said,
+        "kinds": [kind for kind in (*STATUSES, "again") if any(bar.kind == kind for bar in bars_of_all)],
         "rows": [_shard(row) for row in found[: timeline.MOST_BARS]],
         "is_area": len(bars_of_all) > timeline.MOST_BARS or len(found) > timeline.MOST_ROWS,
     }
@@ -242,9 +255,7 @@ def _lanes(report: RunReport, say: Say) -> dict[str, Any] | None:
             name = f"{say.text(source.folder)} {lane.name}" if several else lane.name
             last = f"{limits[-1][1]:,.0f} requests/min at last" if limits else ""
             said = [last, human.count(len(pauses), "pause") if pauses else "", "halted" if halts else ""]
-            tracks.append(
-                lanes.Track(name, limits, pauses, [note.at for note in halts], ", ".join(filter(None, said)))
-            )
+            tracks.append(lanes.Track(name, limits, pauses, [note.at for note in halts], ", ".join(filter(None, said))))
             asked = sum(end - start for start, end in pauses)
             statuses = sorted({f"HTTP {note.http_status}" for note in notes if note.http_status is not None})
             why = "; ".join(f"{utc(note.at)}: {note.reason}" for note in halts)
@@ -254,5 +265,5 @@ def _lanes(report: RunReport, say: Say) -> dict[str, Any] | None:
     if not tracks:
         return None
     spans = [(each.started_at, each.ended_at) for source in report.sources for each in source.attempts]
-    said = "; ".join(f"{track.name}: {track.said}" for track in tracks[:20])
-    return {"picture": lanes.lanes(tracks, spans, said), "rows": table}
+    description = "; ".join(f"{track.name}: {track.said}" for track in tracks[:20])
+    return {"picture": lanes.lanes(tracks, spans, description), "rows": table}

@@ -21,6 +21,7 @@
 
   function seconds(value) {
     if (value < 0) return "-";
+    if (value === 0) return "0 s";
     if (value < 0.0995) return Math.round(value * 1000) + " ms";
     if (value < 9.95) return value.toFixed(1) + " s";
     if (value < 60) return Math.round(value) + " s";
@@ -195,7 +196,7 @@
     function line(row) {
       const tr = make("tr");
       shown.forEach((column) => {
-        const td = make("td", undefined, column.number ? { class: "n" } : column.wide ? { class: "wide" } : {});
+        const td = make("td", undefined, { class: column.number ? "n" : column.wide ? "wide" : column.key || "whole" });
         if (column.key === "unit") {
           const button = make("button", column.text(row), { type: "button", class: "open" });
           button.addEventListener("click", () => show(row));
@@ -228,6 +229,14 @@
         byId("units").scrollIntoView();
         byId("units").focus({ preventScroll: true });
       });
+    });
+
+    document.querySelectorAll(".example").forEach((each) => {
+      const row = Number(each.dataset.row);
+      if (row === NO) return;
+      const button = make("button", each.textContent, { type: "button", class: "open" });
+      button.addEventListener("click", () => show(row));
+      each.replaceChildren(button);
     });
 
     // -- one unit --------------------------------------------------------------------------------------------
@@ -285,11 +294,11 @@
     const quoted = (text) => (/^[\w@%+=:,.\/#-]+$/.test(text) && !text.startsWith("#") ? text : "'" + text.replaceAll("'", "'\\''") + "'");
 
     function attempts(tries) {
-      const titles = ["attempt", "session", "status", "started", "queued", "waited", "worked", "lane", "", "error"];
+      const titles = ["attempt", "session", "status", "started", "queued", "waited", "worked", "lane", "note", "error"];
       const box = make("div", undefined, { class: "scroll", tabindex: "0", role: "region", "aria-label": "Attempts" });
       const table = make("table");
       const head = make("tr");
-      titles.forEach((title) => head.append(make(title ? "th" : "td", title, title ? { scope: "col" } : {})));
+      titles.forEach((title) => head.append(make("th", title, { scope: "col" })));
       const thead = make("thead");
       thead.append(head);
       const rows = make("tbody");

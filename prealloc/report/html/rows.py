@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prealloc.model.outcome import FINAL, Status, Successes
+from prealloc.model.lane import Lane
+from prealloc.model.outcome import Status, Successes
+from prealloc.model.plan import LibraryInfo
 from prealloc.report import human
 from prealloc.report.compare_view import heading, notes, row_name, verdict
 from prealloc.report.html.pictures.forest import Line
@@ -61,7 +63,8 @@ def head_notes(report: RunReport) -> list[str]:
     )
     told = success_notes(said)
     if undecided := row.units - row.decided:
-        limits = f": success is between {between(row.worst, row.best)} whatever becomes of them" if row.best is not None else ""
+        known = row.best is not None
+        limits = f": success is between {between(row.worst, row.best)} whatever becomes of them" if known else ""
         told.insert(0, f"{human.count(undecided, 'unit')} without a final outcome{limits}")
     told += [
         f"lane {note.lane} halted: {note.reason}{f'; {note.hint}' if note.hint else ''}"
@@ -73,8 +76,8 @@ def head_notes(report: RunReport) -> list[str]:
     if again:
         better = sum(member.unit.success is True and member.unit.first_success is not True for member in again)
         told.append(
-            f"{human.count(len(again), 'unit')} ran again after a final outcome, {better:,} became successes: by latest "
-            f"outcomes success is {human.share(row.rate_latest)}, which cannot be compared with a first try"
+            f"{human.count(len(again), 'unit')} ran again after a final outcome, {better:,} became successes: "
+            f"by latest outcomes success is {human.share(row.rate_latest)}, which cannot be compared with a first try"
         )
     limited = row.timeout + row.out_of_memory
     if row.units and limited / row.units > MUCH_TIME:
@@ -98,7 +101,8 @@ class Forest(NamedTuple):
 
 def forest(found: Comparison, say: Say) -> Forest:
     """The rows of `prealloc compare`, each with a line for the picture."""
-    titles = (found.factor, "tasks", "rate", "against", "difference", "interval", "better", "worse", "same", "p", "verdict")
+    numbers = ("tasks", "rate", "against", "difference", "interval", "better", "worse", "same", "p")
+    titles = (found.factor, *numbers, "verdict")
     against = {say.value(row.against) for row in found.rows}
     only = f" against {next(iter(against))}" if len(against) == 1 else ""
     keys = ", ".join(say.text(name) for name in found.rows[0].group) if found.rows else ""
@@ -188,24 +192,26 @@ class Failures(NamedTuple):
     share: str
     error: str
     where: Sequence[str]
-    examples: Sequence[str]
+    examples: Sequence[tuple[int, str]]
+    """Each with its row in the table of units; -1: it is not listed."""
 
 
-def failures(report: RunReport, say: Say) -> list[Failures]:
+def failures(report: RunReport, say: Say, listed: Sequence[int]) -> list[Failures]:
     """The clusters, the largest first."""
-    return [_failures(report, place, each, say) for place, each in enumerate(report.clusters)]
+    row_of = {place: row for row, place in enumerate(listed)}
+    return [_failures(report, place, each, say, row_of) for place, each in enumerate(report.clusters)]
 
 
-def _failures(report: RunReport, place: int, each: Cluster, say: Say) -> Failures:
+def _failures(report: RunReport, place: int, each: Cluster, say: Say, row_of: Mapping[int, int]) -> Failures:
     where = [
-        f"{one.units:,} of {each.units:,} have {say.text(one.key)} {_named(one.value, say)} "
-        f"({human.share(one.share_of_all, 0)} of all units have it)"
+        f"{say.text(one.key)} {_named(one.value, say)}: {one.units:,} of {each.units:,} "
+        f"({human.share(one.share_of_all, 0)} of all units)"
         for one in each.concentrations
     ]
     error = f"{each.type}: {each.template}" if each.template else each.type
     if not error:
         error = "(no attempt has ended)" if each.status is Status.NOT_RUN else "(no error was noted)"
-    examples = [say.text(str(report.members[at].unit.unit)) for at in each.examples]
+    examples = [(row_of.get(at, -1), say.text(str(report.members[at].unit.unit))) for at in each.examples]
     return Failures(place, each, f"{each.units:,}", human.share(each.share, 0), say.text(error), where, examples)
 
 
@@ -214,7 +220,7 @@ def provenance(source: Source, say: Say) -> list[tuple[str, str]]:
     facts = [
         ("plan", source.plan),
         ("seed", f"{source.seed}, ranking {source.ranking}"),
-        *(("library", f"{each.name}, {human.count(each.tasks, 'task')}, sha256 {each.sha256}") for each in source.libraries),
+        *(("library", _library(each)) for each in source.libraries),
         ("worker", say.text(source.worker)),
         ("engine", source.engine),
         ("started", source.created_at),
@@ -229,11 +235,15 @@ def provenance(source: Source, say: Say) -> list[tuple[str, str]]:
     return facts + [("warning", warning) for warning in source.warnings]
 
 
+def _library(library: LibraryInfo) -> str:
+    return f"{library.name}, {human.count(library.tasks, 'task')}, sha256 {library.sha256}"
+
+
 def _options(options: Mapping[str, Any], say: Say) -> str:
     return ", ".join(f"{name} {say.value(value)}" for name, value in options.items())
 
 
-def _lane(lane: Any) -> str:
+def _lane(lane: Lane) -> str:
     limits = [
         f"{getattr(lane, name):,} {said}"
         for name, said in (
@@ -253,8 +263,3 @@ def opens(sources: Iterable[Source]) -> str:
     count = sum(source.library_opens for source in sources)
     guarded = all(source.guards_library for source in sources)
     return f"{count:,}" if count or guarded else "not guarded by this engine"
-
-
-def is_decided(status: str) -> bool:
-    """Whether a unit with this status counts in rates."""
-    return status in FINAL

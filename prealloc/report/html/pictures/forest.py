@@ -55,7 +55,7 @@ def forest(id: str, title: str, lines: Sequence[Line], margin: float | None) -> 
         if line.group != group:
             group = line.group
             y += HEAD
-            parts.append(svg.label(4, y + ROW / 2 + 2, svg.short(group, _LETTERS), class_="strong"))
+            parts.append(svg.label(4, y + ROW / 2, svg.short(group, _LETTERS), class_="strong"))
         y += ROW
         parts.append(svg.label(LEFT - 10, y + 4, svg.short(line.name, _LETTERS), anchor="end"))
         parts.append(svg.label(WIDTH - RIGHT + 10, y + 4, svg.short(line.said, _LETTERS + 4)))
@@ -73,7 +73,8 @@ def _mark(x: float, y: float, kind: str) -> svg.Svg:
         return svg.tag("circle", cx=x, cy=y, r=5, class_="mark v-open")
     tip = 7 if kind == "better" else -7
     back = -tip * 0.8
-    points = " ".join(f"{svg.number(a)},{svg.number(b)}" for a, b in ((x + tip, y), (x + back, y - 7), (x + back, y + 7)))
+    corners = ((x + tip, y), (x + back, y - 7), (x + back, y + 7))
+    points = " ".join(f"{svg.number(a)},{svg.number(b)}" for a, b in corners)
     return svg.tag("polygon", points=points, class_=f"mark v-{kind}")
 
 

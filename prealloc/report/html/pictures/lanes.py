@@ -34,7 +34,8 @@ def lanes(tracks: Sequence[Track], spans: Sequence[tuple[float, float]], descrip
         top = TOP + ROW * place
         floor = top + ROW - 8
         parts.append(svg.label(LEFT - 8, top + 16, svg.short(track.name, _LETTERS), anchor="end"))
-        parts.append(svg.label(LEFT - 8, top + 30, svg.short(track.said, _LETTERS + 4), anchor="end", class_="faint small"))
+        said = svg.short(track.said, _LETTERS + 4)
+        parts.append(svg.label(LEFT - 8, top + 30, said, anchor="end", class_="faint small"))
         parts.append(svg.line(LEFT, floor, WIDTH - RIGHT, floor, "grid"))
         for start, end in track.pauses:
             x = axis.x(start)
@@ -50,7 +51,7 @@ def lanes(tracks: Sequence[Track], spans: Sequence[tuple[float, float]], descrip
         for at in track.halts:
             x = axis.x(at)
             parts.append(svg.tag("path", d=f"M{svg.number(x - 5)} {floor - 14}l10 10m0 -10l-10 10", class_="halt"))
-            parts.append(svg.label(x + 8, floor - 5, "halted", class_="small"))
+            parts.append(svg.label(x - 8, floor - 5, "halted", anchor="end", class_="small"))
     if axis.pieces:
         parts.append(svg.label(LEFT, height - 4, utc(axis.pieces[0].start), class_="faint"))
         parts.append(svg.label(WIDTH - RIGHT, height - 4, utc(axis.pieces[-1].end), anchor="end", class_="faint"))

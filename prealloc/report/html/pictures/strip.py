@@ -20,8 +20,8 @@ def strip(census: Mapping[str, int]) -> svg.Svg:
         if not count:
             continue
         share = count / units
-        box = {"x": svg.percent(left), "y": 0, "width": svg.percent(share), "height": HEIGHT}
-        parts.append(svg.tag("rect", class_=f"part s-{status}", **box))
+        x, width = svg.percent(left), svg.percent(share)
+        parts.append(svg.tag("rect", x=x, y=0, width=width, height=HEIGHT, class_=f"part s-{status}"))
         text = f"{status} {count:,}"
         if share > _ROOM * (len(text) + 4):
             parts.append(svg.label(svg.percent(left + share / 2), 17, text, anchor="middle", class_=f"on-{status}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from prealloc.report.html import svg
@@ -60,7 +60,7 @@ def _dot(x: int, y: int) -> str:
     return f"M{x + middle - 2} {y + middle - 2}h4v4h-4z"
 
 
-_SHAPES: Mapping[str, object] = {
+_SHAPES: Mapping[str, Callable[[int, int], str]] = {
     "always": _square,
     "never": _square,
     "flaky": _half,

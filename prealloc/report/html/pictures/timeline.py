@@ -10,7 +10,7 @@ from prealloc.report.html import svg
 from prealloc.report.html.pictures.axis import Axis, utc
 
 WIDTH, LEFT, RIGHT = 1080, 230, 20
-ROW, HEAD, TOP, BOTTOM = 16, 20, 8, 40
+ROW, HEAD, TOP, BOTTOM = 16, 20, 8, 44
 AREA = 160
 MOST_BARS, MOST_ROWS = 2000, 150
 _LETTERS = 34
@@ -51,7 +51,11 @@ def timeline(rows: Sequence[Row], moments: Sequence[Moment], description: str) -
     for place, moment in enumerate(moments):
         x = axis.x(moment.at)
         marks.append(svg.line(x, TOP - 4, x, floor + 4, "moment"))
-        marks.append(svg.label(x + 3, floor + 15 + 11 * (place % 2), svg.short(moment.name, 22), class_="faint small"))
+        y, name = floor + 15 + 11 * (place % 2), svg.short(moment.name, 22)
+        at_end = x > WIDTH - RIGHT - 130
+        marks.append(
+            svg.label(x + (-3 if at_end else 3), y, name, anchor="end" if at_end else "start", class_="faint small")
+        )
     marks += [svg.label(x, floor - 2, "≈", anchor="middle") for x, _ in axis.gaps]
     ends = []
     if axis.pieces:
@@ -70,7 +74,9 @@ def gaps_said(bars: Sequence[Bar]) -> str:
     gaps = Axis([(bar.start, bar.end) for bar in bars], LEFT, WIDTH - RIGHT).gaps
     if not gaps:
         return ""
-    return f"≈ cuts out {human.count(len(gaps), 'pause')} in which nothing ran: {human.duration(sum(s for _, s in gaps))}"
+    return (
+        f"≈ cuts out {human.count(len(gaps), 'pause')} in which nothing ran: {human.duration(sum(s for _, s in gaps))}"
+    )
 
 
 def _rows(rows: Sequence[Row], axis: Axis) -> tuple[list[svg.Svg], int]:
@@ -88,8 +94,8 @@ def _rows(rows: Sequence[Row], axis: Axis) -> tuple[list[svg.Svg], int]:
             # What went well is thin; what did not is as high as its row.
             top, height = (y + 5, 6) if bar.kind == "ok" else (y + 2, 12)
             x = axis.x(bar.start)
-            width = max(1.5, axis.x(bar.end) - x)
-            paths.setdefault(bar.kind, []).append(f"M{svg.number(x)} {top}h{svg.number(width)}v{height}h-{svg.number(width)}z")
+            width = svg.number(max(1.5, axis.x(bar.end) - x))
+            paths.setdefault(bar.kind, []).append(f"M{svg.number(x)} {top}h{width}v{height}h-{width}z")
         y += ROW
     parts += [svg.tag("path", d="".join(found), class_=f"bar s-{kind}") for kind, found in sorted(paths.items())]
     return parts, y + 4
