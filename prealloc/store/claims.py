@@ -211,7 +211,7 @@ class Others:
 
 @contextlib.contextmanager
 def _too_late() -> Iterator[None]:
-    """What is wrong with another run's folder, or the experiment's, is no bad input to a run that has begun."""
+    """What is wrong with another run's folder, or the experiment's, is not bad input to a run that has begun."""
     try:
         yield
     except InputError as error:
