@@ -29,7 +29,7 @@ from prealloc.report.html.svg import tag
 from prealloc.store.clusters import template
 
 TAGS = {
-    *("html", "head", "meta", "title", "style", "script", "body", "header", "nav", "main", "section", "noscript"),
+    *("html", "head", "meta", "title", "style", "script", "body", "header", "nav", "main", "section"),
     *("h1", "h2", "h3", "p", "a", "b", "strong", "span", "div", "code", "ul", "li", "dl", "dt", "dd", "details"),
     *("summary", "table", "caption", "thead", "tbody", "tr", "th", "td", "form", "button", "dialog"),
     *("svg", "desc", "rect", "text", "line", "circle", "polygon", "path"),

@@ -323,6 +323,7 @@
 
     addEventListener("hashchange", follow);
     draw();
+    byId("without").hidden = true;
     byId("table").hidden = false;
     follow();
   }
