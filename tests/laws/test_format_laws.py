@@ -471,6 +471,23 @@ def test_wherever_a_piece_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert whole[0] == "fine"
 
 
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_byte_that_is_not_utf8_is_told_at_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Law: wherever pieces end, the byte that is named is the first that UTF-8 does not have, in its line and task."""
+    path = tmp_path / "t.json"
+    good = '[{"id":"\u00e9","type":"t"},\n{"id":"b","type":"\u00e4\U0001f600'.encode()
+    monkeypatch.setattr("prealloc.library.disk._PIECE", size)
+    monkeypatch.setattr(batches, "BATCH", size)
+    for bad in (b"\xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xed\xa0\x80"):
+        for more in (b'"}]', b""):
+            path.write_bytes(good + bad + more)
+            with pytest.raises(LibraryError, match="this is not UTF-8") as caught:
+                read_library(path)
+            assert caught.value.where == f"{path}, task 1 (id 'b'), byte {len(good)}, line 2"
+
+
 def test_standard_input_is_a_pipe_too(tmp_path: Path) -> None:
     """Law 2, with a pipe that gives its bytes bit by bit, as `zcat` does."""
     path = tmp_path / "t.jsonl"
