@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -55,6 +56,17 @@ class _Line(msgspec.Struct):
 _lines = msgspec.json.Decoder(_Line)
 
 
+def _opened(path: Path, inside: Path) -> BinaryIO:
+    """Another run's file. Raises Missing, or RunFolderError if something else is there."""
+    try:
+        return open(open_regular(path, inside=inside), "rb")
+    except Missing:
+        raise
+    except Unusable as error:
+        hint = "restore it, or move the run out of the experiment"
+        raise RunFolderError(str(error), where=str(path), hint=hint) from None
+
+
 class Held:
     """What a run has claimed and runs now, read on from where it was read to."""
 
@@ -69,7 +81,7 @@ class Held:
         if live_owner(self._run.lock) is None:
             return set()
         try:
-            with open(open_regular(self._run.claims, inside=self._run.root), "rb") as file:
+            with _opened(self._run.claims, self._run.root) as file:
                 session = file.read(_RECORD)
                 if session != self._session:
                     self._session, self._digests, self._offset = session, set(), _RECORD
@@ -121,7 +133,7 @@ class _Other:
         offset = self._read.get(path.name, 0)
         if path.stat().st_size <= offset:
             return
-        with open(open_regular(path, inside=path.parent), "rb") as file:
+        with _opened(path, path.parent) as file:
             file.seek(offset)
             for raw in file:
                 if not raw.endswith(b"\n"):  # it is being written, or was cut
