@@ -9,6 +9,11 @@ import sys
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine an example may take its time.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # Bytecode is kept: the tests start some thousand interpreters, and each would compile the whole package.
 sys.dont_write_bytecode = False

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.api.experiments import is_experiment
 from prealloc.api.runs import WorkerName, worker_name_of
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup
@@ -30,7 +29,7 @@ from prealloc.store.fold import fold
 from prealloc.store.identity import copy_numbers
 from prealloc.store.journal import JournalWriter, Reopened, SessionEnded, SessionStarted, last_session, with_result
 from prealloc.store.manifests import Outline, chosen, read_outline
-from prealloc.store.run_folder import COMMAND, MANIFEST, OpenRun
+from prealloc.store.run_folder import COMMAND, MANIFEST, OpenRun, refuse_experiment
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import WorkerFunction, load_function, unset
 
@@ -64,9 +63,8 @@ class _Place(NamedTuple):
             return cls(folder, run, run.paths.plan, Outline(run.plan, run.manifests))
         if PlanPaths(folder).plan_file.exists():
             return cls(folder, None, PlanPaths(folder), read_outline(folder))
+        refuse_experiment(folder)
         hint = "name a folder of `prealloc run`, or one of `prealloc plan` with ‹worker›"
-        if is_experiment(folder):
-            hint = f"it is an experiment: name one of its runs, {folder / 'runs' / '0001'} and so on"
         raise RunFolderError("it is neither a run folder nor a plan folder", where=str(folder), hint=hint)
 
     @property

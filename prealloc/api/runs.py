@@ -137,7 +137,7 @@ def run(
             reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
         times = past_task_times(durations_from) if durations_from else None
         observer = observer_of(observe)
-        if joined is not None and not joined.left:
+        if joined is not None and not joined.is_left(asked):
             return joined.nothing_left(observer)
         with closing(make_engine(engine)) as started:
             refuse_memory(policy, started)
@@ -207,8 +207,7 @@ def resume(
     """
     with _closed(engine):
         if is_experiment(run):
-            hint = f"{go_on(run)}; or name one of its runs, {Path(run) / 'runs' / '0001'} and so on"
-            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=hint)
+            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=f"run the rest: {go_on(run)}")
         found: list[Mistake] = []
         part, new = read_keywords(options, found)
         found += [*on_end_mistakes(on_end), *fixed_mistakes(options)]

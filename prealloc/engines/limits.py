@@ -47,4 +47,4 @@ class RunLimits:
         kinds = ", ".join(
             f"{self._ended[status]} {status}" for status in Status if status is not Status.OK and self._ended[status]
         )
-        return f"{failures} of the {ended} units that ended are not ok ({kinds}): max-failures is {self._most_failures}"
+        return f"{failures} of the {ended} units that ended are not ok ({kinds}), max-failures is {self._most_failures}"

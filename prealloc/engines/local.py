@@ -18,6 +18,7 @@ and may die at any stage. What a death means for the units is the supervisor's t
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import select
 import sys
@@ -139,7 +140,7 @@ class LocalEngine:
     def halt(self, lane: str | None) -> None:
         for supervisor in self._supervisors.values():
             if lane is None or supervisor.lane == lane:
-                self._events += supervisor.halt()
+                supervisor.drain(math.inf)
                 self._end_if_idle(supervisor)
 
     def allow(self, tasks: Mapping[int, int]) -> None:

@@ -19,7 +19,6 @@ does its unit run again.
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -110,6 +109,8 @@ class JobSupervisor:
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
         """Whether what runs is cancelled; whether it gets no more time."""
+        self._away: list[UnitOrder] = []
+        """Units that the lane has turned away: they are given back with what its workers let go of, or at the end."""
         self._due: deque[Due] = deque(job.due)
         self._due_first = bool(job.due)
         """What earlier sessions have left comes before everything else."""
@@ -390,20 +391,16 @@ class JobSupervisor:
         fault_point(Point.UNITS_ASKED)
         return []
 
-    def halt(self) -> list[Event]:
-        """The lane starts nothing more: gives back what no worker holds, and has the workers do the same."""
-        self.drain(math.inf)
-        waiting = self._waiting
-        given = self._ready(waiting.pending)
-        waiting.pending = deque(self._not_ready(waiting.pending))
-        return [self._returned(waiting.units(given))] if given else []
-
     def _let_go(self, worker: WorkerProcess, left: Iterable[UnitOrder]) -> Event:
         """The worker has said that it will not run these: only now another one may."""
         worker.asked_back = False
         held = [worker.undecided.pop((order.position, order.repeat), None) for order in left]
+        given, self._away = [*self._away, *(order for order in held if order is not None)], []
+        if self._drain_until is not None:  # the lane has halted: what no worker holds is for another one, too
+            given += self._ready(self._waiting.pending)
+            self._waiting.pending = deque(self._not_ready(self._waiting.pending))
         fault_point(Point.UNITS_RETURNED)
-        return self._returned(self._waiting.units(order for order in held if order is not None))
+        return self._returned(self._waiting.units(given))
 
     def _returned(self, units: Units) -> UnitsReturned:
         return UnitsReturned(job=self.number, shard=self.shard, units=units)
@@ -416,8 +413,9 @@ class JobSupervisor:
         ]
         if message.lingers or self._setup.cleanup is not None:
             worker.undecided[again.position, again.repeat] = again
-            return told
-        return [*told, self._returned(self._waiting.units([again]))]
+        else:
+            self._away.append(again)
+        return told
 
     # -- watching -------------------------------------------------------------------------------------------
 
@@ -510,7 +508,8 @@ class JobSupervisor:
     def _end_if_ended(self) -> list[Event]:
         if not self.ended:
             return []
-        return [JobEnded(job=self.number, shard=self.shard, left=self._waiting.left())]
+        left = self._waiting.left().with_more(self._waiting.units(self._away))
+        return [JobEnded(job=self.number, shard=self.shard, left=left)]
 
 
 def _broken(worker: WorkerProcess, message: Broken) -> PreallocError:

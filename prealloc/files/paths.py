@@ -236,11 +236,16 @@ def runtime_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of what the user's runs on this machine share while they run. It need not be there.
 
     In $XDG_RUNTIME_DIR; without that where it usually is, so that a job of cron finds the same; else in /tmp, which is
-    everybody's: see private_folder.
+    everybody's: see private_folder. After `sudo` the variable may name the folder of another user.
     """
-    named = environment.get("XDG_RUNTIME_DIR", "")
-    base = Path(named if os.path.isabs(named) else f"/run/user/{os.getuid()}")
-    return base / "prealloc" if base.is_dir() else Path(f"/tmp/prealloc-{os.getuid()}")
+    named, user = environment.get("XDG_RUNTIME_DIR", ""), os.getuid()
+    base = named if os.path.isabs(named) else f"/run/user/{user}"
+    try:
+        if os.stat(base).st_uid == user:
+            return Path(base, "prealloc")
+    except (OSError, ValueError):
+        pass
+    return Path(f"/tmp/prealloc-{user}")
 
 
 class SharedPaths(NamedTuple):

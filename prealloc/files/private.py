@@ -16,9 +16,13 @@ SECRET_BYTES = 32
 def private_folder(folder: Path) -> Path:
     """The folder, made if it is missing. Raises Unusable if it cannot be, or if it is not the user's alone.
 
-    Where it lies others may write too, and may have put something there under its name.
+    Where it lies others may write too, and may have put something there under its name. And it is not made in another
+    user's own folder, where we may write after `sudo`.
     """
     try:
+        around = folder.parent.stat()
+        if around.st_uid != os.getuid() and not around.st_mode & stat.S_ISVTX:
+            raise Unusable(f"{folder.parent}: it belongs to user {around.st_uid}")
         fault_point(Point.PRIVATE_FOLDER)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:

@@ -66,6 +66,8 @@ class Accounts:
         """As of when we last looked."""
         self.late_s = UNLIMITED_S
         """The least that one of them declares."""
+        self.is_shared = False
+        """Another run uses the lane now."""
         self._spacing_s = 0.0
         self._tokens_per_minute: int | None = None
         self._latest = 0.0
@@ -74,6 +76,7 @@ class Accounts:
         """Takes in what the others have by now."""
         self.others = [each for each in found if each.run != self.own.run and each.counts(now)]
         living = [self.own, *(each for each in self.others if each.is_alive(now))]
+        self.is_shared = len(living) > 1
         self._spacing_s = max(each.spacing_s for each in living)
         self.late_s = min(each.late_s for each in living)
         limits = [each.tokens_per_minute for each in living if each.tokens_per_minute is not None]

@@ -23,6 +23,7 @@ from prealloc.model.lane import Lane
 from prealloc.model.outcome import TOO_MANY_REQUESTS, Answer, Status
 from prealloc.model.policy import LEAST_PAUSE_S, RunPolicy
 from prealloc.model.retry import BACKOFF_MOST_S
+from prealloc.model.words import listed
 
 AHEAD_S = 0.05
 """Longer than the master is ever busy; short enough that a changed limit takes effect soon."""
@@ -63,6 +64,7 @@ class RateLimiter(Generic[H]):
         self._counters = {lane.name: _Counter[H](lane, policy, now(), share(lane)) for lane in lanes}
         self._news: list[Event] = []
         self._noted: set[str] = set()
+        self._shared: set[str] = set()
 
     def ask(self, lane: str, holder: H, turn: int, tokens: int) -> None:
         """Puts a request in the lane's queue."""
@@ -72,10 +74,7 @@ class RateLimiter(Generic[H]):
         """The turns that come next, each once."""
         now = self._now()
         granted = [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
-        for text in [text for counter in self._counters.values() for text in counter.share.notes()]:
-            if text not in self._noted:  # many lanes may have one trouble
-                self._noted.add(text)
-                self._news.append(Note(text=text))
+        self._note_shared()
         return granted
 
     def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> None:
@@ -123,6 +122,18 @@ class RateLimiter(Generic[H]):
         """The limits that have changed and the lanes that halt since the last call."""
         news, self._news = self._news, []
         return news
+
+    def _note_shared(self) -> None:
+        """Says, once, which lanes other runs use too, and what keeps them from being shared."""
+        texts = [text for counter in self._counters.values() for text in counter.share.notes()]
+        new = [name for name, each in self._counters.items() if each.share.is_shared and name not in self._shared]
+        if new:
+            self._shared.update(new)
+            texts.append(f"other runs of yours use these lanes too, and share their limits: {listed(new)}")
+        for text in texts:
+            if text not in self._noted:  # many lanes may have one trouble
+                self._noted.add(text)
+                self._news.append(Note(text=text))
 
     def close(self) -> None:
         """The run ends: other runs need not heed its limits any more."""

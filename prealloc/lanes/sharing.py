@@ -52,6 +52,8 @@ class OneRun:
     """How late a request may use its slot."""
     paused_until = 0.0
     """Until when other runs know the server to be closed."""
+    is_shared = False
+    """Another run uses the lane now."""
 
     def declare(self, spacing_s: float, late_s: float, tokens_per_minute: int | None) -> None:
         """Says what limits the lane has in this run now."""
@@ -105,6 +107,10 @@ class SharedLane(OneRun):
     @property
     def late_s(self) -> float:  # type: ignore[override]
         return self._accounts.late_s
+
+    @property
+    def is_shared(self) -> bool:  # type: ignore[override]
+        return self._accounts.is_shared
 
     @property
     def paused_until(self) -> float:  # type: ignore[override]

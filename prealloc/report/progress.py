@@ -370,7 +370,10 @@ class RunProgress:
             self._move(shard, State.LOST)
 
     def _worker_gone(self, event: events.WorkerGone, now_s: float) -> None:
-        self.shards[event.shard].workers.pop(event.pid, None)
+        shard = self.shards[event.shard]
+        shard.workers.pop(event.pid, None)
+        if not shard.workers and shard.state is State.RUNNING:  # until its next one starts, or it has ended
+            self._move(shard, State.WAITING)
 
     def _shard_ended(self, event: events.ShardEnded, now_s: float) -> None:
         shard = self.shards[event.shard]

@@ -16,7 +16,7 @@ from msgspec import UnsetType
 from prealloc.errors import OptionsError, PlanError, RunFolderError
 from prealloc.files.atomic import is_taken, new_folder, write_file, writing
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.files.paths import RunPaths
+from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
@@ -83,6 +83,16 @@ def known_name(engine: str, worker: str, named: str | None) -> str:
     return " ".join(word for word in worker.split() if not word.startswith("-") and MANIFEST not in word)
 
 
+def refuse_experiment(folder: Path) -> None:
+    """Raises RunFolderError if an experiment is there, where a run of it is meant."""
+    experiment = ExperimentPaths(folder)
+    if experiment.is_there:
+        numbers = experiment.numbers()
+        latest = f", such as the latest: {experiment.run(numbers[-1])}" if numbers else ""
+        problem = "it is an experiment, and this is done to one run"
+        raise RunFolderError(problem, where=str(folder), hint=f"name one of its runs{latest}")
+
+
 class OpenRun:
     """A run folder that was read and found whole. Tasks are read shard by shard, when they are asked for.
 
@@ -94,6 +104,7 @@ class OpenRun:
     ) -> None:
         self.paths = RunPaths(root)
         if not os.path.lexists(self.paths.run_file):
+            refuse_experiment(root)
             raise RunFolderError("it is not a run folder", where=str(root), hint="name a folder of `prealloc run`")
         raw = read_bytes(self.paths.run_file, RunFolderError, inside=root, hint=_RESTORE)
         self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), hint=_RESTORE)

@@ -83,7 +83,8 @@ class Stage:
         self, *options: str, worker: str = "agents:act", plan: Path | None = None, faults: str | None = None
     ) -> Session:
         """`prealloc run --experiment` on the plan, or another one. `run` must be the folder that its run will have."""
-        words = ("run", str(plan or self.plan), "--worker", worker, "--grace", f"{GRACE_S}", *options)
+        named = () if "--command" in options else ("--worker", worker)
+        words = ("run", str(plan or self.plan), *named, "--grace", f"{GRACE_S}", *options)
         return self.command(*words, faults=faults)
 
     def resume(self, *options: str, faults: str | None = None) -> Session:

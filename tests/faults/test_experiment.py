@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from prealloc.files.faultpoint import Point
 pytestmark = pytest.mark.fault
 
 TASKS = 40
+PROGRAM = f"{sys.executable} {Path(__file__).parent / 'outside_runner.py'} --manifest {{manifest}}"
 KILLS = (
     *(f"{Point.ENDING_HEARD}:{passage}:kill" for passage in (1, 2, 3)),
     *(f"{Point.ATTEMPT_WRITTEN}:{passage}:kill-master" for passage in (1, 2)),
@@ -127,17 +129,18 @@ def test_what_a_killed_master_held_the_other_runs_at_its_end(stage: Stage) -> No
     check([first, second])
 
 
-def test_half_a_shard_is_held(stage: Stage) -> None:
+@pytest.mark.parametrize(("by", "numbers"), [((), [1, 2]), (("--command", PROGRAM), [2, 3])], ids=["local", "command"])
+def test_half_a_shard_is_held(stage: Stage, by: tuple[str, ...], numbers: list[int]) -> None:
     """Another deal: of a shard that is partly held the rest runs first, and what became free in a second worker."""
     plans = make_plans(stage, {"do": "gate"}, 8, narrow={"shards": 4}, wide={"shards": 1})
-    first = join(stage, 1, "--workers", "1", plan=plans["narrow"])
+    first = join(stage, 1, "--workers", "1", "--worker-name", "one", plan=plans["narrow"])
     first.wait_for("attempt_started")
-    second = join(stage, 2, "-c", "8", plan=plans["wide"])
-    second.wait_for("attempt_started", count=6)
+    second = join(stage, 2, *by, "--worker-name", "one", plan=plans["wide"])
+    assert second.wait_for("shard_started")["units"] == 6
     first.kill()
     stage.let_go()
     assert second.wait() == 0, second.output()
     assert second.of("run_ended")[0]["census"]["ok"] == 8
-    assert [each["incarnation"] for each in second.of("shard_started")] == [1, 2]
+    assert [each["incarnation"] for each in second.of("shard_started")] == numbers
     assert set(decided(stage).values()) == {1}
     check([first, second])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import tempfile
 from bisect import bisect_left
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from examples import examples
 from prealloc.files.paths import SharedPaths, runtime_folder
+from prealloc.files.private import private_folder
 from prealloc.files.regular import Unusable
 from prealloc.lanes.accounts import ALIVE_S
 from prealloc.lanes.lane_file import LaneFile
@@ -51,7 +53,10 @@ def fullest(moments: list[float], window_s: float) -> int:
 
 
 def notes(limiter: RateLimiter[str]) -> list[str]:
-    return [news.text for news in limiter.news() if isinstance(news, Note)]
+    return [news.text for news in limiter.news() if isinstance(news, Note) and not SHARED.match(news.text)]
+
+
+SHARED = re.compile("other runs of yours use these lanes too, and share their limits: k$")
 
 
 steps = st.lists(st.tuples(st.integers(0, 3), st.floats(0, 0.3), st.integers(0, 4)), min_size=1, max_size=120)
@@ -217,6 +222,14 @@ def test_a_pause_is_for_all() -> None:
     with lane_path() as path:
         first, second = a_run(path, clock), a_run(path, clock, policy={"max_wait_s": 60.0})
         second.grants()
+        first.grants()
+        second.grants()
+        (note,) = first.news()  # that the other is there
+        assert isinstance(note, Note)
+        assert SHARED.match(note.text)
+        clock.advance(BEAT_S)
+        second.grants()
+        assert [type(news) for news in second.news()] == [Note]
         first.done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=41.0))
         first.grants()
         second.ask("k", "a", 1, 0)
@@ -301,13 +314,13 @@ def test_where_the_file_cannot_be_used_the_run_goes_on() -> None:
     with lane_path() as path:
         broken = True
 
-        def where() -> Path:
+        def where(lane: Lane) -> Path:
             if broken:
                 raise Unusable(f"{path.parent}: Read-only file system")
-            return path
+            return path if lane.name == "k" else path.with_name("l")
 
         lanes = [Lane(name=name, queries_per_second=10) for name in "kl"]
-        run = RateLimiter[str](lanes, RunPolicy(), now=clock, share=lambda lane: SharedLane(where))
+        run = RateLimiter[str](lanes, RunPolicy(), now=clock, share=lambda lane: SharedLane(lambda: where(lane)))
         for name in "kl":
             run.ask(name, "a", 1, 0)
         assert len(run.grants()) == 2
@@ -390,6 +403,23 @@ def test_no_key_is_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({path.name for path in folder.iterdir()} | names) == len(names)
     (before,), (after,) = names - {"secret"}, {Path(path).name for path in files_of([lane])}
     assert before != after
+
+
+def test_where_runs_meet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the runtime folder that is the user's own, whether or not a variable names it; else in /tmp. Never in another
+    user's, which `sudo` leaves in the variable.
+    """
+    me = os.getuid()
+    assert runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "prealloc"
+    usual = runtime_folder({})
+    assert usual in (Path(f"/run/user/{me}/prealloc"), Path(f"/tmp/prealloc-{me}"))
+    for named in ("relative", "", "/nowhere"):
+        assert runtime_folder({"XDG_RUNTIME_DIR": named}) in (usual, Path(f"/tmp/prealloc-{me}"))
+    monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    assert runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == Path(f"/tmp/prealloc-{me + 1}")
+    with pytest.raises(Unusable, match=f"belongs to user {me}"):
+        private_folder(tmp_path / "prealloc")
+    assert not (tmp_path / "prealloc").exists()
 
 
 @pytest.mark.parametrize("trap", ["a link", "a file", "open to all", "a long secret", "a linked secret", "a FIFO"])

@@ -116,11 +116,11 @@ def test_no_client_keeps_the_master_waiting(
 def test_what_a_killed_master_left_is_replaced(paths: RunPaths) -> None:
     """The place is the run's own: a socket that nobody listens on any more does not stop the next session."""
     left = ControlSocket(paths)
-    os.close(os.dup(left._listener.fileno()))
     left._listener.close()  # as the kernel does it; the files stay
     path = Path(paths.control.read_text())
     assert path.exists()
     again = ControlSocket(paths)
+    assert Path(paths.control.read_text()) == path
     with connect(paths) as client:
         client.sendall(b"{}\n")
         assert asked(again) == [b"{}\n"]

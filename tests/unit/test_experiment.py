@@ -122,6 +122,17 @@ def test_what_is_done_and_what_differs_is_said(exp: Path) -> None:
     assert said[1] == "160 of 240 units are done in this experiment"
 
 
+def test_a_part_of_it(exp: Path) -> None:
+    """Of a grown experiment only what is asked for runs; when that is done, no run is made, and the rest is open."""
+    plan = prealloc.plan(TASKS, **{**BASE, **ROWS["one more model on the same keys"]})
+    part = {"only": [{"model": "huge", "prompt_type": "cot"}]}
+    ended = go(exp, plan, **part)
+    assert (ended.census["ok"], ended.elsewhere, ended.not_asked, ended.exit_code) == (40, 160, 40, 0)
+    again = go(exp, plan, **part)
+    assert (again.elsewhere, again.not_asked, again.exit_code, names(exp)) == (200, 40, 0, ["0001", "0002"])
+    assert go(exp, plan).census["ok"] == 40
+
+
 def test_another_ranking_is_refused(exp: Path) -> None:
     """With it the plan would have other tasks: an experiment keeps that of its first plan."""
     with pytest.raises(prealloc.OptionsError, match="ranking"):
@@ -142,6 +153,35 @@ def test_only_an_experiment_is_filled(base: Path, tmp_path: Path, place: str) ->
     with pytest.raises(prealloc.RunFolderError):
         go(at, prealloc.plan(TASKS, **BASE))
     assert sorted(at.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("{", "not a JSON document"),
+        ('{"format":"prealloc.experiment","version":2,"ranking":"x"}', "version 2"),
+        ('{"format":"prealloc.experiment","version":1,"ranking":"x/1"}', "its ranking is 'x/1'"),
+        ('{"format":"prealloc.experiment","version":1,"ranking":"x","more":1}', "a field is wrong"),
+    ],
+)
+def test_a_file_that_is_no_experiments_is_refused(exp: Path, written: str, problem: str) -> None:
+    """Whoever reads or fills it is told what is wrong with it, and nothing is made."""
+    (exp / "experiment.json").write_text(written)
+    for what in (lambda: go(exp, prealloc.plan(TASKS, **BASE)), lambda: prealloc.status(exp)):
+        with pytest.raises(prealloc.RunFolderError, match=problem):
+            what()
+    assert names(exp) == ["0001"]
+
+
+def test_a_damaged_run_is_told_before_another_is_made(exp: Path) -> None:
+    """What its units are cannot be known: nothing runs before it is restored, or taken out of the experiment."""
+    (exp / "runs" / "0001" / "run.json").write_text("{")
+    plan = prealloc.plan(TASKS, **BASE)
+    with pytest.raises(prealloc.RunFolderError, match=r"0001.*run\.json"):
+        go(exp, plan)
+    assert names(exp) == ["0001"]
+    shutil.rmtree(exp / "runs" / "0001")
+    assert go(exp, plan).census["ok"] == 160
 
 
 def test_what_failed_is_done_and_infra_is_not(tmp_path: Path) -> None:
@@ -227,6 +267,8 @@ def test_one_config_one_folder(type_: Type, config: Path) -> None:
     assert type_("show", "exp", "c.00/nobody#0").code == 2
     assert type_("show", "exp").code == type_("verify", "exp").code == 0
     assert "ok       0002 units" in type_("doctor", "exp").out
+    for words in (("ctl", "exp"), ("debug", "exp", unit["unit"])):
+        assert f"such as the latest: {Path('exp/runs/0002')}" in type_(*words).err
     refused = type_("resume", "exp")
     assert refused.code == 2
     assert f"prealloc run --config {config} --experiment exp" in refused.err
@@ -279,3 +321,19 @@ def test_the_plan_for_an_experiment_takes_its_ranking(type_: Type, config: Path)
     assert type_(*words).code == 0
     plan = json.loads(Path("exp/runs/0002/plan/plan.json").read_text())
     assert plan["ranking"] == "blake2b64-splitmix64/1"
+
+
+def test_a_part_of_an_experiment(type_: Type, config: Path) -> None:
+    """A part that other runs have decided makes no run, and what is not asked for stays open; asked whole, it runs."""
+    words = ("run", "--config", "exp.toml", "--experiment", "exp")
+    first = type_(*words, "--limit", "1")
+    assert first.code == 0
+    assert "all units that were asked for are ok" in first.out
+    again = type_(*words, "--limit", "1")
+    assert (again.code, names(Path("exp"))) == (0, ["0001"])
+    assert "nothing is left to run: all units that were asked for are done in exp" in again.out
+    done = prealloc.status("exp").census["ok"]
+    assert 0 < done < 4
+    assert f"not asked  {4 - done} unit" in again.out
+    assert type_(*words).code == 0
+    assert (prealloc.status("exp").census["ok"], names(Path("exp"))) == (4, ["0001", "0002"])

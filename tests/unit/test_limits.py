@@ -61,7 +61,7 @@ def test_the_reason_names_the_limit_and_the_numbers() -> None:
     full = limits(max_failures=3)
     for status in (Status.OK, Status.INFRA, Status.FAILED, Status.FAILED):
         full.count(event(status))
-    assert full.reached() == "3 of the 4 units that ended are not ok (2 failed, 1 infra): max-failures is 3"
+    assert full.reached() == "3 of the 4 units that ended are not ok (2 failed, 1 infra), max-failures is 3"
     assert limits(now=3599.9, max_time_s="1h").reached() is None
     assert limits(now=3600.0, max_time_s="1h").reached() == "max-time 1h is over"
     assert limits(now=1e9).reached() is None
@@ -107,7 +107,7 @@ def test_every_screen_says_why_nothing_starts(plan: None, type_: Type, capsys: A
     """The end, `status`, --quiet and --json have the reason; exit code 1; resume has the whole limit again."""
     words = ("run", "plan", "--worker", "limits_worker:solve", "--engine", "inline", "--max-failures", "2")
     done = type_(*words, "--out", "run")
-    reason = "units that ended are not ok (2 failed): max-failures is 2"
+    reason = "units that ended are not ok (2 failed), max-failures is 2"
     assert done.code == 1
     assert f"{reason}: no further task starts, 0 tasks may end" in done.out
     assert [line for line in done.out.splitlines() if line.startswith("stopped ") and reason in line]

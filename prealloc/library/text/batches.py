@@ -106,7 +106,7 @@ Shapes = Callable[[Batch], tuple[type, ...]]
 
 
 def batches(source: Source, shapes: Shapes, hashed: Hashed, progress: Progress | None = None) -> Generator[Batch]:
-    """A library, piece by piece, with its tasks decoded. Raises LibraryError for what is none."""
+    """A library, piece by piece, with its tasks decoded. Raises LibraryError for what is not one."""
     chosen: tuple[type, ...] = ()
 
     def decode(batch: Batch) -> None:
