@@ -23,6 +23,7 @@ from benchmarks.report import Failure, Report, as_values, tables
 from benchmarks.show import markdown, show
 from benchmarks.size import FULL, QUICK, Size
 from benchmarks.start import measure_start
+from benchmarks.tail import measure_tail
 from benchmarks.throughput import measure_throughput
 from benchmarks.workload import make_workload
 from prealloc.processes.parent import adopt_orphans
@@ -65,20 +66,22 @@ def _measure(bench: Bench, size: Size, machine: dict[str, str], *, quick: bool) 
         load = make_workload(bench, size)
     except WayFailed as error:
         failed("making the library and the plans", error)
-        return Report(machine, [], None, [], judge([], None, []), failures, quick)
+        return Report(machine, [], [], [], [], judge([], [], [], []), failures, quick)
     start = measure_start(bench, load, size, _tell, failed)
-    plan: PlanRow | None = None
+    plan: list[PlanRow] = []
     try:
         plan = measure_plan(bench, load, size, _tell)
     except WayFailed as error:
         failed("plan", error)
     throughput = measure_throughput(bench, load, size, _tell, failed)
+    tail = measure_tail(bench, size, _tell, failed)
     return Report(
         machine={**machine, **describe_workload(load, size)},
         start=start,
         plan=plan,
         throughput=throughput,
-        goals=judge(start, plan, throughput),
+        tail=tail,
+        goals=judge(start, plan, throughput, tail),
         failures=failures,
         quick=quick,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks.planning import PlanRow
+from benchmarks.planning import JSON, ORJSON, PlanRow
 from benchmarks.start import ONE, POOL, RUN, TWO, StartRow
+from benchmarks.tail import WORKS, TailRow
 from benchmarks.throughput import PREALLOC, ThroughputRow
 
 # What json.load + ProcessPoolExecutor took on the machine on which the goals were set. A goal in seconds is
@@ -39,10 +40,14 @@ class Goal(NamedTuple):
         return f"reached, {by:.0%} to spare" if self.reached else f"missed by {by:.0%}"
 
 
-def judge(start: Sequence[StartRow], plan: PlanRow | None, throughput: Sequence[ThroughputRow]) -> list[Goal]:
+def judge(
+    start: Sequence[StartRow], plan: Sequence[PlanRow], throughput: Sequence[ThroughputRow], tail: Sequence[TailRow]
+) -> list[Goal]:
     """Every goal of the table, with what was measured for it."""
     seconds = {row.name: row.seconds.median for row in start}
     megabytes = {row.name: row.workers_bytes.median / 1e6 for row in start}
+    by_hand = {row.name: row.ratio.median for row in plan}
+    ratios = {row.name: row.ratio for row in tail}
     return [
         Goal("last task starts, one process", "s", 1.0, seconds.get(ONE)),
         Goal("last task starts, one process / pool", "x", 1.0 / REFERENCE_S, _ratio(seconds, ONE)),
@@ -53,8 +58,10 @@ def judge(start: Sequence[StartRow], plan: PlanRow | None, throughput: Sequence[
         Goal("memory, one process / pool", "x", 150 / REFERENCE_MB, _ratio(megabytes, ONE)),
         Goal("memory, run alone", "MB", 150, megabytes.get(RUN)),
         Goal("memory, run alone (stretch)", "MB", 105, megabytes.get(RUN)),
-        Goal("prealloc plan / json.load", "x", 0.5, plan.ratio.median if plan else None),
+        Goal(f"prealloc plan / {JSON}", "x", 0.5, by_hand.get(JSON)),
+        Goal(f"prealloc plan / {ORJSON}", "x", 0.75, by_hand.get(ORJSON)),
         Goal("tasks per second / fastest pool", "x", 2.0, _throughput(throughput), more=True),
+        *(Goal(f"{name} / shared queue", "x", 1.05, ratios.get(name)) for name in (work.name for work in WORKS)),
     ]
 
 

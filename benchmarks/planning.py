@@ -1,4 +1,4 @@
-"""Scenario "plan": `prealloc plan` as a whole process beside one process that only json.loads the library."""
+"""Scenario "plan": `prealloc plan` as a whole process beside scripts that make the same plan by hand."""
 
 from __future__ import annotations
 
@@ -7,33 +7,42 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmarks.harness import Bench, run_whole
+from benchmarks.harness import ROOT, Bench, run_whole
 from benchmarks.size import Size
 from benchmarks.spread import Spread, spread
 from benchmarks.workload import LIMIT_S, Workload, plan_command
 
-LOAD = "import json, sys; json.load(open(sys.argv[1]))"
+JSON = "by hand with json"
+ORJSON = "by hand with orjson"
+_HANDS = {JSON: "json", ORJSON: "orjson"}
 
 
 class PlanRow(NamedTuple):
+    name: str
     plan_seconds: Spread
-    load_seconds: Spread
+    hand_seconds: Spread
     ratio: Spread
-    """Of the pairs, so that the machine's mood at one moment meets both."""
+    """Of the rounds, so that the machine's mood at one moment meets all."""
 
 
-def measure_plan(bench: Bench, load: Workload, size: Size, tell: Callable[[str], None]) -> PlanRow:
-    """Alternating pairs. Raises WayFailed."""
-    out = bench.folder / "planned"
-    pairs: list[tuple[float, float]] = []
-    for number in range(size.pairs):
-        tell(f"plan, pair {number + 1} of {size.pairs}")
-        plain, _ = run_whole(bench, [sys.executable, "-c", LOAD, str(load.library)], limit_s=LIMIT_S)
-        ours, _ = run_whole(bench, plan_command(load.library, out, size), limit_s=LIMIT_S)
+def measure_plan(bench: Bench, load: Workload, size: Size, tell: Callable[[str], None]) -> list[PlanRow]:
+    """Alternating rounds of all. Raises WayFailed."""
+    out, script = bench.folder / "planned", str(ROOT / "benchmarks" / "ways" / "plan_by_hand.py")
+    ours: list[float] = []
+    hands: dict[str, list[float]] = {name: [] for name in _HANDS}
+
+    def timed(command: list[str]) -> float:
+        seconds, _ = run_whole(bench, command, limit_s=LIMIT_S)
         shutil.rmtree(out)
-        pairs.append((ours, plain))
-    return PlanRow(
-        plan_seconds=spread([ours for ours, _ in pairs]),
-        load_seconds=spread([plain for _, plain in pairs]),
-        ratio=spread([ours / plain for ours, plain in pairs]),
-    )
+        return seconds
+
+    for number in range(size.pairs):
+        tell(f"plan, round {number + 1} of {size.pairs}")
+        for name, codec in _HANDS.items():
+            words = [codec, str(load.library), str(out), str(size.workers), str(size.tasks)]
+            hands[name].append(timed([sys.executable, script, *words]))
+        ours.append(timed(plan_command(load.library, out, size)))
+    return [
+        PlanRow(name, spread(ours), spread(hand), spread([a / b for a, b in zip(ours, hand, strict=True)]))
+        for name, hand in hands.items()
+    ]

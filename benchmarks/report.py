@@ -8,6 +8,8 @@ from benchmarks.goals import Goal, fastest_pool
 from benchmarks.planning import PlanRow
 from benchmarks.spread import Spread
 from benchmarks.start import POOL, SELF, StartRow
+from benchmarks.tail import FIXED, RUN, TailRow
+from benchmarks.tail import POOL as POOL_OF_ALL
 from benchmarks.throughput import ThroughputRow
 
 
@@ -21,8 +23,9 @@ class Report(NamedTuple):
 
     machine: dict[str, str]
     start: list[StartRow]
-    plan: PlanRow | None
+    plan: list[PlanRow]
     throughput: list[ThroughputRow]
+    tail: list[TailRow]
     goals: list[Goal]
     failures: list[Failure]
     quick: bool
@@ -45,6 +48,8 @@ def tables(report: Report) -> list[Table]:
         found.append(_plan(report.plan))
     if report.throughput:
         found.append(_throughput(report.throughput))
+    if report.tail:
+        found.append(_tail(report.tail))
     return [*found, _goals(report.goals)]
 
 
@@ -78,10 +83,12 @@ def _start(rows: list[StartRow]) -> Table:
     return Table(title, ["way", *heads], cells)
 
 
-def _plan(row: PlanRow) -> Table:
-    cells = ["whole process", _seconds(row.plan_seconds), _seconds(row.load_seconds), _range(row.ratio, "{:.2f}")]
-    title = f"Plan: whole processes, median of {row.ratio.times} alternating pairs"
-    return Table(title, ["", "prealloc plan", "json.load", "ratio"], [cells])
+def _plan(rows: list[PlanRow]) -> Table:
+    cells = [
+        [row.name, _seconds(row.hand_seconds), _seconds(row.plan_seconds), _range(row.ratio, "{:.2f}")] for row in rows
+    ]
+    title = f"Plan: whole processes, median of {rows[0].ratio.times} alternating rounds"
+    return Table(title, ["the same plan", "", "prealloc plan", "ratio"], cells)
 
 
 def _throughput(rows: list[ThroughputRow]) -> Table:
@@ -100,6 +107,14 @@ def _throughput(rows: list[ThroughputRow]) -> Table:
     ]
     title = "Throughput: tasks that do nothing, every outcome on disk as it arrives, whole processes"
     return Table(title, ["way", *heads], cells)
+
+
+def _tail(rows: list[TailRow]) -> Table:
+    cells = [
+        [row.name, _seconds(row.shared), _seconds(row.moved), _seconds(row.fixed), f"{row.ratio:.2f}"] for row in rows
+    ]
+    title = "Tail: uneven tasks, from the start of the first to the end of the last"
+    return Table(title, ["work", POOL_OF_ALL, RUN, FIXED, "run to queue"], cells)
 
 
 def _goals(goals: list[Goal]) -> Table:

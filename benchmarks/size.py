@@ -21,6 +21,9 @@ class Size(NamedTuple):
     noop_tasks: int
     noop_workers: int
     noop_chunk: int
+    tail_s: float
+    """Work of each worker in scenario "tail", in a round."""
+    tail_rounds: int
 
 
 FULL = Size(
@@ -34,6 +37,8 @@ FULL = Size(
     noop_tasks=100_000,
     noop_workers=2,
     noop_chunk=100,
+    tail_s=4.0,
+    tail_rounds=8,
 )
 QUICK = Size(
     library_tasks=60,
@@ -46,4 +51,6 @@ QUICK = Size(
     noop_tasks=1_000,
     noop_workers=2,
     noop_chunk=100,
+    tail_s=0.5,
+    tail_rounds=1,
 )

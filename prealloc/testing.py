@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import Retryable, WorkerFunctionError
-from prealloc.model.cell import settings_of
+from prealloc.model.cell import lanes_of, settings_of
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt
 from prealloc.model.plan import Plan
@@ -136,8 +136,8 @@ def make_plan(
     `tasks` are dealt in the order given: shard i of S takes tasks i, i+S, i+2S, ...; with
     `strategy="paired"` every shard takes them all. A number makes that many tasks `task-1`, `task-2`, ...,
     their types taken in turn from `types`, all with the same `workflow`. Nothing is sampled, so a test knows
-    what is where; shards are `shard-00`, `shard-01`, ..., and stand on the `lanes` in turn. Raises OptionsError as
-    `prealloc.plan` does.
+    what is where; shards are `shard-00`, `shard-01`, ..., and are dealt in turn to those of the `lanes` that
+    serve the settings' model. Raises OptionsError as `prealloc.plan` does.
     """
     if isinstance(tasks, int):
         numbers = range(tasks)
@@ -147,12 +147,18 @@ def make_plan(
     )
     step = 1 if strategy == "paired" else shards
     dealt = [tasks[(0 if strategy == "paired" else number) :: step] for number in range(shards)]
-    turns = [lanes[number % len(lanes)] if lanes else None for number in range(shards)]
+    names = tuple(lane.name for lane in lanes_of({}, lanes, spec.settings))
     planned = [
-        PlannedShard(id, mine, {}, settings_of({}, lane, spec.settings), lane.name if lane is not None else None)
-        for id, mine, lane in zip(shard_ids(shards), dealt, turns, strict=True)
+        PlannedShard(id, mine, {}, settings_of({}, None, spec.settings), _in_turn(names, number))
+        for number, (id, mine) in enumerate(zip(shard_ids(shards), dealt, strict=True))
     ]
     return build_plan(spec, [], planned)
+
+
+def _in_turn(lanes: tuple[str, ...], number: int) -> tuple[str, ...]:
+    """All of them, first the one whose turn it is."""
+    first = number % len(lanes) if lanes else 0
+    return (*lanes[first:], *lanes[:first])
 
 
 def run_task(
@@ -164,6 +170,7 @@ def run_task(
     repeat: int = 0,
     attempt: int = 1,
     seed: int = 0,
+    slot: int = 0,
     timeout_s: float | None = None,
     max_result_bytes: int = RunPolicy().max_result_bytes,
     monotonic: Monotonic = time.monotonic,
@@ -192,6 +199,7 @@ def run_task(
         seed_parts=(seed, {}, task.id, repeat, 0),
         clock=clock,
         timeout_s=timeout_s,
+        slot=slot,
         log=log,
     )
     worker = _worker_function(function)

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
+import tempfile
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine an example may take its time.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # Bytecode is kept: the tests start some thousand interpreters, and each would compile the whole package.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# A run that a test kills leaves its socket behind.
+_runtime = tempfile.TemporaryDirectory(prefix="prealloc-test-")
+_numbers = itertools.count()
+os.environ["XDG_RUNTIME_DIR"] = _runtime.name
+
 # A shell's background job ignores these, and what it starts inherits that: a test could not send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a machine of its own, as far as runs share lanes on it."""
+    folder = os.path.join(_runtime.name, str(next(_numbers)))
+    os.mkdir(folder, 0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", folder)

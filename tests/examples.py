@@ -17,5 +17,5 @@ def examples(count: int, *, allow: Collection[HealthCheck] = ()) -> settings:
         max_examples=count if EVERY else min(count, MOST),
         derandomize=not EVERY,
         deadline=None,
-        suppress_health_check=tuple(allow),
+        suppress_health_check=(HealthCheck.too_slow, *allow),
     )

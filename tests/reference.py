@@ -229,7 +229,7 @@ def _fields(value: type) -> Iterator[tuple[str, str, str]]:
     for name, _, said in _assigned(made.body if made else []):
         if said:
             yield name, "", said
-    for name, each in vars(value).items():
+    for name, each in list(vars(value).items()):
         getter = getattr(each, "fget", None) or getattr(each, "func", None)
         if getter is not None and not name.startswith("_") and getter.__doc__:
             yield name, _cell(_text(getter.__annotations__.get("return", ""))), _cell(getter.__doc__)

@@ -9,6 +9,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
@@ -40,6 +41,7 @@ def main() -> int:
         real_tasks(big, large)
         tables += [_index_table(small, big), _plan_table(small, big, rounds)]
         big.unlink()
+        tables.append(_one_pass_table(Path(folder, "large.json"), 630 if options.quick else 7_500, rounds))
         tables += _sharing_tables(small, Path(folder), options.quick)
         tables.append(_scale_table(Path(folder), counts))
     show(tables)
@@ -73,7 +75,7 @@ def _plan_table(small: Path, big: Path, rounds: int) -> Table:
     rows = []
     for name, more in (("500 tasks", ()), ("500 tasks, --stratify", ("--stratify",))):
         _tell(f"planning {name} from both indexes")
-        one, two = alternating(rounds, *(_plan_words(library, *more) for library in (small, big)))
+        one, two = alternating(rounds, *(partial(prealloc, *_plan_words(library, *more)) for library in (small, big)))
         ratio = f"{two.seconds / one.seconds:.2f}"
         rows.append(
             [name, f"{one.seconds:.2f} s", f"{two.seconds:.2f} s", ratio, _size(one.peak_bytes), _size(two.peak_bytes)]
@@ -86,6 +88,41 @@ def _plan_table(small: Path, big: Path, rounds: int) -> Table:
 def _plan_words(library: Path, *more: str) -> list[str]:
     out = str(library.with_suffix(".plan"))
     return ["plan", str(library), "--shards", "25", "-n", "20", *more, "--out", out, "--force", "--json"]
+
+
+def _one_pass_table(library: Path, tasks: int, rounds: int) -> Table:
+    _tell("reading large tasks in one pass")
+    real_tasks(library, tasks)
+    script = str(ROOT / "benchmarks" / "scale" / "others.py")
+    index = library.with_name(f"{library.name}.index")
+
+    def streamed() -> Cost:
+        index.unlink()
+        return prealloc(*_plan_words(library, "--stream"))
+
+    ways: dict[str, Callable[[], Cost]] = {
+        "reading and hashing its bytes": lambda: run(sys.executable, script, "bytes", str(library)),
+        "json.load": lambda: run(sys.executable, script, "load", str(library)),
+        "prealloc library index": lambda: prealloc("library", "index", str(library)),
+        "prealloc plan --stream": streamed,
+    }
+    rounds = min(rounds, 3)
+    costs = alternating(rounds, *ways.values())
+    rows = [
+        [
+            name,
+            f"{cost.cpu_seconds:.2f} s",
+            f"{cost.seconds:.2f} s",
+            _size(cost.peak_bytes),
+            f"{cost.cpu_seconds / costs[0].cpu_seconds:.1f}",
+            f"{costs[1].cpu_seconds / cost.cpu_seconds:.1f}",
+        ]
+        for name, cost in zip(ways, costs, strict=True)
+    ]
+    title = f"{_size(library.stat().st_size)} of large tasks, read once: whole processes, median of {rounds}"
+    library.unlink()
+    columns = ["", "processor", "time", "peak memory", "processor, to the bytes", "json.load, to it"]
+    return Table(title, columns, rows)
 
 
 def _sharing_tables(small: Path, folder: Path, quick: bool) -> list[Table]:

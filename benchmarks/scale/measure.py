@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -20,6 +20,7 @@ class Cost(NamedTuple):
 
     seconds: float
     peak_bytes: int
+    cpu_seconds: float
     said: str
     """Its standard output."""
 
@@ -57,7 +58,7 @@ def run(*words: str, stdin: Path | None = None, memory_bytes: int | None = None)
     seconds = time.monotonic() - began
     if process.returncode:
         raise Failed(f"{' '.join(words)[:200]}: exit {process.returncode}: {errors[-300:]}")
-    return Cost(seconds, usage.ru_maxrss * 1024, said)
+    return Cost(seconds, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime, said)
 
 
 def prealloc(*words: str, stdin: Path | None = None) -> Cost:
@@ -65,13 +66,17 @@ def prealloc(*words: str, stdin: Path | None = None) -> Cost:
     return run(sys.executable, "-m", "prealloc", *words, stdin=stdin)
 
 
-def alternating(rounds: int, *commands: Sequence[str]) -> list[Cost]:
+def middle(costs: Sequence[Cost]) -> Cost:
+    """The median of several, and the most memory of any."""
+    return Cost(
+        median(cost.seconds for cost in costs),
+        max(cost.peak_bytes for cost in costs),
+        median(cost.cpu_seconds for cost in costs),
+        costs[-1].said,
+    )
+
+
+def alternating(rounds: int, *commands: Callable[[], Cost]) -> list[Cost]:
     """Each command's median of several rounds, taken in turn, so that a slow moment of the machine meets them all."""
-    costs: list[list[Cost]] = [[] for _ in commands]
-    for _ in range(rounds):
-        for mine, words in zip(costs, commands, strict=True):
-            mine.append(prealloc(*words))
-    return [
-        Cost(median(cost.seconds for cost in mine), max(cost.peak_bytes for cost in mine), mine[-1].said)
-        for mine in costs
-    ]
+    costs = [[command() for command in commands] for _ in range(rounds)]
+    return [middle(mine) for mine in zip(*costs, strict=True)]

@@ -11,6 +11,7 @@ import msgspec
 
 from prealloc.doctor.disk import check_append, check_file_system, check_links, check_rename, check_space
 from prealloc.doctor.finding import Diagnosis, Finding, Repaired, bounded
+from prealloc.doctor.lanes import check_lanes
 from prealloc.doctor.locks import check_lock
 from prealloc.doctor.machine import check_clocks, check_limits, check_memory, check_proc
 from prealloc.doctor.run_checks import check_run
@@ -41,6 +42,7 @@ def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diag
         *bounded("memory", check_memory),
         *bounded("clocks", check_clocks),
         *bounded("/proc", check_proc),
+        *bounded("shared lanes", check_lanes),
     ]
     files = [
         *bounded("file system", lambda: [check_file_system(place)]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prealloc.model.cell import MODEL
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.task_times import TaskTimes
 from prealloc.planning.estimate import NO_PAST, Durations, Effort, estimate
 from prealloc.planning.matrix import Outlook, loads_of_plan, loads_of_spec, matrix_of_plan, matrix_of_spec
 
@@ -40,4 +41,13 @@ def past_durations(run: str | Path) -> Durations:
 
     return Durations(
         (unit.settings.get(MODEL), unit.type, unit.working_s) for unit in outcomes(run) if unit.working_s is not None
+    )
+
+
+def past_task_times(runs: Sequence[str | Path]) -> TaskTimes:
+    """The working times of the tasks in these runs. Raises RunFolderError, PlanError, JournalError."""
+    from prealloc.api.runs import outcomes
+
+    return TaskTimes(
+        (unit.task, unit.type, unit.working_s) for run in runs for unit in outcomes(run) if unit.working_s is not None
     )

@@ -47,7 +47,11 @@ def experiment_outcomes(experiment: str | Path, keys: Set[str]) -> Iterator[Unit
         entry = counting(entries)
         name = entry.run_name
         outcome = unit_outcome(
-            entry.unit, entry.type, entry.run.manifests[entry.unit.shard].settings, entry.state, kept[name][entry.unit]
+            entry.unit,
+            entry.type,
+            entry.run.settings(entry.unit.shard, entry.state),
+            entry.state,
+            kept[name][entry.unit],
         )
         later = tuple(each.run_name for each in entries if each is not entry and each.is_decided)
         yield msgspec.structs.replace(outcome, run=name, later=later)
@@ -67,14 +71,13 @@ def experiment_history(experiment: str | Path, unit: str) -> UnitHistory:
         raise OptionsError([Mistake("UNIT", problem, hint)])
     (entries,) = found
     entry = counting(entries)
-    manifest = entry.run.manifests[entry.unit.shard]
     state, outcome = entry.state, entry.state.outcome
     return UnitHistory(
         unit=str(entry.unit),
         type=entry.type,
         status=state.status,
         first_status=state.first.attempt.status if state.first else state.status,
-        settings=manifest.settings,
+        settings=entry.run.settings(entry.unit.shard, state),
         lane=outcome.attempt.lane if outcome is not None else None,
         tries=[
             msgspec.structs.replace(tried, run=each.run_name)
@@ -184,9 +187,9 @@ class _Why:
         if outcome is not None:
             error = outcome.attempt.error
             return f"{outcome.attempt.status}: {error.type}" if error is not None else str(outcome.attempt.status)
-        lane = entry.run.manifests[entry.unit.shard].lane
-        if lane in self._halted[entry.run_name]:
-            return f"lane {lane} halted"
+        lanes = entry.run.manifests[entry.unit.shard].served_by
+        if lanes and self._halted[entry.run_name].issuperset(lanes):
+            return f"lane {', '.join(lanes)} halted"
         return "not run"
 
 

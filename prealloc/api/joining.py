@@ -11,6 +11,7 @@ from prealloc.files.regular import read_regular
 from prealloc.model.events import Note, Observer, RunEnded
 from prealloc.model.outcome import Status, Successes
 from prealloc.model.plan import PlanFile, Unit
+from prealloc.store.asked import Asked
 from prealloc.store.claims import Claims, Others
 from prealloc.store.experiment import (
     MOST_CONFIG_BYTES,
@@ -19,6 +20,7 @@ from prealloc.store.experiment import (
     refuse_no_experiment,
     run_identities,
 )
+from prealloc.store.fold import UnitState
 from prealloc.store.identity import Facts, Identity, Rule
 from prealloc.store.reuse import done_before
 from prealloc.store.run_folder import OpenRun
@@ -40,10 +42,14 @@ class Joining:
         decided = self._others.decided
         self.done = [unit for unit, identity in identities.items() if identity in decided]
         """The units that other runs have decided."""
-        self.left = len(identities) - len(self.done)
         factors = {*plan.spec.factor_values, *self._others.factors}
         self.told = done_before(list(identities.values()), decided, factors) if decided else None
         """What there is to say of that."""
+
+    def is_left(self, asked: Asked) -> bool:
+        """Whether anything that is asked for is undecided."""
+        untouched, done = UnitState(), {*self.done}
+        return any(asked(unit, untouched) for unit in self._identities if unit not in done)
 
     def wants(self, unit: Unit) -> bool:
         """Whether no other run has decided it."""
@@ -51,10 +57,13 @@ class Joining:
 
     def nothing_left(self, observer: Observer) -> RunEnded:
         """The end of what was done before."""
-        observer.handle(Note(text=f"nothing is left to run: all {len(self.done)} units are done in {self._root}"))
+        units = len(self._identities)
+        open_ = units - len(self.done)
+        which = "all units that were asked for" if open_ else f"all {units} units"
+        observer.handle(Note(text=f"nothing is left to run: {which} are done in {self._root}"))
         ended = RunEnded(
             run=str(self._root),
-            census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: len(self.done)},
+            census={**{status.value: 0 for status in Status}, Status.NOT_RUN.value: units},
             rate=None,
             success=Successes(),
             types=(),
@@ -67,6 +76,7 @@ class Joining:
             missing=(),
             resume=None,
             elsewhere=len(self.done),
+            not_asked=open_,
         )
         observer.handle(ended)
         return ended

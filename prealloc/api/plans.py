@@ -160,8 +160,8 @@ def plan(
             shard.id,
             [tasks[shard.cell.get(DIFFICULTY)][position] for position in positions],
             shard.cell,
-            settings_of(shard.cell, shard.lane, spec.settings),
-            shard.lane.name if shard.lane is not None else None,
+            settings_of(shard.cell, None, spec.settings),
+            shard.lanes,
         )
         for shard, positions in zip(laid, chosen, strict=True)
     ]

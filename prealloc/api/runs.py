@@ -10,32 +10,45 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
 
+import msgspec
+
 from prealloc._version import __version__
+from prealloc.api.estimates import past_task_times
 from prealloc.api.experiments import experiment_as_run, experiment_history, experiment_outcomes, go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
+from prealloc.api.keywords import (
+    RunKeywords,
+    changes,
+    fixed_mistakes,
+    planned_of,
+    read_keywords,
+    refuse_memory,
+)
+from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.engines import session
-from prealloc.engines.base import Engine, Patience, WorkerCheck, library_files
+from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, make_engine
 from prealloc.engines.session import resume_command, run_session, units_left
-from prealloc.errors import Mistake, OptionsError, RunFolderError, WorkerFunctionError
+from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock, live_owner
 from prealloc.files.paths import PlanPaths, current_folder
 from prealloc.model.answers import RunStatus
 from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
 from prealloc.model.options import read_options
 from prealloc.model.outcome import FINAL, Successes
+from prealloc.model.part import Part
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
-from prealloc.model.policy import RunOptions, RunPolicy, WorkerOptions, read_run_options
+from prealloc.model.policy import RunPolicy, WorkerOptions
 from prealloc.model.where import refuse_where
+from prealloc.store.asked import Asked, Planned, asked_of
 from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import by_shard, fold, tries_of
 from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
-from prealloc.store.journal import AttemptLine
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.manifests import Outline, read_outline
 from prealloc.store.plan_folder import check_slices
@@ -45,7 +58,6 @@ from prealloc.store.results import (
     ResultsRow,
     UnitHistory,
     UnitOutcome,
-    aggregate,
     tabulate,
     unit_outcome,
 )
@@ -54,6 +66,7 @@ from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, kno
 from prealloc.store.scores import rejudged
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import check_name
+from prealloc.worker.guard import library_files
 
 SLOW_IMPORT_S = 5.0
 STOPPED = 128
@@ -74,34 +87,39 @@ def run(
     config: str | Path | None = None,
     engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
+    on_end: str | None = None,
     worker_name: str | None = None,
     reuse: Reuse = None,
+    durations_from: Sequence[str | Path] = (),
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
-    **options: Unpack[RunOptions],
+    **options: Unpack[RunKeywords],
 ) -> RunEnded:
     """Runs every unit of a plan to its end, in the new run folder `out`, or in a new run of an `experiment`.
 
     `plan` is a plan folder or a Plan, `worker` is "module:function" or a function of an importable module, or a class,
     of which each worker process makes one object.
     `cleanup`, named like `worker`, is called as cleanup(unit, notes) after an attempt whose process was killed.
+    `on_end` is a command that gets the summary, as JSON on stdin, when the run has ended.
     `engine` is a name, or an engine, which is closed at the end. `options` are the fields of RunPolicy:
     concurrency=8, timeout_s=60, memory_bytes="2GB"; what they do not say, the plan's `run_options` say, if it has any.
+    Those of Part name a part of the run: only="model=o3", type="math", limit=2; the rest stays open for resume().
     `experiment` is a folder, made if there is none: of the plan's units those run that no run in it has decided, and
     that none is running now. If none is left, no run is made. `config` is the file that the plan was made from: the
     experiment keeps a copy.
     `reuse` names a run, or several, whose outcomes are taken over for units with the same task, settings, factors,
-    repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`. `observe` is
-    an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own, to be raised
-    with those found here.
+    repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`.
+    `durations_from` are runs of the past: the shards that take longest by the times of their tasks there start first.
+    `observe` is an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own,
+    to be raised with those found here.
 
-    Returns the summary; its `exit_code` is 0 if every unit is ok. Raises InputError (nothing was changed)
-    and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
+    Returns the summary; its `exit_code` is 0 if every unit that is asked for is ok. Raises InputError (nothing was
+    changed) and CannotGoOn (what finished is kept: `resume` goes on). After a Ctrl-C running tasks get `drain_s`, then
     KeyboardInterrupt is raised; a SIGTERM or SIGHUP goes on to the caller's own handler, or is a SystemExit.
     """
     with _closed(engine):
-        mistakes = [*mistakes, *_of_the_place(out, experiment)]
-        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes)
+        mistakes = [*mistakes, *_of_the_place(out, experiment), *on_end_mistakes(on_end)]
+        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes, plan)
         target = Path(out or experiment or "")
         if experiment is None:
             refuse_taken(target)
@@ -109,6 +127,7 @@ def run(
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
         refuse_where(policy.where, outline.file.spec.factor_values)
+        asked = asked_of(chosen.part, planned_of(source, outline, names))
         # All that may refuse comes before the folder is made.
         wanted = _Wanted(source, outline, chosen.known_as, Rule.of(policy))
         taken = wanted.take_over(_several(reuse)) if reuse is not None else None
@@ -116,26 +135,32 @@ def run(
         reused = list(taken.lines()) if taken is not None else []
         if joined is not None:
             reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
+        times = past_task_times(durations_from) if durations_from else None
         observer = observer_of(observe)
-        if joined is not None and not joined.left:
+        if joined is not None and not joined.is_left(asked):
             return joined.nothing_left(observer)
         with closing(make_engine(engine)) as started:
-            if policy.memory_bytes is not None and not started.facts.can_kill:
-                problem = f"the {started.name} engine cannot hold tasks to it"
-                hint = "omit it, or use ‹engine› local, which can kill its workers"
-                raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
-            lanes = _lanes_to_run(outline, reused, joined.done if joined is not None else ())
+            refuse_memory(policy, started)
+            done = [Unit(line.shard, line.task, line.repeat) for line in reused]
+            lanes = _lanes_to_run(outline, [*done, *(joined.done if joined is not None else ())], asked)
             told = (lanes, policy.start_s, observer)
             notes = list(_check(started, chosen.worker, chosen.import_path, outline.file, *told))
             notes[:0] = [each.told for each in (joined, taken) if each is not None and each.told]
-            file = _run_file(chosen, started.name, outline.file, policy)
+            file = msgspec.structs.replace(_run_file(chosen, started.name, outline.file, policy), on_end=on_end or None)
             if joined is not None:
                 target = joined.make_run(lambda folder: create_run(folder, source, file), config)
             else:
                 create_run(target, source, file)
             opened = OpenRun(target, outline, names)
-            with RunLock(opened.paths.lock), joined.claims(opened) if joined is not None else nullcontext() as claims:
-                ended = run_session(opened, started, reused=reused, notes=notes, observer=observer, claims=claims)
+            opened.times = times
+            with (
+                told_at_the_end(on_end, opened.paths, observer) as told_too,
+                RunLock(opened.paths.lock),
+                joined.claims(opened) if joined is not None else nullcontext() as claims,
+            ):
+                ended = run_session(
+                    opened, started, asked=asked, reused=reused, notes=notes, observer=told_too, claims=claims
+                )
     _pass_on_signal(ended)
     return ended
 
@@ -147,13 +172,14 @@ def check_run(
     experiment: str | Path | None = None,
     engine: str | Engine = "local",
     cleanup: WorkerName | None = None,
+    on_end: str | None = None,
     worker_name: str | None = None,
     mistakes: Sequence[Mistake] = (),
-    **options: Unpack[RunOptions],
+    **options: Unpack[RunKeywords],
 ) -> None:
     """What run() says of these before it looks at a plan. Raises OptionsError with every mistake."""
-    mistakes = [*mistakes, *_of_the_place(out, experiment)]
-    _checked(worker, engine, cleanup, worker_name, options, mistakes)
+    mistakes = [*mistakes, *_of_the_place(out, experiment), *on_end_mistakes(on_end)]
+    _checked(worker, engine, cleanup, worker_name, options, mistakes, None)
 
 
 def _of_the_place(out: str | Path | None, experiment: str | Path | None) -> Iterator[Mistake]:
@@ -164,40 +190,57 @@ def _of_the_place(out: str | Path | None, experiment: str | Path | None) -> Iter
 
 
 def resume(
-    run: str | Path, *, failed: bool = False, engine: Engine | None = None, observe: Observe | None = None
+    run: str | Path,
+    *,
+    on_end: str | None = None,
+    durations_from: Sequence[str | Path] = (),
+    engine: Engine | None = None,
+    observe: Observe | None = None,
+    **options: Unpack[RunKeywords],
 ) -> RunEnded:
     """Runs the units of a run that have no final outcome; with `failed` also those that are final but not ok.
 
-    The library is not needed. `engine` takes the place of the one that run.json names; it is closed at the end.
-    `observe` is as for run(). Raises InputError and CannotGoOn, as run() does.
+    The library is not needed. `options` are as for run(): fields of Part name a part of what is left, fields of
+    RunPolicy have new values from here on, for later resumes too, and so has `on_end` (empty: none). `engine` takes the
+    place of the one that run.json names; it is closed at the end. `observe` and `durations_from` are as for run().
+    Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
         if is_experiment(run):
-            hint = f"{go_on(run)}; or name one of its runs, {Path(run) / 'runs' / '0001'} and so on"
-            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=hint)
+            raise RunFolderError("it is an experiment, not a run", where=str(run), hint=f"run the rest: {go_on(run)}")
+        found: list[Mistake] = []
+        part, new = read_keywords(options, found)
+        found += [*on_end_mistakes(on_end), *fixed_mistakes(options)]
         opened = OpenRun(Path(run))
         file = opened.file
         if file.cleanup is not None:
             check_name(file.cleanup)
         opened.check_slices()
+        if on_end is not None:
+            opened.on_end = on_end or None
+        opened.times = past_task_times(durations_from) if durations_from else None
         observer = observer_of(observe)
         with (
+            told_at_the_end(opened.on_end, opened.paths, observer) as told_too,
             RunLock(opened.paths.lock),
             closing(make_engine(file.engine if engine is None else engine)) as started,
             claims_of(opened) as claims,
         ):
-            before = fold(opened.paths, opened.units(), reopen_failed=failed)
-            lanes = {opened.manifests[shard].lane for shard in units_left(opened, before, claims)}
-            told = (lanes, file.policy.start_s, observer)
+            before = fold(opened.paths, opened.units())
+            planned = Planned(opened.plan, opened.manifests, opened.names, before)
+            asked = _gathered(found, lambda: asked_of(part, planned))
+            _gathered(found, lambda: refuse_where(new.get("where", ()), opened.plan.spec.factor_values))
+            if asked is None or found:
+                raise OptionsError(found)
+            then, opened.policy = opened.policy, msgspec.structs.replace(opened.policy, **new)
+            refuse_memory(opened.policy, started)
+            left = units_left(opened, before, asked, claims)
+            lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
+            told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
+            notes = [*changes(then, opened.policy), *notes]
             ended = run_session(
-                opened,
-                started,
-                before=before,
-                reopen_failed=failed,
-                notes=notes,
-                observer=observer,
-                claims=claims,
+                opened, started, before=before, asked=asked, notes=notes, observer=told_too, claims=claims
             )
     _pass_on_signal(ended)
     return ended
@@ -215,6 +258,7 @@ class _Chosen(NamedTuple):
     cleanup: str | None
     import_path: tuple[str, ...]
     options: dict[str, Any]
+    part: Part
     engine: str
     worker_name: str | None = None
 
@@ -229,8 +273,9 @@ def _checked(
     engine: str | Engine,
     cleanup: WorkerName | None,
     worker_name: str | None,
-    options: RunOptions,
+    options: RunKeywords,
     mistakes: Sequence[Mistake],
+    plan: Plan | str | Path | None,
 ) -> _Chosen:
     """What there is to say of these before any file is looked at. Raises OptionsError with every mistake."""
     found = list(mistakes)
@@ -238,18 +283,23 @@ def _checked(
         found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
     if worker_name is not None:
         read_options(WorkerOptions, {"worker_name": worker_name}, found)
-    own = _gathered(found, lambda: read_run_options(options))
+    part, own = read_keywords(options, found)
     _gathered(found, lambda: check_engine(engine))
     engine_name = engine if isinstance(engine, str) else engine.name
     if cleanup is not None and engine_name == COMMAND:
         found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
-    if own is None or found:
+    if found:
+        if part != Part() and plan:
+            with suppress(InputError):  # what is wrong with the plan is told when the options are right
+                source = plan if isinstance(plan, Plan) else Path(plan)
+                planned = planned_of(source, *_outline(source))
+                _gathered(found, lambda: asked_of(part, planned))
         if worker != "":
             _gathered(found, lambda: _try_worker(worker, engine, engine_name))
         raise OptionsError(found)
-    name, import_path = _worker_name(worker, engine_name)
+    name, import_path = worker_name_of(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
-    return _Chosen(name, cleaner, import_path, own, engine_name, worker_name)
+    return _Chosen(name, cleaner, import_path, own, part, engine_name, worker_name)
 
 
 def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
@@ -291,7 +341,7 @@ def _outcomes(run: str | Path, by: Sequence[str]) -> Iterator[UnitOutcome]:
     state = fold(opened.paths, opened.units())
     kept = opened.kept({*by} - {*KEYS})
     for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
-        yield unit_outcome(unit, type, opened.manifests[unit.shard].settings, unit_state, fields)
+        yield unit_outcome(unit, type, opened.settings(unit.shard, unit_state), unit_state, fields)
 
 
 def longest_s(run: str | Path) -> float | None:
@@ -321,15 +371,14 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
         hint = hint if known else f"its shards are {shards[0]} to {shards[-1]}"
         raise OptionsError([Mistake("UNIT", f"{unit} is not in the plan of {run}", hint)])
     found = state.units[wanted]
-    manifest = opened.manifests[wanted.shard]
     outcome = found.outcome
     return UnitHistory(
         unit=unit,
         type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
         status=found.status,
         first_status=found.first.attempt.status if found.first else found.status,
-        settings=manifest.settings,
-        lane=manifest.lane,
+        settings=opened.settings(wanted.shard, found),
+        lane=outcome.attempt.lane if outcome is not None else opened.manifests[wanted.shard].lane,
         tries=tries_of(opened.paths, wanted),
         accepted=outcome.attempt.attempt if outcome else None,
         deaths=found.deaths,
@@ -337,18 +386,30 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
     )
 
 
-def results(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> list[ResultsRow]:
-    """Success rate, mean score and times of a run, one row per value of the keys in `by`.
+def results(
+    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
+) -> list[ResultsRow]:
+    """Success rate, mean score and times of runs, one row per value of the keys in `by`.
 
-    Keys are shard, type, task, repeat, status, the names of settings and those of kept fields. Every planned unit is in
-    exactly one row, run or not. Raises OptionsError for an unknown key, else what outcomes() raises.
+    Keys are shard, type, task, repeat, status, error.type, error.http_status, the names of settings and those of kept
+    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields of
+    results that are numbers. Every planned unit is in exactly one row, run or not. Raises OptionsError for an unknown
+    key, else what outcomes() raises.
     """
-    return aggregate(outcomes(run, by=by, scores=scores), by)
+    return tabulated(*runs, by=by, mean=mean, scores=scores).rows
 
 
-def tabulated(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> Results:
+def tabulated(
+    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
+) -> Results:
     """The rows of results(), and one of everything."""
-    return tabulate(outcomes(run, by=by, scores=scores), by)
+    if not runs:
+        raise OptionsError([Mistake("RUN", "no run is named", "name one or more run folders")])
+    found: list[UnitOutcome] = []
+    for run in runs:
+        named = {"run": str(run)} if len(runs) > 1 else {}
+        found += (msgspec.structs.replace(each, **named) for each in outcomes(run, by=(*by, *mean), scores=scores))
+    return tabulate(found, by, mean)
 
 
 def status(run: str | Path) -> RunStatus:
@@ -392,10 +453,13 @@ def status(run: str | Path) -> RunStatus:
         waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
         resume=resume_command(opened, state, elsewhere) if owner is None else None,
         elsewhere=dict(Counter(unit.shard for unit in elsewhere)),
+        part=state.part.words() if state.part is not None else None,
+        stopped=state.stopped,
+        paused=state.paused and owner is not None,
     )
 
 
-def _worker_name(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
+def worker_name_of(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
     """`module:function` and the folders to import it from: the current one, and the function's own root."""
     here = current_folder()
     if isinstance(worker, str):
@@ -422,7 +486,7 @@ def _check(
     worker: str,
     import_path: tuple[str, ...],
     plan: PlanFile,
-    lanes: Collection[str | None],
+    lanes: Collection[str],
     start_s: float,
     observer: Observer,
 ) -> Sequence[str]:
@@ -474,10 +538,17 @@ def _pass_on_signal(ended: RunEnded) -> None:
     signal.raise_signal(number)
 
 
-def _lanes_to_run(outline: Outline, reused: Sequence[AttemptLine], elsewhere: Iterable[Unit]) -> set[str | None]:
-    """The lanes of the shards of which something is left to run."""
-    done = Counter([*(attempt.shard for attempt in reused), *(unit.shard for unit in elsewhere)])
-    return {outline.manifests[shard.id].lane for shard in outline.file.shards if shard.units > done[shard.id]}
+def _lanes_to_run(outline: Outline, done: Iterable[Unit], asked: Asked) -> set[str]:
+    """The lanes that may serve the shards of which something is left to run, when these units are done."""
+    mine = Counter(unit.shard for unit in {*done} if asked.units is None or unit in asked.units)
+    wanted = Counter(unit.shard for unit in asked.units) if asked.units is not None else None
+    return {
+        lane
+        for shard in outline.file.shards
+        if (asked.shards is None or shard.id in asked.shards)
+        and (shard.units if wanted is None else wanted[shard.id]) > mine[shard.id]
+        for lane in outline.manifests[shard.id].served_by
+    }
 
 
 def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
@@ -486,7 +557,7 @@ def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[
         return None, import_path
     from prealloc.engines.spawn_launcher import check_elsewhere
 
-    name, its_own = _worker_name(cleanup, "")
+    name, its_own = worker_name_of(cleanup, "")
     import_path = tuple(dict.fromkeys((*import_path, *its_own)))
     check_elsewhere(
         WorkerCheck(name, import_path), "(unit, notes)"
@@ -511,7 +582,7 @@ def _gathered(mistakes: list[Mistake], check: Callable[[], T]) -> T | None:
 
 def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:
     """Raises WorkerFunctionError if the worker cannot be run, as far as that can be told if there is no such engine."""
-    function, import_path = _worker_name(worker, name)
+    function, import_path = worker_name_of(worker, name)
     if isinstance(engine, str) and engine not in ENGINES:
         return
     with closing(make_engine(engine)) as started:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from prealloc.engines.base import library_files
 from prealloc.files.paths import PlanPaths, plan_beside
 from prealloc.model.plan import LibraryInfo, PlanFile, Shard
 from prealloc.store import plan_folder
 from prealloc.store.manifests import read_manifest, read_plan_file
-from prealloc.worker.guard import guard
+from prealloc.worker.guard import guard, library_files
 
 
 def load_shard(path: str | Path, *, require: Iterable[str] = (), guard_library: bool = True) -> Shard:

@@ -3,55 +3,56 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
 
-from prealloc.cli import (
-    compare,
-    config,
-    doctor,
-    experiment,
-    export,
-    library,
-    memory,
-    plans,
-    report,
-    rescore,
-    runs,
-    size,
-)
 from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
-app = typer.Typer(
-    name="prealloc",
-    help="Plan an LLM-agent benchmark once, ship every worker only its own tasks, never lose a result.",
-    epilog="Exit codes: 0 all units are ok; 1 some are not; 2 bad input, nothing was changed; "
-    "3 prealloc could not go on; 128 + N stopped by signal N.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+_COMMANDS = (
+    *("plans", "runs", "debug", "control", "doctor", "memory", "size", "compare", "report", "export", "rescore"),
 )
+_GROUPS = ("experiment", "library", "config")
+"""Modules: of commands, and of groups of commands that have their name."""
+
+ALONE = {"plan": "plans", "run": "runs", "resume": "runs"}
+"""Commands for which their own module is loaded alone: to load all of them takes as long as to read a library."""
+
 _OF_STDOUT = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
-plans.add_to(app)
-runs.add_to(app)
-doctor.add_to(app)
-memory.add_to(app)
-size.add_to(app)
-compare.add_to(app)
-report.add_to(app)
-export.add_to(app)
-rescore.add_to(app)
-app.add_typer(experiment.app, name="experiment")
-app.add_typer(library.app, name="library")
-app.add_typer(config.app, name="config")
+
+@functools.cache
+def app_of(module: str | None = None) -> typer.Typer:
+    """All commands, or those of one module."""
+    made = typer.Typer(
+        name="prealloc",
+        help="Plan an LLM-agent benchmark once, ship every worker only its own tasks, never lose a result.",
+        epilog="Exit codes: 0 all units are ok; 1 some are not; 2 bad input, nothing was changed; "
+        "3 prealloc could not go on; 128 + N stopped by signal N.",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for name in _COMMANDS if module is None else [module]:
+        import_module(f"prealloc.cli.{name}").add_to(made)
+    for name in _GROUPS if module is None else []:
+        made.add_typer(import_module(f"prealloc.cli.{name}").app, name=name)
+    made.callback(invoke_without_command=True)(_root)
+    return made
 
 
-@app.callback(invoke_without_command=True)
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return app_of()
+    raise AttributeError(name)
+
+
 def _root(
     version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
 ) -> None:
@@ -81,7 +82,7 @@ def run_app() -> int:
 
 def _run() -> int:
     try:
-        app(standalone_mode=True)
+        app_of(ALONE.get(sys.argv[1]) if len(sys.argv) > 1 else None)(standalone_mode=True)
     except Stop as stop:
         return stop.code
     except PreallocError as error:

@@ -19,11 +19,27 @@ from prealloc.cli.command import GENERAL
 from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
 from prealloc.errors import Mistake
 from prealloc.model.comparison import CompareOptions
-from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Share, Table, Whole, options_of, spelled
+from prealloc.model.options import (
+    Bytes,
+    Cells,
+    Flag,
+    Names,
+    Number,
+    OneOf,
+    Option,
+    Seconds,
+    Share,
+    Table,
+    Whole,
+    options_of,
+    spelled,
+)
+from prealloc.model.part import Part
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
 from prealloc.model.reporting import ReportOptions
 from prealloc.model.size import SizeOptions
+from prealloc.model.steer import Change
 from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
@@ -47,35 +63,28 @@ ScoresOption = Annotated[
 ]
 
 _DECLARED = (
-    *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy),
+    *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part, Change),
     *(SizeOptions, CompareOptions, ReportOptions),
 )
 _OF_COMMANDS = (
-    *(
-        "attempts",
-        "by",
-        "cache_bytes",
-        "durations_from",
-        "experiment",
-        "force",
-        "format",
-        "name",
-        "not_ok",
-        "out",
-        "reads",
-    ),
-    *("reuse", "sampled", "seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
+    *("attempts", "by", "cache_bytes", "durations_from", "experiment", "force", "format", "name", "not_ok", "out"),
+    *("reads", "record", "reuse", "sampled", "seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
 
 
-def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(
+    *structs: type, but: Sequence[str] = (), kept: Sequence[type] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the declared options of these structs: its keyword `given` has those that the user gave.
 
-    They are read from text only as far as `parsed` does; their bounds are checked with their values.
+    They are read from text only as far as `parsed` does; their bounds are checked with their values. Those of `kept`
+    structs have the values that they have, not their defaults, where they are not given.
     """
     options = {
-        each.name: (options_of(struct)[each.name], each.default)
+        each.name: (options_of(struct)[each.name]._replace(unset=""), ())
+        if struct in kept
+        else (options_of(struct)[each.name], each.default)
         for struct in structs
         for each in msgspec.structs.fields(struct)
         if each.name in options_of(struct) and each.name not in but
@@ -99,7 +108,9 @@ def takes(*structs: type, but: Sequence[str] = ()) -> Callable[[Callable[..., No
 
 
 def _typed(option: Option, value: Any) -> Any:
-    """The value; a whole number as one, which comes as text: so a wrong one is reported with all other mistakes."""
+    """The value; a number as one, which comes as text: so a wrong one is reported with all other mistakes."""
+    if isinstance(option.reader, Number) and isinstance(value, str):
+        return float(value) if re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", value) else value
     is_number = isinstance(option.reader, Whole) and isinstance(value, str) and re.fullmatch("-?[0-9]{1,30}", value)
     return int(value) if is_number else value
 
@@ -143,7 +154,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     kind: Any = str
     if isinstance(reader, Flag):
         kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
-    elif isinstance(reader, Names | Table | Where):
+    elif isinstance(reader, Names | Table | Cells | Where):
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])

@@ -35,7 +35,7 @@ def report(
     Examples:
 
       prealloc report run/
-      prealloc report run/ --out report.html --factor model --baseline small --margin 2%
+      prealloc report run/ --factor model --baseline small --margin 2%
       prealloc report before/ after/ --factor run --details none
     """
     from prealloc.report_file import write_report

@@ -35,8 +35,8 @@ def rescore(
     """Judge the results that a run has kept by another scorer. No agent runs again.
 
     The scorer returns what a result may say of itself: {"success": true, "score": 0.5}, or true, false or a number. The
-    journal stays as it is; the scores stand beside it, for --scores NAME of results, compare and export. What has a score
-    of this name is left out.
+    journal stays as it is; the scores stand beside it, for --scores NAME of results, compare and export. What has a
+    score of this name is left out.
 
     Examples:
 

@@ -21,11 +21,24 @@ from prealloc.files.paths import RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
 from prealloc.model.options import Share
 from prealloc.model.outcome import Status
+from prealloc.model.part import Part
 from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
     from prealloc.store.results import UnitOutcome
+
+
+DurationsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--durations-from",
+        help="Start the shards first that take longest by the times of their tasks in this run. Repeatable.",
+        metavar="RUN",
+    ),
+]
+_OF_THE_START = ("worker", "engine", "cleanup", "worker_name", "neutral", "same_task")
+"""Options that a resume cannot change."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +49,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="done", bad="success is under --fail-under")(results)
 
 
-@takes(WorkerOptions, RunPolicy)
+@takes(WorkerOptions, Part, RunPolicy)
 def run(
     plan: Annotated[
         Path | None, typer.Argument(help="A plan folder; with --experiment, the --config says it.", metavar="PLAN")
@@ -66,12 +79,13 @@ def run(
             "--reuse", help="Take over the outcomes of a run for units that are the same. Repeatable.", metavar="RUN"
         ),
     ] = None,
+    durations_from: DurationsOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
     given: dict[str, Any],
 ) -> None:
-    """Run every task of a plan to its end.
+    """Run every task of a plan to its end, or a part of them.
 
     No worker ever opens the task library. Ctrl-C once lets running tasks end, twice ends them; `prealloc resume` goes
     on either way.
@@ -79,6 +93,7 @@ def run(
     Examples:
 
       prealloc run plan/ --worker my_agent:solve --out run/
+      prealloc run plan/ --worker my_agent:solve --out run/ --limit 2
       prealloc run plan/ --worker my_agent:solve --out run/ -c 8 --timeout 10m \\
         --retries 5 --memory 2GB
       prealloc run plan/ --out run/ \\
@@ -109,26 +124,36 @@ def run(
             api.check_run(worker, **target, **chosen)
         made: Plan | Path = plan if plan is not None else plan_config(config, experiment, json=json)
         kept = config if experiment is not None else None
-        known = {**target, **chosen, "config": kept, "reuse": reuse or None}
+        known = {**target, **chosen, "config": kept, "reuse": reuse or None, "durations_from": durations_from or ()}
         _follow(lambda observe: api.run(made, worker, observe=observe, **known), quiet, json)
 
 
+@takes(Part, RunPolicy, WorkerOptions, but=_OF_THE_START, kept=(RunPolicy, WorkerOptions))
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    failed: Annotated[bool, typer.Option("--failed", help="Also run units again that ended but are not ok.")] = False,
+    durations_from: DurationsOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Go on with a run: run what has no final outcome.
+    """Go on with a run: run what has no final outcome, or a part of it.
+
+    Without options a run goes on with those that it has. An option that is given holds from here on.
 
     Examples:
 
       prealloc resume run/
       prealloc resume run/ --failed
+      prealloc resume run/ --only model=o3,prompt_type=cot --only model=o4
+      prealloc resume run/ --error openai.RateLimitError --timeout 20m
     """
     from prealloc.api import runs as api
+    from prealloc.settings import from_environment
 
-    _follow(lambda observe: api.resume(run, failed=failed, observe=observe), quiet, json)
+    machine = {name: value for name, value in from_environment().items() if name != "engine"}  # the run has its own
+    options: Any = {**machine, **parsed(given, []), "durations_from": durations_from or ()}
+    _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 
 
 def status(
@@ -157,14 +182,18 @@ def status(
 
 
 def results(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or experiments.", metavar="RUN...")],
     by: Annotated[
         list[str] | None,
         typer.Option(
             "--by",
-            help="A row for each: shard, type, task, repeat, status, a setting or a kept field. Repeatable, or a,b.",
+            help="A row for each type, task, status, setting, field of tasks or results, run. Repeatable, or a,b.",
             metavar="KEYS",
         ),
+    ] = None,
+    mean: Annotated[
+        list[str] | None,
+        typer.Option("--mean", help="Mean of these fields of the results. Repeatable, or a,b.", metavar="FIELDS"),
     ] = None,
     format: Annotated[
         str | None,
@@ -196,6 +225,8 @@ def results(
       prealloc results run/ --by model,prompt_type --format csv > table.csv
       prealloc results run/ --units --format csv > units.csv
       prealloc results run/ --units --not-ok
+      prealloc results run/ --by error.type --mean turns,usage.total
+      prealloc results before/ after/ --by run,model
       prealloc results run/ --fail-under 80%
     """
     from prealloc.api import runs as api
@@ -205,22 +236,26 @@ def results(
     mistakes = []
     if not_ok and not units:
         mistakes.append(Mistake("--not-ok", "it says which units are listed", "add --units"))
-    if by and units:
-        mistakes.append(Mistake("--by", "it groups units, and --units lists each", "omit one of them"))
+    mistakes += [
+        Mistake(option, "it is of groups, and --units lists each unit", "omit one of them")
+        for option, given in (("--by", by), ("--mean", mean))
+        if given and units
+    ]
     if format is not None and format not in formats:
         mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
     least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     if mistakes:
         raise OptionsError(mistakes)
     if units:
-        listed = (each for each in api.outcomes(run, scores=scores) if not (not_ok and each.status is Status.OK))
+        every = (each for run in runs for each in api.outcomes(run, scores=scores))
+        listed = (each for each in every if not (not_ok and each.status is Status.OK))
         _print_units(listed, "jsonl" if json or format is None else format)
         return
     from rich.console import Console
 
     from prealloc.report.results_view import print_results
 
-    found = api.tabulated(run, by=split_names(by or []), scores=scores)
+    found = api.tabulated(*runs, by=split_names(by or []), mean=split_names(mean or []), scores=scores)
     print_results(found, Console(), form="json" if json else format or "table")
     if least is not None and not (found.total.rate is not None and found.total.rate >= least):
         rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"

@@ -189,12 +189,15 @@ def _check_census(opened: OpenRun, state: RunState, *, running: bool) -> Finding
 
 def _check_lanes(opened: OpenRun, state: RunState) -> list[Finding]:
     """The lanes that have halted in the latest session, and still have units to run."""
-    left = Counter(opened.manifests[unit.shard].lane for unit, each in state.units.items() if each.open)
+    of_shards = Counter(unit.shard for unit, each in state.units.items() if each.open)
+    left: Counter[str] = Counter()
+    for shard, units in of_shards.items():
+        left.update(dict.fromkeys(opened.manifests[shard].served_by, units))
     resume = f"prealloc resume {readable_name(str(opened.paths.root))}"
     return [
         problem(
             "lanes",
-            f"lane {halt.lane} halted: {halt.reason}; {left[halt.lane]:,} of its units are left to run",
+            f"lane {halt.lane} halted: {halt.reason}; {left[halt.lane]:,} units that it may serve are left to run",
             f"{halt.hint}, then {resume}",
         )
         for halt in read_halts(opened.paths, opened.plan.spec.lanes, state.sessions)

@@ -23,7 +23,7 @@ from prealloc.files.paths import JournalName
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.tree import Process, identify, send_signal
 from prealloc.store.journal import AttemptLine, JournalFile, read_lines
-from prealloc.worker.in_flight import new_descriptor
+from prealloc.worker.in_flight import most_slots, new_descriptor
 from prealloc.worker.job import UnitOrder, WorkerJob, pack
 
 Answer = TypeVar("Answer")
@@ -123,7 +123,7 @@ class _Start:
             journal=str(journal),
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        table = new_descriptor(1)
+        table = new_descriptor(most_slots(job.policy.concurrency))
         log = os.open(self._folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
             self._launcher.start(tag, theirs, pack(job), log, table)

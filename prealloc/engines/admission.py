@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from statistics import median
 
@@ -99,7 +100,9 @@ class Admission:
             return None
         if self._most is not None and len(running) >= self._most:
             return f"{len(running)} shards run, and memory ran out with more; the others wait"
-        left = self._usable_bytes - sum(max(0, self._typical_bytes - self._held.get(shard, 0)) for shard in running)
+        left = self._usable_bytes - sum(
+            max(0, count * self._typical_bytes - self._held.get(shard, 0)) for shard, count in Counter(running).items()
+        )
         if left >= self._typical_bytes:
             return None
         return (

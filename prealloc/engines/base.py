@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from prealloc.engines.admission import Admission
+from prealloc.engines.handover import Key
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
@@ -36,6 +37,10 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
     """A worker may still run after its master was killed."""
+    hands_back: bool = False
+    """Units that have not begun can be taken out of a job that runs: it has `unbegun` and `hand_back`."""
+    cannot_change: Mapping[str, str] = {}
+    """Of workers, concurrency, pause and rate: why `prealloc ctl` cannot change it for shards that run."""
 
 
 class Checked(NamedTuple):
@@ -67,25 +72,32 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard to run: what is left of it. Its tasks are read when they are needed, and not held in between."""
+    """What is to be run of one shard. Its tasks are read when they are needed, and not held in between.
+
+    A shard may have several jobs at a time; no unit is in two of them.
+    """
+
+    number: int
+    """No other job of the session has it."""
 
     manifest: Manifest
+    """With the lane that was chosen for it, and that lane's values among its settings."""
     policy: RunPolicy
     """The run's, with the concurrency that the shard's lane leaves it."""
     ids: Sequence[tuple[str, str]]
     """(id, type) by position in the shard."""
     orders: tuple[UnitOrder, ...]
     """The units without a final outcome."""
-    deaths: Mapping[tuple[int, int], int]
+    deaths: Mapping[Key, int]
     """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
+    alone: frozenset[Key] = frozenset()
+    """Units that ran in a worker when it died: each runs alone."""
     due: Sequence[Due] = ()
     """What earlier sessions have left to clean up, before anything runs."""
     timeouts: Mapping[int, float] = {}
     """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""
     copies: Mapping[str, int] | None = None
     """Tasks that earlier shards of the cell have too, and how many of them; None if seeds go by the shard."""
-    earlier: int = 0
-    """Workers that the shard has had in this session: it is launched again for units that others held at first."""
 
     @property
     def shard(self) -> str:
@@ -109,6 +121,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
         orders: Sequence[UnitOrder],
         *,
         slots: int,
+        slot: int = 0,
         journal: Path,
         library: Iterable[tuple[int, int]] = (),
     ) -> WorkerJob:
@@ -129,6 +142,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             import_path=setup.import_path,
             policy=self.policy,
             slots=slots,
+            slot=slot,
             journal=str(journal),
             library=tuple(sorted(library)),
             cleanup=setup.cleanup is not None,
@@ -187,18 +201,37 @@ class Engine(Protocol):
         ...
 
     def launch(self, job: ShardJob) -> None:
-        """Starts a shard."""
+        """Starts a job."""
+        ...
+
+    def unbegun(self) -> Mapping[int, int]:
+        """By job: the units that have not begun, and that it may hand back."""
+        ...
+
+    def hand_back(self, job: int, units: int) -> None:
+        """Asks a job for this number of units that have not begun, the last ones. It answers with UnitsReturned.
+
+        The answer may hold fewer units, or none, and may never come: a worker that hangs gives nothing back. JobEnded
+        comes in any case.
+        """
         ...
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        """What has happened, as soon as something has, or nothing after the timeout.
+        """What has happened, as soon as something has, or nothing after the timeout. At the end of each job: JobEnded.
 
         Raises CannotGoOn when the session must end (an engine that is gone, a journal that is full).
         """
         ...
 
-    def halt(self, lane: str) -> None:
-        """Starts no further task of the shards of a lane; what runs may end, however long that takes."""
+    def halt(self, lane: str | None) -> None:
+        """Starts no further task of the jobs on a lane, or of all, and gives their units back.
+
+        That is by UnitsReturned and JobEnded. What runs may end, however long that takes.
+        """
+        ...
+
+    def allow(self, tasks: Mapping[int, int]) -> None:
+        """These jobs may run this many tasks at once from now on; what runs beyond that may end. 0 holds a job."""
         ...
 
     def drain(self) -> None:
@@ -216,15 +249,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Leaves no process behind. May be called at any moment, and twice."""
         ...
-
-
-def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the libraries that are still there; of a folder, of the files in it and in its folders."""
-    found: set[tuple[int, int]] = set()
-    for path in paths:
-        try:
-            files = [Path(path), *Path(path).glob("*"), *Path(path).glob("*/*")]
-            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
-        except (OSError, ValueError):  # gone, or no path at all: it comes from a file
-            continue
-    return frozenset(found)

@@ -16,6 +16,7 @@ import os
 import shlex
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TypeGuard
@@ -27,6 +28,7 @@ from prealloc.engines.children import Children
 from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.engines.deaths import describe_exit
 from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.launch import Born, Refused
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
 from prealloc.engines.memory_watch import LOOK_S as MEMORY_LOOK_S
@@ -36,7 +38,7 @@ from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.regular import Unusable
-from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded, ShardStarted, WorkerLost
+from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted, WorkerGone, WorkerLost
 from prealloc.model.outcome import FINAL, verdict
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.model.words import shown
@@ -62,15 +64,26 @@ class CommandEngine:
     """Runs shards by an outside program."""
 
     name = "command"
-    facts = EngineFacts(can_kill=True, guards_library=False, worker_outlives_master=False)
+    facts = EngineFacts(
+        can_kill=True,
+        guards_library=False,
+        worker_outlives_master=False,
+        cannot_change={
+            "concurrency": "a program says itself how many tasks it runs at once",
+            "rate": "a program keeps to its limits itself",
+            "pause": "a program that runs cannot be held",
+        },
+    )
 
     def __init__(self) -> None:
         self._launcher = ForkServerLauncher()
         self._programs: Children[_CommandShard] = Children(self._launcher)
+        self._programs_of: Counter[str] = Counter()
+        """Programs so far, by shard."""
         self._waiting: list[_CommandShard] = []
         """Those that the system has refused a process."""
         self._ended: list[Event] = []
-        self._draining = self._stopped = False
+        self._draining = self._stopped = self._halted = False
 
     def check(self, wanted: WorkerCheck) -> Checked:
         """`worker` is the command. It finds our own environment."""
@@ -98,12 +111,13 @@ class CommandEngine:
             setup.paths.results.mkdir(exist_ok=True)
 
     def launch(self, job: ShardJob) -> None:
-        shard = _CommandShard(job, self._setup)
+        self._programs_of[job.shard] += 1
+        shard = _CommandShard(job, OF_THIS_SESSION - 1 + self._programs_of[job.shard], self._setup)
         self._ended += shard.take_in_what_is_left()
         self._start(shard)
 
     def _start(self, shard: _CommandShard) -> None:
-        if self._draining or not shard.open:
+        if self._draining or self._halted or not shard.open:
             self._end(shard)
             return
         tag = self._programs.tag(shard)
@@ -126,7 +140,7 @@ class CommandEngine:
                     self._ended += self._refusals.met(news.reason, len(self._programs.living))
                 else:
                     self._died(shard, news.status)
-            if self._draining or self._refusals.ask_again(lambda: bool(self._programs.living)):
+            if self._draining or self._halted or self._refusals.ask_again(lambda: bool(self._programs.living)):
                 waiting, self._waiting = self._waiting, []
                 for shard in waiting:
                     self._start(shard)
@@ -143,8 +157,18 @@ class CommandEngine:
         events, self._ended = self._ended, []
         return events
 
-    def halt(self, lane: str) -> None:
+    def unbegun(self) -> Mapping[int, int]:
+        return {}
+
+    def hand_back(self, job: int, units: int) -> None:
+        """A program cannot be told to leave units to another one."""
+
+    def halt(self, lane: str | None) -> None:
         """What runs may end: a program cannot be told to start nothing more."""
+        self._halted = self._halted or lane is None
+
+    def allow(self, tasks: Mapping[int, int]) -> None:
+        """Programs that run go on."""
 
     def drain(self) -> None:
         self._draining = True
@@ -186,7 +210,7 @@ class CommandEngine:
 
     def _end(self, shard: _CommandShard) -> None:
         shard.close()
-        self._ended.append(ShardEnded(shard=shard.shard))
+        self._ended.append(JobEnded(job=shard.number, shard=shard.shard))
 
 
 def _folder(import_path: Sequence[str]) -> str:
@@ -210,7 +234,8 @@ def split_command(command: str) -> list[str]:
 class _CommandShard:
     """One shard: what is open of it, and the program that runs it."""
 
-    def __init__(self, job: ShardJob, setup: RunSetup) -> None:
+    def __init__(self, job: ShardJob, incarnation: int, setup: RunSetup) -> None:
+        self.number = job.number
         self.shard = job.shard
         self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.orders}
         """Units without a final outcome, and the number that their next attempt gets."""
@@ -235,18 +260,18 @@ class _CommandShard:
         paths, session = setup.paths, setup.session
         self._file = paths.reported(job.shard, session)
         self._tail = ResultsTail(self._file, job.policy.max_result_bytes)
-        self._incarnation = max(OF_THIS_SESSION, job.earlier + 1)
+        self._incarnation = incarnation
         if self._incarnation > OF_THIS_SESSION:  # it has had a program, all of whose results were taken in
             self._tail.skip()
         journal = paths.worker_journal(job.shard, session, self._incarnation)
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
 
     def command(self) -> list[str]:
-        """The program's words. It gets the plan's own manifest if all of the shard is open, else one of the rest."""
+        """The program's words. It gets the plan's own manifest, or one of what is left, or one with the lane chosen."""
         paths = self._setup.paths
         units = len(self._job.ids) * self._job.manifest.repeats
         manifest = paths.plan.manifest(self.shard)
-        if len(self.open) < units:
+        if len(self.open) < units or self._job.lane is not None:
             left = {task for task, _ in self.open}
             tasks = [task for task in self._job.tasks(self._setup) if task.id in left]
             rest = paths.rest(self._setup.session)
@@ -274,7 +299,8 @@ class _CommandShard:
         self._setup.journal.append(
             WorkerStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, started_at=now)
         )
-        return ShardStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units)
+        lane = self._job.lane
+        return ShardStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, lane=lane)
 
     def take_in_what_is_left(self) -> list[Event]:
         """Outcomes that a program of an earlier session wrote after its master was gone."""
@@ -335,6 +361,7 @@ class _CommandShard:
         reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
+        events.append(WorkerGone(shard=self.shard, pid=self._pid))
         if self._refused > REFUSALS_SHOWN:
             events.append(Note(text=f"{self.shard}: {self._refused - REFUSALS_SHOWN} further lines are not results"))
         if self.open or status != 0:

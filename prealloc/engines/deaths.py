@@ -14,14 +14,15 @@ import time
 from collections.abc import Iterable
 
 from prealloc.engines.base import RunSetup, ShardJob
+from prealloc.engines.handover import Key, TurnedAway
 from prealloc.engines.log import end_of_log, last_lines
 from prealloc.engines.waiting import WaitingUnits, next_of
-from prealloc.engines.worker_process import Key, WorkerProcess
+from prealloc.engines.worker_process import WorkerProcess
 from prealloc.errors import EngineError, JournalError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName
 from prealloc.model.events import AttemptEnded, Event, Note, WorkerLost
-from prealloc.model.outcome import STOPPED, TOO_MANY_REQUESTS, ErrorInfo, Status
+from prealloc.model.outcome import KEY_REFUSED, STOPPED, TOO_MANY_REQUESTS, Attempt, ErrorInfo, Status
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
 from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
@@ -49,12 +50,12 @@ class Deaths:
         self._waiting = waiting
         self._idle_deaths = 0
 
-    def decide(self, worker: WorkerProcess, status: int, *, draining: bool) -> list[Event]:
+    def decide(self, worker: WorkerProcess, status: int) -> list[Event]:
         """Takes every unit that ran in the worker out of it; those that had not begun stay in it."""
-        events = self._unheard(worker, draining=draining) if worker.undecided else []
+        events = self._unheard(worker) if worker.undecided else []
         return events if worker.said_bye else [*events, *self._decide_in_flight(worker, status)]
 
-    def _unheard(self, worker: WorkerProcess, *, draining: bool) -> list[Event]:
+    def _unheard(self, worker: WorkerProcess) -> list[Event]:
         """Endings that the worker wrote and could not tell any more. What is in the journal has happened."""
         positions = {self._job.ids[position][0]: position for position, _ in worker.undecided}
         events: list[Event] = []
@@ -68,12 +69,17 @@ class Deaths:
                 order = worker.undecided.get(key)
                 if order is None or attempt.attempt < order.attempt:
                     continue
-                if attempt.again and not draining:
+                ended = AttemptEnded.of(attempt, self._job.ids[key[0]][1])
+                if is_turned_away(attempt, self._setup):
+                    worker.undecided[key] = order._replace(attempt=attempt.attempt + 1, waited_s=attempt.waiting_s)
+                    events.append(TurnedAway(job=self._job.number, ended=ended))
+                    continue
+                if attempt.again:
                     # Its backoff died with the worker: it is tried again now, and its tries go on counting.
                     worker.undecided[key] = _after(order, attempt)
                 else:
                     del worker.undecided[key]
-                events.append(AttemptEnded.of(attempt, self._job.ids[key[0]][1]))
+                events.append(ended)
         return events
 
     def left_behind(self, worker: WorkerProcess) -> list[Due]:
@@ -200,6 +206,18 @@ def _after(order: UnitOrder, attempt: AttemptLine) -> UnitOrder:
         throttled=order.throttled + turned_away,
         waited_s=attempt.waiting_s,
     )
+
+
+def is_turned_away(attempt: Attempt, setup: RunSetup) -> bool:
+    """Whether an attempt ended because its lane refuses all: then its unit may run on another lane, if there is one.
+
+    That says nothing of the task, and uses no retry. One that has waited for as long as it may is not among them.
+    """
+    if attempt.status is not Status.INFRA or attempt.again or attempt.lane is None:
+        return False
+    refused = attempt.error is not None and attempt.error.http_status in KEY_REFUSED
+    halted = refused or setup.limiter.halted(attempt.lane) is not None
+    return halted and attempt.waiting_s < setup.policy.max_wait_s
 
 
 def describe_exit(status: int) -> str:

@@ -16,24 +16,27 @@ import os
 import random
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.deaths import is_turned_away
+from prealloc.engines.handover import JobEnded, TurnedAway, units_of
 from prealloc.engines.log import cut_back
 from prealloc.engines.worker_process import events_of, not_closed
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.lanes.limiter import AHEAD_S, RateLimiter
-from prealloc.model.events import Event, Note, ShardEnded, ShardStarted
+from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted
 from prealloc.model.outcome import Answer
 from prealloc.store.journal import CleanedUp, JournalWriter
 from prealloc.worker.alone import Alone
-from prealloc.worker.attempt import Running
+from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.cleanup import call_cleanup
 from prealloc.worker.function import WorkerFunction, brief_error, load_function, unset
 from prealloc.worker.in_flight import NOBODY_ELSE, InFlightTable
+from prealloc.worker.job import UnitOrder
 from prealloc.worker.limiter import no_turn
 from prealloc.worker.messages import Ended
 from prealloc.worker.units import UnitQueue
@@ -48,7 +51,12 @@ class InlineEngine:
     """Runs shards in the calling thread. `jitter` is for tests."""
 
     name = "inline"
-    facts = EngineFacts(can_kill=False, guards_library=False, worker_outlives_master=False)
+    facts = EngineFacts(
+        can_kill=False,
+        guards_library=False,
+        worker_outlives_master=False,
+        cannot_change=dict.fromkeys(("workers", "concurrency"), "the inline engine runs one task at a time"),
+    )
 
     def __init__(
         self,
@@ -58,10 +66,14 @@ class InlineEngine:
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
-        self._current: _InlineShard | None = None
+        self._current: InlineShard | None = None
+        self._incarnations: Counter[str] = Counter()
+        """Jobs so far, by shard."""
         self._draining = False
         self._halted: set[str | None] = set()
         """Lanes, whose shards start nothing more; those that have not begun too."""
+        self._held: set[int] = set()
+        """Jobs that start nothing for now."""
 
     def check(self, wanted: WorkerCheck) -> Checked:
         self._function = load_function(wanted.worker, wanted.import_path)
@@ -76,22 +88,41 @@ class InlineEngine:
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if self._current is None:
             if not self._queue:
+                time.sleep(timeout_s)
                 return []
             if self._function is None:
                 raise EngineError("check() was not called before launch()")
-            self._current = _InlineShard(self._queue.popleft(), self._setup, self._function, self._jitter)
+            job = self._queue.popleft()
+            self._incarnations[job.shard] += 1
+            incarnation = self._incarnations[job.shard]
+            self._current = InlineShard(job, self._setup, self._function, self._jitter, incarnation)
             if self._draining or self._current.lane in self._halted:
                 self._current.stop()
             return [self._current.started, *self._current.clean_up_first()]
+        if self._current.number in self._held and not self._draining:
+            time.sleep(timeout_s)
+            return []
         events = self._current.step()
-        if events and isinstance(events[-1], ShardEnded):
+        if events and isinstance(events[-1], JobEnded):
             self._current = None
         return events
 
-    def halt(self, lane: str) -> None:
+    def unbegun(self) -> Mapping[int, int]:
+        return {}
+
+    def hand_back(self, job: int, units: int) -> None:
+        """It runs one task at a time: there is nowhere else to run them."""
+
+    def halt(self, lane: str | None) -> None:
+        if lane is None:
+            self.drain()
+            return
         self._halted.add(lane)
         if self._current is not None and self._current.lane == lane:
             self._current.stop()
+
+    def allow(self, tasks: Mapping[int, int]) -> None:
+        self._held = {*self._held, *tasks} - {job for job, most in tasks.items() if most}
 
     def drain(self) -> None:
         self._draining = True
@@ -111,8 +142,8 @@ class InlineEngine:
             self._current = None
 
 
-class _InlineShard:
-    """One shard, a task at a time. It has a worker of its own, as it has in a process."""
+class InlineShard:
+    """One job of a shard, a task at a time. It has a worker of its own, as it has in a process."""
 
     def __init__(
         self,
@@ -120,7 +151,10 @@ class _InlineShard:
         setup: RunSetup,
         function: WorkerFunction,
         jitter: Callable[[], float],
+        incarnation: int = 1,
     ) -> None:
+        self.number = job.number
+        self.shard = job.shard
         self.lane = job.lane
         self._job = job
         self._setup = setup
@@ -132,20 +166,23 @@ class _InlineShard:
         self._most_bytes = job.policy.max_result_bytes
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
-        incarnation = job.earlier + 1
         journal = setup.paths.worker_journal(job.shard, setup.session, incarnation)
         worker_job = job.for_worker(setup, job.orders, slots=1, journal=journal)
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
         table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self._units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
-        units = len(job.orders)
-        self.started = ShardStarted(shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=units)
+        self.started = ShardStarted(
+            shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=len(job.orders), lane=job.lane
+        )
+        self._orders = {(order.position, order.repeat): order for order in job.orders}
+        self._left: list[UnitOrder] = []
+        """Units that are for another lane."""
 
     def stop(self) -> None:
-        """Starts nothing more."""
+        """Starts nothing more; what has not begun is left."""
         self._stopped = True
-        self._units.stop()
+        self._left += self._units.stop()
 
     def close(self) -> list[Event]:
         """Lets go of the worker and the journal."""
@@ -177,15 +214,30 @@ class _InlineShard:
             self._worker = self._here(self._make)
         taken = self._units.next()
         if taken is None or self._worker is None:
-            return [*self.close(), ShardEnded(shard=self._job.shard)]
+            left = units_of(self._left, (), self._job.deaths)
+            return [*self.close(), JobEnded(job=self._job.number, shard=self._job.shard, left=left)]
         if not isinstance(taken, Running):
             time.sleep(min(taken, NAP_S))
             return []
         perform = functools.partial(self._worker.perform, taken, self._most_bytes)
-        clean = self._here(lambda: perform(lambda ending: self._units.finish(taken, ending)))
+        clean = self._here(lambda: perform(lambda ending: self._finish(taken, ending)))
         self._units.left(taken, clean=clean)
         message = self._ended.pop()
-        return events_of(message, self._job.ids[message.position][1])
+        return [self._judged(event, message) for event in events_of(message, self._job.ids[message.position][1])]
+
+    def _judged(self, event: Event, message: Ended) -> Event:
+        """The event; another one if the attempt has ended for its lane's sake. Its unit is left for another lane."""
+        key = message.position, message.line.repeat
+        if message.again is not None:
+            self._orders[key] = message.again
+        if not isinstance(event, AttemptEnded) or not is_turned_away(message.line, self._setup):
+            return event
+        line = message.line
+        self._left.append(self._orders[key]._replace(attempt=line.attempt + 1, waited_s=line.waiting_s))
+        return TurnedAway(job=self._job.number, ended=event)
+
+    def _finish(self, running: Running, ending: Ending) -> None:
+        self._units.finish(running, ending)
 
     def _make(self) -> Alone:
         try:

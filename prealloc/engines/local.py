@@ -1,4 +1,4 @@
-"""The local engine: a worker process per shard on this machine, each watched over by its shard's supervisor.
+"""The local engine: a worker process per job on this machine, each watched over by its job's supervisor.
 
 A worker process goes through these stages:
 
@@ -17,28 +17,31 @@ and may die at any stage. What a death means for the units is the supervisor's t
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.children import Children
 from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.launch import Born, Launcher, Refused
 from prealloc.engines.log import open_log
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
 from prealloc.engines.refusals import Refusals
 from prealloc.engines.spawn_launcher import SpawnLauncher
-from prealloc.engines.supervisor import Processes, ShardSupervisor
+from prealloc.engines.supervisor import JobSupervisor, Processes
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import AHEAD_S
-from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded
+from prealloc.model.events import AttemptEnded, Event, Note
 from prealloc.model.outcome import Status
 from prealloc.processes.cgroups import OomKills
 from prealloc.worker.job import CleanupJob, WorkerJob, pack
@@ -64,11 +67,16 @@ class LocalEngine:
     """Runs shards in processes of this machine."""
 
     name = "local"
-    facts = EngineFacts(can_kill=True, guards_library=True, worker_outlives_master=False)
+    facts = EngineFacts(can_kill=True, guards_library=True, worker_outlives_master=False, hands_back=True)
 
     def __init__(self, make: Callable[[], Launcher] = make_launcher) -> None:
         self._launcher = make()
-        self._supervisors: dict[str, ShardSupervisor] = {}
+        self._supervisors: dict[int, JobSupervisor] = {}
+        """By the number of the job."""
+        self._incarnations: Counter[str] = Counter()
+        """Workers so far, by shard."""
+        self._slots: set[int] = set()
+        """The numbers that living workers have."""
         self._workers: Children[WorkerProcess] = Children(self._launcher)
         self._events: list[Event] = []
         self._library: frozenset[tuple[int, int]] = frozenset()
@@ -94,10 +102,20 @@ class LocalEngine:
 
     def launch(self, job: ShardJob) -> None:
         fault_point(Point.SHARD_LAUNCH)
-        processes = Processes(self._start_process, self._kill_process, self._may_start)
-        supervisor = ShardSupervisor(job, self._setup, self._library, processes)
-        self._supervisors[job.shard] = supervisor
+        processes = Processes(
+            self._start_process, self._kill_process, self._next_incarnation, self._take_slot, self._may_start
+        )
+        supervisor = JobSupervisor(job, self._setup, self._library, processes)
+        self._supervisors[job.number] = supervisor
         self._events += supervisor.fill()
+
+    def unbegun(self) -> Mapping[int, int]:
+        return {number: supervisor.unbegun for number, supervisor in self._supervisors.items()}
+
+    def hand_back(self, job: int, units: int) -> None:
+        if (supervisor := self._supervisors.get(job)) is not None:
+            self._events += supervisor.hand_back(units)
+            self._end_if_idle(supervisor)
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         if not self._events:
@@ -112,18 +130,28 @@ class LocalEngine:
                 self._narrow("a program beside the workers", len(self._workers.living) - 1)
             for pid, held in self._memory.over(self._workers.living).items() if self._memory else ():
                 worker = self._workers.living[pid]
-                self._supervisors[worker.shard].over_memory(worker, held)
+                self._supervisors[worker.job].over_memory(worker, held)
         events, self._events = self._events, []
         for event in events:
-            if isinstance(event, ShardEnded):
-                self._supervisors.pop(event.shard, None)
+            if isinstance(event, JobEnded):
+                self._supervisors.pop(event.job, None)
         return events
 
-    def halt(self, lane: str) -> None:
-        self._drain(math.inf, [each for each in self._supervisors.values() if each.lane == lane])
+    def halt(self, lane: str | None) -> None:
+        for supervisor in self._supervisors.values():
+            if lane is None or supervisor.lane == lane:
+                supervisor.drain(math.inf)
+                self._end_if_idle(supervisor)
+
+    def allow(self, tasks: Mapping[int, int]) -> None:
+        for job, most in tasks.items():
+            if job in self._supervisors:
+                self._events += self._supervisors[job].allow(most)
 
     def drain(self) -> None:
-        self._drain(self._setup.policy.drain_s)
+        for supervisor in self._supervisors.values():
+            supervisor.drain(self._setup.policy.drain_s)
+            self._end_if_idle(supervisor)
 
     def stop(self) -> None:
         for supervisor in self._supervisors.values():
@@ -147,10 +175,10 @@ class LocalEngine:
         for descriptor, _ in poll.poll(timeout_s * 1000):
             if descriptor in workers:
                 worker = workers[descriptor]
-                self._events += self._supervisors[worker.shard].listen(worker)
+                self._events += self._supervisors[worker.job].listen(worker)
         for worker, news in self._workers.news():
             if isinstance(news, Born):
-                self._events += self._supervisors[worker.shard].born(worker, news.pid)
+                self._events += self._supervisors[worker.job].born(worker, news.pid)
             elif isinstance(news, Refused):
                 self._refused(worker, news.reason)
             else:
@@ -166,7 +194,8 @@ class LocalEngine:
             worker.crowded = others > 0
             if not worker.only:
                 self._narrow(f"a worker of {worker.shard}, whose tasks run again", others)
-        events = self._supervisors[worker.shard].died(worker, status)
+        self._slots.discard(worker.slot)
+        events = self._supervisors[worker.job].died(worker, status)
         ended = (event.status for event in events if isinstance(event, AttemptEnded))
         if worker.killed_for == "kernel" and Status.OUT_OF_MEMORY in ended:
             self._setup.admission.forget()
@@ -196,7 +225,8 @@ class LocalEngine:
         return True
 
     def _refused(self, worker: WorkerProcess, reason: str) -> None:
-        self._events += self._supervisors[worker.shard].unborn(worker)
+        self._slots.discard(worker.slot)
+        self._events += self._supervisors[worker.job].unborn(worker)
         self._events += self._refusals.met(reason, len(self._workers.living))
 
     def _is_at_work(self) -> bool:
@@ -214,15 +244,20 @@ class LocalEngine:
         for worker, turns in granted.items():
             worker.send(Granted(tuple(turns)))
 
-    def _drain(self, seconds: float, supervisors: Iterable[ShardSupervisor] | None = None) -> None:
-        for supervisor in self._supervisors.values() if supervisors is None else supervisors:
-            supervisor.drain(seconds)
-            self._end_if_idle(supervisor)
-
-    def _end_if_idle(self, supervisor: ShardSupervisor) -> None:
-        """A shard without workers has no worker whose death would end it: it ends now."""
+    def _end_if_idle(self, supervisor: JobSupervisor) -> None:
+        """A job without workers has no worker whose death would end it: it ends now."""
         if not supervisor.workers:
             self._events += supervisor.fill()
+
+    def _next_incarnation(self, shard: str) -> int:
+        self._incarnations[shard] += 1
+        return self._incarnations[shard]
+
+    def _take_slot(self) -> int:
+        """The smallest that is free. One is free again when its worker is gone for certain."""
+        slot = next(number for number in itertools.count() if number not in self._slots)
+        self._slots.add(slot)
+        return slot
 
     def _start_process(self, worker: WorkerProcess, job: WorkerJob | CleanupJob) -> None:
         tag = self._workers.tag(worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 import time
@@ -9,19 +10,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Engine, RunSetup, ShardJob
+from prealloc.engines.control import Control, Share, Shares
+from prealloc.engines.control_socket import ControlSocket, NoSocket
+from prealloc.engines.handover import Key, Units
 from prealloc.engines.log import refuse_odd_logs
 from prealloc.engines.master import conduct
-from prealloc.engines.queue import ShardQueue, WaitingShard
+from prealloc.engines.queue import Launch, ShardQueue, WaitingShard
 from prealloc.errors import CannotGoOn, PlanError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import RateLimiter
+from prealloc.lanes.sharing import shared_lanes
 from prealloc.model.events import (
     AttemptEnded,
     Event,
@@ -38,15 +43,15 @@ from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
-from prealloc.model.where import options_in
+from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
-from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen
 from prealloc.store.journal import (
     AttemptLine,
     JournalWriter,
+    Reopened,
     SessionEnded,
     SessionStarted,
-    incarnations,
     last_session,
 )
 from prealloc.store.lane_log import LaneLog
@@ -55,6 +60,8 @@ from prealloc.store.totals import totals
 from prealloc.worker.job import UnitOrder
 
 MISSING_SHOWN = 20
+_UNITS_A_LINE = 1000
+"""Of a line of the journal that names units."""
 
 
 @contextmanager
@@ -73,13 +80,13 @@ def run_session(
     engine: Engine,
     *,
     before: RunState | None = None,
-    reopen_failed: bool = False,
+    asked: Asked = EVERYTHING,
     reused: Sequence[AttemptLine] = (),
     notes: Sequence[str] = (),
     observer: Observer,
     claims: Claims | None = None,
 ) -> RunEnded:
-    """Runs what has no final outcome. Plan and engine have been checked; the caller holds the run's lock.
+    """Runs what is asked for and has no final outcome. Plan and engine have been checked, the caller holds the lock.
 
     `before` is the fold of what earlier sessions have left, if there were any. `reused` are outcomes taken over from
     another run; they are journalled first. With `claims` it is a run of an experiment, and leaves alone what others
@@ -91,16 +98,18 @@ def run_session(
             fault_point(Point.SESSION_FOLDERS)
             folder.mkdir(exist_ok=True)  # nothing in them is needed: somebody may have cleaned up
     refuse_odd_logs(run.paths.logs)
-    policy = run.file.policy
+    policy = run.policy
     session = last_session(run.paths) + 1
     journal = JournalWriter(run.paths.supervisor_journal(session), fsync=policy.fsync)
+    lanes = run.plan.spec.lanes
+    limiter: RateLimiter[Any] = RateLimiter(lanes, policy, share=shared_lanes(lanes, run.plan.spec.settings))
+    control: Control | None = None
     try:
-        journal.append(SessionStarted(session=session, reopen_failed=reopen_failed, started_at=time.time()))
+        _begin(run, journal, session, asked, before)
         for attempt in reused:
             journal.append(attempt)
         if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
-        limiter: RateLimiter[Any] = RateLimiter(run.plan.spec.lanes, policy)
         admission = Admission(_biggest(run))
         setup = RunSetup(
             paths=run.paths,
@@ -114,18 +123,28 @@ def run_session(
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
-        left = units_left(run, before, claims)
-        wanted = _wanted(run, left)
+        left = units_left(run, before, asked, claims)
+        wanted = _wanted(run, left, moves=engine.facts.hands_back)
         at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
-        shares = _shares(run)
+        control = Control(
+            policy,
+            lambda policy: _shares(run, policy),
+            run.manifests,
+            at_once=at_once,
+            facts=engine.facts,
+            limiter=limiter,
+            lanes=lanes,
+            journal=journal,
+        )
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
-        observer.handle(_run_started(run, engine, before, left, at_once, shares, elsewhere))
-        short = [too_few_files] if too_few_files else []
+        no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
+        observer.handle(_run_started(run, engine, control, before, left, asked, elsewhere))
+        short = [*([too_few_files] if too_few_files else []), *no_socket]
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
         if before is not None and not left:
-            observer.handle(Note(text="nothing is left to run: every unit has its outcome"))
-        lanes = run.plan.spec.lanes
+            which = "every unit" if asked.part.is_all else "every unit that was asked for"
+            observer.handle(Note(text=f"nothing is left to run: {which} has its outcome"))
         lane_log = LaneLog(run.paths, lanes, session)
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
 
@@ -141,26 +160,29 @@ def run_session(
         ended = conduct(
             engine,
             ShardQueue(
-                [WaitingShard(shard, run.manifests[shard].lane) for shard in left],
-                {lane.name: shares[lane.name].shards_at_once for lane in lanes},
-                lambda: [WaitingShard(each, run.manifests[each].lane) for each in claims.again()] if claims else [],
+                [_waiting(run, shard) for shard in _in_order(run, left)],
+                {lane.name: control.shares[lane.name].room for lane in lanes},
+                lambda: [_waiting(run, shard) for shard in claims.again()] if claims else [],
             ),
-            _Jobs(run, shares, before, claims, observer).make,
+            _Jobs(run, control, before, asked, claims, observer).make,
             limiter=limiter,
-            at_once=at_once,
-            policy=policy,
+            control=control,
             admission=admission,
             observer=Watching(observe_all, observer.tick) if lanes or decided or claims else observer,
         )
+        control.close()
         engine.close()  # now, since the end of the session comes after that of its workers
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     finally:
+        if control is not None:
+            control.close()
         engine.close()
+        limiter.close()
         journal.close()
     fault_point(Point.SESSION_END)
     state = fold(run.paths, run.units())
     elsewhere = claims.elsewhere(state) if claims is not None else set()
-    summary = summarise(run, state, duration_s=time.monotonic() - started, elsewhere=elsewhere)
+    summary = summarise(run, state, asked, duration_s=time.monotonic() - started, elsewhere=elsewhere)
     if ended.signal is not None:
         summary = _interrupted(summary, ended.signal)
     fault_point(Point.SESSION_TELL)
@@ -168,15 +190,51 @@ def run_session(
     return summary
 
 
-def summarise(run: OpenRun, state: RunState, *, duration_s: float, elsewhere: Set[Unit] = frozenset()) -> RunEnded:
+def _open_socket(run: OpenRun, control: Control) -> list[str]:
+    """Opens the socket for `prealloc ctl`. If there is none, says so: a run does not need it."""
+    try:
+        control.socket = ControlSocket(run.paths)
+    except NoSocket as error:
+        return [f"prealloc ctl cannot reach this run: {error}"]
+    return []
+
+
+def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, before: RunState | None) -> None:
+    """Writes down what the session is asked for, and opens what it is to run again, in `before` too."""
+    part, again = asked.part, asked.reopened
+    reopen_failed = part.failed and part.is_all
+    journal.append(
+        SessionStarted(
+            session=session,
+            reopen_failed=reopen_failed,
+            started_at=time.time(),
+            part=None if part.is_all else part,
+            options=run.policy.differing(run.file.policy),
+            on_end=None if run.on_end == run.file.on_end else run.on_end or "",
+        )
+    )
+    for at in range(0, len(again), _UNITS_A_LINE):
+        journal.append(Reopened(units=again[at : at + _UNITS_A_LINE]))
+    if before is not None:
+        reopen(before.units.values() if reopen_failed else map(before.units.__getitem__, again))
+
+
+def summarise(
+    run: OpenRun,
+    state: RunState,
+    asked: Asked = EVERYTHING,
+    *,
+    duration_s: float,
+    elsewhere: Set[Unit] = frozenset(),
+) -> RunEnded:
     """The end of a run as its journal shows it. `elsewhere` are the units that other runs of its experiment have."""
     state = state.leaving(elsewhere)
-    missing = (
-        f"{unit} ({unit_state.status.value})"
-        for unit, unit_state in state.units.items()
-        if unit_state.status is not Status.OK and unit not in elsewhere
-    )
+    not_ok = [
+        (unit, each) for unit, each in state.units.items() if each.status is not Status.OK and unit not in elsewhere
+    ]
+    missing = (f"{unit} ({each.status.value})" for unit, each in not_ok if asked(unit, each))
     shown = tuple(islice(missing, MISSING_SHOWN))
+    left_out = Counter(each.open for unit, each in not_ok if not asked(unit, each))
     cells = {shard: manifest.cell for shard, manifest in run.manifests.items()}
     whole = totals(state, run.types(), factors=run.plan.spec.factor_values, cells=cells, leave_out=elsewhere)
     return RunEnded(
@@ -195,6 +253,9 @@ def summarise(run: OpenRun, state: RunState, *, duration_s: float, elsewhere: Se
         missing=shown,
         resume=resume_command(run, state, elsewhere),
         elsewhere=len(elsewhere),
+        not_asked=left_out[True],
+        not_ok_before=left_out[False],
+        stopped=state.stopped if any(each.open and asked(unit, each) for unit, each in not_ok) else None,
     )
 
 
@@ -214,13 +275,29 @@ def _interrupted(summary: RunEnded, number: int) -> RunEnded:
     return msgspec.structs.replace(summary, exit_code=128 + number)
 
 
-def units_left(run: OpenRun, before: RunState | None, claims: Claims | None = None) -> dict[str, int]:
+def units_left(
+    run: OpenRun, before: RunState | None, asked: Asked = EVERYTHING, claims: Claims | None = None
+) -> dict[str, int]:
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
-    if before is None:
+    if before is None and asked is EVERYTHING:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
+    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
     due = [due.unit for due in _due(run, before)]  # their shards come first
-    left = (unit for unit, state in before.units.items() if state.open and not _decided_elsewhere(claims, unit, state))
+    left = (
+        unit
+        for unit, state in states.items()
+        if state.open and asked(unit, state) and not _decided_elsewhere(claims, unit, state)
+    )
     return Counter(unit.shard for unit in (*due, *left))
+
+
+def _not_asked(run: OpenRun, before: RunState | None, asked: Asked, elsewhere: Set[Unit]) -> Mapping[str, int]:
+    """Units that are open and that nobody asks for, by shard."""
+    if asked.part.is_all:
+        return {}
+    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
+    left_out = (unit for unit, state in states.items() if state.open and not asked(unit, state))
+    return Counter(unit.shard for unit in left_out if unit not in elsewhere)
 
 
 def _decided_elsewhere(claims: Claims | None, unit: Unit, state: UnitState) -> bool:
@@ -231,6 +308,25 @@ def _decided_elsewhere(claims: Claims | None, unit: Unit, state: UnitState) -> b
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:
     """What is to be cleaned up after before anything runs."""
     return before.due if before is not None and run.file.cleanup is not None else []
+
+
+def _waiting(run: OpenRun, shard: str) -> WaitingShard:
+    return WaitingShard(shard, run.manifests[shard].served_by)
+
+
+def _in_order(run: OpenRun, left: Mapping[str, int]) -> list[str]:
+    """The shards as they start: those that take longest first, where that is known, else in the plan's order.
+
+    Of one of which only a part is left, its part of the time counts.
+    """
+    if run.times is None:
+        return [*left]
+    seconds: dict[str, float] = {}
+    for shard, units in left.items():
+        names = run.names(shard)
+        whole = run.times.of_shard([*zip(names.ids, names.types, strict=True)])
+        seconds[shard] = whole * units / max(1, len(names.ids))
+    return sorted(left, key=lambda shard: -seconds[shard])
 
 
 def _tidying(run: OpenRun, before: RunState | None) -> list[str]:
@@ -244,43 +340,47 @@ class _Jobs:
     def __init__(
         self,
         run: OpenRun,
-        shares: Mapping[str | None, _Share],
+        control: Control,
         before: RunState | None,
+        asked: Asked,
         claims: Claims | None,
         observer: Observer,
     ) -> None:
         self._run = run
-        self._shares = shares
+        self._control = control
         self._before = before
+        self._asked = asked
         self._claims = claims
         self._observer = observer
+        self._numbers = itertools.count(1)
         self._elsewhere: dict[str, set[Unit]] = {}
         """By shard, for those that have been asked for: what is left to other runs of the experiment."""
 
-    def make(self, shard: str) -> ShardJob | None:
+    def make(self, launch: Launch) -> ShardJob | None:
         """None: other runs have all of it."""
-        run, manifest = self._run, self._run.manifests[shard]
-        names = run.names(shard)
-        states = _states(run, self._before, shard, names.ids)
-        due = [due for due in _due(run, self._before) if due.unit.shard == shard]
-        again = shard in self._elsewhere  # for what others held when it came first
-        if self._claims is not None:
-            mine = self._claim(self._claims, shard, [(_unit(shard, names.ids, key), each) for key, each in states])
-            states = [(key, each) for key, each in states if _unit(shard, names.ids, key) in mine]
-            due = [] if again else due
-            if not states and not due:
-                return None
+        run, shard, units = self._run, launch.shard.id, launch.shard.units
+        names, due = run.names(shard), [due for due in _due(run, self._before) if due.unit.shard == shard]
+        if units is not None:
+            due = []  # its first job does that
+        else:
+            states = _states(run, self._before, self._asked, shard, names.ids)
+            if self._claims is not None:
+                due = [] if shard in self._elsewhere else due  # else it is for what others held when it came first
+                mine = self._claim(self._claims, shard, [(_unit(shard, names.ids, key), each) for key, each in states])
+                states = [(key, each) for key, each in states if _unit(shard, names.ids, key) in mine]
+                if not states and not due:
+                    return None
+            units = _open_units(states)
         return ShardJob(
-            manifest=manifest,
-            policy=self._shares[manifest.lane].in_cell(manifest.cell),
+            number=next(self._numbers),
+            manifest=run.manifests[shard].on(self._control.shares[launch.lane].lane),
+            policy=self._control.policy_of(shard, launch.lane),
             ids=list(zip(names.ids, names.types, strict=True)),
-            orders=tuple(
-                UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
-            ),
-            deaths={key: state.deaths for key, state in states if state.open and state.deaths},
+            orders=units.orders,
+            deaths=units.deaths,
+            alone=units.alone,
             due=due,
             copies=run.copies(shard),
-            earlier=incarnations(run.paths, shard) if again else 0,
             timeouts=run.timeouts(shard),
         )
 
@@ -300,16 +400,26 @@ def _unit(shard: str, ids: Sequence[str], key: tuple[int, int]) -> Unit:
     return Unit(shard, ids[position], repeat)
 
 
+def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
+    """Those that have no final outcome."""
+    orders = tuple(
+        UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
+    )
+    return Units(orders, deaths={key: state.deaths for key, state in states if state.open and state.deaths})
+
+
 def longest_s(run: OpenRun) -> float | None:
     """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
-    return _bound_s(run, _shares(run), left, _wanted(run, left))
+    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left, moves=False))
 
 
-def _wanted(run: OpenRun, left: Mapping[str, int]) -> int:
-    """How many shards may run at once, as far as memory goes."""
-    shards = max(1, len(left))
-    return min(run.file.policy.workers or default_workers(shards, _biggest(run)), shards)
+def _wanted(run: OpenRun, left: Mapping[str, int], *, moves: bool) -> int:
+    """How many workers may run at once, as far as memory goes. `moves`: the engine can spread a shard over several."""
+    policy = run.policy
+    shards = len(run.plan.shards) if moves and policy.rebalance else len(left)
+    most = sum(left.values()) if moves and policy.rebalance else len(left)
+    return min(policy.workers or default_workers(max(1, shards), _biggest(run)), max(1, most))
 
 
 def _biggest(run: OpenRun) -> int:
@@ -317,45 +427,32 @@ def _biggest(run: OpenRun) -> int:
     return max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
 
 
-class _Share(NamedTuple):
-    """What the shards of a lane, or those without one, get of it and of the run's policy."""
-
-    lane: Lane | None
-    shards: int
-    policy: RunPolicy
-
-    @property
-    def shards_at_once(self) -> int:
-        return self.shards if self.lane is None else self.lane.share(self.shards, 1)[0]
-
-    def in_cell(self, cell: Mapping[str, Any]) -> RunPolicy:
-        """The policy of a shard of this cell: as many tasks at once as the lane leaves it."""
-        said = options_in(self.policy.where, cell)
-        if self.lane is not None:
-            _, said["concurrency"] = self.lane.share(self.shards, self.policy.concurrency, said.get("concurrency"))
-        return msgspec.structs.replace(self.policy, **said)
-
-
-def _shares(run: OpenRun) -> dict[str | None, _Share]:
-    """By lane; None: without one."""
-    policy = run.file.policy
-    shards = Counter(manifest.lane for manifest in run.manifests.values())
+def _shares(run: OpenRun, policy: RunPolicy) -> Shares:
+    """What each lane's shards get of a policy."""
+    shards = Counter(manifest.planned_lane for manifest in run.manifests.values())
     lanes: list[Lane | None] = [None, *run.plan.spec.lanes]
     names = {lane.name if lane is not None else None: lane for lane in lanes}
-    return {name: _Share(lane, shards[name], policy) for name, lane in names.items()}
+    return {name: Share(lane, shards[name], policy) for name, lane in names.items()}
 
 
-def _bound_s(run: OpenRun, shares: Mapping[str | None, _Share], left: Mapping[str, int], at_once: int) -> float | None:
-    """The run's bound: lane by lane, and those without one."""
-    work: dict[str | None, list[ShardWork]] = {}
+def _bound_s(run: OpenRun, shares: Shares, left: Mapping[str, int], at_once: int) -> float | None:
+    """The run's bound: by the lanes that may serve a shard, each as slow as the slowest of them.
+
+    That one may be the last that has not halted.
+    """
+    work: dict[tuple[str | None, ...], list[ShardWork]] = {}
     for shard, count in left.items():
         manifest = run.manifests[shard]
-        policy = shares[manifest.lane].in_cell(manifest.cell)
-        work.setdefault(manifest.lane, []).append(
-            ShardWork(_longest_timeouts(run, policy, shard, count), policy.concurrency)
-        )
-    loads = (LaneLoad(shards, max(1, min(shares[lane].shards_at_once, at_once))) for lane, shards in work.items())
-    return bound_s(run.file.policy, loads, cleanup=run.file.cleanup is not None)
+        lanes: tuple[str | None, ...] = tuple(sorted(manifest.served_by)) or (None,)
+        policies = [shares[lane].in_cell(manifest.cell) for lane in lanes]
+        concurrency = min(policy.concurrency for policy in policies)
+        timeouts = _longest_timeouts(run, policies[0], shard, count)
+        work.setdefault(lanes, []).append(ShardWork(timeouts, concurrency))
+    loads = (
+        LaneLoad(shards, max(1, min(at_once, *(shares[lane].shards_at_once for lane in lanes))), len(lanes))
+        for lanes, shards in work.items()
+    )
+    return bound_s(run.policy, loads, cleanup=run.file.cleanup is not None)
 
 
 def _longest_timeouts(run: OpenRun, policy: RunPolicy, shard: str, units: int) -> Counter[float | None]:
@@ -372,28 +469,32 @@ def _longest_timeouts(run: OpenRun, policy: RunPolicy, shard: str, units: int) -
 
 
 def _states(
-    run: OpenRun, before: RunState | None, shard: str, ids: Sequence[str]
+    run: OpenRun, before: RunState | None, asked: Asked, shard: str, ids: Sequence[str]
 ) -> list[tuple[tuple[int, int], UnitState]]:
-    """The units of a shard in the order they start: every task once, then every task again."""
+    """The units of a shard in the order they start: every task once, then every task again. Without those that are
+    open and not asked for.
+    """
     untouched = UnitState()
-    return [
-        ((position, repeat), before.units[Unit(shard, task, repeat)] if before else untouched)
+    units = (
+        ((position, repeat), Unit(shard, task, repeat))
         for repeat in range(run.manifests[shard].repeats)
         for position, task in enumerate(ids)
-    ]
+    )
+    states = ((key, unit, before.units[unit] if before else untouched) for key, unit in units)
+    return [(key, state) for key, unit, state in states if not state.open or asked(unit, state)]
 
 
 def _run_started(
     run: OpenRun,
     engine: Engine,
+    control: Control,
     before: RunState | None,
     left: dict[str, int],
-    at_once: int,
-    shares: Mapping[str | None, _Share],
+    asked: Asked,
     elsewhere: Set[Unit],
 ) -> RunStarted:
-    tasks = [shares[each.lane].in_cell(each.cell).concurrency for each in run.manifests.values()]
-    least, most = min(tasks, default=run.file.policy.concurrency), max(tasks, default=0)
+    least, most = control.concurrency()
+    not_asked = _not_asked(run, before, asked, elsewhere)
     not_here = Counter(unit.shard for unit in elsewhere)
     done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
@@ -405,16 +506,17 @@ def _run_started(
                 id=entry.id,
                 units=entry.units - not_here[entry.id],
                 settings=run.manifests[entry.id].settings,
-                lane=run.manifests[entry.id].lane,
+                lane=run.manifests[entry.id].planned_lane,
                 done=done[entry.id][0],
                 success=done[entry.id][1],
+                not_asked=not_asked.get(entry.id, 0),
             )
             for entry in run.plan.shards
         ),
-        workers=min(at_once, max(1, len(left))),
+        workers=control.at_once,
         concurrency=least,
-        concurrency_most=most if most > least else None,
-        bound_s=_bound_s(run, shares, left, at_once) if engine.facts.can_kill else None,
+        concurrency_most=most,
+        bound_s=_bound_s(run, control.shares, left, control.at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

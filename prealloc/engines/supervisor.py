@@ -1,12 +1,14 @@
-"""Watches over one shard: which workers it has, and which units each holds.
+"""Watches over one job of a shard: which workers it has, and which units each holds.
 
 A unit is always in exactly one place:
 
     pending ─────▶ undecided in a worker ─────▶ decided (a final line in the journal)
-       ▲              │              │
-       │  worker gone,│              └── worker died while the unit ran ──▶ suspects
-       └── no blame ──┘                                                        │
-    decided ◀── SOLO_DEATHS deaths ── alone in a worker of its own ◀───────────┘
+     │ ▲              │     │        │
+     │ │  worker gone,│     │        └── worker died while the unit ran ──▶ suspects
+     │ └── no blame ──┘     │ not begun, and the worker says               │
+     ▼                      │ that it has let go of it                     │
+    given back to the master, which launches it as another job             │
+    decided ◀── SOLO_DEATHS deaths ── alone in a worker of its own ◀───────┘
 
 What a death means is decided in `deaths`; where the units that no worker holds wait is in `waiting`.
 
@@ -23,7 +25,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prealloc.engines.base import RunSetup, ShardJob
-from prealloc.engines.deaths import KILLED_FOR, Deaths, describe_exit
+from prealloc.engines.deaths import KILLED_FOR, Deaths, describe_exit, is_turned_away
+from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.log import cut_back
 from prealloc.engines.waiting import WaitingUnits
 from prealloc.engines.worker_process import SPARE_S, Stage, WorkerProcess, events_of, not_closed
@@ -31,12 +34,13 @@ from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable
 from prealloc.model.events import (
+    AttemptEnded,
     AttemptStarted,
     Event,
     LibraryOpenedByWorker,
     Note,
-    ShardEnded,
     ShardStarted,
+    WorkerGone,
 )
 from prealloc.model.policy import CLEANUP_S
 from prealloc.store.fold import Due
@@ -56,28 +60,33 @@ from prealloc.worker.messages import (
     Drain,
     Ended,
     FromWorker,
+    HandBack,
     NotClosed,
     Opened,
     Ready,
     Retiring,
-    Slots,
+    Returned,
     Started,
     Struck,
 )
 
 
 class Processes(NamedTuple):
-    """What a supervisor may do to processes."""
+    """What a supervisor may do to processes, and what it must not choose alone."""
 
     start: Callable[[WorkerProcess, WorkerJob | CleanupJob], None]
     kill: Callable[[WorkerProcess, bool], None]
     """Kills a worker's tree: by the ladder, or at once if True."""
+    incarnation: Callable[[str], int]
+    """The number of the next worker of a shard, which may have several jobs at a time."""
+    slot: Callable[[], int]
+    """A number that no living worker has."""
     may_start: Callable[[bool], bool] = lambda only: True
     """Whether one more worker may start now; True: one that no other runs beside."""
 
 
-class ShardSupervisor:
-    """One shard from its launch to its end. Methods return the events that follow."""
+class JobSupervisor:
+    """One job from its launch to its end. Methods return the events that follow."""
 
     def __init__(
         self,
@@ -86,6 +95,7 @@ class ShardSupervisor:
         library: frozenset[tuple[int, int]],
         processes: Processes,
     ) -> None:
+        self.number = job.number
         self.shard = job.shard
         self.workers: list[WorkerProcess] = []
         self.lane = job.lane
@@ -94,12 +104,13 @@ class ShardSupervisor:
         self._setup = setup
         self._library = library
         self._processes = processes
-        self._waiting = WaitingUnits(job.orders, job.deaths, job.policy.concurrency)
+        self._waiting = WaitingUnits(job.orders, job.deaths, job.policy.concurrency, job.alone)
         self._deaths = Deaths(job, setup, self._waiting)
-        self._incarnations = job.earlier
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
         """Whether what runs is cancelled; whether it gets no more time."""
+        self._away: list[UnitOrder] = []
+        """Units that the lane has turned away: they are given back with what its workers let go of, or at the end."""
         self._due: deque[Due] = deque(job.due)
         self._due_first = bool(job.due)
         """What earlier sessions have left comes before everything else."""
@@ -133,34 +144,55 @@ class ShardSupervisor:
         if free > 0 and (orders := self._ready(waiting.pending)) and self._processes.may_start(False):
             waiting.pending = deque(self._not_ready(waiting.pending))
             self._start(tuple(orders), slots=free, solo=False)
-        elif (last := self._ready(waiting.last)) and not working and self._processes.may_start(True):
+        elif (last := self._ready(waiting.last)) and waiting.width and not working and self._processes.may_start(True):
             waiting.last.remove(last[0])
             self._start((last[0],), slots=1, solo=True, only=True)
-        elif free > 0 and not waiting.pending:
+        elif not waiting.pending and (spare := waiting.width - self._slots()) > 0:
             wider = next((worker for worker in self.workers if self._can_widen(worker)), None)
             if wider is not None:
-                wider.slots += free
-                wider.send(Slots(wider.slots))
+                wider.set_slots(wider.slots + spare)
         return self._end_if_ended()
 
-    def _used(self, worker: WorkerProcess) -> int:
-        """Slots that a worker takes. One that retires keeps only what still runs in it."""
+    def allow(self, tasks: int) -> list[Event]:
+        """At most this many tasks run at once from now on, all workers together. What runs beyond that may end."""
+        self._waiting.most = tasks
+        over = self._slots() - self._waiting.width
+        for worker in self.workers:
+            if over > 0 and worker.stage in (Stage.STARTING, Stage.WORKING) and not worker.solo:
+                fewer = min(over, worker.slots)
+                worker.set_slots(worker.slots - fewer)
+                over -= fewer
+        return self.fill()
+
+    def _slots(self) -> int:
+        """What all workers may run at once. One that retires keeps only what still runs in it."""
+        return sum(map(self._slots_of, self.workers))
+
+    def _slots_of(self, worker: WorkerProcess) -> int:
         if worker.due is not None or worker.said_bye:
             return 0
         return len(worker.rows()) if worker.stage in (Stage.RETIRING, Stage.DYING) else worker.slots
 
+    def _used(self, worker: WorkerProcess) -> int:
+        """Slots that another worker cannot have now: of one that has fewer by now, what runs may end."""
+        slots = self._slots_of(worker)
+        return max(slots, len(worker.rows())) if worker.was_narrowed else slots
+
     def _can_widen(self, worker: WorkerProcess) -> bool:
-        return worker.stage is Stage.WORKING and not worker.solo and len(worker.undecided) > worker.slots
+        may = worker.stage in (Stage.STARTING, Stage.WORKING) and not worker.solo
+        return may and min(len(worker.undecided), worker.most_slots) > worker.slots
 
     def _start(self, orders: tuple[UnitOrder, ...], *, slots: int, solo: bool, only: bool = False) -> None:
-        self._incarnations += 1
-        journal = self._setup.paths.worker_journal(self.shard, self._setup.session, self._incarnations)
-        job = self._job.for_worker(self._setup, orders, slots=slots, journal=journal, library=self._library)
+        incarnation, slot = self._processes.incarnation(self.shard), self._processes.slot()
+        journal = self._setup.paths.worker_journal(self.shard, self._setup.session, incarnation)
+        job = self._job.for_worker(self._setup, orders, slots=slots, slot=slot, journal=journal, library=self._library)
         worker = WorkerProcess(
+            job=self.number,
             shard=self.shard,
-            incarnation=self._incarnations,
+            incarnation=incarnation,
             orders=orders,
             slots=slots,
+            slot=slot,
             solo=solo,
             only=only,
             journal=journal,
@@ -197,8 +229,9 @@ class ShardSupervisor:
         while self._due and cleanup is not None and not self._at_once and busy < self._policy.concurrency:
             due, busy = self._due.popleft(), busy + 1
             worker = WorkerProcess(
+                job=self.number,
                 shard=self.shard,
-                incarnation=self._incarnations,
+                incarnation=0,
                 journal=self._setup.paths.journal,
                 tasks={},
                 policy=self._policy,
@@ -233,7 +266,7 @@ class ShardSupervisor:
         self._setup.journal.append(
             WorkerStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time())
         )
-        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units)]
+        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane)]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system refuses to start it now: its units wait until `fill` is called again."""
@@ -274,17 +307,9 @@ class ShardSupervisor:
         if isinstance(message, Ready):
             worker.reach(Stage.WORKING)
         elif isinstance(message, Retiring):
-            worker.reach(Stage.RETIRING)
-            for left in message.left:
-                key = left.position, left.repeat
-                before = worker.undecided.get(key)
-                if before is None:
-                    continue
-                if self._setup.cleanup is not None and left.attempt > before.attempt:
-                    worker.undecided[key] = left  # it was running: first that is cleaned up after
-                else:
-                    del worker.undecided[key]
-                    self._waiting.queue_of(worker).append(left)
+            self._retires(worker, message.left)
+        elif isinstance(message, Returned):
+            return [self._let_go(worker, message.left)]
         elif isinstance(message, Ask | Done):
             self._at_the_limiter(worker, message)
         elif isinstance(message, Opened | NotClosed):
@@ -296,6 +321,19 @@ class ShardSupervisor:
         elif isinstance(message, Bye):
             worker.said_bye = True
         return []
+
+    def _retires(self, worker: WorkerProcess, orders: Iterable[UnitOrder]) -> None:
+        worker.reach(Stage.RETIRING)
+        for left in orders:
+            key = left.position, left.repeat
+            before = worker.undecided.get(key)
+            if before is None:
+                continue
+            if self._setup.cleanup is not None and left.attempt > before.attempt:
+                worker.undecided[key] = left  # it was running: first that is cleaned up after
+            else:
+                del worker.undecided[key]
+                self._waiting.queue_of(worker).append(left)
 
     def _told(self, message: Opened | NotClosed) -> Event:
         if isinstance(message, NotClosed):
@@ -316,15 +354,68 @@ class ShardSupervisor:
         line = message.line
         key = (message.position, line.repeat)
         worker.progressed = True
+        fault_point(Point.ENDING_HEARD)
+        events = events_of(message, self._job.ids[message.position][1])
         if message.again is None:
-            worker.undecided.pop(key, None)
+            order = worker.undecided.pop(key, None)
+            if order is not None and is_turned_away(line, self._setup):
+                return self._turned_away(worker, order, message, events)
         elif worker.stage is Stage.RETIRING and not message.lingers:
             if worker.undecided.pop(key, None) is not None:  # else it was handed back by Retiring
                 self._waiting.queue_of(worker).append(message.again)
         elif key in worker.undecided:
             worker.undecided[key] = message.again
-        fault_point(Point.ENDING_HEARD)
-        return events_of(message, self._job.ids[message.position][1])
+        return events
+
+    # -- giving units back ----------------------------------------------------------------------------------
+
+    @property
+    def unbegun(self) -> int:
+        """Units that have not begun, and that can be asked for."""
+        if self._drain_until is not None:
+            return 0
+        return len(self._waiting.pending) + sum(worker.unbegun for worker in self.workers)
+
+    def hand_back(self, units: int) -> list[Event]:
+        """Gives so many units that have not begun, the last ones; or asks the worker that holds most for them."""
+        waiting = self._waiting
+        fresh = [order for order in self._ready(waiting.pending) if order.is_fresh] if self.unbegun else []
+        if given := fresh[-units:]:
+            waiting.pending = deque(order for order in waiting.pending if order not in given)
+            return [self._returned(waiting.units(given))]
+        asked = max(self.workers, key=lambda worker: worker.unbegun, default=None)
+        if asked is None or not asked.unbegun or self._drain_until is not None:
+            return [self._returned(Units())]
+        asked.asked_back = True
+        asked.send(HandBack(units))
+        fault_point(Point.UNITS_ASKED)
+        return []
+
+    def _let_go(self, worker: WorkerProcess, left: Iterable[UnitOrder]) -> Event:
+        """The worker has said that it will not run these: only now another one may."""
+        worker.asked_back = False
+        held = [worker.undecided.pop((order.position, order.repeat), None) for order in left]
+        given, self._away = [*self._away, *(order for order in held if order is not None)], []
+        if self._drain_until is not None:  # the lane has halted: what no worker holds is for another one, too
+            given += self._ready(self._waiting.pending)
+            self._waiting.pending = deque(self._not_ready(self._waiting.pending))
+        fault_point(Point.UNITS_RETURNED)
+        return self._returned(self._waiting.units(given))
+
+    def _returned(self, units: Units) -> UnitsReturned:
+        return UnitsReturned(job=self.number, shard=self.shard, units=units)
+
+    def _turned_away(self, worker: WorkerProcess, order: UnitOrder, message: Ended, events: list[Event]) -> list[Event]:
+        """An attempt has ended for its lane's sake. Its unit can be given back once nothing of the attempt is left."""
+        again = order._replace(attempt=message.line.attempt + 1, waited_s=message.line.waiting_s)
+        told = [
+            TurnedAway(job=self.number, ended=event) if isinstance(event, AttemptEnded) else event for event in events
+        ]
+        if message.lingers or self._setup.cleanup is not None:
+            worker.undecided[again.position, again.repeat] = again
+        else:
+            self._away.append(again)
+        return told
 
     # -- watching -------------------------------------------------------------------------------------------
 
@@ -402,17 +493,23 @@ class ShardSupervisor:
         if self.lane is not None:
             self._setup.limiter.leave(self.lane, worker)
         cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
-        events += self._deaths.decide(worker, status, draining=self._drain_until is not None)
+        if worker.asked_back:
+            events.append(self._returned(Units()))  # it has not answered: its units stay here
+        events += self._deaths.decide(worker, status)
         self._due.extend(self._deaths.left_behind(worker))
         worker.close()
         self._waiting.queue_of(worker).extend(worker.undecided.values())
         self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=worker.incarnation, ended_at=time.time()))
         fault_point(Point.WORKER_BURIED)
+        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0))
         events += self.fill()
         return events
 
     def _end_if_ended(self) -> list[Event]:
-        return [ShardEnded(shard=self.shard)] if self.ended else []
+        if not self.ended:
+            return []
+        left = self._waiting.left().with_more(self._waiting.units(self._away))
+        return [JobEnded(job=self.number, shard=self.shard, left=left)]
 
 
 def _broken(worker: WorkerProcess, message: Broken) -> PreallocError:

@@ -3,32 +3,54 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from prealloc.engines.worker_process import Key, WorkerProcess
+from prealloc.engines.handover import Key, Units, units_of
+from prealloc.engines.worker_process import WorkerProcess
 from prealloc.worker.job import UnitOrder
 
 
 class WaitingUnits:
     """Three queues; a unit is in one of them at most."""
 
-    def __init__(self, orders: Sequence[UnitOrder], deaths: Mapping[Key, int], concurrency: int) -> None:
+    def __init__(
+        self,
+        orders: Sequence[UnitOrder],
+        deaths: Mapping[Key, int],
+        concurrency: int,
+        alone: Collection[Key] = (),
+    ) -> None:
         # A unit that has killed a worker before never again runs beside others.
-        self.pending = deque(order for order in orders if not deaths.get((order.position, order.repeat)))
+        solo = {*alone, *(key for key, count in deaths.items() if count)}
+        self.pending = deque(order for order in orders if (order.position, order.repeat) not in solo)
         """They run together."""
-        self.suspects = deque(order for order in orders if deaths.get((order.position, order.repeat)))
+        self.suspects = deque(order for order in orders if (order.position, order.repeat) in solo)
         """Each runs alone in a worker of its own."""
         self.last: deque[UnitOrder] = deque()
         """Each runs alone, and no other worker of the run beside it."""
-        self.width = concurrency
-        """Tasks at once, all workers of the shard together."""
-        self._concurrency = concurrency
+        self.most = concurrency
+        """Tasks at once, all workers of the shard together, as far as memory goes."""
+        self._narrowed: int | None = None
+        """As many as there was memory for."""
         self._deaths = dict(deaths)
         self._squeezed: set[Key] = set()
         """Units that the OOM killer has ended beside others."""
 
+    @property
+    def width(self) -> int:
+        """Tasks at once, all workers of the shard together."""
+        return self.most if self._narrowed is None else min(self.most, self._narrowed)
+
     def __bool__(self) -> bool:
         return bool(self.pending or self.suspects or self.last)
+
+    def left(self) -> Units:
+        """All of them, for another job."""
+        return self.units(self.pending, (*self.suspects, *self.last))
+
+    def units(self, together: Iterable[UnitOrder], alone: Iterable[UnitOrder] = ()) -> Units:
+        """Units of these orders, with what is known of them."""
+        return units_of(together, alone, self._deaths)
 
     def queue_of(self, worker: WorkerProcess) -> deque[UnitOrder]:
         """Where the units that have not begun in it wait for another one."""
@@ -45,12 +67,12 @@ class WaitingUnits:
         width = min(self.width, (running + 1) // 2)
         if running < 2 or width == self.width:
             return None
-        self.width = width
+        self._narrowed = width
         return width
 
     def widen(self) -> None:
         """As many run at once again as at first."""
-        self.width = self._concurrency
+        self._narrowed = None
 
     def count_death(self, key: Key) -> int:
         """A unit has killed a worker while alone in it. Gives how many times it has by now."""

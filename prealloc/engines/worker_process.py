@@ -11,15 +11,16 @@ from pathlib import Path
 
 import msgspec
 
+from prealloc.engines.handover import Key
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
-from prealloc.worker.in_flight import InFlight, InFlightTable, new_descriptor
+from prealloc.worker.in_flight import InFlight, InFlightTable, most_slots, new_descriptor
 from prealloc.worker.job import UnitOrder
-from prealloc.worker.messages import Ended, FromWorker, Retiring, Started, ToWorker, line
+from prealloc.worker.messages import Ended, FromWorker, Retiring, Returned, Slots, Started, ToWorker, line
 
 SILENT_S = 1.0
 """A worker that has not beaten for this long holds the GIL, is stopped, or starves."""
@@ -29,9 +30,6 @@ _LEAST_LINE, _ORDER = 2**20, 200
 
 SPARE_S = 0.3
 """A worker that has nothing more to do, and has had its grace, should end by itself within this long."""
-
-Key = tuple[int, int]
-"""A unit within its shard: (position, repeat)."""
 
 
 class Stage(enum.Enum):
@@ -49,10 +47,12 @@ class WorkerProcess:
     def __init__(
         self,
         *,
+        job: int,
         shard: str,
         incarnation: int,
         orders: tuple[UnitOrder, ...] = (),
         slots: int = 0,
+        slot: int | None = None,
         solo: bool = False,
         only: bool = False,
         journal: Path,
@@ -61,9 +61,13 @@ class WorkerProcess:
         timeouts: Mapping[int, float] | None = None,
         due: Due | None = None,
     ) -> None:
+        self.job = job
+        """The number of the job that it runs for."""
         self.shard = shard
         self.incarnation = incarnation
         self.slots = slots
+        self.slot = slot
+        """A number that no other living worker has; None for one that runs no task."""
         self.solo = solo
         """It runs one suspect, alone: only a death in here counts."""
         self.only = only
@@ -82,6 +86,8 @@ class WorkerProcess:
         """Why it ends, if it has said so, or what it said that cannot be read."""
         self.due = due
         """It runs no unit, but cleans up after this attempt."""
+        self.asked_back = False
+        """It was asked to hand units back, and has not answered yet."""
         self.cancelled_at: float | None = None
         """When it was told to end what runs in it."""
         self.killer: str | None = None
@@ -100,9 +106,12 @@ class WorkerProcess:
         self._buffer = b""
         with must_write(f"what a worker of shard {shard} needs", EngineError):  # too many open files, say
             self.channel, self.far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.table_descriptor = new_descriptor(policy.concurrency)
-            self._table = InFlightTable(self.table_descriptor, policy.concurrency)
+            self.most_slots = most_slots(policy.concurrency)
+            self.table_descriptor = new_descriptor(self.most_slots)
+            self._table = InFlightTable(self.table_descriptor, self.most_slots)
         self.channel.setblocking(False)
+        self.was_narrowed = False
+        """More may run in it than it has slots."""
 
     def reach(self, stage: Stage) -> None:
         """Goes on to a stage, unless it is being killed: its last words may come after that."""
@@ -143,6 +152,13 @@ class WorkerProcess:
         except OSError:
             return
 
+    def set_slots(self, slots: int) -> None:
+        """Lets this many units run at once in it; what runs beyond that may end."""
+        slots = min(slots, self.most_slots)
+        self.was_narrowed = self.was_narrowed or slots < self.slots
+        self.slots = slots
+        self.send(Slots(slots))
+
     def rows(self) -> dict[Key, InFlight]:
         """What runs in it right now, or ran when it died."""
         rows = {(row.order.position, row.order.repeat): row for row in self._table.rows()}
@@ -153,6 +169,12 @@ class WorkerProcess:
     def has_worked(self) -> bool:
         """It has started a unit."""
         return self.progressed or bool(self._table.rows())
+
+    @property
+    def unbegun(self) -> int:
+        """Units that it may hand back, if it is asked now."""
+        may = self.stage in (Stage.STARTING, Stage.WORKING) and not (self.solo or self.said_bye or self.silent)
+        return max(0, len(self.undecided) - max(self.slots, len(self.rows()))) if may and self.due is None else 0
 
     @property
     def age_s(self) -> float:
@@ -216,7 +238,7 @@ def _units(message: FromWorker) -> Iterator[Key]:
         yield message.position, message.line.repeat
     if isinstance(message, Ended) and message.again is not None:
         yield message.again.position, message.again.repeat
-    if isinstance(message, Retiring):
+    if isinstance(message, Retiring | Returned):
         for left in message.left:
             yield left.position, left.repeat
 

@@ -78,6 +78,9 @@ class Point(enum.StrEnum):
     RUN_FOLDERS = "run.folders", Kind.WRITE
     LOCK_OPEN = "lock.open", Kind.WRITE
     LOCK_WRITE = "lock.write", Kind.LINE
+    PRIVATE_FOLDER = "private.folder", Kind.WRITE
+    PRIVATE_SECRET = "private.secret", Kind.WRITE
+    LANE_WRITE = "lane.write", Kind.LINE
     CLAIMS_OPEN = "claims.open", Kind.WRITE
     CLAIMS_WRITE = "claims.write", Kind.LINE
     LOG_OPEN = "log.open", Kind.WRITE
@@ -91,6 +94,8 @@ class Point(enum.StrEnum):
     SUPERVISOR_OPEN = "supervisor.journal.open", Kind.WRITE
     SUPERVISOR_SESSION = "supervisor.journal.session", Kind.LINE
     SUPERVISOR_SESSION_END = "supervisor.journal.session-end", Kind.LINE
+    SUPERVISOR_REOPENED = "supervisor.journal.reopened", Kind.LINE
+    SUPERVISOR_STEERED = "supervisor.journal.steered", Kind.LINE
     SUPERVISOR_REUSED = "supervisor.journal.reused", Kind.LINE
     SUPERVISOR_WORKER = "supervisor.journal.worker", Kind.LINE
     SUPERVISOR_WORKER_END = "supervisor.journal.worker-end", Kind.LINE
@@ -102,12 +107,16 @@ class Point(enum.StrEnum):
 
     # the master, from a session's start to its end
     SESSION_FOLDERS = "session.folders", Kind.WRITE
+    CONTROL_BIND = "control.bind", Kind.HAND_OVER
     UNITS_CLAIMED = "units.claimed", Kind.HAND_OVER
     SHARD_LAUNCH = "shard.launch", Kind.HAND_OVER
     SHIP_PAYLOAD = "ship.payload", Kind.WRITE
     SHIP_SEND = "ship.send", Kind.HAND_OVER
     SHIP_SENT = "ship.sent", Kind.HAND_OVER
     ENDING_HEARD = "ending.heard", Kind.HAND_OVER
+    UNITS_ASKED = "units.asked", Kind.HAND_OVER
+    UNITS_RETURNED = "units.returned", Kind.HAND_OVER
+    UNITS_WAITING = "units.waiting", Kind.HAND_OVER
     WORKER_DIED = "worker.died", Kind.HAND_OVER
     WORKER_BURIED = "worker.buried", Kind.HAND_OVER
     VERDICT_WRITTEN = "verdict.written", Kind.HAND_OVER
@@ -130,6 +139,8 @@ class Point(enum.StrEnum):
     ATTEMPT_TOLD = "attempt.told", Kind.HAND_OVER
     WORKER_RETIRING = "worker.retiring", Kind.HAND_OVER
     WORKER_RETIRED = "worker.retired", Kind.HAND_OVER
+    WORKER_HANDING_BACK = "worker.handing-back", Kind.HAND_OVER
+    WORKER_HANDED_BACK = "worker.handed-back", Kind.HAND_OVER
     WORKER_BYE = "worker.bye", Kind.HAND_OVER
     WORKER_BYE_SAID = "worker.bye-said", Kind.HAND_OVER
 

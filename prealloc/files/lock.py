@@ -24,6 +24,7 @@ try:
 except ImportError:  # pragma: no cover  # Windows plans and runs inline; there two masters are not told apart
     fcntl = None  # type: ignore[assignment]
 
+can_lock = fcntl is not None
 
 _MOST_BYTES = 4096
 
@@ -107,6 +108,20 @@ def exclusively(descriptor: int) -> Iterator[None]:
     finally:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def try_exclusively(descriptor: int) -> bool:
+    """Takes this file for oneself, if nobody has it: never waits. `unlock` lets go of it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Lets the next one have it."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def hold(descriptor: int) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -89,6 +90,11 @@ class RunPaths(NamedTuple):
     @property
     def lock(self) -> Path:
         return self.root / "lock"
+
+    @property
+    def control(self) -> Path:
+        """Names the socket of the master that works on the run."""
+        return self.root / "control"
 
     @property
     def claims(self) -> Path:
@@ -197,6 +203,24 @@ def plan_of(folder: Path) -> Path:
     return run.plan.root if run.run_file.is_file() and not PlanPaths(folder).plan_file.exists() else folder
 
 
+MOST_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
+"""Of the path of a Unix socket."""
+
+
+def control_sockets(run: Path, environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """Where the socket of a run's master may be, the best place first. The folder is to be its owner's alone.
+
+    The same at each session of the run, so that a socket that a killed master left is found and replaced.
+    """
+    name = hashlib.sha256(os.fsencode(os.path.realpath(run))).hexdigest()[:20] + ".sock"
+    runtime, temporary = environment.get("XDG_RUNTIME_DIR", ""), environment.get("TMPDIR", "")
+    own = f"prealloc-{os.getuid()}" if hasattr(os, "getuid") else "prealloc"
+    # The base directory specification: a relative path is to be ignored.
+    folders = [Path(runtime, "prealloc")] if os.path.isabs(runtime) else []
+    folders += [Path(folder, own) for folder in (temporary, "/tmp") if os.path.isabs(folder)]
+    return [path for folder in folders if len(os.fsencode(path := folder / name)) <= MOST_SOCKET_BYTES]
+
+
 def workflow_cache(environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of generated workflows, by default: below the user's cache folder."""
     return _cache(environment) / "workflows"
@@ -206,6 +230,40 @@ def index_places(library: Path, environment: Mapping[str, str] = os.environ) -> 
     """Where the index of a library file may lie: beside it; or in the user's cache folder, if that cannot be."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(library))).hexdigest()[:40]
     return library.with_name(f"{library.name}.index"), _cache(environment) / "indexes" / f"{name}.index"
+
+
+def runtime_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The folder of what the user's runs on this machine share while they run. It need not be there.
+
+    In $XDG_RUNTIME_DIR; without that where it usually is, so that a job of cron finds the same; else in /tmp, which is
+    everybody's: see private_folder. After `sudo` the variable may name the folder of another user.
+    """
+    named, user = environment.get("XDG_RUNTIME_DIR", ""), os.getuid()
+    base = named if os.path.isabs(named) else f"/run/user/{user}"
+    try:
+        if os.stat(base).st_uid == user:
+            return Path(base, "prealloc")
+    except (OSError, ValueError):
+        pass
+    return Path(f"/tmp/prealloc-{user}")
+
+
+class SharedPaths(NamedTuple):
+    """The files in that folder."""
+
+    root: Path
+
+    @property
+    def secret(self) -> Path:
+        return self.root / "secret"
+
+    def lane(self, digest: str) -> Path:
+        """What runs have taken of a lane. The number is that of the format: versions of prealloc may differ in it."""
+        return self.root / f"lane.{digest}.1"
+
+    def lanes(self) -> list[Path]:
+        """Those of all lanes."""
+        return sorted(self.root.glob("lane.*.1"))
 
 
 def _cache(environment: Mapping[str, str]) -> Path:

@@ -38,12 +38,12 @@ def what_it_is(mode: int) -> str | None:
     return None
 
 
-def open_regular(path: Path, *, inside: Path | None = None, flags: int = os.O_RDONLY) -> int:
+def open_regular(path: Path, *, inside: Path | None = None, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
     """A descriptor of the regular file at `path`. Never waits, whatever is there.
 
     With `inside` a link may stand anywhere on the way, but must not lead out of that folder. A file that is opened
     for writing must have this one name only: what is written would show under the others. With os.O_CREAT in `flags`
-    a file that is missing is made. Raises Missing or Unusable.
+    a file that is missing is made, with this `mode`. Raises Missing or Unusable.
     """
     writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
     try:
@@ -56,7 +56,7 @@ def open_regular(path: Path, *, inside: Path | None = None, flags: int = os.O_RD
             _refuse_outside(os.fspath(real), inside)
         if not flags & os.O_CREAT or os.path.lexists(real):
             _refuse_unless_regular(os.stat(real).st_mode)
-        descriptor = os.open(real, flags | _SAFELY, 0o666)
+        descriptor = os.open(real, flags | _SAFELY, mode)
         try:
             status = os.fstat(descriptor)
             _refuse_unless_regular(status.st_mode)

@@ -7,6 +7,7 @@ master that is busy for some milliseconds loses none. A turn that was given to a
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -16,11 +17,13 @@ from typing import Generic, NamedTuple, TypeVar
 from prealloc.lanes.adaptive import Adaptive
 from prealloc.lanes.breaker import CircuitBreaker
 from prealloc.lanes.pacing import Entry, Pacer, Rate
-from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused
+from prealloc.lanes.sharing import OneRun
+from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused, Note
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import TOO_MANY_REQUESTS, Answer, Status
 from prealloc.model.policy import LEAST_PAUSE_S, RunPolicy
 from prealloc.model.retry import BACKOFF_MOST_S
+from prealloc.model.words import listed
 
 AHEAD_S = 0.05
 """Longer than the master is ever busy; short enough that a changed limit takes effect soon."""
@@ -44,12 +47,24 @@ class Grant(NamedTuple, Generic[H]):
 
 
 class RateLimiter(Generic[H]):
-    """Holders (worker processes) ask, and get turns. `now` is time.monotonic, or a test's clock."""
+    """Holders (worker processes) ask, and get turns. `now` is time.monotonic, or a test's clock.
 
-    def __init__(self, lanes: Sequence[Lane], policy: RunPolicy, *, now: Callable[[], float] = time.monotonic) -> None:
+    `share` says how a lane is shared with other runs: see sharing.py.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        policy: RunPolicy,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        share: Callable[[Lane], OneRun] = lambda lane: OneRun(),
+    ) -> None:
         self._now = now
-        self._counters = {lane.name: _Counter[H](lane, policy, now()) for lane in lanes}
+        self._counters = {lane.name: _Counter[H](lane, policy, now(), share(lane)) for lane in lanes}
         self._news: list[Event] = []
+        self._noted: set[str] = set()
+        self._shared: set[str] = set()
 
     def ask(self, lane: str, holder: H, turn: int, tokens: int) -> None:
         """Puts a request in the lane's queue."""
@@ -58,7 +73,9 @@ class RateLimiter(Generic[H]):
     def grants(self) -> list[Grant[H]]:
         """The turns that come next, each once."""
         now = self._now()
-        return [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
+        granted = [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
+        self._note_shared()
+        return granted
 
     def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> None:
         """A request has been answered, or given up: what it used, and what the server said."""
@@ -84,6 +101,14 @@ class RateLimiter(Generic[H]):
         """Why the lane starts no further task and gives no further turn; None if it does."""
         return self._counters[lane].breaker.reason
 
+    def change(self, lane: str, per_s: float) -> None:
+        """From now on a lane may send this many requests per second. Its other limits stay."""
+        self._counters[lane].change(per_s, self._now(), self._news)
+
+    def per_s(self, lane: str) -> float | None:
+        """Requests per second that a lane may send now; None without a limit."""
+        return self._counters[lane].per_s
+
     def key_refused(self, lane: str) -> bool:
         """Whether the lane starts no further task because of its key."""
         return self._counters[lane].breaker.key_refused
@@ -98,28 +123,55 @@ class RateLimiter(Generic[H]):
         news, self._news = self._news, []
         return news
 
+    def _note_shared(self) -> None:
+        """Says, once, which lanes other runs use too, and what keeps them from being shared."""
+        texts = [text for counter in self._counters.values() for text in counter.share.notes()]
+        new = [name for name, each in self._counters.items() if each.share.is_shared and name not in self._shared]
+        if new:
+            self._shared.update(new)
+            texts.append(f"other runs of yours use these lanes too, and share their limits: {listed(new)}")
+        for text in texts:
+            if text not in self._noted:  # many lanes may have one trouble
+                self._noted.add(text)
+                self._news.append(Note(text=text))
+
+    def close(self) -> None:
+        """The run ends: other runs need not heed its limits any more."""
+        for counter in self._counters.values():
+            counter.share.close()
+
 
 class _Ask(NamedTuple):
     turn: int
     tokens: int
 
 
+class _Given(NamedTuple):
+    """A turn whose request is not settled yet."""
+
+    entry: Entry | None
+    at: float
+    counted: int
+    """Tokens, as the runs together count them."""
+
+
 class _Counter(Generic[H]):
     """One lane's queue: the holders take turns, so that none with many requests keeps the others waiting."""
 
-    def __init__(self, lane: Lane, policy: RunPolicy, now: float) -> None:
+    def __init__(self, lane: Lane, policy: RunPolicy, now: float, share: OneRun) -> None:
+        self.share = share
         self.breaker = CircuitBreaker(policy.halt_after_infra)
         self._lane = lane.name
         self._key_env = lane.key_env
         self._fixed = _request_rates(lane)
-        per_minute = lane.tokens_per_minute
+        self._per_minute = per_minute = lane.tokens_per_minute
         self._pacer = Pacer(self._fixed, Rate(per_minute, 60.0) if per_minute is not None else None)
         self._adaptive: Adaptive | None = None
         if policy.rate_mode == "adaptive":
             self._adaptive = _adaptive(self._fixed, now)
             self._pacer.change(self._rates())
         self._queues: dict[H, deque[_Ask]] = {}
-        self._entries: dict[tuple[H, int], Entry] = {}
+        self._given: dict[tuple[H, int], _Given] = {}
         self._paused_until = now
         self._max_wait_s = policy.max_wait_s
         self.refusals = 0
@@ -140,34 +192,65 @@ class _Counter(Generic[H]):
     def waiting(self) -> bool:
         return bool(self._queues)
 
+    @property
+    def per_s(self) -> float | None:
+        rates = self._fixed if self._adaptive is None else self._rates()
+        return min((rate.limit / rate.window_s for rate in rates), default=None)
+
+    def change(self, per_s: float, now: float, news: list[Event]) -> None:
+        self._fixed = [Rate(per_s, 1.0), *(rate for rate in self._fixed if rate.window_s != 1.0)]
+        if self._adaptive is not None:  # it finds out anew what the server allows, within this
+            self._adaptive = _adaptive(self._fixed, now)
+        self._pacer.change(self._fixed if self._adaptive is None else self._rates())
+        news.append(LaneChanged(lane=self._lane, limit=per_s, window_s=1.0, reason="set by prealloc ctl"))
+
     def ask(self, holder: H, turn: int, tokens: int) -> None:
         if self.breaker.reason is None:
             self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
 
     def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
         given = []
-        while self._queues:
-            holder, queue = next(iter(self._queues.items()))
-            ask = queue[0]
-            at = self._pacer.earliest(now, ask.tokens)
-            if at > now + AHEAD_S:
-                break
-            entry = self._pacer.take(at, ask.tokens)
-            if entry is not None:
-                self._entries[holder, ask.turn] = entry
-            queue.popleft()
-            del self._queues[holder]
-            if queue:
-                self._queues[holder] = queue  # behind the others
-            given.append(Grant(holder, ask.turn, at, self._pacer.late_s))
-            if self._adaptive is not None:
-                self._changed(self._adaptive.went(now), news)
+        spacing_s = max((rate.spacing_s for rate in self._fixed), default=0.0)
+        self.share.declare(spacing_s, self._pacer.late_s, self._per_minute)
+        with self.share.turn(now, wanted=self._next_at(now) <= now + AHEAD_S) as may_give:
+            self._hear_of_a_pause(now, news)
+            while may_give and (at := self._next_at(now)) <= now + AHEAD_S:
+                holder, queue = next(iter(self._queues.items()))
+                ask = queue.popleft()
+                counted = self.share.take(at, ask.tokens)
+                self._given[holder, ask.turn] = _Given(self._pacer.take(at, ask.tokens), at, counted)
+                del self._queues[holder]
+                if queue:
+                    self._queues[holder] = queue  # behind the others
+                given.append(Grant(holder, ask.turn, at, min(self._pacer.late_s, self.share.late_s)))
+                if self._adaptive is not None:
+                    self._changed(self._adaptive.went(now), news)
         return given
 
+    def _next_at(self, now: float) -> float:
+        """When the request that is next may go; never, without one."""
+        if not self._queues:
+            return math.inf
+        tokens = next(iter(self._queues.values()))[0].tokens
+        return self.share.earliest(self._pacer.earliest(now, tokens), tokens)
+
+    def _hear_of_a_pause(self, now: float, news: list[Event]) -> None:
+        """The server may have asked another run to wait."""
+        until = self.share.paused_until
+        if until > max(now, self._paused_until) + _NEWS_S and self.breaker.reason is None:
+            self._paused_until = until
+            self._pacer.pause(until)
+            with self.halting(news) as halt:
+                halt.paused(until - now, self._max_wait_s)
+            if self.breaker.reason is None:
+                news.append(LanePaused(lane=self._lane, wait_s=round(until - now, 3), http_status=None))
+
     def settle(self, holder: H, turn: int, tokens: int) -> None:
-        entry = self._entries.pop((holder, turn), None)
-        if entry is not None:
-            self._pacer.settle(entry, tokens)
+        given = self._given.pop((holder, turn), None)
+        if given is not None:
+            self.share.settle(given.at, given.counted, tokens)
+            if given.entry is not None:
+                self._pacer.settle(given.entry, tokens)
 
     def refused(self, now: float, answer: Answer, news: list[Event]) -> None:
         """The server has asked for a pause: no request of the lane goes before it is over.
@@ -185,13 +268,15 @@ class _Counter(Generic[H]):
             news.append(LanePaused(lane=self._lane, wait_s=round(pause_s, 3), http_status=answer.http_status))
         self._paused_until = max(self._paused_until, now + pause_s)
         self._pacer.pause(self._paused_until)
+        if self.breaker.reason is None:  # else it is for ever, or for longer than this run may wait
+            self.share.pause(self._paused_until)
         if self._adaptive is not None and answer.http_status == TOO_MANY_REQUESTS:
             self._changed(self._adaptive.refused(now, paused_until=self._paused_until), news)
 
     def leave(self, holder: H) -> None:
         self._queues.pop(holder, None)
-        for key in [key for key in self._entries if key[0] == holder]:
-            del self._entries[key]  # its tokens stay in the log as they were estimated
+        for key in [key for key in self._given if key[0] == holder]:
+            del self._given[key]  # its tokens stay in the log as they were estimated
 
     def _changed(self, why: str | None, news: list[Event]) -> None:
         if why is None or self._adaptive is None:

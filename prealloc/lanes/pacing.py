@@ -89,8 +89,8 @@ class Pacer:
     def __init__(self, requests: Sequence[Rate], tokens: Rate | None) -> None:
         self._spacing_s = max((rate.spacing_s for rate in requests), default=0.0)
         self._log = TokenLog(tokens) if tokens is not None else None
-        windows = [rate.window_s for rate in (*requests, *([tokens] if tokens is not None else []))]
-        self.late_s = LATE * min(windows, default=UNLIMITED_S)
+        self._tokens = tokens
+        self.late_s = self._late_s(requests)
         """How much later than its slot a request may still be sent."""
         self._next = float("-inf")
         self._latest = float("-inf")
@@ -118,5 +118,10 @@ class Pacer:
     def change(self, requests: Sequence[Rate]) -> None:
         """Other limits from here on: the next slot is as far from the latest one as they say."""
         before, self._spacing_s = self._spacing_s, max((rate.spacing_s for rate in requests), default=0.0)
+        self.late_s = self._late_s(requests)
         if self._next == self._latest + before:  # not paused
             self._next = self._latest + self._spacing_s
+
+    def _late_s(self, requests: Sequence[Rate]) -> float:
+        windows = [rate.window_s for rate in (*requests, *([self._tokens] if self._tokens is not None else []))]
+        return LATE * min(windows, default=UNLIMITED_S)

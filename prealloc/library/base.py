@@ -1,4 +1,4 @@
-"""What every way to reach a task library has in common: the protocol, and the parts that all formats share.
+"""What every way to reach a task library has in common.
 
 A format does three things: it says who the tasks are (`ids`, `types`), gives the text of any task (`texts`), and
 proves that what it gives is what was written. The rest is here.
@@ -9,72 +9,27 @@ from __future__ import annotations
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
-from msgspec import UNSET
+from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import NOTHING, NULL, AnyRow, has, kept
+from prealloc.library.rows import NULL, AnyRow, has, kept, named, row_types
+from prealloc.model.document import UNREADABLE
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
+from prealloc.model.words import brief
 
 Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
 
-
-class Library(Protocol):
-    """A task library that is open: who its tasks are, and any of them on demand. Positions count from 0."""
-
-    way: ClassVar[str]
-    """How its tasks are reached, in a word: what `library stats` tells."""
-    info: LibraryInfo
-    """The fingerprint: what plan.json says of it."""
-    without_workflow: int
-    """Tasks whose workflow is missing or null."""
-    took: str | None
-    """Which file of a folder this is, as a sentence; None where there was nothing to choose."""
-    note: str | None
-    """How its tasks are named, where that was chosen, as a sentence."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Of all tasks; of a stream, of those that its shortlist wanted."""
-
-    @property
-    def types(self) -> Sequence[str]:
-        """The type of `ids[i]`."""
-
-    def hashes(self) -> Sequence[int] | None:
-        """`stable_hash` of every id, if they are at hand: then a plan need not look at every id."""
-
-    def places(self, ids: Iterable[str]) -> dict[str, int]:
-        """The positions of these ids, without those that are not there."""
-
-    def order(self) -> Sequence[int]:
-        """All positions, in the order in which the tasks were written."""
-
-    def two_ids(self) -> int:
-        """How many tasks have both `id` and `instance_id`, and they differ."""
-
-    def task(self, position: int) -> LightweightTask:
-        """The task at a position, its workflow and kept fields compacted and checked. Raises LibraryError."""
-
-    def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:
-        """`task(position)` for each of the positions."""
-
-    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        """The JSON text of each of these tasks with all its fields, as it lies in the library. Raises LibraryError."""
-
-    def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
-        """The same as compact JSON, checked strictly. Raises LibraryError."""
-
-    def absent(self, names: Iterable[str]) -> set[str]:
-        """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
+AGAIN = "copy it again, or make it again: prealloc library convert, from the library it was made of"
 
 
 class Record(NamedTuple):
@@ -105,19 +60,15 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
     return fields[:-1] + (b',"workflow":' if len(fields) > 2 else b'"workflow":') + workflow + b"}"
 
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_fields = msgspec.json.Decoder(dict[str, Raw])
 _STEP = 1 << 14
 
 
-def fields_of(text: bytes) -> dict[str, msgspec.Raw]:
+def fields_of(text: bytes) -> dict[str, Raw]:
     """The fields of a task's object by name, as they lie in its text; none of one that no JSON reader takes."""
     try:
         return _fields.decode(text)
-    except (
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-        RecursionError,
-    ):  # the scan steps over fields that were not asked for
+    except UNREADABLE:  # the scan steps over fields that were not asked for
         return {}
 
 
@@ -127,7 +78,7 @@ def info_of(
     """The fingerprint of a library that lies at a path. `types` counts its tasks of each type.
 
     Bytes of its path that are not text become escapes, so that JSON can hold them. Such a path does not find the
-    library again, and the guard of a run (engines/base.py) does not know it: that is accepted, for plan.json must be
+    library again, and the guard of a run (worker/guard.py) does not know it: that is accepted, for plan.json must be
     JSON.
     """
     path = library.absolute()
@@ -142,102 +93,99 @@ def info_of(
     )
 
 
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Without the collector of cycles while the block runs: many objects are made of which none is garbage."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 class Writer(Protocol):
     """Takes tasks one after the other into a new file or folder, which is there when the last one is."""
 
     def add(self, record: Record) -> None: ...
 
 
-class TaskMaker:
-    """Makes tasks of rows: what is kept of them, compacted and checked.
+class Counted(Protocol):
+    """Whatever says how many tasks there are, how many have no workflow (or null), how many two ids that differ."""
 
-    `blame(position, field, raw, error)` makes the error of a value that strict JSON refuses.
-    """
-
-    def __init__(
-        self,
-        keep: tuple[str, ...],
-        blame: Callable[[int, str, msgspec.Raw, StrictJsonError], LibraryError],
-    ) -> None:
-        self.keeps_all = EVERY_FIELD in keep
-        self._keep = keep
-        self._keys = [msgspec.json.encode(name) for name in keep]
-        self._blame = blame
-
-    def make(self, position: int, id: str, type: str, row: AnyRow) -> LightweightTask:
-        # The id and type were checked by the scan; validating again would cost more than the compacting.
-        return LightweightTask.trusted(
-            id,
-            type,
-            self._compact(position, "workflow", row.workflow) or b"null",
-            self._extra(position, row) if self._keep else b"{}",
-        )
-
-    def make_whole(self, id: str, type: str, whole: bytes) -> LightweightTask:
-        """The task with every field of its object, which is compact and has been checked."""
-        fields = fields_of(whole)
-        workflow = bytes(fields.get("workflow", NULL))
-        extra = {name: raw for name, raw in sorted(fields.items()) if name not in IN_EVERY_SLICE}
-        return LightweightTask.trusted(id, type, workflow, msgspec.json.encode(extra))
-
-    def _extra(self, position: int, row: AnyRow) -> bytes:
-        fields = []
-        for i, (name, key) in enumerate(zip(self._keep, self._keys, strict=True)):
-            value = self._compact(position, name, kept(row, i, name))
-            if value is not None:
-                fields.append(key + b":" + value)
-        return b"{" + b",".join(fields) + b"}"
-
-    def _compact(self, position: int, name: str, raw: msgspec.Raw) -> bytes | None:
-        if not has(raw):
-            return None
-        try:
-            return compact(raw)
-        except StrictJsonError as error:
-            raise self._blame(position, name, raw, error) from None
+    @property
+    def tasks(self) -> int: ...
+    @property
+    def without_workflow(self) -> int: ...
+    @property
+    def two_ids(self) -> int: ...
 
 
-class BaseLibrary(ABC):
-    """What all of them do alike."""
+class Facts(NamedTuple):
+    """What is known of a library once it is open; `keep` are the fields to take along with its tasks."""
 
-    way: ClassVar[str]
     info: LibraryInfo
     ids: Sequence[str]
+    types: Sequence[str]
+    counts: Counted
+    keep: tuple[str, ...]
+
+
+class Library(ABC):
+    """A task library that is open: who its tasks are, and any of them on demand. Positions count from 0."""
+
+    way: str
+    """How its tasks are reached, in a word: what `library stats` tells."""
     note: str | None = None
+    """How its tasks are named, where that was chosen, as a sentence."""
+    took: str | None = None
+    """Which file of a folder this is, as a sentence; None where there was nothing to choose."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.info = facts.info
+        """The fingerprint: what plan.json says of it."""
+        self.ids = facts.ids
+        """Of all tasks; of a stream, of those that its shortlist wanted."""
+        self.types = facts.types
+        """The type of `ids[i]`."""
+        self.without_workflow = facts.counts.without_workflow
+        """Tasks whose workflow is missing or null."""
+        self._two_ids = facts.counts.two_ids
+        self._keep = [(name, msgspec.json.encode(name)) for name in facts.keep]
+        self._keeps_all = EVERY_FIELD in facts.keep
+        self._decoders = [msgspec.json.Decoder(row) for row in row_types(facts.keep)]
 
     def __len__(self) -> int:
         return self.info.tasks
 
     def hashes(self) -> Sequence[int] | None:
+        """`stable_hash` of every id, if they are at hand: then a plan need not look at every id."""
         return None
 
     def places(self, ids: Iterable[str]) -> dict[str, int]:
+        """The positions of these ids, without those that are not there."""
         wanted = set(ids)
         return {id: place for place, id in enumerate(self.ids) if id in wanted}
 
     def order(self) -> Sequence[int]:
+        """All positions, in the order in which the tasks were written."""
         return range(len(self.ids))
 
-    @abstractmethod
-    def task(self, position: int) -> LightweightTask: ...
+    def two_ids(self) -> int:
+        """How many tasks have both `id` and `instance_id`, and they differ."""
+        return self._two_ids
 
     @abstractmethod
-    def texts(self, positions: Sequence[int]) -> Iterator[bytes]: ...
-
-    @abstractmethod
-    def _blame(self, position: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError: ...
+    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
+        """The JSON text of each of these tasks with all its fields, as it lies in the library. Raises LibraryError."""
 
     def objects(self, positions: Sequence[int]) -> Iterator[bytes]:
+        """The same as compact JSON, checked strictly. Raises LibraryError."""
         return self._compacted(positions, self.texts(positions))
 
-    def _compacted(self, positions: Sequence[int], texts: Iterator[bytes]) -> Iterator[bytes]:
-        for position, text in zip(positions, texts, strict=True):
-            try:
-                yield compact(text)
-            except StrictJsonError as error:
-                raise self._blame(position, "", msgspec.Raw(text), error) from None
-
     def absent(self, names: Iterable[str]) -> set[str]:
+        """Which of these fields, that are to be kept, no task has. May read all tasks to know. Raises LibraryError."""
         missing, order = set(names), self.order()
         for start in range(0, len(order), _STEP):
             for text in self.texts(order[start : start + _STEP]):
@@ -246,30 +194,66 @@ class BaseLibrary(ABC):
                     return missing
         return missing
 
+    def task(self, position: int) -> LightweightTask:
+        """The task at a position, its workflow and kept fields compacted and checked. Raises LibraryError."""
+        return next(self._tasks([position]))
+
     def tasks(self, positions: Iterable[int]) -> list[LightweightTask]:
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        """`task(position)` for each of the positions."""
+        with without_gc():
             return list(self._tasks(positions))
-        finally:
-            if collecting:
-                gc.enable()
 
     def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
-        for position in positions:
-            yield self.task(position)
+        asked = list(positions)
+        texts = self.objects(asked) if self._keeps_all else self.texts(asked)
+        for position, text in zip(asked, texts, strict=True):
+            row = self._decoded(position, text)
+            if named(row) != (self.ids[position], self.types[position]):
+                raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
+            yield self._whole(position, text) if self._keeps_all else self._made(position, row)
 
+    def _decoded(self, position: int, text: bytes) -> AnyRow:
+        strict, loose = self._decoders
+        try:
+            try:
+                return strict.decode(text)
+            except msgspec.ValidationError:
+                return loose.decode(text)
+        except UNREADABLE as error:  # as it was written, but not JSON
+            raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
-def has_two_ids(row: AnyRow) -> bool:
-    """Whether a task has both spellings of an id, and they differ: the note of `two_ids`. Null is not an id."""
-    return (
-        row.id is not UNSET
-        and row.instance_id is not UNSET
-        and row.instance_id is not None
-        and row.id != row.instance_id
-    )
+    def _made(self, position: int, row: AnyRow) -> LightweightTask:
+        # The id and type were checked by the scan; validating again would cost more than the compacting.
+        workflow = self._compact(position, "workflow", row.workflow) or b"null"
+        values = ((key, self._compact(position, name, kept(row, i, name))) for i, (name, key) in enumerate(self._keep))
+        extra = b",".join(key + b":" + value for key, value in values if value is not None)
+        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, b"{" + extra + b"}")
 
+    def _whole(self, position: int, text: bytes) -> LightweightTask:
+        """The task with every field of its object, which is compact and has been checked."""
+        fields = fields_of(text)
+        extra = {name: raw for name, raw in sorted(fields.items()) if name not in IN_EVERY_SLICE}
+        workflow = bytes(fields.get("workflow", NULL))
+        return LightweightTask.trusted(self.ids[position], self.types[position], workflow, msgspec.json.encode(extra))
 
-def is_null(row: AnyRow) -> bool:
-    """Whether a task has no workflow, or null for one."""
-    return row.workflow is NOTHING or row.workflow == NULL
+    def _compact(self, position: int, name: str, raw: Raw) -> bytes | None:
+        """A value of a task without needless space; None if it has none. Raises LibraryError."""
+        if not has(raw):
+            return None
+        try:
+            return compact(raw)
+        except StrictJsonError as error:
+            path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
+            raise LibraryError(
+                error.problem,
+                where=f"{self._place(position, bytes(raw), error.offset or 0)}, at {path}",
+                hint=f"fix this value {f'in the {name} ' if name else ''}of the task, or leave the task out",
+            ) from None
+
+    def _compacted(self, positions: Sequence[int], texts: Iterator[bytes]) -> Iterator[bytes]:
+        for position, text in zip(positions, texts, strict=True):
+            yield self._compact(position, "", Raw(text)) or b""
+
+    def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
+        """Where a task is; `offset` counts from the beginning of `raw` in it."""
+        return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"

@@ -13,17 +13,16 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Library, Progress, Record, Writer
-from prealloc.library.disk import open_library_file, pieces_of
 from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
 from prealloc.library.formats import FORMATS, LibraryFormat
 from prealloc.library.naming import is_ours
 from prealloc.library.open import json_file, read_library
 from prealloc.library.packed.table import ColumnsBuilder, Span
+from prealloc.library.rows import row_types
 from prealloc.library.storing.new_file import Writable, new_file
-from prealloc.library.text.read import scan
+from prealloc.library.text.batches import Batch, batches
 from prealloc.library.text.sources import file_source
-from prealloc.library.text.stream import batches
-from prealloc.library.unpack import PACKED_NAME, unpack_stream
+from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import COMMON, Fields
 
 _STEP = 1 << 16
@@ -141,27 +140,25 @@ def _records(
 
 
 def _first_task(file: Path) -> bytes:
-    source = file_source(file)
-    with closing(source.read(lambda piece: None, None)) as pieces:
-        first = next(batches(pieces, source.name, source.where), None)
-    return b"" if first is None else b"{}" if first.key is not None else first.first()
+    first: list[bytes] = []
+
+    def shapes(batch: Batch) -> tuple[type, ...]:
+        first.append(b"{}" if batch.key is not None else batch.first())
+        return (msgspec.Raw,)
+
+    with closing(batches(file_source(file), shapes, lambda piece: None)) as found:
+        next(found, None)
+    return first[0] if first else b""
 
 
 def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
-    where = str(file)
-    descriptor = open_library_file(file)
-    with open(descriptor, "rb"):
-        task = 0
-        pieces = pieces_of(descriptor, where, lambda piece: None, progress)
-        for batch in batches(unpack_stream(pieces, where), file.name, where):
-            diagnosis = batch.diagnosis(where, task)
-            _, ids, types = scan(batch.fmt, batch.text, (), diagnosis)
-            for place, raw in enumerate(batch.fmt.tasks(batch.text, msgspec.Raw)):
-                try:
-                    yield Record(ids[place], types[place], compact(raw))
-                except StrictJsonError as error:
-                    raise diagnosis.of_task(place, error) from None
-            task += len(ids)
+    for batch in batches(file_source(file), lambda first: row_types(()), lambda piece: None, progress):
+        ids, types = batch.names()
+        for place, text in enumerate(batch.texts()):
+            try:
+                yield Record(ids[place], types[place], compact(text))
+            except StrictJsonError as error:
+                raise batch.diagnosis().of_task(place, error) from None
 
 
 def _records_of(library: Library, progress: Progress | None) -> Iterator[Record]:

@@ -1,35 +1,31 @@
-"""A library's file: opened safely, told from another that took its place, and read into memory once.
+"""A library's file: opened safely, told from another that took its place, and read in pieces.
 
 What is hashed is what is scanned. The file is never mapped: a file that another process truncates would kill us with
-SIGBUS. It is read into anonymous memory with huge pages instead, which took 13 ms for 60 MB where `read()` took 33 to
-49: most of the time of a plain read goes into faulting in 15,000 small pages.
+SIGBUS.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from io import BufferedReader
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, open_regular
 
-Buffer = bytes | bytearray | mmap.mmap
-"""Bytes in memory, in whichever form they could be had cheapest."""
-
 Progress = Callable[[int, int], None]
 """Called with (bytes read so far, bytes in the file)."""
 
-_STEP = 16 << 20
-_PIECE = 4 << 20
+_PIECE = 1 << 20
+_AHEAD = 2
 
 
 class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,15 +63,17 @@ def open_library_file(path: Path) -> int:
         raise LibraryError(str(error), where=where, hint="give a regular file") from None
 
 
-def read_file(path: Path, progress: Progress | None = None) -> Buffer:
+def read_file(path: Path) -> bytes:
     """All bytes of a regular file. Raises LibraryError for anything else, or if it cannot be read."""
-    descriptor = open_library_file(path)
-    try:
-        return _read(path, descriptor, progress)
-    except OSError as error:
-        raise _unreadable(str(path), error) from error
-    finally:
-        os.close(descriptor)
+    with open(open_library_file(path), "rb") as file:
+        before = FileIdentity.of(file.fileno())
+        try:
+            content = file.read()
+        except OSError as error:
+            raise _unreadable(str(path), error) from error
+        if not before.is_of(file.fileno()):
+            raise changed_meanwhile(str(path))
+        return content
 
 
 def sha256_of(file: BufferedReader, where: str) -> str:
@@ -89,7 +87,7 @@ def sha256_of(file: BufferedReader, where: str) -> str:
 
 def pieces_of(
     descriptor: int, where: str, hashed: Callable[[bytes], object], progress: Progress | None = None
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     """All bytes of a file or pipe, in pieces; each goes to `hashed` first.
 
     Raises LibraryError if it cannot be read, or if it is a file that was written to meanwhile.
@@ -98,19 +96,25 @@ def pieces_of(
     try:
         before = os.fstat(descriptor)
         is_file = stat.S_ISREG(before.st_mode)
-        while piece := os.read(descriptor, _PIECE):
-            hashed(piece)
-            done += len(piece)
-            if is_file and done > before.st_size:
-                raise changed_meanwhile(where)  # now: it may grow as fast as it is read
-            if progress:
-                progress(done, max(before.st_size, done))
-            yield piece
+        with contextlib.closing((_read_ahead if is_file else _read)(descriptor, hashed)) as pieces:
+            for piece in pieces:
+                done += len(piece)
+                if is_file and done > before.st_size:
+                    raise changed_meanwhile(where)  # now: it may grow as fast as it is read
+                if progress:
+                    progress(done, max(before.st_size, done))
+                yield piece
         after = os.fstat(descriptor)
     except OSError as error:
         raise _unreadable(where, error) from error
     if is_file and (done, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise changed_meanwhile(where)
+
+
+def _read(descriptor: int, hashed: Callable[[bytes], object]) -> Generator[bytes]:
+    while piece := os.read(descriptor, _PIECE):
+        hashed(piece)
+        yield piece
 
 
 def changed_meanwhile(where: str) -> LibraryError:
@@ -136,65 +140,37 @@ def head_of(path: Path, size: int = 16) -> bytes:
         os.close(descriptor)
 
 
-def _read(path: Path, descriptor: int, progress: Progress | None) -> Buffer:
-    before = FileIdentity.of(descriptor)
-    size = before.bytes
-    if not size:
-        raise LibraryError("the file is empty", where=str(path), hint="write the tasks into it, or give another file")
-    buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without huge pages
-            buffer.madvise(mmap.MADV_HUGEPAGE)
-    done = 0
-    with memoryview(buffer) as view:
-        while done < size:
-            count = os.readv(descriptor, [view[done : done + _STEP]])
-            if not count:
-                break
-            done += count
-            if progress:
-                progress(done, size)
-    if done < size or not before.is_of(descriptor):
-        raise changed_meanwhile(str(path))
-    return buffer
+def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator[bytes]:
+    """The pieces of a file, read and hashed by a thread of its own: both leave the interpreter to others."""
+    pieces: SimpleQueue[bytes | BaseException] = SimpleQueue()
+    room = threading.Semaphore(_AHEAD)
+    ended = threading.Event()
 
-
-class Reading:
-    """A file being read and then hashed, in a thread of its own: both leave the interpreter to others."""
-
-    def __init__(self, path: Path, progress: Progress | None = None) -> None:
-        self._path = path
-        self._progress = progress
-        self._buffer: Buffer | None = None
-        self._error: BaseException | None = None
-        self._is_read = threading.Event()
-        self._hash = hashlib.sha256()
-        self._thread = threading.Thread(target=self._run, name="prealloc-read", daemon=True)
-        self._thread.start()
-
-    def buffer(self) -> Buffer:
-        """Waits for the bytes. Raises LibraryError for anything that is not a regular file or cannot be read."""
-        self._is_read.wait()
-        if self._error is not None:
-            raise self._error
-        if self._buffer is None:
-            raise LibraryError("reading it failed", where=str(self._path), hint="try again")
-        return self._buffer
-
-    def sha256(self) -> str:
-        """Waits for the fingerprint: 64 hex digits."""
-        self._thread.join()
-        return self._hash.hexdigest()
-
-    def _run(self) -> None:
+    def read() -> None:
+        at = 0
         try:
-            self._buffer = read_file(self._path, self._progress)
-        except BaseException as error:  # the caller's `progress` may raise anything: it is the caller's again
-            self._error = error
-            return
-        finally:
-            self._is_read.set()
-        self._hash.update(self._buffer)
+            while not ended.is_set():
+                pieces.put(piece := os.pread(descriptor, _PIECE, at))
+                if not piece:
+                    return
+                at += len(piece)
+                hashed(piece)
+                room.acquire()
+        except BaseException as error:  # the reader's to raise
+            pieces.put(error)
+
+    thread = threading.Thread(target=read, name="prealloc-read", daemon=True)
+    thread.start()
+    try:
+        while piece := pieces.get():
+            if isinstance(piece, BaseException):
+                raise piece
+            room.release()
+            yield piece
+    finally:
+        ended.set()
+        room.release()
+        thread.join()
 
 
 def _unreadable(where: str, error: OSError) -> LibraryError:

@@ -42,7 +42,7 @@ def refuse_duplicates_among(
 def duplicate_ids(twice: Sequence[tuple[str | None, Sequence[int]]], where: str) -> LibraryError:
     """The error of these ids and the tasks that have them, counted from 0. None: an id that was not kept."""
     told = []
-    for id, places in twice[:_IDS_SHOWN]:
+    for id, places in sorted(twice, key=lambda each: min(each[1]))[:_IDS_SHOWN]:
         tasks = f"tasks {', '.join(map(str, sorted(places)[:_TASKS_SHOWN]))}"
         told.append(tasks if id is None else f"{shown(id)} in {tasks}")
     many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"

@@ -16,14 +16,13 @@ from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
-from prealloc.library.text.read import read_text
 from prealloc.library.text.sources import Source, file_source, is_table
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
-    from prealloc.library.text.streamed import StreamedLibrary
+    from prealloc.library.text.library import TextLibrary
 
 STREAM_FROM = 1 << 30
 """A file of so many bytes, or a quarter of that packed, is not read into memory where it can be avoided."""
@@ -54,9 +53,9 @@ def read_library(
 
     In a folder, `difficulty` picks `*_<difficulty>_with_workflows.json`, then `*_<difficulty>.json`, of several
     formats the JSON. `keep` names further fields of the tasks to take along. `progress` is called with (bytes read,
-    bytes in all), `notes` with sentences that a user should see. With a `shortlist` only the tasks that it wants need
-    be held: then `-` is standard input, and a JSON file is read in one pass and little memory if `stream` says so or
-    it is large. Without one, a large file is indexed in memory. A file with an index that fits is not read at all.
+    bytes in all), `notes` with sentences that a user should see. With a `shortlist` only the tasks that it wants are
+    held, and then `-` is standard input; of a small file some of those between them too, unless `stream` says no.
+    Without one, a large file is indexed in memory. A file with an index that fits is not read at all.
 
     Raises LibraryError, with file, place and hint, for whatever is not a task library (duplicate ids and keys,
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
@@ -78,17 +77,20 @@ class How(NamedTuple):
     progress: Progress | None
     notes: Callable[[str], None]
 
-    def stream(self, source: Source, shortlist: Callable[[], Shortlist] | None = None) -> StreamedLibrary:
+    def read(
+        self, source: Source, shortlist: Callable[[], Shortlist] | None = None, *, copies: bool = False
+    ) -> TextLibrary:
         """The library that a source gives, read once."""
-        from prealloc.library.text.streamed import read_stream
+        from prealloc.library.text.library import read_text
 
-        return read_stream(
+        return read_text(
             source,
             shortlist or Everything,
             fields=self.fields,
             difficulty=self.difficulty,
             keep=self.keep,
             progress=self.progress,
+            copies=copies,
         )
 
 
@@ -96,25 +98,25 @@ def _open(library: Any, how: How, shortlist: Callable[[], Shortlist] | None, str
     if not isinstance(library, str | os.PathLike):
         from prealloc.library.text.in_python import python_source
 
-        return how.stream(python_source(library, needed(how.fields, how.keep)), shortlist)
+        return how.read(python_source(library, needed(how.fields, how.keep)), shortlist)
     if str(library) == "-":
         from prealloc.library.text.sources import STDIN
 
         if shortlist is None:
             hint = "save it to a file, and give that"
             raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
-        return how.stream(STDIN, shortlist)
+        return how.read(STDIN, shortlist)
     _refuse_address(str(library))
     if is_parts(library):
         return PARTS.open(Path(library), difficulty=how.difficulty, keep=how.keep)
     if how.difficulty is None and os.path.isdir(library) and (source := _task_files(Path(library))) is not None:
-        return how.stream(source, shortlist)
+        return how.read(source, shortlist)
     file, took = choose(Path(library), how.difficulty)
     format = _stored_format(file)
     if format is not None:
         opened = format.open(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields)
     elif is_table(file):
-        opened = how.stream(file_source(file), shortlist)
+        opened = how.read(file_source(file), shortlist)
     else:
         opened = _read_json(file, how, shortlist, stream)
     opened.took = took
@@ -185,17 +187,11 @@ def _read_json(file: Path, how: How, shortlist: Callable[[], Shortlist] | None, 
                 f"the index of {file.name} is not used: {error.problem}; `prealloc library index {file}` repairs it"
             )
     large = _is_large(file)
-    if shortlist is not None and (stream or large):
-        return how.stream(file_source(file), shortlist)
-    if large and packing(head_of(file, 4)) is None:
+    if shortlist is None and large and packing(head_of(file, 4)) is None:
         from prealloc.library.packed.indexing import index_in_memory
 
         return index_in_memory(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields, progress=how.progress)
-    if how.fields == COMMON:
-        read = read_text(file, difficulty=how.difficulty, keep=how.keep, progress=how.progress)
-        if read is not None:
-            return read
-    return how.stream(file_source(file))
+    return how.read(file_source(file), shortlist, copies=stream or large)
 
 
 def _is_large(file: Path) -> bool:

@@ -93,6 +93,11 @@ def kept(row: AnyRow, i: int, name: str) -> Raw:
     return NOTHING if value is UNSET else Raw(msgspec.json.encode(value))
 
 
+def workflow_of(task: AnyRow | dict[str, Raw]) -> Raw:
+    """The workflow of a task that was decoded as a row or as its fields; NOTHING if it does not have one."""
+    return task.get("workflow", NOTHING) if isinstance(task, dict) else task.workflow
+
+
 def any_has(rows: Iterable[AnyRow], i: int, name: str) -> bool:
     """Whether any of these tasks has the field that is kept as number `i`."""
     return any(has(kept(row, i, name)) for row in rows)

@@ -14,18 +14,13 @@ from itertools import chain
 from typing import Any
 
 from prealloc.errors import LibraryError
-from prealloc.library.disk import Buffer
 
-MAX_BYTES_OUT = 64 << 30
 MAX_RATIO = 200
 SMALL = 64 << 20
 """Bytes out that are fine at any ratio: a file of blanks and little else is not yet a bomb."""
 
 PACKED_NAME = r"\.(?:gz|zst|bz2|xz)"
 """How the names of packed files end."""
-
-_HELD = 1 << 20
-"""Of a file that is packed this well: bytes out that are held before it is known not to be a bomb."""
 
 _PIECE = 512
 # zstd packs 128 KB of one byte into 4 bytes: one piece of input unpacks to 16 MB at the very worst.
@@ -34,49 +29,35 @@ _MOST_AT_ONCE = 1 << 20
 # bzip2 packs 46 MB of one byte into 40. It and xz can be asked for a part of what a piece of input unpacks to.
 
 
-def unpack(
-    packed: Buffer,
-    where: str,
-    *,
-    max_bytes: int = MAX_BYTES_OUT,
-    max_ratio: int = MAX_RATIO,
-    small: int = SMALL,
-) -> Buffer:
-    """The bytes inside a packed file (any number of members or frames); other bytes as they are.
+def unpack_stream(
+    pieces: Iterator[bytes], where: str, *, max_ratio: int = MAX_RATIO, small: int = SMALL
+) -> Iterator[bytes]:
+    """The bytes inside a packed file (any number of members or frames), in pieces as it comes; other bytes as they are.
 
-    Raises LibraryError for data that is truncated, damaged, followed by something else, unpacks to more
-    than `max_bytes`, or any beginning of it to more than `max_ratio` times its size (unless that is at most `small`
-    bytes).
+    Raises LibraryError for data that is truncated, damaged, followed by something else, or of which any beginning
+    unpacks to more than `max_ratio` times its size (unless that is at most `small` bytes): the verdict does not depend
+    on how it is read.
     """
-    if packing(packed[:4]) is None:
-        return packed
-
-    def pieces() -> Iterator[bytes]:
-        return _bounded(iter([packed]), packed[:4], where, max_bytes, max_ratio, small)
-
-    out = bytearray()
-    for piece in (first := pieces()):
-        out += piece
-        if len(out) > max(_HELD, max_ratio * len(packed)):
-            # Perhaps a bomb, which is not worth the memory: to its end without holding anything, then once more.
-            out.clear()
-            for _ in first:
-                pass
-            for again in pieces():
-                out += again
-    return out
-
-
-def unpack_stream(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
-    """The same for a file that comes in pieces. Nothing of it is held, so only its ratio is bounded."""
     head = b""
     while len(head) < 4 and (piece := next(pieces, b"")):
         head += piece
     source = chain([head], pieces)
-    if packing(head[:4]) is None:
+    kind = packing(head[:4])
+    if kind is None:
         yield from source
-    else:
-        yield from _bounded(source, head[:4], where, None, MAX_RATIO, SMALL)
+        return
+    out = 0
+    for taken, piece in _unpacked(source, kind, where):
+        out += len(piece)
+        if is_dense(taken, out, max_ratio=max_ratio, small=small):
+            a_bomb = f"{'an' if kind == 'xz' else 'a'} {kind} bomb"
+            raise LibraryError(
+                f"{taken:,} bytes of it unpack to {out:,} and more: this looks like {a_bomb}",
+                where=where,
+                hint="if you trust the file, unpack it yourself and give the result",
+            )
+        for at in range(0, len(piece), _MOST_AT_ONCE):
+            yield piece[at : at + _MOST_AT_ONCE]
 
 
 def is_dense(packed: int, out: int, *, max_ratio: int = MAX_RATIO, small: int = SMALL) -> bool:
@@ -84,37 +65,20 @@ def is_dense(packed: int, out: int, *, max_ratio: int = MAX_RATIO, small: int = 
     return out > max(small, max_ratio * packed)
 
 
-def packing(head: Buffer) -> str | None:
+def packing(head: bytes) -> str | None:
     """How a file is packed that begins with these four bytes; None if it is not."""
     return next((kind for kind, (magic, _) in _PACKINGS.items() if head[: len(magic)] == magic), None)
 
 
-def _bounded(
-    pieces: Iterator[Buffer], head: Buffer, where: str, max_bytes: int | None, max_ratio: int, small: int
-) -> Iterator[bytes]:
-    """What comes out, judged by the beginning that is unpacked: the verdict does not depend on how it is read."""
-    out = 0
-    for taken, piece in _unpacked(pieces, head, where):
-        out += len(piece)
-        if max_bytes is not None and out > max_bytes:
-            raise _bomb(f"it unpacks to more than {max_bytes:,} bytes", where)
-        if is_dense(taken, out, max_ratio=max_ratio, small=small):
-            kind = packing(head)
-            a_bomb = f"{'an' if kind == 'xz' else 'a'} {kind} bomb"
-            raise _bomb(f"{taken:,} bytes of it unpack to {out:,} and more: this looks like {a_bomb}", where)
-        yield piece
-
-
-def _unpacked(pieces: Iterator[Buffer], head: Buffer, where: str) -> Iterator[tuple[int, bytes]]:
+def _unpacked(pieces: Iterator[bytes], kind: str, where: str) -> Iterator[tuple[int, bytes]]:
     """Pairs: how many bytes were fed so far, and what the last of them gave."""
-    kind = packing(head) or ""
     magic, new = _PACKINGS[kind]
     unpacker, position, fed, has_more = new(), 0, False, False
     at_once = (_MOST_AT_ONCE,) if hasattr(unpacker, "needs_input") else ()
     for whole in pieces:
         at = 0
         while at < len(whole) or has_more:
-            piece = b"" if has_more else bytes(whole[at : at + _PIECE])
+            piece = b"" if has_more else whole[at : at + _PIECE]
             if not fed and not piece.startswith(magic[: len(piece)]):
                 raise _damaged(kind, where, position + at, "something else follows the compressed data")
             try:
@@ -156,7 +120,3 @@ def _damaged(kind: str, where: str, position: int, problem: str) -> LibraryError
         where=where,
         hint=f"make the file again, or check it with `{kind} --test`",
     )
-
-
-def _bomb(problem: str, where: str) -> LibraryError:
-    return LibraryError(problem, where=where, hint="if you trust the file, unpack it yourself and give the result")

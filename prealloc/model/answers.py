@@ -42,6 +42,12 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The lanes on which everybody waits for the server now."""
     resume: str | None
     """The command that runs the rest, if there is a rest and no master is running it."""
+    part: str | None = None
+    """What the latest session was asked for, as it was typed; None: everything that was open."""
+    stopped: str | None = None
+    """The limit of the whole run that the latest session has reached."""
+    paused: bool = False
+    """`prealloc ctl` has paused the master that is at work on it now."""
     rows: str = "shard"
     """What `shards` has: of an experiment, its runs."""
     elsewhere: dict[str, int] = {}

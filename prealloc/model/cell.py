@@ -77,7 +77,10 @@ def lanes_of(cell: Cell, lanes: Sequence[Lane], settings: Mapping[str, Any]) -> 
 
 
 def settings_of(cell: Cell, lane: Lane | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a shard's worker function sees: the settings of all, the cell's factors, and how to reach its lane."""
+    """What a shard's worker function sees: the settings of all, the cell's factors, and how to reach its lane.
+
+    The settings of a manifest are those without a lane. Its lane's are merged here when its worker starts.
+    """
     return {**settings, **cell, **(lane.for_workers if lane is not None else {})}
 
 

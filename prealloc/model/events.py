@@ -25,10 +25,13 @@ class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     settings: dict[str, Any]
     lane: str | None = None
+    """The lane that the plan deals it to. Which one serves it is said when it starts."""
     done: dict[str, int]
     """Units with a final outcome from before this session, by status."""
     success: Successes = msgspec.field(default_factory=Successes)
     """What results of earlier sessions say: first outcomes of units that run again included."""
+    not_asked: int = 0
+    """Units that are open, but this session is not asked for them."""
 
 
 class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
@@ -51,12 +54,14 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
 
 
 class ShardStarted(Event, frozen=True, kw_only=True, tag="shard_started"):
-    """A worker process for this shard is up and has its tasks."""
+    """A worker process for this shard is up and has its tasks. A shard may have several at a time."""
 
     shard: str
     incarnation: int
     pid: int
     units: int
+    lane: str | None = None
+    """The lane that serves it."""
 
 
 class ShardShare(Event, frozen=True, kw_only=True, tag="shard_share"):
@@ -119,6 +124,13 @@ class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
     suspects: int
 
 
+class WorkerGone(Event, frozen=True, kw_only=True, tag="worker_gone"):
+    """A worker process is gone for certain, in whatever way; after WorkerLost if it was lost."""
+
+    shard: str
+    pid: int
+
+
 class LibraryOpenedByWorker(Event, frozen=True, kw_only=True, tag="library_opened"):
     """A worker tried to open the task library and was refused."""
 
@@ -156,12 +168,14 @@ class LanePaused(Event, frozen=True, kw_only=True, tag="lane_paused"):
 
 
 class LaneHalted(Event, frozen=True, kw_only=True, tag="lane_halted"):
-    """A lane starts no further task: what runs on it may end, the rest stays not run."""
+    """A lane starts no further task: what runs on it may end, the rest is for the other lanes that may serve it."""
 
     lane: str
     reason: str
     hint: str
     """What to do before `prealloc resume`."""
+    goes_on: bool = False
+    """Other lanes take what it has not begun: nothing of it has to be resumed, unless they halt too."""
 
 
 class ShardEnded(Event, frozen=True, kw_only=True, tag="shard_ended"):
@@ -182,6 +196,25 @@ class Stopping(Event, frozen=True, kw_only=True, tag="stopping"):
     drain_s: float
     grace_s: float = 0.0
     """What those that have not ended by then get to clean up."""
+
+
+class LimitReached(Event, frozen=True, kw_only=True, tag="limit_reached"):
+    """A limit of the whole run (`--max-time`, `--max-failures`): no further task starts, what runs may end."""
+
+    reason: str
+
+
+class RunSteered(Event, frozen=True, kw_only=True, tag="run_steered"):
+    """`prealloc ctl` has changed how the run goes on. What it has changed of a lane, LaneChanged says."""
+
+    workers: int
+    """Shards at once from now on; what runs beyond that may end."""
+    concurrency: int
+    """Tasks at once in each worker."""
+    concurrency_most: int | None = None
+    """In some workers: there cells or lanes say so."""
+    paused: bool
+    """No further task starts."""
 
 
 class Total(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,11 +285,23 @@ class RunEnded(Event, frozen=True, kw_only=True, tag="run_ended"):
     duration_s: float
     exit_code: int
     missing: tuple[str, ...]
-    """The first 20 units that are not ok, as `shard/task#repeat (status)`."""
+    """The first 20 units that were asked for and are not ok, as `shard/task#repeat (status)`."""
     resume: str | None
     """The command that goes on with the run; None if every unit is ok."""
     elsewhere: int = 0
     """Units that other runs of the experiment have decided or run now: `not_run` here, and in nothing else above."""
+    not_asked: int = 0
+    """Units that are open, but this session was not asked for them: see `--only`, `--limit` and so on."""
+    not_ok_before: int = 0
+    """Units that ended in an earlier session, are not ok, and this one was not asked for them."""
+    stopped: str | None = None
+    """The limit of the whole run for which units were not started."""
+
+    @property
+    def not_ok(self) -> int:
+        """Units that this session was asked for and that are not ok; `missing` has the first of them."""
+        not_ok = sum(count for status, count in self.census.items() if status != Status.OK)
+        return not_ok - self.not_asked - self.not_ok_before - self.elsewhere
 
 
 @runtime_checkable

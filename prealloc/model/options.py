@@ -125,10 +125,10 @@ class Whole(NamedTuple):
 
     def schema(self) -> dict[str, Any]:
         bounds = {"minimum": self.least} | ({"maximum": self.most} if self.most is not None else {})
+        others = [{"type": "string", "pattern": "%$"}] if self.share else []
+        others += [{"const": "none"}] if self.optional else []
         number = {"type": "integer", **bounds}
-        if self.share:
-            return {"anyOf": [number, {"type": "string", "pattern": "%$"}]}
-        return {"anyOf": [number, {"const": "none"}]} if self.optional else number
+        return {"anyOf": [number, *others]} if others else number
 
 
 def share_of(value: Any) -> float | None:
@@ -238,8 +238,12 @@ class Names(NamedTuple):
     every: str = ""
     commas: bool = False
     """A text with commas may be one name or several: who knows the names decides, by `one_or_several`."""
+    alone: bool = False
+    """One text is one name."""
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> tuple[str, ...]:
+        if self.alone and isinstance(value, str):
+            value = [value]
         if self.every and value == self.every:
             return (self.every,)
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
@@ -287,6 +291,41 @@ def one_or_several(texts: Iterable[str], known: Container[str]) -> tuple[str, ..
         name for text in texts for name in ([text] if text in known else [each.strip() for each in text.split(",")])
     )
     return tuple(sorted(set(found)))
+
+
+class Cells(NamedTuple):
+    """Partial cells: tables {factor: value}, or texts such as model=o3,prompt_type=cot; one of them, or a list."""
+
+    metavar: str = "FACTOR=VALUE"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> tuple[dict[str, Any], ...]:
+        given = [value] if isinstance(value, str | Mapping) else value
+        if isinstance(given, bytes) or not isinstance(given, Sequence):
+            hint = "give factor values, such as {'model': 'a'} or 'model=a'"
+            mistakes.append(Mistake(where, f"{shown(value)} names no cells", hint))
+            return ()
+        return tuple(self._cell(where, each, mistakes) for each in given)
+
+    def _cell(self, where: str, given: Any, mistakes: list[Mistake]) -> dict[str, Any]:
+        # A comma that no name and equals sign follow is part of a value.
+        pieces = re.split(r",(?=[^,=]+=)", given) if isinstance(given, str) else []
+        pairs = [tuple(map(str.strip, piece.split("=", 1))) for piece in pieces]
+        cell: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
+        for name, *texts in pairs:
+            if not name or not texts:
+                hint = "write it like model=o3,prompt_type=cot"
+                mistakes.append(Mistake(where, f"{shown(given)} is not {self.metavar}", hint))
+            elif name in cell:
+                problem = f"{shown(given)} names {name} twice"
+                mistakes.append(Mistake(where, problem, f"a comma means and; for or, give {where} twice"))
+            else:
+                cell[name] = texts[0]
+        if not (isinstance(given, str) or cell):
+            mistakes.append(Mistake(where, f"{shown(given)} names no factor", "write it like model=o3"))
+        return {name: each for name, each in cell.items() if is_text(where, name, mistakes)}
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": ["object", "string"]}}
 
 
 class Table(NamedTuple):

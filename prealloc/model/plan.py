@@ -9,8 +9,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.cell import settings_of
 from prealloc.model.document import Document
 from prealloc.model.fields import Fields
+from prealloc.model.lane import Lane
 from prealloc.model.plan_spec import PlanSpec, Strategy
 from prealloc.model.words import shown
 
@@ -57,11 +59,35 @@ class Manifest(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: str
     cell: dict[str, Any]
     lane: str | None
+    """The lane that serves it, whose values are among the settings. None: there are no lanes, or one of `lanes` is
+    chosen when the shard starts."""
+    lanes: tuple[str, ...] | UnsetType = UNSET
+    """The lanes that may serve it, first the one that the plan deals it to. Unset, and not written, where `lane` is
+    chosen, as it is in what an outside program gets, and in plans of versions before."""
     strategy: Strategy
     repeats: int
     seed: int
     settings: dict[str, Any]
     slice: SliceRef
+
+    @property
+    def served_by(self) -> tuple[str, ...]:
+        """The lanes that may serve it, first the one that the plan deals it to; empty where there are no lanes."""
+        if isinstance(self.lanes, UnsetType):
+            return () if self.lane is None else (self.lane,)
+        return self.lanes
+
+    @property
+    def planned_lane(self) -> str | None:
+        """The lane that the plan deals it to."""
+        return next(iter(self.served_by), None)
+
+    def on(self, lane: Lane | None) -> Manifest:
+        """The same with this lane chosen, and its values among the settings."""
+        if lane is None:
+            return self
+        settings = settings_of({}, lane, self.settings)
+        return msgspec.structs.replace(self, lane=lane.name, lanes=UNSET, settings=settings)
 
 
 class ShardEntry(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +159,7 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def settings(self) -> dict[str, Any]:
+        """Those of its manifest: with a lane's only where that is chosen, as `load_shard` does. See Plan.settings."""
         return self.manifest.settings
 
     def by_type(self) -> dict[str, list[dict[str, Any]]]:
@@ -167,6 +194,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def spec(self) -> PlanSpec:
         return self.file.spec
+
+    def settings(self, shard: Shard, lane: str | None = None) -> dict[str, Any]:
+        """What a shard's worker function sees on this lane; without one, on the lane that the plan deals it to."""
+        name = lane or shard.manifest.planned_lane
+        return shard.manifest.on(next((each for each in self.spec.lanes if each.name == name), None)).settings
 
     @property
     def libraries(self) -> tuple[LibraryInfo, ...]:

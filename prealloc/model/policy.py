@@ -11,7 +11,7 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
 from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
-from prealloc.model.plan_spec import MAX_SHARDS
+from prealloc.model.plan_spec import MAX_SHARDS, MAX_UNITS
 from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
 
 HEARTBEAT_S = 0.2
@@ -52,6 +52,7 @@ WHAT_RUNS = "What runs the tasks"
 _TIME = "Time"
 _SIZE = "Workers and memory"
 _TROUBLE = "When something fails"
+_BUDGET = "Limits of the whole run"
 _TAKEN_OVER = "What is taken over from other runs"
 
 
@@ -63,10 +64,10 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         int | None,
         Option(
             Whole(1, MAX_SHARDS, optional=True),
-            "Shards at once, each in a worker process.",
+            "Worker processes at once, each with tasks of one shard.",
             short="w",
             group=_SIZE,
-            unset="all up to 64, as memory allows",
+            unset="one for each shard up to 64, as memory allows",
         ),
     ] = None
     timeout_s: Annotated[
@@ -101,6 +102,25 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     start_s: Annotated[
         float, Option(Seconds(above=True), "Time for a worker to import its module.", "start_timeout", group=_TIME)
     ] = 120.0
+    max_time_s: Annotated[
+        float | None,
+        Option(
+            Seconds(above=True, optional=True),
+            "After this time no further task starts; what runs may end.",
+            *("max_time", "", _BUDGET, "no limit"),
+        ),
+    ] = None
+    """Of each session: a resume has all of it again."""
+    max_failures: Annotated[
+        int | str | None,
+        Option(
+            Whole(1, MAX_UNITS, optional=True, metavar="N|P%", share=True),
+            "After this many units that are not ok no further task starts; a share counts from 20 ended units on.",
+            *("", "", _BUDGET, "no limit"),
+        ),
+    ] = None
+    """Of each session. Every unit that is not ok counts, except `cancelled` ones: failed, timeout, crashed,
+    out_of_memory, and infra once its retries are used up."""
     memory_bytes: Annotated[
         int | None,
         Option(
@@ -111,6 +131,9 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             unset="no limit",
         ),
     ] = None
+    rebalance: Annotated[
+        bool, Option(Flag(), "Worker places with nothing to run take tasks from the longest shard.", group=_SIZE)
+    ] = True
     max_result_bytes: Annotated[
         int, Option(Bytes(1, MOST_RESULT_BYTES), "Largest result of a task.", "max_result", group=_SIZE)
     ] = MOST_RESULT_BYTES
@@ -151,6 +174,10 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """
         return cls(**read_run_options(options))
 
+    def differing(self, other: RunPolicy) -> dict[str, Any]:
+        """The fields that have another value here than there."""
+        return {name: mine for name in self.__struct_fields__ if (mine := getattr(self, name)) != getattr(other, name)}
+
 
 class RunOptions(TypedDict, total=False):
     """The keywords of run() and RunPolicy.checked: the fields of RunPolicy, which explain them."""
@@ -162,10 +189,13 @@ class RunOptions(TypedDict, total=False):
     retries: int
     rate_mode: Literal["fixed", "adaptive"]
     halt_after_infra: int | None
+    max_time_s: float | str | None
+    max_failures: int | str | None
     drain_s: float | str
     grace_s: float | str
     start_s: float | str
     memory_bytes: int | str | None
+    rebalance: bool
     max_result_bytes: int | str
     max_log_bytes: int | str
     fsync: bool
@@ -204,6 +234,15 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             unset="none",
         ),
     ] = None
+    on_end: Annotated[
+        str | None,
+        Option(
+            Text("COMMAND"),
+            "Run when the run has ended, with its summary as JSON on stdin.",
+            group=WHAT_RUNS,
+            unset="none",
+        ),
+    ] = None
     worker_name: Annotated[
         str | None,
         Option(
@@ -227,26 +266,29 @@ class ShardWork(NamedTuple):
 
 
 class LaneLoad(NamedTuple):
-    """The shards of a lane, and how many of them run at once."""
+    """The shards of some lanes, and how many of them run at once, at least."""
 
     shards: Sequence[ShardWork]
     shards_at_once: int
+    lanes: int = 1
+    """Lanes that may serve these shards, each after the one before has halted."""
 
 
 def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = False) -> float | None:
     """The longest that a run can take, in seconds; None if some unit has no timeout.
 
     Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
-    times over. Each unit may use every retry to its full timeout, be turned away MOST_THROTTLED times, wait
+    times over, and again on each lane that takes it over, and each time that half of it moves to another worker. Each
+    unit may use every retry to its full timeout, be turned away MOST_THROTTLED times and once by every lane, wait
     the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
     it may take the grace, and with `cleanup` also a call of that function. Shards run side by side as the lane lets
     them, the units of a shard as the concurrency does: see `most_s`. Lanes run side by side, unless there are too few
-    workers.
+    workers. With --max-time no attempt begins after it.
     """
     tries = policy.retries + 1 + MOST_THROTTLED + 1 + SOLO_DEATHS
     after_s = policy.grace_s + 2 * KILL_STEP_S + 1.0 + (CLEANUP_S if cleanup else 0.0)
     start_s = IDLE_DEATHS * (policy.start_s + 2 * KILL_STEP_S)
-    total_s = 0.0
+    total_s = longest_s = 0.0
     for lane in lanes:
         shards: Counter[float] = Counter()
         for shard in lane.shards:
@@ -254,10 +296,15 @@ def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = Fal
             for timeout_s, count in shard.timeouts.items():
                 if timeout_s is None:
                     return None
-                units[tries * (timeout_s + after_s) + policy.max_wait_s] += count
+                longest_s = max(longest_s, timeout_s)
+                units[(tries + lane.lanes - 1) * (timeout_s + after_s) + policy.max_wait_s] += count
             if any(units.values()):
-                shards[start_s + most_s(units, shard.concurrency)] += 1
+                moves = units.total().bit_length() if policy.rebalance else 0
+                shards[(lane.lanes + moves) * start_s + most_s(units, shard.concurrency)] += 1
         total_s += most_s(shards, lane.shards_at_once)
+    if policy.max_time_s is not None:
+        last_s = policy.start_s + longest_s + policy.max_wait_s + after_s
+        total_s = min(total_s, policy.max_time_s + last_s)
     return total_s + policy.drain_s + policy.grace_s + SPARE_S
 
 

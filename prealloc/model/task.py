@@ -23,7 +23,8 @@ class LightweightTask(BaseModel):
     one copies bytes instead of walking a tree. `extra` holds the fields named with `--keep`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Its validator is built when a task is first validated: plans and slices hold tasks that were before.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str = Field(min_length=1)
     type: str = Field(min_length=1)

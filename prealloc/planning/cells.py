@@ -24,7 +24,7 @@ _NO_SLUG = re.compile(r"[^a-z0-9._-]+")
 
 
 class CellShard(NamedTuple):
-    """One shard of a cell: the `number`-th of `of`, and the lane it queues for."""
+    """One shard of a cell: the `number`-th of `of`, and the lane that it is dealt to."""
 
     id: str
     cell: Cell
@@ -33,6 +33,13 @@ class CellShard(NamedTuple):
     of: int
     sizes: tuple[int, ...] = ()
     """Those of the cell's shards to each other; empty: they are equal."""
+    serving: tuple[Lane, ...] = ()
+    """All lanes that serve the cell."""
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The names of the lanes that may serve it, its own first."""
+        return tuple(dict.fromkeys(lane.name for lane in (self.lane, *self.serving) if lane is not None))
 
     def share(self, tasks: int) -> int:
         """How many of a cell's tasks it gets, when they are dealt like cards."""
@@ -56,7 +63,7 @@ def lay_out(spec: PlanSpec) -> list[CellShard]:
         mine = {lane.name: 0 for lane in lanes}
         for number in range(of):
             lane = min(lanes, key=lambda lane: (mine[lane.name], load[lane.name]), default=None)
-            shard = CellShard("", cell, lane, number, of, spec.shard_sizes or ())
+            shard = CellShard("", cell, lane, number, of, spec.shard_sizes or (), tuple(lanes))
             laid.append(shard)
             if lane is not None:
                 mine[lane.name] += 1

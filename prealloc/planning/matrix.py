@@ -59,7 +59,7 @@ def matrix_of_plan(plan: Plan) -> Matrix:
     for shard in plan.shards:
         key = _key(shard.manifest.cell)
         ids.setdefault(key, set()).update(task.id for task in shard.tasks)
-        members.setdefault(key, []).append(_Member(shard.manifest.cell, shard.manifest.lane))
+        members.setdefault(key, []).append(_Member(shard.manifest.cell, shard.manifest.served_by))
     samples = list(ids.values())
     return _matrix(
         plan.spec,
@@ -74,8 +74,7 @@ def matrix_of_spec(spec: PlanSpec) -> Matrix:
     """The matrix that a spec asks for. Raises OptionsError if its shards are too many."""
     members: dict[bytes, list[_Member]] = {}
     for shard in lay_out(spec):
-        lane = shard.lane.name if shard.lane is not None else None
-        members.setdefault(_key(shard.cell), []).append(_Member(shard.cell, lane))
+        members.setdefault(_key(shard.cell), []).append(_Member(shard.cell, shard.lanes))
     loads = loads_of_spec(spec)
     return _matrix(
         spec,
@@ -91,7 +90,7 @@ def loads_of_plan(plan: Plan) -> list[ShardLoad]:
     repeats = plan.spec.repeats
     return [
         ShardLoad(
-            shard.manifest.lane,
+            shard.manifest.planned_lane,
             shard.settings.get(MODEL),
             {kind: count * repeats for kind, count in entry.types.items()},
             shard.manifest.cell,
@@ -117,7 +116,7 @@ def loads_of_spec(spec: PlanSpec) -> list[ShardLoad] | None:
 
 class _Member(NamedTuple):
     cell: Cell
-    lane: str | None
+    lanes: tuple[str, ...]
 
 
 def _key(cell: Cell) -> bytes:
@@ -125,7 +124,7 @@ def _key(cell: Cell) -> bytes:
 
 
 def _row(shards: Sequence[_Member], tasks: int | None) -> CellRow:
-    lanes = dict.fromkeys(shard.lane for shard in shards if shard.lane is not None)
+    lanes = dict.fromkeys(lane for shard in shards for lane in shard.lanes)
     return CellRow(cell=shards[0].cell, shards=len(shards), tasks=tasks, lanes=tuple(lanes))
 
 

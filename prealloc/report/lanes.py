@@ -18,7 +18,13 @@ HALTED_SHOWN = 3
 
 def why_halted(halted: LaneHalted, run: str) -> str:
     """`its key was refused (HTTP 401): fix OPENAI_API_KEY, then prealloc resume run/`."""
-    return visible(f"{halted.reason}: {halted.hint}, then prealloc resume {shlex.quote(run)}")
+    return visible(f"{halted.reason}: {_what_to_do(halted, run)}")
+
+
+def _what_to_do(halted: LaneHalted, run: str) -> str:
+    if halted.goes_on:
+        return f"other lanes take its tasks; {halted.hint}"
+    return f"{halted.hint}, then prealloc resume {shlex.quote(run)}"
 
 
 def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
@@ -28,7 +34,7 @@ def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
     lines = []
     for name, event in halted[:most]:
         lines.append(Text(f"  lane {visible(name)} halted: {visible(event.reason)}", "bold red"))
-        lines.append(Text(visible(f"    {event.hint}, then prealloc resume {shlex.quote(run)}"), "red"))
+        lines.append(Text(visible(f"    {_what_to_do(event, run)}"), "red"))
     if len(halted) > most:
         lines.append(Text(f"  {human.count(len(halted) - most, 'lane')} more halted", "bold red"))
     return lines
@@ -50,7 +56,7 @@ def waiting_lanes(progress: RunProgress, now_s: float) -> dict[str, str]:
 
 
 def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text | None:
-    """`lanes  a waits 41 s (429) · b 3 shards 40/s · 2 more`, cut to the width; None without any lane that goes on.
+    """`lanes  a waits 41 s (429) · b 3 workers 40/s · 2 more`, cut to the width; None without any lane that goes on.
 
     Those that wait for their server come first, then those that run, busiest first; those whose shards only wait are
     counted at the end.
@@ -62,7 +68,7 @@ def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text |
     waiting = waiting_lanes(progress, now_s) if progress.ended is None else {}
     parts = [Text(f"{visible(name)} {told}", "yellow") for name, told in waiting.items()]
     parts += [
-        Text(f"{visible(name)} {human.count(running[name], 'shard')}{_limit(progress.lanes[name])}", "dim")
+        Text(f"{visible(name)} {human.count(running[name], 'worker')}{_limit(progress.lanes[name])}", "dim")
         for name in sorted(running, key=lambda name: -running[name])
         if name in going_on and name not in waiting
     ]

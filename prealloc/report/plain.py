@@ -12,9 +12,11 @@ from prealloc.model.events import (
     Event,
     LaneHalted,
     LibraryOpenedByWorker,
+    LimitReached,
     Note,
     RunEnded,
     RunStarted,
+    RunSteered,
     ShardEnded,
     Stopping,
 )
@@ -69,7 +71,11 @@ class PlainReporter(Reporter):
                 self._write(f"a worker opened the task library: {visible(shard)} {visible(path)}")
             case Stopping():
                 self._write(stopping_line(self.progress, now_s) or "stopping")
-            case RunEnded():
+            case LimitReached():
+                self._write(stopping_line(self.progress, now_s) or event.reason)
+            case RunSteered():
+                self._write(steered_line(event))
+            case RunEnded() if self.progress.started is not None:
                 self._write(progress_line(self.progress, now_s))
 
     def tick(self, now_s: float, /) -> None:
@@ -92,16 +98,24 @@ class PlainReporter(Reporter):
 def start_line(event: RunStarted) -> str:
     """`run/  plan 3f9a  local  25 shards  500 units  25 workers x 4`."""
     units = sum(shard.units for shard in event.shards)
+    asked = units - sum(shard.not_asked for shard in event.shards)
     return "  ".join(
         [
             visible(event.run),
             f"plan {visible(event.plan)[:8]}",
             visible(event.engine),
             human.count(len(event.shards), "shard"),
-            human.count(units, "unit"),
+            human.count(units, "unit") if asked == units else f"{asked:,} of {human.count(units, 'unit')}",
             f"{human.count(event.workers, 'worker')} x {human.at_once(event.concurrency, event.concurrency_most)}",
         ]
     )
+
+
+def steered_line(event: RunSteered) -> str:
+    """`prealloc ctl: paused, 10 workers x 4`."""
+    paused = "paused, " if event.paused else ""
+    tasks = human.at_once(event.concurrency, event.concurrency_most)
+    return f"prealloc ctl: {paused}{human.count(event.workers, 'worker')} x {tasks}"
 
 
 def progress_line(progress: RunProgress, now_s: float) -> str:
@@ -118,6 +132,7 @@ def progress_line(progress: RunProgress, now_s: float) -> str:
         parts.append(f"success {human.share(success, 0)}")
     if progress.ended is None:
         parts.append(f"running {progress.running}")
+        parts += ["paused"] if progress.paused else []
     parts.append(human.rate(progress.per_s(now_s)))
     if eta_s is not None:
         parts.append(f"eta {human.duration(round(eta_s))}")

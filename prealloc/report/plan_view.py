@@ -185,7 +185,7 @@ def _shard_facts(shard: Shard) -> list[tuple[str, str]]:
         "strategy": f"{manifest.strategy}, seed {manifest.seed}",
         "units": f"{units}: {human.count(piece.tasks, 'task')} x {manifest.repeats}",
         "slice": f"{visible(piece.file)}, {human.size(piece.bytes)}",
-        "lane": visible(manifest.lane or ""),
+        "lanes" if len(manifest.served_by) > 1 else "lane": visible(", ".join(manifest.served_by)),
         "cell": _pairs(manifest.cell),
         "settings": _pairs(manifest.settings),
         "types": ", ".join(f"{visible(name)} {types[name]}" for name in sorted(types)),

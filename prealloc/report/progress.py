@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from prealloc.model import events
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import ErrorInfo, Successes
@@ -112,25 +114,24 @@ class ShardProgress(Tally):
         "ended_s",
         "id",
         "index",
-        "lane",
         "last_error",
         "pace",
-        "pid",
         "running",
         "settings",
         "state",
+        "workers",
     )
 
     def __init__(self, info: events.ShardInfo, index: int) -> None:
-        super().__init__(info.units)
-        self.lane = info.lane
+        super().__init__(info.units - info.not_asked)
         self.carry_over(info)
         self.earlier = self.done
         self.id = info.id
         self.index = index
         self.settings = info.settings
         self.state = State.WAITING
-        self.pid: int | None = None
+        self.workers: dict[int, str | None] = {}
+        """The lane that each worker process runs on, by process id; those that retire too."""
         # Units, not a number: a suspect that starts again without having ended must not count twice.
         self.running: dict[tuple[str, int], float] = {}
         """When each began."""
@@ -198,6 +199,10 @@ class RunProgress:
         self.stopping: events.Stopping | None = None
         self.stopping_s = 0.0
         """When it was told last."""
+        self.limit: str | None = None
+        """The limit of the whole run that is reached: no further task starts."""
+        self.paused = False
+        """By `prealloc ctl`: no further task starts for now."""
         self.total = Tally()
         self.running = 0
         """Tasks that run at this moment."""
@@ -223,6 +228,8 @@ class RunProgress:
         self._lately: deque[float] = deque(maxlen=LATELY)
         self._in_state: dict[State, set[int]] = {state: set() for state in State}
         self._by_index: list[ShardProgress] = []
+        self._shown: list[ShardProgress] = []
+        """Without those of which nothing is asked for and nothing is done."""
 
     def apply(self, event: events.Event, now_s: float) -> None:
         """Takes one event in. `now_s` is any clock in seconds that never goes back."""
@@ -245,8 +252,8 @@ class RunProgress:
         return statistics.median(self._lately) if self._lately else None
 
     def eta_s(self, now_s: float) -> float | None:
-        """Seconds to the end; None if it is unknown, or the run is stopping. Never below that of a shard."""
-        if self.ended is not None or self.stopping is not None:
+        """Seconds to the end; None if it is unknown, or the run is stopping or paused. Never below that of a shard."""
+        if self.ended is not None or self.is_stopping or self.paused:
             return None
         at_pace_s = _eta(self.total.units - self.total.done, self.per_s(now_s))
         if at_pace_s is None:
@@ -262,25 +269,30 @@ class RunProgress:
         return now_s - self.started_s if self.started is not None else 0.0
 
     def running_on_lanes(self) -> dict[str, int]:
-        """How many shards run on each lane that any runs on."""
-        running = (self._by_index[index].lane for index in self._in_state[State.RUNNING])
-        return dict(Counter(lane for lane in running if lane is not None))
+        """How many workers run on each lane that any runs on."""
+        running = (self._by_index[index].workers.values() for index in self._in_state[State.RUNNING])
+        return dict(Counter(lane for workers in running for lane in workers if lane is not None))
+
+    @property
+    def is_stopping(self) -> bool:
+        """What runs may end, and nothing will start."""
+        return self.stopping is not None or self.limit is not None
 
     def states(self) -> dict[State, int]:
         """How many shards are in which state."""
         states = {state: len(indices) for state, indices in self._in_state.items()}
-        if self.stopping:
+        if self.is_stopping:
             states[State.DRAINING], states[State.RUNNING] = states[State.RUNNING], 0
         return states
 
     def state(self, shard: ShardProgress) -> State:
         """The shard's state as it is shown: what runs while the run stops is draining."""
-        return State.DRAINING if self.stopping and shard.state is State.RUNNING else shard.state
+        return State.DRAINING if self.is_stopping and shard.state is State.RUNNING else shard.state
 
     def most_interesting(self, most: int) -> list[ShardProgress]:
         """At most this many shards: all in the plan's order, or if there are more, by state first."""
-        if len(self._by_index) <= most:
-            return self._by_index
+        if len(self._shown) <= most:
+            return self._shown
         chosen: list[int] = []
         for state in State:
             if len(chosen) < most:
@@ -296,17 +308,20 @@ class RunProgress:
             shard = ShardProgress(info, index)
             self.shards[info.id] = shard
             self._by_index.append(shard)
+            if info.not_asked and not shard.units:
+                continue
+            self._shown.append(shard)
             self._in_state[State.WAITING].add(index)
-            self.total.units += info.units
+            self.total.units += info.units - info.not_asked
             self.total.carry_over(info)
             if shard.done >= shard.units:
                 self._move(shard, State.ENDED)
         self.earlier = self.total.done
-        self.telling = _telling([shard.settings for shard in self._by_index])
+        self.telling = _telling([shard.settings for shard in self._shown])
 
     def _shard_started(self, event: events.ShardStarted, now_s: float) -> None:
         shard = self.shards[event.shard]
-        shard.pid = event.pid
+        shard.workers[event.pid] = event.lane
         if shard.pace is None:
             shard.pace = Pace(now_s)
         self._move(shard, State.RUNNING)
@@ -348,14 +363,22 @@ class RunProgress:
     def _worker_lost(self, event: events.WorkerLost, now_s: float) -> None:
         shard = self.shards[event.shard]
         self.lost += 1
-        # An older worker may die while its replacement runs: the shard is lost only with its newest one.
-        if event.pid == shard.pid and shard.state is not State.ENDED:
+        shard.workers.pop(event.pid, None)
+        # Another one may run: its replacement, or that of a part of the shard.
+        if not shard.workers and shard.state is not State.ENDED:
             self._nothing_runs(shard)
             self._move(shard, State.LOST)
+
+    def _worker_gone(self, event: events.WorkerGone, now_s: float) -> None:
+        shard = self.shards[event.shard]
+        shard.workers.pop(event.pid, None)
+        if not shard.workers and shard.state is State.RUNNING:  # until its next one starts, or it has ended
+            self._move(shard, State.WAITING)
 
     def _shard_ended(self, event: events.ShardEnded, now_s: float) -> None:
         shard = self.shards[event.shard]
         shard.ended_s = now_s
+        shard.workers.clear()
         self._nothing_runs(shard)
         self._move(shard, State.ENDED)
 
@@ -386,6 +409,19 @@ class RunProgress:
     def _stopping(self, event: events.Stopping, now_s: float) -> None:
         self.stopping, self.stopping_s = event, now_s
 
+    def _limit_reached(self, event: events.LimitReached, now_s: float) -> None:
+        self.limit = event.reason
+
+    def _run_steered(self, event: events.RunSteered, now_s: float) -> None:
+        self.paused = event.paused
+        if self.started is not None:
+            self.started = msgspec.structs.replace(
+                self.started,
+                workers=event.workers,
+                concurrency=event.concurrency,
+                concurrency_most=event.concurrency_most,
+            )
+
     def _run_ended(self, event: events.RunEnded, now_s: float) -> None:
         self.ended = event
         self.running = 0
@@ -407,6 +443,7 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.AttemptStarted: RunProgress._attempt_started,
     events.AttemptEnded: RunProgress._attempt_ended,
     events.WorkerLost: RunProgress._worker_lost,
+    events.WorkerGone: RunProgress._worker_gone,
     events.LibraryOpenedByWorker: RunProgress._library_opened,
     events.MemorySampled: RunProgress._memory_sampled,
     events.ShardEnded: RunProgress._shard_ended,
@@ -415,6 +452,8 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.LaneHalted: RunProgress._lane_halted,
     events.Note: RunProgress._note,
     events.Stopping: RunProgress._stopping,
+    events.LimitReached: RunProgress._limit_reached,
+    events.RunSteered: RunProgress._run_steered,
     events.RunEnded: RunProgress._run_ended,
 }
 

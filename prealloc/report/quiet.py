@@ -34,6 +34,10 @@ def last_line(ended: RunEnded) -> str:
     """`run/: 500 units, ok 480, failed 20; to go on: prealloc resume run/`."""
     counts = [f"{status} {ended.census[status]}" for status in Status if ended.census.get(status)]
     line = f"{visible(ended.run)}: {sum(ended.census.values())} units, {', '.join(counts) or 'none run'}"
+    if ended.stopped is not None:
+        line += f"; stopped: {visible(ended.stopped)}"
+    if ended.not_asked:
+        line += f", not asked for {ended.not_asked}"
     if ended.library_opens:
         line += f"; library opens by workers: {ended.library_opens}"
     return line if ended.resume is None else f"{line}; to go on: {visible(ended.resume)}"

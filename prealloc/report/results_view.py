@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -25,7 +26,7 @@ Format = Literal["table", "md", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _ESCAPED = "\\|"
-_NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name != "group")
+_NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name not in ("group", "means"))
 
 
 def print_results(found: Results, console: Console, *, form: str = "table") -> None:
@@ -105,10 +106,12 @@ def _csv(rows: Sequence[ResultsRow]) -> str:
     names = [f"{SETTINGS_PREFIX}{key}" if key in _NUMBERS else key for key in keys]
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow([*names, *_NUMBERS])
+    means = list(rows[0].means) if rows else []
+    writer.writerow([*names, *_NUMBERS, *(f"mean.{name}" for name in means)])
     for row in rows:
         group = [_csv_cell(row.group[key]) for key in keys]
-        writer.writerow([*group, *(_csv_cell(getattr(row, name)) for name in _NUMBERS)])
+        of_fields = [mean.value if (mean := row.means[name]) else None for name in means]
+        writer.writerow([*group, *(_csv_cell(getattr(row, name)) for name in _NUMBERS), *of_fields])
     return out.getvalue()
 
 
@@ -184,7 +187,12 @@ def _columns(found: Results) -> list[Column]:
             drop=18,
             is_needed=found.total.pass_hat is not None and all(row.pass_k == found.total.pass_k for row in every),
         ),
-        *numbers("score", _score, drop=10),
+        *numbers("score", lambda row: _mean_text(row.mean_score, row.score_high), drop=10),
+        *(
+            column
+            for name in found.total.means
+            for column in numbers(visible(name), partial(_field_mean, name), drop=9)
+        ),
         *numbers("mean", lambda row: human.duration(row.mean_working_s), drop=25),
         *numbers("p50", lambda row: human.duration(row.p50_working_s), drop=15),
         *numbers("p95", lambda row: human.duration(row.p95_working_s), drop=16),
@@ -233,11 +241,16 @@ def _group(row: ResultsRow, key: str) -> str:
     return human.NOTHING if thing is None else value(thing)
 
 
-def _score(row: ResultsRow) -> str:
-    if row.mean_score is None:
+def _field_mean(name: str, row: ResultsRow) -> str:
+    mean = row.means[name]
+    return human.NOTHING if mean is None else _mean_text(mean.value, mean.high)
+
+
+def _mean_text(mean: float | None, high: float | None) -> str:
+    if mean is None:
         return human.NOTHING
-    half = None if row.score_high is None else row.score_high - row.mean_score
-    return f"{row.mean_score:.3g}" + (f" ±{half:.2g}" if half else "")
+    half = None if high is None else high - mean
+    return f"{mean:.3g}" + (f" ±{half:.2g}" if half else "")
 
 
 def _between(low: float | None, high: float | None) -> str:

@@ -17,11 +17,10 @@ def render_sizes(sizes: Sizes) -> Page:
 
 
 def precision_line(precision: Precision, *, cells: bool) -> str:
-    """`20 tasks a cell: a rate to ±20 points; two cells are told apart from 27 points up`."""
+    """`20 tasks a cell: a rate to ±20 points; a difference from 27 points up`."""
     width, least = (f"{each * 100:.0f}" for each in (precision.half_width, precision.shown_from))
     tasks = human.count(precision.tasks, "task") + (" a cell" if cells else "")
-    compared = "two cells" if cells else "two runs of it"
-    return f"{tasks}: a rate to ±{width} points; {compared} are told apart from {least} points up"
+    return f"{tasks}: a rate to ±{width} points; a difference from {least} points up"
 
 
 def _question(sizes: Sizes) -> str:

@@ -24,6 +24,7 @@ def render_status(status: RunStatus) -> Page:
 
 def _facts(status: RunStatus) -> list[Text]:
     state = f"running (process {status.master})" if status.running else "not running"
+    state += ", paused: no further task starts" if status.paused else ""
     decided = status.success.decided  # infra and cancelled are run again
     others = sum(status.elsewhere.values())
     units = status.units - others
@@ -34,6 +35,8 @@ def _facts(status: RunStatus) -> list[Text]:
         f"plan: {status.plan[:12]}, worker {visible(status.worker)}",
         f"done: {decided} of {human.count(units, 'unit')}{elsewhere}",
         f"library opens by workers: {status.library_opens}",
+        *([f"no further task starts: {visible(status.stopped)}"] if status.stopped is not None else []),
+        *([f"the latest session was asked for a part: {visible(status.part)}"] if status.part is not None else []),
     ]
     text = incomplete(decided, units)
     return [*([Text(text, style="yellow")] if text else []), *map(Text, facts)]

@@ -46,6 +46,8 @@ def exit_code_meaning(code: int) -> str:
 
 
 def _meaning(ended: RunEnded) -> str:
+    if ended.not_asked or ended.not_ok_before:
+        return exit_code_meaning(ended.exit_code).replace("planned units", "units that were asked for")
     if ended.exit_code == 0 and ended.elsewhere:
         return "all units that were left are ok" if _units(ended) else "nothing was left to run"
     return exit_code_meaning(ended.exit_code)
@@ -72,11 +74,16 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     """The verdict first, then what it is about."""
     colour = "green" if ended.exit_code == 0 else "red"
     verdict = _fact("exit code", Text(f"{ended.exit_code}: {_meaning(ended)}", colour))
-    facts = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
-    if not _not_ok(ended) and _units(ended):
+    facts: list[tuple[str, str | Text]] = [("run", visible(ended.run)), ("duration", _duration(progress, ended))]
+    if _all_ok(ended) and _units(ended):
         facts.insert(1, ("units", f"{_units(ended):,}, all ok"))
     if ended.elsewhere:
-        facts.insert(2, ("elsewhere", f"{human.count(ended.elsewhere, 'further unit')} of the plan, in other runs"))
+        further = "further unit" if _units(ended) else "unit"
+        facts.insert(-1, ("elsewhere", f"{human.count(ended.elsewhere, further)} of the plan, in other runs"))
+    if ended.not_asked or ended.not_ok_before:
+        facts.insert(1, ("not asked", _left_out(ended)))
+    if ended.stopped is not None:
+        facts.insert(1, ("stopped", Text(visible(ended.stopped), style="yellow")))
     if ended.success.decided:
         facts.append(("success", _success(ended)))
         facts += [("", note) for note in success_notes(ended.success)]
@@ -107,6 +114,13 @@ def _duration(progress: RunProgress, ended: RunEnded) -> str:
     if progress.earlier:
         text += f", {human.count(progress.earlier, 'unit')} done before"
     return text
+
+
+def _left_out(ended: RunEnded) -> str:
+    """What the session was not asked for."""
+    parts = [f"{human.count(ended.not_asked, 'unit')}, still open"] if ended.not_asked else []
+    parts += [f"{human.count(ended.not_ok_before, 'unit')} that ended before, not ok"] if ended.not_ok_before else []
+    return "; ".join(parts)
 
 
 def _success(ended: RunEnded) -> str:
@@ -141,13 +155,13 @@ def _units(ended: RunEnded) -> int:
     return sum(ended.census.values()) - ended.elsewhere
 
 
-def _not_ok(ended: RunEnded) -> int:
-    return _units(ended) - ended.census.get(Status.OK, 0)
+def _all_ok(ended: RunEnded) -> bool:
+    return _units(ended) == ended.census.get(Status.OK, 0)
 
 
 def _census(ended: RunEnded, width: int | None) -> list[Text]:
     """The outcomes that occur; nothing where the facts say that all units are ok."""
-    if not _not_ok(ended):
+    if _all_ok(ended):
         return []
     units = _units(ended)
     census = {**ended.census, Status.NOT_RUN: ended.census.get(Status.NOT_RUN, 0) - ended.elsewhere}
@@ -225,7 +239,7 @@ def _failures(ended: RunEnded, width: int | None) -> list[Text]:
 def _missing(ended: RunEnded) -> list[Text]:
     if not ended.missing:
         return []
-    not_ok = _not_ok(ended)
+    not_ok = ended.not_ok
     lines = [whole(Text(f"  {visible(unit)}")) for unit in ended.missing]
     if not_ok <= len(ended.missing):
         return [heading("not ok"), *lines]
@@ -239,7 +253,7 @@ def _next(ended: RunEnded) -> list[Text]:
     commands = [("look at", f"prealloc results {run} --by {shlex.quote(','.join(by))}")]
     if ended.errors:
         commands.append(("", f"prealloc show {run} {shlex.quote(ended.errors[0].example)}"))
-    if _not_ok(ended) > len(ended.missing):
+    if ended.not_ok > len(ended.missing):
         commands.append(("", f"prealloc results {run} --units --not-ok"))
     lines = [_fact(name, visible(command)) for name, command in commands]
     if ended.resume is not None:

@@ -128,11 +128,15 @@ def _remarks(progress: RunProgress, now_s: float, width: int | None, tall: bool)
 
 
 def stopping_line(progress: RunProgress, now_s: float) -> str | None:
-    """`stopping: 32 tasks may finish within 10 s; Ctrl-C again stops now`, while that goes on."""
+    """Why nothing starts: `stopping: 32 tasks may finish within 10 s; Ctrl-C again stops now`; None if tasks do."""
     event = progress.stopping
-    if event is None or progress.ended is not None:
+    if progress.ended is not None:
         return None
     tasks = human.count(progress.running, "task")
+    if event is None and progress.limit is not None:
+        return f"{visible(progress.limit)}: no further task starts, {tasks} may end"
+    if event is None:
+        return f"paused: no further task starts, {tasks} may end" if progress.paused else None
     left_s = progress.stopping_s + event.drain_s - now_s
     if left_s > 0:
         return f"stopping: {tasks} may finish within {human.duration(math.ceil(left_s))}; Ctrl-C again stops now"
@@ -143,8 +147,9 @@ def stopping_line(progress: RunProgress, now_s: float) -> str | None:
 
 def _rows(progress: RunProgress, room: int | None) -> tuple[Sequence[ShardProgress], dict[State, int]]:
     """The shards that are shown, and the states of those that are not."""
-    if room is None or len(progress.shards) <= room:
-        return progress.most_interesting(len(progress.shards)), {}
+    every = len(progress.shards)
+    if room is None or every <= room or len(progress.most_interesting(every)) <= room:
+        return progress.most_interesting(every), {}
     rows = progress.most_interesting(max(0, room - 1))
     rest = progress.states()
     for shard in rows:
@@ -309,8 +314,8 @@ def _footer(progress: RunProgress, width: int | None) -> Text:
         parts.append((1, Text("library opens by workers: 0", style="dim")))
     if progress.ended is None:
         parts.append((2, Text(f"{progress.running:,} running", style="dim")))
-        if progress.stopping is not None:
-            parts.append((0, Text("stopping", style="yellow")))
+        if progress.is_stopping or progress.paused:
+            parts.append((0, Text("stopping" if progress.is_stopping else "paused", style="yellow")))
     if progress.memory is not None:
         parts.append((4, Text(human.size(progress.memory.total), style="dim")))
     if progress.total.retries:

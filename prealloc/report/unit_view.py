@@ -40,10 +40,10 @@ def _unit(unit: UnitHistory, width: int | None) -> list[Text]:
         page += [Text(), heading("attempts"), *_attempts(unit, width)]
     failed = next((each.error for each in reversed(attempts) if each.error is not None), None)
     if failed is not None:
-        page += [Text(), heading("error"), *_error(failed)]
+        page += [Text(), heading("error"), *error_lines(failed)]
     counts = next((each.attempt for each in unit.tries if _counts(unit, each)), None)
     if counts is not None and counts.result is not None:
-        page += [Text(), heading("result"), *_result(counts)]
+        page += [Text(), heading("result"), *result_lines(counts)]
     return page
 
 
@@ -92,12 +92,14 @@ def attempt_note(attempt: Attempt) -> str:
     return "was tried again" if attempt.again else ""
 
 
-def _error(error: ErrorInfo) -> list[Text]:
+def error_lines(error: ErrorInfo) -> list[Text]:
+    """Type, message and traceback."""
     status = f" (HTTP {error.http_status})" if error.http_status is not None else ""
     page = [Text(f"  {line}", "red") for line in lines(f"{error.type}: {error.message}{status}")]
     return [whole(line) for line in (*page, *(Text(f"  {line}") for line in lines(error.traceback or "") if line))]
 
 
-def _result(attempt: Attempt) -> list[Text]:
+def result_lines(attempt: Attempt) -> list[Text]:
+    """The result as JSON."""
     text = msgspec.json.format(msgspec.json.encode(attempt.result), indent=2).decode()
     return [whole(Text(f"  {line}")) for line in lines(text)]

@@ -29,7 +29,9 @@ class PlannedShard(NamedTuple):
     tasks: Sequence[LightweightTask]
     cell: dict[str, Any]
     settings: dict[str, Any]
-    lane: str | None = None
+    """Without those of a lane."""
+    lanes: tuple[str, ...] = ()
+    """Those that may serve it, first the one that it is dealt to."""
 
     def __repr__(self) -> str:
         return f"PlannedShard({self.id}: {len(self.tasks)} tasks)"
@@ -60,7 +62,8 @@ def build_plan(
                 plan=plan,
                 id=shard.id,
                 cell=shard.cell,
-                lane=shard.lane,
+                lane=None,
+                lanes=shard.lanes or msgspec.UNSET,
                 strategy=spec.strategy,
                 repeats=spec.repeats,
                 seed=spec.seed,

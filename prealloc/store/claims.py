@@ -11,16 +11,18 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from prealloc.errors import CannotGoOn, InputError, Mistake, OptionsError
+from prealloc.errors import CannotGoOn, InputError, Mistake, OptionsError, RunFolderError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.lock import is_held, live_owner, one_at_a_time
 from prealloc.files.paths import ExperimentPaths, RunPaths, parse_journal_name
-from prealloc.files.regular import Missing, open_regular
+from prealloc.files.regular import Missing, Unusable, open_regular
 from prealloc.model.document import UNREADABLE
 from prealloc.model.plan import Unit
 from prealloc.store.experiment import is_final, run_identities
@@ -35,6 +37,8 @@ _RECORD = 33
 DYING_S = 10.0
 """The workers of a run that was killed are gone sooner."""
 _LOOK_S = 0.01
+_SETTLED_NS = 10**9
+"""A folder's time may be that much too coarse to tell two changes apart."""
 
 
 class _Line(msgspec.Struct):
@@ -52,6 +56,17 @@ class _Line(msgspec.Struct):
 _lines = msgspec.json.Decoder(_Line)
 
 
+def _opened(path: Path, inside: Path) -> BinaryIO:
+    """Another run's file. Raises Missing, or RunFolderError if something else is there."""
+    try:
+        return open(open_regular(path, inside=inside), "rb")
+    except Missing:
+        raise
+    except Unusable as error:
+        hint = "restore it, or move the run out of the experiment"
+        raise RunFolderError(str(error), where=str(path), hint=hint) from None
+
+
 class Held:
     """What a run has claimed and runs now, read on from where it was read to."""
 
@@ -66,7 +81,7 @@ class Held:
         if live_owner(self._run.lock) is None:
             return set()
         try:
-            with open(open_regular(self._run.claims, inside=self._run.root), "rb") as file:
+            with _opened(self._run.claims, self._run.root) as file:
                 session = file.read(_RECORD)
                 if session != self._session:
                     self._session, self._digests, self._offset = session, set(), _RECORD
@@ -84,27 +99,41 @@ class Held:
 class _Other:
     """Another run of the experiment, read on from where it was read to."""
 
-    def __init__(self, run: OpenRun, identities: dict[Unit, Identity]) -> None:
-        self.paths = run.paths
-        self.rule = Rule.of(run.file.policy)
-        self._identities = identities
+    def __init__(self, paths: RunPaths, rule: Rule, facts: Facts) -> None:
+        self.paths = paths
+        self._rule = rule
+        self._facts = facts
         self._read: dict[str, int] = {}
         """How far each journal file was read."""
-        self.held = Held(run.paths)
-        self._at_rest = 0
-        """The latest session whose processes are known to be gone."""
+        self.held = Held(paths)
+        self._at_rest: int | None = None
+        """When its journal's folder was changed last, in nanoseconds, if no process is left that writes to it."""
+
+    @cached_property
+    def run(self) -> OpenRun:
+        return OpenRun(self.paths.root)
+
+    @cached_property
+    def _identities(self) -> dict[Unit, Identity]:
+        return run_identities(self.run, self._rule, self._facts)
 
     def decided(self) -> Iterator[Identity]:
         """Units that it has decided since it was asked last."""
+        if self.is_at_rest():
+            return
+        changed = os.stat(self.paths.journal).st_mtime_ns
+        is_over = not self.is_dying() and live_owner(self.paths.lock) is None
         for name in sorted(os.listdir(self.paths.journal)):
             if parse_journal_name(name) is not None:
                 yield from self._decided_in(self.paths.journal / name)
+        if is_over and time.time_ns() - changed > _SETTLED_NS:
+            self._at_rest = changed
 
     def _decided_in(self, path: Path) -> Iterator[Identity]:
         offset = self._read.get(path.name, 0)
         if path.stat().st_size <= offset:
             return
-        with open(open_regular(path, inside=path.parent), "rb") as file:
+        with _opened(path, path.parent) as file:
             file.seek(offset)
             for raw in file:
                 if not raw.endswith(b"\n"):  # it is being written, or was cut
@@ -122,10 +151,14 @@ class _Other:
             return False
         files = journal_files(self.paths)
         latest = max((file.writer.session for file in files), default=0)
-        if latest > self._at_rest and any(is_held(file.path) for file in files if file.writer.session == latest):
+        return any(is_held(file.path) for file in files if file.writer.session == latest)
+
+    def is_at_rest(self) -> bool:
+        """Nothing has come since all was read: each session begins with a new file in the folder."""
+        try:
+            return os.stat(self.paths.journal).st_mtime_ns == self._at_rest
+        except FileNotFoundError:  # somebody has taken the run out of the experiment
             return True
-        self._at_rest = latest
-        return False
 
 
 class Others:
@@ -134,8 +167,6 @@ class Others:
     def __init__(self, experiment: ExperimentPaths, rule: Rule, facts: Facts, but: str | None = None) -> None:
         """`but` is the name of the run that asks, if it is there already."""
         self.decided: set[Identity] = set()
-        self.factors: set[str] = set()
-        """The names of all factors that their plans have."""
         self.experiment = experiment
         self.but = but
         self._rule = rule
@@ -145,21 +176,26 @@ class Others:
 
     def look(self) -> None:
         """Takes in what they have decided since the last look. Raises InputError if one cannot be read."""
+        self._meet()
+        for run in self._runs.values():
+            self.decided.update(run.decided())
+
+    def _meet(self) -> None:
+        """Takes in the runs that are new."""
         for number in self.experiment.numbers():
             folder = self.experiment.run(number)
             if folder.name not in self._runs and folder.name != self.but:
-                run = OpenRun(folder)
-                self.factors |= run.plan.spec.factor_values.keys()
-                self._runs[folder.name] = _Other(run, run_identities(run, self._rule, self._facts))
-        for name in list(self._runs):
-            try:
-                self.decided.update(self._runs[name].decided())
-            except FileNotFoundError:  # somebody has taken the run out of the experiment
-                del self._runs[name]
+                self._runs[folder.name] = _Other(RunPaths(folder), self._rule, self._facts)
+
+    @property
+    def factors(self) -> set[str]:
+        """The names of all factors that their plans have."""
+        return {name for other in self._runs.values() for name in other.run.plan.spec.factor_values}
 
     def held(self) -> set[bytes]:
-        """The digests of the units that they run now."""
-        return set().union(*(run.held.now() for run in self._runs.values()))
+        """The digests of the units that they run now, also those that began after the last look."""
+        self._meet()
+        return set().union(*(run.held.now() for run in self._runs.values() if not run.is_at_rest()))
 
     def elsewhere(self, state: RunState, identities: Mapping[Unit, Identity]) -> set[Unit]:
         """The open units of a run that are another run's: decided there, or held."""
@@ -171,8 +207,8 @@ class Others:
 
     def refuse_other_rule(self) -> None:
         """Raises OptionsError if one that runs now tells units apart otherwise: both might run some of them."""
-        for name, run in self._runs.items():
-            if live_owner(run.paths.lock) is not None and run.rule != self._rule:
+        for name, other in self._runs.items():
+            if live_owner(other.paths.lock) is not None and Rule.of(other.run.file.policy) != self._rule:
                 problem = f"run {name} of the experiment has another value, and is running"
                 hint = "give the same values, or wait for its end"
                 raise OptionsError([Mistake("‹neutral›, ‹same_task›", problem, hint)])
@@ -180,8 +216,18 @@ class Others:
     def wait_for_the_dead(self) -> None:
         """A worker of a run that was killed may write its last line a moment after the kill."""
         end = time.monotonic() + DYING_S
-        while any(run.is_dying() for run in self._runs.values()) and time.monotonic() < end:
+        runs = [run for run in self._runs.values() if not run.is_at_rest()]
+        while any(run.is_dying() for run in runs) and time.monotonic() < end:
             time.sleep(_LOOK_S)
+
+
+@contextlib.contextmanager
+def _too_late() -> Iterator[None]:
+    """What is wrong with another run's folder, or the experiment's, is not bad input to a run that has begun."""
+    try:
+        yield
+    except InputError as error:
+        raise CannotGoOn(error.problem, where=error.where, hint=error.hint) from error
 
 
 class Claims:
@@ -195,12 +241,17 @@ class Claims:
         """By shard, what is held for it."""
         self._waiting: dict[str, list[Identity]] = {}
         """By shard, what others held when it started."""
-        with must_write(run.claims):
-            fault_point(Point.CLAIMS_OPEN)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-            self._file = os.open(run.claims, flags, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        try:
+            with must_write(run.claims):
+                fault_point(Point.CLAIMS_OPEN)
+                self._file = open_regular(run.claims, inside=run.root, flags=flags)
+        except Unusable as error:
+            hint = "remove it if no master is running this run; it holds nothing that is needed"
+            raise RunFolderError(str(error), where=str(run.claims), hint=hint) from None
         self._write(_SESSION, [os.urandom(_RECORD - 1)])
 
+    @_too_late()
     def claim(self, shard: str, units: Iterable[Unit]) -> set[Unit]:
         """Which of these units of a shard are to be run now: not decided by another run, nor held by one."""
         asked = {unit: self._identities[unit] for unit in units if not self.is_decided(unit)}
@@ -214,7 +265,7 @@ class Claims:
         self._mine.setdefault(shard, []).extend(digests[unit] for unit in got)
         if got:
             self._others.wait_for_the_dead()
-            self.look()  # what was decided before it was ours to claim
+            self._others.look()  # what was decided before it was ours to claim
         return {unit for unit in got if not self.is_decided(unit)}
 
     def leave(self, shard: str) -> None:
@@ -222,11 +273,12 @@ class Claims:
         if digests := self._mine.pop(shard, []):
             self._write(_BACK, digests)
 
+    @_too_late()
     def again(self) -> list[str]:
         """The shards of which others have held units that they neither hold now nor have decided."""
         if not any(self._waiting.values()):
             return []
-        self.look()
+        self._others.look()
         held, decided = self._others.held(), self._others.decided
         return [
             shard
@@ -234,21 +286,15 @@ class Claims:
             if any(unit not in decided and unit.digest() not in held for unit in units)
         ]
 
+    @_too_late()
     def elsewhere(self, state: RunState) -> set[Unit]:
         """The open units of this run that are another run's: decided there, or held."""
-        self.look()
+        self._others.look()
         return self._others.elsewhere(state, self._identities)
 
     def is_decided(self, unit: Unit) -> bool:
         """Whether another run has decided it, as of the last look."""
         return self._identities[unit] in self._others.decided
-
-    def look(self) -> None:
-        """Takes in what the others have decided. Raises CannotGoOn: it is too late to refuse."""
-        try:
-            self._others.look()
-        except InputError as error:
-            raise CannotGoOn(error.problem, where=error.where, hint=error.hint) from error
 
     def close(self) -> None:
         """Ends it. What was held is held no more when the run's lock is given back."""
@@ -259,7 +305,8 @@ class Claims:
         if records:
             with must_write(self._run.claims):
                 fault_point(Point.CLAIMS_WRITE, self._file, records)
-                os.write(self._file, records)
+                while records:  # nearly always once
+                    records = records[os.write(self._file, records) :]
 
 
 def elsewhere_of(run: OpenRun, state: RunState) -> set[Unit]:

@@ -83,7 +83,7 @@ class OpenExperiment:
 
     @contextlib.contextmanager
     def new_run(self) -> Iterator[Path]:
-        """The folder of its next run, to be made in the block. Another that is to be made waits."""
+        """The folder of its next run, to be made in the block; only one is made at a time."""
         with one_at_a_time(self.paths.lock):
             yield self.paths.run(max(self.paths.numbers(), default=0) + 1)
 

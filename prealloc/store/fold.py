@@ -11,6 +11,7 @@ import msgspec
 
 from prealloc.files.paths import RunPaths
 from prealloc.model.outcome import FINAL, Attempt, AttemptInfo, Status, Successes
+from prealloc.model.part import Part
 from prealloc.model.plan import Unit
 from prealloc.store.journal import (
     AnyRecord,
@@ -21,8 +22,10 @@ from prealloc.store.journal import (
     JournalFile,
     LibraryOpen,
     Noted,
+    Reopened,
     SessionStarted,
     SoloDeath,
+    Steered,
     damaged,
     journal_files,
     read_line,
@@ -115,6 +118,12 @@ class RunState(msgspec.Struct, frozen=True):
     warnings: list[str]
     due: list[Due] = []
     """What --cleanup has to clean up after. Without --cleanup it says nothing: then no attempt's end is noted."""
+    part: Part | None = None
+    """What the latest session was asked for; None: everything that was open."""
+    stopped: str | None = None
+    """The limit of the whole run that the latest session has reached."""
+    paused: bool = False
+    """`prealloc ctl` has paused the latest session."""
 
     def leaving(self, units: Set[Unit]) -> RunState:
         """The same, with these units as if they had never run here: another run has them."""
@@ -150,16 +159,16 @@ def by_shard(
     return found
 
 
-def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -> RunState:
-    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen.
-
-    `reopen_failed`: as a `resume --failed` would find it that has not begun yet.
-    """
+def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
+    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
     states = {unit: UnitState() for unit in units}
     warnings: list[str] = []
     untidied = Untidied()
     opens = 0
     sessions = 0
+    part: Part | None = None
+    stopped: str | None = None
+    paused = False
     for file in journal_files(run):  # by session, the supervisor's file first
         sessions = file.writer.session
         for content, number, offset, length in read_lines(file, warnings):
@@ -178,11 +187,17 @@ def fold(run: RunPaths, units: Iterable[Unit], *, reopen_failed: bool = False) -
                 untidied.take_in(content)
             elif isinstance(content, LibraryOpen):
                 opens += 1
-            elif isinstance(content, SessionStarted) and content.reopen_failed:
-                _reopen(states)
-    if reopen_failed:
-        _reopen(states)
-    return RunState(states, sessions, opens, warnings, untidied.due())
+            elif isinstance(content, SessionStarted):
+                part, stopped, paused = content.part, None, False
+                if content.reopen_failed:
+                    reopen(states.values())
+            elif isinstance(content, Steered):
+                stopped = content.stopped or stopped
+                if content.change is not None and content.change.pause is not None:
+                    paused = content.change.pause
+            elif isinstance(content, Reopened):
+                reopen([_planned(states, file, number, Unit(*unit)) for unit in content.units])
+    return RunState(states, sessions, opens, warnings, untidied.due(), part, stopped, paused)
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,15 +240,19 @@ def _accept(state: UnitState, outcome: Outcome) -> None:
         state.open = False
 
 
-def _reopen(states: Mapping[Unit, UnitState]) -> None:
-    for state in states.values():
+def reopen(states: Iterable[UnitState]) -> None:
+    """Those of them that have ended and are not ok are open again."""
+    for state in states:
         if state.latest is not None and state.latest.attempt.status is not Status.OK:
             state.open = True
             state.deaths = 0
 
 
 def _planned(
-    states: Mapping[Unit, UnitState], file: JournalFile, number: int, line: AttemptLine | SoloDeath | AttemptRecord
+    states: Mapping[Unit, UnitState],
+    file: JournalFile,
+    number: int,
+    line: AttemptLine | SoloDeath | AttemptRecord | Unit,
 ) -> UnitState:
     state: UnitState | None = states.get(Unit(line.shard, line.task, line.repeat))
     if state is None:

@@ -26,7 +26,9 @@ from prealloc.files.regular import Unusable, open_regular, refuse_foreign_folder
 from prealloc.files.strict_json import MOST_WALKED, StrictJsonError, compact, has_surely_short_integers
 from prealloc.model.document import UNREADABLE
 from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verdict
+from prealloc.model.part import Part
 from prealloc.model.policy import MOST_RESULT_BYTES
+from prealloc.model.steer import Change
 from prealloc.model.words import brief
 
 NO_RESULT = msgspec.Raw(b"null")
@@ -58,7 +60,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What is noted besides endings."""
 
 
-class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="session"):
+class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="session", omit_defaults=True):
     """A master took up the run: `run` is session 1, each resume the next."""
 
     session: int
@@ -66,6 +68,19 @@ class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`resume --failed`: outcomes that are final but not ok are open again from here on."""
     started_at: Seconds | None = None
     """Wall clock, as all times of records. None: of a version that did not note it."""
+    part: Part | None = None
+    """What it was asked for; None: everything that is open."""
+    options: dict[str, Any] = {}
+    """Fields of RunPolicy that have other values from here on than run.json says."""
+    on_end: str | None = None
+    """The command that gets the summary from here on, empty for none; None: the one that run.json names."""
+
+
+class Reopened(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reopened"):
+    """These units are open again from here on, though they have ended: `resume --failed` for a part of a run."""
+
+    units: tuple[tuple[str, str, int], ...]
+    """(shard, task, repeat)."""
 
 
 class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="session_end"):
@@ -73,6 +88,16 @@ class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     session: int
     ended_at: Seconds
+
+
+class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="steered", omit_defaults=True):
+    """From here on the session goes on in another way."""
+
+    at: Seconds
+    stopped: str | None = None
+    """A limit of the whole run is reached, and nothing more starts: which one."""
+    change: Change | None = None
+    """What `prealloc ctl` has asked for."""
 
 
 class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker"):
@@ -135,6 +160,8 @@ class CleanedUp(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=
 
 AnyRecord = (
     SessionStarted
+    | Reopened
+    | Steered
     | SessionEnded
     | WorkerStarted
     | WorkerEnded
@@ -168,6 +195,8 @@ _WORKER = _Points(Point.WORKER_OPEN, Point.WORKER_FSYNC, Point.WORKER_APPEND)
 _SUPERVISOR = _Points(Point.SUPERVISOR_OPEN, Point.SUPERVISOR_FSYNC, Point.SUPERVISOR_VERDICT)
 _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     SessionStarted: Point.SUPERVISOR_SESSION,
+    Reopened: Point.SUPERVISOR_REOPENED,
+    Steered: Point.SUPERVISOR_STEERED,
     SessionEnded: Point.SUPERVISOR_SESSION_END,
     WorkerStarted: Point.SUPERVISOR_WORKER,
     WorkerEnded: Point.SUPERVISOR_WORKER_END,
@@ -306,14 +335,6 @@ def _stranger(path: Path, problem: str) -> JournalError:
 def last_session(run: RunPaths) -> int:
     """The number of the run's latest session; 0 if there was none."""
     return max((file.writer.session for file in journal_files(run)), default=0)
-
-
-def incarnations(run: RunPaths, shard: str) -> int:
-    """The highest number of a worker of this shard in the run's latest session; 0 if there was none."""
-    files = journal_files(run)
-    session = max((file.writer.session for file in files), default=0)
-    mine = (file.writer for file in files if file.writer.shard == shard and file.writer.session == session)
-    return max((writer.incarnation for writer in mine), default=0)
 
 
 def read_lines(file: JournalFile, warnings: list[str] | None = None) -> Iterator[Line]:

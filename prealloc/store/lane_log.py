@@ -40,7 +40,12 @@ def read_halts(paths: RunPaths, lanes: Sequence[Lane], session: int) -> tuple[La
     """The lanes that have halted in a session, as far as their logs are there: nothing rests on them."""
     first = {told.lane: told for told in reversed(list(_told(paths, lanes, session, _halts)))}
     return tuple(
-        LaneHalted(lane=lane.name, reason=first[lane.name].reason, hint=first[lane.name].hint or first[lane.name].mend)
+        LaneHalted(
+            lane=lane.name,
+            reason=first[lane.name].reason,
+            hint=first[lane.name].hint or first[lane.name].mend,
+            goes_on=first[lane.name].goes_on,
+        )
         for lane in lanes
         if lane.name in first
     )
@@ -98,6 +103,7 @@ class _Halt(msgspec.Struct, frozen=True, tag_field="event", tag="lane_halted"):
     lane: str
     reason: str
     hint: str = ""
+    goes_on: bool = False
     mend: str = "fix what its tasks need"  # the name of `hint` in the runs of earlier versions
     session: int = 1
 

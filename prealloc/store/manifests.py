@@ -13,7 +13,7 @@ from msgspec import UnsetType
 
 from prealloc.errors import OptionsError, PlanError
 from prealloc.files.paths import SHARD_ID, PlanPaths
-from prealloc.model.cell import settings_of
+from prealloc.model.cell import lanes_of, settings_of
 from prealloc.model.plan import Manifest, PlanFile, ShardEntry
 from prealloc.model.plan_spec import MAX_REPEATS, MAX_SEED, MAX_UNITS, RANKINGS, PlanSpec
 from prealloc.model.policy import read_run_options
@@ -163,10 +163,7 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
         )
         problem = f"it is not the manifest that was planned: {found}"
         raise PlanError(problem, where=str(path), hint=PLAN_AGAIN)
-    if manifest.lane is not None and all(lane.name != manifest.lane for lane in file.spec.lanes):
-        raise PlanError(
-            f"it names lane {manifest.lane!r}, which the plan does not have", where=str(path), hint=PLAN_AGAIN
-        )
+    _check_lanes(manifest, file.spec, where=str(path))
     if manifest.slice.tasks * manifest.repeats != entry.units:
         raise PlanError("its units are not those of plan.json", where=str(path), hint=PLAN_AGAIN)
     spec = file.spec
@@ -177,6 +174,27 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
     if said != [spec.strategy, spec.repeats, spec.seed] or not same:
         raise PlanError("it is not the manifest of its plan's spec", where=str(path), hint=PLAN_AGAIN)
     return manifest
+
+
+def _check_lanes(manifest: Manifest, spec: PlanSpec, *, where: str) -> None:
+    """Raises PlanError unless they are those of the plan."""
+    unknown = [name for name in manifest.served_by if all(lane.name != name for lane in spec.lanes)]
+    if unknown:
+        raise PlanError(f"it names lane {unknown[0]!r}, which the plan does not have", where=where, hint=PLAN_AGAIN)
+    if not isinstance(manifest.lanes, UnsetType):
+        serving = sorted(lane.name for lane in lanes_of(manifest.cell, spec.lanes, spec.settings))
+        if manifest.lane is not None or sorted(manifest.lanes) != serving:
+            raise PlanError("its lanes are not those that serve its cell", where=where, hint=PLAN_AGAIN)
+
+
+def chosen(manifest: Manifest, spec: PlanSpec, lane: str | None) -> Manifest:
+    """The manifest with this lane of the plan's, and its values among the settings. Raises PlanError."""
+    if lane is None or lane == manifest.lane:
+        return manifest
+    found = next((each for each in spec.lanes if each.name == lane), None)
+    if found is None:
+        raise PlanError(f"the plan has no lane {shown(lane)}", where=f"shard {manifest.id}", hint=PLAN_AGAIN)
+    return manifest.on(found)
 
 
 def _text(value: Any) -> bytes:

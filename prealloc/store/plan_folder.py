@@ -20,7 +20,14 @@ from prealloc.model.plan import Plan, Shard, ShardEntry, SliceRef
 from prealloc.model.spelling import IN_EVERY_SLICE
 from prealloc.model.words import brief, listed
 from prealloc.store.documents import read_bytes, to_json
-from prealloc.store.manifests import Outline, read_manifest, read_outline, read_plan_file, read_planned_manifest
+from prealloc.store.manifests import (
+    Outline,
+    chosen,
+    read_manifest,
+    read_outline,
+    read_plan_file,
+    read_planned_manifest,
+)
 from prealloc.store.slices import PLAN_AGAIN, Names, Slice
 
 _SLICE = re.compile(r"slices/[0-9a-f]{64}\.json")
@@ -105,11 +112,17 @@ def load_shard(path: str | Path, *, require: Iterable[str] = ()) -> Shard:
 
     The slice's size and sha256 are checked. `require` names the task fields that the caller reads (further ones
     are in `task.extra`): if the plan was made without them, that is refused here, with the hint,
-    rather than noticed in the middle of a run. Raises PlanError.
+    rather than noticed in the middle of a run.
+
+    Its settings have the values of its lane: the one that `prealloc run` has chosen, else the one that the plan deals
+    it to; for that the plan.json beside it is read. Raises PlanError.
     """
     path = Path(path)
     manifest, _ = read_manifest(path)
-    tasks = Slice(PlanPaths.of_manifest(path), manifest.slice).tasks()
+    paths = PlanPaths.of_manifest(path)
+    if manifest.lane != manifest.planned_lane:
+        manifest = chosen(manifest, read_plan_file(paths.root).spec, manifest.planned_lane)
+    tasks = Slice(paths, manifest.slice).tasks()
     further = set(require) - IN_EVERY_SLICE - {"type"}  # which every task has as an attribute
     absent = sorted({name for name in further if any(name not in task.extra for task in tasks)})
     if absent:

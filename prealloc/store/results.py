@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,9 @@ from prealloc.store.fold import Outcome, Tried, UnitState
 
 KEYS = ("shard", "type", "task", "repeat", "status")
 """What outcomes can always be grouped by; the names of settings come on top."""
+ERROR_KEYS = ("error.type", "error.http_status")
+RUN = "run"
+"""The key of several runs: which of them a unit is of."""
 SETTINGS_PREFIX = "settings."
 """`settings.type` is the setting named `type`, where `type` alone is the task's."""
 
@@ -45,6 +48,8 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     kept: dict[str, Any] = {}
     """Kept fields of the task, those that were asked for."""
+    result_fields: dict[str, Any] = {}
+    """Fields of the first outcome's result, those that were asked for; `a.b` is b in the object a."""
     error: ErrorInfo | None = None
     run: str | None = None
     """Of an experiment: the name of the run that this is of."""
@@ -119,6 +124,18 @@ class UnitHistory(msgspec.Struct, frozen=True, kw_only=True):
     """Of an experiment: the name of the run whose outcome counts."""
 
 
+class Mean(msgspec.Struct, frozen=True, kw_only=True):
+    """The mean of a field of results: over tasks, of the mean of each."""
+
+    value: float
+    low: float | None
+    """Of its interval; None: there is one task alone."""
+    high: float | None
+    tasks: int
+    units: int
+    """Those that have a number there."""
+
+
 class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     """One group of units. The statuses add up to `units`: nothing leaves the denominator."""
 
@@ -173,6 +190,8 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     """The mean of the tasks' means, by the first outcomes."""
     score_low: float | None
     score_high: float | None
+    means: dict[str, Mean | None]
+    """Of the result fields that were asked for; None: no unit has a number there."""
     mean_working_s: float | None
     p50_working_s: float | None
     p95_working_s: float | None
@@ -188,22 +207,28 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     total: ResultsRow
 
 
-def tabulate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), *, level: float = 0.95) -> Results:
+def tabulate(
+    outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), means: Sequence[str] = (), *, level: float = 0.95
+) -> Results:
     """The rows of `aggregate`, and the one that it gives without keys."""
     outcomes = list(outcomes)
-    rows = aggregate(outcomes, by, level=level)
-    return Results(rows=rows, total=aggregate(outcomes, level=level)[0] if by else rows[0])
+    rows = aggregate(outcomes, by, means, level=level)
+    return Results(rows=rows, total=aggregate(outcomes, (), means, level=level)[0] if by else rows[0])
 
 
-def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), *, level: float = 0.95) -> list[ResultsRow]:
+def aggregate(
+    outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), means: Sequence[str] = (), *, level: float = 0.95
+) -> list[ResultsRow]:
     """One row per combination of the keys' values, in their order; without keys one row for everything.
 
-    Keys are those of KEYS, the names of settings (`settings.NAME` where the name is also one of KEYS), and the kept
-    fields that the outcomes have.
-    Raises OptionsError for unknown and repeated keys, listing those that there are.
+    Keys are those of KEYS and ERROR_KEYS, `run` where there are several, the names of settings (`settings.NAME` where
+    the name is also one of KEYS), the kept fields that the outcomes have, and any field of a result. `means` are fields
+    of results. Raises OptionsError for unknown and repeated keys, listing those that there are.
     """
     outcomes = list(outcomes)
-    _check(by, _known_keys(outcomes))
+    known = _known_keys(outcomes)
+    outcomes, found = _with_result_fields(outcomes, [name for name in (*by, *means) if name not in known])
+    _check(by, means, [*known, *found])
     # Decided once for the whole run: groups judged by different rules could not be compared.
     reported = any(o.success is not None or o.first_success is not None for o in outcomes)
     groups: dict[bytes, tuple[list[Any], list[UnitOutcome]]] = {} if by else {b"[]": ([], [])}
@@ -213,7 +238,41 @@ def aggregate(outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), *, level:
         text = msgspec.json.encode(values, order="sorted")
         groups.setdefault(text, (values, []))[1].append(outcome)
     ordered = sorted(groups.items(), key=lambda item: ([_order(v) for v in item[1][0]], item[0]))
-    return [_row(dict(zip(by, values, strict=True)), members, reported, level) for _, (values, members) in ordered]
+    asked = _Asked(tuple(means), level, reported)
+    return [_row(dict(zip(by, values, strict=True)), members, asked) for _, (values, members) in ordered]
+
+
+class _Asked(NamedTuple):
+    """What every row is to have."""
+
+    means: tuple[str, ...]
+    level: float
+    reported: bool
+    """Whether any result says success."""
+
+
+def _with_result_fields(outcomes: Sequence[UnitOutcome], names: Sequence[str]) -> tuple[list[UnitOutcome], list[str]]:
+    """The outcomes with these fields of their first results, and those names that some result has."""
+    if not names:
+        return list(outcomes), []
+    found: dict[str, None] = {}
+    filled = []
+    for outcome in outcomes:
+        ended = outcome.read_first()
+        fields = {name: value for name in names if (value := _field(ended.result if ended else None, name)) is not None}
+        found.update(dict.fromkeys(fields))
+        filled.append(msgspec.structs.replace(outcome, result_fields=fields))
+    return filled, list(found)
+
+
+def _field(result: Any, name: str) -> Any:
+    """What stands there: at the name itself, else at the path `a.b`."""
+    if not isinstance(result, dict):
+        return None
+    if name in result:
+        return result[name]
+    head, dot, rest = name.partition(".")
+    return _field(result.get(head), rest) if dot else None
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
@@ -226,7 +285,8 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
     return ordered[max(1, math.ceil(percent / 100 * len(ordered))) - 1]
 
 
-def _row(group: dict[str, Any], units: Sequence[UnitOutcome], reported: bool, level: float) -> ResultsRow:
+def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: _Asked) -> ResultsRow:
+    level, reported = asked.level, asked.reported
     counts = dict.fromkeys(Status, 0)
     first, latest = Successes(), Successes()
     for unit in units:
@@ -267,6 +327,7 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], reported: bool, le
         mean_score=score.value if score else None,
         score_low=_finite(score.low) if score else None,
         score_high=_finite(score.high) if score else None,
+        means={name: _mean_of(units, name, level) for name in asked.means},
         mean_working_s=_mean(working),
         p50_working_s=percentile(working, 50),
         p95_working_s=percentile(working, 95),
@@ -310,6 +371,19 @@ def _passed(units: Sequence[UnitOutcome]) -> tuple[int, float | None]:
     return k, found.value if found else None
 
 
+def _mean_of(units: Sequence[UnitOutcome], name: str, level: float) -> Mean | None:
+    values: dict[str, list[float]] = {}
+    for unit in units:
+        number = unit.result_fields.get(name)
+        if isinstance(number, int | float) and math.isfinite(number):
+            values.setdefault(unit.task, []).append(float(number))
+    found = mean(values, level=level)
+    if found is None:
+        return None
+    low, high = _finite(found.low), _finite(found.high)
+    return Mean(value=found.value, low=low, high=high, tasks=found.tasks, units=found.units)
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -329,22 +403,30 @@ def _known_keys(outcomes: Iterable[UnitOutcome]) -> list[str]:
     outcomes = list(outcomes)
     settings = {name for outcome in outcomes for name in outcome.settings}
     kept = {name for outcome in outcomes for name in outcome.kept} - settings - {*KEYS}
-    return [*KEYS, *sorted(f"{SETTINGS_PREFIX}{name}" if name in KEYS else name for name in settings), *sorted(kept)]
+    runs = [RUN] if len({outcome.run for outcome in outcomes}) > 1 else []
+    named = sorted(f"{SETTINGS_PREFIX}{name}" if name in KEYS else name for name in settings)
+    return [*runs, *KEYS, *ERROR_KEYS, *named, *sorted(kept)]
 
 
-def _check(by: Sequence[str], known: Sequence[str]) -> None:
+def _check(by: Sequence[str], means: Sequence[str], known: Sequence[str]) -> None:
     given = [key.removeprefix(SETTINGS_PREFIX) if key not in known else key for key in by]
     there = ", ".join(known)
     mistakes = [
-        Mistake(f"‹by› {key}", "there is no such key", f"use one of {there}")
+        Mistake(f"‹by› {key}", "there is no such key", f"use one of {there}, or a field of the results")
         for key, plain in zip(by, given, strict=True)
         if plain not in known or (key != plain and plain in KEYS)
     ]
     mistakes += [
-        Mistake(f"‹by› {key}", f"is given {by.count(key)} times", "give it once")
-        for key in dict.fromkeys(by)
-        if by.count(key) > 1
+        Mistake(f"‹mean› {name}", "no result has such a field", "name a field that results have as a number")
+        for name in means
+        if name not in known
     ]
+    for option, names in (("by", by), ("mean", means)):
+        mistakes += [
+            Mistake(f"‹{option}› {key}", f"is given {names.count(key)} times", "give it once")
+            for key in dict.fromkeys(names)
+            if names.count(key) > 1
+        ]
     if mistakes:
         raise OptionsError(mistakes)
 
@@ -355,8 +437,12 @@ def _value(outcome: UnitOutcome, key: str) -> Any:
         value = getattr(outcome, key)
         return str(value) if key == "status" else value
     settings, plain = outcome.settings, key.removeprefix(SETTINGS_PREFIX)
-    found = next((each for each in (settings, outcome.kept) if key in each), {})
-    return found[key] if found else settings.get(plain)
+    found = next((each for each in (settings, outcome.kept, outcome.result_fields) if key in each), {})
+    if found:
+        return found[key]
+    if key in ERROR_KEYS:
+        return getattr(outcome.error, key.partition(".")[2], None)
+    return outcome.run if key == RUN else settings.get(plain)
 
 
 def _order(value: Any) -> tuple[int, float, str]:

@@ -82,7 +82,7 @@ def take_over(wanted: Mapping[Unit, Identity], sources: Sequence[Finished], fact
     parts = [f"{len(taken)} of {len(wanted)} units taken over", *_told(whys)]
     if spare := not_taken.total() - whys.total():
         parts.append(f"{spare} finished {'one is' if spare == 1 else 'ones are'} not asked for")
-    if still_open := sum(source.open for source in sources):
+    if missing and (still_open := sum(source.open for source in sources)):
         parts.append(f"{still_open} had no final outcome")
     return TakenOver(taken, "; ".join(parts))
 

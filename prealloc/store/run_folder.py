@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Set
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,19 @@ from msgspec import UnsetType
 from prealloc.errors import OptionsError, PlanError, RunFolderError
 from prealloc.files.atomic import is_taken, new_folder, write_file, writing
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.files.paths import RunPaths
+from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
+from prealloc.model.task_times import TaskTimes
 from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
+from prealloc.store.fold import UnitState
 from prealloc.store.identity import copy_numbers
+from prealloc.store.journal import SessionStarted, damaged, journal_files, read_lines
 from prealloc.store.manifests import Outline, read_manifests, read_plan_file
 from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
 from prealloc.store.slices import Names, Slice
@@ -57,7 +61,10 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine: str
     cleanup: str | None = None
     """`module:function` that cleans up after attempts whose process was killed."""
+    on_end: str | None = None
+    """A command that gets the summary. A resume may change it: see OpenRun.on_end."""
     policy: RunPolicy
+    """As the run began. A resume may change some: see OpenRun.policy."""
     created_at: str
     prealloc: str
     python: str
@@ -76,6 +83,16 @@ def known_name(engine: str, worker: str, named: str | None) -> str:
     return " ".join(word for word in worker.split() if not word.startswith("-") and MANIFEST not in word)
 
 
+def refuse_experiment(folder: Path) -> None:
+    """Raises RunFolderError if an experiment is there, where a run of it is meant."""
+    experiment = ExperimentPaths(folder)
+    if experiment.is_there:
+        numbers = experiment.numbers()
+        latest = f", such as the latest: {experiment.run(numbers[-1])}" if numbers else ""
+        problem = "it is an experiment, and this is done to one run"
+        raise RunFolderError(problem, where=str(folder), hint=f"name one of its runs{latest}")
+
+
 class OpenRun:
     """A run folder that was read and found whole. Tasks are read shard by shard, when they are asked for.
 
@@ -87,6 +104,7 @@ class OpenRun:
     ) -> None:
         self.paths = RunPaths(root)
         if not os.path.lexists(self.paths.run_file):
+            refuse_experiment(root)
             raise RunFolderError("it is not a run folder", where=str(root), hint="name a folder of `prealloc run`")
         raw = read_bytes(self.paths.run_file, RunFolderError, inside=root, hint=_RESTORE)
         self.file = parse(raw, RunFile, RunFolderError, where=str(self.paths.run_file), hint=_RESTORE)
@@ -99,12 +117,54 @@ class OpenRun:
         self.warnings: list[str] = []
         """What is wrong with the slices that have been looked into."""
         self._names: dict[SliceRef, Names] = dict(names or {})
+        self._settings: dict[tuple[str, str | None], dict[str, Any]] = {}
         self._timeouts: dict[SliceRef, dict[int, float]] = {}
         self._copies: dict[str, dict[str, int]] | None = None
+        self.times: TaskTimes | None = None
+        """How long tasks have taken in past runs, where the shards that take longest are to start first."""
+
+    @cached_property
+    def policy(self) -> RunPolicy:
+        """The run's options, as of its latest session: those of run.json, and what a resume has changed of them.
+
+        Raises JournalError.
+        """
+        file, latest = self._latest
+        if latest is None:
+            return self.file.policy
+        try:
+            return RunPolicy.checked(**{**msgspec.structs.asdict(self.file.policy), **latest.options})
+        except OptionsError as error:
+            raise damaged(file, 1, str(error)) from None
+
+    @cached_property
+    def on_end(self) -> str | None:
+        """The command that gets the summary, likewise."""
+        _, latest = self._latest
+        return (self.file.on_end if latest is None or latest.on_end is None else latest.on_end) or None
+
+    @cached_property
+    def _latest(self) -> tuple[Path, SessionStarted | None]:
+        """The first line of the latest session that has one: a session may be killed in the middle of it."""
+        for file in reversed(journal_files(self.paths)):
+            if file.writer.shard is None:
+                first = next(iter(read_lines(file)), None)
+                if first is not None and isinstance(first.content, SessionStarted):
+                    return file.path, first.content
+        return self.paths.journal, None
 
     def tasks(self, shard: str) -> tuple[LightweightTask, ...]:
         """The tasks of one shard, read from its slice: only what runs is held. Raises PlanError."""
         return Slice(self.paths.plan, self.manifests[shard].slice).tasks()
+
+    def settings(self, shard: str, state: UnitState) -> dict[str, Any]:
+        """What the worker function has seen in the attempt at a unit that counts: those of its lane too."""
+        key = shard, state.outcome.attempt.lane if state.outcome is not None else None
+        if key not in self._settings:
+            # An outcome that was taken over from another run may name a lane of that one.
+            known = next((each for each in self.plan.spec.lanes if each.name == key[1]), None)
+            self._settings[key] = self.manifests[shard].on(known).settings
+        return self._settings[key]
 
     def check_slices(self) -> None:
         """Raises PlanError unless all tasks can be run as they were planned."""

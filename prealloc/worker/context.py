@@ -41,6 +41,7 @@ class TaskContext:
         timeout_s: float | None,
         max_wait_s: float | None = None,
         lane: str | None = None,
+        slot: int = 0,
         limiter: LimiterClient | None = None,
         log: Callable[[str], None] | None = None,
         note: Callable[[Any], None] | None = None,
@@ -48,7 +49,13 @@ class TaskContext:
         self.shard = shard
         """The shard's id."""
         self.lane = lane
-        """The name of the shard's lane; None without one."""
+        """The name of the lane that serves the attempt; None without one."""
+        self.slot = slot
+        """A number from 0 that no other living worker process of the run has: for a port, a GPU, a browser profile.
+
+        Small: a number is given again when its worker is gone for certain. The tasks that run at once in one worker
+        (`--concurrency`) share it, and two attempts of a unit may have different ones.
+        """
         self.repeat = repeat
         """0 for the first time this task is run in this shard, with `--repeats 3` up to 2."""
         self.attempt = attempt

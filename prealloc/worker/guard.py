@@ -9,7 +9,7 @@ import stat
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,18 @@ def _path_of_uri(uri: str) -> str:
     if path.startswith("//"):
         path = "/" + path[2:].partition("/")[2]
     return unquote(path)
+
+
+def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
+    """(device, inode) of the libraries that are still there; of a folder, of the files in it and in its folders."""
+    found: set[tuple[int, int]] = set()
+    for path in paths:
+        try:
+            files = [Path(path), *Path(path).glob("*"), *Path(path).glob("*/*")]
+            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
+        except (OSError, ValueError):  # gone, or no path at all: it comes from a file
+            continue
+    return frozenset(found)
 
 
 guard = LibraryGuard()

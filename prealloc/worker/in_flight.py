@@ -23,6 +23,8 @@ _WORD = 8
 _ROW = struct.Struct("=9q")
 _HEAD = struct.Struct("=q")
 
+_SPARE_SLOTS = 64
+
 NOBODY_ELSE = -1
 """In place of a descriptor: a table that this process keeps to itself."""
 
@@ -41,7 +43,7 @@ class InFlightTable:
     """Either end of an in-flight table. `slots` is the most units that can ever run at once in the worker."""
 
     def __init__(self, descriptor: int, slots: int) -> None:
-        self._slots = slots
+        self.slots = slots
         self._memory = mmap.mmap(descriptor, _size_of(slots))
 
     # -- the worker's side ----------------------------------------------------------------------------------
@@ -79,7 +81,7 @@ class InFlightTable:
     def rows(self) -> list[InFlight]:
         """What runs right now."""
         found = []
-        for slot in range(self._slots):
+        for slot in range(self.slots):
             position, *row = _ROW.unpack_from(self._memory, self._at(slot))
             if position:
                 repeat, attempt, tries, started_ns, waited_us, waiting, before_us, throttled = row
@@ -92,6 +94,11 @@ class InFlightTable:
 
     def _at(self, slot: int) -> int:
         return _WORD + slot * _ROW.size
+
+
+def most_slots(concurrency: int) -> int:
+    """The slots of a worker's table that begins with so many at once: it may get more while it runs."""
+    return max(_SPARE_SLOTS, 2 * concurrency)
 
 
 def _size_of(slots: int) -> int:

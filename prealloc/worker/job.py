@@ -28,6 +28,11 @@ class UnitOrder(NamedTuple):
     throttled: Count = 0
     """Attempts in this session so far that a server has turned away for a while."""
 
+    @property
+    def is_fresh(self) -> bool:
+        """No attempt was made at it in this session by the worker that holds it, or by one before."""
+        return self.tries == 0 and self.throttled == 0
+
     def plain(self) -> PlainOrder:
         """The same as a plain tuple, which pickles five times as fast."""
         return (*self,)
@@ -58,6 +63,8 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     policy: RunPolicy
     slots: int = 1
     """Units that may run at once in this process; the engine may change it later."""
+    slot: int = 0
+    """A number that no other living worker of the run has."""
     journal: str
     library: tuple[tuple[int, int], ...] = ()
     """(device, inode) of the task libraries that no worker may open."""

@@ -30,7 +30,7 @@ from prealloc.worker.function import WorkerFunction, brief_error, load_function
 from prealloc.worker.guard import guard
 from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.interrupt import shielded
-from prealloc.worker.job import WorkerJob
+from prealloc.worker.job import UnitOrder, WorkerJob
 from prealloc.worker.limiter import RemoteLimiter
 from prealloc.worker.messages import (
     NO_THREAD,
@@ -40,10 +40,12 @@ from prealloc.worker.messages import (
     Channel,
     Drain,
     Ended,
+    HandBack,
     NotClosed,
     Opened,
     Ready,
     Retiring,
+    Returned,
     Slots,
     Struck,
 )
@@ -109,6 +111,8 @@ class _Worker:
 
     def control(self) -> int:
         """The control thread: returns when nothing runs and nothing will."""
+        if not self._listen(wait=False):  # it may have other slots by now
+            return 1
         if not self._servers.grow(min(self._job.slots, max(1, len(self._job.orders)))):
             return NO_THREAD
         while self._is_needed():
@@ -140,10 +144,11 @@ class _Worker:
         lingering = self._units.lingering
         return self._servers.count > len(lingering) or any(each.ends_at > time.monotonic() for each in lingering)
 
-    def _listen(self) -> bool:
+    def _listen(self, *, wait: bool = True) -> bool:
         """Sleeps until a beat is due, a server ends or a command comes. False: the supervisor is gone."""
         now = time.monotonic()
         pause_s = min([HEARTBEAT_S, *(each.ends_at - now for each in self._units.lingering if each.ends_at > now)])
+        pause_s = pause_s if wait else 0.0
         readable, _, _ = select.select([self._channel.fileno(), self._wake_read], [], [], pause_s)
         if self._wake_read in readable:
             os.read(self._wake_read, 4096)
@@ -153,9 +158,12 @@ class _Worker:
                 return False
             for command in commands:
                 if isinstance(command, Drain):
-                    self._units.stop(key_refused=command.key_refused)
+                    left = self._units.stop(key_refused=command.key_refused)
                     if self._limiter is not None and command.lane_halted is not None:
+                        self._hand_back(tuple(order for order in left if order.is_fresh))
                         self._limiter.close(command.lane_halted)
+                elif isinstance(command, HandBack):
+                    self._hand_back(self._units.hand_back(command.units))
                 elif isinstance(command, Cancel):
                     self._cancelling = True
                 elif isinstance(command, Slots):
@@ -212,6 +220,11 @@ class _Worker:
             fault_point(Point.WORKER_RETIRING)
             self._channel.send(Retiring(left))
             fault_point(Point.WORKER_RETIRED)
+
+    def _hand_back(self, units: tuple[UnitOrder, ...]) -> None:
+        fault_point(Point.WORKER_HANDING_BACK)
+        self._channel.send(Returned(units))
+        fault_point(Point.WORKER_HANDED_BACK)
 
     def _tell(self, ended: Ended) -> None:
         error = ended.line.error

@@ -74,6 +74,12 @@ class Retiring(Message, frozen=True, array_like=True, tag="retire"):
     left: tuple[UnitOrder, ...]
 
 
+class Returned(Message, frozen=True, array_like=True, tag="returned"):
+    """The worker has let go of these units, which have not begun: they may run elsewhere."""
+
+    left: tuple[UnitOrder, ...]
+
+
 class NotClosed(Message, frozen=True, array_like=True, tag="not-closed"):
     """The object of the worker's class is not closed, or not cleanly: why."""
 
@@ -113,8 +119,14 @@ class Granted(Message, frozen=True, array_like=True, tag="go"):
     permits: tuple[Permit, ...]
 
 
+class HandBack(Message, frozen=True, array_like=True, tag="back"):
+    """To a worker: hand back so many units that have not begun, but no more than half of them. It answers Returned."""
+
+    units: Count
+
+
 class Drain(Message, frozen=True, array_like=True, tag="drain"):
-    """To a worker: start nothing more; what runs may end."""
+    """To a worker: start nothing more; what runs may end. Of a lane that has halted: hand back what has not begun."""
 
     key_refused: bool
     """Because of the lane's key: a 403 is that key's from now on."""
@@ -132,8 +144,8 @@ class Slots(Message, frozen=True, array_like=True, tag="slots"):
     slots: int
 
 
-FromWorker = Ready | Broken | Struck | Started | Ended | Opened | Retiring | Ask | Done | NotClosed | Bye
-ToWorker = Drain | Cancel | Slots | Granted
+FromWorker = Ready | Broken | Struck | Started | Ended | Opened | Retiring | Returned | Ask | Done | NotClosed | Bye
+ToWorker = Drain | Cancel | Slots | HandBack | Granted
 
 _encoder = msgspec.json.Encoder()
 _commands = msgspec.json.Decoder(ToWorker)  # made before forking, shared by all workers

@@ -21,7 +21,7 @@ from prealloc.processes.signals import leave_to_master, take_back
 from prealloc.processes.tree import descendants, send_signal
 from prealloc.worker.cleanup import run_cleanup
 from prealloc.worker.function import WorkerFunction
-from prealloc.worker.in_flight import InFlightTable
+from prealloc.worker.in_flight import InFlightTable, most_slots
 from prealloc.worker.job import CleanupJob, unpack
 from prealloc.worker.loop import run_worker
 
@@ -51,7 +51,7 @@ def main(channel: int, payload: int, log: int, table: int, parent: int, function
     if isinstance(job, CleanupJob):
         code = run_cleanup(job, socket.socket(fileno=channel))
     else:
-        rows = InFlightTable(table, job.policy.concurrency)
+        rows = InFlightTable(table, most_slots(job.policy.concurrency))
         os.close(table)
         code = run_worker(job, socket.socket(fileno=channel), rows, function)
     # Processes that tasks have left running would outlive us, and nothing needs them any more.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Collection, Sequence
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +23,8 @@ MOST_FLAWS = 5
 """Fields that cannot be written, named in one error."""
 _MARGIN = 1_000
 """A key that is cut in two would not be known for one."""
+
+_HERE = os.path.dirname(__file__)
 
 _encoder = msgspec.json.Encoder()
 
@@ -86,7 +90,7 @@ def describe(error: BaseException) -> ErrorInfo:
     # Masked before it is cut: half a key is not known as one.
     message = masked(message[: MOST_MESSAGE + _MARGIN])[:MOST_MESSAGE] + _root(error, message)
     try:
-        trace = "".join(traceback.format_exception(error))
+        trace = "".join(traceback.format_exception(cls, error, _of_the_task(error.__traceback__)))
     except BaseException:
         trace = ""
     return ErrorInfo(
@@ -94,6 +98,14 @@ def describe(error: BaseException) -> ErrorInfo:
         message=masked(_clean(message)),
         traceback=masked(_clean(trace[-MOST_TRACEBACK - _MARGIN :]))[-MOST_TRACEBACK:] or None,
     )
+
+
+def _of_the_task(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from where it enters the user's code: how prealloc came there says nothing."""
+    inner = trace
+    while inner is not None and os.path.dirname(inner.tb_frame.f_code.co_filename) == _HERE:
+        inner = inner.tb_next
+    return trace if inner is None else inner
 
 
 def without_keys(error: ErrorInfo, variables: Collection[str]) -> ErrorInfo:

@@ -85,7 +85,7 @@ class UnitQueue:
         self._key_refused = False
         """Of the lane: nothing starts, and in a moment the supervisor will say so too."""
         self._slots = job.slots
-        self._free = list(range(job.policy.concurrency))
+        self._free = [*reversed(range(table.slots))]
         self._peak = (0.0, 0)
         self._key_variables = named_variables(job.settings)
 
@@ -138,6 +138,19 @@ class UnitQueue:
             self._delayed.clear()
             self._changed.notify_all()
         return left
+
+    def hand_back(self, most: int) -> tuple[UnitOrder, ...]:
+        """Lets go of the last units that have not begun: at most so many, and half of them, rounded up.
+
+        Those that wait for another try are not among them: they have begun.
+        """
+        with self._changed:
+            fresh = [item for item in self._ready if item[0].is_fresh]
+            given = fresh[len(fresh) - min(most, (len(fresh) + 1) // 2) :]
+            taken = set(map(id, given))
+            self._ready = deque(item for item in self._ready if id(item) not in taken)
+            self._changed.notify_all()
+        return tuple(order for order, _ in given)
 
     def allow(self, slots: int) -> None:
         """Lets this many units run at once."""
@@ -283,6 +296,7 @@ class UnitQueue:
             timeout_s=job.timeouts.get(order.position, job.policy.timeout_s),
             max_wait_s=job.policy.max_wait_s,
             lane=job.lane,
+            slot=job.slot,
             limiter=self._limiter,
             note=shielded(lambda value: self._journal.append(Noted(**self._name(order), value=value))),
         )

@@ -112,7 +112,7 @@ class Soak:
                     tell(f"{self.told:,} of {self._tasks:,} tasks, {self.total} faults ({outside} from outside)")
             elif event["event"] == "shard_started":
                 self._workers[event["pid"]] = (event["shard"], event["units"])
-            elif event["event"] == "worker_lost":
+            elif event["event"] in ("worker_lost", "worker_gone"):
                 self._workers.pop(event["pid"], None)
 
     @property

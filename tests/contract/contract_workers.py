@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,17 @@ def echo(task: LightweightTask, ctx: TaskContext) -> Any:
         "attempt": ctx.attempt,
         "repeat": ctx.repeat,
         "shard": ctx.shard,
+        "lane": ctx.lane,
     }
+
+
+def meets_the_others(task: LightweightTask, ctx: TaskContext) -> Any:
+    """Waits for the first task of every shard; where all run in one thread, for nobody."""
+    folder = Path(ctx.settings["folder"])
+    (folder / ctx.shard).touch()
+    while ctx.settings["shards"] > len(list(folder.iterdir())) and not ctx.settings["alone"]:
+        time.sleep(0.01)
+    return {"slot": ctx.slot, "pid": os.getpid()}
 
 
 async def echo_async(task: LightweightTask, ctx: TaskContext) -> Any:
@@ -192,3 +204,16 @@ class Agent:
 
     def __call__(self, task: LightweightTask, ctx: TaskContext) -> Any:
         return None
+
+
+class Refused(Exception):
+    """A refused key as clients raise it."""
+
+    status_code = 401
+
+
+def refused(task: LightweightTask, ctx: TaskContext) -> Any:
+    """The lanes that its settings name have a dead key."""
+    if ctx.lane in ctx.settings["dead"]:
+        raise Refused("invalid key")
+    return {"success": True}

@@ -21,7 +21,7 @@ import contract_workers as workers
 import pytest
 
 import prealloc
-from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted
+from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted, ShardStarted
 from prealloc.model.lane import Lane
 from prealloc.report.plain import progress_line
 from prealloc.report.progress import RunProgress
@@ -157,7 +157,7 @@ def test_no_screen_shows_a_success_that_no_worker_reported(go: Go, tmp_path: Pat
     summary = render_summary(progress, ended).text()
     table = render_results(Results(rows=by_type, total=total[0])).text()
     assert f"\nsuccess    {'62.5%: 5 of 8 units' if reported else '-'}\n" in summary
-    assert set(re.findall(r"[\d.]+%", table)) == ({"62.5%"} if reported else set())
+    assert set(re.findall(r"[\d.]+%", table)) == ({"62.5%", "95%"} if reported else set())  # and the interval's level
     for live in (render_table(progress, 0.0).text(), progress_line(progress, 0.0)):
         assert set(re.findall(r"[\d.]+%", live)) == ({"62%"} if reported else set())
     for written in (
@@ -500,3 +500,58 @@ def test_the_end_is_told_of_the_whole_run(go: Go, resume: Go, tmp_path: Path) ->
         assert (ended.success.successes, ended.rate) == (2, 2 / 6)
         assert [(kind.message, kind.units) for kind in ended.errors] == [("no luck", 2)]
         assert len(ended.slowest) == 5
+
+
+def test_a_shard_runs_on_a_lane_that_serves_it_and_gets_its_settings(go: Go, tmp_path: Path) -> None:
+    """Which one is chosen when it starts; the line of each attempt says which. The outcome has that lane's settings."""
+    lanes = [Lane.checked(name=name, deployment=f"d-{name}", settings={"region": name}) for name in "ab"]
+    started: list[Event] = []
+    plan = make_plan(8, shards=4, lanes=lanes, settings={"model": "m"})
+    assert all(shard.settings == {"model": "m"} for shard in plan.shards)
+    assert go(plan, workers.echo, observe=started.append, rebalance=False).exit_code == 0
+    of_shard = {event.shard: event.lane for event in started if isinstance(event, ShardStarted)}
+    for outcome in prealloc.outcomes(tmp_path / "run"):
+        attempt = outcome.read()
+        assert attempt is not None
+        lane = attempt.lane
+        assert lane == of_shard[outcome.shard] == attempt.result["lane"]
+        assert (
+            outcome.settings == attempt.result["settings"] == {"model": "m", "deployment": f"d-{lane}", "region": lane}
+        )
+
+
+def test_what_a_lane_turns_away_ends_on_another_one(go: Go, resume: Go, tmp_path: Path) -> None:
+    """Its key is refused: every unit ends ok elsewhere, and nothing twice. Where no lane is left, `resume` runs it."""
+    lanes = [Lane.checked(name=name) for name in ("good", "dead")]
+    told: list[Event] = []
+    ended = go(make_plan(8, shards=4, lanes=lanes, settings={"dead": ["dead"]}), workers.refused, observe=told.append)
+    assert (ended.exit_code, ended.census["ok"]) == (0, 8)
+    attempts = [event for event in told if isinstance(event, AttemptEnded)]
+    assert Counter(event.task for event in attempts if event.outcome) == {f"task-{n + 1}": 1 for n in range(8)}
+    assert {event.lane for event in attempts if event.outcome} == {"good"}
+    progress = RunProgress()
+    for event in told:
+        progress.apply(event, 0.0)
+    assert (progress.total.done, progress.running) == (8, 0)
+
+
+def test_no_two_workers_have_the_same_slot(go: Go, tmp_path: Path, engine: str) -> None:
+    """Of those that live at the same time; the numbers are small, and free again when a worker is gone."""
+    (tmp_path / "met").mkdir()
+    settings = {"folder": str(tmp_path / "met"), "shards": 3, "alone": engine == "inline"}
+    assert go(make_plan(3, shards=3, settings=settings), workers.meets_the_others, rebalance=False).exit_code == 0
+    told = sorted((result["slot"], result["pid"]) for result in _results(tmp_path / "run").values())
+    assert [slot for slot, _ in told] == ([0, 0, 0] if engine == "inline" else [0, 1, 2])
+    assert len({pid for _, pid in told}) == (1 if engine == "inline" else 3)
+
+
+def test_shards_that_take_longest_start_first(go: Go, tmp_path: Path) -> None:
+    """By what their tasks took in a past run; the order inside a shard is the plan's."""
+    tasks = [make_task(f"t{n}", script=[returns(after_s=n % 3 * 0.1)]) for n in range(6)]
+    plan = make_plan(tasks, shards=3)
+    assert prealloc.run(plan, scripted, tmp_path / "past", engine="inline").exit_code == 0
+    told: list[Event] = []
+    go(plan, scripted, durations_from=[tmp_path / "past"], workers=1, observe=told.append, rebalance=False)
+    assert [event.shard for event in told if isinstance(event, ShardStarted)] == ["shard-02", "shard-01", "shard-00"]
+    ended = [event.task for event in told if isinstance(event, AttemptEnded)]
+    assert ended[:2] == ["t2", "t5"]

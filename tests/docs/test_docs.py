@@ -85,6 +85,8 @@ def _code(words: list[str], shown: str) -> int:
     found = re.search(r"^exit code +(\d+)", shown, re.M)
     if words[0] == "diff":
         return int("that differ" in shown)
+    if words[0] == "debug":
+        return int("status  ok" not in shown)
     return int(found[1]) if found else 2 if shown.startswith("error") else 0
 
 

@@ -15,6 +15,7 @@ from harness import Session, Stage
 import prealloc
 from prealloc.api.plans import verify
 from prealloc.files.faultpoint import Point
+from prealloc.model.lane import Lane
 
 WORKERS = 2
 UNITS = 40
@@ -36,12 +37,16 @@ IN_WORKER = frozenset(
         Point.ATTEMPT_TOLD,
         Point.WORKER_RETIRING,
         Point.WORKER_RETIRED,
+        Point.WORKER_HANDING_BACK,
+        Point.WORKER_HANDED_BACK,
         Point.WORKER_BYE,
         Point.WORKER_BYE_SAID,
     }
 )
 DEADLY = ("deadly", "untidy")
 """Scenarios with a task that kills its workers."""
+HARMLESS = frozenset({Point.PRIVATE_FOLDER, Point.PRIVATE_SECRET, Point.LANE_WRITE})
+"""What the disk refuses here costs a note: lanes are then not shared with other runs."""
 IN_FORK_SERVER = frozenset({Point.FORK_ASKED, Point.FORK_FORKED, Point.FORK_REAPED})
 
 OK = {"do": "ok", "s": 0.005}
@@ -54,6 +59,11 @@ class Scenario(NamedTuple):
     census: Mapping[str, int]
     options: tuple[str, ...] = ()
     worker: str = "agents:act"
+    lanes: tuple[Lane, ...] = ()
+    again: tuple[str, ...] = ()
+    """Tasks that every session opens and runs again."""
+    resume: tuple[str, ...] = ()
+    """Options of each resume."""
 
     @property
     def exit_code(self) -> int:
@@ -75,6 +85,15 @@ SCENARIOS = {
     "noisy": Scenario(_beside(9), {"ok": 9}, worker="noisy_import:act"),
     "long log": Scenario(_beside(UNITS), {"ok": UNITS}),
     "reused": Scenario(_beside(9), {"ok": 9}),
+    "moved": Scenario({f"t{number}": {"do": "ok", "s": 0.6} for number in range(8)}, {"ok": 8}, ("--workers", "4")),
+    "lanes": Scenario(_beside(9), {"ok": 9}, lanes=(Lane(name="k", shards_at_once=WORKERS),)),
+    "experiment": Scenario(_beside(9), {"ok": 9}),
+    "reopened": Scenario(
+        _beside(9, bad={"do": "fail"}),
+        {"ok": 9, "failed": 1},
+        again=("bad",),
+        resume=("--error", "ValueError", "--max-failures", "1"),
+    ),
 }
 
 
@@ -109,7 +128,7 @@ class _Chain:
         tasks = dict(self._scenario.tasks)
         if "spy" in tasks:
             tasks["spy"] = {**tasks["spy"], "path": str(stage.library)}
-        stage.make_plan(tasks, shards=WORKERS)
+        stage.make_plan(tasks, shards=WORKERS, lanes=self._scenario.lanes)
 
     def run(self) -> None:
         self._prepare()
@@ -124,6 +143,10 @@ class _Chain:
             for shard in range(WORKERS):
                 with (self._stage.run / "logs" / f"shard-{shard:02}.log").open("wb") as file:
                     file.truncate(CUT_BYTES)
+        elif self._case.scenario == "experiment":
+            self._stage.run = self._stage.root / "exp" / "runs" / "0001"
+        elif self._case.scenario == "reopened":
+            assert self._session(None).end() == 1
         elif self._case.scenario == "reused":
             ended = prealloc.run(self._stage.plan, "agents:act", self._stage.root / "before", engine="inline")
             assert ended.exit_code == 0
@@ -143,15 +166,20 @@ class _Chain:
             # The run went on: innocents that ran beside the one that died have run again, and nobody else.
             assert sum(ran.values()) <= len(ran) + self._blamed()
             killed = [event for event in session.of("worker_lost") if "SIGKILL" in event["reason"]]
-            assert killed or case.point is Point.WORKER_BYE_SAID, "nobody has died"  # who has said bye is not missed
+            if case.point in HARMLESS:
+                assert [note for note in session.of("note") if "by itself, whatever other runs do" in note["text"]]
+            else:
+                is_missed = case.point is not Point.WORKER_BYE_SAID  # who has said bye is not
+                assert killed or not is_missed, "nobody has died"
         else:
             in_flight = [task for task in ran if task not in self.final()]
-            assert len(in_flight) <= WORKERS * case.concurrency + self._blamed()
+            workers = 4 if case.scenario == "moved" else WORKERS
+            assert len(in_flight) <= workers * case.concurrency + self._blamed()
         assert not self._left_beside() or code is None, f"left behind: {self._left_beside()}"
 
     def _expected(self, action: str) -> int | None:
         if action in ("EIO", "ENOSPC"):
-            return 3
+            return self._scenario.exit_code if self._case.point in HARMLESS else 3
         if action == "kill-master" or self._case.point not in IN_WORKER | IN_FORK_SERVER:
             return None
         return 3 if self._case.point in IN_FORK_SERVER else self._scenario.exit_code
@@ -168,15 +196,19 @@ class _Chain:
         self._check(session, before, starts)
         if self._case.scenario not in (*DEADLY, "reused"):  # a poison starts several times; what is reused, never
             ran = {task: count for task, count in (self.starts() - starts).items() if count}
-            assert ran == {task: 1 for task in self._scenario.tasks if task not in before}
+            assert ran == {
+                task: 1 for task in self._scenario.tasks if task not in before or task in self._scenario.again
+            }
 
     def _session(self, faults: str | None) -> Session:
         stage, case = self._stage, self._case
         if (stage.run / "run.json").exists():
-            return stage.resume(faults=faults)
+            return stage.resume(*self._scenario.resume, faults=faults)
         assert not stage.run.exists(), "a run folder that is not whole"
         more = ("--reuse", str(stage.root / "before")) if case.scenario == "reused" else ()
         options = ("-c", str(case.concurrency), "--workers", str(WORKERS), *self._scenario.options, *more)
+        if case.scenario == "experiment":
+            return stage.join("--experiment", str(stage.root / "exp"), *options, faults=faults)
         return stage.start(*options, worker=self._scenario.worker, faults=faults)
 
     def _check(self, session: Session, before: Mapping[str, bytes], starts: Counter[str]) -> None:
@@ -187,7 +219,7 @@ class _Chain:
         self._stage.check(session)
         after = self.final()
         assert {task: after.get(task) for task in before} == before
-        again = [task for task in before if self.starts()[task] != starts[task]]
+        again = [task for task in {*before} - {*self._scenario.again} if self.starts()[task] != starts[task]]
         assert not again, f"final, and started again: {again}"
 
     # -- looking --------------------------------------------------------------------------------------------

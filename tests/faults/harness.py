@@ -79,6 +79,14 @@ class Stage:
         grace = () if "--grace" in options else ("--grace", f"{GRACE_S}")
         return self.command(*words, *grace, faults=faults)
 
+    def join(
+        self, *options: str, worker: str = "agents:act", plan: Path | None = None, faults: str | None = None
+    ) -> Session:
+        """`prealloc run --experiment` on the plan, or another one. `run` must be the folder that its run will have."""
+        named = () if "--command" in options else ("--worker", worker)
+        words = ("run", str(plan or self.plan), *named, "--grace", f"{GRACE_S}", *options)
+        return self.command(*words, faults=faults)
+
     def resume(self, *options: str, faults: str | None = None) -> Session:
         """`prealloc resume` on the run."""
         return self.command("resume", str(self.run), *options, faults=faults)
@@ -350,7 +358,7 @@ class JournalTail:
 
     def _look_for_files(self) -> None:
         for name in sorted(set(os.listdir(self._folder)) - self._before):
-            writer = name.split(".")[0]  # shard ids of these tests have no dot
+            writer = "supervisor" if name.startswith("supervisor.") else name.rsplit(".", 3)[0]
             self._files.setdefault(writer, {}).setdefault(self._folder / name, 0)
 
     def _read(self, writer: str, key: tuple[str, str, int, int]) -> None:

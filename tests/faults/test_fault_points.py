@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chain import IN_FORK_SERVER, IN_WORKER, Case, plan_chain, run_chain
+from chain import HARMLESS, IN_FORK_SERVER, IN_WORKER, Case, plan_chain, run_chain
 from harness import Stage
 
 import prealloc
@@ -33,9 +33,20 @@ SCENARIO = {
     Point.SUPERVISOR_CLEANED: "untidy",
     Point.SUPERVISOR_LIBRARY: "spy",
     Point.SUPERVISOR_REUSED: "reused",
+    Point.CLAIMS_OPEN: "experiment",
+    Point.CLAIMS_WRITE: "experiment",
+    Point.UNITS_CLAIMED: "experiment",
+    Point.SUPERVISOR_REOPENED: "reopened",
+    Point.SUPERVISOR_STEERED: "reopened",
     Point.ATTEMPT_OVERDUE: "hang",
     Point.WORKER_RETIRING: "hang",
     Point.WORKER_RETIRED: "hang",
+    Point.UNITS_ASKED: "moved",
+    Point.UNITS_RETURNED: "moved",
+    Point.UNITS_WAITING: "moved",
+    Point.WORKER_HANDING_BACK: "moved",
+    Point.WORKER_HANDED_BACK: "moved",
+    **dict.fromkeys(HARMLESS, "lanes"),
 }
 """Where a plain run does not come by."""
 
@@ -56,10 +67,11 @@ PASSAGE = {
     Point.SHIP_SEND: 2,
     Point.RUN_FOLDERS: 2,
     Point.FOLDER_COPY: 3,
+    Point.PRIVATE_FOLDER: 2,  # the first is for the socket, which has other places
 }
 """Where more has happened before the fault than at the first passage."""
 
-ONCE = (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY, Point.SUPERVISOR_WORKER_END)
+ONCE = (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY, Point.SUPERVISOR_WORKER_END, *HARMLESS)
 """Where a run does not come by again once it has met the fault."""
 
 BESIDE_OTHERS = (
@@ -146,6 +158,8 @@ NO_DISK = {
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point
+    "engines/limits.py": {"reached"},  # a time as a text
+    "lanes/sharing.py": {"close", "_write"},  # LaneFile.write passes the point
     "worker/attempt.py": {"leave_if_forked"},  # a child of the task's own tells why it ends
     "worker/loop.py": {"_wake"},  # a pipe
     "worker/process.py": {"write", "become", "_die_first"},  # a log may drop what it cannot keep; /proc
@@ -156,7 +170,7 @@ NO_DISK = {
 def test_every_write_passes_a_point() -> None:
     """In the rooms that write: who calls something that writes calls fault_point as well."""
     bare: list[str] = []
-    for room in ("files", "store", "worker", "engines"):
+    for room in ("files", "store", "lanes", "worker", "engines"):
         for path in (PACKAGE / room).glob("*.py"):
             name = f"{room}/{path.name}"
             for function in ast.walk(ast.parse(path.read_text())):

@@ -107,6 +107,11 @@ def journal(folder: Path, units: set[tuple[str, str, int]]) -> dict[str, int] | 
                     return "another session"
                 if line["kind"] == "session" and line["reopen_failed"]:
                     is_open |= {unit: True for unit in units if status[unit] in FINAL - {"ok"}}
+                if line["kind"] == "reopened":
+                    again = {tuple(unit) for unit in line["units"]}
+                    if not again <= units:
+                        return "a unit is open again that is none"
+                    is_open |= {unit: True for unit in again if status[unit] in FINAL - {"ok"}}
                 if line["kind"] == "death" and (line["shard"], line["task"], line["repeat"]) not in units:
                     return "a death of no unit"
                 continue

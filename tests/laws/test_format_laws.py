@@ -33,9 +33,9 @@ from prealloc.library import read_library
 from prealloc.library.formats import FORMATS
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
-from prealloc.library.text import stream
+from prealloc.library.text import batches
+from prealloc.library.text.library import read_text
 from prealloc.library.text.sources import file_source
-from prealloc.library.text.streamed import read_stream
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.planner import choose_tasks
@@ -228,7 +228,7 @@ def test_every_way_gives_the_same_plan(
         nameless = Path(folder, "nameless")  # as standard input is: a task of several lines could be a document
         nameless.write_bytes(path.read_bytes())
         as_piped = planned(nameless, spec)
-        patch.setattr(stream, "BATCH", batch)
+        patch.setattr(batches, "BATCH", batch)
         patch.setattr("prealloc.library.disk._PIECE", batch)
         assert planned(path, spec, stream=True) == whole
         with piped(path.read_bytes()):
@@ -241,6 +241,92 @@ def test_every_way_gives_the_same_plan(
         with TaskIndex.open(path, keep=spec["keep"]) as index:
             for task in read_library(path, keep=spec["keep"]).tasks(range(len(tasks))):
                 assert index[task.id] == task
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[str, str]:
+    """A name and a text: mostly a library, whose tasks hold what looks like tasks, and all that may stand around."""
+    made = draw(tasks())
+    for task in made:
+        if draw(st.booleans()):
+            looks = [{"id": "x", "type": "t"}, {"n": []}, {"id": "y", "workflow": [{"id": 1}]}]
+            task[draw(st.sampled_from(["workflow", "tools"]))] = draw(st.permutations(looks))
+        if draw(st.integers(0, 3)) == 0:
+            task["workflow"] = "long " * draw(st.integers(200, 400))
+    layout, beside = draw(LAYOUTS), {"version": [1, {"id": "z"}], "tools": [{"id": "q"}], "empty": {}}
+    names = draw(st.permutations(["tasks", *draw(st.sets(st.sampled_from(sorted(beside))))]))
+    shape = draw(st.sampled_from(["document", "array", "lines"]))
+    if shape == "document":
+        text = json.dumps({name: beside.get(name, made) for name in names}, indent=layout)
+    elif shape == "array":
+        text = json.dumps(made, indent=layout, separators=draw(st.sampled_from([None, (",", ":")])))
+    else:
+        text = "\n".join(json.dumps(task, indent=layout) for task in made)
+    space = st.sampled_from(["", " ", "\n\r\n"])
+    text = draw(st.sampled_from(["", "\ufeff"])) + draw(space) + text + draw(space)
+    damage = draw(st.sampled_from(["", "", "cut", "more"]))
+    text = text[: draw(st.integers(0, len(text)))] if damage == "cut" else text
+    return f"t.json{'l' * (shape == 'lines')}", text + draw(st.sampled_from(["]", "x", "{}"])) * (damage == "more")
+
+
+def as_json_has_it(name: str, text: str) -> list[tuple[str, str, Any]] | None:
+    """What the json module finds in a library whose tasks are fine; None in a text that it refuses."""
+    text, found, decoder = text.removeprefix("\ufeff").strip(" \t\r\n"), [], json.JSONDecoder()
+    try:
+        if name == "t.jsonl":
+            while text:
+                task, end = decoder.raw_decode(text)
+                found.append(task)
+                text = text[end:].strip(" \t\r\n")
+        else:
+            value = json.loads(text)
+            found = value["tasks"] if isinstance(value, dict) else value
+        rows = [(named(task), task.get("task_type", task.get("type")), task.get("workflow")) for task in found]
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return rows if rows and all(id is not None for id, _, _ in rows) else None
+
+
+_DEEP = {"id": "a", "type": "t", "x": {"workflow": "long " * 300}, "workflow": "long " * 300}
+
+
+@examples(300, allow=[HealthCheck.too_slow])
+@given(documents(), st.integers(1, 400), st.integers(1, 400))
+@example(
+    ("t.json", '[{"id":"a","type":"t","x":[{"id":"b","type":"t"},{"id":"c","type":"t"}]},{"id":"d","type":"t"}]'), 9, 50
+)
+@example(("t.json", '[{"id":"a","type":"t"},{"id":"b","type":"t"},]'), 3, 10)
+@example(("t.json", json.dumps([_DEEP, {**_DEEP, "id": "b"}])), 1 << 20, 1 << 20)
+def test_one_pass_reads_what_the_json_module_reads(document: tuple[str, str], piece: int, batch: int) -> None:
+    """Law: wherever pieces end and cuts are guessed, one pass takes what a plain reading does, and no more."""
+    name, text = document
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder, name)
+        path.write_bytes(text.encode())
+        whole = index_of(path)
+        patch.setattr("prealloc.library.disk._PIECE", piece)
+        patch.setattr(batches, "BATCH", batch)
+        wanted = as_json_has_it(name, text)
+        assert index_of(path) == whole
+        try:
+            library = read_library(path)
+        except LibraryError:
+            assert wanted is None
+            assert whole is None
+            return
+        found = [(task.id, task.type, task.workflow) for task in library.tasks(range(len(library.ids)))]
+        assert found == wanted
+
+
+def index_of(path: Path) -> bytes | None:
+    """The bytes of its index; None if it is no library."""
+    try:
+        place = Path(make_index(path).path)
+    except LibraryError:
+        return None
+    content = place.read_bytes()
+    place.unlink()
+    return content
 
 
 @examples(60, allow=[HealthCheck.too_slow])
@@ -329,7 +415,7 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
             return ("fine", sorted(zip(library.ids, library.types, strict=True)))
         everything = Shortlist(PlanSpec.checked(whole=True), [1])
         if way == "stream":
-            streamed = read_stream(file_source(path), lambda: everything)
+            streamed = read_text(file_source(path), lambda: everything)
             return ("fine", sorted(zip(streamed.ids, streamed.types, strict=True)))
         make_index(path)
         with TaskIndex.open(path) as index:
@@ -357,7 +443,7 @@ def test_what_is_no_library_is_none_by_any_way(pieces: list[str], tail: bytes, n
         path = Path(folder, name)
         path.write_bytes("".join(pieces).encode() + tail)
         whole = verdict(path, "whole")
-        patch.setattr(stream, "BATCH", batch)
+        patch.setattr(batches, "BATCH", batch)
         patch.setattr("prealloc.library.disk._PIECE", batch)
         for way in ("stream", "index"):
             found = verdict(path, way)
@@ -379,10 +465,27 @@ def test_wherever_a_piece_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     path = tmp_path / "t.json"
     path.write_text(TOKENS)  # a line break comes first, since the first line is never cut
     whole = verdict(path, "whole")
-    monkeypatch.setattr(stream, "BATCH", 1)
+    monkeypatch.setattr(batches, "BATCH", 1)
     monkeypatch.setattr("prealloc.library.disk._PIECE", size)
     assert verdict(path, "stream") == whole == verdict(path, "index")
     assert whole[0] == "fine"
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_byte_that_is_not_utf8_is_told_at_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Law: wherever pieces end, the byte that is named is the first that UTF-8 does not have, in its line and task."""
+    path = tmp_path / "t.json"
+    good = '[{"id":"\u00e9","type":"t"},\n{"id":"b","type":"\u00e4\U0001f600'.encode()
+    monkeypatch.setattr("prealloc.library.disk._PIECE", size)
+    monkeypatch.setattr(batches, "BATCH", size)
+    for bad in (b"\xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xed\xa0\x80"):
+        for more in (b'"}]', b""):
+            path.write_bytes(good + bad + more)
+            with pytest.raises(LibraryError, match="this is not UTF-8") as caught:
+                read_library(path)
+            assert caught.value.where == f"{path}, task 1 (id 'b'), byte {len(good)}, line 2"
 
 
 def test_standard_input_is_a_pipe_too(tmp_path: Path) -> None:

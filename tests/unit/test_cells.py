@@ -273,7 +273,8 @@ def test_per_cell_is_written_only_where_it_changes_something() -> None:
 
 
 def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
-    """Manifest: cell, lane, and settings with the factors, the deployment and the name of the key's variable."""
+    """Manifest: cell, lanes, and settings with the factors. The lane's deployment and the name of its key's variable
+    are merged when it is chosen, by `load_shard` too."""
     path = put(tmp_path, "t.json", 6)
     lanes = [Lane(name="one", models=("a",), deployment="d-1", key_env="KEY_1"), Lane(name="two", models=("b",))]
     settings = {"temperature": 0, "deployment": "d-0"}  # where a lane has none
@@ -282,16 +283,14 @@ def test_a_shard_is_told_its_cell_and_its_lane(tmp_path: Path) -> None:
     )
     assert read_plan(tmp_path / "plan").file == made.file
     first, *_, last = (shard.manifest for shard in made.shards)
-    assert (first.cell, first.lane) == ({"model": "a", "rate": 0.5}, "one")
-    assert first.settings == {
-        "temperature": 0,
-        "model": "a",
-        "rate": 0.5,
-        "deployment": "d-1",
-        "api_key_env": "KEY_1",
-    }
-    assert (last.lane, last.settings) == (
-        "two",
+    assert (first.cell, first.lane, first.served_by) == ({"model": "a", "rate": 0.5}, None, ("one",))
+    assert first.settings == {"temperature": 0, "deployment": "d-0", "model": "a", "rate": 0.5}
+    of_lane = {"deployment": "d-1", "api_key_env": "KEY_1"}
+    loaded = prealloc.load_shard(tmp_path / "plan" / "shards" / f"{first.id}.json")
+    assert loaded.settings == {**first.settings, **of_lane} == made.settings(made.shards[0])
+    assert loaded.manifest.lane == "one"
+    assert (last.served_by, last.settings) == (
+        ("two",),
         {"temperature": 0, "deployment": "d-0", "model": "b", "rate": 1},
     )
     assert len(made.slices) == 1  # four cells, one sample, one file
@@ -307,7 +306,8 @@ def test_a_lane_has_settings_of_its_own(tmp_path: Path) -> None:
     ]
     made = prealloc.plan(path, lanes=lanes, shards=3, num_instances=1, settings={"top_p": 1}, out=tmp_path / "plan")
     assert read_plan(tmp_path / "plan").file == made.file
-    by_lane = {shard.manifest.lane: shard.settings for shard in made.shards}
+    assert [shard.settings for shard in made.shards] == [{"top_p": 1}] * 3
+    by_lane = {shard.manifest.planned_lane: made.settings(shard) for shard in made.shards}
     assert by_lane == {
         "one": {"top_p": 1, "base_url": "http://one", "region": {"zones": [1, 2]}},
         "two": {"top_p": 1, "base_url": "http://two", "api_key_env": "KEY_2"},

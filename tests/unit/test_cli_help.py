@@ -14,7 +14,7 @@ import pytest
 import typer.main
 from command_line import Type
 
-from prealloc.cli.app import app
+from prealloc.cli.app import ALONE, app, app_of
 
 
 def _commands(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -100,3 +100,10 @@ def test_help_loads_no_rich() -> None:
     code = "import sys; sys.argv[0] = 'prealloc'; from prealloc.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False, text=True)
     assert done.stdout.split() == ["resume", "results", "rescore"]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_command_that_is_loaded_alone_is_the_one_among_all(name: str) -> None:
+    """Law: what is loaded for a command makes no other command of it."""
+    alone, among = (typer.main.get_command(app_of(module)).commands[name] for module in (ALONE[name], None))  # type: ignore[attr-defined]
+    assert [(param.name, param.opts) for param in alone.params] == [(param.name, param.opts) for param in among.params]

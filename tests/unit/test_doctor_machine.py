@@ -17,6 +17,7 @@ import pytest
 from prealloc.api.doctor import diagnose
 from prealloc.doctor import disk, locks, machine, start
 from prealloc.doctor.finding import PROBE_S, Finding, Level, bounded, ok
+from prealloc.doctor.lanes import check_lanes
 from prealloc.doctor.machine import check_clocks, check_proc, judge_proc
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_dependencies, check_versions
@@ -25,6 +26,11 @@ from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.errors import InputError
 from prealloc.files import lock
+from prealloc.files.paths import SharedPaths, runtime_folder
+from prealloc.lanes.limiter import RateLimiter
+from prealloc.lanes.sharing import shared_lanes
+from prealloc.model.lane import Lane
+from prealloc.model.outcome import Answer
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.cgroups import Bound, tightest
 from prealloc.processes.parent import fresh_interpreter
@@ -225,7 +231,7 @@ def test_open_files_are_counted_as_the_engine_opens_them() -> None:
     """DESCRIPTORS and DESCRIPTORS_TO_START are what a worker really costs its master."""
     before = len(os.listdir("/proc/self/fd"))
     worker = WorkerProcess(
-        shard="s", incarnation=1, orders=(), slots=1, solo=False, journal=Path("j"), tasks={}, policy=RunPolicy()
+        job=1, shard="s", incarnation=1, orders=(), slots=1, solo=False, journal=Path("j"), tasks={}, policy=RunPolicy()
     )
     at_most = len(os.listdir("/proc/self/fd")) - before + 2  # beside these the log and the job
     worker.far_end.close()
@@ -453,3 +459,23 @@ def test_appends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "journal.jsonl").unlink()
     monkeypatch.setattr(os, "write", lambda descriptor, data: len(data))
     assert disk.check_append(tmp_path).level is Level.PROBLEM
+
+
+def test_shared_lanes_are_tried_and_counted() -> None:
+    """What a run would meet is a warning, since it goes on alone; else the runs that share lanes now are counted."""
+    lane, clock = Lane(name="k", queries_per_second=5), time.monotonic
+    runs = [RateLimiter[str]([lane], RunPolicy(), now=clock, share=shared_lanes([lane], {})) for _ in range(2)]
+    for each in runs:
+        each.grants()
+    runs[0].done("k", "a", 1, 0, Answer(http_status=429, retry_after_s=41.0))
+    runs[0].grants()
+    (fine,) = check_lanes()
+    assert fine.level is Level.OK
+    assert "in use now: lanes 1, runs 2; a server has asked for a pause of 41 s more" in fine.seen
+    assert not SharedPaths(runtime_folder()).lane("doctor").exists()
+    for each in runs:
+        each.close()
+    runtime_folder().chmod(0o755)
+    (trap,) = check_lanes()
+    assert trap.level is Level.WARNING
+    assert "other users may enter it" in trap.seen

@@ -93,3 +93,24 @@ def test_the_command(run: Path, type_: Type, tmp_path: Path) -> None:
     assert type_("export", str(run), "--out", "u.xml", "--attempts").code == 2
     assert type_("export", str(tmp_path), "--out", "v.csv").code == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["u.csv"]
+
+
+def test_results_by_what_the_results_say(run: Path, type_: Type) -> None:
+    """Rows by a field of the results or by error, means of any number in them, several runs beside each other."""
+    found = {row.group["text"]: row for row in prealloc.results(run, by=["text"], mean=["score", "text"])}
+    said = found['comma, "quote"\nline']
+    assert (said.units, found[None].failed, found[None].means["score"]) == (15, 3, None)
+    mean = said.means["score"]
+    assert mean is not None
+    assert (mean.value, mean.tasks, mean.units) == (pytest.approx(0.3), 5, 15)
+    assert said.means["text"] is None  # not a number
+    errors = {row.group["error.type"]: row.units for row in prealloc.results(run, by=["error.type"])}
+    assert errors == {"ValueError": 3, None: 15}
+    both = [(row.group["run"], row.units) for row in prealloc.results(run, str(run) + "/", by=["run"])]
+    assert [units for _, units in both] == [18, 18]
+    for wrong in ({"mean": ["nothing"]}, {"by": ["nothing"]}, {"mean": ["score", "score"]}):
+        with pytest.raises(prealloc.OptionsError):
+            prealloc.results(run, **wrong)  # type: ignore[arg-type]
+    done = type_("results", str(run), "--by", "error.type", "--mean", "score", "--format", "csv")
+    assert "mean.score" in done.out.splitlines()[0]
+    assert "0.3 ±" in type_("results", str(run), "--mean", "score").out

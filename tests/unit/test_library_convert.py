@@ -17,11 +17,10 @@ from command_line import Type
 from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
 from prealloc.api.shards import copies_of
-from prealloc.engines.base import library_files
 from prealloc.errors import InputError, LibraryError, LibraryOpened, OptionsError, PlanError
 from prealloc.library import read_library
 from prealloc.library.formats import FORMATS
-from prealloc.worker.guard import LibraryGuard
+from prealloc.worker.guard import LibraryGuard, library_files
 
 NAMES = {
     "json": "t.json",

@@ -31,7 +31,7 @@ from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import check_index, make_index
 from prealloc.library.packed.pool import SharedTaskPool
 from prealloc.library.sample.write import write_sample
-from prealloc.library.text.scanned import ScannedLibrary
+from prealloc.library.text.library import TextLibrary
 from prealloc.model.task import LightweightTask
 
 TYPES = ["a", "b", "b", "c"]
@@ -146,7 +146,7 @@ def test_a_library_that_was_changed(library: Path, change: Callable[[Path], None
         TaskIndex.open(library)
     notes: list[str] = []
     found = read_library(library, notes=notes.append)
-    assert isinstance(found, ScannedLibrary)
+    assert isinstance(found, TextLibrary)
     assert len(notes) == 1
     assert "prealloc library index" in notes[0]
     make_index(library)

@@ -14,11 +14,12 @@ import pytest
 from prealloc.engines import local
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Checked, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.launch import Born, Died, Refused
 from prealloc.engines.local import LocalEngine
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, Note, ShardEnded
+from prealloc.model.events import AttemptEnded, Event, Note
 from prealloc.model.outcome import Status
 from prealloc.model.policy import RunPolicy
 from prealloc.processes import cgroups
@@ -132,11 +133,12 @@ class Bench:
         self.engine.open(setup)
         plan = make_plan(12, shards=3)
         write_plan(plan, paths.plan.root)
-        for shard in plan.shards:
+        for number, shard in enumerate(plan.shards):
             orders = tuple(UnitOrder(position, 0, 1) for position in range(len(shard.tasks)))
             ids = [(task.id, task.type) for task in shard.tasks]
             self.engine.launch(
                 ShardJob(
+                    number=number,
                     manifest=shard.manifest,
                     policy=policy,
                     ids=ids,
@@ -211,5 +213,5 @@ def test_what_the_oom_killer_takes_again_and_again(bench: Bench) -> None:
     assert widened
     assert [event.status for event in ended] == [Status.OUT_OF_MEMORY] * 12
     assert all("killed by the kernel's OOM killer" in event.error.message for event in ended if event.error)
-    assert sum(isinstance(event, ShardEnded) for event in bench.events) == 3
+    assert sum(isinstance(event, JobEnded) for event in bench.events) == 3
     assert kills >= 2 * 12

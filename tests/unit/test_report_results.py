@@ -95,7 +95,8 @@ def test_unknown_keys_are_refused_with_those_there_are() -> None:
     with pytest.raises(OptionsError) as caught:
         aggregate(FOUR, ["model", "type", "type", "nope"])
     assert [m.where for m in caught.value.mistakes] == ["‹by› model", "‹by› nope", "‹by› type"]
-    assert caught.value.mistakes[0].hint == "use one of shard, type, task, repeat, status, m"
+    there = "shard, type, task, repeat, status, error.type, error.http_status, m"
+    assert caught.value.mistakes[0].hint == f"use one of {there}, or a field of the results"
 
 
 def test_a_setting_with_a_taken_name() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import pytest
 
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup, ShardJob
-from prealloc.engines.supervisor import Processes, ShardSupervisor
+from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
+from prealloc.engines.supervisor import JobSupervisor, Processes
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.outcome import Status
+from prealloc.model.lane import Lane
+from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
@@ -23,18 +25,17 @@ from prealloc.store.journal import AttemptLine, JournalWriter
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
-from prealloc.worker.messages import Ended, Ready, Retiring, line
+from prealloc.worker.messages import Ended, Ready, Retiring, Returned, line
 
 
 @contextmanager
-def supervised(
-    tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any
-) -> Iterator[tuple[ShardSupervisor, list[Any]]]:
+def supervised(tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any) -> Iterator[tuple[JobSupervisor, list[Any]]]:
     """A supervisor of two tasks, and the jobs that it starts, without processes. `more` is of its setup and job."""
     paths = RunPaths(tmp_path)
     for folder in (paths.journal, paths.logs):
         folder.mkdir()
-    plan = make_plan(2)
+    lanes = [Lane.checked(name="key")] if more.get("lane") else []
+    plan = make_plan(2, repeats=2, lanes=lanes)
     write_plan(plan, paths.plan.root)
     (shard,) = plan.shards
     policy = RunPolicy.checked(concurrency=2)
@@ -43,23 +44,24 @@ def supervised(
         session=1,
         worker="m:f",
         import_path=(),
-        limiter=RateLimiter((), policy),
+        limiter=RateLimiter(lanes, policy),
         policy=policy,
         admission=Admission(0),
         journal=JournalWriter(paths.supervisor_journal(1)),
         cleanup=more.get("cleanup"),
     )
     job = ShardJob(
-        manifest=shard.manifest,
+        number=1,
+        manifest=shard.manifest.on(next(iter(lanes), None)),
         policy=policy,
         ids=[(task.id, task.type) for task in shard.tasks],
         orders=orders,
-        deaths={},
+        deaths=more.get("deaths", {}),
         due=[Due(Unit(shard.id, shard.tasks[0].id, 0), 1, ("box",))] if more.get("due") else [],
     )
     started: list[Any] = []
-    processes = Processes(lambda worker, job: started.append(job), lambda worker, now: None)
-    supervisor = ShardSupervisor(job, setup, frozenset(), processes)
+    processes = Processes(lambda worker, job: started.append(job), lambda worker, now: None, lambda shard: 1, lambda: 0)
+    supervisor = JobSupervisor(job, setup, frozenset(), processes)
     supervisor.fill()
     try:
         yield supervisor, started
@@ -136,3 +138,87 @@ def test_a_worker_gets_the_tasks_of_its_units_alone(tmp_path: Path) -> None:
     """Under their positions in the shard, which mean the same to everybody."""
     with supervised(tmp_path, (UnitOrder(1, 0, 1),)) as (_, started):
         assert {position: task.id for position, task in started[0].tasks.items()} == {1: "task-2"}
+
+
+# -- giving units back --------------------------------------------------------------------------------------
+
+FOUR = tuple(UnitOrder(position, repeat, 1) for repeat in (0, 1) for position in (0, 1))
+
+
+def returned(events: Iterable[Any]) -> list[list[tuple[int, int]]]:
+    """The units (position, repeat) of each UnitsReturned."""
+    told = [event for event in events if isinstance(event, UnitsReturned)]
+    return [[(order.position, order.repeat) for order in event.units.orders] for event in told]
+
+
+def test_a_unit_leaves_a_worker_only_when_that_has_said_so(tmp_path: Path) -> None:
+    """Asked is not given: until the answer comes they are the worker's. Its death leaves them to the usual rules."""
+    with supervised(tmp_path, FOUR) as (supervisor, started):
+        worker = supervisor.workers[0]
+        worker.far_end.sendall(line(Ready()))
+        supervisor.listen(worker)
+        assert supervisor.unbegun == 2  # two may run at once
+        assert supervisor.hand_back(1) == []
+        assert len(worker.undecided) == 4
+        worker.far_end.sendall(line(Returned((FOUR[3],))))
+        assert returned(supervisor.listen(worker)) == [[(1, 1)]]
+        assert len(worker.undecided) == 3
+        assert supervisor.hand_back(1) == []
+        events = supervisor.died(worker, 9)
+        assert returned(events) == [[]]  # the answer to what was asked
+        assert [order[:2] for job in started[1:] for order in job.orders] == [(0, 0), (1, 0), (0, 1)]
+
+
+def test_an_answer_that_came_before_the_death_counts(tmp_path: Path) -> None:
+    """The last words of a dead worker are taken in first: what it has let go of is not run here again."""
+    with supervised(tmp_path, FOUR) as (supervisor, started):
+        worker = supervisor.workers[0]
+        supervisor.hand_back(2)
+        worker.far_end.sendall(line(Ready()) + line(Returned((FOUR[2], FOUR[3]))))
+        assert returned(supervisor.died(worker, 9)) == [[(0, 1), (1, 1)]]
+        assert [order[:2] for job in started[1:] for order in job.orders] == [(0, 0), (1, 0)]
+
+
+def test_a_worker_cannot_give_what_it_does_not_hold(tmp_path: Path) -> None:
+    """Twice, say, or what has ended: nobody runs that again."""
+    with supervised(tmp_path, FOUR) as (supervisor, started):
+        worker = supervisor.workers[0]
+        done = msgspec.structs.replace(infra(started[0]), again=False, status=Status.OK)
+        worker.far_end.sendall(line(Ready()) + line(Ended(0, done, None, True)) + line(Returned((FOUR[0], FOUR[3]))))
+        assert returned(supervisor.listen(worker)) == [[(1, 1)]]
+        worker.far_end.sendall(line(Returned((FOUR[3],))))
+        assert returned(supervisor.listen(worker)) == [[]]
+
+
+def test_the_end_of_a_halted_job_leaves_all_that_is_undecided(tmp_path: Path) -> None:
+    """With what is known of it: suspects run alone wherever they go, and their deaths are counted on."""
+    orders, deaths = (*FOUR[:3], FOUR[3]._replace(attempt=3)), {(1, 1): 1}
+    with supervised(tmp_path, orders, deaths=deaths) as (supervisor, _):
+        for worker in [*supervisor.workers]:
+            supervisor.drain(1000.0)
+            events = supervisor.died(worker, 9)
+        (ended,) = (event for event in events if isinstance(event, JobEnded))
+        assert [(order.position, order.repeat) for order in ended.left.orders] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+        assert ended.left.deaths == deaths
+        assert (1, 1) in ended.left.alone
+
+
+@pytest.mark.parametrize("more", [{}, {"cleanup": "m:c"}, {"lingers": True}], ids=["", "cleanup", "lingers"])
+def test_what_a_lane_turns_away_is_for_another_one(tmp_path: Path, more: dict[str, Any]) -> None:
+    """Without a retry. While its attempt cleans up, or may have to be cleaned up after, it stays until that is over."""
+    lingers = more.pop("lingers", False)
+    with supervised(tmp_path, FOUR, lane=True, **more) as (supervisor, started):
+        worker = supervisor.workers[0]
+        error = ErrorInfo(type="Refused", message="401", http_status=401)
+        refused = msgspec.structs.replace(infra(started[0]), again=False, error=error, lane="key")
+        worker.far_end.sendall(line(Ready()) + line(Ended(0, refused, None, True, lingers)))
+        told = supervisor.listen(worker)
+        assert [event.ended.status for event in told if isinstance(event, TurnedAway)] == [Status.INFRA]
+        supervisor.drain(1000.0)
+        worker.far_end.sendall(line(Returned(FOUR[1:])))
+        first = returned(supervisor.listen(worker))
+        waits = bool(more) or lingers
+        assert first == [[(1, 0), (0, 1), (1, 1)] if waits else [(0, 0), (1, 0), (0, 1), (1, 1)]]
+        (ended,) = (event for event in supervisor.died(worker, 0) if isinstance(event, JobEnded))
+        left = [(order.position, order.attempt, order.tries) for order in ended.left.orders]
+        assert left == ([(0, 2, 0)] if waits else [])

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Record, info_of, joined
+from prealloc.library.base import Facts, Library, Record, info_of, joined
 from prealloc.library.database import tables as file
 from prealloc.library.database.sqlar import CannotUnpack, pack, unpack
 from prealloc.library.database.tables import FORMAT
@@ -22,9 +22,7 @@ from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import (
     DIGEST_BYTES,
     Counts,
-    Facts,
     Fingerprint,
-    StoredLibrary,
     checked_names,
     digest,
 )
@@ -32,7 +30,7 @@ from prealloc.library.storing.stored import (
 _NAMES_HINT = "give every task an id and a type when the library is made"
 
 
-def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> StoredLibrary:
+def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> Library:
     """The task library in the SQLite file at `path`: reads all ids, types and digests, and no workflow.
 
     `info.sha256` is the fingerprint of the content, which is proved here, but for the texts: each of them is
@@ -124,7 +122,7 @@ class DatabaseWriter:
             self._connection.execute("COMMIT")
 
 
-class DatabaseLibrary(StoredLibrary):
+class DatabaseLibrary(Library):
     way = "database"
 
     def __init__(self, facts: Facts, path: Path, digests: bytes) -> None:

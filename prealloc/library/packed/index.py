@@ -17,7 +17,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
-from prealloc.library.disk import Buffer, FileIdentity, open_library_file, read_file
+from prealloc.library.disk import FileIdentity, open_library_file, read_file
 from prealloc.library.naming import info_with, own_text
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, digest
@@ -143,7 +143,7 @@ def read_index(place: Path) -> tuple[Columns, Indexed]:
     return parse_index(read_file(place), str(place))
 
 
-def parse_index(text: Buffer, where: str) -> tuple[Columns, Indexed]:
+def parse_index(text: bytes, where: str) -> tuple[Columns, Indexed]:
     """The same of its bytes."""
     columns = Columns(text, FORMAT, where)
     try:

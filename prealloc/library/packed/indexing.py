@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,19 +19,18 @@ from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_posit
 from prealloc.library.naming import Naming, info_with, is_ours, workflow_in
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
+from prealloc.library.rows import row_types
 from prealloc.library.shortlist import Nothing
 from prealloc.library.storing.stored import Counts
-from prealloc.library.text.formats import Lines
-from prealloc.library.text.read import no_tasks, scan
-from prealloc.library.text.sources import file_source
-from prealloc.library.text.stream import Batch, batches
-from prealloc.library.text.streamed import read_stream
+from prealloc.library.text.batches import Batch, batches
+from prealloc.library.text.library import read_text
+from prealloc.library.text.refuse import no_tasks
+from prealloc.library.text.sources import Source, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 
 _LONGEST_NAME = 240
-_BETWEEN = re.compile(rb"[ \t\n\r,]*")
 
 
 class IndexMade(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,15 +84,22 @@ def _indexed(
                 where=where,
                 hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
-        naming = _naming(library, descriptor, fields)
-        for batch in batches(pieces_of(descriptor, where, hashed.update, progress), library.name, where):
+        source = file_source(library, descriptor)
+        naming = None
+
+        def shapes(first: Batch) -> tuple[type, ...]:
+            nonlocal naming
+            naming = _naming(source, first, fields)
+            return row_types(()) if naming is None else (dict[str, msgspec.Raw],)
+
+        for batch in batches(source, shapes, hashed.update, progress):
             if naming is None:
-                rows, ids, types = scan(batch.fmt, batch.text, (), batch.diagnosis(where, len(builder)))
-                counts.add(rows)
+                ids, types = batch.names()
+                counts.add(batch.rows)
             else:
-                tasks = batch.objects(where, len(builder))
-                ids, types = naming.take(tasks, partial(batch.fmt.tasks, batch.text, msgspec.Raw))
-                counts.without_workflow += sum(workflow_in(task, naming.fields) is None for task in tasks)
+                batch.refuse_twice()
+                ids, types = naming.take(batch.rows, batch.texts)
+                counts.without_workflow += sum(workflow_in(task, naming.fields) is None for task in batch.rows)
             builder.add(ids, types, _spans(batch, where))
         if not len(builder):
             raise no_tasks(where)
@@ -114,17 +118,14 @@ def _indexed(
     return builder.pack(FORMAT, said, counts), info
 
 
-def _naming(library: Path, descriptor: int, fields: Fields) -> Naming | None:
+def _naming(source: Source, first: Batch, fields: Fields) -> Naming | None:
     """How the tasks are named, which a look at all of them tells; None if they are spelled as ours are."""
-    where = str(library)
-    first = next(batches(pieces_of(descriptor, where, lambda piece: None), library.name, where), None)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    if first is None or (fields == COMMON and first.key is None and is_ours(first.first())):
-        return None
     if first.key is not None:
         hint = "convert it: prealloc library convert LIBRARY tasks.db"
-        raise LibraryError("an object of tasks by their ids cannot be indexed", where=where, hint=hint)
-    naming = read_stream(file_source(library), Nothing, fields=fields).naming
+        raise LibraryError("an object of tasks by their ids cannot be indexed", where=source.where, hint=hint)
+    if fields == COMMON and is_ours(first.first()):
+        return None
+    naming = read_text(source, Nothing, fields=fields).naming
     return None if naming is None else naming.again()
 
 
@@ -145,15 +146,10 @@ def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex
 
 def _spans(batch: Batch, where: str) -> Iterator[Span]:
     """Where each task of a batch lies in the file."""
-    text, at = batch.text, 0 if isinstance(batch.fmt, Lines) else 1  # behind the bracket
-    first, between = batch.origin.byte, _BETWEEN.match
-    for raw in [memoryview(task) for task in batch.fmt.tasks(text, msgspec.Raw)]:
-        gap = between(text, at)
-        start = gap.end() if gap else at
-        if len(raw) > MOST_TEXT:
+    for (start, length), text in zip(batch.layout.spans, batch.texts(), strict=True):
+        if length > MOST_TEXT:
             raise LibraryError("a task is larger than 4 GB", where=where, hint="leave it out")
-        yield Span(first + start, len(raw), digest(raw))
-        at = start + len(raw)
+        yield Span(batch.origin.byte + start, length, digest(memoryview(text)))
 
 
 def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Path:

@@ -12,14 +12,13 @@ from typing import Self
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import info_of
+from prealloc.library.base import Facts, Library, info_of
 from prealloc.library.packed.table import Columns
 from prealloc.library.rows import checked_keep
-from prealloc.library.storing.stored import Facts, StoredLibrary
 from prealloc.model.task_hash import stable_hash
 
 
-class PackedLibrary(StoredLibrary):
+class PackedLibrary(Library):
     """A library whose ids, types and spans are in a packed table. Close it, or use `with`; iterates over the ids."""
 
     _descriptor: int = -1

@@ -17,6 +17,7 @@ Little-endian. The digest covers the head and every column, so whatever is read 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import sys
 from array import array
 from bisect import bisect_left
@@ -27,7 +28,6 @@ from typing import Any, NamedTuple, overload
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.disk import Buffer
 from prealloc.library.storing.format import StoredFormat
 from prealloc.library.storing.stored import Counts
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
@@ -78,7 +78,7 @@ class Span(NamedTuple):
     workflow: int = 0
 
 
-def digest(text: Buffer | memoryview) -> bytes:
+def digest(text: bytes | memoryview) -> bytes:
     """What proves a task's text."""
     return hashlib.blake2b(text, digest_size=_DIGEST).digest()
 
@@ -176,7 +176,7 @@ class Columns:
     Raises LibraryError for whatever `ColumnsBuilder.pack` does not make.
     """
 
-    def __init__(self, text: Buffer, format: StoredFormat, where: str, *, at: int = 0) -> None:
+    def __init__(self, text: bytes | mmap.mmap, format: StoredFormat, where: str, *, at: int = 0) -> None:
         self._where = where
         self._format = format
         line_end = text.find(b"\n", at, at + MOST_HEAD) + 1
@@ -272,7 +272,7 @@ class Columns:
             return [names[number] for number in self._type[places.start : places.stop]]
         return [names[self._type[position]] for position in places]
 
-    def _column(self, text: Buffer, name: str) -> memoryview:
+    def _column(self, text: bytes | mmap.mmap, name: str) -> memoryview:
         at, size = self.head.columns[name]
         whole = memoryview(text)
         view = whole[self.begin + at : self.begin + at + size]

@@ -16,15 +16,15 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.base import Record, info_of
+from prealloc.library.base import Facts, Library, Record, info_of
 from prealloc.library.disk import FileIdentity, open_library_file, sha256_of
 from prealloc.library.naming import Column, Naming, info_with
 from prealloc.library.parquet.columns import stored
 from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, Named, OurRows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
-from prealloc.library.storing.stored import Counts, Facts, Fingerprint, StoredLibrary, checked_names, digest
-from prealloc.library.text.read import no_tasks
+from prealloc.library.storing.stored import Counts, Fingerprint, checked_names, digest
+from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
 
@@ -36,9 +36,7 @@ _BUFFER_BYTES = 1 << 20
 """A column of a row group is read through a buffer of this size, and not whole."""
 
 
-def open_parquet(
-    path: Path, *, difficulty: str | None, keep: tuple[str, ...], fields: Fields = COMMON
-) -> StoredLibrary:
+def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...], fields: Fields = COMMON) -> Library:
     """The task library in the Parquet file at `path`: hashes the file, reads all ids and types.
 
     A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the
@@ -141,7 +139,7 @@ class ParquetWriter:
         self._rows, self._bytes = [], 0
 
 
-class ParquetLibrary(StoredLibrary):
+class ParquetLibrary(Library):
     way = "parquet"
 
     def __init__(

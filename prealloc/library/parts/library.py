@@ -20,7 +20,7 @@ import msgspec
 from prealloc.errors import InputError, LibraryError
 from prealloc.files.atomic import new_folder, refuse_strangers, refuse_taken, writing
 from prealloc.files.regular import Unusable, read_regular
-from prealloc.library.base import Record, info_of
+from prealloc.library.base import Facts, Library, Record, info_of
 from prealloc.library.parts.index import (
     FORMAT,
     INDEX,
@@ -34,7 +34,7 @@ from prealloc.library.parts.index import (
     read_index,
 )
 from prealloc.library.storing.boxes import in_asked_order
-from prealloc.library.storing.stored import Counts, Facts, StoredLibrary, checked_names
+from prealloc.library.storing.stored import Counts, checked_names
 from prealloc.library.unpack import is_dense
 
 PART_BYTES = 8 << 20
@@ -43,7 +43,7 @@ _LEVEL = 3
 _name = msgspec.json.Decoder(tuple[Any, Any])
 
 
-def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> StoredLibrary:
+def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> Library:
     """The task library in a folder of parts: reads its index and its names, and no part.
 
     `info.sha256` is that of `index.json`, which proves all other files; `info.bytes` is the size of all of them.
@@ -151,7 +151,7 @@ class PartsWriter:
         return hashlib.sha256(packed).hexdigest(), len(packed)
 
 
-class PartsLibrary(StoredLibrary):
+class PartsLibrary(Library):
     way = "parts"
 
     def __init__(self, facts: Facts, folder: Path, parts: Sequence[Part]) -> None:

@@ -8,10 +8,8 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, loads
-from prealloc.library.disk import Buffer
+from prealloc.library.base import AGAIN
 from prealloc.model.words import brief, shown
-
-AGAIN = "copy it again, or make it again: prealloc library convert, from the library it was made of"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -27,10 +25,10 @@ class StoredFormat(NamedTuple):
         """The JSON document of these fields: format and version stand first."""
         return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
 
-    def decode(self, text: Buffer, shape: type[T], where: str) -> T:
+    def decode(self, text: bytes, shape: type[T], where: str) -> T:
         """The fields of such a document. Raises LibraryError."""
         try:
-            value = loads(bytes(text), what=where)
+            value = loads(text, what=where)
         except StrictJsonError as error:
             raise self.damaged(f"it is not a JSON document: {error}", where) from None
         return self.fields(value, shape, where)

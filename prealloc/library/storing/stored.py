@@ -1,4 +1,4 @@
-"""A stored library: its tasks' names, counts and digests are read when it is opened, and the text of any task later.
+"""What is read of a stored library when it is opened: its tasks' names, counts and digests.
 
 A digest proves each task, and one fingerprint all of them, to be what was written. Every part of what is hashed
 stands behind its length, so that no two tasks and no two libraries read alike.
@@ -7,21 +7,19 @@ stands behind its length, so that no two tasks and no two libraries read alike.
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from prealloc.errors import LibraryError
-from prealloc.files.strict_json import StrictJsonError
-from prealloc.library.base import BaseLibrary, Record, TaskMaker, has_two_ids, is_null
+from prealloc.library.base import Counted, Record
 from prealloc.library.duplicate_ids import refuse_duplicate_ids
-from prealloc.library.rows import AnyRow, LooseRow, is_name, named, row_types
-from prealloc.library.storing.format import AGAIN, StoredFormat
-from prealloc.model.plan import LibraryInfo
-from prealloc.model.task import LightweightTask
-from prealloc.model.words import brief, shown
+from prealloc.library.rows import NOTHING, NULL, AnyRow, LooseRow, is_name
+from prealloc.library.storing.format import StoredFormat
+from prealloc.library.text.refuse import no_tasks
+from prealloc.model.words import shown
 
 DIGEST_BYTES = 16
 _NO_WORKFLOW = (2**64 - 1).to_bytes(8, "big")
@@ -31,17 +29,6 @@ _row = msgspec.json.Decoder(LooseRow)
 
 
 # -- counts -----------------------------------------------------------------------------------------------------
-
-
-class Counted(Protocol):
-    """Whatever says how many tasks there are, how many have no workflow (or null), how many two ids that differ."""
-
-    @property
-    def tasks(self) -> int: ...
-    @property
-    def without_workflow(self) -> int: ...
-    @property
-    def two_ids(self) -> int: ...
 
 
 class Counts(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,12 +41,18 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
     def add(self, rows: Sequence[AnyRow]) -> None:
         """Counts these tasks too."""
         self.tasks += len(rows)
-        self.without_workflow += sum(map(is_null, rows))
-        self.two_ids += sum(map(has_two_ids, rows))
+        self.without_workflow += sum(row.workflow is NOTHING or row.workflow == NULL for row in rows)
+        self.two_ids += sum(map(_has_two_ids, rows))
 
     def add_record(self, record: Record) -> None:
         """Counts this task too."""
         self.add([_row.decode(record.text)])
+
+
+def _has_two_ids(row: AnyRow) -> bool:
+    """Whether a task has both spellings of an id, and they differ. Null is not an id."""
+    one, other = row.id, row.instance_id
+    return one is not UNSET and other is not UNSET and other is not None and one != other
 
 
 # -- names ------------------------------------------------------------------------------------------------------
@@ -82,7 +75,7 @@ def checked_names(pairs: Iterable[tuple[Any, Any]], *, where: str, row: str, hin
         ids.append(id)
         types.append(one_of.setdefault(type, type))
     if not ids:
-        raise LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")
+        raise no_tasks(where)
     refuse_duplicate_ids(ids, where)
     return ids, types
 
@@ -136,77 +129,3 @@ class Fingerprint:
 def _text(text: str) -> bytes:
     raw = text.encode("utf-8", "surrogatepass")
     return len(raw).to_bytes(8, "big") + raw
-
-
-# -- the library ------------------------------------------------------------------------------------------------
-
-
-class Facts(NamedTuple):
-    """What is known of a stored library once it is open; `keep` are the fields to take along with its tasks."""
-
-    info: LibraryInfo
-    ids: Sequence[str]
-    types: Sequence[str]
-    counts: Counted
-    keep: tuple[str, ...]
-
-
-class StoredLibrary(BaseLibrary):
-    """A library of which any task can be read by itself. A format gives `texts`; the rest follows from it."""
-
-    def __init__(self, facts: Facts) -> None:
-        self.info = facts.info
-        self.ids = facts.ids
-        self.types = facts.types
-        self.without_workflow = facts.counts.without_workflow
-        self.took: str | None = None
-        self._two_ids = facts.counts.two_ids
-        self._maker = TaskMaker(facts.keep, self._blame)
-        strict, loose = row_types(facts.keep)
-        self._row = msgspec.json.Decoder(strict)
-        self._loose = msgspec.json.Decoder(loose)
-
-    @abstractmethod
-    def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
-        """The JSON text of each of these tasks, in this order, proved to be what was written. Raises LibraryError."""
-
-    def two_ids(self) -> int:
-        return self._two_ids
-
-    def task(self, position: int) -> LightweightTask:
-        return next(self._tasks([position]))
-
-    def _tasks(self, positions: Iterable[int]) -> Iterator[LightweightTask]:
-        asked = list(positions)
-        texts = self.objects(asked) if self._maker.keeps_all else self.texts(asked)
-        for position, text in zip(asked, texts, strict=True):
-            yield self._made(position, text)
-
-    def _made(self, position: int, text: bytes) -> LightweightTask:
-        id, type = self.ids[position], self.types[position]
-        row = self._decoded(position, text)
-        if named(row) != (id, type):
-            raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
-        if self._maker.keeps_all:
-            return self._maker.make_whole(id, type, text)
-        return self._maker.make(position, id, type, row)
-
-    def _decoded(self, position: int, text: bytes) -> AnyRow:
-        try:
-            try:
-                return self._row.decode(text)
-            except msgspec.ValidationError:
-                return self._loose.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # as it was written, but not JSON
-            raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
-
-    def _place(self, position: int) -> str:
-        return f"{self.info.path}, task {position} (id {ascii(self.ids[position])[:80]})"
-
-    def _blame(self, position: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
-        path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
-        return LibraryError(
-            error.problem,
-            where=f"{self._place(position)}, at {path}",
-            hint=f"fix this value in the {name or 'task'}, or leave the task out",
-        )

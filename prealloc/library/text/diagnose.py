@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,8 +11,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
-from prealloc.library.disk import Buffer
-from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, has, is_name, named
+from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
 
@@ -32,13 +31,14 @@ class Origin(NamedTuple):
 
     task: int = 0
     byte: int = 0
-    line: int = 0
+    line: Callable[[], int] = lambda: 0
+    """Asked for a message only: who counts lines looks at every byte."""
 
 
 class Diagnosis:
     """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the hint."""
 
-    def __init__(self, fmt: Format, text: Buffer, where: str, origin: Origin | None = None) -> None:
+    def __init__(self, fmt: Format, text: bytes, where: str, origin: Origin | None = None) -> None:
         self.fmt = fmt
         self.text = text
         self.where = where
@@ -57,11 +57,11 @@ class Diagnosis:
                         raise Damage("the task is not a JSON object", start, hint="make every task an object")
                     cursor.check(start, decoder)
             except Damage as damage:
-                return self._of_damage(damage, index if start is not None else None, start)
+                return self.of_damage(damage, index if start is not None else None, start)
         return LibraryError("it cannot be read as a task library", where=self.where, hint=_HINT)
 
-    def _of_damage(self, damage: Damage, index: int | None, start: int | None) -> LibraryError:
-        """The error of a damage; `index` and `start` are of the last task that was reached."""
+    def of_damage(self, damage: Damage, index: int | None = None, start: int | None = None) -> LibraryError:
+        """The error of a damage; `index` and `start` are of the last task that was reached, if it is in this text."""
         problem, at = damage.problem, damage.at
         path = ""
         if damage.inside is not None and problem not in (NO_ID, NO_TYPE):
@@ -72,16 +72,19 @@ class Diagnosis:
                 problem, at, path = found.problem, at + (found.offset or 0), found.path or ""
         hint = damage.hint or _hint(problem)
         task = ""
+        if index is None and self.origin.task:
+            index = -1
         if index is not None:
             task = self._task(index, start) if damage.at == start else f"after task {self.origin.task + index}"
         return LibraryError(problem, where=self._place(task, at, path if damage.at == start else ""), hint=hint)
 
-    def of_encoding(self, at: int, reason: str) -> LibraryError:
-        """The error of a byte that UTF-8 does not have there."""
-        index, start = self._last_start(at)
+    def of_encoding(self, reason: str, place: Origin) -> LibraryError:
+        """The error of a byte that UTF-8 does not have, in the last task of this text or behind it."""
+        index, start = self._last_start()
         task = "" if index is None else self._task(index, start)
-        problem = f"this is not UTF-8: byte 0x{self.text[at]:02x} ({reason})"
-        return LibraryError(problem, where=self._place(task, at), hint="save the file as UTF-8, or fix that byte")
+        where = ", ".join(filter(None, [self.where, task, f"byte {place.byte}, line {place.line() + 1}"]))
+        hint = "save the file as UTF-8, or fix that byte"
+        return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=hint)
 
     def of_names(self, rows: Sequence[AnyRow]) -> LibraryError:
         """The error of the first task whose id or type cannot be one."""
@@ -107,17 +110,6 @@ class Diagnosis:
             hint=f"keep one {_short(key)}",
         )
 
-    def of_value(self, index: int, name: str, raw: msgspec.Raw, error: StrictJsonError) -> LibraryError:
-        """The error of a workflow or kept field that strict JSON refuses."""
-        start = self._start(index)
-        path = f"{name}{(error.path or '$')[1:]}"
-        at = self._find(raw, start) + (error.offset or 0) if start is not None and has(raw) else start
-        return LibraryError(
-            error.problem,
-            where=self._place(self._task(index, start), at, path),
-            hint=f"fix this value in the {name} of the task, or leave the task out",
-        )
-
     def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
         """The error of a task that strict JSON refuses somewhere in its object."""
         start = self._start(index)
@@ -128,13 +120,10 @@ class Diagnosis:
             hint="fix this value of the task, or leave the task out",
         )
 
-    def _find(self, raw: msgspec.Raw, start: int) -> int:
-        return max(start, self.text.find(bytes(raw), start))
-
     def _look_into(self, at: int) -> StrictJsonError | None:
         """The exact problem of the damaged value that begins at `at`, if it shows within bounds."""
         for size in _WINDOWS:
-            window = bytes(self.text[at : at + size])
+            window = self.text[at : at + size]
             try:
                 compact(window)
             except StrictJsonError as error:
@@ -145,13 +134,11 @@ class Diagnosis:
                     return error
         return None
 
-    def _last_start(self, at: int) -> tuple[int | None, int | None]:
-        """Index and offset of the task in which the byte `at` lies, or of the last one before."""
+    def _last_start(self) -> tuple[int | None, int | None]:
+        """Index and offset of the last task that begins in the text."""
         found: tuple[int | None, int | None] = (None, None)
         with memoryview(self.text) as view, contextlib.suppress(Damage):
             for index, start in enumerate(self.fmt.starts(view)):
-                if start > at:
-                    break
                 found = index, start
         return found
 
@@ -186,7 +173,7 @@ class Diagnosis:
         parts = [self.where, task]
         if at is not None:
             lines = sum(self.text[i : min(i + (1 << 20), at)].count(b"\n") for i in range(0, at, 1 << 20))
-            parts.append(f"byte {self.origin.byte + at}, line {self.origin.line + lines + 1}")
+            parts.append(f"byte {self.origin.byte + at}, line {self.origin.line() + lines + 1}")
         if path:
             parts.append(f"at {path}")
         return ", ".join(part for part in parts if part)

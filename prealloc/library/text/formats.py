@@ -1,11 +1,4 @@
-"""How the tasks of a library lie in its bytes: one small class per format, and the choice among them.
-
-| format | bytes |
-| --- | --- |
-| `Document` | one JSON object `{"tasks": [...], ...}` |
-| `Array` | one JSON array of tasks |
-| `Lines` | one task a line (JSON lines), known by the name or by the first line |
-"""
+"""How the tasks of a library lie in a text: in a JSON array, or one a line."""
 
 from __future__ import annotations
 
@@ -16,9 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, Raw
 
-from prealloc.library.disk import Buffer
-from prealloc.library.text.cursor import Cursor
-from prealloc.library.text.document import Array, Document
+from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.unpack import PACKED_NAME
 
 T = TypeVar("T")
@@ -31,7 +22,10 @@ _NOT_SPACE = re.compile(rb"[^ \t\n\r]")
 class Format(Protocol):
     """A way tasks lie in a text."""
 
-    def tasks(self, text: Buffer, row: type[T]) -> list[T]:
+    lead: int
+    """Bytes before the first task."""
+
+    def tasks(self, text: bytes, row: type[T]) -> list[T]:
         """Every task, as a value of type `row`, in one pass.
 
         Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError where that cannot be.
@@ -41,10 +35,24 @@ class Format(Protocol):
         """The offset of each task, in order. Raises Damage at the first damage."""
 
 
-class Lines:
-    """One JSON object after the other, each on its line; empty lines are skipped."""
+class Array:
+    """`[...]`, with no space around it."""
 
-    def tasks(self, text: Buffer, row: type[T]) -> list[T]:
+    lead = 1
+
+    def tasks(self, text: bytes, row: type[T]) -> list[T]:
+        return msgspec.json.decode(text, type=list[row])  # type: ignore[valid-type]
+
+    def starts(self, text: memoryview) -> Iterator[int]:
+        return Cursor(text).items(0)
+
+
+class Lines:
+    """One JSON object after the other, each on its line or on several; empty lines are skipped."""
+
+    lead = 0
+
+    def tasks(self, text: bytes, row: type[T]) -> list[T]:
         return msgspec.json.Decoder(row).decode_lines(text)
 
     def starts(self, text: memoryview) -> Iterator[int]:
@@ -55,35 +63,42 @@ class Lines:
             at = cursor.after(at)
 
 
+def first_task(fmt: Format, text: bytes) -> bytes:
+    """The text of the first task; nothing where there is none, or damage before its end."""
+    with memoryview(text) as view:
+        try:
+            start = next(iter(fmt.starts(view)), None)
+            return b"" if start is None else bytes(view[start : Cursor(view).after(start)])
+        except Damage:
+            return b""
+
+
 class _FirstLine(msgspec.Struct):
     tasks: Raw | msgspec.UnsetType = UNSET
     id: Raw | msgspec.UnsetType = UNSET
     instance_id: Raw | msgspec.UnsetType = UNSET
 
 
-def choose_format(text: Buffer, name: str) -> Format:
-    """The format of a text that has more than whitespace in it, by its first line and its file's name."""
+def is_lines(text: bytes, name: str) -> bool:
+    """Whether a text is one task a line, and no document, by its first line, what follows, and its file's name."""
     start = _NOT_SPACE.search(text)
-    assert start is not None  # noqa: S101  # narrows the type
+    if start is None or start[0] != b"{":
+        return False
     at = start.start()
-    if text[at : at + 1] == b"[":
-        return Array()
-    if text[at : at + 1] != b"{":
-        return Document()
     by_name = _LINES_NAME.search(name) is not None
     end = text.find(b"\n", at)
     end = len(text) if end < 0 else end
     more = _NOT_SPACE.search(text, end) is not None
     if not more and not by_name and _TASKS_FIRST.match(text, at):
-        return Document()  # nearly every document of one line: not read twice to know it
+        return False  # nearly every document of one line: not read twice to know it
     try:
         with memoryview(text) as view:
             first = msgspec.json.decode(view[at:end], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Lines() if by_name else Document()  # {"tasks": [ in the first line, the tasks in others
+        return by_name  # {"tasks": [ in the first line, the tasks in others
     has_id = first.id is not UNSET or first.instance_id is not UNSET
     if not more and not by_name:  # one line by itself: a document, or the only task
-        return Lines() if has_id and first.tasks is UNSET else Document()
+        return has_id and first.tasks is UNSET
     # A task may well have a field "tasks"; then it has an id too.
     is_task = first.tasks is UNSET or has_id
-    return Lines() if is_task or (by_name and more) else Document()
+    return is_task or (by_name and more)

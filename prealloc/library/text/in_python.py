@@ -32,7 +32,7 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
                 batch = []
         yield _noted(batch, hashed)
 
-    return Source(NAME, NAME, LINES, read)
+    return Source(NAME, NAME, LINES, read, once=True)
 
 
 def _noted(batch: list[bytes], hashed: Hashed) -> bytes:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import re
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import encoding_problem
-from prealloc.library.disk import Buffer
 
 _READ = "JSON, JSON lines, CSV, TSV, Parquet, SQLite and what `prealloc library convert` writes"
 _LINES = "write its tasks as JSON lines"
@@ -38,9 +36,12 @@ def refuse_binary(head: bytes, where: str) -> None:
         raise LibraryError(f"the file {problem}", where=where, hint="save it as UTF-8 without a byte order mark")
 
 
-def refuse_unread(text: Buffer, where: str) -> None:
-    """The same, and for a text with nothing in it."""
-    refuse_binary(bytes(text[:16]), where)
-    if re.search(rb"[^ \t\n\r]", text) is None:
-        problem = "holds nothing but whitespace" if text else "is empty"
-        raise LibraryError(f"the file {problem}", where=where, hint="write the tasks into it")
+def nothing_in_it(where: str, *, blank: bool) -> LibraryError:
+    """The error of a text without anything, or of nothing but whitespace."""
+    problem = f"the file {'holds nothing but whitespace' if blank else 'is empty'}"
+    return LibraryError(problem, where=where, hint="write the tasks into it, or give another file")
+
+
+def no_tasks(where: str) -> LibraryError:
+    """The error of a library with nothing in it."""
+    return LibraryError("the library has no tasks", where=where, hint="give a library with at least one task")

@@ -27,7 +27,7 @@ LINES = "rows.of.jsonl"
 
 
 class Source(NamedTuple):
-    """A text that can be read once."""
+    """A text, read from its beginning at each time."""
 
     path: Path | str
     """What a plan calls it: a text where it is not a file."""
@@ -37,28 +37,43 @@ class Source(NamedTuple):
     """The name of a file with such a text: it may tell lines from a document."""
     read: Callable[[Hashed, Progress | None], Generator[bytes]]
     """Gives the text. Raises LibraryError."""
+    once: bool = False
+    """Whether it is gone when it has been read."""
 
     def info(self, *, size: int, sha256: str, types: Mapping[str, int], difficulty: str | None = None) -> LibraryInfo:
         """The fingerprint of the library."""
         info = info_of(Path(self.path), size=size, sha256=sha256, types=types, difficulty=difficulty)
         return msgspec.structs.replace(info, path=self.path) if isinstance(self.path, str) else info
 
+    def line_of(self, byte: int) -> int:
+        """How many line breaks are before a byte. Reads it all again: for a message."""
+        lines = 0
+        with contextlib.closing(self.read(lambda piece: None, None)) as pieces:
+            for piece in pieces:
+                lines += piece.count(b"\n", 0, byte)
+                byte -= len(piece)
+                if byte <= 0:
+                    break
+        return lines
 
-def file_source(path: Path) -> Source:
-    """A file: JSON or a table, plain or packed."""
+
+def file_source(path: Path, descriptor: int | None = None) -> Source:
+    """A file: JSON or a table, plain or packed; with a descriptor the file that it is of."""
     table = re.search(rf"\.(csv|tsv)({PACKED_NAME})?\Z", path.name, re.IGNORECASE)
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
-        descriptor = open_library_file(path)
+        file = open_library_file(path) if descriptor is None else os.dup(descriptor)
+        pieces = pieces_of(file, str(path), hashed, progress)
         try:
-            text: Iterator[bytes] = unpack_stream(pieces_of(descriptor, str(path), hashed, progress), str(path))
+            text: Iterator[bytes] = unpack_stream(pieces, str(path))
             if table is not None:
                 from prealloc.library.text.table import lines_of_table
 
                 text = lines_of_table(text, "," if table[1].lower() == "csv" else "\t", str(path))
             yield from text
         finally:
-            os.close(descriptor)
+            pieces.close()  # it has a thread that reads
+            os.close(file)
 
     return Source(path, str(path), path.name if table is None else LINES, read)
 
@@ -74,4 +89,4 @@ def _read_stdin(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
     yield from unpack_stream(pieces_of(0, "standard input", hashed, progress), "standard input")
 
 
-STDIN = Source("-", "standard input", "-", _read_stdin)
+STDIN = Source("-", "standard input", "-", _read_stdin, once=True)

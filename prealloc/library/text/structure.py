@@ -1,26 +1,26 @@
-"""Whether a library says anything twice. msgspec silently takes the last of two equal keys.
+"""Where the tasks of a text lie, and whether one says anything twice: msgspec silently takes the last of equal keys.
 
-Looking at 60 MB again would double the scan, so the workflows, which are most of it, are cut out first: they
-are known as bytes and lie in order. What is left is small, and is decoded and encoded again: a key that was
-there twice is gone then, and a colon with it.
+Decoding a batch of large tasks again would double the work, so the workflows, which are most of it, are cut out
+first: they are known as bytes and lie in order. What is left is small, and is decoded task by task: that tells where
+each lies. Encoded again, a key that was there twice is gone, and a colon with it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.disk import Buffer
-from prealloc.library.rows import AnyRow, has
+from prealloc.library.rows import has, workflow_of
 from prealloc.library.text.cursor import Cursor
-from prealloc.library.text.document import Document
 from prealloc.library.text.formats import Format
 
-_OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
+_BETWEEN = re.compile(rb"[ \t\n\r,]*")
 _AFTER_VALUE = b" \t\n\r,}"
 _BATCH = 256 << 10
 _TRIES = 16
@@ -29,50 +29,71 @@ _SMALL_TASK = 1024
 _fields = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
-def said_twice(fmt: Format, text: Buffer, rows: Sequence[AnyRow], keep: tuple[str, ...]) -> tuple[int, str] | None:
-    """Position and key of the first task that has one of its own keys twice, or a kept one; None if none.
+class Layout:
+    """The tasks of a text as they lie in it. `rows` are the same, decoded."""
 
-    Raises Damage if the library's "tasks" is there twice.
-    """
-    rest = _without_workflows(text, rows)
-    if isinstance(fmt, Document):
-        _refuse_tasks_twice(rest)
-    return key_twice(fmt, rest, _OWN | set(keep))
+    def __init__(self, fmt: Format, text: bytes, rows: Sequence[Any]) -> None:
+        self._fmt = fmt
+        self._text = text
+        self._rest, self._cuts = text, list[tuple[int, int]]()
+        if len(text) >= _SMALL_TASK * len(rows):  # for smaller tasks, cutting costs more than looking at all
+            self._rest, self._cuts = _without(filter(has, map(workflow_of, rows)), text)
+        self._left = fmt.tasks(self._rest, Raw)
+
+    @cached_property
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """Offset and length of each task."""
+        found, at, before = [], self._fmt.lead, 0
+        cuts = iter([*self._cuts, (len(self._rest), 0)])
+        next_cut, size = next(cuts)
+        rest, between = self._rest, _BETWEEN.match
+        for length in [len(memoryview(task)) for task in self._left]:
+            at = between(rest, at).end()  # type: ignore[union-attr]  # it matches nothing too
+            begin = at + before
+            at += length
+            while next_cut < at:
+                before += size
+                next_cut, size = next(cuts)
+            found.append((begin, at + before - begin))
+        return found
+
+    @cached_property
+    def texts(self) -> Sequence[Raw]:
+        """The text of each task."""
+        if self._rest is self._text:
+            return self._left
+        view = memoryview(self._text)
+        return [Raw(view[start : start + length]) for start, length in self.spans]
+
+    def key_twice(self, watched: frozenset[str] | None) -> tuple[int, str] | None:
+        """Position and key of the first task that has one of these keys twice (None: any); None if none."""
+        for first, batch in _batches(self._left):
+            if not _surely_once(batch):
+                for position, task in enumerate(batch, first):
+                    key = _twice(task, watched)
+                    if key is not None:
+                        return position, key
+        return None
 
 
-def key_twice(fmt: Format, text: Buffer, watched: frozenset[str] | None = None) -> tuple[int, str] | None:
-    """Position and key of the first task in a text that has one of these keys twice (None: any); None if none."""
-    for first, batch in _batches(fmt.tasks(text, Raw)):
-        if not _surely_once(batch):
-            for position, task in enumerate(batch, first):
-                key = _twice(task, watched)
-                if key is not None:
-                    return position, key
-    return None
-
-
-def _without_workflows(text: Buffer, rows: Sequence[AnyRow]) -> Buffer:
-    """The text with a 0 in place of each workflow, as far as they are found; still the same tasks otherwise."""
-    pieces: list[bytes | bytearray] = []
-    if len(text) < _SMALL_TASK * len(rows):
-        return text  # with tasks so small, cutting costs more than looking at all
-    done = 0
-    for row in rows:
-        if not has(row.workflow):
-            continue
-        with memoryview(row.workflow) as raw:
+def _without(workflows: Iterable[Raw], text: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+    """The text with a 0 in place of each workflow, as far as they are found; where each 0 is, and what it cut."""
+    cuts: list[tuple[int, int]] = []
+    pieces: list[bytes] = []
+    done = gone = 0
+    for workflow in workflows:
+        with memoryview(workflow) as raw:
             at = _find_value(text, done, raw)
             if at is None:  # it stays where it is, and so do those behind it
                 break
             pieces += [text[done:at], b"0"]
+            cuts.append((at - gone, len(raw) - 1))
+            gone += len(raw) - 1
             done = at + len(raw)
-    if not pieces:
-        return text
-    pieces.append(text[done:])
-    return b"".join(pieces)
+    return b"".join((*pieces, text[done:])) if pieces else text, cuts
 
 
-def _find_value(text: Buffer, start: int, raw: memoryview) -> int | None:
+def _find_value(text: bytes, start: int, raw: memoryview) -> int | None:
     """Where the next `"workflow"` with this value lies, searched from the end of the one before.
 
     It may be a field of the same name deeper in the task. That does no harm: the bytes are the same and stand
@@ -83,19 +104,10 @@ def _find_value(text: Buffer, start: int, raw: memoryview) -> int | None:
         if match is None:
             return None
         start, end = match.end(), match.end() + len(raw)
-        # A slice and startswith: memoryviews compare byte by byte, 25 times slower.
-        if text[start:end].startswith(raw) and text[end : end + 1] in _AFTER_VALUE:
+        # startswith: memoryviews compare byte by byte, 25 times slower.
+        if text.startswith(raw, start) and text[end : end + 1] in _AFTER_VALUE:
             return start
     return None
-
-
-def _refuse_tasks_twice(rest: Buffer) -> None:
-    first = rest.find(b'"tasks"')
-    if first >= 0 and rest.find(b'"tasks"', first + 1) < 0 and rest.find(b"\\u") < 0:
-        return  # once, and nowhere in disguise
-    with memoryview(rest) as view:
-        for _ in Document().starts(view):
-            pass
 
 
 def _batches(tasks: list[Raw]) -> Iterator[tuple[int, list[Raw]]]:

@@ -93,6 +93,14 @@ RECORDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         lambda raw: b'{"kind":"death","shard":"x","task":"y","repeat":0,"attempt":1,"reason":""}',
         "the plan has no unit",
     ),
+    "a unit that nobody planned is open again": (
+        lambda raw: b'{"kind":"reopened","units":[["shard-00","y",0]]}',
+        "the plan has no unit",
+    ),
+    "a change of something unknown": (
+        lambda raw: b'{"kind":"steered","at":1.0,"change":{"shell":"rm"}}',
+        "unknown field",
+    ),
     "a death of attempt 2**62": (
         lambda raw: b'{"kind":"death","shard":"shard-00","task":"y","repeat":0,"attempt":%d,"reason":""}' % 2**62,
         "attempt",

@@ -1,0 +1,89 @@
+"""The keywords that run() and resume() share: a part of the run, and how its tasks are treated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prealloc.engines.base import Engine
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import Bytes, Seconds, options_of, read_options
+from prealloc.model.part import Part, PartOptions
+from prealloc.model.plan import Plan, SliceRef
+from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
+from prealloc.store.asked import Planned
+from prealloc.store.manifests import Outline
+from prealloc.store.slices import Names
+
+FIXED = ("neutral", "same_task")
+"""Options that say what a unit is: they stay for a whole run."""
+
+
+class RunKeywords(RunOptions, PartOptions, total=False):
+    """How tasks are treated, and which of them."""
+
+
+class Keywords(NamedTuple):
+    """What they say, as far as it is right."""
+
+    part: Part
+    options: dict[str, Any]
+    """Fields of RunPolicy."""
+
+
+def read_keywords(given: RunKeywords, found: list[Mistake]) -> Keywords:
+    """Adds what is wrong with them to `found`."""
+    options: dict[str, Any] = {**given}
+    part = {name: options.pop(name) for name in options_of(Part) if name in options}
+    read = Part(**read_options(Part, part, found))
+    try:
+        return Keywords(read, read_run_options(options))
+    except OptionsError as error:
+        found += error.mistakes
+    return Keywords(read, {})
+
+
+def fixed_mistakes(options: Mapping[str, Any]) -> list[Mistake]:
+    """Those of options that a resume cannot change."""
+    problem = "it says what a unit is, and the run has begun"
+    return [Mistake(f"‹{name}›", problem, "omit it, or start a new run") for name in FIXED if name in options]
+
+
+def refuse_memory(policy: RunPolicy, engine: Engine) -> None:
+    """Raises OptionsError if the engine cannot hold tasks to a limit of memory."""
+    if policy.memory_bytes is not None and not engine.facts.can_kill:
+        problem = f"the {engine.name} engine cannot hold tasks to it"
+        hint = "omit it, or use ‹engine› local, which can kill its workers"
+        raise OptionsError([Mistake("‹memory_bytes›", problem, hint)])
+
+
+def changes(then: RunPolicy, now: RunPolicy) -> list[str]:
+    """A sentence for each option that has another value now."""
+    options = options_of(RunPolicy)
+
+    def told(name: str, value: Any) -> str:
+        reader = options[name].reader
+        if value is None:
+            return "none"
+        return reader.write(value) if isinstance(reader, Seconds | Bytes) else str(value)
+
+    return [
+        f"{options[name].name.replace('_', '-')} is {told(name, value)} from here on; it was "
+        f"{told(name, getattr(then, name))}"
+        for name, value in now.differing(then).items()
+    ]
+
+
+def planned_of(plan: Plan | Path, outline: Outline, names: Mapping[SliceRef, Names]) -> Planned:
+    """What a part of a run of this plan is checked against."""
+    tasks: Mapping[str, Sequence[Any]] = (
+        {} if isinstance(plan, Path) else {shard.id: shard.tasks for shard in plan.shards}
+    )
+
+    def names_of(shard: str) -> Names:
+        if isinstance(plan, Path):
+            return names[outline.manifests[shard].slice]
+        return Names([task.id for task in tasks[shard]], [task.type for task in tasks[shard]])
+
+    return Planned(outline.file, outline.manifests, names_of)

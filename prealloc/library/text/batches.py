@@ -1,0 +1,374 @@
+"""A JSON library of any size in one pass and in little memory: as small libraries one after the other.
+
+Where a task ends is known when it has been decoded. So a cut is guessed, where the next task seems to begin, and the
+one decoding that is needed anyway proves it: a list of whole values stands before the cut, or it is refused. Only
+where guesses fail the tasks are stepped over first.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from prealloc.errors import LibraryError
+from prealloc.library.base import Progress
+from prealloc.library.rows import is_name, named
+from prealloc.library.text.cursor import Cursor, Damage
+from prealloc.library.text.diagnose import Diagnosis, Origin
+from prealloc.library.text.formats import Array, Format, Lines, first_task, is_lines
+from prealloc.library.text.refuse import nothing_in_it, refuse_binary
+from prealloc.library.text.sources import LINES, Hashed, Source
+from prealloc.library.text.structure import Layout
+from prealloc.library.text.window import HEAD, SPACE, Window
+from prealloc.model.document import UNREADABLE
+
+BATCH = 2 << 20
+"""Bytes that are decoded at once, about; a task that is larger is a batch of its own."""
+
+_WRONG_GUESSES = 3
+# After so many in a library, its tasks are stepped over: each has cost as much as decoding a batch.
+
+_MOST_FIRST = 8 << 20
+# A file that has no line break so far is one document.
+
+_OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
+_FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
+_SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
+
+
+@dataclass
+class Batch:
+    """Some tasks of a library, as a library of its own."""
+
+    fmt: Format
+    text: bytes
+    origin: Origin
+    """Its place in the whole."""
+    where: str
+    key: str | None = None
+    """Of the only task, if it lies under a key of its own, which is its id."""
+    rows: Sequence[Any] = ()
+    """The tasks, decoded."""
+
+    def decode(self, shapes: Sequence[type]) -> None:
+        """Decodes the tasks into one of these types. Raises what msgspec does if they fit none."""
+        for shape in shapes[:-1]:
+            with contextlib.suppress(msgspec.ValidationError):
+                self.rows = self.fmt.tasks(self.text, shape)
+                return
+        self.rows = self.fmt.tasks(self.text, shapes[-1])
+
+    def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+        """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
+        ids, types = [], []
+        one_of: dict[str, str] = {}  # one string object per type, not one per task
+        for row in self.rows:
+            task_id, task_type = named(row)
+            if not (is_name(task_id) and is_name(task_type)):
+                raise self.diagnosis().of_names(self.rows)
+            ids.append(task_id)
+            types.append(one_of.setdefault(task_type, task_type))
+        self.refuse_twice(_OWN | set(keep))
+        return ids, types
+
+    def refuse_twice(self, watched: frozenset[str] | None = None) -> None:
+        """Raises LibraryError for a task that has one of these keys twice (None: any)."""
+        if found := self.layout.key_twice(watched):
+            raise self.diagnosis().of_key_twice(*found)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the tasks lie in the text. Asked for when they are decoded."""
+        return Layout(self.fmt, self.text, self.rows)
+
+    def texts(self) -> Sequence[msgspec.Raw]:
+        """The text of each task."""
+        return self.layout.texts
+
+    def diagnosis(self) -> Diagnosis:
+        """Tells what is wrong in here by its place in the whole."""
+        return Diagnosis(self.fmt, self.text, self.where, self.origin)
+
+    def first(self) -> bytes:
+        """The text of the first task; nothing where it is damaged."""
+        return first_task(self.fmt, self.text)
+
+
+Shapes = Callable[[Batch], tuple[type, ...]]
+"""The types that the tasks of a library may have, by its first batch. The last takes what can be taken at all."""
+
+
+def batches(source: Source, shapes: Shapes, hashed: Hashed, progress: Progress | None = None) -> Generator[Batch]:
+    """A library, piece by piece, with its tasks decoded. Raises LibraryError for what is not one."""
+    chosen: tuple[type, ...] = ()
+
+    def decode(batch: Batch) -> None:
+        nonlocal chosen
+        chosen = chosen or shapes(batch)
+        batch.decode(chosen)
+
+    with contextlib.closing(source.read(hashed, progress)) as pieces:
+        window = Window(pieces, None if source.once else source.line_of)
+        window.fill(HEAD)
+        refuse_binary(window.head, source.where)
+        cutter = _Cutter(window, source.where, decode)
+        last: Batch | None = None
+        try:
+            for last in cutter.batches(source.name):
+                last.origin = last.origin._replace(task=cutter.tasks)
+                if not last.rows:
+                    try:
+                        decode(last)
+                    except UNREADABLE:
+                        raise last.diagnosis().of_text(chosen[-1]) from None
+                cutter.tasks += len(last.rows)
+                if last.rows:
+                    yield last
+        except LibraryError:
+            if window.bad_utf8 is None:
+                raise
+        if window.bad_utf8 is not None:
+            held = last.diagnosis() if last is not None else Diagnosis(Lines(), b"", source.where)
+            raise held.of_encoding(window.bad_utf8, window.origin(len(window.text)))
+
+
+class _Cutter:
+    """Cuts a text behind whole tasks."""
+
+    def __init__(self, window: Window, where: str, decode: Callable[[Batch], None]) -> None:
+        self._window = window
+        self._where = where
+        self._decode = decode
+        self._guesses = _WRONG_GUESSES
+        self.tasks = 0
+        """Before the batch that comes next."""
+
+    def batches(self, name: str) -> Iterator[Batch]:
+        """Batches that are surely whole tasks, decoded or not; the last may be damaged.
+
+        Raises LibraryError for damage beside the tasks.
+        """
+        window = self._window
+        if window.text.startswith(codecs.BOM_UTF8):
+            window.drop(len(codecs.BOM_UTF8))
+        blank = bool(window.text)
+        window.drop_space(0)
+        begins = window.byte(0)
+        if not begins and name == LINES:  # there were no rows
+            return
+        if not begins:
+            raise nothing_in_it(self._where, blank=blank)
+        try:
+            if begins == b"[":
+                yield from self._items(0)
+                self._refuse_more(1)
+            elif begins == b"{" and self._is_lines(name):
+                yield from self._lines()
+            else:
+                yield from self._document(0)
+        except Damage as damage:
+            held = Diagnosis(Lines(), window.text, self._where, window.origin(0)._replace(task=self.tasks))
+            raise held.of_damage(damage) from None
+
+    def _batch(self, fmt: Format, text: bytes, at: int, *, lead: int | None = None, key: str | None = None) -> Batch:
+        """The batch of a text that begins, behind `lead` bytes that are put before it, at an offset of the window."""
+        origin = self._window.origin(at, lead=fmt.lead if lead is None else lead)
+        return Batch(fmt, text, origin, self._where, key)
+
+    def _is_lines(self, name: str) -> bool:
+        """Whether tasks come line by line, by the first line and what follows it."""
+        window, end = self._window, -1
+        while (end := window.text.find(b"\n", max(end, 0))) < 0 and len(window.text) < _MOST_FIRST and not window.ended:
+            end = len(window.text)
+            window.fill(end + 1)
+        if end >= 0:
+            window.grow()
+        return is_lines(window.text, name)
+
+    def _lines(self) -> Iterator[Batch]:
+        window = self._window
+        while window.text or window.grow():
+            window.fill(BATCH)
+            while not (end := _end_of_tasks(window.text)) and window.grow():
+                pass
+            text = window.text[: end or len(window.text)]
+            if text.strip(SPACE):
+                yield self._batch(Lines(), text, 0)
+            window.drop(len(text))
+
+    def _items(self, at: int, *, guess: bool = True) -> Iterator[Batch]:
+        """The tasks of the array that begins at `at`. Leaves its closing bracket as the first byte of the window."""
+        window = self._window
+        window.drop_space(at + 1)
+        if window.byte(0) == b"]":
+            return
+        opening = b""
+        while True:
+            window.fill(BATCH)
+            if guess and not opening:
+                opening = _opening(window.text)
+            batch, cut = self._guessed(opening) if guess else (None, 0)
+            if batch is None:
+                try:
+                    cut = self._stepped()
+                except Damage:
+                    # The decoding finds the same damage, and of_text knows how to report it.
+                    yield self._batch(Array(), b"[" + window.text, 0)
+                    raise
+                batch = self._batch(Array(), window.array(cut), 0)
+            yield batch
+            window.drop(cut)
+            if window.byte(0) == b"]":
+                return
+            window.drop_space(1)
+
+    def _guessed(self, opening: bytes) -> tuple[Batch | None, int]:
+        """A batch that ends where a task seems to begin, or the array to end, and there; None if it does not."""
+        for cut in _cuts(self._window, opening):
+            if self._guesses:
+                batch = self._batch(Array(), self._window.array(cut), 0)
+                with contextlib.suppress(*UNREADABLE):
+                    self._decode(batch)
+                if batch.rows:
+                    return batch, cut
+                self._guesses -= 1
+        return None, 0
+
+    def _stepped(self) -> int:
+        """The offset of the comma behind enough tasks, or of the bracket behind the last. Raises Damage."""
+        window, at = self._window, 0
+        while True:
+            at = window.after(at)
+            if window.expect(at, b",", b"]") == b"]" or at >= BATCH:
+                return at
+            at = window.skip_space(at + 1)
+
+    def _document(self, at: int) -> Iterator[Batch]:
+        """`{"tasks": [...], ...}`. What is beside the tasks is only stepped over.
+
+        Without "tasks" it is the only list of objects that is there, or all values, if every one is an object. Which
+        is known at the end; until then they are held.
+        """
+        window, found = self._window, False
+        begin = window.origin(at)
+        lists: list[tuple[str, list[Batch]]] = []
+        keyed: list[Batch] | None = []
+        if window.byte(at) != b"{":
+            raise Damage("this is neither a JSON object nor an array of tasks", at, hint=_SHAPES)
+        at = window.skip_space(at + 1)
+        mark = window.byte(at)
+        while mark != b"}":
+            key, at = window.key(at)
+            opening = window.byte(at)
+            if key == "tasks":
+                if found:
+                    raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
+                found = True
+                if opening not in (b"[", b""):
+                    raise Damage('"tasks" is not an array', at, hint=_SHAPES)
+                yield from self._items(at)
+                at = window.skip_space(1)
+            elif not found and opening == b"[" and window.byte(window.skip_space(at + 1)) == b"{":
+                lists.append((key, list(self._items(at, guess=False))))
+                at = window.skip_space(1)
+            else:
+                end = window.after(at)
+                if opening == b"{" and keyed is not None and not found:
+                    keyed.append(self._keyed(key, at, end))
+                else:
+                    keyed = None
+                at = end
+            mark = window.expect(at, b",", b"}")
+            if mark == b",":
+                at = window.skip_space(at + 1)
+                window.expect(at, b'"')
+            window.drop(at)
+            at = 0
+        if not found:
+            yield from self._untitled(lists, keyed, begin)
+        self._refuse_more(at + 1)
+
+    def _keyed(self, key: str, at: int, end: int) -> Batch:
+        """The task that lies under this key: its `id`, if it has none."""
+        text, id = self._window.text[at:end], b'"id":' + msgspec.json.encode(key)
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
+        cut = 0 if "id" in fields else 1
+        return self._batch(Array(), lead + text[cut:] + b"]", at + cut, lead=len(lead), key=key)
+
+    def _untitled(
+        self, lists: list[tuple[str, list[Batch]]], keyed: list[Batch] | None, begin: Origin
+    ) -> Iterator[Batch]:
+        """The tasks of a document that does not call them so. Raises LibraryError."""
+        problem, hint = 'a JSON object without "tasks"', _SHAPES
+        if len(lists) > 1:
+            problem = f"several lists in it may be the tasks: {', '.join(ascii(name) for name, _ in lists[:10])}"
+            hint = 'name the list of tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
+        elif lists:
+            yield from lists[0][1]
+            return
+        elif keyed is not None and len(keyed) > 1:
+            yield from keyed
+            return
+        where = f"{self._where}, byte {begin.byte}, line {begin.line() + 1}"
+        raise LibraryError(problem, where=where, hint=hint)
+
+    def _refuse_more(self, at: int) -> None:
+        end = self._window.skip_space(at)
+        if self._window.byte(end):
+            raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
+
+
+def _opening(text: bytes) -> bytes:
+    """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
+    try:
+        with memoryview(text) as view:
+            cursor = Cursor(view)
+            end = cursor.after(0)
+            second = cursor.skip_space(end + 1)
+    except Damage:
+        return b""
+    key, brace = _FIRST_KEY.match(text, second), text.rfind(b"}", 0, end)
+    return text[brace : key.end()] if key and brace >= 0 and text[end : end + 1] == b"," else b""
+
+
+def _cuts(window: Window, opening: bytes) -> Iterator[int]:
+    """Where the array seems to end, or the last task to begin that is not too far in the text."""
+    last = window.last
+    before = len(window) - len(last)
+    if window.ended and len(window) <= 2 * BATCH and (end := last.rfind(b"]")) >= 0:
+        yield before + end
+    if not opening:
+        return
+    if before < BATCH and (at := last.rfind(opening, 0, BATCH - before + len(opening))) >= 0:
+        yield before + last.index(b",", at)
+        return
+    text = window.text  # which copies it
+    at = text.rfind(opening, 0, BATCH + len(opening))
+    at = text.find(opening, BATCH) if at < 0 else at
+    if at >= 0:
+        yield text.index(b",", at)
+
+
+def _end_of_tasks(text: bytes) -> int:
+    """Where the last task begins whose beginning is held, if that is far enough in the text; else 0.
+
+    Between tasks, and nowhere else in JSON, a line break stands between `}` and `{`: a task may have several lines.
+    """
+    at = len(text)
+    while at >= BATCH and (at := text.rfind(b"\n", 0, at)) > 0:
+        before, behind = at - 1, at + 1
+        while before > 0 and text[before] in SPACE:
+            before -= 1
+        while behind < len(text) and text[behind] in SPACE:
+            behind += 1
+        if text[before : before + 1] == b"}" and text[behind : behind + 1] == b"{":
+            return behind
+    return 0

@@ -1,0 +1,164 @@
+"""The part of a text that is held while it goes by, and where it lies in the whole."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from prealloc.library.text.cursor import TOO_SHORT, Cursor, Damage
+from prealloc.library.text.diagnose import Origin
+
+SPACE = b" \t\n\r"
+HEAD = 16
+_LONGEST_TOKEN = 32
+# How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
+
+
+class Window:
+    """Some of a text, proved to be UTF-8: the scan does not look into the text of what it steps over.
+
+    `line_of(byte)` counts the line breaks before a byte; None: they are counted on the way.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], line_of: Callable[[int], int] | None) -> None:
+        self._pieces = pieces
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._line_of = line_of
+        self._lines = 0
+        self.head = b""
+        """The first bytes of the whole, UTF-8 or not."""
+        self._held = [b""]
+        self.dropped = 0
+        self.ended = False
+        self.bad_utf8: str | None = None
+        """Why nothing is held from here on, if that is so."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._held))
+
+    @property
+    def text(self) -> bytes:
+        """What is held."""
+        if len(self._held) > 1:
+            self._held = [b"".join(self._held)]
+        return self._held[0]
+
+    @property
+    def last(self) -> bytes:
+        """The end of what is held, as much as came at once: `text` copies it all."""
+        return self._held[-1]
+
+    def grow(self) -> bool:
+        """Takes in more of the text, at least as much again as there is. False: that is all of it."""
+        before = len(self)
+        self.fill(max(2 * before, 1))
+        return len(self) > before
+
+    def fill(self, size: int) -> None:
+        """Takes in more until so many bytes are held, or all that is left."""
+        held = len(self)
+        while held < size and not self.ended:
+            piece = next(self._pieces, None)
+            self.ended = piece is None
+            self.head += (piece or b"")[: HEAD - len(self.head)]
+            if self._decoder.getstate()[0] or not (piece or b"").isascii():
+                piece = self._check_utf8(piece or b"")
+            if piece:
+                self._held.append(piece)
+                held += len(piece)
+
+    def _check_utf8(self, piece: bytes) -> bytes:
+        """The piece, as far as it is UTF-8: behind that, nothing is read."""
+        held, _ = self._decoder.getstate()
+        try:
+            self._decoder.decode(piece, self.ended)
+        except UnicodeDecodeError as error:
+            self.ended, self.bad_utf8 = True, f"byte 0x{error.object[error.start]:02x} ({error.reason})"
+            good = error.start - len(held)
+            if good < 0:  # the character began in a piece before
+                self._held = [self.text[:good]]
+            return piece[: max(good, 0)]
+        return piece
+
+    def drop(self, size: int) -> None:
+        """Lets go of the first bytes."""
+        if self._line_of is None:
+            self._lines += self.text.count(b"\n", 0, size)
+        self.dropped += size
+        while len(self._held) > 1 and size >= len(self._held[0]):
+            size -= len(self._held.pop(0))
+        self._held[0] = self._held[0][size:]
+
+    def array(self, size: int) -> bytes:
+        """The first bytes, as an array."""
+        behind = size - (len(self) - len(self.last))
+        if behind < 0:
+            return b"".join((b"[", memoryview(self.text)[:size], b"]"))
+        return b"".join((b"[", *self._held[:-1], memoryview(self.last)[:behind], b"]"))
+
+    def drop_space(self, at: int) -> None:
+        """Lets go of all up to `at`, and of the whitespace behind it, however much it is."""
+        self.drop(at)
+        while True:
+            with memoryview(self.text) as view:
+                found = Cursor(view).skip_space(0)
+            self.drop(found)
+            if self.text or not self.grow():
+                return
+
+    def byte(self, at: int) -> bytes:
+        """The byte at an offset; nothing behind the end of the whole text."""
+        while at >= len(self.text) and self.grow():
+            pass
+        return self.text[at : at + 1]
+
+    def skip_space(self, at: int) -> int:
+        """The offset of the first byte from `at` on that is not JSON whitespace."""
+        while True:
+            with memoryview(self.text) as view:
+                found = Cursor(view).skip_space(at)
+            if found < len(self.text) or not self.grow():
+                return found
+
+    def after(self, at: int) -> int:
+        """The offset behind the value that begins at `at`, and the whitespace that follows it. Raises Damage."""
+        while True:
+            if not self.byte(at):
+                raise Damage(TOO_SHORT, at)
+            try:
+                with memoryview(self.text) as view:
+                    end = Cursor(view).after(at)
+                # A value that ends with what is held may go on: 12 and then 34.
+                if end < len(self.text) or not self.grow():
+                    return end
+            except Damage as damage:
+                if not self._may_be_cut(damage) or not self.grow():
+                    raise
+
+    def _may_be_cut(self, damage: Damage) -> bool:
+        """Whether the damage may be only where the held text ends: a half of `-1`, of `true`, of an escape."""
+        inside = damage.at if damage.inside is None else damage.inside
+        return damage.problem == TOO_SHORT or inside >= len(self.text) - _LONGEST_TOKEN
+
+    def key(self, at: int) -> tuple[str, int]:
+        """The key of an object that begins at `at`, and the offset of its value. Raises Damage."""
+        self.skip_space(self.after(at))  # so that all of it is held
+        self.skip_space(self.after(at) + 1)
+        with memoryview(self.text) as view:
+            return Cursor(view).read_key(at)
+
+    def expect(self, at: int, *marks: bytes) -> bytes:
+        """The byte at `at`, which must be one of these. Raises Damage."""
+        self.byte(at)
+        with memoryview(self.text) as view:
+            Cursor(view).expect(at, *marks)
+        return self.text[at : at + 1]
+
+    def origin(self, at: int, lead: int = 0) -> Origin:
+        """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
+        byte = self.dropped + at
+        if self._line_of is not None:
+            return Origin(0, byte - lead, partial(self._line_of, byte))
+        lines = self._lines + self.text.count(b"\n", 0, at)
+        return Origin(0, byte - lead, lambda: lines)
