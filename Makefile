@@ -11,13 +11,14 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again laws calibration reference fuzz bench bench-scale chaos soak wheel clean help
+.PHONY: demo test check unit waiting computing again browser laws calibration reference fuzz bench bench-scale chaos soak wheel clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
 	@echo "make test    install, run all checks and tests"
 	@echo "make again   the tests that failed last, one after the other"
 	@echo "make check   ruff, mypy, import-linter only"
+	@echo "make browser the report in a real browser; needs Debian's chromium-headless-shell or another Chromium"
 	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N)"
 	@echo "make reference  write docs/reference: commands, config, python"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
@@ -34,6 +35,10 @@ help:
 
 .venv/test.ok: .venv/run.ok
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	touch $@
+
+.venv/browser.ok: .venv/test.ok
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	touch $@
 
 .venv/bench.ok: .venv/run.ok
@@ -76,6 +81,10 @@ computing: .venv/test.ok
 again: .venv/test.ok
 	test -e .pytest_cache/waiting.ok || $(AGAIN) -o cache_dir=.pytest_cache/waiting $(WAITING)
 	test -e .pytest_cache/computing.ok || $(AGAIN) -o cache_dir=.pytest_cache/computing $(WAITING:%=--ignore=%)
+
+# A browser that is missing is a failure here; `make test` skips these tests then.
+browser: .venv/browser.ok
+	PREALLOC_BROWSER=required $(PYTEST) -n $(TESTERS) tests/browser
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr 'from examples import' tests)

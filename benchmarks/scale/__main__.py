@@ -115,13 +115,13 @@ def _one_pass_table(library: Path, tasks: int, rounds: int) -> Table:
             f"{cost.seconds:.2f} s",
             _size(cost.peak_bytes),
             f"{cost.cpu_seconds / costs[0].cpu_seconds:.1f}",
-            f"{costs[1].cpu_seconds / cost.cpu_seconds:.1f}",
+            f"{costs[1].cpu_seconds / cost.cpu_seconds:.1f}x",
         ]
         for name, cost in zip(ways, costs, strict=True)
     ]
     title = f"{_size(library.stat().st_size)} of large tasks, read once: whole processes, median of {rounds}"
     library.unlink()
-    columns = ["", "processor", "time", "peak memory", "processor, to the bytes", "json.load, to it"]
+    columns = ["", "processor", "time", "peak memory", "processor, in readings", "json.load takes"]
     return Table(title, columns, rows)
 
 

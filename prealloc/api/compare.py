@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Unpack
 
-from prealloc.api.located import located
-from prealloc.errors import Mistake, OptionsError
+from prealloc.api.located import Located, located
+from prealloc.errors import Mistake, OptionsError, PlanError
 from prealloc.model.comparison import CompareKeywords, CompareOptions, Metric
 from prealloc.model.options import read_options
 from prealloc.model.plan import SliceRef
@@ -33,26 +33,41 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     asked = CompareOptions(**read_options(CompareOptions, given, found))
     if found:
         raise OptionsError(found)
-    members = [member for run in runs for member in _members(Path(run), asked.scores, named=len(runs) > 1)]
-    if not any(_says(member, asked.metric) for member in members):
+    several = len(runs) > 1
+    members = [member for run in runs for member in members_of(located(run, asked.scores), run, named=several)]
+    if not any(says(member, asked.metric) for member in members):
         problem = f"no result says {asked.metric}"
         hint = "have the worker return {'success': true} or {'score': 0.5}, or compare ‹metric› working_s"
         raise OptionsError([Mistake("‹metric›", problem, hint)])
     return compare_members(members, asked)
 
 
-def _members(run: Path, scores: str | None, *, named: bool) -> Iterator[Member]:
+def members_of(
+    units: Iterable[Located], run: str | Path, *, named: bool, damaged: list[str] | None = None
+) -> Iterator[Member]:
+    """The units of a run and what they are compared by. `named`: there are several, so a unit's cell says which.
+
+    Tasks of a slice that cannot be read are known by their ids alone, and `damaged` gets a sentence; without it that
+    raises PlanError.
+    """
     facts = Facts()
     contents: dict[SliceRef, dict[str, TaskFacts]] = {}
-    for unit, opened in located(run, scores):
+    for unit, opened in units:
         manifest = opened.manifests[unit.shard]
         if manifest.slice not in contents:
-            contents[manifest.slice] = dict(facts.of(manifest, opened.tasks))
+            try:
+                contents[manifest.slice] = dict(facts.of(manifest, opened.tasks))
+            except PlanError as error:
+                if damaged is None:
+                    raise
+                contents[manifest.slice] = {}
+                damaged.append(f"{error.where}: {error.problem}; its tasks are compared by their ids alone")
         cell = {**manifest.cell, **({RUN: str(run)} if named else {})}
-        yield Member(unit, cell, contents[manifest.slice][unit.task])
+        yield Member(unit, cell, contents[manifest.slice].get(unit.task))
 
 
-def _says(member: Member, metric: Metric) -> bool:
+def says(member: Member, metric: Metric) -> bool:
+    """Whether the unit's result says something of it."""
     unit = member.unit
     if metric == "success":
         return (unit.success, unit.first_success) != (None, None)

@@ -59,6 +59,9 @@ def _connected(paths: RunPaths) -> socket.socket:
     if owner is None:
         raise RunFolderError("it is not running", where=where, hint=_how(paths))
     try:
+        if not os.path.lexists(paths.control):
+            hint = f"try again; it runs as process {owner.pid} on {owner.host}"
+            raise RunFolderError("it has just begun, is about to end, or has no socket", where=where, hint=hint)
         path = Path(os.fsdecode(read_regular(paths.control, inside=paths.root, most=_MOST_PATH)))
         status = os.lstat(path)
         # A run folder is data: what it names is believed only if it is a socket that is this user's alone.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prealloc.api.experiments import is_experiment
-from prealloc.api.runs import outcomes
+from prealloc.api.outcomes import outcomes
 from prealloc.model.plan import Manifest
 from prealloc.store.experiment import OpenExperiment
 from prealloc.store.results import UnitOutcome
@@ -31,9 +31,13 @@ class Located(NamedTuple):
 
 def located(run: str | Path, scores: str | None = None) -> Iterator[Located]:
     """Every unit of a run, in the plan's order; of an experiment each once. Raises what outcomes() raises."""
-    if is_experiment(run):
-        opened = {each.paths.root.name: each for each in OpenExperiment(Path(run)).runs()}
-    else:
-        opened = {"": OpenRun(Path(run))}
+    opened = opened_runs(run)
     for unit in outcomes(run, scores=scores):
         yield Located(unit, opened[unit.run or ""])
+
+
+def opened_runs(run: str | Path) -> dict[str, OpenRun]:
+    """The run folders of an experiment by their names; a run alone has none."""
+    if is_experiment(run):
+        return {each.paths.root.name: each for each in OpenExperiment(Path(run)).runs()}
+    return {"": OpenRun(Path(run))}

@@ -37,6 +37,7 @@ from prealloc.model.options import (
 from prealloc.model.part import Part
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
 from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.reporting import ReportOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
 from prealloc.model.where import Where
@@ -63,7 +64,7 @@ ScoresOption = Annotated[
 
 _DECLARED = (
     *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part, Change),
-    *(SizeOptions, CompareOptions),
+    *(SizeOptions, CompareOptions, ReportOptions),
 )
 _OF_COMMANDS = (
     *("attempts", "by", "cache_bytes", "durations_from", "experiment", "force", "format", "name", "not_ok", "out"),

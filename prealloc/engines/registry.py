@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
-from prealloc.engines.base import Engine
+from prealloc.engines.base import Engine, EngineFacts
 from prealloc.errors import Mistake, OptionsError
 from prealloc.store.run_folder import COMMAND
 
@@ -29,5 +29,14 @@ def make_engine(engine: str | Engine) -> Engine:
     if not isinstance(engine, str):
         return engine
     check_engine(engine)
-    module, _, cls = ENGINES[engine].partition(":")
-    return cast(Engine, getattr(import_module(module), cls)())
+    return cast(Engine, _class(engine)())
+
+
+def facts_of(engine: str) -> EngineFacts | None:
+    """The facts of the engine of this name, which is not started; None if there is no such engine."""
+    return cast(EngineFacts, _class(engine).facts) if engine in ENGINES else None
+
+
+def _class(engine: str) -> Any:
+    module, _, name = ENGINES[engine].partition(":")
+    return getattr(import_module(module), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prealloc.errors import Mistake
@@ -49,11 +49,21 @@ def masked(text: str, variables: Iterable[str] = ()) -> str:
     Keys are the values of these environment variables and of those whose name says that they hold one, and what looks
     like one in a URL, in a header or by itself.
     """
+    return masker(variables)(text)
+
+
+def masker(variables: Iterable[str] = ()) -> Callable[[str], str]:
+    """The same for many texts: the environment is looked at once."""
     names = {*variables, *filter(_SECRET_VARIABLE.search, os.environ)}
     values = {value for name in names if len(value := os.environ.get(name, "")) >= _SHORTEST_KEY}
-    for value in sorted(values, key=len, reverse=True):  # one may be a part of another
-        text = text.replace(value, _HIDDEN)
-    return _IN_TEXT.sub(lambda found: (found["left"] or "") + _HIDDEN, text)
+    ordered = sorted(values, key=len, reverse=True)  # one may be a part of another
+
+    def mask(text: str) -> str:
+        for value in ordered:
+            text = text.replace(value, _HIDDEN)
+        return _IN_TEXT.sub(lambda found: (found["left"] or "") + _HIDDEN, text)
+
+    return mask
 
 
 def named_variables(settings: Mapping[str, Any]) -> frozenset[str]:

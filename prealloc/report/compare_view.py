@@ -52,7 +52,7 @@ def render_comparison(found: Comparison, *, tasks: bool = False) -> Page:
         for row in found.rows if tasks else ():
             lines += [
                 Text(),
-                Text(f"{_name(row)}: better on {_tasks(row.only_value)}; worse on {_tasks(row.only_against)}"),
+                Text(f"{row_name(row)}: better on {_tasks(row.only_value)}; worse on {_tasks(row.only_against)}"),
             ]
         return lines
 
@@ -76,14 +76,14 @@ def notes(found: Comparison) -> list[str]:
     for row in found.rows:
         if row.missing:
             named = listed(map(visible, row.missing_tasks), 5)
-            told.append(f"{_name(row)}: {human.count(row.missing, 'task')} of a cell without a pair: {named}")
+            told.append(f"{row_name(row)}: {human.count(row.missing, 'task')} of a cell without a pair: {named}")
         if row.undecided:
             could = (
                 f"; the difference is {_points(row.bounds[0])} to {_points(row.bounds[1])}, whatever becomes of them"
                 if row.bounds
                 else ""
             )
-            told.append(f"{_name(row)}: {human.count(row.undecided, 'unit')} undecided{could}")
+            told.append(f"{row_name(row)}: {human.count(row.undecided, 'unit')} undecided{could}")
     return told
 
 
@@ -111,7 +111,7 @@ def _columns(found: Comparison) -> list[Column]:
         Column(title, [Text(each[place]) for each in cells], drop=_DROPS.get(title, 0))
         for place, title in enumerate(_titles(found))
     ]
-    names = Column(visible(found.factor), [Text(_name(row)) for row in rows], False, least=12, middle=True)
+    names = Column(visible(found.factor), [Text(row_name(row)) for row in rows], False, least=12, middle=True)
     words = [Text(verdict(row), style=_COLOURS.get(row.verdict or "", "default")) for row in rows]
     return [names, *columns, Column("", words, False)]
 
@@ -145,7 +145,8 @@ def _p(p: float | None) -> str:
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
-def _name(row: Compared) -> str:
+def row_name(row: Compared) -> str:
+    """What is compared in a row, in words."""
     group = ", ".join(f"{visible(name)} {value(each)}" for name, each in row.group.items())
     cells = f" ({row.cells} of {row.of_cells} cells)" if row.cells < row.of_cells else ""
     return f"{group + ': ' if group else ''}{value(row.value)} against {value(row.against)}{cells}"
@@ -159,7 +160,7 @@ def _markdown(found: Comparison) -> str:
     """The table for a pull request or a paper."""
     titles = (found.factor, *_titles(found), "verdict")
     lines = [heading(found), "", _row(titles), _row(["---"] * len(titles))]
-    lines += [_row((_name(row), *_cells(row, found), verdict(row))) for row in found.rows]
+    lines += [_row((row_name(row), *_cells(row, found), verdict(row))) for row in found.rows]
     return "\n".join([*lines, "", *notes(found)]).rstrip() + "\n"
 
 

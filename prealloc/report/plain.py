@@ -75,7 +75,7 @@ class PlainReporter(Reporter):
                 self._write(stopping_line(self.progress, now_s) or event.reason)
             case RunSteered():
                 self._write(steered_line(event))
-            case RunEnded():
+            case RunEnded() if self.progress.started is not None:
                 self._write(progress_line(self.progress, now_s))
 
     def tick(self, now_s: float, /) -> None:

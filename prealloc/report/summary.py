@@ -78,7 +78,8 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
     if _all_ok(ended) and _units(ended):
         facts.insert(1, ("units", f"{_units(ended):,}, all ok"))
     if ended.elsewhere:
-        facts.insert(2, ("elsewhere", f"{human.count(ended.elsewhere, 'further unit')} of the plan, in other runs"))
+        further = "further unit" if _units(ended) else "unit"
+        facts.insert(-1, ("elsewhere", f"{human.count(ended.elsewhere, further)} of the plan, in other runs"))
     if ended.not_asked or ended.not_ok_before:
         facts.insert(1, ("not asked", _left_out(ended)))
     if ended.stopped is not None:

@@ -80,6 +80,11 @@ def _note(unit: UnitHistory, tried: Tried) -> str:
     attempt = tried.attempt
     if tried.run != unit.run and attempt.status in FINAL and not (attempt.late or attempt.again):
         return "decided before by another run, does not count"
+    return attempt_note(attempt)
+
+
+def attempt_note(attempt: Attempt) -> str:
+    """What is to be known of an attempt beside how it ended; mostly nothing."""
     if attempt.reused is not None:
         return f"taken over from {visible(attempt.reused)}"
     if attempt.late:

@@ -13,15 +13,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from prealloc.errors import CannotGoOn, InputError, Mistake, OptionsError
+from prealloc.errors import CannotGoOn, InputError, Mistake, OptionsError, RunFolderError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.lock import is_held, live_owner, one_at_a_time
 from prealloc.files.paths import ExperimentPaths, RunPaths, parse_journal_name
-from prealloc.files.regular import Missing, open_regular
+from prealloc.files.regular import Missing, Unusable, open_regular
 from prealloc.model.document import UNREADABLE
 from prealloc.model.plan import Unit
 from prealloc.store.experiment import is_final, run_identities
@@ -55,6 +56,17 @@ class _Line(msgspec.Struct):
 _lines = msgspec.json.Decoder(_Line)
 
 
+def _opened(path: Path, inside: Path) -> BinaryIO:
+    """Another run's file. Raises Missing, or RunFolderError if something else is there."""
+    try:
+        return open(open_regular(path, inside=inside), "rb")
+    except Missing:
+        raise
+    except Unusable as error:
+        hint = "restore it, or move the run out of the experiment"
+        raise RunFolderError(str(error), where=str(path), hint=hint) from None
+
+
 class Held:
     """What a run has claimed and runs now, read on from where it was read to."""
 
@@ -69,7 +81,7 @@ class Held:
         if live_owner(self._run.lock) is None:
             return set()
         try:
-            with open(open_regular(self._run.claims, inside=self._run.root), "rb") as file:
+            with _opened(self._run.claims, self._run.root) as file:
                 session = file.read(_RECORD)
                 if session != self._session:
                     self._session, self._digests, self._offset = session, set(), _RECORD
@@ -121,7 +133,7 @@ class _Other:
         offset = self._read.get(path.name, 0)
         if path.stat().st_size <= offset:
             return
-        with open(open_regular(path, inside=path.parent), "rb") as file:
+        with _opened(path, path.parent) as file:
             file.seek(offset)
             for raw in file:
                 if not raw.endswith(b"\n"):  # it is being written, or was cut
@@ -143,7 +155,10 @@ class _Other:
 
     def is_at_rest(self) -> bool:
         """Nothing has come since all was read: each session begins with a new file in the folder."""
-        return self._at_rest is not None and os.stat(self.paths.journal).st_mtime_ns == self._at_rest
+        try:
+            return os.stat(self.paths.journal).st_mtime_ns == self._at_rest
+        except FileNotFoundError:  # somebody has taken the run out of the experiment
+            return True
 
 
 class Others:
@@ -162,11 +177,8 @@ class Others:
     def look(self) -> None:
         """Takes in what they have decided since the last look. Raises InputError if one cannot be read."""
         self._meet()
-        for name in list(self._runs):
-            try:
-                self.decided.update(self._runs[name].decided())
-            except FileNotFoundError:  # somebody has taken the run out of the experiment
-                del self._runs[name]
+        for run in self._runs.values():
+            self.decided.update(run.decided())
 
     def _meet(self) -> None:
         """Takes in the runs that are new."""
@@ -209,6 +221,15 @@ class Others:
             time.sleep(_LOOK_S)
 
 
+@contextlib.contextmanager
+def _too_late() -> Iterator[None]:
+    """What is wrong with another run's folder, or the experiment's, is not bad input to a run that has begun."""
+    try:
+        yield
+    except InputError as error:
+        raise CannotGoOn(error.problem, where=error.where, hint=error.hint) from error
+
+
 class Claims:
     """What one run of an experiment holds. The caller has the run's lock."""
 
@@ -220,12 +241,17 @@ class Claims:
         """By shard, what is held for it."""
         self._waiting: dict[str, list[Identity]] = {}
         """By shard, what others held when it started."""
-        with must_write(run.claims):
-            fault_point(Point.CLAIMS_OPEN)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-            self._file = os.open(run.claims, flags, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        try:
+            with must_write(run.claims):
+                fault_point(Point.CLAIMS_OPEN)
+                self._file = open_regular(run.claims, inside=run.root, flags=flags)
+        except Unusable as error:
+            hint = "remove it if no master is running this run; it holds nothing that is needed"
+            raise RunFolderError(str(error), where=str(run.claims), hint=hint) from None
         self._write(_SESSION, [os.urandom(_RECORD - 1)])
 
+    @_too_late()
     def claim(self, shard: str, units: Iterable[Unit]) -> set[Unit]:
         """Which of these units of a shard are to be run now: not decided by another run, nor held by one."""
         asked = {unit: self._identities[unit] for unit in units if not self.is_decided(unit)}
@@ -239,7 +265,7 @@ class Claims:
         self._mine.setdefault(shard, []).extend(digests[unit] for unit in got)
         if got:
             self._others.wait_for_the_dead()
-            self.look()  # what was decided before it was ours to claim
+            self._others.look()  # what was decided before it was ours to claim
         return {unit for unit in got if not self.is_decided(unit)}
 
     def leave(self, shard: str) -> None:
@@ -247,11 +273,12 @@ class Claims:
         if digests := self._mine.pop(shard, []):
             self._write(_BACK, digests)
 
+    @_too_late()
     def again(self) -> list[str]:
         """The shards of which others have held units that they neither hold now nor have decided."""
         if not any(self._waiting.values()):
             return []
-        self.look()
+        self._others.look()
         held, decided = self._others.held(), self._others.decided
         return [
             shard
@@ -259,21 +286,15 @@ class Claims:
             if any(unit not in decided and unit.digest() not in held for unit in units)
         ]
 
+    @_too_late()
     def elsewhere(self, state: RunState) -> set[Unit]:
         """The open units of this run that are another run's: decided there, or held."""
-        self.look()
+        self._others.look()
         return self._others.elsewhere(state, self._identities)
 
     def is_decided(self, unit: Unit) -> bool:
         """Whether another run has decided it, as of the last look."""
         return self._identities[unit] in self._others.decided
-
-    def look(self) -> None:
-        """Takes in what the others have decided. Raises CannotGoOn: it is too late to refuse."""
-        try:
-            self._others.look()
-        except InputError as error:
-            raise CannotGoOn(error.problem, where=error.where, hint=error.hint) from error
 
     def close(self) -> None:
         """Ends it. What was held is held no more when the run's lock is given back."""
@@ -284,7 +305,8 @@ class Claims:
         if records:
             with must_write(self._run.claims):
                 fault_point(Point.CLAIMS_WRITE, self._file, records)
-                os.write(self._file, records)
+                while records:  # nearly always once
+                    records = records[os.write(self._file, records) :]
 
 
 def elsewhere_of(run: OpenRun, state: RunState) -> set[Unit]:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -61,6 +61,35 @@ def read_pauses(paths: RunPaths, lanes: Sequence[Lane], session: int, now: float
     return tuple(longest.values())
 
 
+class LaneNote(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a lane's log."""
+
+    at: float
+    lane: str
+    event: Literal["lane_changed", "lane_paused", "lane_halted"]
+    session: int = 1
+    limit: float | None = None
+    """Requests per `window_s` seconds, from now on."""
+    window_s: float | None = None
+    wait_s: float | None = None
+    """The pause that the server asked for."""
+    http_status: int | None = None
+    reason: str = ""
+    hint: str = ""
+
+
+def read_notes(paths: RunPaths, lanes: Sequence[Lane]) -> list[LaneNote]:
+    """All that the logs of the lanes say, in order of time, as far as they are there: nothing rests on them."""
+    found = []
+    for lane, path in _files(paths, lanes).items():
+        for line in _lines(path):
+            with contextlib.suppress(*UNREADABLE):
+                note = _notes.decode(line)
+                if note.lane == lane:
+                    found.append(note)
+    return sorted(found, key=lambda note: note.at)
+
+
 def _told(paths: RunPaths, lanes: Sequence[Lane], session: int, lines: msgspec.json.Decoder[T]) -> Iterator[T]:
     for lane, path in _files(paths, lanes).items():
         for line in _lines(path):
@@ -91,6 +120,7 @@ T = TypeVar("T", _Halt, _Pause)
 
 _halts = msgspec.json.Decoder(_Halt)
 _pauses = msgspec.json.Decoder(_Pause)
+_notes = msgspec.json.Decoder(LaneNote)
 
 
 def _files(paths: RunPaths, lanes: Sequence[Lane]) -> dict[str, Path]:

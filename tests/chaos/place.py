@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import sys
 import time
@@ -21,6 +22,9 @@ class Place:
         self._folder = folder
         self._numbers = itertools.count()
         self.broken: list[str] = []
+        runtime = folder / "runtime"
+        runtime.mkdir(mode=0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(runtime)  # else lanes would be shared with whatever else runs here
 
     @contextmanager
     def stage(self, what: str) -> Iterator[Stage]:

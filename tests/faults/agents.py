@@ -79,6 +79,7 @@ def ok(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
 
 
 def fail(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
+    time.sleep(do.get("s", 0))
     raise ValueError("the agent failed")
 
 

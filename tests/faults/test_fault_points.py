@@ -147,7 +147,6 @@ WRITING = frozenset(
 )
 NO_DISK = {
     "engines/forkserver.py": {"look"},  # a pipe
-    "engines/limits.py": {"reached"},  # a time as text
     "files/faultpoint.py": {"_passage", "_strike"},  # the faults themselves
     "files/atomic.py": {"exchange", "fsync_folder", "_rename_to_new", "_rename_file_to_new", "refuse_taken"}
     | {"_parents_of", "write_pieces"},  # their callers pass the point, or _beside, by which they write
@@ -159,6 +158,7 @@ NO_DISK = {
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point
+    "engines/limits.py": {"reached"},  # a time as a text
     "lanes/sharing.py": {"close", "_write"},  # LaneFile.write passes the point
     "worker/attempt.py": {"leave_if_forked"},  # a child of the task's own tells why it ends
     "worker/loop.py": {"_wake"},  # a pipe

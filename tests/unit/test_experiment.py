@@ -155,6 +155,35 @@ def test_only_an_experiment_is_filled(base: Path, tmp_path: Path, place: str) ->
     assert sorted(at.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("{", "not a JSON document"),
+        ('{"format":"prealloc.experiment","version":2,"ranking":"x"}', "version 2"),
+        ('{"format":"prealloc.experiment","version":1,"ranking":"x/1"}', "its ranking is 'x/1'"),
+        ('{"format":"prealloc.experiment","version":1,"ranking":"x","more":1}', "a field is wrong"),
+    ],
+)
+def test_a_file_that_is_no_experiments_is_refused(exp: Path, written: str, problem: str) -> None:
+    """Whoever reads or fills it is told what is wrong with it, and nothing is made."""
+    (exp / "experiment.json").write_text(written)
+    for what in (lambda: go(exp, prealloc.plan(TASKS, **BASE)), lambda: prealloc.status(exp)):
+        with pytest.raises(prealloc.RunFolderError, match=problem):
+            what()
+    assert names(exp) == ["0001"]
+
+
+def test_a_damaged_run_is_told_before_another_is_made(exp: Path) -> None:
+    """What its units are cannot be known: nothing runs before it is restored, or taken out of the experiment."""
+    (exp / "runs" / "0001" / "run.json").write_text("{")
+    plan = prealloc.plan(TASKS, **BASE)
+    with pytest.raises(prealloc.RunFolderError, match=r"0001.*run\.json"):
+        go(exp, plan)
+    assert names(exp) == ["0001"]
+    shutil.rmtree(exp / "runs" / "0001")
+    assert go(exp, plan).census["ok"] == 160
+
+
 def test_what_failed_is_done_and_infra_is_not(tmp_path: Path) -> None:
     """A final outcome decides a unit, whichever it is; the next run takes up what has none."""
     scripts = {"good": {"do": "return", "value": {"success": True}, "after_s": 0}}

@@ -106,7 +106,7 @@ Shapes = Callable[[Batch], tuple[type, ...]]
 
 
 def batches(source: Source, shapes: Shapes, hashed: Hashed, progress: Progress | None = None) -> Generator[Batch]:
-    """A library, piece by piece, with its tasks decoded. Raises LibraryError for what is none."""
+    """A library, piece by piece, with its tasks decoded. Raises LibraryError for what is not one."""
     chosen: tuple[type, ...] = ()
 
     def decode(batch: Batch) -> None:
@@ -212,7 +212,8 @@ class _Cutter:
         opening = b""
         while True:
             window.fill(BATCH)
-            opening = opening or (_opening(window.text) if guess else b"")
+            if guess and not opening:
+                opening = _opening(window.text)
             batch, cut = self._guessed(opening) if guess else (None, 0)
             if batch is None:
                 try:
@@ -221,18 +222,18 @@ class _Cutter:
                     # The decoding finds the same damage, and of_text knows how to report it.
                     yield self._batch(Array(), b"[" + window.text, 0)
                     raise
-                batch = self._batch(Array(), _array(window.text, cut), 0)
+                batch = self._batch(Array(), window.array(cut), 0)
             yield batch
-            if window.byte(cut) == b"]":
-                window.drop(cut)
+            window.drop(cut)
+            if window.byte(0) == b"]":
                 return
-            window.drop_space(cut + 1)
+            window.drop_space(1)
 
     def _guessed(self, opening: bytes) -> tuple[Batch | None, int]:
         """A batch that ends where a task seems to begin, or the array to end, and there; None if it does not."""
         for cut in _cuts(self._window, opening):
             if self._guesses:
-                batch = self._batch(Array(), _array(self._window.text, cut), 0)
+                batch = self._batch(Array(), self._window.array(cut), 0)
                 with contextlib.suppress(*UNREADABLE):
                     self._decode(batch)
                 if batch.rows:
@@ -325,12 +326,6 @@ class _Cutter:
             raise Damage("there is more text after the end of the library", end, hint="remove what follows the library")
 
 
-def _array(text: bytes, cut: int) -> bytes:
-    """What stands before the cut, as an array."""
-    with memoryview(text) as view:
-        return b"".join((b"[", view[:cut], b"]"))
-
-
 def _opening(text: bytes) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
     try:
@@ -346,13 +341,18 @@ def _opening(text: bytes) -> bytes:
 
 def _cuts(window: Window, opening: bytes) -> Iterator[int]:
     """Where the array seems to end, or the last task to begin that is not too far in the text."""
-    text = window.text
-    end = text.rfind(b"]") if window.ended else -1
-    if 0 < end <= 2 * BATCH:
-        yield end
-    at = text.rfind(opening, 0, BATCH + len(opening)) if opening else -1
-    if opening and at < 0:
-        at = text.find(opening, BATCH)
+    last = window.last
+    before = len(window) - len(last)
+    if window.ended and len(window) <= 2 * BATCH and (end := last.rfind(b"]")) >= 0:
+        yield before + end
+    if not opening:
+        return
+    if before < BATCH and (at := last.rfind(opening, 0, BATCH - before + len(opening))) >= 0:
+        yield before + last.index(b",", at)
+        return
+    text = window.text  # which copies it
+    at = text.rfind(opening, 0, BATCH + len(opening))
+    at = text.find(opening, BATCH) if at < 0 else at
     if at >= 0:
         yield text.index(b",", at)
 

@@ -28,49 +28,74 @@ class Window:
         self._lines = 0
         self.head = b""
         """The first bytes of the whole, UTF-8 or not."""
-        self.text = b""
+        self._held = [b""]
         self.dropped = 0
         self.ended = False
         self.bad_utf8: str | None = None
         """Why nothing is held from here on, if that is so."""
 
+    def __len__(self) -> int:
+        return sum(map(len, self._held))
+
+    @property
+    def text(self) -> bytes:
+        """What is held."""
+        if len(self._held) > 1:
+            self._held = [b"".join(self._held)]
+        return self._held[0]
+
+    @property
+    def last(self) -> bytes:
+        """The end of what is held, as much as came at once: `text` copies it all."""
+        return self._held[-1]
+
     def grow(self) -> bool:
         """Takes in more of the text, at least as much again as there is. False: that is all of it."""
-        before = len(self.text)
+        before = len(self)
         self.fill(max(2 * before, 1))
-        return len(self.text) > before
+        return len(self) > before
 
     def fill(self, size: int) -> None:
         """Takes in more until so many bytes are held, or all that is left."""
-        pieces, held, excess = [self.text], len(self.text), 0
+        held = len(self)
         while held < size and not self.ended:
             piece = next(self._pieces, None)
             self.ended = piece is None
             self.head += (piece or b"")[: HEAD - len(self.head)]
             if self._decoder.getstate()[0] or not (piece or b"").isascii():
-                piece, excess = self._check_utf8(piece or b"")
-            pieces.append(piece or b"")
-            held += len(pieces[-1])
-        if len(pieces) > 1:
-            self.text = b"".join(pieces)[: -excess or None]
+                piece = self._check_utf8(piece or b"")
+            if piece:
+                self._held.append(piece)
+                held += len(piece)
 
-    def _check_utf8(self, piece: bytes) -> tuple[bytes, int]:
-        """The piece, as far as it is UTF-8, and how much before it is none either. Behind that, nothing is read."""
+    def _check_utf8(self, piece: bytes) -> bytes:
+        """The piece, as far as it is UTF-8: behind that, nothing is read."""
         held, _ = self._decoder.getstate()
         try:
             self._decoder.decode(piece, self.ended)
         except UnicodeDecodeError as error:
             self.ended, self.bad_utf8 = True, f"byte 0x{error.object[error.start]:02x} ({error.reason})"
             good = error.start - len(held)
-            return piece[: max(good, 0)], max(-good, 0)
-        return piece, 0
+            if good < 0:  # the character began in a piece before
+                self._held = [self.text[:good]]
+            return piece[: max(good, 0)]
+        return piece
 
     def drop(self, size: int) -> None:
         """Lets go of the first bytes."""
         if self._line_of is None:
             self._lines += self.text.count(b"\n", 0, size)
         self.dropped += size
-        self.text = self.text[size:]
+        while len(self._held) > 1 and size >= len(self._held[0]):
+            size -= len(self._held.pop(0))
+        self._held[0] = self._held[0][size:]
+
+    def array(self, size: int) -> bytes:
+        """The first bytes, as an array."""
+        behind = size - (len(self) - len(self.last))
+        if behind < 0:
+            return b"".join((b"[", memoryview(self.text)[:size], b"]"))
+        return b"".join((b"[", *self._held[:-1], memoryview(self.last)[:behind], b"]"))
 
     def drop_space(self, at: int) -> None:
         """Lets go of all up to `at`, and of the whitespace behind it, however much it is."""

@@ -1,0 +1,286 @@
+"""What a report of runs shows, gathered from their folders."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Unpack
+
+import msgspec
+
+from prealloc.api.compare import members_of, says
+from prealloc.api.experiments import is_experiment
+from prealloc.api.located import Located, opened_runs
+from prealloc.api.outcomes import outcomes
+from prealloc.engines.registry import facts_of
+from prealloc.errors import Mistake, OptionsError
+from prealloc.files.lock import live_owner
+from prealloc.files.paths import readable_name
+from prealloc.files.regular import Unusable, open_regular
+from prealloc.model.comparison import CompareOptions
+from prealloc.model.options import read_options
+from prealloc.model.policy import RunPolicy
+from prealloc.model.reporting import ReportKeywords, ReportOptions
+from prealloc.store.attempts import Attempts, attempts_of
+from prealloc.store.clusters import Ended as EndedUnit
+from prealloc.store.clusters import clusters
+from prealloc.store.comparison import RUN, Comparison, Member, compare_members
+from prealloc.store.fold import Tried
+from prealloc.store.lane_log import read_notes
+from prealloc.store.results import KEYS, SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome, aggregate, tabulate
+from prealloc.store.run_report import Compare, Matrix, RunReport, Source
+from prealloc.store.task_grid import task_grid, value_of
+
+LOG_TAIL_BYTES = 8192
+TYPE = "type"
+MOST_GROUPS = 24
+"""Values of a key that comparisons are split by."""
+
+
+def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
+    """Reads runs or experiments for a report. Raises OptionsError with every mistake, and what outcomes() raises."""
+    found: list[Mistake] = []
+    if not runs:
+        found.append(Mistake("RUN", "no run is named", "name one or more run folders"))
+    given = {name: value for name, value in options.items() if value is not None}
+    asked = ReportOptions(**read_options(ReportOptions, given, found))
+    if found:
+        raise OptionsError(found)
+    folders = [_Folder(Path(run), asked.scores, named=len(runs) > 1) for run in runs]
+    members = [member for folder in folders for member in folder.members]
+    home = {id(member): folder for folder in folders for member in folder.members}
+    factors = _factors(members)
+    factor = asked.factor or next(iter(factors), None)
+    reported = any(says(member, "success") for member in members)
+    compared, why_not = _compared(members, asked, factor, reported)
+    told = [_with_cell(member) for member in members]
+    keys: dict[str, Callable[[Member], Any]] = {name: _getter(name) for name in factors}
+
+    def lane_of(member: Member) -> str | None:
+        return home[id(member)].lane_of(member)
+
+    lanes = {lane_of(member) for member in members}
+    keys.setdefault(TYPE, lambda member: member.unit.type)
+    if len(lanes) > 1:
+        keys.setdefault("lane", lane_of)
+    sources = [source for folder in folders for source in folder.sources()]
+    ends = [ended.ended_at for source in sources for ended in source.attempts]
+    return RunReport(
+        asked=asked,
+        title=asked.title or ", ".join(readable_name(str(run)) for run in runs),
+        command=" ".join(shlex.quote(readable_name(str(run))) for run in runs),
+        sources=sources,
+        is_experiment=any(map(is_experiment, runs)),
+        as_of=max(ends, default=None),
+        total=aggregate(told)[0],
+        factors=factors,
+        factor=factor,
+        main=_by_factor(told, factor),
+        matrices=list(_matrices(told, factor, _others(factors, factor))),
+        compared=compared,
+        not_compared=why_not,
+        clusters=clusters(members, lambda member: EndedUnit(member.unit.status, member.unit.error), keys),
+        tasks=task_grid(members, list(factors), factor),
+        members=members,
+        folder_of=lambda member: home[id(member)].folder(member.unit.run or ""),
+        lane_of=lane_of,
+        tries_of=lambda member: home[id(member)].tries_of(member),
+        log_of=lambda member: home[id(member)].log_of(member),
+    )
+
+
+class _Folder:
+    """A run or an experiment that was named, with the run folders in it."""
+
+    def __init__(self, path: Path, scores: str | None, *, named: bool) -> None:
+        self.opened = opened_runs(path)
+        units = (Located(unit, self.opened[unit.run or ""]) for unit in outcomes(path, scores=scores))
+        self.damaged: list[str] = []
+        self.members = list(members_of(units, path, named=named, damaged=self.damaged))
+        self.attempts: dict[str, Attempts] = {name: attempts_of(run.paths) for name, run in self.opened.items()}
+        self.log_of_shard = cache(self._log_of_shard)
+
+    def folder(self, name: str) -> str:
+        """The run folder of this name."""
+        return readable_name(str(self.opened[name].paths.root))
+
+    def lane_of(self, member: Member) -> str | None:
+        """The lane that served it; of one that has not run, the one that it is planned for."""
+        outcome = member.unit.outcome
+        if outcome is not None and outcome.attempt.lane is not None:
+            return outcome.attempt.lane
+        return self.opened[member.unit.run or ""].manifests[member.unit.shard].lane
+
+    def tries_of(self, member: Member) -> list[Tried]:
+        tries = self.attempts[member.unit.run or ""].by_unit.get(member.unit.unit, [])
+        return [each.tried(member.unit.run) for each in tries]
+
+    def log_of(self, member: Member) -> tuple[str, str]:
+        return self.log_of_shard(member.unit.run or "", member.unit.shard)
+
+    def _log_of_shard(self, run: str, shard: str) -> tuple[str, str]:
+        log = self.opened[run].paths.log(shard)
+        return readable_name(str(log)), _tail(log)
+
+    def sources(self) -> Iterator[Source]:
+        for name, run in self.opened.items():
+            attempts, file, spec = self.attempts[name], run.file, run.plan.spec
+            yield Source(
+                folder=self.folder(name),
+                plan=run.plan.id,
+                seed=run.plan.seed,
+                ranking=run.plan.ranking,
+                libraries=run.plan.libraries,
+                worker=file.worker,
+                engine=file.engine,
+                guards_library=(facts := facts_of(file.engine)) is not None and facts.guards_library,
+                library_opens=attempts.library_opens,
+                created_at=file.created_at,
+                prealloc=file.prealloc,
+                python=file.python,
+                platform=file.platform,
+                options=_not_default(file.policy),
+                lanes=spec.lanes,
+                lane_notes=read_notes(run.paths, spec.lanes),
+                sessions=attempts.sessions,
+                running=live_owner(run.paths.lock) is not None,
+                attempts=list(attempts.here()),
+                shards={shard: manifest.lane for shard, manifest in run.manifests.items()},
+                warnings=[*run.warnings, *attempts.warnings, *self.damaged],
+            )
+
+
+def _not_default(policy: RunPolicy) -> dict[str, Any]:
+    default = RunPolicy()
+    names = RunPolicy.__struct_fields__
+    return {name: getattr(policy, name) for name in names if getattr(policy, name) != getattr(default, name)}
+
+
+def _tail(log: Path) -> str:
+    """The end of a log, from the start of a line on; nothing if there is none."""
+    try:
+        with open(open_regular(log, inside=log.parent), "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LOG_TAIL_BYTES))
+            raw = file.read(LOG_TAIL_BYTES)
+    except (Unusable, OSError):
+        return ""
+    if size > LOG_TAIL_BYTES:
+        raw = raw.partition(b"\n")[2]
+    return raw.decode("utf-8", "replace")
+
+
+def _factors(members: Sequence[Member]) -> dict[str, tuple[Any, ...]]:
+    """The factors with several values, the run first: who names several runs wants to compare them."""
+    found: dict[str, dict[bytes, Any]] = {}
+    for member in members:
+        for name, value in member.cell.items():
+            found.setdefault(name, {}).setdefault(_text(value), value)
+    several = {name: tuple(values.values()) for name, values in found.items() if len(values) > 1}
+    return {**({RUN: several[RUN]} if RUN in several else {}), **several}
+
+
+def _getter(name: str) -> Callable[[Member], Any]:
+    return lambda member: value_of(member, name)
+
+
+def _with_cell(member: Member) -> UnitOutcome:
+    """The outcome with its cell among its settings, so that it can be grouped by these."""
+    settings = {**member.unit.settings, **member.cell}
+    return msgspec.structs.replace(member.unit, settings=settings) if settings != member.unit.settings else member.unit
+
+
+def _compared(
+    members: Sequence[Member], asked: ReportOptions, factor: str | None, reported: bool
+) -> tuple[Compare | None, str]:
+    """The comparisons; or why there are none. What was asked for and cannot be answered is the caller's mistake."""
+    if factor is None:
+        return None, "nothing in these runs has several values: there is nothing to compare"
+    if not reported:
+        return None, "no result says success, so nothing can be compared"
+    baseline = asked.baseline
+    if baseline is None:
+        first = next((value for member in members if (value := value_of(member, factor)) is not None), None)
+        baseline = first if first is None or isinstance(first, str) else _text(first).decode()
+    options = CompareOptions(factor=factor, baseline=baseline, margin=asked.margin)
+    every = compare_members(members, options)
+    by = [
+        found
+        for name in _others(_factors(members), factor)
+        if 1 < _values(members, name) <= MOST_GROUPS and (found := _by(members, options, name)).rows
+    ]
+    return Compare(every, by), ""
+
+
+def _others(factors: Iterable[str], factor: str | None) -> list[str]:
+    """What is beside the factor: the other factors, and the type of tasks."""
+    return [name for name in dict.fromkeys((*factors, TYPE)) if name != factor]
+
+
+def _by(members: Sequence[Member], options: CompareOptions, name: str) -> Comparison:
+    return compare_members(members, msgspec.structs.replace(options, by=(name,)))
+
+
+def _values(members: Sequence[Member], name: str) -> int:
+    is_type = name == TYPE and not any(TYPE in member.cell for member in members)
+    return len({_text(member.unit.type if is_type else value_of(member, name)) for member in members})
+
+
+def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | None:
+    """The rates of the factor's values, in the plan's order."""
+    if factor is None:
+        return None
+    key = _key(factor, told)
+    found = tabulate(told, [key])
+    places = list(_values_of(told, key))
+    ordered = sorted(found.rows, key=lambda row: places.index(_text(row.group[key])))
+    return msgspec.structs.replace(found, rows=ordered)
+
+
+def _values_of(told: Sequence[UnitOutcome], key: str) -> dict[bytes, Any]:
+    """The values of a key of results, in the plan's order."""
+    if key == TYPE:
+        return _distinct(sorted({outcome.type for outcome in told}))
+    return _distinct(outcome.settings.get(key.removeprefix(SETTINGS_PREFIX)) for outcome in told)
+
+
+def _key(name: str, told: Sequence[UnitOutcome]) -> str:
+    """As results are grouped by it: a factor may be named as something else that units have."""
+    is_setting = name in KEYS and any(name in outcome.settings for outcome in told)
+    return f"{SETTINGS_PREFIX}{name}" if is_setting else name
+
+
+def _matrices(told: Sequence[UnitOutcome], factor: str | None, others: Sequence[str]) -> Iterator[Matrix]:
+    """Of the factor with each other key that has several values; without a factor, of the type alone."""
+    row_key = _key(factor, told) if factor is not None else None
+    for name in others:
+        key = _key(name, told)
+        rows = aggregate(told, [key] if row_key is None else [row_key, key])
+        columns = _values_of(told, key)
+        if len(columns) < 2:
+            continue
+        lines = _values_of(told, row_key) if row_key is not None else {_text(None): None}
+        top, left = list(lines), list(columns)
+
+        def place(row: ResultsRow, key: str = key, top: Sequence[bytes] = top, left: Sequence[bytes] = left) -> Any:
+            of_row = row.group[row_key] if row_key is not None else None
+            return top.index(_text(of_row)), left.index(_text(row.group[key]))
+
+        yield Matrix(
+            row_key=factor or "",
+            column_key=name,
+            rows=tuple(lines.values()),
+            columns=tuple(columns.values()),
+            cells={place(row): row for row in rows},
+        )
+
+
+def _distinct(values: Iterable[Any]) -> dict[bytes, Any]:
+    return {_text(value): value for value in values}
+
+
+def _text(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="sorted")

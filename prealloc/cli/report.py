@@ -1,0 +1,51 @@
+"""prealloc report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prealloc.cli.command import command
+from prealloc.cli.options import JsonFlag, takes
+from prealloc.cli.output import print_json
+from prealloc.model.reporting import ReportOptions
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the app."""
+    command(app)(report)
+
+
+@takes(ReportOptions)
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="One or more run folders or experiments.", metavar="RUN...")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The file to write; an older report there is replaced.", metavar="FILE")
+    ] = Path("report.html"),
+    json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Write one HTML file about a run: rates, differences, why units failed, tasks, times, every unit.
+
+    It needs no network and no other file, and works while the run goes on. Errors, results and logs are in it.
+
+    Examples:
+
+      prealloc report run/
+      prealloc report run/ --factor model --baseline small --margin 2%
+      prealloc report before/ after/ --factor run --details none
+    """
+    from prealloc.report_file import write_report
+
+    made = write_report(*runs, out=out, **given)
+    if json:
+        print_json(made._asdict())
+        return
+    from rich.console import Console
+
+    from prealloc.report.written_view import render_written
+
+    render_written(made.out, made.bytes, made.units, made.listed, made.detailed, made.not_detailed).print(Console())

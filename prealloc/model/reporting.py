@@ -1,0 +1,48 @@
+"""What may be asked of an HTML report: every option, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypedDict, get_args
+
+import msgspec
+
+from prealloc.model.options import OneOf, Option, Share, Text, Whole
+
+DetailsOf = Literal["not-ok", "all", "none"]
+MOST_ROWS = 1_000_000
+
+
+class ReportOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in the report of write_report()."""
+
+    factor: Annotated[
+        str | None,
+        Option(Text("NAME"), "What is compared: a factor, a setting, or run for several runs.", unset="the first"),
+    ] = None
+    baseline: Annotated[
+        str | None, Option(Text("VALUE"), "The value that the others are compared with.", unset="the first")
+    ] = None
+    margin: Annotated[float | None, Option(Share(), "A loss of so many points does not matter.", unset="none")] = None
+    scores: Annotated[
+        str | None, Option(Text("NAME"), "Judge by these scores of `prealloc rescore`.", unset="the results' own")
+    ] = None
+    rows: Annotated[
+        int, Option(Whole(1, MOST_ROWS), "Units to list at most: all that are not ok first, then a sample.")
+    ] = 200_000
+    details: Annotated[
+        DetailsOf,
+        Option(OneOf(get_args(DetailsOf)), "Units whose errors, results and attempts are put in; with the slowest."),
+    ] = "not-ok"
+    title: Annotated[str | None, Option(Text(), "The heading.", unset="the names of the runs")] = None
+
+
+class ReportKeywords(TypedDict, total=False):
+    """The keywords of write_report(): the fields of ReportOptions, which explain them."""
+
+    factor: str | None
+    baseline: str | None
+    margin: float | str | None
+    scores: str | None
+    rows: int
+    details: DetailsOf
+    title: str | None

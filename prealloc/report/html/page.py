@@ -1,0 +1,269 @@
+"""Puts a report on one page: page.html, with its style, its script, and a security policy that allows no other."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prealloc.model.outcome import Status
+from prealloc.model.secret import named_variables
+from prealloc.report import human
+from prealloc.report.html import packed, rows
+from prealloc.report.html.pictures import forest, interval, lanes, strip, tasks, timeline
+from prealloc.report.html.pictures.axis import utc
+from prealloc.report.html.say import Say
+from prealloc.report.html.svg import Svg
+from prealloc.store.run_report import RunReport
+from prealloc.store.task_grid import TaskRow
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+HERE = Path(__file__).parent
+MOST_TASKS = 400
+MARK = b"<!doctype html>\n<!-- made by prealloc report -->\n"
+"""How every report begins: what does not begin so is not written over."""
+STATUSES = tuple(map(str, Status))
+
+
+class HtmlReport(NamedTuple):
+    """The page, and what is in it."""
+
+    html: bytes
+    units: int
+    listed: int
+    detailed: int
+    wanted: int
+    """Units that were to have details; those that did not fit are named on the page."""
+
+
+def render(report: RunReport) -> HtmlReport:
+    """The report as one file. The same runs give the same bytes."""
+    say = Say(_variables(report))
+    places = packed.listed(report)
+    found = packed.details(report, places, say)
+    page = _template()
+    style, script = (HERE.joinpath(name).read_text() for name in ("report.css", "report.js"))
+    html = page.render(
+        style=style,
+        script=script,
+        policy=policy(style, script),
+        say=say,
+        human=human,
+        packed_units=packed.pack(packed.units(report, places, found, say)),
+        packed_details=found.packed,
+        listed=len(places),
+        detailed=len(found.places),
+        wanted=found.wanted,
+        most_detail=packed.MOST_DETAIL,
+        **_context(report, say, places),
+    )
+    return HtmlReport(MARK + html.encode(), len(report.members), len(places), len(found.places), found.wanted)
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+
+    @pass_context
+    def finalize(context: Mapping[str, Any], thing: Any) -> Any:
+        """Whatever the template forgets is masked and made visible; what was made as markup is left."""
+        return context["say"].text(thing) if isinstance(thing, str) and not hasattr(thing, "__html__") else thing
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=finalize,
+    )
+    return environment.get_template("page.html")
+
+
+def policy(style: str, script: str) -> str:
+    """The page may run this script, be shown in this style, and load nothing from anywhere."""
+    allowed = {"script-src": script, "style-src": style}
+    parts = ["default-src 'none'"]
+    for name, text in allowed.items():
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        parts.append(f"{name} 'sha256-{digest}'")
+    return "; ".join([*parts, "base-uri 'none'", "form-action 'none'"])
+
+
+def _variables(report: RunReport) -> set[str]:
+    """The environment variables that hold keys of this run."""
+    settings = {id(member.unit.settings): member.unit.settings for member in report.members}
+    named = {name for each in settings.values() for name in named_variables(each)}
+    return named | {lane.key_env for source in report.sources for lane in source.lanes if lane.key_env is not None}
+
+
+def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, Any]:
+    total = report.total
+    census = rows.census(total)
+    grids = [rows.grid(matrix, say) for matrix in report.matrices]
+    compared = [] if report.compared is None else [report.compared.all, *report.compared.by]
+    forests = [rows.forest(found, say) for found in compared]
+    return {
+        "report": report,
+        "total": rows.rate(total),
+        "level": f"{total.level * 100:g}%",
+        "census": [(status, census[status], human.percent(census[status], total.units, 1)) for status in STATUSES],
+        "strip": strip.strip(census),
+        "notes": rows.head_notes(report),
+        "as_of": utc(report.as_of),
+        "span": _span(report),
+        "opens": rows.opens(report.sources),
+        "provenance": [(say.text(source.folder), rows.provenance(source, say)) for source in report.sources],
+        "main": _main(report, say),
+        "grids": grids,
+        "bar": _bars(),
+        "forests": [
+            (each, forest.forest(f"forest-{n}", each.title, each.lines, report.asked.margin))
+            for n, each in enumerate(forests)
+        ],
+        "failures": rows.failures(report, say, listed),
+        "not_ok": total.units - total.ok,
+        "unsuccessful": sum(
+            member.unit.status is Status.OK and member.unit.success is False for member in report.members
+        ),
+        "tasks": _tasks(report, say),
+        "timeline": _timeline(report, say),
+        "lanes": _lanes(report, say),
+        "run": report.command if len(report.sources) == 1 else "RUN",
+    }
+
+
+def _span(report: RunReport) -> str:
+    starts = [each.started_at for source in report.sources for each in source.attempts]
+    if not starts or report.as_of is None:
+        return human.NOTHING
+    return human.duration(report.as_of - min(starts))
+
+
+def _main(report: RunReport, say: Say) -> Sequence[tuple[str, rows.Rate]]:
+    if report.main is None:
+        return []
+    return [
+        (human.NOTHING if value is None else say.value(value), rows.rate(row))
+        for row in report.main.rows
+        for value in row.group.values()
+    ]
+
+
+def _bars() -> Any:
+    count = 0
+
+    def bar(rate: rows.Rate) -> Svg:
+        nonlocal count
+        count += 1
+        row = rate.row
+        return interval.interval(f"bar-{count}", row.rate, row.low, row.high, rate.said)
+
+    return bar
+
+
+def _tasks(report: RunReport, say: Say) -> dict[str, Any]:
+    grid = report.tasks
+    shown = grid.rows[:MOST_TASKS]
+    columns = [
+        ", ".join(say.value(value) for value in column.values()) if column else "all units" for column in grid.columns
+    ]
+    lines = [tasks.Line(say.text(row.task), [cell.solved for cell in row.cells], _solved(row)) for row in shown]
+    said = (
+        f"{human.count(len(grid.rows), 'task')} in {human.count(len(columns), 'column')}: {grid.by_none:,} solved by "
+        f"none, {grid.by_all:,} by all, {grid.flaky:,} come out differently within one column"
+    )
+    cells = [
+        [f"{cell.successes}/{cell.rated}" if cell.rated else "?" if cell.units else "" for cell in row.cells]
+        for row in shown
+    ]
+    return {
+        "picture": tasks.tasks(columns, lines, said),
+        "said": said,
+        "columns": columns,
+        "rows": [(say.text(row.task), say.text(row.type), each) for row, each in zip(shown, cells, strict=True)],
+        "left_out": len(grid.rows) - len(shown),
+    }
+
+
+def _solved(row: TaskRow) -> str:
+    if row.rate is None:
+        return "undecided"
+    return "by none" if row.rate == 0 else "by all" if row.rate == 1 else ""
+
+
+def _timeline(report: RunReport, say: Say) -> dict[str, Any]:
+    found: list[timeline.Row] = []
+    moments: list[timeline.Moment] = []
+    several = len(report.sources) > 1
+    for source in report.sources:
+        bars: dict[str, list[timeline.Bar]] = {shard: [] for shard in source.shards}
+        for each in source.attempts:
+            kind = "again" if each.again or each.late else str(each.attempt.status)
+            bars[each.attempt.shard].append(timeline.Bar(each.started_at, each.ended_at, kind))
+        prefix = f"{say.text(source.folder)} " if several else ""
+        for shard, lane in source.shards.items():
+            if bars[shard]:
+                found.append(timeline.Row(say.text(lane or ""), prefix + say.text(shard), sorted(bars[shard])))
+        moments += [
+            timeline.Moment(each.started_at, f"{prefix}session {each.number}")
+            for each in source.sessions
+            if each.started_at is not None and each.number > 1
+        ]
+        moments += [
+            timeline.Moment(note.at, f"{say.text(note.lane)} halted")
+            for note in source.lane_notes
+            if note.event == "lane_halted"
+        ]
+    found.sort(key=lambda row: row.lane)
+    bars_of_all = [bar for row in found for bar in row.bars]
+    said = f"{human.count(len(bars_of_all), 'attempt')} in {human.count(len(found), 'shard')}"
+    gaps = timeline.gaps_said(bars_of_all)
+    return {
+        "picture": timeline.timeline(found, moments, said) if bars_of_all else None,
+        "said": f"{said}; {gaps}" if gaps else said,
+        "kinds": [kind for kind in (*STATUSES, "again") if any(bar.kind == kind for bar in bars_of_all)],
+        "rows": [_shard(row) for row in found[: timeline.MOST_BARS]],
+        "is_area": len(bars_of_all) > timeline.MOST_BARS or len(found) > timeline.MOST_ROWS,
+    }
+
+
+def _shard(row: timeline.Row) -> Sequence[str]:
+    first, last = min(bar.start for bar in row.bars), max(bar.end for bar in row.bars)
+    busy = sum(bar.end - bar.start for bar in row.bars)
+    not_ok = sum(bar.kind not in ("ok", "again") for bar in row.bars)
+    return row.lane, row.name, f"{len(row.bars):,}", f"{not_ok:,}", utc(first), utc(last), human.duration(busy)
+
+
+def _lanes(report: RunReport, say: Say) -> dict[str, Any] | None:
+    """None: their logs say nothing."""
+    tracks, table = [], []
+    several = len(report.sources) > 1
+    for source in report.sources:
+        for lane in source.lanes:
+            notes = [note for note in source.lane_notes if note.lane == lane.name]
+            if not notes:
+                continue
+            limits = [(note.at, 60 * note.limit / note.window_s) for note in notes if note.limit and note.window_s]
+            pauses = [(note.at, note.at + note.wait_s) for note in notes if note.wait_s is not None]
+            halts = [note for note in notes if note.event == "lane_halted"]
+            name = f"{say.text(source.folder)} {lane.name}" if several else lane.name
+            last = f"{limits[-1][1]:,.0f} requests/min at last" if limits else ""
+            said = [last, human.count(len(pauses), "pause") if pauses else "", "halted" if halts else ""]
+            tracks.append(lanes.Track(name, limits, pauses, [note.at for note in halts], ", ".join(filter(None, said))))
+            asked = sum(end - start for start, end in pauses)
+            statuses = sorted({f"HTTP {note.http_status}" for note in notes if note.http_status is not None})
+            why = "; ".join(f"{utc(note.at)}: {note.reason}" for note in halts)
+            table.append(
+                (name, f"{len(limits):,}", last, f"{len(pauses):,}", human.duration(asked), ", ".join(statuses), why)
+            )
+    if not tracks:
+        return None
+    spans = [(each.started_at, each.ended_at) for source in report.sources for each in source.attempts]
+    description = "; ".join(f"{track.name}: {track.said}" for track in tracks[:20])
+    return {"picture": lanes.lanes(tracks, spans, description), "rows": table}

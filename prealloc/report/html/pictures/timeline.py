@@ -1,0 +1,133 @@
+"""What ran when: a bar for each attempt, by lane and shard; of many, how many ran at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from prealloc.report import human
+from prealloc.report.html import svg
+from prealloc.report.html.pictures.axis import Axis, utc
+
+WIDTH, LEFT, RIGHT = 1080, 230, 20
+ROW, HEAD, TOP, BOTTOM = 16, 20, 8, 44
+AREA = 160
+MOST_BARS, MOST_ROWS = 2000, 150
+_LETTERS = 34
+
+
+class Bar(NamedTuple):
+    """An attempt. `kind` is its status, or `again` where it decided nothing."""
+
+    start: float
+    end: float
+    kind: str
+
+
+class Row(NamedTuple):
+    """A shard with its attempts."""
+
+    lane: str
+    name: str
+    bars: Sequence[Bar]
+
+
+class Moment(NamedTuple):
+    """A mark: a session's start, or a lane that halted."""
+
+    at: float
+    name: str
+
+
+def timeline(rows: Sequence[Row], moments: Sequence[Moment], description: str) -> svg.Svg:
+    """Rows are in the order given; those of a lane stand together below its name."""
+    bars = [bar for row in rows for bar in row.bars]
+    axis = Axis([(bar.start, bar.end) for bar in bars], LEFT, WIDTH - RIGHT)
+    if len(bars) > MOST_BARS or len(rows) > MOST_ROWS:
+        parts, floor = _area(bars, axis)
+    else:
+        parts, floor = _rows(rows, axis)
+    marks: list[svg.Svg] = []
+    for place, moment in enumerate(moments):
+        x = axis.x(moment.at)
+        marks.append(svg.line(x, TOP - 4, x, floor + 4, "moment"))
+        y, name = floor + 15 + 11 * (place % 2), svg.short(moment.name, 22)
+        at_end = x > WIDTH - RIGHT - 130
+        marks.append(
+            svg.label(x + (-3 if at_end else 3), y, name, anchor="end" if at_end else "start", class_="faint small")
+        )
+    marks += [svg.label(x, floor - 2, "≈", anchor="middle") for x, _ in axis.gaps]
+    ends = []
+    if axis.pieces:
+        first, last = axis.pieces[0].start, axis.pieces[-1].end
+        ends = [
+            svg.label(LEFT, floor + BOTTOM - 4, utc(first), class_="faint"),
+            svg.label(WIDTH - RIGHT, floor + BOTTOM - 4, utc(last), anchor="end", class_="faint"),
+        ]
+    return svg.picture(
+        "timeline", "What ran when", description, (WIDTH, floor + BOTTOM), [*_gaps(axis, floor), *marks, *parts, *ends]
+    )
+
+
+def gaps_said(bars: Sequence[Bar]) -> str:
+    """What the axis leaves out, in words; nothing if that is nothing."""
+    gaps = Axis([(bar.start, bar.end) for bar in bars], LEFT, WIDTH - RIGHT).gaps
+    if not gaps:
+        return ""
+    return (
+        f"≈ cuts out {human.count(len(gaps), 'pause')} in which nothing ran: {human.duration(sum(s for _, s in gaps))}"
+    )
+
+
+def _rows(rows: Sequence[Row], axis: Axis) -> tuple[list[svg.Svg], int]:
+    parts: list[svg.Svg] = []
+    paths: dict[str, list[str]] = {}
+    y, lane = TOP, None
+    for row in rows:
+        if row.lane != lane:
+            lane = row.lane
+            if lane:
+                parts.append(svg.label(4, y + 14, svg.short(f"lane {lane}", _LETTERS + 4), class_="strong"))
+                y += HEAD
+        parts.append(svg.label(LEFT - 8, y + 12, svg.short(row.name, _LETTERS), anchor="end"))
+        for bar in row.bars:
+            # What went well is thin; what did not is as high as its row.
+            top, height = (y + 5, 6) if bar.kind == "ok" else (y + 2, 12)
+            x = axis.x(bar.start)
+            width = svg.number(max(1.5, axis.x(bar.end) - x))
+            paths.setdefault(bar.kind, []).append(f"M{svg.number(x)} {top}h{width}v{height}h-{width}z")
+        y += ROW
+    parts += [svg.tag("path", d="".join(found), class_=f"bar s-{kind}") for kind, found in sorted(paths.items())]
+    return parts, y + 4
+
+
+def _area(bars: Sequence[Bar], axis: Axis) -> tuple[list[svg.Svg], int]:
+    """Attempts at once: of each column of pixels the most (light) and the fewest (dark)."""
+    steps = sorted([(bar.start, 1) for bar in bars] + [(bar.end, -1) for bar in bars])
+    columns: dict[int, tuple[int, int]] = {}
+    at_once, before = 0, LEFT
+    for at, change in steps:
+        column = int(axis.x(at))
+        for each in range(before, column + 1):
+            low, high = columns.get(each, (at_once, at_once))
+            columns[each] = (min(low, at_once), max(high, at_once))
+        at_once += change
+        low, high = columns.get(column, (at_once, at_once))
+        columns[column] = (min(low, at_once), max(high, at_once))
+        before = column
+    most = max((high for _, high in columns.values()), default=0) or 1
+    floor = TOP + 12 + AREA
+    scale = AREA / most
+    parts = []
+    for place, class_ in ((1, "area-most"), (0, "area-least")):
+        tops = "".join(f"V{svg.number(floor - scale * both[place])}h1" for _, both in sorted(columns.items()))
+        if columns:
+            parts.append(svg.tag("path", d=f"M{min(columns)} {floor}{tops}V{floor}z", class_=class_))
+    parts.append(svg.label(LEFT - 8, TOP + 16, f"{most:,} at once", anchor="end"))
+    parts.append(svg.label(LEFT - 8, floor, "0", anchor="end"))
+    parts.append(svg.line(LEFT, floor, WIDTH - RIGHT, floor, "grid"))
+    return parts, floor
+
+
+def _gaps(axis: Axis, floor: int) -> list[svg.Svg]:
+    return [svg.tag("rect", x=x - 6, y=TOP - 4, width=12, height=floor - TOP + 4, class_="gap") for x, _ in axis.gaps]

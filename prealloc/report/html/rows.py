@@ -1,0 +1,265 @@
+"""What the tables of a report say, in words and numbers. The numbers are those of the estimators; none is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from prealloc.model.lane import Lane
+from prealloc.model.outcome import Status, Successes
+from prealloc.model.plan import LibraryInfo
+from prealloc.report import human
+from prealloc.report.compare_view import heading, notes, row_name, verdict
+from prealloc.report.html.pictures.forest import Line
+from prealloc.report.html.say import Say
+from prealloc.report.success import success_notes
+from prealloc.store.clusters import Cluster
+from prealloc.store.comparison import Compared, Comparison
+from prealloc.store.results import ResultsRow
+from prealloc.store.run_report import Matrix, RunReport, Source
+
+MUCH_TIME = 0.02
+"""From this share of timeouts or memory ends on, the rate is also one of the limits."""
+MOST_COLUMNS, MOST_ROWS = 16, 60
+
+
+class Rate(NamedTuple):
+    """A rate as it is shown: with its interval, and the sample that it is over."""
+
+    share: str
+    interval: str
+    tasks: str
+    row: ResultsRow
+
+    @property
+    def said(self) -> str:
+        return f"{self.share}, {self.interval}, {self.tasks}"
+
+
+def rate(row: ResultsRow) -> Rate:
+    """The headline of some units: by their first outcomes."""
+    return Rate(human.share(row.rate), between(row.low, row.high), human.count(row.tasks, "task"), row)
+
+
+def between(low: float | None, high: float | None) -> str:
+    """`60.8 to 69.4%`."""
+    return human.NOTHING if low is None or high is None else f"{low * 100:.1f} to {high * 100:.1f}%"
+
+
+def census(row: ResultsRow) -> dict[str, int]:
+    """Units by their latest status, those that stand first."""
+    return {str(status): getattr(row, status) for status in Status}
+
+
+def head_notes(report: RunReport) -> list[str]:
+    """What a reader of the rate must know."""
+    row = report.total
+    said = Successes(
+        decided=row.decided,
+        unknown=row.decided - row.rated,
+        unclear=row.success_unclear,
+        example=row.success_example,
+        reported=row.success_rate is not None,
+    )
+    told = success_notes(said)
+    if undecided := row.units - row.decided:
+        known = row.best is not None
+        limits = f": success is between {between(row.worst, row.best)} whatever becomes of them" if known else ""
+        told.insert(0, f"{human.count(undecided, 'unit')} without a final outcome{limits}")
+    told += [
+        f"lane {note.lane} halted: {note.reason}{f'; {note.hint}' if note.hint else ''}"
+        for source in report.sources
+        for note in source.lane_notes
+        if note.event == "lane_halted" and note.session == max((each.number for each in source.sessions), default=0)
+    ]
+    again = [member for member in report.members if member.unit.first != member.unit.outcome]
+    if again:
+        better = sum(member.unit.success is True and member.unit.first_success is not True for member in again)
+        told.append(
+            f"{human.count(len(again), 'unit')} ran again after a final outcome, {better:,} became successes: "
+            f"by latest outcomes success is {human.share(row.rate_latest)}, which cannot be compared with a first try"
+        )
+    limited = row.timeout + row.out_of_memory
+    if row.units and limited / row.units > MUCH_TIME:
+        told.append(
+            f"{human.percent(limited, row.units)} of the units ran out of time or memory, and count as failures: "
+            "with other limits the rate may be another"
+        )
+    return told
+
+
+class Forest(NamedTuple):
+    """A comparison as a picture and a table."""
+
+    title: str
+    heading: str
+    lines: Sequence[Line]
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+
+def forest(found: Comparison, say: Say) -> Forest:
+    """The rows of `prealloc compare`, each with a line for the picture."""
+    numbers = ("tasks", "rate", "against", "difference", "interval", "better", "worse", "same", "p")
+    titles = (found.factor, *numbers, "verdict")
+    against = {say.value(row.against) for row in found.rows}
+    only = f" against {next(iter(against))}" if len(against) == 1 else ""
+    keys = ", ".join(say.text(name) for name in found.rows[0].group) if found.rows else ""
+    title = f"{say.text(found.factor)}{only}{f', by {keys}' if keys else ''}"
+    lines = [_line(row, say, named=not only) for row in found.rows]
+    return Forest(title, heading(found), lines, titles, [_cells(row, say) for row in found.rows], notes(found))
+
+
+def _line(row: Compared, say: Say, *, named: bool) -> Line:
+    """`named`: lines have different values to be compared with, so each says its own."""
+    found = row.difference
+    group = ", ".join(_named(value, say) for value in row.group.values())
+    cells = f" ({row.cells} of {row.of_cells} cells)" if row.cells < row.of_cells else ""
+    name = f"{say.value(row.value)}{f' against {say.value(row.against)}' if named else ''}{cells}"
+    if found is None:
+        return Line(group, name, None, 0.0, 0.0, "open", verdict(row))
+    kind = row.verdict if row.verdict in ("better", "worse") else "open"
+    return Line(group, name, found.value, found.low, found.high, kind, f"{_points(found.value)}: {row.verdict}")
+
+
+def _cells(row: Compared, say: Say) -> Sequence[str]:
+    name, found = say.text(row_name(row)), row.difference
+    if found is None:
+        return (name, *[human.NOTHING] * 9, verdict(row))
+    return (
+        name,
+        f"{found.tasks:,}",
+        human.share(found.first),
+        human.share(found.second),
+        _points(found.value),
+        f"{_points(found.low)} to {_points(found.high)}",
+        f"{found.better:,}",
+        f"{found.worse:,}",
+        f"{found.same:,}",
+        human.NOTHING if row.p is None else "<.001" if row.p < 0.001 else f"{row.p:.3f}".removeprefix("0"),
+        verdict(row),
+    )
+
+
+def _points(share: float) -> str:
+    return f"{share * 100:+.1f}"
+
+
+class Grid(NamedTuple):
+    """A matrix as a table; None where there are no units."""
+
+    row_key: str
+    column_key: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Rate | None]]]
+    left_out: str
+
+
+def grid(matrix: Matrix, say: Say) -> Grid:
+    """Its first rows and columns, if there are too many to read."""
+    rows, columns = matrix.rows[:MOST_ROWS], matrix.columns[:MOST_COLUMNS]
+    more = [
+        f"{len(every) - len(shown):,} more {name}"
+        for every, shown, name in ((matrix.rows, rows, "rows"), (matrix.columns, columns, "columns"))
+        if len(every) > len(shown)
+    ]
+    return Grid(
+        say.text(matrix.row_key),
+        say.text(matrix.column_key),
+        [_named(value, say) for value in columns],
+        [
+            (
+                _named(value, say) if matrix.row_key else "all",
+                [rate(row) if (row := matrix.cells.get((top, left))) else None for left in range(len(columns))],
+            )
+            for top, value in enumerate(rows)
+        ],
+        ", ".join(more),
+    )
+
+
+def _named(value: Any, say: Say) -> str:
+    return human.NOTHING if value is None else say.value(value)
+
+
+class Failures(NamedTuple):
+    """A cluster in words."""
+
+    place: int
+    cluster: Cluster
+    units: str
+    share: str
+    error: str
+    where: Sequence[str]
+    examples: Sequence[tuple[int, str]]
+    """Each with its row in the table of units; -1: it is not listed."""
+
+
+def failures(report: RunReport, say: Say, listed: Sequence[int]) -> list[Failures]:
+    """The clusters, the largest first."""
+    row_of = {place: row for row, place in enumerate(listed)}
+    return [_failures(report, place, each, say, row_of) for place, each in enumerate(report.clusters)]
+
+
+def _failures(report: RunReport, place: int, each: Cluster, say: Say, row_of: Mapping[int, int]) -> Failures:
+    where = [
+        f"{say.text(one.key)} {_named(one.value, say)}: {one.units:,} of {each.units:,} "
+        f"({human.share(one.share_of_all, 0)} of all units)"
+        for one in each.concentrations
+    ]
+    error = f"{each.type}: {each.template}" if each.template else each.type
+    if not error:
+        error = "(no attempt has ended)" if each.status is Status.NOT_RUN else "(no error was noted)"
+    examples = [(row_of.get(at, -1), say.text(str(report.members[at].unit.unit))) for at in each.examples]
+    return Failures(place, each, f"{each.units:,}", human.share(each.share, 0), say.text(error), where, examples)
+
+
+def provenance(source: Source, say: Say) -> list[tuple[str, str]]:
+    """Where the numbers of a run come from. Of a library its name and digest, not its place; of a lane no key."""
+    facts = [
+        ("plan", source.plan),
+        ("seed", f"{source.seed}, ranking {source.ranking}"),
+        *(("library", _library(each)) for each in source.libraries),
+        ("worker", say.text(source.worker)),
+        ("engine", source.engine),
+        ("started", source.created_at),
+        ("sessions", f"{len(source.sessions):,}"),
+        ("made by", f"prealloc {source.prealloc}, Python {source.python}, {source.platform}"),
+        ("options", _options(source.options, say) or "the defaults"),
+    ]
+    if source.lanes:
+        facts.append(("lanes", "; ".join(_lane(lane) for lane in source.lanes)))
+    if source.running:
+        facts.append(("state", "it was running when this page was made"))
+    return facts + [("warning", warning) for warning in source.warnings]
+
+
+def _library(library: LibraryInfo) -> str:
+    return f"{library.name}, {human.count(library.tasks, 'task')}, sha256 {library.sha256}"
+
+
+def _options(options: Mapping[str, Any], say: Say) -> str:
+    return ", ".join(f"{name} {say.value(value)}" for name, value in options.items())
+
+
+def _lane(lane: Lane) -> str:
+    limits = [
+        f"{getattr(lane, name):,} {said}"
+        for name, said in (
+            ("concurrency", "tasks at once"),
+            ("queries_per_second", "requests/s"),
+            ("requests_per_minute", "requests/min"),
+            ("tokens_per_minute", "tokens/min"),
+        )
+        if getattr(lane, name) is not None
+    ]
+    return f"{lane.name} ({', '.join(limits)})" if limits else lane.name
+
+
+def opens(sources: Iterable[Source]) -> str:
+    """Whether workers tried to open the library."""
+    sources = list(sources)
+    count = sum(source.library_opens for source in sources)
+    guarded = all(source.guards_library for source in sources)
+    return f"{count:,}" if count or guarded else "not guarded by this engine"

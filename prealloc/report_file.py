@@ -1,0 +1,55 @@
+"""write_report(): a run as one HTML file. It joins what the API gathers and what report/html draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Unpack
+
+from prealloc.api.reports import gather
+from prealloc.errors import InputError
+from prealloc.files.atomic import new_path
+from prealloc.model.reporting import ReportKeywords
+from prealloc.report.html.page import MARK, render
+
+
+class WrittenReport(NamedTuple):
+    """What a report has become."""
+
+    out: Path
+    bytes: int
+    units: int
+    """Of the runs."""
+    listed: int
+    """Those that are in the report's table."""
+    detailed: int
+    """Those with their attempts, error and result."""
+    not_detailed: int
+    """Those that were to have them, for which there was no room."""
+
+
+def write_report(
+    *runs: str | Path, out: str | Path = "report.html", **options: Unpack[ReportKeywords]
+) -> WrittenReport:
+    """Writes one HTML file about runs or experiments: rates, differences, failures, tasks, times, and every unit.
+
+    It needs no network and no other file. Results, errors and logs are in it as text, keys masked; `details="none"`
+    leaves them out. `options` are the fields of ReportOptions. A report that is at `out` is written over, anything else
+    is refused. The same runs give the same bytes.
+    Raises OptionsError with every mistake, InputError, JournalError.
+
+    write_report("run/")
+    write_report("before/", "after/", out="both.html", factor="run", margin="2%")
+    """
+    target = Path(out)
+    made = render(gather(*runs, **options))
+    with new_path(target, replace=_refuse_other) as beside:
+        beside.write_bytes(made.html)
+    missing = made.wanted - made.detailed
+    return WrittenReport(target, len(made.html), made.units, made.listed, made.detailed, missing)
+
+
+def _refuse_other(target: Path) -> None:
+    """Raises InputError unless a report is there."""
+    with target.open("rb") as file:
+        if file.read(len(MARK)) != MARK:
+            raise InputError("it is not a report, so it stays", where=str(target), hint="name another ‹out›")
