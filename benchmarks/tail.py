@@ -1,17 +1,21 @@
 """Scenario "tail": tasks whose times are uneven, as many workers as shards. How long until the last one has ended?
 
 The times are drawn anew in each round, from the scenario's own seed. A task sleeps, as an agent that waits for its
-model does. The shared queue gets the tasks in the order in which the shards would start them: the first of each, then
-the second of each. In a single round either way may be 10% ahead by luck: the end depends on when the longest tasks
-start. So the sums over all rounds are compared.
+model does.
+
+When the last task ends depends on when the longest ones start. So one order of a shared queue is 10% better or worse
+than another, by luck. That luck is taken out: the time that a run is compared with is the mean over many orders,
+computed, of a queue that costs nothing. A pool that takes from such a queue is run beside it, in one order.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import json
 import random
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -25,7 +29,9 @@ from benchmarks.workload import prealloc
 
 LIMIT_S = 120.0
 SEED = 20261128
-POOL, RUN, FIXED = "shared queue", "prealloc run", "prealloc run --no-rebalance"
+ORDERS = 1_000
+"""Of the shared queue, over which its mean is taken."""
+POOL, RUN, MEAN, FIXED = "pool, one queue", "prealloc run", "queue, computed", "each shard alone, computed"
 
 
 class Work(NamedTuple):
@@ -48,11 +54,14 @@ class TailRow(NamedTuple):
     """From the start of the first task to the end of the last, in seconds."""
 
     name: str
-    shared: Spread
-    moved: Spread
+    pool: Spread
+    run: Spread
+    mean: Spread
+    """Of a shared queue that costs nothing, over many orders."""
     fixed: Spread
+    """If no task left its shard: the longest shard."""
     ratio: float
-    """Of the sums over all rounds: moved / shared."""
+    """Of the sums over all rounds: run / mean."""
 
 
 def run(task: Any, ctx: Any) -> None:
@@ -66,7 +75,7 @@ def measure_tail(
     """Runs every way in every round. A work that failed has no row."""
     rows = []
     for work in WORKS:
-        found: dict[str, list[float]] = {POOL: [], RUN: [], FIXED: []}
+        found: dict[str, list[float]] = {POOL: [], RUN: [], MEAN: [], FIXED: []}
         try:
             for number in range(size.tail_rounds):
                 tell(f"tail, round {number + 1} of {size.tail_rounds}: {work.name}")
@@ -74,7 +83,7 @@ def measure_tail(
         except WayFailed as error:
             failed(f"tail, {work.name}", error)
             continue
-        ratio = sum(found[RUN]) / sum(found[POOL])
+        ratio = sum(found[RUN]) / sum(found[MEAN])
         rows.append(TailRow(work.name, *(spread(found[way]) for way in found), ratio))
     return rows
 
@@ -93,31 +102,41 @@ def _round(bench: Bench, size: Size, work: Work, seed: int, found: dict[str, lis
         ]
         library.write_text(json.dumps({"tasks": tasks}))
         run_whole(bench, prealloc("plan", library, "--all", "--shards", work.shards, "--out", plan), limit_s=LIMIT_S)
-        times.write_text(json.dumps(_in_turn(plan)))
+        shards = _times(plan)
+        turns = itertools.zip_longest(*shards)
+        in_turn = [each for turn in turns for each in turn if each is not None]
+        times.write_text(json.dumps(in_turn))
         command = [sys.executable, "-m", "benchmarks.ways.tail_pool", str(times), str(work.shards)]
         _, printed = run_whole(bench, command, limit_s=LIMIT_S)
         found[POOL].append(json.loads(printed)["seconds"])
-        for way, options in ((RUN, ()), (FIXED, ("--no-rebalance",))):
-            found[way].append(_prealloc(bench, plan, folder / "run", options))
+        found[RUN].append(_prealloc(bench, plan, folder / "run"))
+        found[MEAN].append(
+            statistics.fmean(_end(rng.sample(in_turn, len(in_turn)), work.shards) for _ in range(ORDERS))
+        )
+        found[FIXED].append(max(map(sum, shards)))
     finally:
         shutil.rmtree(folder)
 
 
-def _in_turn(plan: Path) -> list[float]:
-    """The times of the tasks: the first of each shard, then the second of each."""
+def _times(plan: Path) -> list[list[float]]:
+    """Those of the tasks of each shard, in its order."""
     shards = json.loads((plan / "plan.json").read_bytes())["shards"]
     manifests = [json.loads((plan / shard["file"]).read_bytes()) for shard in shards]
     slices = [json.loads((plan / manifest["slice"]["file"]).read_bytes())["tasks"] for manifest in manifests]
-    turns = itertools.zip_longest(*([task["workflow"]["seconds"] for task in tasks] for tasks in slices))
-    return [seconds for turn in turns for seconds in turn if seconds is not None]
+    return [[task["workflow"]["seconds"] for task in tasks] for tasks in slices]
 
 
-def _prealloc(bench: Bench, plan: Path, out: Path, options: tuple[str, ...]) -> float:
-    run_whole(
-        bench,
-        prealloc("run", plan, "--worker", "benchmarks.tail:run", "--quiet", "--out", out, *options),
-        limit_s=LIMIT_S,
-    )
+def _end(times: list[float], workers: int) -> float:
+    """When the last task ends, if each worker takes the next one from one queue."""
+    ends = [0.0] * workers
+    for seconds in times:
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
+
+
+def _prealloc(bench: Bench, plan: Path, out: Path) -> float:
+    options = ("--worker", "benchmarks.tail:run", "--quiet", "--out", out)
+    run_whole(bench, prealloc("run", plan, *options), limit_s=LIMIT_S)
     try:
         lines = [json.loads(line) for file in (out / "journal").glob("*.jsonl") for line in file.open("rb")]
         attempts = [line for line in lines if "kind" not in line]

@@ -288,18 +288,14 @@ def _stand_by(control: socket.socket) -> NoReturn:
 if __name__ == "__main__":
     import typer.main
 
-    import prealloc.api.plans
-    import prealloc.api.runs
-    import prealloc.cli.app
-    import prealloc.engines.command
-    import prealloc.engines.local
-    import prealloc.report.choose
+    from prealloc.cli.app import ALONE, app_of
     from prealloc.engines import fork_launcher
     from prealloc.files import faultpoint
     from prealloc.processes.parent import die_with, outlive_parent
 
     typer.main.get_command = functools.cache(typer.main.get_command)  # the tree of commands is built once
-    typer.main.get_command(prealloc.cli.app.app)
+    for module in (None, *{*ALONE.values()}):
+        typer.main.get_command(app_of(module))
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p
     room = libc.getenv(MARKER.encode())  # before os.environ changes

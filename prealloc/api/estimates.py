@@ -37,7 +37,7 @@ def past_durations(run: str | Path) -> Durations:
 
     Raises RunFolderError, PlanError, JournalError if `run` is not a run folder.
     """
-    from prealloc.api.runs import outcomes
+    from prealloc.api.outcomes import outcomes
 
     return Durations(
         (unit.settings.get(MODEL), unit.type, unit.working_s) for unit in outcomes(run) if unit.working_s is not None
@@ -46,7 +46,7 @@ def past_durations(run: str | Path) -> Durations:
 
 def past_task_times(runs: Sequence[str | Path]) -> TaskTimes:
     """The working times of the tasks in these runs. Raises RunFolderError, PlanError, JournalError."""
-    from prealloc.api.runs import outcomes
+    from prealloc.api.outcomes import outcomes
 
     return TaskTimes(
         (unit.task, unit.type, unit.working_s) for run in runs for unit in outcomes(run) if unit.working_s is not None

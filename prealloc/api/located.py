@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prealloc.api.experiments import is_experiment
-from prealloc.api.runs import outcomes
+from prealloc.api.outcomes import outcomes
 from prealloc.model.plan import Manifest
 from prealloc.store.experiment import OpenExperiment
 from prealloc.store.results import UnitOutcome

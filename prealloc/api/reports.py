@@ -14,7 +14,7 @@ import msgspec
 from prealloc.api.compare import members_of, says
 from prealloc.api.experiments import is_experiment
 from prealloc.api.located import Located, opened_runs
-from prealloc.api.runs import outcomes
+from prealloc.api.outcomes import outcomes
 from prealloc.engines.registry import facts_of
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.lock import live_owner

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.api.runs import outcomes
+from prealloc.api.outcomes import outcomes
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.lock import one_at_a_time
 from prealloc.files.paths import current_folder

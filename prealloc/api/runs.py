@@ -1,11 +1,10 @@
-"""run(), resume(), status(), outcomes(), results(): from a plan to what became of every unit."""
+"""run() and resume(): from a plan to the end of every unit."""
 
 from __future__ import annotations
 
 import datetime
 import inspect
 import platform
-import shlex
 import signal
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ import msgspec
 
 from prealloc._version import __version__
 from prealloc.api.estimates import past_task_times
-from prealloc.api.experiments import experiment_as_run, experiment_history, experiment_outcomes, go_on, is_experiment
+from prealloc.api.experiments import go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
 from prealloc.api.keywords import (
     RunKeywords,
@@ -33,37 +32,23 @@ from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, make_engine
-from prealloc.engines.session import resume_command, run_session, units_left
+from prealloc.engines.session import run_session, units_left
 from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError
-from prealloc.files.lock import RunLock, live_owner
+from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, current_folder
-from prealloc.model.answers import RunStatus
 from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
 from prealloc.model.options import read_options
-from prealloc.model.outcome import FINAL, Successes
 from prealloc.model.part import Part
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunPolicy, WorkerOptions
 from prealloc.model.where import refuse_where
 from prealloc.store.asked import Asked, Planned, asked_of
-from prealloc.store.claims import elsewhere_of
-from prealloc.store.fold import by_shard, fold, tries_of
+from prealloc.store.fold import fold
 from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
-from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.manifests import Outline, read_outline
 from prealloc.store.plan_folder import check_slices
-from prealloc.store.results import (
-    KEYS,
-    Results,
-    ResultsRow,
-    UnitHistory,
-    UnitOutcome,
-    tabulate,
-    unit_outcome,
-)
 from prealloc.store.reuse import TakenOver, finished, take_over
 from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
-from prealloc.store.scores import rejudged
 from prealloc.store.slices import Names, Slice
 from prealloc.worker.function import check_name
 from prealloc.worker.guard import library_files
@@ -319,31 +304,6 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
     )
 
 
-def outcomes(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> Iterator[UnitOutcome]:
-    """What became of every planned unit, in the plan's order, during the run and after.
-
-    Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
-    `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
-    Raises RunFolderError, PlanError, JournalError.
-
-    Of an experiment: every unit that one of its runs has planned, once, by its first final outcome. With `scores`,
-    success and score are those that rescore() has given under this name.
-    """
-    found = _outcomes(run, by)
-    yield from found if scores is None else rejudged(found, Path(run), scores)
-
-
-def _outcomes(run: str | Path, by: Sequence[str]) -> Iterator[UnitOutcome]:
-    if is_experiment(run):
-        yield from experiment_outcomes(run, {*by} - {*KEYS})
-        return
-    opened = OpenRun(Path(run))
-    state = fold(opened.paths, opened.units())
-    kept = opened.kept({*by} - {*KEYS})
-    for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
-        yield unit_outcome(unit, type, opened.settings(unit.shard, unit_state), unit_state, fields)
-
-
 def longest_s(run: str | Path) -> float | None:
     """The seconds that a run takes from its start at the very latest: every timeout, wait and retry used up.
 
@@ -352,111 +312,6 @@ def longest_s(run: str | Path) -> float | None:
     opened = OpenRun(Path(run))
     with closing(make_engine(opened.file.engine)) as engine:
         return session.longest_s(opened) if engine.facts.can_kill else None
-
-
-def unit_history(run: str | Path, unit: str) -> UnitHistory:
-    """What became of one unit, `shard/task#repeat`: its settings, and every try at it with error and result.
-
-    Raises OptionsError if `unit` is not in the plan, else what outcomes() raises.
-    """
-    wanted = Unit.parse(unit)
-    if is_experiment(run):
-        return experiment_history(run, unit)
-    opened = OpenRun(Path(run))
-    state = fold(opened.paths, opened.units())
-    if wanted not in state.units:
-        shards = list(opened.manifests)
-        known = wanted.shard in opened.manifests
-        hint = f"`prealloc show {shlex.quote(str(run))} {wanted.shard}` lists its tasks"
-        hint = hint if known else f"its shards are {shards[0]} to {shards[-1]}"
-        raise OptionsError([Mistake("UNIT", f"{unit} is not in the plan of {run}", hint)])
-    found = state.units[wanted]
-    outcome = found.outcome
-    return UnitHistory(
-        unit=unit,
-        type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
-        status=found.status,
-        first_status=found.first.attempt.status if found.first else found.status,
-        settings=opened.settings(wanted.shard, found),
-        lane=outcome.attempt.lane if outcome is not None else opened.manifests[wanted.shard].lane,
-        tries=tries_of(opened.paths, wanted),
-        accepted=outcome.attempt.attempt if outcome else None,
-        deaths=found.deaths,
-        log=str(opened.paths.log(wanted.shard)),
-    )
-
-
-def results(
-    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
-) -> list[ResultsRow]:
-    """Success rate, mean score and times of runs, one row per value of the keys in `by`.
-
-    Keys are shard, type, task, repeat, status, error.type, error.http_status, the names of settings and those of kept
-    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields of
-    results that are numbers. Every planned unit is in exactly one row, run or not. Raises OptionsError for an unknown
-    key, else what outcomes() raises.
-    """
-    return tabulated(*runs, by=by, mean=mean, scores=scores).rows
-
-
-def tabulated(
-    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
-) -> Results:
-    """The rows of results(), and one of everything."""
-    if not runs:
-        raise OptionsError([Mistake("RUN", "no run is named", "name one or more run folders")])
-    found: list[UnitOutcome] = []
-    for run in runs:
-        named = {"run": str(run)} if len(runs) > 1 else {}
-        found += (msgspec.structs.replace(each, **named) for each in outcomes(run, by=(*by, *mean), scores=scores))
-    return tabulate(found, by, mean)
-
-
-def status(run: str | Path) -> RunStatus:
-    """How far a run or an experiment is, during it and after, from any process.
-
-    Raises RunFolderError, PlanError, JournalError.
-    """
-    if is_experiment(run):
-        return experiment_as_run(run)
-    opened = OpenRun(Path(run))
-    state = fold(opened.paths, opened.units())
-    elsewhere = elsewhere_of(opened, state)
-    state = state.leaving(elsewhere)
-    owner = live_owner(opened.paths.lock)
-    shards = by_shard(state.units, opened.manifests)
-    success = Successes()
-    for _, each in shards.values():
-        success.add(each)
-    census = state.census()
-    lanes = opened.plan.spec.lanes
-    due = len(state.due) if opened.file.cleanup is not None and owner is None else 0
-    untidied = [f"{due} attempts are not cleaned up yet: `prealloc resume` does that first"] if due else []
-    return RunStatus(
-        run=str(run),
-        plan=opened.plan.id,
-        worker=opened.file.worker,
-        engine=opened.file.engine,
-        running=owner is not None,
-        master=owner.pid if owner else None,
-        sessions=state.sessions,
-        units=len(state.units),
-        final=sum(census[status] for status in FINAL),
-        census=census,
-        shards={shard: counts for shard, (counts, _) in shards.items()},
-        rate=success.rate(success.reported),
-        success=success,
-        shard_success={shard: each for shard, (_, each) in shards.items()},
-        library_opens=state.library_opens,
-        warnings=[*opened.warnings, *state.warnings, *untidied],
-        halted=read_halts(opened.paths, lanes, state.sessions),
-        waiting=read_pauses(opened.paths, lanes, state.sessions, time.time()) if owner is not None else (),
-        resume=resume_command(opened, state, elsewhere) if owner is None else None,
-        elsewhere=dict(Counter(unit.shard for unit in elsewhere)),
-        part=state.part.words() if state.part is not None else None,
-        stopped=state.stopped,
-        paused=state.paused and owner is not None,
-    )
 
 
 def worker_name_of(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:

@@ -262,7 +262,7 @@ def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
 
 
 def _show_unit(run: Path, unit: str, *, json: bool) -> None:
-    from prealloc.api.runs import unit_history
+    from prealloc.api.outcomes import unit_history
 
     found = unit_history(run, unit)
     if json:

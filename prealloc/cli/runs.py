@@ -166,7 +166,7 @@ def status(
 
       prealloc status run/
     """
-    from prealloc.api import runs as api
+    from prealloc.api import status as api
 
     found = api.status(run)
     if json:
@@ -229,7 +229,7 @@ def results(
       prealloc results before/ after/ --by run,model
       prealloc results run/ --fail-under 80%
     """
-    from prealloc.api import runs as api
+    from prealloc.api import outcomes as api
     from prealloc.report.results_view import FORMATS
 
     formats = [each for each in FORMATS if not (units and each in ("table", "md"))]

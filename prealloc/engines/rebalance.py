@@ -1,7 +1,7 @@
 """Which job gives units to a worker place that has nothing to run, and how many.
 
-A few tasks that take long keep a shard busy while others have ended. Then the job that has most left to start gives the
-last half of it. That is worth a worker's start only if those units take longer than it.
+A few tasks that take long keep a shard busy while others have ended. Then the job whose units have longest to wait
+gives the last half of them. That is worth a worker's start only if they would wait longer than it takes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FIRST_START_S = 0.2
 """What the start of a worker takes, as long as none has been seen."""
 
 WORTH = 2.0
-"""What is moved must take so many times as long as the start of its worker."""
+"""The units of a job that gives some must have to wait for so many times as long as the start of a worker takes."""
 
 ANSWER_S = 1.0
 """A job that has not answered for this long may never do so: others are asked meanwhile."""
@@ -58,13 +58,16 @@ class Rebalance:
         """By shard: those of which no attempt has ended yet."""
         self._paces: dict[str, _Pace] = {}
         self._all = _Pace()
-        self._start = _Pace()
+        self._start_s: float | None = None
         self._first_at: float | None = None
+        self._latest: dict[str, float] = {}
+        """By shard: when something has last begun or ended in it."""
 
     def launched(self, job: ShardJob) -> None:
         """The job begins."""
         self._jobs[job.number] = job
         self._quiet_until[job.number] = self._now() + self.start_s
+        self._latest[job.shard] = self._now()
         if self._first_at is None:
             self._first_at = self._now()
         if job.shard not in self._paces:
@@ -72,11 +75,12 @@ class Rebalance:
 
     def heard(self, event: AttemptEnded) -> None:
         """An attempt has ended."""
-        seconds = event.working_s + event.waiting_s
+        seconds, self._latest[event.shard] = event.working_s + event.waiting_s, self._now()
         self._paces[event.shard] = self._paces.get(event.shard, _Pace()).with_one(seconds)
         self._all = self._all.with_one(seconds)
         if (launched := self._launched.pop(event.shard, None)) is not None:
-            self._start = self._start.with_one(max(0.0, self._now() - seconds - launched))
+            took_s = max(0.0, self._now() - seconds - launched)
+            self._start_s = took_s if self._start_s is None else min(self._start_s, took_s)
 
     def answered(self, job: int) -> None:
         """It has given what it had to give."""
@@ -90,9 +94,8 @@ class Rebalance:
 
     @property
     def start_s(self) -> float:
-        """What the start of a worker takes."""
-        mean_s = self._start.mean_s
-        return FIRST_START_S if mean_s is None else mean_s
+        """What the start of a worker takes, where it is quick: at first many start at once, and wait for each other."""
+        return FIRST_START_S if self._start_s is None else self._start_s
 
     def choose(self, places: int, unbegun: Mapping[int, int], spare: Callable[[ShardJob], float]) -> Iterable[Ask]:
         """Whom to ask when so many places are free. `unbegun` are the units of each job that have not begun, `spare`
@@ -105,7 +108,7 @@ class Rebalance:
             if len(waiting) >= places:
                 return
             job, units = self._jobs[number], (unbegun[number] + 1) // 2
-            if spare(job) > len(waiting) and self._left_s(number, units) >= WORTH * self.start_s:
+            if spare(job) > len(waiting) and self._left_s(number, unbegun[number]) >= WORTH * self.start_s:
                 self._asked[number] = now
                 waiting.append(number)
                 yield Ask(number, units)
@@ -114,9 +117,13 @@ class Rebalance:
         return job in self._jobs and job not in self._asked and now >= self._quiet_until[job]
 
     def _left_s(self, number: int, units: int) -> float:
-        """How long these units of the job take, as far as that can be known."""
+        """How long it takes until the job has ended these units, as far as that can be known.
+
+        What runs in it is expected to need half as long again as it has run: who has outlived the others may outlive
+        more.
+        """
         job = self._jobs[number]
         mean_s = self._paces.get(job.shard, _Pace()).mean_s or self._all.mean_s
         if mean_s is None:  # no attempt has ended yet: each takes as long as that, at least
             mean_s = self._now() - (self._first_at or self._now())
-        return units * mean_s / job.policy.concurrency
+        return units * mean_s / job.policy.concurrency + (self._now() - self._latest[job.shard]) / 2

@@ -137,8 +137,9 @@ def run_session(
             journal=journal,
         )
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
+        no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
         observer.handle(_run_started(run, engine, control, before, left, asked, elsewhere))
-        short = [*([too_few_files] if too_few_files else []), *_open_socket(run, control)]
+        short = [*([too_few_files] if too_few_files else []), *no_socket]
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
         if before is not None and not left:
@@ -418,6 +419,8 @@ def _wanted(run: OpenRun, left: Mapping[str, int], *, moves: bool) -> int:
     policy = run.policy
     shards = len(run.plan.shards) if moves and policy.rebalance else len(left)
     most = sum(left.values()) if moves and policy.rebalance else len(left)
+    if run.plan.spec.lanes:  # then every shard needs room on one of them
+        most = min(most, sum(share.room for lane, share in _shares(run, policy).items() if lane is not None))
     return min(policy.workers or default_workers(max(1, shards), _biggest(run)), max(1, most))
 
 

@@ -16,7 +16,7 @@ import pytest
 from harness import Session, Stage, wait_until
 
 from prealloc.api.doctor import repair
-from prealloc.api.runs import status
+from prealloc.api.status import status
 from prealloc.doctor.finding import Level
 from prealloc.doctor.run_checks import check_run
 from prealloc.files.paths import RunPaths

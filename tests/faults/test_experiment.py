@@ -13,8 +13,8 @@ import pytest
 from harness import Session, Stage
 
 from prealloc.api.experiments import experiment_status
+from prealloc.api.outcomes import outcomes
 from prealloc.api.plans import plan
-from prealloc.api.runs import outcomes
 from prealloc.files.faultpoint import Point
 
 pytestmark = pytest.mark.fault

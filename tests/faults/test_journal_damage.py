@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from harness import Stage
 
-from prealloc.api.runs import status
+from prealloc.api.status import status
 from prealloc.errors import JournalError
 
 pytestmark = pytest.mark.fault

@@ -30,8 +30,9 @@ import zstandard
 from ground import Cost, Ground, measured, snapshot
 from mutate import mutate
 
+from prealloc.api.outcomes import outcomes, results
 from prealloc.api.plans import plan, verify
-from prealloc.api.runs import outcomes, results, status
+from prealloc.api.status import status
 from prealloc.errors import InputError, JournalError, LibraryError, PlanError, PreallocError, RunFolderError
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import RunPolicy

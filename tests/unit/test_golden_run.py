@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import prealloc
-from prealloc.api.runs import unit_history
+from prealloc.api.outcomes import unit_history
 from prealloc.model.outcome import Status
 
 GOLDEN = Path(__file__).parent.parent / "golden"

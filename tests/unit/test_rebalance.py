@@ -52,6 +52,7 @@ def test_none_is_asked_that_cannot_give_or_for_whom_nobody_has_room() -> None:
     """Nothing that has not begun, no place, or no lane with room: nobody is asked."""
     jobs = Jobs(2)
     jobs.ends(0, 9.0)
+    jobs.ends(1, 1.0)
     jobs.now += 1
     assert jobs.ask(1, 0, 0) == []
     assert jobs.ask(0, 9, 9) == []
@@ -60,12 +61,19 @@ def test_none_is_asked_that_cannot_give_or_for_whom_nobody_has_room() -> None:
 
 
 def test_a_move_must_be_worth_a_workers_start() -> None:
-    """What the start of a worker takes is seen in the attempts; units that take less than twice that stay."""
+    """What the start of a worker takes is seen in the attempts; units that would wait for less than twice that stay.
+
+    The longer the attempt that runs has taken, the longer they have to wait for it.
+    """
     jobs = Jobs(1)
-    jobs.ends(0, 0.3, start_s=0.5)
-    jobs.now += 1
+    jobs.ends(0, 0.1, start_s=0.5)
+    jobs.now += 0.5
     assert jobs.ask(1, 3) == []
-    assert jobs.ask(1, 7) == [Ask(0, 4)]
+    assert jobs.ask(1, 9) == [Ask(0, 5)]
+    other = Jobs(1)
+    other.ends(0, 0.1, start_s=0.5)
+    other.now += 2
+    assert other.ask(1, 1) == [Ask(0, 1)]
 
 
 def test_before_any_attempt_has_ended_each_takes_as_long_as_the_run_has() -> None:

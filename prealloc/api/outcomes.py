@@ -1,0 +1,108 @@
+"""outcomes(), results() and one unit's history: what became of every unit, during a run and after."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from prealloc.api.experiments import experiment_history, experiment_outcomes, is_experiment
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.plan import Unit
+from prealloc.store.fold import fold, tries_of
+from prealloc.store.results import (
+    KEYS,
+    Results,
+    ResultsRow,
+    UnitHistory,
+    UnitOutcome,
+    tabulate,
+    unit_outcome,
+)
+from prealloc.store.run_folder import OpenRun
+from prealloc.store.scores import rejudged
+
+
+def outcomes(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> Iterator[UnitOutcome]:
+    """What became of every planned unit, in the plan's order, during the run and after.
+
+    Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
+    `.read()` of one gives its accepted attempt from the journal, with the worker function's result.
+    Raises RunFolderError, PlanError, JournalError.
+
+    Of an experiment: every unit that one of its runs has planned, once, by its first final outcome. With `scores`,
+    success and score are those that rescore() has given under this name.
+    """
+    found = _outcomes(run, by)
+    yield from found if scores is None else rejudged(found, Path(run), scores)
+
+
+def _outcomes(run: str | Path, by: Sequence[str]) -> Iterator[UnitOutcome]:
+    if is_experiment(run):
+        yield from experiment_outcomes(run, {*by} - {*KEYS})
+        return
+    opened = OpenRun(Path(run))
+    state = fold(opened.paths, opened.units())
+    kept = opened.kept({*by} - {*KEYS})
+    for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
+        yield unit_outcome(unit, type, opened.settings(unit.shard, unit_state), unit_state, fields)
+
+
+def unit_history(run: str | Path, unit: str) -> UnitHistory:
+    """What became of one unit, `shard/task#repeat`: its settings, and every try at it with error and result.
+
+    Raises OptionsError if `unit` is not in the plan, else what outcomes() raises.
+    """
+    wanted = Unit.parse(unit)
+    if is_experiment(run):
+        return experiment_history(run, unit)
+    opened = OpenRun(Path(run))
+    state = fold(opened.paths, opened.units())
+    if wanted not in state.units:
+        shards = list(opened.manifests)
+        known = wanted.shard in opened.manifests
+        hint = f"`prealloc show {shlex.quote(str(run))} {wanted.shard}` lists its tasks"
+        hint = hint if known else f"its shards are {shards[0]} to {shards[-1]}"
+        raise OptionsError([Mistake("UNIT", f"{unit} is not in the plan of {run}", hint)])
+    found = state.units[wanted]
+    outcome = found.outcome
+    return UnitHistory(
+        unit=unit,
+        type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
+        status=found.status,
+        first_status=found.first.attempt.status if found.first else found.status,
+        settings=opened.settings(wanted.shard, found),
+        lane=outcome.attempt.lane if outcome is not None else opened.manifests[wanted.shard].lane,
+        tries=tries_of(opened.paths, wanted),
+        accepted=outcome.attempt.attempt if outcome else None,
+        deaths=found.deaths,
+        log=str(opened.paths.log(wanted.shard)),
+    )
+
+
+def results(
+    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
+) -> list[ResultsRow]:
+    """Success rate, mean score and times of runs, one row per value of the keys in `by`.
+
+    Keys are shard, type, task, repeat, status, error.type, error.http_status, the names of settings and those of kept
+    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields of
+    results that are numbers. Every planned unit is in exactly one row, run or not. Raises OptionsError for an unknown
+    key, else what outcomes() raises.
+    """
+    return tabulated(*runs, by=by, mean=mean, scores=scores).rows
+
+
+def tabulated(
+    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
+) -> Results:
+    """The rows of results(), and one of everything."""
+    if not runs:
+        raise OptionsError([Mistake("RUN", "no run is named", "name one or more run folders")])
+    found: list[UnitOutcome] = []
+    for run in runs:
+        named = {"run": str(run)} if len(runs) > 1 else {}
+        found += (msgspec.structs.replace(each, **named) for each in outcomes(run, by=(*by, *mean), scores=scores))
+    return tabulate(found, by, mean)
