@@ -8,7 +8,7 @@ from benchmarks.goals import Goal, fastest_pool
 from benchmarks.planning import PlanRow
 from benchmarks.spread import Spread
 from benchmarks.start import POOL, SELF, StartRow
-from benchmarks.tail import FIXED, RUN, TailRow
+from benchmarks.tail import FIXED, MEAN, RUN, TailRow
 from benchmarks.tail import POOL as POOL_OF_ALL
 from benchmarks.throughput import ThroughputRow
 
@@ -110,11 +110,9 @@ def _throughput(rows: list[ThroughputRow]) -> Table:
 
 
 def _tail(rows: list[TailRow]) -> Table:
-    cells = [
-        [row.name, _seconds(row.shared), _seconds(row.moved), _seconds(row.fixed), f"{row.ratio:.2f}"] for row in rows
-    ]
+    cells = [[row.name, *map(_seconds, (row.pool, row.run, row.mean, row.fixed)), f"{row.ratio:.2f}"] for row in rows]
     title = "Tail: uneven tasks, from the start of the first to the end of the last"
-    return Table(title, ["work", POOL_OF_ALL, RUN, FIXED, "run to queue"], cells)
+    return Table(title, ["work", POOL_OF_ALL, RUN, MEAN, FIXED, "run to queue"], cells)
 
 
 def _goals(goals: list[Goal]) -> Table:

@@ -83,8 +83,8 @@ def rates(text: str) -> list[float]:
 def show_plan(console: Console, plan: prealloc.Plan) -> None:
     """A row per lane: what it will run."""
     table = Table("lane", "shards", "tasks", "cells", title=f"plan {plan.id[:12]}")
-    for lane in dict.fromkeys(shard.manifest.lane for shard in plan.shards):
-        mine = [shard for shard in plan.shards if shard.manifest.lane == lane]
+    for lane in dict.fromkeys(shard.manifest.planned_lane for shard in plan.shards):
+        mine = [shard for shard in plan.shards if shard.manifest.planned_lane == lane]
         cells = {tuple(shard.manifest.cell.items()) for shard in mine}
         table.add_row(lane or "-", str(len(mine)), str(sum(len(shard.tasks) for shard in mine)), str(len(cells)))
     console.print(table)

@@ -74,7 +74,7 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
         status=found.status,
         first_status=found.first.attempt.status if found.first else found.status,
         settings=opened.settings(wanted.shard, found),
-        lane=outcome.attempt.lane if outcome is not None else opened.manifests[wanted.shard].lane,
+        lane=outcome.attempt.lane if outcome is not None else opened.manifests[wanted.shard].planned_lane,
         tries=tries_of(opened.paths, wanted),
         accepted=outcome.attempt.attempt if outcome else None,
         deaths=found.deaths,

@@ -17,7 +17,7 @@ FIRST_START_S = 0.2
 """What the start of a worker takes, as long as none has been seen."""
 
 WORTH = 2.0
-"""The units of a job that gives some must have to wait for so many times as long as the start of a worker takes."""
+"""The units of a job that gives some must have to wait for longer than this number of worker starts takes."""
 
 ANSWER_S = 1.0
 """A job that has not answered for this long may never do so: others are asked meanwhile."""

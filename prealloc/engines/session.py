@@ -419,6 +419,8 @@ def _wanted(run: OpenRun, left: Mapping[str, int], *, moves: bool) -> int:
     policy = run.policy
     shards = len(run.plan.shards) if moves and policy.rebalance else len(left)
     most = sum(left.values()) if moves and policy.rebalance else len(left)
+    if run.plan.spec.lanes:  # then every shard needs room on one of them
+        most = min(most, sum(share.room for lane, share in _shares(run, policy).items() if lane is not None))
     return min(policy.workers or default_workers(max(1, shards), _biggest(run)), max(1, most))
 
 

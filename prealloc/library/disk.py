@@ -92,10 +92,10 @@ def pieces_of(
 
     Raises LibraryError if it cannot be read, or if it is a file that was written to meanwhile.
     """
-    done = 0
     try:
         before = os.fstat(descriptor)
         is_file = stat.S_ISREG(before.st_mode)
+        done = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
         with contextlib.closing((_read_ahead if is_file else _read)(descriptor, hashed)) as pieces:
             for piece in pieces:
                 done += len(piece)
@@ -147,7 +147,7 @@ def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator
     ended = threading.Event()
 
     def read() -> None:
-        at = 0
+        at = os.lseek(descriptor, 0, os.SEEK_CUR)  # somebody may have read the beginning of standard input
         try:
             while not ended.is_set():
                 pieces.put(piece := os.pread(descriptor, _PIECE, at))

@@ -106,21 +106,36 @@ def _open(library: Any, how: How, shortlist: Callable[[], Shortlist] | None, str
             hint = "save it to a file, and give that"
             raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
         return how.read(STDIN, shortlist)
+    found = _find(library, how.difficulty)
+    if found.format is not None:
+        opened = found.format.open(found.file, difficulty=how.difficulty, keep=how.keep, fields=how.fields)
+    elif found.source is not None:
+        opened = how.read(found.source, shortlist)
+    else:
+        opened = _read_json(found.file, how, shortlist, stream)
+    opened.took = found.took
+    return opened
+
+
+class _Found(NamedTuple):
+    """What is at a path: a library in a format of its own, a text that is made of something else, or a JSON file."""
+
+    file: Path
+    took: str | None = None
+    format: LibraryFormat | None = None
+    source: Source | None = None
+
+
+def _find(library: str | os.PathLike[str], difficulty: str | None) -> _Found:
+    path = Path(library)
     _refuse_address(str(library))
     if is_parts(library):
-        return PARTS.open(Path(library), difficulty=how.difficulty, keep=how.keep)
-    if how.difficulty is None and os.path.isdir(library) and (source := _task_files(Path(library))) is not None:
-        return how.read(source, shortlist)
-    file, took = choose(Path(library), how.difficulty)
-    format = _stored_format(file)
-    if format is not None:
-        opened = format.open(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields)
-    elif is_table(file):
-        opened = how.read(file_source(file), shortlist)
-    else:
-        opened = _read_json(file, how, shortlist, stream)
-    opened.took = took
-    return opened
+        return _Found(path, format=PARTS)
+    if difficulty is None and os.path.isdir(library) and (source := _task_files(path)) is not None:
+        return _Found(path, source=source)
+    file, took = choose(path, difficulty)
+    format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
+    return _Found(file, took, format, file_source(file) if format is None and is_table(file) else None)
 
 
 def _task_files(folder: Path) -> Source | None:
@@ -151,13 +166,10 @@ def _refuse_address(path: str) -> None:
 
 def json_file(path: Any, difficulty: str | None) -> Path | None:
     """The file that a path means, if it is JSON; None for all else."""
-    if not isinstance(path, str | os.PathLike) or str(path) == "-" or is_parts(path):
+    if not isinstance(path, str | os.PathLike) or str(path) == "-":
         return None
-    _refuse_address(str(path))
-    if difficulty is None and os.path.isdir(path) and _task_files(Path(path)) is not None:
-        return None
-    file, _ = choose(Path(path), difficulty)
-    return file if _stored_format(file) is None and not is_table(file) else None
+    found = _find(path, difficulty)
+    return found.file if found.format is None and found.source is None else None
 
 
 def is_parts(path: str | os.PathLike[str]) -> bool:
@@ -167,12 +179,6 @@ def is_parts(path: str | os.PathLike[str]) -> bool:
     from prealloc.library.parts.index import is_ours
 
     return is_ours(Path(path))
-
-
-def _stored_format(file: Path) -> LibraryFormat | None:
-    if file.is_dir():  # a folder that was chosen in a folder
-        return PARTS
-    return binary_format(head_of(file))
 
 
 def _read_json(file: Path, how: How, shortlist: Callable[[], Shortlist] | None, stream: bool) -> Library:

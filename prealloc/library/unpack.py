@@ -15,6 +15,7 @@ from typing import Any
 
 from prealloc.errors import LibraryError
 
+MAX_BYTES_OUT = 64 << 30
 MAX_RATIO = 200
 SMALL = 64 << 20
 """Bytes out that are fine at any ratio: a file of blanks and little else is not yet a bomb."""
@@ -30,13 +31,18 @@ _MOST_AT_ONCE = 1 << 20
 
 
 def unpack_stream(
-    pieces: Iterator[bytes], where: str, *, max_ratio: int = MAX_RATIO, small: int = SMALL
+    pieces: Iterator[bytes],
+    where: str,
+    *,
+    max_bytes: int = MAX_BYTES_OUT,
+    max_ratio: int = MAX_RATIO,
+    small: int = SMALL,
 ) -> Iterator[bytes]:
     """The bytes inside a packed file (any number of members or frames), in pieces as it comes; other bytes as they are.
 
-    Raises LibraryError for data that is truncated, damaged, followed by something else, or of which any beginning
-    unpacks to more than `max_ratio` times its size (unless that is at most `small` bytes): the verdict does not depend
-    on how it is read.
+    Raises LibraryError for data that is truncated, damaged, followed by something else, or unpacks to more than
+    `max_bytes`, or any beginning of it to more than `max_ratio` times its size (unless that is at most `small` bytes):
+    the verdict does not depend on how it is read.
     """
     head = b""
     while len(head) < 4 and (piece := next(pieces, b"")):
@@ -49,13 +55,13 @@ def unpack_stream(
     out = 0
     for taken, piece in _unpacked(source, kind, where):
         out += len(piece)
+        too_much = f"it unpacks to more than {max_bytes:,} bytes" if out > max_bytes else None
         if is_dense(taken, out, max_ratio=max_ratio, small=small):
             a_bomb = f"{'an' if kind == 'xz' else 'a'} {kind} bomb"
-            raise LibraryError(
-                f"{taken:,} bytes of it unpack to {out:,} and more: this looks like {a_bomb}",
-                where=where,
-                hint="if you trust the file, unpack it yourself and give the result",
-            )
+            too_much = f"{taken:,} bytes of it unpack to {out:,} and more: this looks like {a_bomb}"
+        if too_much is not None:
+            hint = "if you trust the file, unpack it yourself and give the result"
+            raise LibraryError(too_much, where=where, hint=hint)
         for at in range(0, len(piece), _MOST_AT_ONCE):
             yield piece[at : at + _MOST_AT_ONCE]
 

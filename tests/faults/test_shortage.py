@@ -20,7 +20,7 @@ def test_a_process_that_is_refused(stage: Stage) -> None:
     """The others go on, its shard is asked for again, and every unit ends ok; told once, with the limits to look at."""
     stage.make_plan({f"t{n}": {"do": "ok", "s": 0.1} for n in range(12)}, shards=4)
     refusals = ",".join(f"fork.asked:{number}:EAGAIN" for number in (2, 3, 5))
-    session = stage.start("--workers", "4", faults=refusals)
+    session = stage.start("--workers", "4", "--no-rebalance", faults=refusals)
     assert session.wait() == 0, session.output()
     assert session.census == {"ok": 12}
     assert session.passed("fork.asked") == 7

@@ -488,6 +488,14 @@ def test_a_byte_that_is_not_utf8_is_told_at_its_place(
             assert caught.value.where == f"{path}, task 1 (id 'b'), byte {len(good)}, line 2"
 
 
+def test_standard_input_goes_on_where_it_is(tmp_path: Path) -> None:
+    """Law: of a file on standard input, what was read before is no part of the library."""
+    lines = [json.dumps({"id": f"t{n}", "type": "a"}) for n in range(3)]
+    with piped("\n".join(["a comment", *lines]).encode()):
+        os.lseek(0, len("a comment\n"), os.SEEK_SET)
+        assert sorted(task.id for task in plan("-", whole=True).shards[0].tasks) == ["t0", "t1", "t2"]
+
+
 def test_standard_input_is_a_pipe_too(tmp_path: Path) -> None:
     """Law 2, with a pipe that gives its bytes bit by bit, as `zcat` does."""
     path = tmp_path / "t.jsonl"

@@ -67,3 +67,10 @@ def test_bombs(kind: str) -> None:
     assert unpack(PACK[kind](b" " * 1000), "f", max_ratio=1, small=1000) == b" " * 1000
     with pytest.raises(LibraryError, match="bomb"):
         unpack(PACK[kind](b" " * 1000), "f", max_ratio=1, small=999)
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_more_than_a_library_may_have(kind: str) -> None:
+    """However well a file is packed: what comes out has an end."""
+    with pytest.raises(LibraryError, match="more than 9,999 bytes"):
+        list(unpack_stream(iter([PACK[kind](bytes(10_000))]), "x", max_bytes=9_999))

@@ -14,7 +14,6 @@ from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
 
 NAME = "tasks in Python"
-_BATCH = 256
 
 
 def python_source(tasks: Any, needed: frozenset[str]) -> Source:
@@ -24,21 +23,12 @@ def python_source(tasks: Any, needed: frozenset[str]) -> Source:
     """
 
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
-        batch: list[bytes] = []
         for place, task in enumerate(_rows(tasks)):
-            batch.append(_line(task, place, needed))
-            if len(batch) == _BATCH:
-                yield _noted(batch, hashed)
-                batch = []
-        yield _noted(batch, hashed)
+            line = _line(task, place, needed)
+            hashed(line)
+            yield line
 
     return Source(NAME, NAME, LINES, read, once=True)
-
-
-def _noted(batch: list[bytes], hashed: Hashed) -> bytes:
-    text = b"".join(batch)
-    hashed(text)
-    return text
 
 
 def _rows(tasks: Any) -> Iterable[Any]:

@@ -16,7 +16,6 @@ from prealloc.library.text.refuse import refuse_binary
 _LONGEST_CELL = 2**31 - 1
 """The csv module allows 128 KB by default."""
 
-_BATCH = 256
 _HINT = "write the table again with what made it, or as JSON lines"
 
 
@@ -51,18 +50,13 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise LibraryError(f"two columns are called {twice!a:.80}", where=where, hint="rename or drop one of them")
-        batch: list[bytes] = []
         for row in rows:
             if not row:  # an empty line
                 continue
             if len(row) != len(names):
                 problem = f"the row has {len(row)} cells, and the first line names {len(names)}"
                 raise LibraryError(problem, where=f"{where}, line {rows.line_num}", hint=_HINT)
-            batch.append(msgspec.json.encode(dict(zip(names, row, strict=True))))
-            if len(batch) == _BATCH:
-                yield b"\n".join(batch) + b"\n"
-                batch = []
-        yield b"\n".join(batch)
+            yield msgspec.json.encode(dict(zip(names, row, strict=True))) + b"\n"
     except (csv.Error, UnicodeDecodeError) as error:
         raise LibraryError(
             f"the table is damaged: {error}", where=f"{where}, line {rows.line_num}", hint=_HINT
