@@ -381,6 +381,7 @@ def test_an_axis_leaves_out_what_is_empty() -> None:
     assert axis.x(86_420) == pytest.approx(1000)
     assert axis.x(20) == pytest.approx(487)
     assert axis.x(50_000) == axis.x(20)
+    assert axis.x(50_000, begins=True) == axis.x(86_400)
     ((_, gap_s),) = axis.gaps
     assert gap_s == 86_380
     assert Axis([], 0, 10).x(5) == 0

@@ -211,7 +211,7 @@ def _timeline(report: RunReport, say: Say) -> dict[str, Any]:
             if bars[shard]:
                 found.append(timeline.Row(say.text(lane or ""), prefix + say.text(shard), sorted(bars[shard])))
         moments += [
-            timeline.Moment(each.started_at, f"{prefix}session {each.number}")
+            timeline.Moment(each.started_at, f"{prefix}session {each.number}", begins=True)
             for each in source.sessions
             if each.started_at is not None and each.number > 1
         ]
