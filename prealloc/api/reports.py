@@ -70,7 +70,7 @@ def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
     return RunReport(
         asked=asked,
         title=asked.title or ", ".join(readable_name(str(run)) for run in runs),
-        command=" ".join(shlex.quote(readable_name(str(run))) for run in runs),
+        command=shlex.quote(readable_name(str(runs[0]))) if len(runs) == 1 else "RUN",
         sources=sources,
         as_of=max(ends, default=None),
         total=aggregate(told)[0],

@@ -73,7 +73,7 @@ class RunReport(NamedTuple):
     asked: ReportOptions
     title: str
     command: str
-    """The runs, as they are named on a command line."""
+    """What was named, as one types it; of several RUN."""
     sources: Sequence[Source]
     as_of: float | None
     """The end of the last attempt; None if there was none."""

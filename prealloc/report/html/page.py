@@ -120,6 +120,7 @@ def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, An
         "opens": rows.opens(report.sources),
         "provenance": [(say.text(source.folder), rows.provenance(source, say)) for source in report.sources],
         "main": _main(report, say),
+        "pass_k": _pass_k(report),
         "grids": grids,
         "bar": _bars(),
         "forests": [
@@ -134,7 +135,7 @@ def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, An
         "tasks": _tasks(report, say),
         "timeline": _timeline(report, say),
         "lanes": _lanes(report, say),
-        "run": report.command if len(report.sources) == 1 else "RUN",
+        "run": report.command,
     }
 
 
@@ -153,6 +154,12 @@ def _main(report: RunReport, say: Say) -> Sequence[tuple[str, rows.Rate]]:
         for row in report.main.rows
         for value in row.group.values()
     ]
+
+
+def _pass_k(report: RunReport) -> int | None:
+    """Of all values of the factor; None if they differ in it, or there are no repeats."""
+    found = {row.pass_k for row in report.main.rows} if report.main is not None else set()
+    return found.pop() if len(found) == 1 else None
 
 
 def _bars() -> Any:
