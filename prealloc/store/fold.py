@@ -175,7 +175,7 @@ def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
             if isinstance(content, AttemptLine):
                 state = _planned(states, file, number, content)
                 state.attempts = max(state.attempts, content.attempt)
-                if not content.late:  # a next try that did not come leaves the last one standing
+                if not (content.late or content.again):
                     _accept(state, Outcome(content.without_result(), file.path, offset, length))
             elif isinstance(content, SoloDeath):
                 state = _planned(states, file, number, content)
