@@ -304,7 +304,7 @@
       const rows = make("tbody");
       tries.forEach((each) => {
         const tr = make("tr");
-        each.forEach((value, at) => tr.append(make("td", at >= 4 && at <= 6 ? seconds(value) : String(value))));
+        each.forEach((value, at) => tr.append(make("td", at >= 4 && at <= 6 ? seconds(value) : String(value), at < 8 ? { class: "whole" } : {})));
         rows.append(tr);
       });
       table.append(make("caption", "Times are UTC."), thead, rows);
