@@ -39,6 +39,17 @@ def go_on(experiment: str | Path) -> str:
     return f"prealloc run --config {shlex.quote(config)} --experiment {folder}"
 
 
+def _rest(experiment: str | Path, view: View) -> str:
+    """The command that runs what is missing, or the latest part of it that one command runs."""
+    missing = [entries for entries in view.units.values() if not any(entry.is_decided for entry in entries)]
+    latest = next(reversed(view.runs), None)
+    if not missing or all(any(entry.run_name == latest for entry in entries) for entries in missing):
+        return go_on(experiment)
+    # The config that was given last does not want all of it: the run that planned it does.
+    runs = Counter(entries[-1].run_name for entries in missing if entries[-1].run_name != latest)
+    return f"prealloc resume {shlex.quote(str(ExperimentPaths(Path(experiment)).runs / max(runs)))}"
+
+
 def experiment_outcomes(experiment: str | Path, keys: Set[str]) -> Iterator[UnitOutcome]:
     """What became of every unit of an experiment, each once: see outcomes(). `keys` are names of kept fields."""
     view = View(OpenExperiment(Path(experiment)))
@@ -52,6 +63,8 @@ def experiment_outcomes(experiment: str | Path, keys: Set[str]) -> Iterator[Unit
             entry.run.settings(entry.unit.shard, entry.state),
             entry.state,
             kept[name][entry.unit],
+            cell=entry.run.manifests[entry.unit.shard].cell,
+            setup=entry.run.setup,
         )
         later = tuple(each.run_name for each in entries if each is not entry and each.is_decided)
         yield msgspec.structs.replace(outcome, run=name, later=later)
@@ -127,7 +140,7 @@ def experiment_as_run(experiment: str | Path) -> RunStatus:
         warnings=_warnings(view),
         halted=(),
         waiting=(),
-        resume=go_on(experiment) if left and not owners else None,
+        resume=_rest(experiment, view) if left and not owners else None,
         rows="run",
     )
 
@@ -162,7 +175,7 @@ def experiment_status(experiment: str | Path) -> ExperimentStatus:
         wanted=wanted,
         done=decided,
         ok=sum(cell.ok for cell in progress),
-        go_on=go_on(experiment) if wanted != decided and not running else None,
+        go_on=_rest(experiment, view) if wanted != decided and not running else None,
         warnings=_warnings(view),
     )
 

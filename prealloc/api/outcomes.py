@@ -47,7 +47,9 @@ def _outcomes(run: str | Path, by: Sequence[str]) -> Iterator[UnitOutcome]:
     state = fold(opened.paths, opened.units())
     kept = opened.kept({*by} - {*KEYS})
     for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
-        yield unit_outcome(unit, type, opened.settings(unit.shard, unit_state), unit_state, fields)
+        cell = opened.manifests[unit.shard].cell
+        settings = opened.settings(unit.shard, unit_state)
+        yield unit_outcome(unit, type, settings, unit_state, fields, cell=cell, setup=opened.setup)
 
 
 def unit_history(run: str | Path, unit: str) -> UnitHistory:

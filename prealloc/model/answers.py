@@ -110,3 +110,11 @@ class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
     """Task ids in both, but in other shards: {id: (shards in the first, shards in the second)}."""
     changed: list[str]
     """Task ids in both, whose type, workflow or kept fields differ."""
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What all units of a run have in common. Runs of an experiment may differ in it: then their units are others."""
+
+    worker: str = ""
+    settings: dict[str, Any] = {}
+    """Of the plan, without those that do not matter."""

@@ -15,6 +15,7 @@ from prealloc.report import human
 from prealloc.report.grid import Column, table
 from prealloc.report.page import Page
 from prealloc.report.results_view import write_data
+from prealloc.report.success import mixed_note
 from prealloc.report.visible import value, visible
 from prealloc.store.comparison import Compared, Comparison
 
@@ -72,7 +73,8 @@ def heading(found: Comparison) -> str:
 
 def notes(found: Comparison) -> list[str]:
     """What is missing, and what it could change."""
-    told = []
+    note = mixed_note(found.mixed, "they are not the same units; compare one run, or give --by")
+    told = [note] if note else []
     for row in found.rows:
         if row.missing:
             named = listed(map(visible, row.missing_tasks), 5)

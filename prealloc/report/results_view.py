@@ -17,7 +17,7 @@ from prealloc.model.outcome import Status, Successes
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, left_out
 from prealloc.report.page import Page, plain_for, whole
-from prealloc.report.success import incomplete, success_notes
+from prealloc.report.success import incomplete, mixed_note, success_notes
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
 from prealloc.store.results import SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome
@@ -26,7 +26,7 @@ Format = Literal["table", "md", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _ESCAPED = "\\|"
-_NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name not in ("group", "means"))
+_NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name not in ("group", "means", "mixed"))
 
 
 def print_results(found: Results, console: Console, *, form: str = "table") -> None:
@@ -139,6 +139,9 @@ def _table(found: Results, width: int | None) -> list[Text]:
         reported=_reported(found),
     )
     notes = success_notes(said)
+    names = list(dict.fromkeys(name for row in found.rows for name in row.mixed))
+    if note := mixed_note(names, f"tell them apart with --by {','.join(names)}"):
+        notes.append(note)
     if total.scorer is not None:
         notes.append(f"judged by {visible(total.scorer)}")
     if _reported(found) and total.tasks != total.units:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prealloc.model.outcome import Successes
 from prealloc.report import human
 from prealloc.report.visible import visible
@@ -28,3 +30,11 @@ def success_notes(success: Successes) -> list[str]:
         units = human.count(success.unclear, "unit")
         notes.append(f"{units} returned a success that is neither yes nor no, e.g. {visible(success.example or '')}")
     return notes
+
+
+def mixed_note(names: Sequence[str], how: str) -> str | None:
+    """What to do about units that were not done alike; None if all were."""
+    if not names:
+        return None
+    several = ", ".join(map(visible, names))
+    return f"units of several runs differ in {several}: {how}"

@@ -134,9 +134,9 @@ def stopping_line(progress: RunProgress, now_s: float) -> str | None:
         return None
     tasks = human.count(progress.running, "task")
     if event is None and progress.limit is not None:
-        return f"{visible(progress.limit)}: no further task starts, {tasks} may end"
+        return f"{visible(progress.limit)}: no further task starts; what runs may end"
     if event is None:
-        return f"paused: no further task starts, {tasks} may end" if progress.paused else None
+        return "paused: no further task starts; what runs may end" if progress.paused else None
     left_s = progress.stopping_s + event.drain_s - now_s
     if left_s > 0:
         return f"stopping: {tasks} may finish within {human.duration(math.ceil(left_s))}; Ctrl-C again stops now"

@@ -20,7 +20,7 @@ from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
 from prealloc.statistics.normal import z_of, z_of_power
 from prealloc.statistics.several import benjamini_hochberg, holm
-from prealloc.store.results import UnitOutcome, success_of
+from prealloc.store.results import UnitOutcome, mixed, success_of
 
 Verdict = Literal[
     "better", "worse", "faster", "slower", "no worse", "no slower", "no difference shown", "too few tasks differ"
@@ -86,6 +86,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     margin: float | None
     matched: tuple[str, ...]
     """The other factors, whose values are equal on both sides of a pair."""
+    mixed: tuple[str, ...]
+    """`worker`, and settings of whole runs, of which there are several on a side: units were not done alike."""
     rows: tuple[Compared, ...]
 
 
@@ -119,8 +121,17 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
         outcome=asked.outcome,
         margin=asked.margin,
         matched=matched,
+        mixed=_mixed(members, asked),
         rows=_adjusted(rows, asked),
     )
+
+
+def _mixed(members: Sequence[Member], asked: CompareOptions) -> tuple[str, ...]:
+    sides: dict[str, list[UnitOutcome]] = {}
+    for member in members:
+        sides.setdefault(_text(_value(member, asked.factor)), []).append(member.unit)
+    names = (name for units in sides.values() for name in mixed(units, (asked.factor, *asked.by)))
+    return tuple(dict.fromkeys(names))
 
 
 def closes_gate(found: Comparison) -> list[str]:
@@ -301,7 +312,8 @@ def _values(members: Sequence[Member], factor: str) -> list[Any]:
 
 def _value(member: Member, factor: str) -> Any:
     """Of a factor, or of a setting: runs may differ by a setting that is not a factor."""
-    return member.cell.get(factor, member.unit.settings.get(factor))
+    found = member.cell.get(factor, member.unit.settings.get(factor))
+    return member.unit.setup.worker if found is None and factor == "worker" else found
 
 
 def _check(asked: CompareOptions, factors: Sequence[str], values: Sequence[Any]) -> None:

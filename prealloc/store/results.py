@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.answers import Setup
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.statistics.rate import bounds, mean, rate
@@ -18,7 +19,8 @@ from prealloc.store.fold import Outcome, Tried, UnitState
 
 KEYS = ("shard", "type", "task", "repeat", "status")
 """What outcomes can always be grouped by; the names of settings come on top."""
-ERROR_KEYS = ("error.type", "error.http_status")
+FURTHER_KEYS = ("error.type", "error.http_status", "lane", "worker")
+"""What they can be grouped by too, unless a setting or a field has that name."""
 RUN = "run"
 """The key of several runs: which of them a unit is of."""
 SETTINGS_PREFIX = "settings."
@@ -46,6 +48,8 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     waiting_s: float | None = None
     attempts: int = 0
     settings: dict[str, Any] = {}
+    cell: dict[str, Any] = {}
+    setup: Setup = Setup()
     kept: dict[str, Any] = {}
     """Kept fields of the task, those that were asked for."""
     result_fields: dict[str, Any] = {}
@@ -73,7 +77,14 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unit_outcome(
-    unit: Unit, type: str, settings: dict[str, Any], state: UnitState, kept: dict[str, Any] | None = None
+    unit: Unit,
+    type: str,
+    settings: dict[str, Any],
+    state: UnitState,
+    kept: dict[str, Any] | None = None,
+    *,
+    cell: dict[str, Any],
+    setup: Setup,
 ) -> UnitOutcome:
     """The outcome of a unit from the fold of the journal."""
     outcome = state.outcome
@@ -95,6 +106,8 @@ def unit_outcome(
         waiting_s=latest.waiting_s if latest else None,
         attempts=state.attempts,
         settings=settings,
+        cell=cell,
+        setup=setup,
         kept=kept or {},
         error=latest.error if latest else None,
         outcome=outcome,
@@ -140,6 +153,8 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     """One group of units. The statuses add up to `units`: nothing leaves the denominator."""
 
     group: dict[str, Any]
+    mixed: tuple[str, ...]
+    """`worker`, and settings of whole runs, of which the row has several: its units were not done alike."""
     tasks: int
     """Different tasks. They are the sample: intervals are over tasks, not over units."""
     units: int
@@ -221,7 +236,7 @@ def aggregate(
 ) -> list[ResultsRow]:
     """One row per combination of the keys' values, in their order; without keys one row for everything.
 
-    Keys are those of KEYS and ERROR_KEYS, `run` where there are several, the names of settings (`settings.NAME` where
+    Keys are those of KEYS and FURTHER_KEYS, `run` where there are several, the names of settings (`settings.NAME` where
     the name is also one of KEYS), the kept fields that the outcomes have, and any field of a result. `means` are fields
     of results. Raises OptionsError for unknown and repeated keys, listing those that there are.
     """
@@ -302,6 +317,7 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: _Asked) -> 
     score = mean(scores, level=level)
     return ResultsRow(
         group=group,
+        mixed=mixed(units, group),
         tasks=len({unit.task for unit in units}),
         units=len(units),
         **{str(status): count for status, count in counts.items()},
@@ -360,12 +376,27 @@ def success_of(status: Status, success: bool | None) -> float | None:
     return 0.0 if status in FINAL else None
 
 
+def mixed(units: Iterable[UnitOutcome], but: Container[str] = ()) -> tuple[str, ...]:
+    """What whole runs differ in: `worker`, and the names of settings; none of `but`."""
+    setups = list({id(unit.setup): unit.setup for unit in units}.values())
+    values: dict[str, set[bytes]] = {}
+    for setup in setups if len(setups) > 1 else ():
+        values.setdefault("worker", set()).add(setup.worker.encode())
+    for name in dict.fromkeys(name for setup in setups for name in setup.settings) if len(setups) > 1 else ():
+        values[name] = {msgspec.json.encode(setup.settings.get(name), order="sorted") for setup in setups}
+    return tuple(name for name, found in values.items() if len(found) > 1 and name not in but)
+
+
 def _passed(units: Sequence[UnitOutcome]) -> tuple[int, float | None]:
-    """k, and pass^k: repeats are of a task in one shard; the same task in another cell is not one."""
+    """k, and pass^k. Repeats are of a task in one cell, by one worker with one setup: else they are other units."""
+    names: dict[tuple[int, int], str] = {}
     tasks: dict[str, list[float]] = {}
     for unit in units:
+        key = id(unit.setup), id(unit.cell)
+        if key not in names:
+            names[key] = msgspec.json.encode((unit.setup, unit.cell), order="sorted").decode()
         if (value := success_of(unit.first_status, unit.first_success)) is not None:
-            tasks.setdefault(f"{unit.shard}/{unit.task}", []).append(value)
+            tasks.setdefault(f"{names[key]}{unit.task}", []).append(value)
     k = min(map(len, tasks.values()), default=1)
     found = mean(each_task(pass_hat, k, tasks)) if k > 1 else None
     return k, found.value if found else None
@@ -405,7 +436,8 @@ def _known_keys(outcomes: Iterable[UnitOutcome]) -> list[str]:
     kept = {name for outcome in outcomes for name in outcome.kept} - settings - {*KEYS}
     runs = [RUN] if len({outcome.run for outcome in outcomes}) > 1 else []
     named = sorted(f"{SETTINGS_PREFIX}{name}" if name in KEYS else name for name in settings)
-    return [*runs, *KEYS, *ERROR_KEYS, *named, *sorted(kept)]
+    further = [key for key in FURTHER_KEYS if key not in settings | kept]
+    return [*runs, *KEYS, *further, *named, *sorted(kept)]
 
 
 def _check(by: Sequence[str], means: Sequence[str], known: Sequence[str]) -> None:
@@ -440,8 +472,10 @@ def _value(outcome: UnitOutcome, key: str) -> Any:
     found = next((each for each in (settings, outcome.kept, outcome.result_fields) if key in each), {})
     if found:
         return found[key]
-    if key in ERROR_KEYS:
-        return getattr(outcome.error, key.partition(".")[2], None)
+    if key in FURTHER_KEYS:
+        attempt = outcome.outcome.attempt if outcome.outcome is not None else None
+        further = {"worker": outcome.setup.worker, "lane": attempt.lane if attempt is not None else None}
+        return further[key] if key in further else getattr(outcome.error, key.partition(".")[2], None)
     return outcome.run if key == RUN else settings.get(plain)
 
 

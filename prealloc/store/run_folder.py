@@ -18,6 +18,7 @@ from prealloc.files.atomic import is_taken, new_folder, write_file, writing
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
+from prealloc.model.answers import Setup
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunPolicy
@@ -165,6 +166,13 @@ class OpenRun:
             known = next((each for each in self.plan.spec.lanes if each.name == key[1]), None)
             self._settings[key] = self.manifests[shard].on(known).settings
         return self._settings[key]
+
+    @cached_property
+    def setup(self) -> Setup:
+        """What all its units have in common."""
+        settings = self.plan.spec.settings
+        matters = {name: value for name, value in settings.items() if name not in self.file.policy.neutral}
+        return Setup(worker=self.file.known_as, settings=matters)
 
     def check_slices(self) -> None:
         """Raises PlanError unless all tasks can be run as they were planned."""

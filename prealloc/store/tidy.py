@@ -15,6 +15,7 @@ TEXT, WHOLE, REAL, YES_NO = "text", "whole", "real", "yes or no"
 COLUMNS = {
     "run": TEXT,
     "plan": TEXT,
+    "worker": TEXT,
     "unit": TEXT,
     "shard": TEXT,
     "task": TEXT,
@@ -111,6 +112,7 @@ def _common(unit: UnitOutcome, origin: Origin, shape: Shape) -> dict[str, Any]:
     return row | {
         "run": origin.run,
         "plan": origin.plan,
+        "worker": unit.setup.worker,
         "unit": str(unit.unit),
         "shard": unit.shard,
         "task": unit.task,

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from prealloc.errors import OptionsError
+from prealloc.model.answers import Setup
 from prealloc.model.outcome import Status
 from prealloc.report.results_view import markdown, print_results, render_results, results_text
 from prealloc.statistics.normal import z_of
@@ -95,7 +96,7 @@ def test_unknown_keys_are_refused_with_those_there_are() -> None:
     with pytest.raises(OptionsError) as caught:
         aggregate(FOUR, ["model", "type", "type", "nope"])
     assert [m.where for m in caught.value.mistakes] == ["‹by› model", "‹by› nope", "‹by› type"]
-    there = "shard, type, task, repeat, status, error.type, error.http_status, m"
+    there = "shard, type, task, repeat, status, error.type, error.http_status, lane, worker, m"
     assert caught.value.mistakes[0].hint == f"use one of {there}, or a field of the results"
 
 
@@ -164,8 +165,9 @@ def test_the_table() -> None:
 
 def test_intervals_are_over_tasks() -> None:
     """Repeats, and the cells that a row pools, make a task no other task: its interval is that of 10 tasks, not 40."""
+    of = {"success": True}
     units = [
-        unit(f"t{task}", shard=f"s{cell}", repeat=repeat, success=True, first_success=task < 7, score=task / 10)
+        unit(f"t{task}", cell={"c": cell}, repeat=repeat, first_success=task < 7, score=task / 10, **of)
         for task in range(10)
         for cell in range(2)
         for repeat in range(2)
@@ -175,7 +177,7 @@ def test_intervals_are_over_tasks() -> None:
     assert (row.tasks, row.units, row.rate, row.n_eff) == (10, 40, 0.7, 10)
     assert (row.low, row.high) == pytest.approx(expected)
     assert (row.worst, row.best, row.worst_low, row.best_high) == pytest.approx((0.7, 0.7, *expected))
-    assert (row.pass_k, row.pass_hat) == (2, 0.7)  # of two repeats in one shard, not of four units
+    assert (row.pass_k, row.pass_hat) == (2, 0.7)  # of two repeats in one cell, not of four units
     assert row.mean_score == pytest.approx(0.45)
     assert row.score_low is not None
     assert row.score_low < 0.45
@@ -198,3 +200,17 @@ def test_markdown() -> None:
     assert lines[0].startswith("| m | units | ok | not_run | success | 95% |")
     assert lines[1] == "| " + " | ".join(["---"] * (lines[0].count("|") - 1)) + " |"
     assert lines[2].startswith("| x | 2 | 2 | 0 | 50.0% | 9..91 |")
+
+
+def test_units_of_another_worker_or_setting_are_no_repeats() -> None:
+    """Runs of an experiment may differ in worker or settings: a row that pools them says so, and has no pass^k."""
+    setups = [Setup(worker="m:a", settings={"t": 0}), Setup(worker="m:b", settings={"t": 1})]
+    yes = {"success": True, "first_success": True}
+    units = [unit(f"t{n}", setup=setup, run=setup.worker, **yes) for n in range(3) for setup in setups]
+    (row,) = aggregate(units)
+    assert (row.pass_k, row.mixed) == (None, ("worker", "t"))
+    *_, note, _ = render_results(tabulate(units)).text().splitlines()
+    assert note == "units of several runs differ in worker, t: tell them apart with --by worker,t"
+    rows = aggregate(units, ["worker"])
+    assert [(row.group, row.units) for row in rows] == [({"worker": "m:a"}, 3), ({"worker": "m:b"}, 3)]
+    assert [row.mixed for row in rows] == [(), ()]

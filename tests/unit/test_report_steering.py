@@ -51,7 +51,7 @@ def test_a_pause_is_shown() -> None:
     """While nothing may start, there is no time to the end; the numbers are those that hold now."""
     steered = events.RunSteered(workers=10, concurrency=4, paused=True)
     progress = after(steered)
-    assert "paused: no further task starts, 0 tasks may end" in table(progress)
+    assert "paused: no further task starts; what runs may end" in table(progress)
     assert "10 workers x 4" in table(progress)
     assert progress.eta_s(5.0) is None
     assert "paused" in progress_line(progress, 5.0)
@@ -64,7 +64,7 @@ def test_a_pause_is_shown() -> None:
 def test_a_limit_is_shown() -> None:
     """What runs is draining, and the reason stands below; a Ctrl-C after it is shown instead."""
     progress = after(events.LimitReached(reason="max-time 6h is over"))
-    assert "max-time 6h is over: no further task starts, 0 tasks may end" in table(progress)
+    assert "max-time 6h is over: no further task starts; what runs may end" in table(progress)
     assert progress.states()[State.DRAINING] == 1
     progress.apply(events.Stopping(drain_s=10.0), 2.0)
     assert (stopping_line(progress, 2.0) or "").startswith("stopping: 0 tasks may finish within 10 s")
