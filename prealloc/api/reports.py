@@ -12,7 +12,6 @@ from typing import Any, Unpack
 import msgspec
 
 from prealloc.api.compare import members_of, says
-from prealloc.api.experiments import is_experiment
 from prealloc.api.located import Located, opened_runs
 from prealloc.api.outcomes import outcomes
 from prealloc.engines.registry import facts_of
@@ -71,9 +70,8 @@ def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
     return RunReport(
         asked=asked,
         title=asked.title or ", ".join(readable_name(str(run)) for run in runs),
-        command=" ".join(shlex.quote(readable_name(str(run))) for run in runs),
+        command=shlex.quote(readable_name(str(runs[0]))) if len(runs) == 1 else "RUN",
         sources=sources,
-        is_experiment=any(map(is_experiment, runs)),
         as_of=max(ends, default=None),
         total=aggregate(told)[0],
         factors=factors,
@@ -112,7 +110,7 @@ class _Folder:
         outcome = member.unit.outcome
         if outcome is not None and outcome.attempt.lane is not None:
             return outcome.attempt.lane
-        return self.opened[member.unit.run or ""].manifests[member.unit.shard].lane
+        return self.opened[member.unit.run or ""].manifests[member.unit.shard].planned_lane
 
     def tries_of(self, member: Member) -> list[Tried]:
         tries = self.attempts[member.unit.run or ""].by_unit.get(member.unit.unit, [])
@@ -148,7 +146,7 @@ class _Folder:
                 sessions=attempts.sessions,
                 running=live_owner(run.paths.lock) is not None,
                 attempts=list(attempts.here()),
-                shards={shard: manifest.lane for shard, manifest in run.manifests.items()},
+                shards={shard: manifest.planned_lane for shard, manifest in run.manifests.items()},
                 warnings=[*run.warnings, *attempts.warnings, *self.damaged],
             )
 

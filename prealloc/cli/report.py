@@ -38,14 +38,14 @@ def report(
       prealloc report run/ --factor model --baseline small --margin 2%
       prealloc report before/ after/ --factor run --details none
     """
-    from prealloc.report_file import write_report
-
-    made = write_report(*runs, out=out, **given)
-    if json:
-        print_json(made._asdict())
-        return
     from rich.console import Console
 
     from prealloc.report.written_view import render_written
+    from prealloc.report_file import write_report
 
+    with Console(stderr=True).status("reading, comparing, drawing: a minute for 200,000 units"):
+        made = write_report(*runs, out=out, **given)
+    if json:
+        print_json(made._asdict())
+        return
     render_written(made.out, made.bytes, made.units, made.listed, made.detailed, made.not_detailed).print(Console())

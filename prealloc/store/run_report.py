@@ -45,7 +45,7 @@ class Source(NamedTuple):
     attempts: Sequence[Ended]
     """Those that ran in it."""
     shards: dict[str, str | None]
-    """The lane of each."""
+    """Each with the lane that the plan deals it to."""
     warnings: Sequence[str]
 
 
@@ -73,9 +73,8 @@ class RunReport(NamedTuple):
     asked: ReportOptions
     title: str
     command: str
-    """The runs, as they are named on a command line."""
+    """What was named, as one types it; of several RUN."""
     sources: Sequence[Source]
-    is_experiment: bool
     as_of: float | None
     """The end of the last attempt; None if there was none."""
     total: ResultsRow

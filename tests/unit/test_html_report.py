@@ -20,12 +20,14 @@ from reported import HOSTILE, KEY, hostile_run, planted, planted_run
 import prealloc
 from prealloc.api.reports import gather
 from prealloc.errors import OptionsError
+from prealloc.files.paths import RunPaths
 from prealloc.report.html import packed
 from prealloc.report.html.page import HERE, render
 from prealloc.report.html.pictures import interval, timeline
 from prealloc.report.html.pictures.axis import Axis
 from prealloc.report.html.say import Say
 from prealloc.report.html.svg import tag
+from prealloc.store.attempts import attempts_of
 from prealloc.store.clusters import template
 
 TAGS = {
@@ -349,6 +351,40 @@ def test_wrong_options_are_told_together() -> None:
     assert {mistake.where for mistake in raised.value.mistakes} == {"‹rows›", "‹details›", "‹margin›"}
 
 
+def test_lanes_over_time(tmp_path: Path) -> None:
+    """What the log of a lane says is a picture and a table; lines that are no such thing change nothing."""
+    tasks = [{"id": str(n), "type": "x", "workflow": {"n": n}} for n in range(4)]
+    lanes = [prealloc.Lane(name="key-1", requests_per_minute=600), prealloc.Lane(name="key-2")]
+    plan = prealloc.plan(tasks, whole=True, factors={"model": ["a"]}, lanes=lanes)
+    prealloc.run(plan, planted, tmp_path / "run", engine="inline")
+    at = min(ended.started_at for ended in gather(tmp_path / "run").sources[0].attempts)
+    told = [
+        {"at": at, "event": "lane_changed", "lane": "key-1", "limit": 4, "window_s": 1.0, "reason": "429"},
+        {"at": at, "event": "lane_paused", "lane": "key-1", "wait_s": 90, "http_status": 429},
+        {"at": at, "event": "lane_halted", "lane": "key-1", "reason": "<b>401", "hint": "fix it"},
+        {"at": "x", "event": "lane_paused"},
+    ]
+    log = tmp_path / "run" / "lanes" / "lane-00.jsonl"
+    log.write_text("".join(json.dumps({"session": 1, **line}) + "\n" for line in told) + "{")
+    text = " ".join(Parsed(page_of(tmp_path / "run")).text.split())
+    assert "240 requests/min at last" in text
+    assert "lane key-1 halted: <b>401; fix it" in text
+    assert "1 min 30 s" in text
+    assert "HTTP 429" in text
+
+
+def test_the_ends_of_attempts(run: Path) -> None:
+    """An attempt ends before the next at its unit begins; the unit's waiting is not counted twice."""
+    found = attempts_of(RunPaths(run))
+    assert len(found.by_unit) == 480
+    again = [tries for tries in found.by_unit.values() if len(tries) == 2]
+    assert len(again) == 8
+    for first, second in again:
+        assert first.again
+        assert first.started_at <= first.ended_at <= second.started_at + 0.05
+        assert second.ended_at - second.started_at == pytest.approx(second.attempt.working_s, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
@@ -381,6 +417,7 @@ def test_an_axis_leaves_out_what_is_empty() -> None:
     assert axis.x(86_420) == pytest.approx(1000)
     assert axis.x(20) == pytest.approx(487)
     assert axis.x(50_000) == axis.x(20)
+    assert axis.x(50_000, begins=True) == axis.x(86_400)
     ((_, gap_s),) = axis.gaps
     assert gap_s == 86_380
     assert Axis([], 0, 10).x(5) == 0

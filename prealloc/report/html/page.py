@@ -120,6 +120,7 @@ def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, An
         "opens": rows.opens(report.sources),
         "provenance": [(say.text(source.folder), rows.provenance(source, say)) for source in report.sources],
         "main": _main(report, say),
+        "pass_k": _pass_k(report),
         "grids": grids,
         "bar": _bars(),
         "forests": [
@@ -134,7 +135,7 @@ def _context(report: RunReport, say: Say, listed: Sequence[int]) -> dict[str, An
         "tasks": _tasks(report, say),
         "timeline": _timeline(report, say),
         "lanes": _lanes(report, say),
-        "run": report.command if len(report.sources) == 1 else "RUN",
+        "run": report.command,
     }
 
 
@@ -153,6 +154,12 @@ def _main(report: RunReport, say: Say) -> Sequence[tuple[str, rows.Rate]]:
         for row in report.main.rows
         for value in row.group.values()
     ]
+
+
+def _pass_k(report: RunReport) -> int | None:
+    """Of all values of the factor; None if they differ in it, or there are no repeats."""
+    found = {row.pass_k for row in report.main.rows} if report.main is not None else set()
+    return found.pop() if len(found) == 1 else None
 
 
 def _bars() -> Any:
@@ -202,16 +209,19 @@ def _timeline(report: RunReport, say: Say) -> dict[str, Any]:
     moments: list[timeline.Moment] = []
     several = len(report.sources) > 1
     for source in report.sources:
-        bars: dict[str, list[timeline.Bar]] = {shard: [] for shard in source.shards}
+        # A shard whose lane has stopped goes on on another: it has a row on each.
+        bars: dict[tuple[str, str], list[timeline.Bar]] = {}
         for each in source.attempts:
             kind = "again" if each.again or each.late else str(each.attempt.status)
-            bars[each.attempt.shard].append(timeline.Bar(each.started_at, each.ended_at, kind))
+            shard = each.attempt.shard
+            lane = each.attempt.lane or source.shards[shard] or ""
+            bars.setdefault((lane, shard), []).append(timeline.Bar(each.started_at, each.ended_at, kind))
         prefix = f"{say.text(source.folder)} " if several else ""
-        for shard, lane in source.shards.items():
-            if bars[shard]:
-                found.append(timeline.Row(say.text(lane or ""), prefix + say.text(shard), sorted(bars[shard])))
+        places = {shard: place for place, shard in enumerate(source.shards)}
+        for lane, shard in sorted(bars, key=lambda key: (key[0], places[key[1]])):
+            found.append(timeline.Row(say.text(lane), prefix + say.text(shard), sorted(bars[lane, shard])))
         moments += [
-            timeline.Moment(each.started_at, f"{prefix}session {each.number}")
+            timeline.Moment(each.started_at, f"{prefix}session {each.number}", begins=True)
             for each in source.sessions
             if each.started_at is not None and each.number > 1
         ]
@@ -222,7 +232,8 @@ def _timeline(report: RunReport, say: Say) -> dict[str, Any]:
         ]
     found.sort(key=lambda row: row.lane)
     bars_of_all = [bar for row in found for bar in row.bars]
-    said = f"{human.count(len(bars_of_all), 'attempt')} in {human.count(len(found), 'shard')}"
+    shards = len({row.name for row in found})
+    said = f"{human.count(len(bars_of_all), 'attempt')} in {human.count(shards, 'shard')}"
     gaps = timeline.gaps_said(bars_of_all)
     return {
         "picture": timeline.timeline(found, moments, said) if bars_of_all else None,

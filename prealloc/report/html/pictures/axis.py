@@ -43,11 +43,14 @@ class Axis:
             x += width + GAP_PIXELS
         self._starts = [piece.start for piece in self.pieces]
 
-    def x(self, at: float) -> float:
-        """A time that is not shown is at the end of what was before it."""
+    def x(self, at: float, *, begins: bool = False) -> float:
+        """A time that is not shown is at the end of what was before it; if it `begins` something, at the next start."""
         if not self.pieces:
             return 0.0
-        piece = self.pieces[max(0, bisect_right(self._starts, at) - 1)]
+        place = max(0, bisect_right(self._starts, at) - 1)
+        if begins and at > self.pieces[place].end and place + 1 < len(self.pieces):
+            place += 1
+        piece = self.pieces[place]
         share = (at - piece.start) / (piece.end - piece.start) if piece.end > piece.start else 0.0
         return piece.left + (piece.right - piece.left) * min(1.0, max(0.0, share))
 

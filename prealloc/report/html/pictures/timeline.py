@@ -10,7 +10,8 @@ from prealloc.report.html import svg
 from prealloc.report.html.pictures.axis import Axis, utc
 
 WIDTH, LEFT, RIGHT = 1080, 230, 20
-ROW, HEAD, TOP, BOTTOM = 16, 20, 8, 44
+ROW, HEAD, TOP, BOTTOM = 16, 20, 8, 62
+LEVELS = 3
 AREA = 160
 MOST_BARS, MOST_ROWS = 2000, 150
 _LETTERS = 34
@@ -37,6 +38,8 @@ class Moment(NamedTuple):
 
     at: float
     name: str
+    begins: bool = False
+    """What it begins comes after it; where nothing ran at that time, it stands before the next that did."""
 
 
 def timeline(rows: Sequence[Row], moments: Sequence[Moment], description: str) -> svg.Svg:
@@ -47,15 +50,7 @@ def timeline(rows: Sequence[Row], moments: Sequence[Moment], description: str) -
         parts, floor = _area(bars, axis)
     else:
         parts, floor = _rows(rows, axis)
-    marks: list[svg.Svg] = []
-    for place, moment in enumerate(moments):
-        x = axis.x(moment.at)
-        marks.append(svg.line(x, TOP - 4, x, floor + 4, "moment"))
-        y, name = floor + 15 + 11 * (place % 2), svg.short(moment.name, 22)
-        at_end = x > WIDTH - RIGHT - 130
-        marks.append(
-            svg.label(x + (-3 if at_end else 3), y, name, anchor="end" if at_end else "start", class_="faint small")
-        )
+    marks = _marks(moments, axis, floor)
     marks += [svg.label(x, floor - 2, "≈", anchor="middle") for x, _ in axis.gaps]
     ends = []
     if axis.pieces:
@@ -67,6 +62,22 @@ def timeline(rows: Sequence[Row], moments: Sequence[Moment], description: str) -
     return svg.picture(
         "timeline", "What ran when", description, (WIDTH, floor + BOTTOM), [*_gaps(axis, floor), *marks, *parts, *ends]
     )
+
+
+def _marks(moments: Sequence[Moment], axis: Axis, floor: int) -> list[svg.Svg]:
+    """A line each; the names stand on levels, so that none lies over another. One without room has none."""
+    marks: list[svg.Svg] = []
+    free = [0.0] * LEVELS
+    for x, name in sorted((axis.x(moment.at, begins=moment.begins), moment.name) for moment in moments):
+        marks.append(svg.line(x, TOP - 4, x, floor + 4, "moment"))
+        name = svg.short(name, 24)
+        width = 6 * len(name) + 6
+        left = x - 3 - width if x + width > WIDTH else x + 3
+        level = next((level for level, taken in enumerate(free) if left >= taken), None)
+        if level is not None:
+            free[level] = left + width
+            marks.append(svg.label(left, floor + 15 + 12 * level, name, class_="faint small"))
+    return marks
 
 
 def gaps_said(bars: Sequence[Bar]) -> str:
