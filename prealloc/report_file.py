@@ -8,6 +8,7 @@ from typing import NamedTuple, Unpack
 from prealloc.api.reports import gather
 from prealloc.errors import InputError
 from prealloc.files.atomic import new_path
+from prealloc.files.regular import Unusable, open_regular
 from prealloc.model.reporting import ReportKeywords
 from prealloc.report.html.page import MARK, render
 
@@ -50,6 +51,10 @@ def write_report(
 
 def _refuse_other(target: Path) -> None:
     """Raises InputError unless a report is there."""
-    with target.open("rb") as file:
-        if file.read(len(MARK)) != MARK:
-            raise InputError("it is not a report, so it stays", where=str(target), hint="name another ‹out›")
+    try:
+        with open(open_regular(target), "rb") as file:
+            found = file.read(len(MARK))
+    except Unusable:
+        found = b""
+    if found != MARK:
+        raise InputError("it is not a report, so it stays", where=str(target), hint="name another ‹out›")

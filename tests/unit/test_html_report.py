@@ -6,8 +6,10 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -145,9 +147,11 @@ def test_the_same_run_gives_the_same_bytes(
     (tmp_path / "moved").mkdir()
     shutil.copytree(run, tmp_path / "moved" / run.name)
     pages = []
-    for place in (run.parent, tmp_path / "moved"):
+    for now, place in enumerate((run.parent, tmp_path / "moved")):
         monkeypatch.chdir(place)
-        pages.append(page_of(Path(run.name)))
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "time", lambda now=now: 2e9 + now)
+            pages.append(page_of(Path(run.name)))
     assert pages[0] == pages[1]
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     assert page_of(Path(run.name)) == pages[0]
@@ -339,6 +343,8 @@ def test_the_command(run: Path, type_: Type, tmp_path: Path) -> None:
     done = type_("report", str(run), "--out", "mine.html")
     assert (done.code, (tmp_path / "mine.html").read_text()) == (2, "<p>mine")
     assert "it is not a report" in done.err
+    os.mkfifo(tmp_path / "pipe")
+    assert type_("report", str(run), "--out", "pipe").code == 2
     for words in (["--factor", "modle"], ["--baseline", "z"], ["--rows", "0", "--details", "some"]):
         assert type_("report", str(run), "--out", "r.html", *words).code == 2
     assert type_("report", str(tmp_path), "--out", "r.html").code == 2
