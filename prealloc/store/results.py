@@ -83,8 +83,8 @@ def unit_outcome(
     state: UnitState,
     kept: dict[str, Any] | None = None,
     *,
-    cell: dict[str, Any],
-    setup: Setup,
+    cell: dict[str, Any] | None = None,
+    setup: Setup | None = None,
 ) -> UnitOutcome:
     """The outcome of a unit from the fold of the journal."""
     outcome = state.outcome
@@ -106,8 +106,8 @@ def unit_outcome(
         waiting_s=latest.waiting_s if latest else None,
         attempts=state.attempts,
         settings=settings,
-        cell=cell,
-        setup=setup,
+        cell=cell or {},
+        setup=setup or Setup(),
         kept=kept or {},
         error=latest.error if latest else None,
         outcome=outcome,
