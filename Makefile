@@ -11,7 +11,7 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again browser laws calibration reference fuzz bench bench-scale chaos soak wheel clean help
+.PHONY: demo test check unit waiting computing again browser laws calibration reference fuzz bench bench-scale chaos soak clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"

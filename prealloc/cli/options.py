@@ -158,7 +158,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
-    told = option.unset or ("" if default in (False, (), {}) else _written(reader, default))
+    told = option.unset or ("" if default in (None, False, (), {}) else _written(reader, default))
     info = typer.Option(
         name,
         *([f"-{option.short}"] if option.short else []),

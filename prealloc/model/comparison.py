@@ -18,9 +18,7 @@ Adjust = Literal["holm", "bh", "none"]
 class CompareOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The question of compare()."""
 
-    factor: Annotated[
-        str, Option(Text("NAME"), "What is compared: a factor, a setting, or run for several runs.", unset="required")
-    ] = ""
+    factor: Annotated[str, Option(Text("NAME"), "What is compared: a factor, a setting, or run for several runs.")] = ""
     baseline: Annotated[
         str | None, Option(Text("VALUE"), "Compare each value with this one.", unset="each with each")
     ] = None

@@ -14,17 +14,15 @@ MOST_REPEATS = 100
 class SizeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be shown, and what is known of the tasks. One of the first two is given."""
 
-    half_width: Annotated[
-        float | None, Option(Share(), "A rate within so many points of the true one: 5%.", unset="not asked")
-    ] = None
-    difference: Annotated[
-        float | None, Option(Share(), "A difference of two cells that is to be found.", "diff", unset="not asked")
-    ] = None
+    half_width: Annotated[float | None, Option(Share(), "A rate within so many points of the true one: 5%.")] = None
+    difference: Annotated[float | None, Option(Share(), "A difference of two cells that is to be found.", "diff")] = (
+        None
+    )
     rate: Annotated[float, Option(Share(), "The rate to expect, for --half-width.")] = 0.5
     differ: Annotated[float, Option(Share(), "Tasks on which the two cells differ, for --diff.")] = 0.25
     icc: Annotated[
         float,
-        Option(Share(ends=True), "How alike repeats of a task are: with 100% they tell nothing new."),
+        Option(Share(ends=True), "How alike repeats of a task are; at 100% they add nothing."),
     ] = 1.0
     repeats: Annotated[
         int | None, Option(Whole(1, MOST_REPEATS), "Repeats of each task.", unset="1, 2, 3 and 5 beside each other")

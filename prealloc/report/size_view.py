@@ -38,7 +38,7 @@ def _question(sizes: Sizes) -> str:
 
 def _alike(sizes: Sizes) -> str:
     if sizes.asked.icc == 1:
-        return ", repeats tell nothing new"
+        return ", repeats add nothing"
     return f", repeats are {sizes.asked.icc * 100:g}% alike"
 
 

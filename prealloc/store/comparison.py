@@ -18,8 +18,8 @@ from prealloc.model.comparison import Adjust, CompareOptions, Metric, OutcomeOf
 from prealloc.model.outcome import FINAL
 from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
-from prealloc.statistics.normal import z_of, z_of_power
 from prealloc.statistics.several import benjamini_hochberg, holm
+from prealloc.statistics.size import difference_shown
 from prealloc.store.results import UnitOutcome, mixed, success_of
 
 Verdict = Literal[
@@ -28,7 +28,6 @@ Verdict = Literal[
 
 LEAST_DIFFERING = 5
 """With fewer tasks that differ no outcome could be significant at 5%: 4 of 4 give p = .06."""
-POWER = 0.8
 RUN = "run"
 """The factor of several runs: which of them it is."""
 
@@ -204,11 +203,11 @@ def _compared(group: dict[str, Any], one: _Side, other: _Side, asked: CompareOpt
 
 
 def _shown_from(found: Difference | None, level: float) -> float | None:
-    """By the spread that was seen. Where no task differs, none was: one task that does is assumed."""
+    """By the spread that was seen. Where no task differs, there was none: one task that does is assumed."""
     if found is None or found.tasks < 2:
         return None
     se = found.se or 1 / found.tasks
-    return (z_of(level) + z_of_power(POWER)) * se
+    return difference_shown(found.tasks, found.tasks * se * se, level=level)
 
 
 def _adjusted(rows: Sequence[Compared], asked: CompareOptions) -> tuple[Compared, ...]:
