@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import msgspec
 
 from prealloc.api.experiments import experiment_history, experiment_outcomes, is_experiment
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import read_options
 from prealloc.model.plan import Unit
+from prealloc.model.tables import ResultsKeywords, ResultsOptions
 from prealloc.store.fold import fold, tries_of
 from prealloc.store.results import (
     KEYS,
@@ -84,27 +87,32 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
     )
 
 
-def results(
-    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
-) -> list[ResultsRow]:
+def results(*runs: str | Path, **options: Unpack[ResultsKeywords]) -> list[ResultsRow]:
     """Success rate, mean score and times of runs, one row per value of the keys in `by`.
 
     Keys are shard, type, task, repeat, status, error.type, error.http_status, the names of settings and those of kept
-    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields of
-    results that are numbers. Every planned unit is in exactly one row, run or not. Raises OptionsError for an unknown
-    key, else what outcomes() raises.
+    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields
+    that are numbers. Every planned unit is in exactly one row, run or not. `options` are the fields of ResultsOptions.
+    Raises OptionsError with every mistake, else what outcomes() raises.
+
+    results("run/", by=["model", "type"])
+    results("run/", by=["task"], sort="success", top=10)
     """
-    return tabulated(*runs, by=by, mean=mean, scores=scores).rows
+    return tabulated(*runs, **options).rows
 
 
-def tabulated(
-    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
-) -> Results:
+def tabulated(*runs: str | Path, **options: Unpack[ResultsKeywords]) -> Results:
     """The rows of results(), and one of everything."""
+    mistakes: list[Mistake] = []
     if not runs:
-        raise OptionsError([Mistake("RUN", "no run is named", "name one or more run folders")])
+        mistakes.append(Mistake("RUN", "no run is named", "name one or more run folders"))
+    given = {name: value for name, value in options.items() if value is not None}
+    asked = ResultsOptions(**read_options(ResultsOptions, given, mistakes))
+    if mistakes:
+        raise OptionsError(mistakes)
     found: list[UnitOutcome] = []
+    names = (*asked.by, *asked.mean, asked.cluster)
     for run in runs:
         named = {"run": str(run)} if len(runs) > 1 else {}
-        found += (msgspec.structs.replace(each, **named) for each in outcomes(run, by=(*by, *mean), scores=scores))
-    return tabulate(found, by, mean)
+        found += (msgspec.structs.replace(each, **named) for each in outcomes(run, by=names, scores=asked.scores))
+    return tabulate(found, asked)

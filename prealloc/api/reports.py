@@ -23,9 +23,10 @@ from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import read_options
 from prealloc.model.policy import RunPolicy
 from prealloc.model.reporting import ReportKeywords, ReportOptions
+from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import Ended as EndedUnit
-from prealloc.store.clusters import clusters
+from prealloc.store.clusters import Home, clusters
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.fold import Tried
 from prealloc.store.lane_log import read_notes
@@ -80,7 +81,12 @@ def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
         matrices=list(_matrices(told, factor, _others(factors, factor))),
         compared=compared,
         not_compared=why_not,
-        clusters=clusters(members, lambda member: EndedUnit(member.unit.status, member.unit.error), keys),
+        clusters=clusters(
+            members,
+            lambda member: EndedUnit(member.unit.status, member.unit.error),
+            keys,
+            lambda member: Home((member.unit.run, member.unit.shard), member.unit.task),
+        ),
         tasks=task_grid(members, list(factors), factor),
         members=members,
         folder_of=lambda member: home[id(member)].folder(member.unit.run or ""),
@@ -232,7 +238,7 @@ def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | Non
     if factor is None:
         return None
     key = _key(factor, told)
-    found = tabulate(told, [key])
+    found = tabulate(told, ResultsOptions(by=(key,)))
     places = list(_values_of(told, key))
     ordered = sorted(found.rows, key=lambda row: places.index(_text(row.group[key])))
     return msgspec.structs.replace(found, rows=ordered)
@@ -256,7 +262,7 @@ def _matrices(told: Sequence[UnitOutcome], factor: str | None, others: Sequence[
     row_key = _key(factor, told) if factor is not None else None
     for name in others:
         key = _key(name, told)
-        rows = aggregate(told, [key] if row_key is None else [row_key, key])
+        rows = aggregate(told, ResultsOptions(by=(key,) if row_key is None else (row_key, key)))
         columns = _values_of(told, key)
         if len(columns) < 2:
             continue

@@ -40,6 +40,7 @@ from prealloc.model.policy import RunPolicy, WorkerOptions
 from prealloc.model.reporting import ReportOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
+from prealloc.model.tables import ResultsOptions
 from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
@@ -64,7 +65,7 @@ ScoresOption = Annotated[
 
 _DECLARED = (
     *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part, Change),
-    *(SizeOptions, CompareOptions, ReportOptions),
+    *(SizeOptions, CompareOptions, ReportOptions, ResultsOptions),
 )
 _OF_COMMANDS = (
     *("attempts", "by", "cache_bytes", "durations_from", "experiment", "force", "format", "name", "not_ok", "out"),

@@ -194,7 +194,8 @@ class OpenRun:
                 yield from types
 
     def kept(self, names: Set[str]) -> Iterator[dict[str, Any]]:
-        """The values of these kept fields of every planned unit, in the order of units()."""
+        """The values of these kept fields of every planned unit, in the order of units(). Of a path `a.b` that of a."""
+        names = {name[:end] for name in names for end in (*(at for at, c in enumerate(name) if c == "."), len(name))}
         asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.shipped}
         for manifest in self.manifests.values():
             found: list[dict[str, Any]] = [{}] * manifest.slice.tasks
