@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
-    for each in (plan, show, verify):
+    for each in (plan, show):
         command(app)(each)
+    command(app, good="all is as it was written", bad="the journal of a run was edited")(verify)
     command(app, good="they are the same plan", bad="they differ")(diff)
 
 
@@ -287,7 +288,7 @@ def verify(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Check a plan: digests, schema, counts; with --library every task.
+    """Check a plan: digests, schema, counts; with --library every task. Of a run also that nobody edited its journal.
 
     Examples:
 
@@ -299,11 +300,26 @@ def verify(
 
     file = api.verify(plan, library=library, difficulty=difficulty, **given)
     units = sum(entry.units for entry in file.shards)
+    seals = []
+    if plan_of(plan) != plan:
+        from prealloc.api.seals import check_seals
+
+        seals = check_seals(plan)
+    edited = any(each.edited for each in seals)
     if json:
-        print_json({"plan": str(plan), "id": file.id, "shards": len(file.shards), "units": units, "ok": True})
+        counts = {"shards": len(file.shards), "units": units}
+        print_json({"plan": str(plan), "id": file.id, **counts, "ok": not edited, "seals": seals})
     else:
         against = f", every task as in {library}" if library else ""
         typer.echo(f"{plan}: whole, plan {file.id[:12]}, {len(file.shards)} shards, {units} units{against}")
+    if seals and not json:
+        from rich.console import Console
+
+        from prealloc.report.seals_view import render_seals
+
+        render_seals(seals).print(Console())
+    if edited:
+        raise Stop(1)
 
 
 def diff(

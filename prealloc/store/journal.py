@@ -90,6 +90,22 @@ class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
     ended_at: Seconds
 
 
+class SealedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many bytes at the beginning of a file had this SHA-256."""
+
+    file: str
+    """Its place in the run folder."""
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
+class Sealed(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sealed"):
+    """What stood in the journal's files at this time, so that a later edit is noticed."""
+
+    at: Seconds
+    files: tuple[SealedFile, ...]
+
+
 class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="steered", omit_defaults=True):
     """From here on the session goes on in another way."""
 
@@ -162,6 +178,7 @@ AnyRecord = (
     SessionStarted
     | Reopened
     | Steered
+    | Sealed
     | SessionEnded
     | WorkerStarted
     | WorkerEnded
@@ -197,6 +214,7 @@ _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     SessionStarted: Point.SUPERVISOR_SESSION,
     Reopened: Point.SUPERVISOR_REOPENED,
     Steered: Point.SUPERVISOR_STEERED,
+    Sealed: Point.SUPERVISOR_SEALED,
     SessionEnded: Point.SUPERVISOR_SESSION_END,
     WorkerStarted: Point.SUPERVISOR_WORKER,
     WorkerEnded: Point.SUPERVISOR_WORKER_END,
