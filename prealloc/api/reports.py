@@ -146,6 +146,7 @@ class _Folder:
                 prealloc=file.prealloc,
                 python=file.python,
                 platform=file.platform,
+                made_with=file.made_with,
                 options=_not_default(file.policy),
                 lanes=spec.lanes,
                 lane_notes=read_notes(run.paths, spec.lanes),

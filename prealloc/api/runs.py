@@ -29,6 +29,7 @@ from prealloc.api.keywords import (
     refuse_memory,
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
+from prealloc.api.provenance import other_code, provenance_of
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, make_engine
@@ -223,7 +224,8 @@ def resume(
             lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            notes = [*changes(then, opened.policy), *notes]
+            opened.made_with = provenance_of(file.worker, file.import_path, is_command=file.engine == COMMAND)
+            notes = [*changes(then, opened.policy), *other_code(file.made_with, opened.made_with), *notes]
             ended = run_session(
                 opened, started, before=before, asked=asked, notes=notes, observer=told_too, claims=claims
             )
@@ -301,6 +303,7 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         prealloc=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
+        made_with=provenance_of(chosen.worker, chosen.import_path, is_command=engine == COMMAND),
     )
 
 

@@ -8,16 +8,8 @@ import msgspec
 
 from prealloc.api.located import opened_runs
 from prealloc.files.lock import live_owner
-from prealloc.store.seals import SealCheck
+from prealloc.store.seals import RunSeals
 from prealloc.store.seals import check_seals as check_run
-
-
-class RunSeals(SealCheck, frozen=True, kw_only=True):
-    """The same of one run folder."""
-
-    run: str
-    running: bool
-    """A session runs now; what it writes is sealed when it ends."""
 
 
 def check_seals(run: str | Path) -> list[RunSeals]:

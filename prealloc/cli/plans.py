@@ -225,8 +225,17 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     from prealloc.report.plan_view import FIRST_SHARDS
 
     read = outline_of_plan(plan, FIRST_SHARDS)
+    run = plan_of(plan).parent
+    of_run = plan_of(plan) != plan
     if json:
-        print_json(read.file)
+        if not of_run:
+            print_json(read.file)
+            return
+        from msgspec import to_builtins
+
+        from prealloc.store.run_folder import OpenRun
+
+        print_json({**to_builtins(read.file), "run": OpenRun(run).file})
         return
     from prealloc.model.plan import Plan
     from prealloc.planning.matrix import Outlook, matrix_of_plan, matrix_of_spec
@@ -234,8 +243,7 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     spec, outlook = read.file.spec, None
     if spec.factors or spec.lanes:
         outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
-    run = plan_of(plan).parent
-    _show_plan(read, outlook, _bound(run) if plan_of(plan) != plan else "")
+    _show_plan(read, outlook, f"{_bound(run)}\n{_made_with(run)}" if of_run else "")
 
 
 def _bound(run: Path) -> str:
@@ -245,6 +253,13 @@ def _bound(run: Path) -> str:
     bound_s = longest_s(run)
     bounded = f"a session ends within {human.duration(bound_s)}, at the very latest"
     return f"run       {bounded if bound_s is not None else 'nothing bounds its time'}"
+
+
+def _made_with(run: Path) -> str:
+    from prealloc.report.run_view import made_with
+    from prealloc.store.run_folder import OpenRun
+
+    return made_with(OpenRun(run).file)
 
 
 def _show_shard(plan: Path, shard: str, *, json: bool) -> None:

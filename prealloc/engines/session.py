@@ -213,6 +213,7 @@ def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, bef
             part=None if part.is_all else part,
             options=run.policy.differing(run.file.policy),
             on_end=None if run.on_end == run.file.on_end else run.on_end or "",
+            made_with=None if run.made_with == run.file.made_with else run.made_with,
         )
     )
     if before is not None:

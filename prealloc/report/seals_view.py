@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from prealloc.api.seals import RunSeals
 from prealloc.report import human
 from prealloc.report.page import Page, fact, whole
 from prealloc.report.visible import visible
-from prealloc.store.seals import NEVER
+from prealloc.store.seals import NEVER, RunSeals
 
 _WIDTH = 11
 

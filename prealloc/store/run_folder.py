@@ -22,6 +22,7 @@ from prealloc.model.answers import Setup
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import RunPolicy
+from prealloc.model.provenance import Provenance
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.task_times import TaskTimes
@@ -70,6 +71,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prealloc: str
     python: str
     platform: str
+    made_with: Provenance | None = None
+    """What its code was when it began; None: of a version that did not note it."""
 
     @property
     def known_as(self) -> str:
@@ -121,6 +124,8 @@ class OpenRun:
         self._settings: dict[tuple[str, str | None], dict[str, Any]] = {}
         self._timeouts: dict[SliceRef, dict[int, float]] = {}
         self._copies: dict[str, dict[str, int]] | None = None
+        self.made_with: Provenance | None = self.file.made_with
+        """What the code is in the session that is about to begin."""
         self.times: TaskTimes | None = None
         """How long tasks have taken in past runs, where the shards that take longest are to start first."""
 

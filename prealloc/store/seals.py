@@ -64,6 +64,14 @@ class SealCheck(msgspec.Struct, frozen=True, kw_only=True):
     """What no seal covers, in words."""
 
 
+class RunSeals(SealCheck, frozen=True, kw_only=True):
+    """The same of one run folder."""
+
+    run: str
+    running: bool
+    """A session runs now; what it writes is sealed when it ends."""
+
+
 NEVER = "logs/, lanes/, scores/ and the plan's copy are not sealed; the plan has digests of its own"
 
 

@@ -10,8 +10,8 @@ import pytest
 from command_line import Type
 
 import prealloc
-from prealloc.api.seals import RunSeals
 from prealloc.files.paths import RunPaths
+from prealloc.store.seals import RunSeals
 
 
 def solve(task: prealloc.LightweightTask, ctx: prealloc.TaskContext) -> object:

@@ -206,6 +206,9 @@ def provenance(source: Source, say: Say) -> list[tuple[str, str]]:
         ("made by", f"prealloc {source.prealloc}, Python {source.python}, {source.platform}"),
         ("options", _options(source.options, say) or "the defaults"),
     ]
+    if source.made_with is not None:
+        facts += [("code", source.made_with.code), ("host", say.text(source.made_with.host))]
+        facts.append(("packages", say.text(source.made_with.packages)))
     if source.lanes:
         facts.append(("lanes", "; ".join(_lane(lane) for lane in source.lanes)))
     if source.running:
