@@ -15,7 +15,7 @@ from prealloc.files.faultpoint import Point
 from tests.chaos.gate import Gate
 from tests.chaos.place import Place, tell
 
-SHARDS, WORKERS, CONCURRENCY, UNITS = 4, 6, 4, 600
+SHARDS, WORKERS, CONCURRENCY, UNITS, WORK_S = 4, 6, 4, 600, 0.05
 """More workers than shards: from the start, those that are free take units of the shards that are not done."""
 LANES = 3
 """Runs that are tormented at the same time: a third of a session is waiting."""
@@ -108,7 +108,7 @@ def master_kills(place: Place, seed: int, *, kills: int, acknowledged: int, limi
 
 def _torment(stage: Stage, rng: random.Random, count: Count) -> None:
     """One run, from its start to its end, through as many deaths as it takes."""
-    stage.make_plan({f"t{n:03}": {"do": "ok", "s": 0.01} for n in range(UNITS)}, shards=SHARDS)
+    stage.make_plan({f"t{n:03}": {"do": "ok", "s": WORK_S} for n in range(UNITS)}, shards=SHARDS)
     in_flight = 0
     while True:
         fault = _draw(rng) if rng.random() < 0.5 else None
