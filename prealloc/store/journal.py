@@ -100,7 +100,7 @@ class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     """What `prealloc ctl` has asked for."""
 
 
-class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker"):
+class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker", omit_defaults=True):
     """A worker process was started for a shard."""
 
     shard: str
@@ -108,6 +108,8 @@ class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pid: int
     units: int
     started_at: Seconds | None = None
+    host: str | None = None
+    """The host that the process id is of; None: the machine of the master."""
 
 
 class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end"):
