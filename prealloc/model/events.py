@@ -12,6 +12,7 @@ import msgspec
 
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt, AttemptInfo, Status, Successes
+from prealloc.model.usage import Usage
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
@@ -122,6 +123,8 @@ class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
     pid: int
     reason: str
     suspects: int
+    usage: Usage | None = None
+    """Tokens by model of the attempts that it ended and that are made again."""
 
 
 class WorkerGone(Event, frozen=True, kw_only=True, tag="worker_gone"):
