@@ -42,7 +42,8 @@ def compare(
 ) -> None:
     """Say which value of a factor is better on the same tasks.
 
-    It says too whether that is shown, or from which difference on it would be. Tasks are paired where all other factors are equal. A task is one observation, however often it was run.
+    It says too whether that is shown, or from which difference on it would be. Tasks are paired where all other
+    factors are equal. A task is one observation, however often it was run.
 
     Examples:
 

@@ -37,7 +37,8 @@ def export(
 ) -> None:
     """Write a run as a table for other programs.
 
-    It has a row for each unit. Columns are the same in every format; factors are f_NAME, settings and results JSON text.
+    It has a row for each unit. Columns are the same in every format; factors are f_NAME, settings and results JSON
+    text.
 
     Examples:
 
