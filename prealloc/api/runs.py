@@ -314,7 +314,7 @@ def longest_s(run: str | Path) -> float | None:
     """
     opened = OpenRun(Path(run))
     with closing(make_engine(opened.file.engine)) as engine:
-        return session.longest_s(opened) if engine.facts.can_kill else None
+        return session.longest_s(opened, engine) if engine.facts.can_kill else None
 
 
 def worker_name_of(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:

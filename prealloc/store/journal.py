@@ -30,6 +30,7 @@ from prealloc.model.part import Part
 from prealloc.model.policy import MOST_RESULT_BYTES
 from prealloc.model.provenance import Provenance
 from prealloc.model.steer import Change
+from prealloc.model.usage import Usage
 from prealloc.model.words import brief
 
 NO_RESULT = msgspec.Raw(b"null")
@@ -119,7 +120,7 @@ class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     """What `prealloc ctl` has asked for."""
 
 
-class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker"):
+class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker", omit_defaults=True):
     """A worker process was started for a shard."""
 
     shard: str
@@ -127,6 +128,8 @@ class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pid: int
     units: int
     started_at: Seconds | None = None
+    host: str | None = None
+    """The host that the process id is of; None: the machine of the master."""
 
 
 class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end"):
@@ -173,6 +176,14 @@ class Noted(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True
     value: Any
 
 
+class AttemptLost(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="lost", omit_defaults=True):
+    """Its worker died while it ran, which decided nothing: the unit is tried again."""
+
+    reason: str
+    usage: Usage | None = None
+    """What it had used by then, as far as it has said so."""
+
+
 class CleanedUp(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="clean"):
     """The attempt has come back and cleaned up by itself, or --cleanup has done it in its stead."""
 
@@ -189,6 +200,7 @@ AnyRecord = (
     | LibraryOpen
     | AttemptBegan
     | Noted
+    | AttemptLost
     | CleanedUp
 )
 
@@ -222,6 +234,7 @@ _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     WorkerStarted: Point.SUPERVISOR_WORKER,
     WorkerEnded: Point.SUPERVISOR_WORKER_END,
     SoloDeath: Point.SUPERVISOR_DEATH,
+    AttemptLost: Point.SUPERVISOR_LOST,
     LibraryOpen: Point.SUPERVISOR_LIBRARY,
 }
 
