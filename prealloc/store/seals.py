@@ -72,7 +72,7 @@ class RunSeals(SealCheck, frozen=True, kw_only=True):
     """A session runs now; what it writes is sealed when it ends."""
 
 
-NEVER = "logs/, lanes/, scores/ and the plan's copy are not sealed; the plan has digests of its own"
+NEVER = "logs/, lanes/, scores/, telemetry and the plan's copy are not sealed; the plan has digests of its own"
 
 
 def check_seals(run: RunPaths) -> SealCheck:
