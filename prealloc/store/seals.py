@@ -142,7 +142,7 @@ def _digests(path: Path, lengths: Iterable[int]) -> dict[int, str]:
 
 
 def _seal(path: Path, name: str, *, whole: bool) -> SealedFile:
-    """Of the whole lines: what a kill has cut is no line, and may be moved aside by a repair."""
+    """Of the whole lines: what a kill has cut is left, and may be moved aside by a repair."""
     sealed, behind = hashlib.sha256(), hashlib.sha256()
     length = read = 0
     with open(open_regular(path, inside=path.parent), "rb") as file:
