@@ -53,7 +53,10 @@ def known_of_difference(members: Iterable[Member], factor: str) -> Known | None:
 def _spread_of_differences(pair: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Spread | None:
     """The variance of a task's difference with one repeat each, by what is between tasks and within them."""
     pair = [(one, other) for one, other in pair if min(len(one), len(other)) > 1]
-    first, second = (spread(dict(enumerate(side))) for side in (zip(*pair, strict=True) if pair else ((), ())))
+    first, second = (
+        spread({str(at): values for at, values in enumerate(side)})
+        for side in (zip(*pair, strict=True) if pair else ((), ()))
+    )
     if first is None or second is None:
         return None
     both = [p - q for p, q in _rates(pair)]

@@ -290,8 +290,8 @@ def aggregate(outcomes: Iterable[UnitOutcome], asked: ResultsOptions = EVERYTHIN
     known = _known_keys(outcomes)
     known += _paths(outcomes, [name for name in keys if name not in known])
     outcomes, found = _with_result_fields(outcomes, [name for name in keys if name not in known])
-    outcomes, numbers = _with_numbers(outcomes, asked.mean)
-    _check(asked, [*known, *found], numbers)
+    outcomes, fields = _with_numbers(outcomes, asked.mean)
+    _check(asked, [*known, *found], fields)
     # Decided once for the whole run: groups judged by different rules could not be compared.
     reported = any(o.success is not None or o.first_success is not None for o in outcomes)
     groups: dict[bytes, tuple[list[Any], list[UnitOutcome]]] = {} if by else {b"[]": ([], [])}
@@ -363,7 +363,7 @@ def _with_result_fields(outcomes: Sequence[UnitOutcome], names: Sequence[str]) -
 
 
 def _with_numbers(outcomes: Sequence[UnitOutcome], names: Sequence[str]) -> tuple[list[UnitOutcome], set[str]]:
-    """The outcomes with the numbers that these fields have, and those names that have any.
+    """The outcomes with the numbers that these fields have, and those names of which some unit has a value.
 
     A field is one of the result, else a kept one of the task, else a setting.
     """
@@ -381,7 +381,7 @@ def _with_numbers(outcomes: Sequence[UnitOutcome], names: Sequence[str]) -> tupl
             for name, value in first.items()
             if isinstance(value, int | float) and abs(value) <= sys.float_info.max
         }
-        found.update(numbers)
+        found.update(name for name, value in first.items() if value is not None)
         filled.append(msgspec.structs.replace(outcome, numbers=numbers))
     return filled, found
 
@@ -626,7 +626,7 @@ def _known_keys(outcomes: Iterable[UnitOutcome]) -> list[str]:
     return [*runs, *KEYS, *further, *named, *sorted(kept)]
 
 
-def _check(asked: ResultsOptions, known: Sequence[str], numbers: Container[str]) -> None:
+def _check(asked: ResultsOptions, known: Sequence[str], fields: Container[str]) -> None:
     there = ", ".join(dict.fromkeys(known))
     keys = [("by", key) for key in asked.by] + ([("cluster", asked.cluster)] if asked.cluster != TASK else [])
     mistakes = [
@@ -635,9 +635,9 @@ def _check(asked: ResultsOptions, known: Sequence[str], numbers: Container[str])
         if not _is_known(key, known)
     ]
     mistakes += [
-        Mistake(f"‹mean› {name}", "no unit has a number there", "name a field that results or tasks have as a number")
+        Mistake(f"‹mean› {name}", "there is no such field", "name a field that results or tasks have as a number")
         for name in asked.mean
-        if name not in numbers
+        if name not in fields
     ]
     for option, names in (("by", asked.by), ("mean", asked.mean)):
         mistakes += [

@@ -66,7 +66,7 @@ def members(solves: Callable[[str, int, int], bool], *, repeats: int = 2, tasks:
 
 
 def test_what_a_run_says_of_the_next() -> None:
-    """By hand: repeats that always agree, those that tell nothing, and on which share of the tasks two models differ."""
+    """By hand: repeats that always agree, repeats that tell nothing, and on how many tasks two models differ."""
     alike = members(lambda model, task, repeat: task % 4 == 0 if model == "a" else task % 4 < 2)
     known = known_of_rate(alike)
     assert known is not None
