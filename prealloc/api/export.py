@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "jsonl", "parquet", "sqlite", "inspect", "junit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-_ENDINGS = {"xml": "junit", "db": "sqlite", "sqlite3": "sqlite", **{name: name for name in FORMATS[:4]}}
+_ENDINGS: dict[str, str] = {"xml": "junit", "db": "sqlite", "sqlite3": "sqlite", **{name: name for name in FORMATS[:4]}}
 _BATCH = 1000
 
 
