@@ -104,7 +104,7 @@ class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     """What `prealloc ctl` has asked for."""
 
 
-class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker"):
+class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker", omit_defaults=True):
     """A worker process was started for a shard."""
 
     shard: str
@@ -112,14 +112,18 @@ class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pid: int
     units: int
     started_at: Seconds | None = None
+    lane: str | None = None
+    """The lane that serves it."""
 
 
-class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end"):
+class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end", omit_defaults=True):
     """It is gone for certain, in whatever way, and its units have been decided or handed on."""
 
     shard: str
     incarnation: int
     ended_at: Seconds
+    lost: str | None = None
+    """Why, if it died or was killed."""
 
 
 class SoloDeath(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):
