@@ -44,7 +44,7 @@ from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
-from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen, used_by
 from prealloc.store.journal import (
     AttemptLine,
     JournalWriter,
@@ -134,6 +134,7 @@ def run_session(
             lanes=lanes,
             journal=journal,
         )
+        control.spend_within(run.prices, used_by(before))
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
         telemetry = Telemetry(run.paths, session, limiter.figures)
@@ -211,6 +212,7 @@ def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, bef
             part=None if part.is_all else part,
             options=run.policy.differing(run.file.policy),
             on_end=None if run.on_end == run.file.on_end else run.on_end or "",
+            prices={} if run.prices == run.file.prices else run.prices,
         )
     )
     for at in range(0, len(again), _UNITS_A_LINE):

@@ -157,6 +157,11 @@ def count_success(successes: Successes, state: UnitState) -> None:
         successes.count_latest(outcome.attempt.success, outcome.attempt.unclear)
 
 
+def used_by(state: RunState | None) -> Usage | None:
+    """Tokens by model, of all attempts of a run."""
+    return added(unit.usage for unit in state.units.values()) if state is not None else None
+
+
 def by_shard(
     units: Mapping[Unit, UnitState], shards: Iterable[str], *, closed: bool = False
 ) -> dict[str, tuple[dict[str, int], Successes]]:
