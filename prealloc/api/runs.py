@@ -311,7 +311,7 @@ def longest_s(run: str | Path) -> float | None:
     """
     opened = OpenRun(Path(run))
     with closing(make_engine(opened.file.engine)) as engine:
-        return session.longest_s(opened) if engine.facts.can_kill else None
+        return session.longest_s(opened, engine) if engine.facts.can_kill else None
 
 
 def worker_name_of(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
@@ -364,7 +364,15 @@ def _check(
             observer.handle(Note(text=f"importing {worker.partition(':')[0]}; it may take up to {start_s:g} s"))
         observer.tick(now_s)
 
-    wanted = WorkerCheck(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
+    wanted = WorkerCheck(
+        worker,
+        import_path,
+        _libraries(plan),
+        tuple(keys),
+        Patience(start_s, wait),
+        tuple(library.path for library in plan.libraries),
+        lambda text: observer.handle(Note(text=text)),
+    )
     checked = engine.check(wanted)
     if checked.unset:
         raise OptionsError(

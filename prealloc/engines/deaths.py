@@ -134,7 +134,8 @@ class Deaths:
         self._count_idle(worker, reason, used=bool(rows))
         if worker.killed_for in ("drain", "grace"):
             return events  # stopped, as asked for, and not lost
-        lost = WorkerLost(shard=self._shard, pid=worker.pid or 0, reason=reason, suspects=suspects)
+        pid, host = worker.pid or 0, self._setup.host
+        lost = WorkerLost(shard=self._shard, pid=pid, reason=reason, suspects=suspects, host=host)
         return [lost, *events]
 
     def _narrow(self, running: int) -> list[Event]:
@@ -175,6 +176,7 @@ class Deaths:
             working_s=round(time.monotonic() - row.started_at - row.waited_s, 6),
             peak_rss=peak_rss,
             lane=self._job.lane,
+            host=self._setup.host,
             error=error,
         )
         self._setup.journal.append(line)

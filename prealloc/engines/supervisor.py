@@ -261,12 +261,12 @@ class JobSupervisor:
         worker.pid = pid
         if worker.due is not None:
             return []
-        units = len(worker.undecided)
+        units, host = len(worker.undecided), self._setup.host
         shard, incarnation = self.shard, worker.incarnation
         self._setup.journal.append(
-            WorkerStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time())
+            WorkerStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time(), host=host)
         )
-        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane)]
+        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane, host=host)]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system refuses to start it now: its units wait until `fill` is called again."""
@@ -501,7 +501,7 @@ class JobSupervisor:
         self._waiting.queue_of(worker).extend(worker.undecided.values())
         self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=worker.incarnation, ended_at=time.time()))
         fault_point(Point.WORKER_BURIED)
-        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0))
+        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0, host=self._setup.host))
         events += self.fill()
         return events
 

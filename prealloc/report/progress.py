@@ -130,8 +130,8 @@ class ShardProgress(Tally):
         self.index = index
         self.settings = info.settings
         self.state = State.WAITING
-        self.workers: dict[int, str | None] = {}
-        """The lane that each worker process runs on, by process id; those that retire too."""
+        self.workers: dict[tuple[str | None, int], str | None] = {}
+        """The lane that each worker process runs on, by host and process id; those that retire too."""
         # Units, not a number: a suspect that starts again without having ended must not count twice.
         self.running: dict[tuple[str, int], float] = {}
         """When each began."""
@@ -321,7 +321,7 @@ class RunProgress:
 
     def _shard_started(self, event: events.ShardStarted, now_s: float) -> None:
         shard = self.shards[event.shard]
-        shard.workers[event.pid] = event.lane
+        shard.workers[event.host, event.pid] = event.lane
         if shard.pace is None:
             shard.pace = Pace(now_s)
         self._move(shard, State.RUNNING)
@@ -363,7 +363,7 @@ class RunProgress:
     def _worker_lost(self, event: events.WorkerLost, now_s: float) -> None:
         shard = self.shards[event.shard]
         self.lost += 1
-        shard.workers.pop(event.pid, None)
+        shard.workers.pop((event.host, event.pid), None)
         # Another one may run: its replacement, or that of a part of the shard.
         if not shard.workers and shard.state is not State.ENDED:
             self._nothing_runs(shard)
@@ -371,7 +371,7 @@ class RunProgress:
 
     def _worker_gone(self, event: events.WorkerGone, now_s: float) -> None:
         shard = self.shards[event.shard]
-        shard.workers.pop(event.pid, None)
+        shard.workers.pop((event.host, event.pid), None)
         if not shard.workers and shard.state is State.RUNNING:  # until its next one starts, or it has ended
             self._move(shard, State.WAITING)
 

@@ -351,6 +351,7 @@ class UnitQueue:
             score=ending.score,
             unclear=ending.unclear,
             lane=self._job.lane,
+            host=self._job.host,
             error=ending.error,
             late=late,
             again=again,
