@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,8 +41,8 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if kind is None:
         yield Lab(request.param, {"factory": "loky_lab:make_executor"}, None, None, "127.0.0.1")
         return
+    environment = dict(os.environ)
     machines = Machines(3)
-    cluster = None
     try:
         folder = tmp_path_factory.mktemp(request.param)
         cluster = kind(machines, folder)
@@ -52,6 +53,6 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         }
         yield Lab(request.param, options[request.param], machines, cluster, machines.here)
     finally:
-        if cluster is not None:
-            cluster.close()
         machines.close()
+        os.environ.clear()
+        os.environ |= environment

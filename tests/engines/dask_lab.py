@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from netns import Machines, end, start
+from netns import Machines, end
 from stand_in import within
 
 _PORT = 8786
@@ -23,14 +23,13 @@ class DaskLab:
         self.folder = folder
         self.address = f"tls://{machines.here}:{_PORT}"
         ca, certificate, key = _certificates(folder)
-        self._set = {
+        os.environ |= {
             "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
             f"{_TLS}CA_FILE": ca,
             **{f"{_TLS}{side}__CERT": certificate for side in ("SCHEDULER", "WORKER", "CLIENT")},
             **{f"{_TLS}{side}__KEY": key for side in ("SCHEDULER", "WORKER", "CLIENT")},
         }
-        os.environ |= self._set
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self.start_scheduler()
         for i in machines.numbers:
@@ -39,7 +38,7 @@ class DaskLab:
 
     def start_scheduler(self) -> None:
         words = ["--host", self.machines.here, "--protocol", "tls", "--port", str(_PORT), "--no-dashboard"]
-        self._scheduler = start(*_dask("dask_scheduler"), *words, log=self.folder / "scheduler.log")
+        self._scheduler = self.machines.start(0, *_dask("dask_scheduler"), *words, log=self.folder / "scheduler.log")
 
     def kill_scheduler(self) -> None:
         end(self._scheduler)
@@ -49,13 +48,6 @@ class DaskLab:
         more = ["--local-directory", str(self.folder / f"w{i}"), "--no-dashboard"]
         log = self.folder / f"w{i}.log"
         self._workers[i] = self.machines.start(i, *_dask("dask_worker"), *words, *more, log=log)
-
-    def close(self) -> None:
-        for i in self.machines.numbers:
-            self.machines.kill(i)
-        end(*self._workers.values(), self._scheduler)
-        for name in self._set:
-            os.environ.pop(name, None)
 
     def _ready(self) -> bool:
         logs = [self.folder / f"w{i}.log" for i in self.machines.numbers]

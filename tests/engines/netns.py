@@ -10,10 +10,8 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 _MOST = 200
 
@@ -23,6 +21,7 @@ class Machines:
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self._daemons: list[subprocess.Popen[bytes]] = []
         self._number = next(number for number in range(_MOST) if _ip("link", "add", f"pb{number}", "type", "bridge"))
         self.here = f"10.77.{self._number}.1"
         bridge = f"pb{self._number}"
@@ -55,9 +54,18 @@ class Machines:
         space = f"--net=/run/netns/{self.name(i)}"
         return ["nsenter", space, "unshare", "--uts", "sh", "-c", script, "sh", *command]
 
-    def start(self, i: int, *command: str, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Starts it there, in a session of its own."""
-        return start(*self.inside(i, *command), log=log, env=env)
+    def start(self, i: int, *command: str, log: Path) -> subprocess.Popen[bytes]:
+        """Starts a daemon there, in a session of its own; 0 is this machine. `close` ends it."""
+        with log.open("ab") as output:
+            daemon = subprocess.Popen(
+                self.inside(i, *command) if i else command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._daemons.append(daemon)
+        return daemon
 
     def pids(self, i: int) -> list[int]:
         """What runs there."""
@@ -91,26 +99,15 @@ class Machines:
         for i in self.numbers:
             self.kill(i)
             _ip("netns", "del", self.name(i))
+        end(*self._daemons)
         _ip("link", "del", f"pb{self._number}")
 
     def _wire(self, i: int) -> str:
         return f"pv{self._number}n{i}"
 
 
-def start(*command: str, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Starts a daemon of a lab, which ends with the tests however they end."""
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env=None if env is None else {**os.environ, **env},
-        )
-
-
 def end(*daemons: subprocess.Popen[bytes]) -> None:
+    """Kills them and what they have started in their sessions."""
     for daemon in daemons:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(daemon.pid, signal.SIGKILL)
@@ -123,13 +120,3 @@ def _ip(*words: str) -> bool:
 
 def _must(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
-
-
-def program(path: Path, *words: Any) -> str:
-    """Makes a program of these words of a shell."""
-    path.write_text("#!/bin/sh\n" + " ".join(map(str, words)) + "\n")
-    path.chmod(0o755)
-    return str(path)
-
-
-PYTHON = sys.executable

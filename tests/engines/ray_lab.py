@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from netns import Machines, end, start
+from netns import Machines, end
 
 _PORT = 6390
 """Not within 10002 to 19999, which are the workers'."""
@@ -52,7 +52,7 @@ class RayLab:
     def start_scheduler(self) -> None:
         words = ["--head", f"--node-ip-address={self.machines.here}", f"--port={_PORT}", "--num-cpus=0", _STORE]
         more = ["--include-dashboard=false", f"--temp-dir={self.folder}/head", "--disable-usage-stats", "--block"]
-        self._head = start(_ray(), "start", *words, *more, log=self.folder / "head.log")
+        self._head = self.machines.start(0, _ray(), "start", *words, *more, log=self.folder / "head.log")
 
     def kill_scheduler(self) -> None:
         """The head's processes: GCS and raylet."""
@@ -62,13 +62,6 @@ class RayLab:
         words = [f"--address={self.address}", f"--node-ip-address={self.machines.address(i)}", "--num-cpus=2", _STORE]
         more = ["--disable-usage-stats", "--block"]
         self._nodes[i] = self.machines.start(i, _ray(), "start", *words, *more, log=self.folder / f"node{i}.log")
-
-    def close(self) -> None:
-        for i in self.machines.numbers:
-            self.machines.kill(i)
-        end(*self._nodes.values(), self._head)
-        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"):
-            os.environ.pop(name, None)
 
 
 def _ray() -> str:

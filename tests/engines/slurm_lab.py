@@ -8,7 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from netns import Machines, end, start
+from netns import Machines, end
 from stand_in import within
 
 _CONF = """
@@ -71,7 +71,8 @@ class SlurmLab:
         key = folder / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
-        self._munged = start(
+        machines.start(
+            0,
             "munged",
             "--foreground",
             "--force",
@@ -90,7 +91,9 @@ class SlurmLab:
         within(lambda: self._idle() or None, "Slurm's nodes")
 
     def start_scheduler(self) -> None:
-        self._slurmctld = start("slurmctld", "-D", "-f", str(self.conf), log=self.folder / "slurmctld.log")
+        self._slurmctld = self.machines.start(
+            0, "slurmctld", "-D", "-f", str(self.conf), log=self.folder / "slurmctld.log"
+        )
 
     def kill_scheduler(self) -> None:
         end(self._slurmctld)
@@ -103,13 +106,6 @@ class SlurmLab:
         """slurmd alone: what it has started lives on."""
         os.kill(self._slurmd[i].pid, signal.SIGKILL)
         self._slurmd[i].wait()
-
-    def close(self) -> None:
-        subprocess.run(["scancel", "--user=root", "--quiet"], capture_output=True, timeout=30, check=False)
-        for i in self.machines.numbers:
-            self.machines.kill(i)
-        end(*self._slurmd.values(), self._slurmctld, self._munged)
-        os.environ.pop("SLURM_CONF", None)
 
     def _idle(self) -> bool:
         said = subprocess.run(["sinfo", "--noheader", "--format=%D %t"], capture_output=True, text=True, check=False)

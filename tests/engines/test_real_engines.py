@@ -118,7 +118,7 @@ def test_a_cluster_that_is_not_there_is_told_before_anything_runs(lab: Lab) -> N
         provider.close()
 
 
-def test_slurm_gets_no_key(
+def test_no_key_is_written_to_a_disk(
     lab: Lab, provider: ProviderProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What Slurm writes to its disk holds no key of an API; what holds the host's own is its owner's alone to read."""
