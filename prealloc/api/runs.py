@@ -383,7 +383,15 @@ def _check(
             observer.handle(Note(text=f"importing {worker.partition(':')[0]}; it may take up to {start_s:g} s"))
         observer.tick(now_s)
 
-    wanted = WorkerCheck(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
+    wanted = WorkerCheck(
+        worker,
+        import_path,
+        _libraries(plan),
+        tuple(keys),
+        Patience(start_s, wait),
+        tuple(library.path for library in plan.libraries),
+        lambda text: observer.handle(Note(text=text)),
+    )
     checked = engine.check(wanted)
     if checked.unset:
         raise OptionsError(

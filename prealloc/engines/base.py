@@ -193,6 +193,10 @@ class WorkerCheck(NamedTuple):
     variables: tuple[str, ...] = ()
     """Environment variables: say which of them are not set."""
     patience: Patience = Patience()
+    library_paths: tuple[str, ...] = ()
+    """Where the library lies: on another machine its files have other numbers."""
+    tell: Callable[[str], None] = lambda text: None
+    """Called with what the user should know while it is going on, as one sentence."""
 
 
 class Engine(Protocol):

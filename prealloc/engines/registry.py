@@ -6,13 +6,18 @@ from importlib import import_module
 from typing import Any, cast
 
 from prealloc.engines.base import Engine, EngineFacts
+from prealloc.engines.hosts.providers.base import PROVIDERS
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.policy import EngineOptions
 from prealloc.store.run_folder import COMMAND
 
+_HOSTS = "prealloc.engines.hosts.engine:HostsEngine"
 ENGINES = {
     COMMAND: "prealloc.engines.command:CommandEngine",
     "inline": "prealloc.engines.inline:InlineEngine",
     "local": "prealloc.engines.local:LocalEngine",
+    "hosts": _HOSTS,
+    **dict.fromkeys(PROVIDERS, _HOSTS),
 }
 
 
@@ -24,11 +29,13 @@ def check_engine(engine: str | Engine) -> None:
         )
 
 
-def make_engine(engine: str | Engine) -> Engine:
+def make_engine(engine: str | Engine, options: EngineOptions | None = None) -> Engine:
     """The engine of this name, or the one that is given. Raises OptionsError for an unknown name."""
     if not isinstance(engine, str):
         return engine
     check_engine(engine)
+    if ENGINES[engine] == _HOSTS:
+        return cast(Engine, _class(engine)(engine if engine in PROVIDERS else None, options))
     return cast(Engine, _class(engine)())
 
 

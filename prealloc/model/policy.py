@@ -264,6 +264,69 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
+_HOSTS = "Hosts: engines beyond one machine"
+
+
+class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an engine runs shards on other machines. The engines of one machine need none of it."""
+
+    hosts: Annotated[int, Option(Whole(1, 10_000), "Hosts to start.", group=_HOSTS)] = 1
+    room: Annotated[
+        int | None,
+        Option(
+            Whole(1, MAX_SHARDS, optional=True),
+            "Worker processes at once on each host.",
+            group=_HOSTS,
+            unset="up to 64, as its memory allows",
+        ),
+    ] = None
+    lease_s: Annotated[
+        float,
+        Option(
+            Seconds(above=True), "A host without a word from the master ends after this time.", "lease", group=_HOSTS
+        ),
+    ] = 30.0
+    listen: Annotated[
+        str,
+        Option(
+            Text("ADDRESS"), "Address of this machine that hosts connect to, such as 0.0.0.0 for all.", group=_HOSTS
+        ),
+    ] = "127.0.0.1"
+    engine_option: Annotated[
+        tuple[str, ...],
+        Option(
+            Names("NAME=VALUE"),
+            "Option of the engine's own, such as partition=cpu. Repeatable.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = ()
+    pass_env: Annotated[
+        tuple[str, ...],
+        Option(
+            Names("NAMES"),
+            "Environment variables, such as API keys, that hosts get from here.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = ()
+    ship: Annotated[
+        str | None,
+        Option(
+            Text("PATH"),
+            "Python file or folder that hosts get, and import first; up to 16 MB.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = None
+    logs: Annotated[
+        Literal["ends", "all"],
+        Option(
+            OneOf(("ends", "all")), "What comes back of each shard's log: its beginning and end, or all.", group=_HOSTS
+        ),
+    ] = "ends"
+
+
 SPARE_S = 10.0
 """For all that a run does beside its tasks."""
 
