@@ -25,16 +25,16 @@ from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob
 from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.link import Closed, Heard, Link, Listener, Opened, own_addresses
+from prealloc.engines.hosts.options import SPOOL, own_options, pairs, place
 from prealloc.engines.hosts.providers.client import Gone, ProviderLost, ProviderProcess, Started
 from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, PlannedShard, Replica
 from prealloc.engines.hosts.roster import Given, RemoteHost, Roster, Stage
+from prealloc.engines.hosts.ship import packed
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity, new_token, write_spec
 from prealloc.errors import (
     CannotGoOn,
     EngineError,
     JournalError,
-    Mistake,
-    OptionsError,
     PreallocError,
     WorkerFunctionError,
 )
@@ -146,10 +146,10 @@ class HostsEngine:
         options = self._options
         self._take_code()
         self._identity = new_identity()
-        address, port = _place(options.listen)
+        address, port = place(options.listen)
         self._listener = Listener(address, port, self._identity, self._echo)
         if self._provider_name is not None:
-            self._provider = ProviderProcess(self._provider_name, _pairs(options.engine_option))
+            self._provider = ProviderProcess(self._provider_name, own_options(options))
         for _ in range(options.hosts):
             self._ask_for_one()
         if self._provider is None:
@@ -161,8 +161,7 @@ class HostsEngine:
             return
         self._names += 1
         host = RemoteHost(f"host-{self._names}", new_token())
-        address, _ = _place(self._options.listen)
-        pairs = _pairs(self._options.engine_option)
+        address, _ = place(self._options.listen)
         spec = HostSpec(
             name=host.name,
             addresses=own_addresses(address),
@@ -171,7 +170,7 @@ class HostsEngine:
             token=host.token,
             lease_s=self._options.lease_s,
             room=self._options.room,
-            spool=pairs.get("spool"),
+            spool=pairs(self._options.engine_option).get(SPOOL),
         )
         self._roster.add(host)
         self._listener.admit(host.token, host.name)
@@ -204,10 +203,7 @@ class HostsEngine:
 
     def _take_code(self) -> None:
         if self._options.ship is not None:
-            from prealloc.engines.hosts.ship import packed
-
-            raw = packed(Path(self._options.ship))
-            self._code = self._keep(raw)
+            self._code = self._keep(packed(Path(self._options.ship)))
 
     def _keep(self, raw: bytes) -> str:
         digest = hashlib.sha256(raw).hexdigest()
@@ -215,12 +211,7 @@ class HostsEngine:
         return digest
 
     def _environment(self) -> dict[str, str]:
-        names = self._options.pass_env
-        missing = [name for name in names if name not in os.environ]
-        if missing:
-            hint = "set it here, or omit it"
-            raise OptionsError([Mistake(f"‹pass_env› {name}", "it is not set here", hint) for name in missing])
-        return {name: os.environ[name] for name in names}
+        return {name: os.environ[name] for name in self._options.pass_env if name in os.environ}
 
     def _refuse_another_code(self, host: RemoteHost) -> bool:
         """Whether the host has another worker module than the first one, and so takes no part."""
@@ -930,25 +921,6 @@ def _together(errors: Sequence[PreallocError]) -> PreallocError:
         return errors[0]
     first = errors[0]
     return type(first)("; ".join(texts), where=first.where, hint=first.hint)
-
-
-def _place(listen: str) -> tuple[str, int]:
-    """Address and port: `10.0.0.1`, `10.0.0.1:7000`, `[::1]:7000`."""
-    if listen.startswith("["):
-        address, _, rest = listen[1:].partition("]")
-        return address, int(rest[1:]) if rest[1:].isdigit() else 0
-    address, colon, port = listen.rpartition(":")
-    if colon and port.isdigit() and ":" not in address:
-        return address, int(port)
-    return listen, 0
-
-
-def _pairs(options: Iterable[str]) -> dict[str, str]:
-    """Options of the engine's own. Raises OptionsError."""
-    wrong = [each for each in options if "=" not in each]
-    if wrong:
-        raise OptionsError([Mistake("‹engine_option›", f"{each!r} has no =", "write NAME=VALUE") for each in wrong])
-    return {name: value for name, _, value in (each.partition("=") for each in options)}
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:
