@@ -47,9 +47,12 @@ from prealloc.model.events import (
     Event,
     HostJoined,
     HostLost,
+    HostsSampled,
     LibraryOpenedByWorker,
     Note,
     ShardStarted,
+    WorkerGone,
+    WorkerLost,
 )
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS, EngineOptions
@@ -66,6 +69,7 @@ GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
 TELL_S = 5.0
 """Waiting for hosts is told after this time."""
+SAMPLE_S = 2.0
 CLOSE_S = 5.0
 NO_PROVIDER = "hosts"
 
@@ -99,6 +103,7 @@ class HostsEngine:
         self._lost_idle = 0
         """Hosts lost in a row, over all, that had decided nothing."""
         self._last_words = ""
+        self._sample_at = 0.0
         self._stopping = False
         self._broken: list[PreallocError] = []
         self._blobs: dict[str, bytes] = {}
@@ -344,10 +349,18 @@ class HostsEngine:
                 self._hear_provider(told)
         self._look_for_the_lost()
         self._give_turns()
+        self._sample()
         for host in self._roster:
             if host.replica is not None and (acks := host.replica.new_acks()):
                 host.mention(wire.Ack(acks))
         self._give_out()
+
+    def _sample(self) -> None:
+        """Says, now and then, how the hosts are."""
+        now = time.monotonic()
+        if self._setup is not None and now >= self._sample_at:
+            self._sample_at = now + SAMPLE_S
+            self._events.append(HostsSampled(hosts=tuple(host.state() for host in self._roster.here)))
 
     def _say_all(self, message: wire.Message) -> None:
         for host in self._roster.here:
@@ -637,6 +650,10 @@ class HostsEngine:
             given.began.add((at, event.attempt))
         if getattr(event, "host", host.name) != host.name:
             raise Unreadable("it speaks for another host")
+        if isinstance(event, ShardStarted):
+            host.workers.add((event.shard, event.pid))
+        elif isinstance(event, WorkerLost | WorkerGone):
+            host.workers.discard((event.shard, event.pid))
         if isinstance(event, ShardStarted) and host.replica is not None:
             number = host.replica.incarnation(event.shard, event.incarnation)
             event = msgspec.structs.replace(event, incarnation=number)
@@ -832,6 +849,8 @@ class HostsEngine:
         jobs, host.jobs = host.jobs, {}
         if self._setup is not None:
             self._events.append(HostLost(host=host.name, reason=reason, shards=len(jobs)))
+        gone = sorted(host.workers)
+        self._events += [WorkerGone(shard=shard, pid=pid, host=host.name) for shard, pid in gone]
         for given in jobs.values():
             self._blobs.pop(given.file, None)
             self._requeue(given, reason)
