@@ -6,11 +6,10 @@ from rich.text import Text
 
 from prealloc.model.events import HostJoined, HostLost, HostState
 from prealloc.report import human
-from prealloc.report.grid import cut
 from prealloc.report.progress import RunProgress
 from prealloc.report.visible import visible
 
-_COLOURS = {"joins": "dim", "works": "green", "silent": "yellow", "drains": "yellow"}
+_COLOURS = {"joins": "dim", "works": "dim", "silent": "yellow", "drains": "yellow"}
 
 
 def joined_line(event: HostJoined) -> str:
@@ -29,11 +28,16 @@ def hosts_line(progress: RunProgress, width: int | None) -> Text | None:
     """`hosts  host-1 4 of 8 1.2 GB · host-2 silent 2 of 8 0.7 GB`, cut to the width; None without hosts."""
     if not progress.hosts:
         return None
-    line = Text("  hosts  ")
-    for number, host in enumerate(progress.hosts.values()):
-        line.append(" · " if number else "")
-        line.append(_told(host), _COLOURS[host.state])
-    return cut(line, width) if width is not None else line
+    line, shown = Text("  hosts  ", "dim"), 0
+    ill_first = sorted(progress.hosts.values(), key=lambda host: host.state == "works")
+    for host in ill_first:
+        told = _told(host)
+        if shown and width is not None and line.cell_len + len(told) + 14 > width:
+            break
+        line.append(" · " if shown else "", "dim").append(told, _COLOURS[host.state])
+        shown += 1
+    more = len(progress.hosts) - shown
+    return line.append(f" · {more} more", "dim") if more else line
 
 
 def hosts_fact(progress: RunProgress) -> str | None:
