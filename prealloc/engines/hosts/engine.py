@@ -644,10 +644,10 @@ class HostsEngine:
         ):
             raise Unreadable(f"it speaks of shard {shard!r}, which was not given to it")
         if isinstance(event, AttemptStarted):
-            given, at = self._find(host, event.shard, event.task, event.repeat)
-            if given is None or at is None or event.attempt < given.undecided[at].attempt:
+            holding, at = self._find(host, event.shard, event.task, event.repeat)
+            if holding is None or at is None or event.attempt < holding.undecided[at].attempt:
                 return
-            given.began.add((at, event.attempt))
+            holding.began.add((at, event.attempt))
         if getattr(event, "host", host.name) != host.name:
             raise Unreadable("it speaks for another host")
         if isinstance(event, ShardStarted):

@@ -383,7 +383,7 @@ class Caller:
             try:
                 await self._once(address)
                 refused.clear()
-            except (TimeoutError, OSError, *_handshake_errors()) as error:
+            except expected as error:
                 at += 1
                 now = time.monotonic()
                 everywhere = REFUSED * len(self._spec.addresses)
