@@ -234,7 +234,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             group=WHAT_RUNS,
         ),
     ] = None
-    engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.", group=WHAT_RUNS)] = "local"
+    engine: Annotated[
+        str,
+        Option(Text("ENGINE"), "Where shards run: local, inline, or on hosts that an engine starts.", group=WHAT_RUNS),
+    ] = "local"
     cleanup: Annotated[
         str | None,
         Option(
@@ -295,7 +298,7 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
     engine_option: Annotated[
         tuple[str, ...],
         Option(
-            Names("NAME=VALUE"),
+            Names("NAME=VALUE", commas=True),
             "Option of the engine's own, such as partition=cpu. Repeatable.",
             group=_HOSTS,
             unset="none",
@@ -305,7 +308,7 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             Names("NAMES"),
-            "Environment variables, such as API keys, that hosts get from here.",
+            "Environment variables, such as API keys, that hosts get from here. Repeatable, or a,b.",
             group=_HOSTS,
             unset="none",
         ),
@@ -325,6 +328,19 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
             OneOf(("ends", "all")), "What comes back of each shard's log: its beginning and end, or all.", group=_HOSTS
         ),
     ] = "ends"
+
+
+class EngineKeywords(TypedDict, total=False):
+    """The fields of EngineOptions, which explain them, as keywords of run() and resume()."""
+
+    hosts: int
+    room: int | None
+    lease_s: float | str
+    listen: str
+    engine_option: Sequence[str]
+    pass_env: Sequence[str]
+    ship: str | None
+    logs: Literal["ends", "all"]
 
 
 SPARE_S = 10.0

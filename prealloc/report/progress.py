@@ -212,6 +212,9 @@ class RunProgress:
         self.telling: tuple[str, ...] = ()
         """The settings that tell shards apart."""
         self.lanes: dict[str, LaneProgress] = {}
+        self.hosts: dict[str, events.HostState] = {}
+        """As they were last sampled; those that are lost or have ended are not among them."""
+        self.hosts_joined = self.hosts_lost = 0
         self.notes: deque[str] = deque(maxlen=NOTES)
         self.opens = 0
         self.opened: list[tuple[str, str]] = []
@@ -382,6 +385,16 @@ class RunProgress:
         self._nothing_runs(shard)
         self._move(shard, State.ENDED)
 
+    def _host_joined(self, event: events.HostJoined, now_s: float) -> None:
+        self.hosts_joined += 1
+
+    def _host_lost(self, event: events.HostLost, now_s: float) -> None:
+        self.hosts_lost += 1
+        self.hosts.pop(event.host, None)
+
+    def _hosts_sampled(self, event: events.HostsSampled, now_s: float) -> None:
+        self.hosts = {each.host: each for each in event.hosts}
+
     def _library_opened(self, event: events.LibraryOpenedByWorker, now_s: float) -> None:
         self.opens += 1
         if len(self.opened) < OPENS:
@@ -445,6 +458,9 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.WorkerLost: RunProgress._worker_lost,
     events.WorkerGone: RunProgress._worker_gone,
     events.LibraryOpenedByWorker: RunProgress._library_opened,
+    events.HostJoined: RunProgress._host_joined,
+    events.HostLost: RunProgress._host_lost,
+    events.HostsSampled: RunProgress._hosts_sampled,
     events.MemorySampled: RunProgress._memory_sampled,
     events.ShardEnded: RunProgress._shard_ended,
     events.LaneChanged: RunProgress._lane_changed,

@@ -25,16 +25,16 @@ from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob
 from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.link import Closed, Heard, Link, Listener, Opened, own_addresses
+from prealloc.engines.hosts.options import SPOOL, own_options, pairs, place
 from prealloc.engines.hosts.providers.client import Gone, ProviderLost, ProviderProcess, Started
 from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, PlannedShard, Replica
 from prealloc.engines.hosts.roster import Given, RemoteHost, Roster, Stage
+from prealloc.engines.hosts.ship import packed
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity, new_token, write_spec
 from prealloc.errors import (
     CannotGoOn,
     EngineError,
     JournalError,
-    Mistake,
-    OptionsError,
     PreallocError,
     WorkerFunctionError,
 )
@@ -47,9 +47,12 @@ from prealloc.model.events import (
     Event,
     HostJoined,
     HostLost,
+    HostsSampled,
     LibraryOpenedByWorker,
     Note,
     ShardStarted,
+    WorkerGone,
+    WorkerLost,
 )
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS, EngineOptions
@@ -66,6 +69,7 @@ GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
 TELL_S = 5.0
 """Waiting for hosts is told after this time."""
+SAMPLE_S = 2.0
 CLOSE_S = 5.0
 NO_PROVIDER = "hosts"
 
@@ -99,6 +103,7 @@ class HostsEngine:
         self._lost_idle = 0
         """Hosts lost in a row, over all, that had decided nothing."""
         self._last_words = ""
+        self._sample_at = 0.0
         self._stopping = False
         self._broken: list[PreallocError] = []
         self._blobs: dict[str, bytes] = {}
@@ -146,10 +151,10 @@ class HostsEngine:
         options = self._options
         self._take_code()
         self._identity = new_identity()
-        address, port = _place(options.listen)
+        address, port = place(options.listen)
         self._listener = Listener(address, port, self._identity, self._echo)
         if self._provider_name is not None:
-            self._provider = ProviderProcess(self._provider_name, _pairs(options.engine_option))
+            self._provider = ProviderProcess(self._provider_name, own_options(options))
         for _ in range(options.hosts):
             self._ask_for_one()
         if self._provider is None:
@@ -161,8 +166,7 @@ class HostsEngine:
             return
         self._names += 1
         host = RemoteHost(f"host-{self._names}", new_token())
-        address, _ = _place(self._options.listen)
-        pairs = _pairs(self._options.engine_option)
+        address, _ = place(self._options.listen)
         spec = HostSpec(
             name=host.name,
             addresses=own_addresses(address),
@@ -171,7 +175,7 @@ class HostsEngine:
             token=host.token,
             lease_s=self._options.lease_s,
             room=self._options.room,
-            spool=pairs.get("spool"),
+            spool=pairs(self._options.engine_option).get(SPOOL),
         )
         self._roster.add(host)
         self._listener.admit(host.token, host.name)
@@ -204,10 +208,7 @@ class HostsEngine:
 
     def _take_code(self) -> None:
         if self._options.ship is not None:
-            from prealloc.engines.hosts.ship import packed
-
-            raw = packed(Path(self._options.ship))
-            self._code = self._keep(raw)
+            self._code = self._keep(packed(Path(self._options.ship)))
 
     def _keep(self, raw: bytes) -> str:
         digest = hashlib.sha256(raw).hexdigest()
@@ -215,12 +216,7 @@ class HostsEngine:
         return digest
 
     def _environment(self) -> dict[str, str]:
-        names = self._options.pass_env
-        missing = [name for name in names if name not in os.environ]
-        if missing:
-            hint = "set it here, or omit it"
-            raise OptionsError([Mistake(f"‹pass_env› {name}", "it is not set here", hint) for name in missing])
-        return {name: os.environ[name] for name in names}
+        return {name: os.environ[name] for name in self._options.pass_env if name in os.environ}
 
     def _refuse_another_code(self, host: RemoteHost) -> bool:
         """Whether the host has another worker module than the first one, and so takes no part."""
@@ -353,10 +349,18 @@ class HostsEngine:
                 self._hear_provider(told)
         self._look_for_the_lost()
         self._give_turns()
+        self._sample()
         for host in self._roster:
             if host.replica is not None and (acks := host.replica.new_acks()):
                 host.mention(wire.Ack(acks))
         self._give_out()
+
+    def _sample(self) -> None:
+        """Says, now and then, how the hosts are."""
+        now = time.monotonic()
+        if self._setup is not None and now >= self._sample_at:
+            self._sample_at = now + SAMPLE_S
+            self._events.append(HostsSampled(hosts=tuple(host.state() for host in self._roster.here)))
 
     def _say_all(self, message: wire.Message) -> None:
         for host in self._roster.here:
@@ -640,12 +644,16 @@ class HostsEngine:
         ):
             raise Unreadable(f"it speaks of shard {shard!r}, which was not given to it")
         if isinstance(event, AttemptStarted):
-            given, at = self._find(host, event.shard, event.task, event.repeat)
-            if given is None or at is None or event.attempt < given.undecided[at].attempt:
+            holding, at = self._find(host, event.shard, event.task, event.repeat)
+            if holding is None or at is None or event.attempt < holding.undecided[at].attempt:
                 return
-            given.began.add((at, event.attempt))
+            holding.began.add((at, event.attempt))
         if getattr(event, "host", host.name) != host.name:
             raise Unreadable("it speaks for another host")
+        if isinstance(event, ShardStarted):
+            host.workers.add((event.shard, event.pid))
+        elif isinstance(event, WorkerLost | WorkerGone):
+            host.workers.discard((event.shard, event.pid))
         if isinstance(event, ShardStarted) and host.replica is not None:
             number = host.replica.incarnation(event.shard, event.incarnation)
             event = msgspec.structs.replace(event, incarnation=number)
@@ -841,6 +849,8 @@ class HostsEngine:
         jobs, host.jobs = host.jobs, {}
         if self._setup is not None:
             self._events.append(HostLost(host=host.name, reason=reason, shards=len(jobs)))
+        gone = sorted(host.workers)
+        self._events += [WorkerGone(shard=shard, pid=pid, host=host.name) for shard, pid in gone]
         for given in jobs.values():
             self._blobs.pop(given.file, None)
             self._requeue(given, reason)
@@ -930,25 +940,6 @@ def _together(errors: Sequence[PreallocError]) -> PreallocError:
         return errors[0]
     first = errors[0]
     return type(first)("; ".join(texts), where=first.where, hint=first.hint)
-
-
-def _place(listen: str) -> tuple[str, int]:
-    """Address and port: `10.0.0.1`, `10.0.0.1:7000`, `[::1]:7000`."""
-    if listen.startswith("["):
-        address, _, rest = listen[1:].partition("]")
-        return address, int(rest[1:]) if rest[1:].isdigit() else 0
-    address, colon, port = listen.rpartition(":")
-    if colon and port.isdigit() and ":" not in address:
-        return address, int(port)
-    return listen, 0
-
-
-def _pairs(options: Iterable[str]) -> dict[str, str]:
-    """Options of the engine's own. Raises OptionsError."""
-    wrong = [each for each in options if "=" not in each]
-    if wrong:
-        raise OptionsError([Mistake("‹engine_option›", f"{each!r} has no =", "write NAME=VALUE") for each in wrong])
-    return {name: value for name, _, value in (each.partition("=") for each in options)}
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:

@@ -539,8 +539,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def _spool_folder(spec: HostSpec) -> Iterator[Path]:
     if spec.spool is None:
-        with tempfile.TemporaryDirectory(prefix="prealloc-host-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix="prealloc-host-", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
         return
     folder = Path(spec.spool, spec.name)
     try:

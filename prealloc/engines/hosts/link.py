@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -376,13 +376,14 @@ class Caller:
 
     async def _call(self) -> None:
         refused: deque[float] = deque(maxlen=REFUSED)
+        expected: tuple[type[Exception], ...] = (OSError, *_handshake_errors())  # a TimeoutError is an OSError
         at = 0
         while not self._ended:
             address = self._spec.addresses[at % len(self._spec.addresses)]
             try:
                 await self._once(address)
                 refused.clear()
-            except (TimeoutError, OSError, *_handshake_errors()) as error:
+            except expected as error:
                 at += 1
                 now = time.monotonic()
                 everywhere = REFUSED * len(self._spec.addresses)
@@ -426,13 +427,13 @@ def own_addresses(listen: str) -> tuple[str, ...]:
     if listen not in ("0.0.0.0", "::", ""):
         return (listen,)
     name = socket.gethostname()
-    found = [name]
+    found: list[str] = [name]
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # nothing is sent: the kernel only chooses our address on the way there
         found.append(probe.getsockname()[0])
     with contextlib.suppress(OSError):
-        found += [entry[4][0] for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
-    return tuple(dict.fromkeys(str(each) for each in found if not str(each).startswith("127."))) or ("127.0.0.1",)
+        found += [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
+    return tuple(dict.fromkeys(each for each in found if not each.startswith("127."))) or ("127.0.0.1",)
 
 
 def _listening(address: str, port: int) -> _Door:
@@ -463,7 +464,7 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
-def _handshake_errors() -> Sequence[type[Exception]]:
+def _handshake_errors() -> tuple[type[Exception], ...]:
     from websockets.exceptions import WebSocketException
 
     return (WebSocketException,)

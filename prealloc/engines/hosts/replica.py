@@ -127,7 +127,7 @@ class Replica:
         return sum(len(file.begun) for file in self._files.values())
 
     def take(self, name: str, offset: int, raw: bytes) -> Iterator[Copied]:
-        """Takes bytes of a file in. Raises Unreadable if the host cannot have written them, JournalError if we cannot."""
+        """Takes bytes of a file in. Raises Unreadable for what no host may write, JournalError if we cannot write."""
         file = self._file(name)
         expected = file.offset + len(file.begun)
         if offset > expected:

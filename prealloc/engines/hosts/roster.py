@@ -106,6 +106,8 @@ class RemoteHost:
         """Files that it has been sent."""
         self.asking: set[tuple[str, int]] = set()
         """(lane, holder) of its workers that have asked for turns."""
+        self.workers: set[tuple[str, int]] = set()
+        """(shard, process id) of those that are told to run."""
         self.decided = False
         """It has decided something."""
         self.draining = False
