@@ -31,7 +31,7 @@ from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.lane import Lane
 from prealloc.model.options import Option, did_you_mean, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec
-from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
 from prealloc.model.prices import Price, read_prices
 from prealloc.model.where import refuse_where
 from prealloc.model.words import brief
@@ -48,7 +48,7 @@ SECTIONS: dict[str, tuple[str, Sequence[type]]] = {
     "library": ("The task library.", (LibraryOptions,)),
     "sampling": ("Which tasks each cell gets, and how many shards.", (PlanSpec,)),
     "lanes": ("An API key or deployment that shards queue for, and its limits.", (Lane,)),
-    "run": ("How the plan is run.", (WorkerOptions, RunPolicy)),
+    "run": ("How the plan is run.", (WorkerOptions, RunPolicy, EngineOptions)),
     "estimate": ("What one task takes, for the estimate of `prealloc plan`.", (Effort,)),
 }
 """The sections of declared options. `lanes` is a list of them."""

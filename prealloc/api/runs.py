@@ -32,7 +32,7 @@ from prealloc.api.keywords import (
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck
-from prealloc.engines.registry import ENGINES, check_engine, make_engine
+from prealloc.engines.registry import ENGINES, check_engine, engine_options_of, make_engine
 from prealloc.engines.session import run_session, units_left
 from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock
@@ -41,7 +41,7 @@ from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
 from prealloc.model.options import read_options
 from prealloc.model.part import Part
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
-from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
 from prealloc.model.prices import Price, read_prices
 from prealloc.model.where import refuse_where
 from prealloc.store.asked import Asked, Planned, asked_of
@@ -132,7 +132,7 @@ def run(
         observer = observer_of(observe)
         if joined is not None and not joined.is_left(asked):
             return joined.nothing_left(observer)
-        with closing(make_engine(engine)) as started:
+        with closing(make_engine(engine, chosen.engine_options)) as started:
             refuse_memory(policy, started)
             done = [Unit(line.shard, line.task, line.repeat) for line in reused]
             lanes = _lanes_to_run(outline, [*done, *(joined.done if joined is not None else ())], asked)
@@ -188,27 +188,30 @@ def resume(
     on_end: str | None = None,
     history: Sequence[str | Path] = (),
     prices: Mapping[str, Any] | None = None,
-    engine: Engine | None = None,
+    engine: str | Engine | None = None,
     observe: Observe | None = None,
     **options: Unpack[RunKeywords],
 ) -> RunEnded:
     """Runs the units of a run that have no final outcome; with `failed` also those that are final but not ok.
 
     The library is not needed. `options` are as for run(): fields of Part name a part of what is left, fields of
-    RunPolicy have new values from here on, for later resumes too, and so has `on_end` (empty: none). `engine` takes the
-    place of the one that run.json names; it is closed at the end. `observe` and `history` are as for run(); `prices`
-    take the place of those that the run has.
+    RunPolicy have new values from here on, for later resumes too, and so has `on_end` (empty: none). `engine`, a name
+    or an engine, takes the place of the one that run.json names; it is closed at the end. `observe` and `history` are
+    as for run(); `prices` take the place of those that the run has.
     Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
         if is_experiment(run):
             raise RunFolderError("it is an experiment, not a run", where=str(run), hint=f"run the rest: {go_on(run)}")
         found: list[Mistake] = []
-        part, new = read_keywords(options, found)
+        part, new, hosts = read_keywords(options, found)
         found += [*on_end_mistakes(on_end), *fixed_mistakes(options)]
         priced = read_prices(prices or {}, found)
         opened = OpenRun(Path(run))
         file = opened.file
+        chosen = file.engine if engine is None else engine
+        _gathered(found, lambda: _refuse_another_kind(file, chosen))
+        engine_options = _gathered(found, lambda: engine_options_of(chosen, hosts, file.engine_options))
         if file.cleanup is not None:
             check_name(file.cleanup)
         opened.check_slices()
@@ -221,7 +224,7 @@ def resume(
         with (
             told_at_the_end(opened.on_end, opened.paths, observer) as told_too,
             RunLock(opened.paths.lock),
-            closing(make_engine(file.engine if engine is None else engine)) as started,
+            closing(make_engine(chosen if not found else file.engine, engine_options)) as started,
             claims_of(opened) as claims,
         ):
             before = fold(opened.paths, opened.units())
@@ -248,6 +251,15 @@ def resume(
     return ended
 
 
+def _refuse_another_kind(file: RunFile, engine: str | Engine) -> None:
+    """Raises OptionsError if what the run's worker is, is nothing that this engine can run."""
+    check_engine(engine)
+    name = engine if isinstance(engine, str) else engine.name
+    if (name == COMMAND) != (file.engine == COMMAND):
+        problem = "a command is both worker and engine" if COMMAND in (name, file.engine) else ""
+        raise OptionsError([Mistake("‹engine›", problem, f"this run goes on with {file.engine}")])
+
+
 def _closed(engine: str | Engine | None) -> AbstractContextManager[Any]:
     """Closes an engine that was given, whatever happens. One that has a name alone is not there yet."""
     return nullcontext() if engine is None or isinstance(engine, str) else closing(engine)
@@ -262,6 +274,7 @@ class _Chosen(NamedTuple):
     options: dict[str, Any]
     part: Part
     engine: str
+    engine_options: EngineOptions | None
     worker_name: str | None = None
     prices: Mapping[str, Price] | None = None
 
@@ -286,8 +299,9 @@ def _checked(
         found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
     if worker_name is not None:
         read_options(WorkerOptions, {"worker_name": worker_name}, found)
-    part, own = read_keywords(options, found)
+    part, own, hosts = read_keywords(options, found)
     _gathered(found, lambda: check_engine(engine))
+    engine_options = _gathered(found, lambda: engine_options_of(engine, hosts))
     engine_name = engine if isinstance(engine, str) else engine.name
     if cleanup is not None and engine_name == COMMAND:
         found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
@@ -302,7 +316,7 @@ def _checked(
         raise OptionsError(found)
     name, import_path = worker_name_of(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
-    return _Chosen(name, cleaner, import_path, own, part, engine_name, worker_name)
+    return _Chosen(name, cleaner, import_path, own, part, engine_name, engine_options, worker_name)
 
 
 def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
@@ -313,6 +327,7 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         worker_name=chosen.worker_name,
         import_path=chosen.import_path,
         engine=engine,
+        engine_options=chosen.engine_options,
         cleanup=chosen.cleanup,
         prices=dict(chosen.prices or {}),
         policy=policy,
@@ -330,7 +345,7 @@ def longest_s(run: str | Path) -> float | None:
     """
     opened = OpenRun(Path(run))
     with closing(make_engine(opened.file.engine)) as engine:
-        return session.longest_s(opened) if engine.facts.can_kill else None
+        return session.longest_s(opened, engine) if engine.facts.can_kill else None
 
 
 def worker_name_of(worker: WorkerName, engine: str) -> tuple[str, tuple[str, ...]]:
@@ -383,7 +398,15 @@ def _check(
             observer.handle(Note(text=f"importing {worker.partition(':')[0]}; it may take up to {start_s:g} s"))
         observer.tick(now_s)
 
-    wanted = WorkerCheck(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
+    wanted = WorkerCheck(
+        worker,
+        import_path,
+        _libraries(plan),
+        tuple(keys),
+        Patience(start_s, wait),
+        tuple(library.path for library in plan.libraries),
+        lambda text: observer.handle(Note(text=text)),
+    )
     checked = engine.check(wanted)
     if checked.unset:
         raise OptionsError(

@@ -115,7 +115,8 @@ class RunWatch:
         spec = self._run.plan.spec
         self._notes = [LinesTail(self._run.paths.lane(number)) for number in range(len(spec.lanes))]
         self._types: dict[str, dict[str, str]] = {}
-        self._pids: dict[tuple[str, int], int] = {}
+        self._processes: dict[tuple[str, int], WorkerStarted] = {}
+        """Workers that are not gone, by shard and incarnation."""
         self._units: Counter[str] = Counter()
         """Left to decide, by shard."""
         self._begun: set[str] = set()
@@ -228,9 +229,9 @@ class RunWatch:
         if isinstance(content, AttemptLine):
             yield from self._ended_attempt(content)
         elif isinstance(content, WorkerStarted):
-            self._pids[content.shard, content.incarnation] = content.pid
+            self._processes[content.shard, content.incarnation] = content
             self._begun.add(content.shard)
-            names = ("shard", "incarnation", "pid", "units", "lane")
+            names = ("shard", "incarnation", "pid", "units", "lane", "host")
             started = ShardStarted(**{name: getattr(content, name) for name in names})
             yield Then(content.started_at or self._began_at or 0.0, started)
         elif isinstance(content, WorkerEnded):
@@ -258,11 +259,12 @@ class RunWatch:
         yield Then(line.started_at + max(0.0, line.working_s), event)
 
     def _ended_worker(self, content: WorkerEnded) -> Iterator[Then]:
-        pid = self._pids.get((content.shard, content.incarnation), 0)
+        started = self._processes.pop((content.shard, content.incarnation), None)
+        pid, host = (started.pid, started.host) if started is not None else (0, None)
         if content.lost is not None:
-            lost = WorkerLost(shard=content.shard, pid=pid, reason=content.lost, suspects=0)
+            lost = WorkerLost(shard=content.shard, pid=pid, host=host, reason=content.lost, suspects=0)
             yield Then(content.ended_at, lost)
-        yield Then(content.ended_at, WorkerGone(shard=content.shard, pid=pid))
+        yield Then(content.ended_at, WorkerGone(shard=content.shard, pid=pid, host=host))
 
     def _steered(self, content: Steered) -> Event:
         if content.stopped is not None:

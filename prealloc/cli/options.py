@@ -37,7 +37,7 @@ from prealloc.model.options import (
 )
 from prealloc.model.part import Part
 from prealloc.model.plan_spec import GenerateOptions, LibraryOptions, PlanSpec
-from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
 from prealloc.model.reporting import ReportOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
@@ -83,7 +83,7 @@ HistoryOption = Annotated[
 OldHistoryOption = Annotated[list[Path] | None, typer.Option("--durations-from", hidden=True)]
 
 _DECLARED = (
-    *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, Part, Change),
+    *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, EngineOptions, Part, Change),
     *(SizeOptions, CompareOptions, ReportOptions),
 )
 _OF_COMMANDS = (

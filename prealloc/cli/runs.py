@@ -32,17 +32,17 @@ from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
-from prealloc.model.options import Share
+from prealloc.model.options import Share, options_of
 from prealloc.model.outcome import Status
 from prealloc.model.part import Part
-from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
+from prealloc.model.policy import WHAT_RUNS, EngineOptions, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
     from prealloc.store.results import UnitOutcome
 
 
-_OF_THE_START = ("worker", "engine", "cleanup", "worker_name", "neutral", "same_task")
+_OF_THE_START = ("worker", "cleanup", "worker_name", "neutral", "same_task")
 """Options that a resume cannot change."""
 
 
@@ -54,7 +54,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="done", bad="success is under --fail-under")(results)
 
 
-@takes(WorkerOptions, Part, RunPolicy)
+@takes(WorkerOptions, Part, RunPolicy, EngineOptions)
 def run(
     plan: Annotated[
         Path | None, typer.Argument(help="A plan folder; with --experiment, the --config says it.", metavar="PLAN")
@@ -135,7 +135,11 @@ def run(
         _follow(lambda observe: api.run(made, worker, prices=prices, observe=observe, **known), quiet, json)
 
 
-@takes(Part, RunPolicy, WorkerOptions, but=_OF_THE_START, kept=(RunPolicy, WorkerOptions))
+@takes(
+    *(Part, RunPolicy, WorkerOptions, EngineOptions),
+    but=_OF_THE_START,
+    kept=(RunPolicy, WorkerOptions, EngineOptions),
+)
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     history: HistoryOption = None,
@@ -146,7 +150,7 @@ def resume(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Go on with a run: run what has no final outcome, or a part of it.
+    """Go on with a run: run what is not done, or a part of it.
 
     Without options a run goes on with those that it has. An option that is given holds from here on.
 
@@ -156,12 +160,14 @@ def resume(
       prealloc resume run/ --failed
       prealloc resume run/ --only model=o3,prompt_type=cot --only model=o4
       prealloc resume run/ --error openai.RateLimitError --timeout 20m
+      prealloc resume run/ --engine local
     """
     from prealloc.api import runs as api
     from prealloc.settings import from_environment
 
     refuse_old_name(durations_from)
-    machine = {name: value for name, value in from_environment().items() if name != "engine"}  # the run has its own
+    own = {"engine", *options_of(EngineOptions)}  # the run has its own
+    machine = {name: value for name, value in from_environment().items() if name not in own}
     options: Any = {**machine, **parsed(given, []), "history": history or (), "prices": read_prices_of(prices)}
     _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 

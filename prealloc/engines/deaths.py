@@ -139,8 +139,8 @@ class Deaths:
         self._count_idle(worker, reason, used=bool(rows))
         if worker.killed_for in ("drain", "grace"):
             return events  # stopped, as asked for, and not lost
-        pid, used = worker.pid or 0, added(lost_usage)
-        lost = WorkerLost(shard=self._shard, pid=pid, reason=reason, suspects=suspects, usage=used)
+        pid, host, used = worker.pid or 0, self._setup.host, added(lost_usage)
+        lost = WorkerLost(shard=self._shard, pid=pid, reason=reason, suspects=suspects, host=host, usage=used)
         return [lost, *events]
 
     def _lost(self, worker: WorkerProcess, key: Key, row: InFlight, reason: str) -> Usage | None:
@@ -195,6 +195,7 @@ class Deaths:
             peak_rss=peak_rss,
             usage=worker.used(key, row.order.attempt),
             lane=self._job.lane,
+            host=self._setup.host,
             error=error,
         )
         self._setup.journal.append(line)

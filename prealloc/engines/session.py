@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.control import Control, Share, Shares
 from prealloc.engines.control_socket import ControlSocket, NoSocket
@@ -111,7 +110,6 @@ def run_session(
             journal.append(attempt)
         if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
-        admission = Admission(_biggest(run))
         setup = RunSetup(
             paths=run.paths,
             session=session,
@@ -119,20 +117,19 @@ def run_session(
             import_path=run.file.import_path,
             limiter=limiter,
             policy=policy,
-            admission=admission,
+            slice_bytes=_biggest(run),
             journal=journal,
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
         left = units_left(run, before, asked, claims)
-        wanted = _wanted(run, left, moves=engine.facts.hands_back)
-        at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
+        at_once, too_few = engine.bearable(_wanted(run, left, engine, moves=engine.facts.hands_back))
         control = Control(
             policy,
             lambda policy: _shares(run, policy),
             run.manifests,
             at_once=at_once,
-            facts=engine.facts,
+            engine=engine,
             limiter=limiter,
             lanes=lanes,
             journal=journal,
@@ -142,7 +139,7 @@ def run_session(
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
         telemetry = Telemetry(run.paths, session, limiter.figures)
         observer.handle(telemetry.note(_run_started(run, engine, control, before, left, asked, elsewhere)))
-        short = [*([too_few_files] if too_few_files else []), *no_socket]
+        short = [*([too_few] if too_few else []), *no_socket]
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
         if before is not None and not left:
@@ -171,7 +168,6 @@ def run_session(
             _Jobs(run, control, before, asked, claims, observer).make,
             limiter=limiter,
             control=control,
-            admission=admission,
             observer=Watching(observe_all, observer.tick),
         )
         telemetry.close()
@@ -414,20 +410,20 @@ def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
     return Units(orders, deaths={key: state.deaths for key, state in states if state.open and state.deaths})
 
 
-def longest_s(run: OpenRun) -> float | None:
+def longest_s(run: OpenRun, engine: Engine) -> float | None:
     """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
-    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left, moves=False))
+    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left, engine, moves=False))
 
 
-def _wanted(run: OpenRun, left: Mapping[str, int], *, moves: bool) -> int:
+def _wanted(run: OpenRun, left: Mapping[str, int], engine: Engine, *, moves: bool) -> int:
     """How many workers may run at once, as far as memory goes. `moves`: the engine can spread a shard over several."""
     policy = run.policy
     shards = len(run.plan.shards) if moves and policy.rebalance else len(left)
     most = sum(left.values()) if moves and policy.rebalance else len(left)
     if run.plan.spec.lanes:  # then every shard needs room on one of them
         most = min(most, sum(share.room for lane, share in _shares(run, policy).items() if lane is not None))
-    return min(policy.workers or default_workers(max(1, shards), _biggest(run)), max(1, most))
+    return min(policy.workers or engine.most_jobs(max(1, shards), _biggest(run)), max(1, most))
 
 
 def _biggest(run: OpenRun) -> int:

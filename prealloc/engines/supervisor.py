@@ -263,14 +263,20 @@ class JobSupervisor:
         worker.pid = pid
         if worker.due is not None:
             return []
-        units = len(worker.undecided)
+        units, host = len(worker.undecided), self._setup.host
         shard, incarnation = self.shard, worker.incarnation
         self._setup.journal.append(
             WorkerStarted(
-                shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time(), lane=self.lane
+                shard=shard,
+                incarnation=incarnation,
+                pid=pid,
+                units=units,
+                started_at=time.time(),
+                lane=self.lane,
+                host=host,
             )
         )
-        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane)]
+        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane, host=host)]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system refuses to start it now: its units wait until `fill` is called again."""
@@ -511,7 +517,7 @@ class JobSupervisor:
         incarnation, now = worker.incarnation, time.time()
         self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=incarnation, ended_at=now, lost=lost))
         fault_point(Point.WORKER_BURIED)
-        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0))
+        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0, host=self._setup.host))
         events += self.fill()
         return events
 

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from prealloc.lanes.adaptive import Adaptive
 from prealloc.lanes.breaker import CircuitBreaker
@@ -44,6 +44,20 @@ class Grant(NamedTuple, Generic[H]):
     turn: int
     at: float
     late_s: float
+
+
+class Turns(Protocol[H]):
+    """What an engine needs of the limiter, wherever that is: see RateLimiter."""
+
+    def ask(self, lane: str, holder: H, turn: int, tokens: int) -> None: ...
+    def grants(self) -> list[Grant[H]]: ...
+    def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> None: ...
+    def leave(self, lane: str, holder: H) -> None: ...
+    def halted(self, lane: str) -> str | None: ...
+    def key_refused(self, lane: str) -> bool: ...
+    @property
+    def has_waiting(self) -> bool: ...
+    def close(self) -> None: ...
 
 
 class RateLimiter(Generic[H]):

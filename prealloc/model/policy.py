@@ -234,7 +234,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             group=WHAT_RUNS,
         ),
     ] = None
-    engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.", group=WHAT_RUNS)] = "local"
+    engine: Annotated[
+        str,
+        Option(Text("ENGINE"), "Where shards run: local, inline, or on hosts that an engine starts.", group=WHAT_RUNS),
+    ] = "local"
     cleanup: Annotated[
         str | None,
         Option(
@@ -262,6 +265,82 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             unset="MODULE:FUNCTION; a command without its options",
         ),
     ] = None
+
+
+_HOSTS = "Hosts: engines beyond one machine"
+
+
+class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an engine runs shards on other machines. The engines of one machine need none of it."""
+
+    hosts: Annotated[int, Option(Whole(1, 10_000), "Hosts to start.", group=_HOSTS)] = 1
+    room: Annotated[
+        int | None,
+        Option(
+            Whole(1, MAX_SHARDS, optional=True),
+            "Worker processes at once on each host.",
+            group=_HOSTS,
+            unset="up to 64, as its memory allows",
+        ),
+    ] = None
+    lease_s: Annotated[
+        float,
+        Option(
+            Seconds(above=True), "A host without a word from the master ends after this time.", "lease", group=_HOSTS
+        ),
+    ] = 30.0
+    listen: Annotated[
+        str,
+        Option(
+            Text("ADDRESS"), "Address of this machine that hosts connect to, such as 0.0.0.0 for all.", group=_HOSTS
+        ),
+    ] = "127.0.0.1"
+    engine_option: Annotated[
+        tuple[str, ...],
+        Option(
+            Names("NAME=VALUE", commas=True),
+            "Option of the engine's own, such as partition=cpu. Repeatable.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = ()
+    pass_env: Annotated[
+        tuple[str, ...],
+        Option(
+            Names("NAMES"),
+            "Environment variables, such as API keys, that hosts get from here. Repeatable, or a,b.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = ()
+    ship: Annotated[
+        str | None,
+        Option(
+            Text("PATH"),
+            "Python file or folder that hosts get, and import first; up to 16 MB.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = None
+    logs: Annotated[
+        Literal["ends", "all"],
+        Option(
+            OneOf(("ends", "all")), "What comes back of each shard's log: its beginning and end, or all.", group=_HOSTS
+        ),
+    ] = "ends"
+
+
+class EngineKeywords(TypedDict, total=False):
+    """The fields of EngineOptions, which explain them, as keywords of run() and resume()."""
+
+    hosts: int
+    room: int | None
+    lease_s: float | str
+    listen: str
+    engine_option: Sequence[str]
+    pass_env: Sequence[str]
+    ship: str | None
+    logs: Literal["ends", "all"]
 
 
 SPARE_S = 10.0

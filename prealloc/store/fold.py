@@ -29,6 +29,8 @@ from prealloc.store.journal import (
     SessionStarted,
     SoloDeath,
     Steered,
+    WorkerEnded,
+    WorkerStarted,
     damaged,
     journal_files,
     read_line,
@@ -265,6 +267,19 @@ class _Folding:
         for state, attempt in self._turned_away:
             state.lane_retries += state.attempts > attempt
         self._turned_away.clear()
+
+
+def at_work(run: RunPaths) -> dict[str, int]:
+    """Workers that have begun and not ended, by the host that they are on. Raises JournalError."""
+    latest = [file for file in journal_files(run) if file.writer.shard is None][-1:]
+    hosts: dict[tuple[str, int], str | None] = {}
+    for file in latest:
+        for line in read_lines(file):
+            if isinstance(line.content, WorkerStarted):
+                hosts[line.content.shard, line.content.incarnation] = line.content.host
+            elif isinstance(line.content, WorkerEnded):
+                hosts.pop((line.content.shard, line.content.incarnation), None)
+    return dict(Counter(host for host in hosts.values() if host is not None))
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):

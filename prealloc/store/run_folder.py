@@ -21,7 +21,7 @@ from prealloc.files.regular import Missing, Unusable, refuse_foreign_folder
 from prealloc.model.answers import Setup
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
-from prealloc.model.policy import RunPolicy
+from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.model.prices import Price
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
@@ -61,6 +61,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Folders put before sys.path to import the worker module; the first is where the run was started, and where the
     command engine's program runs."""
     engine: str
+    engine_options: EngineOptions | None = None
+    """Of an engine beyond one machine, as the run began. Keys are not among them."""
     cleanup: str | None = None
     """`module:function` that cleans up after attempts whose process was killed."""
     on_end: str | None = None

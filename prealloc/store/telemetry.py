@@ -152,8 +152,8 @@ class Telemetry:
         self._units: dict[tuple[str, str, int], RunningUnit] = {}
         self._left: dict[str, int] = {}
         """Units that are to end yet, by shard."""
-        self._workers: dict[str, set[int]] = {}
-        """Living ones, by shard."""
+        self._workers: dict[str, set[tuple[str | None, int]]] = {}
+        """Living ones, by shard: host and process id."""
         self._told: Running | None = None
         self._course: dict[str, Any] = {}
         """What may run at once."""
@@ -189,9 +189,9 @@ class Telemetry:
         elif isinstance(event, ShardShare):
             self._left[event.shard] = event.units
         elif isinstance(event, ShardStarted):
-            self._workers.setdefault(event.shard, set()).add(event.pid)
+            self._workers.setdefault(event.shard, set()).add((event.host, event.pid))
         elif isinstance(event, WorkerLost | WorkerGone):
-            self._workers.setdefault(event.shard, set()).discard(event.pid)
+            self._workers.setdefault(event.shard, set()).discard((event.host, event.pid))
             if not self._workers[event.shard]:  # else another one may run them
                 self._forget(event.shard)
         elif isinstance(event, ShardEnded):

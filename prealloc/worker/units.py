@@ -370,6 +370,7 @@ class UnitQueue:
             unclear=ending.unclear,
             usage=running.context.meter.take(),
             lane=self._job.lane,
+            host=self._job.host,
             error=ending.error,
             late=late,
             again=again,
