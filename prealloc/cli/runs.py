@@ -30,7 +30,7 @@ from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
-from prealloc.files.paths import RunPaths
+from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
 from prealloc.model.options import Share, options_of
 from prealloc.model.outcome import Status
@@ -173,15 +173,27 @@ def resume(
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="The live table of a run that runs elsewhere, until it ends.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Show how far a run is, while it runs and after.
 
-    Example:
+    With --watch the exit code is the run's: 0 if all that it was asked for is ok, else 1. Ctrl-C ends the watching
+    alone. Of an experiment, those of its runs are watched that run.
+
+    Examples:
 
       prealloc status run/
+      prealloc status run/ --watch
     """
+    if watch:
+        from prealloc.cli.watch import watch as follow
+
+        if (code := follow(run, json=json)) is not None and not ExperimentPaths(run).is_there:
+            raise Stop(code)
     from prealloc.api import status as api
 
     found = api.status(run)

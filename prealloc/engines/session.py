@@ -498,29 +498,36 @@ def _run_started(
     elsewhere: Set[Unit],
 ) -> RunStarted:
     least, most = control.concurrency()
-    not_asked = _not_asked(run, before, asked, elsewhere)
-    not_here = Counter(unit.shard for unit in elsewhere)
-    done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
         plan=run.plan.id,
         engine=run.file.engine,
-        shards=tuple(
-            ShardInfo(
-                id=entry.id,
-                units=entry.units - not_here[entry.id],
-                settings=run.manifests[entry.id].settings,
-                lane=run.manifests[entry.id].planned_lane,
-                done=done[entry.id][0],
-                success=done[entry.id][1],
-                not_asked=not_asked.get(entry.id, 0),
-            )
-            for entry in run.plan.shards
-        ),
+        shards=shard_infos(run, before, asked, elsewhere),
         workers=control.at_once,
         concurrency=least,
         concurrency_most=most,
         bound_s=_bound_s(run, control.shares, left, control.at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
+    )
+
+
+def shard_infos(
+    run: OpenRun, before: RunState | None, asked: Asked, elsewhere: Set[Unit] = frozenset()
+) -> tuple[ShardInfo, ...]:
+    """What is known of each shard when a session begins. `elsewhere` is what other runs of its experiment have."""
+    not_asked = _not_asked(run, before, asked, elsewhere)
+    not_here = Counter(unit.shard for unit in elsewhere)
+    done = by_shard(before.units if before else {}, run.manifests, closed=True)
+    return tuple(
+        ShardInfo(
+            id=entry.id,
+            units=entry.units - not_here[entry.id],
+            settings=run.manifests[entry.id].settings,
+            lane=run.manifests[entry.id].planned_lane,
+            done=done[entry.id][0],
+            success=done[entry.id][1],
+            not_asked=not_asked.get(entry.id, 0),
+        )
+        for entry in run.plan.shards
     )

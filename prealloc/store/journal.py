@@ -112,16 +112,20 @@ class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pid: int
     units: int
     started_at: Seconds | None = None
+    lane: str | None = None
+    """The lane that serves it."""
     host: str | None = None
     """The host that the process id is of; None: the machine of the master."""
 
 
-class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end"):
+class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end", omit_defaults=True):
     """It is gone for certain, in whatever way, and its units have been decided or handed on."""
 
     shard: str
     incarnation: int
     ended_at: Seconds
+    lost: str | None = None
+    """Why, if it died or was killed."""
 
 
 class SoloDeath(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):
