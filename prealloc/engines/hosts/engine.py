@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import select
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,6 +57,7 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS, EngineOptions
+from prealloc.model.words import listed
 from prealloc.store.journal import AttemptLine, SoloDeath
 from prealloc.store.slices import Slice
 from prealloc.worker.job import UnitOrder
@@ -67,7 +69,7 @@ LOST_IN_A_ROW = 3
 TURN_S = 0.1
 GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
-TELL_S = 5.0
+TELL_S = 15.0
 """Waiting for hosts is told after this time."""
 SAMPLE_S = 2.0
 CLOSE_S = 5.0
@@ -121,7 +123,6 @@ class HostsEngine:
         told = False
         while True:
             self._turn(TURN_S)
-            wanted.patience.tick()
             now = time.monotonic()
             ready = [host for host in self._roster if host.stage is Stage.READY]
             checking = [host for host in self._roster if host.stage is Stage.CHECKS]
@@ -132,7 +133,7 @@ class HostsEngine:
                 break
             if not self._roster.here and not self._roster.expected and not self._broken:
                 raise EngineError(f"no host can be had: {self._last_words}", hint=self._hint())
-            if not told and now - began > TELL_S and not self._roster.here:
+            if not told and now - began > TELL_S:
                 told = True
                 wanted.tell(self._waits())
         if self._broken:
@@ -199,8 +200,10 @@ class HostsEngine:
             self._wanted.tell(f"start the hosts, each with a file of its own{many}: prealloc host --join {path}")
 
     def _waits(self) -> str:
+        if checking := [host.name for host in self._roster if host.stage is Stage.CHECKS]:
+            return f"waiting for {listed(checking, 3)} to import the worker's module"
         handles = [host.handle for host in self._roster.expected if host.handle is not None]
-        shown = f" ({', '.join(handles[:3])})" if handles else ""
+        shown = f" ({listed(handles, 3)})" if handles else ""
         return f"waiting for the first of {self._options.hosts} hosts{shown}"
 
     def _hint(self) -> str:
@@ -461,7 +464,7 @@ class HostsEngine:
         host.say(
             wire.Check(
                 worker=wanted.worker,
-                import_path=wanted.import_path,
+                import_path=(*wanted.import_path, *_own_path()),
                 libraries=wanted.library_paths,
                 variables=wanted.variables,
                 start_s=wanted.patience.most_s if wanted.patience.most_s < 1e9 else 1e9,
@@ -940,6 +943,12 @@ def _together(errors: Sequence[PreallocError]) -> PreallocError:
         return errors[0]
     first = errors[0]
     return type(first)("; ".join(texts), where=first.where, hint=first.hint)
+
+
+def _own_path() -> list[str]:
+    """Where this process imports from, beside what is installed: the same folders may be there on a host."""
+    installed = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)})
+    return [path for path in sys.path if os.path.isabs(path) and not os.path.realpath(path).startswith(installed)]
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:
