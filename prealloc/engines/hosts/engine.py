@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -167,10 +167,9 @@ class HostsEngine:
             return
         self._names += 1
         host = RemoteHost(f"host-{self._names}", new_token())
-        address, _ = place(self._options.listen)
         spec = HostSpec(
             name=host.name,
-            addresses=own_addresses(address),
+            addresses=self._addresses(),
             port=self._listener.port,
             certificate=self._identity.certificate,
             token=host.token,
@@ -229,6 +228,20 @@ class HostsEngine:
             return False
         self._lose(host, "its file of the worker's module is another one than on the first host; ‹ship› the code")
         return True
+
+    def look(self) -> Seen:
+        """How the first host is, for people. Call it after `check`."""
+        end = time.monotonic() + self._options.lease_s
+        while time.monotonic() < end:
+            for host in self._roster.here:
+                if host.hi is not None and host.beat is not None and host.beat.rtt_s is not None:
+                    address = f"{self._addresses()[0]}:{self._listener.port if self._listener is not None else 0}"
+                    return Seen.of(host.hi, host.beat, host.handle, host.name, address)
+            self._turn(TURN_S)
+        raise EngineError("the host has said nothing more", hint="see that its machine is not overloaded")
+
+    def _addresses(self) -> tuple[str, ...]:
+        return own_addresses(place(self._options.listen)[0])
 
     # -- as of Engine ---------------------------------------------------------------------------------------
 
@@ -477,7 +490,8 @@ class HostsEngine:
         if isinstance(message, wire.Lines):
             self._copy(host, message, body)
         elif isinstance(message, wire.Beat):
-            host.beat, host.unseen_jobs = message, 0
+            ahead_s = message.wall - time.time()
+            host.beat, host.unseen_jobs = msgspec.structs.replace(message, wall_s=ahead_s), 0
             host.draining = host.draining or message.draining
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
             self._at_the_limiter(host, message)
@@ -930,6 +944,28 @@ class HostsEngine:
 
         with must_write(setup.paths.log(message.shard)), open(open_log(setup.paths.log(message.shard)), "ab") as file:
             file.write(body)
+
+
+class Seen(NamedTuple):
+    """A host as it is seen from here."""
+
+    name: str
+    machine: str
+    handle: str | None
+    address: str
+    """Where it has reached the master."""
+    rtt_s: float
+    wall_s: float
+    """What its wall clock is ahead of ours."""
+    spool_left: int
+    python: str
+    version: str
+
+    @classmethod
+    def of(cls, hi: wire.Hi, beat: wire.Beat, handle: str | None, name: str, address: str) -> Seen:
+        return cls(
+            name, hi.machine, handle, address, beat.rtt_s or 0.0, beat.wall_s, beat.spool_left, hi.python, hi.version
+        )
 
 
 def _where(host: RemoteHost, hi: wire.Hi) -> str:

@@ -466,6 +466,7 @@ class Host:
             memory=self._memory,
             unbegun=unbegun,
             spool_left=self._spool.left_bytes(),
+            wall=time.time(),
             draining=self._draining,
         )
         self._send(self._numbered.plain(beat))
