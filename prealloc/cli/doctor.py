@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -12,9 +12,11 @@ from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, in_flags, parsed, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
-from prealloc.doctor.finding import Diagnosis
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.policy import EngineOptions
+
+if TYPE_CHECKING:
+    from prealloc.doctor.finding import Diagnosis
 
 
 def add_to(app: typer.Typer) -> None:

@@ -37,7 +37,7 @@ def check_hosts(
         took_s = time.monotonic() - began
         found.append(ok("host", f"{seen.name} on {seen.machine} was here after {took_s:.1f} s ({seen.handle or name})"))
         found += _of_the_host(seen)
-        found.append(ok("worker", f"{worker} is imported there: {'; '.join(checked.notes) or 'nothing to say of it'}"))
+        found.append(ok("worker", "; ".join([f"{worker} is imported there", *checked.notes])))
         found += [
             problem("key", f"{each} is not set there", f"add --pass-env {each}, or set it on the hosts")
             for each in checked.unset
