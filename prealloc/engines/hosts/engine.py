@@ -399,8 +399,12 @@ class HostsEngine:
     def _give_turns(self) -> None:
         if self._setup is None:
             return
+        limiter = self._setup.limiter
+        # The way there and back, and a moment for each of the two that hand a turn on.
+        ways_s = (host.beat.rtt_s or 0.0 for host in self._roster.here if host.beat is not None)
+        limiter.ahead_s = 2 * AHEAD_S + 2 * max(ways_s, default=0.0)
         given: dict[str, list[wire.Turn]] = {}
-        for (name, holder), turn, at, late_s in self._setup.limiter.grants():
+        for (name, holder), turn, at, late_s in limiter.grants():
             given.setdefault(name, []).append(wire.Turn(holder, turn, at, late_s))
         for name, turns in given.items():
             if (host := self._roster.get(name)) is not None:
