@@ -55,6 +55,7 @@ class Turns(Protocol[H]):
     def leave(self, lane: str, holder: H) -> None: ...
     def halted(self, lane: str) -> str | None: ...
     def key_refused(self, lane: str) -> bool: ...
+
     ahead_s: float
     """How long before its moment a turn is given: longer where it has a long way."""
 
@@ -91,7 +92,9 @@ class RateLimiter(Generic[H]):
     def grants(self) -> list[Grant[H]]:
         """The turns that come next, each once."""
         now = self._now()
-        granted = [grant for counter in self._counters.values() for grant in counter.grants(now, self._news, self.ahead_s)]
+        granted = [
+            grant for counter in self._counters.values() for grant in counter.grants(now, self._news, self.ahead_s)
+        ]
         self._note_shared()
         return granted
 
