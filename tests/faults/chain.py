@@ -50,7 +50,14 @@ HARMLESS = frozenset({Point.PRIVATE_FOLDER, Point.PRIVATE_SECRET, Point.LANE_WRI
 IN_HOST = frozenset({Point.SPOOL_RECEIVE})
 """A host meets it, and another one comes in its place."""
 REPLICA = frozenset(
-    {Point.SPOOL_FOLDERS, Point.REPLICA_OPEN, Point.REPLICA_APPEND, Point.REPLICA_FSYNC, Point.REPLICA_TOLD}
+    {
+        Point.SPOOL_FOLDERS,
+        Point.SPOOL_NOTE,
+        Point.REPLICA_OPEN,
+        Point.REPLICA_APPEND,
+        Point.REPLICA_FSYNC,
+        Point.REPLICA_TOLD,
+    }
 )
 """Where the run stops: no host can be had, or what hosts say cannot be written."""
 IN_FORK_SERVER = frozenset({Point.FORK_ASKED, Point.FORK_FORKED, Point.FORK_REAPED})
@@ -95,6 +102,7 @@ SCENARIOS = {
     "lanes": Scenario(_beside(9), {"ok": 9}, lanes=(Lane(name="k", shards_at_once=WORKERS),)),
     "experiment": Scenario(_beside(9), {"ok": 9}),
     "hosts": Scenario(_beside(UNITS), {"ok": UNITS}, ("--fsync", "--engine", "process", "--lease", "5s")),
+    "spool": Scenario(_beside(9), {"ok": 9}, ("--engine", "process", "--engine-option", "spool=spool")),
     "reopened": Scenario(
         _beside(9, bad={"do": "fail"}),
         {"ok": 9, "failed": 1},

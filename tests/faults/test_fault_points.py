@@ -49,6 +49,7 @@ SCENARIO = {
     Point.WORKER_HANDED_BACK: "moved",
     **dict.fromkeys(HARMLESS, "lanes"),
     **dict.fromkeys((*IN_HOST, *REPLICA), "hosts"),
+    Point.SPOOL_NOTE: "spool",
 }
 """Where a plain run does not come by."""
 

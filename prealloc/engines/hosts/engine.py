@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import select
 import sys
 import time
@@ -60,6 +61,7 @@ from prealloc.model.policy import SOLO_DEATHS, EngineOptions
 from prealloc.model.words import listed
 from prealloc.store.journal import AttemptLine, SoloDeath
 from prealloc.store.slices import Slice
+from prealloc.store.spools import note_spools
 from prealloc.worker.job import UnitOrder
 
 PATIENCE = 1.5
@@ -90,6 +92,9 @@ class HostsEngine:
         self._identity: Identity | None = None
         self._folder: Path | None = None
         """Of join files."""
+        spool = pairs(self._options.engine_option).get(SPOOL)
+        self._spools = Path(spool).absolute() / f"prealloc-{secrets.token_hex(8)}" if spool is not None else None
+        """Where hosts write, if all machines are to see it."""
         self._roster = Roster()
         self._wanted: WorkerCheck | None = None
         self._checked_digest: str | None = None
@@ -175,7 +180,7 @@ class HostsEngine:
             token=host.token,
             lease_s=self._options.lease_s,
             room=self._options.room,
-            spool=pairs(self._options.engine_option).get(SPOOL),
+            spool=str(self._spools) if self._spools is not None else None,
         )
         self._roster.add(host)
         self._listener.admit(host.token, host.name)
@@ -247,6 +252,8 @@ class HostsEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
+        if self._spools is not None:
+            note_spools(setup.paths, self._spools)
         for host in self._roster:
             if host.stage is Stage.READY:
                 self._open(host)
