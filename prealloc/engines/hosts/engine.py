@@ -67,7 +67,7 @@ from prealloc.worker.job import UnitOrder
 PATIENCE = 1.5
 """A host is lost after so many leases without a word: it has ended itself by then."""
 LOST_IN_A_ROW = 3
-"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is no accident."""
+"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is not an accident."""
 TURN_S = 0.1
 GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
@@ -267,7 +267,7 @@ class HostsEngine:
         each = self._options.room or max(told, default=64)
         return max(1, min(shards, each * self._options.hosts))
 
-    def bearable(self, jobs: int) -> tuple[int, str | None]:
+    def allowed(self, jobs: int) -> tuple[int, str | None]:
         return jobs, None
 
     def room(self) -> Room:

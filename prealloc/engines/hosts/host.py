@@ -342,7 +342,7 @@ class Host:
         self._engine.open(self._setup)
         self._all_logs = message.all_logs
         room = self._spec.room or self._engine.most_jobs(MOST_WORKERS, message.slice_bytes)
-        self._room = self._engine.bearable(min(room, message.room))[0]
+        self._room = self._engine.allowed(min(room, message.room))[0]
 
     def _go_on(self) -> None:
         """Does what has waited for files, in order."""
