@@ -205,7 +205,7 @@ class Dollars(NamedTuple):
             return float(value)
         least = "above 0" if self.above else "from 0 on"
         mistakes.append(
-            Mistake(where, f"{shown(given)} is not an amount of dollars {least}", "write it like 50 or 2.5")
+            Mistake(where, f"{safely_shown(given)} is not an amount of dollars {least}", "write it like 50 or 2.5")
         )
         return 1.0
 
