@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
@@ -30,6 +30,7 @@ from prealloc.store.lane_log import read_notes
 from prealloc.store.results import KEYS, SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome, aggregate, tabulate
 from prealloc.store.run_report import Compare, Matrix, RunReport, Source
 from prealloc.store.task_grid import task_grid, value_of
+from prealloc.store.telemetry import read_samples
 
 LOG_TAIL_BYTES = 8192
 TYPE = "type"
@@ -37,10 +38,10 @@ MOST_GROUPS = 24
 """Values of a key that comparisons are split by."""
 
 
-def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
+def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ReportKeywords]) -> RunReport:
     """Reads runs or experiments for a report. Raises OptionsError with every mistake, and what outcomes() raises."""
     asked = asked_of(runs, ReportOptions, options)
-    folders = [_Folder(Path(run), asked.scores, named=len(runs) > 1) for run in runs]
+    folders = [_Folder(Path(run), asked.scores, prices, named=len(runs) > 1) for run in runs]
     members = [member for folder in folders for member in folder.members]
     home = {id(member): folder for folder in folders for member in folder.members}
     factors = _factors(members)
@@ -85,9 +86,10 @@ def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
 class _Folder:
     """A run or an experiment that was named, with the run folders in it."""
 
-    def __init__(self, path: Path, scores: str | None, *, named: bool) -> None:
+    def __init__(self, path: Path, scores: str | None, prices: Mapping[str, Any] | None, *, named: bool) -> None:
         self.opened = opened_runs(path)
-        units = (Located(unit, self.opened[unit.run or ""]) for unit in outcomes(path, scores=scores))
+        every = outcomes(path, scores=scores, prices=prices)
+        units = (Located(unit, self.opened[unit.run or ""]) for unit in every)
         self.damaged: list[str] = []
         self.members = list(members_of(units, path, named=named, damaged=self.damaged))
         self.attempts: dict[str, Attempts] = {name: attempts_of(run.paths) for name, run in self.opened.items()}
@@ -135,6 +137,7 @@ class _Folder:
                 options=_not_default(file.policy),
                 lanes=spec.lanes,
                 lane_notes=read_notes(run.paths, spec.lanes),
+                samples=read_samples(run.paths),
                 sessions=attempts.sessions,
                 running=live_owner(run.paths.lock) is not None,
                 attempts=list(attempts.here()),
