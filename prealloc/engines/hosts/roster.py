@@ -88,6 +88,7 @@ class RemoteHost:
         self.token = token
         self.stage = Stage.ASKED
         self.asked_at = time.monotonic()
+        self.ready_at: float | None = None
         self.handle: str | None = None
         """What people find it by in the engine that has started it."""
         self.hi: Hi | None = None
