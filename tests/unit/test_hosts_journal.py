@@ -20,6 +20,7 @@ from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import fold
 from prealloc.store.journal import AttemptLine, JournalWriter, SessionStarted, WorkerStarted
+from prealloc.store.spools import note_spools, unheard
 
 FILE = "shard-00.0001.0001.jsonl"
 UNIT = Unit("shard-00", "a", 0)
@@ -174,3 +175,26 @@ def test_bytes_that_are_missing(bench: Bench) -> None:
     """A file is taken over from its beginning on, without a gap."""
     with pytest.raises(Unreadable, match="missing"):
         list(bench.host("host-1").take(FILE, 1, line()))
+
+
+def test_what_hosts_wrote_and_nobody_heard(bench: Bench, tmp_path: Path) -> None:
+    """A resume takes in what decides an open unit: not what is decided, late, another's, unplanned or damaged."""
+    spools = tmp_path / "shared"
+    note_spools(bench.paths, spools)
+    told = {
+        "host-1": [line(), line(task="b", late=True), line(task="z")],
+        "host-2": [line(host="host-2", status=Status.INFRA), line()],
+        "host-3": [line(task="b", host="host-3", result=msgspec.Raw(b"[1]")), b"\0\n"],
+        "host-4": [line(task="b", host="host-4", attempt=3, result=msgspec.Raw(b"[2]"))],
+    }
+    for host, lines in told.items():
+        (spools / host / "journal").mkdir(parents=True)
+        (spools / host / "journal" / FILE).write_bytes(b"".join(lines))
+    b = Unit("shard-00", "b", 0)
+    found = unheard(bench.paths, fold(bench.paths, [UNIT, b]))
+    assert [(each.task, each.host) for each in found.lines] == [("a", "host-1"), ("b", "host-3")]
+    assert bytes(found.lines[1].result) == b"[1]"
+    assert ["host-3" in note for note in found.notes] == [True, False]
+    list(bench.host("host-9").take(FILE, 0, line(host="host-9", status=Status.FAILED)))
+    found = unheard(bench.paths, fold(bench.paths, [UNIT, b]))
+    assert [each.task for each in found.lines] == ["b"]

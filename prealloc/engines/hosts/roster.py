@@ -88,6 +88,7 @@ class RemoteHost:
         self.token = token
         self.stage = Stage.ASKED
         self.asked_at = time.monotonic()
+        self.ready_at: float | None = None
         self.handle: str | None = None
         """What people find it by in the engine that has started it."""
         self.hi: Hi | None = None
@@ -112,7 +113,7 @@ class RemoteHost:
         """It has decided something."""
         self.draining = False
         self.is_open = False
-        """It has been told of the session."""
+        """It knows the session."""
 
     @property
     def over(self) -> bool:
