@@ -103,6 +103,10 @@ class Zygote:
         """Whether a fresh interpreter would start with this environment as the zygote has."""
         return _read_at_start(environment) == self._python
 
+    def load(self, *modules: str) -> None:
+        """Has it import these, for commands that are started from now on: agents that would import them at each run."""
+        self._control.send(json.dumps({"load": modules}).encode())
+
     def start_fork_server(self, asked: Mapping[str, Any], descriptors: Sequence[int]) -> int:
         """A child of our own that is a fork server, see _fork_server. Gives its process id."""
         report, reports = os.pipe()
@@ -234,12 +238,19 @@ def serve(control: socket.socket) -> None:
             packet, (*descriptors,), _, _ = socket.recv_fds(control, _PACKET, 4)
             if not packet:
                 return None
-            if len(descriptors) == 4:
+            asked = json.loads(packet)
+            if "load" in asked:
+                for name in asked["load"]:
+                    importlib.import_module(name)
+                gc.collect()
+                gc.freeze()
+                continue
+            if "code" in asked:
                 *theirs, report = descriptors
                 pid = _fork_sibling()
                 if pid == 0:
                     control.detach()
-                    _fork_server(json.loads(packet), *theirs)
+                    _fork_server(asked, *theirs)
                 _say(report, pid)
                 for each in descriptors:
                     os.close(each)
@@ -247,7 +258,7 @@ def serve(control: socket.socket) -> None:
             pid = os.fork()
             if pid == 0:
                 control.detach()
-                return _become(**json.loads(packet), stdout=descriptors[0], stderr=descriptors[1])
+                return _become(**asked, stdout=descriptors[0], stderr=descriptors[1])
             os.close(descriptors[0])
             os.close(descriptors[1])
             _say(descriptors[2], pid)
