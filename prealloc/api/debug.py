@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.api.runs import WorkerName, worker_name_of
-from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup
 from prealloc.engines.debug import UnitJob, debug_unit, only_order
 from prealloc.errors import Mistake, OptionsError, RunFolderError
@@ -221,7 +220,6 @@ def _setup(
         import_path=tried.import_path,
         limiter=RateLimiter(spec.lanes, policy, share=shared_lanes(spec.lanes, spec.settings)),
         policy=policy,
-        admission=Admission(place.outline.manifests[tried.unit.shard].slice.bytes),
         journal=journal,
     )
 

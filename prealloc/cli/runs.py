@@ -12,32 +12,37 @@ import typer
 
 from prealloc.cli.command import command
 from prealloc.cli.experiment import plan_config
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, ScoresOption, parsed, read_config, takes
+from prealloc.cli.options import (
+    ConfigOption,
+    HistoryOption,
+    JsonFlag,
+    OldHistoryOption,
+    PricesOption,
+    QuietFlag,
+    ScoresOption,
+    parsed,
+    read_config,
+    read_prices_of,
+    refuse_old_name,
+    takes,
+)
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
-from prealloc.model.options import Share
+from prealloc.model.options import Share, options_of
 from prealloc.model.outcome import Status
 from prealloc.model.part import Part
-from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
+from prealloc.model.policy import WHAT_RUNS, EngineOptions, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
     from prealloc.store.results import UnitOutcome
 
 
-DurationsOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--durations-from",
-        help="Start the shards first that take longest by the times of their tasks in this run. Repeatable.",
-        metavar="RUN",
-    ),
-]
-_OF_THE_START = ("worker", "engine", "cleanup", "worker_name", "neutral", "same_task")
+_OF_THE_START = ("worker", "cleanup", "worker_name", "neutral", "same_task")
 """Options that a resume cannot change."""
 
 
@@ -49,7 +54,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="done", bad="success is under --fail-under")(results)
 
 
-@takes(WorkerOptions, Part, RunPolicy)
+@takes(WorkerOptions, Part, RunPolicy, EngineOptions)
 def run(
     plan: Annotated[
         Path | None, typer.Argument(help="A plan folder; with --experiment, the --config says it.", metavar="PLAN")
@@ -79,7 +84,8 @@ def run(
             "--reuse", help="Take over the outcomes of a run for units that are the same. Repeatable.", metavar="RUN"
         ),
     ] = None,
-    durations_from: DurationsOption = None,
+    history: HistoryOption = None,
+    durations_from: OldHistoryOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -103,11 +109,12 @@ def run(
     """
     from prealloc.settings import from_environment
 
+    refuse_old_name(durations_from)
     mistakes: list[Mistake] = []
     if plan is None and (experiment is None or config is None):
         hint = "A plan folder. For an --experiment, a --config will do. All options: prealloc run -h"
         mistakes.append(Mistake("PLAN", "it is missing", hint))
-    (configured,) = read_config(config, "run")
+    configured, prices = read_config(config, "run", "prices")
     options = {**from_environment(), **configured, **parsed(given, mistakes)}
     worker, engine = options.pop("worker", ""), options.pop("engine", "local")
     cleanup, name = options.pop("cleanup", None), options.pop("worker_name", None)
@@ -124,20 +131,26 @@ def run(
             api.check_run(worker, **target, **chosen)
         made: Plan | Path = plan if plan is not None else plan_config(config, experiment, json=json)
         kept = config if experiment is not None else None
-        known = {**target, **chosen, "config": kept, "reuse": reuse or None, "durations_from": durations_from or ()}
-        _follow(lambda observe: api.run(made, worker, observe=observe, **known), quiet, json)
+        known = {**target, **chosen, "config": kept, "reuse": reuse or None, "history": history or ()}
+        _follow(lambda observe: api.run(made, worker, prices=prices, observe=observe, **known), quiet, json)
 
 
-@takes(Part, RunPolicy, WorkerOptions, but=_OF_THE_START, kept=(RunPolicy, WorkerOptions))
+@takes(
+    *(Part, RunPolicy, WorkerOptions, EngineOptions),
+    but=_OF_THE_START,
+    kept=(RunPolicy, WorkerOptions, EngineOptions),
+)
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    durations_from: DurationsOption = None,
+    history: HistoryOption = None,
+    durations_from: OldHistoryOption = None,
+    prices: PricesOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
     given: dict[str, Any],
 ) -> None:
-    """Go on with a run: run what has no final outcome, or a part of it.
+    """Go on with a run: run what is not done, or a part of it.
 
     Without options a run goes on with those that it has. An option that is given holds from here on.
 
@@ -147,12 +160,15 @@ def resume(
       prealloc resume run/ --failed
       prealloc resume run/ --only model=o3,prompt_type=cot --only model=o4
       prealloc resume run/ --error openai.RateLimitError --timeout 20m
+      prealloc resume run/ --engine local
     """
     from prealloc.api import runs as api
     from prealloc.settings import from_environment
 
-    machine = {name: value for name, value in from_environment().items() if name != "engine"}  # the run has its own
-    options: Any = {**machine, **parsed(given, []), "durations_from": durations_from or ()}
+    refuse_old_name(durations_from)
+    own = {"engine", *options_of(EngineOptions)}  # the run has its own
+    machine = {name: value for name, value in from_environment().items() if name not in own}
+    options: Any = {**machine, **parsed(given, []), "history": history or (), "prices": read_prices_of(prices)}
     _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 
 
@@ -210,12 +226,13 @@ def results(
     ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
     scores: ScoresOption = None,
+    prices: PricesOption = None,
     fail_under: Annotated[
         str | None,
         typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
     ] = None,
 ) -> None:
-    """Show a run's outcomes: success rate, mean score, times.
+    """Show a run's outcomes: success rate, mean score, times, tokens and what they cost.
 
     Every planned unit is in one row, run or not.
 
@@ -227,6 +244,7 @@ def results(
       prealloc results run/ --units --not-ok
       prealloc results run/ --by error.type --mean turns,usage.total
       prealloc results before/ after/ --by run,model
+      prealloc results run/ --by model --prices exp.toml
       prealloc results run/ --fail-under 80%
     """
     from prealloc.api import outcomes as api
@@ -246,8 +264,9 @@ def results(
     least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     if mistakes:
         raise OptionsError(mistakes)
+    priced = read_prices_of(prices)
     if units:
-        every = (each for run in runs for each in api.outcomes(run, scores=scores))
+        every = (each for run in runs for each in api.outcomes(run, scores=scores, prices=priced))
         listed = (each for each in every if not (not_ok and each.status is Status.OK))
         _print_units(listed, "jsonl" if json or format is None else format)
         return
@@ -255,7 +274,8 @@ def results(
 
     from prealloc.report.results_view import print_results
 
-    found = api.tabulated(*runs, by=split_names(by or []), mean=split_names(mean or []), scores=scores)
+    keys, means = split_names(by or []), split_names(mean or [])
+    found = api.tabulated(*runs, by=keys, mean=means, scores=scores, prices=priced)
     print_results(found, Console(), form="json" if json else format or "table")
     if least is not None and not (found.total.rate is not None and found.total.rate >= least):
         rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"

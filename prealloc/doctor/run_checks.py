@@ -77,7 +77,7 @@ def _made_at(opened: OpenRun) -> float | None:
 
 
 def recorded_workers(paths: RunPaths) -> set[int]:
-    """The process ids of all workers in the journal, as far as it can be read."""
+    """The process ids of all workers of this machine in the journal, as far as it can be read."""
     found: set[int] = set()
     for file in sort_folder(paths)[0]:
         if file.writer.shard is not None:
@@ -87,7 +87,7 @@ def recorded_workers(paths: RunPaths) -> set[int]:
                 content = parse_line(file, line, number)
             except JournalError:
                 continue  # told by check_journal
-            if isinstance(content, WorkerStarted):
+            if isinstance(content, WorkerStarted) and content.host is None:
                 found.add(content.pid)
     return found
 

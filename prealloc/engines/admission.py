@@ -69,12 +69,13 @@ class Admission:
         self._told: int | None = None
         self.look({})
 
-    def look(self, held: Mapping[str, int]) -> None:
-        """Takes in what the workers hold now, by shard, and what is left."""
-        self._held = held
+    def look(self, memory: Mapping[str, int]) -> Mapping[str, int]:
+        """Takes in what the workers hold now, see Engine.memory, and what is left. Gives it on."""
+        held = self._held = {shard: size for shard, size in memory.items() if shard}
         # Not the largest: one task that goes wild must not keep all others from starting.
         self._typical_bytes = max(self._expected_bytes, int(median(held.values()))) if held else self._expected_bytes
         self._usable_bytes = int(self._available() * USABLE)
+        return memory
 
     def narrow(self, others: int) -> int | None:
         """There was not enough memory for a worker beside `others`: at most that many run at once from now on.
@@ -91,6 +92,13 @@ class Admission:
         """It was the fault of one task, which is known by now."""
         self._most = self._told = None
 
+    def room(self, running: Collection[str]) -> int:
+        """How many more workers may start beside those of these shards (one for each worker)."""
+        fitting = self._left(running) // self._typical_bytes
+        if self._most is not None:
+            fitting = min(fitting, self._most - len(running))
+        return max(0 if running else 1, fitting)
+
     def refusal(self, running: Collection[str]) -> str | None:
         """Why no further worker may start beside those of these shards (one for each worker); None if one may.
 
@@ -100,12 +108,16 @@ class Admission:
             return None
         if self._most is not None and len(running) >= self._most:
             return f"{len(running)} shards run, and memory ran out with more; the others wait"
-        left = self._usable_bytes - sum(
-            max(0, count * self._typical_bytes - self._held.get(shard, 0)) for shard, count in Counter(running).items()
-        )
+        left = self._left(running)
         if left >= self._typical_bytes:
             return None
         return (
             f"{len(running)} shards run, and there is not enough memory for another worker: one takes about "
             f"{self._typical_bytes // 2**20} MB, {max(0, left) // 2**20} MB are free; the others wait"
+        )
+
+    def _left(self, running: Collection[str]) -> int:
+        """The memory that is left when those that run have grown to what is typical."""
+        return self._usable_bytes - sum(
+            max(0, count * self._typical_bytes - self._held.get(shard, 0)) for shard, count in Counter(running).items()
         )

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from prealloc.engines.admission import Admission
 from prealloc.engines.handover import Key
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
-from prealloc.lanes.limiter import RateLimiter
+from prealloc.lanes.limiter import Turns
 from prealloc.model.events import Event
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
@@ -36,7 +35,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     guards_library: bool
     """An attempt of a worker to open the library is seen and refused."""
     worker_outlives_master: bool
-    """A worker may still run after its master was killed."""
+    """A worker may still run for a while after its master was killed."""
     hands_back: bool = False
     """Units that have not begun can be taken out of a job that runs: it has `unbegun` and `hand_back`."""
     cannot_change: Mapping[str, str] = {}
@@ -59,14 +58,16 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     session: int
     worker: str
     import_path: tuple[str, ...]
-    limiter: RateLimiter[Any]
+    limiter: Turns[Any]
     """Gives the turns of the lanes' shards; its holders are whatever the engine tells apart."""
     policy: RunPolicy
     """Of the run. A shard's own, see ShardJob, may have another concurrency."""
-    admission: Admission
-    """Says whether one more worker may start beside those that run."""
+    slice_bytes: int = 0
+    """Of the largest slice: what a worker takes goes by it."""
     journal: JournalWriter
     """The supervisor's own journal file."""
+    host: str | None = None
+    """The host that the engine runs on, where that is not the master's machine."""
     cleanup: str | None = None
     """`module:function`, called for attempts whose process was killed before they could clean up."""
 
@@ -146,6 +147,7 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
             journal=str(journal),
             library=tuple(sorted(library)),
             cleanup=setup.cleanup is not None,
+            host=setup.host,
         )
 
 
@@ -173,6 +175,14 @@ class Patience(NamedTuple):
         )
 
 
+class Room(NamedTuple):
+    """How many more jobs an engine takes now."""
+
+    jobs: int
+    why: str | None = None
+    """Why it takes no more, if the user should know."""
+
+
 class WorkerCheck(NamedTuple):
     """What an engine is asked to look at before it runs anything."""
 
@@ -183,6 +193,10 @@ class WorkerCheck(NamedTuple):
     variables: tuple[str, ...] = ()
     """Environment variables: say which of them are not set."""
     patience: Patience = Patience()
+    library_paths: tuple[str, ...] = ()
+    """Where the library lies: on another machine its files have other numbers."""
+    tell: Callable[[str], None] = lambda text: None
+    """Called with what the user should know while it is going on, as one sentence."""
 
 
 class Engine(Protocol):
@@ -198,6 +212,18 @@ class Engine(Protocol):
 
     def open(self, setup: RunSetup) -> None:
         """Gets ready for the shards of one session."""
+        ...
+
+    def most_jobs(self, shards: int, slice_bytes: int) -> int:
+        """How many jobs it may run at once where the user names no number, for so many shards and so large a slice."""
+        ...
+
+    def bearable(self, jobs: int) -> tuple[int, str | None]:
+        """How many of so many jobs at once the system can bear; if that is fewer, also a sentence that says so."""
+        ...
+
+    def room(self) -> Room:
+        """How many more jobs it takes now, as far as it is about memory, or places to run them."""
         ...
 
     def launch(self, job: ShardJob) -> None:
@@ -242,8 +268,8 @@ class Engine(Protocol):
         """Ends everything now: what runs is cancelled, and has the grace to clean up. Called again: without it."""
         ...
 
-    def processes(self) -> Mapping[str, Sequence[int]]:
-        """The process ids of each shard, and of the engine's helpers under the empty name."""
+    def memory(self) -> Mapping[str, int]:
+        """The bytes that each shard holds now, and under the empty name the engine's helpers. Costs 1 ms a process."""
         ...
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from prealloc.engines.launch import Born, Died, Launcher, Refused
+from prealloc.processes.memory import proportional_bytes
 
 
 class Child(Protocol):
@@ -54,12 +55,12 @@ class Children(Generic[C]):
         """Those that are not gone."""
         return [*self.unborn.values(), *self.living.values()]
 
-    def processes(self) -> Mapping[str, Sequence[int]]:
+    def memory(self) -> Mapping[str, int]:
         """As of Engine."""
         found: dict[str, list[int]] = {"": list(self._launcher.helpers())}
         for pid, child in self.living.items():
             found.setdefault(child.shard, []).append(pid)
-        return found
+        return {shard: proportional_bytes(pids) for shard, pids in found.items()}
 
     def close(self) -> None:
         """Leaves no process behind."""

@@ -23,7 +23,8 @@ from typing import TypeGuard
 
 import msgspec
 
-from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.admission import Admission, default_workers, within_open_files
+from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.children import Children
 from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.engines.deaths import describe_exit
@@ -41,6 +42,7 @@ from prealloc.files.regular import Unusable
 from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted, WorkerGone, WorkerLost
 from prealloc.model.outcome import FINAL, verdict
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.model.usage import model_named, usage_in
 from prealloc.model.words import shown
 from prealloc.processes.cgroups import OomKills
 from prealloc.store.build import write_rest
@@ -104,11 +106,22 @@ class CommandEngine:
         self._setup = setup
         self._refusals = Refusals(setup.policy.start_s)
         self._oom = OomKills()
+        self._admission = Admission(setup.slice_bytes)
         limit = setup.policy.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         with must_write(setup.paths.results):
             fault_point(Point.SESSION_FOLDERS)
             setup.paths.results.mkdir(exist_ok=True)
+
+    def most_jobs(self, shards: int, slice_bytes: int) -> int:
+        return default_workers(shards, slice_bytes)
+
+    def bearable(self, jobs: int) -> tuple[int, str | None]:
+        return within_open_files(jobs)
+
+    def room(self) -> Room:
+        running = [shard.shard for shard in (*self._programs.all, *self._waiting)]
+        return Room(self._admission.room(running), self._admission.refusal(running))
 
     def launch(self, job: ShardJob) -> None:
         self._programs_of[job.shard] += 1
@@ -186,8 +199,8 @@ class CommandEngine:
             else:
                 self._terminate(pid, shard, shard.killed_for)
 
-    def processes(self) -> Mapping[str, Sequence[int]]:
-        return self._programs.processes()
+    def memory(self) -> Mapping[str, int]:
+        return self._admission.look(self._programs.memory())
 
     def close(self) -> None:
         self._programs.close()
@@ -204,7 +217,7 @@ class CommandEngine:
     def _died(self, shard: _CommandShard, status: int) -> None:
         if shard.killed_for is None and self._oom.explains(status, born_at=shard.born_at):
             shard.killed_for = self._oom.told()
-            self._setup.admission.narrow(len(self._programs.all))
+            self._admission.narrow(len(self._programs.all))
         self._ended += shard.died(status)
         self._end(shard)
 
@@ -253,6 +266,7 @@ class _CommandShard:
         self._job = job
         self._setup = setup
         self._types = dict(job.ids)
+        self._model = model_named(job.manifest.settings)
         self._pid = 0
         self._latest = time.monotonic()
         self._refused = 0
@@ -404,6 +418,7 @@ class _CommandShard:
             waiting_s=0.0,
             working_s=reported.working_s,
             peak_rss=0,
+            usage=usage_in({"usage": reported.usage}, self._model) or usage_in(told, self._model),
             lane=self._job.lane,
             error=reported.error,
             late=late,

@@ -8,18 +8,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.engines.admission import within_open_files
-from prealloc.engines.base import Engine, EngineFacts, ShardJob
+from prealloc.engines.base import Engine, ShardJob
 from prealloc.engines.control_socket import ControlSocket, answer
 from prealloc.engines.limits import RunLimits
 from prealloc.errors import Mistake, OptionsError
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.document import UNREADABLE
-from prealloc.model.events import AttemptEnded, Event, LimitReached, RunSteered
+from prealloc.model.events import Event, LimitReached, Note, RunSteered
 from prealloc.model.lane import Lane
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
+from prealloc.model.prices import Prices
 from prealloc.model.steer import Change, Course, LaneRate
+from prealloc.model.usage import Usage
 from prealloc.model.where import options_in
 from prealloc.model.words import brief, listed
 from prealloc.store.journal import JournalWriter, Steered
@@ -76,7 +77,7 @@ class Control:
         manifests: Mapping[str, Manifest],
         *,
         at_once: int,
-        facts: EngineFacts,
+        engine: Engine,
         limiter: RateLimiter[Any],
         lanes: Sequence[Lane],
         journal: JournalWriter,
@@ -91,7 +92,8 @@ class Control:
         self.socket: ControlSocket | None = None
         self._share_out = share_out
         self._manifests = manifests
-        self._facts = facts
+        self._engine = engine
+        self._facts = engine.facts
         self._limiter = limiter
         self._lanes = {lane.name: lane for lane in lanes}
         self._journal = journal
@@ -110,17 +112,22 @@ class Control:
 
     # -- the limits of the whole run ------------------------------------------------------------------------
 
-    def count(self, event: AttemptEnded) -> None:
+    def spend_within(self, prices: Prices, used: Usage | None) -> None:
+        """What tokens cost, and what earlier sessions have used: for --max-cost."""
+        self._limits.spend_within(prices, used)
+
+    def count(self, event: Event) -> None:
         """Takes the end of an attempt in."""
         self._limits.count(event)
 
     def limit(self) -> list[Event]:
         """What follows if a limit has just been reached: from then on nothing starts."""
+        notes: list[Event] = [Note(text=text)] if (text := self._limits.note()) is not None else []
         if self.stopped is not None or (reason := self._limits.reached()) is None:
-            return []
+            return notes
         self.stopped = reason
         self._journal.append(Steered(at=time.time(), stopped=reason))
-        return [LimitReached(reason=reason)]
+        return [*notes, LimitReached(reason=reason)]
 
     # -- what is asked for ----------------------------------------------------------------------------------
 
@@ -128,12 +135,12 @@ class Control:
         """How many more jobs may start beside those that run."""
         return 0 if self.paused else max(0, self.at_once - running)
 
-    def listen(self, engine: Engine, running: Mapping[int, ShardJob], waiting: int) -> list[Event]:
+    def listen(self, running: Mapping[int, ShardJob], waiting: int) -> list[Event]:
         """Does what clients ask for. `running` are the jobs that run, as they began; `waiting` do not yet."""
         events: list[Event] = []
         for raw, client in self.socket.requests() if self.socket is not None else ():
             notes, mistakes = self._take(raw, len(running), events)
-            engine.allow(self.widths(running))
+            self._engine.allow(self.widths(running))
             course = Course(
                 workers=self.at_once,
                 concurrency=self.policy.concurrency,
@@ -197,10 +204,10 @@ class Control:
         if change == Change():
             return [], []
         notes = self._notes(change)
-        if change.workers is not None and change.workers > running and self._facts.can_kill:
-            more, too_few_files = within_open_files(change.workers - running)
+        if change.workers is not None and change.workers > running:
+            more, too_few = self._engine.bearable(change.workers - running)
             change = msgspec.structs.replace(change, workers=running + more)
-            notes += [too_few_files] if too_few_files is not None else []
+            notes += [too_few] if too_few is not None else []
         self._journal.append(Steered(at=time.time(), change=change))
         self._steered = True
         if change.workers is not None:

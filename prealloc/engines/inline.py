@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.admission import default_workers
+from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.deaths import is_turned_away
 from prealloc.engines.handover import JobEnded, TurnedAway, units_of
 from prealloc.engines.log import cut_back
 from prealloc.engines.worker_process import events_of, not_closed
 from prealloc.errors import EngineError, WorkerFunctionError
-from prealloc.lanes.limiter import AHEAD_S, RateLimiter
+from prealloc.lanes.limiter import AHEAD_S, Turns
 from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted
 from prealloc.model.outcome import Answer
 from prealloc.store.journal import CleanedUp, JournalWriter
@@ -82,6 +83,15 @@ class InlineEngine:
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
 
+    def most_jobs(self, shards: int, slice_bytes: int) -> int:
+        return default_workers(shards, slice_bytes)
+
+    def bearable(self, jobs: int) -> tuple[int, str | None]:
+        return jobs, None
+
+    def room(self) -> Room:
+        return Room(1)
+
     def launch(self, job: ShardJob) -> None:
         self._queue.append(job)
 
@@ -132,7 +142,7 @@ class InlineEngine:
     def stop(self) -> None:
         self.drain()
 
-    def processes(self) -> Mapping[str, Sequence[int]]:
+    def memory(self) -> Mapping[str, int]:
         return {}
 
     def close(self) -> None:
@@ -280,7 +290,7 @@ def _in_event_loop() -> bool:
 class _InlineLimiter:
     """Turns straight from the limiter, which has no other holder meanwhile."""
 
-    def __init__(self, limiter: RateLimiter[str], lane: str) -> None:
+    def __init__(self, limiter: Turns[str], lane: str) -> None:
         self._limiter = limiter
         self._lane = lane
         self._turn = 0

@@ -26,7 +26,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from prealloc.engines.base import Checked, EngineFacts, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.admission import Admission, default_workers, within_open_files
+from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.children import Children
 from prealloc.engines.fork_launcher import ForkServerLauncher
 from prealloc.engines.handover import JobEnded
@@ -69,8 +70,17 @@ class LocalEngine:
     name = "local"
     facts = EngineFacts(can_kill=True, guards_library=True, worker_outlives_master=False, hands_back=True)
 
-    def __init__(self, make: Callable[[], Launcher] = make_launcher) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Launcher] = make_launcher,
+        *,
+        admission: Callable[[int], Admission] = Admission,
+        ear: int | None = None,
+    ) -> None:
+        """`ear` is one more descriptor that ends a wait when it is readable. `admission` is for tests."""
         self._launcher = make()
+        self._make_admission = admission
+        self._ear = ear
         self._supervisors: dict[int, JobSupervisor] = {}
         """By the number of the job."""
         self._incarnations: Counter[str] = Counter()
@@ -92,6 +102,7 @@ class LocalEngine:
         self._setup = setup
         self._refusals = Refusals(setup.policy.start_s)
         self._oom = OomKills()
+        self._admission = self._make_admission(setup.slice_bytes)
         limit = setup.policy.memory_bytes
         self._memory = MemoryWatch(limit) if limit is not None else None
         if printed := self._launcher.output():
@@ -99,6 +110,16 @@ class LocalEngine:
             with must_write(path), open(open_log(path, Point.LOG_IMPORT), "wb") as file:
                 file.truncate()
                 file.write(printed)
+
+    def most_jobs(self, shards: int, slice_bytes: int) -> int:
+        return default_workers(shards, slice_bytes)
+
+    def bearable(self, jobs: int) -> tuple[int, str | None]:
+        return within_open_files(jobs)
+
+    def room(self) -> Room:
+        running = [supervisor.shard for supervisor in self._supervisors.values()]
+        return Room(self._admission.room(running), self._admission.refusal(running))
 
     def launch(self, job: ShardJob) -> None:
         fault_point(Point.SHARD_LAUNCH)
@@ -158,8 +179,8 @@ class LocalEngine:
             supervisor.stop()
             self._end_if_idle(supervisor)
 
-    def processes(self) -> Mapping[str, Sequence[int]]:
-        return self._workers.processes()
+    def memory(self) -> Mapping[str, int]:
+        return self._admission.look(self._workers.memory())
 
     def close(self) -> None:
         self._workers.close()
@@ -170,8 +191,9 @@ class LocalEngine:
         launcher = self._launcher.fileno()
         workers = {worker.channel.fileno(): worker for worker in self._workers.living.values()}
         poll = select.poll()  # not select(): there may be more than 1,024 descriptors
-        for descriptor in (*workers, *([launcher] if launcher is not None else [])):
-            poll.register(descriptor, select.POLLIN)
+        for descriptor in (*workers, launcher, self._ear):
+            if descriptor is not None:
+                poll.register(descriptor, select.POLLIN)
         for descriptor, _ in poll.poll(timeout_s * 1000):
             if descriptor in workers:
                 worker = workers[descriptor]
@@ -198,12 +220,12 @@ class LocalEngine:
         events = self._supervisors[worker.job].died(worker, status)
         ended = (event.status for event in events if isinstance(event, AttemptEnded))
         if worker.killed_for == "kernel" and Status.OUT_OF_MEMORY in ended:
-            self._setup.admission.forget()
+            self._admission.forget()
         self._events += events
 
     def _narrow(self, victim: str, others: int) -> None:
         """The kernel's OOM killer has hit one of ours."""
-        if most := self._setup.admission.narrow(others):
+        if most := self._admission.narrow(others):
             text = f"{self._oom.told()} has ended {victim}; from now on at most {most} workers run at once"
             self._events.append(Note(text=f"{text}; free memory, raise the limit, or lower workers or concurrency"))
 
@@ -212,7 +234,7 @@ class LocalEngine:
         if only or any(worker.only for worker in running):
             may = not running
         else:
-            may = self._setup.admission.refusal([worker.shard for worker in running]) is None
+            may = self._admission.refusal([worker.shard for worker in running]) is None
         self._held_back = self._held_back or not may
         return may
 

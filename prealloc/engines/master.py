@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from prealloc.engines.admission import Admission
 from prealloc.engines.base import Engine, ShardJob
 from prealloc.engines.control import Control
 from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
@@ -21,6 +20,7 @@ from prealloc.model.events import (
     AttemptEnded,
     Event,
     LaneHalted,
+    LimitReached,
     MemorySampled,
     Note,
     Observer,
@@ -48,10 +48,9 @@ def conduct(
     *,
     limiter: RateLimiter[Any],
     control: Control,
-    admission: Admission,
     observer: Observer,
 ) -> Ended:
-    """Runs the shards in the queue to their end, as many at a time as `control` says, fewer if memory is short.
+    """Runs the shards in the queue to their end: as many at a time as `control` says, or as the engine takes if fewer.
 
     `make` makes a job, when it is launched; None if there is nothing to run of it after all. The first SIGINT, SIGTERM
     or SIGHUP drains, the second cancels what runs, which has the grace to clean up, the third kills it; resume runs it
@@ -59,8 +58,8 @@ def conduct(
     """
     jobs = _Jobs(engine, queue, make, limiter, control, observer.handle)
     observe = observer.handle
-    sampler = _Sampler(engine, observer, admission)
-    told_of_memory = False
+    sampler = _Sampler(engine, observer)
+    told_why = False
     received: list[int] = []
     with handled(lambda number, frame: received.append(number)):
         heeded = 0
@@ -71,19 +70,19 @@ def conduct(
                 engine.drain() if heeded == 1 else engine.stop()
                 drain_s, grace_s = control.policy.drain_s, control.policy.grace_s
                 observe(Stopping(drain_s=drain_s if heeded == 1 else 0.0, grace_s=grace_s if heeded < 3 else 0.0))
-            for news in control.listen(engine, jobs.running, len(queue)):
+            for news in control.listen(jobs.running, len(queue)):
                 observe(news)
             while control.room(len(jobs.running)) and queue:
-                if refusal := admission.refusal(jobs.shards):
-                    if not told_of_memory:
-                        observe(Note(text=refusal))
-                        told_of_memory = True
+                if (room := engine.room()).jobs <= 0:
+                    if room.why is not None and not told_why:
+                        observe(Note(text=room.why))
+                        told_why = True
                     break
                 if (launch := queue.next()) is None:
                     break
                 jobs.launch(launch)
             engine.allow(control.widths(jobs.running))
-            if (places := control.room(len(jobs.running))) and admission.refusal(jobs.shards) is None:
+            if places := min(control.room(len(jobs.running)), engine.room().jobs):
                 jobs.rebalance(places)
             for event in engine.wait(TICK_S):
                 jobs.take_in(event)
@@ -168,6 +167,7 @@ class _Jobs:
             self._queue.leave(self._launches.pop(event.job).lane)
             self._end_if_ended(event.shard)
         else:
+            self._control.count(event)
             self._observe(event)
 
     def _put(self, job: int, units: Units) -> None:
@@ -183,10 +183,11 @@ class _Jobs:
                 self._halt(news)
             else:
                 self._observe(news)
-        for reached in self._control.limit():
-            self.give_up(self._queue.close())
-            self._engine.halt(None)
-            self._observe(reached)
+        for told in self._control.limit():
+            if isinstance(told, LimitReached):
+                self.give_up(self._queue.close())
+                self._engine.halt(None)
+            self._observe(told)
 
     def _halt(self, news: LaneHalted) -> None:
         """A lane starts nothing more. The other lanes go on, and take what it has not begun."""
@@ -217,17 +218,15 @@ class _Jobs:
 class _Sampler:
     """Samples the memory of the run's processes every now and then: it costs a millisecond a process."""
 
-    def __init__(self, engine: Engine, observer: Observer, admission: Admission) -> None:
+    def __init__(self, engine: Engine, observer: Observer) -> None:
         self._engine = engine
         self._observer = observer
-        self._admission = admission
         self._next = time.monotonic() + FIRST_SAMPLE_S
 
     def sample(self) -> None:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + SAMPLE_S
-        workers = {shard: proportional_bytes(pids) for shard, pids in self._engine.processes().items()}
+        workers = dict(self._engine.memory())
         other = workers.pop("", 0)
-        self._admission.look(workers)
         self._observer.handle(MemorySampled(master=proportional_bytes([os.getpid()]), workers=workers, other=other))

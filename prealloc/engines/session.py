@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from prealloc.engines.admission import Admission, default_workers, within_open_files
 from prealloc.engines.base import Engine, RunSetup, ShardJob
 from prealloc.engines.control import Control, Share, Shares
 from prealloc.engines.control_socket import ControlSocket, NoSocket
@@ -45,7 +44,7 @@ from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
-from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen, used_by
 from prealloc.store.journal import (
     AttemptLine,
     JournalWriter,
@@ -56,6 +55,7 @@ from prealloc.store.journal import (
 )
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
+from prealloc.store.telemetry import Telemetry
 from prealloc.store.totals import totals
 from prealloc.worker.job import UnitOrder
 
@@ -110,7 +110,6 @@ def run_session(
             journal.append(attempt)
         if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
-        admission = Admission(_biggest(run))
         setup = RunSetup(
             paths=run.paths,
             session=session,
@@ -118,28 +117,29 @@ def run_session(
             import_path=run.file.import_path,
             limiter=limiter,
             policy=policy,
-            admission=admission,
+            slice_bytes=_biggest(run),
             journal=journal,
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
         left = units_left(run, before, asked, claims)
-        wanted = _wanted(run, left, moves=engine.facts.hands_back)
-        at_once, too_few_files = within_open_files(wanted) if engine.facts.can_kill else (wanted, None)
+        at_once, too_few = engine.bearable(_wanted(run, left, engine, moves=engine.facts.hands_back))
         control = Control(
             policy,
             lambda policy: _shares(run, policy),
             run.manifests,
             at_once=at_once,
-            facts=engine.facts,
+            engine=engine,
             limiter=limiter,
             lanes=lanes,
             journal=journal,
         )
+        control.spend_within(run.prices, used_by(before))
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
-        observer.handle(_run_started(run, engine, control, before, left, asked, elsewhere))
-        short = [*([too_few_files] if too_few_files else []), *no_socket]
+        telemetry = Telemetry(run.paths, session, limiter.figures)
+        observer.handle(telemetry.note(_run_started(run, engine, control, before, left, asked, elsewhere)))
+        short = [*([too_few] if too_few else []), *no_socket]
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
         if before is not None and not left:
@@ -149,6 +149,7 @@ def run_session(
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
 
         def observe_all(event: Event) -> None:
+            event = telemetry.note(event)
             if lanes:
                 lane_log.note(event)
             if claims is not None and isinstance(event, ShardEnded):
@@ -167,9 +168,9 @@ def run_session(
             _Jobs(run, control, before, asked, claims, observer).make,
             limiter=limiter,
             control=control,
-            admission=admission,
-            observer=Watching(observe_all, observer.tick) if lanes or decided or claims else observer,
+            observer=Watching(observe_all, observer.tick),
         )
+        telemetry.close()
         control.close()
         engine.close()  # now, since the end of the session comes after that of its workers
         journal.append(SessionEnded(session=session, ended_at=time.time()))
@@ -211,6 +212,7 @@ def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, bef
             part=None if part.is_all else part,
             options=run.policy.differing(run.file.policy),
             on_end=None if run.on_end == run.file.on_end else run.on_end or "",
+            prices={} if run.prices == run.file.prices else run.prices,
         )
     )
     for at in range(0, len(again), _UNITS_A_LINE):
@@ -408,20 +410,20 @@ def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
     return Units(orders, deaths={key: state.deaths for key, state in states if state.open and state.deaths})
 
 
-def longest_s(run: OpenRun) -> float | None:
+def longest_s(run: OpenRun, engine: Engine) -> float | None:
     """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
-    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left, moves=False))
+    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left, engine, moves=False))
 
 
-def _wanted(run: OpenRun, left: Mapping[str, int], *, moves: bool) -> int:
+def _wanted(run: OpenRun, left: Mapping[str, int], engine: Engine, *, moves: bool) -> int:
     """How many workers may run at once, as far as memory goes. `moves`: the engine can spread a shard over several."""
     policy = run.policy
     shards = len(run.plan.shards) if moves and policy.rebalance else len(left)
     most = sum(left.values()) if moves and policy.rebalance else len(left)
     if run.plan.spec.lanes:  # then every shard needs room on one of them
         most = min(most, sum(share.room for lane, share in _shares(run, policy).items() if lane is not None))
-    return min(policy.workers or default_workers(max(1, shards), _biggest(run)), max(1, most))
+    return min(policy.workers or engine.most_jobs(max(1, shards), _biggest(run)), max(1, most))
 
 
 def _biggest(run: OpenRun) -> int:

@@ -66,6 +66,7 @@ from prealloc.worker.messages import (
     Ready,
     Retiring,
     Returned,
+    Spent,
     Started,
     Struck,
 )
@@ -261,12 +262,12 @@ class JobSupervisor:
         worker.pid = pid
         if worker.due is not None:
             return []
-        units = len(worker.undecided)
+        units, host = len(worker.undecided), self._setup.host
         shard, incarnation = self.shard, worker.incarnation
         self._setup.journal.append(
-            WorkerStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time())
+            WorkerStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time(), host=host)
         )
-        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane)]
+        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane, host=host)]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system refuses to start it now: its units wait until `fill` is called again."""
@@ -312,6 +313,8 @@ class JobSupervisor:
             return [self._let_go(worker, message.left)]
         elif isinstance(message, Ask | Done):
             self._at_the_limiter(worker, message)
+        elif isinstance(message, Spent):
+            worker.spend(message)
         elif isinstance(message, Opened | NotClosed):
             return [self._told(message)]
         elif isinstance(message, Broken):
@@ -354,6 +357,7 @@ class JobSupervisor:
         line = message.line
         key = (message.position, line.repeat)
         worker.progressed = True
+        worker.spent.pop(key, None)  # it is in its line
         fault_point(Point.ENDING_HEARD)
         events = events_of(message, self._job.ids[message.position][1])
         if message.again is None:
@@ -501,7 +505,7 @@ class JobSupervisor:
         self._waiting.queue_of(worker).extend(worker.undecided.values())
         self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=worker.incarnation, ended_at=time.time()))
         fault_point(Point.WORKER_BURIED)
-        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0))
+        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0, host=self._setup.host))
         events += self.fill()
         return events
 

@@ -58,7 +58,7 @@ def plan_beside(manifest: Path) -> PlanPaths:
 
 
 class RunPaths(NamedTuple):
-    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `scores/`."""
+    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `scores/`, ..."""
 
     root: Path
 
@@ -86,6 +86,16 @@ class RunPaths(NamedTuple):
     @property
     def lanes(self) -> Path:
         return self.root / "lanes"
+
+    @property
+    def telemetry(self) -> Path:
+        """How it went over time: memory, tasks, lanes."""
+        return self.root / "telemetry.jsonl"
+
+    @property
+    def running(self) -> Path:
+        """The units that run now, for other terminals."""
+        return self.root / "running.json"
 
     @property
     def lock(self) -> Path:

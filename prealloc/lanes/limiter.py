@@ -12,14 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from prealloc.lanes.adaptive import Adaptive
 from prealloc.lanes.breaker import CircuitBreaker
 from prealloc.lanes.pacing import Entry, Pacer, Rate
 from prealloc.lanes.sharing import OneRun
 from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused, Note
-from prealloc.model.lane import Lane
+from prealloc.model.lane import Lane, LaneFigures
 from prealloc.model.outcome import TOO_MANY_REQUESTS, Answer, Status
 from prealloc.model.policy import LEAST_PAUSE_S, RunPolicy
 from prealloc.model.retry import BACKOFF_MOST_S
@@ -44,6 +44,20 @@ class Grant(NamedTuple, Generic[H]):
     turn: int
     at: float
     late_s: float
+
+
+class Turns(Protocol[H]):
+    """What an engine needs of the limiter, wherever that is: see RateLimiter."""
+
+    def ask(self, lane: str, holder: H, turn: int, tokens: int) -> None: ...
+    def grants(self) -> list[Grant[H]]: ...
+    def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> None: ...
+    def leave(self, lane: str, holder: H) -> None: ...
+    def halted(self, lane: str) -> str | None: ...
+    def key_refused(self, lane: str) -> bool: ...
+    @property
+    def has_waiting(self) -> bool: ...
+    def close(self) -> None: ...
 
 
 class RateLimiter(Generic[H]):
@@ -81,6 +95,8 @@ class RateLimiter(Generic[H]):
         """A request has been answered, or given up: what it used, and what the server said."""
         counter = self._counters[lane]
         counter.settle(holder, turn, tokens)
+        counter.tokens += tokens if answer.came_through else 0
+        counter.answers_429 += answer.http_status == TOO_MANY_REQUESTS
         if answer.http_status == TOO_MANY_REQUESTS or answer.retry_after_s is not None:
             counter.refused(self._now(), answer, self._news)
         elif answer.came_through:
@@ -112,6 +128,10 @@ class RateLimiter(Generic[H]):
     def key_refused(self, lane: str) -> bool:
         """Whether the lane starts no further task because of its key."""
         return self._counters[lane].breaker.key_refused
+
+    def figures(self) -> dict[str, LaneFigures]:
+        """What has happened in each lane since the start, and who holds turns in it or waits for one."""
+        return {name: counter.figures() for name, counter in self._counters.items()}
 
     @property
     def has_waiting(self) -> bool:
@@ -176,6 +196,20 @@ class _Counter(Generic[H]):
         self._max_wait_s = policy.max_wait_s
         self.refusals = 0
         """Pauses that the server has asked for since a request came through."""
+        self.turns = 0
+        self.tokens = 0
+        self.answers_429 = 0
+
+    def figures(self) -> LaneFigures:
+        holders = {holder for holder, _ in self._given} | self._queues.keys()
+        per_s = self.per_s
+        return LaneFigures(
+            limit=None if per_s is None else round(per_s, 3),
+            turns=self.turns,
+            tokens=self.tokens,
+            refused=self.answers_429,
+            holders=len(holders),
+        )
 
     @contextmanager
     def halting(self, news: list[Event]) -> Iterator[CircuitBreaker]:
@@ -217,6 +251,7 @@ class _Counter(Generic[H]):
             while may_give and (at := self._next_at(now)) <= now + AHEAD_S:
                 holder, queue = next(iter(self._queues.items()))
                 ask = queue.popleft()
+                self.turns += 1
                 counted = self.share.take(at, ask.tokens)
                 self._given[holder, ask.turn] = _Given(self._pacer.take(at, ask.tokens), at, counted)
                 del self._queues[holder]

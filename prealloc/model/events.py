@@ -6,12 +6,13 @@ Every event is one JSON object with an `event` tag: `prealloc run --json` prints
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt, AttemptInfo, Status, Successes
+from prealloc.model.usage import Usage
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
@@ -62,6 +63,51 @@ class ShardStarted(Event, frozen=True, kw_only=True, tag="shard_started"):
     units: int
     lane: str | None = None
     """The lane that serves it."""
+    host: str | None = None
+    """The host that it runs on; None: the machine of the master."""
+
+
+class HostJoined(Event, frozen=True, kw_only=True, tag="host_joined"):
+    """A host is there, and takes shards."""
+
+    host: str
+    machine: str
+    """The name of its machine."""
+    room: int
+    """Shards that it runs at once."""
+    waited_s: float | None = None
+    """Since it was asked for: in the queue of whoever has started it, and for its start."""
+
+
+class HostLost(Event, frozen=True, kw_only=True, tag="host_lost"):
+    """A host is not there any more; what it ran is run elsewhere, or was ended in good order."""
+
+    host: str
+    reason: str
+    shards: int
+    """Jobs that it had, which wait for another host."""
+
+
+class HostsSampled(Event, frozen=True, kw_only=True, tag="hosts_sampled"):
+    """How the hosts are."""
+
+    hosts: tuple[HostState, ...]
+
+
+class HostState(msgspec.Struct, frozen=True, kw_only=True):
+    """One of them."""
+
+    host: str
+    machine: str
+    state: Literal["joins", "works", "silent", "drains"]
+    running: int
+    """Jobs."""
+    room: int
+    """Jobs at once."""
+    memory: int
+    """Bytes that it holds with all that it has started."""
+    rtt_s: float | None = None
+    """What a message takes there and back."""
 
 
 class ShardShare(Event, frozen=True, kw_only=True, tag="shard_share"):
@@ -122,6 +168,9 @@ class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
     pid: int
     reason: str
     suspects: int
+    host: str | None = None
+    usage: Usage | None = None
+    """Tokens by model of the attempts that it ended and that are made again."""
 
 
 class WorkerGone(Event, frozen=True, kw_only=True, tag="worker_gone"):
@@ -129,6 +178,7 @@ class WorkerGone(Event, frozen=True, kw_only=True, tag="worker_gone"):
 
     shard: str
     pid: int
+    host: str | None = None
 
 
 class LibraryOpenedByWorker(Event, frozen=True, kw_only=True, tag="library_opened"):

@@ -130,8 +130,8 @@ class ShardProgress(Tally):
         self.index = index
         self.settings = info.settings
         self.state = State.WAITING
-        self.workers: dict[int, str | None] = {}
-        """The lane that each worker process runs on, by process id; those that retire too."""
+        self.workers: dict[tuple[str | None, int], str | None] = {}
+        """The lane that each worker process runs on, by host and process id; those that retire too."""
         # Units, not a number: a suspect that starts again without having ended must not count twice.
         self.running: dict[tuple[str, int], float] = {}
         """When each began."""
@@ -212,6 +212,9 @@ class RunProgress:
         self.telling: tuple[str, ...] = ()
         """The settings that tell shards apart."""
         self.lanes: dict[str, LaneProgress] = {}
+        self.hosts: dict[str, events.HostState] = {}
+        """As they were last sampled; those that are lost or have ended are not among them."""
+        self.hosts_joined = self.hosts_lost = 0
         self.notes: deque[str] = deque(maxlen=NOTES)
         self.opens = 0
         self.opened: list[tuple[str, str]] = []
@@ -321,7 +324,7 @@ class RunProgress:
 
     def _shard_started(self, event: events.ShardStarted, now_s: float) -> None:
         shard = self.shards[event.shard]
-        shard.workers[event.pid] = event.lane
+        shard.workers[event.host, event.pid] = event.lane
         if shard.pace is None:
             shard.pace = Pace(now_s)
         self._move(shard, State.RUNNING)
@@ -363,7 +366,7 @@ class RunProgress:
     def _worker_lost(self, event: events.WorkerLost, now_s: float) -> None:
         shard = self.shards[event.shard]
         self.lost += 1
-        shard.workers.pop(event.pid, None)
+        shard.workers.pop((event.host, event.pid), None)
         # Another one may run: its replacement, or that of a part of the shard.
         if not shard.workers and shard.state is not State.ENDED:
             self._nothing_runs(shard)
@@ -371,7 +374,7 @@ class RunProgress:
 
     def _worker_gone(self, event: events.WorkerGone, now_s: float) -> None:
         shard = self.shards[event.shard]
-        shard.workers.pop(event.pid, None)
+        shard.workers.pop((event.host, event.pid), None)
         if not shard.workers and shard.state is State.RUNNING:  # until its next one starts, or it has ended
             self._move(shard, State.WAITING)
 
@@ -381,6 +384,16 @@ class RunProgress:
         shard.workers.clear()
         self._nothing_runs(shard)
         self._move(shard, State.ENDED)
+
+    def _host_joined(self, event: events.HostJoined, now_s: float) -> None:
+        self.hosts_joined += 1
+
+    def _host_lost(self, event: events.HostLost, now_s: float) -> None:
+        self.hosts_lost += 1
+        self.hosts.pop(event.host, None)
+
+    def _hosts_sampled(self, event: events.HostsSampled, now_s: float) -> None:
+        self.hosts = {each.host: each for each in event.hosts}
 
     def _library_opened(self, event: events.LibraryOpenedByWorker, now_s: float) -> None:
         self.opens += 1
@@ -445,6 +458,9 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.WorkerLost: RunProgress._worker_lost,
     events.WorkerGone: RunProgress._worker_gone,
     events.LibraryOpenedByWorker: RunProgress._library_opened,
+    events.HostJoined: RunProgress._host_joined,
+    events.HostLost: RunProgress._host_lost,
+    events.HostsSampled: RunProgress._hosts_sampled,
     events.MemorySampled: RunProgress._memory_sampled,
     events.ShardEnded: RunProgress._shard_ended,
     events.LaneChanged: RunProgress._lane_changed,

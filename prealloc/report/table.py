@@ -14,6 +14,7 @@ from prealloc.model.events import RunStarted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit, known, left_out
+from prealloc.report.hosts import hosts_line
 from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
 from prealloc.report.page import Page
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
@@ -118,11 +119,12 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
 def _remarks(progress: RunProgress, now_s: float, width: int | None, tall: bool) -> list[Text]:
     """What stands below the table, the most important first."""
     stopping = stopping_line(progress, now_s)
-    lanes = lanes_line(progress, width, now_s)
+    lanes, hosts = lanes_line(progress, width, now_s), hosts_line(progress, width)
     return [
         *([Text(f"  {stopping}", "bold yellow")] if stopping is not None else []),
         *halted_lines(progress, HALTED_SHOWN if tall else 1),
         *([lanes] if lanes is not None else []),
+        *([hosts] if hosts is not None else []),
         *_notes(progress, _NOTES if tall else 1),
     ]
 

@@ -70,6 +70,8 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     """(device, inode) of the task libraries that no worker may open."""
     cleanup: bool = False
     """Attempts that do not clean up by themselves are cleaned up after: their starts and ends are journalled."""
+    host: str | None = None
+    """The host that it runs on; None: the machine of the master."""
 
     def seed_parts(self, task: str, repeat: int) -> tuple[Any, ...]:
         """What the seed of a unit is made of."""

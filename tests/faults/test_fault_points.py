@@ -28,6 +28,7 @@ SCENARIO = {
     Point.LOG_IMPORT: "noisy",
     Point.LOG_CUT: "long log",
     Point.SUPERVISOR_DEATH: "deadly",
+    Point.SUPERVISOR_LOST: "deadly",
     Point.SUPERVISOR_VERDICT: "deadly",
     Point.VERDICT_WRITTEN: "deadly",
     Point.SUPERVISOR_CLEANED: "untidy",

@@ -113,7 +113,9 @@ class Bench:
         monkeypatch.setattr(cgroups, "PROC", root / "proc")
         monkeypatch.setattr(local, "WATCH_S", 0.0)
         self.launcher = NoProcesses(root / "proc/vmstat")
-        self.engine = LocalEngine(lambda: self.launcher)
+        self.engine = LocalEngine(
+            lambda: self.launcher, admission=lambda size: Admission(size, available=lambda: 100 * GB)
+        )
         self.events: list[Event] = []
         paths = RunPaths(root)
         for folder in (paths.journal, paths.logs):
@@ -127,7 +129,6 @@ class Bench:
             import_path=(),
             limiter=RateLimiter((), policy),
             policy=policy,
-            admission=Admission(0, available=lambda: 100 * GB),
             journal=self.journal,
         )
         self.engine.open(setup)

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from prealloc.engines.admission import Admission
 from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
 from prealloc.engines.supervisor import JobSupervisor, Processes
@@ -46,7 +45,6 @@ def supervised(tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any) -> It
         import_path=(),
         limiter=RateLimiter(lanes, policy),
         policy=policy,
-        admission=Admission(0),
         journal=JournalWriter(paths.supervisor_journal(1)),
         cleanup=more.get("cleanup"),
     )

@@ -1,0 +1,218 @@
+"""The master's side of a provider: its process, and what it tells."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from prealloc.engines.hosts.providers.base import check_options
+from prealloc.engines.hosts.providers.messages import (
+    Begin,
+    Close,
+    FromProvider,
+    Gone,
+    News,
+    ProviderLost,
+    Ready,
+    Start,
+    Started,
+    Stop,
+    ToProvider,
+    Unfit,
+)
+from prealloc.engines.launch import how_it_ended
+from prealloc.engines.log import last_lines
+from prealloc.errors import EngineError, Mistake, OptionsError
+from prealloc.files.atomic import must_write
+from prealloc.model.document import Unreadable, heard
+from prealloc.processes.forks import forks
+from prealloc.processes.parent import fresh_interpreter
+from prealloc.processes.signals import born_blocked
+
+__all__ = ["Gone", "News", "ProviderLost", "ProviderProcess", "Started"]
+
+START_S = 120.0
+"""What an engine's package may take to be imported and to reach its cluster."""
+_CLOSE_S = 12.0
+"""A little more than the process gives itself."""
+_DYING_S = 2.0
+_READ = 2**16
+_PRINTED = 2**20
+"""Bytes of what the engine's package has printed; more is thrown away."""
+
+
+class ProviderProcess:
+    """One provider, in a process of its own. It never makes the master wait, but for its start and its end."""
+
+    def __init__(self, provider: str, options: Mapping[str, str]) -> None:
+        """Starts it and waits until it can start hosts.
+
+        Raises OptionsError for a provider or options that there are not, or a package that is missing, EngineError
+        when the engine cannot be reached.
+        """
+        check_options(provider, options)
+        self._name = provider
+        self._decoder: msgspec.json.Decoder[FromProvider] = msgspec.json.Decoder(FromProvider)
+        self._heard = b""
+        self._to_say = b""
+        self._lost = False
+        with must_write("what a provider prints", EngineError):
+            self._output = tempfile.TemporaryFile("ab+")  # noqa: SIM115  # it lives as long as the process
+        with born_blocked():
+            self._process = subprocess.Popen(
+                fresh_interpreter("from prealloc.engines.hosts.providers.__main__ import main; main()"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._output,
+                bufsize=0,
+            )
+        pipes = (self._process.stdin, self._process.stdout)
+        self._input, self._told = (pipe.fileno() for pipe in pipes if pipe is not None)
+        for end in (self._input, self._told):
+            os.set_blocking(end, False)
+            forks.keep_from(end)
+        try:
+            self._say(Begin(provider, dict(options)))
+            self._await_ready()
+        except BaseException:
+            self._end()
+            raise
+
+    def start(self, name: str, spec: bytes) -> None:
+        """Asks for one host. Started or Gone comes for it."""
+        self._say(Start(name, spec))
+
+    def stop(self, name: str) -> None:
+        """Asks the engine to end a host. Gone comes, or never: it is a wish."""
+        self._say(Stop(name))
+
+    def news(self) -> Sequence[News]:
+        """What was told since the last call. Never waits. After a ProviderLost there may be more, or nothing."""
+        self._go_on_saying()
+        self._throw_away_prints()
+        return [message for message in self._receive() if isinstance(message, Started | Gone | ProviderLost)]
+
+    def fileno(self) -> int:
+        """Readable when there is news. For good once the process has ended: ask `alive` then."""
+        return self._told
+
+    @property
+    def alive(self) -> bool:
+        """Whether more can be told. False once `news` has said that the process has ended."""
+        return not self._lost
+
+    @property
+    def pid(self) -> int:
+        """Of the provider's process."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """Has all hosts ended, as far as the engine does, and ends the process. Called again: nothing."""
+        if self._process.stdin is None or self._process.stdin.closed:
+            return
+        self._say(Close())
+        end = time.monotonic() + _CLOSE_S
+        while self._to_say and not self._lost and time.monotonic() < end:
+            self._wait(0.1)
+            self._go_on_saying()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.1, end - time.monotonic()))
+        self._end()
+
+    def _await_ready(self) -> None:
+        end = time.monotonic() + START_S
+        while True:
+            for message in self._receive():
+                if isinstance(message, Ready):
+                    return
+                if isinstance(message, Unfit) and message.mistakes:
+                    raise OptionsError([Mistake(*each) for each in message.mistakes])
+                if isinstance(message, Unfit | ProviderLost):
+                    reason = message.problem if isinstance(message, Unfit) else message.reason
+                    raise EngineError(
+                        f"{self._name}: {reason}", hint=f"`prealloc doctor --engine {self._name}` tells more"
+                    )
+            if time.monotonic() > end:
+                printed = last_lines(self._printed())
+                raise EngineError(f"{self._name} was not reached within {START_S:g} s{printed}")
+            self._wait(end - time.monotonic())
+            self._go_on_saying()
+
+    def _wait(self, most_s: float) -> None:
+        poll = select.poll()
+        poll.register(self._told, select.POLLIN)
+        if self._to_say:
+            poll.register(self._input, select.POLLOUT)
+        poll.poll(max(0.0, most_s) * 1000)
+
+    def _say(self, message: ToProvider) -> None:
+        self._to_say += msgspec.json.encode(message) + b"\n"
+        self._go_on_saying()
+
+    def _go_on_saying(self) -> None:
+        """A process that is stopped or busy takes nothing; the master must not wait for it."""
+        try:
+            while self._to_say:
+                self._to_say = self._to_say[os.write(self._input, self._to_say) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # it has ended: `news` says so
+            self._to_say = b""
+
+    def _receive(self) -> list[FromProvider]:
+        if self._lost:
+            return []
+        ended = False
+        try:
+            while chunk := os.read(self._told, _READ):
+                self._heard += chunk
+            ended = True
+        except BlockingIOError:
+            pass
+        *lines, self._heard = self._heard.split(b"\n")
+        found: list[FromProvider] = []
+        try:
+            found += [heard(self._decoder, line) for line in lines]
+        except Unreadable as error:
+            self._process.kill()
+            self._lost = True
+            found.append(ProviderLost(f"its process said what cannot be read: {error}"))
+            return found
+        if ended:
+            self._lost = True
+            found.append(ProviderLost(self._how_it_ended()))
+        return found
+
+    def _how_it_ended(self) -> str:
+        try:
+            how = how_it_ended(self._process.wait(_DYING_S))
+        except subprocess.TimeoutExpired:
+            how = "it has hung up"
+        return f"the process that speaks to {self._name} has ended: {how}{last_lines(self._printed())}"
+
+    def _printed(self) -> bytes:
+        self._output.seek(0)
+        return self._output.read()
+
+    def _throw_away_prints(self) -> None:
+        if os.fstat(self._output.fileno()).st_size > _PRINTED:
+            os.ftruncate(self._output.fileno(), 0)
+
+    def _end(self) -> None:
+        self._lost = True
+        for end in (self._input, self._told):
+            forks.forget(end)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._output.close()

@@ -1,0 +1,66 @@
+"""Hosts as processes of this machine: to try things out, and for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, host_argv
+from prealloc.engines.launch import how_it_ended
+
+_ENDING_S = 1.0
+"""What a host gets between SIGTERM and SIGKILL."""
+
+
+class ProcessProvider:
+    """Each host is a child of the provider's process, in a session of its own: Ctrl-C is the master's to hear."""
+
+    options: ClassVar[Mapping[str, str]] = {PYTHON: PYTHON_HELP}
+    cannot: ClassVar[str] = "bring in another machine: its hosts share this one's processors and memory"
+    extra: ClassVar[str | None] = None
+    poll_s: ClassVar[float] = 0.05
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._argv = host_argv(options)
+        self._hosts: dict[str, subprocess.Popen[bytes]] = {}
+        self._ending: dict[str, float] = {}
+        """By name, when SIGKILL is due."""
+
+    def start(self, name: str, spec: bytes) -> str:
+        try:
+            host = subprocess.Popen(self._argv, stdin=subprocess.PIPE, start_new_session=True)
+        except OSError as error:
+            raise ProviderError(f"{self._argv[0]} cannot be started: {error.strerror}") from None
+        self._hosts[name] = host
+        if host.stdin is not None:
+            with contextlib.suppress(OSError):  # it has ended: `gone` tells
+                host.stdin.write(spec)
+                host.stdin.close()
+        return f"process {host.pid}"
+
+    def gone(self) -> Iterable[tuple[str, str]]:
+        for name in [name for name, due in self._ending.items() if time.monotonic() > due]:
+            self._hosts[name].kill()
+        ended = {name: code for name, host in self._hosts.items() if (code := host.poll()) is not None}
+        for name in ended:
+            del self._hosts[name]
+            self._ending.pop(name, None)
+        return [(name, how_it_ended(code)) for name, code in ended.items()]
+
+    def stop(self, name: str) -> None:
+        if name in self._hosts and name not in self._ending:
+            self._hosts[name].terminate()
+            self._ending[name] = time.monotonic() + _ENDING_S
+
+    def close(self) -> None:
+        for name in self._hosts:
+            self.stop(name)
+        end = time.monotonic() + _ENDING_S
+        for host in self._hosts.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                host.wait(max(0.0, end - time.monotonic()))
+            host.kill()
+            host.wait()
