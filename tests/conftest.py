@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 from hypothesis import settings
-from zygote import ForkServers
+from zygote import ForkServers, Providers
 
 from examples import examples
 
@@ -41,6 +41,7 @@ def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def forked_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines of this process fork their fork servers: an interpreter takes longer to start than most runs do."""
+    """Engines of this process fork what starts workers and hosts: interpreters take longer to start than most runs."""
     if request.node.get_closest_marker("fresh") is None:
         monkeypatch.setattr("prealloc.engines.fork_launcher.subprocess", ForkServers())
+        monkeypatch.setattr("prealloc.engines.hosts.providers.client.subprocess", Providers())

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ _CLONE_PARENT = 0x8000
 class Forked:
     """What is needed of a subprocess.Popen."""
 
+    stdin: IO[bytes] | None = None
     stdout: IO[bytes] | None = None
     returncode: int | None = None
 
@@ -72,6 +74,10 @@ class Forked:
         """As of Popen."""
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """As of Popen."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """As of Popen."""
@@ -107,13 +113,14 @@ class Zygote:
         """Has it import these, for commands that are started from now on: agents that would import them at each run."""
         self._control.send(json.dumps({"load": modules}).encode())
 
-    def start_fork_server(self, asked: Mapping[str, Any], descriptors: Sequence[int]) -> int:
-        """A child of our own that is a fork server, see _fork_server. Gives its process id."""
+    def start_sibling(self, asked: Mapping[str, Any], descriptors: Sequence[int]) -> Forked:
+        """A child of our own that is a fork server or a provider: see _fork_server and _provider."""
+        asked = {**asked, "environment": {MARKER: _ROOM, **os.environ}, "folder": os.getcwd()}
         report, reports = os.pipe()
         with os.fdopen(report, "rb"):
             socket.send_fds(self._control, [json.dumps(asked).encode()], [*descriptors, reports])
             os.close(reports)
-            return _number(report)
+            return _child(_number(report))
 
     def start(
         self,
@@ -189,8 +196,33 @@ class ForkServers:
         """What the launcher calls."""
         if not zygote().serves(command_environment({})):
             return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
-        asked = {**_asked_of_server(command, pass_fds), "folder": os.getcwd()}
-        return _child(zygote().start_fork_server(asked, [*pass_fds, stdout.fileno(), stderr.fileno()]))
+        asked = _asked_of_server(command, pass_fds)
+        return zygote().start_sibling(asked, [*pass_fds, stdout.fileno(), stderr.fileno()])
+
+
+class Providers:
+    """The same for the processes of providers that start hosts; in the place of `subprocess` in their client."""
+
+    PIPE = subprocess.PIPE
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    def Popen(  # noqa: N802
+        self, command: list[str], *, stdin: int, stdout: int, stderr: IO[bytes], bufsize: int
+    ) -> Forked | subprocess.Popen[bytes]:
+        """What the client calls."""
+        if not zygote().serves(command_environment({})):
+            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=bufsize)
+        (read, to_it), (from_it, written) = os.pipe(), os.pipe()
+        asked = {"code": command[-1], "blocked": _blocked()}
+        started = zygote().start_sibling(asked, [read, written, stderr.fileno()])
+        os.close(read)
+        os.close(written)
+        started.stdin, started.stdout = os.fdopen(to_it, "wb", 0), os.fdopen(from_it, "rb", 0)
+        return started
+
+
+def _blocked() -> list[int]:
+    return [*signal.pthread_sigmask(signal.SIG_BLOCK, [])]
 
 
 def _child(pid: int) -> Forked:
@@ -201,8 +233,7 @@ def _child(pid: int) -> Forked:
 def _asked_of_server(command: list[str], pass_fds: list[int]) -> dict[str, Any]:
     """What makes a process the fork server that this command would start."""
     (passed,) = pass_fds
-    blocked = [*signal.pthread_sigmask(signal.SIG_BLOCK, [])]
-    return {"code": command[-1], "environment": dict(os.environ), "blocked": blocked, "passed": passed}
+    return {"code": command[-1], "environment": dict(os.environ), "blocked": _blocked(), "passed": passed}
 
 
 def command_environment(more: Mapping[str, str]) -> dict[str, str]:
@@ -245,12 +276,12 @@ def serve(control: socket.socket) -> None:
                 gc.collect()
                 gc.freeze()
                 continue
-            if "code" in asked:
+            if "blocked" in asked:
                 *theirs, report = descriptors
                 pid = _fork_sibling()
                 if pid == 0:
                     control.detach()
-                    _fork_server(asked, *theirs)
+                    _fork_server(asked, *theirs) if "passed" in asked else _provider(asked, *theirs)
                 _say(report, pid)
                 for each in descriptors:
                     os.close(each)
@@ -332,7 +363,79 @@ def _arm() -> None:
 
 def _carry_marker() -> None:
     """/proc shows the environment of the last exec: writes the marker there too."""
-    ctypes.memmove(room, os.environ[MARKER].encode(), len(_ROOM))
+    ctypes.memmove(room, os.environ.get(MARKER, _ROOM).encode(), len(_ROOM))
+
+
+def _provider(asked: dict[str, Any], stdin: int, stdout: int, stderr: int) -> NoReturn:
+    """Is the process of a provider from here on, which forks its hosts."""
+    for number, descriptor in enumerate((stdin, stdout, stderr)):
+        os.dup2(descriptor, number)
+    os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    _settle(asked)
+    process_provider.subprocess = Hosts()  # type: ignore[assignment]
+    _run(asked["code"])
+
+
+class Hosts:
+    """Forks hosts from the process of their provider; in the place of `subprocess` in the provider `process`."""
+
+    PIPE = subprocess.PIPE
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    def Popen(  # noqa: N802
+        self, command: list[str], *, stdin: int, start_new_session: bool
+    ) -> Forked | subprocess.Popen[bytes]:
+        """What the provider calls."""
+        if command != [sys.executable, "-P", "-m", HOST]:
+            return subprocess.Popen(command, stdin=stdin, start_new_session=start_new_session)
+        read, to_it = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _host(read)
+        os.close(read)
+        started = _child(pid)
+        started.stdin = os.fdopen(to_it, "wb")
+        return started
+
+
+HOST = "prealloc.engines.hosts.host"
+
+
+def _host(stdin: int) -> NoReturn:
+    """Is a host from here on, which has its first fork server at hand."""
+    os.dup2(stdin, 0)
+    os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
+    _run(f"import runpy; runpy.run_module({HOST!r}, run_name='__main__', alter_sys=True)")
+
+
+def _run(code: str) -> NoReturn:
+    """Is `python -c CODE` from here on."""
+    sys.argv = ["-c"]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        exec(code, vars(main))
+    except SystemExit as done:
+        _end(done.code if isinstance(done.code, int) else int(done.code is not None))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    _end(0)
+
+
+def _settle(asked: dict[str, Any]) -> None:
+    os.chdir(asked.get("folder", "."))
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    _carry_marker()
 
 
 class StandBy:
@@ -394,15 +497,8 @@ def _fork_server(asked: dict[str, Any], passed: int, stdout: int, stderr: int) -
     os.dup2(above, asked["passed"])
     os.close(above)
     outlive_parent()
-    os.chdir(asked.get("folder", "."))
-    signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
-    os.environ.clear()
-    os.environ.update({MARKER: _ROOM, **asked["environment"]})
-    _carry_marker()
-    sys.argv = ["-c"]
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
-    exec(asked["code"], vars(main))
-    os._exit(1)
+    _settle(asked)
+    _run(asked["code"])
 
 
 if __name__ == "__main__":
@@ -411,6 +507,7 @@ if __name__ == "__main__":
     from prealloc.api.status import status
     from prealloc.cli.app import ALONE, app_of
     from prealloc.engines import fork_launcher
+    from prealloc.engines.hosts.providers import process as process_provider
     from prealloc.files import faultpoint
     from prealloc.processes.parent import die_with, outlive_parent
 
