@@ -91,7 +91,7 @@ browser: .venv/browser.ok
 	PREALLOC_BROWSER=required $(PYTEST) -n $(TESTERS) tests/browser
 
 laws: .venv/test.ok
-	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr 'from examples import' tests)
+	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr --include='*.py' @given tests)
 
 reference: .venv/test.ok
 	PYTHONPATH=tests $(BIN)/python tests/reference.py

@@ -228,6 +228,7 @@ def run_task(
         success=ending.success,
         score=ending.score,
         unclear=ending.unclear,
+        usage=context.meter.take(),
         error=ending.error,
         result=None if ending.result is None else msgspec.json.decode(ending.result),
     )

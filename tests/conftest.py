@@ -9,11 +9,12 @@ import sys
 import tempfile
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
-# On a busy machine an example may take its time.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+from examples import examples
+
+settings.register_profile("laws", parent=examples(100))
+settings.load_profile("laws")
 
 # Bytecode is kept: the tests start some thousand interpreters, and each would compile the whole package.
 sys.dont_write_bytecode = False

@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -120,15 +121,18 @@ def zygote() -> Zygote:
 
 
 def run_command(
-    words: Sequence[str], folder: Path, more: Mapping[str, str] = MappingProxyType({})
+    words: Sequence[str], folder: Path, more: Mapping[str, str] = MappingProxyType({}), *, timeout_s: float = 100.0
 ) -> subprocess.CompletedProcess[str]:
     """As subprocess.run for `prealloc WORDS`, with what it prints."""
     with tempfile.TemporaryFile() as errors:
         process = zygote().start(words, folder, command_environment(more), errors)
+        timer = threading.Timer(timeout_s, process.kill)
+        timer.start()
         assert process.stdout is not None
         with process.stdout as stdout:
             printed = stdout.read().decode()
         code = process.wait()
+        timer.cancel()
         errors.seek(0)
         return subprocess.CompletedProcess(words, code, printed, errors.read().decode())
 

@@ -60,7 +60,7 @@ _TEXT_SHOWN = 300
 
 
 class _Turn(Protocol):
-    def used(self, tokens: float | None) -> None: ...
+    def used(self, tokens: Any) -> None: ...
 
 
 class _Context(Protocol):
@@ -133,8 +133,7 @@ async def _ask(client: openai.AsyncOpenAI, talk: _Talk, ctx: _Context) -> dict[s
                     # Raw: if the answer is not a completion, what the client makes of it hides what the endpoint said.
                     answer = await client.chat.completions.with_raw_response.create(**talk.request())
                 body = _completion(answer.text, answer.headers, ctx)
-                if (total := _total(body.get("usage"))) is not None:
-                    turn.used(total)
+                turn.used(_used(body.get("usage")))
         except openai.APIError as error:
             asked_s = ctx.retry_after_s(error) or 0.0
             after_s = asked_s if asked_s > LEAST_PAUSE_S else pause_s
@@ -188,11 +187,17 @@ def _is_call(call: Any) -> bool:
     return False
 
 
-def _total(usage: Any) -> int | None:
-    """The tokens of a request and its answer, if the endpoint reports them; whole or in parts."""
-    total = _tokens(usage, "total_tokens")
-    parts = [_tokens(usage, name) for name in ("prompt_tokens", "completion_tokens")]
-    return total if total is not None or None in parts else sum(filter(None, parts))
+def _used(usage: Any) -> dict[str, int] | None:
+    """The tokens of a request and its answer, as far as the endpoint reports them and they are numbers."""
+    if not isinstance(usage, dict):
+        return None
+    read, written = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    told = {
+        **{name: _tokens(usage, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
+        "cached_tokens": _tokens(read, "cached_tokens"),
+        "reasoning_tokens": _tokens(written, "reasoning_tokens"),
+    }
+    return {name: number for name, number in told.items() if number is not None} or None
 
 
 def _tokens(usage: Any, name: str) -> int | None:

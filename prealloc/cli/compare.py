@@ -40,9 +40,10 @@ def compare(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Say which value of a factor is better on the same tasks, and whether that is shown.
+    """Say which value of a factor is better on the same tasks.
 
-    Tasks are paired where all other factors are equal. A task is one observation, however often it was run.
+    It says too whether that is shown, or from which difference on it would be. Tasks are paired where all other
+    factors are equal. A task is one observation, however often it was run.
 
     Examples:
 

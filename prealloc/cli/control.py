@@ -28,7 +28,7 @@ def ctl(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Change a run while it runs: workers, concurrency, a lane's rate, or a pause.
+    """Change a run while it runs: workers, rates, a pause.
 
     Where less is to run at once, what runs may end. A change lasts until the run ends or changes again. Without options
     it shows how the run goes on.

@@ -50,7 +50,7 @@ def status(
     experiment: Annotated[Path, typer.Argument(help="An experiment folder.", metavar="EXP")],
     json: JsonFlag = False,
 ) -> None:
-    """Show how far each cell of an experiment is, and why units are missing.
+    """Show how far each cell is, and why units are missing.
 
     Example:
 

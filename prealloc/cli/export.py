@@ -35,9 +35,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Write a run as a table for other programs: a row for each unit.
+    """Write a run as a table for other programs.
 
-    Columns are the same in every format; factors are f_NAME, settings and results JSON text.
+    It has a row for each unit. Columns are the same in every format; factors are f_NAME, settings and results JSON
+    text.
 
     Examples:
 

@@ -188,7 +188,7 @@ def convert(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Write a library in another format: the same tasks, and so the same plans.
+    """Write the same tasks in another format: plans stay the same.
 
     Written whole or not at all: what is at OUT stays until the new one is complete.
 

@@ -200,7 +200,7 @@ def show(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show a plan, one shard with its tasks, or what became of a unit.
+    """Show a plan, a shard with its tasks, or a unit of a run.
 
     Of a unit: its settings, every attempt with its times, the error with its traceback, the result.
 
@@ -287,7 +287,9 @@ def verify(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Check a plan: digests, schema, counts; with --library every task.
+    """Check every byte of a plan; with --library, its tasks too.
+
+    It compares digests, schema and counts.
 
     Examples:
 

@@ -28,7 +28,9 @@ def report(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Write one HTML file about a run: rates, differences, why units failed, tasks, times, every unit.
+    """Write one HTML file about a run, for any browser.
+
+    It has rates, differences, why units failed, tasks, times, and every unit.
 
     It needs no network and no other file, and works while the run goes on. Errors, results and logs are in it.
 

@@ -141,7 +141,7 @@ def resume(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Go on with a run: run what has no final outcome, or a part of it.
+    """Go on with a run: run what is not done, or a part of it.
 
     Without options a run goes on with those that it has. An option that is given holds from here on.
 

@@ -42,6 +42,7 @@ from prealloc.files.regular import Unusable
 from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted, WorkerGone, WorkerLost
 from prealloc.model.outcome import FINAL, verdict
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.model.usage import model_named, usage_in
 from prealloc.model.words import shown
 from prealloc.processes.cgroups import OomKills
 from prealloc.store.build import write_rest
@@ -265,6 +266,7 @@ class _CommandShard:
         self._job = job
         self._setup = setup
         self._types = dict(job.ids)
+        self._model = model_named(job.manifest.settings)
         self._pid = 0
         self._latest = time.monotonic()
         self._refused = 0
@@ -416,6 +418,7 @@ class _CommandShard:
             waiting_s=0.0,
             working_s=reported.working_s,
             peak_rss=0,
+            usage=usage_in({"usage": reported.usage}, self._model) or usage_in(told, self._model),
             lane=self._job.lane,
             error=reported.error,
             late=late,

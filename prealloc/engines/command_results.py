@@ -32,6 +32,7 @@ class _Line(msgspec.Struct, frozen=True):
     result: msgspec.Raw = msgspec.Raw(b"null")
     error: str | dict[str, Any] | None = None
     working_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+    usage: Any = None
 
 
 class Reported(msgspec.Struct, frozen=True):
@@ -43,6 +44,8 @@ class Reported(msgspec.Struct, frozen=True):
     result: msgspec.Raw | None
     error: ErrorInfo | None
     working_s: float
+    usage: Any = None
+    """What it has used, as the program says it."""
 
 
 _lines = msgspec.json.Decoder(_Line)
@@ -122,6 +125,7 @@ class ResultsTail:
             None if null and status is not Status.OK else line.result,
             _error(line.error) if status is not Status.OK else None,
             round(line.working_s, 6),
+            line.usage,
         )
 
     def _without_flaws(self, raw: bytes) -> _Line | None:

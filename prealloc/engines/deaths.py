@@ -24,9 +24,10 @@ from prealloc.files.paths import JournalName
 from prealloc.model.events import AttemptEnded, Event, Note, WorkerLost
 from prealloc.model.outcome import KEY_REFUSED, STOPPED, TOO_MANY_REQUESTS, Attempt, ErrorInfo, Status
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
+from prealloc.model.usage import Usage, added
 from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
-from prealloc.store.journal import AttemptLine, JournalFile, Line, SoloDeath, read_lines
+from prealloc.store.journal import AttemptLine, AttemptLost, JournalFile, Line, SoloDeath, read_lines
 from prealloc.worker.in_flight import InFlight
 from prealloc.worker.job import UnitOrder
 
@@ -101,22 +102,24 @@ class Deaths:
         rows = {key: row for key, row in worker.rows().items() if key in worker.undecided}
         events: list[Event] = []
         suspects = 0
+        lost_usage: list[Usage | None] = []
         killed = KILLED_FOR.get(worker.killed_for or "")
         reason = worker.killer or killed or worker.last_words or describe_exit(status)
         for key, row in rows.items():
             order = worker.undecided.pop(key)
+            decided = len(events)
             if order.attempt > row.order.attempt:
                 self._waiting.queue_of(worker).append(order)  # it ended in its last moment, and is to be tried again
             elif worker.killed_for == "drain":
-                events.append(self._verdict(key, row, Status.CANCELLED, STOPPED))
+                events.append(self._verdict(worker, key, row, Status.CANCELLED, STOPPED))
             elif worker.killed_for == "memory" and (worker.solo or (len(rows) == 1 and not worker.progressed)):
                 limit = f"held {worker.held_bytes} bytes, the memory limit is {self._job.policy.memory_bytes}"
                 error = ErrorInfo(type="OutOfMemory", message=limit)
-                events.append(self._verdict(key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
+                events.append(self._verdict(worker, key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
             elif key in overdue and (worker.solo or len(rows) == 1):
                 limit = f"worked longer than the timeout of {self._job.timeout_s(key[0]):g} s and blocked its worker"
                 error = ErrorInfo(type="Timeout", message=limit)
-                events.append(self._verdict(key, row, Status.TIMEOUT, error))
+                events.append(self._verdict(worker, key, row, Status.TIMEOUT, error))
             elif key in overdue:
                 suspects += 1  # one of these held the interpreter; the others stood still with it
                 self._waiting.suspects.append(next_of(row.order))
@@ -129,14 +132,25 @@ class Deaths:
             else:  # of "memory" too: those before or beside it may have left the memory taken
                 suspects += 1
                 self._waiting.suspects.append(next_of(row.order))
+            if len(events) == decided and order.attempt <= row.order.attempt:
+                lost_usage.append(self._lost(worker, key, row, reason))
         if worker.killed_for == "kernel" and not worker.only:
             events += self._narrow(len(rows))
         self._count_idle(worker, reason, used=bool(rows))
         if worker.killed_for in ("drain", "grace"):
             return events  # stopped, as asked for, and not lost
-        pid, host = worker.pid or 0, self._setup.host
-        lost = WorkerLost(shard=self._shard, pid=pid, reason=reason, suspects=suspects, host=host)
+        pid, host, used = worker.pid or 0, self._setup.host, added(lost_usage)
+        lost = WorkerLost(shard=self._shard, pid=pid, reason=reason, suspects=suspects, host=host, usage=used)
         return [lost, *events]
+
+    def _lost(self, worker: WorkerProcess, key: Key, row: InFlight, reason: str) -> Usage | None:
+        """Notes an attempt that its worker's death has ended, and after which its unit runs again. Gives its usage."""
+        task, attempt = self._job.ids[key[0]][0], row.order.attempt
+        usage = worker.used(key, attempt)
+        self._setup.journal.append(
+            AttemptLost(shard=self._shard, task=task, repeat=key[1], attempt=attempt, reason=reason, usage=usage)
+        )
+        return usage
 
     def _narrow(self, running: int) -> list[Event]:
         width = self._waiting.narrow(running)
@@ -158,11 +172,15 @@ class Deaths:
         if out_of_memory:
             self._waiting.widen()  # it was narrowed for this one
             message = f"{reason} in {deaths} workers, the last while no other ran"
-            return [self._verdict(key, row, Status.OUT_OF_MEMORY, ErrorInfo(type="OutOfMemory", message=message))]
+            return [
+                self._verdict(worker, key, row, Status.OUT_OF_MEMORY, ErrorInfo(type="OutOfMemory", message=message))
+            ]
         message = f"killed {deaths} workers while alone in them: {reason}"
-        return [self._verdict(key, row, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
+        return [self._verdict(worker, key, row, Status.CRASHED, ErrorInfo(type="Crashed", message=message))]
 
-    def _verdict(self, key: Key, row: InFlight, status: Status, error: ErrorInfo, *, peak_rss: int = 0) -> Event:
+    def _verdict(
+        self, worker: WorkerProcess, key: Key, row: InFlight, status: Status, error: ErrorInfo, *, peak_rss: int = 0
+    ) -> Event:
         """Decides a unit whose worker cannot any more. Written only now that the worker is surely dead."""
         line = AttemptLine(
             shard=self._shard,
@@ -175,6 +193,7 @@ class Deaths:
             waiting_s=round(row.order.waited_s + row.waited_s, 6),
             working_s=round(time.monotonic() - row.started_at - row.waited_s, 6),
             peak_rss=peak_rss,
+            usage=worker.used(key, row.order.attempt),
             lane=self._job.lane,
             host=self._setup.host,
             error=error,

@@ -55,6 +55,7 @@ from prealloc.store.journal import (
 )
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
+from prealloc.store.telemetry import Telemetry
 from prealloc.store.totals import totals
 from prealloc.worker.job import UnitOrder
 
@@ -135,7 +136,8 @@ def run_session(
         )
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
-        observer.handle(_run_started(run, engine, control, before, left, asked, elsewhere))
+        telemetry = Telemetry(run.paths, session, limiter.figures)
+        observer.handle(telemetry.note(_run_started(run, engine, control, before, left, asked, elsewhere)))
         short = [*([too_few] if too_few else []), *no_socket]
         for text in (*notes, *short, *_tidying(run, before), *(before.warnings if before else ())):
             observer.handle(Note(text=text))
@@ -146,6 +148,7 @@ def run_session(
         decided = {unit for unit, state in before.units.items() if state.open and state.first} if before else set()
 
         def observe_all(event: Event) -> None:
+            event = telemetry.note(event)
             if lanes:
                 lane_log.note(event)
             if claims is not None and isinstance(event, ShardEnded):
@@ -164,8 +167,9 @@ def run_session(
             _Jobs(run, control, before, asked, claims, observer).make,
             limiter=limiter,
             control=control,
-            observer=Watching(observe_all, observer.tick) if lanes or decided or claims else observer,
+            observer=Watching(observe_all, observer.tick),
         )
+        telemetry.close()
         control.close()
         engine.close()  # now, since the end of the session comes after that of its workers
         journal.append(SessionEnded(session=session, ended_at=time.time()))

@@ -66,6 +66,7 @@ from prealloc.worker.messages import (
     Ready,
     Retiring,
     Returned,
+    Spent,
     Started,
     Struck,
 )
@@ -312,6 +313,8 @@ class JobSupervisor:
             return [self._let_go(worker, message.left)]
         elif isinstance(message, Ask | Done):
             self._at_the_limiter(worker, message)
+        elif isinstance(message, Spent):
+            worker.spend(message)
         elif isinstance(message, Opened | NotClosed):
             return [self._told(message)]
         elif isinstance(message, Broken):
@@ -354,6 +357,7 @@ class JobSupervisor:
         line = message.line
         key = (message.position, line.repeat)
         worker.progressed = True
+        worker.spent.pop(key, None)  # it is in its line
         fault_point(Point.ENDING_HEARD)
         events = events_of(message, self._job.ids[message.position][1])
         if message.again is None:

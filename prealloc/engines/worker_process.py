@@ -17,10 +17,11 @@ from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
 from prealloc.model.policy import RunPolicy
+from prealloc.model.usage import Usage, added
 from prealloc.store.fold import Due
 from prealloc.worker.in_flight import InFlight, InFlightTable, most_slots, new_descriptor
 from prealloc.worker.job import UnitOrder
-from prealloc.worker.messages import Ended, FromWorker, Retiring, Returned, Slots, Started, ToWorker, line
+from prealloc.worker.messages import Ended, FromWorker, Retiring, Returned, Slots, Spent, Started, ToWorker, line
 
 SILENT_S = 1.0
 """A worker that has not beaten for this long holds the GIL, is stopped, or starves."""
@@ -93,6 +94,8 @@ class WorkerProcess:
         self.killer: str | None = None
         """The kernel's OOM killer, in words, if it was that."""
         self.said_bye = False
+        self.spent: dict[Key, tuple[int, Usage]] = {}
+        """What attempts that have not ended have used so far, with their numbers."""
         self.progressed = False
         """It has ended a unit."""
         self._tasks = tasks
@@ -144,6 +147,17 @@ class WorkerProcess:
 
     def _unit(self, position: int) -> tuple[str, str]:
         return self.shard, self._tasks[position]
+
+    def spend(self, message: Spent) -> None:
+        """An attempt has used this much more."""
+        key = message.position, message.repeat
+        before = self.used(key, message.attempt)
+        self.spent[key] = message.attempt, added((before, message.usage)) or {}
+
+    def used(self, key: Key, attempt: int) -> Usage | None:
+        """What an attempt that runs in it, or ran when it died, has said that it used."""
+        number, usage = self.spent.get(key, (0, None))
+        return usage if number == attempt else None
 
     def send(self, command: ToWorker) -> None:
         """Sends a command; a worker that is gone or does not listen has no use for it."""
@@ -232,7 +246,7 @@ def not_closed(shard: str, problem: str, log: Path) -> str:
 
 def _units(message: FromWorker) -> Iterator[Key]:
     """The units that a message names."""
-    if isinstance(message, Started):
+    if isinstance(message, Started | Spent):
         yield message.position, message.repeat
     if isinstance(message, Ended):
         yield message.position, message.line.repeat

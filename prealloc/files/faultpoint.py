@@ -81,6 +81,7 @@ class Point(enum.StrEnum):
     PRIVATE_FOLDER = "private.folder", Kind.WRITE
     PRIVATE_SECRET = "private.secret", Kind.WRITE
     LANE_WRITE = "lane.write", Kind.LINE
+    TELEMETRY_WRITE = "telemetry.write", Kind.LINE
     CLAIMS_OPEN = "claims.open", Kind.WRITE
     CLAIMS_WRITE = "claims.write", Kind.LINE
     LOG_OPEN = "log.open", Kind.WRITE
@@ -100,6 +101,7 @@ class Point(enum.StrEnum):
     SUPERVISOR_WORKER = "supervisor.journal.worker", Kind.LINE
     SUPERVISOR_WORKER_END = "supervisor.journal.worker-end", Kind.LINE
     SUPERVISOR_DEATH = "supervisor.journal.death", Kind.LINE
+    SUPERVISOR_LOST = "supervisor.journal.lost", Kind.LINE
     SUPERVISOR_VERDICT = "supervisor.journal.verdict", Kind.LINE
     SUPERVISOR_LIBRARY = "supervisor.journal.library", Kind.LINE
     SUPERVISOR_CLEANED = "supervisor.journal.clean", Kind.LINE
@@ -125,6 +127,7 @@ class Point(enum.StrEnum):
 
     # hosts elsewhere: what they are sent, and what of their journals the master has
     SPOOL_FOLDERS = "spool.folders", Kind.WRITE
+    SPOOL_NOTE = "spool.note", Kind.WRITE
     SPOOL_RECEIVE = "spool.receive", Kind.WRITE
     REPLICA_OPEN = "replica.open", Kind.WRITE
     REPLICA_APPEND = "replica.append", Kind.LINE

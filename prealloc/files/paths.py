@@ -58,7 +58,7 @@ def plan_beside(manifest: Path) -> PlanPaths:
 
 
 class RunPaths(NamedTuple):
-    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `scores/`."""
+    """A run folder: `run.json`, the plan's copy, `journal/`, `journal-aside/`, `logs/`, `lanes/`, `scores/`, ..."""
 
     root: Path
 
@@ -88,6 +88,16 @@ class RunPaths(NamedTuple):
         return self.root / "lanes"
 
     @property
+    def telemetry(self) -> Path:
+        """How it went over time: memory, tasks, lanes."""
+        return self.root / "telemetry.jsonl"
+
+    @property
+    def running(self) -> Path:
+        """The units that run now, for other terminals."""
+        return self.root / "running.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 
@@ -100,6 +110,11 @@ class RunPaths(NamedTuple):
     def claims(self) -> Path:
         """The units that it runs now, for the other runs of its experiment."""
         return self.root / "claims"
+
+    @property
+    def spools(self) -> Path:
+        """Names the folders, seen by all machines, that hosts of its sessions have written to."""
+        return self.root / "spools"
 
     @property
     def scores(self) -> Path:

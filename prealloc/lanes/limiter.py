@@ -19,7 +19,7 @@ from prealloc.lanes.breaker import CircuitBreaker
 from prealloc.lanes.pacing import Entry, Pacer, Rate
 from prealloc.lanes.sharing import OneRun
 from prealloc.model.events import Event, LaneChanged, LaneHalted, LanePaused, Note
-from prealloc.model.lane import Lane
+from prealloc.model.lane import Lane, LaneFigures
 from prealloc.model.outcome import TOO_MANY_REQUESTS, Answer, Status
 from prealloc.model.policy import LEAST_PAUSE_S, RunPolicy
 from prealloc.model.retry import BACKOFF_MOST_S
@@ -55,6 +55,10 @@ class Turns(Protocol[H]):
     def leave(self, lane: str, holder: H) -> None: ...
     def halted(self, lane: str) -> str | None: ...
     def key_refused(self, lane: str) -> bool: ...
+
+    ahead_s: float
+    """How long before its moment a turn is given: longer where it has a long way."""
+
     @property
     def has_waiting(self) -> bool: ...
     def close(self) -> None: ...
@@ -75,6 +79,7 @@ class RateLimiter(Generic[H]):
         share: Callable[[Lane], OneRun] = lambda lane: OneRun(),
     ) -> None:
         self._now = now
+        self.ahead_s = AHEAD_S
         self._counters = {lane.name: _Counter[H](lane, policy, now(), share(lane)) for lane in lanes}
         self._news: list[Event] = []
         self._noted: set[str] = set()
@@ -87,7 +92,9 @@ class RateLimiter(Generic[H]):
     def grants(self) -> list[Grant[H]]:
         """The turns that come next, each once."""
         now = self._now()
-        granted = [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
+        granted = [
+            grant for counter in self._counters.values() for grant in counter.grants(now, self._news, self.ahead_s)
+        ]
         self._note_shared()
         return granted
 
@@ -95,6 +102,8 @@ class RateLimiter(Generic[H]):
         """A request has been answered, or given up: what it used, and what the server said."""
         counter = self._counters[lane]
         counter.settle(holder, turn, tokens)
+        counter.tokens += tokens if answer.came_through else 0
+        counter.answers_429 += answer.http_status == TOO_MANY_REQUESTS
         if answer.http_status == TOO_MANY_REQUESTS or answer.retry_after_s is not None:
             counter.refused(self._now(), answer, self._news)
         elif answer.came_through:
@@ -126,6 +135,10 @@ class RateLimiter(Generic[H]):
     def key_refused(self, lane: str) -> bool:
         """Whether the lane starts no further task because of its key."""
         return self._counters[lane].breaker.key_refused
+
+    def figures(self) -> dict[str, LaneFigures]:
+        """What has happened in each lane since the start, and who holds turns in it or waits for one."""
+        return {name: counter.figures() for name, counter in self._counters.items()}
 
     @property
     def has_waiting(self) -> bool:
@@ -190,6 +203,20 @@ class _Counter(Generic[H]):
         self._max_wait_s = policy.max_wait_s
         self.refusals = 0
         """Pauses that the server has asked for since a request came through."""
+        self.turns = 0
+        self.tokens = 0
+        self.answers_429 = 0
+
+    def figures(self) -> LaneFigures:
+        holders = {holder for holder, _ in self._given} | self._queues.keys()
+        per_s = self.per_s
+        return LaneFigures(
+            limit=None if per_s is None else round(per_s, 3),
+            turns=self.turns,
+            tokens=self.tokens,
+            refused=self.answers_429,
+            holders=len(holders),
+        )
 
     @contextmanager
     def halting(self, news: list[Event]) -> Iterator[CircuitBreaker]:
@@ -222,15 +249,16 @@ class _Counter(Generic[H]):
         if self.breaker.reason is None:
             self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
 
-    def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
+    def grants(self, now: float, news: list[Event], ahead_s: float) -> list[Grant[H]]:
         given = []
         spacing_s = max((rate.spacing_s for rate in self._fixed), default=0.0)
         self.share.declare(spacing_s, self._pacer.late_s, self._per_minute)
-        with self.share.turn(now, wanted=self._next_at(now) <= now + AHEAD_S) as may_give:
+        with self.share.turn(now, wanted=self._next_at(now) <= now + ahead_s) as may_give:
             self._hear_of_a_pause(now, news)
-            while may_give and (at := self._next_at(now)) <= now + AHEAD_S:
+            while may_give and (at := self._next_at(now)) <= now + ahead_s:
                 holder, queue = next(iter(self._queues.items()))
                 ask = queue.popleft()
+                self.turns += 1
                 counted = self.share.take(at, ask.tokens)
                 self._given[holder, ask.turn] = _Given(self._pacer.take(at, ask.tokens), at, counted)
                 del self._queues[holder]

@@ -12,6 +12,7 @@ import msgspec
 
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Attempt, AttemptInfo, Status, Successes
+from prealloc.model.usage import Usage
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
@@ -168,6 +169,8 @@ class WorkerLost(Event, frozen=True, kw_only=True, tag="worker_lost"):
     reason: str
     suspects: int
     host: str | None = None
+    usage: Usage | None = None
+    """Tokens by model of the attempts that it ended and that are made again."""
 
 
 class WorkerGone(Event, frozen=True, kw_only=True, tag="worker_gone"):

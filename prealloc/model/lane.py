@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from prealloc.errors import Mistake, OptionsError
@@ -113,3 +114,38 @@ def _settings(where: str, settings: dict[str, Any]) -> list[Mistake]:
         hint = "name the lane's models in `models`, and its own name of one in `deployment`"
         found.append(Mistake(f"{where} {MODEL}", "the model is a factor, or a setting of all", hint))
     return found
+
+
+class LaneFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A lane in an interval of time."""
+
+    limit: float | None = None
+    """Requests per second that it may send, at the end of the interval; None: it has no such limit."""
+    turns: int = 0
+    """Requests that were let go."""
+    tokens: int = 0
+    """What those that were answered have used, as far as they said so."""
+    refused: int = 0
+    """Answers with HTTP 429."""
+    holders: int = 0
+    """Workers with a request that waits for its turn or its answer: the most at a time."""
+
+    def then(self, later: LaneFigures) -> LaneFigures:
+        """Both intervals together."""
+        return LaneFigures(
+            limit=later.limit,
+            turns=self.turns + later.turns,
+            tokens=self.tokens + later.tokens,
+            refused=self.refused + later.refused,
+            holders=max(self.holders, later.holders),
+        )
+
+    def since(self, before: LaneFigures) -> LaneFigures:
+        """Of two that count from the same start: what lies between."""
+        return LaneFigures(
+            limit=self.limit,
+            turns=self.turns - before.turns,
+            tokens=self.tokens - before.tokens,
+            refused=self.refused - before.refused,
+            holders=self.holders,
+        )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+
+from prealloc.model.usage import Usage
 
 
 class Status(enum.StrEnum):
@@ -115,7 +117,7 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     score: float | None = None
     unclear: str | None = None
     """The start of the result's `success` as JSON text, where that is neither yes nor no."""
-    usage: dict[str, Any] | None = None
+    usage: Usage | None = None
     """Tokens by model, where they were counted."""
     lane: str | None = None
     """The lane that served it."""
@@ -131,6 +133,8 @@ class Attempt(AttemptInfo, frozen=True, kw_only=True, forbid_unknown_fields=True
     """It ended after it had been written off: evidence, never an outcome."""
     again: bool = False
     """The unit is tried again in the same session: this decided nothing."""
+    retry: Literal["infra", "lane"] | None = None
+    """Why it is tried again. `lane`: its server has asked to come back later."""
     reused: str | None = None
     """The run folder this outcome was taken over from (`run --reuse`)."""
     result: Any = None

@@ -13,14 +13,17 @@ from prealloc.files.paths import RunPaths
 from prealloc.model.outcome import FINAL, Attempt, AttemptInfo, Status, Successes
 from prealloc.model.part import Part
 from prealloc.model.plan import Unit
+from prealloc.model.usage import Usage, added
 from prealloc.store.journal import (
     AnyRecord,
     AttemptBegan,
     AttemptLine,
+    AttemptLost,
     AttemptRecord,
     CleanedUp,
     JournalFile,
     LibraryOpen,
+    Line,
     Noted,
     Reopened,
     SessionStarted,
@@ -68,6 +71,14 @@ class UnitState(msgspec.Struct):
     """Workers this unit has killed while alone in them."""
     open: bool = True
     """Whether a resume runs it."""
+    usage: Usage | None = None
+    """Tokens by model, of all its attempts in this run: failed, killed and late ones too."""
+    infra_retries: int = 0
+    """Attempts that were made because the one before met an infrastructure error."""
+    lane_retries: int = 0
+    """... because its server asked to come back later, or its lane had halted and another one took the unit."""
+    lost_workers: int = 0
+    """Attempts that were made again because the worker died: of the attempt itself, or of one beside it."""
 
     @property
     def status(self) -> Status:
@@ -163,43 +174,89 @@ def by_shard(
 
 def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
     """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
-    states = {unit: UnitState() for unit in units}
+    folding = _Folding(units)
     warnings: list[str] = []
-    untidied = Untidied()
-    opens = 0
-    sessions = 0
-    part: Part | None = None
-    stopped: str | None = None
-    paused = False
     for file in journal_files(run):  # by session, the supervisor's file first
-        sessions = file.writer.session
-        for content, number, offset, length in read_lines(file, warnings):
-            if isinstance(content, AttemptLine):
-                state = _planned(states, file, number, content)
-                state.attempts = max(state.attempts, content.attempt)
-                if not (content.late or content.again):
-                    _accept(state, Outcome(content.without_result(), file.path, offset, length))
-            elif isinstance(content, SoloDeath):
-                state = _planned(states, file, number, content)
-                state.deaths += 1
-                state.attempts = max(state.attempts, content.attempt)
-            elif isinstance(content, AttemptRecord):
-                state = _planned(states, file, number, content)
-                state.attempts = max(state.attempts, content.attempt)
-                untidied.take_in(content)
-            elif isinstance(content, LibraryOpen):
-                opens += 1
-            elif isinstance(content, SessionStarted):
-                part, stopped, paused = content.part, None, False
-                if content.reopen_failed:
-                    reopen(states.values())
-            elif isinstance(content, Steered):
-                stopped = content.stopped or stopped
-                if content.change is not None and content.change.pause is not None:
-                    paused = content.change.pause
-            elif isinstance(content, Reopened):
-                reopen([_planned(states, file, number, Unit(*unit)) for unit in content.units])
-    return RunState(states, sessions, opens, warnings, untidied.due(), part, stopped, paused)
+        folding.go_on_to(file.writer.session)
+        for line in read_lines(file, warnings):
+            folding.take_in(file, line)
+    return folding.state(warnings)
+
+
+class _Folding:
+    """Takes the lines of a journal in."""
+
+    def __init__(self, units: Iterable[Unit]) -> None:
+        self._states = {unit: UnitState() for unit in units}
+        self._untidied = Untidied()
+        self._opens = 0
+        self._session = 0
+        self._part: Part | None = None
+        self._stopped: str | None = None
+        self._paused = False
+        self._turned_away: list[tuple[UnitState, int]] = []
+        """Attempts of this session that have ended by infrastructure, and for good as far as their lines say."""
+
+    def go_on_to(self, session: int) -> None:
+        """What follows is of this session."""
+        if session != self._session:
+            self._count_turned_away()
+        self._session = session
+
+    def take_in(self, file: JournalFile, line: Line) -> None:
+        """Raises JournalError if the line is not foreseen."""
+        content = line.content
+        if isinstance(content, AttemptLine):
+            state = _planned(self._states, file, line.number, content)
+            _count(state, content)
+            if not (content.late or content.again):
+                if content.status is Status.INFRA:
+                    self._turned_away.append((state, content.attempt))
+                _accept(state, Outcome(content.without_result(), file.path, line.offset, line.length))
+        elif isinstance(content, SoloDeath):
+            state = _planned(self._states, file, line.number, content)
+            state.deaths += 1
+            state.attempts = max(state.attempts, content.attempt)
+        elif isinstance(content, AttemptRecord):
+            _count_record(_planned(self._states, file, line.number, content), content)
+            self._untidied.take_in(content)
+        elif isinstance(content, LibraryOpen):
+            self._opens += 1
+        elif isinstance(content, Reopened):
+            reopen([_planned(self._states, file, line.number, Unit(*unit)) for unit in content.units])
+        else:
+            self._take_in_course(content)
+
+    def state(self, warnings: list[str]) -> RunState:
+        """What all lines together say."""
+        self._count_turned_away()
+        return RunState(
+            self._states,
+            self._session,
+            self._opens,
+            warnings,
+            self._untidied.due(),
+            self._part,
+            self._stopped,
+            self._paused,
+        )
+
+    def _take_in_course(self, content: AnyRecord) -> None:
+        """How the session goes on."""
+        if isinstance(content, SessionStarted):
+            self._part, self._stopped, self._paused = content.part, None, False
+            if content.reopen_failed:
+                reopen(self._states.values())
+        elif isinstance(content, Steered):
+            self._stopped = content.stopped or self._stopped
+            if content.change is not None and content.change.pause is not None:
+                self._paused = content.change.pause
+
+    def _count_turned_away(self) -> None:
+        """Of these attempts, those after which another lane has tried again."""
+        for state, attempt in self._turned_away:
+            state.lane_retries += state.attempts > attempt
+        self._turned_away.clear()
 
 
 def at_work(run: RunPaths) -> dict[str, int]:
@@ -242,6 +299,22 @@ def tries_in(run: RunPaths, shard: str, only: Unit | None = None) -> dict[Unit, 
     for tries in found.values():
         tries.sort(key=lambda tried: (tried.session, tried.attempt.attempt))
     return found
+
+
+def _count(state: UnitState, line: AttemptLine) -> None:
+    state.attempts = max(state.attempts, line.attempt)
+    if line.usage is not None and line.reused is None:  # else it counts in the run that it is from
+        state.usage = line.usage if state.usage is None else added((state.usage, line.usage))
+    if line.again:
+        state.lane_retries += line.retry == "lane"
+        state.infra_retries += line.retry != "lane"
+
+
+def _count_record(state: UnitState, line: AttemptRecord) -> None:
+    state.attempts = max(state.attempts, line.attempt)
+    if isinstance(line, AttemptLost):
+        state.usage = added((state.usage, line.usage))
+        state.lost_workers += 1
 
 
 def _accept(state: UnitState, outcome: Outcome) -> None:

@@ -29,6 +29,7 @@ from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verd
 from prealloc.model.part import Part
 from prealloc.model.policy import MOST_RESULT_BYTES
 from prealloc.model.steer import Change
+from prealloc.model.usage import Usage
 from prealloc.model.words import brief
 
 NO_RESULT = msgspec.Raw(b"null")
@@ -156,6 +157,14 @@ class Noted(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True
     value: Any
 
 
+class AttemptLost(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="lost", omit_defaults=True):
+    """Its worker died while it ran, which decided nothing: the unit is tried again."""
+
+    reason: str
+    usage: Usage | None = None
+    """What it had used by then, as far as it has said so."""
+
+
 class CleanedUp(AttemptRecord, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="clean"):
     """The attempt has come back and cleaned up by itself, or --cleanup has done it in its stead."""
 
@@ -171,6 +180,7 @@ AnyRecord = (
     | LibraryOpen
     | AttemptBegan
     | Noted
+    | AttemptLost
     | CleanedUp
 )
 
@@ -204,6 +214,7 @@ _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     WorkerStarted: Point.SUPERVISOR_WORKER,
     WorkerEnded: Point.SUPERVISOR_WORKER_END,
     SoloDeath: Point.SUPERVISOR_DEATH,
+    AttemptLost: Point.SUPERVISOR_LOST,
     LibraryOpen: Point.SUPERVISOR_LIBRARY,
 }
 

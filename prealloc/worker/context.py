@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cached_property
@@ -15,9 +15,11 @@ import msgspec
 from prealloc.errors import NoCurrentTask
 from prealloc.model.json_value import NoJson
 from prealloc.model.outcome import Answer
+from prealloc.model.usage import model_named
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.infrastructure import ask, http_status
 from prealloc.worker.limiter import LimiterClient, NoLimiter
+from prealloc.worker.meter import Meter, read_usage
 from prealloc.worker.result import write_result
 from prealloc.worker.retry_after import retry_after_s
 from prealloc.worker.throttle import Throttle, read_tokens
@@ -43,6 +45,7 @@ class TaskContext:
         lane: str | None = None,
         slot: int = 0,
         limiter: LimiterClient | None = None,
+        meter: Meter | None = None,
         log: Callable[[str], None] | None = None,
         note: Callable[[Any], None] | None = None,
     ) -> None:
@@ -67,6 +70,8 @@ class TaskContext:
         self._clock = clock
         self._max_wait_s = max_wait_s
         self._limiter = limiter
+        self.meter = Meter(model_named(settings)) if meter is None else meter
+        """What the attempt has used."""
         self.refused_status: int | None = None
         """The HTTP status by which the key was refused to a request in its turn: see `throttle`. None if it was not."""
         self._log = log
@@ -142,7 +147,14 @@ class TaskContext:
         whatever comes of it afterwards, and the lane starts nothing more.
         """
         estimate = read_tokens("ctx.throttle", tokens, 0)
-        return Throttle(self._limiter or NoLimiter(), self._clock, estimate, self._answered)
+        return Throttle(self._limiter or NoLimiter(), self._clock, estimate, self._answered, self.meter)
+
+    def usage(self, tokens: float | Mapping[str, Any] | Any, *, model: str | None = None) -> None:
+        """Says what a request without a turn has used: see `turn.used`, which does the same for one with a turn.
+
+        Each request once: what both are told is counted twice. Raises ValueError if it is not a number of tokens.
+        """
+        self.meter.add(read_usage("ctx.usage", tokens, model), model)
 
     def _answered(self, answer: Answer) -> None:
         if answer.key_refused:

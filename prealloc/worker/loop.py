@@ -91,7 +91,7 @@ class _Worker:
         self._table = table
         self._is_class, self._is_async = function.is_class, function.is_async
         self._limiter = RemoteLimiter(shielded(channel.send)) if job.lane is not None else None
-        self._units = UnitQueue(job, journal, table, self._tell, self._limiter)
+        self._units = UnitQueue(job, journal, table, self._tell, self._limiter, spent=channel.send)
         self._servers = Servers(
             function, self._units, job.policy.max_result_bytes, ended=self._wake, failed=self._broken
         )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from prealloc.model.outcome import Answer, ErrorInfo
+from prealloc.model.usage import Usage
 from prealloc.store.journal import AttemptLine
 from prealloc.worker.job import Count, UnitOrder
 
@@ -105,6 +106,15 @@ class Done(Message, frozen=True, array_like=True, tag="done"):
     answer: Answer
 
 
+class Spent(Message, frozen=True, array_like=True, tag="spent"):
+    """What a request of an attempt has used: so that it is known if the worker is killed before it has ended."""
+
+    position: Count
+    repeat: Count
+    attempt: Count
+    usage: Usage
+
+
 class Permit(NamedTuple):
     """The moment of a turn, in seconds of the machine's monotonic clock, and how late it may be used."""
 
@@ -144,7 +154,9 @@ class Slots(Message, frozen=True, array_like=True, tag="slots"):
     slots: int
 
 
-FromWorker = Ready | Broken | Struck | Started | Ended | Opened | Retiring | Returned | Ask | Done | NotClosed | Bye
+FromWorker = (
+    Ready | Broken | Struck | Started | Ended | Opened | Retiring | Returned | Ask | Done | Spent | NotClosed | Bye
+)
 ToWorker = Drain | Cancel | Slots | HandBack | Granted
 
 _encoder = msgspec.json.Encoder()

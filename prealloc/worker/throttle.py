@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Number
 from types import TracebackType
 from typing import Any
 
 from prealloc.model.outcome import Answer
+from prealloc.model.usage import Tokens
 from prealloc.model.words import shown
 from prealloc.worker.answer import answer_of
 from prealloc.worker.clocks import AttemptClock
 from prealloc.worker.limiter import LimiterClient
+from prealloc.worker.meter import Meter, read_usage
 
 MOST_TOKENS = 1_000_000_000
 """Of one request."""
@@ -25,18 +27,26 @@ class Turn:
     def __init__(self, estimate: int) -> None:
         self._estimate = estimate
         self._tokens = estimate
+        self.told: tuple[Tokens, str | None] | None = None
+        """What the request has used, and the model that was named for it."""
 
     @property
     def tokens(self) -> int:
         """What the request takes, as far as that is known."""
         return self._tokens
 
-    def used(self, tokens: float | None) -> None:
+    def used(self, tokens: float | Mapping[str, Any] | Any, *, model: str | None = None) -> None:
         """Says how many tokens the request really took, in place of the estimate. None: that is not known.
 
-        Raises ValueError if it is not a number of tokens.
+        A number in all; or, so that it can be priced, what the API says of them, such as `answer.usage` of OpenAI's or
+        Anthropic's client, or {"input": 900, "output": 120, "cache_read": 0, "cache_write": 0}. They are counted for
+        the `model` of the settings, unless another is named. Raises ValueError if it is not a number of tokens.
         """
-        self._tokens = read_tokens("turn.used", tokens, self._estimate)
+        if tokens is None or isinstance(tokens, Number):
+            self._tokens = read_tokens("turn.used", tokens, self._estimate)
+        self.told = None if tokens is None else (read_usage("turn.used", tokens, model), model)
+        if self.told is not None:
+            self._tokens = min(self.told[0].total, MOST_TOKENS)
 
 
 def read_tokens(call: str, tokens: Any, unknown: int) -> int:
@@ -59,10 +69,16 @@ class Throttle:
     """
 
     def __init__(
-        self, limiter: LimiterClient, clock: AttemptClock, tokens: int, answered: Callable[[Answer], None]
+        self,
+        limiter: LimiterClient,
+        clock: AttemptClock,
+        tokens: int,
+        answered: Callable[[Answer], None],
+        meter: Meter,
     ) -> None:
         self._limiter = limiter
         self._clock = clock
+        self._meter = meter
         self._answered = answered
         self._turn = Turn(tokens)
         self._number = 0
@@ -76,8 +92,12 @@ class Throttle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         answer = answer_of(error)
-        self._limiter.done(self._number, self._turn.tokens, answer)
-        self._answered(answer)
+        try:
+            if self._turn.told is not None:
+                self._meter.add(*self._turn.told)
+        finally:
+            self._limiter.done(self._number, self._turn.tokens, answer)
+            self._answered(answer)
 
     async def __aenter__(self) -> Turn:
         with self._clock.waiting():

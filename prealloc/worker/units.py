@@ -27,6 +27,7 @@ from prealloc.model.outcome import FORBIDDEN, Status
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.model.retry import Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
+from prealloc.model.usage import Usage, model_named
 from prealloc.store.journal import NO_RESULT, AttemptBegan, AttemptLine, CleanedUp, JournalWriter, Noted
 from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked
 from prealloc.worker.clocks import AttemptClock, Monotonic
@@ -35,7 +36,8 @@ from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.interrupt import shielded
 from prealloc.worker.job import UnitOrder, WorkerJob
 from prealloc.worker.limiter import LimiterClient
-from prealloc.worker.messages import Ended, Started
+from prealloc.worker.messages import Ended, Spent, Started
+from prealloc.worker.meter import Meter
 from prealloc.worker.result import without_keys
 
 CHANGE_S = 1.0
@@ -65,6 +67,7 @@ class UnitQueue:
         tell: Callable[[Ended], None],
         limiter: LimiterClient | None = None,
         *,
+        spent: Callable[[Spent], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._job = job
@@ -73,6 +76,8 @@ class UnitQueue:
         self._table = table
         self._tell = tell
         self._limiter = limiter
+        self._spent = spent
+        self._model = model_named(job.settings)
         self._now: Monotonic = time.monotonic
         self._jitter = jitter
         self._changed = threading.Condition()
@@ -298,9 +303,22 @@ class UnitQueue:
             lane=job.lane,
             slot=job.slot,
             limiter=self._limiter,
+            meter=Meter(self._model, self._teller(order)),
             note=shielded(lambda value: self._journal.append(Noted(**self._name(order), value=value))),
         )
         return Running(order, task, context, clock, time.time(), slot)
+
+    def _teller(self, order: UnitOrder) -> Callable[[Usage], None]:
+        """What hears of each request of an attempt. Of those of processes that it has forked nobody does."""
+        tell, pid = self._spent, self._pid
+        if tell is None:
+            return lambda usage: None
+
+        def told(usage: Usage) -> None:
+            if os.getpid() == pid:
+                tell(Spent(order.position, order.repeat, order.attempt, usage))
+
+        return told
 
     def _name(self, order: UnitOrder) -> dict[str, Any]:
         """Which attempt it is, as records of the journal name it."""
@@ -350,11 +368,13 @@ class UnitQueue:
             success=ending.success,
             score=ending.score,
             unclear=ending.unclear,
+            usage=running.context.meter.take(),
             lane=self._job.lane,
             host=self._job.host,
             error=ending.error,
             late=late,
             again=again,
+            retry=("lane" if ending.is_throttled else "infra") if again else None,
             result=ending.result if ending.result is not None else NO_RESULT,
         )
 

@@ -15,7 +15,8 @@ from prealloc.files.faultpoint import Point
 from tests.chaos.gate import Gate
 from tests.chaos.place import Place, tell
 
-SHARDS, CONCURRENCY, UNITS = 4, 4, 600
+SHARDS, WORKERS, CONCURRENCY, UNITS, WORK_S = 4, 6, 4, 600, 0.05
+"""More workers than shards: from the start, those that are free take units of the shards that are not done."""
 LANES = 3
 """Runs that are tormented at the same time: a third of a session is waiting."""
 
@@ -44,6 +45,14 @@ PER_WORKER = (
     Point.WORKER_READY,
 )
 """Passed once for each of the shards."""
+MOVING = (
+    Point.UNITS_ASKED,
+    Point.WORKER_HANDING_BACK,
+    Point.WORKER_HANDED_BACK,
+    Point.UNITS_RETURNED,
+    Point.UNITS_WAITING,
+)
+"""Passed when units move: at least once for each worker that is free."""
 PER_SESSION = (Point.LOCK_OPEN, Point.LOCK_WRITE, Point.SUPERVISOR_OPEN, Point.SUPERVISOR_SESSION)
 
 
@@ -59,6 +68,8 @@ class Count:
         self.again = 0
         self.in_flight = 0
         self.runs = 0
+        self.moves = 0
+        """Workers that were started for units of a shard that had one."""
 
 
 def master_kills(place: Place, seed: int, *, kills: int, acknowledged: int, limit_s: float) -> list[Gate]:
@@ -90,13 +101,14 @@ def master_kills(place: Place, seed: int, *, kills: int, acknowledged: int, limi
         Gate("11", "kills of the master", kills, "", count.kills, count.kills, told, least=True),
         Gate("11", "acknowledged results", acknowledged, "", count.acknowledged, count.acknowledged, least=True),
         Gate("11", "of them lost, or changed", 0, "", count.lost, count.acknowledged, f"in {count.runs} runs"),
+        Gate("11", "units moved to a free worker", kills // 10, "times", count.moves, count.moves, least=True),
         Gate("11", "run again beyond what was in row", 0, "", max(0, count.again - count.in_flight), 1, row),
     ]
 
 
 def _torment(stage: Stage, rng: random.Random, count: Count) -> None:
     """One run, from its start to its end, through as many deaths as it takes."""
-    stage.make_plan({f"t{n:03}": {"do": "ok", "s": 0.01} for n in range(UNITS)}, shards=SHARDS)
+    stage.make_plan({f"t{n:03}": {"do": "ok", "s": WORK_S} for n in range(UNITS)}, shards=SHARDS)
     in_flight = 0
     while True:
         fault = _draw(rng) if rng.random() < 0.5 else None
@@ -109,6 +121,7 @@ def _torment(stage: Stage, rng: random.Random, count: Count) -> None:
         with count.lock:
             count.kills += killed
             count.acknowledged += told
+            count.moves += _moves(session)
             if killed and fault is not None:
                 count.at_points[fault[0]] += 1
         if not killed:
@@ -130,15 +143,17 @@ def _draw(rng: random.Random) -> tuple[Point, int]:
     kind = rng.random()
     if kind < 0.6:
         return rng.choice(OFTEN), rng.randint(1, MOST)
-    if kind < 0.85:
+    if kind < 0.75:
         return rng.choice(PER_WORKER), rng.randint(1, SHARDS)
+    if kind < 0.9:
+        return rng.choice(MOVING), rng.randint(1, WORKERS - SHARDS)
     return rng.choice(PER_SESSION), 1
 
 
 def _go_on(stage: Stage, faults: str | None) -> Session:
     if (stage.run / "run.json").exists():
         return stage.resume(faults=faults)
-    return stage.start("-c", str(CONCURRENCY), "--workers", str(SHARDS), faults=faults)
+    return stage.start("-c", str(CONCURRENCY), "--workers", str(WORKERS), faults=faults)
 
 
 def _kill_some_time(session: Session, rng: random.Random) -> None:
@@ -163,6 +178,12 @@ def _check(stage: Stage, session: Session, count: Count, *, killed: bool) -> Non
         with count.lock:
             count.lost += sum(line.startswith("I1") for line in str(error).splitlines())
         raise
+
+
+def _moves(session: Session) -> int:
+    """No worker dies alone here: each further one of a shard was started for units that another had handed back."""
+    shards = [started["shard"] for started in session.of("shard_started")]
+    return len(shards) - len(set(shards))
 
 
 def _started(stage: Stage) -> set[str]:

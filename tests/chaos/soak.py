@@ -28,7 +28,8 @@ from tests.chaos.gate import Gate, machine, report
 from tests.chaos.place import Place, tell
 from tests.chaos.planted import TIMEOUT_S, make_tasks, may_end
 
-SHARDS, CONCURRENCY = 8, 4
+SHARDS, WORKERS, CONCURRENCY = 8, 10, 4
+"""More workers than shards: from the start, those that are free take units of the shards that are not done."""
 WORK_S = 0.05
 PLANTED_SHARE = 0.5
 """Of the faults; the others come from outside."""
@@ -62,6 +63,8 @@ class Soak:
         """Tasks that ran in a worker that was stopped: they may time out, or be blamed, by no fault of their own."""
         self.lives: dict[tuple[str, int], flat.Life] = {}
         self.broken: list[str] = []
+        self.moves = 0
+        """Workers that started for units of a shard while another worker of it lived."""
         self.sessions = 0
         self.complete = False
         self._seen = 0
@@ -76,7 +79,7 @@ class Soak:
 
     def _session(self) -> None:
         stage = self._stage
-        options = ("-c", str(CONCURRENCY), "--workers", str(SHARDS), "--timeout", f"{self._timeout_s:g}")
+        options = ("-c", str(CONCURRENCY), "--workers", str(WORKERS), "--timeout", f"{self._timeout_s:g}")
         session = stage.resume() if stage.run.exists() else stage.start(*options, worker=self._worker)
         self.sessions += 1
         self._seen, self._workers, self._born_at = 0, {}, time.monotonic()
@@ -111,6 +114,7 @@ class Soak:
                     outside = sum(self.faults[each] for each in OUTSIDE)
                     tell(f"{self.told:,} of {self._tasks:,} tasks, {self.total} faults ({outside} from outside)")
             elif event["event"] == "shard_started":
+                self.moves += any(shard == event["shard"] for shard, _ in self._workers.values())
                 self._workers[event["pid"]] = (event["shard"], event["units"])
             elif event["event"] in ("worker_lost", "worker_gone"):
                 self._workers.pop(event["pid"], None)
@@ -217,6 +221,7 @@ def main() -> int:
     done = min(1.0, soak.told / options.tasks)
     gates = [
         Gate("27", "faults met", int(0.9 * options.faults * done), "", soak.total, soak.total, least=True),
+        Gate("27", "units moved to a free worker", soak.sessions, "times", soak.moves, soak.sessions, least=True),
         Gate("27", "invariants broken", 0, "", len(soak.broken), soak.sessions, f"in {soak.sessions} sessions"),
         *(gate for name in ("master", "fork server") for gate in _flatness(name, soak)),
     ]

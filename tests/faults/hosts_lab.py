@@ -22,7 +22,7 @@ from prealloc.engines.hosts.spec import HostSpec, read_spec
 
 
 class Wire:
-    """Carries connections to a port of this machine, unless it is cut: then nothing comes through, and nobody is told."""
+    """Carries connections to a port of this machine, unless it is cut: then nothing comes through, silently."""
 
     def __init__(self, port: int) -> None:
         self._target = port

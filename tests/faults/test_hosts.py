@@ -207,7 +207,7 @@ def test_a_late_line_changes_nothing(how: str, stage: Stage, lab: HostsLab) -> N
 
     It is told that it is gone, and ends. What it says is kept, marked late, and each outcome is what it was.
     """
-    stage.make_plan({**gates(2), "t0": {"do": "ok"}, "last": {"do": "gate", "until": "end"}}, shards=1)
+    stage.make_plan({**gates(2), "t0": {"do": "ok"}, "last": {"do": "gate", "opens_on": "end"}}, shards=1)
     session = lab.start(2, "--room", "1", "-c", "4", lease=f"{LEASE_S}s")
     old = lab.join(session, "host-1", lease_s=600.0, spool=str(stage.root))
     session.wait_for("attempt_ended", task="t0")
@@ -333,7 +333,7 @@ def test_another_worker_function_on_a_host_that_joins_late(stage: Stage, lab: Ho
 
 def test_a_host_that_is_told_to_end(stage: Stage, lab: HostsLab) -> None:
     """D16: on SIGTERM what runs comes to its end and counts, what has not begun runs elsewhere, and the host leaves."""
-    later = {f"t{n}": {"do": "gate", "until": "end"} for n in range(8)}
+    later = {f"t{n}": {"do": "gate", "opens_on": "end"} for n in range(8)}
     stage.make_plan({**gates(1), **later}, shards=1, first="g0")
     session = lab.start(2, "--room", "1", "-c", "1")
     leaves = lab.join(session, "host-1")

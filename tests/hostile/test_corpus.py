@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from corpus import every_case
 from corpus.case import RESUME, Case, Words
 from ground import Cost, Done, Ground, measured, snapshot
-
-import prealloc
+from zygote import run_command
 
 CASES = list(every_case())
 MOST_S = 1.0
@@ -123,17 +119,8 @@ def test_refused_by_a_real_process(ground: Ground, case: Case) -> None:
     words = case.commands[-1]
     spare = untouched if words == RESUME and "lock" not in case.name else lambda name: False
     before = snapshot(ground.root, but=spare)
-    environment = {**os.environ, "PYTHONPATH": str(Path(prealloc.__file__).parents[1]), "COLUMNS": "200"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "prealloc", *words],
-        cwd=ground.root,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=20,
-        check=False,
-    )
-    problems = refusal_problems(case, words, Done(ran.returncode, ran.stdout.decode(), ran.stderr.decode()))
+    ran = run_command(words, ground.root, {"COLUMNS": "200"}, timeout_s=20)
+    problems = refusal_problems(case, words, Done(ran.returncode, ran.stdout, ran.stderr))
     assert not problems, "\n".join(problems)
     assert snapshot(ground.root, but=spare) == before
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from prealloc.cli import main
 
@@ -13,11 +16,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from command_line import Done, Type  # found only by the line above
 
+_tree = functools.cache(typer.main.get_command)
+"""Built once: to build the tree of all commands takes longer than most of them do."""
+
 
 @pytest.fixture
 def type_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
     """Runs `prealloc WORDS` in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("typer.main.get_command", _tree)
 
     def run(*words: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["prealloc", *words])
@@ -26,3 +33,12 @@ def type_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         return Done(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Twelve tasks of two types: `tasks.json` in the folder of the commands."""
+    path = tmp_path / "tasks.json"
+    tasks = [{"id": f"t{i}", "type": "ab"[i % 2], "workflow": {"optimal_sequence": ["x"]}, "d": i} for i in range(12)]
+    path.write_text(json.dumps({"tasks": tasks}))
+    return path

@@ -29,13 +29,14 @@ LEAVES = [path for path, command in COMMANDS.items() if not hasattr(command, "co
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_fits_80_columns(type_: Type, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]) -> None:
-    """-h and --help show the same, no line of it longer than 80, with no name of a Python type for what to give."""
+    """-h and --help show the same, no line of it too long or cut, with no name of a Python type for what to give."""
     monkeypatch.setenv("COLUMNS", "80")
     short, long = type_(*path, "-h"), type_(*path, "--help")
     assert short.code == 0
     assert short.out == long.out
     assert max(map(len, short.out.splitlines())) <= 80
     assert not re.search(r"<\w+>|\{\w+\} \[|\[\[|`", re.sub(r"`prealloc \w+`", "", short.out))
+    assert not re.search(r"[a-z,]\.\.\.$", short.out, re.MULTILINE), "a line that is cut"
     if path in LEAVES:
         assert "Exit codes: 0 " in short.out
 

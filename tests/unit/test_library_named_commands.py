@@ -48,7 +48,7 @@ def test_every_command_on_libraries_takes_the_fields(type_: Type, tmp_path: Path
     assert json.loads(type_("plan", "t.db", "-n", "4", "--json").out)["plan"]["id"] == wanted["id"]
     assert type_("library", "index", "named.jsonl", *FLAGS).code == 0
     assert json.loads(type_("plan", "named.jsonl", "-n", "4", "--json").out)["plan"]["id"] == wanted["id"]
-    few = ("--workers", "1", "-n", "2", "--seconds", "0", "--ways", "whole,pool,prealloc", "--json")
+    few = ("--workers", "1", "-n", "2", "--seconds", "0", "--ways", "fork,prealloc", "--json")
     measured = type_("memory", "named.jsonl", *FLAGS, *few)
     assert measured.code == 0, measured.err
 

@@ -193,6 +193,10 @@ class Beat(Message, frozen=True, tag="beat"):
     unbegun: dict[int, Count]
     """By job."""
     spool_left: _Offset
+    wall: _Clock = 0.0
+    """Its wall clock."""
+    wall_s: _Clock = 0.0
+    """What that is ahead of the master's, which fills this in."""
     draining: bool = False
     """It was told to end: it takes no more, and ends when what runs has ended."""
 

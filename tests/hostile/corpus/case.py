@@ -44,10 +44,14 @@ class Case(NamedTuple):
     """What a good file of that size takes at least: its bytes are read, and held once more in compact form."""
 
 
-def put(pattern: str, content: bytes | str) -> Callable[[Ground], None]:
-    """The file holds this instead."""
-    raw = content.encode() if isinstance(content, str) else content
-    return lambda ground: _write(ground.path(pattern), raw)
+def put(pattern: str, content: bytes | str | Callable[[], bytes]) -> Callable[[Ground], None]:
+    """The file holds this instead. What takes its time to make is a function, called for the case alone."""
+
+    def spoil(ground: Ground) -> None:
+        raw = content() if callable(content) else content
+        _write(ground.path(pattern), raw.encode() if isinstance(raw, str) else raw)
+
+    return spoil
 
 
 def swap(pattern: str, old: bytes, new: bytes) -> Callable[[Ground], None]:
