@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from prealloc._version import __version__
 from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.host import _module_digest
 from prealloc.engines.hosts.spec import HostSpec, trusting
 from prealloc.model.outcome import Status
 from prealloc.store.journal import AttemptLine
@@ -38,7 +39,7 @@ class ScriptedHost:
         self._heard: deque[Any] = deque()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self.connection = connect(
+        self._connecting = connect(
             f"wss://127.0.0.1:{spec.port}/",
             ssl=trusting(spec.certificate),
             additional_headers={"Authorization": f"Bearer {spec.token}"},
@@ -48,6 +49,7 @@ class ScriptedHost:
             proxy=None,
             open_timeout=PATIENCE_S,
         )
+        self.connection = self._connecting.__enter__()
         hi = wire.Hi(launch=self._launch, version=__version__, python="3", machine="scripted", room=room)
         self.send(self._numbered.plain(hi))
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -57,8 +59,9 @@ class ScriptedHost:
 
     def join(self) -> None:
         """Until it takes part in the session."""
-        self.hear(wire.Check)
-        self.say(wire.Ready(notes=(), unset=(), digest=None, libraries=0))
+        check = self.hear(wire.Check)
+        digest = _module_digest(check.worker, check.import_path)
+        self.say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
         self.session = self.hear(wire.Open).session
         self.beat()
         threading.Thread(target=self._beat_on, daemon=True).start()
