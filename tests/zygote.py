@@ -204,7 +204,7 @@ def _become(words: list[str], folder: str, environment: dict[str, str], stdout: 
     os.environ.clear()
     os.environ.update(environment)
     _arm()
-    if words[0] in ("run", "resume"):
+    if words[0] in ("run", "resume", "host"):
         fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
     _carry_marker()
     sys.argv[1:] = words

@@ -33,6 +33,7 @@ from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, Planne
 from prealloc.engines.hosts.roster import Given, RemoteHost, Roster, Stage
 from prealloc.engines.hosts.ship import packed
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity, new_token, write_spec
+from prealloc.engines.hosts.wire import PIECE
 from prealloc.errors import (
     CannotGoOn,
     EngineError,
@@ -59,7 +60,7 @@ from prealloc.model.events import (
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS, EngineOptions
 from prealloc.model.words import listed
-from prealloc.store.journal import AttemptLine, SoloDeath
+from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
 from prealloc.store.slices import Slice
 from prealloc.store.spools import note_spools
 from prealloc.worker.job import UnitOrder
@@ -79,6 +80,8 @@ TELL_S = 15.0
 """Waiting for hosts is told after this time."""
 SAMPLE_S = 2.0
 CLOSE_S = 5.0
+MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
+"""Bytes of lines of one host that have not come to their end."""
 NO_PROVIDER = "hosts"
 
 
@@ -444,6 +447,8 @@ class HostsEngine:
         elif isinstance(news, Opened):
             pass  # it has shown its token; who it is, it says next
         elif isinstance(news, Closed):
+            if news.link.broken:
+                self._fence(host, news.link, f"it breaks the protocol: {news.reason}")
             if host.link is news.link:
                 host.link = None
         else:
@@ -525,7 +530,7 @@ class HostsEngine:
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
             self._at_the_limiter(host, message)
         elif isinstance(message, wire.Told):
-            self._told(host, message.event)
+            self._told(host, message)
         elif isinstance(message, wire.Away):
             self._turned_away(host, message)
         elif isinstance(message, wire.Returned):
@@ -629,6 +634,8 @@ class HostsEngine:
             raise Unreadable("lines of a session that it knows nothing of")
         for copied in host.replica.take(message.file, message.offset, body):
             self._line(host, copied)
+        if host.replica.begun_bytes > MOST_BEGUN:
+            raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
 
     def _line(self, host: RemoteHost, copied: Copied) -> None:
         line = copied.line
@@ -657,7 +664,9 @@ class HostsEngine:
             )
         if line.status is Status.INFRA and not line.again and line.lane is not None:
             given.undecided[key] = order._replace(attempt=line.attempt + 1, waited_s=line.waiting_s)
-            given.judged.add(key)
+            given.judged.add((key, line.attempt))
+            if (verdict := given.verdicts.pop((key, line.attempt), None)) is not None:
+                self._heed(host, verdict, b"")
             return  # whether its lane has turned it away, the host says
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._stopping:
@@ -665,20 +674,27 @@ class HostsEngine:
             event = msgspec.structs.replace(event, outcome=False)
         self._events.append(event)
 
-    def _judged(self, host: RemoteHost, event: AttemptEnded) -> tuple[Given, tuple[int, int]] | None:
-        """The unit of an ending whose meaning the host says; its line has come, or comes soon."""
+    def _judged(self, host: RemoteHost, message: wire.Told | wire.Away) -> tuple[Given, tuple[int, int]] | None:
+        """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
+        event = message.ended if isinstance(message, wire.Away) else message.event
+        if not isinstance(event, AttemptEnded):
+            return None
         given, key = self._find(host, event.shard, event.task, event.repeat)
         if given is None or key is None:
             return None
         if event.host != host.name or event.status is not Status.INFRA:
             raise Unreadable(f"it judges {event.shard}/{event.task}#{event.repeat}, which is not its own")
+        if (key, event.attempt) not in given.judged:
+            given.verdicts[key, event.attempt] = message
+            return None
+        given.judged.discard((key, event.attempt))
         return given, key
 
-    def _told(self, host: RemoteHost, event: Event) -> None:
+    def _told(self, host: RemoteHost, message: wire.Told) -> None:
+        event: Event = message.event
         if isinstance(event, AttemptEnded):
-            if (found := self._judged(host, event)) is not None:
+            if (found := self._judged(host, message)) is not None:
                 given, key = found
-                given.judged.discard(key)
                 del given.undecided[key]
                 self._events.append(event)
             return
@@ -708,10 +724,9 @@ class HostsEngine:
         self._events.append(event)
 
     def _turned_away(self, host: RemoteHost, message: wire.Away) -> None:
-        found = self._judged(host, message.ended)
+        found = self._judged(host, message)
         if found is not None and found[0].job.number == message.job:
             given, key = found
-            given.judged.discard(key)
             order = given.undecided[key]
             given.undecided[key] = order._replace(
                 attempt=max(order.attempt, message.ended.attempt + 1), waited_s=message.ended.waiting_s
