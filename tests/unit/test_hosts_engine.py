@@ -159,7 +159,7 @@ class Bench:
         monkeypatch.setattr(module, "ProviderProcess", Provider)
         monkeypatch.setattr(module, "GATHER_S", 0.0)
         self.engine = HostsEngine("process", EngineOptions(hosts=2))
-        self.engine._wanted = WorkerCheck("m:f", ())
+        self.engine._wanted, self.engine._checked_digest = WorkerCheck("m:f", ()), "d"
         self.engine._begin()
         self.mailbox: Mailbox = self.engine._listener.mailbox  # type: ignore[assignment, union-attr]
         self.provider: Provider = self.engine._provider  # type: ignore[assignment]
