@@ -78,8 +78,7 @@ def test_strangers(stage: Stage, lab: HostsLab) -> None:
 
 
 def dial(spec: HostSpec) -> socket.socket:
-    made = socket.create_connection(("127.0.0.1", spec.port), timeout=10 * WITHIN_S)
-    return made
+    return socket.create_connection(("127.0.0.1", spec.port), timeout=10 * WITHIN_S)
 
 
 def with_tls(spec: HostSpec) -> ssl.SSLSocket:

@@ -96,6 +96,8 @@ class Provider:
 class Scripted:
     """A host that says what the test has it say."""
 
+    broken = False
+
     def __init__(self, bench: Bench, name: str, launch: str = "one") -> None:
         self.name = name
         self.open = True
