@@ -720,10 +720,15 @@ class HostsEngine:
 
     def _taken(self, given: Given, held: wire.Held) -> Units:
         """Units that a host gives back. Raises Unreadable if it does not have them."""
-        for order in held.orders:
-            if given.undecided.pop((order.position, order.repeat), None) is None:
-                raise Unreadable(f"it gives back unit {order.position, order.repeat}, which it does not have")
-        return held.units()
+        keys = [(order.position, order.repeat) for order in held.orders]
+        for key, order in zip(keys, held.orders, strict=True):
+            known = given.undecided.get(key)
+            if known is None or order.attempt > known.attempt + MOST_FURTHER_ATTEMPTS or keys.count(key) > 1:
+                raise Unreadable(f"it gives back unit {key}, which it does not have")
+        for key in keys:
+            del given.undecided[key]
+        units = held.units()
+        return units._replace(alone=units.alone & {*keys})
 
     def _returned(self, host: RemoteHost, message: wire.Returned) -> None:
         given = host.jobs.get(message.job)
