@@ -54,6 +54,7 @@ class ScriptedHost:
         self.send(self._numbered.plain(hi))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        threading.Thread(target=self._beat_on, daemon=True).start()
 
     # -- what it does as any host ---------------------------------------------------------------------------
 
@@ -64,7 +65,6 @@ class ScriptedHost:
         self.say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
         self.session = self.hear(wire.Open).session
         self.beat()
-        threading.Thread(target=self._beat_on, daemon=True).start()
 
     def take_job(self) -> wire.Job:
         """The next job that it is given."""

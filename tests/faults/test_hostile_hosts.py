@@ -5,9 +5,11 @@ Each is refused, or fenced with a reason; the run goes on, and the master holds 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +147,14 @@ def nan(host: ScriptedHost, job: wire.Job) -> None:
     host.write(own_file(host, job), line)
 
 
+def hundred_megabytes(host: ScriptedHost, job: wire.Job) -> None:
+    """The head of such a message, and as much of it as is taken."""
+    with contextlib.suppress(OSError):
+        host.connection.socket.sendall(b"\x82\xff" + struct.pack("!QI", 100 * 2**20, 0))
+        for _ in range(1600):
+            host.connection.socket.sendall(bytes(2**16))
+
+
 def endless_line(host: ScriptedHost, job: wire.Job) -> None:
     for _ in range(80):
         host.write(own_file(host, job), b"x" * wire.PIECE)
@@ -174,7 +184,7 @@ def held_back(host: ScriptedHost, job: wire.Job) -> wire.Message:
 
 
 ATTACKS: Mapping[str, tuple[Attack, str]] = {
-    "100 MB at once": (frame(bytes(100 * 2**20)), "message too big"),
+    "100 MB at once": (hundred_megabytes, "breaks the protocol"),
     "no message": (frame(b"x" * 100), "no message"),
     "a message of no kind": (frame(bytes(16) + b'["root"]\n'), "Invalid value"),
     "nested": (frame(bytes(16) + b"[" * 100_000 + b"\n"), "it says what cannot be"),
@@ -218,6 +228,7 @@ def test_hosts_that_say_what_cannot_be(stage: Stage, lab: HostsLab) -> None:
     before = held(session)
     for number, (what, (attack, reason)) in enumerate(ATTACKS.items(), start=2):
         with host_with_a_job(lab, session, f"host-{number}") as (host, job):
+            print("ATTACK", what, time.monotonic(), held(session) // 2**20, flush=True)
             attack(host, job)
             lost = session.wait_for("host_lost", host=host.name)
             assert reason in lost["reason"], what
