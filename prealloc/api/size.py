@@ -9,7 +9,7 @@ import msgspec
 from prealloc.api.compare import members_of
 from prealloc.api.located import located
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.options import read_options
+from prealloc.model.options import read_keywords
 from prealloc.model.size import Known, Size, SizeKeywords, SizeOptions, Sizes
 from prealloc.model.words import shown
 from prealloc.statistics.size import (
@@ -34,8 +34,7 @@ def size(**options: Unpack[SizeKeywords]) -> Sizes:
     size(difference="5%", from_run="run/", factor="model")
     """
     found: list[Mistake] = []
-    given = {name: value for name, value in options.items() if value is not None}
-    asked = SizeOptions(**read_options(SizeOptions, given, found))
+    asked = read_keywords(SizeOptions, options, found)
     if not found and (asked.half_width is None) == (asked.difference is None):
         problem = "neither is given" if asked.half_width is None else "both are given"
         found.append(Mistake("‹half_width›, ‹difference›", problem, "ask for one of them"))
@@ -47,7 +46,7 @@ def size(**options: Unpack[SizeKeywords]) -> Sizes:
     if not found and asked.from_run is not None:
         known = _known(asked, asked.from_run)
         taken = {name: getattr(known, name) for name in ("rate", "differ", "icc")}
-        new = {name: value for name, value in taken.items() if value is not None and name not in given}
+        new = {name: value for name, value in taken.items() if value is not None and options.get(name) is None}
         asked = msgspec.structs.replace(asked, **new)
     if not found and asked.difference is not None and asked.difference**2 >= asked.differ:
         problem = f"the cells cannot differ by {asked.difference:.0%} if only {asked.differ:.0%} of the tasks differ"

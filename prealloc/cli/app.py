@@ -16,7 +16,7 @@ from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
 _COMMANDS = (
     *("plans", "runs", "results", "debug", "control", "doctor", "memory", "size", "compare", "report", "export"),
-    "rescore",
+    *("rescore", "host"),
 )
 _GROUPS = ("experiment", "library", "config")
 """Modules: of commands, and of groups of commands that have their name."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import parsed, takes
+from prealloc.cli.options import PricesOption, parsed, read_prices_of, takes
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.options import Share
@@ -42,6 +42,7 @@ def results(
         bool, typer.Option("--units", help="A row for each unit; in JSON with its settings, error and full result.")
     ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
+    prices: PricesOption = None,
     fail_under: Annotated[
         str | None,
         typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
@@ -49,7 +50,7 @@ def results(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Show a run's outcomes: success rate, mean score, times.
+    """Show a run's outcomes: success rate, mean score, times, costs.
 
     Every planned unit is in one row, run or not.
 
@@ -63,6 +64,7 @@ def results(
       prealloc results run/ --units --format csv > units.csv
       prealloc results run/ --units --not-ok
       prealloc results before/ after/ --by run,model
+      prealloc results run/ --by model --prices exp.toml
       prealloc results run/ --fail-under 80%
     """
     from prealloc.api import outcomes as api
@@ -83,8 +85,9 @@ def results(
     given = parsed(given, mistakes)
     if mistakes:
         raise OptionsError(mistakes)
+    priced = read_prices_of(prices)
     if units:
-        every = (each for run in runs for each in api.outcomes(run, scores=given.get("scores")))
+        every = (each for run in runs for each in api.outcomes(run, scores=given.get("scores"), prices=priced))
         listed = (each for each in every if not (not_ok and each.status is Status.OK))
         _print_units(listed, "jsonl" if json or format is None else format)
         return
@@ -92,7 +95,7 @@ def results(
 
     from prealloc.report.results_view import print_results
 
-    found = api.tabulated(*runs, **given)
+    found = api.tabulated(*runs, prices=priced, **given)
     print_results(found, Console(), form="json" if json else format or "table")
     if least is not None and not (found.total.rate is not None and found.total.rate >= least):
         rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"

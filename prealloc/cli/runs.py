@@ -12,28 +12,33 @@ import typer
 
 from prealloc.cli.command import command
 from prealloc.cli.experiment import plan_config
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, parsed, read_config, takes
+from prealloc.cli.options import (
+    ConfigOption,
+    HistoryOption,
+    JsonFlag,
+    OldHistoryOption,
+    PricesOption,
+    QuietFlag,
+    parsed,
+    read_config,
+    read_prices_of,
+    refuse_old_name,
+    takes,
+)
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake
-from prealloc.files.paths import RunPaths
+from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
+from prealloc.model.options import options_of
 from prealloc.model.part import Part
-from prealloc.model.policy import WHAT_RUNS, RunPolicy, WorkerOptions
+from prealloc.model.policy import WHAT_RUNS, EngineOptions, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
 
 
-DurationsOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--durations-from",
-        help="Start the shards first that take longest by the times of their tasks in this run. Repeatable.",
-        metavar="RUN",
-    ),
-]
-_OF_THE_START = ("worker", "engine", "cleanup", "worker_name", "neutral", "same_task")
+_OF_THE_START = ("worker", "cleanup", "worker_name", "neutral", "same_task")
 """Options that a resume cannot change."""
 
 
@@ -44,7 +49,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="every unit is ok", bad="some are not (yet)")(status)
 
 
-@takes(WorkerOptions, Part, RunPolicy)
+@takes(WorkerOptions, Part, RunPolicy, EngineOptions)
 def run(
     plan: Annotated[
         Path | None, typer.Argument(help="A plan folder; with --experiment, the --config says it.", metavar="PLAN")
@@ -74,7 +79,8 @@ def run(
             "--reuse", help="Take over the outcomes of a run for units that are the same. Repeatable.", metavar="RUN"
         ),
     ] = None,
-    durations_from: DurationsOption = None,
+    history: HistoryOption = None,
+    durations_from: OldHistoryOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -98,11 +104,12 @@ def run(
     """
     from prealloc.settings import from_environment
 
+    refuse_old_name(durations_from)
     mistakes: list[Mistake] = []
     if plan is None and (experiment is None or config is None):
         hint = "A plan folder. For an --experiment, a --config will do. All options: prealloc run -h"
         mistakes.append(Mistake("PLAN", "it is missing", hint))
-    (configured,) = read_config(config, "run")
+    configured, prices = read_config(config, "run", "prices")
     options = {**from_environment(), **configured, **parsed(given, mistakes)}
     worker, engine = options.pop("worker", ""), options.pop("engine", "local")
     cleanup, name = options.pop("cleanup", None), options.pop("worker_name", None)
@@ -119,14 +126,20 @@ def run(
             api.check_run(worker, **target, **chosen)
         made: Plan | Path = plan if plan is not None else plan_config(config, experiment, json=json)
         kept = config if experiment is not None else None
-        known = {**target, **chosen, "config": kept, "reuse": reuse or None, "durations_from": durations_from or ()}
-        _follow(lambda observe: api.run(made, worker, observe=observe, **known), quiet, json)
+        known = {**target, **chosen, "config": kept, "reuse": reuse or None, "history": history or ()}
+        _follow(lambda observe: api.run(made, worker, prices=prices, observe=observe, **known), quiet, json)
 
 
-@takes(Part, RunPolicy, WorkerOptions, but=_OF_THE_START, kept=(RunPolicy, WorkerOptions))
+@takes(
+    *(Part, RunPolicy, WorkerOptions, EngineOptions),
+    but=_OF_THE_START,
+    kept=(RunPolicy, WorkerOptions, EngineOptions),
+)
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    durations_from: DurationsOption = None,
+    history: HistoryOption = None,
+    durations_from: OldHistoryOption = None,
+    prices: PricesOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -142,25 +155,40 @@ def resume(
       prealloc resume run/ --failed
       prealloc resume run/ --only model=o3,prompt_type=cot --only model=o4
       prealloc resume run/ --error openai.RateLimitError --timeout 20m
+      prealloc resume run/ --engine local
     """
     from prealloc.api import runs as api
     from prealloc.settings import from_environment
 
-    machine = {name: value for name, value in from_environment().items() if name != "engine"}  # the run has its own
-    options: Any = {**machine, **parsed(given, []), "durations_from": durations_from or ()}
+    refuse_old_name(durations_from)
+    own = {"engine", *options_of(EngineOptions)}  # the run has its own
+    machine = {name: value for name, value in from_environment().items() if name not in own}
+    options: Any = {**machine, **parsed(given, []), "history": history or (), "prices": read_prices_of(prices)}
     _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="The live table of a run that runs elsewhere, until it ends.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Show how far a run is, while it runs and after.
 
-    Example:
+    With --watch the exit code is the run's: 0 if all that it was asked for is ok, else 1. Ctrl-C ends the watching
+    alone. Of an experiment, those of its runs are watched that run.
+
+    Examples:
 
       prealloc status run/
+      prealloc status run/ --watch
     """
+    if watch:
+        from prealloc.cli.watch import watch as follow
+
+        if (code := follow(run, json=json)) is not None and not ExperimentPaths(run).is_there:
+            raise Stop(code)
     from prealloc.api import status as api
 
     found = api.status(run)

@@ -126,6 +126,15 @@ class Point(enum.StrEnum):
     SESSION_END = "session.end", Kind.HAND_OVER
     SESSION_TELL = "session.tell", Kind.HAND_OVER
 
+    # hosts elsewhere: what they are sent, and what of their journals the master has
+    SPOOL_FOLDERS = "spool.folders", Kind.WRITE
+    SPOOL_NOTE = "spool.note", Kind.WRITE
+    SPOOL_RECEIVE = "spool.receive", Kind.WRITE
+    REPLICA_OPEN = "replica.open", Kind.WRITE
+    REPLICA_APPEND = "replica.append", Kind.LINE
+    REPLICA_FSYNC = "replica.fsync", Kind.WRITE
+    REPLICA_TOLD = "replica.told", Kind.HAND_OVER
+
     # the fork server
     FORK_ASKED = "fork.asked", Kind.START
     FORK_FORKED = "fork.forked", Kind.HAND_OVER

@@ -15,7 +15,9 @@ from prealloc.model.answers import Setup
 from prealloc.model.comparison import OutcomeOf
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
+from prealloc.model.prices import Cost, Prices, cost_of, sum_of
 from prealloc.model.tables import TASK, ResultsOptions
+from prealloc.model.usage import Usage, added
 from prealloc.model.words import shown
 from prealloc.statistics.rate import bounds, mean, rate
 from prealloc.statistics.repeats import each_task, pass_at, pass_hat
@@ -54,6 +56,15 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     working_s: float | None = None
     waiting_s: float | None = None
     attempts: int = 0
+    usage: Usage | None = None
+    """Tokens by model, of all its attempts: failed and killed ones too."""
+    cost: float | None = None
+    """Dollars, of the tokens that have a price; None: none has."""
+    unpriced_tokens: int = 0
+    infra_retries: int = 0
+    """Attempts that were made because the one before met an infrastructure error; see UnitState."""
+    lane_retries: int = 0
+    lost_workers: int = 0
     settings: dict[str, Any] = {}
     cell: dict[str, Any] = {}
     setup: Setup = Setup()
@@ -103,6 +114,7 @@ def unit_outcome(
     *,
     cell: dict[str, Any] | None = None,
     setup: Setup | None = None,
+    prices: Prices | None = None,
 ) -> UnitOutcome:
     """The outcome of a unit from the fold of the journal."""
     outcome = state.outcome
@@ -123,6 +135,10 @@ def unit_outcome(
         working_s=latest.working_s if latest else None,
         waiting_s=latest.waiting_s if latest else None,
         attempts=state.attempts,
+        **spent(((state.usage, prices or {}),)),
+        infra_retries=state.infra_retries,
+        lane_retries=state.lane_retries,
+        lost_workers=state.lost_workers,
         settings=settings,
         cell=cell or {},
         setup=setup or Setup(),
@@ -131,6 +147,13 @@ def unit_outcome(
         outcome=outcome,
         first=state.first or outcome,
     )
+
+
+def spent(parts: Sequence[tuple[Usage | None, Prices]]) -> dict[str, Any]:
+    """The fields of a unit's outcome that say what it has used: of each run that has tried it, at that run's prices."""
+    used = added(usage for usage, _ in parts)
+    cost = sum_of(cost_of(usage, prices) for usage, prices in parts)
+    return {"usage": used, "cost": cost.dollars, "unpriced_tokens": cost.unpriced}
 
 
 class UnitHistory(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +272,12 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     waiting_s: float
     """In all."""
     attempts: int
+    usage: Usage | None
+    """Tokens by model, of all attempts of its units; None: none has said what it used."""
+    cost: float | None
+    """Dollars, of the tokens that have a price; None: none has."""
+    unpriced_tokens: int
+    """Those that have none."""
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -442,6 +471,7 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: ResultsOpti
     score = mean(scores, level=level)
     again = [(unit.first_success, unit.success) for unit in units if unit.first != unit.outcome and unit.first]
     tries = [(unit.was_retried, value) for unit in units if (value := _success(unit, "first")) is not None]
+    cost = sum_of(Cost(unit.cost, unit.unpriced_tokens) for unit in units)
     return ResultsRow(
         group=group,
         mixed=mixed(units, group),
@@ -485,6 +515,9 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: ResultsOpti
         p95_working_s=percentile(working, 95),
         waiting_s=math.fsum(unit.waiting_s for unit in units if unit.waiting_s is not None),
         attempts=sum(unit.attempts for unit in units),
+        usage=added(unit.usage for unit in units),
+        cost=cost.dollars,
+        unpriced_tokens=cost.unpriced,
     )
 
 

@@ -18,6 +18,7 @@ from prealloc.store.fold import Tried
 from prealloc.store.lane_log import LaneNote
 from prealloc.store.results import Results, ResultsRow
 from prealloc.store.task_grid import TaskGrid
+from prealloc.store.telemetry import Sample
 
 
 class Source(NamedTuple):
@@ -42,6 +43,8 @@ class Source(NamedTuple):
     """Of the run's policy what is not the default."""
     lanes: Sequence[Lane]
     lane_notes: Sequence[LaneNote]
+    samples: Sequence[Sample]
+    """How it went over time."""
     sessions: Sequence[Session]
     running: bool
     attempts: Sequence[Ended]
