@@ -20,7 +20,7 @@ help:
 	@echo "make check   ruff, mypy, import-linter only"
 	@echo "make browser the report in a real browser; needs Debian's chromium-headless-shell or another Chromium"
 	@echo "make inspect  logs for Inspect, read back by Inspect itself; installs it"
-	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N)"
+	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N), the whole hostile corpus"
 	@echo "make reference  write docs/reference: commands, config, python"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
@@ -100,7 +100,8 @@ inspect: .venv/inspect.ok
 	PREALLOC_INSPECT=required $(PYTEST) tests/inspect
 
 laws: .venv/test.ok
-	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr --include='*.py' @given tests)
+	PREALLOC_LAWS=all PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) \
+	  tests/hostile/test_corpus.py $$(grep -lr --include='*.py' @given tests)
 
 reference: .venv/test.ok
 	PYTHONPATH=tests $(BIN)/python tests/reference.py
