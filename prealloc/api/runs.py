@@ -52,6 +52,7 @@ from prealloc.store.plan_folder import check_slices
 from prealloc.store.reuse import TakenOver, finished, take_over
 from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
 from prealloc.store.slices import Names, Slice
+from prealloc.store.spools import unheard
 from prealloc.worker.function import check_name
 from prealloc.worker.guard import library_files
 
@@ -243,9 +244,17 @@ def resume(
             lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            notes = [*changes(then, opened.policy), *notes]
+            heard = unheard(opened.paths, before)
+            notes = [*changes(then, opened.policy), *heard.notes, *notes]
             ended = run_session(
-                opened, started, before=before, asked=asked, notes=notes, observer=told_too, claims=claims
+                opened,
+                started,
+                before=before,
+                asked=asked,
+                reused=heard.lines,
+                notes=notes,
+                observer=told_too,
+                claims=claims,
             )
     _pass_on_signal(ended)
     return ended

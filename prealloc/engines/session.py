@@ -123,7 +123,7 @@ def run_session(
         )
         engine.open(setup)
         left = units_left(run, before, asked, claims)
-        at_once, too_few = engine.bearable(_wanted(run, left, engine, moves=engine.facts.hands_back))
+        at_once, too_few = engine.allowed(_wanted(run, left, engine, moves=engine.facts.hands_back))
         control = Control(
             policy,
             lambda policy: _shares(run, policy),

@@ -127,6 +127,7 @@ class Point(enum.StrEnum):
 
     # hosts elsewhere: what they are sent, and what of their journals the master has
     SPOOL_FOLDERS = "spool.folders", Kind.WRITE
+    SPOOL_NOTE = "spool.note", Kind.WRITE
     SPOOL_RECEIVE = "spool.receive", Kind.WRITE
     REPLICA_OPEN = "replica.open", Kind.WRITE
     REPLICA_APPEND = "replica.append", Kind.LINE

@@ -55,6 +55,10 @@ class Turns(Protocol[H]):
     def leave(self, lane: str, holder: H) -> None: ...
     def halted(self, lane: str) -> str | None: ...
     def key_refused(self, lane: str) -> bool: ...
+
+    ahead_s: float
+    """How long before its moment a turn is given: longer where it has a long way."""
+
     @property
     def has_waiting(self) -> bool: ...
     def close(self) -> None: ...
@@ -75,6 +79,7 @@ class RateLimiter(Generic[H]):
         share: Callable[[Lane], OneRun] = lambda lane: OneRun(),
     ) -> None:
         self._now = now
+        self.ahead_s = AHEAD_S
         self._counters = {lane.name: _Counter[H](lane, policy, now(), share(lane)) for lane in lanes}
         self._news: list[Event] = []
         self._noted: set[str] = set()
@@ -87,7 +92,9 @@ class RateLimiter(Generic[H]):
     def grants(self) -> list[Grant[H]]:
         """The turns that come next, each once."""
         now = self._now()
-        granted = [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
+        granted = [
+            grant for counter in self._counters.values() for grant in counter.grants(now, self._news, self.ahead_s)
+        ]
         self._note_shared()
         return granted
 
@@ -242,13 +249,13 @@ class _Counter(Generic[H]):
         if self.breaker.reason is None:
             self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
 
-    def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
+    def grants(self, now: float, news: list[Event], ahead_s: float) -> list[Grant[H]]:
         given = []
         spacing_s = max((rate.spacing_s for rate in self._fixed), default=0.0)
         self.share.declare(spacing_s, self._pacer.late_s, self._per_minute)
-        with self.share.turn(now, wanted=self._next_at(now) <= now + AHEAD_S) as may_give:
+        with self.share.turn(now, wanted=self._next_at(now) <= now + ahead_s) as may_give:
             self._hear_of_a_pause(now, news)
-            while may_give and (at := self._next_at(now)) <= now + AHEAD_S:
+            while may_give and (at := self._next_at(now)) <= now + ahead_s:
                 holder, queue = next(iter(self._queues.items()))
                 ask = queue.popleft()
                 self.turns += 1

@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import select
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -56,18 +58,20 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS, EngineOptions
+from prealloc.model.words import listed
 from prealloc.store.journal import AttemptLine, SoloDeath
 from prealloc.store.slices import Slice
+from prealloc.store.spools import note_spools
 from prealloc.worker.job import UnitOrder
 
 PATIENCE = 1.5
 """A host is lost after so many leases without a word: it has ended itself by then."""
 LOST_IN_A_ROW = 3
-"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is no accident."""
+"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is not an accident."""
 TURN_S = 0.1
 GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
-TELL_S = 5.0
+TELL_S = 15.0
 """Waiting for hosts is told after this time."""
 SAMPLE_S = 2.0
 CLOSE_S = 5.0
@@ -88,6 +92,9 @@ class HostsEngine:
         self._identity: Identity | None = None
         self._folder: Path | None = None
         """Of join files."""
+        spool = pairs(self._options.engine_option).get(SPOOL)
+        self._spools = Path(spool).absolute() / f"prealloc-{secrets.token_hex(8)}" if spool is not None else None
+        """Where hosts write, if all machines are to see it."""
         self._roster = Roster()
         self._wanted: WorkerCheck | None = None
         self._checked_digest: str | None = None
@@ -121,7 +128,6 @@ class HostsEngine:
         told = False
         while True:
             self._turn(TURN_S)
-            wanted.patience.tick()
             now = time.monotonic()
             ready = [host for host in self._roster if host.stage is Stage.READY]
             checking = [host for host in self._roster if host.stage is Stage.CHECKS]
@@ -132,7 +138,7 @@ class HostsEngine:
                 break
             if not self._roster.here and not self._roster.expected and not self._broken:
                 raise EngineError(f"no host can be had: {self._last_words}", hint=self._hint())
-            if not told and now - began > TELL_S and not self._roster.here:
+            if not told and now - began > TELL_S:
                 told = True
                 wanted.tell(self._waits())
         if self._broken:
@@ -166,16 +172,15 @@ class HostsEngine:
             return
         self._names += 1
         host = RemoteHost(f"host-{self._names}", new_token())
-        address, _ = place(self._options.listen)
         spec = HostSpec(
             name=host.name,
-            addresses=own_addresses(address),
+            addresses=self._addresses(),
             port=self._listener.port,
             certificate=self._identity.certificate,
             token=host.token,
             lease_s=self._options.lease_s,
             room=self._options.room,
-            spool=pairs(self._options.engine_option).get(SPOOL),
+            spool=str(self._spools) if self._spools is not None else None,
         )
         self._roster.add(host)
         self._listener.admit(host.token, host.name)
@@ -199,8 +204,10 @@ class HostsEngine:
             self._wanted.tell(f"start the hosts, each with a file of its own{many}: prealloc host --join {path}")
 
     def _waits(self) -> str:
+        if checking := [host.name for host in self._roster if host.stage is Stage.CHECKS]:
+            return f"waiting for {listed(checking, 3)} to import the worker's module"
         handles = [host.handle for host in self._roster.expected if host.handle is not None]
-        shown = f" ({', '.join(handles[:3])})" if handles else ""
+        shown = f" ({listed(handles, 3)})" if handles else ""
         return f"waiting for the first of {self._options.hosts} hosts{shown}"
 
     def _hint(self) -> str:
@@ -227,10 +234,26 @@ class HostsEngine:
         self._lose(host, "its file of the worker's module is another one than on the first host; ‹ship› the code")
         return True
 
+    def look(self) -> Seen:
+        """How the first host is, for people. Call it after `check`."""
+        end = time.monotonic() + self._options.lease_s
+        while time.monotonic() < end:
+            for host in self._roster.here:
+                if host.hi is not None and host.beat is not None and host.beat.rtt_s is not None:
+                    address = f"{self._addresses()[0]}:{self._listener.port if self._listener is not None else 0}"
+                    return Seen.of(host.hi, host.beat, host.handle, host.name, address)
+            self._turn(TURN_S)
+        raise EngineError("the host has said nothing more", hint="see that its machine is not overloaded")
+
+    def _addresses(self) -> tuple[str, ...]:
+        return own_addresses(place(self._options.listen)[0])
+
     # -- as of Engine ---------------------------------------------------------------------------------------
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
+        if self._spools is not None:
+            note_spools(setup.paths, self._spools)
         for host in self._roster:
             if host.stage is Stage.READY:
                 self._open(host)
@@ -244,7 +267,7 @@ class HostsEngine:
         each = self._options.room or max(told, default=64)
         return max(1, min(shards, each * self._options.hosts))
 
-    def bearable(self, jobs: int) -> tuple[int, str | None]:
+    def allowed(self, jobs: int) -> tuple[int, str | None]:
         return jobs, None
 
     def room(self) -> Room:
@@ -383,8 +406,12 @@ class HostsEngine:
     def _give_turns(self) -> None:
         if self._setup is None:
             return
+        limiter = self._setup.limiter
+        # The way there and back, and a moment for each of the two that hand a turn on.
+        ways_s = (host.beat.rtt_s or 0.0 for host in self._roster.here if host.beat is not None)
+        limiter.ahead_s = 2 * AHEAD_S + 2 * max(ways_s, default=0.0)
         given: dict[str, list[wire.Turn]] = {}
-        for (name, holder), turn, at, late_s in self._setup.limiter.grants():
+        for (name, holder), turn, at, late_s in limiter.grants():
             given.setdefault(name, []).append(wire.Turn(holder, turn, at, late_s))
         for name, turns in given.items():
             if (host := self._roster.get(name)) is not None:
@@ -461,7 +488,7 @@ class HostsEngine:
         host.say(
             wire.Check(
                 worker=wanted.worker,
-                import_path=wanted.import_path,
+                import_path=(*wanted.import_path, *_own_path()),
                 libraries=wanted.library_paths,
                 variables=wanted.variables,
                 start_s=wanted.patience.most_s if wanted.patience.most_s < 1e9 else 1e9,
@@ -474,7 +501,8 @@ class HostsEngine:
         if isinstance(message, wire.Lines):
             self._copy(host, message, body)
         elif isinstance(message, wire.Beat):
-            host.beat, host.unseen_jobs = message, 0
+            ahead_s = message.wall - time.time()
+            host.beat, host.unseen_jobs = msgspec.structs.replace(message, wall_s=ahead_s), 0
             host.draining = host.draining or message.draining
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
             self._at_the_limiter(host, message)
@@ -929,6 +957,28 @@ class HostsEngine:
             file.write(body)
 
 
+class Seen(NamedTuple):
+    """A host as it is seen from here."""
+
+    name: str
+    machine: str
+    handle: str | None
+    address: str
+    """Where it has reached the master."""
+    rtt_s: float
+    wall_s: float
+    """What its wall clock is ahead of ours."""
+    spool_left: int
+    python: str
+    version: str
+
+    @classmethod
+    def of(cls, hi: wire.Hi, beat: wire.Beat, handle: str | None, name: str, address: str) -> Seen:
+        return cls(
+            name, hi.machine, handle, address, beat.rtt_s or 0.0, beat.wall_s, beat.spool_left, hi.python, hi.version
+        )
+
+
 def _where(host: RemoteHost, hi: wire.Hi) -> str:
     return f"{host.name} on {hi.machine}"
 
@@ -940,6 +990,12 @@ def _together(errors: Sequence[PreallocError]) -> PreallocError:
         return errors[0]
     first = errors[0]
     return type(first)("; ".join(texts), where=first.where, hint=first.hint)
+
+
+def _own_path() -> list[str]:
+    """Where this process imports from, beside what is installed: the same folders may be there on a host."""
+    installed = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)})
+    return [path for path in sys.path if os.path.isabs(path) and not os.path.realpath(path).startswith(installed)]
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:

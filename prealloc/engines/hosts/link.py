@@ -77,7 +77,7 @@ class Closed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """No connection was had."""
+    """A connection was not made."""
 
     reason: str
     final: bool
@@ -354,7 +354,7 @@ class Listener:
 
 
 class Caller:
-    """A host's end: it connects, and connects again, until it is told not to."""
+    """A host's end: it connects, and connects again, until it is closed."""
 
     def __init__(self, spec: HostSpec) -> None:
         try:

@@ -112,7 +112,7 @@ class RemoteHost:
         """It has decided something."""
         self.draining = False
         self.is_open = False
-        """It has been told of the session."""
+        """It knows the session."""
 
     @property
     def over(self) -> bool:
