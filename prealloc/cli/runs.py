@@ -244,7 +244,7 @@ def results(
         typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
     ] = None,
 ) -> None:
-    """Show a run's outcomes: success rate, mean score, times, tokens and what they cost.
+    """Show a run's outcomes: success rate, mean score, times, cost.
 
     Every planned unit is in one row, run or not.
 
