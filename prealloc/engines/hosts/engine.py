@@ -163,6 +163,7 @@ class HostsEngine:
         if self._listener is not None:
             return
         options = self._options
+        _allow_open_files()
         self._take_code()
         self._identity = new_identity()
         address, port = place(options.listen)
@@ -757,6 +758,8 @@ class HostsEngine:
             return
         units = self._taken(given, message.left)
         del host.jobs[message.job]
+        if host.replica is not None and not any(each.job.shard == given.job.shard for each in host.jobs.values()):
+            host.replica.finish(given.job.shard)
         self._blobs.pop(given.file, None)
         more = Units((*given.again.values(), *given.rest), frozenset(), given.deaths)
         if more.orders:
@@ -1053,6 +1056,15 @@ def _own_path() -> list[str]:
     """Where this process imports from, beside what is installed: the same folders may be there on a host."""
     installed = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)})
     return [path for path in sys.path if os.path.isabs(path) and not os.path.realpath(path).startswith(installed)]
+
+
+def _allow_open_files() -> None:
+    """A link to each host, a file for each worker: as many as the system lets this process have open."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:
