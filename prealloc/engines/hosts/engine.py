@@ -82,6 +82,7 @@ SAMPLE_S = 2.0
 CLOSE_S = 5.0
 MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
 """Bytes of lines of one host that have not come to their end."""
+OPEN_FILES = 2**16
 NO_PROVIDER = "hosts"
 
 
@@ -1059,12 +1060,14 @@ def _own_path() -> list[str]:
 
 
 def _allow_open_files() -> None:
-    """A link to each host, a file for each worker: as many as the system lets this process have open."""
+    """A link to each host and a file for each worker are open here: that may be more than the usual limit."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(most, OPEN_FILES)
+        if now != resource.RLIM_INFINITY and now < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:
