@@ -499,7 +499,7 @@ class HostsEngine:
         for raw in host.numbered.again():
             link.send(raw)
         if host.hi is None:
-            host.hi, host.stage = hi, Stage.CHECKS
+            host.hi, host.stage, host.joined_at = hi, Stage.CHECKS, time.monotonic()
             self._ask_to_check(host)
         else:
             self._send_files(host)
@@ -582,8 +582,8 @@ class HostsEngine:
             HostJoined(
                 host=host.name,
                 machine=hi.machine if hi is not None else "",
-                room=self._options.room or 0,
-                waited_s=round(time.monotonic() - host.asked_at, 3),
+                room=self._options.room,
+                waited_s=round(host.joined_at - host.asked_at, 3),
             )
         )
 
