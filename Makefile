@@ -41,6 +41,10 @@ help:
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	touch $@
 
+.venv/engines.ok: .venv/test.ok
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[engines]'
+	touch $@
+
 .venv/bench.ok: .venv/run.ok
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from prealloc.engines.hosts.providers.client import Gone, News, ProviderProcess, Started
 
-WITHIN_S = 60.0
+WITHIN_S = 180.0
+"""Engines need seconds of a processor to start something, and may have to share it."""
 T = TypeVar("T")
 
 
@@ -78,17 +79,16 @@ def await_end(pid: int, most_s: float = WITHIN_S) -> None:
     within(lambda: None if lives(pid) else True, f"the end of process {pid}", most_s)
 
 
-def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(each) for each in found if lives(int(each))]
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 __all__ = [
     "await_end",
     "await_news",
-    "children",
     "gone",
     "lives",
+    "parent",
     "spec",
     "stand_in",
     "started",

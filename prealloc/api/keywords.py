@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from prealloc.engines.base import Engine
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.options import Bytes, Seconds, options_of, read_options
+from prealloc.model.options import Bytes, Dollars, Seconds, options_of, read_options
 from prealloc.model.part import Part, PartOptions
 from prealloc.model.plan import Plan, SliceRef
-from prealloc.model.policy import RunOptions, RunPolicy, read_run_options
+from prealloc.model.policy import EngineKeywords, EngineOptions, RunOptions, RunPolicy, read_run_options
 from prealloc.store.asked import Planned
 from prealloc.store.manifests import Outline
 from prealloc.store.slices import Names
@@ -20,8 +20,8 @@ FIXED = ("neutral", "same_task")
 """Options that say what a unit is: they stay for a whole run."""
 
 
-class RunKeywords(RunOptions, PartOptions, total=False):
-    """How tasks are treated, and which of them."""
+class RunKeywords(RunOptions, EngineKeywords, PartOptions, total=False):
+    """How tasks are treated, which of them, and how an engine beyond one machine runs them."""
 
 
 class Keywords(NamedTuple):
@@ -30,18 +30,25 @@ class Keywords(NamedTuple):
     part: Part
     options: dict[str, Any]
     """Fields of RunPolicy."""
+    engine: dict[str, Any]
+    """Fields of EngineOptions."""
 
 
 def read_keywords(given: RunKeywords, found: list[Mistake]) -> Keywords:
     """Adds what is wrong with them to `found`."""
     options: dict[str, Any] = {**given}
+    if "durations_from" in options:
+        options.pop("durations_from")
+        found.append(Mistake("durations_from", "it is called history now", "write history=[...]"))
     part = {name: options.pop(name) for name in options_of(Part) if name in options}
     read = Part(**read_options(Part, part, found))
+    hosts = {name: options.pop(name) for name in options_of(EngineOptions) if name in options}
+    engine = {name: value for name, value in read_options(EngineOptions, hosts, found).items() if name in hosts}
     try:
-        return Keywords(read, read_run_options(options))
+        return Keywords(read, read_run_options(options), engine)
     except OptionsError as error:
         found += error.mistakes
-    return Keywords(read, {})
+    return Keywords(read, {}, engine)
 
 
 def fixed_mistakes(options: Mapping[str, Any]) -> list[Mistake]:
@@ -66,7 +73,7 @@ def changes(then: RunPolicy, now: RunPolicy) -> list[str]:
         reader = options[name].reader
         if value is None:
             return "none"
-        return reader.write(value) if isinstance(reader, Seconds | Bytes) else str(value)
+        return reader.write(value) if isinstance(reader, Dollars | Seconds | Bytes) else str(value)
 
     return [
         f"{options[name].name.replace('_', '-')} is {told(name, value)} from here on; it was "

@@ -42,10 +42,10 @@ class Located(NamedTuple):
         return self.manifest.cell
 
 
-def located(run: str | Path, scores: str | None = None) -> Iterator[Located]:
+def located(run: str | Path, scores: str | None = None, prices: Mapping[str, Any] | None = None) -> Iterator[Located]:
     """Every unit of a run, in the plan's order; of an experiment each once. Raises what outcomes() raises."""
     opened = opened_runs(run)
-    for unit in outcomes(run, scores=scores):
+    for unit in outcomes(run, scores=scores, prices=prices):
         yield Located(unit, opened[unit.run or ""])
 
 

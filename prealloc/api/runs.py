@@ -8,7 +8,7 @@ import platform
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar, Unpack
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.api.budget import cost_mistakes, spent_mistakes
 from prealloc.api.estimates import past_task_times
 from prealloc.api.experiments import go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
@@ -29,9 +30,10 @@ from prealloc.api.keywords import (
     refuse_memory,
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
+from prealloc.api.provenance import other_code, provenance_of
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck
-from prealloc.engines.registry import ENGINES, check_engine, make_engine
+from prealloc.engines.registry import ENGINES, check_engine, engine_options_of, make_engine
 from prealloc.engines.session import run_session, units_left
 from prealloc.errors import InputError, Mistake, OptionsError, RunFolderError, WorkerFunctionError
 from prealloc.files.lock import RunLock
@@ -40,16 +42,18 @@ from prealloc.model.events import Note, Observe, Observer, RunEnded, observer_of
 from prealloc.model.options import read_options
 from prealloc.model.part import Part
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
-from prealloc.model.policy import RunPolicy, WorkerOptions
+from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
+from prealloc.model.prices import Price, read_prices
 from prealloc.model.where import refuse_where
 from prealloc.store.asked import Asked, Planned, asked_of
-from prealloc.store.fold import fold
+from prealloc.store.fold import fold, used_by
 from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
 from prealloc.store.manifests import Outline, read_outline
 from prealloc.store.plan_folder import check_slices
 from prealloc.store.reuse import TakenOver, finished, take_over
 from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
 from prealloc.store.slices import Names, Slice
+from prealloc.store.spools import unheard
 from prealloc.worker.function import check_name
 from prealloc.worker.guard import library_files
 
@@ -75,7 +79,8 @@ def run(
     on_end: str | None = None,
     worker_name: str | None = None,
     reuse: Reuse = None,
-    durations_from: Sequence[str | Path] = (),
+    history: Sequence[str | Path] = (),
+    prices: Mapping[str, Any] | None = None,
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunKeywords],
@@ -94,7 +99,9 @@ def run(
     experiment keeps a copy.
     `reuse` names a run, or several, whose outcomes are taken over for units with the same task, settings, factors,
     repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`.
-    `durations_from` are runs of the past: the shards that take longest by the times of their tasks there start first.
+    `history` are runs of the past: the shards that take longest by the times of their tasks there start first.
+    `prices` are dollars per million tokens, by model: {"o3": {"input": 2, "output": 8, "cache_read": 0.5}}. The run
+    keeps them, and `max_cost` goes by them.
     `observe` is an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own,
     to be raised with those found here.
 
@@ -104,13 +111,16 @@ def run(
     """
     with _closed(engine):
         mistakes = [*mistakes, *_of_the_place(out, experiment), *on_end_mistakes(on_end)]
-        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes, plan)
+        priced = read_prices(prices or {}, mistakes)
+        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes, plan)._replace(prices=priced)
         target = Path(out or experiment or "")
         if experiment is None:
             refuse_taken(target)
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
+        if found := cost_mistakes(policy, priced, outline.manifests.values()):
+            raise OptionsError(found)
         refuse_where(policy.where, outline.file.spec.factor_values)
         asked = asked_of(chosen.part, planned_of(source, outline, names))
         # All that may refuse comes before the folder is made.
@@ -120,11 +130,11 @@ def run(
         reused = list(taken.lines()) if taken is not None else []
         if joined is not None:
             reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
-        times = past_task_times(durations_from) if durations_from else None
+        times = past_task_times(history) if history else None
         observer = observer_of(observe)
         if joined is not None and not joined.is_left(asked):
             return joined.nothing_left(observer)
-        with closing(make_engine(engine)) as started:
+        with closing(make_engine(engine, chosen.engine_options)) as started:
             refuse_memory(policy, started)
             done = [Unit(line.shard, line.task, line.repeat) for line in reused]
             lanes = _lanes_to_run(outline, [*done, *(joined.done if joined is not None else ())], asked)
@@ -178,37 +188,45 @@ def resume(
     run: str | Path,
     *,
     on_end: str | None = None,
-    durations_from: Sequence[str | Path] = (),
-    engine: Engine | None = None,
+    history: Sequence[str | Path] = (),
+    prices: Mapping[str, Any] | None = None,
+    engine: str | Engine | None = None,
     observe: Observe | None = None,
     **options: Unpack[RunKeywords],
 ) -> RunEnded:
     """Runs the units of a run that have no final outcome; with `failed` also those that are final but not ok.
 
     The library is not needed. `options` are as for run(): fields of Part name a part of what is left, fields of
-    RunPolicy have new values from here on, for later resumes too, and so has `on_end` (empty: none). `engine` takes the
-    place of the one that run.json names; it is closed at the end. `observe` and `durations_from` are as for run().
+    RunPolicy have new values from here on, for later resumes too, and so has `on_end` (empty: none). `engine`, a name
+    or an engine, takes the place of the one that run.json names; it is closed at the end. `observe` and `history` are
+    as for run(); `prices` take the place of those that the run has.
     Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
         if is_experiment(run):
             raise RunFolderError("it is an experiment, not a run", where=str(run), hint=f"run the rest: {go_on(run)}")
         found: list[Mistake] = []
-        part, new = read_keywords(options, found)
+        part, new, hosts = read_keywords(options, found)
         found += [*on_end_mistakes(on_end), *fixed_mistakes(options)]
+        priced = read_prices(prices or {}, found)
         opened = OpenRun(Path(run))
         file = opened.file
+        chosen = file.engine if engine is None else engine
+        _gathered(found, lambda: _refuse_another_kind(file, chosen))
+        engine_options = _gathered(found, lambda: engine_options_of(chosen, hosts, file.engine_options))
         if file.cleanup is not None:
             check_name(file.cleanup)
         opened.check_slices()
         if on_end is not None:
             opened.on_end = on_end or None
-        opened.times = past_task_times(durations_from) if durations_from else None
+        if priced:
+            opened.prices = priced
+        opened.times = past_task_times(history) if history else None
         observer = observer_of(observe)
         with (
             told_at_the_end(opened.on_end, opened.paths, observer) as told_too,
             RunLock(opened.paths.lock),
-            closing(make_engine(file.engine if engine is None else engine)) as started,
+            closing(make_engine(chosen if not found else file.engine, engine_options)) as started,
             claims_of(opened) as claims,
         ):
             before = fold(opened.paths, opened.units())
@@ -220,15 +238,38 @@ def resume(
             then, opened.policy = opened.policy, msgspec.structs.replace(opened.policy, **new)
             refuse_memory(opened.policy, started)
             left = units_left(opened, before, asked, claims)
+            found += cost_mistakes(opened.policy, opened.prices, map(opened.manifests.__getitem__, left))
+            found += spent_mistakes(opened.policy, opened.prices, used_by(before), left)
+            if found:
+                raise OptionsError(found)
             lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            notes = [*changes(then, opened.policy), *notes]
+            heard = unheard(opened.paths, before)
+            opened.made_with = provenance_of(file.worker, file.import_path, is_command=file.engine == COMMAND)
+            code = other_code(file.made_with, opened.made_with)
+            notes = [*changes(then, opened.policy), *code, *heard.notes, *notes]
             ended = run_session(
-                opened, started, before=before, asked=asked, notes=notes, observer=told_too, claims=claims
+                opened,
+                started,
+                before=before,
+                asked=asked,
+                reused=heard.lines,
+                notes=notes,
+                observer=told_too,
+                claims=claims,
             )
     _pass_on_signal(ended)
     return ended
+
+
+def _refuse_another_kind(file: RunFile, engine: str | Engine) -> None:
+    """Raises OptionsError if what the run's worker is, is nothing that this engine can run."""
+    check_engine(engine)
+    name = engine if isinstance(engine, str) else engine.name
+    if (name == COMMAND) != (file.engine == COMMAND):
+        problem = "a command is both worker and engine" if COMMAND in (name, file.engine) else ""
+        raise OptionsError([Mistake("‹engine›", problem, f"this run goes on with {file.engine}")])
 
 
 def _closed(engine: str | Engine | None) -> AbstractContextManager[Any]:
@@ -245,7 +286,9 @@ class _Chosen(NamedTuple):
     options: dict[str, Any]
     part: Part
     engine: str
+    engine_options: EngineOptions | None
     worker_name: str | None = None
+    prices: Mapping[str, Price] | None = None
 
     @property
     def known_as(self) -> str:
@@ -268,8 +311,9 @@ def _checked(
         found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
     if worker_name is not None:
         read_options(WorkerOptions, {"worker_name": worker_name}, found)
-    part, own = read_keywords(options, found)
+    part, own, hosts = read_keywords(options, found)
     _gathered(found, lambda: check_engine(engine))
+    engine_options = _gathered(found, lambda: engine_options_of(engine, hosts))
     engine_name = engine if isinstance(engine, str) else engine.name
     if cleanup is not None and engine_name == COMMAND:
         found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
@@ -284,7 +328,7 @@ def _checked(
         raise OptionsError(found)
     name, import_path = worker_name_of(worker, engine_name)
     cleaner, import_path = _cleaner(cleanup, import_path)
-    return _Chosen(name, cleaner, import_path, own, part, engine_name, worker_name)
+    return _Chosen(name, cleaner, import_path, own, part, engine_name, engine_options, worker_name)
 
 
 def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -> RunFile:
@@ -295,12 +339,15 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         worker_name=chosen.worker_name,
         import_path=chosen.import_path,
         engine=engine,
+        engine_options=chosen.engine_options,
         cleanup=chosen.cleanup,
+        prices=dict(chosen.prices or {}),
         policy=policy,
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         prealloc=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
+        made_with=provenance_of(chosen.worker, chosen.import_path, is_command=engine == COMMAND),
     )
 
 
@@ -364,7 +411,15 @@ def _check(
             observer.handle(Note(text=f"importing {worker.partition(':')[0]}; it may take up to {start_s:g} s"))
         observer.tick(now_s)
 
-    wanted = WorkerCheck(worker, import_path, _libraries(plan), tuple(keys), Patience(start_s, wait))
+    wanted = WorkerCheck(
+        worker,
+        import_path,
+        _libraries(plan),
+        tuple(keys),
+        Patience(start_s, wait),
+        tuple(library.path for library in plan.libraries),
+        lambda text: observer.handle(Note(text=text)),
+    )
     checked = engine.check(wanted)
     if checked.unset:
         raise OptionsError(

@@ -12,7 +12,7 @@ from prealloc.files.lock import live_owner
 from prealloc.model.answers import RunStatus
 from prealloc.model.outcome import FINAL, Successes
 from prealloc.store.claims import elsewhere_of
-from prealloc.store.fold import by_shard, fold
+from prealloc.store.fold import at_work, by_shard, fold
 from prealloc.store.lane_log import read_halts, read_pauses
 from prealloc.store.run_folder import OpenRun
 
@@ -60,5 +60,6 @@ def status(run: str | Path) -> RunStatus:
         elsewhere=dict(Counter(unit.shard for unit in elsewhere)),
         part=state.part.words() if state.part is not None else None,
         stopped=state.stopped,
+        hosts=at_work(opened.paths) if owner is not None else {},
         paused=state.paused and owner is not None,
     )

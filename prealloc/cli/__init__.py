@@ -6,11 +6,17 @@ from __future__ import annotations
 def main() -> int:
     """Runs the command in sys.argv; returns the exit code."""
     import gc
+    import sys
 
     _open_standard_streams()
     # Tasks come in by the ten thousand and stay: looking for garbage among them at every 700th cost a tenth of a run.
     gc.set_threshold(100_000, 20, 20)
     try:
+        if sys.argv[1:2] == ["host"] and not {"-h", "--help"} & {*sys.argv}:
+            # On many machines at once, and each holds what it has loaded for as long as the run takes.
+            from prealloc.engines.hosts.host import main as host
+
+            return host(sys.argv[2:])
         from prealloc.cli.app import run_app
 
         return run_app()

@@ -46,6 +46,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the latest session was asked for, as it was typed; None: everything that was open."""
     stopped: str | None = None
     """The limit of the whole run that the latest session has reached."""
+    hosts: dict[str, int] = {}
+    """Workers that run on each host now, where a master is at work; none on its own machine alone."""
     paused: bool = False
     """`prealloc ctl` has paused the master that is at work on it now."""
     rows: str = "shard"

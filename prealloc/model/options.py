@@ -187,6 +187,38 @@ class Number(NamedTuple):
         return {"type": "number", "exclusiveMinimum": 0}
 
 
+class Dollars(NamedTuple):
+    """An amount of money from 0 on, or above it; as a number, or a text such as $50."""
+
+    above: bool = False
+    optional: bool = False
+    metavar: str = "DOLLARS"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
+        if self.optional and is_none(value):
+            return None
+        given = value
+        if isinstance(value, str) and re.fullmatch(r"\$?\s*\d{1,12}(\.\d{1,9})?", value.strip()):
+            value = float(value.strip().removeprefix("$"))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and 0 <= value < MOST_NUMBER and not (self.above and value == 0):
+            return float(value)
+        least = "above 0" if self.above else "from 0 on"
+        mistakes.append(
+            Mistake(where, f"{safely_shown(given)} is not an amount of dollars {least}", "write it like 50 or 2.5")
+        )
+        return 1.0
+
+    def write(self, value: float) -> str:
+        """As one would write it: `$50`, `$2.50`."""
+        return f"${value:,.0f}" if value == int(value) else f"${value:,.2f}"
+
+    def schema(self) -> dict[str, Any]:
+        bound = {"exclusiveMinimum": 0} if self.above else {"minimum": 0}
+        number = {"type": "number", **bound}
+        return {"anyOf": [number, {"type": "string"}]} if self.optional else number
+
+
 class Flag(NamedTuple):
     """True or False, and nothing that could be taken for either."""
 

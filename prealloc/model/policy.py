@@ -10,7 +10,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
-from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
+from prealloc.model.options import Bytes, Dollars, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS, MAX_UNITS
 from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
 
@@ -121,6 +121,15 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     """Of each session. Every unit that is not ok counts, except `cancelled` ones: failed, timeout, crashed,
     out_of_memory, and infra once its retries are used up."""
+    max_cost: Annotated[
+        float | None,
+        Option(
+            Dollars(above=True, optional=True),
+            "After the run has cost this much, no further task starts; needs the prices of its models in a config.",
+            *("", "", _BUDGET, "no limit"),
+        ),
+    ] = None
+    """Of the whole run, over all sessions. What runs when it is reached may end, and add to it."""
     memory_bytes: Annotated[
         int | None,
         Option(
@@ -191,6 +200,7 @@ class RunOptions(TypedDict, total=False):
     halt_after_infra: int | None
     max_time_s: float | str | None
     max_failures: int | str | None
+    max_cost: float | str | None
     drain_s: float | str
     grace_s: float | str
     start_s: float | str
@@ -224,7 +234,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             group=WHAT_RUNS,
         ),
     ] = None
-    engine: Annotated[str, Option(Text("ENGINE"), "Where shards run: local or inline.", group=WHAT_RUNS)] = "local"
+    engine: Annotated[
+        str,
+        Option(Text("ENGINE"), "Where shards run: local, inline, or on hosts that an engine starts.", group=WHAT_RUNS),
+    ] = "local"
     cleanup: Annotated[
         str | None,
         Option(
@@ -252,6 +265,82 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             unset="MODULE:FUNCTION; a command without its options",
         ),
     ] = None
+
+
+_HOSTS = "Hosts: engines beyond one machine"
+
+
+class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an engine runs shards on other machines. The engines of one machine need none of it."""
+
+    hosts: Annotated[int, Option(Whole(1, 10_000), "Hosts to start.", group=_HOSTS)] = 1
+    room: Annotated[
+        int | None,
+        Option(
+            Whole(1, MAX_SHARDS, optional=True),
+            "Worker processes at once on each host.",
+            group=_HOSTS,
+            unset="up to 64, as its memory allows",
+        ),
+    ] = None
+    lease_s: Annotated[
+        float,
+        Option(
+            Seconds(above=True), "A host without a word from the master ends after this time.", "lease", group=_HOSTS
+        ),
+    ] = 30.0
+    listen: Annotated[
+        str,
+        Option(
+            Text("ADDRESS"), "Address of this machine that hosts connect to, such as 0.0.0.0 for all.", group=_HOSTS
+        ),
+    ] = "127.0.0.1"
+    engine_option: Annotated[
+        tuple[str, ...],
+        Option(
+            Names("NAME=VALUE", commas=True),
+            "Option of the engine's own, such as partition=cpu. Repeatable.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = ()
+    pass_env: Annotated[
+        tuple[str, ...],
+        Option(
+            Names("NAMES"),
+            "Environment variables, such as API keys, that hosts get from here. Repeatable, or a,b.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = ()
+    ship: Annotated[
+        str | None,
+        Option(
+            Text("PATH"),
+            "Python file or folder that hosts get, and import first; up to 16 MB.",
+            group=_HOSTS,
+            unset="none",
+        ),
+    ] = None
+    logs: Annotated[
+        Literal["ends", "all"],
+        Option(
+            OneOf(("ends", "all")), "What comes back of each shard's log: its beginning and end, or all.", group=_HOSTS
+        ),
+    ] = "ends"
+
+
+class EngineKeywords(TypedDict, total=False):
+    """The fields of EngineOptions, which explain them, as keywords of run() and resume()."""
+
+    hosts: int
+    room: int | None
+    lease_s: float | str
+    listen: str
+    engine_option: Sequence[str]
+    pass_env: Sequence[str]
+    ship: str | None
+    logs: Literal["ends", "all"]
 
 
 SPARE_S = 10.0

@@ -66,6 +66,15 @@ def masker(variables: Iterable[str] = ()) -> Callable[[str], str]:
     return mask
 
 
+def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that do not look like keys, by name or value: for where a disk may see them."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not _SECRET_VARIABLE.search(name) and not _BEGINS.match(value)
+    }
+
+
 def named_variables(settings: Mapping[str, Any]) -> frozenset[str]:
     """The environment variables that settings name, such as that of a lane's key."""
     return frozenset(text for name, text in _texts("", settings) if name.endswith("_env"))

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from prealloc.model.events import (
     Event,
+    HostJoined,
+    HostLost,
     LaneHalted,
     LibraryOpenedByWorker,
     LimitReached,
@@ -22,6 +24,7 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import Status
 from prealloc.report import human
+from prealloc.report.hosts import joined_line, lost_line
 from prealloc.report.lanes import waiting_lanes, why_halted
 from prealloc.report.page import plain_for
 from prealloc.report.progress import RunProgress
@@ -65,6 +68,10 @@ class PlainReporter(Reporter):
             case LaneHalted():
                 run = self.progress.started.run if self.progress.started is not None else ""
                 self._write(f"lane {visible(event.lane)} halted: {why_halted(event, run)}")
+            case HostJoined():
+                self._write(joined_line(event))
+            case HostLost():
+                self._write(lost_line(event))
             case Note(text=text):
                 self._write(f"note: {visible(text)}")
             case LibraryOpenedByWorker(shard=shard, path=path):

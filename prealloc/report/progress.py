@@ -212,6 +212,9 @@ class RunProgress:
         self.telling: tuple[str, ...] = ()
         """The settings that tell shards apart."""
         self.lanes: dict[str, LaneProgress] = {}
+        self.hosts: dict[str, events.HostState] = {}
+        """As they were last sampled; those that are lost or have ended are not among them."""
+        self.hosts_joined = self.hosts_lost = 0
         self.notes: deque[str] = deque(maxlen=NOTES)
         self.opens = 0
         self.opened: list[tuple[str, str]] = []
@@ -224,6 +227,10 @@ class RunProgress:
         """Workers that died or were killed."""
         self.waiting_s = 0.0
         self.working_s = 0.0
+        self.is_watched = False
+        """It is looked at from elsewhere: the picture names what runs, and the last errors."""
+        self.last_errors: deque[tuple[str, ErrorInfo]] = deque(maxlen=NOTES)
+        """The unit of each, the latest at the end."""
         self._pace = Pace(0.0)
         self._lately: deque[float] = deque(maxlen=LATELY)
         self._in_state: dict[State, set[int]] = {state: set() for state in State}
@@ -267,6 +274,16 @@ class RunProgress:
         if self.ended is not None:
             return self.ended.duration_s
         return now_s - self.started_s if self.started is not None else 0.0
+
+    def longest_running(self, most: int) -> list[tuple[str, float]]:
+        """The units that run since longest, each with the time when it began."""
+        under_way = (self._by_index[index] for state in (State.RUNNING, State.LOST) for index in self._in_state[state])
+        every = (
+            (began_s, f"{shard.id}/{task}#{repeat}")
+            for shard in under_way
+            for (task, repeat), began_s in shard.running.items()
+        )
+        return [(unit, began_s) for began_s, unit in heapq.nsmallest(most, every)]
 
     def running_on_lanes(self) -> dict[str, int]:
         """How many workers run on each lane that any runs on."""
@@ -348,6 +365,7 @@ class RunProgress:
             self._lately.append(now_s - began_s)
         if event.error is not None:
             shard.last_error = event.error
+            self.last_errors.append((f"{event.shard}/{event.task}#{event.repeat}", event.error))
         self.working_s += event.working_s
         if not event.outcome:
             shard.retries += 1
@@ -381,6 +399,16 @@ class RunProgress:
         shard.workers.clear()
         self._nothing_runs(shard)
         self._move(shard, State.ENDED)
+
+    def _host_joined(self, event: events.HostJoined, now_s: float) -> None:
+        self.hosts_joined += 1
+
+    def _host_lost(self, event: events.HostLost, now_s: float) -> None:
+        self.hosts_lost += 1
+        self.hosts.pop(event.host, None)
+
+    def _hosts_sampled(self, event: events.HostsSampled, now_s: float) -> None:
+        self.hosts = {each.host: each for each in event.hosts}
 
     def _library_opened(self, event: events.LibraryOpenedByWorker, now_s: float) -> None:
         self.opens += 1
@@ -445,6 +473,9 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.WorkerLost: RunProgress._worker_lost,
     events.WorkerGone: RunProgress._worker_gone,
     events.LibraryOpenedByWorker: RunProgress._library_opened,
+    events.HostJoined: RunProgress._host_joined,
+    events.HostLost: RunProgress._host_lost,
+    events.HostsSampled: RunProgress._hosts_sampled,
     events.MemorySampled: RunProgress._memory_sampled,
     events.ShardEnded: RunProgress._shard_ended,
     events.LaneChanged: RunProgress._lane_changed,

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from prealloc.model.answers import RunStatus
 from prealloc.model.outcome import Status
+from prealloc.model.words import listed
 from prealloc.report import human
 from prealloc.report.grid import Column, known, table
 from prealloc.report.lanes import waits, why_halted
@@ -15,6 +16,7 @@ from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
 
 FIRST_SHARDS = 50
+FIRST_HOSTS = 8
 
 
 def render_status(status: RunStatus) -> Page:
@@ -35,11 +37,17 @@ def _facts(status: RunStatus) -> list[Text]:
         f"plan: {status.plan[:12]}, worker {visible(status.worker)}",
         f"done: {decided} of {human.count(units, 'unit')}{elsewhere}",
         f"library opens by workers: {status.library_opens}",
+        *([f"hosts: {_hosts(status)}"] if status.hosts else []),
         *([f"no further task starts: {visible(status.stopped)}"] if status.stopped is not None else []),
         *([f"the latest session was asked for a part: {visible(status.part)}"] if status.part is not None else []),
     ]
     text = incomplete(decided, units)
     return [*([Text(text, style="yellow")] if text else []), *map(Text, facts)]
+
+
+def _hosts(status: RunStatus) -> str:
+    told = (f"{visible(name)} {human.count(count, 'worker')}" for name, count in sorted(status.hosts.items()))
+    return listed(told, FIRST_HOSTS)
 
 
 def _shards(status: RunStatus, width: int | None) -> list[Text]:

@@ -14,6 +14,7 @@ from prealloc.model.events import RunStarted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit, known, left_out
+from prealloc.report.hosts import hosts_line
 from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
 from prealloc.report.page import Page
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
@@ -48,6 +49,7 @@ _TITLES = {
     Status.CANCELLED: ("cancelled", "canc", 5),
 }
 _NOTES = 3
+_NAMED = 3
 _TALL = 16
 """From this height on there is room for a rule and an empty line."""
 _BAR = 16
@@ -118,13 +120,35 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
 def _remarks(progress: RunProgress, now_s: float, width: int | None, tall: bool) -> list[Text]:
     """What stands below the table, the most important first."""
     stopping = stopping_line(progress, now_s)
-    lanes = lanes_line(progress, width, now_s)
+    lanes, hosts = lanes_line(progress, width, now_s), hosts_line(progress, width)
     return [
         *([Text(f"  {stopping}", "bold yellow")] if stopping is not None else []),
         *halted_lines(progress, HALTED_SHOWN if tall else 1),
         *([lanes] if lanes is not None else []),
+        *([hosts] if hosts is not None else []),
         *_notes(progress, _NOTES if tall else 1),
+        *(_closely(progress, now_s, width) if progress.is_watched and progress.ended is None else []),
     ]
+
+
+def _closely(progress: RunProgress, now_s: float, width: int | None) -> list[Text]:
+    """What runs since longest, and the last errors: for those who do not see the run itself."""
+    running = progress.longest_running(_NAMED)
+    lines = [
+        Text(
+            f"  running  {cut(visible(unit), _NAME, middle=True)} for {human.duration(max(0.0, now_s - began_s))}",
+            "dim",
+        )
+        for unit, began_s in running
+    ]
+    more = progress.running - len(running)
+    lines += [Text(f"           {more:,} more", "dim")] if more > 0 and running else []
+    errors = list(progress.last_errors)[-_NAMED:] if width is None or width < _WIDE else []
+    for unit, error in errors:
+        said = error.message.strip().partition("\n")[0]
+        text = visible(f"{error.type}: {said}" if said else error.type)
+        lines.append(Text(f"  error    {cut(visible(unit), _NAME, middle=True)}: {text}", "dim"))
+    return lines
 
 
 def stopping_line(progress: RunProgress, now_s: float) -> str | None:

@@ -29,6 +29,8 @@ from prealloc.store.journal import (
     SessionStarted,
     SoloDeath,
     Steered,
+    WorkerEnded,
+    WorkerStarted,
     damaged,
     journal_files,
     read_line,
@@ -157,6 +159,11 @@ def count_success(successes: Successes, state: UnitState) -> None:
         successes.count_latest(outcome.attempt.success, outcome.attempt.unclear)
 
 
+def used_by(state: RunState | None) -> Usage | None:
+    """Tokens by model, of all attempts of a run."""
+    return added(unit.usage for unit in state.units.values()) if state is not None else None
+
+
 def by_shard(
     units: Mapping[Unit, UnitState], shards: Iterable[str], *, closed: bool = False
 ) -> dict[str, tuple[dict[str, int], Successes]]:
@@ -170,11 +177,16 @@ def by_shard(
     return found
 
 
-def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
-    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
+def fold(run: RunPaths, units: Iterable[Unit], *, before: int | None = None) -> RunState:
+    """The state of every planned unit; as it was before a session, where that is named.
+
+    Raises JournalError for lines that are damaged or not foreseen.
+    """
     folding = _Folding(units)
     warnings: list[str] = []
     for file in journal_files(run):  # by session, the supervisor's file first
+        if before is not None and file.writer.session >= before:
+            break
         folding.go_on_to(file.writer.session)
         for line in read_lines(file, warnings):
             folding.take_in(file, line)
@@ -255,6 +267,19 @@ class _Folding:
         for state, attempt in self._turned_away:
             state.lane_retries += state.attempts > attempt
         self._turned_away.clear()
+
+
+def at_work(run: RunPaths) -> dict[str, int]:
+    """Workers that have begun and not ended, by the host that they are on. Raises JournalError."""
+    latest = [file for file in journal_files(run) if file.writer.shard is None][-1:]
+    hosts: dict[tuple[str, int], str | None] = {}
+    for file in latest:
+        for line in read_lines(file):
+            if isinstance(line.content, WorkerStarted):
+                hosts[line.content.shard, line.content.incarnation] = line.content.host
+            elif isinstance(line.content, WorkerEnded):
+                hosts.pop((line.content.shard, line.content.incarnation), None)
+    return dict(Counter(host for host in hosts.values() if host is not None))
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,8 @@ from prealloc.model.document import UNREADABLE
 from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verdict
 from prealloc.model.part import Part
 from prealloc.model.policy import MOST_RESULT_BYTES
+from prealloc.model.prices import Price
+from prealloc.model.provenance import Provenance
 from prealloc.model.steer import Change
 from prealloc.model.usage import Usage
 from prealloc.model.words import brief
@@ -75,6 +77,10 @@ class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Fields of RunPolicy that have other values from here on than run.json says."""
     on_end: str | None = None
     """The command that gets the summary from here on, empty for none; None: the one that run.json names."""
+    prices: dict[str, Price] = {}
+    """Of tokens by model, from here on; none: those of run.json."""
+    made_with: Provenance | None = None
+    """What its code was; None: as run.json says."""
 
 
 class Reopened(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reopened"):
@@ -89,6 +95,22 @@ class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     session: int
     ended_at: Seconds
+
+
+class SealedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many bytes at the beginning of a file had this SHA-256."""
+
+    file: str
+    """Its place in the run folder."""
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
+class Sealed(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sealed"):
+    """What stood in the journal's files at this time, so that a later edit is noticed."""
+
+    at: Seconds
+    files: tuple[SealedFile, ...]
 
 
 class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="steered", omit_defaults=True):
@@ -109,16 +131,20 @@ class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pid: int
     units: int
     started_at: Seconds | None = None
+    lane: str | None = None
+    """The lane that serves it."""
     host: str | None = None
     """The host that the process id is of; None: the machine of the master."""
 
 
-class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end"):
+class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end", omit_defaults=True):
     """It is gone for certain, in whatever way, and its units have been decided or handed on."""
 
     shard: str
     incarnation: int
     ended_at: Seconds
+    lost: str | None = None
+    """Why, if it died or was killed."""
 
 
 class SoloDeath(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):
@@ -173,6 +199,7 @@ AnyRecord = (
     SessionStarted
     | Reopened
     | Steered
+    | Sealed
     | SessionEnded
     | WorkerStarted
     | WorkerEnded
@@ -204,11 +231,13 @@ class _Points(NamedTuple):
 
 
 _WORKER = _Points(Point.WORKER_OPEN, Point.WORKER_FSYNC, Point.WORKER_APPEND)
+_REPLICA = _Points(Point.REPLICA_OPEN, Point.REPLICA_FSYNC, Point.REPLICA_APPEND)
 _SUPERVISOR = _Points(Point.SUPERVISOR_OPEN, Point.SUPERVISOR_FSYNC, Point.SUPERVISOR_VERDICT)
 _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     SessionStarted: Point.SUPERVISOR_SESSION,
     Reopened: Point.SUPERVISOR_REOPENED,
     Steered: Point.SUPERVISOR_STEERED,
+    Sealed: Point.SUPERVISOR_SEALED,
     SessionEnded: Point.SUPERVISOR_SESSION_END,
     WorkerStarted: Point.SUPERVISOR_WORKER,
     WorkerEnded: Point.SUPERVISOR_WORKER_END,
@@ -228,10 +257,12 @@ class JournalWriter:
     would let the run look whole.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False) -> None:
+    def __init__(self, path: Path, *, fsync: bool = False, replica: bool = False) -> None:
+        """`replica`: its lines are those of a worker elsewhere."""
         self._path = path
         writer = parse_journal_name(path.name)
-        self._points = _SUPERVISOR if writer is not None and writer.shard is None else _WORKER
+        own = _SUPERVISOR if writer is not None and writer.shard is None else _WORKER
+        self._points = _REPLICA if replica else own
         self._lock = threading.Lock()
         self._failure: OSError | None = None
         self._fsync = fsync
@@ -248,19 +279,30 @@ class JournalWriter:
 
     def append(self, line: AttemptLine | Record) -> None:
         """Writes one line."""
-        rest = _encoder.encode(line) + b"\n"
+        self._write(self._point(line), _encoder.encode(line) + b"\n")
+        if self._fsync:
+            self._sync()
+
+    def copy(self, line: bytes) -> None:
+        """Writes a line of another journal, which has been checked, as it is. Call `sync` before that is told."""
+        self._write(Point.REPLICA_APPEND, line + b"\n")
+
+    def sync(self) -> None:
+        """Has what was copied survive power loss too, where that is asked for."""
+        if self._fsync:
+            self._sync()
+
+    def _write(self, point: Point, rest: bytes) -> None:
         with self._lock:  # a line may take several writes
             if self._failure is not None:
                 raise self._failed(self._failure)
             try:
-                fault_point(self._point(line), self._descriptor, rest)
+                fault_point(point, self._descriptor, rest)
                 while rest:  # nearly always once
                     rest = rest[os.write(self._descriptor, rest) :]
             except OSError as error:
                 self._failure = error
                 raise self._failed(error) from error
-        if self._fsync:
-            self._sync()
 
     def _sync(self) -> None:
         try:

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zygote import zygote
 
 import prealloc
 from prealloc.engines.base import Engine
 from prealloc.engines.inline import InlineEngine
 from prealloc.engines.local import LocalEngine
+from prealloc.engines.registry import make_engine
 from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.model.events import Event, RunEnded
+from prealloc.model.policy import EngineOptions
 
 sys.path.insert(0, str(Path(__file__).parent))  # contract_workers is found there, in workers too
 
@@ -23,6 +26,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "inline": lambda: InlineEngine(jitter=lambda: 0.0),
     "local": LocalEngine,
     "local-spawn": lambda: LocalEngine(SpawnLauncher),
+    "process": lambda: make_engine("process", EngineOptions(hosts=2)),
 }
 
 
@@ -41,6 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
     """Makes an engine to run on. Any process that it leaves behind fails the test."""
+    zygote()  # is a child too
     before = _children()
     yield ENGINES[request.param]
     assert _children() <= before

@@ -33,7 +33,9 @@ from prealloc.engines.hosts.providers.messages import (
     Unfit,
 )
 from prealloc.errors import OptionsError
+from prealloc.processes.parent import adopt_orphans
 from prealloc.processes.signals import leave_to_master
+from prealloc.processes.tree import end_all_below
 
 CLOSE_S = 2
 """Of a provider whose master was killed."""
@@ -45,6 +47,7 @@ def main() -> None:
     """Runs until the master is gone, or asks for it."""
     lines, told = _own_descriptors()
     leave_to_master()
+    adopt_orphans()
     asked: queue.SimpleQueue[ToProvider | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines, asked), daemon=True).start()
     begin = asked.get()
@@ -52,6 +55,7 @@ def main() -> None:
         leave_to_master()  # again: an engine's package may have its own way with signals
         _tell(told, Ready())
         _serve(provider, asked, told)
+    end_all_below()  # an executor's workers, and hosts that are processes of this machine
     os._exit(0)  # whatever threads the engine's package has
 
 

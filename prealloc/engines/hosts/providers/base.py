@@ -15,7 +15,11 @@ from typing import ClassVar, Protocol, cast
 from prealloc.errors import Mistake, OptionsError
 
 PROVIDERS = {
+    "dask": "prealloc.engines.hosts.providers.dask:DaskProvider",
+    "futures": "prealloc.engines.hosts.providers.futures:FuturesProvider",
     "process": "prealloc.engines.hosts.providers.process:ProcessProvider",
+    "ray": "prealloc.engines.hosts.providers.ray:RayProvider",
+    "slurm": "prealloc.engines.hosts.providers.slurm:SlurmProvider",
 }
 """The providers by name. Their modules import the engine's own package only when a provider is made."""
 
@@ -62,9 +66,12 @@ class Provider(Protocol):
 
 
 def host_argv(options: Mapping[str, str], join: Path | None = None) -> list[str]:
-    """The command that starts a host. Its spec is in the file `join`, or comes on its standard input."""
+    """The command that starts a host, which ends with the process that starts it.
+
+    Its spec is in the file `join`, or comes on its standard input.
+    """
     command = [options.get(PYTHON, sys.executable), "-P", "-m", "prealloc.engines.hosts.host"]
-    return command if join is None else [*command, "--join", str(join)]
+    return command if join is None else [*command, "--with-parent", "--join", str(join)]
 
 
 def provider_class(name: str) -> type[Provider]:
@@ -90,16 +97,24 @@ def wrong(option: str, value: str, hint: str) -> Mistake:
     return Mistake("‹engine_option›", f"{option}={value!r} cannot be used", hint)
 
 
-def numbers(options: Mapping[str, str], names: Sequence[str]) -> dict[str, float]:
-    """The options of these names that are given, as numbers. Raises OptionsError for those that are none."""
+def amounts(options: Mapping[str, str], names: Sequence[str], pairs: str | None = None) -> dict[str, float]:
+    """The options of these names that are given, as numbers, and what the option `pairs` holds: `a=1,b=0.5`.
+
+    Raises OptionsError for all that are no such numbers.
+    """
+    given = [(name, name, options[name]) for name in names if name in options]
+    for pair in filter(None, options.get(pairs or "", "").split(",")):
+        name, _, value = pair.partition("=")
+        given.append((str(pairs), name.strip(), value))
     found: dict[str, float] = {}
     mistakes: list[Mistake] = []
-    for name in names:
-        if name in options:
-            try:
-                found[name] = float(options[name])
-            except ValueError:
-                mistakes.append(wrong(name, options[name], "give a number, such as 4 or 0.5"))
+    for option, name, value in given:
+        try:
+            found[name] = float(value)
+        except ValueError:
+            mistakes.append(
+                wrong(option, options[option], "give numbers, such as num_cpus=4 or resources=node=1,fast=0.5")
+            )
     if mistakes:
         raise OptionsError(mistakes)
     return found

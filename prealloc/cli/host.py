@@ -1,0 +1,41 @@
+"""prealloc host. The command itself is started without this module: see prealloc.cli.main."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prealloc.cli.command import command
+from prealloc.cli.output import Stop
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command to the app."""
+    command(app, good="the run is over", bad="the run has no use for it")(host)
+
+
+def host(
+    join: Annotated[
+        Path | None,
+        typer.Option(
+            "--join", help="How to join: a file that `prealloc run` has written.", metavar="FILE", show_default="stdin"
+        ),
+    ] = None,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="End when the process that has started this ends.")
+    ] = False,
+) -> None:
+    """Run shards here for a run elsewhere.
+
+    It ends by itself, with all that it runs, when nothing was heard of the run for its --lease.
+
+    Example:
+
+      prealloc host --join host-1.json
+    """
+    from prealloc.engines.hosts.host import main
+
+    given = ["--join", str(join)] if join is not None else []
+    raise Stop(main([*given, *(["--with-parent"] if with_parent else [])]))

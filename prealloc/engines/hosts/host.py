@@ -1,0 +1,569 @@
+"""`prealloc host`: runs shards on some machine for a master that is elsewhere.
+
+It is the local engine in a folder of its own, a copy of its journal on the way to the master, and a link. It never
+outlives the master by more than the lease: without a word for that long it ends, with all that it runs.
+
+    prealloc host --join FILE      or with the content of that file on standard input
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import math
+import os
+import platform
+import secrets
+import select
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from prealloc._version import __version__
+from prealloc.engines.admission import MOST_WORKERS
+from prealloc.engines.base import Patience, RunSetup, WorkerCheck
+from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
+from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.limiter import MasterClock, RemoteLimiter
+from prealloc.engines.hosts.link import Caller, Closed, Failed, Heard, Link, Opened
+from prealloc.engines.hosts.spec import HostSpec, read_spec
+from prealloc.engines.hosts.spool import Spool
+from prealloc.engines.local import LocalEngine
+from prealloc.errors import CannotGoOn, EngineError, PreallocError, RunFolderError
+from prealloc.files.regular import Unusable, read_regular
+from prealloc.model.document import Unreadable
+from prealloc.model.events import AttemptEnded, AttemptStarted, Event
+from prealloc.model.outcome import Status
+from prealloc.processes.signals import handled, leave_to_master
+from prealloc.store.journal import JournalWriter
+from prealloc.worker.guard import library_files
+
+BEAT_S = 1.0
+NEWS_S = 0.1
+"""What has changed of its state is told this soon."""
+TURN_S = 0.1
+MEMORY_S = 2.0
+END_LOG = 2**18
+"""Bytes of the beginning and of the end of a log that are sent."""
+MOST_SPEC = 2**20
+
+SENT_AWAY, LEASE_OVER = 1, 3
+"""Exit codes: the master has no use for it; nothing was heard of the master, or it cannot go on."""
+
+
+class _Over(Exception):  # it ends the loop
+    def __init__(self, code: int, reason: str = "") -> None:
+        self.code = code
+        self.reason = reason
+
+
+class Host:
+    """One host, from its start to its end."""
+
+    def __init__(self, spec: HostSpec, spool: Path) -> None:
+        self._spec = spec
+        self._spool = Spool(spool)
+        self._launch = secrets.token_hex(16)
+        self._numbered = wire.Numbered()
+        self._clock = MasterClock()
+        self._limiter = RemoteLimiter(self._say, self._clock)
+        self._caller = Caller(spec)
+        self._link: Link | None = None
+        self._welcome = False
+        """The master has said what it has of our files: lines may be sent."""
+        self._engine: LocalEngine | None = None
+        self._journal: JournalWriter | None = None
+        self._setup: RunSetup | None = None
+        self._check: wire.Check | None = None
+        self._import_path: tuple[str, ...] = ()
+        self._room = 0
+        self._jobs: dict[int, str] = {}
+        """The shards of the jobs that run."""
+        self._ends: list[tuple[wire.Message, dict[str, int], str]] = []
+        """Ends of jobs that wait until the master has all lines, and which those are."""
+        self._waiting: list[wire.Check | wire.Run] = []
+        """What needs files that have not come yet."""
+        self._stopped: list[wire.Halt | wire.Drain] = []
+        """What holds for jobs that are launched from now on, too."""
+        self._logs: dict[str, int] = {}
+        """How much of each log has been sent."""
+        self._all_logs = False
+        self._signals = 0
+        self._finished = False
+        """The run is over: nothing of what was written is needed any more."""
+        self._draining = False
+        self._beat_at = self._news_at = self._memory_at = -math.inf
+        self._memory: dict[str, int] = {}
+        self._told: tuple[Any, ...] = ()
+
+    # -- its loop -------------------------------------------------------------------------------------------
+
+    def serve(self) -> int:
+        """Until it is sent away, or the run is over, or it has heard nothing for the lease."""
+        watch = threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True)
+        with handled(lambda number, frame: self._count_signal()):
+            watch.start()
+            try:
+                while True:
+                    self._turn()
+            except _Over as over:
+                if over.reason:
+                    _print(f"{self._spec.name}: {over.reason}")
+                return over.code
+            except CannotGoOn as error:
+                self._break(error)
+                return LEASE_OVER
+            except Exception as error:  # a mistake of ours: whoever reads the run's end should know it
+                self._break(EngineError(f"{type(error).__name__}: {error}"))
+                raise
+            finally:
+                self._close()
+
+    def _turn(self) -> None:
+        self._heed_signals()
+        for news in self._caller.mailbox.take():
+            self._take(news)
+        if self._engine is not None and self._setup is not None:
+            self._pass_on(self._engine.wait(0.0 if self._limiter.has_grants else TURN_S))
+        else:
+            _wait_for(self._caller.mailbox.fileno(), TURN_S)
+        self._send_lines()
+        self._send_ends()
+        self._beat()
+
+    def _count_signal(self) -> None:
+        self._signals += 1
+
+    def _heed_signals(self) -> None:
+        """Asked to end: what runs may come to its end, within the time to drain; asked again, it is cancelled."""
+        if self._signals and self._engine is None:
+            raise _Over(0, "it was told to end")
+        if self._signals and not self._draining:
+            self._draining = True
+            _print(f"{self._spec.name}: it was told to end; what runs may end")
+            if self._engine is not None and self._setup is not None:
+                self._engine.drain()
+        elif self._signals > 1 and self._engine is not None and self._setup is not None:
+            self._signals = 1
+            self._engine.stop()
+        if self._draining and not self._jobs and not self._ends and self._numbered.all_seen:
+            if self._link is not None:
+                self._link.send(self._numbered.plain(wire.Bye("it was told to end")))
+                self._send_logs()
+            raise _Over(0)
+
+    def _watch(self, parent: int) -> None:
+        """In a thread of its own: ends all when the lease is over, or who has started us is gone."""
+        began = time.monotonic()
+        while True:
+            time.sleep(min(0.1, self._spec.lease_s / 10))
+            silent_s = time.monotonic() - max(began, self._caller.heard_at)
+            reason = None
+            if silent_s > self._spec.lease_s:
+                reason = f"no word from the master for {self._spec.lease_s:g} s"
+            elif self._with_parent and os.getppid() != parent:
+                reason = "the process that has started it is gone"
+            if reason is not None:
+                self._end_at_once(reason)
+
+    _with_parent = False
+
+    def die_with_parent(self) -> None:
+        """Ends when the process that has started it ends."""
+        self._with_parent = True
+
+    def _end_at_once(self, reason: str) -> None:
+        """Our own end is heard by the fork server, which kills everything below it."""
+        with contextlib.suppress(BaseException):
+            _print(f"{self._spec.name}: {reason}")
+            if self._spec.spool is None:
+                shutil.rmtree(self._spool.paths.root, ignore_errors=True)
+        os._exit(LEASE_OVER)
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        if self._journal is not None:
+            self._journal.close()
+        if self._link is not None:
+            self._link.close()
+        self._caller.close()
+        if self._finished:
+            self._spool.remove()
+
+    def _break(self, error: PreallocError) -> None:
+        """Says why it cannot go on."""
+        _print(f"{self._spec.name}: {error}")
+        if self._link is not None:
+            self._link.send(self._numbered.number(_broken(error)))
+
+    # -- what the master says -------------------------------------------------------------------------------
+
+    def _take(self, news: Opened | Heard | Closed | Failed) -> None:
+        if isinstance(news, Failed):
+            if news.final:
+                raise _Over(LEASE_OVER, f"the master is gone: {news.reason}")
+            return
+        if isinstance(news, Opened):
+            self._link, self._welcome = news.link, False
+            self._link.send(
+                self._numbered.plain(
+                    wire.Hi(
+                        launch=self._launch,
+                        version=__version__,
+                        python=platform.python_version(),
+                        machine=socket.gethostname(),
+                        room=self._spec.room,
+                        held=self._spool.held(),
+                    )
+                )
+            )
+            return
+        if news.link is not self._link:
+            return
+        if isinstance(news, Closed):
+            self._link, self._welcome = None, False
+            return
+        try:
+            found = wire.read_frame(news.raw, wire.to_host)
+            if self._numbered.take(found):
+                self._obey(found.message, found.body, news.at)
+        except Unreadable as error:
+            raise _Over(LEASE_OVER, f"the master says what cannot be read: {error}") from None
+
+    def _obey(self, message: Any, body: bytes, at: float) -> None:
+        if isinstance(message, wire.Echo):
+            self._clock.heard(message.clock, message.master, at)
+        elif isinstance(message, wire.Ack):
+            self._spool.ack(message.files)
+        elif isinstance(message, wire.Go):
+            self._limiter.come(message.turns)
+        elif isinstance(message, wire.Blob):
+            self._spool.take(message, body)
+            self._go_on()
+        elif isinstance(message, wire.Welcome):
+            self._spool.begin_again(message.acks)
+            self._welcome = True
+            for raw in self._numbered.again():
+                self._send(raw)
+        elif isinstance(message, wire.Check | wire.Run):
+            self._waiting.append(message)
+            self._go_on()
+        elif isinstance(message, wire.Open):
+            self._open(message)
+        elif isinstance(message, wire.Gone):
+            self._last_lines()
+            raise _Over(SENT_AWAY, f"sent away: {message.reason}")
+        elif isinstance(message, wire.Bye):
+            self._send_logs()
+            self._finished = True
+            raise _Over(0)
+        else:
+            self._to_the_engine(message)
+
+    def _to_the_engine(self, message: Any) -> None:
+        engine = self._engine
+        if engine is None or self._setup is None:
+            return
+        if isinstance(message, wire.Halt | wire.Drain):
+            self._stopped.append(message)
+        if isinstance(message, wire.HandBack):
+            engine.hand_back(message.job, message.units)
+        elif isinstance(message, wire.Allow):
+            engine.allow(message.tasks)
+        elif isinstance(message, wire.Halt):
+            if message.lane is not None:
+                self._limiter.halt(message.lane, message.reason or "", key_refused=message.key_refused)
+            engine.halt(message.lane)
+        elif isinstance(message, wire.Drain):
+            engine.drain()
+        elif isinstance(message, wire.Stop):
+            engine.stop()
+
+    def _look(self, message: wire.Check) -> None:
+        """Imports the worker function, and says how that went."""
+        os.environ.update(message.environment)
+        path = message.import_path
+        if message.code is not None:
+            path = (str(_unpacked(self._spool.file(message.code), self._spool.paths.root / "code")), *path)
+        libraries = library_files(message.libraries)
+        self._check, self._import_path = message, path
+        engine = self._engine = LocalEngine(ear=self._caller.mailbox.fileno())
+        wanted = WorkerCheck(
+            message.worker, path, libraries, message.variables, Patience(message.start_s, self._during_an_import)
+        )
+        try:
+            checked = engine.check(wanted)
+        except PreallocError as error:
+            self._say(_broken(error))
+            return
+        self._say(
+            wire.Ready(
+                notes=tuple(checked.notes),
+                unset=tuple(checked.unset),
+                digest=_module_digest(message.worker, path),
+                libraries=len(libraries),
+            )
+        )
+
+    def _during_an_import(self) -> None:
+        """The link must not stand still. What else comes waits."""
+        if self._link is not None and self._link.open:
+            self._beat()
+
+    def _open(self, message: wire.Open) -> None:
+        if self._engine is None or self._check is None:
+            raise Unreadable("a session before a check")
+        self._journal = JournalWriter(self._spool.paths.supervisor_journal(message.session), fsync=message.policy.fsync)
+        self._setup = RunSetup(
+            paths=self._spool.paths,
+            session=message.session,
+            worker=self._check.worker,
+            import_path=self._import_path,
+            limiter=self._limiter,
+            policy=message.policy,
+            slice_bytes=message.slice_bytes,
+            journal=self._journal,
+            host=self._spec.name,
+            cleanup=message.cleanup,
+        )
+        self._engine.open(self._setup)
+        self._all_logs = message.all_logs
+        room = self._spec.room or self._engine.most_jobs(MOST_WORKERS, message.slice_bytes)
+        self._room = self._engine.allowed(min(room, message.room))[0]
+
+    def _go_on(self) -> None:
+        """Does what has waited for files, in order."""
+        while self._waiting and self._has_files(self._waiting[0]):
+            message = self._waiting.pop(0)
+            if isinstance(message, wire.Check):
+                self._look(message)
+            else:
+                self._run(message)
+
+    def _has_files(self, message: wire.Check | wire.Run) -> bool:
+        needed = (message.code,) if isinstance(message, wire.Check) else (message.job, message.slice)
+        return all(self._spool.file(each).exists() for each in needed if each is not None)
+
+    def _run(self, message: wire.Run) -> None:
+        if self._engine is None:
+            raise Unreadable("a job before a session")
+        path = self._spool.file(message.job)
+        job = msgspec.json.decode(path.read_bytes(), type=wire.Job).job()
+        path.unlink()
+        self._jobs[job.number] = job.shard
+        self._engine.launch(job)
+        for told in self._stopped:
+            self._engine.drain() if isinstance(told, wire.Drain) else self._engine.halt(told.lane)
+        if self._draining:
+            self._engine.drain()
+
+    # -- what it says ---------------------------------------------------------------------------------------
+
+    def _say(self, message: wire.Message) -> None:
+        """Surely, once, in order."""
+        raw = self._numbered.number(message)
+        if self._welcome:
+            self._send(raw)
+
+    def _send(self, raw: bytes) -> None:
+        if self._link is not None:
+            self._link.send(raw)
+
+    def _pass_on(self, events: Sequence[Event]) -> None:
+        for event, after in zip_longest(events, events[1:]):
+            if isinstance(event, JobEnded):
+                del self._jobs[event.job]
+                ended = wire.Ended(event.job, wire.Held.of(event.left))
+                self._ends.append((ended, self._spool.sizes(), event.shard))
+            elif isinstance(event, UnitsReturned):
+                self._say(wire.Returned(event.job, wire.Held.of(event.units)))
+            elif isinstance(event, TurnedAway):
+                self._say(wire.Away(event.job, event.ended))
+            elif isinstance(event, AttemptEnded):
+                # The master makes it from the line; but whether a lane has turned it away is ours to say.
+                if event.status is Status.INFRA and event.outcome and event.lane is not None:
+                    self._say(wire.Told(event))
+            elif not (isinstance(event, AttemptStarted) and isinstance(after, AttemptEnded | TurnedAway)):
+                self._say(wire.Told(event))  # type: ignore[arg-type]  # an engine tells no other kind
+
+    def _send_lines(self) -> None:
+        if self._welcome:
+            for piece in self._spool.pieces():
+                self._send(self._numbered.plain(wire.Lines(piece.file, piece.offset), piece.raw))
+
+    def _last_lines(self) -> None:
+        """What was written until now is evidence, though it decides nothing."""
+        if self._engine is not None:
+            self._engine.close()
+        self._send_lines()
+
+    def _send_ends(self) -> None:
+        while self._ends and self._spool.is_acked(self._ends[0][1]):
+            message, _, shard = self._ends.pop(0)
+            self._say(message)
+            self._send_log(shard)
+
+    def _send_logs(self) -> None:
+        for shard in {*self._logs, *self._jobs.values()}:
+            self._send_log(shard)
+
+    def _send_log(self, shard: str) -> None:
+        """What has been added to a shard's log, when nothing else waits."""
+        if self._link is None:
+            return
+        path, begin = self._spool.paths.log(shard), self._logs.get(shard, 0)
+        size = path.stat().st_size if path.exists() else 0
+        if size < begin:  # it was cut
+            begin = 0
+        self._logs[shard] = size
+        if size > begin:
+            self._link.feed(self._log_frames(shard, path, begin, size))
+
+    def _log_frames(self, shard: str, path: Path, begin: int, size: int) -> Iterator[bytes]:
+        spans = [(begin, size)]
+        if size - begin > 2 * END_LOG and not self._all_logs:
+            spans = [(begin, begin + END_LOG), (size - END_LOG, size)]
+        with open(path, "rb") as file:
+            for number, (start, end) in enumerate(spans):
+                if number:
+                    cut = f"\n[prealloc: {start - spans[0][1]} bytes are on the host alone: {path}]\n".encode()
+                    yield self._numbered.plain(wire.Log(shard, False), cut)
+                file.seek(start)
+                while start < end and (raw := file.read(min(wire.PIECE, end - start))):
+                    start += len(raw)
+                    yield self._numbered.plain(wire.Log(shard, False), raw)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if self._link is None or now - self._news_at < NEWS_S:
+            return
+        self._news_at = now
+        engine = self._engine if self._setup is not None else None
+        room, unbegun = 0, {}
+        if engine is not None:
+            room = max(0, min(self._room - len(self._jobs), engine.room().jobs)) if not self._draining else 0
+            unbegun = dict(engine.unbegun())
+            if now - self._memory_at > MEMORY_S:
+                self._memory_at = now
+                self._memory = dict(engine.memory())
+        told = (room, unbegun, self._draining)
+        if now - self._beat_at < BEAT_S and told == self._told:
+            return
+        self._beat_at, self._told = now, told
+        beat = wire.Beat(
+            clock=time.monotonic(),
+            rtt_s=self._clock.rtt_s,
+            ahead_s=self._clock.ahead_s,
+            room=room,
+            memory=self._memory,
+            unbegun=unbegun,
+            spool_left=self._spool.left_bytes(),
+            wall=time.time(),
+            draining=self._draining,
+        )
+        self._send(self._numbered.plain(beat))
+
+
+def _broken(error: PreallocError) -> wire.Broken:
+    return wire.Broken(type(error).__name__, error.problem, error.where, error.hint)
+
+
+def _wait_for(descriptor: int, timeout_s: float) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(timeout_s * 1000)
+
+
+def _module_digest(worker: str, import_path: Sequence[str]) -> str | None:
+    """Of the file of the worker's module, found without importing it; None if it has none."""
+    name = worker.partition(":")[0]
+    before = sys.path[:]
+    sys.path[:0] = import_path
+    try:
+        found = find_spec(name)
+        if found is None or found.origin is None or not os.path.isfile(found.origin):
+            return None
+        return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    except Exception:  # noqa: BLE001  # a parent package runs the user's code
+        return None
+    finally:
+        sys.path[:] = before
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """Shipped code, ready to be imported."""
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)  # its names were made by our own master, and checked by extractall
+    return folder
+
+
+def _print(text: str) -> None:
+    print(f"prealloc host: {text}", file=sys.stderr, flush=True)  # noqa: T201  # whoever has started it keeps that
+
+
+def _read(join: str | None) -> HostSpec:
+    if join is not None:
+        path = Path(join)
+        try:
+            return read_spec(read_regular(path, inside=path.absolute().parent, most=MOST_SPEC), join)
+        except (Unusable, OSError) as error:
+            raise RunFolderError(str(error), where=join, hint="name the file that the run has written") from None
+    return read_spec(sys.stdin.buffer.read(MOST_SPEC), "standard input")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a host until its end. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="prealloc host", description="Run shards here for a run elsewhere.")
+    parser.add_argument("--join", metavar="FILE", help="how to join: a file that the run has written; default: stdin")
+    parser.add_argument("--with-parent", action="store_true", help="end when the process that has started this ends")
+    given = parser.parse_args(arguments)
+    leave_to_master()  # before and after it serves: what it has written is removed, however often it is told to end
+    try:
+        spec = _read(given.join)
+        with _spool_folder(spec) as folder:
+            host = Host(spec, folder)
+            if given.with_parent or given.join is None:
+                host.die_with_parent()
+            return host.serve()
+    except PreallocError as error:
+        _print(str(error))
+        return error.exit_code
+
+
+@contextlib.contextmanager
+def _spool_folder(spec: HostSpec) -> Iterator[Path]:
+    if spec.spool is None:
+        with tempfile.TemporaryDirectory(prefix="prealloc-host-", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
+        return
+    folder = Path(spec.spool, spec.name)
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        hint = "name a folder that all hosts can write to"
+        raise RunFolderError(f"its spool cannot be made: {error.strerror}", where=str(folder), hint=hint) from None
+    yield folder
+    if not any(folder.iterdir()):  # the master has had all of it
+        folder.rmdir()
+        with contextlib.suppress(OSError):  # others write there yet
+            folder.parent.rmdir()
+
+
+if __name__ == "__main__":
+    # Nothing of a standard input that held a key is left to the workers.
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,219 @@
+"""A host's journal as the master takes it in: every line is checked before the same bytes are in the run's journal.
+
+A host's file is known by its name there; its lines go to a file that the master has numbered, so two hosts of one
+shard never meet in a file. What a host says of a unit that is not its own (any more) is kept as evidence, marked late:
+files are folded in the order of their numbers, so an old one's new line could change an outcome that was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from prealloc.engines.base import RunSetup
+from prealloc.errors import JournalError
+from prealloc.files.faultpoint import Point, fault_point
+from prealloc.files.paths import JournalName, parse_journal_name
+from prealloc.model.document import Unreadable
+from prealloc.store.journal import (
+    MOST_LINE_BYTES,
+    AnyRecord,
+    AttemptLine,
+    AttemptRecord,
+    JournalFile,
+    JournalWriter,
+    LibraryOpen,
+    SoloDeath,
+    WorkerEnded,
+    WorkerStarted,
+    parse_line,
+)
+
+MOST_FURTHER_ATTEMPTS = 10_000
+"""More than a host may make of a unit by itself."""
+
+
+class PlannedShard(NamedTuple):
+    """What a host may speak of."""
+
+    positions: Mapping[str, int]
+    """Of its tasks."""
+    types: tuple[str, ...]
+    repeats: int
+
+
+class Copied(NamedTuple):
+    """A line that is in the run's journal now."""
+
+    line: AttemptLine | AnyRecord
+    late: bool = False
+
+
+class _File:
+    """One file of a host."""
+
+    def __init__(self, name: str, writer: JournalName) -> None:
+        self.name = name
+        self.writer = writer
+        self.offset = 0
+        """The bytes of it that are in the run's journal."""
+        self.begun = b""
+        """A line of which the rest has not come yet."""
+        self.number = 0
+        """Lines so far."""
+
+
+class Replica:
+    """The journal of one host."""
+
+    def __init__(
+        self,
+        host: str,
+        setup: RunSetup,
+        shards: Mapping[str, PlannedShard],
+        next_incarnation: Callable[[str], int],
+        holds: Callable[[AttemptLine], bool],
+    ) -> None:
+        """`holds` says whether an ending is of a unit that the host has now."""
+        self._host = host
+        self._setup = setup
+        self._shards = shards
+        self._next_incarnation = next_incarnation
+        self._holds = holds
+        self._files: dict[str, _File] = {}
+        self._incarnations: dict[tuple[str, int], int] = {}
+        self._writers: dict[tuple[str, int], JournalWriter] = {}
+        self._to_sync: list[JournalWriter] = []
+        self._told: dict[str, int] = {}
+        self.fenced = False
+        """The host is lost: nothing that it says counts any more."""
+
+    @property
+    def acks(self) -> dict[str, int]:
+        """Of each file, what is in the run's journal."""
+        return {file.name: file.offset for file in self._files.values()}
+
+    def new_acks(self) -> dict[str, int]:
+        """Those that have changed since the last call; what they say survives a power loss, if that is asked for."""
+        for writer in dict.fromkeys(self._to_sync):
+            writer.sync()
+        self._to_sync.clear()
+        acks = self.acks
+        new = {file: offset for file, offset in acks.items() if self._told.get(file) != offset}
+        self._told = acks
+        if new:
+            fault_point(Point.REPLICA_TOLD)
+        return new
+
+    def incarnation(self, shard: str, theirs: int) -> int:
+        """The number in the run of what the host calls the worker number `theirs` of the shard."""
+        key = shard, theirs
+        if key not in self._incarnations:
+            self._incarnations[key] = self._next_incarnation(shard)
+        return self._incarnations[key]
+
+    def begin_again(self) -> dict[str, int]:
+        """There is a new connection: what had come of a line comes again. Gives the acks."""
+        for file in self._files.values():
+            file.begun = b""
+        self._told = self.acks
+        return self.acks
+
+    @property
+    def begun_bytes(self) -> int:
+        """Of lines that have not come to their end."""
+        return sum(len(file.begun) for file in self._files.values())
+
+    def take(self, name: str, offset: int, raw: bytes) -> Iterator[Copied]:
+        """Takes bytes of a file in. Raises Unreadable for what no host may write, JournalError if we cannot write."""
+        file = self._file(name)
+        expected = file.offset + len(file.begun)
+        if offset > expected:
+            raise Unreadable(f"{name}: bytes {expected} to {offset} are missing")
+        raw = raw[expected - offset :]
+        if not raw:
+            return
+        *lines, begun = (file.begun + raw).split(b"\n")
+        for line in lines:
+            file.begun = b""
+            yield from self._take_line(file, line)
+            file.offset += len(line) + 1
+        file.begun = begun
+        if len(begun) > MOST_LINE_BYTES:
+            raise Unreadable(f"{name}: a line of more than {MOST_LINE_BYTES} bytes")
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _file(self, name: str) -> _File:
+        if name not in self._files:
+            writer = parse_journal_name(name)
+            if writer is None or writer.session != self._setup.session:
+                raise Unreadable(f"{name!r} is not a journal file of this session")
+            if writer.shard is not None and writer.shard not in self._shards:
+                raise Unreadable(f"shard {writer.shard} was not given to it")
+            self._files[name] = _File(name, writer)
+        return self._files[name]
+
+    def _take_line(self, file: _File, line: bytes) -> Iterator[Copied]:
+        file.number += 1
+        where = JournalFile(self._setup.paths.journal / f"{self._host}:{file.name}", file.writer)
+        try:
+            content = parse_line(where, line, file.number)
+        except JournalError as error:
+            raise Unreadable(f"{file.name}: {error.problem}") from None
+        self._refuse_foreign(file, content)
+        if isinstance(content, AttemptLine):
+            late = not content.late and (self.fenced or not self._holds(content))
+            self._writer(file).copy(msgspec.json.encode(_marked(line)) if late else line)
+            yield Copied(content, late or content.late)
+            return
+        if isinstance(content, WorkerStarted | WorkerEnded):
+            number = self.incarnation(content.shard, content.incarnation)
+            if not self.fenced:
+                self._setup.journal.append(msgspec.structs.replace(content, incarnation=number))
+        elif not (self.fenced and isinstance(content, SoloDeath)):
+            self._writer(file).copy(line)
+        yield Copied(content, self.fenced)
+
+    def _refuse_foreign(self, file: _File, content: AttemptLine | AnyRecord) -> None:
+        """Raises Unreadable for what a host has no right to say."""
+        if isinstance(content, LibraryOpen):
+            if content.shard and content.shard not in self._shards:
+                raise Unreadable(f"{file.name}: shard {content.shard!r} was not given to it")
+            return
+        if not isinstance(content, AttemptLine | AttemptRecord | SoloDeath | WorkerStarted | WorkerEnded):
+            raise Unreadable(f"{file.name}: only the master writes such a line")
+        shard = self._shards.get(content.shard)
+        if shard is None:
+            raise Unreadable(f"{file.name}: shard {content.shard!r} was not given to it")
+        if isinstance(content, WorkerStarted | WorkerEnded):
+            return
+        if content.task not in shard.positions or not 0 <= content.repeat < shard.repeats:
+            raise Unreadable(f"{file.name}: the plan has no unit {content.shard}/{content.task}#{content.repeat}")
+        if isinstance(content, AttemptLine) and (content.host != self._host or content.reused is not None):
+            raise Unreadable(f"{file.name}: it speaks for another one")
+
+    def _writer(self, file: _File) -> JournalWriter:
+        shard = file.writer.shard
+        if shard is None:
+            writer = self._setup.journal
+        else:
+            key = shard, file.writer.incarnation
+            if key not in self._writers:
+                number = self.incarnation(*key)
+                path = self._setup.paths.worker_journal(shard, self._setup.session, number)
+                self._writers[key] = JournalWriter(path, fsync=self._setup.policy.fsync, replica=True)
+            writer = self._writers[key]
+        self._to_sync.append(writer)
+        return writer
+
+
+def _marked(line: bytes) -> AttemptLine:
+    """The line, as one that counts for nothing."""
+    return msgspec.structs.replace(msgspec.json.decode(line, type=AttemptLine), late=True)

@@ -1,0 +1,210 @@
+"""The hosts of a run as the master sees them: who is here, what each runs, and whom nobody hears any more."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from prealloc.engines.base import ShardJob
+from prealloc.engines.handover import Key, Units, units_of
+from prealloc.engines.hosts.link import Link
+from prealloc.engines.hosts.replica import PlannedShard, Replica
+from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Told
+from prealloc.model.events import HostState
+from prealloc.model.outcome import TOO_MANY_REQUESTS
+from prealloc.store.journal import AttemptLine
+from prealloc.worker.job import UnitOrder
+
+
+class Stage(enum.Enum):
+    """Where a host is in its life. Nobody comes back from LOST or LEFT."""
+
+    ASKED = "asked"
+    """It was asked for, and has not said anything yet."""
+    CHECKS = "checks"
+    """It imports the worker function."""
+    READY = "ready"
+    LOST = "lost"
+    LEFT = "left"
+    """It has ended in good order."""
+
+
+OVER = (Stage.LOST, Stage.LEFT)
+
+
+class Given:
+    """A job that a host has, and what is undecided of it."""
+
+    def __init__(self, job: ShardJob, orders: Sequence[UnitOrder], rest: Sequence[UnitOrder]) -> None:
+        self.job = job
+        self.undecided: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in orders}
+        self.file = ""
+        """The digest of what the host was sent of it."""
+        self.rest = tuple(rest)
+        """Orders that were not given to the host."""
+        self.began: set[tuple[Key, int]] = set()
+        """Attempts whose start was told."""
+        self.again: dict[Key, UnitOrder] = {}
+        """Units that the host has let go of undecided, as it was told to end."""
+        self.deaths = dict(job.deaths)
+        self.positions = {id: position for position, (id, _) in enumerate(job.ids)}
+        self.judged: set[tuple[Key, int]] = set()
+        """Attempts whose ending the host says the meaning of: their lane may have turned them away."""
+        self.verdicts: dict[tuple[Key, int], Told | Away] = {}
+        """What it has said of them before the line had come: it counts when that is in the journal."""
+
+    def key(self, task: str, repeat: int) -> Key | None:
+        """The unit, if the host may say how it ends."""
+        key = self.positions.get(task, -1), repeat
+        return key if key in self.undecided else None
+
+    def ended(self, key: Key, line: AttemptLine) -> None:
+        """An attempt has ended, and its line is in the journal."""
+        order = self.undecided[key]
+        if line.again:
+            turned_away = line.error is not None and line.error.http_status == TOO_MANY_REQUESTS
+            self.undecided[key] = order._replace(
+                attempt=line.attempt + 1,
+                tries=order.tries + (not turned_away),
+                throttled=order.throttled + turned_away,
+                waited_s=line.waiting_s,
+            )
+        else:
+            del self.undecided[key]
+
+    def left(self) -> Units:
+        """What nobody has any more, when the host is lost: what it was at gets the next number."""
+        orders = [*(next_of(order) for order in self.undecided.values()), *self.again.values(), *self.rest]
+        alone = [order for order in orders if (order.position, order.repeat) in self.job.alone]
+        together = [order for order in orders if (order.position, order.repeat) not in self.job.alone]
+        return units_of(together, alone, self.deaths)
+
+
+class RemoteHost:
+    """One host."""
+
+    def __init__(self, name: str, token: str) -> None:
+        self.name = name
+        self.token = token
+        self.stage = Stage.ASKED
+        self.asked_at = time.monotonic()
+        self.ready_at: float | None = None
+        self.handle: str | None = None
+        """What people find it by in the engine that has started it."""
+        self.hi: Hi | None = None
+        self.ready: Ready | None = None
+        self.link: Link | None = None
+        self.numbered = Numbered()
+        self.heard_at = time.monotonic()
+        self.gone: str | None = None
+        """What the engine that has started it says of its end."""
+        self.beat: Beat | None = None
+        self.jobs: dict[int, Given] = {}
+        self.shards: dict[str, PlannedShard] = {}
+        """What it has ever been given something of."""
+        self.replica: Replica | None = None
+        self.held: set[str] = set()
+        """Files that it has been sent."""
+        self.asking: set[tuple[str, int]] = set()
+        """(lane, holder) of its workers that have asked for turns."""
+        self.workers: set[tuple[str, int]] = set()
+        """(shard, process id) of those that are told to run."""
+        self.decided = False
+        """It has decided something."""
+        self.draining = False
+        self.is_open = False
+        """It knows the session."""
+
+    @property
+    def over(self) -> bool:
+        return self.stage in OVER
+
+    @property
+    def linked(self) -> bool:
+        return self.link is not None and self.link.open
+
+    def say(self, message: Message) -> None:
+        """Surely, once, in order."""
+        raw = self.numbered.number(message)
+        if self.link is not None and self.hi is not None:
+            self.link.send(raw)
+
+    def mention(self, message: Message) -> None:
+        """Now or never."""
+        if self.link is not None:
+            self.link.send(self.numbered.plain(message))
+
+    def mention_bulk(self, message: Message, body: bytes) -> None:
+        """Now or never, when nothing else waits."""
+        if self.link is not None:
+            self.link.feed(iter((self.numbered.plain(message, body),)))
+
+    @property
+    def free(self) -> int:
+        """How many more jobs it takes, as far as is known."""
+        if self.stage is not Stage.READY or not self.linked or self.beat is None or self.draining:
+            return 0
+        return max(0, self.beat.room - self.unseen_jobs)
+
+    unseen_jobs = 0
+    """Jobs that it was given since its last beat."""
+
+    def state(self) -> HostState:
+        """For people."""
+        running = len(self.jobs)
+        beat = self.beat
+        kind: Any = "joins" if self.stage is not Stage.READY else "works" if self.linked else "silent"
+        return HostState(
+            host=self.name,
+            machine=self.hi.machine if self.hi is not None else "",
+            state="drains" if self.draining else kind,
+            running=running,
+            room=running + (beat.room if beat is not None else 0),
+            memory=sum(beat.memory.values()) if beat is not None else 0,
+            rtt_s=beat.rtt_s if beat is not None else None,
+        )
+
+
+class Roster:
+    """All of them, by name."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, RemoteHost] = {}
+
+    def add(self, host: RemoteHost) -> None:
+        self._hosts[host.name] = host
+
+    def get(self, name: str) -> RemoteHost | None:
+        return self._hosts.get(name)
+
+    def __iter__(self) -> Iterator[RemoteHost]:
+        return iter(list(self._hosts.values()))
+
+    @property
+    def here(self) -> list[RemoteHost]:
+        """Those that have joined, and are neither lost nor gone."""
+        return [host for host in self if host.stage in (Stage.CHECKS, Stage.READY)]
+
+    @property
+    def expected(self) -> list[RemoteHost]:
+        """Those that may yet come."""
+        return [host for host in self if host.stage is Stage.ASKED]
+
+    def memory(self) -> Mapping[str, int]:
+        """As of Engine."""
+        total: dict[str, int] = {}
+        for host in self.here:
+            for shard, size in (host.beat.memory if host.beat is not None else {}).items():
+                total[shard] = total.get(shard, 0) + size
+        return total
+
+    def holder(self, job: int) -> RemoteHost | None:
+        """The host that has a job."""
+        return next((host for host in self if job in host.jobs), None)
+
+
+def next_of(order: UnitOrder) -> UnitOrder:
+    """The order for another attempt at the unit."""
+    return order._replace(attempt=order.attempt + 1)

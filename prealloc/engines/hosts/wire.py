@@ -1,0 +1,443 @@
+"""What a host and the master say to each other: typed messages, numbered where one must not be lost.
+
+A frame is a number (0: nothing is lost with it), the number of the last frame that has come from the other side, a
+message as a JSON array, its tag first, and then, for some, bytes as they are. A host is not trusted: what cannot be
+decoded, or says what cannot be, ends its part in the run.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from prealloc.engines.base import ShardJob
+from prealloc.engines.handover import Units
+from prealloc.files.paths import SHARD_ID
+from prealloc.model.document import UNREADABLE, Unreadable
+from prealloc.model.events import (
+    AttemptEnded,
+    AttemptStarted,
+    LibraryOpenedByWorker,
+    Note,
+    ShardStarted,
+    WorkerGone,
+    WorkerLost,
+)
+from prealloc.model.outcome import Answer
+from prealloc.model.plan import Manifest
+from prealloc.model.policy import RunPolicy
+from prealloc.model.words import brief
+from prealloc.store.fold import Due
+from prealloc.worker.job import Count, UnitOrder
+
+PIECE = 2**18
+"""Bytes of a file in one message: small enough that what is urgent never waits long behind it."""
+MOST_FRAME = 2**20
+"""Bytes of a frame from a host. What is larger comes in pieces."""
+
+_header = struct.Struct("!QQ")
+_Offset = Annotated[int, msgspec.Meta(ge=0, le=2**50)]
+_Clock = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
+_File = Annotated[str, msgspec.Meta(max_length=140)]
+_Shard = Annotated[str, msgspec.Meta(pattern=f"^{SHARD_ID.pattern}$")]
+_Text = Annotated[str, msgspec.Meta(max_length=20_000)]
+_Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=str.lower):
+    """The root of all messages."""
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """Units that a host gives back, as of handover.Units."""
+
+    orders: tuple[UnitOrder, ...] = ()
+    alone: tuple[tuple[Count, Count], ...] = ()
+    deaths: tuple[tuple[Count, Count, Count], ...] = ()
+    """(position, repeat, workers that it has killed)."""
+
+    @classmethod
+    def of(cls, units: Units) -> Held:
+        deaths = tuple((*key, count) for key, count in units.deaths.items())
+        return cls(units.orders, tuple(sorted(units.alone)), deaths)
+
+    def units(self) -> Units:
+        deaths = {(position, repeat): count for position, repeat, count in self.deaths}
+        return Units(self.orders, frozenset(self.alone), deaths)
+
+
+# -- from a host --------------------------------------------------------------------------------------------
+
+
+class Hi(Message, frozen=True, tag="hi"):
+    """The first message of each connection."""
+
+    launch: _Name
+    """Drawn at random by each process: the engine may run a host twice."""
+    version: _Name
+    python: _Name
+    machine: _Name
+    room: Count | None
+    """Shards at once, if it was told; None: it says so when it has seen how large slices are."""
+    held: tuple[_Digest, ...] = ()
+    """Files that it has been sent."""
+
+
+class Ready(Message, frozen=True, tag="ready"):
+    """It has imported the worker function."""
+
+    notes: tuple[_Text, ...]
+    unset: tuple[_Name, ...]
+    digest: _Name | None
+    """Of the file of the worker's module."""
+    libraries: Count
+    """Files of the task library that it has found, and protects."""
+
+
+class Broken(Message, frozen=True, tag="broken"):
+    """It cannot import the worker function, or cannot go on."""
+
+    kind: _Name
+    """The name of the error's class."""
+    problem: _Text
+    where: _Text | None
+    hint: _Text | None
+
+
+class Lines(Message, frozen=True, tag="lines"):
+    """Bytes of a file of its journal, from an offset on: whole lines, or a piece of a long one."""
+
+    file: _File
+    offset: _Offset
+
+
+class Log(Message, frozen=True, tag="log"):
+    """A part of a shard's log."""
+
+    shard: _Shard
+    last: bool
+    """Nothing more comes of it."""
+
+
+class Told(Message, frozen=True, tag="told"):
+    """Something for people, or an ending of which the host alone knows what follows."""
+
+    event: ShardStarted | AttemptStarted | AttemptEnded | WorkerLost | WorkerGone | LibraryOpenedByWorker | Note
+
+
+class Away(Message, frozen=True, tag="away"):
+    """As handover.TurnedAway."""
+
+    job: Count
+    ended: AttemptEnded
+
+
+class Returned(Message, frozen=True, tag="returned"):
+    """As handover.UnitsReturned."""
+
+    job: Count
+    units: Held
+
+
+class Ended(Message, frozen=True, tag="ended"):
+    """As handover.JobEnded. All its lines have been acknowledged."""
+
+    job: Count
+    left: Held
+
+
+class Ask(Message, frozen=True, tag="ask"):
+    """One of its workers waits for a turn on a lane."""
+
+    lane: _Text
+    holder: Count
+    turn: Count
+    tokens: Count
+
+
+class Done(Message, frozen=True, tag="done"):
+    """The request of a turn is answered, or given up."""
+
+    lane: _Text
+    holder: Count
+    turn: Count
+    tokens: Count
+    answer: Answer
+
+
+class Leave(Message, frozen=True, tag="leave"):
+    """A worker is gone: it asks no more."""
+
+    lane: _Text
+    holder: Count
+
+
+class Beat(Message, frozen=True, tag="beat"):
+    """Comes every second, and whenever it says something new."""
+
+    clock: _Clock
+    """Its own monotonic clock."""
+    rtt_s: _Clock | None
+    """The least that a message has taken there and back, lately."""
+    ahead_s: _Clock
+    """What the master's clock is ahead of its own, by that message."""
+    room: Count
+    """Further shards that it takes."""
+    memory: dict[_Name, _Offset]
+    """As of Engine.memory."""
+    unbegun: dict[int, Count]
+    """By job."""
+    spool_left: _Offset
+    wall: _Clock = 0.0
+    """Its wall clock."""
+    wall_s: _Clock = 0.0
+    """What that is ahead of the master's, which fills this in."""
+    draining: bool = False
+    """It was told to end: it takes no more, and ends when what runs has ended."""
+
+
+class Bye(Message, frozen=True, tag="bye"):
+    """From a host: it was told to end, and has nothing more to say. To a host: the run is over."""
+
+    reason: _Text = ""
+
+
+# -- to a host ----------------------------------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True, tag="welcome"):
+    """The answer to Hi: what has come so far of its files. It goes on from there."""
+
+    acks: dict[str, int]
+
+
+class Echo(Message, frozen=True, tag="echo"):
+    """The answer to a Beat, at once."""
+
+    clock: float
+    """The host's."""
+    master: float
+    """The master's."""
+
+
+class Check(Message, frozen=True, tag="check"):
+    """Import the worker function."""
+
+    worker: str
+    import_path: tuple[str, ...]
+    libraries: tuple[str, ...]
+    """Paths of task libraries, which no worker may open."""
+    variables: tuple[str, ...]
+    start_s: float
+    environment: dict[str, str]
+    """Keys that the user has asked to be passed on."""
+    code: str | None
+    """The digest of shipped code, which has been sent."""
+
+
+class Open(Message, frozen=True, tag="open"):
+    """Get ready for a session."""
+
+    session: int
+    policy: RunPolicy
+    slice_bytes: int
+    cleanup: str | None
+    room: int
+    """Shards at once at most, all memory aside."""
+    all_logs: bool = False
+
+
+class Blob(Message, frozen=True, tag="blob"):
+    """A piece of a file with this SHA-256."""
+
+    sha256: str
+    offset: int
+    total: int
+
+
+class Run(Message, frozen=True, tag="run"):
+    """Start a job: a Job, in a file that is sent, as is its slice."""
+
+    job: str
+    slice: str
+
+
+class HandBack(Message, frozen=True, tag="back"):
+    """As of Engine."""
+
+    job: int
+    units: int
+
+
+class Allow(Message, frozen=True, tag="allow"):
+    """As of Engine."""
+
+    tasks: dict[int, int]
+
+
+class Halt(Message, frozen=True, tag="halt"):
+    """As of Engine; and why a lane has halted."""
+
+    lane: str | None
+    reason: str | None
+    key_refused: bool
+
+
+class Drain(Message, frozen=True, tag="drain"):
+    """As of Engine."""
+
+
+class Stop(Message, frozen=True, tag="stop"):
+    """As of Engine."""
+
+
+class Turn(NamedTuple):
+    """A turn of a lane; its moment is in the master's clock."""
+
+    holder: int
+    turn: int
+    at: float
+    late_s: float
+
+
+class Go(Message, frozen=True, tag="go"):
+    """These turns come."""
+
+    turns: tuple[Turn, ...]
+
+
+class Ack(Message, frozen=True, tag="ack"):
+    """These files are in the run's journal up to these offsets."""
+
+    files: dict[str, int]
+
+
+class Gone(Message, frozen=True, tag="gone"):
+    """The host has no part in the run any more: it ends all that it runs."""
+
+    reason: str
+
+
+FromHost = Hi | Ready | Broken | Lines | Log | Told | Away | Returned | Ended | Ask | Done | Leave | Beat | Bye
+ToHost = Welcome | Echo | Check | Open | Blob | Run | HandBack | Allow | Halt | Drain | Stop | Go | Ack | Gone | Bye
+
+_encoder = msgspec.json.Encoder()
+from_host = msgspec.json.Decoder(FromHost)
+to_host = msgspec.json.Decoder(ToHost)
+
+
+class Frame(NamedTuple):
+    """A frame that has come."""
+
+    number: int
+    seen: int
+    message: Any
+    body: bytes
+
+
+def frame(message: Message, body: bytes | memoryview = b"", *, number: int = 0, seen: int = 0) -> bytes:
+    """The bytes that cross the link."""
+    return b"".join((_header.pack(number, seen), _encoder.encode(message), b"\n", body))
+
+
+def read_frame(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Frame:
+    """What they say. Raises Unreadable."""
+    end = raw.find(b"\n", _header.size)
+    if end < 0:
+        raise Unreadable(f"{len(raw)} bytes that are not a message")
+    number, seen = _header.unpack_from(raw)
+    try:
+        message = decoder.decode(memoryview(raw)[_header.size : end])
+    except UNREADABLE as error:
+        raise Unreadable(f"{brief(error)}; it began {raw[_header.size :][:60]!r}") from None
+    return Frame(number, seen, message, raw[end + 1 :])
+
+
+class Numbered:
+    """The frames of both directions that must not be lost, each taken in once, over any number of connections."""
+
+    def __init__(self) -> None:
+        self._sent = 0
+        self._unseen: deque[tuple[int, Message]] = deque()
+        self.seen = 0
+        """The last number that has come."""
+
+    def number(self, message: Message) -> bytes:
+        """The frame of a message that is sent again and again until the other side has seen it."""
+        self._sent += 1
+        self._unseen.append((self._sent, message))
+        return frame(message, number=self._sent, seen=self.seen)
+
+    def plain(self, message: Message, body: bytes | memoryview = b"") -> bytes:
+        """The frame of one that may be lost."""
+        return frame(message, body, seen=self.seen)
+
+    def again(self) -> Iterator[bytes]:
+        """What the other side has not seen, for a new connection."""
+        for number, message in self._unseen:
+            yield frame(message, number=number, seen=self.seen)
+
+    @property
+    def all_seen(self) -> bool:
+        """The other side has seen everything."""
+        return not self._unseen
+
+    def take(self, found: Frame) -> bool:
+        """Takes a frame in. False: it has come before. Raises Unreadable if one is missing before it."""
+        while self._unseen and self._unseen[0][0] <= found.seen:
+            self._unseen.popleft()
+        if not found.number:
+            return True
+        if found.number > self.seen + 1:
+            raise Unreadable(f"message {self.seen + 1} is missing")
+        if found.number <= self.seen:
+            return False
+        self.seen = found.number
+        return True
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A ShardJob as it is sent: in a file of its own, since a shard may have any number of tasks."""
+
+    number: int
+    manifest: Manifest
+    policy: RunPolicy
+    ids: list[tuple[str, str]]
+    units: Held
+    due: list[Due]
+    timeouts: dict[int, float]
+    copies: dict[str, int] | None
+
+    @classmethod
+    def of(cls, job: ShardJob, orders: Iterable[UnitOrder]) -> Job:
+        """The job with these of its orders alone."""
+        return cls(
+            number=job.number,
+            manifest=job.manifest,
+            policy=job.policy,
+            ids=list(job.ids),
+            units=Held.of(Units(tuple(orders), job.alone, job.deaths)),
+            due=list(job.due),
+            timeouts=dict(job.timeouts),
+            copies=dict(job.copies) if job.copies is not None else None,
+        )
+
+    def job(self) -> ShardJob:
+        units = self.units.units()
+        return ShardJob(
+            number=self.number,
+            manifest=self.manifest,
+            policy=self.policy,
+            ids=self.ids,
+            orders=units.orders,
+            deaths=units.deaths,
+            alone=units.alone,
+            due=self.due,
+            timeouts=self.timeouts,
+            copies=self.copies,
+        )

@@ -1,0 +1,118 @@
+"""A real Slurm: munged, slurmctld here, one slurmd on each of three machines. Debian's slurm-wlm and munge."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from netns import Machines, end
+from stand_in import within
+
+_CONF = """
+ClusterName=lab
+SlurmctldHost={host}({here})
+SlurmctldPort={port}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CryptoType=crypto/munge
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=1,sched_interval=1,bf_interval=1,sched_min_interval=100000
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+JobCompType=jobcomp/none
+SlurmctldTimeout=10
+SlurmdTimeout=10
+InactiveLimit=0
+KillWait=3
+MinJobAge=300
+ReturnToService=2
+SlurmdParameters=config_overrides
+DebugFlags=NO_CONF_HASH
+{nodes}
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PreemptMode=OFF
+"""
+
+
+class SlurmLab:
+    """One node on each machine."""
+
+    def __init__(self, machines: Machines, folder: Path) -> None:
+        self.machines = machines
+        self.folder = folder
+        self.conf = folder / "slurm.conf"
+        for each in ("state", "spool"):
+            (folder / each).mkdir()
+        for i in machines.numbers:
+            (folder / f"spool/n{i}").mkdir()
+        nodes = "\n".join(
+            f"NodeName=n{i} NodeHostname={machines.name(i)} NodeAddr={machines.address(i)} Port={18000 + i} CPUs=4 "
+            "Boards=1 SocketsPerBoard=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=4000 State=UNKNOWN"
+            for i in machines.numbers
+        )
+        name = socket.gethostname().split(".")[0]
+        text = _CONF.format(host=name, here=machines.here, port=_free_port(), folder=folder, nodes=nodes)
+        self.conf.write_text(text)
+        os.environ["SLURM_CONF"] = str(self.conf)
+        key = folder / "munge.key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o400)
+        machines.start(
+            0,
+            "munged",
+            "--foreground",
+            "--force",
+            f"--socket={folder}/munge.socket",
+            f"--key-file={key}",
+            f"--pid-file={folder}/munged.pid",
+            f"--seed-file={folder}/munged.seed",
+            f"--log-file={folder}/munged.log",
+            log=folder / "munged.out",
+        )
+        within(lambda: (folder / "munge.socket").exists() or None, "munged")
+        self.start_scheduler()
+        self._slurmd: dict[int, subprocess.Popen[bytes]] = {}
+        for i in machines.numbers:
+            self.start_node(i)
+        within(lambda: self._idle() or None, "Slurm's nodes")
+
+    def start_scheduler(self) -> None:
+        self._slurmctld = self.machines.start(
+            0, "slurmctld", "-D", "-f", str(self.conf), log=self.folder / "slurmctld.log"
+        )
+
+    def kill_scheduler(self) -> None:
+        end(self._slurmctld)
+
+    def start_node(self, i: int) -> None:
+        log = self.folder / f"slurmd.n{i}.log"
+        self._slurmd[i] = self.machines.start(i, "slurmd", "-D", "-N", f"n{i}", "-f", str(self.conf), log=log)
+
+    def kill_engine_worker(self, i: int) -> None:
+        """slurmd alone: what it has started lives on."""
+        os.kill(self._slurmd[i].pid, signal.SIGKILL)
+        self._slurmd[i].wait()
+
+    def _idle(self) -> bool:
+        said = subprocess.run(["sinfo", "--noheader", "--format=%D %t"], capture_output=True, text=True, check=False)
+        return said.stdout.split() == [str(self.machines.count), "idle"]
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("", 0))
+        return int(found.getsockname()[1])
