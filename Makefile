@@ -12,7 +12,7 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again browser inspect test-engines laws calibration reference fuzz bench bench-scale chaos soak clean help
+.PHONY: demo test check unit waiting computing again browser inspect test-engines laws calibration reference fuzz bench bench-scale bench-hosts chaos chaos-hosts soak clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
@@ -29,6 +29,8 @@ help:
 	@echo "make bench-scale  the ways to reach a task, from 60 MB to 6 GB and to ten million tasks, about 20 minutes"
 	@echo "make calibration  how often intervals hold the truth, by simulation"
 	@echo "make chaos   measure the gates of reliability: hundreds of kills, about ten minutes (ARGS=--quick, --seed N)"
+	@echo "make bench-hosts  what a master takes of 1,000 workers on 100 hosts, on loopback (ARGS='--minutes 2', --quick)"
+	@echo "make chaos-hosts  the gates of hosts: links cut, hosts frozen, killed, run twice (ARGS=--quick, --seed N)"
 	@echo "make soak    a thousand random faults over a hundred thousand tasks (ARGS='--minutes 10 --seed N')"
 
 .venv/run.ok: pyproject.toml
@@ -100,6 +102,7 @@ browser: .venv/browser.ok
 # 84 packages, so not in `make test`; that it is missing is a failure here.
 inspect: .venv/inspect.ok
 	PREALLOC_INSPECT=required $(PYTEST) tests/inspect
+
 # One after the other: each is a cluster. What they share is proven on hosts that are processes, in `make test`.
 test-engines: .venv/engines.ok
 	tests/engines/packages.sh
@@ -129,8 +132,14 @@ bench: .venv/bench.ok
 bench-scale: .venv/bench.ok
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
+bench-hosts: .venv/test.ok
+	$(BIN)/python -m benchmarks.hosts $(ARGS)
+
 chaos: .venv/test.ok
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-hosts: .venv/test.ok
+	$(BIN)/python -m tests.chaos.hosts $(ARGS)
 
 soak: .venv/test.ok
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
