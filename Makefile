@@ -11,7 +11,7 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again browser laws calibration reference fuzz bench bench-scale chaos soak clean help
+.PHONY: demo test check unit waiting computing again browser inspect laws calibration reference fuzz bench bench-scale chaos soak clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
@@ -19,6 +19,7 @@ help:
 	@echo "make again   the tests that failed last, one after the other"
 	@echo "make check   ruff, mypy, import-linter only"
 	@echo "make browser the report in a real browser; needs Debian's chromium-headless-shell or another Chromium"
+	@echo "make inspect  logs for Inspect, read back by Inspect itself; installs it"
 	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N)"
 	@echo "make reference  write docs/reference: commands, config, python"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
@@ -47,6 +48,10 @@ help:
 
 .venv/bench.ok: .venv/run.ok
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
+
+.venv/inspect.ok: .venv/test.ok
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[inspect]'
 	touch $@
 
 demo: .venv/run.ok
@@ -89,6 +94,10 @@ again: .venv/test.ok
 # A browser that is missing is a failure here; `make test` skips these tests then.
 browser: .venv/browser.ok
 	PREALLOC_BROWSER=required $(PYTEST) -n $(TESTERS) tests/browser
+
+# 84 packages, so not in `make test`; that it is missing is a failure here.
+inspect: .venv/inspect.ok
+	PREALLOC_INSPECT=required $(PYTEST) tests/inspect
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr --include='*.py' @given tests)

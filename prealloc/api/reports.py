@@ -21,9 +21,10 @@ from prealloc.files.regular import Unusable, open_regular
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.policy import RunPolicy
 from prealloc.model.reporting import ReportKeywords, ReportOptions
+from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import Ended as EndedUnit
-from prealloc.store.clusters import clusters
+from prealloc.store.clusters import Home, clusters
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.fold import Tried
 from prealloc.store.lane_log import read_notes
@@ -73,7 +74,12 @@ def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options
         matrices=list(_matrices(told, factor, _others(factors, factor))),
         compared=compared,
         not_compared=why_not,
-        clusters=clusters(members, lambda member: EndedUnit(member.unit.status, member.unit.error), keys),
+        clusters=clusters(
+            members,
+            lambda member: EndedUnit(member.unit.status, member.unit.error),
+            keys,
+            lambda member: Home((member.unit.run, member.unit.shard), member.unit.task),
+        ),
         tasks=task_grid(members, list(factors), factor),
         members=members,
         folder_of=lambda member: home[id(member)].folder(member.unit.run or ""),
@@ -134,6 +140,7 @@ class _Folder:
                 prealloc=file.prealloc,
                 python=file.python,
                 platform=file.platform,
+                made_with=file.made_with,
                 options=_not_default(file.policy),
                 lanes=spec.lanes,
                 lane_notes=read_notes(run.paths, spec.lanes),
@@ -227,7 +234,7 @@ def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | Non
     if factor is None:
         return None
     key = _key(factor, told)
-    found = tabulate(told, [key])
+    found = tabulate(told, ResultsOptions(by=(key,)))
     places = list(_values_of(told, key))
     ordered = sorted(found.rows, key=lambda row: places.index(_text(row.group[key])))
     return msgspec.structs.replace(found, rows=ordered)
@@ -251,7 +258,7 @@ def _matrices(told: Sequence[UnitOutcome], factor: str | None, others: Sequence[
     row_key = _key(factor, told) if factor is not None else None
     for name in others:
         key = _key(name, told)
-        rows = aggregate(told, [key] if row_key is None else [row_key, key])
+        rows = aggregate(told, ResultsOptions(by=(key,) if row_key is None else (row_key, key)))
         columns = _values_of(told, key)
         if len(columns) < 2:
             continue

@@ -9,6 +9,7 @@ import msgspec
 
 from prealloc.model.lane import Lane
 from prealloc.model.plan import LibraryInfo
+from prealloc.model.provenance import Provenance
 from prealloc.model.reporting import ReportOptions
 from prealloc.store.attempts import Ended, Session
 from prealloc.store.clusters import Cluster
@@ -37,6 +38,7 @@ class Source(NamedTuple):
     prealloc: str
     python: str
     platform: str
+    made_with: Provenance | None
     options: dict[str, Any]
     """Of the run's policy what is not the default."""
     lanes: Sequence[Lane]

@@ -119,7 +119,7 @@ def test_refused_by_a_real_process(ground: Ground, case: Case) -> None:
     words = case.commands[-1]
     spare = untouched if words == RESUME and "lock" not in case.name else lambda name: False
     before = snapshot(ground.root, but=spare)
-    ran = run_command(words, ground.root, {"COLUMNS": "200"}, timeout_s=20)
+    ran = run_command(words, ground.root, {"COLUMNS": "200"}, timeout_s=20, torn_down=True)
     problems = refusal_problems(case, words, Done(ran.returncode, ran.stdout, ran.stderr))
     assert not problems, "\n".join(problems)
     assert snapshot(ground.root, but=spare) == before

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import hashlib
 import os
 import socket
@@ -131,6 +132,8 @@ class Link:
         self._woken = False
         self._ending = False
         self.open = True
+        self.broken = False
+        """The other side has said what the protocol does not allow."""
         self.heard_at = time.monotonic()
 
     def send(self, raw: bytes) -> None:
@@ -172,6 +175,8 @@ class Link:
             self.open = False
             for task in tasks:
                 task.cancel()
+            wrong = self._connection.protocol.parser_exc
+            self.broken = self.broken or not (wrong is None or isinstance(wrong, EOFError))
         for task in done:
             error = task.exception()
             if error is None:
@@ -183,6 +188,7 @@ class Link:
         async for raw in self._connection:
             self.heard_at = time.monotonic()
             if isinstance(raw, str):
+                self.broken = True
                 return "it has sent text"
             if (answer := reply(raw)) is not None:
                 self.send(answer)
@@ -254,9 +260,13 @@ class _Door(socket.socket):
     """A listening socket that lets only so many in who have not said who they are."""
 
     strangers: deque[socket.socket]
+    _came = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
         found, address = super().accept()
+        self._came += 1
+        if self._came % STRANGERS == 0:  # asyncio leaves those that have failed in cycles, each of 300 kB
+            gc.collect()
         self.strangers = deque(each for each in self.strangers if each.fileno() >= 0)
         self.strangers.append(found)
         while len(self.strangers) > STRANGERS:
@@ -367,6 +377,8 @@ class Caller:
         self._ended = False
         self.heard_at = 0.0
         """When the master has last said anything."""
+        self.problem = ""
+        """Why there is no connection now."""
         self._thread = _Thread(self._call)
 
     def close(self, most_s: float = 2.0) -> None:
@@ -396,8 +408,8 @@ class Caller:
                 gone = len(refused) == everywhere and now - refused[0] < len(self._spec.addresses)
                 denied = _status(error) == HTTPStatus.UNAUTHORIZED
                 reason = "the master does not know this token (any more)" if denied else _words(error)
-                told = f"{address}:{self._spec.port}: {reason}"
-                self.mailbox.put(Failed(told, gone or denied))
+                self.problem = f"{address}:{self._spec.port}: {reason}"
+                self.mailbox.put(Failed(self.problem, gone or denied))
                 await asyncio.sleep(AGAIN_S)
 
     async def _once(self, address: str) -> None:
@@ -413,6 +425,7 @@ class Caller:
             **_SETTINGS,
         ) as connection:
             link = Link(self._spec.name, self._thread.loop, connection)
+            self.problem = ""
             self.mailbox.put(Opened(link))
             reason = await link.carry(self.mailbox, self._heard)
             self.mailbox.put(Closed(link, reason))
@@ -426,13 +439,16 @@ def own_addresses(listen: str) -> tuple[str, ...]:
     """Where a host may reach a master that listens there."""
     if listen not in ("0.0.0.0", "::", ""):
         return (listen,)
+    import psutil
+
     name = socket.gethostname()
     found: list[str] = [name]
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # nothing is sent: the kernel only chooses our address on the way there
         found.append(probe.getsockname()[0])
-    with contextlib.suppress(OSError):
-        found += [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
+    # Nodes of a cluster often have neither a route to everywhere nor a name that the others can look up.
+    for entries in psutil.net_if_addrs().values():
+        found += [entry.address for entry in entries if entry.family == socket.AF_INET]
     return tuple(dict.fromkeys(each for each in found if not each.startswith("127."))) or ("127.0.0.1",)
 
 

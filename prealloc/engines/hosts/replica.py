@@ -59,7 +59,7 @@ class _File:
         self.writer = writer
         self.offset = 0
         """The bytes of it that are in the run's journal."""
-        self.begun = b""
+        self.begun = bytearray()
         """A line of which the rest has not come yet."""
         self.number = 0
         """Lines so far."""
@@ -117,7 +117,7 @@ class Replica:
     def begin_again(self) -> dict[str, int]:
         """There is a new connection: what had come of a line comes again. Gives the acks."""
         for file in self._files.values():
-            file.begun = b""
+            file.begun.clear()
         self._told = self.acks
         return self.acks
 
@@ -135,13 +135,14 @@ class Replica:
         raw = raw[expected - offset :]
         if not raw:
             return
-        *lines, begun = (file.begun + raw).split(b"\n")
-        for line in lines:
-            file.begun = b""
+        *lines, begun = raw.split(b"\n")
+        for rest in lines:
+            line = bytes(file.begun) + rest
+            file.begun.clear()
             yield from self._take_line(file, line)
             file.offset += len(line) + 1
-        file.begun = begun
-        if len(begun) > MOST_LINE_BYTES:
+        file.begun += begun  # a line may come in many pieces: none is looked at twice
+        if len(file.begun) > MOST_LINE_BYTES:
             raise Unreadable(f"{name}: a line of more than {MOST_LINE_BYTES} bytes")
 
     def close(self) -> None:
