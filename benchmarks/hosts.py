@@ -177,7 +177,6 @@ def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]
         made.begin()
         made.hear("opened")
         after = made.hear("again")["seconds"] - PATIENCE * LEASE_S
-XX
     return [*goals, *flat(bench, size, tell), *overhead(bench, size, tell)]
 
 
