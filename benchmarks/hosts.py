@@ -108,9 +108,9 @@ class Master:
     def _join_folder(self, hosts: int) -> str:
         until = time.monotonic() + LIMIT_S
         while time.monotonic() < until and self.process.poll() is None:
-            if found := re.search(r"--join\s+(\S+)/host-1\.json", self._errors.read_text().replace("\n", " ")):
-                if Path(found[1], f"host-{hosts}.json").exists():
-                    return found[1]
+            found = re.search(r"--join\s+(\S+)/host-1\.json", self._errors.read_text())
+            if found is not None and Path(found[1], f"host-{hosts}.json").exists():
+                return found[1]
             time.sleep(0.01)
         raise WayFailed(f"no word of how to join: {self._errors.read_text()[-2000:]}")
 
@@ -177,6 +177,7 @@ def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]
         made.begin()
         made.hear("opened")
         after = made.hear("again")["seconds"] - PATIENCE * LEASE_S
+        goals.append(Goal(f"{size.lost} hosts lost: their shards run, after the patience", "s", 1.0, after))
     return [*goals, *flat(bench, size, tell), *overhead(bench, size, tell)]
 
 
