@@ -205,7 +205,7 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "for another host": (lines(host="host-1"), "speaks for another one"),
     "reused": (lines(reused="run"), "it "),
     "an absurd attempt": (lines(attempt=10**6), "is not its own"),
-    "the master's line": (raw_line(b'{"kind":"session","session":1,"reopen_failed":true}\n'), "only the master"),
+    "the master's line": (raw_line(b'{"kind":"session","session":1,"reopen_failed":true}\n'), "only the supervisor"),
     "an event of another shard": (
         says(lambda host, job: wire.Told(ShardStarted(shard="shard-77", pid=1, incarnation=1, host=host.name))),
         "shard-77",
@@ -228,7 +228,6 @@ def test_hosts_that_say_what_cannot_be(stage: Stage, lab: HostsLab) -> None:
     before = held(session)
     for number, (what, (attack, reason)) in enumerate(ATTACKS.items(), start=2):
         with host_with_a_job(lab, session, f"host-{number}") as (host, job):
-            print("ATTACK", what, time.monotonic(), held(session) // 2**20, flush=True)
             attack(host, job)
             lost = session.wait_for("host_lost", host=host.name)
             assert reason in lost["reason"], what
@@ -257,9 +256,9 @@ def test_a_host_that_repeats_itself(stage: Stage, lab: HostsLab) -> None:
         host.send(wire.frame(wire.Lines(file, 0), first + second))
         host.write(file, second)
         wait_until(lambda: late_lines(session), "a late line")
-        ended = [event for event in session.of("attempt_ended") if event["host"] == host.name]
-        assert len(ended) == 2
+        session.wait_for("attempt_ended", count=2, host=host.name)
         assert len(late_lines(session)) == 1
+        assert len(session.of("attempt_ended", host=host.name)) == 2
         host.close()
         stage.let_go()
         session.signal(2)

@@ -86,7 +86,10 @@ class Replica:
         self._incarnations: dict[tuple[str, int], int] = {}
         self._writers: dict[tuple[str, int], JournalWriter] = {}
         self._to_sync: list[JournalWriter] = []
-        self._told: dict[str, int] = {}
+        self._changed: set[str] = set()
+        """Files of which more has come since acknowledgements were last given."""
+        self._closed: set[tuple[str, int]] = set()
+        """Workers of whom there is nothing more."""
         self.fenced = False
         """The host is lost: nothing that it says counts any more."""
 
@@ -100,12 +103,17 @@ class Replica:
         for writer in dict.fromkeys(self._to_sync):
             writer.sync()
         self._to_sync.clear()
-        acks = self.acks
-        new = {file: offset for file, offset in acks.items() if self._told.get(file) != offset}
-        self._told = acks
+        new = {name: self._files[name].offset for name in self._changed}
+        self._changed.clear()
         if new:
             fault_point(Point.REPLICA_TOLD)
         return new
+
+    def finish(self, shard: str) -> None:
+        """The host has told all there is of this shard, until it is given some of it again: its files are closed."""
+        for key in [key for key in self._writers if key[0] == shard]:
+            self._writers.pop(key).close()
+            self._closed.add(key)
 
     def incarnation(self, shard: str, theirs: int) -> int:
         """The number in the run of what the host calls the worker number `theirs` of the shard."""
@@ -118,7 +126,7 @@ class Replica:
         """There is a new connection: what had come of a line comes again. Gives the acks."""
         for file in self._files.values():
             file.begun.clear()
-        self._told = self.acks
+        self._changed.clear()
         return self.acks
 
     @property
@@ -141,6 +149,7 @@ class Replica:
             file.begun.clear()
             yield from self._take_line(file, line)
             file.offset += len(line) + 1
+            self._changed.add(name)
         file.begun += begun  # a line may come in many pieces: none is looked at twice
         if len(file.begun) > MOST_LINE_BYTES:
             raise Unreadable(f"{name}: a line of more than {MOST_LINE_BYTES} bytes")
@@ -206,6 +215,8 @@ class Replica:
             writer = self._setup.journal
         else:
             key = shard, file.writer.incarnation
+            if key in self._closed:
+                raise Unreadable(f"{file.name}: a line of a worker whose end was told")
             if key not in self._writers:
                 number = self.incarnation(*key)
                 path = self._setup.paths.worker_journal(shard, self._setup.session, number)
