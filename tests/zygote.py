@@ -330,7 +330,7 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     _arm()
-    if words[0] in ("run", "resume"):
+    if words[0] in ("run", "resume", "host"):
         fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
     _carry_marker()
     sys.argv[1:] = words

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import msgspec
 
 from prealloc.doctor.disk import check_append, check_file_system, check_links, check_rename, check_space
 from prealloc.doctor.finding import Diagnosis, Finding, Repaired, bounded
+from prealloc.doctor.hosts import check_hosts
 from prealloc.doctor.lanes import check_lanes
 from prealloc.doctor.locks import check_lock
 from prealloc.doctor.machine import check_clocks, check_limits, check_memory, check_proc
@@ -18,9 +20,14 @@ from prealloc.doctor.run_checks import check_run
 from prealloc.doctor.run_repair import repair_run
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_versions
-from prealloc.errors import InputError
-from prealloc.files.paths import ExperimentPaths
+from prealloc.engines.registry import check_engine, engine_options_of
+from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.files.paths import ExperimentPaths, current_folder
+from prealloc.model.options import read_options
+from prealloc.model.policy import EngineKeywords, EngineOptions
+from prealloc.worker.function import check_name
 
+PROBE_WORKER = "prealloc.agents.simulate:run"
 RUN_S = 600.0
 """Reading a journal of gigabytes takes long."""
 
@@ -53,6 +60,30 @@ def diagnose(run: str | Path | None = None, *, folder: str | Path = ".") -> Diag
         *_with_folder(place, "append", lambda made: [check_append(made)]),
     ]
     return Diagnosis(folder=str(place), machine=tuple(machine), files=tuple(files), run=tuple(checked))
+
+
+def diagnose_engine(
+    engine: str, worker: str | None = None, *, variables: Sequence[str] = (), **options: Unpack[EngineKeywords]
+) -> Diagnosis:
+    """Has an engine start one host, and says what was found there and on the way to it.
+
+    `options` are those of EngineOptions, `variables` the environment variables that workers need. Raises OptionsError.
+    """
+    found: list[Mistake] = []
+    given = {**options, "hosts": 1}
+    read = {name: value for name, value in read_options(EngineOptions, given, found).items() if name in given}
+    check_engine(engine)
+    if found:
+        raise OptionsError(found)
+    chosen = engine_options_of(engine, read)
+    if chosen is None:
+        raise OptionsError(
+            [Mistake("‹engine›", f"{engine} has no hosts", "omit it: `prealloc doctor` checks this machine")]
+        )
+    if worker is not None:
+        check_name(worker)
+    looked = check_hosts(engine, chosen, worker or PROBE_WORKER, current_folder(), tuple(variables))
+    return Diagnosis(folder=engine, machine=(), files=(), run=(), hosts=tuple(looked))
 
 
 def repair(run: str | Path) -> Repaired:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from prealloc.api.experiments import is_experiment
 from prealloc.api.outcomes import outcomes
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import read_keywords
 from prealloc.model.plan import Manifest
 from prealloc.store.experiment import OpenExperiment
 from prealloc.store.results import UnitOutcome
 from prealloc.store.run_folder import OpenRun
+
+T = TypeVar("T")
+
+
+def asked_of(runs: Sequence[str | Path], struct: type[T], keywords: Mapping[str, Any]) -> T:
+    """The options of a call about some runs. Raises OptionsError with every mistake."""
+    found = [] if runs else [Mistake("RUN", "no run is named", "name one or more run folders")]
+    options = read_keywords(struct, keywords, found)
+    if found:
+        raise OptionsError(found)
+    return options
 
 
 class Located(NamedTuple):

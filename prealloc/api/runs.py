@@ -30,6 +30,7 @@ from prealloc.api.keywords import (
     refuse_memory,
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
+from prealloc.api.provenance import other_code, provenance_of
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, engine_options_of, make_engine
@@ -52,6 +53,7 @@ from prealloc.store.plan_folder import check_slices
 from prealloc.store.reuse import TakenOver, finished, take_over
 from prealloc.store.run_folder import COMMAND, OpenRun, RunFile, create_run, known_name, plan_digests, refuse_taken
 from prealloc.store.slices import Names, Slice
+from prealloc.store.spools import unheard
 from prealloc.worker.function import check_name
 from prealloc.worker.guard import library_files
 
@@ -243,9 +245,19 @@ def resume(
             lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
-            notes = [*changes(then, opened.policy), *notes]
+            heard = unheard(opened.paths, before)
+            opened.made_with = provenance_of(file.worker, file.import_path, is_command=file.engine == COMMAND)
+            code = other_code(file.made_with, opened.made_with)
+            notes = [*changes(then, opened.policy), *code, *heard.notes, *notes]
             ended = run_session(
-                opened, started, before=before, asked=asked, notes=notes, observer=told_too, claims=claims
+                opened,
+                started,
+                before=before,
+                asked=asked,
+                reused=heard.lines,
+                notes=notes,
+                observer=told_too,
+                claims=claims,
             )
     _pass_on_signal(ended)
     return ended
@@ -335,6 +347,7 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         prealloc=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
+        made_with=provenance_of(chosen.worker, chosen.import_path, is_command=engine == COMMAND),
     )
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag, in_flags
+from prealloc.cli.options import JsonFlag, in_flags, parsed, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.policy import EngineOptions
+
+if TYPE_CHECKING:
+    from prealloc.doctor.finding import Diagnosis
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="nothing is worse than a warning", bad="there are problems")(doctor)
 
 
+@takes(EngineOptions, but=("hosts", "logs", "room"))
 def doctor(
     run: Annotated[Path | None, typer.Argument(help="Also check this run folder.", metavar="RUN")] = None,
     folder: Annotated[
@@ -35,7 +40,23 @@ def doctor(
         bool,
         typer.Option("--repair", help="Move damaged journal lines to journal-aside/; list the units that run again."),
     ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine", help="Instead: have this engine start one host, and say what is found.", metavar="ENGINE"
+        ),
+    ] = None,
+    worker: Annotated[
+        str | None,
+        typer.Option("--worker", help="With --engine: import this there.", metavar="MODULE:FUNCTION"),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="With --engine: a variable that workers need. Repeatable.", metavar="NAME"),
+    ] = None,
     json: JsonFlag = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Check this machine, and a run folder, and say what to fix.
 
@@ -47,8 +68,15 @@ def doctor(
       prealloc doctor --folder /scratch/me
       prealloc doctor run/
       prealloc doctor run/ --repair
+      prealloc doctor --engine slurm --engine-option partition=cpu \\
+        --worker my_agent:solve
     """
-    mistakes = []
+    mistakes: list[Mistake] = []
+    options = parsed(given, mistakes)
+    if engine is not None and (run is not None or folder is not None):
+        mistakes.append(Mistake("--engine", "it is checked by itself", "omit the run and --folder"))
+    if engine is None and (worker is not None or key or options):
+        mistakes.append(Mistake("--worker, --key and options of hosts", "they are of an --engine", "name the engine"))
     if repair and run is None:
         mistakes.append(Mistake("--repair", "no run is named", "name the run folder: prealloc doctor RUN --repair"))
     if folder is not None and run is not None:
@@ -57,11 +85,18 @@ def doctor(
         raise OptionsError(mistakes)
     from prealloc.api import doctor as api
 
+    if engine is not None:
+        with ended_by_signals(nothing="stopped; the host ends by itself"):
+            _show(api.diagnose_engine(engine, worker, variables=key or (), **options), json)
+        return
     with ended_by_signals(nothing="stopped; no line of the journal is lost: run the repair again"):
         repaired = api.repair(run) if repair and run is not None else None
     with ended_by_signals():  # for the temporary folders that files are tried in
         found = api.diagnose(run, folder=folder if folder is not None else Path())
-    found = msgspec.structs.replace(found, repair=repaired)
+    _show(msgspec.structs.replace(found, repair=repaired), json)
+
+
+def _show(found: Diagnosis, json: bool) -> None:
     found = msgspec.convert(_as_typed(msgspec.to_builtins(found)), type(found))
     if json:
         print_json({"exit_code": found.exit_code, **msgspec.structs.asdict(found)})

@@ -59,12 +59,14 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[Finding, ...]
     run: tuple[Finding, ...]
     """Empty if no run was named."""
+    hosts: tuple[Finding, ...] = ()
+    """Empty if no engine was named."""
     repair: Repaired | None = None
     """What was repaired before, if that was asked for."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return self.machine + self.files + self.run
+        return self.machine + self.files + self.run + self.hosts
 
     @property
     def exit_code(self) -> int:

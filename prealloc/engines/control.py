@@ -205,7 +205,7 @@ class Control:
             return [], []
         notes = self._notes(change)
         if change.workers is not None and change.workers > running:
-            more, too_few = self._engine.bearable(change.workers - running)
+            more, too_few = self._engine.allowed(change.workers - running)
             change = msgspec.structs.replace(change, workers=running + more)
             notes += [too_few] if too_few is not None else []
         self._journal.append(Steered(at=time.time(), change=change))

@@ -95,6 +95,7 @@ class Point(enum.StrEnum):
     SUPERVISOR_OPEN = "supervisor.journal.open", Kind.WRITE
     SUPERVISOR_SESSION = "supervisor.journal.session", Kind.LINE
     SUPERVISOR_SESSION_END = "supervisor.journal.session-end", Kind.LINE
+    SUPERVISOR_SEALED = "supervisor.journal.sealed", Kind.LINE
     SUPERVISOR_REOPENED = "supervisor.journal.reopened", Kind.LINE
     SUPERVISOR_STEERED = "supervisor.journal.steered", Kind.LINE
     SUPERVISOR_REUSED = "supervisor.journal.reused", Kind.LINE
@@ -127,6 +128,7 @@ class Point(enum.StrEnum):
 
     # hosts elsewhere: what they are sent, and what of their journals the master has
     SPOOL_FOLDERS = "spool.folders", Kind.WRITE
+    SPOOL_NOTE = "spool.note", Kind.WRITE
     SPOOL_RECEIVE = "spool.receive", Kind.WRITE
     REPLICA_OPEN = "replica.open", Kind.WRITE
     REPLICA_APPEND = "replica.append", Kind.LINE

@@ -112,6 +112,11 @@ class RunPaths(NamedTuple):
         return self.root / "claims"
 
     @property
+    def spools(self) -> Path:
+        """Names the folders, seen by all machines, that hosts of its sessions have written to."""
+        return self.root / "spools"
+
+    @property
     def scores(self) -> Path:
         """What scorers have said of its results, beside the journal."""
         return self.root / "scores"

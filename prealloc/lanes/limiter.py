@@ -55,6 +55,12 @@ class Turns(Protocol[H]):
     def leave(self, lane: str, holder: H) -> None: ...
     def halted(self, lane: str) -> str | None: ...
     def key_refused(self, lane: str) -> bool: ...
+
+    def window_s(self, lane: str) -> float | None: ...
+
+    ahead_s: float
+    """How long before its moment a turn is given: longer where it has a long way."""
+
     @property
     def has_waiting(self) -> bool: ...
     def close(self) -> None: ...
@@ -75,6 +81,7 @@ class RateLimiter(Generic[H]):
         share: Callable[[Lane], OneRun] = lambda lane: OneRun(),
     ) -> None:
         self._now = now
+        self.ahead_s = AHEAD_S
         self._counters = {lane.name: _Counter[H](lane, policy, now(), share(lane)) for lane in lanes}
         self._news: list[Event] = []
         self._noted: set[str] = set()
@@ -87,7 +94,9 @@ class RateLimiter(Generic[H]):
     def grants(self) -> list[Grant[H]]:
         """The turns that come next, each once."""
         now = self._now()
-        granted = [grant for counter in self._counters.values() for grant in counter.grants(now, self._news)]
+        granted = [
+            grant for counter in self._counters.values() for grant in counter.grants(now, self._news, self.ahead_s)
+        ]
         self._note_shared()
         return granted
 
@@ -132,6 +141,10 @@ class RateLimiter(Generic[H]):
     def figures(self) -> dict[str, LaneFigures]:
         """What has happened in each lane since the start, and who holds turns in it or waits for one."""
         return {name: counter.figures() for name, counter in self._counters.items()}
+
+    def window_s(self, lane: str) -> float | None:
+        """The shortest time that a limit of the lane is for; None without a limit."""
+        return self._counters[lane].window_s
 
     @property
     def has_waiting(self) -> bool:
@@ -231,6 +244,11 @@ class _Counter(Generic[H]):
         rates = self._fixed if self._adaptive is None else self._rates()
         return min((rate.limit / rate.window_s for rate in rates), default=None)
 
+    @property
+    def window_s(self) -> float | None:
+        windows = [rate.window_s for rate in self._fixed]
+        return min([*windows, *([60.0] if self._per_minute is not None else [])], default=None)
+
     def change(self, per_s: float, now: float, news: list[Event]) -> None:
         self._fixed = [Rate(per_s, 1.0), *(rate for rate in self._fixed if rate.window_s != 1.0)]
         if self._adaptive is not None:  # it finds out anew what the server allows, within this
@@ -242,13 +260,13 @@ class _Counter(Generic[H]):
         if self.breaker.reason is None:
             self._queues.setdefault(holder, deque()).append(_Ask(turn, tokens))
 
-    def grants(self, now: float, news: list[Event]) -> list[Grant[H]]:
+    def grants(self, now: float, news: list[Event], ahead_s: float) -> list[Grant[H]]:
         given = []
         spacing_s = max((rate.spacing_s for rate in self._fixed), default=0.0)
         self.share.declare(spacing_s, self._pacer.late_s, self._per_minute)
-        with self.share.turn(now, wanted=self._next_at(now) <= now + AHEAD_S) as may_give:
+        with self.share.turn(now, wanted=self._next_at(now) <= now + ahead_s) as may_give:
             self._hear_of_a_pause(now, news)
-            while may_give and (at := self._next_at(now)) <= now + AHEAD_S:
+            while may_give and (at := self._next_at(now)) <= now + ahead_s:
                 holder, queue = next(iter(self._queues.items()))
                 ask = queue.popleft()
                 self.turns += 1

@@ -27,7 +27,12 @@ def render_diagnosis(found: Diagnosis) -> Page:
 
 
 def _page(found: Diagnosis, width: int | None) -> list[Text]:
-    groups = {"machine": found.machine, f"file system of {found.folder}": found.files, f"run {found.folder}": found.run}
+    groups = {
+        "machine": found.machine,
+        f"file system of {found.folder}": found.files,
+        f"run {found.folder}": found.run,
+        f"engine {found.folder}": found.hosts,
+    }
     lines: list[Text] = []
     for title, findings in groups.items():
         if findings:

@@ -177,11 +177,16 @@ def by_shard(
     return found
 
 
-def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
-    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
+def fold(run: RunPaths, units: Iterable[Unit], *, before: int | None = None) -> RunState:
+    """The state of every planned unit; as it was before a session, where that is named.
+
+    Raises JournalError for lines that are damaged or not foreseen.
+    """
     folding = _Folding(units)
     warnings: list[str] = []
     for file in journal_files(run):  # by session, the supervisor's file first
+        if before is not None and file.writer.session >= before:
+            break
         folding.go_on_to(file.writer.session)
         for line in read_lines(file, warnings):
             folding.take_in(file, line)

@@ -242,19 +242,17 @@ def test_backoff_without_a_word_from_the_server(go: Go, tmp_path: Path) -> None:
 
 def test_a_wait_past_max_wait_is_not_begun(go: Go) -> None:
     """Law 9: who is told to come back after --max-wait gives up at once: infra, and resume runs it again."""
-    began = time.monotonic()
     ended = go(make_plan(2), workers.later, max_wait_s=5)
     assert ended.census["infra"] == 2
-    assert time.monotonic() - began < 5
+    assert ended.duration_s < 5
 
 
 @pytest.mark.starts
 def test_ctrl_c_during_a_backoff(stopped: Go) -> None:
     """Waiting for a server does not keep anyone from stopping."""
-    began = time.monotonic()
     ended = stopped(make_plan(1), workers.later, observe=ctrl_c_once(AttemptEnded))
     assert ended.exit_code == 130
-    assert time.monotonic() - began < 10
+    assert ended.duration_s < 10
     assert ended.census["not_run"] == 1
 
 

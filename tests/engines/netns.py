@@ -24,6 +24,13 @@ class Machines:
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._number = next(number for number in range(_MOST) if _ip("link", "add", f"pb{number}", "type", "bridge"))
         self.here = f"10.77.{self._number}.1"
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> None:
         bridge = f"pb{self._number}"
         _must("addr", "add", f"{self.here}/24", "dev", bridge)
         _must("link", "set", bridge, "up")
@@ -98,6 +105,7 @@ class Machines:
     def close(self) -> None:
         for i in self.numbers:
             self.kill(i)
+            _ip("link", "del", self._wire(i))  # by name: what the end of a namespace does comes later
             _ip("netns", "del", self.name(i))
         end(*self._daemons)
         _ip("link", "del", f"pb{self._number}")

@@ -47,6 +47,19 @@ DEADLY = ("deadly", "untidy")
 """Scenarios with a task that kills its workers."""
 HARMLESS = frozenset({Point.PRIVATE_FOLDER, Point.PRIVATE_SECRET, Point.LANE_WRITE, Point.TELEMETRY_WRITE})
 """What the disk refuses here stops nothing: lanes are then not shared with other runs, pictures have a gap."""
+IN_HOST = frozenset({Point.SPOOL_RECEIVE})
+"""A host meets it, and another one comes in its place."""
+REPLICA = frozenset(
+    {
+        Point.SPOOL_FOLDERS,
+        Point.SPOOL_NOTE,
+        Point.REPLICA_OPEN,
+        Point.REPLICA_APPEND,
+        Point.REPLICA_FSYNC,
+        Point.REPLICA_TOLD,
+    }
+)
+"""Where the run stops: no host can be had, or what hosts say cannot be written."""
 IN_FORK_SERVER = frozenset({Point.FORK_ASKED, Point.FORK_FORKED, Point.FORK_REAPED})
 
 OK = {"do": "ok", "s": 0.005}
@@ -88,6 +101,8 @@ SCENARIOS = {
     "moved": Scenario({f"t{number}": {"do": "ok", "s": 0.6} for number in range(8)}, {"ok": 8}, ("--workers", "4")),
     "lanes": Scenario(_beside(9), {"ok": 9}, lanes=(Lane(name="k", shards_at_once=WORKERS),)),
     "experiment": Scenario(_beside(9), {"ok": 9}),
+    "hosts": Scenario(_beside(UNITS), {"ok": UNITS}, ("--fsync", "--engine", "process", "--lease", "5s")),
+    "spool": Scenario(_beside(9), {"ok": 9}, ("--engine", "process", "--engine-option", "spool=spool")),
     "reopened": Scenario(
         _beside(9, bad={"do": "fail"}),
         {"ok": 9, "failed": 1},
@@ -166,7 +181,9 @@ class _Chain:
             # The run went on: innocents that ran beside the one that died have run again, and nobody else.
             assert sum(ran.values()) <= len(ran) + self._blamed()
             killed = [event for event in session.of("worker_lost") if "SIGKILL" in event["reason"]]
-            if case.point in HARMLESS - {Point.TELEMETRY_WRITE}:
+            if case.point in IN_HOST:
+                assert session.of("host_lost")
+            elif case.point in HARMLESS - {Point.TELEMETRY_WRITE}:
                 assert [note for note in session.of("note") if "by itself, whatever other runs do" in note["text"]]
             else:
                 is_missed = case.point is not Point.WORKER_BYE_SAID  # who has said bye is not
@@ -174,13 +191,16 @@ class _Chain:
         else:
             in_flight = [task for task in ran if task not in self.final()]
             workers = 4 if case.scenario == "moved" else WORKERS
-            assert len(in_flight) <= workers * case.concurrency + self._blamed()
+            # What a host had ended and nobody had acknowledged runs again, too.
+            assert case.scenario == "hosts" or len(in_flight) <= workers * case.concurrency + self._blamed()
         assert not self._left_beside() or code is None, f"left behind: {self._left_beside()}"
 
     def _expected(self, action: str) -> int | None:
+        if self._case.point is Point.SPOOL_FOLDERS:
+            return 3
         if action in ("EIO", "ENOSPC"):
-            return self._scenario.exit_code if self._case.point in HARMLESS else 3
-        if action == "kill-master" or self._case.point not in IN_WORKER | IN_FORK_SERVER:
+            return self._scenario.exit_code if self._case.point in HARMLESS | IN_HOST else 3
+        if action == "kill-master" or self._case.point not in IN_WORKER | IN_FORK_SERVER | IN_HOST:
             return None
         return 3 if self._case.point in IN_FORK_SERVER else self._scenario.exit_code
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chain import HARMLESS, IN_FORK_SERVER, IN_WORKER, Case, plan_chain, run_chain
+from chain import HARMLESS, IN_FORK_SERVER, IN_HOST, IN_WORKER, REPLICA, Case, plan_chain, run_chain
 from harness import Stage
 
 import prealloc
@@ -48,6 +48,8 @@ SCENARIO = {
     Point.WORKER_HANDING_BACK: "moved",
     Point.WORKER_HANDED_BACK: "moved",
     **dict.fromkeys(HARMLESS, "lanes"),
+    **dict.fromkeys((*IN_HOST, *REPLICA), "hosts"),
+    Point.SPOOL_NOTE: "spool",
 }
 """Where a plain run does not come by."""
 
@@ -66,13 +68,16 @@ PASSAGE = {
     Point.FORK_ASKED: 2,
     Point.FORK_FORKED: 2,
     Point.SHIP_SEND: 2,
+    Point.REPLICA_APPEND: 3,
+    Point.REPLICA_FSYNC: 2,
+    Point.REPLICA_TOLD: 3,
     Point.RUN_FOLDERS: 2,
     Point.FOLDER_COPY: 3,
     Point.PRIVATE_FOLDER: 2,  # the first is for the socket, which has other places
 }
 """Where more has happened before the fault than at the first passage."""
 
-ONCE = (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY, Point.SUPERVISOR_WORKER_END, *HARMLESS)
+ONCE = (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY, Point.SUPERVISOR_WORKER_END, *IN_HOST, *HARMLESS)
 """Where a run does not come by again once it has met the fault."""
 
 BESIDE_OTHERS = (

@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import select
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,12 +27,13 @@ from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob
 from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.link import Closed, Heard, Link, Listener, Opened, own_addresses
-from prealloc.engines.hosts.options import SPOOL, own_options, pairs, place
+from prealloc.engines.hosts.options import FOLDER, SPOOL, own_options, pairs, place
 from prealloc.engines.hosts.providers.client import Gone, ProviderLost, ProviderProcess, Started
 from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, PlannedShard, Replica
 from prealloc.engines.hosts.roster import Given, RemoteHost, Roster, Stage
 from prealloc.engines.hosts.ship import packed
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity, new_token, write_spec
+from prealloc.engines.hosts.wire import PIECE
 from prealloc.errors import (
     CannotGoOn,
     EngineError,
@@ -56,21 +59,29 @@ from prealloc.model.events import (
 )
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS, EngineOptions
-from prealloc.store.journal import AttemptLine, SoloDeath
+from prealloc.model.words import listed
+from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
 from prealloc.store.slices import Slice
+from prealloc.store.spools import note_spools
 from prealloc.worker.job import UnitOrder
 
 PATIENCE = 1.5
 """A host is lost after so many leases without a word: it has ended itself by then."""
 LOST_IN_A_ROW = 3
-"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is no accident."""
+"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is not an accident."""
+YOUNG_S = 60.0
+"""A host that is lost later than this was at work, though it may have decided nothing yet."""
+MOST_OF_WINDOW = 0.02
+"""The way there and back may take this part of a lane's shortest window: the pacer's guard is for as much."""
 TURN_S = 0.1
 GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
-TELL_S = 5.0
+TELL_S = 15.0
 """Waiting for hosts is told after this time."""
 SAMPLE_S = 2.0
 CLOSE_S = 5.0
+MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
+"""Bytes of lines of one host that have not come to their end."""
 NO_PROVIDER = "hosts"
 
 
@@ -88,6 +99,9 @@ class HostsEngine:
         self._identity: Identity | None = None
         self._folder: Path | None = None
         """Of join files."""
+        spool = pairs(self._options.engine_option).get(SPOOL)
+        self._spools = Path(spool).absolute() / f"prealloc-{secrets.token_hex(8)}" if spool is not None else None
+        """Where hosts write, if all machines are to see it."""
         self._roster = Roster()
         self._wanted: WorkerCheck | None = None
         self._checked_digest: str | None = None
@@ -104,6 +118,8 @@ class HostsEngine:
         """Hosts lost in a row, over all, that had decided nothing."""
         self._last_words = ""
         self._sample_at = 0.0
+        self._far: set[tuple[str, str]] = set()
+        """Hosts that are too far away for a lane."""
         self._stopping = False
         self._broken: list[PreallocError] = []
         self._blobs: dict[str, bytes] = {}
@@ -121,7 +137,6 @@ class HostsEngine:
         told = False
         while True:
             self._turn(TURN_S)
-            wanted.patience.tick()
             now = time.monotonic()
             ready = [host for host in self._roster if host.stage is Stage.READY]
             checking = [host for host in self._roster if host.stage is Stage.CHECKS]
@@ -132,13 +147,12 @@ class HostsEngine:
                 break
             if not self._roster.here and not self._roster.expected and not self._broken:
                 raise EngineError(f"no host can be had: {self._last_words}", hint=self._hint())
-            if not told and now - began > TELL_S and not self._roster.here:
+            if not told and now - began > TELL_S:
                 told = True
                 wanted.tell(self._waits())
         if self._broken:
             raise _together(self._broken)
-        for host in ready:
-            self._refuse_another_code(host)
+        self._refuse_mixture(ready)
         reports = [host.ready for host in ready if host.ready is not None]
         notes = dict.fromkeys(note for report in reports for note in report.notes)
         unset = dict.fromkeys(name for report in reports for name in report.unset)
@@ -166,16 +180,15 @@ class HostsEngine:
             return
         self._names += 1
         host = RemoteHost(f"host-{self._names}", new_token())
-        address, _ = place(self._options.listen)
         spec = HostSpec(
             name=host.name,
-            addresses=own_addresses(address),
+            addresses=self._addresses(),
             port=self._listener.port,
             certificate=self._identity.certificate,
             token=host.token,
             lease_s=self._options.lease_s,
             room=self._options.room,
-            spool=pairs(self._options.engine_option).get(SPOOL),
+            spool=str(self._spools) if self._spools is not None else None,
         )
         self._roster.add(host)
         self._listener.admit(host.token, host.name)
@@ -188,8 +201,9 @@ class HostsEngine:
         if self._folder is None:
             import tempfile
 
-            with must_write("a folder for join files", EngineError):
-                self._folder = Path(tempfile.mkdtemp(prefix="prealloc-join-"))
+            parent = pairs(self._options.engine_option).get(FOLDER)
+            with must_write(parent or "a folder for join files", EngineError):
+                self._folder = Path(tempfile.mkdtemp(prefix="prealloc-join-", dir=parent))
         return self._folder
 
     def _tell_how_to_join(self) -> None:
@@ -199,8 +213,10 @@ class HostsEngine:
             self._wanted.tell(f"start the hosts, each with a file of its own{many}: prealloc host --join {path}")
 
     def _waits(self) -> str:
+        if checking := [host.name for host in self._roster if host.stage is Stage.CHECKS]:
+            return f"waiting for {listed(checking, 3)} to import the worker's module"
         handles = [host.handle for host in self._roster.expected if host.handle is not None]
-        shown = f" ({', '.join(handles[:3])})" if handles else ""
+        shown = f" ({listed(handles, 3)})" if handles else ""
         return f"waiting for the first of {self._options.hosts} hosts{shown}"
 
     def _hint(self) -> str:
@@ -218,19 +234,47 @@ class HostsEngine:
     def _environment(self) -> dict[str, str]:
         return {name: os.environ[name] for name in self._options.pass_env if name in os.environ}
 
+    def _refuse_mixture(self, ready: Sequence[RemoteHost]) -> None:
+        """Raises WorkerFunctionError if the worker's module is not the same on all hosts."""
+        found: dict[str | None, list[str]] = {}
+        for host in ready:
+            found.setdefault(host.ready.digest if host.ready is not None else None, []).append(host.name)
+        if len(found) > 1:
+            told = "; ".join(
+                f"{listed(names, 3)} have {digest or 'no file of it'}"[:120] for digest, names in found.items()
+            )
+            worker = self._wanted.worker if self._wanted is not None else ""
+            hint = "install the same there, or ‹ship› it"
+            raise WorkerFunctionError(f"its module is not the same on all hosts: {told}", where=repr(worker), hint=hint)
+        self._checked_digest = next(iter(found), None)
+
     def _refuse_another_code(self, host: RemoteHost) -> bool:
         """Whether the host has another worker module than the first one, and so takes no part."""
-        digest = host.ready.digest if host.ready is not None else None
-        self._checked_digest = self._checked_digest or digest
-        if digest == self._checked_digest:
+        if host.ready is not None and host.ready.digest == self._checked_digest:
             return False
         self._lose(host, "its file of the worker's module is another one than on the first host; ‹ship› the code")
         return True
+
+    def look(self) -> Seen:
+        """How the first host is, for people. Call it after `check`."""
+        end = time.monotonic() + self._options.lease_s
+        while time.monotonic() < end:
+            for host in self._roster.here:
+                if host.hi is not None and host.beat is not None and host.beat.rtt_s is not None:
+                    address = f"{self._addresses()[0]}:{self._listener.port if self._listener is not None else 0}"
+                    return Seen.of(host.hi, host.beat, host.handle, host.name, address)
+            self._turn(TURN_S)
+        raise EngineError("the host has said nothing more", hint="see that its machine is not overloaded")
+
+    def _addresses(self) -> tuple[str, ...]:
+        return own_addresses(place(self._options.listen)[0])
 
     # -- as of Engine ---------------------------------------------------------------------------------------
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
+        if self._spools is not None:
+            note_spools(setup.paths, self._spools)
         for host in self._roster:
             if host.stage is Stage.READY:
                 self._open(host)
@@ -244,7 +288,7 @@ class HostsEngine:
         each = self._options.room or max(told, default=64)
         return max(1, min(shards, each * self._options.hosts))
 
-    def bearable(self, jobs: int) -> tuple[int, str | None]:
+    def allowed(self, jobs: int) -> tuple[int, str | None]:
         return jobs, None
 
     def room(self) -> Room:
@@ -383,8 +427,12 @@ class HostsEngine:
     def _give_turns(self) -> None:
         if self._setup is None:
             return
+        limiter = self._setup.limiter
+        # The way there and back, and a moment for each of the two that hand a turn on.
+        ways_s = (host.beat.rtt_s or 0.0 for host in self._roster.here if host.beat is not None)
+        limiter.ahead_s = 2 * AHEAD_S + 2 * max(ways_s, default=0.0)
         given: dict[str, list[wire.Turn]] = {}
-        for (name, holder), turn, at, late_s in self._setup.limiter.grants():
+        for (name, holder), turn, at, late_s in limiter.grants():
             given.setdefault(name, []).append(wire.Turn(holder, turn, at, late_s))
         for name, turns in given.items():
             if (host := self._roster.get(name)) is not None:
@@ -399,6 +447,8 @@ class HostsEngine:
         elif isinstance(news, Opened):
             pass  # it has shown its token; who it is, it says next
         elif isinstance(news, Closed):
+            if news.link.broken:
+                self._fence(host, news.link, f"it breaks the protocol: {news.reason}")
             if host.link is news.link:
                 host.link = None
         else:
@@ -461,7 +511,7 @@ class HostsEngine:
         host.say(
             wire.Check(
                 worker=wanted.worker,
-                import_path=wanted.import_path,
+                import_path=(*wanted.import_path, *_own_path()),
                 libraries=wanted.library_paths,
                 variables=wanted.variables,
                 start_s=wanted.patience.most_s if wanted.patience.most_s < 1e9 else 1e9,
@@ -474,12 +524,13 @@ class HostsEngine:
         if isinstance(message, wire.Lines):
             self._copy(host, message, body)
         elif isinstance(message, wire.Beat):
-            host.beat, host.unseen_jobs = message, 0
+            ahead_s = message.wall - time.time()
+            host.beat, host.unseen_jobs = msgspec.structs.replace(message, wall_s=ahead_s), 0
             host.draining = host.draining or message.draining
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
             self._at_the_limiter(host, message)
         elif isinstance(message, wire.Told):
-            self._told(host, message.event)
+            self._told(host, message)
         elif isinstance(message, wire.Away):
             self._turned_away(host, message)
         elif isinstance(message, wire.Returned):
@@ -498,7 +549,7 @@ class HostsEngine:
     def _is_ready(self, host: RemoteHost, message: wire.Ready) -> None:
         if host.stage is not Stage.CHECKS:
             return
-        host.ready, host.stage = message, Stage.READY
+        host.ready, host.stage, host.ready_at = message, Stage.READY, time.monotonic()
         if self._setup is None:
             return
         if message.unset:
@@ -583,6 +634,8 @@ class HostsEngine:
             raise Unreadable("lines of a session that it knows nothing of")
         for copied in host.replica.take(message.file, message.offset, body):
             self._line(host, copied)
+        if host.replica.begun_bytes > MOST_BEGUN:
+            raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
 
     def _line(self, host: RemoteHost, copied: Copied) -> None:
         line = copied.line
@@ -611,7 +664,9 @@ class HostsEngine:
             )
         if line.status is Status.INFRA and not line.again and line.lane is not None:
             given.undecided[key] = order._replace(attempt=line.attempt + 1, waited_s=line.waiting_s)
-            given.judged.add(key)
+            given.judged.add((key, line.attempt))
+            if (verdict := given.verdicts.pop((key, line.attempt), None)) is not None:
+                self._heed(host, verdict, b"")
             return  # whether its lane has turned it away, the host says
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._stopping:
@@ -619,20 +674,27 @@ class HostsEngine:
             event = msgspec.structs.replace(event, outcome=False)
         self._events.append(event)
 
-    def _judged(self, host: RemoteHost, event: AttemptEnded) -> tuple[Given, tuple[int, int]] | None:
-        """The unit of an ending whose meaning the host says; its line has come, or comes soon."""
+    def _judged(self, host: RemoteHost, message: wire.Told | wire.Away) -> tuple[Given, tuple[int, int]] | None:
+        """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
+        event = message.ended if isinstance(message, wire.Away) else message.event
+        if not isinstance(event, AttemptEnded):
+            return None
         given, key = self._find(host, event.shard, event.task, event.repeat)
         if given is None or key is None:
             return None
         if event.host != host.name or event.status is not Status.INFRA:
             raise Unreadable(f"it judges {event.shard}/{event.task}#{event.repeat}, which is not its own")
+        if (key, event.attempt) not in given.judged:
+            given.verdicts[key, event.attempt] = message
+            return None
+        given.judged.discard((key, event.attempt))
         return given, key
 
-    def _told(self, host: RemoteHost, event: Event) -> None:
+    def _told(self, host: RemoteHost, message: wire.Told) -> None:
+        event: Event = message.event
         if isinstance(event, AttemptEnded):
-            if (found := self._judged(host, event)) is not None:
+            if (found := self._judged(host, message)) is not None:
                 given, key = found
-                given.judged.discard(key)
                 del given.undecided[key]
                 self._events.append(event)
             return
@@ -662,10 +724,9 @@ class HostsEngine:
         self._events.append(event)
 
     def _turned_away(self, host: RemoteHost, message: wire.Away) -> None:
-        found = self._judged(host, message.ended)
+        found = self._judged(host, message)
         if found is not None and found[0].job.number == message.job:
             given, key = found
-            given.judged.discard(key)
             order = given.undecided[key]
             given.undecided[key] = order._replace(
                 attempt=max(order.attempt, message.ended.attempt + 1), waited_s=message.ended.waiting_s
@@ -701,11 +762,29 @@ class HostsEngine:
 
     def _give_out(self) -> None:
         """Gives the jobs that wait to hosts that have room."""
-        while self._waiting:
-            host = max(self._roster, key=lambda host: host.free, default=None)
-            if host is None or not host.free:
-                return
-            self._give(host, self._waiting.pop(0))
+        for job in list(self._waiting):
+            near = [host for host in self._roster if host.free and not self._too_far(host, job.lane)]
+            if near:
+                self._waiting.remove(job)
+                self._give(max(near, key=lambda host: host.free), job)
+
+    def _too_far(self, host: RemoteHost, lane: str | None) -> bool:
+        """Whether the way to a host is so long that a lane's limit might not hold there. Told once of each."""
+        rtt_s = host.beat.rtt_s if host.beat is not None else None
+        if lane is None or rtt_s is None or self._setup is None:
+            return False
+        window_s = self._setup.limiter.window_s(lane)
+        if window_s is None or rtt_s <= MOST_OF_WINDOW * window_s:
+            return False
+        if (host.name, lane) not in self._far:
+            self._far.add((host.name, lane))
+            told = f"{host.name} gets no shards of lane {lane}: a message takes {rtt_s * 1000:.0f} ms there and back"
+            self._events.append(Note(text=f"{told}, too long for its limit per {window_s:g} s"))
+            here = [each for each in self._roster.here if each.stage is Stage.READY]
+            if not self._roster.expected and all((each.name, lane) in self._far for each in here):
+                hint = "give the lane a limit per minute, or run the master nearer to the hosts"
+                raise EngineError(f"every host is too far away for lane {lane}", hint=hint)
+        return True
 
     def _give(self, host: RemoteHost, job: ShardJob) -> None:
         setup = self._setup
@@ -854,7 +933,8 @@ class HostsEngine:
         for given in jobs.values():
             self._blobs.pop(given.file, None)
             self._requeue(given, reason)
-        if not host.decided and not self._stopping:
+        young = host.ready_at is None or time.monotonic() - host.ready_at < YOUNG_S
+        if young and not host.decided and not self._stopping:
             self._lost_idle += 1
             if self._lost_idle >= LOST_IN_A_ROW:
                 raise (
@@ -929,6 +1009,28 @@ class HostsEngine:
             file.write(body)
 
 
+class Seen(NamedTuple):
+    """A host as it is seen from here."""
+
+    name: str
+    machine: str
+    handle: str | None
+    address: str
+    """Where it has reached the master."""
+    rtt_s: float
+    wall_s: float
+    """What its wall clock is ahead of ours."""
+    spool_left: int
+    python: str
+    version: str
+
+    @classmethod
+    def of(cls, hi: wire.Hi, beat: wire.Beat, handle: str | None, name: str, address: str) -> Seen:
+        return cls(
+            name, hi.machine, handle, address, beat.rtt_s or 0.0, beat.wall_s, beat.spool_left, hi.python, hi.version
+        )
+
+
 def _where(host: RemoteHost, hi: wire.Hi) -> str:
     return f"{host.name} on {hi.machine}"
 
@@ -940,6 +1042,12 @@ def _together(errors: Sequence[PreallocError]) -> PreallocError:
         return errors[0]
     first = errors[0]
     return type(first)("; ".join(texts), where=first.where, hint=first.hint)
+
+
+def _own_path() -> list[str]:
+    """Where this process imports from, beside what is installed: the same folders may be there on a host."""
+    installed = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)})
+    return [path for path in sys.path if os.path.isabs(path) and not os.path.realpath(path).startswith(installed)]
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:

@@ -46,7 +46,7 @@ from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.document import Unreadable
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
 from prealloc.model.outcome import Status
-from prealloc.processes.signals import handled
+from prealloc.processes.signals import handled, leave_to_master
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.guard import library_files
 
@@ -101,6 +101,8 @@ class Host:
         """How much of each log has been sent."""
         self._all_logs = False
         self._signals = 0
+        self._finished = False
+        """The run is over: nothing of what was written is needed any more."""
         self._draining = False
         self._beat_at = self._news_at = self._memory_at = -math.inf
         self._memory: dict[str, int] = {}
@@ -198,6 +200,8 @@ class Host:
         if self._link is not None:
             self._link.close()
         self._caller.close()
+        if self._finished:
+            self._spool.remove()
 
     def _break(self, error: PreallocError) -> None:
         """Says why it cannot go on."""
@@ -264,6 +268,7 @@ class Host:
             raise _Over(SENT_AWAY, f"sent away: {message.reason}")
         elif isinstance(message, wire.Bye):
             self._send_logs()
+            self._finished = True
             raise _Over(0)
         else:
             self._to_the_engine(message)
@@ -337,7 +342,7 @@ class Host:
         self._engine.open(self._setup)
         self._all_logs = message.all_logs
         room = self._spec.room or self._engine.most_jobs(MOST_WORKERS, message.slice_bytes)
-        self._room = self._engine.bearable(min(room, message.room))[0]
+        self._room = self._engine.allowed(min(room, message.room))[0]
 
     def _go_on(self) -> None:
         """Does what has waited for files, in order."""
@@ -466,6 +471,7 @@ class Host:
             memory=self._memory,
             unbegun=unbegun,
             spool_left=self._spool.left_bytes(),
+            wall=time.time(),
             draining=self._draining,
         )
         self._send(self._numbered.plain(beat))
@@ -524,6 +530,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--join", metavar="FILE", help="how to join: a file that the run has written; default: stdin")
     parser.add_argument("--with-parent", action="store_true", help="end when the process that has started this ends")
     given = parser.parse_args(arguments)
+    leave_to_master()  # before and after it serves: what it has written is removed, however often it is told to end
     try:
         spec = _read(given.join)
         with _spool_folder(spec) as folder:
@@ -549,6 +556,10 @@ def _spool_folder(spec: HostSpec) -> Iterator[Path]:
         hint = "name a folder that all hosts can write to"
         raise RunFolderError(f"its spool cannot be made: {error.strerror}", where=str(folder), hint=hint) from None
     yield folder
+    if not any(folder.iterdir()):  # the master has had all of it
+        folder.rmdir()
+        with contextlib.suppress(OSError):  # others write there yet
+            folder.parent.rmdir()
 
 
 if __name__ == "__main__":

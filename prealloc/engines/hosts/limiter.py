@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from prealloc.engines.hosts.wire import Ask, Done, Leave, Message, Turn
 from prealloc.engines.worker_process import WorkerProcess
-from prealloc.lanes.limiter import Grant
+from prealloc.lanes.limiter import AHEAD_S, Grant
 from prealloc.model.outcome import Answer
 
 _SAMPLES = 60
@@ -48,6 +48,7 @@ class MasterClock:
 class RemoteLimiter:
     """As Turns; `send` is for messages that must not be lost."""
 
+    ahead_s = AHEAD_S
     has_waiting = False
     """Turns come with the link: nobody has to look for them."""
 
@@ -104,6 +105,10 @@ class RemoteLimiter:
 
     def key_refused(self, lane: str) -> bool:
         return lane in self._refused
+
+    def window_s(self, lane: str) -> float | None:
+        """The master asks for it before it gives a shard."""
+        return None
 
     def close(self) -> None:
         """The master does that."""

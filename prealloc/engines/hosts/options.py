@@ -13,6 +13,8 @@ from prealloc.model.policy import EngineOptions
 
 SPOOL = "spool"
 """The option of every engine: a folder that all machines share, where hosts write."""
+FOLDER = "folder"
+"""Of hosts that somebody else starts: where their join files are written, in a folder that is removed at the end."""
 
 
 def pairs(options: Iterable[str]) -> dict[str, str]:
@@ -49,9 +51,9 @@ def check_options(provider: str | None, options: EngineOptions) -> None:
         own = own_options(options)
         if provider is not None:
             check_own(provider, own)
-        elif own:
+        elif own.keys() - {FOLDER}:
             problem = "hosts that somebody else starts have no option"
-            found += [Mistake("‹engine_option›", f"{problem} {name}", "omit it") for name in own]
+            found += [Mistake("‹engine_option›", f"{problem} {name}", "omit it") for name in own.keys() - {FOLDER}]
     except OptionsError as error:
         found += error.mistakes
     found += [

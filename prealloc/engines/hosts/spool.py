@@ -119,6 +119,11 @@ class Spool:
                 return True
         return False
 
+    def remove(self) -> None:
+        """Removes all that was written."""
+        for each in self.paths.root.iterdir():
+            shutil.rmtree(each, ignore_errors=True)
+
     def left_bytes(self) -> int:
         """Free space where it lies."""
         return shutil.disk_usage(self.paths.root).free

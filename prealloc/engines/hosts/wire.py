@@ -193,6 +193,10 @@ class Beat(Message, frozen=True, tag="beat"):
     unbegun: dict[int, Count]
     """By job."""
     spool_left: _Offset
+    wall: _Clock = 0.0
+    """Its wall clock."""
+    wall_s: _Clock = 0.0
+    """What that is ahead of the master's, which fills this in."""
     draining: bool = False
     """It was told to end: it takes no more, and ends when what runs has ended."""
 
@@ -345,7 +349,7 @@ def read_frame(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Frame:
     """What they say. Raises Unreadable."""
     end = raw.find(b"\n", _header.size)
     if end < 0:
-        raise Unreadable(f"{len(raw)} bytes that are no message")
+        raise Unreadable(f"{len(raw)} bytes that are not a message")
     number, seen = _header.unpack_from(raw)
     try:
         message = decoder.decode(memoryview(raw)[_header.size : end])
