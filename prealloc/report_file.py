@@ -38,7 +38,7 @@ def write_report(
     """Writes one HTML file about runs or experiments: rates, differences, failures, tasks, times, and every unit.
 
     It needs no network and no other file. Results, errors and logs are in it as text, keys masked; `details="none"`
-    leaves them out. `options` are the fields of ReportOptions, `prices` are as for outcomes(). A report that is at
+    leaves them out. `options` are the fields of ReportOptions, and `prices` are as for outcomes(). A report that is at
     `out` is written over, anything else is refused. The same runs give the same bytes.
     Raises OptionsError with every mistake, InputError, JournalError.
 

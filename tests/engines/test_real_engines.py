@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Lab
+from labs import Lab
 from slurm_lab import SlurmLab
 from stand_in import await_end, await_news, gone, lives, parent, spec, stand_in, started, written
 
 from prealloc.engines.hosts.providers.client import Gone, ProviderProcess
 from prealloc.errors import EngineError
 
-pytestmark = pytest.mark.fault
+pytestmark = pytest.mark.engine
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ Each is refused, or fenced with a reason; the run goes on, and the master holds 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +147,14 @@ def nan(host: ScriptedHost, job: wire.Job) -> None:
     host.write(own_file(host, job), line)
 
 
+def hundred_megabytes(host: ScriptedHost, job: wire.Job) -> None:
+    """The head of such a message, and as much of it as is taken."""
+    with contextlib.suppress(OSError):
+        host.connection.socket.sendall(b"\x82\xff" + struct.pack("!QI", 100 * 2**20, 0))
+        for _ in range(1600):
+            host.connection.socket.sendall(bytes(2**16))
+
+
 def endless_line(host: ScriptedHost, job: wire.Job) -> None:
     for _ in range(80):
         host.write(own_file(host, job), b"x" * wire.PIECE)
@@ -174,7 +184,7 @@ def held_back(host: ScriptedHost, job: wire.Job) -> wire.Message:
 
 
 ATTACKS: Mapping[str, tuple[Attack, str]] = {
-    "100 MB at once": (frame(bytes(100 * 2**20)), "message too big"),
+    "100 MB at once": (hundred_megabytes, "breaks the protocol"),
     "no message": (frame(b"x" * 100), "no message"),
     "a message of no kind": (frame(bytes(16) + b'["root"]\n'), "Invalid value"),
     "nested": (frame(bytes(16) + b"[" * 100_000 + b"\n"), "it says what cannot be"),
@@ -195,7 +205,7 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "for another host": (lines(host="host-1"), "speaks for another one"),
     "reused": (lines(reused="run"), "it "),
     "an absurd attempt": (lines(attempt=10**6), "is not its own"),
-    "the master's line": (raw_line(b'{"kind":"session","session":1,"reopen_failed":true}\n'), "only the master"),
+    "the master's line": (raw_line(b'{"kind":"session","session":1,"reopen_failed":true}\n'), "only the supervisor"),
     "an event of another shard": (
         says(lambda host, job: wire.Told(ShardStarted(shard="shard-77", pid=1, incarnation=1, host=host.name))),
         "shard-77",
@@ -246,9 +256,9 @@ def test_a_host_that_repeats_itself(stage: Stage, lab: HostsLab) -> None:
         host.send(wire.frame(wire.Lines(file, 0), first + second))
         host.write(file, second)
         wait_until(lambda: late_lines(session), "a late line")
-        ended = [event for event in session.of("attempt_ended") if event["host"] == host.name]
-        assert len(ended) == 2
+        session.wait_for("attempt_ended", count=2, host=host.name)
         assert len(late_lines(session)) == 1
+        assert len(session.of("attempt_ended", host=host.name)) == 2
         host.close()
         stage.let_go()
         session.signal(2)

@@ -82,6 +82,7 @@ SAMPLE_S = 2.0
 CLOSE_S = 5.0
 MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
 """Bytes of lines of one host that have not come to their end."""
+OPEN_FILES = 2**16
 NO_PROVIDER = "hosts"
 
 
@@ -163,6 +164,7 @@ class HostsEngine:
         if self._listener is not None:
             return
         options = self._options
+        _allow_open_files()
         self._take_code()
         self._identity = new_identity()
         address, port = place(options.listen)
@@ -497,7 +499,7 @@ class HostsEngine:
         for raw in host.numbered.again():
             link.send(raw)
         if host.hi is None:
-            host.hi, host.stage = hi, Stage.CHECKS
+            host.hi, host.stage, host.joined_at = hi, Stage.CHECKS, time.monotonic()
             self._ask_to_check(host)
         else:
             self._send_files(host)
@@ -580,8 +582,8 @@ class HostsEngine:
             HostJoined(
                 host=host.name,
                 machine=hi.machine if hi is not None else "",
-                room=self._options.room or 0,
-                waited_s=round(time.monotonic() - host.asked_at, 3),
+                room=self._options.room,
+                waited_s=round(host.joined_at - host.asked_at, 3),
             )
         )
 
@@ -735,10 +737,15 @@ class HostsEngine:
 
     def _taken(self, given: Given, held: wire.Held) -> Units:
         """Units that a host gives back. Raises Unreadable if it does not have them."""
-        for order in held.orders:
-            if given.undecided.pop((order.position, order.repeat), None) is None:
-                raise Unreadable(f"it gives back unit {order.position, order.repeat}, which it does not have")
-        return held.units()
+        keys = [(order.position, order.repeat) for order in held.orders]
+        for key, order in zip(keys, held.orders, strict=True):
+            known = given.undecided.get(key)
+            if known is None or order.attempt > known.attempt + MOST_FURTHER_ATTEMPTS or keys.count(key) > 1:
+                raise Unreadable(f"it gives back unit {key}, which it does not have")
+        for key in keys:
+            del given.undecided[key]
+        units = held.units()
+        return units._replace(alone=units.alone & {*keys})
 
     def _returned(self, host: RemoteHost, message: wire.Returned) -> None:
         given = host.jobs.get(message.job)
@@ -752,6 +759,8 @@ class HostsEngine:
             return
         units = self._taken(given, message.left)
         del host.jobs[message.job]
+        if host.replica is not None and not any(each.job.shard == given.job.shard for each in host.jobs.values()):
+            host.replica.finish(given.job.shard)
         self._blobs.pop(given.file, None)
         more = Units((*given.again.values(), *given.rest), frozenset(), given.deaths)
         if more.orders:
@@ -1048,6 +1057,17 @@ def _own_path() -> list[str]:
     """Where this process imports from, beside what is installed: the same folders may be there on a host."""
     installed = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)})
     return [path for path in sys.path if os.path.isabs(path) and not os.path.realpath(path).startswith(installed)]
+
+
+def _allow_open_files() -> None:
+    """A link to each host and a file for each worker are open here: that may be more than the usual limit."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(most, OPEN_FILES)
+        if now != resource.RLIM_INFINITY and now < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:
