@@ -814,6 +814,8 @@ class HostsEngine:
         digest = self._keep(raw)
         self._send_file(host, digest)
         given.file = digest
+        if host.replica is not None:
+            host.replica.owe(job.due)
         host.say(wire.Run(digest, job.manifest.slice.sha256))
 
     def _send_file(self, host: RemoteHost, sha256: str) -> None:
@@ -845,7 +847,7 @@ class HostsEngine:
     def _give_back_waiting(self, which: Any) -> None:
         for job in [job for job in self._waiting if which(job)]:
             self._waiting.remove(job)
-            units = Units(tuple(job.orders), job.alone, job.deaths)
+            units = Units(tuple(job.orders), job.alone, job.deaths, tuple(job.due))
             self._events.append(JobEnded(job=job.number, shard=job.shard, left=units))
 
     def _next_incarnation(self, shard: str) -> int:
@@ -941,7 +943,7 @@ class HostsEngine:
         self._events += [WorkerGone(shard=shard, pid=pid, host=host.name) for shard, pid in gone]
         for given in jobs.values():
             self._blobs.pop(given.file, None)
-            self._requeue(given, reason)
+            self._requeue(given, reason, host.replica)
         young = host.ready_at is None or time.monotonic() - host.ready_at < YOUNG_S
         if young and not host.decided and not self._stopping:
             self._lost_idle += 1
@@ -957,7 +959,7 @@ class HostsEngine:
                 )
         self._replace()
 
-    def _requeue(self, given: Given, reason: str) -> None:
+    def _requeue(self, given: Given, reason: str, replica: Replica | None) -> None:
         """A lost host is nobody's fault, but what is lost with hosts again and again may be."""
         shard = given.job.shard
         poisonous = self._lost_on[shard] >= LOST_IN_A_ROW
@@ -965,7 +967,10 @@ class HostsEngine:
         for key, order in list(given.undecided.items()) if poisonous else ():
             given.deaths[key] = given.deaths.get(key, 0) + 1
             self._count_death(given, key, order, f"its host was lost: {reason}")
-        self._events.append(JobEnded(job=given.job.number, shard=shard, left=given.left()))
+        left = given.left()
+        if replica is not None and self._setup is not None and self._setup.cleanup is not None:
+            left = left._replace(due=replica.due(shard))
+        self._events.append(JobEnded(job=given.job.number, shard=shard, left=left))
 
     def _count_death(self, given: Given, key: tuple[int, int], order: UnitOrder, reason: str) -> None:
         setup = self._setup
