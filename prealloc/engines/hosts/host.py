@@ -172,7 +172,8 @@ class Host:
             silent_s = time.monotonic() - max(began, self._caller.heard_at)
             reason = None
             if silent_s > self._spec.lease_s:
-                reason = f"no word from the master for {self._spec.lease_s:g} s"
+                tried = f"; the last try to connect: {self._caller.problem}" if self._caller.problem else ""
+                reason = f"no word from the master for {self._spec.lease_s:g} s{tried}"
             elif self._with_parent and os.getppid() != parent:
                 reason = "the process that has started it is gone"
             if reason is not None:

@@ -66,9 +66,12 @@ class Provider(Protocol):
 
 
 def host_argv(options: Mapping[str, str], join: Path | None = None) -> list[str]:
-    """The command that starts a host. Its spec is in the file `join`, or comes on its standard input."""
+    """The command that starts a host, which ends with the process that starts it.
+
+    Its spec is in the file `join`, or comes on its standard input.
+    """
     command = [options.get(PYTHON, sys.executable), "-P", "-m", "prealloc.engines.hosts.host"]
-    return command if join is None else [*command, "--join", str(join)]
+    return command if join is None else [*command, "--with-parent", "--join", str(join)]
 
 
 def provider_class(name: str) -> type[Provider]:
