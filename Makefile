@@ -12,7 +12,7 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again browser test-engines laws calibration reference fuzz bench bench-scale chaos soak clean help
+.PHONY: demo test check unit waiting computing again browser test-engines laws calibration reference fuzz bench bench-scale bench-hosts chaos chaos-hosts soak clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
@@ -28,6 +28,8 @@ help:
 	@echo "make bench-scale  the ways to reach a task, from 60 MB to 6 GB and to ten million tasks, about 20 minutes"
 	@echo "make calibration  how often intervals hold the truth, by simulation"
 	@echo "make chaos   measure the gates of reliability: hundreds of kills, about ten minutes (ARGS=--quick, --seed N)"
+	@echo "make bench-hosts  what a master takes of 1,000 workers on 100 hosts, on loopback (ARGS='--minutes 2', --quick)"
+	@echo "make chaos-hosts  the gates of hosts: links cut, hosts frozen, killed, run twice (ARGS=--quick, --seed N)"
 	@echo "make soak    a thousand random faults over a hundred thousand tasks (ARGS='--minutes 10 --seed N')"
 
 .venv/run.ok: pyproject.toml
@@ -120,8 +122,14 @@ bench: .venv/bench.ok
 bench-scale: .venv/bench.ok
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
+bench-hosts: .venv/test.ok
+	$(BIN)/python -m benchmarks.hosts $(ARGS)
+
 chaos: .venv/test.ok
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-hosts: .venv/test.ok
+	$(BIN)/python -m tests.chaos.hosts $(ARGS)
 
 soak: .venv/test.ok
 	$(BIN)/python -m tests.chaos.soak $(ARGS)

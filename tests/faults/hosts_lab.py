@@ -19,6 +19,9 @@ import checker
 from harness import PATIENCE_S, Session, Stage, start_process, wait_until
 
 from prealloc.engines.hosts.spec import HostSpec, read_spec
+from prealloc.files.paths import RunPaths
+from prealloc.model.plan import Unit
+from prealloc.store.fold import fold
 
 
 class Wire:
@@ -225,3 +228,32 @@ def await_death(pids: tuple[int, ...], within_s: float) -> float:
         assert time.monotonic() < began + within_s, f"alive after {within_s:g} s: {alive}"
         time.sleep(0.01)
     return time.monotonic() - began
+
+
+def owner(pid: int) -> int:
+    """The host that a worker belongs to."""
+    while "prealloc.engines.hosts.host" not in _command(pid):
+        pid = parent_of(pid)
+        assert pid > 1, "it is below no host"
+    return pid
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def ended_in(journal: Path) -> set[str]:
+    """Tasks that have an ending in a host's own journal."""
+    lines = [line for path in journal.glob("*.jsonl") for line in Stage.lines(path)]
+    return {line["task"] for line in lines if "kind" not in line}
+
+
+def outcomes(stage: Stage) -> dict[Unit, Any]:
+    """Each unit that has one, by the fold of what is on the disk now."""
+    units = [Unit(*unit) for unit in checker.planned_units(stage.run)]
+    states = fold(RunPaths(stage.run), units).units
+    return {unit: state.latest for unit, state in states.items() if state.latest is not None}

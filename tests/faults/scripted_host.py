@@ -54,6 +54,7 @@ class ScriptedHost:
         self.send(self._numbered.plain(hi))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        threading.Thread(target=self._beat_on, daemon=True).start()
 
     # -- what it does as any host ---------------------------------------------------------------------------
 
@@ -64,7 +65,6 @@ class ScriptedHost:
         self.say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
         self.session = self.hear(wire.Open).session
         self.beat()
-        threading.Thread(target=self._beat_on, daemon=True).start()
 
     def take_job(self) -> wire.Job:
         """The next job that it is given."""
@@ -131,7 +131,7 @@ class ScriptedHost:
             self.beat()
 
 
-def ending(host: str, job: wire.Job, unit: int = 0, **more: Any) -> bytes:
+def ending(host: str, job: wire.Job, unit: int = 0, /, **more: Any) -> bytes:
     """The journal line of a unit of a job that has ended well."""
     order = job.units.orders[unit]
     told: dict[str, Any] = {

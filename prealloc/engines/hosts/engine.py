@@ -655,7 +655,9 @@ class HostsEngine:
             return
         order = given.undecided[key]
         host.decided = True
-        self._lost_idle = 0
+        if self._lost_idle:
+            self._lost_idle = 0
+            self._replace()
         self._lost_on.pop(line.shard, None)
         event = AttemptEnded.of(line, given.job.ids[key[0]][1])
         if (key, line.attempt) in given.began:
@@ -948,16 +950,18 @@ class HostsEngine:
         if young and not host.decided and not self._stopping:
             self._lost_idle += 1
             if self._lost_idle >= LOST_IN_A_ROW:
-                raise (
-                    error
-                    if isinstance(error, CannotGoOn)
-                    else EngineError(
-                        f"{LOST_IN_A_ROW} hosts in a row were lost before they decided anything; the last was "
-                        f"{self._last_words}",
-                        hint=self._hint(),
-                    )
-                )
+                self._give_up_on_more(error)
+                return
         self._replace()
+
+    def _give_up_on_more(self, error: PreallocError | None) -> None:
+        """Hosts are lost in a row before they decide anything. Those that work go on; without one, the run ends."""
+        if any(host.stage is Stage.READY and host.linked for host in self._roster):
+            return
+        if isinstance(error, CannotGoOn):
+            raise error
+        problem = f"{LOST_IN_A_ROW} hosts in a row were lost before they decided anything; the last was"
+        raise EngineError(f"{problem} {self._last_words}", hint=self._hint())
 
     def _requeue(self, given: Given, reason: str, replica: Replica | None) -> None:
         """A lost host is nobody's fault, but what is lost with hosts again and again may be."""
@@ -1003,12 +1007,13 @@ class HostsEngine:
         self._events.append(AttemptEnded.of(line, type_))
 
     def _replace(self) -> None:
-        """Asks for another host in the place of one that is gone, while there is something to run."""
+        """Asks for others in the place of those that are gone, while there is something to run."""
         if self._stopping or self._setup is None:
             return
         alive = len(self._roster.here) + len(self._roster.expected)
-        if self._provider is not None and self._provider.alive and alive < self._options.hosts:
-            self._ask_for_one()
+        if self._provider is not None and self._provider.alive:
+            for _ in range(alive, self._options.hosts):
+                self._ask_for_one()
         elif not alive:
             raise EngineError(f"all hosts are gone; the last was {self._last_words}", hint="`prealloc resume` goes on")
 

@@ -60,7 +60,7 @@ class _File:
         self.writer = writer
         self.offset = 0
         """The bytes of it that are in the run's journal."""
-        self.begun = b""
+        self.begun = bytearray()
         """A line of which the rest has not come yet."""
         self.number = 0
         """Lines so far."""
@@ -123,7 +123,11 @@ class Replica:
     def finish(self, shard: str) -> None:
         """The host has told all there is of this shard, until it is given some of it again: its files are closed."""
         for key in [key for key in self._writers if key[0] == shard]:
-            self._writers.pop(key).close()
+            writer = self._writers.pop(key)
+            if writer in self._to_sync:
+                writer.sync()
+                self._to_sync = [each for each in self._to_sync if each is not writer]
+            writer.close()
             self._closed.add(key)
 
     def incarnation(self, shard: str, theirs: int) -> int:
@@ -136,7 +140,7 @@ class Replica:
     def begin_again(self) -> dict[str, int]:
         """There is a new connection: what had come of a line comes again. Gives the acks."""
         for file in self._files.values():
-            file.begun = b""
+            file.begun.clear()
         self._changed.clear()
         return self.acks
 
@@ -154,14 +158,15 @@ class Replica:
         raw = raw[expected - offset :]
         if not raw:
             return
-        *lines, begun = (file.begun + raw).split(b"\n")
-        for line in lines:
-            file.begun = b""
+        *lines, begun = raw.split(b"\n")
+        for rest in lines:
+            line = bytes(file.begun) + rest
+            file.begun.clear()
             yield from self._take_line(file, line)
             file.offset += len(line) + 1
             self._changed.add(name)
-        file.begun = begun
-        if len(begun) > MOST_LINE_BYTES:
+        file.begun += begun  # a line may come in many pieces: none is looked at twice
+        if len(file.begun) > MOST_LINE_BYTES:
             raise Unreadable(f"{name}: a line of more than {MOST_LINE_BYTES} bytes")
 
     def close(self) -> None:
