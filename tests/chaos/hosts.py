@@ -227,9 +227,7 @@ def lanes(place: Place, trials: int) -> list[Gate]:
             stage.check(session)
     least = min(used.values, default=None)
     return [
-        Gate(
-            "D14", "fullest second of a lane over three hosts, one lost", 1.0, "x", fullest.worst, len(fullest.values)
-        ),
+        Gate("D14", "fullest second of a lane, one of three hosts lost", 1.0, "x", fullest.worst, len(fullest.values)),
         Gate("D14", "of its rate used", 0.95, "x", least, len(used.values), least=True),
     ]
 

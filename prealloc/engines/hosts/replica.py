@@ -7,7 +7,7 @@ files are folded in the order of their numbers, so an old one's new line could c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from prealloc.errors import JournalError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, parse_journal_name
 from prealloc.model.document import Unreadable
+from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import (
     MOST_LINE_BYTES,
     AnyRecord,
@@ -90,6 +91,7 @@ class Replica:
         """Files of which more has come since acknowledgements were last given."""
         self._closed: set[tuple[str, int]] = set()
         """Workers of whom there is nothing more."""
+        self._untidied = Untidied()
         self.fenced = False
         """The host is lost: nothing that it says counts any more."""
 
@@ -109,10 +111,23 @@ class Replica:
             fault_point(Point.REPLICA_TOLD)
         return new
 
+    def owe(self, dues: Iterable[Due]) -> None:
+        """The host was given these to clean up after."""
+        for due in dues:
+            self._untidied.owe(due)
+
+    def due(self, shard: str) -> tuple[Due, ...]:
+        """Attempts of this shard that have begun on the host, and that nobody has cleaned up after."""
+        return tuple(due for due in self._untidied.due() if due.unit.shard == shard)
+
     def finish(self, shard: str) -> None:
         """The host has told all there is of this shard, until it is given some of it again: its files are closed."""
         for key in [key for key in self._writers if key[0] == shard]:
-            self._writers.pop(key).close()
+            writer = self._writers.pop(key)
+            if writer in self._to_sync:
+                writer.sync()
+                self._to_sync = [each for each in self._to_sync if each is not writer]
+            writer.close()
             self._closed.add(key)
 
     def incarnation(self, shard: str, theirs: int) -> int:
@@ -189,6 +204,7 @@ class Replica:
                 self._setup.journal.append(msgspec.structs.replace(content, incarnation=number))
         elif not (self.fenced and isinstance(content, SoloDeath)):
             self._writer(file).copy(line)
+            self._untidied.take_in(content)
         yield Copied(content, self.fenced)
 
     def _refuse_foreign(self, file: _File, content: AttemptLine | AnyRecord) -> None:
