@@ -4,6 +4,7 @@ BIN := .venv/bin
 # Tests that compute: one process for each core. Tests that wait for real processes most of their time: many beside them.
 TESTERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 WAITERS ?= $(shell expr 3 '*' $(TESTERS))
+ENGINES ?= futures netns slurm dask ray
 WAITING := tests/faults tests/contract
 PYTEST := $(BIN)/python -m pytest -q --dist worksteal
 AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none --maxfail 1
@@ -11,7 +12,7 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again browser laws calibration reference fuzz bench bench-scale bench-hosts chaos chaos-hosts soak clean help
+.PHONY: demo test check unit waiting computing again browser test-engines laws calibration reference fuzz bench bench-scale bench-hosts chaos chaos-hosts soak clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
@@ -19,6 +20,7 @@ help:
 	@echo "make again   the tests that failed last, one after the other"
 	@echo "make check   ruff, mypy, import-linter only"
 	@echo "make browser the report in a real browser; needs Debian's chromium-headless-shell or another Chromium"
+	@echo "make test-engines  the same behaviour on real engines: Slurm, Ray, Dask, an executor; as root, on Debian (ENGINES=ray)"
 	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N)"
 	@echo "make reference  write docs/reference: commands, config, python"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
@@ -91,6 +93,15 @@ again: .venv/test.ok
 # A browser that is missing is a failure here; `make test` skips these tests then.
 browser: .venv/browser.ok
 	PREALLOC_BROWSER=required $(PYTEST) -n $(TESTERS) tests/browser
+
+# One after the other: each is a cluster. What they share is proven on hosts that are processes, in `make test`.
+test-engines: .venv/engines.ok
+	tests/engines/packages.sh
+	@for each in $(ENGINES); do \
+	  echo "$$each"; \
+	  PREALLOC_ENGINE=$$each PYTHONPATH=tests:tests/engines $(BIN)/python -m pytest -q -p labs --timeout 600 \
+	    -m "starts or engine" -o cache_dir=.pytest_cache/engine-$$each tests/engines tests/contract || failed="$$failed $$each"; \
+	done; test -z "$$failed" || { echo "failed on:$$failed"; exit 1; }
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr --include='*.py' @given tests)

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from prealloc.engines.hosts.providers.client import Gone, News, ProviderProcess, Started
 
-WITHIN_S = 60.0
+WITHIN_S = 180.0
+"""Engines need seconds of a processor to start something, and may have to share it."""
 T = TypeVar("T")
 
 

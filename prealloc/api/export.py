@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from prealloc.api.located import Located, located
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.atomic import new_path
 from prealloc.model.plan import Unit
+from prealloc.model.prices import read_prices
 from prealloc.model.words import shown
 from prealloc.store.fold import Tried, tries_in
 from prealloc.store.tidy import REAL, WHOLE, YES_NO, Origin, Shape, attempt_row, shape_of, unit_row
@@ -33,14 +34,15 @@ def export(
     attempts: bool = False,
     results: bool = True,
     scores: str | None = None,
+    prices: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> int:
     """Writes a run or an experiment to the file `out`: a row for each unit, with `attempts` for each attempt.
 
     `to` is csv, jsonl, parquet (extra `parquet`) or junit; by default what the file's name ends in (.xml is junit).
-    Without `results` what the worker returned is left out. `scores` are those of rescore() that judge. With `force` a
-    file that is there is replaced. Returns the number of rows. Raises OptionsError, InputError if the file cannot be
-    written, and what outcomes() raises.
+    Without `results` what the worker returned is left out. `scores` are those of rescore() that judge, and `prices`
+    say what tokens cost, as for outcomes(). With `force` a file that is there is replaced. Returns the number of rows.
+    Raises OptionsError, InputError if the file cannot be written, and what outcomes() raises.
     """
     path = Path(out)
     form = _form(path, to)
@@ -48,7 +50,7 @@ def export(
         raise OptionsError([Mistake("‹attempts›", "JUnit has one case for each unit", "omit it")])
     if form == "parquet":
         _need_pyarrow()
-    units = list(located(run, scores))
+    units = list(located(run, scores, prices))
     shape = shape_of((each.cell for each in units), results=results, attempts=attempts)
     with new_path(path, replace=(lambda there: None) if force else None) as beside:
         if form == "junit":
@@ -56,7 +58,7 @@ def export(
 
             beside.write_text(junit_text((each.unit, each.cell) for each in units), encoding="utf-8")
             return len(units)
-        rows = _Counted(_rows(units, shape))
+        rows = _Counted(_rows(units, shape, prices))
         if form == "parquet":
             _write_parquet(beside, rows, shape)
         else:
@@ -64,15 +66,22 @@ def export(
     return rows.count
 
 
-def frame(run: str | Path, *, attempts: bool = False, results: bool = True, scores: str | None = None) -> pyarrow.Table:
+def frame(
+    run: str | Path,
+    *,
+    attempts: bool = False,
+    results: bool = True,
+    scores: str | None = None,
+    prices: Mapping[str, Any] | None = None,
+) -> pyarrow.Table:
     """A run or an experiment as a pyarrow table: `.to_pandas()`, or `polars.from_arrow(...)`.
 
     Needs pyarrow (`pip install 'prealloc[parquet]'`). Rows and errors are those of export().
     """
     pa = _need_pyarrow()
-    units = list(located(run, scores))
+    units = list(located(run, scores, prices))
     shape = shape_of((each.cell for each in units), results=results, attempts=attempts)
-    return pa.Table.from_pylist(list(_rows(units, shape)), schema=_schema(shape))
+    return pa.Table.from_pylist(list(_rows(units, shape, prices)), schema=_schema(shape))
 
 
 def _form(path: Path, to: str | None) -> str:
@@ -83,7 +92,8 @@ def _form(path: Path, to: str | None) -> str:
     return form
 
 
-def _rows(units: Iterable[Located], shape: Shape) -> Iterator[dict[str, Any]]:
+def _rows(units: Iterable[Located], shape: Shape, prices: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    priced = None if prices is None else read_prices(prices, [])  # outcomes() has refused wrong ones
     shard: tuple[Any, str] | None = None
     tries: dict[Unit, list[Tried]] = {}
     for unit, opened in units:
@@ -94,7 +104,7 @@ def _rows(units: Iterable[Located], shape: Shape) -> Iterator[dict[str, Any]]:
         if shard != (opened.paths, unit.shard):  # its units come together
             shard, tries = (opened.paths, unit.shard), tries_in(opened.paths, unit.shard)
         for tried in tries.get(unit.unit, ()):
-            yield attempt_row(unit, tried.attempt, origin, shape)
+            yield attempt_row(unit, tried.attempt, origin, shape, opened.prices if priced is None else priced)
 
 
 class _Counted:

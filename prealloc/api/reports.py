@@ -12,15 +12,13 @@ from typing import Any, Unpack
 import msgspec
 
 from prealloc.api.compare import members_of, says
-from prealloc.api.located import Located, opened_runs
+from prealloc.api.located import Located, asked_of, opened_runs
 from prealloc.api.outcomes import outcomes
 from prealloc.engines.registry import facts_of
-from prealloc.errors import Mistake, OptionsError
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import readable_name
 from prealloc.files.regular import Unusable, open_regular
 from prealloc.model.comparison import CompareOptions
-from prealloc.model.options import read_options
 from prealloc.model.policy import RunPolicy
 from prealloc.model.reporting import ReportKeywords, ReportOptions
 from prealloc.store.attempts import Attempts, attempts_of
@@ -41,13 +39,7 @@ MOST_GROUPS = 24
 
 def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
     """Reads runs or experiments for a report. Raises OptionsError with every mistake, and what outcomes() raises."""
-    found: list[Mistake] = []
-    if not runs:
-        found.append(Mistake("RUN", "no run is named", "name one or more run folders"))
-    given = {name: value for name, value in options.items() if value is not None}
-    asked = ReportOptions(**read_options(ReportOptions, given, found))
-    if found:
-        raise OptionsError(found)
+    asked = asked_of(runs, ReportOptions, options)
     folders = [_Folder(Path(run), asked.scores, named=len(runs) > 1) for run in runs]
     members = [member for folder in folders for member in folder.members]
     home = {id(member): folder for folder in folders for member in folder.members}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.options import read_options
+from prealloc.model.options import read_keywords
 from prealloc.model.size import Size, SizeKeywords, SizeOptions, Sizes
 from prealloc.statistics.size import (
     tasks_for_difference,
@@ -26,8 +26,7 @@ def size(**options: Unpack[SizeKeywords]) -> Sizes:
     size(difference="5%", differ="15%", repeats=3)
     """
     found: list[Mistake] = []
-    given = {name: value for name, value in options.items() if value is not None}
-    asked = SizeOptions(**read_options(SizeOptions, given, found))
+    asked = read_keywords(SizeOptions, options, found)
     if not found and (asked.half_width is None) == (asked.difference is None):
         problem = "neither is given" if asked.half_width is None else "both are given"
         found.append(Mistake("‹half_width›, ‹difference›", problem, "ask for one of them"))

@@ -68,7 +68,8 @@ def doctor(
       prealloc doctor --folder /scratch/me
       prealloc doctor run/
       prealloc doctor run/ --repair
-      prealloc doctor --engine slurm --engine-option partition=cpu --worker my_agent:solve
+      prealloc doctor --engine slurm --engine-option partition=cpu \\
+        --worker my_agent:solve
     """
     mistakes: list[Mistake] = []
     options = parsed(given, mistakes)

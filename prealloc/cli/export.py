@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag, ScoresOption
+from prealloc.cli.options import JsonFlag, PricesOption, ScoresOption, read_prices_of
 from prealloc.cli.output import print_json, print_note
 from prealloc.cli.signals import ended_by_signals
 
@@ -32,6 +32,7 @@ def export(
         bool, typer.Option("--results/--no-results", help="With what the worker function returned, as JSON text.")
     ] = True,
     scores: ScoresOption = None,
+    prices: PricesOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -48,9 +49,17 @@ def export(
     """
     from prealloc.api import export as api
 
+    priced = read_prices_of(prices)
     with ended_by_signals(out):
         count = api.export(
-            run, out, to=cast("api.Format | None", to), attempts=attempts, results=results, scores=scores, force=force
+            run,
+            out,
+            to=cast("api.Format | None", to),
+            attempts=attempts,
+            results=results,
+            scores=scores,
+            prices=priced,
+            force=force,
         )
     if json:
         print_json({"out": str(out), "rows": count})

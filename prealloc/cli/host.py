@@ -27,7 +27,7 @@ def host(
         bool, typer.Option("--with-parent", help="End when the process that has started this ends.")
     ] = False,
 ) -> None:
-    """Run shards on this machine for a run elsewhere, until that is over.
+    """Run shards here for a run elsewhere.
 
     It ends by itself, with all that it runs, when nothing was heard of the run for its --lease.
 

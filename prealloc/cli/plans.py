@@ -17,8 +17,10 @@ from prealloc.cli.options import (
     ConfigOption,
     DifficultyOption,
     JsonFlag,
+    OldHistoryOption,
     parsed,
     read_config,
+    refuse_old_name,
     taken,
     takes,
     without_empty,
@@ -36,7 +38,7 @@ from prealloc.model.policy import RunPolicy
 if TYPE_CHECKING:
     from prealloc.api.plans import BareTasks
     from prealloc.model.plan import Plan
-    from prealloc.planning.estimate import Durations
+    from prealloc.planning.history import History
     from prealloc.planning.matrix import Outlook
     from prealloc.store.manifests import Outline
 
@@ -62,12 +64,15 @@ def plan(
         typer.Option("--out", help="The plan folder to write; without it, the plan is only shown.", metavar="PLAN"),
     ] = None,
     config: ConfigOption = None,
-    durations_from: Annotated[
-        Path | None,
+    history: Annotated[
+        list[Path] | None,
         typer.Option(
-            "--durations-from", help="Estimate by the times of this run: median by model and type.", metavar="RUN"
+            "--history",
+            help="Foretell time, tokens and money by the units of this run: means by model and type. Repeatable.",
+            metavar="RUN",
         ),
     ] = None,
+    durations_from: OldHistoryOption = None,
     stream: Annotated[
         bool,
         typer.Option(
@@ -94,12 +99,13 @@ def plan(
       zcat tasks.jsonl.gz | prealloc plan - --shards 25 -n 20 --out plan/
       prealloc plan tasks.json --config config/reference.toml --out plan/
       prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml \\
-        --durations-from old-run/
+        --history old-run/
       prealloc plan tasks.json --generate-workflows my_generator:make --out plan/
     """
+    refuse_old_name(durations_from)
     mistakes: list[Mistake] = []
     here = parsed(given, mistakes)
-    source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
+    source, options, run, effort, prices = read_config(config, "library", "sampling", "run", "estimate", "prices")
     named = taken(here, LibraryOptions)
     for one, other in (("id_field", "id_from"), ("id_from", "id_field")):
         if one in named:  # the command line wins
@@ -112,7 +118,7 @@ def plan(
         hint = "name a file, or set path in [library]. All options: prealloc plan -h"
         mistakes.append(Mistake("LIBRARY", "no task library is named", hint))
     path = Path(source.pop("path", ""))
-    past = None if mistakes else _past(durations_from)  # before anything is written
+    past = None if mistakes else _past(history or (), prices or None)  # before anything is written
     if str(path) == "-" and os.isatty(0):
         print_note("the library is read from standard input, which is this terminal; Ctrl-D ends it")
     from prealloc.api import plans as api
@@ -163,6 +169,9 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
             "types_left_out": [kind._asdict() for kind in types_left_out(made.file)],
             "matrix": outlook.matrix if outlook is not None else None,
             "estimate": outlook.estimate if outlook is not None else None,
+            "least_s": outlook.least_s if outlook is not None else None,
+            "most_s": outlook.most_s if outlook is not None else None,
+            "forecast": outlook.forecast if outlook is not None else None,
             "precision": precision_of_plan(made),
             "bare": bare[0] if bare else None,
         }
@@ -357,19 +366,19 @@ def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, 
     return {name: value for name, value in configured.items() if name not in dropped} | given
 
 
-def _past(run: Path | None) -> Durations | None:
-    if run is None:
+def _past(runs: Sequence[Path], prices: Mapping[str, Any] | None) -> History | None:
+    if not runs:
         return None
-    from prealloc.api.estimates import past_durations
+    from prealloc.api.estimates import past_units
 
-    return past_durations(run)
+    return past_units(*runs, prices=prices)
 
 
-def _outlook(made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: Durations | None) -> Outlook | None:
+def _outlook(made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: History | None) -> Outlook | None:
     """The cells of a plan, and how long it takes if it is run as [run] says; None without factors, lanes and times."""
     if not (made.spec.factors or made.spec.lanes or effort or past is not None):
         return None
     from prealloc.api.estimates import outlook
-    from prealloc.planning.estimate import NO_PAST
+    from prealloc.planning.history import NO_PAST
 
     return outlook(made, run, effort, past if past is not None else NO_PAST)

@@ -12,12 +12,25 @@ import typer
 
 from prealloc.cli.command import command
 from prealloc.cli.experiment import plan_config
-from prealloc.cli.options import ConfigOption, JsonFlag, QuietFlag, ScoresOption, parsed, read_config, takes
+from prealloc.cli.options import (
+    ConfigOption,
+    HistoryOption,
+    JsonFlag,
+    OldHistoryOption,
+    PricesOption,
+    QuietFlag,
+    ScoresOption,
+    parsed,
+    read_config,
+    read_prices_of,
+    refuse_old_name,
+    takes,
+)
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.cli.signals import ended_by_signals
 from prealloc.errors import CannotGoOn, Mistake, OptionsError
-from prealloc.files.paths import RunPaths
+from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
 from prealloc.model.options import Share, options_of
 from prealloc.model.outcome import Status
@@ -29,14 +42,6 @@ if TYPE_CHECKING:
     from prealloc.store.results import UnitOutcome
 
 
-DurationsOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--durations-from",
-        help="Start the shards first that take longest by the times of their tasks in this run. Repeatable.",
-        metavar="RUN",
-    ),
-]
 _OF_THE_START = ("worker", "cleanup", "worker_name", "neutral", "same_task")
 """Options that a resume cannot change."""
 
@@ -79,7 +84,8 @@ def run(
             "--reuse", help="Take over the outcomes of a run for units that are the same. Repeatable.", metavar="RUN"
         ),
     ] = None,
-    durations_from: DurationsOption = None,
+    history: HistoryOption = None,
+    durations_from: OldHistoryOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -103,11 +109,12 @@ def run(
     """
     from prealloc.settings import from_environment
 
+    refuse_old_name(durations_from)
     mistakes: list[Mistake] = []
     if plan is None and (experiment is None or config is None):
         hint = "A plan folder. For an --experiment, a --config will do. All options: prealloc run -h"
         mistakes.append(Mistake("PLAN", "it is missing", hint))
-    (configured,) = read_config(config, "run")
+    configured, prices = read_config(config, "run", "prices")
     options = {**from_environment(), **configured, **parsed(given, mistakes)}
     worker, engine = options.pop("worker", ""), options.pop("engine", "local")
     cleanup, name = options.pop("cleanup", None), options.pop("worker_name", None)
@@ -124,8 +131,8 @@ def run(
             api.check_run(worker, **target, **chosen)
         made: Plan | Path = plan if plan is not None else plan_config(config, experiment, json=json)
         kept = config if experiment is not None else None
-        known = {**target, **chosen, "config": kept, "reuse": reuse or None, "durations_from": durations_from or ()}
-        _follow(lambda observe: api.run(made, worker, observe=observe, **known), quiet, json)
+        known = {**target, **chosen, "config": kept, "reuse": reuse or None, "history": history or ()}
+        _follow(lambda observe: api.run(made, worker, prices=prices, observe=observe, **known), quiet, json)
 
 
 @takes(
@@ -135,7 +142,9 @@ def run(
 )
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    durations_from: DurationsOption = None,
+    history: HistoryOption = None,
+    durations_from: OldHistoryOption = None,
+    prices: PricesOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -156,22 +165,35 @@ def resume(
     from prealloc.api import runs as api
     from prealloc.settings import from_environment
 
+    refuse_old_name(durations_from)
     own = {"engine", *options_of(EngineOptions)}  # the run has its own
     machine = {name: value for name, value in from_environment().items() if name not in own}
-    options: Any = {**machine, **parsed(given, []), "durations_from": durations_from or ()}
+    options: Any = {**machine, **parsed(given, []), "history": history or (), "prices": read_prices_of(prices)}
     _follow(lambda observe: api.resume(run, observe=observe, **options), quiet, json)
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="The live table of a run that runs elsewhere, until it ends.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Show how far a run is, while it runs and after.
 
-    Example:
+    With --watch the exit code is the run's: 0 if all that it was asked for is ok, else 1. Ctrl-C ends the watching
+    alone. Of an experiment, those of its runs are watched that run.
+
+    Examples:
 
       prealloc status run/
+      prealloc status run/ --watch
     """
+    if watch:
+        from prealloc.cli.watch import watch as follow
+
+        if (code := follow(run, json=json)) is not None and not ExperimentPaths(run).is_there:
+            raise Stop(code)
     from prealloc.api import status as api
 
     found = api.status(run)
@@ -216,12 +238,13 @@ def results(
     ] = False,
     not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
     scores: ScoresOption = None,
+    prices: PricesOption = None,
     fail_under: Annotated[
         str | None,
         typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
     ] = None,
 ) -> None:
-    """Show a run's outcomes: success rate, mean score, times.
+    """Show a run's outcomes: success rate, mean score, times, tokens and what they cost.
 
     Every planned unit is in one row, run or not.
 
@@ -233,6 +256,7 @@ def results(
       prealloc results run/ --units --not-ok
       prealloc results run/ --by error.type --mean turns,usage.total
       prealloc results before/ after/ --by run,model
+      prealloc results run/ --by model --prices exp.toml
       prealloc results run/ --fail-under 80%
     """
     from prealloc.api import outcomes as api
@@ -252,8 +276,9 @@ def results(
     least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     if mistakes:
         raise OptionsError(mistakes)
+    priced = read_prices_of(prices)
     if units:
-        every = (each for run in runs for each in api.outcomes(run, scores=scores))
+        every = (each for run in runs for each in api.outcomes(run, scores=scores, prices=priced))
         listed = (each for each in every if not (not_ok and each.status is Status.OK))
         _print_units(listed, "jsonl" if json or format is None else format)
         return
@@ -261,7 +286,8 @@ def results(
 
     from prealloc.report.results_view import print_results
 
-    found = api.tabulated(*runs, by=split_names(by or []), mean=split_names(mean or []), scores=scores)
+    keys, means = split_names(by or []), split_names(mean or [])
+    found = api.tabulated(*runs, by=keys, mean=means, scores=scores, prices=priced)
     print_results(found, Console(), form="json" if json else format or "table")
     if least is not None and not (found.total.rate is not None and found.total.rate >= least):
         rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"

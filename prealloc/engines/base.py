@@ -215,11 +215,11 @@ class Engine(Protocol):
         ...
 
     def most_jobs(self, shards: int, slice_bytes: int) -> int:
-        """How many jobs it may run at once where the user names no number, for so many shards and so large a slice."""
+        """How many jobs of these shards it runs at once by default. `slice_bytes` is the size of the largest slice."""
         ...
 
-    def bearable(self, jobs: int) -> tuple[int, str | None]:
-        """How many of so many jobs at once the system can bear; if that is fewer, also a sentence that says so."""
+    def allowed(self, jobs: int) -> tuple[int, str | None]:
+        """How many of these jobs the system allows at once; if that is fewer, also a sentence that says so."""
         ...
 
     def room(self) -> Room:

@@ -86,7 +86,7 @@ class InlineEngine:
     def most_jobs(self, shards: int, slice_bytes: int) -> int:
         return default_workers(shards, slice_bytes)
 
-    def bearable(self, jobs: int) -> tuple[int, str | None]:
+    def allowed(self, jobs: int) -> tuple[int, str | None]:
         return jobs, None
 
     def room(self) -> Room:

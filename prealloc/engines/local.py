@@ -114,7 +114,7 @@ class LocalEngine:
     def most_jobs(self, shards: int, slice_bytes: int) -> int:
         return default_workers(shards, slice_bytes)
 
-    def bearable(self, jobs: int) -> tuple[int, str | None]:
+    def allowed(self, jobs: int) -> tuple[int, str | None]:
         return within_open_files(jobs)
 
     def room(self) -> Room:

@@ -44,7 +44,7 @@ from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
-from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen, used_by
 from prealloc.store.journal import (
     AttemptLine,
     JournalWriter,
@@ -123,7 +123,7 @@ def run_session(
         )
         engine.open(setup)
         left = units_left(run, before, asked, claims)
-        at_once, too_few = engine.bearable(_wanted(run, left, engine, moves=engine.facts.hands_back))
+        at_once, too_few = engine.allowed(_wanted(run, left, engine, moves=engine.facts.hands_back))
         control = Control(
             policy,
             lambda policy: _shares(run, policy),
@@ -134,6 +134,7 @@ def run_session(
             lanes=lanes,
             journal=journal,
         )
+        control.spend_within(run.prices, used_by(before))
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
         telemetry = Telemetry(run.paths, session, limiter.figures)
@@ -211,6 +212,7 @@ def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, bef
             part=None if part.is_all else part,
             options=run.policy.differing(run.file.policy),
             on_end=None if run.on_end == run.file.on_end else run.on_end or "",
+            prices={} if run.prices == run.file.prices else run.prices,
         )
     )
     for at in range(0, len(again), _UNITS_A_LINE):
@@ -361,7 +363,7 @@ class _Jobs:
         run, shard, units = self._run, launch.shard.id, launch.shard.units
         names, due = run.names(shard), [due for due in _due(run, self._before) if due.unit.shard == shard]
         if units is not None:
-            due = []  # its first job does that
+            due = list(units.due)  # those of earlier sessions are for its first job
         else:
             states = _states(run, self._before, self._asked, shard, names.ids)
             if self._claims is not None:
@@ -496,29 +498,36 @@ def _run_started(
     elsewhere: Set[Unit],
 ) -> RunStarted:
     least, most = control.concurrency()
-    not_asked = _not_asked(run, before, asked, elsewhere)
-    not_here = Counter(unit.shard for unit in elsewhere)
-    done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
         plan=run.plan.id,
         engine=run.file.engine,
-        shards=tuple(
-            ShardInfo(
-                id=entry.id,
-                units=entry.units - not_here[entry.id],
-                settings=run.manifests[entry.id].settings,
-                lane=run.manifests[entry.id].planned_lane,
-                done=done[entry.id][0],
-                success=done[entry.id][1],
-                not_asked=not_asked.get(entry.id, 0),
-            )
-            for entry in run.plan.shards
-        ),
+        shards=shard_infos(run, before, asked, elsewhere),
         workers=control.at_once,
         concurrency=least,
         concurrency_most=most,
         bound_s=_bound_s(run, control.shares, left, control.at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
+    )
+
+
+def shard_infos(
+    run: OpenRun, before: RunState | None, asked: Asked, elsewhere: Set[Unit] = frozenset()
+) -> tuple[ShardInfo, ...]:
+    """What is known of each shard when a session begins. `elsewhere` is what other runs of its experiment have."""
+    not_asked = _not_asked(run, before, asked, elsewhere)
+    not_here = Counter(unit.shard for unit in elsewhere)
+    done = by_shard(before.units if before else {}, run.manifests, closed=True)
+    return tuple(
+        ShardInfo(
+            id=entry.id,
+            units=entry.units - not_here[entry.id],
+            settings=run.manifests[entry.id].settings,
+            lane=run.manifests[entry.id].planned_lane,
+            done=done[entry.id][0],
+            success=done[entry.id][1],
+            not_asked=not_asked.get(entry.id, 0),
+        )
+        for entry in run.plan.shards
     )

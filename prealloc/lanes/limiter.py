@@ -56,6 +56,8 @@ class Turns(Protocol[H]):
     def halted(self, lane: str) -> str | None: ...
     def key_refused(self, lane: str) -> bool: ...
 
+    def window_s(self, lane: str) -> float | None: ...
+
     ahead_s: float
     """How long before its moment a turn is given: longer where it has a long way."""
 
@@ -139,6 +141,10 @@ class RateLimiter(Generic[H]):
     def figures(self) -> dict[str, LaneFigures]:
         """What has happened in each lane since the start, and who holds turns in it or waits for one."""
         return {name: counter.figures() for name, counter in self._counters.items()}
+
+    def window_s(self, lane: str) -> float | None:
+        """The shortest time that a limit of the lane is for; None without a limit."""
+        return self._counters[lane].window_s
 
     @property
     def has_waiting(self) -> bool:
@@ -237,6 +243,11 @@ class _Counter(Generic[H]):
     def per_s(self) -> float | None:
         rates = self._fixed if self._adaptive is None else self._rates()
         return min((rate.limit / rate.window_s for rate in rates), default=None)
+
+    @property
+    def window_s(self) -> float | None:
+        windows = [rate.window_s for rate in self._fixed]
+        return min([*windows, *([60.0] if self._per_minute is not None else [])], default=None)
 
     def change(self, per_s: float, now: float, news: list[Event]) -> None:
         self._fixed = [Rate(per_s, 1.0), *(rate for rate in self._fixed if rate.window_s != 1.0)]

@@ -85,7 +85,7 @@ def units_csv(outcomes: Sequence[UnitOutcome]) -> str:
     """A row per unit: what became of it, in which time, with which settings. Results are in the JSON alone."""
     settings = sorted({name for outcome in outcomes for name in outcome.settings})
     names = ("shard", "task", "repeat", "type", "status", "first_status", "success", "first_success", "score")
-    numbers = ("attempts", "waiting_s", "working_s")
+    numbers = ("attempts", "waiting_s", "working_s", "cost", "unpriced_tokens")
     runs = ("run",) if any(outcome.run is not None for outcome in outcomes) else ()
     names = (*names, *runs)
     out = io.StringIO()
@@ -142,6 +142,8 @@ def _table(found: Results, width: int | None) -> list[Text]:
     names = list(dict.fromkeys(name for row in found.rows for name in row.mixed))
     if note := mixed_note(names, f"tell them apart with --by {','.join(names)}"):
         notes.append(note)
+    if total.unpriced_tokens and total.cost is not None:
+        notes.append(f"{human.count(total.unpriced_tokens, 'token')} without a price are in no cost")
     if total.scorer is not None:
         notes.append(f"judged by {visible(total.scorer)}")
     if _reported(found) and total.tasks != total.units:
@@ -199,8 +201,17 @@ def _columns(found: Results) -> list[Column]:
         *numbers("mean", lambda row: human.duration(row.mean_working_s), drop=25),
         *numbers("p50", lambda row: human.duration(row.p50_working_s), drop=15),
         *numbers("p95", lambda row: human.duration(row.p95_working_s), drop=16),
+        *numbers("tokens", lambda row: human.tokens(tokens_in(row)), drop=14, is_needed=found.total.usage is not None),
+        *numbers(
+            "cost", lambda row: human.dollars(row.cost), drop=8, is_needed=any(row.cost is not None for row in every)
+        ),
         *numbers("waited", lambda row: human.duration(row.waiting_s), drop=35),
     ]
+
+
+def tokens_in(row: ResultsRow) -> int | None:
+    """Tokens of all models; None: nobody has said what was used."""
+    return sum(tokens.total for tokens in row.usage.values()) if row.usage is not None else None
 
 
 def _is_grouped(found: Results) -> bool:

@@ -28,6 +28,7 @@ from prealloc.model.document import UNREADABLE
 from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verdict
 from prealloc.model.part import Part
 from prealloc.model.policy import MOST_RESULT_BYTES
+from prealloc.model.prices import Price
 from prealloc.model.steer import Change
 from prealloc.model.usage import Usage
 from prealloc.model.words import brief
@@ -75,6 +76,8 @@ class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Fields of RunPolicy that have other values from here on than run.json says."""
     on_end: str | None = None
     """The command that gets the summary from here on, empty for none; None: the one that run.json names."""
+    prices: dict[str, Price] = {}
+    """Of tokens by model, from here on; none: those of run.json."""
 
 
 class Reopened(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reopened"):
@@ -109,16 +112,20 @@ class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pid: int
     units: int
     started_at: Seconds | None = None
+    lane: str | None = None
+    """The lane that serves it."""
     host: str | None = None
     """The host that the process id is of; None: the machine of the master."""
 
 
-class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end"):
+class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end", omit_defaults=True):
     """It is gone for certain, in whatever way, and its units have been decided or handed on."""
 
     shard: str
     incarnation: int
     ended_at: Seconds
+    lost: str | None = None
+    """Why, if it died or was killed."""
 
 
 class SoloDeath(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):

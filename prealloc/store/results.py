@@ -13,6 +13,8 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.answers import Setup
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
+from prealloc.model.prices import Cost, Prices, cost_of, sum_of
+from prealloc.model.usage import Usage, added
 from prealloc.statistics.rate import bounds, mean, rate
 from prealloc.statistics.repeats import each_task, pass_hat
 from prealloc.store.fold import Outcome, Tried, UnitState
@@ -47,6 +49,15 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     working_s: float | None = None
     waiting_s: float | None = None
     attempts: int = 0
+    usage: Usage | None = None
+    """Tokens by model, of all its attempts: failed and killed ones too."""
+    cost: float | None = None
+    """Dollars, of the tokens that have a price; None: none has."""
+    unpriced_tokens: int = 0
+    infra_retries: int = 0
+    """Attempts that were made because the one before met an infrastructure error; see UnitState."""
+    lane_retries: int = 0
+    lost_workers: int = 0
     settings: dict[str, Any] = {}
     cell: dict[str, Any] = {}
     setup: Setup = Setup()
@@ -85,6 +96,7 @@ def unit_outcome(
     *,
     cell: dict[str, Any] | None = None,
     setup: Setup | None = None,
+    prices: Prices | None = None,
 ) -> UnitOutcome:
     """The outcome of a unit from the fold of the journal."""
     outcome = state.outcome
@@ -105,6 +117,10 @@ def unit_outcome(
         working_s=latest.working_s if latest else None,
         waiting_s=latest.waiting_s if latest else None,
         attempts=state.attempts,
+        **spent(((state.usage, prices or {}),)),
+        infra_retries=state.infra_retries,
+        lane_retries=state.lane_retries,
+        lost_workers=state.lost_workers,
         settings=settings,
         cell=cell or {},
         setup=setup or Setup(),
@@ -113,6 +129,13 @@ def unit_outcome(
         outcome=outcome,
         first=state.first or outcome,
     )
+
+
+def spent(parts: Sequence[tuple[Usage | None, Prices]]) -> dict[str, Any]:
+    """The fields of a unit's outcome that say what it has used: of each run that has tried it, at that run's prices."""
+    used = added(usage for usage, _ in parts)
+    cost = sum_of(cost_of(usage, prices) for usage, prices in parts)
+    return {"usage": used, "cost": cost.dollars, "unpriced_tokens": cost.unpriced}
 
 
 class UnitHistory(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +236,16 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     waiting_s: float
     """In all."""
     attempts: int
+    retried: int
+    """Units of which an attempt was made again after an infrastructure error, or because its worker died."""
+    retried_rate: float | None
+    """The success rate of those."""
+    usage: Usage | None
+    """Tokens by model, of all attempts of its units; None: none has said what it used."""
+    cost: float | None
+    """Dollars, of the tokens that have a price; None: none has."""
+    unpriced_tokens: int
+    """Those that have none."""
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,6 +348,11 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: _Asked) -> 
     limits = bounds(rated, undecided, level=level) if reported else None
     repeats, passed = _passed(units) if reported else (1, None)
     score = mean(scores, level=level)
+    again = [unit for unit in units if unit.infra_retries or unit.lost_workers]
+    retried = Successes()
+    for unit in again:
+        retried.count_first(unit.first_status, unit.first_success)
+    cost = sum_of(Cost(unit.cost, unit.unpriced_tokens) for unit in units)
     return ResultsRow(
         group=group,
         mixed=mixed(units, group),
@@ -349,6 +387,11 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: _Asked) -> 
         p95_working_s=percentile(working, 95),
         waiting_s=math.fsum(unit.waiting_s for unit in units if unit.waiting_s is not None),
         attempts=sum(unit.attempts for unit in units),
+        retried=len(again),
+        retried_rate=retried.rate(reported),
+        usage=added(unit.usage for unit in units),
+        cost=cost.dollars,
+        unpriced_tokens=cost.unpriced,
     )
 
 

@@ -22,6 +22,7 @@ from prealloc.model.answers import Setup
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
+from prealloc.model.prices import Price
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.task_times import TaskTimes
@@ -66,6 +67,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`module:function` that cleans up after attempts whose process was killed."""
     on_end: str | None = None
     """A command that gets the summary. A resume may change it: see OpenRun.on_end."""
+    prices: dict[str, Price] = msgspec.field(default_factory=dict)
+    """Of tokens by model, as they were given. A resume may change them: see OpenRun.prices."""
     policy: RunPolicy
     """As the run began. A resume may change some: see OpenRun.policy."""
     created_at: str
@@ -145,6 +148,12 @@ class OpenRun:
         """The command that gets the summary, likewise."""
         _, latest = self._latest
         return (self.file.on_end if latest is None or latest.on_end is None else latest.on_end) or None
+
+    @cached_property
+    def prices(self) -> dict[str, Price]:
+        """What tokens cost by model, likewise. Costs are computed when they are shown."""
+        _, latest = self._latest
+        return (latest.prices if latest is not None else {}) or self.file.prices
 
     @cached_property
     def _latest(self) -> tuple[Path, SessionStarted | None]:

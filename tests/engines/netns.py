@@ -24,6 +24,13 @@ class Machines:
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._number = next(number for number in range(_MOST) if _ip("link", "add", f"pb{number}", "type", "bridge"))
         self.here = f"10.77.{self._number}.1"
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> None:
         bridge = f"pb{self._number}"
         _must("addr", "add", f"{self.here}/24", "dev", bridge)
         _must("link", "set", bridge, "up")
@@ -53,6 +60,16 @@ class Machines:
         # Not `ip netns exec`: that mounts another /sys, without the control groups that slurmd looks for.
         space = f"--net=/run/netns/{self.name(i)}"
         return ["nsenter", space, "unshare", "--uts", "sh", "-c", script, "sh", *command]
+
+    def program(self, path: Path, command: str) -> str:
+        """Makes a program that runs the command with its own arguments, on one machine or another."""
+        name = self.name(0).removesuffix("0")
+        path.write_text(
+            f"#!/bin/sh\ni={name}$(($$ % {self.count} + 1))\n"
+            f"exec nsenter --net=/run/netns/$i unshare --uts sh -c 'hostname '$i' && exec \"$@\"' sh {command} \"$@\"\n"
+        )
+        path.chmod(0o755)
+        return str(path)
 
     def start(self, i: int, *command: str, log: Path) -> subprocess.Popen[bytes]:
         """Starts a daemon there, in a session of its own; 0 is this machine. `close` ends it."""
@@ -98,6 +115,7 @@ class Machines:
     def close(self) -> None:
         for i in self.numbers:
             self.kill(i)
+            _ip("link", "del", self._wire(i))  # by name: what the end of a namespace does comes later
             _ip("netns", "del", self.name(i))
         end(*self._daemons)
         _ip("link", "del", f"pb{self._number}")

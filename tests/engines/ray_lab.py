@@ -9,25 +9,14 @@ import sys
 from pathlib import Path
 
 from netns import Machines, end
+from stand_in import within
 
 _PORT = 6390
 """Not within 10002 to 19999, which are the workers'."""
-_BEFORE_S = 90
+_BEFORE_S = 240
+"""On a busy machine. A node gives up by itself after 30 s, and is started again."""
 _STORE = "--object-store-memory=100000000"
-_WAIT = """
-import ray, sys, time
-address, nodes, before_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-end = time.monotonic() + before_s
-while time.monotonic() < end:
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        break
-    except ConnectionError:
-        time.sleep(0.2)
-while sum(node["Alive"] for node in ray.nodes()) < nodes:
-    assert time.monotonic() < end, ray.nodes()
-    time.sleep(0.1)
-"""
+_STARTED = "Ray runtime started"
 
 
 class RayLab:
@@ -44,10 +33,11 @@ class RayLab:
         }
         self._nodes: dict[int, subprocess.Popen[bytes]] = {}
         self.start_scheduler()
+        self._await("head.log")
         for i in machines.numbers:
             self.start_node(i)
-        nodes = len(machines.numbers) + 1
-        subprocess.run([sys.executable, "-c", _WAIT, self.address, str(nodes), str(_BEFORE_S)], check=True)
+        for i in machines.numbers:
+            self._await(f"node{i}.log", i)
 
     def start_scheduler(self) -> None:
         words = ["--head", f"--node-ip-address={self.machines.here}", f"--port={_PORT}", "--num-cpus=0", _STORE]
@@ -62,6 +52,14 @@ class RayLab:
         words = [f"--address={self.address}", f"--node-ip-address={self.machines.address(i)}", "--num-cpus=2", _STORE]
         more = ["--disable-usage-stats", "--block"]
         self._nodes[i] = self.machines.start(i, _ray(), "start", *words, *more, log=self.folder / f"node{i}.log")
+
+    def _await(self, log: str, i: int | None = None) -> None:
+        def has_started() -> bool | None:
+            if i is not None and self._nodes[i].poll() is not None:
+                self.start_node(i)
+            return _STARTED in (self.folder / log).read_text() or None
+
+        within(has_started, f"Ray's {log}", _BEFORE_S)
 
 
 def _ray() -> str:

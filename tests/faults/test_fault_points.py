@@ -77,7 +77,7 @@ PASSAGE = {
 }
 """Where more has happened before the fault than at the first passage."""
 
-ONCE = (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY, Point.SUPERVISOR_WORKER_END, *HARMLESS)
+ONCE = (Point.SUPERVISOR_REUSED, Point.SUPERVISOR_LIBRARY, Point.SUPERVISOR_WORKER_END, *IN_HOST, *HARMLESS)
 """Where a run does not come by again once it has met the fault."""
 
 BESIDE_OTHERS = (

@@ -193,7 +193,7 @@ def test_what_hosts_wrote_and_nobody_heard(bench: Bench, tmp_path: Path) -> None
     b = Unit("shard-00", "b", 0)
     found = unheard(bench.paths, fold(bench.paths, [UNIT, b]))
     assert [(each.task, each.host) for each in found.lines] == [("a", "host-1"), ("b", "host-3")]
-    assert found.lines[1].result == b"[1]"
+    assert bytes(found.lines[1].result) == b"[1]"
     assert ["host-3" in note for note in found.notes] == [True, False]
     list(bench.host("host-9").take(FILE, 0, line(host="host-9", status=Status.FAILED)))
     found = unheard(bench.paths, fold(bench.paths, [UNIT, b]))

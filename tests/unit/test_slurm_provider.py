@@ -32,6 +32,7 @@ class _Slurm:
             self.jobs[number] = "PENDING|Resources"
             return f"{number};cluster\n"
         if command[0] == "squeue":
+            self.now += 0.5
             return "".join(f"{number}|{state}\n" for number, state in self.jobs.items() if state)
         return ""
 
@@ -103,7 +104,7 @@ def test_options_become_words_and_none_undoes_what_must_hold(tmp_path: Path) -> 
 
 
 def test_what_a_host_printed_last_is_told(tmp_path: Path) -> None:
-    """Its output is read when it has ended; at the close nothing of it is left, and all jobs are taken back at once."""
+    """Its output is read when it has ended. At the close nothing of it is left, and what has not ended is cancelled."""
     slurm = _Slurm(tmp_path)
     for name in ("a", "b", "c"):
         slurm.provider.start(name, b"{}")
@@ -112,8 +113,10 @@ def test_what_a_host_printed_last_is_told(tmp_path: Path) -> None:
     slurm.jobs[7] = "FAILED|NonZeroExitCode"
     reason = "Slurm says FAILED (NonZeroExitCode), job 7; the last that it printed: no such module: agents"
     assert slurm.gone() == {"a": reason}
+    slurm.jobs[8] = "COMPLETED|None"
     slurm.provider.close()
-    assert slurm.asked[-1] == ["scancel", "8", "9"]
+    cancelled = [command for command in slurm.asked if command[0] == "scancel"]
+    assert cancelled == [["scancel", "--state=PENDING", "8", "9"], ["scancel", "9"]]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -27,7 +27,7 @@ from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob
 from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.link import Closed, Heard, Link, Listener, Opened, own_addresses
-from prealloc.engines.hosts.options import SPOOL, own_options, pairs, place
+from prealloc.engines.hosts.options import FOLDER, SPOOL, own_options, pairs, place
 from prealloc.engines.hosts.providers.client import Gone, ProviderLost, ProviderProcess, Started
 from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, PlannedShard, Replica
 from prealloc.engines.hosts.roster import Given, RemoteHost, Roster, Stage
@@ -68,7 +68,11 @@ from prealloc.worker.job import UnitOrder
 PATIENCE = 1.5
 """A host is lost after so many leases without a word: it has ended itself by then."""
 LOST_IN_A_ROW = 3
-"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is no accident."""
+"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is not an accident."""
+YOUNG_S = 60.0
+"""A host that is lost later than this was at work, though it may have decided nothing yet."""
+MOST_OF_WINDOW = 0.02
+"""The way there and back may take this part of a lane's shortest window: the pacer's guard is for as much."""
 TURN_S = 0.1
 GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
@@ -78,6 +82,7 @@ SAMPLE_S = 2.0
 CLOSE_S = 5.0
 MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
 """Bytes of lines of one host that have not come to their end."""
+OPEN_FILES = 2**16
 NO_PROVIDER = "hosts"
 
 
@@ -114,6 +119,8 @@ class HostsEngine:
         """Hosts lost in a row, over all, that had decided nothing."""
         self._last_words = ""
         self._sample_at = 0.0
+        self._far: set[tuple[str, str]] = set()
+        """Hosts that are too far away for a lane."""
         self._stopping = False
         self._broken: list[PreallocError] = []
         self._blobs: dict[str, bytes] = {}
@@ -146,8 +153,7 @@ class HostsEngine:
                 wanted.tell(self._waits())
         if self._broken:
             raise _together(self._broken)
-        for host in ready:
-            self._refuse_another_code(host)
+        self._refuse_mixture(ready)
         reports = [host.ready for host in ready if host.ready is not None]
         notes = dict.fromkeys(note for report in reports for note in report.notes)
         unset = dict.fromkeys(name for report in reports for name in report.unset)
@@ -158,6 +164,7 @@ class HostsEngine:
         if self._listener is not None:
             return
         options = self._options
+        _allow_open_files()
         self._take_code()
         self._identity = new_identity()
         address, port = place(options.listen)
@@ -196,8 +203,9 @@ class HostsEngine:
         if self._folder is None:
             import tempfile
 
-            with must_write("a folder for join files", EngineError):
-                self._folder = Path(tempfile.mkdtemp(prefix="prealloc-join-"))
+            parent = pairs(self._options.engine_option).get(FOLDER)
+            with must_write(parent or "a folder for join files", EngineError):
+                self._folder = Path(tempfile.mkdtemp(prefix="prealloc-join-", dir=parent))
         return self._folder
 
     def _tell_how_to_join(self) -> None:
@@ -228,11 +236,23 @@ class HostsEngine:
     def _environment(self) -> dict[str, str]:
         return {name: os.environ[name] for name in self._options.pass_env if name in os.environ}
 
+    def _refuse_mixture(self, ready: Sequence[RemoteHost]) -> None:
+        """Raises WorkerFunctionError if the worker's module is not the same on all hosts."""
+        found: dict[str | None, list[str]] = {}
+        for host in ready:
+            found.setdefault(host.ready.digest if host.ready is not None else None, []).append(host.name)
+        if len(found) > 1:
+            told = "; ".join(
+                f"{listed(names, 3)} have {digest or 'no file of it'}"[:120] for digest, names in found.items()
+            )
+            worker = self._wanted.worker if self._wanted is not None else ""
+            hint = "install the same there, or ‹ship› it"
+            raise WorkerFunctionError(f"its module is not the same on all hosts: {told}", where=repr(worker), hint=hint)
+        self._checked_digest = next(iter(found), None)
+
     def _refuse_another_code(self, host: RemoteHost) -> bool:
         """Whether the host has another worker module than the first one, and so takes no part."""
-        digest = host.ready.digest if host.ready is not None else None
-        self._checked_digest = self._checked_digest or digest
-        if digest == self._checked_digest:
+        if host.ready is not None and host.ready.digest == self._checked_digest:
             return False
         self._lose(host, "its file of the worker's module is another one than on the first host; ‹ship› the code")
         return True
@@ -270,7 +290,7 @@ class HostsEngine:
         each = self._options.room or max(told, default=64)
         return max(1, min(shards, each * self._options.hosts))
 
-    def bearable(self, jobs: int) -> tuple[int, str | None]:
+    def allowed(self, jobs: int) -> tuple[int, str | None]:
         return jobs, None
 
     def room(self) -> Room:
@@ -479,7 +499,7 @@ class HostsEngine:
         for raw in host.numbered.again():
             link.send(raw)
         if host.hi is None:
-            host.hi, host.stage = hi, Stage.CHECKS
+            host.hi, host.stage, host.joined_at = hi, Stage.CHECKS, time.monotonic()
             self._ask_to_check(host)
         else:
             self._send_files(host)
@@ -531,7 +551,7 @@ class HostsEngine:
     def _is_ready(self, host: RemoteHost, message: wire.Ready) -> None:
         if host.stage is not Stage.CHECKS:
             return
-        host.ready, host.stage = message, Stage.READY
+        host.ready, host.stage, host.ready_at = message, Stage.READY, time.monotonic()
         if self._setup is None:
             return
         if message.unset:
@@ -562,8 +582,8 @@ class HostsEngine:
             HostJoined(
                 host=host.name,
                 machine=hi.machine if hi is not None else "",
-                room=self._options.room or 0,
-                waited_s=round(time.monotonic() - host.asked_at, 3),
+                room=self._options.room,
+                waited_s=round(host.joined_at - host.asked_at, 3),
             )
         )
 
@@ -616,7 +636,7 @@ class HostsEngine:
             raise Unreadable("lines of a session that it knows nothing of")
         for copied in host.replica.take(message.file, message.offset, body):
             self._line(host, copied)
-        if host.replica.begun_bytes > MOST_BEGUN:
+        if not body.endswith(b"\n") and host.replica.begun_bytes > MOST_BEGUN:
             raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
 
     def _line(self, host: RemoteHost, copied: Copied) -> None:
@@ -719,10 +739,15 @@ class HostsEngine:
 
     def _taken(self, given: Given, held: wire.Held) -> Units:
         """Units that a host gives back. Raises Unreadable if it does not have them."""
-        for order in held.orders:
-            if given.undecided.pop((order.position, order.repeat), None) is None:
-                raise Unreadable(f"it gives back unit {order.position, order.repeat}, which it does not have")
-        return held.units()
+        keys = [(order.position, order.repeat) for order in held.orders]
+        for key, order in zip(keys, held.orders, strict=True):
+            known = given.undecided.get(key)
+            if known is None or order.attempt > known.attempt + MOST_FURTHER_ATTEMPTS or keys.count(key) > 1:
+                raise Unreadable(f"it gives back unit {key}, which it does not have")
+        for key in keys:
+            del given.undecided[key]
+        units = held.units()
+        return units._replace(alone=units.alone & {*keys})
 
     def _returned(self, host: RemoteHost, message: wire.Returned) -> None:
         given = host.jobs.get(message.job)
@@ -736,6 +761,8 @@ class HostsEngine:
             return
         units = self._taken(given, message.left)
         del host.jobs[message.job]
+        if host.replica is not None and not any(each.job.shard == given.job.shard for each in host.jobs.values()):
+            host.replica.finish(given.job.shard)
         self._blobs.pop(given.file, None)
         more = Units((*given.again.values(), *given.rest), frozenset(), given.deaths)
         if more.orders:
@@ -746,11 +773,29 @@ class HostsEngine:
 
     def _give_out(self) -> None:
         """Gives the jobs that wait to hosts that have room."""
-        while self._waiting:
-            host = max(self._roster, key=lambda host: host.free, default=None)
-            if host is None or not host.free:
-                return
-            self._give(host, self._waiting.pop(0))
+        for job in list(self._waiting):
+            near = [host for host in self._roster if host.free and not self._too_far(host, job.lane)]
+            if near:
+                self._waiting.remove(job)
+                self._give(max(near, key=lambda host: host.free), job)
+
+    def _too_far(self, host: RemoteHost, lane: str | None) -> bool:
+        """Whether the way to a host is so long that a lane's limit might not hold there. Told once of each."""
+        rtt_s = host.beat.rtt_s if host.beat is not None else None
+        if lane is None or rtt_s is None or self._setup is None:
+            return False
+        window_s = self._setup.limiter.window_s(lane)
+        if window_s is None or rtt_s <= MOST_OF_WINDOW * window_s:
+            return False
+        if (host.name, lane) not in self._far:
+            self._far.add((host.name, lane))
+            told = f"{host.name} gets no shards of lane {lane}: a message takes {rtt_s * 1000:.0f} ms there and back"
+            self._events.append(Note(text=f"{told}, too long for its limit per {window_s:g} s"))
+            here = [each for each in self._roster.here if each.stage is Stage.READY]
+            if not self._roster.expected and all((each.name, lane) in self._far for each in here):
+                hint = "give the lane a limit per minute, or run the master nearer to the hosts"
+                raise EngineError(f"every host is too far away for lane {lane}", hint=hint)
+        return True
 
     def _give(self, host: RemoteHost, job: ShardJob) -> None:
         setup = self._setup
@@ -771,6 +816,8 @@ class HostsEngine:
         digest = self._keep(raw)
         self._send_file(host, digest)
         given.file = digest
+        if host.replica is not None:
+            host.replica.owe(job.due)
         host.say(wire.Run(digest, job.manifest.slice.sha256))
 
     def _send_file(self, host: RemoteHost, sha256: str) -> None:
@@ -802,7 +849,7 @@ class HostsEngine:
     def _give_back_waiting(self, which: Any) -> None:
         for job in [job for job in self._waiting if which(job)]:
             self._waiting.remove(job)
-            units = Units(tuple(job.orders), job.alone, job.deaths)
+            units = Units(tuple(job.orders), job.alone, job.deaths, tuple(job.due))
             self._events.append(JobEnded(job=job.number, shard=job.shard, left=units))
 
     def _next_incarnation(self, shard: str) -> int:
@@ -898,8 +945,9 @@ class HostsEngine:
         self._events += [WorkerGone(shard=shard, pid=pid, host=host.name) for shard, pid in gone]
         for given in jobs.values():
             self._blobs.pop(given.file, None)
-            self._requeue(given, reason)
-        if not host.decided and not self._stopping:
+            self._requeue(given, reason, host.replica)
+        young = host.ready_at is None or time.monotonic() - host.ready_at < YOUNG_S
+        if young and not host.decided and not self._stopping:
             self._lost_idle += 1
             if self._lost_idle >= LOST_IN_A_ROW:
                 self._give_up_on_more(error)
@@ -915,7 +963,7 @@ class HostsEngine:
         problem = f"{LOST_IN_A_ROW} hosts in a row were lost before they decided anything; the last was"
         raise EngineError(f"{problem} {self._last_words}", hint=self._hint())
 
-    def _requeue(self, given: Given, reason: str) -> None:
+    def _requeue(self, given: Given, reason: str, replica: Replica | None) -> None:
         """A lost host is nobody's fault, but what is lost with hosts again and again may be."""
         shard = given.job.shard
         poisonous = self._lost_on[shard] >= LOST_IN_A_ROW
@@ -923,7 +971,10 @@ class HostsEngine:
         for key, order in list(given.undecided.items()) if poisonous else ():
             given.deaths[key] = given.deaths.get(key, 0) + 1
             self._count_death(given, key, order, f"its host was lost: {reason}")
-        self._events.append(JobEnded(job=given.job.number, shard=shard, left=given.left()))
+        left = given.left()
+        if replica is not None and self._setup is not None and self._setup.cleanup is not None:
+            left = left._replace(due=replica.due(shard))
+        self._events.append(JobEnded(job=given.job.number, shard=shard, left=left))
 
     def _count_death(self, given: Given, key: tuple[int, int], order: UnitOrder, reason: str) -> None:
         setup = self._setup
@@ -1016,6 +1067,17 @@ def _own_path() -> list[str]:
     """Where this process imports from, beside what is installed: the same folders may be there on a host."""
     installed = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)})
     return [path for path in sys.path if os.path.isabs(path) and not os.path.realpath(path).startswith(installed)]
+
+
+def _allow_open_files() -> None:
+    """A link to each host and a file for each worker are open here: that may be more than the usual limit."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(most, OPEN_FILES)
+        if now != resource.RLIM_INFINITY and now < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:

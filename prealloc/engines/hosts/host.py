@@ -46,7 +46,7 @@ from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.document import Unreadable
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
 from prealloc.model.outcome import Status
-from prealloc.processes.signals import handled
+from prealloc.processes.signals import handled, leave_to_master
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.guard import library_files
 
@@ -172,7 +172,8 @@ class Host:
             silent_s = time.monotonic() - max(began, self._caller.heard_at)
             reason = None
             if silent_s > self._spec.lease_s:
-                reason = f"no word from the master for {self._spec.lease_s:g} s"
+                tried = f"; the last try to connect: {self._caller.problem}" if self._caller.problem else ""
+                reason = f"no word from the master for {self._spec.lease_s:g} s{tried}"
             elif self._with_parent and os.getppid() != parent:
                 reason = "the process that has started it is gone"
             if reason is not None:
@@ -342,7 +343,7 @@ class Host:
         self._engine.open(self._setup)
         self._all_logs = message.all_logs
         room = self._spec.room or self._engine.most_jobs(MOST_WORKERS, message.slice_bytes)
-        self._room = self._engine.bearable(min(room, message.room))[0]
+        self._room = self._engine.allowed(min(room, message.room))[0]
 
     def _go_on(self) -> None:
         """Does what has waited for files, in order."""
@@ -530,6 +531,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--join", metavar="FILE", help="how to join: a file that the run has written; default: stdin")
     parser.add_argument("--with-parent", action="store_true", help="end when the process that has started this ends")
     given = parser.parse_args(arguments)
+    leave_to_master()  # before and after it serves: what it has written is removed, whatever signals come
     try:
         spec = _read(given.join)
         with _spool_folder(spec) as folder:

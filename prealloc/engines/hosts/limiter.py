@@ -106,5 +106,9 @@ class RemoteLimiter:
     def key_refused(self, lane: str) -> bool:
         return lane in self._refused
 
+    def window_s(self, lane: str) -> float | None:
+        """The master asks for it before it gives a shard."""
+        return None
+
     def close(self) -> None:
         """The master does that."""

@@ -78,7 +78,7 @@ class Closed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """No connection was had."""
+    """A connection was not made."""
 
     reason: str
     final: bool
@@ -364,7 +364,7 @@ class Listener:
 
 
 class Caller:
-    """A host's end: it connects, and connects again, until it is told not to."""
+    """A host's end: it connects, and connects again, until it is closed."""
 
     def __init__(self, spec: HostSpec) -> None:
         try:
@@ -377,6 +377,8 @@ class Caller:
         self._ended = False
         self.heard_at = 0.0
         """When the master has last said anything."""
+        self.problem = ""
+        """Why there is no connection now."""
         self._thread = _Thread(self._call)
 
     def close(self, most_s: float = 2.0) -> None:
@@ -406,8 +408,8 @@ class Caller:
                 gone = len(refused) == everywhere and now - refused[0] < len(self._spec.addresses)
                 denied = _status(error) == HTTPStatus.UNAUTHORIZED
                 reason = "the master does not know this token (any more)" if denied else _words(error)
-                told = f"{address}:{self._spec.port}: {reason}"
-                self.mailbox.put(Failed(told, gone or denied))
+                self.problem = f"{address}:{self._spec.port}: {reason}"
+                self.mailbox.put(Failed(self.problem, gone or denied))
                 await asyncio.sleep(AGAIN_S)
 
     async def _once(self, address: str) -> None:
@@ -423,6 +425,7 @@ class Caller:
             **_SETTINGS,
         ) as connection:
             link = Link(self._spec.name, self._thread.loop, connection)
+            self.problem = ""
             self.mailbox.put(Opened(link))
             reason = await link.carry(self.mailbox, self._heard)
             self.mailbox.put(Closed(link, reason))
@@ -436,13 +439,16 @@ def own_addresses(listen: str) -> tuple[str, ...]:
     """Where a host may reach a master that listens there."""
     if listen not in ("0.0.0.0", "::", ""):
         return (listen,)
+    import psutil
+
     name = socket.gethostname()
     found: list[str] = [name]
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # nothing is sent: the kernel only chooses our address on the way there
         found.append(probe.getsockname()[0])
-    with contextlib.suppress(OSError):
-        found += [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)]
+    # Nodes of a cluster often have neither a route to everywhere nor a name that the others can look up.
+    for entries in psutil.net_if_addrs().values():
+        found += [entry.address for entry in entries if entry.family == socket.AF_INET]
     return tuple(dict.fromkeys(each for each in found if not each.startswith("127."))) or ("127.0.0.1",)
 
 

@@ -89,7 +89,8 @@ class RemoteHost:
         self.name = name
         self.token = token
         self.stage = Stage.ASKED
-        self.asked_at = time.monotonic()
+        self.asked_at = self.joined_at = time.monotonic()
+        self.ready_at: float | None = None
         self.handle: str | None = None
         """What people find it by in the engine that has started it."""
         self.hi: Hi | None = None
@@ -114,7 +115,7 @@ class RemoteHost:
         """It has decided something."""
         self.draining = False
         self.is_open = False
-        """It has been told of the session."""
+        """It knows the session."""
 
     @property
     def over(self) -> bool:

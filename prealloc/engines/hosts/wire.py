@@ -349,7 +349,7 @@ def read_frame(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Frame:
     """What they say. Raises Unreadable."""
     end = raw.find(b"\n", _header.size)
     if end < 0:
-        raise Unreadable(f"{len(raw)} bytes that are no message")
+        raise Unreadable(f"{len(raw)} bytes that are not a message")
     number, seen = _header.unpack_from(raw)
     try:
         message = decoder.decode(memoryview(raw)[_header.size : end])

@@ -11,7 +11,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
-from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, is_name, named
+from prealloc.library.rows import NO_ID, NO_TYPE, Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
 
@@ -44,9 +44,9 @@ class Diagnosis:
         self.where = where
         self.origin = origin or Origin()
 
-    def of_text(self, loose: Any) -> LibraryError:
+    def of_text(self, shape: Any) -> LibraryError:
         """The error of a library that could not be decoded."""
-        decoder = msgspec.json.Decoder(loose)
+        decoder = msgspec.json.Decoder(shape)
         index, start = -1, None
         with memoryview(self.text) as view:
             cursor = Cursor(view)
@@ -86,7 +86,7 @@ class Diagnosis:
         hint = "save the file as UTF-8, or fix that byte"
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=hint)
 
-    def of_names(self, rows: Sequence[AnyRow]) -> LibraryError:
+    def of_names(self, rows: Sequence[Row]) -> LibraryError:
         """The error of the first task whose id or type cannot be one."""
         for index, row in enumerate(rows):
             task_id, task_type = named(row)

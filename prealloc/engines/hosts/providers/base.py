@@ -66,9 +66,12 @@ class Provider(Protocol):
 
 
 def host_argv(options: Mapping[str, str], join: Path | None = None) -> list[str]:
-    """The command that starts a host. Its spec is in the file `join`, or comes on its standard input."""
+    """The command that starts a host, which ends with the process that starts it.
+
+    Its spec is in the file `join`, or comes on its standard input.
+    """
     command = [options.get(PYTHON, sys.executable), "-P", "-m", "prealloc.engines.hosts.host"]
-    return command if join is None else [*command, "--join", str(join)]
+    return command if join is None else [*command, "--with-parent", "--join", str(join)]
 
 
 def provider_class(name: str) -> type[Provider]:
@@ -97,7 +100,7 @@ def wrong(option: str, value: str, hint: str) -> Mistake:
 def amounts(options: Mapping[str, str], names: Sequence[str], pairs: str | None = None) -> dict[str, float]:
     """The options of these names that are given, as numbers, and what the option `pairs` holds: `a=1,b=0.5`.
 
-    Raises OptionsError for all that are no such numbers.
+    Raises OptionsError for what is not such a number.
     """
     given = [(name, name, options[name]) for name in names if name in options]
     for pair in filter(None, options.get(pairs or "", "").split(",")):

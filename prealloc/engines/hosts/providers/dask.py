@@ -5,6 +5,7 @@ Certificates and the scheduler's address are taken from Dask's own configuration
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from prealloc.engines.hosts.providers.base import (
 )
 from prealloc.engines.hosts.providers.calls import how_a_call_ended, in_its_words
 
-_CONNECT_S = 30
+_CONNECT_S = 15
 
 
 class DaskProvider:
@@ -44,6 +45,7 @@ class DaskProvider:
     def __init__(self, options: Mapping[str, str]) -> None:
         self._resources = amounts(options, (), "resources")
         self._argv = host_argv(options)
+        self._run = secrets.token_hex(4)  # a task with the same key as another one would be taken for it
         self._hosts: dict[str, Any] = {}
 
         import dask
@@ -59,7 +61,7 @@ class DaskProvider:
             self._client: Any = Client(**where, timeout=_CONNECT_S, set_as_default=False, name="prealloc")
 
     def start(self, name: str, spec: bytes) -> str:
-        key = f"prealloc-host-{name}"
+        key = f"prealloc-{self._run}-{name}"
         asked = {"pure": False, "retries": 0, "resources": self._resources or None}
         with in_its_words("Dask refuses"):
             self._hosts[name] = self._client.submit(subprocess.run, self._argv, input=spec, key=key, **asked)

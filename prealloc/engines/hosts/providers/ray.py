@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -10,11 +11,13 @@ from typing import Any, ClassVar
 from prealloc.engines.hosts.providers.base import (
     PYTHON,
     PYTHON_HELP,
+    ProviderError,
     amounts,
     host_argv,
 )
 from prealloc.engines.hosts.providers.calls import how_a_call_ended, in_its_words
 
+_KNOCK_S = 10
 _NUMBERS = ("num_cpus", "num_gpus", "memory")
 
 
@@ -49,6 +52,7 @@ class RayProvider:
 
         self._ray = ray
         address = options.get("address", "auto")
+        _knock(address)
         with in_its_words("the cluster cannot be reached"):
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="prealloc")
         strategy = "DEFAULT" if options.get("spread") == "no" else "SPREAD"
@@ -78,3 +82,13 @@ class RayProvider:
 
     def _how_it_ended(self, host: Any) -> str:
         return how_a_call_ended(lambda: self._ray.get(host, timeout=1), "Ray")
+
+
+def _knock(address: str) -> None:
+    """Raises ProviderError if nobody listens there: Ray itself goes on trying for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+        except OSError as error:
+            raise ProviderError(f"the cluster cannot be reached at {address}: {error.strerror or error}") from None

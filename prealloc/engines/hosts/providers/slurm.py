@@ -24,6 +24,9 @@ ABSENT_S = 30.0
 """A job that Slurm no longer lists for so long has ended: a busy controller may leave one out."""
 UNREACHABLE_S = 60.0
 """A controller that does not answer for so long is lost. One that is started again knows its jobs."""
+_ENDING_S = 3.0
+"""What hosts of a run that is over may take to end."""
+_PAUSE_S = 0.2
 _CALL_S = 60.0
 _POLL_S = 2.0
 _ENDED = frozenset(
@@ -130,6 +133,10 @@ class SlurmProvider:
 
     def close(self) -> None:
         try:
+            if self._jobs:
+                # Hosts of a run that is over end by themselves: their jobs shall be COMPLETED, not CANCELLED.
+                self._cancel(self._jobs, "--state=PENDING")
+                self._await_ends()
             self._cancel(self._jobs)
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -183,10 +190,15 @@ class SlurmProvider:
             printed = b""
         return name, f"{told}, job {number}{last_line(printed)}"
 
-    def _cancel(self, numbers: Iterable[int]) -> None:
-        words = [str(number) for number in numbers]
-        if words:
-            self._call(["scancel", *words], "")
+    def _await_ends(self) -> None:
+        end = self._now() + _ENDING_S
+        while self._jobs and self._now() < end:
+            list(self.gone())
+            time.sleep(_PAUSE_S)
+
+    def _cancel(self, numbers: Iterable[int], *words: str) -> None:
+        if found := [str(number) for number in numbers]:
+            self._call(["scancel", *words, *found], "")
 
 
 def _call(command: Sequence[str], given: str) -> str:

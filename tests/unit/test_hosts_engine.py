@@ -1,0 +1,396 @@
+"""The master's side of hosts, with scripted hosts: whose units are whose, who is lost, and what a loss means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from prealloc._version import __version__
+from prealloc.engines.base import RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.handover import JobEnded, UnitsReturned
+from prealloc.engines.hosts import engine as module
+from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.engine import HostsEngine
+from prealloc.engines.hosts.link import Closed, Heard, News, Opened
+from prealloc.engines.hosts.providers.client import Gone
+from prealloc.errors import EngineError, WorkerFunctionError
+from prealloc.files.paths import RunPaths
+from prealloc.lanes.limiter import RateLimiter
+from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost
+from prealloc.model.outcome import Status
+from prealloc.model.plan import Unit
+from prealloc.model.policy import EngineOptions, RunPolicy
+from prealloc.store.fold import Due, fold
+from prealloc.store.journal import AttemptBegan, AttemptLine, CleanedUp, JournalWriter, Noted
+from prealloc.store.plan_folder import write_plan
+from prealloc.testing import make_plan
+from prealloc.worker.job import UnitOrder
+
+
+class Mailbox:
+    """Holds what the test says."""
+
+    def __init__(self) -> None:
+        self.news: list[News] = []
+        self._event = os.eventfd(1)
+
+    def fileno(self) -> int:
+        return self._event
+
+    def take(self) -> list[News]:
+        news, self.news = self.news, []
+        return news
+
+
+class Listener:
+    """Lets the scripted hosts in."""
+
+    port = 1
+
+    def __init__(self, *given: Any) -> None:
+        self.mailbox = Mailbox()
+        self.tokens: dict[str, str] = {}
+
+    def admit(self, token: str, name: str) -> None:
+        self.tokens[name] = token
+
+    def strike(self, token: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Provider:
+    """Starts nothing."""
+
+    alive = True
+
+    def __init__(self, *given: Any) -> None:
+        self.asked: list[str] = []
+        self.told: list[Any] = []
+        self._event = os.eventfd(0)
+
+    def start(self, name: str, spec: bytes) -> None:
+        self.asked.append(name)
+
+    def stop(self, name: str) -> None:
+        pass
+
+    def news(self) -> Sequence[Any]:
+        told, self.told = self.told, []
+        return told
+
+    def fileno(self) -> int:
+        return self._event
+
+    def close(self) -> None:
+        pass
+
+
+class Scripted:
+    """A host that says what the test has it say."""
+
+    broken = False
+
+    def __init__(self, bench: Bench, name: str, launch: str = "one") -> None:
+        self.name = name
+        self.open = True
+        self.bench = bench
+        self.got: list[Any] = []
+        self._numbered = wire.Numbered()
+        self._offsets: dict[str, int] = {}
+        bench.mailbox.news.append(Opened(self))  # type: ignore[arg-type]  # it stands in for a link
+        self.say(wire.Hi(launch, __version__, "3", "node", None))
+
+    # -- as of Link -----------------------------------------------------------------------------------------
+
+    def send(self, raw: bytes) -> None:
+        self.got.append(wire.read_frame(raw, wire.to_host).message)
+
+    def feed(self, pieces: Iterator[bytes]) -> None:
+        for raw in pieces:
+            self.send(raw)
+
+    def close(self) -> None:
+        self.open = False
+
+    abort = close
+
+    # -- what it says ---------------------------------------------------------------------------------------
+
+    def say(self, message: wire.Message, body: bytes = b"") -> None:
+        raw = wire.frame(message, body) if isinstance(message, wire.Hi | wire.Lines | wire.Beat) else self._raw(message)
+        self.bench.mailbox.news.append(Heard(self, raw, 0.0))  # type: ignore[arg-type]
+
+    def _raw(self, message: wire.Message) -> bytes:
+        return self._numbered.number(message)
+
+    def ready(self, digest: str | None = "d") -> None:
+        self.say(wire.Ready((), (), digest, 0))
+
+    def beat(self, room: int = 1) -> None:
+        self.say(wire.Beat(0.0, 0.001, 0.0, room, {}, {}, 1))
+
+    def ends(self, task: str, **more: Any) -> None:
+        told: dict[str, Any] = {"shard": "shard-00", "task": task, "repeat": 0, "attempt": 1, "status": Status.OK}
+        told |= {"started_at": 1.0, "queued_s": 0.0, "waiting_s": 0.0, "working_s": 1.0, "peak_rss": 1}
+        line = msgspec.json.encode(AttemptLine(**{**told, "host": self.name, **more})) + b"\n"
+        file = "shard-00.0001.0001.jsonl"
+        self.say(wire.Lines(file, self._offsets.get(file, 0)), line)
+        self._offsets[file] = self._offsets.get(file, 0) + len(line)
+
+    def hangs_up(self) -> None:
+        self.open = False
+        self.bench.mailbox.news.append(Closed(self, "gone"))  # type: ignore[arg-type]
+
+    def last(self, kind: type) -> Any:
+        return [message for message in self.got if isinstance(message, kind)][-1]
+
+
+class Bench:
+    """An engine, its hosts, and the journal of its run: one shard of three tasks."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "Listener", Listener)
+        monkeypatch.setattr(module, "ProviderProcess", Provider)
+        monkeypatch.setattr(module, "GATHER_S", 0.0)
+        self.engine = HostsEngine("process", EngineOptions(hosts=2))
+        self.engine._wanted, self.engine._checked_digest = WorkerCheck("m:f", ()), "d"
+        self.engine._begin()
+        self.mailbox: Mailbox = self.engine._listener.mailbox  # type: ignore[assignment, union-attr]
+        self.provider: Provider = self.engine._provider  # type: ignore[assignment]
+        self.paths = RunPaths(root)
+        for folder in (self.paths.journal, self.paths.logs):
+            folder.mkdir()
+        self.plan = make_plan(3)
+        write_plan(self.plan, self.paths.plan.root)
+        self.policy = RunPolicy.checked(concurrency=4)
+        self.journal = JournalWriter(self.paths.supervisor_journal(1))
+        self.setup = RunSetup(
+            paths=self.paths,
+            session=1,
+            worker="m:f",
+            import_path=(),
+            limiter=RateLimiter((), self.policy),
+            policy=self.policy,
+            journal=self.journal,
+        )
+        self.events: list[Event] = []
+        self.numbers = 0
+
+    def host(self, name: str, room: int = 1) -> Scripted:
+        """One that is ready."""
+        made = Scripted(self, name)
+        self.settle()
+        made.ready()
+        made.beat(room)
+        self.settle()
+        return made
+
+    def begin(self, *names: str) -> list[Scripted]:
+        hosts = [self.host(name) for name in names]
+        self.engine.open(self.setup)
+        return hosts
+
+    def launch(self, orders: Sequence[UnitOrder] | None = None) -> None:
+        self.numbers += 1
+        (shard,) = self.plan.shards
+        ids = [(task.id, task.type) for task in shard.tasks]
+        job = ShardJob(
+            number=self.numbers,
+            manifest=shard.manifest,
+            policy=self.policy,
+            ids=ids,
+            orders=tuple(orders or [UnitOrder(position, 0, 1) for position in range(3)]),
+            deaths=self.deaths(),
+        )
+        self.engine.launch(job)
+
+    def deaths(self) -> dict[tuple[int, int], int]:
+        found = [event.left.deaths for event in self.events if isinstance(event, JobEnded)]
+        return dict(found[-1]) if found else {}
+
+    def settle(self) -> list[Event]:
+        """Lets the engine take in what was said."""
+        events = [*self.engine.wait(0.0), *self.engine.wait(0.0)]
+        self.events += events
+        return events
+
+    def loses(self, host: Scripted) -> list[Event]:
+        host.hangs_up()
+        self.provider.told.append(Gone(host.name, "killed"))
+        return self.settle()
+
+    def link_of(self, name: str) -> Scripted:
+        host: Any = self.engine._roster.get(name)
+        made: Scripted = host.link
+        return made
+
+    def left(self) -> list[UnitOrder]:
+        """What the last job has given back."""
+        return list([event for event in self.events if isinstance(event, JobEnded)][-1].left.orders)
+
+    def statuses(self) -> dict[str, Status]:
+        units = [Unit("shard-00", task.id, 0) for task in self.plan.shards[0].tasks]
+        return {unit.task: state.status for unit, state in fold(self.paths, units).units.items()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    made = Bench(tmp_path, monkeypatch)
+    yield made
+    made.engine.close()
+    made.journal.close()
+
+
+A, B, C = "task-1", "task-2", "task-3"
+
+
+def test_a_lost_host_is_nobodys_fault(bench: Bench) -> None:
+    """What it had decided stays; the rest comes back with attempt numbers raised, and another host is asked for."""
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    bench.settle()
+    holder = first if first.got and any(isinstance(each, wire.Run) for each in first.got) else second
+    holder.ends(A)
+    holder.ends(B, status=Status.INFRA, again=True)
+    bench.settle()
+    assert [event.task for event in bench.events if isinstance(event, AttemptEnded)] == [A, B]
+    bench.loses(holder)
+    assert [(order.position, order.attempt, order.tries) for order in bench.left()] == [(1, 3, 1), (2, 2, 0)]
+    (lost,) = [event for event in bench.events if isinstance(event, HostLost)]
+    assert (lost.host, lost.shards) == (holder.name, 1)
+    assert bench.provider.asked == ["host-1", "host-2", "host-3"]
+    assert bench.statuses() == {A: Status.OK, B: Status.NOT_RUN, C: Status.NOT_RUN}
+
+
+def test_a_link_that_comes_back_loses_nothing(bench: Bench) -> None:
+    """Within the lease nothing runs again: the host goes on where the master has acknowledged it."""
+    host, _ = bench.begin("host-1", "host-2")
+    bench.engine.allow({})
+    bench.launch()
+    host = next(each for each in (host, _) if any(isinstance(got, wire.Run) for got in each.got))
+    host.ends(A)
+    bench.settle()
+    acked = host.last(wire.Ack).files
+    host.hangs_up()
+    assert not bench.settle()
+    again = Scripted(bench, host.name)
+    bench.settle()
+    assert again.last(wire.Welcome).acks == acked
+    again._offsets = dict(acked)
+    again.ends(B)
+    bench.settle()
+    assert [event.task for event in bench.events if isinstance(event, AttemptEnded)] == [A, B]
+    assert not any(isinstance(event, JobEnded | HostLost) for event in bench.events)
+
+
+def test_a_host_that_is_started_twice(bench: Bench) -> None:
+    """The engine may start it again (a retry, a requeue): the second one is sent away, the first goes on."""
+    first, _ = bench.begin("host-1", "host-2")
+    second = Scripted(bench, "host-1", launch="two")
+    bench.settle()
+    assert isinstance(second.got[-1], wire.Gone)
+    assert not second.open
+    assert first.open
+    assert not any(isinstance(event, HostLost) for event in bench.events)
+
+
+def test_who_was_given_up_stays_so(bench: Bench) -> None:
+    """A host that comes back after its units went elsewhere is told so; what it says then changes nothing."""
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    old, new = sorted((first, second), key=lambda each: not any(isinstance(got, wire.Run) for got in each.got))
+    bench.loses(old)
+    bench.launch(bench.left())
+    bench.settle()
+    new.ends(A, attempt=2, status=Status.FAILED)
+    bench.settle()
+    again = Scripted(bench, old.name)
+    bench.settle()
+    assert isinstance(again.got[-1], wire.Gone)
+    again.ends(A)
+    again.say(wire.Returned(1, wire.Held((UnitOrder(1, 0, 1),))))
+    assert not bench.settle()
+    assert bench.statuses()[A] is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        wire.Returned(1, wire.Held((UnitOrder(7, 0, 1),))),
+        wire.Ended(1, wire.Held((UnitOrder(0, 0, 1), UnitOrder(0, 0, 1)))),
+        wire.Ask("lane", 1, 1, 1),
+        wire.Told(HostJoined(host="host-1", machine="m", room=1)),  # type: ignore[arg-type]
+    ],
+)
+def test_a_host_that_says_what_cannot_be(bench: Bench, message: wire.Message) -> None:
+    """It is fenced with a reason, its units go elsewhere, and the run goes on."""
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    host = next(each for each in (first, second) if any(isinstance(got, wire.Run) for got in each.got))
+    host.say(message)
+    bench.settle()
+    assert isinstance(host.last(wire.Gone), wire.Gone)
+    assert not host.open
+    assert len(bench.left()) == 3
+    assert not any(isinstance(event, UnitsReturned) for event in bench.events)
+
+
+def test_a_unit_that_ends_machines(bench: Bench) -> None:
+    """Three hosts lost in a row on a shard: its units go on one at a time, and then two losses are `crashed`."""
+    bench.begin("host-1", "host-2")
+    for loss in range(5):
+        bench.launch(bench.left() if loss else None)
+        (holder,) = [host for host in bench.engine._roster if host.jobs]
+        (given,) = holder.jobs.values()
+        alone = loss >= 3
+        assert [*given.undecided] == [(0, 0), (1, 0), (2, 0)][: 1 if alone else 3]
+        assert given.job.policy.concurrency == (1 if alone else 4)
+        holder.decided = True  # of other shards
+        bench.loses(bench.link_of(holder.name))
+        bench.host(f"host-{loss + 3}")
+    assert bench.statuses() == {A: Status.CRASHED, B: Status.NOT_RUN, C: Status.NOT_RUN}
+    assert [order.position for order in bench.left()] == [1, 2]
+
+
+def test_hosts_that_never_decide_anything(bench: Bench) -> None:
+    """Three in a row, soon after they came: the engine is broken, and the run says why."""
+    bench.begin("host-1", "host-2")
+    for number in (1, 2):
+        bench.loses(bench.link_of(f"host-{number}"))
+        bench.host(f"host-{number + 2}")
+    with pytest.raises(EngineError, match=r"3 hosts in a row.*killed"):
+        bench.loses(bench.link_of("host-3"))
+
+
+def test_hosts_with_another_worker_module(bench: Bench) -> None:
+    """A mixture is refused before the run begins; a host that comes later with another one takes no part."""
+    one, two = Scripted(bench, "host-1"), Scripted(bench, "host-2")
+    bench.settle()
+    one.ready("a" * 64)
+    two.ready("b" * 64)
+    with pytest.raises(WorkerFunctionError, match="not the same on all hosts"):
+        bench.engine.check(WorkerCheck("m:f", ()))
+
+
+def test_what_a_lost_host_has_not_cleaned_up(bench: Bench) -> None:
+    """With --cleanup: what began there is cleaned up after, with its notes, before its units run again."""
+    bench.setup = msgspec.structs.replace(bench.setup, cleanup="m:sweep")
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    host = next(each for each in (first, second) if any(isinstance(got, wire.Run) for got in each.got))
+    began = [AttemptBegan(shard="shard-00", task=task, repeat=0, attempt=1) for task in (A, B)]
+    lines = [*began, CleanedUp(shard="shard-00", task=A, repeat=0, attempt=1)]
+    lines.append(Noted(shard="shard-00", task=B, repeat=0, attempt=1, value="box"))
+    host.say(wire.Lines("shard-00.0001.0001.jsonl", 0), b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
+    bench.settle()
+    bench.loses(host)
+    (ended,) = [event for event in bench.events if isinstance(event, JobEnded)]
+    assert ended.left.due == (Due(Unit("shard-00", B, 0), 1, ("box",)),)
