@@ -12,7 +12,8 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again browser inspect test-engines laws calibration reference fuzz bench bench-scale bench-hosts chaos chaos-hosts soak clean help
+.PHONY: again bench bench-hosts bench-scale browser calibration chaos chaos-hosts check clean computing demo \
+  fuzz help inspect laws reference soak test test-engines unit waiting
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"

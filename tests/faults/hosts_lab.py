@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,14 @@ class HostProcess:
     """One `prealloc host`."""
 
     def __init__(
-        self, lab: HostsLab, spec: HostSpec, environment: Mapping[str, str], own: Mapping[str, Any], *, direct: bool
+        self,
+        lab: HostsLab,
+        spec: HostSpec,
+        environment: Mapping[str, str],
+        own: Mapping[str, Any],
+        *,
+        direct: bool,
+        wrap: Sequence[str],
     ) -> None:
         self.name = spec.name
         self.wire = Wire(spec.port)
@@ -99,7 +106,7 @@ class HostProcess:
         marker = dict([lab.stage.marker.split("=")])
         with self._errors.open("wb") as errors:
             words = ["host", "--join", str(self.join)]
-            self.process = start_process(words, (), {**marker, **environment}, errors)
+            self.process = start_process(words, wrap, {**marker, **environment}, errors)
 
     @property
     def pid(self) -> int:
@@ -161,10 +168,14 @@ class HostsLab:
         environment: Mapping[str, str] | None = None,
         *,
         direct: bool = False,
+        wrap: Sequence[str] = (),
         **own: Any,
     ) -> HostProcess:
-        """Starts the host of this name; `own` is what its file says otherwise, `direct` without a wire."""
-        made = HostProcess(self, self.spec(session, name), environment or {}, own, direct=direct)
+        """Starts the host of this name. `direct`: without a wire; `wrap`: the command that starts Python where it is to
+        run; `own`: what its file says otherwise.
+        """
+        spec = self.spec(session, name)
+        made = HostProcess(self, spec, environment or {}, own, direct=direct, wrap=wrap)
         self.hosts.append(made)
         return made
 
