@@ -4,6 +4,7 @@ BIN := .venv/bin
 # Tests that compute: one process for each core. Tests that wait for real processes most of their time: many beside them.
 TESTERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 WAITERS ?= $(shell expr 3 '*' $(TESTERS))
+ENGINES ?= futures netns slurm dask ray
 WAITING := tests/faults tests/contract
 PYTEST := $(BIN)/python -m pytest -q --dist worksteal
 AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none --maxfail 1
@@ -11,7 +12,8 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again browser inspect laws calibration reference fuzz bench bench-scale chaos soak clean help
+.PHONY: again bench bench-hosts bench-scale browser calibration chaos chaos-hosts check clean computing demo \
+  fuzz help inspect laws reference soak test test-engines unit waiting
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
@@ -20,13 +22,16 @@ help:
 	@echo "make check   ruff, mypy, import-linter only"
 	@echo "make browser the report in a real browser; needs Debian's chromium-headless-shell or another Chromium"
 	@echo "make inspect  logs for Inspect, read back by Inspect itself; installs it"
-	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N)"
+	@echo "make test-engines  the same behaviour on real engines: Slurm, Ray, Dask, an executor; as root, on Debian (ENGINES=ray)"
+	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N), the whole hostile corpus"
 	@echo "make reference  write docs/reference: commands, config, python"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
 	@echo "make bench-scale  the ways to reach a task, from 60 MB to 6 GB and to ten million tasks, about 20 minutes"
 	@echo "make calibration  how often intervals hold the truth, by simulation"
 	@echo "make chaos   measure the gates of reliability: hundreds of kills, about ten minutes (ARGS=--quick, --seed N)"
+	@echo "make bench-hosts  what a master takes of 1,000 workers on 100 hosts, on loopback (ARGS='--minutes 2', --quick)"
+	@echo "make chaos-hosts  the gates of hosts: links cut, hosts frozen, killed, run twice (ARGS=--quick, --seed N)"
 	@echo "make soak    a thousand random faults over a hundred thousand tasks (ARGS='--minutes 10 --seed N')"
 
 .venv/run.ok: pyproject.toml
@@ -99,8 +104,18 @@ browser: .venv/browser.ok
 inspect: .venv/inspect.ok
 	PREALLOC_INSPECT=required $(PYTEST) tests/inspect
 
+# One after the other: each is a cluster. What they share is proven on hosts that are processes, in `make test`.
+test-engines: .venv/engines.ok
+	tests/engines/packages.sh
+	@for each in $(ENGINES); do \
+	  echo "$$each"; \
+	  PREALLOC_ENGINE=$$each PYTHONPATH=tests:tests/engines $(BIN)/python -m pytest -q -p labs --timeout 600 \
+	    -m "starts or engine" -o cache_dir=.pytest_cache/engine-$$each tests/engines tests/contract || failed="$$failed $$each"; \
+	done; test -z "$$failed" || { echo "failed on:$$failed"; exit 1; }
+
 laws: .venv/test.ok
-	PREALLOC_LAWS=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) $$(grep -lr --include='*.py' @given tests)
+	PREALLOC_LAWS=all PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) \
+	  tests/hostile/test_corpus.py $$(grep -lr --include='*.py' @given tests)
 
 reference: .venv/test.ok
 	PYTHONPATH=tests $(BIN)/python tests/reference.py
@@ -118,8 +133,14 @@ bench: .venv/bench.ok
 bench-scale: .venv/bench.ok
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
+bench-hosts: .venv/test.ok
+	$(BIN)/python -m benchmarks.hosts $(ARGS)
+
 chaos: .venv/test.ok
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-hosts: .venv/test.ok
+	$(BIN)/python -m tests.chaos.hosts $(ARGS)
 
 soak: .venv/test.ok
 	$(BIN)/python -m tests.chaos.soak $(ARGS)

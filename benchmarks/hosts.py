@@ -108,9 +108,9 @@ class Master:
     def _join_folder(self, hosts: int) -> str:
         until = time.monotonic() + LIMIT_S
         while time.monotonic() < until and self.process.poll() is None:
-            if found := re.search(r"--join\s+(\S+)/host-1\.json", self._errors.read_text().replace("\n", " ")):
-                if Path(found[1], f"host-{hosts}.json").exists():
-                    return found[1]
+            found = re.search(r"--join\s+(\S+)/host-1\.json", self._errors.read_text())
+            if found is not None and Path(found[1], f"host-{hosts}.json").exists():
+                return found[1]
             time.sleep(0.01)
         raise WayFailed(f"no word of how to join: {self._errors.read_text()[-2000:]}")
 
@@ -141,6 +141,12 @@ def held(pid: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
+def used_s(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]:
     """All figures, each against its goal."""
     hosts, room = size.hosts, size.room
@@ -152,7 +158,9 @@ def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]
             per_host = (held(made.process.pid) - made.before) / hosts / 1000
             made.begin()
             opened = made.hear("opened")["seconds"]
+            before_s = used_s(made.process.pid)
             found = made.hear("decided")
+            cpu_s = used_s(made.process.pid) - before_s
             if line_bytes == 2_000:
                 goals += [
                     Goal(f"{hosts} hosts joined", "s", 5.0, joined),
@@ -160,7 +168,9 @@ def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]
                     Goal("the master holds for each", "kB", 350, per_host),
                 ]
             per_s = found["outcomes"] / found["seconds"]
-            goals.append(Goal(f"outcomes of {line_bytes // 1000} kB each second", "", goal, per_s, more=True))
+            name = f"outcomes of {line_bytes // 1000} kB each second"
+            goals.append(Goal(name, "", goal, per_s, more=True))
+            goals.append(Goal(f"{name} of the master's processor", "", goal, found["outcomes"] / cpu_s, more=True))
     tell("turns of a lane")
     with master(bench, hosts * room, hosts=hosts, room=room, asks_per_s=1000, lane=LANE, seconds=size.asks_s) as made:
         made.hear("checked")
@@ -177,7 +187,7 @@ def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]
         made.begin()
         made.hear("opened")
         after = made.hear("again")["seconds"] - PATIENCE * LEASE_S
-XX
+        goals.append(Goal(f"{size.lost} hosts lost: their shards run, after the patience", "s", 1.0, after))
     return [*goals, *flat(bench, size, tell), *overhead(bench, size, tell)]
 
 

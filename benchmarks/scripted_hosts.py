@@ -80,7 +80,8 @@ class Bench:
         if scenario.lose:
             await until(lambda: self.jobs >= scenario.hosts * scenario.room // 2)
             self.silent, at = True, time.monotonic()
-            await until(lambda: len(self.again) >= scenario.lose * scenario.room // 2)
+            had = sum(host.running for host in hosts[: scenario.lose])
+            await until(lambda: len(self.again) >= had)
             say("again", seconds=max(self.again) - at)
             return
         if scenario.asks_per_s:
@@ -101,7 +102,7 @@ class Host:
         self._numbered = wire.Numbered()
         self._files: dict[str, bytes] = {}
         self._waiting: deque[wire.Run] = deque()
-        self._running = 0
+        self.running = 0
         self._session = 1
         self._acked: dict[str, int] = {}
         self._moved = asyncio.Event()
@@ -174,7 +175,7 @@ class Host:
     def _start(self, job: wire.Job) -> None:
         bench = self._bench
         bench.jobs += 1
-        self._running += 1
+        self.running += 1
         if bench.silent:
             bench.again.append(time.monotonic())
         if bench.scenario.asks_per_s:
@@ -203,7 +204,7 @@ class Host:
         bench.acked += count
         bench.last_ack = time.monotonic()
         await self._say(wire.Ended(job.number, wire.Held()))
-        self._running -= 1
+        self.running -= 1
         await self._tell()
 
     async def _wait_for_acks(self) -> None:
@@ -233,7 +234,7 @@ class Host:
             clock=time.monotonic(),
             rtt_s=0.001,
             ahead_s=0.0,
-            room=max(0, self._bench.scenario.room - self._running),
+            room=max(0, self._bench.scenario.room - self.running),
             memory={},
             unbegun={},
             spool_left=2**40,

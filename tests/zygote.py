@@ -495,7 +495,8 @@ def _fork_server(asked: dict[str, Any], passed: int, stdout: int, stderr: int) -
     above = fcntl.fcntl(passed, fcntl.F_DUPFD, 1 + max(map(int, os.listdir("/proc/self/fd"))))
     os.closerange(3, above)
     os.dup2(above, asked["passed"])
-    os.close(above)
+    if above != asked["passed"]:
+        os.close(above)
     outlive_parent()
     _settle(asked)
     _run(asked["code"])

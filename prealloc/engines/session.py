@@ -373,7 +373,7 @@ class _Jobs:
         run, shard, units = self._run, launch.shard.id, launch.shard.units
         names, due = run.names(shard), [due for due in _due(run, self._before) if due.unit.shard == shard]
         if units is not None:
-            due = []  # its first job does that
+            due = list(units.due)  # those of earlier sessions are for its first job
         else:
             states = _states(run, self._before, self._asked, shard, names.ids)
             if self._claims is not None:

@@ -117,6 +117,10 @@ class Untidied:
         elif isinstance(line, CleanedUp):
             self._clean.add(attempt)
 
+    def owe(self, due: Due) -> None:
+        """An attempt of which that is known already."""
+        self._notes.setdefault((due.unit, due.attempt), list(due.notes))
+
     def due(self) -> list[Due]:
         """Those that are left, in the order in which they began."""
         return [Due(*attempt, tuple(notes)) for attempt, notes in self._notes.items() if attempt not in self._clean]

@@ -30,6 +30,9 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 }
 
 
+REAL = os.environ.get("PREALLOC_ENGINE")
+"""Of `make test-engines`: the real engine that the tests marked `starts` run on, see engines/labs.py."""
+
 STARTS_OTHERWISE = "local-spawn"
 """Differs from `local` in how workers are started, watched and killed alone: it runs the tests marked `starts`."""
 
@@ -38,7 +41,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each behaviour on every engine that could have it differently."""
     if "make" in metafunc.fixturenames:
         starts = metafunc.definition.get_closest_marker("starts") is not None
-        names = [name for name in ENGINES if starts or name != STARTS_OTHERWISE]
+        names = [REAL] if REAL else [name for name in ENGINES if starts or name != STARTS_OTHERWISE]
         metafunc.parametrize("make", names, indirect=True)
 
 
@@ -46,9 +49,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
     """Makes an engine to run on. Any process that it leaves behind fails the test."""
     zygote()  # is a child too
+    found = ENGINES.get(request.param) or _real(request.getfixturevalue("lab"))
     before = _children()
-    yield ENGINES[request.param]
+    yield found
     assert _children() <= before
+
+
+def _real(lab: Any) -> Callable[[], Engine]:
+    options = tuple(f"{name}={value}" for name, value in lab.options.items())
+    return lambda: make_engine(lab.engine, EngineOptions(hosts=2, listen=lab.here, engine_option=options))
 
 
 @pytest.fixture

@@ -61,6 +61,16 @@ class Machines:
         space = f"--net=/run/netns/{self.name(i)}"
         return ["nsenter", space, "unshare", "--uts", "sh", "-c", script, "sh", *command]
 
+    def program(self, path: Path, command: str) -> str:
+        """Makes a program that runs the command with its own arguments, on one machine or another."""
+        name = self.name(0).removesuffix("0")
+        path.write_text(
+            f"#!/bin/sh\ni={name}$(($$ % {self.count} + 1))\n"
+            f"exec nsenter --net=/run/netns/$i unshare --uts sh -c 'hostname '$i' && exec \"$@\"' sh {command} \"$@\"\n"
+        )
+        path.chmod(0o755)
+        return str(path)
+
     def start(self, i: int, *command: str, log: Path) -> subprocess.Popen[bytes]:
         """Starts a daemon there, in a session of its own; 0 is this machine. `close` ends it."""
         with log.open("ab") as output:

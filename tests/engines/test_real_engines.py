@@ -9,21 +9,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Lab
+from labs import Lab
 from slurm_lab import SlurmLab
 from stand_in import await_end, await_news, gone, lives, parent, spec, stand_in, started, written
 
 from prealloc.engines.hosts.providers.client import Gone, ProviderProcess
 from prealloc.errors import EngineError
 
-pytestmark = pytest.mark.fault
+pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
 def provider(lab: Lab, tmp_path: Path) -> Iterator[ProviderProcess]:
-    found = ProviderProcess(lab.engine, {**lab.options, "python": stand_in(tmp_path)})
+    found = ProviderProcess(lab.engine, _options(lab, tmp_path))
     yield found
     found.close()
+
+
+def _options(lab: Lab, folder: Path) -> dict[str, str]:
+    """Those that start a stand-in, on the lab's machines."""
+    python = stand_in(folder)
+    if "python" in lab.options and lab.machines is not None:
+        python = lab.machines.program(folder / "on-a-machine", python)
+    return {**lab.options, "python": python}
 
 
 def test_hosts_start_and_their_end_is_told(lab: Lab, provider: ProviderProcess, tmp_path: Path) -> None:
@@ -59,6 +67,8 @@ def test_a_host_ends_with_the_engine_s_worker(lab: Lab, provider: ProviderProces
     host = written(tmp_path / "one")["pid"]
     os.kill(parent(host), signal.SIGKILL)
     await_end(host)
+    if lab.engine == "process":
+        return  # that was the provider
     if lab.engine != "slurm":  # where the job stays RUNNING: the lease has to tell
         await_news(provider, gone("one"))
     provider.start("next", spec(tmp_path / "next"))
@@ -70,7 +80,7 @@ def test_what_is_stopped_or_closed_ends(lab: Lab, provider: ProviderProcess, tmp
     for name in ("one", "two"):
         provider.start(name, spec(tmp_path / name))
     hosts = {name: written(tmp_path / name)["pid"] for name in ("one", "two")}
-    if lab.engine in ("slurm", "ray"):
+    if lab.engine in ("slurm", "ray", "process"):
         provider.stop("one")
         await_end(hosts["one"])
         await_news(provider, gone("one"))
@@ -108,7 +118,7 @@ def test_a_cluster_that_is_not_there_is_told_before_anything_runs(lab: Lab) -> N
     elif lab.engine == "futures":
         with pytest.raises(EngineError, match="its factory raised: RuntimeError: no room here"):
             ProviderProcess(lab.engine, {"factory": "loky_lab:refuses"})
-    else:
+    elif lab.engine == "slurm":
         provider = ProviderProcess(lab.engine, {**lab.options, "partition": "nowhere"})
         provider.start("one", b"{}")
         told = await_news(provider, gone("one"))
@@ -127,7 +137,7 @@ def test_no_key_is_written_to_a_disk(
     provider.close()
     monkeypatch.setenv("SOME_API_KEY", "sk-planted-in-the-environment")
     monkeypatch.setenv("SOME_SETTING", "kept")
-    other = ProviderProcess(lab.engine, {**lab.options, "python": stand_in(tmp_path)})
+    other = ProviderProcess(lab.engine, _options(lab, tmp_path))
     try:
         other.start("one", spec(tmp_path / "one"))
         host = written(tmp_path / "one")

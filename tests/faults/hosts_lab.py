@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ import checker
 from harness import PATIENCE_S, Session, Stage, start_process, wait_until
 
 from prealloc.engines.hosts.spec import HostSpec, read_spec
+from prealloc.files.paths import RunPaths
+from prealloc.model.plan import Unit
+from prealloc.store.fold import fold
 
 
 class Wire:
@@ -84,7 +87,14 @@ class HostProcess:
     """One `prealloc host`."""
 
     def __init__(
-        self, lab: HostsLab, spec: HostSpec, environment: Mapping[str, str], own: Mapping[str, Any], *, direct: bool
+        self,
+        lab: HostsLab,
+        spec: HostSpec,
+        environment: Mapping[str, str],
+        own: Mapping[str, Any],
+        *,
+        direct: bool,
+        wrap: Sequence[str],
     ) -> None:
         self.name = spec.name
         self.wire = Wire(spec.port)
@@ -96,7 +106,7 @@ class HostProcess:
         marker = dict([lab.stage.marker.split("=")])
         with self._errors.open("wb") as errors:
             words = ["host", "--join", str(self.join)]
-            self.process = start_process(words, (), {**marker, **environment}, errors)
+            self.process = start_process(words, wrap, {**marker, **environment}, errors)
 
     @property
     def pid(self) -> int:
@@ -158,10 +168,14 @@ class HostsLab:
         environment: Mapping[str, str] | None = None,
         *,
         direct: bool = False,
+        wrap: Sequence[str] = (),
         **own: Any,
     ) -> HostProcess:
-        """Starts the host of this name; `own` is what its file says otherwise, `direct` without a wire."""
-        made = HostProcess(self, self.spec(session, name), environment or {}, own, direct=direct)
+        """Starts the host of this name. `direct`: without a wire; `wrap`: the command that starts Python where it is to
+        run; `own`: what its file says otherwise.
+        """
+        spec = self.spec(session, name)
+        made = HostProcess(self, spec, environment or {}, own, direct=direct, wrap=wrap)
         self.hosts.append(made)
         return made
 
@@ -225,3 +239,32 @@ def await_death(pids: tuple[int, ...], within_s: float) -> float:
         assert time.monotonic() < began + within_s, f"alive after {within_s:g} s: {alive}"
         time.sleep(0.01)
     return time.monotonic() - began
+
+
+def owner(pid: int) -> int:
+    """The host that a worker belongs to."""
+    while "prealloc.engines.hosts.host" not in _command(pid):
+        pid = parent_of(pid)
+        assert pid > 1, "it is below no host"
+    return pid
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def ended_in(journal: Path) -> set[str]:
+    """Tasks that have an ending in a host's own journal."""
+    lines = [line for path in journal.glob("*.jsonl") for line in Stage.lines(path)]
+    return {line["task"] for line in lines if "kind" not in line}
+
+
+def outcomes(stage: Stage) -> dict[Unit, Any]:
+    """Each unit that has one, by the fold of what is on the disk now."""
+    units = [Unit(*unit) for unit in checker.planned_units(stage.run)]
+    states = fold(RunPaths(stage.run), units).units
+    return {unit: state.latest for unit, state in states.items() if state.latest is not None}

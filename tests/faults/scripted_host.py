@@ -131,7 +131,7 @@ class ScriptedHost:
             self.beat()
 
 
-def ending(host: str, job: wire.Job, unit: int = 0, **more: Any) -> bytes:
+def ending(host: str, job: wire.Job, unit: int = 0, /, **more: Any) -> bytes:
     """The journal line of a unit of a job that has ended well."""
     order = job.units.orders[unit]
     told: dict[str, Any] = {

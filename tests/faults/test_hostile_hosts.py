@@ -205,13 +205,19 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "for another host": (lines(host="host-1"), "speaks for another one"),
     "reused": (lines(reused="run"), "it "),
     "an absurd attempt": (lines(attempt=10**6), "is not its own"),
-    "the master's line": (raw_line(b'{"kind":"session","session":1,"reopen_failed":true}\n'), "only the master"),
+    "the master's line": (raw_line(b'{"kind":"session","session":1,"reopen_failed":true}\n'), "only the supervisor"),
     "an event of another shard": (
-        says(lambda host, job: wire.Told(ShardStarted(shard="shard-77", pid=1, incarnation=1, host=host.name))),
+        says(
+            lambda host, job: wire.Told(ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name))
+        ),
         "shard-77",
     ),
     "an event of another host": (
-        says(lambda host, job: wire.Told(ShardStarted(shard=job.manifest.id, pid=1, incarnation=1, host="host-1"))),
+        says(
+            lambda host, job: wire.Told(
+                ShardStarted(shard=job.manifest.id, pid=1, units=1, incarnation=1, host="host-1")
+            )
+        ),
         "another host",
     ),
     "a unit twice": (says(held_back), "which it does not have"),
@@ -228,7 +234,6 @@ def test_hosts_that_say_what_cannot_be(stage: Stage, lab: HostsLab) -> None:
     before = held(session)
     for number, (what, (attack, reason)) in enumerate(ATTACKS.items(), start=2):
         with host_with_a_job(lab, session, f"host-{number}") as (host, job):
-            print("ATTACK", what, time.monotonic(), held(session) // 2**20, flush=True)
             attack(host, job)
             lost = session.wait_for("host_lost", host=host.name)
             assert reason in lost["reason"], what
@@ -241,10 +246,29 @@ def test_hosts_that_say_what_cannot_be(stage: Stage, lab: HostsLab) -> None:
     stage.check(session)
 
 
+def test_hosts_that_are_lost_before_they_decide_anything(stage: Stage, lab: HostsLab) -> None:
+    """However many in a row: one that works goes on. With the last one the run ends, and says why."""
+    stage.make_plan({f"g{n}": {"do": "gate"} for n in range(8)}, shards=2)
+    session = lab.start(6, "--room", "1", "-c", "1")
+    first = lab.join(session, "host-1", direct=True)
+    session.wait_for("attempt_started")
+    for number in range(2, 6):
+        host = ScriptedHost(lab.spec(session, f"host-{number}"))
+        host.join()
+        host.say(wire.Told(ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name)))
+        session.wait_for("host_lost", host=host.name)
+        host.close()
+    assert first.process.poll() is None
+    stage.let_go()
+    assert session.wait() == 0
+    assert session.census == {"ok": 8}
+    stage.check(session)
+
+
 def test_a_host_that_repeats_itself(stage: Stage, lab: HostsLab) -> None:
     """What comes twice counts once, in whatever pieces and on whatever connection; a second ending is late."""
     stage.make_plan({f"g{n}": {"do": "gate"} for n in range(8)}, shards=2)
-    session = lab.start(2, "--room", "1", "-c", "1")
+    session = lab.start(2, "--room", "1", "-c", "1", lease="5s")
     lab.join(session, "host-1", direct=True)
     session.wait_for("attempt_started")
     with host_with_a_job(lab, session, "host-2") as (host, job):
@@ -257,13 +281,11 @@ def test_a_host_that_repeats_itself(stage: Stage, lab: HostsLab) -> None:
         host.send(wire.frame(wire.Lines(file, 0), first + second))
         host.write(file, second)
         wait_until(lambda: late_lines(session), "a late line")
-        ended = [event for event in session.of("attempt_ended") if event["host"] == host.name]
-        assert len(ended) == 2
+        session.wait_for("attempt_ended", count=2, host=host.name)
         assert len(late_lines(session)) == 1
-        host.close()
-        stage.let_go()
-        session.signal(2)
-    assert session.wait() in (0, 130)
+        assert len(session.of("attempt_ended", host=host.name)) == 2
+    stage.let_go()
+    assert session.wait() == 0
     stage.check(session)
 
 

@@ -11,20 +11,16 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import checker
 import pytest
 from counting_server import counting_server
 from harness import Session, Stage, wait_until
-from hosts_lab import HostProcess, HostsLab, await_death, descendants, hosts_lab
+from hosts_lab import HostProcess, HostsLab, await_death, descendants, ended_in, hosts_lab, outcomes, owner, parent_of
 
 from prealloc.files.faultpoint import Point
-from prealloc.files.paths import RunPaths
 from prealloc.model.lane import Lane
-from prealloc.model.plan import Unit
-from prealloc.store.fold import fold
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan, make_task
 
@@ -356,22 +352,6 @@ def test_a_host_that_is_told_to_end(stage: Stage, lab: HostsLab) -> None:
 # -- looking ----------------------------------------------------------------------------------------------------
 
 
-def owner(pid: int) -> int:
-    """The host that a worker belongs to."""
-    while "prealloc.engines.hosts.host" not in _command(pid):
-        pid = parent_of(pid)
-        assert pid > 1, "it is below no host"
-    return pid
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-
-
 def has_state(session: Session, host: str, state: str) -> bool:
     """Whether that is how a host was, when it was last told of."""
     told = session.of("hosts_sampled")
@@ -385,16 +365,3 @@ def written(session: Session) -> list[dict[str, Any]]:
 
 def late(session: Session) -> list[dict[str, Any]]:
     return [line for line in written(session) if line.get("late")]
-
-
-def ended_in(journal: Path) -> set[str]:
-    """Tasks that have an ending in a host's own journal."""
-    lines = [line for path in journal.glob("*.jsonl") for line in Stage.lines(path)]
-    return {line["task"] for line in lines if "kind" not in line}
-
-
-def outcomes(stage: Stage) -> dict[Unit, Any]:
-    """Each unit that has one, by the fold of what is on the disk now."""
-    units = [Unit(*unit) for unit in checker.planned_units(stage.run)]
-    states = fold(RunPaths(stage.run), units).units
-    return {unit: state.latest for unit, state in states.items() if state.latest is not None}

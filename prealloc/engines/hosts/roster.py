@@ -89,7 +89,7 @@ class RemoteHost:
         self.name = name
         self.token = token
         self.stage = Stage.ASKED
-        self.asked_at = time.monotonic()
+        self.asked_at = self.joined_at = time.monotonic()
         self.ready_at: float | None = None
         self.handle: str | None = None
         """What people find it by in the engine that has started it."""
