@@ -12,7 +12,7 @@ AGAIN := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := demo
 
-.PHONY: demo test check unit waiting computing again browser test-engines laws calibration reference fuzz bench bench-scale bench-hosts chaos chaos-hosts soak clean help
+.PHONY: demo test check unit waiting computing again browser inspect test-engines laws calibration reference fuzz bench bench-scale bench-hosts chaos chaos-hosts soak clean help
 
 help:
 	@echo "make demo    generate a sample library, plan it, run it, show it"
