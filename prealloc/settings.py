@@ -8,6 +8,7 @@
     [[lanes]]   name, models, deployment, key_env, shards_at_once, limits
     [run]       worker, engine, cleanup, and the options of a run: concurrency, workers, timeout, retries, ...
     [estimate]  requests_per_task, tokens_per_task, seconds_per_task
+    [prices]    for each model a table of dollars per million tokens: input, output, cache_read, cache_write
 
 Times may have a unit ("10m"), sizes too ("2GB"), and be "none" where the limit is optional.
 
@@ -31,6 +32,7 @@ from prealloc.model.lane import Lane
 from prealloc.model.options import Option, did_you_mean, options_of, spelled
 from prealloc.model.plan_spec import LibraryOptions, PlanSpec
 from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
+from prealloc.model.prices import Price, read_prices
 from prealloc.model.where import refuse_where
 from prealloc.model.words import brief
 from prealloc.planning.estimate import Effort
@@ -55,6 +57,9 @@ TABLES = {
     "tables: all cells of each, shared ones once.",
     "exclude": "Partial cells: the cells that hold one of them are left out. A list.",
     "settings": "Given to every worker function as ctx.settings, beside the factors.",
+    "prices": 'For each model a table `[prices."MODEL"]`, in dollars per million tokens: `input`, `output`, and if it '
+    "has them `cache_read` and `cache_write`. Costs are computed when they are shown; tokens without a price "
+    "are counted as such.",
 }
 """The sections whose keys are the user's own."""
 
@@ -75,6 +80,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     """Options of PlanSpec.checked: those of [sampling], with factors, exclude, settings and lanes."""
     run: dict[str, Any]
     estimate: dict[str, Any]
+    prices: dict[str, Price]
 
 
 def load_config(file: str | Path) -> Experiment:
@@ -93,6 +99,7 @@ def load_config(file: str | Path) -> Experiment:
     sampling |= {name: value for name, value in extra.items() if value}
     run = read.section("run")
     effort = read.section("estimate")
+    prices = read_prices(read.table("prices"), read.mistakes, "[prices]")
     spec = read.check("sampling", lambda: PlanSpec.checked(**sampling))
     if spec is not None:
         read.check("sampling", lambda: lay_out(spec))
@@ -106,7 +113,7 @@ def load_config(file: str | Path) -> Experiment:
         for name in ("path", "ids", "exclude_ids")
         if name in library
     }
-    return Experiment(library=library, sampling=sampling, run=run, estimate=effort)
+    return Experiment(library=library, sampling=sampling, run=run, estimate=effort, prices=prices)
 
 
 def config_schema() -> dict[str, Any]:
@@ -119,6 +126,7 @@ def config_schema() -> dict[str, Any]:
         "factors": {"anyOf": [design, {"type": "array", "items": design}]},
         "exclude": {"type": "array", "items": {"type": "object", "additionalProperties": scalar}},
         "settings": {"type": "object"},
+        "prices": {"type": "object", "additionalProperties": _price_schema()},
     }
     tables = {name: {"description": about, **kinds[name]} for name, about in TABLES.items()}
     return {
@@ -128,6 +136,14 @@ def config_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {**sections, **tables},
     }
+
+
+def _price_schema() -> dict[str, Any]:
+    properties = {
+        name: {"description": option.help, **option.reader.schema()} for name, option in options_of(Price).items()
+    }
+    needed = ["input", "output"]
+    return {"type": "object", "additionalProperties": False, "properties": properties, "required": needed}
 
 
 def _section_schema(about: str, options: Mapping[str, ConfigOption]) -> dict[str, Any]:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Unpack
 
-from prealloc.api.located import Located, located
+from prealloc.api.located import Located, asked_of, located
 from prealloc.errors import Mistake, OptionsError, PlanError
 from prealloc.model.comparison import CompareKeywords, CompareOptions, Metric
-from prealloc.model.options import read_options
 from prealloc.model.plan import SliceRef
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.identity import Facts, TaskFacts
@@ -26,13 +25,7 @@ def compare(*runs: str | Path, **options: Unpack[CompareKeywords]) -> Comparison
     compare("run/", factor="model", baseline="small")
     compare("before/", "after/", factor="run", margin="2%")
     """
-    found: list[Mistake] = []
-    if not runs:
-        found.append(Mistake("RUN", "no run is named", "name one or more run folders"))
-    given = {name: value for name, value in options.items() if value is not None}
-    asked = CompareOptions(**read_options(CompareOptions, given, found))
-    if found:
-        raise OptionsError(found)
+    asked = asked_of(runs, CompareOptions, options)
     several = len(runs) > 1
     members = [member for run in runs for member in members_of(located(run, asked.scores), run, named=several)]
     if not any(says(member, asked.metric) for member in members):

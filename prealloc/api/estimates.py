@@ -10,16 +10,18 @@ from prealloc.model.cell import MODEL
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.task_times import TaskTimes
-from prealloc.planning.estimate import NO_PAST, Durations, Effort, estimate
+from prealloc.planning.estimate import Effort, Estimate, estimate
+from prealloc.planning.forecast import forecast
+from prealloc.planning.history import NO_PAST, History, PastUnit, Z
 from prealloc.planning.matrix import Outlook, loads_of_plan, loads_of_spec, matrix_of_plan, matrix_of_spec
 
 
 def outlook(
-    planned: Plan | PlanSpec, run: Mapping[str, Any], effort: Mapping[str, Any], durations: Durations = NO_PAST
+    planned: Plan | PlanSpec, run: Mapping[str, Any], effort: Mapping[str, Any], history: History = NO_PAST
 ) -> Outlook:
     """The cells of a plan, or of what is to be planned, and the estimate of a run with these options.
 
-    `effort` are fields of Effort; what `past_durations` gives comes before them. Before the library is read, the
+    `effort` are fields of Effort; what `past_units` gives comes before them. Before the library is read, the
     estimate may be missing. Raises OptionsError.
     """
     if isinstance(planned, Plan):
@@ -28,19 +30,43 @@ def outlook(
         spec, matrix, loads = planned, matrix_of_spec(planned), loads_of_spec(planned) or []
     at_once = {name: run[name] for name in ("concurrency", "workers", "where") if name in run}
     given = Effort.checked(**effort)
-    forecast = estimate(loads, spec.lanes, given, durations=durations, **at_once) if loads else None
-    return Outlook(matrix=matrix, estimate=forecast)
+
+    def estimated(past: History) -> Estimate:
+        return estimate(loads, spec.lanes, given, history=past, **at_once)
+
+    if not loads:
+        return Outlook(matrix=matrix)
+    if not history:
+        return Outlook(matrix=matrix, estimate=estimated(history))
+    return Outlook(
+        matrix=matrix,
+        estimate=estimated(history),
+        least_s=estimated(history.later(-Z)).seconds,
+        most_s=estimated(history.later(Z)).seconds,
+        forecast=forecast(loads, history, repeats=spec.repeats),
+    )
 
 
-def past_durations(run: str | Path) -> Durations:
-    """The working times of a run's units, whatever became of them: a timeout has taken its time too.
+def past_units(*runs: str | Path, prices: Mapping[str, Any] | None = None) -> History:
+    """What the units of runs took, whatever became of them: a timeout has taken its time too.
 
-    Raises RunFolderError, PlanError, JournalError if `run` is not a run folder.
+    `prices` are as for outcomes(). Raises RunFolderError, PlanError, JournalError if one is not a run folder.
     """
     from prealloc.api.outcomes import outcomes
 
-    return Durations(
-        (unit.settings.get(MODEL), unit.type, unit.working_s) for unit in outcomes(run) if unit.working_s is not None
+    return History(
+        PastUnit(
+            unit.settings.get(MODEL),
+            unit.type,
+            unit.task,
+            unit.working_s,
+            sum(tokens.total for tokens in unit.usage.values()) if unit.usage is not None else None,
+            unit.cost,
+            unit.unpriced_tokens,
+        )
+        for run in runs
+        for unit in outcomes(run, prices=prices)
+        if unit.outcome is not None
     )
 
 

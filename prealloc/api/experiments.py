@@ -16,12 +16,13 @@ from prealloc.files.paths import ExperimentPaths
 from prealloc.model.answers import CellProgress, ExperimentRun, ExperimentStatus, RunStatus
 from prealloc.model.outcome import FINAL, Status, Successes
 from prealloc.model.plan import Unit
+from prealloc.model.prices import Prices
 from prealloc.store.claims import Held
 from prealloc.store.experiment import Entry, OpenExperiment, View, counting
 from prealloc.store.fold import count_success, tries_of
 from prealloc.store.identity import Identity
 from prealloc.store.lane_log import read_halts
-from prealloc.store.results import UnitHistory, UnitOutcome, unit_outcome
+from prealloc.store.results import UnitHistory, UnitOutcome, spent, unit_outcome
 from prealloc.store.run_folder import OpenRun
 
 
@@ -50,8 +51,11 @@ def _rest(experiment: str | Path, view: View) -> str:
     return f"prealloc resume {shlex.quote(str(ExperimentPaths(Path(experiment)).runs / max(runs)))}"
 
 
-def experiment_outcomes(experiment: str | Path, keys: Set[str]) -> Iterator[UnitOutcome]:
-    """What became of every unit of an experiment, each once: see outcomes(). `keys` are names of kept fields."""
+def experiment_outcomes(experiment: str | Path, keys: Set[str], prices: Prices | None = None) -> Iterator[UnitOutcome]:
+    """What became of every unit of an experiment, each once: see outcomes(). `keys` are names of kept fields.
+
+    What a unit has used is what all runs have used for it.
+    """
     view = View(OpenExperiment(Path(experiment)))
     kept = {name: dict(zip(run.units(), run.kept(keys), strict=True)) for name, (run, _) in view.runs.items()}
     for entries in view.units.values():
@@ -67,7 +71,8 @@ def experiment_outcomes(experiment: str | Path, keys: Set[str]) -> Iterator[Unit
             setup=entry.run.setup,
         )
         later = tuple(each.run_name for each in entries if each is not entry and each.is_decided)
-        yield msgspec.structs.replace(outcome, run=name, later=later)
+        used = [(each.state.usage, each.run.prices if prices is None else prices) for each in entries]
+        yield msgspec.structs.replace(outcome, run=name, later=later, **spent(used))
 
 
 def experiment_history(experiment: str | Path, unit: str) -> UnitHistory:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from prealloc.engines.base import Engine
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.options import Bytes, Seconds, options_of, read_options
+from prealloc.model.options import Bytes, Dollars, Seconds, options_of, read_options
 from prealloc.model.part import Part, PartOptions
 from prealloc.model.plan import Plan, SliceRef
 from prealloc.model.policy import EngineKeywords, EngineOptions, RunOptions, RunPolicy, read_run_options
@@ -37,6 +37,9 @@ class Keywords(NamedTuple):
 def read_keywords(given: RunKeywords, found: list[Mistake]) -> Keywords:
     """Adds what is wrong with them to `found`."""
     options: dict[str, Any] = {**given}
+    if "durations_from" in options:
+        options.pop("durations_from")
+        found.append(Mistake("durations_from", "it is called history now", "write history=[...]"))
     part = {name: options.pop(name) for name in options_of(Part) if name in options}
     read = Part(**read_options(Part, part, found))
     hosts = {name: options.pop(name) for name in options_of(EngineOptions) if name in options}
@@ -70,7 +73,7 @@ def changes(then: RunPolicy, now: RunPolicy) -> list[str]:
         reader = options[name].reader
         if value is None:
             return "none"
-        return reader.write(value) if isinstance(reader, Seconds | Bytes) else str(value)
+        return reader.write(value) if isinstance(reader, Dollars | Seconds | Bytes) else str(value)
 
     return [
         f"{options[name].name.replace('_', '-')} is {told(name, value)} from here on; it was "

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from prealloc.api.experiments import is_experiment
 from prealloc.api.outcomes import outcomes
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import read_keywords
 from prealloc.model.plan import Manifest
 from prealloc.store.experiment import OpenExperiment
 from prealloc.store.results import UnitOutcome
 from prealloc.store.run_folder import OpenRun
+
+T = TypeVar("T")
+
+
+def asked_of(runs: Sequence[str | Path], struct: type[T], keywords: Mapping[str, Any]) -> T:
+    """The options of a call about some runs. Raises OptionsError with every mistake."""
+    found = [] if runs else [Mistake("RUN", "no run is named", "name one or more run folders")]
+    options = read_keywords(struct, keywords, found)
+    if found:
+        raise OptionsError(found)
+    return options
 
 
 class Located(NamedTuple):
@@ -29,10 +42,10 @@ class Located(NamedTuple):
         return self.manifest.cell
 
 
-def located(run: str | Path, scores: str | None = None) -> Iterator[Located]:
+def located(run: str | Path, scores: str | None = None, prices: Mapping[str, Any] | None = None) -> Iterator[Located]:
     """Every unit of a run, in the plan's order; of an experiment each once. Raises what outcomes() raises."""
     opened = opened_runs(run)
-    for unit in outcomes(run, scores=scores):
+    for unit in outcomes(run, scores=scores, prices=prices):
         yield Located(unit, opened[unit.run or ""])
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Unpack
 
 import msgspec
 
 from prealloc.api.experiments import experiment_history, experiment_outcomes, is_experiment
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import read_keywords
 from prealloc.model.plan import Unit
+from prealloc.model.prices import Prices, read_prices
+from prealloc.model.tables import ResultsKeywords, ResultsOptions
 from prealloc.store.fold import fold, tries_of
 from prealloc.store.results import (
     KEYS,
@@ -25,7 +29,9 @@ from prealloc.store.run_folder import OpenRun
 from prealloc.store.scores import rejudged
 
 
-def outcomes(run: str | Path, *, by: Sequence[str] = (), scores: str | None = None) -> Iterator[UnitOutcome]:
+def outcomes(
+    run: str | Path, *, by: Sequence[str] = (), scores: str | None = None, prices: Mapping[str, Any] | None = None
+) -> Iterator[UnitOutcome]:
     """What became of every planned unit, in the plan's order, during the run and after.
 
     Of fields in `by` that the plan has kept, each outcome has the value in `kept`; that reads the slices.
@@ -33,15 +39,20 @@ def outcomes(run: str | Path, *, by: Sequence[str] = (), scores: str | None = No
     Raises RunFolderError, PlanError, JournalError.
 
     Of an experiment: every unit that one of its runs has planned, once, by its first final outcome. With `scores`,
-    success and score are those that rescore() has given under this name.
+    success and score are those that rescore() has given under this name. Costs are at the prices that run() was given,
+    or at these `prices`: dollars per million tokens, by model, as run() takes them.
     """
-    found = _outcomes(run, by)
+    mistakes: list[Mistake] = []
+    priced = read_prices(prices, mistakes) if prices is not None else None
+    if mistakes:
+        raise OptionsError(mistakes)
+    found = _outcomes(run, by, priced)
     yield from found if scores is None else rejudged(found, Path(run), scores)
 
 
-def _outcomes(run: str | Path, by: Sequence[str]) -> Iterator[UnitOutcome]:
+def _outcomes(run: str | Path, by: Sequence[str], prices: Prices | None) -> Iterator[UnitOutcome]:
     if is_experiment(run):
-        yield from experiment_outcomes(run, {*by} - {*KEYS})
+        yield from experiment_outcomes(run, {*by} - {*KEYS}, prices)
         return
     opened = OpenRun(Path(run))
     state = fold(opened.paths, opened.units())
@@ -49,7 +60,8 @@ def _outcomes(run: str | Path, by: Sequence[str]) -> Iterator[UnitOutcome]:
     for (unit, unit_state), type, fields in zip(state.units.items(), opened.types(), kept, strict=True):
         cell = opened.manifests[unit.shard].cell
         settings = opened.settings(unit.shard, unit_state)
-        yield unit_outcome(unit, type, settings, unit_state, fields, cell=cell, setup=opened.setup)
+        paid = opened.prices if prices is None else prices
+        yield unit_outcome(unit, type, settings, unit_state, fields, cell=cell, setup=opened.setup, prices=paid)
 
 
 def unit_history(run: str | Path, unit: str) -> UnitHistory:
@@ -85,26 +97,35 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
 
 
 def results(
-    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
+    *runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ResultsKeywords]
 ) -> list[ResultsRow]:
-    """Success rate, mean score and times of runs, one row per value of the keys in `by`.
+    """Success rate, mean score, times and costs of runs, one row per value of the keys in `by`.
 
     Keys are shard, type, task, repeat, status, error.type, error.http_status, the names of settings and those of kept
-    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields of
-    results that are numbers. Every planned unit is in exactly one row, run or not. Raises OptionsError for an unknown
-    key, else what outcomes() raises.
+    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields
+    that are numbers. Every planned unit is in exactly one row, run or not. `options` are the fields of ResultsOptions;
+    `prices` are as for outcomes(). Raises OptionsError with every mistake, else what outcomes() raises.
+
+    results("run/", by=["model", "type"])
+    results("run/", by=["task"], sort="success", top=10)
     """
-    return tabulated(*runs, by=by, mean=mean, scores=scores).rows
+    return tabulated(*runs, prices=prices, **options).rows
 
 
 def tabulated(
-    *runs: str | Path, by: Sequence[str] = (), mean: Sequence[str] = (), scores: str | None = None
+    *runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ResultsKeywords]
 ) -> Results:
     """The rows of results(), and one of everything."""
+    mistakes: list[Mistake] = []
     if not runs:
-        raise OptionsError([Mistake("RUN", "no run is named", "name one or more run folders")])
+        mistakes.append(Mistake("RUN", "no run is named", "name one or more run folders"))
+    asked = read_keywords(ResultsOptions, options, mistakes)
+    if mistakes:
+        raise OptionsError(mistakes)
     found: list[UnitOutcome] = []
+    names = (*asked.by, *asked.mean, asked.cluster)
     for run in runs:
         named = {"run": str(run)} if len(runs) > 1 else {}
-        found += (msgspec.structs.replace(each, **named) for each in outcomes(run, by=(*by, *mean), scores=scores))
-    return tabulate(found, by, mean)
+        units = outcomes(run, by=names, scores=asked.scores, prices=prices)
+        found += (msgspec.structs.replace(each, **named) for each in units)
+    return tabulate(found, asked)

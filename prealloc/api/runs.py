@@ -8,7 +8,7 @@ import platform
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar, Unpack
 import msgspec
 
 from prealloc._version import __version__
+from prealloc.api.budget import cost_mistakes, spent_mistakes
 from prealloc.api.estimates import past_task_times
 from prealloc.api.experiments import go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
@@ -29,6 +30,7 @@ from prealloc.api.keywords import (
     refuse_memory,
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
+from prealloc.api.provenance import other_code, provenance_of
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, engine_options_of, make_engine
@@ -41,9 +43,10 @@ from prealloc.model.options import read_options
 from prealloc.model.part import Part
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
+from prealloc.model.prices import Price, read_prices
 from prealloc.model.where import refuse_where
 from prealloc.store.asked import Asked, Planned, asked_of
-from prealloc.store.fold import fold
+from prealloc.store.fold import fold, used_by
 from prealloc.store.identity import Facts, Identity, Rule, Tasks, identities
 from prealloc.store.manifests import Outline, read_outline
 from prealloc.store.plan_folder import check_slices
@@ -76,7 +79,8 @@ def run(
     on_end: str | None = None,
     worker_name: str | None = None,
     reuse: Reuse = None,
-    durations_from: Sequence[str | Path] = (),
+    history: Sequence[str | Path] = (),
+    prices: Mapping[str, Any] | None = None,
     observe: Observe | None = None,
     mistakes: Sequence[Mistake] = (),
     **options: Unpack[RunKeywords],
@@ -95,7 +99,9 @@ def run(
     experiment keeps a copy.
     `reuse` names a run, or several, whose outcomes are taken over for units with the same task, settings, factors,
     repeat and worker; `worker_name` is what the worker is known by there, without it `module:function`.
-    `durations_from` are runs of the past: the shards that take longest by the times of their tasks there start first.
+    `history` are runs of the past: the shards that take longest by the times of their tasks there start first.
+    `prices` are dollars per million tokens, by model: {"o3": {"input": 2, "output": 8, "cache_read": 0.5}}. The run
+    keeps them, and `max_cost` goes by them.
     `observe` is an Observer, such as a reporter, or a function that gets every event. `mistakes` are the caller's own,
     to be raised with those found here.
 
@@ -105,13 +111,16 @@ def run(
     """
     with _closed(engine):
         mistakes = [*mistakes, *_of_the_place(out, experiment), *on_end_mistakes(on_end)]
-        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes, plan)
+        priced = read_prices(prices or {}, mistakes)
+        chosen = _checked(worker, engine, cleanup, worker_name, options, mistakes, plan)._replace(prices=priced)
         target = Path(out or experiment or "")
         if experiment is None:
             refuse_taken(target)
         source = plan if isinstance(plan, Plan) else Path(plan)
         outline, names = _outline(source)
         policy = RunPolicy(**{**(outline.file.run_options or {}), **chosen.options})
+        if found := cost_mistakes(policy, priced, outline.manifests.values()):
+            raise OptionsError(found)
         refuse_where(policy.where, outline.file.spec.factor_values)
         asked = asked_of(chosen.part, planned_of(source, outline, names))
         # All that may refuse comes before the folder is made.
@@ -121,7 +130,7 @@ def run(
         reused = list(taken.lines()) if taken is not None else []
         if joined is not None:
             reused = [line for line in reused if joined.wants(Unit(line.shard, line.task, line.repeat))]
-        times = past_task_times(durations_from) if durations_from else None
+        times = past_task_times(history) if history else None
         observer = observer_of(observe)
         if joined is not None and not joined.is_left(asked):
             return joined.nothing_left(observer)
@@ -179,7 +188,8 @@ def resume(
     run: str | Path,
     *,
     on_end: str | None = None,
-    durations_from: Sequence[str | Path] = (),
+    history: Sequence[str | Path] = (),
+    prices: Mapping[str, Any] | None = None,
     engine: str | Engine | None = None,
     observe: Observe | None = None,
     **options: Unpack[RunKeywords],
@@ -188,8 +198,9 @@ def resume(
 
     The library is not needed. `options` are as for run(): fields of Part name a part of what is left, fields of
     RunPolicy have new values from here on, for later resumes too, and so has `on_end` (empty: none). `engine`, a name
-    or an engine, takes the place of the one that run.json names; it is closed at the end. `observe` and
-    `durations_from` are as for run(). Raises InputError and CannotGoOn, as run() does.
+    or an engine, takes the place of the one that run.json names; it is closed at the end. `observe` and `history` are
+    as for run(); `prices` take the place of those that the run has.
+    Raises InputError and CannotGoOn, as run() does.
     """
     with _closed(engine):
         if is_experiment(run):
@@ -197,6 +208,7 @@ def resume(
         found: list[Mistake] = []
         part, new, hosts = read_keywords(options, found)
         found += [*on_end_mistakes(on_end), *fixed_mistakes(options)]
+        priced = read_prices(prices or {}, found)
         opened = OpenRun(Path(run))
         file = opened.file
         chosen = file.engine if engine is None else engine
@@ -207,7 +219,9 @@ def resume(
         opened.check_slices()
         if on_end is not None:
             opened.on_end = on_end or None
-        opened.times = past_task_times(durations_from) if durations_from else None
+        if priced:
+            opened.prices = priced
+        opened.times = past_task_times(history) if history else None
         observer = observer_of(observe)
         with (
             told_at_the_end(opened.on_end, opened.paths, observer) as told_too,
@@ -224,11 +238,17 @@ def resume(
             then, opened.policy = opened.policy, msgspec.structs.replace(opened.policy, **new)
             refuse_memory(opened.policy, started)
             left = units_left(opened, before, asked, claims)
+            found += cost_mistakes(opened.policy, opened.prices, map(opened.manifests.__getitem__, left))
+            found += spent_mistakes(opened.policy, opened.prices, used_by(before), left)
+            if found:
+                raise OptionsError(found)
             lanes = {lane for shard in left for lane in opened.manifests[shard].served_by}
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
             heard = unheard(opened.paths, before)
-            notes = [*changes(then, opened.policy), *heard.notes, *notes]
+            opened.made_with = provenance_of(file.worker, file.import_path, is_command=file.engine == COMMAND)
+            code = other_code(file.made_with, opened.made_with)
+            notes = [*changes(then, opened.policy), *code, *heard.notes, *notes]
             ended = run_session(
                 opened,
                 started,
@@ -268,6 +288,7 @@ class _Chosen(NamedTuple):
     engine: str
     engine_options: EngineOptions | None
     worker_name: str | None = None
+    prices: Mapping[str, Price] | None = None
 
     @property
     def known_as(self) -> str:
@@ -320,11 +341,13 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         engine=engine,
         engine_options=chosen.engine_options,
         cleanup=chosen.cleanup,
+        prices=dict(chosen.prices or {}),
         policy=policy,
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         prealloc=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
+        made_with=provenance_of(chosen.worker, chosen.import_path, is_command=engine == COMMAND),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag, ScoresOption
+from prealloc.cli.options import JsonFlag, PricesOption, ScoresOption, read_prices_of
 from prealloc.cli.output import print_json, print_note
 from prealloc.cli.signals import ended_by_signals
 
@@ -20,11 +20,14 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write.", metavar="FILE")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write; for inspect the folder.", metavar="FILE")],
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", help="The format.", metavar="[csv|jsonl|parquet|junit]", show_default="what the name ends in"
+            "--to",
+            help="The format.",
+            metavar="[csv|jsonl|parquet|sqlite|inspect|junit]",
+            show_default="what the name ends in",
         ),
     ] = None,
     attempts: Annotated[bool, typer.Option("--attempts", help="A row for each attempt, not for each unit.")] = False,
@@ -32,6 +35,7 @@ def export(
         bool, typer.Option("--results/--no-results", help="With what the worker function returned, as JSON text.")
     ] = True,
     scores: ScoresOption = None,
+    prices: PricesOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -44,13 +48,23 @@ def export(
 
       prealloc export run/ --out units.parquet
       prealloc export run/ --out attempts.csv --attempts --no-results
+      prealloc export run/ --out units.sqlite
+      prealloc export run/ --to inspect --out logs/
       prealloc export run/ --out junit.xml
     """
     from prealloc.api import export as api
 
+    priced = read_prices_of(prices)
     with ended_by_signals(out):
         count = api.export(
-            run, out, to=cast("api.Format | None", to), attempts=attempts, results=results, scores=scores, force=force
+            run,
+            out,
+            to=cast("api.Format | None", to),
+            attempts=attempts,
+            results=results,
+            scores=scores,
+            prices=priced,
+            force=force,
         )
     if json:
         print_json({"out": str(out), "rows": count})

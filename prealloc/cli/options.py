@@ -17,11 +17,12 @@ import typer
 
 from prealloc.cli.command import GENERAL
 from prealloc.cli.set_options import parse_quotas, parse_settings, split_names
-from prealloc.errors import Mistake
+from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import (
     Bytes,
     Cells,
+    Dollars,
     Flag,
     Names,
     Number,
@@ -40,6 +41,7 @@ from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
 from prealloc.model.reporting import ReportOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
+from prealloc.model.tables import ResultsOptions
 from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
@@ -62,12 +64,31 @@ ScoresOption = Annotated[
     ),
 ]
 
+PricesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices",
+        help="A config whose [prices] say what tokens cost.",
+        metavar="FILE",
+        show_default="the prices that the run was started with",
+    ),
+]
+HistoryOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--history",
+        help="Start the shards first that take longest by the times of their tasks in this run. Repeatable.",
+        metavar="RUN",
+    ),
+]
+OldHistoryOption = Annotated[list[Path] | None, typer.Option("--durations-from", hidden=True)]
+
 _DECLARED = (
     *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, EngineOptions, Part, Change),
-    *(SizeOptions, CompareOptions, ReportOptions),
+    *(SizeOptions, CompareOptions, ReportOptions, ResultsOptions),
 )
 _OF_COMMANDS = (
-    *("attempts", "by", "cache_bytes", "durations_from", "experiment", "force", "format", "name", "not_ok", "out"),
+    *("attempts", "by", "cache_bytes", "history", "experiment", "force", "format", "name", "not_ok", "out"),
     *("reads", "record", "reuse", "sampled", "seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
@@ -174,7 +195,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
 
 def _written(reader: Any, value: Any) -> str:
     """A default as one would write it: 600 seconds are 10m, 2**24 bytes 16MiB."""
-    if isinstance(reader, Seconds | Bytes | Share):
+    if isinstance(reader, Dollars | Seconds | Bytes | Share):
         return reader.write(value)
     return str(value) if isinstance(value, str | int) else ""
 
@@ -187,6 +208,22 @@ def read_config(path: Path | None, *sections: str) -> list[dict[str, Any]]:
 
     experiment = load_config(path)
     return [getattr(experiment, section) for section in sections]
+
+
+def read_prices_of(path: Path | None) -> dict[str, Any] | None:
+    """The prices in a config file; None without a file. Raises OptionsError if it has none."""
+    if path is None:
+        return None
+    (prices,) = read_config(path, "prices")
+    if not prices:
+        raise OptionsError([Mistake(f"--prices {path}", "it has no prices", 'write [prices."MODEL"] in it')])
+    return prices
+
+
+def refuse_old_name(durations_from: Any) -> None:
+    """Raises OptionsError for the name that --history had before."""
+    if durations_from is not None:
+        raise OptionsError([Mistake("--durations-from", "it is called --history now", "write --history RUN")])
 
 
 def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from prealloc.cli.options import (
     ConfigOption,
     DifficultyOption,
     JsonFlag,
+    OldHistoryOption,
     parsed,
     read_config,
+    refuse_old_name,
     taken,
     takes,
     without_empty,
@@ -36,15 +38,16 @@ from prealloc.model.policy import RunPolicy
 if TYPE_CHECKING:
     from prealloc.api.plans import BareTasks
     from prealloc.model.plan import Plan
-    from prealloc.planning.estimate import Durations
+    from prealloc.planning.history import History
     from prealloc.planning.matrix import Outlook
     from prealloc.store.manifests import Outline
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
-    for each in (plan, show, verify):
+    for each in (plan, show):
         command(app)(each)
+    command(app, good="all is as it was written", bad="the journal of a run was edited")(verify)
     command(app, good="they are the same plan", bad="they differ")(diff)
 
 
@@ -62,12 +65,15 @@ def plan(
         typer.Option("--out", help="The plan folder to write; without it, the plan is only shown.", metavar="PLAN"),
     ] = None,
     config: ConfigOption = None,
-    durations_from: Annotated[
-        Path | None,
+    history: Annotated[
+        list[Path] | None,
         typer.Option(
-            "--durations-from", help="Estimate by the times of this run: median by model and type.", metavar="RUN"
+            "--history",
+            help="Foretell time, tokens and money by the units of this run: means by model and type. Repeatable.",
+            metavar="RUN",
         ),
     ] = None,
+    durations_from: OldHistoryOption = None,
     stream: Annotated[
         bool,
         typer.Option(
@@ -94,12 +100,13 @@ def plan(
       zcat tasks.jsonl.gz | prealloc plan - --shards 25 -n 20 --out plan/
       prealloc plan tasks.json --config config/reference.toml --out plan/
       prealloc plan 'data/tasks_{difficulty}.json' --config config/ultra.toml \\
-        --durations-from old-run/
+        --history old-run/
       prealloc plan tasks.json --generate-workflows my_generator:make --out plan/
     """
+    refuse_old_name(durations_from)
     mistakes: list[Mistake] = []
     here = parsed(given, mistakes)
-    source, options, run, effort = read_config(config, "library", "sampling", "run", "estimate")
+    source, options, run, effort, prices = read_config(config, "library", "sampling", "run", "estimate", "prices")
     named = taken(here, LibraryOptions)
     for one, other in (("id_field", "id_from"), ("id_from", "id_field")):
         if one in named:  # the command line wins
@@ -112,7 +119,7 @@ def plan(
         hint = "name a file, or set path in [library]. All options: prealloc plan -h"
         mistakes.append(Mistake("LIBRARY", "no task library is named", hint))
     path = Path(source.pop("path", ""))
-    past = None if mistakes else _past(durations_from)  # before anything is written
+    past = None if mistakes else _past(history or (), prices or None)  # before anything is written
     if str(path) == "-" and os.isatty(0):
         print_note("the library is read from standard input, which is this terminal; Ctrl-D ends it")
     from prealloc.api import plans as api
@@ -163,6 +170,9 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
             "types_left_out": [kind._asdict() for kind in types_left_out(made.file)],
             "matrix": outlook.matrix if outlook is not None else None,
             "estimate": outlook.estimate if outlook is not None else None,
+            "least_s": outlook.least_s if outlook is not None else None,
+            "most_s": outlook.most_s if outlook is not None else None,
+            "forecast": outlook.forecast if outlook is not None else None,
             "precision": precision_of_plan(made),
             "bare": bare[0] if bare else None,
         }
@@ -224,8 +234,17 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     from prealloc.report.plan_view import FIRST_SHARDS
 
     read = outline_of_plan(plan, FIRST_SHARDS)
+    run = plan_of(plan).parent
+    of_run = plan_of(plan) != plan
     if json:
-        print_json(read.file)
+        if not of_run:
+            print_json(read.file)
+            return
+        from msgspec import to_builtins
+
+        from prealloc.store.run_folder import OpenRun
+
+        print_json({**to_builtins(read.file), "run": OpenRun(run).file})
         return
     from prealloc.model.plan import Plan
     from prealloc.planning.matrix import Outlook, matrix_of_plan, matrix_of_spec
@@ -233,8 +252,7 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     spec, outlook = read.file.spec, None
     if spec.factors or spec.lanes:
         outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
-    run = plan_of(plan).parent
-    _show_plan(read, outlook, _bound(run) if plan_of(plan) != plan else "")
+    _show_plan(read, outlook, f"{_bound(run)}\n{_made_with(run)}" if of_run else "")
 
 
 def _bound(run: Path) -> str:
@@ -244,6 +262,13 @@ def _bound(run: Path) -> str:
     bound_s = longest_s(run)
     bounded = f"a session ends within {human.duration(bound_s)}, at the very latest"
     return f"run       {bounded if bound_s is not None else 'nothing bounds its time'}"
+
+
+def _made_with(run: Path) -> str:
+    from prealloc.report.run_view import made_with
+    from prealloc.store.run_folder import OpenRun
+
+    return made_with(OpenRun(run).file)
 
 
 def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
@@ -289,7 +314,7 @@ def verify(
 ) -> None:
     """Check every byte of a plan; with --library, its tasks too.
 
-    It compares digests, schema and counts.
+    It compares digests, schema and counts; of a run also the journal with its seals: an edited file is named.
 
     Examples:
 
@@ -301,11 +326,26 @@ def verify(
 
     file = api.verify(plan, library=library, difficulty=difficulty, **given)
     units = sum(entry.units for entry in file.shards)
+    seals = []
+    if plan_of(plan) != plan:
+        from prealloc.api.seals import check_seals
+
+        seals = check_seals(plan)
+    edited = any(each.edited for each in seals)
     if json:
-        print_json({"plan": str(plan), "id": file.id, "shards": len(file.shards), "units": units, "ok": True})
+        counts = {"shards": len(file.shards), "units": units}
+        print_json({"plan": str(plan), "id": file.id, **counts, "ok": not edited, "seals": seals})
     else:
         against = f", every task as in {library}" if library else ""
         typer.echo(f"{plan}: whole, plan {file.id[:12]}, {len(file.shards)} shards, {units} units{against}")
+    if seals and not json:
+        from rich.console import Console
+
+        from prealloc.report.seals_view import render_seals
+
+        render_seals(seals).print(Console())
+    if edited:
+        raise Stop(1)
 
 
 def diff(
@@ -357,19 +397,19 @@ def _overridden(configured: dict[str, Any], given: dict[str, Any]) -> dict[str, 
     return {name: value for name, value in configured.items() if name not in dropped} | given
 
 
-def _past(run: Path | None) -> Durations | None:
-    if run is None:
+def _past(runs: Sequence[Path], prices: Mapping[str, Any] | None) -> History | None:
+    if not runs:
         return None
-    from prealloc.api.estimates import past_durations
+    from prealloc.api.estimates import past_units
 
-    return past_durations(run)
+    return past_units(*runs, prices=prices)
 
 
-def _outlook(made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: Durations | None) -> Outlook | None:
+def _outlook(made: Plan, run: Mapping[str, Any], effort: Mapping[str, Any], past: History | None) -> Outlook | None:
     """The cells of a plan, and how long it takes if it is run as [run] says; None without factors, lanes and times."""
     if not (made.spec.factors or made.spec.lanes or effort or past is not None):
         return None
     from prealloc.api.estimates import outlook
-    from prealloc.planning.estimate import NO_PAST
+    from prealloc.planning.history import NO_PAST
 
     return outlook(made, run, effort, past if past is not None else NO_PAST)

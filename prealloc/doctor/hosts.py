@@ -42,6 +42,9 @@ def check_hosts(
             problem("key", f"{each} is not set there", f"add --pass-env {each}, or set it on the hosts")
             for each in checked.unset
         ]
+        if engine.facts.worker_outlives_master:
+            told = f"without a word from here a host ends after {options.lease_s:g} s, with all that it runs"
+            found.append(ok("lease", told))
         if variables and not checked.unset:
             found.append(ok("key", f"set there: {', '.join(variables)}"))
     return [*found, *_of_the_engine(name)]

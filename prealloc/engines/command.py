@@ -309,11 +309,12 @@ class _CommandShard:
         """The program runs."""
         self._pid = pid
         self._latest = self.born_at = time.monotonic()
-        units, now = len(self.open), time.time()
+        units, now, lane = len(self.open), time.time(), self._job.lane
         self._setup.journal.append(
-            WorkerStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, started_at=now)
+            WorkerStarted(
+                shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, started_at=now, lane=lane
+            )
         )
-        lane = self._job.lane
         return ShardStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, lane=lane)
 
     def take_in_what_is_left(self) -> list[Event]:
@@ -371,7 +372,8 @@ class _CommandShard:
     def died(self, status: int) -> list[Event]:
         """The program has ended: takes in the rest, and says what is missing."""
         events = self.take_in(ended=True)
-        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=self._incarnation, ended_at=time.time()))
+        incarnation, now, lost = self._incarnation, time.time(), self.killed_for
+        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=incarnation, ended_at=now, lost=lost))
         reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))

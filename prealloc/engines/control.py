@@ -14,11 +14,13 @@ from prealloc.engines.limits import RunLimits
 from prealloc.errors import Mistake, OptionsError
 from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.document import UNREADABLE
-from prealloc.model.events import AttemptEnded, Event, LimitReached, RunSteered
+from prealloc.model.events import Event, LimitReached, Note, RunSteered
 from prealloc.model.lane import Lane
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
+from prealloc.model.prices import Prices
 from prealloc.model.steer import Change, Course, LaneRate
+from prealloc.model.usage import Usage
 from prealloc.model.where import options_in
 from prealloc.model.words import brief, listed
 from prealloc.store.journal import JournalWriter, Steered
@@ -110,17 +112,22 @@ class Control:
 
     # -- the limits of the whole run ------------------------------------------------------------------------
 
-    def count(self, event: AttemptEnded) -> None:
+    def spend_within(self, prices: Prices, used: Usage | None) -> None:
+        """What tokens cost, and what earlier sessions have used: for --max-cost."""
+        self._limits.spend_within(prices, used)
+
+    def count(self, event: Event) -> None:
         """Takes the end of an attempt in."""
         self._limits.count(event)
 
     def limit(self) -> list[Event]:
         """What follows if a limit has just been reached: from then on nothing starts."""
+        notes: list[Event] = [Note(text=text)] if (text := self._limits.note()) is not None else []
         if self.stopped is not None or (reason := self._limits.reached()) is None:
-            return []
+            return notes
         self.stopped = reason
         self._journal.append(Steered(at=time.time(), stopped=reason))
-        return [LimitReached(reason=reason)]
+        return [*notes, LimitReached(reason=reason)]
 
     # -- what is asked for ----------------------------------------------------------------------------------
 

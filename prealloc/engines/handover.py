@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from prealloc.model.events import AttemptEnded, Event
+from prealloc.store.fold import Due
 from prealloc.worker.job import UnitOrder
 
 Key = tuple[int, int]
@@ -24,11 +25,13 @@ class Units(NamedTuple):
     """Those of them that ran in a worker when it died: each runs alone."""
     deaths: Mapping[Key, int] = {}
     """Workers that they have killed while alone in them, in earlier sessions too."""
+    due: tuple[Due, ...] = ()
+    """Attempts at them to clean up after before anything runs: their host was lost."""
 
     def with_more(self, more: Units) -> Units:
         """These and those, as the shard orders them."""
         both = sorted((*self.orders, *more.orders), key=_place)
-        return Units(tuple(both), self.alone | more.alone, {**self.deaths, **more.deaths})
+        return Units(tuple(both), self.alone | more.alone, {**self.deaths, **more.deaths}, (*self.due, *more.due))
 
 
 def units_of(orders: Iterable[UnitOrder], alone: Iterable[UnitOrder], deaths: Mapping[Key, int]) -> Units:

@@ -20,6 +20,7 @@ from prealloc.model.events import (
     AttemptEnded,
     Event,
     LaneHalted,
+    LimitReached,
     MemorySampled,
     Note,
     Observer,
@@ -166,6 +167,7 @@ class _Jobs:
             self._queue.leave(self._launches.pop(event.job).lane)
             self._end_if_ended(event.shard)
         else:
+            self._control.count(event)
             self._observe(event)
 
     def _put(self, job: int, units: Units) -> None:
@@ -181,10 +183,11 @@ class _Jobs:
                 self._halt(news)
             else:
                 self._observe(news)
-        for reached in self._control.limit():
-            self.give_up(self._queue.close())
-            self._engine.halt(None)
-            self._observe(reached)
+        for told in self._control.limit():
+            if isinstance(told, LimitReached):
+                self.give_up(self._queue.close())
+                self._engine.halt(None)
+            self._observe(told)
 
     def _halt(self, news: LaneHalted) -> None:
         """A lane starts nothing more. The other lanes go on, and take what it has not begun."""

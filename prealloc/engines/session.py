@@ -44,7 +44,7 @@ from prealloc.model.plan import Unit
 from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
-from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen
+from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen, used_by
 from prealloc.store.journal import (
     AttemptLine,
     JournalWriter,
@@ -55,6 +55,7 @@ from prealloc.store.journal import (
 )
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
+from prealloc.store.seals import seals
 from prealloc.store.telemetry import Telemetry
 from prealloc.store.totals import totals
 from prealloc.worker.job import UnitOrder
@@ -134,6 +135,7 @@ def run_session(
             lanes=lanes,
             journal=journal,
         )
+        control.spend_within(run.prices, used_by(before))
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
         telemetry = Telemetry(run.paths, session, limiter.figures)
@@ -172,6 +174,7 @@ def run_session(
         telemetry.close()
         control.close()
         engine.close()  # now, since the end of the session comes after that of its workers
+        _seal(run, journal, session)
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     finally:
         if control is not None:
@@ -211,12 +214,21 @@ def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, bef
             part=None if part.is_all else part,
             options=run.policy.differing(run.file.policy),
             on_end=None if run.on_end == run.file.on_end else run.on_end or "",
+            prices={} if run.prices == run.file.prices else run.prices,
+            made_with=None if run.made_with == run.file.made_with else run.made_with,
         )
     )
+    if before is not None:
+        _seal(run, journal, session - 1)  # what a session that was killed has left
     for at in range(0, len(again), _UNITS_A_LINE):
         journal.append(Reopened(units=again[at : at + _UNITS_A_LINE]))
     if before is not None:
         reopen(before.units.values() if reopen_failed else map(before.units.__getitem__, again))
+
+
+def _seal(run: OpenRun, journal: JournalWriter, upto: int) -> None:
+    for seal in seals(run.paths, upto):
+        journal.append(seal)
 
 
 def summarise(
@@ -361,7 +373,7 @@ class _Jobs:
         run, shard, units = self._run, launch.shard.id, launch.shard.units
         names, due = run.names(shard), [due for due in _due(run, self._before) if due.unit.shard == shard]
         if units is not None:
-            due = []  # its first job does that
+            due = list(units.due)  # those of earlier sessions are for its first job
         else:
             states = _states(run, self._before, self._asked, shard, names.ids)
             if self._claims is not None:
@@ -496,29 +508,36 @@ def _run_started(
     elsewhere: Set[Unit],
 ) -> RunStarted:
     least, most = control.concurrency()
-    not_asked = _not_asked(run, before, asked, elsewhere)
-    not_here = Counter(unit.shard for unit in elsewhere)
-    done = by_shard(before.units if before else {}, run.manifests, closed=True)
     return RunStarted(
         run=str(run.paths.root),
         plan=run.plan.id,
         engine=run.file.engine,
-        shards=tuple(
-            ShardInfo(
-                id=entry.id,
-                units=entry.units - not_here[entry.id],
-                settings=run.manifests[entry.id].settings,
-                lane=run.manifests[entry.id].planned_lane,
-                done=done[entry.id][0],
-                success=done[entry.id][1],
-                not_asked=not_asked.get(entry.id, 0),
-            )
-            for entry in run.plan.shards
-        ),
+        shards=shard_infos(run, before, asked, elsewhere),
         workers=control.at_once,
         concurrency=least,
         concurrency_most=most,
         bound_s=_bound_s(run, control.shares, left, control.at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
+    )
+
+
+def shard_infos(
+    run: OpenRun, before: RunState | None, asked: Asked, elsewhere: Set[Unit] = frozenset()
+) -> tuple[ShardInfo, ...]:
+    """What is known of each shard when a session begins. `elsewhere` is what other runs of its experiment have."""
+    not_asked = _not_asked(run, before, asked, elsewhere)
+    not_here = Counter(unit.shard for unit in elsewhere)
+    done = by_shard(before.units if before else {}, run.manifests, closed=True)
+    return tuple(
+        ShardInfo(
+            id=entry.id,
+            units=entry.units - not_here[entry.id],
+            settings=run.manifests[entry.id].settings,
+            lane=run.manifests[entry.id].planned_lane,
+            done=done[entry.id][0],
+            success=done[entry.id][1],
+            not_asked=not_asked.get(entry.id, 0),
+        )
+        for entry in run.plan.shards
     )

@@ -41,6 +41,7 @@ from prealloc.model.events import (
     Note,
     ShardStarted,
     WorkerGone,
+    WorkerLost,
 )
 from prealloc.model.policy import CLEANUP_S
 from prealloc.store.fold import Due
@@ -265,7 +266,15 @@ class JobSupervisor:
         units, host = len(worker.undecided), self._setup.host
         shard, incarnation = self.shard, worker.incarnation
         self._setup.journal.append(
-            WorkerStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, started_at=time.time(), host=host)
+            WorkerStarted(
+                shard=shard,
+                incarnation=incarnation,
+                pid=pid,
+                units=units,
+                started_at=time.time(),
+                lane=self.lane,
+                host=host,
+            )
         )
         return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane, host=host)]
 
@@ -499,11 +508,14 @@ class JobSupervisor:
         cut_back(self._setup.paths.log(self.shard), self._policy.max_log_bytes)
         if worker.asked_back:
             events.append(self._returned(Units()))  # it has not answered: its units stay here
-        events += self._deaths.decide(worker, status)
+        decided = self._deaths.decide(worker, status)
+        events += decided
         self._due.extend(self._deaths.left_behind(worker))
         worker.close()
         self._waiting.queue_of(worker).extend(worker.undecided.values())
-        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=worker.incarnation, ended_at=time.time()))
+        lost = next((event.reason for event in decided if isinstance(event, WorkerLost)), None)
+        incarnation, now = worker.incarnation, time.time()
+        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=incarnation, ended_at=now, lost=lost))
         fault_point(Point.WORKER_BURIED)
         events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0, host=self._setup.host))
         events += self.fill()

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import NULL, AnyRow, has, kept, named, row_types
+from prealloc.library.rows import NULL, Row, has, kept, named, row_type
 from prealloc.model.document import UNREADABLE
+from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
@@ -73,7 +74,13 @@ def fields_of(text: bytes) -> dict[str, Raw]:
 
 
 def info_of(
-    library: Path, *, size: int, sha256: str, types: Mapping[str, int], difficulty: str | None = None
+    library: Path,
+    *,
+    size: int,
+    sha256: str,
+    types: Mapping[str, int],
+    difficulty: str | None = None,
+    fields: Fields = COMMON,
 ) -> LibraryInfo:
     """The fingerprint of a library that lies at a path. `types` counts its tasks of each type.
 
@@ -90,6 +97,7 @@ def info_of(
         tasks=sum(types.values()),
         types=dict(sorted(types.items())),
         difficulty=difficulty,
+        fields=UNSET if fields == COMMON else fields,
     )
 
 
@@ -154,7 +162,7 @@ class Library(ABC):
         self._two_ids = facts.counts.two_ids
         self._keep = [(name, msgspec.json.encode(name)) for name in facts.keep]
         self._keeps_all = EVERY_FIELD in facts.keep
-        self._decoders = [msgspec.json.Decoder(row) for row in row_types(facts.keep)]
+        self._decoder = msgspec.json.Decoder(row_type(facts.keep))
 
     def __len__(self) -> int:
         return self.info.tasks
@@ -212,17 +220,13 @@ class Library(ABC):
                 raise LibraryError("another task is where this one should be", where=self._place(position), hint=AGAIN)
             yield self._whole(position, text) if self._keeps_all else self._made(position, row)
 
-    def _decoded(self, position: int, text: bytes) -> AnyRow:
-        strict, loose = self._decoders
+    def _decoded(self, position: int, text: bytes) -> Row:
         try:
-            try:
-                return strict.decode(text)
-            except msgspec.ValidationError:
-                return loose.decode(text)
+            return self._decoder.decode(text)
         except UNREADABLE as error:  # as it was written, but not JSON
             raise LibraryError(f"it is not a task: {brief(error)}", where=self._place(position), hint=AGAIN) from None
 
-    def _made(self, position: int, row: AnyRow) -> LightweightTask:
+    def _made(self, position: int, row: Row) -> LightweightTask:
         # The id and type were checked by the scan; validating again would cost more than the compacting.
         workflow = self._compact(position, "workflow", row.workflow) or b"null"
         values = ((key, self._compact(position, name, kept(row, i, name))) for i, (name, key) in enumerate(self._keep))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ import msgspec
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import Library, Progress, Record, Writer
-from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
+from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.formats import FORMATS, LibraryFormat
 from prealloc.library.naming import is_ours
 from prealloc.library.open import json_file, read_library
 from prealloc.library.packed.table import ColumnsBuilder, Span
-from prealloc.library.rows import row_types
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.text.batches import Batch, batches
+from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import file_source
 from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import COMMON, Fields
@@ -29,7 +29,6 @@ _STEP = 1 << 16
 # Positions that are asked for at once. Parts and row groups at either end of a step are read twice.
 
 _TOLD = 64
-_BATCH = 4096
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,13 +61,15 @@ def convert(
     there (unless `force`) or cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
     """
     target, path = _target(Path(out), to), Path(out)
-    seen = _Seen(str(source))
     with target.new(path, force=force) as writer:
-        for record in _records(source, difficulty, fields, notes, progress):
-            seen.note(record)
-            writer.add(record)
-        seen.refuse_twice()
-    return Converted(path=str(path), format=target.name, tasks=len(seen.columns), bytes=size_of(path))
+        file = json_file(source, difficulty)
+        if file is not None and fields == COMMON and _is_ours(file):
+            tasks = _copy_json(file, writer, progress)
+        else:
+            # Tasks that are named otherwise are written as ours are, and how is known when all were seen.
+            library = read_library(source, difficulty=difficulty, fields=fields, notes=notes)
+            tasks = _copy(library, writer, progress)
+    return Converted(path=str(path), format=target.name, tasks=tasks, bytes=size_of(path))
 
 
 def size_of(path: Path) -> int:
@@ -76,30 +77,6 @@ def size_of(path: Path) -> int:
     if path.is_dir():
         return sum(each.stat().st_size for each in path.iterdir())
     return path.stat().st_size
-
-
-class _Seen:
-    """The ids that went by, so that one which is there twice is told like everywhere."""
-
-    def __init__(self, where: str) -> None:
-        self.columns = ColumnsBuilder()
-        self._where = where
-        self._ids: list[str] = []
-
-    def note(self, record: Record) -> None:
-        self._ids.append(record.id)
-        if len(self._ids) == _BATCH:
-            self._add_batch()
-
-    def _add_batch(self) -> None:
-        nothing = [Span(0, 0, b"")] * len(self._ids)  # only the ids count here
-        self.columns.add(self._ids, [""] * len(self._ids), nothing)
-        self._ids = []
-
-    def refuse_twice(self) -> None:
-        self._add_batch()
-        hashes = self.columns.hash
-        refuse_duplicates_among(hashes, sorted_positions(hashes), self.columns.id, self._where)
 
 
 def _target(out: Path, to: str | None) -> LibraryFormat:
@@ -123,84 +100,81 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
     return asked
 
 
-def _records(
-    source: Any,
-    difficulty: str | None,
-    fields: Fields,
-    notes: Callable[[str], None] | None,
-    progress: Progress | None,
-) -> Iterator[Record]:
-    """The tasks of a library in its order, however large it is."""
-    file = json_file(source, difficulty)
-    if file is not None and fields == COMMON and is_ours(_first_task(file)):
-        yield from _records_of_json(file, progress)
-    else:
-        # Tasks that are named otherwise are written as ours are, and how is known when all were seen.
-        yield from _records_of(read_library(source, difficulty=difficulty, fields=fields, notes=notes), progress)
+def _is_ours(file: Path) -> bool:
+    """Whether the first task of a JSON file is spelled as ours are."""
+    first: list[Batch] = []
 
+    def shape(batch: Batch) -> type:
+        first.append(batch)
+        return msgspec.Raw
 
-def _first_task(file: Path) -> bytes:
-    first: list[bytes] = []
-
-    def shapes(batch: Batch) -> tuple[type, ...]:
-        first.append(b"{}" if batch.key is not None else batch.first())
-        return (msgspec.Raw,)
-
-    with closing(batches(file_source(file), shapes, lambda piece: None)) as found:
+    with closing(batches(file_source(file), shape, lambda piece: None)) as found:
         next(found, None)
-    return first[0] if first else b""
+    return bool(first) and first[0].key is None and is_ours(first[0].first())
 
 
-def _records_of_json(file: Path, progress: Progress | None) -> Iterator[Record]:
-    for batch in batches(file_source(file), lambda first: row_types(()), lambda piece: None, progress):
-        ids, types = batch.names()
+def _copy_json(file: Path, writer: Writer, progress: Progress | None) -> int:
+    """Gives the tasks of a file in its order to a writer, however many there are; how many that is."""
+    read = read_tasks(file_source(file), lambda: _Copies(writer), progress=progress)
+    return read.info.tasks
+
+
+class _Copies:
+    """Takes the tasks of a library and gives them to a writer. Holds their ids, packed."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._names = ColumnsBuilder()
+        self.of_each_type = self._names.of_each_type
+
+    def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
+        self._names.add(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
         for place, text in enumerate(batch.texts()):
             try:
-                yield Record(ids[place], types[place], compact(text))
+                self._writer.add(Record(ids[place], types[place], compact(text)))
             except StrictJsonError as error:
                 raise batch.diagnosis().of_task(place, error) from None
 
+    def finish(self, where: str) -> None:
+        refuse_duplicates_among(self._names.hash, self._names.id, where)
 
-def _records_of(library: Library, progress: Progress | None) -> Iterator[Record]:
+
+def _copy(library: Library, writer: Writer, progress: Progress | None) -> int:
     order = library.order()
     for start in range(0, len(order), _STEP):
         positions = order[start : start + _STEP]
         for done, (position, text) in enumerate(zip(positions, library.objects(positions), strict=True), start + 1):
-            yield Record(library.ids[position], library.types[position], text)
+            writer.add(Record(library.ids[position], library.types[position], text))
             if progress and (done % _TOLD == 0 or done == len(order)):
                 progress(done, len(order))
+    return len(order)
 
 
 class _JsonWriter:
     """Objects one behind the other, with what stands before, between and behind them."""
 
-    def __init__(self, file: Writable, before: bytes, between: bytes, behind: bytes) -> None:
+    def __init__(self, file: Writable, before: bytes, between: bytes) -> None:
         self._file = file
         self._next = before
         self._between = between
-        self._behind = behind
 
     def add(self, record: Record) -> None:
         self._file.write(self._next + record.text)
         self._next = self._between
 
-    def finish(self) -> None:
-        self._file.write(self._behind)
-
 
 @contextmanager
-def new_json(out: Path, *, force: bool = False) -> Iterator[Writer]:
+def _new_text(out: Path, before: bytes, between: bytes, behind: bytes, *, force: bool) -> Iterator[Writer]:
+    with new_file(out, force=force) as file:
+        yield _JsonWriter(file, before, between)
+        file.write(behind)
+
+
+def new_json(out: Path, *, force: bool = False) -> AbstractContextManager[Writer]:
     """`{"tasks": [...]}`, compact, one task a line; packed if the name ends so."""
-    with new_file(out, force=force) as file:
-        writer = _JsonWriter(file, b'{"tasks":[\n', b",\n", b"\n]}\n")
-        yield writer
-        writer.finish()
+    return _new_text(out, b'{"tasks":[\n', b",\n", b"\n]}\n", force=force)
 
 
-@contextmanager
-def new_lines(out: Path, *, force: bool = False) -> Iterator[Writer]:
+def new_lines(out: Path, *, force: bool = False) -> AbstractContextManager[Writer]:
     """JSON lines; packed if the name ends so."""
-    with new_file(out, force=force) as file:
-        writer = _JsonWriter(file, b"", b"\n", b"\n")
-        yield writer
-        writer.finish()
+    return _new_text(out, b"", b"\n", b"\n", force=force)

@@ -22,13 +22,12 @@ from prealloc.library.rows import NULL, is_name
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.options import did_you_mean
-from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import ID_SPELLINGS, ONE_TYPE, OTHER_IDS, OTHER_TYPES, TYPE_SPELLINGS
 from prealloc.model.task_hash import stable_hashes
 from prealloc.model.words import shown
 
-Task = Mapping[str, Any]
-"""The values of a task's fields, those that any column looks into."""
+Task = Mapping[str, Raw]
+"""The texts of a task's fields, at least of those that any column looks into."""
 
 Texts = Callable[[], Sequence[Raw]]
 """Gives the texts of the same tasks, where somebody asks for them."""
@@ -49,13 +48,23 @@ def is_ours(text: bytes | memoryview) -> bool:
     )
 
 
-def find(task: Task, path: str) -> Any:
-    """The value of a field: that of this name, or `a.b` as b in the object a. None if it is missing."""
+def raw_at(task: Task, path: str) -> Raw | None:
+    """The text of a field: that of this name, or `a.b` as b in the object a. None if it is missing."""
     if path in task:
         return task[path]
     head, _, rest = path.partition(".")
-    inner = task.get(head) if rest else None
-    return find(inner, rest) if isinstance(inner, Mapping) else None
+    if not rest or head not in task or not bytes(task[head]).lstrip().startswith(b"{"):
+        return None
+    return raw_at(_fields.decode(task[head]), rest)
+
+
+def _find(task: Task, path: str) -> Any:
+    """The value of a field; None if it is missing, or cannot be decoded: then it is no name."""
+    try:
+        raw = raw_at(task, path)
+        return None if raw is None else msgspec.json.decode(raw)
+    except UNREADABLE:
+        return None
 
 
 def _id(value: Any) -> str | None:
@@ -69,7 +78,7 @@ def _type(value: Any) -> str | None:
     return _id(value)
 
 
-def names_any(tasks: Sequence[Mapping[str, Raw]]) -> bool:
+def names_any(tasks: Sequence[Task]) -> bool:
     """Whether a common name is the id of all of these tasks."""
     names = Names(COMMON, tasks[0], "")
     names.take(tasks, list)
@@ -101,10 +110,6 @@ class Column:
         self._read = read
         self._hashes = array("Q")
 
-    def again(self) -> Column:
-        """The same for another look at the tasks."""
-        return Column(self.names, self._read, asked=self.asked)
-
     def take(self, tasks: Sequence[Task], texts: Texts) -> list[str] | None:
         """The names of the next tasks; None from the first on that has none."""
         if self.lacking is not None and self.some:  # there is nothing more to learn
@@ -114,7 +119,7 @@ class Column:
             name, is_number = self._name(task)
             if name is None or (self.some and is_number is not self.numbers):
                 if self.lacking is None:
-                    values = [find(task, name) for name in self.names]
+                    values = [_find(task, name) for name in self.names]
                     self.lacking, self.instead = place, next((each for each in values if each is not None), None)
             else:
                 self.some, self.numbers = True, is_number
@@ -124,7 +129,7 @@ class Column:
 
     def _name(self, task: Task) -> tuple[str | None, bool]:
         """The first that is a string; else the first that is a number."""
-        values = sorted((find(task, name) for name in self.names), key=lambda value: type(value) is int)
+        values = sorted((_find(task, name) for name in self.names), key=lambda value: type(value) is int)
         named = ((self._read(value), type(value) is int) for value in values)
         return next((each for each in named if each[0] is not None), (None, False))
 
@@ -152,33 +157,37 @@ class Column:
 
 
 class _Made(Column):
-    """Names that no field has."""
+    """Names that no field has: `make` gives them for the tasks at some places."""
 
-    def __init__(self, make: Callable[[int, Raw], str]) -> None:
+    def __init__(self, make: Callable[[range, Texts], list[str]]) -> None:
         super().__init__((), _id)
         self._make = make
 
-    def again(self) -> Column:
-        return _Made(self._make)
-
     def take(self, tasks: Sequence[Task], texts: Texts) -> list[str] | None:
-        found = [self._make(place, text) for place, text in enumerate(texts(), self.seen)]
-        self.seen += len(tasks)
-        return found
+        places = range(self.seen, self.seen + len(tasks))
+        self.seen = places.stop
+        return self._make(places, texts)
 
 
-def _content(place: int, text: Raw) -> str:
-    """The digest of a task: the same in whatever order and layout its fields are."""
-    try:
-        fields = _fields.decode(compact(text))
-    except StrictJsonError as error:
-        raise LibraryError(error.problem, where=f"task {place}", hint="fix this value of the task") from None
-    return hashlib.blake2b(msgspec.json.encode(dict(sorted(fields.items()))), digest_size=16).hexdigest()
+def _places(places: range, texts: Texts) -> list[str]:
+    return list(map(str, places))
 
 
-def info_with(info: LibraryInfo, fields: Fields) -> LibraryInfo:
-    """The fingerprint of a library with how its tasks are named."""
-    return info if fields == COMMON else msgspec.structs.replace(info, fields=fields)
+def _one_type(places: range, texts: Texts) -> list[str]:
+    return [ONE_TYPE] * len(places)
+
+
+def _digests(places: range, texts: Texts) -> list[str]:
+    """The digest of each task: the same in whatever order and layout its fields are."""
+    found = []
+    for place, text in zip(places, texts(), strict=True):
+        try:
+            fields = _fields.decode(compact(text))
+        except StrictJsonError as error:
+            raise LibraryError(error.problem, where=f"task {place}", hint="fix this value of the task") from None
+        whole = msgspec.json.encode(dict(sorted(fields.items())))
+        found.append(hashlib.blake2b(whole, digest_size=16).hexdigest())
+    return found
 
 
 def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> bytes:
@@ -191,22 +200,6 @@ def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> byt
         if flow is not None:
             fields["workflow"] = flow
     return msgspec.json.encode({"id": id, "task_type": type} | {**fields, "id": id, "task_type": type})
-
-
-def workflow_in(task: Mapping[str, Raw], fields: Fields) -> Raw | None:
-    """The workflow of a task; None where it is missing or null."""
-    flow = raw_at(task, fields.workflow_field or "workflow")
-    return None if flow == NULL else flow
-
-
-def raw_at(fields: Mapping[str, Raw], path: str) -> Raw | None:
-    """The text of a field, as `find` would find it."""
-    if path in fields:
-        return fields[path]
-    head, _, rest = path.partition(".")
-    if not rest or head not in fields or not bytes(fields[head]).lstrip().startswith(b"{"):
-        return None
-    return raw_at(_fields.decode(fields[head]), rest)
 
 
 class Naming(NamedTuple):
@@ -231,33 +224,6 @@ class Naming(NamedTuple):
         ours = (self.ids.names, self.types.names) == (ID_SPELLINGS, TYPE_SPELLINGS)
         return ours and not (self.ids.numbers or self.types.numbers) and self.fields == COMMON
 
-    def again(self) -> Naming:
-        """The same for another look at the tasks."""
-        return self._replace(ids=self.ids.again(), types=self.types.again())
-
-    def take(self, tasks: Sequence[Mapping[str, Raw]], texts: Texts) -> tuple[list[str], list[str]]:
-        """Ids and types of the next tasks, all of which were seen before."""
-        values = _values(tasks, self[:2])
-        return self.ids.take(values, texts) or [], self.types.take(values, texts) or []
-
-
-def _heads(columns: Iterable[Column]) -> list[str]:
-    """The fields that these columns look into."""
-    names = (name for column in columns for name in column.names)
-    return sorted({head for name in names for head in (name, name.partition(".")[0])})
-
-
-def _values(tasks: Sequence[Mapping[str, Raw]], columns: Iterable[Column]) -> list[Task]:
-    heads = _heads(columns)
-    return [{name: _value(task[name]) for name in heads if name in task} for task in tasks]
-
-
-def _value(raw: Raw) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except UNREADABLE:
-        return None  # no name
-
 
 class Names:
     """All columns of a library that may name its tasks."""
@@ -268,10 +234,10 @@ class Names:
         self._where = where
         self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
         if asked.id_from is not None:
-            self.ids = [_Made(_content if asked.id_from == "content" else lambda place, text: str(place))]
+            self.ids = [_Made(_digests if asked.id_from == "content" else _places)]
         self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
         if asked.type_field is None:
-            self.types.append(_Made(lambda place, text: ONE_TYPE))
+            self.types.append(_Made(_one_type))
         self._flows = 0
 
     def _columns(self, asked: str | None, common: Sequence[Any], read: Callable[[Any], str | None]) -> list[Column]:
@@ -283,14 +249,11 @@ class Names:
 
     def heads(self) -> list[str]:
         """The fields that the columns look into."""
-        return _heads((*self.ids, *self.types))
+        names = (name for column in (*self.ids, *self.types) for name in column.names)
+        return sorted({head for name in names for head in (name, name.partition(".")[0])})
 
-    def take(self, tasks: Sequence[Mapping[str, Raw]], texts: Texts) -> dict[Column, list[str]]:
+    def take(self, tasks: Sequence[Task], texts: Texts) -> dict[Column, list[str]]:
         """The names of the next tasks by each column that has them all."""
-        return self.take_values(_values(tasks, (*self.ids, *self.types)), texts)
-
-    def take_values(self, tasks: Sequence[Task], texts: Texts) -> dict[Column, list[str]]:
-        """The same of values that have been decoded."""
         found = {column: column.take(tasks, texts) for column in (*self.ids, *self.types)}
         named = {column: names for column, names in found.items() if names is not None}
         for column in self.ids if len(self.ids) > 1 else ():
@@ -298,11 +261,11 @@ class Names:
                 column.note(stable_hashes(named[column]))
         return named
 
-    def workflow_of(self, fields: Mapping[str, Raw]) -> Raw | None:
-        """The workflow of a task; None where it is missing or null."""
-        flow = workflow_in(fields, self._asked)
-        self._flows += flow is not None
-        return flow
+    def has_workflow(self, task: Task) -> bool:
+        """Whether a task has a workflow, and not null."""
+        found = raw_at(task, self._asked.workflow_field or "workflow") not in (None, NULL)
+        self._flows += found
+        return found
 
     def chosen(self, *, has_workflow: bool = False) -> Naming:
         """The best column of each kind. Raises LibraryError with all that is missing."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
@@ -17,21 +17,15 @@ NOTHING = Raw(b"")
 NULL = Raw(b"null")
 
 
+NO_ID = 'the task has no id ("id" or "instance_id")'
+NO_TYPE = 'the task has no type ("task_type" or "type")'
+
+
 class Row(msgspec.Struct, gc=False):
-    """One task as it lies in the library. Raw fields point into the library's bytes and keep them alive."""
+    """One task as it lies in the library. Raw fields point into the library's bytes and keep them alive.
 
-    id: str | UnsetType = UNSET
-    instance_id: str | UnsetType = UNSET
-    task_type: str | UnsetType = UNSET
-    type: str | UnsetType = UNSET
-    workflow: Raw = NOTHING
-
-    def __post_init__(self) -> None:
-        _refuse_nameless(self)
-
-
-class LooseRow(msgspec.Struct, gc=False):
-    """A Row whose ids and types may be anything: a `type` that loses to `task_type` need not be a string."""
+    Ids and types may be anything: a `type` that loses to `task_type` need not be a string.
+    """
 
     id: Any = UNSET
     instance_id: Any = UNSET
@@ -40,42 +34,27 @@ class LooseRow(msgspec.Struct, gc=False):
     workflow: Raw = NOTHING
 
     def __post_init__(self) -> None:
-        _refuse_nameless(self)
+        # At once and not after the scan: 60 MB of `{},` would become 20 million rows first.
+        if self.id is UNSET and self.instance_id is UNSET:
+            raise ValueError(NO_ID)
+        if self.task_type is UNSET and self.type is UNSET:
+            raise ValueError(NO_TYPE)
 
 
-AnyRow = Row | LooseRow
-
-
-NO_ID = 'the task has no id ("id" or "instance_id")'
-NO_TYPE = 'the task has no type ("task_type" or "type")'
-
-
-def _refuse_nameless(row: AnyRow) -> None:
-    # At once and not after the scan: 60 MB of `{},` would become 20 million rows first.
-    if row.id is UNSET and row.instance_id is UNSET:
-        raise ValueError(NO_ID)
-    if row.task_type is UNSET and row.type is UNSET:
-        raise ValueError(NO_TYPE)
-
-
-def row_types(keep: tuple[str, ...]) -> tuple[type[Row], type[LooseRow]]:
-    """The strict and the loose row, with one Raw field (`kept_0`, `kept_1`, ...) for each name of `keep`.
+def row_type(keep: tuple[str, ...]) -> type[Row]:
+    """The row with one Raw field (`kept_0`, `kept_1`, ...) for each name of `keep`.
 
     A name that a row has anyway (`instance_id`, `type`) gets none: see `kept`. With every field kept, they come from
     the task's whole text.
     """
     rename = {f"kept_{i}": name for i, name in enumerate(keep) if name not in {*Row.__struct_fields__, EVERY_FIELD}}
     if not rename:
-        return Row, LooseRow
+        return Row
     fields = [(name, Raw, NOTHING) for name in rename]
-    strict, loose = (
-        msgspec.defstruct(f"Kept{base.__name__}", fields, bases=(base,), rename=rename, gc=False)
-        for base in (Row, LooseRow)
-    )
-    return cast("type[Row]", strict), cast("type[LooseRow]", loose)
+    return cast("type[Row]", msgspec.defstruct("KeptRow", fields, bases=(Row,), rename=rename, gc=False))
 
 
-def named(row: AnyRow) -> tuple[Any, Any]:
+def named(row: Row) -> tuple[Any, Any]:
     """Id and type of a row, whatever they are. `id` and `task_type` come first, unless only the other can be one."""
     return _either(row.id, row.instance_id), _either(row.task_type, row.type)
 
@@ -84,7 +63,7 @@ def _either(first: Any, second: Any) -> Any:
     return second if first is UNSET or (is_name(second) and not is_name(first)) else first
 
 
-def kept(row: AnyRow, i: int, name: str) -> Raw:
+def kept(row: Row, i: int, name: str) -> Raw:
     """The value of the field that is kept as number `i`; NOTHING if the task does not have it."""
     if name not in Row.__struct_fields__:
         raw: Raw = getattr(row, f"kept_{i}")
@@ -93,12 +72,12 @@ def kept(row: AnyRow, i: int, name: str) -> Raw:
     return NOTHING if value is UNSET else Raw(msgspec.json.encode(value))
 
 
-def workflow_of(task: AnyRow | dict[str, Raw]) -> Raw:
+def workflow_of(task: Row | dict[str, Raw]) -> Raw:
     """The workflow of a task that was decoded as a row or as its fields; NOTHING if it does not have one."""
     return task.get("workflow", NOTHING) if isinstance(task, dict) else task.workflow
 
 
-def any_has(rows: Iterable[AnyRow], i: int, name: str) -> bool:
+def any_has(rows: Iterable[Row], i: int, name: str) -> bool:
     """Whether any of these tasks has the field that is kept as number `i`."""
     return any(has(kept(row, i, name)) for row in rows)
 

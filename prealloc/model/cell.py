@@ -15,7 +15,7 @@ import msgspec
 from prealloc.errors import Mistake
 from prealloc.model.lane import MODEL as MODEL
 from prealloc.model.lane import OF_THE_LANE, Lane
-from prealloc.model.options import shown
+from prealloc.model.options import safely_shown
 
 Cell = dict[str, Any]
 """{factor: value}. The empty cell is that of an experiment without factors."""
@@ -161,13 +161,15 @@ def _values(design: str, name: str, values: Any) -> list[Mistake]:
     odd = [value for value in values if not _is_scalar(value)]
     if odd:
         return [
-            Mistake(where, f"{shown(odd[0])} is not text, a number, true or false", "give each value as one of them")
+            Mistake(
+                where, f"{safely_shown(odd[0])} is not text, a number, true or false", "give each value as one of them"
+            )
         ]
     if name == DIFFICULTY and not all(isinstance(value, str) for value in values):
         return [Mistake(where, "it names files, so its values must be texts", 'write them like ["1", "2"]')]
     texts = [text_of(value) for value in values]
     return [
-        Mistake(where, f"{shown(value)} appears {texts.count(text)} times", "name it once")
+        Mistake(where, f"{safely_shown(value)} appears {texts.count(text)} times", "name it once")
         for text, value in dict(zip(texts, values, strict=True)).items()
         if texts.count(text) > 1
     ]
@@ -190,8 +192,8 @@ def part_mistakes(
             hint = f"use one of {', '.join(factors)}" if factors else "there are no factors at all: omit it"
             found.append(Mistake(f"{where} {name}", "there is no such factor", hint))
         elif not any(fits(value, known) for known in factors[name]):
-            known_values = ", ".join(map(shown, factors[name]))
-            found.append(Mistake(f"{where} {name}", f"no cell has {shown(value)}", f"use one of {known_values}"))
+            known_values = ", ".join(map(safely_shown, factors[name]))
+            found.append(Mistake(f"{where} {name}", f"no cell has {safely_shown(value)}", f"use one of {known_values}"))
     return found
 
 
@@ -199,9 +201,9 @@ def _not_served(cells: Sequence[Cell], lanes: Sequence[Lane], settings: Mapping[
     if not lanes:
         return []
     unserved = dict.fromkeys(
-        shown(cell.get(MODEL, settings.get(MODEL))) for cell in cells if not lanes_of(cell, lanes, settings)
+        safely_shown(cell.get(MODEL, settings.get(MODEL))) for cell in cells if not lanes_of(cell, lanes, settings)
     )
-    if shown(None) in unserved:
+    if safely_shown(None) in unserved:
         hint = "name the model, as a factor or in ‹settings›; or omit `models` of a lane: it then serves all"
         return [Mistake("‹lanes›", "no lane serves cells without a model", hint)]
     return [

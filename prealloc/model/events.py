@@ -73,8 +73,8 @@ class HostJoined(Event, frozen=True, kw_only=True, tag="host_joined"):
     host: str
     machine: str
     """The name of its machine."""
-    room: int
-    """Shards that it runs at once."""
+    room: int | None
+    """Shards that it was told to run at once; None: as its memory allows."""
     waited_s: float | None = None
     """Since it was asked for: in the queue of whoever has started it, and for its start."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypedDict
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
-from prealloc.model.options import OneOf, Option, Text, read_options
+from prealloc.model.options import OneOf, Option, Text, read_keywords
 
 IdFrom = Literal["content", "position"]
 
@@ -49,12 +49,12 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         """Raises OptionsError with every mistake."""
         given = {"id_field": id_field, "type_field": type_field, "workflow_field": workflow_field, "id_from": id_from}
         found: list[Mistake] = []
-        read = read_options(cls, {name: value for name, value in given.items() if value is not None}, found)
+        fields = read_keywords(cls, given, found)
         if id_field is not None and id_from is not None:
             found.append(Mistake("‹id_field› and ‹id_from›", "both say what a task's id is", "keep one of them"))
         if found:
             raise OptionsError(found)
-        return cls(**read)
+        return fields
 
 
 class FieldOptions(TypedDict, total=False):

@@ -19,12 +19,14 @@ import math
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, Protocol, get_type_hints
+from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 from prealloc.errors import Mistake
 from prealloc.model import words
 from prealloc.model.json_value import NoJson, check_text
 from prealloc.model.secret import holds_secret
+
+T = TypeVar("T")
 
 MOST_SECONDS = 366 * 86_400.0
 """A year. Longer times are mistakes, and overflow the system's own clocks."""
@@ -84,6 +86,12 @@ def read_options(struct: type, given: Mapping[str, Any], mistakes: list[Mistake]
     return read
 
 
+def read_keywords(struct: type[T], keywords: Mapping[str, Any], mistakes: list[Mistake]) -> T:
+    """The options of a call, each read. A keyword that is None says nothing."""
+    given = {name: value for name, value in keywords.items() if value is not None}
+    return struct(**read_options(struct, given, mistakes))
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """What was probably meant; else all that there is."""
     names = sorted(known)
@@ -114,11 +122,13 @@ class Whole(NamedTuple):
             return None if is_none(value) else value
         if isinstance(value, bool) or not isinstance(value, int):
             hint = f"give a whole number from {self.least} on"
-            mistakes.append(Mistake(where, f"{shown(value)} is not a whole number", hint))
+            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a whole number", hint))
         elif value < self.least:
-            mistakes.append(Mistake(where, f"{shown(value)} is below {self.least}", f"give {self.least} or more"))
+            mistakes.append(
+                Mistake(where, f"{safely_shown(value)} is below {self.least}", f"give {self.least} or more")
+            )
         elif self.most is not None and value > self.most:
-            mistakes.append(Mistake(where, f"{shown(value)} is above {self.most}", f"give {self.most} or less"))
+            mistakes.append(Mistake(where, f"{safely_shown(value)} is above {self.most}", f"give {self.most} or less"))
         else:
             return value
         return self.least
@@ -151,7 +161,7 @@ class Share(NamedTuple):
         if is_number and (0 < share < 1 or (self.ends and share in (0, 1))):
             return float(share)
         between = "from 0% to 100%" if self.ends else "between 0% and 100%"
-        mistakes.append(Mistake(where, f"{shown(value)} is not a share {between}", "write it like 5% or 0.05"))
+        mistakes.append(Mistake(where, f"{safely_shown(value)} is not a share {between}", "write it like 5% or 0.05"))
         return 0.5
 
     def write(self, value: float) -> str:
@@ -170,11 +180,43 @@ class Number(NamedTuple):
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> float:
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_NUMBER:
             return value
-        mistakes.append(Mistake(where, f"{shown(value)} is not a number above 0", "give a number above 0"))
+        mistakes.append(Mistake(where, f"{safely_shown(value)} is not a number above 0", "give a number above 0"))
         return 1.0
 
     def schema(self) -> dict[str, Any]:
         return {"type": "number", "exclusiveMinimum": 0}
+
+
+class Dollars(NamedTuple):
+    """An amount of money from 0 on, or above it; as a number, or a text such as $50."""
+
+    above: bool = False
+    optional: bool = False
+    metavar: str = "DOLLARS"
+
+    def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
+        if self.optional and is_none(value):
+            return None
+        given = value
+        if isinstance(value, str) and re.fullmatch(r"\$?\s*\d{1,12}(\.\d{1,9})?", value.strip()):
+            value = float(value.strip().removeprefix("$"))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and 0 <= value < MOST_NUMBER and not (self.above and value == 0):
+            return float(value)
+        least = "above 0" if self.above else "from 0 on"
+        mistakes.append(
+            Mistake(where, f"{safely_shown(given)} is not an amount of dollars {least}", "write it like 50 or 2.5")
+        )
+        return 1.0
+
+    def write(self, value: float) -> str:
+        """As one would write it: `$50`, `$2.50`."""
+        return f"${value:,.0f}" if value == int(value) else f"${value:,.2f}"
+
+    def schema(self) -> dict[str, Any]:
+        bound = {"exclusiveMinimum": 0} if self.above else {"minimum": 0}
+        number = {"type": "number", **bound}
+        return {"anyOf": [number, {"type": "string"}]} if self.optional else number
 
 
 class Flag(NamedTuple):
@@ -185,7 +227,7 @@ class Flag(NamedTuple):
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> bool:
         if isinstance(value, bool):
             return value
-        problem = f"{shown(value)} is neither true nor false"
+        problem = f"{safely_shown(value)} is neither true nor false"
         mistakes.append(Mistake(where, problem, "give true or false, without quotes"))
         return False
 
@@ -204,7 +246,7 @@ class Text(NamedTuple):
         if not is_text(where, value, mistakes):
             return ""
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
-            mistakes.append(Mistake(where, f"{shown(value)} is not valid", f"give {self.needed}"))
+            mistakes.append(Mistake(where, f"{safely_shown(value)} is not valid", f"give {self.needed}"))
         text: str = value
         return text
 
@@ -224,7 +266,9 @@ class OneOf(NamedTuple):
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> Any:
         if any(type(value) is type(each) and value == each for each in self.values):
             return value
-        mistakes.append(Mistake(where, f"{shown(value)} is unknown", f"use one of {', '.join(map(str, self.values))}"))
+        mistakes.append(
+            Mistake(where, f"{safely_shown(value)} is unknown", f"use one of {', '.join(map(str, self.values))}")
+        )
         return self.values[0]
 
     def schema(self) -> dict[str, Any]:
@@ -247,12 +291,14 @@ class Names(NamedTuple):
         if self.every and value == self.every:
             return (self.every,)
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
-            mistakes.append(Mistake(where, f"{shown(value)} is not a list", "give a list of names, such as ['a', 'b']"))
+            mistakes.append(
+                Mistake(where, f"{safely_shown(value)} is not a list", "give a list of names, such as ['a', 'b']")
+            )
             return ()
         texts = [name for name in value if is_text(where, name, mistakes)]
         mistakes += [Mistake(where, "an empty name", "omit it") for name in texts if not name]
         mistakes += [
-            Mistake(where, f"{shown(name)} is named {texts.count(name)} times", "name it once")
+            Mistake(where, f"{safely_shown(name)} is named {texts.count(name)} times", "name it once")
             for name in sorted({name for name in texts if texts.count(name) > 1})
         ]
         return tuple(texts)
@@ -273,7 +319,7 @@ class Sizes(NamedTuple):
         if isinstance(value, str):
             given = [int(each) if each.strip().isdecimal() else each for each in value.split(",")]
         if isinstance(given, bytes | Mapping) or not isinstance(given, Sequence) or not given:
-            mistakes.append(Mistake(where, f"{shown(value)} is not a list of numbers", "write it like 3,1"))
+            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a list of numbers", "write it like 3,1"))
             return ()
         before = len(mistakes)
         sizes = tuple(Whole(1, self.most).read(where, each, mistakes) for each in given)
@@ -302,7 +348,7 @@ class Cells(NamedTuple):
         given = [value] if isinstance(value, str | Mapping) else value
         if isinstance(given, bytes) or not isinstance(given, Sequence):
             hint = "give factor values, such as {'model': 'a'} or 'model=a'"
-            mistakes.append(Mistake(where, f"{shown(value)} names no cells", hint))
+            mistakes.append(Mistake(where, f"{safely_shown(value)} names no cells", hint))
             return ()
         return tuple(self._cell(where, each, mistakes) for each in given)
 
@@ -314,14 +360,14 @@ class Cells(NamedTuple):
         for name, *texts in pairs:
             if not name or not texts:
                 hint = "write it like model=o3,prompt_type=cot"
-                mistakes.append(Mistake(where, f"{shown(given)} is not {self.metavar}", hint))
+                mistakes.append(Mistake(where, f"{safely_shown(given)} is not {self.metavar}", hint))
             elif name in cell:
-                problem = f"{shown(given)} names {name} twice"
+                problem = f"{safely_shown(given)} names {name} twice"
                 mistakes.append(Mistake(where, problem, f"a comma means and; for or, give {where} twice"))
             else:
                 cell[name] = texts[0]
         if not (isinstance(given, str) or cell):
-            mistakes.append(Mistake(where, f"{shown(given)} names no factor", "write it like model=o3"))
+            mistakes.append(Mistake(where, f"{safely_shown(given)} names no factor", "write it like model=o3"))
         return {name: each for name, each in cell.items() if is_text(where, name, mistakes)}
 
     def schema(self) -> dict[str, Any]:
@@ -339,7 +385,7 @@ class Table(NamedTuple):
             return {}
         if not isinstance(value, Mapping):
             hint = "give a value for each name, such as {'a': 1}"
-            mistakes.append(Mistake(where, f"{shown(value)} is not a table", hint))
+            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a table", hint))
             return {}
         read = self.values.read if self.values is not None else lambda where, each, mistakes: each
         return {
@@ -373,12 +419,14 @@ class Seconds(NamedTuple):
             found = re.fullmatch(r"(-?\d+(?:\.\d*)?|-?\.\d+)\s*([smh]?)", value.strip().lower())
             seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else math.nan
         if not math.isfinite(seconds):
-            mistakes.append(Mistake(where, f"{shown(value)} is not a time", "write seconds, or 90s, 10m, 2h"))
+            mistakes.append(Mistake(where, f"{safely_shown(value)} is not a time", "write seconds, or 90s, 10m, 2h"))
         elif seconds < 0 or (self.above and seconds == 0):
-            problem = f"{shown(value)} is {'not above' if self.above else 'below'} 0"
+            problem = f"{safely_shown(value)} is {'not above' if self.above else 'below'} 0"
             mistakes.append(Mistake(where, problem, "give a longer time"))
         elif seconds > MOST_SECONDS:
-            mistakes.append(Mistake(where, f"{shown(value)} is longer than a year", "give a shorter time, or none"))
+            mistakes.append(
+                Mistake(where, f"{safely_shown(value)} is longer than a year", "give a shorter time, or none")
+            )
         else:
             return seconds
         return 1.0
@@ -408,7 +456,7 @@ class Bytes(NamedTuple):
             unit = _BYTES.get(found[2].removesuffix("B") + "B" if found[2] not in ("", "B") else "") if found else None
             if found is None or unit is None:
                 hint = "write bytes, or 512MB (1000s), 512MiB (1024s)" + (", or none" if self.optional else "")
-                mistakes.append(Mistake(where, f"{shown(value)} is not a size", hint))
+                mistakes.append(Mistake(where, f"{safely_shown(value)} is not a size", hint))
                 return None if self.optional else self.least
             value = int(min(float(found[1]) * unit, float(2 * MOST_BYTES)))
         return Whole(self.least, self.most).read(where, value, mistakes)
@@ -427,7 +475,7 @@ def is_none(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip().lower() == "none")
 
 
-def shown(value: Any) -> str:
+def safely_shown(value: Any) -> str:
     """A value in a message. A key that got into the wrong place is not shown."""
     return "what is given" if holds_secret(value) else words.shown(value)
 
@@ -438,7 +486,7 @@ def is_text(where: str, name: Any, mistakes: list[Mistake]) -> bool:
         if isinstance(name, str):
             check_text(name, ascii(name))
             return True
-        problem = f"{shown(name)} is not a name"
+        problem = f"{safely_shown(name)} is not a name"
     except NoJson as error:
         problem = str(error)
     mistakes.append(Mistake(where, problem, "give text"))

@@ -10,7 +10,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
-from prealloc.model.options import Bytes, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
+from prealloc.model.options import Bytes, Dollars, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS, MAX_UNITS
 from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
 
@@ -121,6 +121,15 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     """Of each session. Every unit that is not ok counts, except `cancelled` ones: failed, timeout, crashed,
     out_of_memory, and infra once its retries are used up."""
+    max_cost: Annotated[
+        float | None,
+        Option(
+            Dollars(above=True, optional=True),
+            "After the run has cost this much, no further task starts; needs the prices of its models in a config.",
+            *("", "", _BUDGET, "no limit"),
+        ),
+    ] = None
+    """Of the whole run, over all sessions. What runs when it is reached may end, and add to it."""
     memory_bytes: Annotated[
         int | None,
         Option(
@@ -191,6 +200,7 @@ class RunOptions(TypedDict, total=False):
     halt_after_infra: int | None
     max_time_s: float | str | None
     max_failures: int | str | None
+    max_cost: float | str | None
     drain_s: float | str
     grace_s: float | str
     start_s: float | str

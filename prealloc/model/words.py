@@ -7,7 +7,7 @@ from typing import Any
 
 
 def shown(value: Any) -> str:
-    """A value of any kind. (One that may be a key is shown by `options.shown`.)"""
+    """A value of any kind. (One that may be a key is shown by `options.safely_shown`.)"""
     try:
         return cut(ascii(value))
     except (ValueError, RecursionError):  # an integer of thousands of digits; a thousand brackets

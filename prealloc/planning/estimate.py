@@ -6,7 +6,7 @@ the other as far as it lets them run at once. Retries, failures and starts of pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heapify, heapreplace
 from typing import Annotated, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.lane import Lane
 from prealloc.model.options import Number, Option, read_options
 from prealloc.model.where import Entry, options_in
+from prealloc.planning.history import NO_PAST, History
 
 WORK = "tasks_at_once"
 WORKERS = "workers"
@@ -27,9 +28,11 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What one task takes. None: not known."""
 
     requests_per_task: Annotated[float, Option(Number(), "Requests that one task sends.")] = 1.0
-    tokens_per_task: Annotated[float | None, Option(Number(), "Tokens that one task uses.", unset="not known")] = None
+    tokens_per_task: Annotated[
+        float | None, Option(Number(), "Tokens that one task uses; history comes before it.", unset="not known")
+    ] = None
     seconds_per_task: Annotated[
-        float | None, Option(Number(), "Working time of one task; durations_from comes before it.", unset="not known")
+        float | None, Option(Number(), "Working time of one task; history comes before it.", unset="not known")
     ] = None
 
     @classmethod
@@ -42,27 +45,6 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return cls(**read)
 
 
-class Durations:
-    """Median working times of past units, by model and type; where one is new, by what is nearest to it."""
-
-    def __init__(self, past: Iterable[tuple[Any, str, float]]) -> None:
-        groups: dict[tuple[str | None, str | None], list[float]] = {}
-        for model, kind, seconds in past:
-            name = _name(model)
-            for group in ((name, kind), (name, None), (None, kind), (None, None)):
-                groups.setdefault(group, []).append(seconds)
-        self._medians = {group: sorted(seconds)[(len(seconds) - 1) // 2] for group, seconds in groups.items()}
-
-    def seconds(self, model: Any, kind: str) -> float | None:
-        """Of a unit: by model and type, else by model, by type, over all; None if there is no past at all."""
-        name = _name(model)
-        for group in ((name, kind), (name, None), (None, kind), (None, None)):
-            if group in self._medians:
-                return self._medians[group]
-        return None
-
-
-NO_PAST = Durations(())
 _NO_LANE = Lane(name="none")
 
 
@@ -110,7 +92,7 @@ def estimate(
     concurrency: int = 1,
     workers: int | None = None,
     where: Sequence[Entry] = (),
-    durations: Durations = NO_PAST,
+    history: History = NO_PAST,
 ) -> Estimate:
     """The estimate of these shards. `concurrency`, `workers` and `where` are those of the run."""
     by_lane: dict[str | None, list[ShardLoad]] = {}
@@ -124,14 +106,20 @@ def estimate(
         mine, lane = by_lane[name], of_name.get(name)
         slots = [_slots(load, lane, len(mine), concurrency, where) for load in mine]
         at_once = min(lane.share(len(mine), concurrency)[0] if lane is not None else len(mine), most)
-        shard_s = [_shard_s(load, effort, durations, each) for load, each in zip(mine, slots, strict=True)]
+        shard_s = [_shard_s(load, effort, history, each) for load, each in zip(mine, slots, strict=True)]
         every_shard_s += shard_s
-        told.append(_lane(name, lane, mine, effort, at_once, _makespan(shard_s, at_once)))
+        told.append(_lane(name, lane, mine, effort, at_once, _makespan(shard_s, at_once), history))
     return _together(told, every_shard_s, most)
 
 
 def _lane(
-    name: str | None, lane: Lane | None, loads: Sequence[ShardLoad], effort: Effort, at_once: int, work_s: float | None
+    name: str | None,
+    lane: Lane | None,
+    loads: Sequence[ShardLoad],
+    effort: Effort,
+    at_once: int,
+    work_s: float | None,
+    history: History,
 ) -> LaneEstimate:
     units = sum(sum(load.units.values()) for load in loads)
     requests = units * effort.requests_per_task
@@ -141,8 +129,8 @@ def _lane(
             bounds["queries_per_second"] = requests / lane.queries_per_second
         if lane.requests_per_minute is not None:
             bounds["requests_per_minute"] = requests * 60 / lane.requests_per_minute
-        if lane.tokens_per_minute is not None and effort.tokens_per_task is not None:
-            bounds["tokens_per_minute"] = units * effort.tokens_per_task * 60 / lane.tokens_per_minute
+        if lane.tokens_per_minute is not None and (tokens := _tokens(loads, effort, history)) is not None:
+            bounds["tokens_per_minute"] = tokens * 60 / lane.tokens_per_minute
     known = {limit: seconds for limit, seconds in bounds.items() if seconds is not None}
     limited_by = max(known, key=known.__getitem__, default=None)
     return LaneEstimate(
@@ -154,6 +142,19 @@ def _lane(
         seconds=known[limited_by] if limited_by is not None else None,
         limited_by=limited_by,
     )
+
+
+def _tokens(loads: Sequence[ShardLoad], effort: Effort, history: History) -> float | None:
+    """What these shards use; None if that is not known of all their units."""
+    total = 0.0
+    for load in loads:
+        for kind, count in load.units.items():
+            past = history.tokens(load.model, kind)
+            each = effort.tokens_per_task if past is None else past.mean
+            if each is None:
+                return None
+            total += count * each
+    return total
 
 
 def _together(lanes: Sequence[LaneEstimate], shard_s: Sequence[float | None], workers: int) -> Estimate:
@@ -177,11 +178,11 @@ def _slots(load: ShardLoad, lane: Lane | None, shards: int, concurrency: int, wh
     return (lane or _NO_LANE).share(shards, concurrency, of_cell)[1]
 
 
-def _shard_s(load: ShardLoad, effort: Effort, durations: Durations, slots: int) -> float | None:
+def _shard_s(load: ShardLoad, effort: Effort, history: History, slots: int) -> float | None:
     """A shard's working time, its slots kept busy; None if the time of one of its tasks is not known."""
     total, longest = 0.0, 0.0
     for kind, count in load.units.items():
-        seconds = durations.seconds(load.model, kind)
+        seconds = history.seconds(load.model, kind)
         seconds = effort.seconds_per_task if seconds is None else seconds
         if seconds is None:
             return None
@@ -200,7 +201,3 @@ def _makespan(shard_s: Sequence[float | None], at_once: int) -> float | None:
             return None
         heapreplace(ends, ends[0] + seconds)
     return max(ends)
-
-
-def _name(model: Any) -> str:
-    return model if isinstance(model, str) else repr(model)

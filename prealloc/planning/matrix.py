@@ -12,6 +12,7 @@ from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.planning.cells import lay_out
 from prealloc.planning.estimate import Estimate, ShardLoad
+from prealloc.planning.forecast import Forecast
 
 ANY_TYPE = ""
 """Stands for the types of tasks while the library has not been read."""
@@ -50,6 +51,11 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
     matrix: Matrix
     estimate: Estimate | None = None
+    least_s: float | None = None
+    """What the estimate lies between, by the spread of past times over tasks; None without a past."""
+    most_s: float | None = None
+    forecast: Forecast | None = None
+    """Tokens and money; None without a past."""
 
 
 def matrix_of_plan(plan: Plan) -> Matrix:

@@ -26,7 +26,7 @@ def lost_line(event: HostLost) -> str:
 
 def hosts_line(progress: RunProgress, width: int | None) -> Text | None:
     """`hosts  host-1 4 of 8 1.2 GB · host-2 silent 2 of 8 0.7 GB`, cut to the width; None without hosts."""
-    if not progress.hosts:
+    if not progress.hosts or progress.ended is not None:
         return None
     line, shown = Text("  hosts  ", "dim"), 0
     ill_first = sorted(progress.hosts.values(), key=lambda host: host.state == "works")

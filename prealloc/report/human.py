@@ -95,5 +95,26 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def tokens(number: int | None) -> str:
+    """Tokens: `812`, `9.4k`, `1.2M`."""
+    if number is None:
+        return NOTHING
+    for unit, least in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= least:
+            return f"{_short(number / least)}{unit}"
+    return str(number)
+
+
+def dollars(amount: float | None) -> str:
+    """An amount of money: `$12.40`, `$1,240`; of small ones two digits that say something: `$0.0031`."""
+    if amount is None:
+        return NOTHING
+    if amount >= 1000:
+        return f"${amount:,.0f}"
+    if amount >= 0.1 or amount == 0:
+        return f"${amount:.2f}"
+    return f"${amount:.{1 - math.floor(math.log10(amount))}f}"
+
+
 def _short(value: float) -> str:
     return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.text import Text
 
 from prealloc.model.cell import MODEL, same
+from prealloc.model.words import listed
 from prealloc.planning.estimate import WORK, WORKERS, Estimate, LaneEstimate
+from prealloc.planning.forecast import Forecast, LaneForecast, ModelForecast, Range
 from prealloc.planning.matrix import CellRow, Matrix, Outlook
 from prealloc.report import human
 from prealloc.report.grid import Column, table
@@ -19,16 +21,22 @@ _LIMITS = {WORK: "tasks at once", WORKERS: "too few workers"}
 
 def render_outlook(outlook: Outlook) -> Page:
     """The factors, a row for each value of the first one (of `model`, if it is one), the lanes and the estimate."""
-    return Page(lambda width: _page(outlook.matrix, outlook.estimate, width))
+    return Page(lambda width: _page(outlook, width))
 
 
-def _page(matrix: Matrix, estimate: Estimate | None, width: int | None) -> list[Text]:
+def _page(outlook: Outlook, width: int | None) -> list[Text]:
+    matrix, estimate, forecast = outlook.matrix, outlook.estimate, outlook.forecast
     lines = [fact(name, text, 12) for name, text in _facts(matrix)]
     if matrix.factors:
         lines += [Text(), heading("matrix, as cells x tasks"), *table(_cell_columns(matrix), width)]
     if estimate is not None and estimate.lanes:
         lines += [Text(), heading("lanes"), *table(_lane_columns(estimate), width), Text()]
-        lines += [fact(name, text, 12) for name, text in _forecast(estimate)]
+        lines += [fact(name, text, 12) for name, text in _forecast(estimate, outlook)]
+    if forecast is not None:
+        lines += [Text(), heading("by what past runs took"), *table(_model_columns(forecast), width)]
+        if len(forecast.lanes) > 1:
+            lines += [Text(), *table(_lane_cost_columns(forecast), width)]
+        lines += [Text(), *(fact(name, text, 12) for name, text in _sums(forecast))]
     return lines
 
 
@@ -110,12 +118,65 @@ def _marked(text: Text, lane: LaneEstimate, estimate: Estimate) -> Text:
     return Text(text.plain, style="bold yellow" if is_bottleneck else "default")
 
 
-def _forecast(estimate: Estimate) -> list[tuple[str, str]]:
-    unknown = "the time of a task is not known: seconds_per_task in [estimate], or --durations-from RUN"
+def _model_columns(forecast: Forecast) -> list[Column]:
+    models = forecast.models
+    return [
+        Column("model", [Text(visible(each.model)) for each in models], False, least=12, middle=True),
+        *_use_columns(models),
+        Column("", [Text("" if each.known else "no history", "yellow") for each in models], False),
+    ]
+
+
+def _lane_cost_columns(forecast: Forecast) -> list[Column]:
+    names = [Text(visible(lane.lane) if lane.lane is not None else "(no lane)") for lane in forecast.lanes]
+    return [Column("lane", names, False, least=12), *_use_columns(forecast.lanes)]
+
+
+def _use_columns(rows: Sequence[ModelForecast | LaneForecast]) -> list[Column]:
+    return [
+        Column("units", [Text(f"{row.units:,}") for row in rows]),
+        Column("tokens", [Text(_range(row.tokens, _tokens)) for row in rows], drop=1),
+        Column("cost", [Text(_range(row.dollars, human.dollars)) for row in rows]),
+    ]
+
+
+def _range(found: Range | None, written: Callable[[float], str]) -> str:
+    """`$41 ($35 to $47)`; without the rest where there is no spread."""
+    if found is None:
+        return human.NOTHING
+    mean, low, high = written(found.mean), written(found.low), written(found.high)
+    return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def _tokens(number: float) -> str:
+    return human.tokens(round(number))
+
+
+def _sums(forecast: Forecast) -> list[tuple[str, str]]:
+    least = " at least" if forecast.no_history or forecast.unpriced else ""
+    told = [("cost", _range(forecast.dollars, human.dollars) + least)] if forecast.dollars is not None else []
+    if forecast.tokens is not None:
+        told.append(("tokens", _range(forecast.tokens, _tokens) + (" at least" if forecast.no_history else "")))
+    models = human.count(len(forecast.models), "model")
+    if forecast.no_history:
+        verb = "has" if len(forecast.no_history) == 1 else "have"
+        named = listed([visible(name) for name in forecast.no_history])
+        told.append(("no history", f"{len(forecast.no_history)} of {models} {verb} none: {named}"))
+    if forecast.unpriced:
+        told.append(("no price", f"some tokens of {listed([visible(name) for name in forecast.unpriced])} have none"))
+    return told
+
+
+def _forecast(estimate: Estimate, outlook: Outlook) -> list[tuple[str, str]]:
+    unknown = "the time of a task is not known: seconds_per_task in [estimate], or --history RUN"
     if estimate.seconds is None:
         return [("estimate", unknown)]
     least = "" if estimate.complete else "at least "
-    told = [("estimate", f"{least}{human.duration(estimate.seconds)}{'' if estimate.complete else '; ' + unknown}")]
+    between = ""
+    if outlook.least_s != outlook.most_s:
+        between = f" ({human.duration(outlook.least_s)} to {human.duration(outlook.most_s)})"
+    rest = "" if estimate.complete else "; " + unknown
+    told = [("estimate", f"{least}{human.duration(estimate.seconds)}{between}{rest}")]
     if estimate.bottleneck == WORKERS:
         told.append(("bottleneck", "workers: more shards are ready than run at once"))
     elif estimate.bottleneck is not None:

@@ -227,6 +227,10 @@ class RunProgress:
         """Workers that died or were killed."""
         self.waiting_s = 0.0
         self.working_s = 0.0
+        self.is_watched = False
+        """It is looked at from elsewhere: the picture names what runs, and the last errors."""
+        self.last_errors: deque[tuple[str, ErrorInfo]] = deque(maxlen=NOTES)
+        """The unit of each, the latest at the end."""
         self._pace = Pace(0.0)
         self._lately: deque[float] = deque(maxlen=LATELY)
         self._in_state: dict[State, set[int]] = {state: set() for state in State}
@@ -270,6 +274,16 @@ class RunProgress:
         if self.ended is not None:
             return self.ended.duration_s
         return now_s - self.started_s if self.started is not None else 0.0
+
+    def longest_running(self, most: int) -> list[tuple[str, float]]:
+        """The units that run since longest, each with the time when it began."""
+        under_way = (self._by_index[index] for state in (State.RUNNING, State.LOST) for index in self._in_state[state])
+        every = (
+            (began_s, f"{shard.id}/{task}#{repeat}")
+            for shard in under_way
+            for (task, repeat), began_s in shard.running.items()
+        )
+        return [(unit, began_s) for began_s, unit in heapq.nsmallest(most, every)]
 
     def running_on_lanes(self) -> dict[str, int]:
         """How many workers run on each lane that any runs on."""
@@ -351,6 +365,7 @@ class RunProgress:
             self._lately.append(now_s - began_s)
         if event.error is not None:
             shard.last_error = event.error
+            self.last_errors.append((f"{event.shard}/{event.task}#{event.repeat}", event.error))
         self.working_s += event.working_s
         if not event.outcome:
             shard.retries += 1

@@ -49,6 +49,7 @@ _TITLES = {
     Status.CANCELLED: ("cancelled", "canc", 5),
 }
 _NOTES = 3
+_NAMED = 3
 _TALL = 16
 """From this height on there is room for a rule and an empty line."""
 _BAR = 16
@@ -126,7 +127,28 @@ def _remarks(progress: RunProgress, now_s: float, width: int | None, tall: bool)
         *([lanes] if lanes is not None else []),
         *([hosts] if hosts is not None else []),
         *_notes(progress, _NOTES if tall else 1),
+        *(_closely(progress, now_s, width) if progress.is_watched and progress.ended is None else []),
     ]
+
+
+def _closely(progress: RunProgress, now_s: float, width: int | None) -> list[Text]:
+    """What runs since longest, and the last errors: for those who do not see the run itself."""
+    running = progress.longest_running(_NAMED)
+    lines = [
+        Text(
+            f"  running  {cut(visible(unit), _NAME, middle=True)} for {human.duration(max(0.0, now_s - began_s))}",
+            "dim",
+        )
+        for unit, began_s in running
+    ]
+    more = progress.running - len(running)
+    lines += [Text(f"           {more:,} more", "dim")] if more > 0 and running else []
+    errors = list(progress.last_errors)[-_NAMED:] if width is None or width < _WIDE else []
+    for unit, error in errors:
+        said = error.message.strip().partition("\n")[0]
+        text = visible(f"{error.type}: {said}" if said else error.type)
+        lines.append(Text(f"  error    {cut(visible(unit), _NAME, middle=True)}: {text}", "dim"))
+    return lines
 
 
 def stopping_line(progress: RunProgress, now_s: float) -> str | None:

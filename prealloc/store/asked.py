@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.cell import means, part_mistakes
-from prealloc.model.options import did_you_mean, one_or_several, shown
+from prealloc.model.options import did_you_mean, one_or_several, safely_shown
 from prealloc.model.outcome import FINAL, Status
 from prealloc.model.part import Part
 from prealloc.model.plan import Manifest, PlanFile, Unit
@@ -122,7 +122,7 @@ def _types(part: Part, planned: Planned, found: list[Mistake]) -> Sequence[str]:
     known = {type for entry in planned.plan.shards for type in entry.types}
     types = one_or_several(part.type, known)
     found += [
-        Mistake("‹type›", f"no task of the plan has type {shown(type)}", did_you_mean(type, known))
+        Mistake("‹type›", f"no task of the plan has type {safely_shown(type)}", did_you_mean(type, known))
         for type in types
         if type not in known
     ]
@@ -131,7 +131,7 @@ def _types(part: Part, planned: Planned, found: list[Mistake]) -> Sequence[str]:
 
 def _shards(part: Part, planned: Planned, found: list[Mistake]) -> Sequence[str]:
     found += [
-        Mistake("‹shard›", f"the plan has no shard {shown(shard)}", _near_shards(shard, planned))
+        Mistake("‹shard›", f"the plan has no shard {safely_shown(shard)}", _near_shards(shard, planned))
         for shard in part.shard
         if shard not in planned.manifests
     ]
@@ -170,15 +170,15 @@ def unit_of(text: str, planned: Planned, where: str = "‹unit›") -> Unit:
     manifest = planned.manifests.get(unit.shard)
     if manifest is None:
         hint = _near_shards(unit.shard, planned)
-        raise OptionsError([Mistake(where, f"the plan has no shard {shown(unit.shard)}", hint)])
+        raise OptionsError([Mistake(where, f"the plan has no shard {safely_shown(unit.shard)}", hint)])
     tasks = planned.names(unit.shard).ids
     if unit.task not in tasks:
         close = difflib.get_close_matches(unit.task, tasks, n=1) or [tasks[0]]
         hint = f"did you mean {unit.shard}/{close[0]}#{unit.repeat}?"
-        raise OptionsError([Mistake(where, f"{unit.shard} has no task {shown(unit.task)}", hint)])
+        raise OptionsError([Mistake(where, f"{unit.shard} has no task {safely_shown(unit.task)}", hint)])
     if unit.repeat >= manifest.repeats:
         hint = f"its repeats are #0 to #{manifest.repeats - 1}" if manifest.repeats > 1 else "its only repeat is #0"
-        raise OptionsError([Mistake(where, f"{shown(text)} names a repeat that the plan has not", hint)])
+        raise OptionsError([Mistake(where, f"{safely_shown(text)} names a repeat that the plan has not", hint)])
     return unit
 
 
@@ -197,7 +197,9 @@ def _ended(part: Part, planned: Planned, found: list[Mistake]) -> None:
     known = [f"{type} ({count})" for type, count in types.most_common()]
     hint = f"its errors are {listed(known, _NAMED)}" if known else "no unit has ended with an error"
     found += [
-        Mistake("‹error›", f"no unit has ended with {shown(error)}", hint) for error in part.error if error not in types
+        Mistake("‹error›", f"no unit has ended with {safely_shown(error)}", hint)
+        for error in part.error
+        if error not in types
     ]
 
 

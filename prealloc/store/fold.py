@@ -117,6 +117,10 @@ class Untidied:
         elif isinstance(line, CleanedUp):
             self._clean.add(attempt)
 
+    def owe(self, due: Due) -> None:
+        """An attempt of which that is known already."""
+        self._notes.setdefault((due.unit, due.attempt), list(due.notes))
+
     def due(self) -> list[Due]:
         """Those that are left, in the order in which they began."""
         return [Due(*attempt, tuple(notes)) for attempt, notes in self._notes.items() if attempt not in self._clean]
@@ -159,6 +163,11 @@ def count_success(successes: Successes, state: UnitState) -> None:
         successes.count_latest(outcome.attempt.success, outcome.attempt.unclear)
 
 
+def used_by(state: RunState | None) -> Usage | None:
+    """Tokens by model, of all attempts of a run."""
+    return added(unit.usage for unit in state.units.values()) if state is not None else None
+
+
 def by_shard(
     units: Mapping[Unit, UnitState], shards: Iterable[str], *, closed: bool = False
 ) -> dict[str, tuple[dict[str, int], Successes]]:
@@ -172,11 +181,16 @@ def by_shard(
     return found
 
 
-def fold(run: RunPaths, units: Iterable[Unit]) -> RunState:
-    """The state of every planned unit. Raises JournalError for lines that are damaged or not foreseen."""
+def fold(run: RunPaths, units: Iterable[Unit], *, before: int | None = None) -> RunState:
+    """The state of every planned unit; as it was before a session, where that is named.
+
+    Raises JournalError for lines that are damaged or not foreseen.
+    """
     folding = _Folding(units)
     warnings: list[str] = []
     for file in journal_files(run):  # by session, the supervisor's file first
+        if before is not None and file.writer.session >= before:
+            break
         folding.go_on_to(file.writer.session)
         for line in read_lines(file, warnings):
             folding.take_in(file, line)

@@ -28,6 +28,8 @@ from prealloc.model.document import UNREADABLE
 from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verdict
 from prealloc.model.part import Part
 from prealloc.model.policy import MOST_RESULT_BYTES
+from prealloc.model.prices import Price
+from prealloc.model.provenance import Provenance
 from prealloc.model.steer import Change
 from prealloc.model.usage import Usage
 from prealloc.model.words import brief
@@ -75,6 +77,10 @@ class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Fields of RunPolicy that have other values from here on than run.json says."""
     on_end: str | None = None
     """The command that gets the summary from here on, empty for none; None: the one that run.json names."""
+    prices: dict[str, Price] = {}
+    """Of tokens by model, from here on; none: those of run.json."""
+    made_with: Provenance | None = None
+    """What its code was; None: as run.json says."""
 
 
 class Reopened(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reopened"):
@@ -89,6 +95,22 @@ class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     session: int
     ended_at: Seconds
+
+
+class SealedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many bytes at the beginning of a file had this SHA-256."""
+
+    file: str
+    """Its place in the run folder."""
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
+class Sealed(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sealed"):
+    """What stood in the journal's files at this time, so that a later edit is noticed."""
+
+    at: Seconds
+    files: tuple[SealedFile, ...]
 
 
 class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="steered", omit_defaults=True):
@@ -109,16 +131,20 @@ class WorkerStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pid: int
     units: int
     started_at: Seconds | None = None
+    lane: str | None = None
+    """The lane that serves it."""
     host: str | None = None
     """The host that the process id is of; None: the machine of the master."""
 
 
-class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end"):
+class WorkerEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="worker_end", omit_defaults=True):
     """It is gone for certain, in whatever way, and its units have been decided or handed on."""
 
     shard: str
     incarnation: int
     ended_at: Seconds
+    lost: str | None = None
+    """Why, if it died or was killed."""
 
 
 class SoloDeath(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="death"):
@@ -173,6 +199,7 @@ AnyRecord = (
     SessionStarted
     | Reopened
     | Steered
+    | Sealed
     | SessionEnded
     | WorkerStarted
     | WorkerEnded
@@ -210,6 +237,7 @@ _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     SessionStarted: Point.SUPERVISOR_SESSION,
     Reopened: Point.SUPERVISOR_REOPENED,
     Steered: Point.SUPERVISOR_STEERED,
+    Sealed: Point.SUPERVISOR_SEALED,
     SessionEnded: Point.SUPERVISOR_SESSION_END,
     WorkerStarted: Point.SUPERVISOR_WORKER,
     WorkerEnded: Point.SUPERVISOR_WORKER_END,

@@ -22,6 +22,8 @@ from prealloc.model.answers import Setup
 from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
+from prealloc.model.prices import Price
+from prealloc.model.provenance import Provenance
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.task_times import TaskTimes
@@ -66,12 +68,16 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`module:function` that cleans up after attempts whose process was killed."""
     on_end: str | None = None
     """A command that gets the summary. A resume may change it: see OpenRun.on_end."""
+    prices: dict[str, Price] = msgspec.field(default_factory=dict)
+    """Of tokens by model, as they were given. A resume may change them: see OpenRun.prices."""
     policy: RunPolicy
     """As the run began. A resume may change some: see OpenRun.policy."""
     created_at: str
     prealloc: str
     python: str
     platform: str
+    made_with: Provenance | None = None
+    """What its code was when it began; None: of a version that did not note it."""
 
     @property
     def known_as(self) -> str:
@@ -123,6 +129,8 @@ class OpenRun:
         self._settings: dict[tuple[str, str | None], dict[str, Any]] = {}
         self._timeouts: dict[SliceRef, dict[int, float]] = {}
         self._copies: dict[str, dict[str, int]] | None = None
+        self.made_with: Provenance | None = self.file.made_with
+        """What the code is in the session that is about to begin."""
         self.times: TaskTimes | None = None
         """How long tasks have taken in past runs, where the shards that take longest are to start first."""
 
@@ -145,6 +153,12 @@ class OpenRun:
         """The command that gets the summary, likewise."""
         _, latest = self._latest
         return (self.file.on_end if latest is None or latest.on_end is None else latest.on_end) or None
+
+    @cached_property
+    def prices(self) -> dict[str, Price]:
+        """What tokens cost by model, likewise. Costs are computed when they are shown."""
+        _, latest = self._latest
+        return (latest.prices if latest is not None else {}) or self.file.prices
 
     @cached_property
     def _latest(self) -> tuple[Path, SessionStarted | None]:
@@ -196,7 +210,8 @@ class OpenRun:
                 yield from types
 
     def kept(self, names: Set[str]) -> Iterator[dict[str, Any]]:
-        """The values of these kept fields of every planned unit, in the order of units()."""
+        """The values of these kept fields of every planned unit, in the order of units(). Of a path `a.b` that of a."""
+        names = {name[:end] for name in names for end in (*(at for at, c in enumerate(name) if c == "."), len(name))}
         asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.shipped}
         for manifest in self.manifests.values():
             found: list[dict[str, Any]] = [{}] * manifest.slice.tasks

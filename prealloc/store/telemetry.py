@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -25,6 +26,7 @@ from prealloc.model.events import (
     Event,
     MemorySampled,
     RunStarted,
+    RunSteered,
     ShardEnded,
     ShardShare,
     ShardStarted,
@@ -91,6 +93,10 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     units: tuple[RunningUnit, ...]
     more: int = 0
     """Further ones that are not named."""
+    workers: int = 1
+    """As many as may run at once."""
+    concurrency: int = 1
+    concurrency_most: int | None = None
 
 
 _samples = msgspec.json.Decoder(Sample)
@@ -146,9 +152,11 @@ class Telemetry:
         self._units: dict[tuple[str, str, int], RunningUnit] = {}
         self._left: dict[str, int] = {}
         """Units that are to end yet, by shard."""
-        self._workers: dict[str, set[int]] = {}
-        """Living ones, by shard."""
-        self._told: tuple[RunningUnit, ...] = ()
+        self._workers: dict[str, set[tuple[str | None, int]]] = {}
+        """Living ones, by shard: host and process id."""
+        self._told: Running | None = None
+        self._course: dict[str, Any] = {}
+        """What may run at once."""
         self._before: Mapping[str, LaneFigures] = {}
         self._since = now()
         self._pending: Sample | None = None
@@ -175,12 +183,15 @@ class Telemetry:
         elif isinstance(event, RunStarted):
             asked = {shard.id: shard.units - shard.not_asked - sum(shard.done.values()) for shard in event.shards}
             self._left = asked
+            self._go_on(event)
+        elif isinstance(event, RunSteered):
+            self._go_on(event)
         elif isinstance(event, ShardShare):
             self._left[event.shard] = event.units
         elif isinstance(event, ShardStarted):
-            self._workers.setdefault(event.shard, set()).add(event.pid)
+            self._workers.setdefault(event.shard, set()).add((event.host, event.pid))
         elif isinstance(event, WorkerLost | WorkerGone):
-            self._workers.setdefault(event.shard, set()).discard(event.pid)
+            self._workers.setdefault(event.shard, set()).discard((event.host, event.pid))
             if not self._workers[event.shard]:  # else another one may run them
                 self._forget(event.shard)
         elif isinstance(event, ShardEnded):
@@ -205,13 +216,21 @@ class Telemetry:
         if last or self._pending.s >= self._interval_s - _SLACK_S:
             self._append(self._pending)
             self._pending = None
-        if not last and (units := tuple(self._units.values())) != self._told:
-            self._told = units
-            named = Running(
-                at=now, session=self._session, units=units[:MOST_NAMED], more=max(0, len(units) - MOST_NAMED)
-            )
+        if not last:
+            self._tell_what_runs(now)
+
+    def _tell_what_runs(self, now: float) -> None:
+        units = tuple(self._units.values())
+        more = max(0, len(units) - MOST_NAMED)
+        at = self._told.at if self._told is not None else now
+        told = Running(at=at, session=self._session, units=units[:MOST_NAMED], more=more, **self._course)
+        if told != self._told:
+            self._told = msgspec.structs.replace(told, at=now)
             with contextlib.suppress(OSError):
-                write_file(self._paths.running, msgspec.json.encode(named))
+                write_file(self._paths.running, msgspec.json.encode(self._told))
+
+    def _go_on(self, event: RunStarted | RunSteered) -> None:
+        self._course = {name: getattr(event, name) for name in ("workers", "concurrency", "concurrency_most")}
 
     def _taken(self, memory: MemorySampled, now: float) -> Sample:
         """The interval since the last call."""

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.model.outcome import Attempt, Status
+from prealloc.model.prices import Prices, cost_of
+from prealloc.model.usage import Usage
 from prealloc.store.results import UnitOutcome
 
 TEXT, WHOLE, REAL, YES_NO = "text", "whole", "real", "yes or no"
@@ -34,6 +36,11 @@ COLUMNS = {
     "waiting_s": REAL,
     "working_s": REAL,
     "peak_rss": WHOLE,
+    "input_tokens": WHOLE,
+    "output_tokens": WHOLE,
+    "cached_tokens": WHOLE,
+    "other_tokens": WHOLE,
+    "cost": REAL,
     "http_status": WHOLE,
     "error_type": TEXT,
     "error_message": TEXT,
@@ -87,18 +94,21 @@ def unit_row(unit: UnitOutcome, origin: Origin, shape: Shape) -> dict[str, Any]:
         "success": unit.success,
         "score": unit.score,
         **_ended(ended),
+        **_used(unit.usage, unit.cost),
         **_result(ended, shape),
     }
 
 
-def attempt_row(unit: UnitOutcome, ended: Attempt, origin: Origin, shape: Shape) -> dict[str, Any]:
+def attempt_row(unit: UnitOutcome, ended: Attempt, origin: Origin, shape: Shape, prices: Prices) -> dict[str, Any]:
     """The row of one attempt at a unit, whether it counts or not."""
+    used = ended.usage if ended.reused is None else None  # else it counts in the run that it is from
     return {
         **_common(unit, origin, shape),
         "status": ended.status.value,
         "success": ended.success,
         "score": ended.score,
         **_ended(ended),
+        **_used(used, cost_of(used, prices).dollars),
         "late": ended.late,
         "again": ended.again,
         "reused": ended.reused,
@@ -135,6 +145,20 @@ def _ended(ended: Any) -> dict[str, Any]:
     if error is not None:
         row |= {"http_status": error.http_status, "error_type": error.type, "error_message": error.message}
     return row
+
+
+def _used(usage: Usage | None, cost: float | None) -> dict[str, Any]:
+    """Tokens of all models. The cached ones are those that were read from a cache; the others are all that is left."""
+    if usage is None:
+        return {}
+    told = list(usage.values())
+    return {
+        "input_tokens": sum(tokens.input for tokens in told),
+        "output_tokens": sum(tokens.output for tokens in told),
+        "cached_tokens": sum(tokens.cache_read for tokens in told),
+        "other_tokens": sum(tokens.cache_write + tokens.unsplit for tokens in told),
+        "cost": cost,
+    }
 
 
 def _result(ended: Any, shape: Shape) -> dict[str, Any]:

@@ -50,7 +50,7 @@ from prealloc.worker.messages import (
     Struck,
 )
 from prealloc.worker.serve import Servers
-from prealloc.worker.units import Patience, UnitQueue
+from prealloc.worker.units import Lingering, UnitQueue
 
 _MOST_OF = 0.8
 """Of --start-timeout."""
@@ -203,12 +203,12 @@ class _Worker:
         if not self._is_async:
             self._retire()
 
-    def _patience(self) -> Patience:
+    def _patience(self) -> Lingering:
         """A coroutine most often ends at once when it is cancelled: then its worker goes on."""
         now, grace_s = time.monotonic(), self._job.policy.grace_s
         if self._is_async:
-            return Patience(now + KILL_STEP_S, now + max(grace_s, KILL_STEP_S))
-        return Patience(now, now + grace_s)
+            return Lingering(now + KILL_STEP_S, now + max(grace_s, KILL_STEP_S))
+        return Lingering(now, now + grace_s)
 
     def _retire(self, *, give_back: bool = False) -> None:
         """Hands the waiting units to a replacement; with `give_back` also what runs, without blame."""

@@ -47,7 +47,7 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _RSS_FRESH_S = 0.02
 
 
-class Patience(NamedTuple):
+class Lingering(NamedTuple):
     """How long an attempt that is decided may linger, in monotonic seconds."""
 
     retire_at: float
@@ -85,7 +85,7 @@ class UnitQueue:
         self._ready = deque((UnitOrder(*order), time.monotonic()) for order in job.orders)
         self._delayed: list[tuple[float, UnitOrder]] = []
         self._running: dict[int, Running] = {}
-        self._lingering: dict[Running, Patience] = {}
+        self._lingering: dict[Running, Lingering] = {}
         self._stopped = False
         self._key_refused = False
         """Of the lane: nothing starts, and in a moment the supervisor will say so too."""
@@ -174,7 +174,7 @@ class UnitQueue:
             running.closed = True
             if not late and running.context.exits:
                 gone_by = self._now() + max(self._job.policy.grace_s, KILL_STEP_S)
-                self._lingering[running] = Patience(gone_by, gone_by)
+                self._lingering[running] = Lingering(gone_by, gone_by)
             if self._job.lane is not None and not late:  # a late one is not reported
                 ending = self._of_the_lane(ending)
             again = None if late else self._again(running, ending)
@@ -198,7 +198,7 @@ class UnitQueue:
                 self._delay(running.again)
                 self._changed.notify_all()
 
-    def write_off(self, running: Running, ending: Ending, patience: Patience) -> bool:
+    def write_off(self, running: Running, ending: Ending, patience: Lingering) -> bool:
         """Decides an attempt that has not come back. It lingers until it does. False: it was decided before."""
         with self._changed:
             if running.closed:
@@ -212,7 +212,7 @@ class UnitQueue:
         self._decided(running, line, None)
         return True
 
-    def give_back(self, patience: Patience) -> tuple[UnitOrder, ...]:
+    def give_back(self, patience: Lingering) -> tuple[UnitOrder, ...]:
         """Ends everything that runs, undecided: it is to run elsewhere. What comes of it here is evidence."""
         with self._changed:
             given = [running for running in self._running.values() if not running.closed]  # else it ends just now
@@ -228,7 +228,7 @@ class UnitQueue:
     # -- looking --------------------------------------------------------------------------------------------
 
     @property
-    def lingering(self) -> list[Patience]:
+    def lingering(self) -> list[Lingering]:
         """Of the attempts that are decided and have not cleaned up yet."""
         with self._changed:
             return list(self._lingering.values())

@@ -551,7 +551,7 @@ def test_shards_that_take_longest_start_first(go: Go, tmp_path: Path) -> None:
     plan = make_plan(tasks, shards=3)
     assert prealloc.run(plan, scripted, tmp_path / "past", engine="inline").exit_code == 0
     told: list[Event] = []
-    go(plan, scripted, durations_from=[tmp_path / "past"], workers=1, observe=told.append, rebalance=False)
+    go(plan, scripted, history=[tmp_path / "past"], workers=1, observe=told.append, rebalance=False)
     assert [event.shard for event in told if isinstance(event, ShardStarted)] == ["shard-02", "shard-01", "shard-00"]
     ended = [event.task for event in told if isinstance(event, AttemptEnded)]
     assert ended[:2] == ["t2", "t5"]

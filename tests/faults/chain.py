@@ -183,6 +183,8 @@ class _Chain:
             killed = [event for event in session.of("worker_lost") if "SIGKILL" in event["reason"]]
             if case.point in IN_HOST:
                 assert session.of("host_lost")
+            elif case.point is Point.TELEMETRY_WRITE:
+                assert not killed  # and nothing is said: nobody misses a line of it
             elif case.point in HARMLESS:
                 assert [note for note in session.of("note") if "by itself, whatever other runs do" in note["text"]]
             else:

@@ -104,7 +104,7 @@ def test_options_of_the_command_line_win_over_the_file(type_: Type, experiment: 
 
 
 def test_a_past_run_tells_how_long_tasks_take(type_: Type, experiment: Path) -> None:
-    """From a config to a comparison; then --durations-from makes the estimate whole."""
+    """From a config to a comparison; then --history makes the estimate whole."""
     assert type_("plan", "--config", "e.toml", "--out", "plan").code == 0
     assert "pairing     every cell has the same 4 tasks\n" in type_("show", "plan").out
     assert type_("run", "plan", "--config", "e.toml", "--out", "run").code == 0
@@ -112,9 +112,13 @@ def test_a_past_run_tells_how_long_tasks_take(type_: Type, experiment: Path) -> 
     assert [(row["group"], row["units"]) for row in rows] == [
         ({"model": m, "difficulty": d}, 4) for m in "ab" for d in ("easy", "hard")
     ]
-    found = json.loads(type_("plan", "--config", "e.toml", "--durations-from", "run", "--json").out)
+    found = json.loads(type_("plan", "--config", "e.toml", "--history", "run", "--json").out)
     assert found["estimate"]["complete"] is True
-    assert type_("plan", "--config", "e.toml", "--durations-from", "nowhere", "--out", "other").code == 2
+    assert found["forecast"]["no_history"] == []
+    assert type_("plan", "--config", "e.toml", "--history", "nowhere", "--out", "other").code == 2
+    for words in (("plan", "--config", "e.toml"), ("run", "plan"), ("resume", "run")):
+        done = type_(*words, "--durations-from", "run")
+        assert (done.code, "it is called --history now" in done.err) == (2, True)
     assert not Path("other").exists()
 
 

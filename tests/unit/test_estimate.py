@@ -6,7 +6,9 @@ import pytest
 
 from prealloc.errors import OptionsError
 from prealloc.model.lane import Lane
-from prealloc.planning.estimate import WORK, WORKERS, Durations, Effort, Estimate, ShardLoad, estimate
+from prealloc.planning.estimate import WORK, WORKERS, Effort, Estimate, ShardLoad, estimate
+from prealloc.planning.forecast import forecast
+from prealloc.planning.history import History, PastUnit
 
 
 def loads(lane: str | None, *units: int, model: str = "m") -> list[ShardLoad]:
@@ -77,18 +79,56 @@ def test_what_is_not_known_is_not_guessed() -> None:
     assert (nothing.seconds, nothing.bottleneck, nothing.complete) == (None, None, False)
 
 
-def test_past_durations_by_what_is_nearest() -> None:
-    """Model and type, else model, else type, else all; the median is a time that was really measured."""
-    past = Durations([("a", "t", 1.0), ("a", "t", 9.0), ("a", "t", 2.0), ("a", "u", 4.0), ("b", "u", 30.0)])
-    assert past.seconds("a", "t") == 2.0
-    assert past.seconds("a", "new") == 2.0
-    assert past.seconds("new", "u") == 4.0
-    assert past.seconds("new", "new") == 4.0
-    assert Durations([]).seconds("a", "t") is None
+def past(model: str, kind: str, task: str, seconds: float, tokens: int | None = None) -> PastUnit:
+    return PastUnit(model, kind, task, seconds, tokens, None if tokens is None else tokens / 100)
+
+
+def test_past_times_by_what_is_nearest() -> None:
+    """Means over tasks: by model and type, else model, else type, else all. Sums of medians would be too low."""
+    units = [past("a", "t", "1", 1.0), past("a", "t", "2", 9.0), past("a", "u", "3", 4.0), past("b", "u", "3", 30.0)]
+    history = History(units)
+    assert history.seconds("a", "t") == 5.0
+    assert history.seconds("a", "new") == pytest.approx(14 / 3)
+    assert history.seconds("new", "u") == 17.0
+    assert history.seconds("new", "new") == pytest.approx(27 / 3)  # tasks 1, 9 and 17
+    assert History([]).seconds("a", "t") is None
     lane = Lane(name="l")
     mixed = [ShardLoad("l", "a", {"t": 2, "u": 1})]
-    found = estimate(mixed, [lane], Effort(seconds_per_task=99), durations=past)
-    assert found.seconds == 2 * 2.0 + 4.0
+    found = estimate(mixed, [lane], Effort(seconds_per_task=99), history=history)
+    assert found.seconds == 2 * 5.0 + 4.0
+    assert estimate(mixed, [lane], Effort(), history=history.later(1.0)).seconds == pytest.approx(2 * 9.0 + 4.0)
+
+
+def test_a_forecast_of_tokens_and_money() -> None:
+    """By hand: 2 tasks with 100 and 300 tokens; 40 units of 10 tasks take 8,000, give or take z 40 s sqrt(1/2 + 1/10).
+
+    What another model used says nothing of one without a history, which is named.
+    """
+    history = History([past("a", "t", "1", 1.0, 100), past("a", "t", "2", 1.0, 300)])
+    loads = [
+        ShardLoad("k", "a", {"t": 20}, {"model": "a", "prompt": "x"}),
+        ShardLoad("l", "a", {"t": 20}, {"model": "a", "prompt": "y"}),
+        ShardLoad("l", "b", {"t": 20}, {"model": "b"}),
+    ]
+    found = forecast(loads, history, repeats=2)
+    half = 1.959963984540054 * 40 * 141.4213562373095 * (1 / 2 + 1 / 10) ** 0.5
+    assert found.tokens is not None
+    assert (found.tokens.mean, found.tokens.high) == (8000.0, pytest.approx(8000 + half))
+    assert found.tokens.low == 0.0
+    assert found.dollars is not None
+    assert found.dollars.mean == pytest.approx(80.0)
+    assert found.no_history == ("b",)
+    assert [(each.model, each.known, each.tokens is None) for each in found.models] == [
+        ("a", True, False),
+        ("b", False, True),
+    ]
+    assert [(each.lane, each.units, each.tokens and each.tokens.mean) for each in found.lanes] == [
+        ("k", 20, 4000.0),
+        ("l", 40, 4000.0),
+    ]
+    limited = Lane(name="l", tokens_per_minute=1000)
+    (lane,) = estimate(loads[1:2], [limited], Effort(tokens_per_task=9), history=history).lanes
+    assert (lane.seconds, lane.limited_by) == (240.0, "tokens_per_minute")
 
 
 def test_cells_with_another_concurrency() -> None:

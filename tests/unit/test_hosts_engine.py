@@ -25,8 +25,8 @@ from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
-from prealloc.store.fold import fold
-from prealloc.store.journal import AttemptLine, JournalWriter
+from prealloc.store.fold import Due, fold
+from prealloc.store.journal import AttemptBegan, AttemptLine, CleanedUp, JournalWriter, Noted
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.job import UnitOrder
@@ -96,6 +96,8 @@ class Provider:
 class Scripted:
     """A host that says what the test has it say."""
 
+    broken = False
+
     def __init__(self, bench: Bench, name: str, launch: str = "one") -> None:
         self.name = name
         self.open = True
@@ -159,7 +161,7 @@ class Bench:
         monkeypatch.setattr(module, "ProviderProcess", Provider)
         monkeypatch.setattr(module, "GATHER_S", 0.0)
         self.engine = HostsEngine("process", EngineOptions(hosts=2))
-        self.engine._wanted = WorkerCheck("m:f", ())
+        self.engine._wanted, self.engine._checked_digest = WorkerCheck("m:f", ()), "d"
         self.engine._begin()
         self.mailbox: Mailbox = self.engine._listener.mailbox  # type: ignore[assignment, union-attr]
         self.provider: Provider = self.engine._provider  # type: ignore[assignment]
@@ -359,11 +361,11 @@ def test_a_unit_that_ends_machines(bench: Bench) -> None:
 
 
 def test_hosts_that_never_decide_anything(bench: Bench) -> None:
-    """Three in a row, soon after they came: the engine is broken, and the run says why."""
+    """Three in a row, soon after they came, and none is left: the engine is broken, and the run says why."""
     bench.begin("host-1", "host-2")
-    for number in (1, 2):
-        bench.loses(bench.link_of(f"host-{number}"))
-        bench.host(f"host-{number + 2}")
+    bench.loses(bench.link_of("host-1"))
+    bench.host("host-3")
+    bench.loses(bench.link_of("host-2"))
     with pytest.raises(EngineError, match=r"3 hosts in a row.*killed"):
         bench.loses(bench.link_of("host-3"))
 
@@ -376,3 +378,19 @@ def test_hosts_with_another_worker_module(bench: Bench) -> None:
     two.ready("b" * 64)
     with pytest.raises(WorkerFunctionError, match="not the same on all hosts"):
         bench.engine.check(WorkerCheck("m:f", ()))
+
+
+def test_what_a_lost_host_has_not_cleaned_up(bench: Bench) -> None:
+    """With --cleanup: what began there is cleaned up after, with its notes, before its units run again."""
+    bench.setup = msgspec.structs.replace(bench.setup, cleanup="m:sweep")
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    host = next(each for each in (first, second) if any(isinstance(got, wire.Run) for got in each.got))
+    began = [AttemptBegan(shard="shard-00", task=task, repeat=0, attempt=1) for task in (A, B)]
+    lines = [*began, CleanedUp(shard="shard-00", task=A, repeat=0, attempt=1)]
+    lines.append(Noted(shard="shard-00", task=B, repeat=0, attempt=1, value="box"))
+    host.say(wire.Lines("shard-00.0001.0001.jsonl", 0), b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
+    bench.settle()
+    bench.loses(host)
+    (ended,) = [event for event in bench.events if isinstance(event, JobEnded)]
+    assert ended.left.due == (Due(Unit("shard-00", B, 0), 1, ("box",)),)

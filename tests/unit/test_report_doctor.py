@@ -177,12 +177,12 @@ def test_bad_input(
 def test_json_is_one_object(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """With --json stdout is one object: the three groups, the repair, the exit code."""
+    """With --json stdout is one object: the four groups, the repair, the exit code."""
     monkeypatch.chdir(tmp_path)
     code = typed(monkeypatch, "doctor", "--json")
     found = json.loads(capsys.readouterr().out)
     assert code == found["exit_code"]
-    assert list(found) == ["exit_code", "folder", "machine", "files", "run", "repair"]
+    assert list(found) == ["exit_code", "folder", "machine", "files", "run", "hosts", "repair"]
     assert found["run"] == []
     assert found["repair"] is None
     assert set(found["machine"][0]) == {"name", "level", "seen", "where", "hint"}

@@ -33,6 +33,7 @@ from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, Planne
 from prealloc.engines.hosts.roster import Given, RemoteHost, Roster, Stage
 from prealloc.engines.hosts.ship import packed
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity, new_token, write_spec
+from prealloc.engines.hosts.wire import PIECE
 from prealloc.errors import (
     CannotGoOn,
     EngineError,
@@ -59,7 +60,7 @@ from prealloc.model.events import (
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS, EngineOptions
 from prealloc.model.words import listed
-from prealloc.store.journal import AttemptLine, SoloDeath
+from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
 from prealloc.store.slices import Slice
 from prealloc.store.spools import note_spools
 from prealloc.worker.job import UnitOrder
@@ -79,6 +80,9 @@ TELL_S = 15.0
 """Waiting for hosts is told after this time."""
 SAMPLE_S = 2.0
 CLOSE_S = 5.0
+MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
+"""Bytes of lines of one host that have not come to their end."""
+OPEN_FILES = 2**16
 NO_PROVIDER = "hosts"
 
 
@@ -160,6 +164,7 @@ class HostsEngine:
         if self._listener is not None:
             return
         options = self._options
+        _allow_open_files()
         self._take_code()
         self._identity = new_identity()
         address, port = place(options.listen)
@@ -444,6 +449,8 @@ class HostsEngine:
         elif isinstance(news, Opened):
             pass  # it has shown its token; who it is, it says next
         elif isinstance(news, Closed):
+            if news.link.broken:
+                self._fence(host, news.link, f"it breaks the protocol: {news.reason}")
             if host.link is news.link:
                 host.link = None
         else:
@@ -492,7 +499,7 @@ class HostsEngine:
         for raw in host.numbered.again():
             link.send(raw)
         if host.hi is None:
-            host.hi, host.stage = hi, Stage.CHECKS
+            host.hi, host.stage, host.joined_at = hi, Stage.CHECKS, time.monotonic()
             self._ask_to_check(host)
         else:
             self._send_files(host)
@@ -525,7 +532,7 @@ class HostsEngine:
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
             self._at_the_limiter(host, message)
         elif isinstance(message, wire.Told):
-            self._told(host, message.event)
+            self._told(host, message)
         elif isinstance(message, wire.Away):
             self._turned_away(host, message)
         elif isinstance(message, wire.Returned):
@@ -575,8 +582,8 @@ class HostsEngine:
             HostJoined(
                 host=host.name,
                 machine=hi.machine if hi is not None else "",
-                room=self._options.room or 0,
-                waited_s=round(time.monotonic() - host.asked_at, 3),
+                room=self._options.room,
+                waited_s=round(host.joined_at - host.asked_at, 3),
             )
         )
 
@@ -629,6 +636,8 @@ class HostsEngine:
             raise Unreadable("lines of a session that it knows nothing of")
         for copied in host.replica.take(message.file, message.offset, body):
             self._line(host, copied)
+        if host.replica.begun_bytes > MOST_BEGUN:
+            raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
 
     def _line(self, host: RemoteHost, copied: Copied) -> None:
         line = copied.line
@@ -646,7 +655,9 @@ class HostsEngine:
             return
         order = given.undecided[key]
         host.decided = True
-        self._lost_idle = 0
+        if self._lost_idle:
+            self._lost_idle = 0
+            self._replace()
         self._lost_on.pop(line.shard, None)
         event = AttemptEnded.of(line, given.job.ids[key[0]][1])
         if (key, line.attempt) in given.began:
@@ -657,7 +668,9 @@ class HostsEngine:
             )
         if line.status is Status.INFRA and not line.again and line.lane is not None:
             given.undecided[key] = order._replace(attempt=line.attempt + 1, waited_s=line.waiting_s)
-            given.judged.add(key)
+            given.judged.add((key, line.attempt))
+            if (verdict := given.verdicts.pop((key, line.attempt), None)) is not None:
+                self._heed(host, verdict, b"")
             return  # whether its lane has turned it away, the host says
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._stopping:
@@ -665,20 +678,27 @@ class HostsEngine:
             event = msgspec.structs.replace(event, outcome=False)
         self._events.append(event)
 
-    def _judged(self, host: RemoteHost, event: AttemptEnded) -> tuple[Given, tuple[int, int]] | None:
-        """The unit of an ending whose meaning the host says; its line has come, or comes soon."""
+    def _judged(self, host: RemoteHost, message: wire.Told | wire.Away) -> tuple[Given, tuple[int, int]] | None:
+        """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
+        event = message.ended if isinstance(message, wire.Away) else message.event
+        if not isinstance(event, AttemptEnded):
+            return None
         given, key = self._find(host, event.shard, event.task, event.repeat)
         if given is None or key is None:
             return None
         if event.host != host.name or event.status is not Status.INFRA:
             raise Unreadable(f"it judges {event.shard}/{event.task}#{event.repeat}, which is not its own")
+        if (key, event.attempt) not in given.judged:
+            given.verdicts[key, event.attempt] = message
+            return None
+        given.judged.discard((key, event.attempt))
         return given, key
 
-    def _told(self, host: RemoteHost, event: Event) -> None:
+    def _told(self, host: RemoteHost, message: wire.Told) -> None:
+        event: Event = message.event
         if isinstance(event, AttemptEnded):
-            if (found := self._judged(host, event)) is not None:
+            if (found := self._judged(host, message)) is not None:
                 given, key = found
-                given.judged.discard(key)
                 del given.undecided[key]
                 self._events.append(event)
             return
@@ -708,10 +728,9 @@ class HostsEngine:
         self._events.append(event)
 
     def _turned_away(self, host: RemoteHost, message: wire.Away) -> None:
-        found = self._judged(host, message.ended)
+        found = self._judged(host, message)
         if found is not None and found[0].job.number == message.job:
             given, key = found
-            given.judged.discard(key)
             order = given.undecided[key]
             given.undecided[key] = order._replace(
                 attempt=max(order.attempt, message.ended.attempt + 1), waited_s=message.ended.waiting_s
@@ -742,6 +761,8 @@ class HostsEngine:
             return
         units = self._taken(given, message.left)
         del host.jobs[message.job]
+        if host.replica is not None and not any(each.job.shard == given.job.shard for each in host.jobs.values()):
+            host.replica.finish(given.job.shard)
         self._blobs.pop(given.file, None)
         more = Units((*given.again.values(), *given.rest), frozenset(), given.deaths)
         if more.orders:
@@ -795,6 +816,8 @@ class HostsEngine:
         digest = self._keep(raw)
         self._send_file(host, digest)
         given.file = digest
+        if host.replica is not None:
+            host.replica.owe(job.due)
         host.say(wire.Run(digest, job.manifest.slice.sha256))
 
     def _send_file(self, host: RemoteHost, sha256: str) -> None:
@@ -826,7 +849,7 @@ class HostsEngine:
     def _give_back_waiting(self, which: Any) -> None:
         for job in [job for job in self._waiting if which(job)]:
             self._waiting.remove(job)
-            units = Units(tuple(job.orders), job.alone, job.deaths)
+            units = Units(tuple(job.orders), job.alone, job.deaths, tuple(job.due))
             self._events.append(JobEnded(job=job.number, shard=job.shard, left=units))
 
     def _next_incarnation(self, shard: str) -> int:
@@ -922,23 +945,25 @@ class HostsEngine:
         self._events += [WorkerGone(shard=shard, pid=pid, host=host.name) for shard, pid in gone]
         for given in jobs.values():
             self._blobs.pop(given.file, None)
-            self._requeue(given, reason)
+            self._requeue(given, reason, host.replica)
         young = host.ready_at is None or time.monotonic() - host.ready_at < YOUNG_S
         if young and not host.decided and not self._stopping:
             self._lost_idle += 1
             if self._lost_idle >= LOST_IN_A_ROW:
-                raise (
-                    error
-                    if isinstance(error, CannotGoOn)
-                    else EngineError(
-                        f"{LOST_IN_A_ROW} hosts in a row were lost before they decided anything; the last was "
-                        f"{self._last_words}",
-                        hint=self._hint(),
-                    )
-                )
+                self._give_up_on_more(error)
+                return
         self._replace()
 
-    def _requeue(self, given: Given, reason: str) -> None:
+    def _give_up_on_more(self, error: PreallocError | None) -> None:
+        """Hosts are lost in a row before they decide anything. Those that work go on; without one, the run ends."""
+        if any(host.stage is Stage.READY and host.linked for host in self._roster):
+            return
+        if isinstance(error, CannotGoOn):
+            raise error
+        problem = f"{LOST_IN_A_ROW} hosts in a row were lost before they decided anything; the last was"
+        raise EngineError(f"{problem} {self._last_words}", hint=self._hint())
+
+    def _requeue(self, given: Given, reason: str, replica: Replica | None) -> None:
         """A lost host is nobody's fault, but what is lost with hosts again and again may be."""
         shard = given.job.shard
         poisonous = self._lost_on[shard] >= LOST_IN_A_ROW
@@ -946,7 +971,10 @@ class HostsEngine:
         for key, order in list(given.undecided.items()) if poisonous else ():
             given.deaths[key] = given.deaths.get(key, 0) + 1
             self._count_death(given, key, order, f"its host was lost: {reason}")
-        self._events.append(JobEnded(job=given.job.number, shard=shard, left=given.left()))
+        left = given.left()
+        if replica is not None and self._setup is not None and self._setup.cleanup is not None:
+            left = left._replace(due=replica.due(shard))
+        self._events.append(JobEnded(job=given.job.number, shard=shard, left=left))
 
     def _count_death(self, given: Given, key: tuple[int, int], order: UnitOrder, reason: str) -> None:
         setup = self._setup
@@ -979,12 +1007,13 @@ class HostsEngine:
         self._events.append(AttemptEnded.of(line, type_))
 
     def _replace(self) -> None:
-        """Asks for another host in the place of one that is gone, while there is something to run."""
+        """Asks for others in the place of those that are gone, while there is something to run."""
         if self._stopping or self._setup is None:
             return
         alive = len(self._roster.here) + len(self._roster.expected)
-        if self._provider is not None and self._provider.alive and alive < self._options.hosts:
-            self._ask_for_one()
+        if self._provider is not None and self._provider.alive:
+            for _ in range(alive, self._options.hosts):
+                self._ask_for_one()
         elif not alive:
             raise EngineError(f"all hosts are gone; the last was {self._last_words}", hint="`prealloc resume` goes on")
 
@@ -1038,6 +1067,17 @@ def _own_path() -> list[str]:
     """Where this process imports from, beside what is installed: the same folders may be there on a host."""
     installed = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)})
     return [path for path in sys.path if os.path.isabs(path) and not os.path.realpath(path).startswith(installed)]
+
+
+def _allow_open_files() -> None:
+    """A link to each host and a file for each worker are open here: that may be more than the usual limit."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(most, OPEN_FILES)
+        if now != resource.RLIM_INFINITY and now < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _wait_for(descriptors: Sequence[int], timeout_s: float) -> None:

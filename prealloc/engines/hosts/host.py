@@ -531,7 +531,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--join", metavar="FILE", help="how to join: a file that the run has written; default: stdin")
     parser.add_argument("--with-parent", action="store_true", help="end when the process that has started this ends")
     given = parser.parse_args(arguments)
-    leave_to_master()  # before and after it serves: what it has written is removed, whoever asks it to end meanwhile
+    leave_to_master()  # before and after it serves: what it has written is removed, whatever signals come
     try:
         spec = _read(given.join)
         with _spool_folder(spec) as folder:

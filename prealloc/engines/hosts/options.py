@@ -13,6 +13,7 @@ from prealloc.model.policy import EngineOptions
 
 SPOOL = "spool"
 """The option of every engine: a folder that all machines share, where hosts write."""
+LEAST_LEASE_S = 2.0
 FOLDER = "folder"
 """Of hosts that somebody else starts: where their join files are written, in a folder that is removed at the end."""
 
@@ -63,6 +64,9 @@ def check_options(provider: str | None, options: EngineOptions) -> None:
     ]
     if options.ship is not None:
         found += refuse_unfit(Path(options.ship))
+    if options.lease_s < LEAST_LEASE_S:
+        hint = f"give {LEAST_LEASE_S:g} s or more"
+        found.append(Mistake("‹lease_s›", "a host says something once a second, so it would often be given up", hint))
     if place(options.listen)[1] > 65535:
         found.append(Mistake("‹listen›", "there is no such port", "name one from 1 to 65535, or none"))
     if found:

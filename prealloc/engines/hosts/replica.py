@@ -7,7 +7,7 @@ files are folded in the order of their numbers, so an old one's new line could c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from prealloc.errors import JournalError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName, parse_journal_name
 from prealloc.model.document import Unreadable
+from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import (
     MOST_LINE_BYTES,
     AnyRecord,
@@ -59,7 +60,7 @@ class _File:
         self.writer = writer
         self.offset = 0
         """The bytes of it that are in the run's journal."""
-        self.begun = b""
+        self.begun = bytearray()
         """A line of which the rest has not come yet."""
         self.number = 0
         """Lines so far."""
@@ -86,7 +87,11 @@ class Replica:
         self._incarnations: dict[tuple[str, int], int] = {}
         self._writers: dict[tuple[str, int], JournalWriter] = {}
         self._to_sync: list[JournalWriter] = []
-        self._told: dict[str, int] = {}
+        self._changed: set[str] = set()
+        """Files of which more has come since acknowledgements were last given."""
+        self._closed: set[tuple[str, int]] = set()
+        """Workers of whom there is nothing more."""
+        self._untidied = Untidied()
         self.fenced = False
         """The host is lost: nothing that it says counts any more."""
 
@@ -100,12 +105,30 @@ class Replica:
         for writer in dict.fromkeys(self._to_sync):
             writer.sync()
         self._to_sync.clear()
-        acks = self.acks
-        new = {file: offset for file, offset in acks.items() if self._told.get(file) != offset}
-        self._told = acks
+        new = {name: self._files[name].offset for name in self._changed}
+        self._changed.clear()
         if new:
             fault_point(Point.REPLICA_TOLD)
         return new
+
+    def owe(self, dues: Iterable[Due]) -> None:
+        """The host was given these to clean up after."""
+        for due in dues:
+            self._untidied.owe(due)
+
+    def due(self, shard: str) -> tuple[Due, ...]:
+        """Attempts of this shard that have begun on the host, and that nobody has cleaned up after."""
+        return tuple(due for due in self._untidied.due() if due.unit.shard == shard)
+
+    def finish(self, shard: str) -> None:
+        """The host has told all there is of this shard, until it is given some of it again: its files are closed."""
+        for key in [key for key in self._writers if key[0] == shard]:
+            writer = self._writers.pop(key)
+            if writer in self._to_sync:
+                writer.sync()
+                self._to_sync = [each for each in self._to_sync if each is not writer]
+            writer.close()
+            self._closed.add(key)
 
     def incarnation(self, shard: str, theirs: int) -> int:
         """The number in the run of what the host calls the worker number `theirs` of the shard."""
@@ -117,8 +140,8 @@ class Replica:
     def begin_again(self) -> dict[str, int]:
         """There is a new connection: what had come of a line comes again. Gives the acks."""
         for file in self._files.values():
-            file.begun = b""
-        self._told = self.acks
+            file.begun.clear()
+        self._changed.clear()
         return self.acks
 
     @property
@@ -135,13 +158,15 @@ class Replica:
         raw = raw[expected - offset :]
         if not raw:
             return
-        *lines, begun = (file.begun + raw).split(b"\n")
-        for line in lines:
-            file.begun = b""
+        *lines, begun = raw.split(b"\n")
+        for rest in lines:
+            line = bytes(file.begun) + rest
+            file.begun.clear()
             yield from self._take_line(file, line)
             file.offset += len(line) + 1
-        file.begun = begun
-        if len(begun) > MOST_LINE_BYTES:
+            self._changed.add(name)
+        file.begun += begun  # a line may come in many pieces: none is looked at twice
+        if len(file.begun) > MOST_LINE_BYTES:
             raise Unreadable(f"{name}: a line of more than {MOST_LINE_BYTES} bytes")
 
     def close(self) -> None:
@@ -179,6 +204,7 @@ class Replica:
                 self._setup.journal.append(msgspec.structs.replace(content, incarnation=number))
         elif not (self.fenced and isinstance(content, SoloDeath)):
             self._writer(file).copy(line)
+            self._untidied.take_in(content)
         yield Copied(content, self.fenced)
 
     def _refuse_foreign(self, file: _File, content: AttemptLine | AnyRecord) -> None:
@@ -205,6 +231,8 @@ class Replica:
             writer = self._setup.journal
         else:
             key = shard, file.writer.incarnation
+            if key in self._closed:
+                raise Unreadable(f"{file.name}: a line of a worker whose end was told")
             if key not in self._writers:
                 number = self.incarnation(*key)
                 path = self._setup.paths.worker_journal(shard, self._setup.session, number)

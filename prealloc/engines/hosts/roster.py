@@ -11,7 +11,7 @@ from prealloc.engines.base import ShardJob
 from prealloc.engines.handover import Key, Units, units_of
 from prealloc.engines.hosts.link import Link
 from prealloc.engines.hosts.replica import PlannedShard, Replica
-from prealloc.engines.hosts.wire import Beat, Hi, Message, Numbered, Ready
+from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Told
 from prealloc.model.events import HostState
 from prealloc.model.outcome import TOO_MANY_REQUESTS
 from prealloc.store.journal import AttemptLine
@@ -50,8 +50,10 @@ class Given:
         """Units that the host has let go of undecided, as it was told to end."""
         self.deaths = dict(job.deaths)
         self.positions = {id: position for position, (id, _) in enumerate(job.ids)}
-        self.judged: set[Key] = set()
-        """Units whose last ending the host says the meaning of: their lane may have turned them away."""
+        self.judged: set[tuple[Key, int]] = set()
+        """Attempts whose ending the host says the meaning of: their lane may have turned them away."""
+        self.verdicts: dict[tuple[Key, int], Told | Away] = {}
+        """What it has said of them before the line had come: it counts when that is in the journal."""
 
     def key(self, task: str, repeat: int) -> Key | None:
         """The unit, if the host may say how it ends."""
@@ -87,7 +89,7 @@ class RemoteHost:
         self.name = name
         self.token = token
         self.stage = Stage.ASKED
-        self.asked_at = time.monotonic()
+        self.asked_at = self.joined_at = time.monotonic()
         self.ready_at: float | None = None
         self.handle: str | None = None
         """What people find it by in the engine that has started it."""

@@ -18,7 +18,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.cache import DEFAULT_BYTES, CacheInfo, TaskCache
 from prealloc.library.disk import FileIdentity, open_library_file, read_file
-from prealloc.library.naming import info_with, own_text
+from prealloc.library.naming import own_text
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, digest
 from prealloc.library.storing.format import StoredFormat
@@ -55,10 +55,16 @@ class TaskIndex(PackedLibrary):
         keep: tuple[str, ...] = (),
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
-        super().__init__(columns, library, size=indexed.bytes, sha256=indexed.sha256, difficulty=difficulty, keep=keep)
         self._fields = indexed.fields
-        if indexed.fields is not None:
-            self.info = info_with(self.info, indexed.fields)
+        super().__init__(
+            columns,
+            library,
+            size=indexed.bytes,
+            sha256=indexed.sha256,
+            difficulty=difficulty,
+            keep=keep,
+            fields=indexed.fields or COMMON,
+        )
         self._cache = TaskCache(cache_bytes)
         self._descriptor = descriptor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,19 +13,14 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
-from prealloc.library.base import Progress, info_of
+from prealloc.library.base import Progress
 from prealloc.library.disk import FileIdentity, changed_meanwhile, head_of, open_library_file, pieces_of
-from prealloc.library.duplicate_ids import refuse_duplicates_among, sorted_positions
-from prealloc.library.naming import Naming, info_with, is_ours, workflow_in
+from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
-from prealloc.library.rows import row_types
-from prealloc.library.shortlist import Nothing
-from prealloc.library.storing.stored import Counts
-from prealloc.library.text.batches import Batch, batches
-from prealloc.library.text.library import read_text
-from prealloc.library.text.refuse import no_tasks
-from prealloc.library.text.sources import Source, file_source
+from prealloc.library.text.batches import Batch
+from prealloc.library.text.reading import read_tasks
+from prealloc.library.text.sources import file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
@@ -75,7 +70,6 @@ def _indexed(
     """The index of a library as the pieces of its file, and the library's fingerprint."""
     where = str(library)
     descriptor = open_library_file(library)
-    builder, hashed, counts = ColumnsBuilder(), hashlib.sha256(), Counts(0, 0, 0)
     try:
         before = FileIdentity.of(descriptor)
         if packing(os.pread(descriptor, 4, 0)) is not None:
@@ -84,49 +78,56 @@ def _indexed(
                 where=where,
                 hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
-        source = file_source(library, descriptor)
-        naming = None
-
-        def shapes(first: Batch) -> tuple[type, ...]:
-            nonlocal naming
-            naming = _naming(source, first, fields)
-            return row_types(()) if naming is None else (dict[str, msgspec.Raw],)
-
-        for batch in batches(source, shapes, hashed.update, progress):
-            if naming is None:
-                ids, types = batch.names()
-                counts.add(batch.rows)
-            else:
-                batch.refuse_twice()
-                ids, types = naming.take(batch.rows, batch.texts)
-                counts.without_workflow += sum(workflow_in(task, naming.fields) is None for task in batch.rows)
-            builder.add(ids, types, _spans(batch, where))
-        if not len(builder):
-            raise no_tasks(where)
+        spans = _Spans(where)
+        read = read_tasks(file_source(library, descriptor), lambda: _Columns(spans), fields=fields, progress=progress)
         if not before.is_of(descriptor):
-            raise changed_meanwhile(str(library))
+            raise changed_meanwhile(where)
     finally:
         os.close(descriptor)
-    order = sorted_positions(builder.hash)
-    refuse_duplicates_among(builder.hash, order, builder.id, where)
-    builder.sort(order)
-    said = {**msgspec.structs.asdict(before), "sha256": hashed.hexdigest()}
-    info = info_of(library, size=before.bytes, sha256=said["sha256"], types=builder.of_each_type())
-    if naming is not None:
-        said["fields"] = msgspec.to_builtins(naming.fields)
-        info = info_with(info, naming.fields)
-    return builder.pack(FORMAT, said, counts), info
+    said = {**msgspec.structs.asdict(before), "sha256": read.info.sha256}
+    if read.naming is not None:
+        said["fields"] = msgspec.to_builtins(read.naming.fields)
+    return read.taker.columns.pack(FORMAT, said, read.counts), read.info
 
 
-def _naming(source: Source, first: Batch, fields: Fields) -> Naming | None:
-    """How the tasks are named, which a look at all of them tells; None if they are spelled as ours are."""
-    if first.key is not None:
-        hint = "convert it: prealloc library convert LIBRARY tasks.db"
-        raise LibraryError("an object of tasks by their ids cannot be indexed", where=source.where, hint=hint)
-    if fields == COMMON and is_ours(first.first()):
-        return None
-    naming = read_text(source, Nothing, fields=fields).naming
-    return None if naming is None else naming.again()
+class _Spans:
+    """Where the tasks of a batch lie in the file: found once, whichever names they may have."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._batch: Batch | None = None
+        self._spans: list[Span] = []
+
+    def of(self, batch: Batch) -> list[Span]:
+        """Raises LibraryError for tasks that an index cannot give."""
+        if batch.key is not None:
+            hint = "convert it: prealloc library convert LIBRARY tasks.db"
+            raise LibraryError("an object of tasks by their ids cannot be indexed", where=self._where, hint=hint)
+        if batch is not self._batch:
+            start = batch.origin.byte
+            self._batch = batch
+            self._spans = [
+                Span(start + at, length, digest(memoryview(text)))
+                for (at, length), text in zip(batch.layout.spans, batch.texts(), strict=True)
+            ]
+            if any(span.length > MOST_TEXT for span in self._spans):
+                raise LibraryError("a task is larger than 4 GB", where=self._where, hint="leave it out")
+        return self._spans
+
+
+class _Columns:
+    """Takes the tasks of a library into the columns of its index."""
+
+    def __init__(self, spans: _Spans) -> None:
+        self.columns = ColumnsBuilder()
+        self.of_each_type = self.columns.of_each_type
+        self._spans = spans
+
+    def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
+        self.columns.add(ids, types, self._spans.of(batch))
+
+    def finish(self, where: str) -> None:
+        self.columns.sort(refuse_duplicates_among(self.columns.hash, self.columns.id, where))
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:
@@ -142,14 +143,6 @@ def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex
     if hashed.hexdigest() != index.info.sha256:
         raise FORMAT.damaged("its content is not what was indexed", str(library))
     return index
-
-
-def _spans(batch: Batch, where: str) -> Iterator[Span]:
-    """Where each task of a batch lies in the file."""
-    for (start, length), text in zip(batch.layout.spans, batch.texts(), strict=True):
-        if length > MOST_TEXT:
-            raise LibraryError("a task is larger than 4 GB", where=where, hint="leave it out")
-        yield Span(batch.origin.byte + start, length, digest(memoryview(text)))
 
 
 def _put(places: tuple[Path, Path], pieces: Iterator[bytes | memoryview]) -> Path:

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -15,6 +14,7 @@ from prealloc.errors import LibraryError
 from prealloc.library.base import Facts, Library, info_of
 from prealloc.library.packed.table import Columns
 from prealloc.library.rows import checked_keep
+from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task_hash import stable_hash
 
 
@@ -33,9 +33,10 @@ class PackedLibrary(Library):
         sha256: str,
         difficulty: str | None,
         keep: tuple[str, ...],
+        fields: Fields = COMMON,
     ) -> None:
-        keep = checked_keep(keep)
-        info = info_of(path, size=size, sha256=sha256, types=columns.of_each_type(), difficulty=difficulty)
+        keep, types = checked_keep(keep), columns.of_each_type()
+        info = info_of(path, size=size, sha256=sha256, types=types, difficulty=difficulty, fields=fields)
         super().__init__(Facts(info, columns.ids(), columns.types(), columns.head, keep))
         self.columns = columns
         self.path = path
@@ -104,7 +105,5 @@ class PackedLibrary(Library):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -21,9 +21,10 @@ import mmap
 import sys
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -38,15 +39,17 @@ MOST_TEXT = 2**32 - 1
 MOST_HEAD = 16 << 20
 _DIGEST = 16
 _COLUMNS = {
-    "hash": "Q",
-    "start": "Q",
-    "name": "Q",
-    "digest": "",
-    "length": "I",
-    "workflow": "I",
-    "type": "I",
-    "ids": "",
+    "hash": ("Q", 8),
+    "start": ("Q", 8),
+    "name": ("Q", 8),
+    "digest": ("B", _DIGEST),
+    "length": ("I", 4),
+    "workflow": ("I", 4),
+    "type": ("I", 4),
+    "ids": ("B", 0),
 }
+"""The type of each column's numbers, and the bytes that a task takes there; 0: it depends."""
+
 _CHUNK = 1 << 16
 
 
@@ -191,14 +194,9 @@ class Columns:
         if hashed.hexdigest() != head.sha256:
             raise self._damaged("its content is not what was written")
         self._columns: list[memoryview] = []
-        self.hash = self._column(text, "hash")
-        self._start = self._column(text, "start")
-        self._name = self._column(text, "name")
-        self._digest = self._column(text, "digest")
-        self._length = self._column(text, "length")
-        self._workflow = self._column(text, "workflow")
-        self._type = self._column(text, "type")
-        self._ids = self._column(text, "ids")
+        self.hash, self._start, self._name, self._digest, self._length, self._workflow, self._type, self._ids = (
+            self._column(text, name) for name in _COLUMNS
+        )
         # The digest proves that the file is unchanged, not who made it.
         if max(self._type) >= len(head.types) or self._name[-1] != len(self._ids):
             raise self._damaged("its columns do not fit each other")
@@ -260,11 +258,11 @@ class Columns:
 
     def ids(self) -> Sequence[str]:
         """All ids, each made when it is looked at."""
-        return _Lazy(len(self), self.id, lambda places: [self.id(place) for place in places])
+        return _Lazy(len(self), lambda places: [self.id(place) for place in places])
 
     def types(self) -> Sequence[str]:
         """All types; one string a type."""
-        return _Lazy(len(self), self.type, self._types_at)
+        return _Lazy(len(self), self._types_at)
 
     def _types_at(self, places: range) -> list[str]:
         names = self.head.types
@@ -276,15 +274,14 @@ class Columns:
         at, size = self.head.columns[name]
         whole = memoryview(text)
         view = whole[self.begin + at : self.begin + at + size]
-        typed = view.cast(_COLUMNS[name]) if _COLUMNS[name] else view  # type: ignore[call-overload]
+        typed: memoryview = view.cast(_COLUMNS[name][0])  # type: ignore[call-overload]
         self._columns += [typed, view, whole]
         return typed
 
     def _refuse_misfits(self, size: int) -> None:
         """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""
         tasks, columns = self.head.tasks, self.head.columns
-        each = {"Q": 8, "I": 4}
-        wanted = {name: tasks * (each[code] if code else _DIGEST) for name, code in _COLUMNS.items() if name != "ids"}
+        wanted = {name: tasks * each for name, (_, each) in _COLUMNS.items() if each}
         at = 0
         if tasks < 1 or list(columns) != list(_COLUMNS):
             raise self._damaged("its head is not one that prealloc writes")
@@ -300,10 +297,8 @@ class Columns:
 
 
 def _of_each_type(types: Sequence[str], numbers: Iterable[int]) -> dict[str, int]:
-    counted = [0] * len(types)
-    for number in numbers:
-        counted[number] += 1
-    return dict(zip(types, counted, strict=True))
+    counted = Counter(numbers)
+    return {name: counted[number] for number, name in enumerate(types)}
 
 
 def padding(size: int) -> bytes:
@@ -324,27 +319,21 @@ def _little(column: array[int] | bytearray) -> memoryview:
 
 
 class _Lazy(Sequence[str]):
-    """A sequence of which nothing exists until it is looked at."""
+    """A sequence of which nothing exists until it is looked at. `get` gives what is at some places."""
 
-    def __init__(self, size: int, get: Callable[[int], str], get_all: Callable[[range], list[str]]) -> None:
-        self._size = size
+    def __init__(self, size: int, get: Callable[[range], list[str]]) -> None:
+        self._places = range(size)
         self._get = get
-        self._get_all = get_all
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._places)
 
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[str]: ...
-    def __getitem__(self, at: int | slice) -> str | list[str]:
+    def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
-            return self._get_all(range(*at.indices(self._size)))
-        position = at + self._size if at < 0 else at
-        if not 0 <= position < self._size:
-            raise IndexError(at)
-        return self._get(position)
+            return self._get(self._places[at])
+        place = self._places[at]
+        return self._get(range(place, place + 1))[0]
 
     def __iter__(self) -> Iterator[str]:
-        return map(self._get, range(self._size))
+        for start in range(0, len(self), _CHUNK):
+            yield from self[start : start + _CHUNK]

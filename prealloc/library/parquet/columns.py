@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from prealloc.model.json_value import NoJson
-
 MOST_DEPTH = 64
 """Lists, structs and maps within each other."""
+
+_SCALARS = frozenset({"null", "bool", "float", "double", "string", "large_string", "string_view"})
+# Not the half float: pyarrow gives numpy's, if there is numpy.
 
 
 def storage(type: Any) -> Any:
@@ -54,7 +55,7 @@ def unfit(type: Any, depth: int = 0) -> str | None:
         type = storage(type)
         if is_.is_dictionary(type):
             type = type.value_type
-    if _is_scalar(type):
+    if is_.is_integer(type) or str(type) in _SCALARS:
         return None
     inner: list[Any]
     if is_.is_list(type) or is_.is_large_list(type) or is_.is_fixed_size_list(type):
@@ -71,36 +72,3 @@ def unfit(type: Any, depth: int = 0) -> str | None:
     else:
         return str(type)
     return next((found for found in (unfit(one, depth + 1) for one in inner) if found), None)
-
-
-def _is_scalar(type: Any) -> bool:
-    from pyarrow import types as is_
-
-    # Not the half float: pyarrow gives numpy's, if there is numpy.
-    kinds = (
-        is_.is_null,
-        is_.is_boolean,
-        is_.is_integer,
-        is_.is_float32,
-        is_.is_float64,
-        is_.is_string,
-        is_.is_large_string,
-        is_.is_string_view,
-    )
-    return any(is_kind(type) for is_kind in kinds)
-
-
-def plain(value: Any, type: Any) -> Any:
-    """What pyarrow makes of a value, with objects for its maps, which are lists of pairs. Raises NoJson."""
-    from pyarrow import types as is_
-
-    if value is None or _is_scalar(type):
-        return value
-    if is_.is_struct(type):
-        return {name: plain(item, type.field(name).type) for name, item in value.items()}
-    if is_.is_map(type):
-        found = {key: plain(item, type.item_type) for key, item in value}
-        if len(found) < len(value):
-            raise NoJson("a map has a key twice")
-        return found
-    return [plain(item, type.value_type) for item in value]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,10 @@ import msgspec
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Facts, Library, Record, info_of
 from prealloc.library.disk import FileIdentity, open_library_file, sha256_of
-from prealloc.library.naming import Column, Naming, info_with
-from prealloc.library.parquet.columns import stored
 from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, Named, OurRows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import Counts, Fingerprint, checked_names, digest
-from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
 
@@ -53,23 +50,22 @@ def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...], f
         sha256 = sha256_of(raw, where)
         with _arrow(where):
             file = _parquet(raw)
-            rows, meta = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
-            fingerprint, starts = Fingerprint(), list[int]()
-            naming = None
-            if isinstance(rows, ForeignRows):
-                naming, pairs = _named(file, rows, starts, where)
-            else:
-                pairs = _pairs(file, rows, fingerprint, starts)
-            ids, types = checked_names(
-                pairs, where=where, row="row", hint="give every task a string for an id, and one for a type"
-            )
-            if meta is not None:
-                fingerprint.prove(meta, len(ids), FORMAT, where)
-            counts = meta or _counts(file, rows, len(ids))
+            rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
+            starts = list[int]()
+            pairs = rows.pairs(_groups(file, rows, starts), where)
+            hint = "give every task a string for an id, and one for a type"
+            ids, types = checked_names(pairs, where=where, row="row", hint=hint)
             if not identity.is_of(raw.fileno()):
                 raise _changed(where)
-    info = info_of(path, size=identity.bytes, sha256=sha256, types=Counter(types), difficulty=difficulty)
-    return ParquetLibrary(Facts(info, ids, types, counts, keep), path, identity, rows, starts, naming)
+    info = info_of(
+        path,
+        size=identity.bytes,
+        sha256=sha256,
+        types=Counter(types),
+        difficulty=difficulty,
+        fields=rows.naming.fields if rows.naming else COMMON,
+    )
+    return ParquetLibrary(Facts(info, ids, types, rows.counts, keep), path, identity, rows, starts)
 
 
 @contextlib.contextmanager
@@ -143,23 +139,14 @@ class ParquetLibrary(Library):
     way = "parquet"
 
     def __init__(
-        self,
-        facts: Facts,
-        path: Path,
-        identity: FileIdentity,
-        rows: OurRows | ForeignRows,
-        starts: Sequence[int],
-        naming: Naming | None,
+        self, facts: Facts, path: Path, identity: FileIdentity, rows: OurRows | ForeignRows, starts: Sequence[int]
     ) -> None:
-        if naming is not None:
-            facts = facts._replace(info=info_with(facts.info, naming.fields))
-            self.note = naming.note
         super().__init__(facts)
+        self.note = rows.naming and rows.naming.note
         self._file = path
         self._identity = identity
         self._rows = rows
         self._starts = starts
-        self._naming = naming
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         return self._texts(positions, strict=False)
@@ -195,8 +182,8 @@ class ParquetLibrary(Library):
 
     def _proved(self, position: int, row: Named) -> bytes:
         id, type = self.ids[position], self.types[position]
-        if self._naming is not None:  # the file is the same: nothing else tells whose a row is
-            return self._naming.own(row.text, id, type)
+        if self._rows.naming is not None:  # the file is the same: nothing else tells whose a row is
+            return self._rows.naming.own(row.text, id, type)
         if (row.id, row.type) != (id, type):
             raise FORMAT.damaged("another task is where this one should be", self._place(position))
         return row.text
@@ -252,75 +239,13 @@ def _writing(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _groups(file: Any, columns: Sequence[str], starts: list[int]) -> Iterator[Any]:
-    """All of a file, batch by batch; the first rows of row groups grow on the way."""
+def _groups(file: Any, rows: OurRows | ForeignRows, starts: list[int]) -> Iterator[Any]:
+    """What tells the names of all tasks, batch by batch; the first rows of row groups grow on the way."""
     # Counted, not asked of file.metadata: pyarrow aborts the process where a row group is damaged.
     count = 0
+    at_once = _TASKS_AT_ONCE if rows.scans_texts else _NAMES_AT_ONCE
     for group in range(file.num_row_groups):
         starts.append(count)
-        for batch in _batches(file, _NAMES_AT_ONCE, row_groups=[group], columns=columns):
+        for batch in _batches(file, at_once, row_groups=[group], columns=rows.scanned):
             yield batch
             count += len(batch)
-
-
-def _pairs(file: Any, rows: OurRows, fingerprint: Fingerprint, starts: list[int]) -> Iterator[tuple[Any, Any]]:
-    """Id and type of each row of our own file; its fingerprint grows on the way."""
-    for batch in _groups(file, rows.names, starts):
-        ids, types, digests = (stored(batch.column(name)).to_pylist() for name in rows.names)
-        if not (None in ids or None in types or None in digests):
-            for id, type, proof in zip(ids, types, digests, strict=True):
-                fingerprint.add(id, type, proof)
-        yield from zip(ids, types, strict=True)
-
-
-def _named(file: Any, rows: ForeignRows, starts: list[int], where: str) -> tuple[Naming, Iterable[tuple[str, str]]]:
-    """How the tasks of another file are named, and the id and type of each row."""
-    names: dict[Column, list[str]] = {}
-    tasks = 0
-    for batch in _groups(file, rows.columns if rows.names_by_text else rows.names, starts):
-        texts = partial(rows.objects, batch, where)
-        found = rows.asked.take_values(rows.values(batch), texts)
-        names = {column: [*names.get(column, ()), *found[column]] for column in found}
-        tasks += len(batch)
-    if not tasks:
-        raise no_tasks(where)
-    naming = rows.asked.chosen(has_workflow=rows.has_workflow)
-    return naming, zip(names[naming.ids], names[naming.types], strict=True)
-
-
-def _counts(file: Any, rows: OurRows | ForeignRows, tasks: int) -> Counts:
-    """The counts of a foreign file."""
-    counts = Counts(tasks, tasks, 0)
-    if {"id", "instance_id"} <= {*rows.names}:
-        for batch in _batches(file, _NAMES_AT_ONCE, columns=["id", "instance_id"]):
-            one, other = (stored(batch.column(name)).to_pylist() for name in ("id", "instance_id"))
-            counts.two_ids += sum(a != b for a, b in zip(one, other, strict=True))
-    if isinstance(rows, ForeignRows) and rows.has_workflow:
-        batches = _batches(file, _TASKS_AT_ONCE, columns=[_leaf(file, rows.workflow)])
-        counts.without_workflow = sum(_missing(batch, rows) for batch in batches)
-    return counts
-
-
-def _missing(batch: Any, rows: ForeignRows) -> int:
-    import pyarrow.compute as pc
-
-    workflows = stored(batch.column(rows.workflow))
-    missing: int = workflows.null_count
-    if rows.is_workflow_text:
-        nulls = pc.equal(pc.utf8_trim_whitespace(workflows), "null")
-        missing += pc.sum(nulls).as_py() or 0
-    return missing
-
-
-def _leaf(file: Any, workflow: str) -> str:
-    """A column that tells where a workflow is missing. A nested one has many: one of numbers is read quickest."""
-    # A name may have a dot, and then looks like a part of a nested column.
-    others = tuple(f"{name}." for name in file.schema_arrow.names if name.startswith(f"{workflow}."))
-    # Not their sizes, which file.metadata tells: pyarrow aborts the process where those of a column are damaged.
-    leaves = [file.schema.column(i) for i in range(len(file.schema))]
-    fitting = [
-        leaf for leaf in leaves if leaf.path.startswith(f"{workflow}.") and not f"{leaf.path}.".startswith(others)
-    ]
-    if not fitting:
-        return workflow
-    return str(min(fitting, key=lambda leaf: (leaf.physical_type == "BYTE_ARRAY", leaf.path.count("."))).path)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import joined
-from prealloc.library.naming import Names, needed
-from prealloc.library.parquet.columns import is_text, plain, stored, unfit
+from prealloc.library.naming import Column, Names, Naming, needed
+from prealloc.library.parquet.columns import is_text, stored, unfit
 from prealloc.library.storing.format import StoredFormat
-from prealloc.library.storing.stored import DIGEST_BYTES, Meta, digest
+from prealloc.library.storing.stored import DIGEST_BYTES, Counts, Fingerprint, Meta, digest
+from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD
@@ -39,9 +42,15 @@ class OurRows:
     `workflow` is null where the task has none; `fields` is the task's object without it.
     """
 
-    names: ClassVar = ["id", "task_type", "digest"]
+    scanned: ClassVar = ["id", "task_type", "digest"]
+    """The columns that tell whose the rows are."""
+    scans_texts = False
     columns = None
-    """All of them."""
+    """What is read of a task: all of them."""
+    naming = None
+
+    def __init__(self, meta: Meta) -> None:
+        self.counts = meta
 
     @staticmethod
     def schema() -> Any:
@@ -57,6 +66,18 @@ class OurRows:
             ]
         )
 
+    def pairs(self, batches: Iterator[Any], where: str) -> Iterator[tuple[Any, Any]]:
+        """Id and type of each row. Raises LibraryError at the end if they are not those that were written."""
+        fingerprint, tasks = Fingerprint(), 0
+        for batch in batches:
+            for id, type, proof in zip(*(stored(batch.column(name)).to_pylist() for name in self.scanned), strict=True):
+                if None not in (id, type, proof):
+                    fingerprint.add(id, type, proof)
+                tasks += 1
+                yield id, type
+        if tasks:
+            fingerprint.prove(self.counts, tasks, FORMAT, where)
+
     def read(
         self, batch: Any, chosen: Sequence[int], place: str, first: int, *, strict: bool = False
     ) -> Iterator[Named]:
@@ -65,7 +86,7 @@ class OurRows:
 
         # As bytes: a damaged text may not be UTF-8, and the digest is of bytes anyway.
         workflows, fields = (batch.column(name).cast(pa.binary()) for name in ("workflow", "fields"))
-        ids, types, digests = (batch.column(name) for name in self.names)
+        ids, types, digests = (batch.column(name) for name in self.scanned)
         for row in chosen:
             id, type, proof = ids[row].as_py(), types[row].as_py(), digests[row].as_py()
             workflow, rest = workflows[row].as_py(), fields[row].as_py()
@@ -87,17 +108,23 @@ class ForeignRows:
             raise LibraryError(
                 f"two columns are called {ascii(found[0])[:80]}", where=where, hint="rename or drop one of them"
             )
-        self.asked = Names(asked, schema.names, where)
-        self.workflow = asked.workflow_field or "workflow"
-        self.has_workflow = self.workflow in schema.names
-        self.is_workflow_text = self.has_workflow and is_text(schema.field(self.workflow).type)
+        self.naming: Naming | None = None
+        """How the tasks are named: known when `pairs` have been read."""
+        self.counts = Counts(0, 0, 0)
+        self._asked = Names(asked, schema.names, where)
+        self._workflow = asked.workflow_field or "workflow"
+        self._has_workflow = self._workflow in schema.names
+        self._is_workflow_text = self._has_workflow and is_text(schema.field(self._workflow).type)
         problems = {field.name: unfit(field.type) for field in schema}
-        self.names = [name for name in self.asked.heads() if name in schema.names and not problems[name]]
+        self._names = [name for name in self._asked.heads() if name in schema.names and not problems[name]]
         self._needed = frozenset(schema.names) if EVERY_FIELD in keep else needed(asked, keep)
         self._unfit = {name: problem for name, problem in problems.items() if problem}
         self.refuse_unfit(where, self._needed)
         self.columns = [name for name in schema.names if name not in self._unfit]
-        self.names_by_text = asked.id_from == "content"
+        self.scanned = sorted({*self._names, self._workflow} & {*self.columns})
+        self.scans_texts = self._has_workflow
+        if asked.id_from == "content":
+            self.scanned, self.scans_texts = self.columns, True
 
     def refuse_unfit(self, where: str, names: Container[str] | None = None) -> None:
         """Raises LibraryError for a column, among these if they are given, that cannot be JSON."""
@@ -109,23 +136,49 @@ class ForeignRows:
                     hint="cast it to strings or numbers, drop the column, or name the fields that you need with ‹keep›",
                 )
 
-    def objects(self, batch: Any, place: str) -> list[msgspec.Raw]:
-        """The tasks of a batch."""
-        return [msgspec.Raw(row.text) for row in self.read(batch, range(len(batch)), place, 0)]
+    def pairs(self, batches: Iterator[Any], where: str) -> Iterable[tuple[str, str]]:
+        """Id and type of each row, by the best of the columns that may be their names. Raises LibraryError."""
+        names: dict[Column, list[str]] = {}
+        for batch in batches:
+            tasks = self._tasks(batch)
+            found = self._asked.take(tasks, partial(self._texts, batch, where))
+            names = {column: [*names.get(column, ()), *found[column]] for column in found}
+            self.counts.tasks += len(tasks)
+            self.counts.without_workflow += self._without_workflow(batch)
+            if {"id", "instance_id"} <= {*self._names}:
+                self.counts.two_ids += sum(task["id"] != task["instance_id"] for task in tasks)
+        if not self.counts.tasks:
+            raise no_tasks(where)
+        self.naming = self._asked.chosen(has_workflow=self._has_workflow)
+        return zip(names[self.naming.ids], names[self.naming.types], strict=True)
 
-    def values(self, batch: Any) -> list[dict[str, Any]]:
-        """The names that may be those of tasks, in each row of a batch with these columns."""
-        names = [name for name in self.names if name in batch.schema.names]
-        columns = [stored(batch.column(name)) for name in names]
-        values = [[plain(value, column.type) for value in column.to_pylist()] for column in columns]
-        return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)] or [{}] * len(batch)
+    def _tasks(self, batch: Any) -> list[dict[str, Raw]]:
+        """The fields that may be the names of tasks, in each row."""
+        columns = [stored(batch.column(name)).to_pylist(maps_as_pydicts="lossy") for name in self._names]
+        texts = [[Raw(msgspec.json.encode(value)) for value in column] for column in columns]
+        return [dict(zip(self._names, row, strict=True)) for row in zip(*texts, strict=True)] or [{}] * len(batch)
+
+    def _texts(self, batch: Any, place: str) -> list[Raw]:
+        return [Raw(row.text) for row in self.read(batch, range(len(batch)), place, 0)]
+
+    def _without_workflow(self, batch: Any) -> int:
+        """How many rows have no workflow, or null."""
+        import pyarrow.compute as pc
+
+        if not self._has_workflow:
+            return len(batch)
+        workflows = stored(batch.column(self._workflow))
+        missing: int = workflows.null_count
+        if self._is_workflow_text:
+            missing += pc.sum(pc.equal(pc.utf8_trim_whitespace(workflows), "null")).as_py() or 0
+        return missing
 
     def read(
         self, batch: Any, chosen: Sequence[int], place: str, first: int, *, strict: bool = False
     ) -> Iterator[Named]:
         columns = {name: stored(batch.column(name)) for name in batch.schema.names if name in self.columns}
-        flow = columns.pop(self.workflow, None)
-        if self.workflow != "workflow":
+        flow = columns.pop(self._workflow, None)
+        if self._workflow != "workflow":
             columns.pop("workflow", None)
         for row in chosen:
             where = f"{place}, row {first + row} (counted from 0)"
@@ -136,14 +189,14 @@ class ForeignRows:
                 except LibraryError:
                     if strict or name in self._needed:
                         raise
-            workflow = self._workflow(flow, row, where) if flow is not None else None
+            workflow = self._flow(flow, row, where) if flow is not None else None
             yield Named(None, None, joined(workflow, msgspec.json.encode(fields)))
 
-    def _workflow(self, column: Any, row: int, where: str) -> bytes | None:
-        value = _value(column, row, self.workflow, where)
+    def _flow(self, column: Any, row: int, where: str) -> bytes | None:
+        value = _value(column, row, self._workflow, where)
         if value is None:
             return None
-        if not self.is_workflow_text:
+        if not self._is_workflow_text:
             return msgspec.json.encode(value)
         try:
             return compact(value.encode())
@@ -157,12 +210,12 @@ class ForeignRows:
 
 def rows_of(
     schema: Any, metadata: dict[bytes, bytes], where: str, asked: Fields, keep: tuple[str, ...]
-) -> tuple[OurRows, Meta] | tuple[ForeignRows, None]:
-    """How tasks lie in a file of this schema, with what its writer says of them if that was us. Raises LibraryError."""
+) -> OurRows | ForeignRows:
+    """How tasks lie in a file of this schema. Raises LibraryError."""
     version, raw = metadata.get(VERSION_KEY), metadata.get(META_KEY)
     ours = schema.equals(OurRows.schema(), check_metadata=False)
     if version is None and raw is None and not ours:
-        return ForeignRows(schema, where, asked, keep), None
+        return ForeignRows(schema, where, asked, keep)
     if version is None or raw is None:
         raise FORMAT.damaged(
             f"{'all' if version is raw else 'half'} of what prealloc writes about its tasks is missing", where
@@ -172,19 +225,19 @@ def rows_of(
     if not ours:
         raise FORMAT.damaged("its columns are not as prealloc writes them", where)
     try:
-        meta = msgspec.json.decode(raw, type=Meta)
+        return OurRows(msgspec.json.decode(raw, type=Meta))
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise FORMAT.damaged("what prealloc writes about its tasks is damaged", where) from None
-    return OurRows(), meta
 
 
 def _value(column: Any, row: int, name: str, where: str) -> Any:
     try:
-        value = plain(column[row].as_py(), column.type)
+        value = column[row].as_py(maps_as_pydicts="strict")
         check_json(value, name)
-    except (NoJson, UnicodeDecodeError) as error:
+    except (NoJson, UnicodeDecodeError, KeyError) as error:
+        problem = "a map has a key twice" if isinstance(error, KeyError) else error
         raise LibraryError(
-            f"the column {ascii(name)[:80]} has no JSON value here: {error}",
+            f"the column {ascii(name)[:80]} has no JSON value here: {problem}",
             where=where,
             hint="fix this value, or drop the column",
         ) from None

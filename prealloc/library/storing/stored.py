@@ -16,7 +16,7 @@ from msgspec import UNSET
 from prealloc.errors import LibraryError
 from prealloc.library.base import Counted, Record
 from prealloc.library.duplicate_ids import refuse_duplicate_ids
-from prealloc.library.rows import NOTHING, NULL, AnyRow, LooseRow, is_name
+from prealloc.library.rows import NOTHING, NULL, Row, is_name
 from prealloc.library.storing.format import StoredFormat
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.words import shown
@@ -25,7 +25,7 @@ DIGEST_BYTES = 16
 _NO_WORKFLOW = (2**64 - 1).to_bytes(8, "big")
 """In place of the length of a workflow that is missing. One that is null has 4 bytes."""
 
-_row = msgspec.json.Decoder(LooseRow)
+_row = msgspec.json.Decoder(Row)
 
 
 # -- counts -----------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
     without_workflow: int
     two_ids: int
 
-    def add(self, rows: Sequence[AnyRow]) -> None:
+    def add(self, rows: Sequence[Row]) -> None:
         """Counts these tasks too."""
         self.tasks += len(rows)
         self.without_workflow += sum(row.workflow is NOTHING or row.workflow == NULL for row in rows)
@@ -49,7 +49,7 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
         self.add([_row.decode(record.text)])
 
 
-def _has_two_ids(row: AnyRow) -> bool:
+def _has_two_ids(row: Row) -> bool:
     """Whether a task has both spellings of an id, and they differ. Null is not an id."""
     one, other = row.id, row.instance_id
     return one is not UNSET and other is not UNSET and other is not None and one != other

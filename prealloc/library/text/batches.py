@@ -39,6 +39,7 @@ _MOST_FIRST = 8 << 20
 # A file that has no line break so far is one document.
 
 _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
+_LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
 
@@ -56,14 +57,6 @@ class Batch:
     """Of the only task, if it lies under a key of its own, which is its id."""
     rows: Sequence[Any] = ()
     """The tasks, decoded."""
-
-    def decode(self, shapes: Sequence[type]) -> None:
-        """Decodes the tasks into one of these types. Raises what msgspec does if they fit none."""
-        for shape in shapes[:-1]:
-            with contextlib.suppress(msgspec.ValidationError):
-                self.rows = self.fmt.tasks(self.text, shape)
-                return
-        self.rows = self.fmt.tasks(self.text, shapes[-1])
 
     def names(self, keep: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
         """Ids and types of tasks that are spelled as ours are. Raises LibraryError, also for keys said twice."""
@@ -101,18 +94,18 @@ class Batch:
         return first_task(self.fmt, self.text)
 
 
-Shapes = Callable[[Batch], tuple[type, ...]]
-"""The types that the tasks of a library may have, by its first batch. The last takes what can be taken at all."""
+Shape = Callable[[Batch], type]
+"""The type that the tasks of a library are decoded as, by its first batch."""
 
 
-def batches(source: Source, shapes: Shapes, hashed: Hashed, progress: Progress | None = None) -> Generator[Batch]:
+def batches(source: Source, shape: Shape, hashed: Hashed, progress: Progress | None = None) -> Generator[Batch]:
     """A library, piece by piece, with its tasks decoded. Raises LibraryError for what is not one."""
-    chosen: tuple[type, ...] = ()
+    chosen: type | None = None
 
     def decode(batch: Batch) -> None:
         nonlocal chosen
-        chosen = chosen or shapes(batch)
-        batch.decode(chosen)
+        chosen = chosen or shape(batch)
+        batch.rows = batch.fmt.tasks(batch.text, chosen)
 
     with contextlib.closing(source.read(hashed, progress)) as pieces:
         window = Window(pieces, None if source.once else source.line_of)
@@ -127,7 +120,7 @@ def batches(source: Source, shapes: Shapes, hashed: Hashed, progress: Progress |
                     try:
                         decode(last)
                     except UNREADABLE:
-                        raise last.diagnosis().of_text(chosen[-1]) from None
+                        raise last.diagnosis().of_text(chosen) from None
                 cutter.tasks += len(last.rows)
                 if last.rows:
                     yield last
@@ -172,7 +165,7 @@ class _Cutter:
             elif begins == b"{" and self._is_lines(name):
                 yield from self._lines()
             else:
-                yield from self._document(0)
+                yield from self._document()
         except Damage as damage:
             held = Diagnosis(Lines(), window.text, self._where, window.origin(0)._replace(task=self.tasks))
             raise held.of_damage(damage) from None
@@ -203,7 +196,7 @@ class _Cutter:
                 yield self._batch(Lines(), text, 0)
             window.drop(len(text))
 
-    def _items(self, at: int, *, guess: bool = True) -> Iterator[Batch]:
+    def _items(self, at: int) -> Iterator[Batch]:
         """The tasks of the array that begins at `at`. Leaves its closing bracket as the first byte of the window."""
         window = self._window
         window.drop_space(at + 1)
@@ -212,9 +205,8 @@ class _Cutter:
         opening = b""
         while True:
             window.fill(BATCH)
-            if guess and not opening:
-                opening = _opening(window.text)
-            batch, cut = self._guessed(opening) if guess else (None, 0)
+            opening = opening or _opening(window.text)
+            batch, cut = self._guessed(opening)
             if batch is None:
                 try:
                     cut = self._stepped()
@@ -250,50 +242,63 @@ class _Cutter:
                 return at
             at = window.skip_space(at + 1)
 
-    def _document(self, at: int) -> Iterator[Batch]:
+    def _document(self) -> Iterator[Batch]:
         """`{"tasks": [...], ...}`. What is beside the tasks is only stepped over.
 
-        Without "tasks" it is the only list of objects that is there, or all values, if every one is an object. Which
-        is known at the end; until then they are held.
+        All is held until the tasks are found: without them, what else may be the tasks is known at the end.
         """
         window, found = self._window, False
-        begin = window.origin(at)
-        lists: list[tuple[str, list[Batch]]] = []
-        keyed: list[Batch] | None = []
-        if window.byte(at) != b"{":
-            raise Damage("this is neither a JSON object nor an array of tasks", at, hint=_SHAPES)
-        at = window.skip_space(at + 1)
+        if window.byte(0) != b"{":
+            raise Damage("this is neither a JSON object nor an array of tasks", 0, hint=_SHAPES)
+        at = window.skip_space(1)
         mark = window.byte(at)
         while mark != b"}":
             key, at = window.key(at)
-            opening = window.byte(at)
-            if key == "tasks":
-                if found:
-                    raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
+            if key != "tasks":
+                at = window.after(at)
+            elif found:
+                raise Damage('the key "tasks" is there twice', at, hint='keep one "tasks"')
+            elif window.byte(at) not in (b"[", b""):
+                raise Damage('"tasks" is not an array', at, hint=_SHAPES)
+            else:
                 found = True
-                if opening not in (b"[", b""):
-                    raise Damage('"tasks" is not an array', at, hint=_SHAPES)
                 yield from self._items(at)
                 at = window.skip_space(1)
-            elif not found and opening == b"[" and window.byte(window.skip_space(at + 1)) == b"{":
-                lists.append((key, list(self._items(at, guess=False))))
-                at = window.skip_space(1)
-            else:
-                end = window.after(at)
-                if opening == b"{" and keyed is not None and not found:
-                    keyed.append(self._keyed(key, at, end))
-                else:
-                    keyed = None
-                at = end
             mark = window.expect(at, b",", b"}")
             if mark == b",":
                 at = window.skip_space(at + 1)
                 window.expect(at, b'"')
-            window.drop(at)
-            at = 0
+            if found:
+                window.drop(at)
+                at = 0
+        end = window.dropped + at + 1
         if not found:
-            yield from self._untitled(lists, keyed, begin)
-        self._refuse_more(at + 1)
+            yield from self._untitled()
+        self._refuse_more(end - window.dropped)
+
+    def _untitled(self) -> Iterator[Batch]:
+        """The tasks of a document that does not call them so, and is held: its only list of objects, or all its values.
+
+        Raises LibraryError if there is not one such list, and not every value an object.
+        """
+        text = self._window.text
+        with memoryview(text) as view:
+            cursor = Cursor(view)
+            values = [(key, at, cursor.after(at)) for key, at in cursor.fields(0)]
+            lists = [(key, at) for key, at, _ in values if _LIST_OF_OBJECTS.match(view, at)]
+        if len(lists) == 1:
+            yield from self._items(lists[0][1])
+            return
+        if not lists and len(values) > 1 and all(text[at : at + 1] == b"{" for _, at, _ in values):
+            for key, at, end in values:
+                yield self._keyed(key, at, end)
+            return
+        problem, hint = 'a JSON object without "tasks"', _SHAPES
+        if lists:
+            problem = f"several lists in it may be the tasks: {', '.join(ascii(name) for name, _ in lists[:10])}"
+            hint = 'name the list of tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
+        begin = self._window.origin(0)
+        raise LibraryError(problem, where=f"{self._where}, byte {begin.byte}, line {begin.line() + 1}", hint=hint)
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""
@@ -302,23 +307,6 @@ class _Cutter:
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
         return self._batch(Array(), lead + text[cut:] + b"]", at + cut, lead=len(lead), key=key)
-
-    def _untitled(
-        self, lists: list[tuple[str, list[Batch]]], keyed: list[Batch] | None, begin: Origin
-    ) -> Iterator[Batch]:
-        """The tasks of a document that does not call them so. Raises LibraryError."""
-        problem, hint = 'a JSON object without "tasks"', _SHAPES
-        if len(lists) > 1:
-            problem = f"several lists in it may be the tasks: {', '.join(ascii(name) for name, _ in lists[:10])}"
-            hint = 'name the list of tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
-        elif lists:
-            yield from lists[0][1]
-            return
-        elif keyed is not None and len(keyed) > 1:
-            yield from keyed
-            return
-        where = f"{self._where}, byte {begin.byte}, line {begin.line() + 1}"
-        raise LibraryError(problem, where=where, hint=hint)
 
     def _refuse_more(self, at: int) -> None:
         end = self._window.skip_space(at)

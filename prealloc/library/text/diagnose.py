@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
-from prealloc.library.rows import NO_ID, NO_TYPE, AnyRow, is_name, named
+from prealloc.library.rows import NO_ID, NO_TYPE, Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
 
@@ -44,9 +44,9 @@ class Diagnosis:
         self.where = where
         self.origin = origin or Origin()
 
-    def of_text(self, loose: Any) -> LibraryError:
+    def of_text(self, shape: Any) -> LibraryError:
         """The error of a library that could not be decoded."""
-        decoder = msgspec.json.Decoder(loose)
+        decoder = msgspec.json.Decoder(shape)
         index, start = -1, None
         with memoryview(self.text) as view:
             cursor = Cursor(view)
@@ -86,7 +86,7 @@ class Diagnosis:
         hint = "save the file as UTF-8, or fix that byte"
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=hint)
 
-    def of_names(self, rows: Sequence[AnyRow]) -> LibraryError:
+    def of_names(self, rows: Sequence[Row]) -> LibraryError:
         """The error of the first task whose id or type cannot be one."""
         for index, row in enumerate(rows):
             task_id, task_type = named(row)
@@ -136,18 +136,16 @@ class Diagnosis:
 
     def _last_start(self) -> tuple[int | None, int | None]:
         """Index and offset of the last task that begins in the text."""
-        found: tuple[int | None, int | None] = (None, None)
-        with memoryview(self.text) as view, contextlib.suppress(Damage):
-            for index, start in enumerate(self.fmt.starts(view)):
-                found = index, start
-        return found
+        starts = list(self._starts())
+        return (len(starts) - 1, starts[-1]) if starts else (None, None)
 
     def _start(self, index: int) -> int | None:
-        if index > _FAR:
-            return None
+        return None if index > _FAR else next(islice(self._starts(), index, None), None)
+
+    def _starts(self) -> Iterator[int]:
+        """Where tasks begin, up to the first damage."""
         with memoryview(self.text) as view, contextlib.suppress(Damage):
-            return next(islice(self.fmt.starts(view), index, None), None)
-        return None
+            yield from self.fmt.starts(view)
 
     def _at_task(self, index: int) -> str:
         start = self._start(index)

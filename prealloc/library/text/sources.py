@@ -17,6 +17,7 @@ import msgspec
 from prealloc.library.base import Progress, info_of
 from prealloc.library.disk import open_library_file, pieces_of
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
+from prealloc.model.fields import Fields
 from prealloc.model.plan import LibraryInfo
 
 Hashed = Callable[[bytes], object]
@@ -40,9 +41,12 @@ class Source(NamedTuple):
     once: bool = False
     """Whether it is gone when it has been read."""
 
-    def info(self, *, size: int, sha256: str, types: Mapping[str, int], difficulty: str | None = None) -> LibraryInfo:
+    def info(
+        self, *, size: int, sha256: str, types: Mapping[str, int], difficulty: str | None, fields: Fields
+    ) -> LibraryInfo:
         """The fingerprint of the library."""
-        info = info_of(Path(self.path), size=size, sha256=sha256, types=types, difficulty=difficulty)
+        path = Path(self.path)
+        info = info_of(path, size=size, sha256=sha256, types=types, difficulty=difficulty, fields=fields)
         return msgspec.structs.replace(info, path=self.path) if isinstance(self.path, str) else info
 
     def line_of(self, byte: int) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
 from collections.abc import Iterator
-from typing import cast
 
 import msgspec
 
@@ -19,32 +19,21 @@ _LONGEST_CELL = 2**31 - 1
 _HINT = "write the table again with what made it, or as JSON lines"
 
 
-class _Pieces(io.RawIOBase):
-    """Pieces of bytes as a file."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._left = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        self._left = self._left or next((piece for piece in self._pieces if piece), b"")
-        size = min(len(buffer), len(self._left))
-        buffer[:size], self._left = self._left[:size], self._left[size:]
-        return size
+def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
+    """The lines of a text, with their ends as they are."""
+    left = ""
+    for text in codecs.iterdecode(pieces, "utf-8-sig"):
+        *lines, left = io.StringIO(left + text, newline="").readlines() or [""]
+        yield from lines
+    yield left
 
 
 def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Iterator[bytes]:
     """The rows of a table, as JSON lines. Raises LibraryError."""
     first = next(pieces, b"")
     refuse_binary(first[:16], where)
-    text = io.TextIOWrapper(
-        io.BufferedReader(cast(io.RawIOBase, _Pieces(itertools.chain([first], pieces)))), "utf-8-sig", newline=""
-    )
     before = csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    rows = csv.reader(_lines(itertools.chain([first], pieces)), delimiter=delimiter, strict=True)
     try:
         names = next(rows, [])
         if len(set(names)) < len(names):

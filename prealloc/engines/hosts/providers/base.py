@@ -100,7 +100,7 @@ def wrong(option: str, value: str, hint: str) -> Mistake:
 def amounts(options: Mapping[str, str], names: Sequence[str], pairs: str | None = None) -> dict[str, float]:
     """The options of these names that are given, as numbers, and what the option `pairs` holds: `a=1,b=0.5`.
 
-    Raises OptionsError with all those that are not numbers.
+    Raises OptionsError for what is not such a number.
     """
     given = [(name, name, options[name]) for name in names if name in options]
     for pair in filter(None, options.get(pairs or "", "").split(",")):

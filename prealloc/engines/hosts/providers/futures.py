@@ -60,13 +60,13 @@ class FuturesProvider:
         with in_its_words("its factory raised"):
             executor: Executor = self._factory()
         if not (hasattr(executor, "submit") and hasattr(executor, "shutdown")):
-            raise ProviderError(f"its factory gave a {type(executor).__name__}, which has no submit and shutdown")
+            raise ProviderError(f"its factory gave a {type(executor).__name__}, which is not an executor")
         return executor
 
     def _submitted(self, spec: bytes) -> Future[Any]:
         try:
             return self._executor.submit(subprocess.run, self._argv, input=spec)
-        except BrokenExecutor:  # by a worker that died; its futures say so
+        except BrokenExecutor:  # by a worker that died: its futures say what it ran
             self._executor = self._made()
             return self._executor.submit(subprocess.run, self._argv, input=spec)
 
