@@ -57,7 +57,14 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
 
 def _real(lab: Any) -> Callable[[], Engine]:
     options = tuple(f"{name}={value}" for name, value in lab.options.items())
-    return lambda: make_engine(lab.engine, EngineOptions(hosts=2, listen=lab.here, engine_option=options))
+    before = {*os.environ}
+
+    def made() -> Engine:
+        set_by_the_test = tuple(sorted({*os.environ} - before))  # which other machines do not have
+        mine = EngineOptions(hosts=2, listen=lab.here, engine_option=options, pass_env=set_by_the_test)
+        return make_engine(lab.engine, mine)
+
+    return made
 
 
 @pytest.fixture

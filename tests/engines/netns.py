@@ -112,6 +112,10 @@ class Machines:
     def heal(self, i: int) -> None:
         _must("link", "set", self._wire(i), "up")
 
+    def sent(self, i: int) -> int:
+        """Bytes that have gone to it so far."""
+        return int(Path(f"/sys/class/net/{self._wire(i)}/statistics/tx_bytes").read_text())
+
     def close(self) -> None:
         for i in self.numbers:
             self.kill(i)
