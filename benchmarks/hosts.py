@@ -147,10 +147,9 @@ def used_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]:
-    """All figures, each against its goal."""
+def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> Iterator[Goal]:
+    """All figures, each against its goal, as soon as it is known."""
     hosts, room = size.hosts, size.room
-    goals: list[Goal] = []
     for units, line_bytes, goal in ((size.small, 2_000, 5_000), (size.large, 50_000, 1_000)):
         tell(f"{units:,} outcomes of {line_bytes // 1000} kB")
         with master(bench, units, hosts=hosts, room=room, line_bytes=line_bytes) as made:
@@ -162,33 +161,30 @@ def measure(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]
             found = made.hear("decided")
             cpu_s = used_s(made.process.pid) - before_s
             if line_bytes == 2_000:
-                goals += [
-                    Goal(f"{hosts} hosts joined", "s", 5.0, joined),
-                    Goal("until all take shards, once they are ready", "s", 5.0, opened),
-                    Goal("the master holds for each", "kB", 350, per_host),
-                ]
+                yield Goal(f"{hosts} hosts joined", "s", 5.0, joined)
+                yield Goal("until all take shards, once they are ready", "s", 5.0, opened)
+                yield Goal("the master holds for each", "kB", 350, per_host)
             per_s = found["outcomes"] / found["seconds"]
             name = f"outcomes of {line_bytes // 1000} kB each second"
-            goals.append(Goal(name, "", goal, per_s, more=True))
-            goals.append(Goal(f"{name} of the master's processor", "", goal, found["outcomes"] / cpu_s, more=True))
+            yield Goal(name, "", goal, per_s, more=True)
+            yield Goal(f"{name} of the master's processor", "", goal, found["outcomes"] / cpu_s, more=True)
     tell("turns of a lane")
     with master(bench, hosts * room, hosts=hosts, room=room, asks_per_s=1000, lane=LANE, seconds=size.asks_s) as made:
         made.hear("checked")
         made.begin()
         made.hear("opened")
         turns = made.hear("turns")["seconds"]
-        goals += [
-            Goal(f"turn of a lane, half of {len(turns):,}", "ms", 20, 1000 * median(turns)),
-            Goal("turn of a lane, 99 of 100", "ms", 20, 1000 * turns[int(len(turns) * 0.99)]),
-        ]
+        yield Goal(f"turn of a lane, half of {len(turns):,}", "ms", 20, 1000 * median(turns))
+        yield Goal("turn of a lane, 99 of 100", "ms", 20, 1000 * turns[int(len(turns) * 0.99)])
     tell(f"{size.lost} hosts fall silent")
     with master(bench, hosts * room, hosts=hosts, room=room, lose=size.lost, decide=False) as made:
         made.hear("checked")
         made.begin()
         made.hear("opened")
         after = made.hear("again")["seconds"] - PATIENCE * LEASE_S
-        goals.append(Goal(f"{size.lost} hosts lost: their shards run, after the patience", "s", 1.0, after))
-    return [*goals, *flat(bench, size, tell), *overhead(bench, size, tell)]
+        yield Goal(f"{size.lost} hosts lost: their shards run, after the patience", "s", 1.0, after)
+    yield from flat(bench, size, tell)
+    yield from overhead(bench, size, tell)
 
 
 def flat(bench: Bench, size: Size, tell: Callable[[str], None]) -> list[Goal]:
@@ -261,7 +257,10 @@ def main() -> int:
     }
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="prealloc-bench-") as folder:
-        goals = measure(make_bench(Path(folder)), size, lambda text: print(text, file=sys.stderr, flush=True))
+        goals: list[Goal] = []
+        for goal in measure(make_bench(Path(folder)), size, tell):
+            goals.append(goal)
+            tell(f"  {goal.name}: {_figure(goal.measured, goal)}, {goal.verdict}")
     rows = [[goal.name, _figure(goal.goal, goal), _figure(goal.measured, goal), goal.verdict] for goal in goals]
     shown = [
         Table("Machine", ["", ""], [[name, value] for name, value in about.items()]),
@@ -273,6 +272,10 @@ def main() -> int:
     if options.markdown:
         options.markdown.write_text(markdown(shown))
     return 0
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _figure(value: float | None, goal: Goal) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "faults")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
 from harness import Session, Stage, wait_until
 from hosts_lab import HostProcess, HostsLab, await_death, hosts_lab
@@ -50,7 +51,7 @@ def start(lab: HostsLab, machines: Machines, *options: str, lease_s: float = 60.
 
 def join(lab: HostsLab, machines: Machines, session: Session, number: int) -> HostProcess:
     """The host on that machine, when it is there."""
-    wrap = machines.inside(number)
+    wrap = machines.inside(number, sys.executable, "-m", "prealloc")
     host = lab.join(session, f"host-{number}", direct=True, wrap=wrap)
     joined = session.wait_for("host_joined", host=host.name)
     assert joined["machine"] == machines.name(number)
