@@ -59,7 +59,7 @@ def raw_at(task: Task, path: str) -> Raw | None:
 
 
 def _find(task: Task, path: str) -> Any:
-    """The value of a field; None if it is missing, or cannot be decoded: then it is no name."""
+    """The value of a field; None if it is missing, or cannot be decoded: then it is not a name."""
     try:
         raw = raw_at(task, path)
         return None if raw is None else msgspec.json.decode(raw)
