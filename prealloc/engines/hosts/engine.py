@@ -224,10 +224,10 @@ class HostsEngine:
         return f"waiting for the first of {self._options.hosts} hosts{shown}"
 
     def _hint(self) -> str:
-        if self.name in CLUSTERS and _place(self._options.listen)[0] in ("127.0.0.1", "localhost", "::1"):
+        if self.name in CLUSTERS and place(self._options.listen)[0] in ("127.0.0.1", "localhost", "::1"):
             return (
-                f"hosts on other machines cannot reach ‹listen› {self._options.listen}: name an address of this machine "
-                "that they can reach, or 0.0.0.0 for all of them"
+                f"other machines cannot reach ‹listen› {self._options.listen}: name an address of this machine that "
+                "they can reach, or 0.0.0.0 for all of them"
             )
         return f"`prealloc doctor --engine {self.name}` starts one and says more"
 
