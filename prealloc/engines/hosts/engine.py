@@ -84,6 +84,8 @@ MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
 """Bytes of lines of one host that have not come to their end."""
 OPEN_FILES = 2**16
 NO_PROVIDER = "hosts"
+CLUSTERS = ("slurm", "ray", "dask")
+"""Engines that start hosts on other machines than the master's."""
 
 
 class HostsEngine:
@@ -222,6 +224,11 @@ class HostsEngine:
         return f"waiting for the first of {self._options.hosts} hosts{shown}"
 
     def _hint(self) -> str:
+        if self.name in CLUSTERS and place(self._options.listen)[0] in ("127.0.0.1", "localhost", "::1"):
+            return (
+                f"other machines cannot reach ‹listen› {self._options.listen}: name an address of this machine that "
+                "they can reach, or 0.0.0.0 for all of them"
+            )
         return f"`prealloc doctor --engine {self.name}` starts one and says more"
 
     def _take_code(self) -> None:
