@@ -21,6 +21,7 @@ import contract_workers as workers
 import pytest
 
 import prealloc
+from prealloc.api.outcomes import tabulated
 from prealloc.model.events import AttemptEnded, Event, RunEnded, RunStarted, ShardStarted
 from prealloc.model.lane import Lane
 from prealloc.report.plain import progress_line
@@ -30,7 +31,6 @@ from prealloc.report.summary import render_summary
 from prealloc.report.table import render_table
 from prealloc.store import slices
 from prealloc.store.plan_folder import write_plan
-from prealloc.store.results import Results
 from prealloc.testing import fails, make_plan, make_task, retries, returns, scripted
 
 
@@ -155,7 +155,7 @@ def test_no_screen_shows_a_success_that_no_worker_reported(go: Go, tmp_path: Pat
     assert (ended.success, status.success) == (progress.total.success,) * 2
     assert ended.success.unclear == total[0].success_unclear == 4
     summary = render_summary(progress, ended).text()
-    table = render_results(Results(rows=by_type, total=total[0])).text()
+    table = render_results(tabulated(tmp_path / "run", by=["type"])).text()
     assert f"\nsuccess    {'62.5%: 5 of 8 units' if reported else '-'}\n" in summary
     assert set(re.findall(r"[\d.]+%", table)) == ({"62.5%", "95%"} if reported else set())  # and the interval's level
     for live in (render_table(progress, 0.0).text(), progress_line(progress, 0.0)):
