@@ -73,6 +73,8 @@ YOUNG_S = 60.0
 """A host that is lost later than this was at work, though it may have decided nothing yet."""
 MOST_OF_WINDOW = 0.02
 """The way there and back may take this part of a lane's shortest window: the pacer's guard is for as much."""
+BEATS = 10
+"""After so many the shortest way is known."""
 TURN_S = 0.1
 GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
@@ -534,6 +536,7 @@ class HostsEngine:
             self._copy(host, message, body)
         elif isinstance(message, wire.Beat):
             ahead_s = message.wall - time.time()
+            host.beats += 1
             host.beat, host.unseen_jobs = msgspec.structs.replace(message, wall_s=ahead_s), 0
             host.draining = host.draining or message.draining
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
@@ -788,12 +791,13 @@ class HostsEngine:
 
     def _too_far(self, host: RemoteHost, lane: str | None) -> bool:
         """Whether the way to a host is so long that a lane's limit might not hold there. Told once of each."""
+        if lane is None or self._setup is None or (window_s := self._setup.limiter.window_s(lane)) is None:
+            return False
         rtt_s = host.beat.rtt_s if host.beat is not None else None
-        if lane is None or rtt_s is None or self._setup is None:
+        if rtt_s is not None and rtt_s <= MOST_OF_WINDOW * window_s:
             return False
-        window_s = self._setup.limiter.window_s(lane)
-        if window_s is None or rtt_s <= MOST_OF_WINDOW * window_s:
-            return False
+        if rtt_s is None or host.beats < BEATS:
+            return True  # not known yet: the first messages of a busy machine take longer
         if (host.name, lane) not in self._far:
             self._far.add((host.name, lane))
             told = f"{host.name} gets no shards of lane {lane}: a message takes {rtt_s * 1000:.0f} ms there and back"
