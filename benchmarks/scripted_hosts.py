@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from prealloc._version import __version__
 from prealloc.engines.hosts import wire
@@ -136,6 +137,8 @@ class Host:
                         await asyncio.sleep(1000)
                     if not await self._hear(bytes(raw)):  # type: ignore[arg-type]
                         return
+            except ConnectionClosed:  # the bench has seen what it wanted
+                return
             finally:
                 for task in self._tasks:
                     task.cancel()
