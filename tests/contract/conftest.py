@@ -22,11 +22,13 @@ from prealloc.model.policy import EngineOptions
 
 sys.path.insert(0, str(Path(__file__).parent))  # contract_workers is found there, in workers too
 
+HOSTS = 2
+
 ENGINES: dict[str, Callable[[], Engine]] = {
     "inline": lambda: InlineEngine(jitter=lambda: 0.0),
     "local": LocalEngine,
     "local-spawn": lambda: LocalEngine(SpawnLauncher),
-    "process": lambda: make_engine("process", EngineOptions(hosts=2)),
+    "process": lambda: make_engine("process", EngineOptions(hosts=HOSTS)),
 }
 
 
@@ -61,10 +63,16 @@ def _real(lab: Any) -> Callable[[], Engine]:
 
     def made() -> Engine:
         set_by_the_test = tuple(sorted({*os.environ} - before))  # which other machines do not have
-        mine = EngineOptions(hosts=2, listen=lab.here, engine_option=options, pass_env=set_by_the_test)
+        mine = EngineOptions(hosts=HOSTS, listen=lab.here, engine_option=options, pass_env=set_by_the_test)
         return make_engine(lab.engine, mine)
 
     return made
+
+
+@pytest.fixture
+def machines(make: Callable[[], Engine]) -> int:
+    """How many hosts it runs on at a time; 1 for an engine of one machine."""
+    return 1 if make in [ENGINES[name] for name in ENGINES if name != "process"] else HOSTS
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,7 @@ def test_the_journal_says_who_served_what_and_when(go: Go, tmp_path: Path) -> No
     assert judged == {"good": ("key-1", True, 2.0), "bad": ("key-1", None, None)}
     assert {e.task: (e.lane, e.success, e.score) for e in told if isinstance(e, AttemptEnded)} == judged
     text = (tmp_path / "run/journal/supervisor.0001.jsonl").read_text()
-    records = {kind: [] for kind in ("session", "session_end", "worker", "worker_end")}
+    records: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in map(json.loads, text.splitlines()):
         records[record["kind"]].append(record)
     (first,), (last,) = records["session"], records["session_end"]

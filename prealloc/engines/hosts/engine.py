@@ -734,8 +734,14 @@ class HostsEngine:
             number = host.replica.incarnation(event.shard, event.incarnation)
             event = msgspec.structs.replace(event, incarnation=number)
         if isinstance(event, Note):
-            event = Note(text=f"{host.name}: {event.text}")
+            event = Note(text=f"{host.name}: {self._as_here(host, event.text)}")
         self._events.append(event)
+
+    def _as_here(self, host: RemoteHost, text: str) -> str:
+        """Logs come to the run's folder, and the spool is gone at the end."""
+        if self._setup is None or host.hi is None or not host.hi.spool:
+            return text
+        return text.replace(f"{host.hi.spool}/", f"{self._setup.paths.root}/")
 
     def _turned_away(self, host: RemoteHost, message: wire.Away) -> None:
         found = self._judged(host, message)

@@ -228,6 +228,7 @@ class Host:
                         machine=socket.gethostname(),
                         room=self._spec.room,
                         held=self._spool.held(),
+                        spool=str(self._spool.paths.root),
                     )
                 )
             )

@@ -323,6 +323,8 @@ class Listener:
             self._thread.loop.call_soon_threadsafe(self._stop.set)
         self._thread.end(5)
         self._stop = None
+        for each in self._door.strangers:  # asyncio leaves those that have failed open
+            each.close()
         self._door.close()
         self.mailbox.close()
 

@@ -86,6 +86,8 @@ class Hi(Message, frozen=True, tag="hi"):
     """Shards at once, if it was told; None: it says so when it has seen how large slices are."""
     held: tuple[_Digest, ...] = ()
     """Files that it has been sent."""
+    spool: str = ""
+    """Where it writes: what its notes say of files there is to be seen in the run's folder."""
 
 
 class Ready(Message, frozen=True, tag="ready"):
