@@ -15,6 +15,7 @@ from prealloc.api.plans import verify as verify
 from prealloc.api.rescore import rescore as rescore
 from prealloc.api.runs import resume as resume
 from prealloc.api.runs import run as run
+from prealloc.api.seals import check_seals as check_seals
 from prealloc.api.shards import load_shard as load_shard
 from prealloc.api.size import size as size
 from prealloc.api.status import status as status

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from prealloc.api.reports import gather
 from prealloc.errors import InputError
@@ -29,20 +30,23 @@ class WrittenReport(NamedTuple):
 
 
 def write_report(
-    *runs: str | Path, out: str | Path = "report.html", **options: Unpack[ReportKeywords]
+    *runs: str | Path,
+    out: str | Path = "report.html",
+    prices: Mapping[str, Any] | None = None,
+    **options: Unpack[ReportKeywords],
 ) -> WrittenReport:
     """Writes one HTML file about runs or experiments: rates, differences, failures, tasks, times, and every unit.
 
     It needs no network and no other file. Results, errors and logs are in it as text, keys masked; `details="none"`
-    leaves them out. `options` are the fields of ReportOptions. A report that is at `out` is written over, anything else
-    is refused. The same runs give the same bytes.
+    leaves them out. `options` are the fields of ReportOptions, and `prices` are as for outcomes(). A report that is at
+    `out` is written over, anything else is refused. The same runs give the same bytes.
     Raises OptionsError with every mistake, InputError, JournalError.
 
     write_report("run/")
     write_report("before/", "after/", out="both.html", factor="run", margin="2%")
     """
     target = Path(out)
-    made = render(gather(*runs, **options))
+    made = render(gather(*runs, prices=prices, **options))
     with new_path(target, replace=_refuse_other) as beside:
         beside.write_bytes(made.html)
     missing = made.wanted - made.detailed

@@ -10,6 +10,7 @@ import tempfile
 
 import pytest
 from hypothesis import settings
+from zygote import ForkServers, Providers
 
 from examples import examples
 
@@ -36,3 +37,11 @@ def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = os.path.join(_runtime.name, str(next(_numbers)))
     os.mkdir(folder, 0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+
+
+@pytest.fixture(autouse=True)
+def forked_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines of this process fork what starts workers and hosts: interpreters take longer to start than most runs."""
+    if request.node.get_closest_marker("fresh") is None:
+        monkeypatch.setattr("prealloc.engines.fork_launcher.subprocess", ForkServers())
+        monkeypatch.setattr("prealloc.engines.hosts.providers.client.subprocess", Providers())

@@ -11,10 +11,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import functools
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -23,21 +26,24 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 MARKER = "PREALLOC_FAULT_TEST"
 _ROOM = "0" * 32
 """What the marker says in the zygote itself. /proc shows the environment of an exec: a fork writes its own over it."""
 _PACKET = 1 << 17
+_CLONE_PARENT = 0x8000
 
 
 class Forked:
     """What is needed of a subprocess.Popen."""
 
+    stdin: IO[bytes] | None = None
     stdout: IO[bytes] | None = None
     returncode: int | None = None
 
@@ -69,6 +75,10 @@ class Forked:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        """As of Popen."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """As of Popen."""
         self.send_signal(signal.SIGKILL)
@@ -99,11 +109,40 @@ class Zygote:
         """Whether a fresh interpreter would start with this environment as the zygote has."""
         return _read_at_start(environment) == self._python
 
-    def start(self, words: Sequence[str], folder: Path, environment: Mapping[str, str], errors: IO[bytes]) -> Forked:
-        """`python -m prealloc WORDS` in a folder, in a session of its own, with a pipe for its output."""
+    def load(self, *modules: str) -> None:
+        """Has it import these, for commands that are started from now on: agents that would import them at each run."""
+        self._control.send(json.dumps({"load": modules}).encode())
+
+    def start_sibling(self, asked: Mapping[str, Any], descriptors: Sequence[int]) -> Forked:
+        """A child of our own that is a fork server or a provider: see _fork_server and _provider."""
+        asked = {**asked, "environment": {MARKER: _ROOM, **os.environ}, "folder": os.getcwd()}
+        report, reports = os.pipe()
+        with os.fdopen(report, "rb"):
+            socket.send_fds(self._control, [json.dumps(asked).encode()], [*descriptors, reports])
+            os.close(reports)
+            return _child(_number(report))
+
+    def start(
+        self,
+        words: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        errors: IO[bytes],
+        *,
+        torn_down: bool = False,
+    ) -> Forked:
+        """`python -m prealloc WORDS` in a folder, in a session of its own, with a pipe for its output.
+
+        `torn_down`: its interpreter is taken apart at the end, where errors of that matter.
+        """
         stdout, theirs = os.pipe()
         report, reports = os.pipe()
-        asked = {"words": words, "folder": str(folder), "environment": {MARKER: _ROOM, **environment}}
+        asked = {
+            "words": words,
+            "folder": str(folder),
+            "environment": {MARKER: _ROOM, **environment},
+            "torn_down": torn_down,
+        }
         socket.send_fds(self._control, [json.dumps(asked).encode()], [theirs, errors.fileno(), reports])
         os.close(theirs)
         os.close(reports)
@@ -121,11 +160,16 @@ def zygote() -> Zygote:
 
 
 def run_command(
-    words: Sequence[str], folder: Path, more: Mapping[str, str] = MappingProxyType({}), *, timeout_s: float = 100.0
+    words: Sequence[str],
+    folder: Path,
+    more: Mapping[str, str] = MappingProxyType({}),
+    *,
+    timeout_s: float = 100.0,
+    torn_down: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """As subprocess.run for `prealloc WORDS`, with what it prints."""
     with tempfile.TemporaryFile() as errors:
-        process = zygote().start(words, folder, command_environment(more), errors)
+        process = zygote().start(words, folder, command_environment(more), errors, torn_down=torn_down)
         timer = threading.Timer(timeout_s, process.kill)
         timer.start()
         assert process.stdout is not None
@@ -135,6 +179,61 @@ def run_command(
         timer.cancel()
         errors.seek(0)
         return subprocess.CompletedProcess(words, code, printed, errors.read().decode())
+
+
+class ForkServers:
+    """Starts the fork servers of engines in this process; in the place of `subprocess` in their launcher.
+
+    Each is a child of ours, as one of subprocess's is, but a fork of the zygote, which has its modules loaded.
+    """
+
+    DEVNULL = subprocess.DEVNULL
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    def Popen(  # noqa: N802
+        self, command: list[str], *, stdin: int, stdout: IO[bytes], stderr: IO[bytes], pass_fds: list[int]
+    ) -> Forked | subprocess.Popen[bytes]:
+        """What the launcher calls."""
+        if not zygote().serves(command_environment({})):
+            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
+        asked = _asked_of_server(command, pass_fds)
+        return zygote().start_sibling(asked, [*pass_fds, stdout.fileno(), stderr.fileno()])
+
+
+class Providers:
+    """The same for the processes of providers that start hosts; in the place of `subprocess` in their client."""
+
+    PIPE = subprocess.PIPE
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    def Popen(  # noqa: N802
+        self, command: list[str], *, stdin: int, stdout: int, stderr: IO[bytes], bufsize: int
+    ) -> Forked | subprocess.Popen[bytes]:
+        """What the client calls."""
+        if not zygote().serves(command_environment({})):
+            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=bufsize)
+        (read, to_it), (from_it, written) = os.pipe(), os.pipe()
+        asked = {"code": command[-1], "blocked": _blocked()}
+        started = zygote().start_sibling(asked, [read, written, stderr.fileno()])
+        os.close(read)
+        os.close(written)
+        started.stdin, started.stdout = os.fdopen(to_it, "wb", 0), os.fdopen(from_it, "rb", 0)
+        return started
+
+
+def _blocked() -> list[int]:
+    return [*signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+
+
+def _child(pid: int) -> Forked:
+    """A child of ours."""
+    return Forked(pid, os.pidfd_open(pid), lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _asked_of_server(command: list[str], pass_fds: list[int]) -> dict[str, Any]:
+    """What makes a process the fork server that this command would start."""
+    (passed,) = pass_fds
+    return {"code": command[-1], "environment": dict(os.environ), "blocked": _blocked(), "passed": passed}
 
 
 def command_environment(more: Mapping[str, str]) -> dict[str, str]:
@@ -167,19 +266,44 @@ def serve(control: socket.socket) -> None:
                 os.close(report)
                 os.close(ready)
                 continue
-            packet, (*descriptors,), _, _ = socket.recv_fds(control, _PACKET, 3)
+            packet, (*descriptors,), _, _ = socket.recv_fds(control, _PACKET, 4)
             if not packet:
                 return None
+            asked = json.loads(packet)
+            if "load" in asked:
+                for name in asked["load"]:
+                    importlib.import_module(name)
+                gc.collect()
+                gc.freeze()
+                continue
+            if "blocked" in asked:
+                *theirs, report = descriptors
+                pid = _fork_sibling()
+                if pid == 0:
+                    control.detach()
+                    _fork_server(asked, *theirs) if "passed" in asked else _provider(asked, *theirs)
+                _say(report, pid)
+                for each in descriptors:
+                    os.close(each)
+                continue
             pid = os.fork()
             if pid == 0:
                 control.detach()
-                return _become(**json.loads(packet), stdout=descriptors[0], stderr=descriptors[1])
+                return _become(**asked, stdout=descriptors[0], stderr=descriptors[1])
             os.close(descriptors[0])
             os.close(descriptors[1])
             _say(descriptors[2], pid)
             watch = os.pidfd_open(pid)
             reports[watch] = (pid, descriptors[2])
             poll.register(watch, select.POLLIN)
+
+
+def of_prealloc(but: str) -> list[str]:
+    """Its modules, but those of one room and what would run a command."""
+    import prealloc
+
+    found = pkgutil.walk_packages(prealloc.__path__, "prealloc.")
+    return [each.name for each in found if not each.name.startswith(but) and not each.name.endswith("__main__")]
 
 
 def _say(report: int, number: int) -> None:
@@ -193,7 +317,9 @@ def _number(report: int) -> int:
     return int.from_bytes(raw, sys.byteorder, signed=True)
 
 
-def _become(words: list[str], folder: str, environment: dict[str, str], stdout: int, stderr: int) -> None:
+def _become(
+    words: list[str], folder: str, environment: dict[str, str], torn_down: bool, *, stdout: int, stderr: int
+) -> None:
     """Is the command from here on."""
     os.setsid()
     os.chdir(folder)
@@ -208,7 +334,21 @@ def _become(words: list[str], folder: str, environment: dict[str, str], stdout: 
         fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
     _carry_marker()
     sys.argv[1:] = words
-    runpy.run_module("prealloc", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("prealloc", run_name="__main__", alter_sys=True)
+    except SystemExit as done:
+        if not torn_down and isinstance(done.code, int):
+            _end(done.code)
+        raise
+
+
+def _end(code: int) -> NoReturn:
+    """Ends as an interpreter does, but leaves its modules to the kernel: to take them apart takes as long as a run."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _arm() -> None:
@@ -223,7 +363,79 @@ def _arm() -> None:
 
 def _carry_marker() -> None:
     """/proc shows the environment of the last exec: writes the marker there too."""
-    ctypes.memmove(room, os.environ[MARKER].encode(), len(_ROOM))
+    ctypes.memmove(room, os.environ.get(MARKER, _ROOM).encode(), len(_ROOM))
+
+
+def _provider(asked: dict[str, Any], stdin: int, stdout: int, stderr: int) -> NoReturn:
+    """Is the process of a provider from here on, which forks its hosts."""
+    for number, descriptor in enumerate((stdin, stdout, stderr)):
+        os.dup2(descriptor, number)
+    os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    _settle(asked)
+    process_provider.subprocess = Hosts()  # type: ignore[assignment]
+    _run(asked["code"])
+
+
+class Hosts:
+    """Forks hosts from the process of their provider; in the place of `subprocess` in the provider `process`."""
+
+    PIPE = subprocess.PIPE
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    def Popen(  # noqa: N802
+        self, command: list[str], *, stdin: int, start_new_session: bool
+    ) -> Forked | subprocess.Popen[bytes]:
+        """What the provider calls."""
+        if command != [sys.executable, "-P", "-m", HOST]:
+            return subprocess.Popen(command, stdin=stdin, start_new_session=start_new_session)
+        read, to_it = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _host(read)
+        os.close(read)
+        started = _child(pid)
+        started.stdin = os.fdopen(to_it, "wb")
+        return started
+
+
+HOST = "prealloc.engines.hosts.host"
+
+
+def _host(stdin: int) -> NoReturn:
+    """Is a host from here on, which has its first fork server at hand."""
+    os.dup2(stdin, 0)
+    os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
+    _run(f"import runpy; runpy.run_module({HOST!r}, run_name='__main__', alter_sys=True)")
+
+
+def _run(code: str) -> NoReturn:
+    """Is `python -c CODE` from here on."""
+    sys.argv = ["-c"]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        exec(code, vars(main))
+    except SystemExit as done:
+        _end(done.code if isinstance(done.code, int) else int(done.code is not None))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    _end(0)
+
+
+def _settle(asked: dict[str, Any]) -> None:
+    os.chdir(asked.get("folder", "."))
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    _carry_marker()
 
 
 class StandBy:
@@ -252,54 +464,64 @@ class StandBy:
         """What the launcher calls."""
         if self._control is None:
             return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
-        (passed,) = pass_fds
-        packet = {
-            "code": command[-1],
-            "environment": dict(os.environ),
-            "blocked": [*signal.pthread_sigmask(signal.SIG_BLOCK, [])],
-            "passed": passed,
-        }
         with self._control as control:
-            socket.send_fds(control, [json.dumps(packet).encode()], [passed, stdout.fileno(), stderr.fileno()])
+            asked = json.dumps(_asked_of_server(command, pass_fds)).encode()
+            socket.send_fds(control, [asked], [*pass_fds, stdout.fileno(), stderr.fileno()])
         self._control = None
-        pid = self._pid
-        return Forked(pid, os.pidfd_open(pid), lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        return _child(self._pid)
 
 
 def _stand_by(control: socket.socket) -> NoReturn:
     raw, (*descriptors,), _, _ = socket.recv_fds(control, _PACKET, 3)
     if not raw:
         os._exit(0)
-    packet = json.loads(raw)
-    passed, stdout, stderr = (os.dup(each) for each in descriptors)  # above all that
-    control.close()
+    _fork_server(json.loads(raw), *descriptors)
+
+
+def _fork_sibling() -> int:
+    """As os.fork, but the new process is a child of our parent: the test waits for it as for one of its own."""
+    python = ctypes.PyDLL(None)  # keeps the GIL
+    number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+    python.PyOS_BeforeFork()
+    pid: int = python.syscall(number, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    python.PyOS_AfterFork_Parent() if pid else python.PyOS_AfterFork_Child()
+    return pid
+
+
+def _fork_server(asked: dict[str, Any], passed: int, stdout: int, stderr: int) -> NoReturn:
+    """Is a fork server from here on, with no descriptor but its own."""
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
-    os.dup2(passed, packet["passed"])
-    for each in {*descriptors, passed, stdout, stderr} - {packet["passed"]}:
-        os.close(each)
+    above = fcntl.fcntl(passed, fcntl.F_DUPFD, 1 + max(map(int, os.listdir("/proc/self/fd"))))
+    os.closerange(3, above)
+    os.dup2(above, asked["passed"])
+    os.close(above)
     outlive_parent()
-    signal.pthread_sigmask(signal.SIG_SETMASK, packet["blocked"])
-    os.environ.clear()
-    os.environ.update(packet["environment"])
-    _carry_marker()
-    sys.argv = ["-c"]
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
-    exec(packet["code"], vars(main))
-    os._exit(1)
+    _settle(asked)
+    _run(asked["code"])
 
 
 if __name__ == "__main__":
     import typer.main
 
+    from prealloc.api.status import status
     from prealloc.cli.app import ALONE, app_of
     from prealloc.engines import fork_launcher
+    from prealloc.engines.hosts.providers import process as process_provider
     from prealloc.files import faultpoint
     from prealloc.processes.parent import die_with, outlive_parent
 
+    # What a command or an agent would load when it needs it. Not prealloc's own agents: they are a user's modules.
+    for name in ("asyncio", "http.client", "psutil", "sqlite3", "urllib.request", *of_prealloc("prealloc.agents")):
+        importlib.import_module(name)
+    status(Path(__file__).parent / "golden" / "run_v1")  # its readers are made at their first use
     typer.main.get_command = functools.cache(typer.main.get_command)  # the tree of commands is built once
     for module in (None, *{*ALONE.values()}):
-        typer.main.get_command(app_of(module))
+        tree: Any = typer.main.get_command(app_of(module))
+        for command in getattr(tree, "commands", {"": tree}).values():
+            for param in command.params:
+                if hasattr(param, "get_runtime_param"):
+                    param.get_runtime_param()  # made at its first use
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p
     room = libc.getenv(MARKER.encode())  # before os.environ changes

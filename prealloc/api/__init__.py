@@ -3,6 +3,7 @@
     plans     plan(), verify(), diff()              library --read--> plan
     runs      run(), resume()                       plan --ship--> run
     outcomes  outcomes(), results()                 run --fold--> what became of every unit
+    seals     check_seals()                         whether a run's journal was edited
     status    status()                              how far a run is
     compare   compare()                             which model is better on the same tasks; size: how many tasks
     reports   write_report()                        a run as one page; export: as a table; rescore: judged again

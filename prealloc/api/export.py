@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -21,8 +22,9 @@ from prealloc.store.tidy import REAL, WHOLE, YES_NO, Origin, Shape, attempt_row,
 if TYPE_CHECKING:
     import pyarrow
 
-Format = Literal["csv", "jsonl", "parquet", "junit"]
+Format = Literal["csv", "jsonl", "parquet", "sqlite", "inspect", "junit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+_ENDINGS: dict[str, str] = {"xml": "junit", "db": "sqlite", "sqlite3": "sqlite", **{name: name for name in FORMATS[:4]}}
 _BATCH = 1000
 
 
@@ -39,15 +41,21 @@ def export(
 ) -> int:
     """Writes a run or an experiment to the file `out`: a row for each unit, with `attempts` for each attempt.
 
-    `to` is csv, jsonl, parquet (extra `parquet`) or junit; by default what the file's name ends in (.xml is junit).
+    `to` is csv, jsonl, parquet (extra `parquet`), sqlite (a table `units` or `attempts`), inspect or junit; by default
+    what the file's name ends in (.db is sqlite, .xml junit). inspect (extra `inspect`) makes a new folder with an .eval
+    file for each cell, which `inspect view` shows; it has no `attempts` and no `force`.
     Without `results` what the worker returned is left out. `scores` are those of rescore() that judge, and `prices`
     say what tokens cost, as for outcomes(). With `force` a file that is there is replaced. Returns the number of rows.
     Raises OptionsError, InputError if the file cannot be written, and what outcomes() raises.
     """
     path = Path(out)
     form = _form(path, to)
-    if form == "junit" and attempts:
-        raise OptionsError([Mistake("‹attempts›", "JUnit has one case for each unit", "omit it")])
+    if form in ("junit", "inspect") and attempts:
+        raise OptionsError([Mistake("‹attempts›", f"{form} has one case for each unit", "omit it")])
+    if form == "inspect":
+        from prealloc.api.inspect_logs import write_logs
+
+        return write_logs(located(run, scores), path, results=results)
     if form == "parquet":
         _need_pyarrow()
     units = list(located(run, scores, prices))
@@ -61,6 +69,8 @@ def export(
         rows = _Counted(_rows(units, shape, prices))
         if form == "parquet":
             _write_parquet(beside, rows, shape)
+        elif form == "sqlite":
+            _write_sqlite(beside, rows, shape)
         else:
             _write_text(beside, rows, shape, form)
     return rows.count
@@ -85,7 +95,7 @@ def frame(
 
 
 def _form(path: Path, to: str | None) -> str:
-    form = to or {"xml": "junit", "jsonl": "jsonl", "csv": "csv", "parquet": "parquet"}.get(path.suffix[1:], "")
+    form = to or _ENDINGS.get(path.suffix[1:], "")
     if form not in FORMATS:
         problem = f"{shown(to)} is unknown" if to else f"the name {shown(path.name)} does not say a format"
         raise OptionsError([Mistake("‹to›", problem, f"use one of {', '.join(FORMATS)}")])
@@ -149,6 +159,24 @@ def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], shape: Shape) -> 
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema))
                 batch = []
         writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+
+
+def _write_sqlite(path: Path, rows: Iterable[dict[str, Any]], shape: Shape) -> None:
+    import sqlite3
+
+    types = {REAL: "REAL", WHOLE: "INTEGER", YES_NO: "INTEGER"}
+    names = ['"' + name.replace('"', '""') + '"' for name in shape.columns]
+    columns = [f"{name} {types.get(kind, 'TEXT')}" for name, kind in zip(names, shape.columns.values(), strict=True)]
+    table = "attempts" if shape.attempts else "units"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
+        values = ([_sqlite_cell(row[name]) for name in shape.columns] for row in rows)
+        database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})", values)
+
+
+def _sqlite_cell(value: Any) -> Any:
+    """Whole numbers have 64 bits there; a larger one is text."""
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def _schema(shape: Shape) -> pyarrow.Schema:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 
 from prealloc.api.experiments import experiment_history, experiment_outcomes, is_experiment
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.options import read_keywords
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices, read_prices
+from prealloc.model.tables import ResultsKeywords, ResultsOptions
 from prealloc.store.fold import fold, tries_of
 from prealloc.store.results import (
     KEYS,
@@ -95,35 +97,35 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
 
 
 def results(
-    *runs: str | Path,
-    by: Sequence[str] = (),
-    mean: Sequence[str] = (),
-    scores: str | None = None,
-    prices: Mapping[str, Any] | None = None,
+    *runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ResultsKeywords]
 ) -> list[ResultsRow]:
-    """Success rate, mean score and times of runs, one row per value of the keys in `by`.
+    """Success rate, mean score, times and costs of runs, one row per value of the keys in `by`.
 
     Keys are shard, type, task, repeat, status, error.type, error.http_status, the names of settings and those of kept
-    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields of
-    results that are numbers. Every planned unit is in exactly one row, run or not. Raises OptionsError for an unknown
-    key, else what outcomes() raises. `scores` and `prices` are as for outcomes().
+    fields, any field of the results (`a.b` is b in the object a), and `run` if there are several. `mean` are fields
+    that are numbers. Every planned unit is in exactly one row, run or not. `options` are the fields of ResultsOptions;
+    `prices` are as for outcomes(). Raises OptionsError with every mistake, else what outcomes() raises.
+
+    results("run/", by=["model", "type"])
+    results("run/", by=["task"], sort="success", top=10)
     """
-    return tabulated(*runs, by=by, mean=mean, scores=scores, prices=prices).rows
+    return tabulated(*runs, prices=prices, **options).rows
 
 
 def tabulated(
-    *runs: str | Path,
-    by: Sequence[str] = (),
-    mean: Sequence[str] = (),
-    scores: str | None = None,
-    prices: Mapping[str, Any] | None = None,
+    *runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ResultsKeywords]
 ) -> Results:
     """The rows of results(), and one of everything."""
+    mistakes: list[Mistake] = []
     if not runs:
-        raise OptionsError([Mistake("RUN", "no run is named", "name one or more run folders")])
+        mistakes.append(Mistake("RUN", "no run is named", "name one or more run folders"))
+    asked = read_keywords(ResultsOptions, options, mistakes)
+    if mistakes:
+        raise OptionsError(mistakes)
     found: list[UnitOutcome] = []
+    names = (*asked.by, *asked.mean, asked.cluster)
     for run in runs:
         named = {"run": str(run)} if len(runs) > 1 else {}
-        units = outcomes(run, by=(*by, *mean), scores=scores, prices=prices)
+        units = outcomes(run, by=names, scores=asked.scores, prices=prices)
         found += (msgspec.structs.replace(each, **named) for each in units)
-    return tabulate(found, by, mean)
+    return tabulate(found, asked)

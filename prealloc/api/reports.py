@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
@@ -21,15 +21,17 @@ from prealloc.files.regular import Unusable, open_regular
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.policy import RunPolicy
 from prealloc.model.reporting import ReportKeywords, ReportOptions
+from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import Ended as EndedUnit
-from prealloc.store.clusters import clusters
+from prealloc.store.clusters import Home, clusters
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.fold import Tried
 from prealloc.store.lane_log import read_notes
 from prealloc.store.results import KEYS, SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome, aggregate, tabulate
 from prealloc.store.run_report import Compare, Matrix, RunReport, Source
 from prealloc.store.task_grid import task_grid, value_of
+from prealloc.store.telemetry import read_samples
 
 LOG_TAIL_BYTES = 8192
 TYPE = "type"
@@ -37,10 +39,10 @@ MOST_GROUPS = 24
 """Values of a key that comparisons are split by."""
 
 
-def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
+def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ReportKeywords]) -> RunReport:
     """Reads runs or experiments for a report. Raises OptionsError with every mistake, and what outcomes() raises."""
     asked = asked_of(runs, ReportOptions, options)
-    folders = [_Folder(Path(run), asked.scores, named=len(runs) > 1) for run in runs]
+    folders = [_Folder(Path(run), asked.scores, prices, named=len(runs) > 1) for run in runs]
     members = [member for folder in folders for member in folder.members]
     home = {id(member): folder for folder in folders for member in folder.members}
     factors = _factors(members)
@@ -72,7 +74,12 @@ def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
         matrices=list(_matrices(told, factor, _others(factors, factor))),
         compared=compared,
         not_compared=why_not,
-        clusters=clusters(members, lambda member: EndedUnit(member.unit.status, member.unit.error), keys),
+        clusters=clusters(
+            members,
+            lambda member: EndedUnit(member.unit.status, member.unit.error),
+            keys,
+            lambda member: Home((member.unit.run, member.unit.shard), member.unit.task),
+        ),
         tasks=task_grid(members, list(factors), factor),
         members=members,
         folder_of=lambda member: home[id(member)].folder(member.unit.run or ""),
@@ -85,9 +92,10 @@ def gather(*runs: str | Path, **options: Unpack[ReportKeywords]) -> RunReport:
 class _Folder:
     """A run or an experiment that was named, with the run folders in it."""
 
-    def __init__(self, path: Path, scores: str | None, *, named: bool) -> None:
+    def __init__(self, path: Path, scores: str | None, prices: Mapping[str, Any] | None, *, named: bool) -> None:
         self.opened = opened_runs(path)
-        units = (Located(unit, self.opened[unit.run or ""]) for unit in outcomes(path, scores=scores))
+        every = outcomes(path, scores=scores, prices=prices)
+        units = (Located(unit, self.opened[unit.run or ""]) for unit in every)
         self.damaged: list[str] = []
         self.members = list(members_of(units, path, named=named, damaged=self.damaged))
         self.attempts: dict[str, Attempts] = {name: attempts_of(run.paths) for name, run in self.opened.items()}
@@ -132,9 +140,11 @@ class _Folder:
                 prealloc=file.prealloc,
                 python=file.python,
                 platform=file.platform,
+                made_with=file.made_with,
                 options=_not_default(file.policy),
                 lanes=spec.lanes,
                 lane_notes=read_notes(run.paths, spec.lanes),
+                samples=read_samples(run.paths),
                 sessions=attempts.sessions,
                 running=live_owner(run.paths.lock) is not None,
                 attempts=list(attempts.here()),
@@ -224,7 +234,7 @@ def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | Non
     if factor is None:
         return None
     key = _key(factor, told)
-    found = tabulate(told, [key])
+    found = tabulate(told, ResultsOptions(by=(key,)))
     places = list(_values_of(told, key))
     ordered = sorted(found.rows, key=lambda row: places.index(_text(row.group[key])))
     return msgspec.structs.replace(found, rows=ordered)
@@ -248,7 +258,7 @@ def _matrices(told: Sequence[UnitOutcome], factor: str | None, others: Sequence[
     row_key = _key(factor, told) if factor is not None else None
     for name in others:
         key = _key(name, told)
-        rows = aggregate(told, [key] if row_key is None else [row_key, key])
+        rows = aggregate(told, ResultsOptions(by=(key,) if row_key is None else (row_key, key)))
         columns = _values_of(told, key)
         if len(columns) < 2:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from prealloc.api.located import opened_runs
 from prealloc.api.outcomes import outcomes
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.lock import one_at_a_time
@@ -57,10 +58,12 @@ def rescore(
 ) -> Rescored:
     """Has `scorer(task, result)` judge every result of a run that ended ok; what it says stands beside the journal.
 
+    Of an experiment it judges the results of every run in it.
+
     It returns what a result may say of itself, {"success": true, "score": 0.5} or one of them; or true, false or a
     number. It may be async. `concurrency` calls run at once, in threads of this process. What has a score under
     this `name` (the function's by default) is left out: call again to go on. `force` scores it again. `progress`
-    gets (done, of). Where the scorer raises, the result has no score, and the next call tries again.
+    gets (done, of), of one run. Where the scorer raises, the result has no score, and the next call tries again.
 
     `outcomes(run, scores=name)`, `results`, `compare` and `export` then go by these. Raises OptionsError,
     WorkerFunctionError, RunFolderError, JournalError; CannotGoOn if the disk is full.
@@ -72,12 +75,46 @@ def rescore(
         raise OptionsError(found)
     function = _function(scorer)
     called = check_score_name(name or function.name.rpartition(":")[2].rpartition(".")[2])
-    opened = OpenRun(Path(run))
+    runs = list(opened_runs(run).values())
+    if not force:
+        _refuse_other_scorer(runs, called, function)
+    done = [_rescore(opened, called, function, concurrency, force, progress) for opened in runs]
+    return Rescored(
+        run=str(run),
+        name=called,
+        scorer=function.name,
+        scored=sum(each.scored for each in done),
+        before=sum(each.before for each in done),
+        failed=sum(each.failed for each in done),
+        example=next((each.example for each in done if each.example is not None), None),
+    )
+
+
+def _refuse_other_scorer(runs: Iterable[OpenRun], name: str, function: WorkerFunction) -> None:
+    """Raises OptionsError for all runs that have scores of this name by another scorer, before any is judged."""
+    found = []
+    for opened in runs:
+        scorer = Scores(opened.paths, name).scorer
+        if scorer not in (None, function.name):
+            problem = f"{opened.paths.root} has the scores of {scorer}, not of {function.name}"
+            found.append(Mistake(f"‹name› {name}", problem, "give another name, or ‹force›"))
+    if found:
+        raise OptionsError(found)
+
+
+def _rescore(
+    opened: OpenRun,
+    name: str,
+    function: WorkerFunction,
+    concurrency: int,
+    force: bool,
+    progress: Callable[[int, int], None] | None,
+) -> Rescored:
+    """The same for one run folder."""
     with one_at_a_time(opened.paths.scores_lock):
-        scores = Scores(opened.paths, called)
-        if scores.scorer not in (None, function.name) and not force:
-            problem = f"it has the scores of {scores.scorer}, not of {function.name}"
-            raise OptionsError([Mistake(f"‹name› {called}", problem, "give another name, or ‹force›")])
+        scores = Scores(opened.paths, name)
+        if not force:
+            _refuse_other_scorer([opened], name, function)  # somebody may have written in the meantime
         known = {} if force else {key: each for key, each in scores.by_attempt.items() if each.error is None}
         todo = [each for each in _results(opened) if each.key not in known]
         writer = scores.writer(ScoresFile(plan=opened.plan.id, scorer=function.name), anew=force)
@@ -92,8 +129,8 @@ def rescore(
         finally:
             writer.close()
     return Rescored(
-        run=str(run),
-        name=called,
+        run=str(opened.paths.root),
+        name=name,
         scorer=function.name,
         scored=len(todo) - len(failed),
         before=len(known),

@@ -30,6 +30,7 @@ from prealloc.api.keywords import (
     refuse_memory,
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
+from prealloc.api.provenance import other_code, provenance_of
 from prealloc.engines import session
 from prealloc.engines.base import Engine, Patience, WorkerCheck
 from prealloc.engines.registry import ENGINES, check_engine, engine_options_of, make_engine
@@ -245,7 +246,9 @@ def resume(
             told = (lanes, opened.policy.start_s, observer)
             notes = _check(started, file.worker, file.import_path, opened.plan, *told)
             heard = unheard(opened.paths, before)
-            notes = [*changes(then, opened.policy), *heard.notes, *notes]
+            opened.made_with = provenance_of(file.worker, file.import_path, is_command=file.engine == COMMAND)
+            code = other_code(file.made_with, opened.made_with)
+            notes = [*changes(then, opened.policy), *code, *heard.notes, *notes]
             ended = run_session(
                 opened,
                 started,
@@ -344,6 +347,7 @@ def _run_file(chosen: _Chosen, engine: str, plan: PlanFile, policy: RunPolicy) -
         prealloc=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
+        made_with=provenance_of(chosen.worker, chosen.import_path, is_command=engine == COMMAND),
     )
 
 

@@ -15,8 +15,8 @@ from prealloc.cli.output import Stop, describe, print_error, print_json
 from prealloc.errors import CannotGoOn, Mistake, OptionsError, PreallocError
 
 _COMMANDS = (
-    *("plans", "runs", "debug", "control", "doctor", "memory", "size", "compare", "report", "export", "rescore"),
-    "host",
+    *("plans", "runs", "results", "debug", "control", "doctor", "memory", "size", "compare", "report", "export"),
+    *("rescore", "host"),
 )
 _GROUPS = ("experiment", "library", "config")
 """Modules: of commands, and of groups of commands that have their name."""

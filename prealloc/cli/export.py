@@ -20,11 +20,14 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write.", metavar="FILE")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write; for inspect the folder.", metavar="FILE")],
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", help="The format.", metavar="[csv|jsonl|parquet|junit]", show_default="what the name ends in"
+            "--to",
+            help="The format.",
+            metavar="[csv|jsonl|parquet|sqlite|inspect|junit]",
+            show_default="what the name ends in",
         ),
     ] = None,
     attempts: Annotated[bool, typer.Option("--attempts", help="A row for each attempt, not for each unit.")] = False,
@@ -45,6 +48,8 @@ def export(
 
       prealloc export run/ --out units.parquet
       prealloc export run/ --out attempts.csv --attempts --no-results
+      prealloc export run/ --out units.sqlite
+      prealloc export run/ --to inspect --out logs/
       prealloc export run/ --out junit.xml
     """
     from prealloc.api import export as api

@@ -41,6 +41,7 @@ from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
 from prealloc.model.reporting import ReportOptions
 from prealloc.model.size import SizeOptions
 from prealloc.model.steer import Change
+from prealloc.model.tables import ResultsOptions
 from prealloc.model.where import Where
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.", rich_help_panel=GENERAL)]
@@ -84,7 +85,7 @@ OldHistoryOption = Annotated[list[Path] | None, typer.Option("--durations-from",
 
 _DECLARED = (
     *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, EngineOptions, Part, Change),
-    *(SizeOptions, CompareOptions, ReportOptions),
+    *(SizeOptions, CompareOptions, ReportOptions, ResultsOptions),
 )
 _OF_COMMANDS = (
     *("attempts", "by", "cache_bytes", "history", "experiment", "force", "format", "name", "not_ok", "out"),

@@ -45,8 +45,9 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the app."""
-    for each in (plan, show, verify):
+    for each in (plan, show):
         command(app)(each)
+    command(app, good="all is as it was written", bad="the journal of a run was edited")(verify)
     command(app, good="they are the same plan", bad="they differ")(diff)
 
 
@@ -233,8 +234,17 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     from prealloc.report.plan_view import FIRST_SHARDS
 
     read = outline_of_plan(plan, FIRST_SHARDS)
+    run = plan_of(plan).parent
+    of_run = plan_of(plan) != plan
     if json:
-        print_json(read.file)
+        if not of_run:
+            print_json(read.file)
+            return
+        from msgspec import to_builtins
+
+        from prealloc.store.run_folder import OpenRun
+
+        print_json({**to_builtins(read.file), "run": OpenRun(run).file})
         return
     from prealloc.model.plan import Plan
     from prealloc.planning.matrix import Outlook, matrix_of_plan, matrix_of_spec
@@ -242,8 +252,7 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     spec, outlook = read.file.spec, None
     if spec.factors or spec.lanes:
         outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
-    run = plan_of(plan).parent
-    _show_plan(read, outlook, _bound(run) if plan_of(plan) != plan else "")
+    _show_plan(read, outlook, f"{_bound(run)}\n{_made_with(run)}" if of_run else "")
 
 
 def _bound(run: Path) -> str:
@@ -253,6 +262,13 @@ def _bound(run: Path) -> str:
     bound_s = longest_s(run)
     bounded = f"a session ends within {human.duration(bound_s)}, at the very latest"
     return f"run       {bounded if bound_s is not None else 'nothing bounds its time'}"
+
+
+def _made_with(run: Path) -> str:
+    from prealloc.report.run_view import made_with
+    from prealloc.store.run_folder import OpenRun
+
+    return made_with(OpenRun(run).file)
 
 
 def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
@@ -298,7 +314,7 @@ def verify(
 ) -> None:
     """Check every byte of a plan; with --library, its tasks too.
 
-    It compares digests, schema and counts.
+    It compares digests, schema and counts; of a run also the journal with its seals: an edited file is named.
 
     Examples:
 
@@ -310,11 +326,26 @@ def verify(
 
     file = api.verify(plan, library=library, difficulty=difficulty, **given)
     units = sum(entry.units for entry in file.shards)
+    seals = []
+    if plan_of(plan) != plan:
+        from prealloc.api.seals import check_seals
+
+        seals = check_seals(plan)
+    edited = any(each.edited for each in seals)
     if json:
-        print_json({"plan": str(plan), "id": file.id, "shards": len(file.shards), "units": units, "ok": True})
+        counts = {"shards": len(file.shards), "units": units}
+        print_json({"plan": str(plan), "id": file.id, **counts, "ok": not edited, "seals": seals})
     else:
         against = f", every task as in {library}" if library else ""
         typer.echo(f"{plan}: whole, plan {file.id[:12]}, {len(file.shards)} shards, {units} units{against}")
+    if seals and not json:
+        from rich.console import Console
+
+        from prealloc.report.seals_view import render_seals
+
+        render_seals(seals).print(Console())
+    if edited:
+        raise Stop(1)
 
 
 def diff(

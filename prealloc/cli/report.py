@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag, takes
+from prealloc.cli.options import JsonFlag, PricesOption, read_prices_of, takes
 from prealloc.cli.output import print_json
 from prealloc.model.reporting import ReportOptions
 
@@ -24,6 +24,7 @@ def report(
     out: Annotated[
         Path, typer.Option("--out", help="The file to write; an older report there is replaced.", metavar="FILE")
     ] = Path("report.html"),
+    prices: PricesOption = None,
     json: JsonFlag = False,
     *,
     given: dict[str, Any],
@@ -45,8 +46,9 @@ def report(
     from prealloc.report.written_view import render_written
     from prealloc.report_file import write_report
 
+    priced = read_prices_of(prices)
     with Console(stderr=True).status("reading, comparing, drawing: a minute for 200,000 units"):
-        made = write_report(*runs, out=out, **given)
+        made = write_report(*runs, out=out, prices=priced, **given)
     if json:
         print_json(made._asdict())
         return

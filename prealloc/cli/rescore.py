@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rescore(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or an experiment.", metavar="RUN")],
     scorer: Annotated[
         str, typer.Option("--scorer", help="Called as function(task, result).", metavar="MODULE:FUNCTION")
     ],

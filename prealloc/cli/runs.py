@@ -1,10 +1,10 @@
-"""prealloc run, resume, status, results."""
+"""prealloc run, resume, status."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,27 +19,23 @@ from prealloc.cli.options import (
     OldHistoryOption,
     PricesOption,
     QuietFlag,
-    ScoresOption,
     parsed,
     read_config,
     read_prices_of,
     refuse_old_name,
     takes,
 )
-from prealloc.cli.output import Stop, print_json, print_note
-from prealloc.cli.set_options import split_names
+from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
-from prealloc.errors import CannotGoOn, Mistake, OptionsError
+from prealloc.errors import CannotGoOn, Mistake
 from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
-from prealloc.model.options import Share, options_of
-from prealloc.model.outcome import Status
+from prealloc.model.options import options_of
 from prealloc.model.part import Part
 from prealloc.model.policy import WHAT_RUNS, EngineOptions, RunPolicy, WorkerOptions
 
 if TYPE_CHECKING:
     from prealloc.model.plan import Plan
-    from prealloc.store.results import UnitOutcome
 
 
 _OF_THE_START = ("worker", "cleanup", "worker_name", "neutral", "same_task")
@@ -51,7 +47,6 @@ def add_to(app: typer.Typer) -> None:
     command(app, good="every unit is ok", bad="some are not")(run)
     command(app, good="every unit is ok", bad="some are not")(resume)
     command(app, good="every unit is ok", bad="some are not (yet)")(status)
-    command(app, good="done", bad="success is under --fail-under")(results)
 
 
 @takes(WorkerOptions, Part, RunPolicy, EngineOptions)
@@ -207,107 +202,6 @@ def status(
         render_status(found).print(Console())
     if found.census["ok"] != found.units - sum(found.elsewhere.values()):
         raise Stop(1)
-
-
-def results(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or experiments.", metavar="RUN...")],
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--by",
-            help="A row for each type, task, status, setting, field of tasks or results, run. Repeatable, or a,b.",
-            metavar="KEYS",
-        ),
-    ] = None,
-    mean: Annotated[
-        list[str] | None,
-        typer.Option("--mean", help="Mean of these fields of the results. Repeatable, or a,b.", metavar="FIELDS"),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="How to write it.",
-            metavar="[table|md|json|jsonl|csv]",
-            show_default="table; jsonl with --units",
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The same as --format json; with --units jsonl.")] = False,
-    units: Annotated[
-        bool, typer.Option("--units", help="A row for each unit; in JSON with its settings, error and full result.")
-    ] = False,
-    not_ok: Annotated[bool, typer.Option("--not-ok", help="With --units: only those that are not ok.")] = False,
-    scores: ScoresOption = None,
-    prices: PricesOption = None,
-    fail_under: Annotated[
-        str | None,
-        typer.Option("--fail-under", help="Exit code 1 if success is lower, or not known.", metavar="P%"),
-    ] = None,
-) -> None:
-    """Show a run's outcomes: success rate, mean score, times, tokens and what they cost.
-
-    Every planned unit is in one row, run or not.
-
-    Examples:
-
-      prealloc results run/ --by type
-      prealloc results run/ --by model,prompt_type --format csv > table.csv
-      prealloc results run/ --units --format csv > units.csv
-      prealloc results run/ --units --not-ok
-      prealloc results run/ --by error.type --mean turns,usage.total
-      prealloc results before/ after/ --by run,model
-      prealloc results run/ --by model --prices exp.toml
-      prealloc results run/ --fail-under 80%
-    """
-    from prealloc.api import outcomes as api
-    from prealloc.report.results_view import FORMATS
-
-    formats = [each for each in FORMATS if not (units and each in ("table", "md"))]
-    mistakes = []
-    if not_ok and not units:
-        mistakes.append(Mistake("--not-ok", "it says which units are listed", "add --units"))
-    mistakes += [
-        Mistake(option, "it is of groups, and --units lists each unit", "omit one of them")
-        for option, given in (("--by", by), ("--mean", mean))
-        if given and units
-    ]
-    if format is not None and format not in formats:
-        mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
-    least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
-    if mistakes:
-        raise OptionsError(mistakes)
-    priced = read_prices_of(prices)
-    if units:
-        every = (each for run in runs for each in api.outcomes(run, scores=scores, prices=priced))
-        listed = (each for each in every if not (not_ok and each.status is Status.OK))
-        _print_units(listed, "jsonl" if json or format is None else format)
-        return
-    from rich.console import Console
-
-    from prealloc.report.results_view import print_results
-
-    keys, means = split_names(by or []), split_names(mean or [])
-    found = api.tabulated(*runs, by=keys, mean=means, scores=scores, prices=priced)
-    print_results(found, Console(), form="json" if json else format or "table")
-    if least is not None and not (found.total.rate is not None and found.total.rate >= least):
-        rate = "not known" if found.total.rate is None else f"{found.total.rate * 100:.1f}%"
-        print_note(f"success is {rate}, and {least * 100:g}% are required")
-        raise Stop(1)
-
-
-def _print_units(found: Iterator[UnitOutcome], form: str) -> None:
-    """Every unit in a row. JSON lines come one by one: a result may be large."""
-    from prealloc.report.results_view import unit_row, units_csv, write_data
-
-    if form == "csv":
-        from rich.console import Console
-
-        write_data(units_csv(list(found)), Console())
-    elif form == "json":
-        print_json([unit_row(each) for each in found])
-    else:
-        for each in found:
-            print_json(unit_row(each))
 
 
 def _follow(work: Callable[[Observer], RunEnded], quiet: bool, json: bool) -> None:

@@ -30,6 +30,7 @@ def size(json: JsonFlag = False, *, given: dict[str, Any]) -> None:
       prealloc size --diff 5%
       prealloc size --diff 3% --differ 15% --power 90%
       prealloc size --half-width 5% --rate 80% --icc 60%
+      prealloc size --diff 5% --from run/ --factor model
     """
     from prealloc.api.size import size as ask
 

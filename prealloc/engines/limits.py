@@ -37,7 +37,7 @@ class RunLimits:
         self._prices, self._used = prices, used
 
     def count(self, event: Event) -> None:
-        """Takes the end of an attempt in. One that is tried again, or was stopped by the user, is no failure yet."""
+        """Takes the end of an attempt in. One that is tried again, or was stopped, has not failed yet."""
         if self._most_cost is not None and isinstance(event, AttemptEnded | WorkerLost) and event.usage is not None:
             self._used = added((self._used, event.usage))
         if isinstance(event, AttemptEnded) and event.outcome and event.status is not Status.CANCELLED:

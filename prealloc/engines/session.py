@@ -55,6 +55,7 @@ from prealloc.store.journal import (
 )
 from prealloc.store.lane_log import LaneLog
 from prealloc.store.run_folder import OpenRun
+from prealloc.store.seals import seals
 from prealloc.store.telemetry import Telemetry
 from prealloc.store.totals import totals
 from prealloc.worker.job import UnitOrder
@@ -173,6 +174,7 @@ def run_session(
         telemetry.close()
         control.close()
         engine.close()  # now, since the end of the session comes after that of its workers
+        _seal(run, journal, session)
         journal.append(SessionEnded(session=session, ended_at=time.time()))
     finally:
         if control is not None:
@@ -213,12 +215,20 @@ def _begin(run: OpenRun, journal: JournalWriter, session: int, asked: Asked, bef
             options=run.policy.differing(run.file.policy),
             on_end=None if run.on_end == run.file.on_end else run.on_end or "",
             prices={} if run.prices == run.file.prices else run.prices,
+            made_with=None if run.made_with == run.file.made_with else run.made_with,
         )
     )
+    if before is not None:
+        _seal(run, journal, session - 1)  # what a session that was killed has left
     for at in range(0, len(again), _UNITS_A_LINE):
         journal.append(Reopened(units=again[at : at + _UNITS_A_LINE]))
     if before is not None:
         reopen(before.units.values() if reopen_failed else map(before.units.__getitem__, again))
+
+
+def _seal(run: OpenRun, journal: JournalWriter, upto: int) -> None:
+    for seal in seals(run.paths, upto):
+        journal.append(seal)
 
 
 def summarise(

@@ -95,6 +95,7 @@ class Point(enum.StrEnum):
     SUPERVISOR_OPEN = "supervisor.journal.open", Kind.WRITE
     SUPERVISOR_SESSION = "supervisor.journal.session", Kind.LINE
     SUPERVISOR_SESSION_END = "supervisor.journal.session-end", Kind.LINE
+    SUPERVISOR_SEALED = "supervisor.journal.sealed", Kind.LINE
     SUPERVISOR_REOPENED = "supervisor.journal.reopened", Kind.LINE
     SUPERVISOR_STEERED = "supervisor.journal.steered", Kind.LINE
     SUPERVISOR_REUSED = "supervisor.journal.reused", Kind.LINE

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 
 import msgspec
 
-from prealloc.model.options import Option, Share, Whole
+from prealloc.model.options import Option, Share, Text, Whole
 
 MOST_REPEATS = 100
 
@@ -29,6 +29,14 @@ class SizeOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     power: Annotated[float, Option(Share(), "The chance to find the difference, if it is there.")] = 0.8
     level: Annotated[float, Option(Share(), "How often the interval holds the true value.")] = 0.95
+    from_run: Annotated[
+        str | None,
+        Option(Text("RUN"), "Take the rate, differ and icc that are not given from this run.", "from", unset="none"),
+    ] = None
+    factor: Annotated[
+        str | None,
+        Option(Text("NAME"), "With --from and --diff: the factor whose values are compared.", unset="the first"),
+    ] = None
 
 
 class SizeKeywords(TypedDict, total=False):
@@ -42,6 +50,22 @@ class SizeKeywords(TypedDict, total=False):
     repeats: int | None
     power: float | str
     level: float | str
+    from_run: str | None
+    factor: str | None
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What a past run says of it."""
+
+    tasks: int
+    """Those that it is taken from."""
+    rate: float | None = None
+    differ: float | None = None
+    icc: float | None = None
+    """None: the run has no repeats."""
+    pairs: int | None = None
+    """Pairs of cells that were compared."""
+    factor: str | None = None
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +81,9 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of size(): what was asked, and the sizes by repeats."""
 
     asked: SizeOptions
+    """With what was taken from a run filled in."""
     sizes: tuple[Size, ...]
+    known: Known | None = None
 
     @property
     def cheapest(self) -> Size:

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.outcome import Status, Successes
+from prealloc.model.outcome import Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, left_out
 from prealloc.report.page import Page, plain_for, whole
-from prealloc.report.success import incomplete, mixed_note, success_notes
+from prealloc.report.success import incomplete, mixed_note, rate_notes, sample_note
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
 from prealloc.store.results import SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome
@@ -25,8 +25,11 @@ from prealloc.store.results import SETTINGS_PREFIX, Results, ResultsRow, UnitOut
 Format = Literal["table", "md", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+_NO_CAUSE = ("lane", "shard")
+"""Keys that the plan has not dealt alike: what differs between their values has other causes."""
 _ESCAPED = "\\|"
-_NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name not in ("group", "means", "mixed"))
+_OBJECTS = ("group", "means", "mixed", "rerun", "retried")
+_NUMBERS = tuple(name for name in ResultsRow.__struct_fields__ if name not in _OBJECTS)
 
 
 def print_results(found: Results, console: Console, *, form: str = "table") -> None:
@@ -131,14 +134,8 @@ def _table(found: Results, width: int | None) -> list[Text]:
     total = found.total
     if text := incomplete(total.decided, total.units):
         lines.insert(0, Text(text, style="yellow"))
-    said = Successes(
-        decided=total.decided,
-        unknown=total.decided - total.rated,
-        unclear=total.success_unclear,
-        example=total.success_example,
-        reported=_reported(found),
-    )
-    notes = success_notes(said)
+    notes = rate_notes(total)
+    notes += _of_the_rows(found)
     names = list(dict.fromkeys(name for row in found.rows for name in row.mixed))
     if note := mixed_note(names, f"tell them apart with --by {','.join(names)}"):
         notes.append(note)
@@ -146,17 +143,15 @@ def _table(found: Results, width: int | None) -> list[Text]:
         notes.append(f"{human.count(total.unpriced_tokens, 'token')} without a price are in no cost")
     if total.scorer is not None:
         notes.append(f"judged by {visible(total.scorer)}")
-    if _reported(found) and total.tasks != total.units:
-        level = f"{total.level * 100:g}%"
-        notes.append(
-            f"{level} intervals over tasks: each of the {total.tasks:,} counts once, in however many cells and repeats"
-        )
+    if _reported(found) and (note := sample_note(total)):
+        notes.append(note)
     return [*lines, *left_out(columns, width), *(whole(Text(note, style="dim")) for note in notes)]
 
 
 def _columns(found: Results) -> list[Column]:
     every = [*found.rows, found.total] if _is_grouped(found) else found.rows
-    level = found.total.level
+    level, k = found.total.level, found.total.pass_k
+    is_first = found.total.outcome == "first"
 
     def numbers(
         title: str, shown: Callable[[ResultsRow], str], drop: int = 0, short: str | None = None, is_needed: bool = True
@@ -168,7 +163,7 @@ def _columns(found: Results) -> list[Column]:
         *numbers("tasks", lambda row: str(row.tasks), drop=20, is_needed=any(row.tasks != row.units for row in every)),
         *numbers("units", lambda row: str(row.units)),
         *_statuses(every),
-        *numbers("success", lambda row: human.share(row.rate), short="succ"),
+        *numbers("success" if is_first else "success, latest", lambda row: human.share(row.rate), short="succ"),
         *numbers(f"{level * 100:g}%", lambda row: _between(row.low, row.high), drop=12, is_needed=_reported(found)),
         *numbers(
             "bounds",
@@ -177,20 +172,19 @@ def _columns(found: Results) -> list[Column]:
             is_needed=_reported(found) and found.total.decided != found.total.units,
         ),
         *numbers(
-            "latest",
-            lambda row: human.share(row.rate_latest),
-            is_needed=any(row.rate_latest != row.rate for row in found.rows),
+            "latest" if is_first else "first",
+            lambda row: human.share(row.rate_latest if is_first else row.rate_first),
+            is_needed=any(row.rate_latest != row.rate_first for row in every),
         ),
         *numbers(
             "unknown",
             lambda row: str(row.decided - row.rated),
             is_needed=_reported(found) and found.total.decided != found.total.rated,
         ),
-        *numbers(
-            f"pass^{found.total.pass_k}",
-            lambda row: human.share(row.pass_hat),
-            drop=18,
-            is_needed=found.total.pass_hat is not None and all(row.pass_k == found.total.pass_k for row in every),
+        *(
+            column
+            for sign, value in (("@", _pass_at), ("^", _pass_hat))[found.asked.pass_k is None :]
+            for column in numbers(f"pass{sign}{k}", value, drop=18, is_needed=_passes(found, every))
         ),
         *numbers("score", lambda row: _mean_text(row.mean_score, row.score_high), drop=10),
         *(
@@ -212,6 +206,37 @@ def _columns(found: Results) -> list[Column]:
 def tokens_in(row: ResultsRow) -> int | None:
     """Tokens of all models; None: nobody has said what was used."""
     return sum(tokens.total for tokens in row.usage.values()) if row.usage is not None else None
+
+
+def _pass_at(row: ResultsRow) -> str:
+    return human.share(row.pass_at)
+
+
+def _pass_hat(row: ResultsRow) -> str:
+    return human.share(row.pass_hat)
+
+
+def _passes(found: Results, every: Sequence[ResultsRow]) -> bool:
+    """Whether pass@k and pass^k are known, and of the same k in all rows."""
+    return found.total.pass_hat is not None and all(row.pass_k == found.total.pass_k for row in every)
+
+
+def _of_the_rows(found: Results) -> list[str]:
+    """What a reader of several rows must know."""
+    total, keys = found.total, list(found.rows[0].group)
+    told = []
+    if found.left_out:
+        told.append(f"{human.count(found.left_out, 'further row')} not shown; the last line is of all")
+    if unlike := [key for key in keys if key in _NO_CAUSE]:
+        told.append(
+            f"different {visible(unlike[0])}s have different tasks and settings: their rates cannot be compared"
+        )
+    if total.pass_k is not None and total.pass_tasks < total.pass_of:
+        told.append(
+            f"pass^{total.pass_k}: over {total.pass_tasks:,} of {total.pass_of:,} tasks of a cell; "
+            "the others have fewer decided repeats"
+        )
+    return told
 
 
 def _is_grouped(found: Results) -> bool:

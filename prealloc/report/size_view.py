@@ -8,12 +8,13 @@ from prealloc.model.size import Sizes
 from prealloc.report import human
 from prealloc.report.grid import Column, table
 from prealloc.report.page import Page
+from prealloc.report.visible import visible
 from prealloc.statistics.size import Precision
 
 
 def render_sizes(sizes: Sizes) -> Page:
     """The question as a sentence, and a row for each number of repeats."""
-    return Page(lambda width: [Text(_question(sizes)), Text(), *table(_columns(sizes), width)])
+    return Page(lambda width: [*map(Text, (_question(sizes), *_known(sizes))), Text(), *table(_columns(sizes), width)])
 
 
 def precision_line(precision: Precision, *, cells: bool) -> str:
@@ -27,19 +28,29 @@ def _question(sizes: Sizes) -> str:
     asked = sizes.asked
     if asked.half_width is not None:
         return (
-            f"Tasks of a cell for a rate of about {asked.rate * 100:g}% to ±{asked.half_width * 100:g} points "
+            f"Tasks of a cell for a rate of about {asked.rate * 100:.3g}% to ±{asked.half_width * 100:g} points "
             f"({asked.level * 100:g}% interval{_alike(sizes)}):"
         )
     return (
         f"Tasks of a cell to find a difference of {(asked.difference or 0) * 100:g} points with {asked.power * 100:g}% "
-        f"power, if {asked.differ * 100:g}% of the tasks differ ({asked.level * 100:g}% level{_alike(sizes)}):"
+        f"power, if {asked.differ * 100:.3g}% of the tasks differ ({asked.level * 100:g}% level{_alike(sizes)}):"
     )
+
+
+def _known(sizes: Sizes) -> list[str]:
+    known = sizes.known
+    if known is None:
+        return []
+    where = f"from {visible(sizes.asked.from_run or '')}, {human.count(known.tasks, 'task')}"
+    if known.pairs is not None:
+        where += f", {human.count(known.pairs, 'pair')} of cells that differ in {visible(known.factor or '')}"
+    return [where if known.icc is not None else f"{where}; it has no repeats, so how alike they are is not known"]
 
 
 def _alike(sizes: Sizes) -> str:
     if sizes.asked.icc == 1:
         return ", repeats add nothing"
-    return f", repeats are {sizes.asked.icc * 100:g}% alike"
+    return f", repeats are {sizes.asked.icc * 100:.3g}% alike"
 
 
 def _columns(sizes: Sizes) -> list[Column]:

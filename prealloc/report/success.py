@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from prealloc.model.outcome import Successes
 from prealloc.report import human
 from prealloc.report.visible import visible
+from prealloc.store.later import Retried
+from prealloc.store.results import ResultsRow
 
+MUCH = 0.02
+"""From this share of timeouts or memory ends on, the rate is also one of the limits."""
+FEW_CLUSTERS = 20
 HOW_TO = 'no result says success: return {"success": true} or false to get a rate'
 
 
@@ -30,6 +35,67 @@ def success_notes(success: Successes) -> list[str]:
         units = human.count(success.unclear, "unit")
         notes.append(f"{units} returned a success that is neither yes nor no, e.g. {visible(success.example or '')}")
     return notes
+
+
+def rate_notes(row: ResultsRow) -> list[str]:
+    """The same for the rate of a whole run or of several, from its row of everything."""
+    said = Successes(
+        decided=row.decided,
+        unknown=row.decided - row.rated,
+        unclear=row.success_unclear,
+        example=row.success_example,
+        reported=row.success_rate is not None,
+    )
+    told = success_notes(said)
+    if row.rerun is not None:
+        told.append(_rerun(row))
+    if row.retried is not None:
+        told.append(_retried(row.retried))
+    if row.mean_score is not None and row.scored < row.decided:
+        told.append(f"score: over the {row.scored:,} of {human.count(row.decided, 'decided unit')} that have one")
+    limited = row.timeout + row.out_of_memory
+    if row.rate is not None and limited / row.units > MUCH:
+        told.append(
+            f"{human.percent(limited, row.units)} of the units ran out of time or memory, and count as failures: "
+            "with other limits the rate may be another"
+        )
+    return told
+
+
+def sample_note(row: ResultsRow) -> str | None:
+    """What the intervals are over; None if every unit is a task."""
+    level = f"{row.level * 100:g}%"
+    if row.cluster != "task":
+        few = f"; under {FEW_CLUSTERS} an interval is rough" if row.clusters < FEW_CLUSTERS else ""
+        return f"{level} intervals over the {human.count(row.clusters, 'value')} of {visible(row.cluster)}{few}"
+    if row.tasks == row.units:
+        return None
+    return f"{level} intervals over tasks: each of the {row.tasks:,} counts once, in however many cells and repeats"
+
+
+def _rerun(row: ResultsRow) -> str:
+    rerun = row.rerun
+    if rerun is None:
+        return ""
+    many = f"{human.count(rerun.units, 'unit')} that had failed ran again, {rerun.successes:,} became successes"
+    first, latest = human.share(row.rate_first), human.share(row.rate_latest)
+    if row.outcome == "latest":
+        return f"{many}: success is of latest outcomes, which cannot be compared with first tries ({first})"
+    return f"{many}: success is of first outcomes; the latest ({latest}) cannot be compared with them"
+
+
+def _retried(found: Retried) -> str:
+    """Whether what infrastructure has cost a try does as well as the rest."""
+    under = "it" if found.units == 1 else "them"
+    told = f"{human.count(found.units, 'unit')} ended only after infrastructure had failed under {under}: "
+    told += f"{human.share(found.rate)} succeeded"
+    if found.others is None or found.difference is None:
+        return told
+    low, high = (f"{each * 100:+.1f}" for each in (found.difference.low, found.difference.high))
+    shown = (
+        "" if found.difference.low <= 0 <= found.difference.high else "; being tried again may have changed the rate"
+    )
+    return f"{told}, of the others {human.share(found.others)} (difference {low} to {high} points){shown}"
 
 
 def mixed_note(names: Sequence[str], how: str) -> str | None:

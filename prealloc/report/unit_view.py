@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 import msgspec
 from rich.text import Text
@@ -62,10 +63,17 @@ def _attempts(unit: UnitHistory, width: int | None) -> list[Text]:
         Column("queued", [Text(human.duration(each.queued_s)) for each in attempts], drop=4),
         Column("waited", [Text(human.duration(each.waiting_s)) for each in attempts]),
         Column("worked", [Text(human.duration(each.working_s)) for each in attempts]),
+        *_tokens(attempts),
         Column("", [Text(_note(unit, each), "dim") for each in unit.tries], right=False, drop=1),
     ]
     room = None if width is None else width - 2
     return [Text("  ").append_text(line) for line in table(columns, room)]
+
+
+def _tokens(attempts: Sequence[Attempt]) -> list[Column]:
+    """What each has used, if any has said so."""
+    used = [None if each.usage is None else sum(tokens.total for tokens in each.usage.values()) for each in attempts]
+    return [Column("tokens", [Text(human.tokens(number)) for number in used], drop=5)] if any(used) else []
 
 
 def _when(started_at: float) -> str:
@@ -89,6 +97,8 @@ def attempt_note(attempt: Attempt) -> str:
         return f"taken over from {visible(attempt.reused)}"
     if attempt.late:
         return "came late, does not count"
+    if attempt.retry == "lane":
+        return "was tried again: its server asked to come back later"
     return "was tried again" if attempt.again else ""
 
 

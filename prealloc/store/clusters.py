@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.statistics.difference import unpaired
 from prealloc.store.totals import first_line
 
 EXAMPLES = 3
 LEAST_UNITS = 3
 """Fewer have nothing in common that would not be chance."""
+CHANCE = 0.05
+"""What is said beside the strongest must be less likely than this to come about by chance (Fisher's exact test)."""
 LEAST_EXCESS = 0.3
 """By so much the share of a value among the failed units must be above its share of all units."""
 
@@ -46,7 +49,7 @@ class Concentration(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     """Of the cluster's units."""
     share_of_all: float
-    """Of all units of the run."""
+    """Of all units of the run; from the second one on, of those that have the former values too."""
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +79,23 @@ class Ended(NamedTuple):
     error: ErrorInfo | None
 
 
-def clusters(items: Sequence[T], ended: Callable[[T], Ended], keys: Mapping[str, Callable[[T], Any]]) -> list[Cluster]:
+class Home(NamedTuple):
+    """Where a unit is from."""
+
+    shard: Hashable
+    task: Hashable
+
+
+def clusters(
+    items: Sequence[T],
+    ended: Callable[[T], Ended],
+    keys: Mapping[str, Callable[[T], Any]],
+    of: Callable[[T], Home],
+) -> list[Cluster]:
     """The units that are not ok, by how they ended; the largest cluster first.
 
     `keys` give what units may have in common, such as a factor's value or the lane. Units that were not run are one
-    cluster without a message.
+    cluster without a message. `of` gives the shard and the task of a unit, see Home.
     """
     found: dict[tuple[Status, str, str], list[int]] = {}
     templates: dict[str, str] = {}
@@ -96,6 +111,7 @@ def clusters(items: Sequence[T], ended: Callable[[T], Ended], keys: Mapping[str,
     not_ok = sum(map(len, found.values()))
     texts = {name: [_text(of(item)) for item in items] for name, of in keys.items()}
     every = {name: Counter(values) for name, values in texts.items()}
+    homes = [of(item) for item in items]
     made = [
         Cluster(
             status=status,
@@ -103,7 +119,7 @@ def clusters(items: Sequence[T], ended: Callable[[T], Ended], keys: Mapping[str,
             template=message,
             units=len(places),
             share=len(places) / not_ok,
-            concentrations=_concentrations(places, texts, every, len(items)),
+            concentrations=_concentrations(places, texts, every, homes),
             places=tuple(places),
         )
         for (status, type, message), places in found.items()
@@ -112,18 +128,59 @@ def clusters(items: Sequence[T], ended: Callable[[T], Ended], keys: Mapping[str,
 
 
 def _concentrations(
-    places: Sequence[int], texts: Mapping[str, Sequence[str]], every: Mapping[str, Counter[str]], units: int
+    places: Sequence[int],
+    texts: Mapping[str, Sequence[str]],
+    every: Mapping[str, Counter[str]],
+    homes: Sequence[Home],
 ) -> tuple[Concentration, ...]:
-    if len(places) < LEAST_UNITS:
-        return ()
-    found = []
-    for name, values in texts.items():
-        text, count = _most(values[place] for place in places)
-        share, of_all = count / len(places), every[name][text] / units
-        if share - of_all >= LEAST_EXCESS:
-            value = msgspec.json.decode(text)
-            found.append(Concentration(key=name, value=value, units=count, share=share, share_of_all=of_all))
-    return tuple(sorted(found, key=lambda each: each.share_of_all - each.share))
+    """The strongest first; each further one among the units that have the former values too.
+
+    Else a model whose shards waited for a sick lane would stand beside the lane, as if it had failed by itself.
+    """
+    found: list[Concentration] = []
+    left, units = dict(texts), len(homes)
+    inside: Sequence[int] | None = None
+    while len(places) >= LEAST_UNITS:
+        there = units if inside is None else len(inside)
+        best: Concentration | None = None
+        for name, values in left.items():
+            text, count = _most(values[place] for place in places)
+            of_all = every[name][text] if inside is None else sum(values[place] == text for place in inside)
+            share, share_of_all = count / len(places), of_all / there
+            if share - share_of_all >= (LEAST_EXCESS if best is None else best.share - best.share_of_all + 1e-9):
+                if inside is not None and not _more_than_chance(places, inside, values, text, homes):
+                    continue
+                value = msgspec.json.decode(text)
+                best = Concentration(key=name, value=value, units=count, share=share, share_of_all=share_of_all)
+        if best is None:
+            break
+        found.append(best)
+        values, text = left.pop(best.key), _text(best.value)
+        places = [place for place in places if values[place] == text]
+        inside = [place for place in (range(units) if inside is None else inside) if values[place] == text]
+        for name, same in list(left.items()):  # nothing tells them apart: both may be the cause
+            other = same[inside[0]]
+            if every[name][other] == len(inside) and all(same[place] == other for place in inside):
+                found.append(msgspec.structs.replace(best, key=name, value=msgspec.json.decode(other)))
+                del left[name]
+    return tuple(found)
+
+
+def _more_than_chance(
+    places: Sequence[int], inside: Sequence[int], values: Sequence[str], text: str, homes: Sequence[Home]
+) -> bool:
+    """Whether units with this value have such failures more often than the others there.
+
+    Where the value is one of whole shards, a shard is one observation: it ran together, on one lane. Else a task is.
+    """
+    by_shard = len({(homes[place].shard, values[place]) for place in inside}) == len({homes[p].shard for p in inside})
+    of = [home.shard if by_shard else home.task for home in homes]
+    failed, there = ({(of[place], values[place]) for place in each} for each in (places, inside))
+    (mine, of_mine), (others, of_others) = (
+        (sum((value == text) is has for _, value in failed), sum((value == text) is has for _, value in there))
+        for has in (True, False)
+    )
+    return of_others > 0 and unpaired(mine, of_mine, others, of_others).p <= CHANCE
 
 
 def _most(values: Iterable[str]) -> tuple[str, int]:

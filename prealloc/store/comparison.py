@@ -18,7 +18,7 @@ from prealloc.model.comparison import Adjust, CompareOptions, Metric, OutcomeOf
 from prealloc.model.outcome import FINAL
 from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
-from prealloc.statistics.several import benjamini_hochberg, holm
+from prealloc.statistics.several import benjamini_hochberg, cochran_q, holm
 from prealloc.statistics.size import difference_shown
 from prealloc.store.results import UnitOutcome, mixed, success_of
 
@@ -74,6 +74,16 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     only_against: tuple[str, ...]
 
 
+class AnyDiffers(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether any value of the factor differs from the others: Cochran's Q over tasks with one unit for each value."""
+
+    group: dict[str, Any]
+    tasks: int
+    statistic: float
+    df: int
+    p: float
+
+
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """All comparisons of a call."""
 
@@ -88,6 +98,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     mixed: tuple[str, ...]
     """`worker`, and settings of whole runs, of which there are several on a side: units were not done alike."""
     rows: tuple[Compared, ...]
+    any_differs: tuple[AnyDiffers, ...]
+    """Of success, where there are three values or more; none where a task has several units of a value."""
 
 
 def compare_members(members: Iterable[Member], asked: CompareOptions) -> Comparison:
@@ -98,7 +110,8 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
     _check(asked, factors, values)
     matched = tuple(name for name in factors if name not in (asked.factor, *asked.by, RUN))
     measure = _measure(asked)
-    rows = []
+    rows: list[Compared] = []
+    any_differs: list[AnyDiffers] = []
     for group, mine in _grouped(members, asked.by):
         by_value: dict[str, _Side] = {}
         for member in mine:
@@ -109,6 +122,8 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
             key = tuple(_text(member.cell.get(name)) for name in matched)
             content = None if asked.factor == "difficulty" else member.content
             by_value[text].add(key, (member.unit.task, content), measure(member.unit))
+        if asked.metric == "success" and (found := _any_differs(group, list(by_value.values()))) is not None:
+            any_differs.append(found)
         for one, other in _pairs([_text(value) for value in values], asked.baseline, values):
             if one in by_value and other in by_value:
                 rows.append(_compared(group, by_value[one], by_value[other], asked))
@@ -122,6 +137,7 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
         matched=matched,
         mixed=_mixed(members, asked),
         rows=_adjusted(rows, asked),
+        any_differs=tuple(any_differs),
     )
 
 
@@ -200,6 +216,20 @@ def _compared(group: dict[str, Any], one: _Side, other: _Side, asked: CompareOpt
         only_value=tuple(sorted(task for task, by in higher.items() if by > 0)),
         only_against=tuple(sorted(task for task, by in higher.items() if by < 0)),
     )
+
+
+def _any_differs(group: dict[str, Any], sides: Sequence[_Side]) -> AnyDiffers | None:
+    if len(sides) < 3 or any(len(values) > 1 for side in sides for values in side.measures.values()):
+        return None
+    rows = [
+        [int(value) for side in sides for value in side.measures.get(key, ()) if value is not None]
+        for key in sides[0].measures
+    ]
+    whole = [row for row in rows if len(row) == len(sides)]
+    if not whole or len({key[0] for side in sides for key in side.measures}) > 1:
+        return None
+    statistic, df, p = cochran_q(whole)
+    return AnyDiffers(group=group, tasks=len(whole), statistic=statistic, df=df, p=p)
 
 
 def _shown_from(found: Difference | None, level: float) -> float | None:

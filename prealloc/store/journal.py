@@ -29,6 +29,7 @@ from prealloc.model.outcome import MOST_ATTEMPTS, Attempt, Seconds, Status, verd
 from prealloc.model.part import Part
 from prealloc.model.policy import MOST_RESULT_BYTES
 from prealloc.model.prices import Price
+from prealloc.model.provenance import Provenance
 from prealloc.model.steer import Change
 from prealloc.model.usage import Usage
 from prealloc.model.words import brief
@@ -78,6 +79,8 @@ class SessionStarted(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The command that gets the summary from here on, empty for none; None: the one that run.json names."""
     prices: dict[str, Price] = {}
     """Of tokens by model, from here on; none: those of run.json."""
+    made_with: Provenance | None = None
+    """What its code was; None: as run.json says."""
 
 
 class Reopened(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="reopened"):
@@ -92,6 +95,22 @@ class SessionEnded(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     session: int
     ended_at: Seconds
+
+
+class SealedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many bytes at the beginning of a file had this SHA-256."""
+
+    file: str
+    """Its place in the run folder."""
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
+class Sealed(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sealed"):
+    """What stood in the journal's files at this time, so that a later edit is noticed."""
+
+    at: Seconds
+    files: tuple[SealedFile, ...]
 
 
 class Steered(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="steered", omit_defaults=True):
@@ -180,6 +199,7 @@ AnyRecord = (
     SessionStarted
     | Reopened
     | Steered
+    | Sealed
     | SessionEnded
     | WorkerStarted
     | WorkerEnded
@@ -217,6 +237,7 @@ _RECORDS: Mapping[type[AttemptLine | Record], Point] = {
     SessionStarted: Point.SUPERVISOR_SESSION,
     Reopened: Point.SUPERVISOR_REOPENED,
     Steered: Point.SUPERVISOR_STEERED,
+    Sealed: Point.SUPERVISOR_SEALED,
     SessionEnded: Point.SUPERVISOR_SESSION_END,
     WorkerStarted: Point.SUPERVISOR_WORKER,
     WorkerEnded: Point.SUPERVISOR_WORKER_END,

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.answers import Setup
+from prealloc.model.comparison import OutcomeOf
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Cost, Prices, cost_of, sum_of
+from prealloc.model.tables import TASK, ResultsOptions
 from prealloc.model.usage import Usage, added
+from prealloc.model.words import shown
 from prealloc.statistics.rate import bounds, mean, rate
-from prealloc.statistics.repeats import each_task, pass_hat
+from prealloc.statistics.repeats import each_task, pass_at, pass_hat
 from prealloc.store.fold import Outcome, Tried, UnitState
+from prealloc.store.later import Rerun, Retried, rerun_of, retried_of
 
 KEYS = ("shard", "type", "task", "repeat", "status")
 """What outcomes can always be grouped by; the names of settings come on top."""
@@ -25,6 +30,8 @@ FURTHER_KEYS = ("error.type", "error.http_status", "lane", "worker")
 """What they can be grouped by too, unless a setting or a field has that name."""
 RUN = "run"
 """The key of several runs: which of them a unit is of."""
+LEAST_CLUSTERS = 5
+"""With fewer groups of tasks an interval over groups says nothing."""
 SETTINGS_PREFIX = "settings."
 """`settings.type` is the setting named `type`, where `type` alone is the task's."""
 
@@ -65,6 +72,8 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """Kept fields of the task, those that were asked for."""
     result_fields: dict[str, Any] = {}
     """Fields of the first outcome's result, those that were asked for; `a.b` is b in the object a."""
+    numbers: dict[str, float] = {}
+    """Numbers of which the mean was asked for."""
     error: ErrorInfo | None = None
     run: str | None = None
     """Of an experiment: the name of the run that this is of."""
@@ -77,6 +86,15 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unit(self) -> Unit:
         return Unit(self.shard, self.task, self.repeat)
+
+    @property
+    def was_retried(self) -> bool:
+        """Whether infrastructure or a lost worker has cost it a try before its first outcome.
+
+        What has crashed does not count: it has lost its workers itself.
+        """
+        first = self.first.attempt if self.first else None
+        return first is not None and first.attempt > 1 and first.status in FINAL and first.status is not Status.CRASHED
 
     def read_first(self) -> Attempt | None:
         """The first attempt that decided the unit, as the journal holds it; None if none has ended yet."""
@@ -193,12 +211,18 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     """Units with a final outcome; the others are infra, cancelled and not_run."""
     rated: int
     """Those that `rate` is over: all but the ok ones whose result does not say success."""
+    outcome: OutcomeOf
+    """Of units that ran again after a final outcome: which of them the rate, the score and the means are of."""
     rate: float | None
-    """Successes of the first outcomes / `rated`. None if no result of the run says success: see Successes."""
+    """Successes of these outcomes / `rated`. None if no result of the run says success: see Successes."""
     low: float | None
-    """The interval that holds the true rate, at `level`; clustered by task."""
+    """The interval that holds the true rate, at `level`; over `clusters`."""
     high: float | None
     level: float
+    cluster: str
+    """What the sample is made of: tasks, or what groups of tasks have in common."""
+    clusters: int
+    """How many of these the interval is over."""
     n_eff: float | None
     """As many independent units would tell as much of the rate."""
     worst: float | None
@@ -209,11 +233,23 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     """The lower limit of the worst case."""
     best_high: float | None
     pass_k: int | None
-    """The number of rated repeats that every task has at least; None if it is 1."""
+    """The number of repeats that pass@k and pass^k are of: all that were planned, unless another was asked for."""
+    pass_tasks: int
+    """Tasks, each in its cell, of which so many repeats are decided: what these two are over."""
+    pass_of: int
+    """Tasks, each in its cell, of which so many were planned."""
+    pass_at: float | None
+    """pass@k: the share of tasks of which one of `pass_k` repeats or more succeeds: the mean over choices of these."""
     pass_hat: float | None
-    """pass^k: the share of tasks of which all of `pass_k` repeats succeed, as the mean over choices of repeats."""
+    """pass^k: the same for all of them."""
+    rate_first: float | None
+    """The rate by first outcomes."""
     rate_latest: float | None
-    """The same of the latest outcomes: another number after `resume --failed` alone."""
+    """The rate by latest outcomes: another number after `resume --failed` alone."""
+    rerun: Rerun | None
+    """What ran again after a final outcome; None: nothing did."""
+    retried: Retried | None
+    """What was tried again before its first outcome, against the rest; None: nothing was, or there is no rate."""
     success_rate: float | None
     """Successes of the latest outcomes / all planned units, whatever became of them."""
     success_unclear: int
@@ -236,10 +272,6 @@ class ResultsRow(msgspec.Struct, frozen=True, kw_only=True):
     waiting_s: float
     """In all."""
     attempts: int
-    retried: int
-    """Units of which an attempt was made again after an infrastructure error, or because its worker died."""
-    retried_rate: float | None
-    """The success rate of those."""
     usage: Usage | None
     """Tokens by model, of all attempts of its units; None: none has said what it used."""
     cost: float | None
@@ -253,30 +285,42 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: list[ResultsRow]
     total: ResultsRow
+    asked: ResultsOptions
+    left_out: int
+    """Rows behind the first that were asked for."""
 
 
-def tabulate(
-    outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), means: Sequence[str] = (), *, level: float = 0.95
-) -> Results:
-    """The rows of `aggregate`, and the one that it gives without keys."""
+EVERYTHING = ResultsOptions()
+
+
+def tabulate(outcomes: Iterable[UnitOutcome], asked: ResultsOptions = EVERYTHING) -> Results:
+    """The rows of `aggregate`, sorted and cut as asked, and the row that it gives without keys."""
     outcomes = list(outcomes)
-    rows = aggregate(outcomes, by, means, level=level)
-    return Results(rows=rows, total=aggregate(outcomes, (), means, level=level)[0] if by else rows[0])
+    rows = aggregate(outcomes, asked)
+    whole = msgspec.structs.replace(asked, by=(), sort=None)
+    total = aggregate(outcomes, whole)[0] if asked.by else rows[0]
+    if asked.sort is not None:
+        rows = sorted_rows(rows, asked.sort)
+    first_rows = rows[: asked.top]
+    return Results(rows=first_rows, total=total, asked=asked, left_out=len(rows) - len(first_rows))
 
 
-def aggregate(
-    outcomes: Iterable[UnitOutcome], by: Sequence[str] = (), means: Sequence[str] = (), *, level: float = 0.95
-) -> list[ResultsRow]:
+def aggregate(outcomes: Iterable[UnitOutcome], asked: ResultsOptions = EVERYTHING) -> list[ResultsRow]:
     """One row per combination of the keys' values, in their order; without keys one row for everything.
 
     Keys are those of KEYS and FURTHER_KEYS, `run` where there are several, the names of settings (`settings.NAME` where
-    the name is also one of KEYS), the kept fields that the outcomes have, and any field of a result. `means` are fields
-    of results. Raises OptionsError for unknown and repeated keys, listing those that there are.
+    the name is also one of KEYS), the kept fields that the outcomes have, and any field of a result; `a.b` is b in the
+    object a. Means are of fields of results, kept fields and settings. Raises OptionsError for what is not there,
+    listing what is.
     """
     outcomes = list(outcomes)
+    by = asked.by
+    keys = (*by, *([asked.cluster] if asked.cluster != TASK else []))
     known = _known_keys(outcomes)
-    outcomes, found = _with_result_fields(outcomes, [name for name in (*by, *means) if name not in known])
-    _check(by, means, [*known, *found])
+    known += _paths(outcomes, [name for name in keys if name not in known])
+    outcomes, found = _with_result_fields(outcomes, [name for name in keys if name not in known])
+    outcomes, fields = _with_numbers(outcomes, asked.mean)
+    _check(asked, [*known, *found], fields)
     # Decided once for the whole run: groups judged by different rules could not be compared.
     reported = any(o.success is not None or o.first_success is not None for o in outcomes)
     groups: dict[bytes, tuple[list[Any], list[UnitOutcome]]] = {} if by else {b"[]": ([], [])}
@@ -286,17 +330,51 @@ def aggregate(
         text = msgspec.json.encode(values, order="sorted")
         groups.setdefault(text, (values, []))[1].append(outcome)
     ordered = sorted(groups.items(), key=lambda item: ([_order(v) for v in item[1][0]], item[0]))
-    asked = _Asked(tuple(means), level, reported)
-    return [_row(dict(zip(by, values, strict=True)), members, asked) for _, (values, members) in ordered]
+    return [_row(dict(zip(by, values, strict=True)), members, asked, reported) for _, (values, members) in ordered]
 
 
-class _Asked(NamedTuple):
-    """What every row is to have."""
+COLUMNS = {
+    "success": "rate",
+    "latest": "rate_latest",
+    "score": "mean_score",
+    "mean": "mean_working_s",
+    "p50": "p50_working_s",
+    "p95": "p95_working_s",
+    "waited": "waiting_s",
+    "oom": "out_of_memory",
+}
+"""Columns of the table that have another name than in JSON."""
 
-    means: tuple[str, ...]
-    level: float
-    reported: bool
-    """Whether any result says success."""
+
+def sorted_rows(rows: Sequence[ResultsRow], column: str) -> list[ResultsRow]:
+    """The rows by a column, as the table or JSON names it: the largest first, or with - before it the smallest.
+
+    What has no value comes last. Raises OptionsError for any other name.
+    """
+    name, up = column.removeprefix("-"), column.startswith("-")
+    if not rows:
+        return []
+    field = COLUMNS.get(name, name)
+    if name in rows[0].group:
+        values = [row.group[name] for row in rows]
+    elif name in rows[0].means:
+        values = [field_mean.value if (field_mean := row.means[name]) is not None else None for row in rows]
+    elif field in _NUMBERS:
+        values = [getattr(row, field) for row in rows]
+    else:
+        there = ", ".join([*rows[0].group, *rows[0].means, *(each for each in COLUMNS), *_NUMBERS])
+        raise OptionsError([Mistake("‹sort›", f"there is no column {shown(name)}", f"use one of {there}")])
+    pairs = list(zip(values, rows, strict=True))
+    known = sorted((pair for pair in pairs if pair[0] is not None), key=lambda pair: _order(pair[0]), reverse=not up)
+    return [row for _, row in known] + [row for value, row in pairs if value is None]
+
+
+_NUMBERS = (
+    *("tasks", "units", *(status.value for status in Status), "decided", "rated", "rate", "low", "high", "n_eff"),
+    *("worst", "best", "pass_at", "pass_hat", "rate_first", "rate_latest", "success_rate", "mean_score"),
+    *("mean_working_s", "p50_working_s", "p95_working_s", "waiting_s", "attempts"),
+)
+"""Fields of a row that are numbers to sort by."""
 
 
 def _with_result_fields(outcomes: Sequence[UnitOutcome], names: Sequence[str]) -> tuple[list[UnitOutcome], list[str]]:
@@ -313,14 +391,54 @@ def _with_result_fields(outcomes: Sequence[UnitOutcome], names: Sequence[str]) -
     return filled, list(found)
 
 
-def _field(result: Any, name: str) -> Any:
-    """What stands there: at the name itself, else at the path `a.b`."""
-    if not isinstance(result, dict):
-        return None
-    if name in result:
-        return result[name]
+def _with_numbers(outcomes: Sequence[UnitOutcome], names: Sequence[str]) -> tuple[list[UnitOutcome], set[str]]:
+    """The outcomes with the numbers that these fields have, and those names of which some unit has a value.
+
+    A field is one of the result, else a kept one of the task, else a setting.
+    """
+    if not names:
+        return list(outcomes), set()
+    found: set[str] = set()
+    filled = []
+    for outcome in outcomes:
+        ended = outcome.read_first()
+        places = (ended.result if ended else None, outcome.kept, outcome.settings)
+        values = {name: [_field(place, name.removeprefix(SETTINGS_PREFIX)) for place in places] for name in names}
+        first = {name: next((value for value in each if value is not None), None) for name, each in values.items()}
+        numbers = {
+            name: float(value)
+            for name, value in first.items()
+            if isinstance(value, int | float) and abs(value) <= sys.float_info.max
+        }
+        found.update(name for name, value in first.items() if value is not None)
+        filled.append(msgspec.structs.replace(outcome, numbers=numbers))
+    return filled, found
+
+
+def _paths(outcomes: Iterable[UnitOutcome], names: Iterable[str]) -> list[str]:
+    """Those of the names that are paths into a kept field or a setting."""
+    dotted = [name for name in names if "." in name]
+    every = list(outcomes) if dotted else []
+    return [name for name in dotted if any(_in_object(outcome, name) is not None for outcome in every)]
+
+
+def _in_object(outcome: UnitOutcome, name: str) -> Any:
+    """What stands at a path in a setting or a kept field."""
+    found = _field(outcome.settings, name)
+    return _field(outcome.kept, name) if found is None else found
+
+
+def _field(place: Any, name: str) -> Any:
+    """What stands there: at the name itself, else at the path `a.b`; a number is a place in a list."""
     head, dot, rest = name.partition(".")
-    return _field(result.get(head), rest) if dot else None
+    if isinstance(place, list):
+        found = place[int(head)] if head.isdecimal() and len(head) < 10 and int(head) < len(place) else None
+        return _field(found, rest) if dot else found
+    if not isinstance(place, dict):
+        return None
+    if name in place:
+        return place[name]
+    return _field(place.get(head), rest) if dot else None
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
@@ -333,8 +451,9 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
     return ordered[max(1, math.ceil(percent / 100 * len(ordered))) - 1]
 
 
-def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: _Asked) -> ResultsRow:
-    level, reported = asked.level, asked.reported
+def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: ResultsOptions, reported: bool) -> ResultsRow:
+    """`reported`: some result of the whole run says success."""
+    level = asked.level
     counts = dict.fromkeys(Status, 0)
     first, latest = Successes(), Successes()
     for unit in units:
@@ -342,16 +461,16 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: _Asked) -> 
         first.count_first(unit.first_status, unit.first_success)
         latest.count_first(unit.status, unit.success)
         latest.count_latest(unit.success, unit.unclear)
+    headline = first if asked.outcome == "first" else latest
     working = sorted(unit.working_s for unit in units if unit.working_s is not None)
-    rated, undecided, scores = _by_task(units)
+    judged = [(unit, *_judged(unit, asked.outcome)) for unit in units]
+    rated, undecided, scores = _by_cluster(judged, asked, group)
     found = rate(rated, level=level) if reported else None
     limits = bounds(rated, undecided, level=level) if reported else None
-    repeats, passed = _passed(units) if reported else (1, None)
+    passed = _passed(judged, asked.pass_k) if reported else _Passed()
     score = mean(scores, level=level)
-    again = [unit for unit in units if unit.infra_retries or unit.lost_workers]
-    retried = Successes()
-    for unit in again:
-        retried.count_first(unit.first_status, unit.first_success)
+    again = [(unit.first_success, unit.success) for unit in units if unit.first != unit.outcome and unit.first]
+    tries = [(unit.was_retried, value) for unit in units if (value := _success(unit, "first")) is not None]
     cost = sum_of(Cost(unit.cost, unit.unpriced_tokens) for unit in units)
     return ResultsRow(
         group=group,
@@ -359,20 +478,29 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: _Asked) -> 
         tasks=len({unit.task for unit in units}),
         units=len(units),
         **{str(status): count for status, count in counts.items()},
-        decided=first.decided,
-        rated=first.rated,
-        rate=first.rate(reported),
+        decided=headline.decided,
+        rated=headline.rated,
+        outcome=asked.outcome,
+        rate=headline.rate(reported),
         low=found.low if found else None,
         high=found.high if found else None,
         level=level,
+        cluster=asked.cluster,
+        clusters=len(rated),
         n_eff=found.n_eff if found else None,
         worst=limits.worst if limits else None,
         best=limits.best if limits else None,
         worst_low=limits.worst_low if limits else None,
         best_high=limits.best_high if limits else None,
-        pass_k=repeats if repeats > 1 else None,
-        pass_hat=passed,
+        pass_k=passed.k,
+        pass_tasks=passed.tasks,
+        pass_of=passed.of,
+        pass_at=passed.at,
+        pass_hat=passed.hat,
+        rate_first=first.rate(reported),
         rate_latest=latest.rate(reported),
+        rerun=rerun_of(again),
+        retried=retried_of(tries, level=level) if reported else None,
         success_rate=latest.successes / len(units) if reported and units else None,
         success_unclear=latest.unclear,
         success_example=latest.example,
@@ -381,35 +509,69 @@ def _row(group: dict[str, Any], units: Sequence[UnitOutcome], asked: _Asked) -> 
         mean_score=score.value if score else None,
         score_low=_finite(score.low) if score else None,
         score_high=_finite(score.high) if score else None,
-        means={name: _mean_of(units, name, level) for name in asked.means},
+        means={name: _mean_of(units, name, asked) for name in asked.mean},
         mean_working_s=_mean(working),
         p50_working_s=percentile(working, 50),
         p95_working_s=percentile(working, 95),
         waiting_s=math.fsum(unit.waiting_s for unit in units if unit.waiting_s is not None),
         attempts=sum(unit.attempts for unit in units),
-        retried=len(again),
-        retried_rate=retried.rate(reported),
         usage=added(unit.usage for unit in units),
         cost=cost.dollars,
         unpriced_tokens=cost.unpriced,
     )
 
 
-def _by_task(
-    units: Sequence[UnitOutcome],
+def _judged(unit: UnitOutcome, outcome: OutcomeOf) -> tuple[Status, bool | None, float | None]:
+    """Status, success and score of the outcome that is asked for."""
+    if outcome == "first":
+        return unit.first_status, unit.first_success, unit.first_score
+    return unit.status, unit.success, unit.score
+
+
+def _success(unit: UnitOutcome, outcome: OutcomeOf) -> float | None:
+    status, success, _ = _judged(unit, outcome)
+    return success_of(status, success)
+
+
+_Judged = Sequence[tuple[UnitOutcome, Status, bool | None, float | None]]
+
+
+def _by_cluster(
+    judged: _Judged, asked: ResultsOptions, group: Mapping[str, Any]
 ) -> tuple[dict[str, list[float]], dict[str, int], dict[str, list[float]]]:
-    """By the first outcomes: of each task the successes of its rated units, how many are undecided, and its scores."""
+    """Of each cluster the successes of its rated units, how many are undecided, and its scores.
+
+    Raises OptionsError if there are too few clusters to say anything of others.
+    """
     rated: dict[str, list[float]] = {}
     undecided: dict[str, int] = {}
     scores: dict[str, list[float]] = {}
-    for unit in units:
-        if (value := success_of(unit.first_status, unit.first_success)) is not None:
-            rated.setdefault(unit.task, []).append(value)
-        elif unit.first_status not in FINAL:
-            undecided[unit.task] = undecided.get(unit.task, 0) + 1
-        if (score := unit.first_score) is not None:
-            scores.setdefault(unit.task, []).append(score)
+    for unit, status, success, score in judged:
+        name = cluster_of(unit, asked.cluster)
+        if (value := success_of(status, success)) is not None:
+            rated.setdefault(name, []).append(value)
+        elif status not in FINAL:
+            undecided[name] = undecided.get(name, 0) + 1
+        if score is not None:
+            scores.setdefault(name, []).append(score)
+    if asked.cluster != TASK and rated and len(rated) < LEAST_CLUSTERS:
+        where = ", ".join(f"{name} {_plain(value)}" for name, value in group.items())
+        problem = (
+            f"{asked.cluster} has {len(rated)} values{f' in {where}' if where else ''}: too few to say how others do"
+        )
+        raise OptionsError(
+            [Mistake("‹cluster›", problem, f"{LEAST_CLUSTERS} are needed; omit it for intervals over tasks")]
+        )
     return rated, undecided, scores
+
+
+def cluster_of(unit: UnitOutcome, key: str) -> str:
+    """What a unit is one of many of: its task, or the value of this key."""
+    return unit.task if key == TASK else msgspec.json.encode(_value(unit, key), order="sorted").decode()
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def success_of(status: Status, success: bool | None) -> float | None:
@@ -430,28 +592,42 @@ def mixed(units: Iterable[UnitOutcome], but: Container[str] = ()) -> tuple[str, 
     return tuple(name for name, found in values.items() if len(found) > 1 and name not in but)
 
 
-def _passed(units: Sequence[UnitOutcome]) -> tuple[int, float | None]:
-    """k, and pass^k. Repeats are of a task in one cell, by one worker with one setup: else they are other units."""
+class _Passed(NamedTuple):
+    k: int | None = None
+    tasks: int = 0
+    of: int = 0
+    at: float | None = None
+    hat: float | None = None
+
+
+def _passed(judged: _Judged, k: int | None) -> _Passed:
+    """pass@k and pass^k. Repeats are of a task in one cell, by one worker with one setup: else they are other units."""
     names: dict[tuple[int, int], str] = {}
     tasks: dict[str, list[float]] = {}
-    for unit in units:
+    planned: Counter[str] = Counter()
+    for unit, status, success, _ in judged:
         key = id(unit.setup), id(unit.cell)
         if key not in names:
             names[key] = msgspec.json.encode((unit.setup, unit.cell), order="sorted").decode()
-        if (value := success_of(unit.first_status, unit.first_success)) is not None:
-            tasks.setdefault(f"{names[key]}{unit.task}", []).append(value)
-    k = min(map(len, tasks.values()), default=1)
-    found = mean(each_task(pass_hat, k, tasks)) if k > 1 else None
-    return k, found.value if found else None
+        name = f"{names[key]}{unit.task}"
+        planned[name] += 1
+        if (value := success_of(status, success)) is not None:
+            tasks.setdefault(name, []).append(value)
+    if k is None:
+        k = max(planned.values(), default=1)
+        if k == 1:
+            return _Passed()
+    at, hat = (each_task(measure, k, tasks) for measure in (pass_at, pass_hat))
+    of = sum(count >= k for count in planned.values())
+    return _Passed(k, len(at), of, *(found.value if (found := mean(each)) else None for each in (at, hat)))
 
 
-def _mean_of(units: Sequence[UnitOutcome], name: str, level: float) -> Mean | None:
+def _mean_of(units: Sequence[UnitOutcome], name: str, asked: ResultsOptions) -> Mean | None:
     values: dict[str, list[float]] = {}
     for unit in units:
-        number = unit.result_fields.get(name)
-        if isinstance(number, int | float) and math.isfinite(number):
-            values.setdefault(unit.task, []).append(float(number))
-    found = mean(values, level=level)
+        if (number := unit.numbers.get(name)) is not None:
+            values.setdefault(cluster_of(unit, asked.cluster), []).append(number)
+    found = mean(values, level=asked.level)
     if found is None:
         return None
     low, high = _finite(found.low), _finite(found.high)
@@ -483,20 +659,20 @@ def _known_keys(outcomes: Iterable[UnitOutcome]) -> list[str]:
     return [*runs, *KEYS, *further, *named, *sorted(kept)]
 
 
-def _check(by: Sequence[str], means: Sequence[str], known: Sequence[str]) -> None:
-    given = [key.removeprefix(SETTINGS_PREFIX) if key not in known else key for key in by]
-    there = ", ".join(known)
+def _check(asked: ResultsOptions, known: Sequence[str], fields: Container[str]) -> None:
+    there = ", ".join(dict.fromkeys(known))
+    keys = [("by", key) for key in asked.by] + ([("cluster", asked.cluster)] if asked.cluster != TASK else [])
     mistakes = [
-        Mistake(f"‹by› {key}", "there is no such key", f"use one of {there}, or a field of the results")
-        for key, plain in zip(by, given, strict=True)
-        if plain not in known or (key != plain and plain in KEYS)
+        Mistake(f"‹{option}› {key}", "there is no such key", f"use one of {there}, or a field of the results")
+        for option, key in keys
+        if not _is_known(key, known)
     ]
     mistakes += [
-        Mistake(f"‹mean› {name}", "no result has such a field", "name a field that results have as a number")
-        for name in means
-        if name not in known
+        Mistake(f"‹mean› {name}", "there is no such field", "name a field that results or tasks have as a number")
+        for name in asked.mean
+        if name not in fields
     ]
-    for option, names in (("by", by), ("mean", means)):
+    for option, names in (("by", asked.by), ("mean", asked.mean)):
         mistakes += [
             Mistake(f"‹{option}› {key}", f"is given {names.count(key)} times", "give it once")
             for key in dict.fromkeys(names)
@@ -504,6 +680,11 @@ def _check(by: Sequence[str], means: Sequence[str], known: Sequence[str]) -> Non
         ]
     if mistakes:
         raise OptionsError(mistakes)
+
+
+def _is_known(key: str, known: Sequence[str]) -> bool:
+    plain = key if key in known else key.removeprefix(SETTINGS_PREFIX)
+    return plain in known and not (key != plain and plain in KEYS)
 
 
 def _value(outcome: UnitOutcome, key: str) -> Any:
@@ -519,7 +700,9 @@ def _value(outcome: UnitOutcome, key: str) -> Any:
         attempt = outcome.outcome.attempt if outcome.outcome is not None else None
         further = {"worker": outcome.setup.worker, "lane": attempt.lane if attempt is not None else None}
         return further[key] if key in further else getattr(outcome.error, key.partition(".")[2], None)
-    return outcome.run if key == RUN else settings.get(plain)
+    if key == RUN and key not in settings:
+        return outcome.run
+    return settings[plain] if plain in settings else _in_object(outcome, key)
 
 
 def _order(value: Any) -> tuple[int, float, str]:

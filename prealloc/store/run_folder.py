@@ -23,6 +23,7 @@ from prealloc.model.document import Document
 from prealloc.model.plan import Plan, PlanFile, SliceRef, Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.model.prices import Price
+from prealloc.model.provenance import Provenance
 from prealloc.model.spelling import EVERY_FIELD
 from prealloc.model.task import LightweightTask
 from prealloc.model.task_times import TaskTimes
@@ -75,6 +76,8 @@ class RunFile(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prealloc: str
     python: str
     platform: str
+    made_with: Provenance | None = None
+    """What its code was when it began; None: of a version that did not note it."""
 
     @property
     def known_as(self) -> str:
@@ -126,6 +129,8 @@ class OpenRun:
         self._settings: dict[tuple[str, str | None], dict[str, Any]] = {}
         self._timeouts: dict[SliceRef, dict[int, float]] = {}
         self._copies: dict[str, dict[str, int]] | None = None
+        self.made_with: Provenance | None = self.file.made_with
+        """What the code is in the session that is about to begin."""
         self.times: TaskTimes | None = None
         """How long tasks have taken in past runs, where the shards that take longest are to start first."""
 
@@ -205,7 +210,8 @@ class OpenRun:
                 yield from types
 
     def kept(self, names: Set[str]) -> Iterator[dict[str, Any]]:
-        """The values of these kept fields of every planned unit, in the order of units()."""
+        """The values of these kept fields of every planned unit, in the order of units(). Of a path `a.b` that of a."""
+        names = {name[:end] for name in names for end in (*(at for at, c in enumerate(name) if c == "."), len(name))}
         asked = names if EVERY_FIELD in self.plan.spec.keep else names & {*self.plan.spec.shipped}
         for manifest in self.manifests.values():
             found: list[dict[str, Any]] = [{}] * manifest.slice.tasks

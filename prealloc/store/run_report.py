@@ -9,6 +9,7 @@ import msgspec
 
 from prealloc.model.lane import Lane
 from prealloc.model.plan import LibraryInfo
+from prealloc.model.provenance import Provenance
 from prealloc.model.reporting import ReportOptions
 from prealloc.store.attempts import Ended, Session
 from prealloc.store.clusters import Cluster
@@ -17,6 +18,7 @@ from prealloc.store.fold import Tried
 from prealloc.store.lane_log import LaneNote
 from prealloc.store.results import Results, ResultsRow
 from prealloc.store.task_grid import TaskGrid
+from prealloc.store.telemetry import Sample
 
 
 class Source(NamedTuple):
@@ -36,10 +38,13 @@ class Source(NamedTuple):
     prealloc: str
     python: str
     platform: str
+    made_with: Provenance | None
     options: dict[str, Any]
     """Of the run's policy what is not the default."""
     lanes: Sequence[Lane]
     lane_notes: Sequence[LaneNote]
+    samples: Sequence[Sample]
+    """How it went over time."""
     sessions: Sequence[Session]
     running: bool
     attempts: Sequence[Ended]

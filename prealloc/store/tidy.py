@@ -101,13 +101,14 @@ def unit_row(unit: UnitOutcome, origin: Origin, shape: Shape) -> dict[str, Any]:
 
 def attempt_row(unit: UnitOutcome, ended: Attempt, origin: Origin, shape: Shape, prices: Prices) -> dict[str, Any]:
     """The row of one attempt at a unit, whether it counts or not."""
+    used = ended.usage if ended.reused is None else None  # else it counts in the run that it is from
     return {
         **_common(unit, origin, shape),
         "status": ended.status.value,
         "success": ended.success,
         "score": ended.score,
         **_ended(ended),
-        **_used(ended.usage, cost_of(ended.usage, prices).dollars),
+        **_used(used, cost_of(used, prices).dollars),
         "late": ended.late,
         "again": ended.again,
         "reused": ended.reused,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zygote import zygote
 
 import prealloc
 from prealloc.engines.base import Engine
@@ -47,6 +48,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
     """Makes an engine to run on. Any process that it leaves behind fails the test."""
+    zygote()  # is a child too
     found = ENGINES.get(request.param) or _real(request.getfixturevalue("lab"))
     before = _children()
     yield found

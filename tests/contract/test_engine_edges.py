@@ -323,10 +323,10 @@ def test_a_module_that_prints_while_it_is_imported(go: Go, tmp_path: Path, capfd
 @pytest.mark.starts
 def test_nothing_stays_open(go: Go, tmp_path: Path) -> None:
     """A program that makes many runs does not run out of descriptors."""
-    go(make_plan(4, shards=4), workers.raises, "first")
+    go(make_plan(2, shards=2), workers.raises, "first")
     before = len(os.listdir("/proc/self/fd"))
-    for number in range(3):
-        go(make_plan(4, shards=4), workers.raises, f"run{number}")
+    for number in range(2):
+        go(make_plan(2, shards=2), workers.raises, f"run{number}")
     assert len(os.listdir("/proc/self/fd")) <= before
 
 

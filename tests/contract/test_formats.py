@@ -36,7 +36,7 @@ from prealloc.library.packed.index import TaskIndex, read_index
 from prealloc.library.parquet.rows import META_KEY, VERSION_KEY
 
 OTHERS = [Record(one.id, one.type, one.text.replace(b",1.50,", b",2.50,")) for one in RECORDS]
-PLACES = 700
+PLACES = 250
 
 
 @pytest.fixture(params=FORMATS)

@@ -164,7 +164,7 @@ NO_DISK = {
     "store/repair.py": {"repair", "_move_file"},  # tests/faults/test_doctor.py kills it at every step
     "store/workflow_cache.py": {"prepare", "add"},  # of planning; tests/faults/test_generating.py
     "engines/local.py": {"open"},  # open_log passes the point
-    "engines/limits.py": {"reached"},  # a time as a text
+    "engines/limits.py": {"reached", "over_cost"},  # a time as a text
     "lanes/sharing.py": {"close", "_write"},  # LaneFile.write passes the point
     "worker/attempt.py": {"leave_if_forked"},  # a child of the task's own tells why it ends
     "worker/loop.py": {"_wake"},  # a pipe

@@ -12,7 +12,7 @@ import pytest
 from chat_server import KEY, chat_server
 from counting_server import counting_server
 from harness import HERE, Stage, wait_until
-from zygote import run_command
+from zygote import run_command, zygote
 
 import prealloc
 from prealloc.model.lane import Lane
@@ -20,6 +20,13 @@ from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan, make_task
 
 pytestmark = pytest.mark.fault
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clients() -> None:
+    """The agents of this module import them."""
+    zygote().load("httpx", "openai", "requests")
+
 
 CHAT = "prealloc.agents.openai_chat:run"
 

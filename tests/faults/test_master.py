@@ -32,8 +32,7 @@ PLIGHTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
-@pytest.mark.parametrize("plight", PLIGHTS)
+@pytest.mark.parametrize(("plight", "concurrency"), [("busy", 1), ("hung in C", 1), *((each, 4) for each in PLIGHTS)])
 def test_sigkill_of_the_master(stage: Stage, plight: str, concurrency: int) -> None:
     """Rows 10 and 11: nothing alive after 2 s; resume completes, and nothing acknowledged is lost or run again."""
     harm = PLIGHTS[plight]

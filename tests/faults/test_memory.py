@@ -21,8 +21,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(("how", "concurrency"), [("at once", 1), *((how, 4) for how in WAYS)])
 def test_a_task_that_takes_too_much(stage: Stage, how: str, concurrency: int) -> None:
     """Killed with all it started, `out_of_memory` with what it held; neighbours and other shards end ok.
 

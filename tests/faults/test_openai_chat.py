@@ -11,12 +11,20 @@ from typing import Any
 import pytest
 from chat_server import KEY, Odd, chat_server
 from harness import Stage
+from zygote import zygote
 
 from prealloc.model.lane import Lane
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan, make_task, run_task
 
 pytestmark = pytest.mark.fault
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clients() -> None:
+    """The agents of this module import them."""
+    zygote().load("openai")
+
 
 WORKER = "prealloc.agents.openai_chat:run"
 TOOLS = ["search", "fetch", "parse", "store"]

@@ -9,12 +9,20 @@ from collections.abc import Sequence
 import pytest
 from counting_server import CountingServer, counting_server
 from harness import Session, Stage, wait_until
+from zygote import zygote
 
 from prealloc.model.lane import Lane
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan, make_task
 
 pytestmark = pytest.mark.fault
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clients() -> None:
+    """The agents of this module import them."""
+    zygote().load("httpx", "requests")
+
 
 LIMIT = 20
 

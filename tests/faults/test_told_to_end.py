@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from zygote import run_command
+from harness import wait_until
+from zygote import command_environment, run_command, zygote
 
 from prealloc.files.faultpoint import VARIABLE
 
@@ -39,24 +39,25 @@ def typed(ground: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def signalled(ground: Path, words: tuple[str, ...], point: str, *numbers: int) -> tuple[int, str]:
     """The exit code and stderr of a command that is stopped at a point, and finds these signals when it goes on."""
-    command = subprocess.Popen(
-        [sys.executable, "-m", "prealloc", *words],
-        cwd=ground,
-        env={**os.environ, VARIABLE: f"{point}:1:stop"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        _, status = os.waitpid(command.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), f"it never came to {point}"
-        for number in (*numbers, signal.SIGCONT):
-            command.send_signal(number)
-        _, errors = command.communicate(timeout=PATIENCE_S)
-    finally:
-        command.kill()
-        command.wait()
-    return command.returncode, errors
+    environment = command_environment({VARIABLE: f"{point}:1:stop"})
+    with tempfile.TemporaryFile() as errors:
+        command = zygote().start(words, ground, environment, errors)
+        assert command.stdout is not None
+        try:
+            wait_until(lambda: command.poll() is not None or is_stopped(command.pid), f"stop at {point}")
+            assert command.returncode is None, f"it never came to {point}"
+            for number in (*numbers, signal.SIGCONT):
+                command.send_signal(number)
+            code = command.wait(PATIENCE_S)
+        finally:
+            command.kill()
+            command.stdout.close()
+        errors.seek(0)
+        return code, errors.read().decode()
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def tree(folder: Path) -> Mapping[str, bytes | None]:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 from corpus import every_case
-from corpus.case import RESUME, Case, Words
+from corpus.case import NO_DOCUMENTS, RESUME, Case, Words
 from ground import Cost, Done, Ground, measured, snapshot
 from zygote import run_command
 
@@ -14,10 +14,11 @@ CASES = list(every_case())
 MOST_S = 1.0
 MOST_BYTES = 64 * 2**20
 ALL = os.environ.get("PREALLOC_HOSTILE") == "all"
-"""`make fuzz` sets this: every case by every one of its commands. Else each case by one of them, in turn."""
+"""`make fuzz` and `make laws` set this: each case by all its commands. Else each case by one of them, in turn."""
 
-EVERY_CONFIG = 1 if ALL else 10
-"""Of the 500 cases of a config's keys and values, `make test` takes every tenth."""
+EVERY_CONFIG, EVERY_NO_DOCUMENT = (1, 1) if ALL else (20, 4)
+"""`make test` takes each twentieth of the thousand cases of a config's keys and values, and each fourth of those where
+what is no document stands in the place of one of ours: every class of mistake is met in some file."""
 
 PROCESSES = (
     "library: gzip bomb",
@@ -38,7 +39,12 @@ PROCESSES = (
 """Cases that run as processes of their own too: what in-process runs cannot show (hangs, tracebacks at exit)."""
 
 VALUES = [case for case in CASES if case.name.startswith("config: ") and " = " in case.name]
-CHOSEN = [case for case in CASES if case not in VALUES] + VALUES[::EVERY_CONFIG]
+NO_DOCUMENT = [case for case in CASES if case not in VALUES and case.name.partition(": ")[2] in NO_DOCUMENTS]
+CHOSEN = [
+    *(case for case in CASES if case not in VALUES and case not in NO_DOCUMENT),
+    *VALUES[::EVERY_CONFIG],
+    *NO_DOCUMENT[::EVERY_NO_DOCUMENT],
+]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,7 @@ def test_refused_by_a_real_process(ground: Ground, case: Case) -> None:
     words = case.commands[-1]
     spare = untouched if words == RESUME and "lock" not in case.name else lambda name: False
     before = snapshot(ground.root, but=spare)
-    ran = run_command(words, ground.root, {"COLUMNS": "200"}, timeout_s=20)
+    ran = run_command(words, ground.root, {"COLUMNS": "200"}, timeout_s=20, torn_down=True)
     problems = refusal_problems(case, words, Done(ran.returncode, ran.stdout, ran.stderr))
     assert not problems, "\n".join(problems)
     assert snapshot(ground.root, but=spare) == before

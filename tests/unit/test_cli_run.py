@@ -90,12 +90,15 @@ def solve(task, ctx):
 
 
 def test_the_plan_of_a_run_is_found_in_it(type_: Type, library: Path, tmp_path: Path) -> None:
-    """show, verify and diff take a run where they take a plan, and say the same of it."""
+    """show, verify and diff take a run where they take a plan, and say the same of it; show tells of the run, too."""
     type_("plan", "tasks.json", "-n", "2", "--out", "plan")
     type_("run", "plan", "--worker", "prealloc.agents.simulate:run", "--engine", "inline", "--out", "run")
-    assert type_("show", "run", "--json").out == type_("show", "plan", "--json").out
+    shown, planned = (json.loads(type_("show", each, "--json").out) for each in ("run", "plan"))
+    assert shown.pop("run")["plan"] == planned["id"]
+    assert shown == planned
     bound = "\nrun       nothing bounds its time\n"  # the inline engine cannot end a task
-    assert type_("show", "run").out == type_("show", "plan").out + bound
+    of_the_run = f"{bound}worker    prealloc.agents.simulate:run\n"
+    assert type_("show", "run").out.startswith(type_("show", "plan").out + of_the_run)
     assert type_("show", "run", "shard-00").out == type_("show", "plan", "shard-00").out
     assert type_("verify", "run", "--library", "tasks.json").code == 0
     assert type_("diff", "run", "plan").code == 0

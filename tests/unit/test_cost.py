@@ -94,7 +94,7 @@ def test_results_and_export_say_what_it_cost(type_: Type, folder: Path) -> None:
     assert a["usage"] == {"a": {"input": 11_000, "output": 1100, "requests": 11}}
     assert (a["cost"], a["unpriced_tokens"]) == (pytest.approx(11 * EACH), 0)
     assert (b["cost"], b["unpriced_tokens"], b["usage"]["b"]["input"]) == (None, 12_100, 11_000)
-    assert (a["retried"], a["retried_rate"], a["attempts"]) == (1, 1.0, 11)
+    assert (a["retried"]["units"], a["retried"]["rate"], a["attempts"]) == (1, 1.0, 11)
     shown = type_("results", "run", "--by", "model").out
     assert "$0.22" in shown
     assert "12,100 tokens without a price are in no cost" in shown

@@ -35,6 +35,8 @@ from prealloc.model.policy import RunPolicy
 from prealloc.processes.cgroups import Bound, tightest
 from prealloc.processes.parent import fresh_interpreter
 
+pytestmark = pytest.mark.fresh  # the doctor looks at how workers start
+
 
 def levels(findings: list[Finding]) -> dict[str, Level]:
     return {finding.name: finding.level for finding in findings}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -66,6 +68,20 @@ def test_a_row_for_each_attempt(run: Path, tmp_path: Path) -> None:
     tried = [(line["attempt"], line["status"], line["again"]) for line in lines if line["unit"] == "a.1.00/t1#0"]
     assert tried == [(1, "infra", True), (2, "ok", False)]
     assert "result" not in lines[0]
+
+
+def test_a_database_has_the_same_rows(run: Path, tmp_path: Path) -> None:
+    """A table of units, or of attempts, with the types of the columns; yes and no are 1 and 0."""
+    assert prealloc.export(run, tmp_path / "u.sqlite") == 18
+    assert prealloc.export(run, tmp_path / "a.db", attempts=True) == 21
+    with closing(sqlite3.connect(tmp_path / "u.sqlite")) as database:
+        database.row_factory = sqlite3.Row
+        rows = [dict(row) for row in database.execute("SELECT * FROM units")]
+        (rate,) = database.execute("SELECT avg(first_success) FROM units WHERE f_model = 'b'").fetchone()
+    assert rows == prealloc.frame(run).to_pylist()  # True is 1
+    assert rate == sum(row["first_success"] or 0 for row in rows if row["f_model"] == "b") / 5
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        assert database.execute("SELECT count(*), sum(again) FROM attempts").fetchone() == (21, 3)
 
 
 def test_junit(run: Path, tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def test_what_ran_again_leads_with_its_first_outcome(tmp_path: Path) -> None:
     prealloc.resume(tmp_path / "run", failed=True)
     html = page_of(tmp_path / "run")
     text = " ".join(Parsed(html).text.split())
-    assert "2 units ran again after a final outcome, 2 became successes" in text
+    assert "2 units that had failed ran again, 2 became successes" in text
     data, details = unpacked(html)
     statuses = [data["texts"]["first"]["texts"][each] for each in data["texts"]["first"]["column"]]
     assert statuses == ["failed", "ok", "failed", "ok"]
@@ -377,6 +377,33 @@ def test_lanes_over_time(tmp_path: Path) -> None:
     assert "lane key-1 halted: <b>401; fix it" in text
     assert "1 min 30 s" in text
     assert "HTTP 429" in text
+
+
+def test_what_lanes_and_tokens_took(tmp_path: Path) -> None:
+    """Requests, answers 429 and limits are in the picture and its table; tokens and cost in the head."""
+    tasks = [{"id": str(n), "type": "x", "workflow": n} for n in range(4)]
+    plan = prealloc.plan(tasks, whole=True, factors={"model": ["a", "b"]}, lanes=[prealloc.Lane(name="key-1")])
+    prices = {"a": {"input": 100, "output": 0}}
+    prealloc.run(plan, spends, tmp_path / "run", engine="inline", prices=prices)
+    at = min(ended.started_at for ended in gather(tmp_path / "run").sources[0].attempts)
+    lanes = {"key-1": {"limit": 5.0, "turns": 120, "tokens": 9000, "refused": 3, "holders": 1}}
+    sample = dict.fromkeys(("master", "workers", "other", "running", "waiting"), 0) | {"session": 1}
+    lines = [{**sample, "at": at + s, "s": s, "lanes": lanes} for s in (60.0, 0.0)]
+    (tmp_path / "run" / "telemetry.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = page_of(tmp_path / "run")
+    text = " ".join(Parsed(page).text.split())
+    assert "300 requests/min at last, 6 x HTTP 429" in text
+    assert '<td class="n">240</td><td class="n">18.0k</td><td class="n">6</td>' in page
+    assert 'class="requests"' in page
+    assert 'class="refused"' in page
+    assert "<dt>tokens of all attempts</dt><dd>8.0k</dd>" in page
+    assert "<dt>cost</dt><dd>$0.40 <span>4.0k tokens without a price are not in it</span></dd>" in page
+
+
+def spends(task: prealloc.LightweightTask, ctx: prealloc.TaskContext) -> dict[str, bool]:
+    """A thousand tokens."""
+    ctx.usage({"input": 1000})
+    return {"success": True}
 
 
 def test_the_ends_of_attempts(run: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,10 +13,19 @@ from rich.console import Console
 from prealloc.errors import OptionsError
 from prealloc.model.answers import Setup
 from prealloc.model.outcome import Status
+from prealloc.model.tables import ResultsOptions
 from prealloc.report.results_view import markdown, print_results, render_results, results_text
+from prealloc.statistics.difference import unpaired
 from prealloc.statistics.normal import z_of
 from prealloc.statistics.rate import wilson
+from prealloc.store.fold import Outcome
+from prealloc.store.journal import AttemptLine
+from prealloc.store.later import Rerun
 from prealloc.store.results import UnitOutcome, aggregate, percentile, tabulate
+
+
+def by(*keys: str, **options: object) -> ResultsOptions:
+    return ResultsOptions(by=keys, **options)  # type: ignore[arg-type]
 
 
 def unit(task: str, status: Status = Status.OK, **other: object) -> UnitOutcome:
@@ -45,7 +55,7 @@ def test_the_denominator_is_every_unit() -> None:
 
 def test_groups_by_a_setting() -> None:
     """Each group has its own sums, and together they are the whole."""
-    rows = aggregate(FOUR, ["m"])
+    rows = aggregate(FOUR, by("m"))
     assert [(row.group, row.units, row.success_rate) for row in rows] == [
         ({"m": "x"}, 2, 0.5),
         ({"m": "y"}, 2, 0.5),
@@ -71,9 +81,9 @@ def test_units_that_do_not_say_are_beside_the_rate() -> None:
     """Where some results say success, the rate is over those and the ones that did not end ok; the rest are counted."""
     yes = {"success": True, "first_success": True}
     units = [unit("a", **yes), unit("b"), unit("c", Status.CRASHED), unit("d", type="y"), unit("e", Status.INFRA)]
-    rows = aggregate(units, ["type"])
+    rows = aggregate(units, by("type"))
     assert [(row.decided, row.rated, row.rate) for row in rows] == [(3, 2, 0.5), (1, 0, None)]
-    first, titles, *lines = render_results(tabulate(units, ["type"])).text().splitlines()
+    first, titles, *lines = render_results(tabulate(units, by("type"))).text().splitlines()
     assert first == "incomplete: 1 of 5 units has no outcome"
     shown = [dict(zip(titles.split(), line.split(), strict=False)) for line in (*lines[:2], lines[3])]
     assert [(row["success"], row["unknown"], row["infra"]) for row in shown] == [
@@ -88,13 +98,13 @@ def test_no_units_are_no_rate() -> None:
     """Nothing divided by nothing is not known."""
     (row,) = aggregate([])
     assert (row.units, row.success_rate, row.rate, row.p50_working_s) == (0, None, None, None)
-    assert aggregate([], ["type"]) == []
+    assert aggregate([], by("type")) == []
 
 
 def test_unknown_keys_are_refused_with_those_there_are() -> None:
     """All wrong keys at once, and what could be used instead."""
     with pytest.raises(OptionsError) as caught:
-        aggregate(FOUR, ["model", "type", "type", "nope"])
+        aggregate(FOUR, by("model", "type", "type", "nope"))
     assert [m.where for m in caught.value.mistakes] == ["‹by› model", "‹by› nope", "‹by› type"]
     there = "shard, type, task, repeat, status, error.type, error.http_status, lane, worker, m"
     assert caught.value.mistakes[0].hint == f"use one of {there}, or a field of the results"
@@ -103,8 +113,8 @@ def test_unknown_keys_are_refused_with_those_there_are() -> None:
 def test_a_setting_with_a_taken_name() -> None:
     """`type` is the task's type; the setting of that name is `settings.type`."""
     units = [unit("a", settings={"type": 1}), unit("b", settings={"type": 2})]
-    assert [row.group for row in aggregate(units, ["type"])] == [{"type": "t"}]
-    assert [row.group for row in aggregate(units, ["settings.type"])] == [
+    assert [row.group for row in aggregate(units, by("type"))] == [{"type": "t"}]
+    assert [row.group for row in aggregate(units, by("settings.type"))] == [
         {"settings.type": 1},
         {"settings.type": 2},
     ]
@@ -114,7 +124,7 @@ def test_values_are_ordered_as_people_do() -> None:
     """Numbers by size, then text, then the rest, what is missing last; 1 and true are two values."""
     values = [True, "b", 10, [1], 9, "a", 1]
     units = [unit(str(v), settings={"v": v}) for v in values] + [unit("none")]
-    shown = [row.group["v"] for row in aggregate(units, ["v"])]
+    shown = [row.group["v"] for row in aggregate(units, by("v"))]
     assert repr(shown) == repr([1, 9, 10, "a", "b", [1], True, None])
 
 
@@ -129,7 +139,7 @@ def test_percentiles_are_nearest_ranks() -> None:
 def test_files_keep_every_value() -> None:
     """JSON, JSON lines and CSV hold the same rows; CSV quotes what needs it."""
     ugly = 'a,"b"\nc'
-    rows = aggregate([unit("a", settings={"ok": ugly, "n": [1, 2]})], ["ok", "n"])
+    rows = aggregate([unit("a", settings={"ok": ugly, "n": [1, 2]})], by("ok", "n"))
     (as_json,) = json.loads(results_text(rows, "json"))
     assert as_json["group"] == {"ok": ugly, "n": [1, 2]}
     assert [json.loads(line) for line in results_text(rows, "jsonl").splitlines()] == [as_json]
@@ -143,7 +153,7 @@ def test_files_keep_every_value() -> None:
 
 def test_a_terminal_gets_no_control_characters() -> None:
     """CSV in a file is what it is; on a terminal it is shown with escapes."""
-    found = tabulate([unit("a\x1b[31m")], ["task"])
+    found = tabulate([unit("a\x1b[31m")], by("task"))
     for terminal in (True, False):
         console = Console(file=io.StringIO(), force_terminal=terminal, width=80, color_system=None)
         print_results(found, console, form="csv")
@@ -154,12 +164,13 @@ def test_a_terminal_gets_no_control_characters() -> None:
 
 def test_the_table() -> None:
     """A row per group, the whole below a line; statuses that never happened take no room."""
-    text = render_results(tabulate(FOUR, ["m"])).text(100)
+    text = render_results(tabulate(FOUR, by("m"))).text(100)
     lines = text.splitlines()
     assert lines[0] == "incomplete: 1 of 4 units has no outcome"
     assert lines[1].split()[:8] == ["m", "units", "ok", "not_run", "success", "95%", "bounds", "latest"]
     assert lines[2].split()[:8] == ["x", "2", "2", "0", "50.0%", "9..91", "50..50", "50.0%"]
-    assert lines[-1].split()[:8] == ["all", "4", "3", "1", "33.3%", "6..79", "25..50", "66.7%"]
+    assert lines[-1] == "score: over the 2 of 3 decided units that have one"
+    assert lines[-2].split()[:8] == ["all", "4", "3", "1", "33.3%", "6..79", "25..50", "66.7%"]
     assert "failed" not in lines[1]
 
 
@@ -196,7 +207,7 @@ def test_undecided_units_bound_the_rate() -> None:
 
 def test_markdown() -> None:
     """A table for a pull request has the columns of the terminal's."""
-    lines = markdown(tabulate(FOUR, ["m"])).splitlines()
+    lines = markdown(tabulate(FOUR, by("m"))).splitlines()
     assert lines[0].startswith("| m | units | ok | not_run | success | 95% |")
     assert lines[1] == "| " + " | ".join(["---"] * (lines[0].count("|") - 1)) + " |"
     assert lines[2].startswith("| x | 2 | 2 | 0 | 50.0% | 9..91 |")
@@ -211,6 +222,107 @@ def test_units_of_another_worker_or_setting_are_no_repeats() -> None:
     assert (row.pass_k, row.mixed) == (None, ("worker", "t"))
     *_, note, _ = render_results(tabulate(units)).text().splitlines()
     assert note == "units of several runs differ in worker, t: tell them apart with --by worker,t"
-    rows = aggregate(units, ["worker"])
+    rows = aggregate(units, by("worker"))
     assert [(row.group, row.units) for row in rows] == [({"worker": "m:a"}, 3), ({"worker": "m:b"}, 3)]
     assert [row.mixed for row in rows] == [(), ()]
+
+
+def test_rows_are_sorted_and_cut_and_what_is_cut_is_counted() -> None:
+    """The largest first, with - the smallest; what has no value is last; the last line stays that of all."""
+    units = [unit(f"t{n}", success=n != 2, first_success=n != 2, working_s=float(n)) for n in range(4)]
+    units.append(unit("t9", Status.NOT_RUN))
+    tasks = {
+        sort: [row.group["task"] for row in tabulate(units, by("task", sort=sort)).rows] for sort in ("p95", "-p95")
+    }
+    assert tasks == {"p95": ["t3", "t2", "t1", "t0", "t9"], "-p95": ["t0", "t1", "t2", "t3", "t9"]}
+    found = tabulate(units, by("task", sort="task", top=2))
+    assert ([row.group["task"] for row in found.rows], found.left_out, found.total.units) == (["t9", "t3"], 3, 5)
+    assert "3 further rows not shown; the last line is of all" in render_results(found).text()
+    with pytest.raises(OptionsError, match="there is no column 'nope'"):
+        tabulate(units, by("task", sort="nope"))
+
+
+def test_latest_outcomes_never_lead_silently() -> None:
+    """With `outcome` latest, success is of latest outcomes, the first stand beside it, and a sentence says so."""
+    found = tabulate(FOUR, by(outcome="latest"))
+    assert (found.total.rate, found.total.rate_first, found.total.rate_latest) == (2 / 3, 1 / 3, 2 / 3)
+    titles = render_results(found).text().splitlines()[1]
+    assert "success, latest" in titles
+    assert " first " in titles
+
+
+def test_what_ran_again_or_was_tried_again_is_told_apart_from_the_rest() -> None:
+    """Units with another latest outcome, and those whose first outcome was not their first try, by hand."""
+
+    def ended(attempt: int, success: bool | None = None, status: Status = Status.OK) -> Outcome:
+        line = AttemptLine(
+            shard="s0", task="t", repeat=0, attempt=attempt, status=status, started_at=0.0, queued_s=0.0, waiting_s=0.0,
+            working_s=1.0, peak_rss=0, success=success,
+        )  # fmt: skip
+        return Outcome(line, Path("journal"), attempt, 1)
+
+    first_try, second_try, failed = ended(1, True), ended(2, True), ended(1, status=Status.FAILED)
+    crashed = ended(3, status=Status.CRASHED)
+    units = [
+        *(unit(f"a{n}", success=True, first_success=True, first=first_try, outcome=first_try) for n in range(3)),
+        unit("b", success=True, first_success=True, first=second_try, outcome=second_try),
+        unit("c", Status.OK, first_status=Status.FAILED, success=True, first=failed, outcome=second_try),
+        unit("d", Status.CRASHED, first=crashed, outcome=crashed),
+    ]
+    (row,) = aggregate(units)
+    assert (row.rerun, row.rate) == (Rerun(units=1, successes=1), 4 / 6)
+    assert row.retried is not None
+    assert (row.retried.units, row.retried.rate, row.retried.others) == (1, 1.0, 3 / 5)
+    assert (row.retried.if_failed, row.retried.if_succeeded) == (3 / 6, 4 / 6)
+    assert row.retried.difference == unpaired(1, 1, 3, 5)
+    text = render_results(tabulate(units)).text()
+    assert "1 unit that had failed ran again, 1 became successes: success is of first outcomes" in text
+    assert "1 unit ended only after infrastructure had failed under it: 100.0% succeeded, of the others 60.0%" in text
+
+
+def test_tasks_of_one_template_are_one_cluster() -> None:
+    """With `cluster` the sample is its values: the interval is theirs, and fewer than five of them are refused."""
+    units = [unit(f"t{n}", type=f"type{n // 4}", success=n // 4 < 3, first_success=n // 4 < 3) for n in range(24)]
+    (row,) = aggregate(units, by(cluster="type"))
+    (single,) = aggregate([unit(f"t{n}", success=n < 3, first_success=n < 3) for n in range(6)])
+    assert (row.clusters, row.low, row.high) == (6, single.low, single.high)
+    assert (
+        "95% intervals over the 6 values of type; under 20 an interval is rough"
+        in render_results(tabulate(units, by(cluster="type"))).text()
+    )
+    with pytest.raises(OptionsError, match="type has 4 values"):
+        aggregate(units[:16], by(cluster="type"))
+
+
+def test_repeats_of_which_some_are_undecided_are_left_out_and_counted() -> None:
+    """pass@k and pass^k are over the tasks that have k decided repeats; k is the number that was planned."""
+    units = [
+        unit(f"t{task}", Status.NOT_RUN if (task, repeat) == (3, 1) else Status.OK, repeat=repeat,
+             first_success=None if (task, repeat) == (3, 1) else repeat <= task)
+        for task in range(4) for repeat in range(2)
+    ]  # fmt: skip
+    (row,) = aggregate(units)
+    assert (row.pass_k, row.pass_tasks, row.pass_of, row.pass_at, row.pass_hat) == (2, 3, 4, 1.0, 2 / 3)
+    assert "pass^2: over 3 of 4 tasks of a cell" in render_results(tabulate(units)).text()
+    (row,) = aggregate(units, by(pass_k=1))
+    assert (row.pass_k, row.pass_tasks, row.pass_at) == (1, 4, row.pass_hat)
+
+
+def test_paths_lead_into_settings_kept_fields_and_lists() -> None:
+    """`a.b` is b in the object a, `a.1` the second of a list; a mean takes numbers of tasks and settings too."""
+    units = [
+        unit(
+            f"t{n}",
+            settings={"model": {"size": n % 2}},
+            kept={"facts": {"steps": [1, n]}},
+            success=True,
+            first_success=True,
+        )
+        for n in range(4)
+    ]
+    rows = aggregate(units, by("model.size", mean=("facts.steps.1", "model.size")))
+    means = [{name: mean.value for name, mean in row.means.items() if mean} for row in rows]
+    assert means == [{"facts.steps.1": 1.0, "model.size": 0.0}, {"facts.steps.1": 2.0, "model.size": 1.0}]
+    assert len(aggregate(units, by("facts.steps.1"))) == 4
+    with pytest.raises(OptionsError, match=r"facts\.nope"):
+        aggregate(units, by("facts.nope"))

@@ -193,12 +193,13 @@ def test_the_table_is_clamped_to_the_height(width: int) -> None:
     assert rest.startswith(f"… {60 - shown} more: ")
 
 
-@pytest.mark.parametrize("height", range(6, 80))
-def test_no_height_is_exceeded(height: int) -> None:
+def test_no_height_is_exceeded() -> None:
     """Whatever the terminal's height, the table stays within it and shows the total."""
-    lines = render_table(folded(script(shards=60)), 13.0, height=height).text(80).splitlines()
-    assert len(lines) <= height
-    assert any(line.strip().startswith("total") for line in lines)
+    progress = folded(script(shards=60))
+    for height in range(6, 80):
+        lines = render_table(progress, 13.0, height=height).text(80).splitlines()
+        assert len(lines) <= height
+        assert any(line.strip().startswith("total") for line in lines)
 
 
 def test_clamped_screen() -> None:

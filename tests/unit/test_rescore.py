@@ -94,7 +94,7 @@ def test_a_line_that_was_cut_is_scored_again(run: Path) -> None:
 def test_a_name_has_one_scorer(run: Path) -> None:
     """Scores of two scorers never mix: the second is refused, or makes the file anew."""
     prealloc.rescore(run, strict, name=LENIENT)
-    with pytest.raises(prealloc.OptionsError, match="it has the scores of"):
+    with pytest.raises(prealloc.OptionsError, match="has the scores of"):
         prealloc.rescore(run, one_number, name=LENIENT)
     assert prealloc.rescore(run, one_number, name=LENIENT, force=True).before == 0
     for wrong in ({"name": "../x"}, {"concurrency": 0}):
@@ -116,3 +116,23 @@ def test_the_command(run: Path, type_: Type, tmp_path: Path) -> None:
     assert (tmp_path / "u.csv").read_text().count("true,true") == 5
     assert type_("rescore", str(run), "--scorer", "my_grader:nothing").code == 2
     assert type_("results", str(run), "--scores", "nothing").code == 2
+
+
+def test_an_experiment_is_judged_run_by_run(tmp_path: Path) -> None:
+    """Every run of it, as one; a name that another scorer has in any of them is refused before any is judged."""
+    exp = tmp_path / "exp"
+    for models in (["a"], ["a", "b"]):
+        tasks = [{"id": f"t{n}", "type": "x", "workflow": {"n": n}} for n in range(6)]
+        plan = prealloc.plan(tasks, factors={"model": models}, num_instances_per_cell=6)
+        prealloc.run(plan, solve, experiment=exp, engine="inline")
+    found = prealloc.rescore(exp, strict)
+    assert (found.run, found.scored, found.before) == (str(exp), 10, 0)
+    rows = prealloc.results(exp, by=["model"], scores="strict")
+    assert [(row.group["model"], row.rate) for row in rows] == [("a", 3 / 6), ("b", 3 / 6)]
+    assert prealloc.compare(exp, factor="model", scores="strict").rows[0].verdict == "too few tasks differ"
+    assert prealloc.export(exp, tmp_path / "u.jsonl", scores="strict") == 12
+    assert prealloc.rescore(exp, strict).before == 10
+    prealloc.rescore(exp / "runs" / "0002", one_number, name="mixed")
+    with pytest.raises(prealloc.OptionsError, match="0002 has the scores of"):
+        prealloc.rescore(exp, strict, name="mixed")
+    assert not RunPaths(exp / "runs" / "0001").scored("mixed").exists()

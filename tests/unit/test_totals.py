@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from examples import examples
 from prealloc.model.outcome import FINAL, AttemptInfo, ErrorInfo, Status, Successes
 from prealloc.model.plan import Unit
+from prealloc.model.tables import ResultsOptions
 from prealloc.store.fold import Outcome, RunState, UnitState
 from prealloc.store.results import aggregate, unit_outcome
 from prealloc.store.totals import ERRORS_SHOWN, first_line, totals
@@ -62,7 +63,7 @@ def test_the_end_says_what_results_say(told: list[tuple[Outcome | None, str]]) -
     made = totals(folded, types)
     rows = aggregate(
         [unit_outcome(unit, type, {}, each) for (unit, each), type in zip(folded.units.items(), types, strict=True)],
-        ["type"],
+        ResultsOptions(by=("type",)),
     )
     assert sorted((t.type, t.units, t.ok) for t in made.types) == [(r.group["type"], r.units, r.ok) for r in rows]
     assert {t.type: (t.rate, t.success.rated) for t in made.types} == {r.group["type"]: (r.rate, r.rated) for r in rows}

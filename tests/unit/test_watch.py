@@ -119,7 +119,7 @@ def test_the_command_ends_as_the_run_does(type_: Type) -> None:
     done = type_("status", "run", "--watch")
     assert done.code == 1
     assert "max-failures is 1" in done.out
-    assert done.out.rstrip().endswith("prealloc resume run")
+    assert "to go on   prealloc resume run\n" in done.out
     events = [json.loads(line) for line in type_("status", "run", "--watch", "--json").out.splitlines()]
     assert [events[0]["event"], events[-1]["event"]] == ["run_started", "run_ended"]
     assert any(event["event"] == LimitReached.__struct_config__.tag for event in events)

@@ -123,7 +123,11 @@ class Replica:
     def finish(self, shard: str) -> None:
         """The host has told all there is of this shard, until it is given some of it again: its files are closed."""
         for key in [key for key in self._writers if key[0] == shard]:
-            self._writers.pop(key).close()
+            writer = self._writers.pop(key)
+            if writer in self._to_sync:
+                writer.sync()
+                self._to_sync = [each for each in self._to_sync if each is not writer]
+            writer.close()
             self._closed.add(key)
 
     def incarnation(self, shard: str, theirs: int) -> int:

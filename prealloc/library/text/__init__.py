@@ -1,1 +1,1 @@
-"""JSON libraries: `{"tasks": [...]}`, `[...]` and JSON lines, read whole (`read`) or in one pass (`stream`)."""
+"""JSON libraries: `{"tasks": [...]}`, `[...]`, JSON lines and what becomes lines, all read in one pass (`reading`)."""

@@ -51,26 +51,20 @@ class Cursor:
 
     def after(self, at: int) -> int:
         """The offset behind the value that begins at `at` and the whitespace that follows it."""
-        try:
-            _value.decode(self.text[at:])
-        except RecursionError:
-            raise Damage(_TOO_DEEP, at, inside=at) from None
-        except msgspec.DecodeError as error:
-            more = _MORE.search(str(error))
-            if more is None:
-                raise self._damage(error, at) from None
-            return at + int(more[1]) - 1
-        return len(self.text)
+        return self.check(at, _value)
 
-    def check(self, at: int, decoder: msgspec.json.Decoder[Any]) -> None:
-        """Raises Damage if `decoder` does not take the value that begins at `at`."""
+    def check(self, at: int, decoder: msgspec.json.Decoder[Any]) -> int:
+        """The same, if `decoder` takes that value."""
         try:
             decoder.decode(self.text[at:])
         except RecursionError:
             raise Damage(_TOO_DEEP, at, inside=at) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            if not _MORE.search(str(error)):
+            more = _MORE.search(str(error))
+            if more is None:
                 raise self._damage(error, at) from None
+            return at + int(more[1]) - 1
+        return len(self.text)
 
     def _damage(self, error: Exception, at: int) -> Damage:
         """What msgspec says of the value at `at`; it counts from there."""

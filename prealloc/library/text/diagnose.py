@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -136,18 +136,16 @@ class Diagnosis:
 
     def _last_start(self) -> tuple[int | None, int | None]:
         """Index and offset of the last task that begins in the text."""
-        found: tuple[int | None, int | None] = (None, None)
-        with memoryview(self.text) as view, contextlib.suppress(Damage):
-            for index, start in enumerate(self.fmt.starts(view)):
-                found = index, start
-        return found
+        starts = list(self._starts())
+        return (len(starts) - 1, starts[-1]) if starts else (None, None)
 
     def _start(self, index: int) -> int | None:
-        if index > _FAR:
-            return None
+        return None if index > _FAR else next(islice(self._starts(), index, None), None)
+
+    def _starts(self) -> Iterator[int]:
+        """Where tasks begin, up to the first damage."""
         with memoryview(self.text) as view, contextlib.suppress(Damage):
-            return next(islice(self.fmt.starts(view), index, None), None)
-        return None
+            yield from self.fmt.starts(view)
 
     def _at_task(self, index: int) -> str:
         start = self._start(index)

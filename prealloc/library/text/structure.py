@@ -8,7 +8,7 @@ each lies. Encoded again, a key that was there twice is gone, and a colon with i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,11 +22,8 @@ from prealloc.library.text.formats import Format
 _WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
 _BETWEEN = re.compile(rb"[ \t\n\r,]*")
 _AFTER_VALUE = b" \t\n\r,}"
-_BATCH = 256 << 10
 _TRIES = 16
 _SMALL_TASK = 1024
-
-_fields = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
 class Layout:
@@ -67,13 +64,18 @@ class Layout:
 
     def key_twice(self, watched: frozenset[str] | None) -> tuple[int, str] | None:
         """Position and key of the first task that has one of these keys twice (None: any); None if none."""
-        for first, batch in _batches(self._left):
-            if not _surely_once(batch):
-                for position, task in enumerate(batch, first):
-                    key = _twice(task, watched)
-                    if key is not None:
-                        return position, key
+        tasks = self._fmt.tasks(self._rest, dict[str, Raw])
+        if not _are_all(tasks, self._rest):
+            for position, (task, text) in enumerate(zip(tasks, self._left, strict=True)):
+                key = None if _are_all(task, bytes(text)) else _twice(text, watched)
+                if key is not None:
+                    return position, key
         return None
+
+
+def _are_all(fields: Any, text: bytes) -> bool:
+    """Whether these are surely all fields of a text, as often as they are there: a colon is lost with each other."""
+    return text.count(b":") == msgspec.json.encode(fields).count(b":") and b"\\u003" not in text  # \u003a is one too
 
 
 def _without(workflows: Iterable[Raw], text: bytes) -> tuple[bytes, list[tuple[int, int]]]:
@@ -108,26 +110,6 @@ def _find_value(text: bytes, start: int, raw: memoryview) -> int | None:
         if text.startswith(raw, start) and text[end : end + 1] in _AFTER_VALUE:
             return start
     return None
-
-
-def _batches(tasks: list[Raw]) -> Iterator[tuple[int, list[Raw]]]:
-    batch: list[Raw] = []
-    first = size = 0
-    for position, task in enumerate(tasks):
-        with memoryview(task) as view:
-            size += len(view)
-        batch.append(task)
-        if size >= _BATCH:
-            yield first, batch
-            batch, first, size = [], position + 1, 0
-    if batch:
-        yield first, batch
-
-
-def _surely_once(batch: list[Raw]) -> bool:
-    text = b"[" + b",".join(batch) + b"]"
-    again = msgspec.json.encode(_fields.decode(text))
-    return text.count(b":") == again.count(b":") and b"\\u003" not in text
 
 
 def _twice(task: Raw, watched: frozenset[str] | None) -> str | None:

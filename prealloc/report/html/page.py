@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from prealloc.model.lane import LaneFigures
 from prealloc.model.outcome import Status
 from prealloc.model.secret import named_variables
 from prealloc.report import human
@@ -17,8 +18,11 @@ from prealloc.report.html.pictures import forest, interval, lanes, strip, tasks,
 from prealloc.report.html.pictures.axis import utc
 from prealloc.report.html.say import Say
 from prealloc.report.html.svg import Svg
+from prealloc.report.results_view import tokens_in
+from prealloc.store.lane_log import LaneNote
 from prealloc.store.run_report import RunReport
 from prealloc.store.task_grid import TaskRow
+from prealloc.store.telemetry import Sample
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -54,6 +58,7 @@ def render(report: RunReport) -> HtmlReport:
         policy=policy(style, script),
         say=say,
         human=human,
+        tokens_in=tokens_in,
         packed_units=packed.pack(packed.units(report, places, found, say)),
         packed_details=found.packed,
         listed=len(places),
@@ -252,29 +257,63 @@ def _shard(row: timeline.Row) -> Sequence[str]:
 
 
 def _lanes(report: RunReport, say: Say) -> dict[str, Any] | None:
-    """None: their logs say nothing."""
+    """None: neither their logs nor the telemetry say anything."""
     tracks, table = [], []
     several = len(report.sources) > 1
     for source in report.sources:
         for lane in source.lanes:
             notes = [note for note in source.lane_notes if note.lane == lane.name]
-            if not notes:
+            figures = [(each, each.lanes[lane.name]) for each in source.samples if lane.name in each.lanes]
+            if not notes and not figures:
                 continue
-            limits = [(note.at, 60 * note.limit / note.window_s) for note in notes if note.limit and note.window_s]
-            pauses = [(note.at, note.at + note.wait_s) for note in notes if note.wait_s is not None]
+            track = _track(f"{say.text(source.folder)} {lane.name}" if several else lane.name, notes, figures)
+            tracks.append(track)
             halts = [note for note in notes if note.event == "lane_halted"]
-            name = f"{say.text(source.folder)} {lane.name}" if several else lane.name
-            last = f"{limits[-1][1]:,.0f} requests/min at last" if limits else ""
-            said = [last, human.count(len(pauses), "pause") if pauses else "", "halted" if halts else ""]
-            tracks.append(lanes.Track(name, limits, pauses, [note.at for note in halts], ", ".join(filter(None, said))))
-            asked = sum(end - start for start, end in pauses)
             statuses = sorted({f"HTTP {note.http_status}" for note in notes if note.http_status is not None})
-            why = "; ".join(f"{utc(note.at)}: {note.reason}" for note in halts)
+            sums = LaneFigures()
+            for _, each in figures:
+                sums = sums.then(each)
             table.append(
-                (name, f"{len(limits):,}", last, f"{len(pauses):,}", human.duration(asked), ", ".join(statuses), why)
+                (
+                    track.name,
+                    f"{sums.turns:,}",
+                    human.tokens(sums.tokens),
+                    f"{sums.refused:,}",
+                    f"{sum(note.event == 'lane_changed' for note in notes):,}",
+                    _last_limit(track),
+                    f"{len(track.pauses):,}",
+                    human.duration(sum(end - start for start, end in track.pauses)),
+                    ", ".join(statuses),
+                    "; ".join(f"{utc(note.at)}: {note.reason}" for note in halts),
+                )
             )
     if not tracks:
         return None
     spans = [(each.started_at, each.ended_at) for source in report.sources for each in source.attempts]
     description = "; ".join(f"{track.name}: {track.said}" for track in tracks[:20])
     return {"picture": lanes.lanes(tracks, spans, description), "rows": table}
+
+
+def _track(name: str, notes: Sequence[LaneNote], figures: Sequence[tuple[Sample, LaneFigures]]) -> lanes.Track:
+    """What the picture shows of a lane."""
+    found = [(note.at, 60 * note.limit / note.window_s) for note in notes if note.limit and note.window_s]
+    told = [(sample.at - sample.s, 60 * each.limit) for sample, each in figures if each.limit is not None]
+    limits = found or [step for n, step in enumerate(told) if not n or told[n - 1][1] != step[1]]
+    pauses = [(note.at, note.at + note.wait_s) for note in notes if note.wait_s is not None]
+    halts = [note.at for note in notes if note.event == "lane_halted"]
+    requests = [(s.at - s.s, s.at, 60 * each.turns / s.s) for s, each in figures if s.s > 0]
+    refused = sum(each.refused for _, each in figures)
+    track = lanes.Track(
+        name, limits, pauses, halts, "", requests, [sample.at for sample, each in figures if each.refused]
+    )
+    said = [
+        _last_limit(track),
+        f"{refused:,} x HTTP 429" if refused else "",
+        human.count(len(pauses), "pause") if pauses else "",
+        "halted" if halts else "",
+    ]
+    return track._replace(said=", ".join(filter(None, said)))
+
+
+def _last_limit(track: lanes.Track) -> str:
+    return f"{track.limits[-1][1]:,.0f} requests/min at last" if track.limits else ""

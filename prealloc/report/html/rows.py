@@ -6,20 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import Status, Successes
+from prealloc.model.outcome import Status
 from prealloc.model.plan import LibraryInfo
 from prealloc.report import human
 from prealloc.report.compare_view import heading, notes, row_name, verdict
 from prealloc.report.html.pictures.forest import Line
 from prealloc.report.html.say import Say
-from prealloc.report.success import success_notes
+from prealloc.report.success import rate_notes
 from prealloc.store.clusters import Cluster
 from prealloc.store.comparison import Compared, Comparison
 from prealloc.store.results import ResultsRow
 from prealloc.store.run_report import Matrix, RunReport, Source
 
-MUCH_TIME = 0.02
-"""From this share of timeouts or memory ends on, the rate is also one of the limits."""
 MOST_COLUMNS, MOST_ROWS = 16, 60
 
 
@@ -54,14 +52,7 @@ def census(row: ResultsRow) -> dict[str, int]:
 def head_notes(report: RunReport) -> list[str]:
     """What a reader of the rate must know."""
     row = report.total
-    said = Successes(
-        decided=row.decided,
-        unknown=row.decided - row.rated,
-        unclear=row.success_unclear,
-        example=row.success_example,
-        reported=row.success_rate is not None,
-    )
-    told = success_notes(said)
+    told = rate_notes(row)
     if undecided := row.units - row.decided:
         known = row.best is not None
         limits = f": success is between {between(row.worst, row.best)} whatever becomes of them" if known else ""
@@ -72,19 +63,6 @@ def head_notes(report: RunReport) -> list[str]:
         for note in source.lane_notes
         if note.event == "lane_halted" and note.session == max((each.number for each in source.sessions), default=0)
     ]
-    again = [member for member in report.members if member.unit.first != member.unit.outcome]
-    if again:
-        better = sum(member.unit.success is True and member.unit.first_success is not True for member in again)
-        told.append(
-            f"{human.count(len(again), 'unit')} ran again after a final outcome, {better:,} became successes: "
-            f"by latest outcomes success is {human.share(row.rate_latest)}, which cannot be compared with a first try"
-        )
-    limited = row.timeout + row.out_of_memory
-    if row.units and limited / row.units > MUCH_TIME:
-        told.append(
-            f"{human.percent(limited, row.units)} of the units ran out of time or memory, and count as failures: "
-            "with other limits the rate may be another"
-        )
     return told
 
 
@@ -205,8 +183,8 @@ def failures(report: RunReport, say: Say, listed: Sequence[int]) -> list[Failure
 def _failures(report: RunReport, place: int, each: Cluster, say: Say, row_of: Mapping[int, int]) -> Failures:
     where = [
         f"{say.text(one.key)} {_named(one.value, say)}: {one.units:,} of {each.units:,} "
-        f"({human.share(one.share_of_all, 0)} of all units)"
-        for one in each.concentrations
+        f"({human.share(one.share_of_all, 0)} of {'those' if number else 'all'} units)"
+        for number, one in enumerate(each.concentrations)
     ]
     error = f"{each.type}: {each.template}" if each.template else each.type
     if not error:
@@ -228,6 +206,9 @@ def provenance(source: Source, say: Say) -> list[tuple[str, str]]:
         ("made by", f"prealloc {source.prealloc}, Python {source.python}, {source.platform}"),
         ("options", _options(source.options, say) or "the defaults"),
     ]
+    if source.made_with is not None:
+        facts += [("code", source.made_with.code), ("host", say.text(source.made_with.host))]
+        facts.append(("packages", say.text(source.made_with.packages)))
     if source.lanes:
         facts.append(("lanes", "; ".join(_lane(lane) for lane in source.lanes)))
     if source.running:
