@@ -782,11 +782,13 @@ class HostsEngine:
     def _too_far(self, host: RemoteHost, lane: str | None) -> bool:
         """Whether the way to a host is so long that a lane's limit might not hold there. Told once of each."""
         rtt_s = host.beat.rtt_s if host.beat is not None else None
-        if lane is None or rtt_s is None or self._setup is None:
+        if lane is None or self._setup is None:
             return False
         window_s = self._setup.limiter.window_s(lane)
-        if window_s is None or rtt_s <= MOST_OF_WINDOW * window_s:
+        if window_s is None or (rtt_s is not None and rtt_s <= MOST_OF_WINDOW * window_s):
             return False
+        if rtt_s is None:
+            return True  # it is not known yet
         if (host.name, lane) not in self._far:
             self._far.add((host.name, lane))
             told = f"{host.name} gets no shards of lane {lane}: a message takes {rtt_s * 1000:.0f} ms there and back"
