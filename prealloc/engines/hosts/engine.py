@@ -73,8 +73,6 @@ YOUNG_S = 60.0
 """A host that is lost later than this was at work, though it may have decided nothing yet."""
 MOST_OF_WINDOW = 0.02
 """The way there and back may take this part of a lane's shortest window: the pacer's guard is for as much."""
-BEATS = 10
-"""After so many the shortest way is known."""
 TURN_S = 0.1
 GATHER_S = 1.0
 """When the first host is ready, the others get this long to say what is wrong with them."""
@@ -536,7 +534,6 @@ class HostsEngine:
             self._copy(host, message, body)
         elif isinstance(message, wire.Beat):
             ahead_s = message.wall - time.time()
-            host.beats += 1
             host.beat, host.unseen_jobs = msgspec.structs.replace(message, wall_s=ahead_s), 0
             host.draining = host.draining or message.draining
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
@@ -802,8 +799,8 @@ class HostsEngine:
         rtt_s = host.beat.rtt_s if host.beat is not None else None
         if rtt_s is not None and rtt_s <= MOST_OF_WINDOW * window_s:
             return False
-        if rtt_s is None or host.beats < BEATS:
-            return True  # not known yet: the first messages of a busy machine take longer
+        if rtt_s is None:
+            return True  # it is not known yet
         if (host.name, lane) not in self._far:
             self._far.add((host.name, lane))
             told = f"{host.name} gets no shards of lane {lane}: a message takes {rtt_s * 1000:.0f} ms there and back"

@@ -16,6 +16,8 @@ from prealloc.engines.worker_process import WorkerProcess
 from prealloc.lanes.limiter import AHEAD_S, Grant
 from prealloc.model.outcome import Answer
 
+_SOUND = 5
+"""Answers until the shortest way is known."""
 _SAMPLES = 60
 """Beats that the shortest way is sought among: clocks drift."""
 
@@ -38,7 +40,12 @@ class MasterClock:
     @property
     def rtt_s(self) -> float | None:
         """What a message takes there and back, at the least."""
-        return min(self._samples).rtt_s if self._samples else None
+        return min(self._samples).rtt_s if self.is_sound else None
+
+    @property
+    def is_sound(self) -> bool:
+        """It was asked often enough: one message alone may be late because a machine is busy."""
+        return len(self._samples) >= _SOUND
 
     @property
     def ahead_s(self) -> float:

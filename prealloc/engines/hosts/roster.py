@@ -101,7 +101,6 @@ class RemoteHost:
         self.gone: str | None = None
         """What the engine that has started it says of its end."""
         self.beat: Beat | None = None
-        self.beats = 0
         self.jobs: dict[int, Given] = {}
         self.shards: dict[str, PlannedShard] = {}
         """What it has ever been given something of."""
