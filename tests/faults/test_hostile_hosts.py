@@ -185,7 +185,7 @@ def held_back(host: ScriptedHost, job: wire.Job) -> wire.Message:
 
 ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "100 MB at once": (hundred_megabytes, "breaks the protocol"),
-    "no message": (frame(b"x" * 100), "no message"),
+    "no message": (frame(b"x" * 100), "not a message"),
     "a message of no kind": (frame(bytes(16) + b'["root"]\n'), "Invalid value"),
     "nested": (frame(bytes(16) + b"[" * 100_000 + b"\n"), "it says what cannot be"),
     "a negative count": (frame(bytes(16) + b'["ended",-1,[[],[],[]]]\n'), "int"),
