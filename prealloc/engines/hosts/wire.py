@@ -87,7 +87,7 @@ class Hi(Message, frozen=True, tag="hi"):
     held: tuple[_Digest, ...] = ()
     """Files that it has been sent."""
     spool: str = ""
-    """Where it writes: what its notes say of files there is to be seen in the run's folder."""
+    """Where it writes. Logs come to the run's folder, so the master's notes name them there."""
 
 
 class Ready(Message, frozen=True, tag="ready"):
