@@ -104,14 +104,18 @@ browser: .venv/browser.ok
 inspect: .venv/inspect.ok
 	PREALLOC_INSPECT=required $(PYTEST) tests/inspect
 
-# One after the other: each is a cluster. What they share is proven on hosts that are processes, in `make test`.
+# One after the other: each is a cluster. What failed must pass at a second try, and both are printed: see .ci/run.
+# What they share is proven on hosts that are processes, in `make test`.
 test-engines: .venv/engines.ok
 	tests/engines/packages.sh
-	@for each in $(ENGINES); do \
+	@failed=; for each in $(ENGINES); do \
 	  echo "$$each"; \
-	  PREALLOC_ENGINE=$$each PYTHONPATH=tests:tests/engines $(BIN)/python -m pytest -q -p labs --timeout 600 \
-	    -m "starts or engine" -o cache_dir=.pytest_cache/engine-$$each tests/engines tests/contract || failed="$$failed $$each"; \
+	  $(MAKE) --no-print-directory on-$$each || $(MAKE) --no-print-directory on-$$each ARGS=--last-failed || failed="$$failed $$each"; \
 	done; test -z "$$failed" || { echo "failed on:$$failed"; exit 1; }
+
+on-%: .venv/engines.ok
+	PREALLOC_ENGINE=$* PYTHONPATH=tests:tests/engines $(BIN)/python -m pytest -q -p labs --timeout 600 -m "starts or engine" \
+	  -o cache_dir=.pytest_cache/engine-$* $(ARGS) tests/engines tests/contract
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) \

@@ -35,6 +35,9 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 REAL = os.environ.get("PREALLOC_ENGINE")
 """Of `make test-engines`: the real engine that the tests marked `starts` run on, see engines/labs.py."""
 
+AT_FIRST = {*os.environ}
+OF_THE_LABS = ("DASK_", "PREALLOC_", "PYTEST_", "RAY_", "SLURM_")
+
 STARTS_OTHERWISE = "local-spawn"
 """Differs from `local` in how workers are started, watched and killed alone: it runs the tests marked `starts`."""
 
@@ -59,10 +62,10 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Engine]]:
 
 def _real(lab: Any) -> Callable[[], Engine]:
     options = tuple(f"{name}={value}" for name, value in lab.options.items())
-    before = {*os.environ}
 
     def made() -> Engine:
-        set_by_the_test = tuple(sorted({*os.environ} - before))  # which other machines do not have
+        new = {*os.environ} - AT_FIRST
+        set_by_the_test = tuple(sorted(name for name in new if not name.startswith(OF_THE_LABS)))  # and not there
         mine = EngineOptions(hosts=HOSTS, listen=lab.here, engine_option=options, pass_env=set_by_the_test)
         return make_engine(lab.engine, mine)
 
