@@ -13,8 +13,7 @@ import pytest
 from prealloc._version import __version__
 from prealloc.engines.base import RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.handover import JobEnded, UnitsReturned
-from prealloc.engines.hosts import engine as module
-from prealloc.engines.hosts import wire
+from prealloc.engines.hosts import admission, entrance, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
 from prealloc.engines.hosts.providers.client import Gone
@@ -157,14 +156,14 @@ class Bench:
     """An engine, its hosts, and the journal of its run: one shard of three tasks."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "Listener", Listener)
-        monkeypatch.setattr(module, "ProviderProcess", Provider)
-        monkeypatch.setattr(module, "GATHER_S", 0.0)
+        monkeypatch.setattr(entrance, "Listener", Listener)
+        monkeypatch.setattr(entrance, "ProviderProcess", Provider)
+        monkeypatch.setattr(admission, "GATHER_S", 0.0)
         self.engine = HostsEngine("process", EngineOptions(hosts=2))
-        self.engine._wanted, self.engine._checked_digest = WorkerCheck("m:f", ()), "d"
-        self.engine._begin()
-        self.mailbox: Mailbox = self.engine._listener.mailbox  # type: ignore[assignment, union-attr]
-        self.provider: Provider = self.engine._provider  # type: ignore[assignment]
+        self.engine._admission._digest = "d"
+        self.engine._admission.begin(WorkerCheck("m:f", ()))
+        self.mailbox: Mailbox = self.engine._entrance.mailbox  # type: ignore[assignment]
+        self.provider: Provider = self.engine._entrance._provider  # type: ignore[assignment]
         self.paths = RunPaths(root)
         for folder in (self.paths.journal, self.paths.logs):
             folder.mkdir()
