@@ -199,7 +199,7 @@ class HostsEngine:
 
     def _take(self, news: Opened | Heard | Closed) -> None:
         host = self._roster.get(news.link.name)
-        if host is None:
+        if host is None or host.shut_out:
             news.link.abort()
         elif isinstance(news, Opened):
             pass  # it has shown its token; who it is, it says next

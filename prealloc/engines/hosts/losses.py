@@ -98,6 +98,14 @@ class Losses:
         self._shared.tell(HostLost(host=host.name, reason=reason or "it has ended", shards=0))
         self._replace()
 
+    def shut_out(self, host: RemoteHost, reason: str) -> None:
+        """It is over, and goes on: from now on it is not even heard."""
+        host.shut_out = True
+        self._entrance.strike(host)
+        if host.link is not None:
+            host.link.abort()
+        self._shared.tell(Note(text=f"{host.name} is shut out: {reason}"))
+
     # -- what follows ---------------------------------------------------------------------------------------
 
     def lose(self, host: RemoteHost, reason: str, error: PreallocError | None = None) -> None:

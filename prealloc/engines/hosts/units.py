@@ -17,6 +17,7 @@ from prealloc.engines.hosts.losses import Losses
 from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, Replica
 from prealloc.engines.hosts.roster import Given, RemoteHost
 from prealloc.engines.hosts.shared import Shared
+from prealloc.engines.hosts.spool import MOST_UNACKED
 from prealloc.engines.hosts.wire import PIECE
 from prealloc.model.document import Unreadable
 from prealloc.model.events import (
@@ -34,6 +35,8 @@ from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
 
 MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
 """Bytes of lines of one host that have not come to their end."""
+MOST_LATE = 16 * MOST_UNACKED
+"""Bytes of its journal that are taken of a host that is over: far more than an honest one has on its way then."""
 
 
 class UnitsOfHosts:
@@ -69,6 +72,11 @@ class UnitsOfHosts:
         """Takes bytes of a host's journal in, and tells what they mean."""
         if host.replica is None:
             raise Unreadable("lines of a session that it knows nothing of")
+        if host.over:
+            host.late_bytes += len(body)
+            if host.late_bytes > MOST_LATE:
+                self._losses.shut_out(host, f"it has sent more than {MOST_LATE // 2**20} MB since its end")
+                return
         for copied in host.replica.take(message.file, message.offset, body):
             self._line(host, copied)
         if not body.endswith(b"\n") and host.replica.begun_bytes > MOST_BEGUN:
