@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from prealloc.doctor.finding import Finding, ok, problem, refused, warning
 from prealloc.engines.base import WorkerCheck
-from prealloc.engines.hosts.engine import HostsEngine, Seen
+from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.providers.base import PROVIDERS, provider_class
+from prealloc.engines.hosts.seen import Seen
 from prealloc.errors import PreallocError
 from prealloc.model.policy import EngineOptions
 

@@ -13,7 +13,7 @@ import class_workers as workers
 import pytest
 
 import prealloc
-from prealloc.engines.hosts.engine import LOST_IN_A_ROW
+from prealloc.engines.hosts.losses import LOST_IN_A_ROW
 from prealloc.model.events import Note, RunEnded
 from prealloc.testing import make_plan, make_task, run_task
 

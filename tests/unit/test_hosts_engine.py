@@ -13,15 +13,14 @@ import pytest
 from prealloc._version import __version__
 from prealloc.engines.base import RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.handover import JobEnded, UnitsReturned
-from prealloc.engines.hosts import engine as module
-from prealloc.engines.hosts import wire
+from prealloc.engines.hosts import admission, entrance, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
 from prealloc.engines.hosts.providers.client import Gone
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost
+from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost, Note
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
@@ -60,7 +59,7 @@ class Listener:
         self.tokens[name] = token
 
     def strike(self, token: str) -> None:
-        pass
+        self.tokens = {name: kept for name, kept in self.tokens.items() if kept != token}
 
     def close(self) -> None:
         pass
@@ -157,14 +156,14 @@ class Bench:
     """An engine, its hosts, and the journal of its run: one shard of three tasks."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "Listener", Listener)
-        monkeypatch.setattr(module, "ProviderProcess", Provider)
-        monkeypatch.setattr(module, "GATHER_S", 0.0)
+        monkeypatch.setattr(entrance, "Listener", Listener)
+        monkeypatch.setattr(entrance, "ProviderProcess", Provider)
+        monkeypatch.setattr(admission, "GATHER_S", 0.0)
         self.engine = HostsEngine("process", EngineOptions(hosts=2))
-        self.engine._wanted, self.engine._checked_digest = WorkerCheck("m:f", ()), "d"
-        self.engine._begin()
-        self.mailbox: Mailbox = self.engine._listener.mailbox  # type: ignore[assignment, union-attr]
-        self.provider: Provider = self.engine._provider  # type: ignore[assignment]
+        self.engine._admission._digest = "d"
+        self.engine._admission.begin(WorkerCheck("m:f", ()))
+        self.mailbox: Mailbox = self.engine._entrance.mailbox  # type: ignore[assignment]
+        self.provider: Provider = self.engine._entrance._provider  # type: ignore[assignment]
         self.paths = RunPaths(root)
         for folder in (self.paths.journal, self.paths.logs):
             folder.mkdir()
@@ -319,6 +318,27 @@ def test_who_was_given_up_stays_so(bench: Bench) -> None:
     again.say(wire.Returned(1, wire.Held((UnitOrder(1, 0, 1),))))
     assert not bench.settle()
     assert bench.statuses()[A] is Status.FAILED
+
+
+def test_a_lost_host_cannot_fill_the_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it still sends is kept up to a bound. Then its link ends, its token is void, and nothing more is written."""
+    monkeypatch.setattr(units, "MOST_LATE", 1000)
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    lost = next(each for each in (first, second) if any(isinstance(got, wire.Run) for got in each.got))
+    bench.loses(lost)
+    again = Scripted(bench, lost.name)
+    for _ in range(20):
+        again.ends(A)
+        bench.settle()
+    (said,) = again._offsets.values()
+    (file,) = bench.paths.journal.glob("shard-*")
+    assert len(file.read_bytes().splitlines()) == 1000 // (said // 20) > 0
+    assert not again.open
+    listener: Any = bench.engine._entrance._listener
+    assert lost.name not in listener.tokens
+    (note,) = [event.text for event in bench.events if isinstance(event, Note)]
+    assert note.startswith(f"{lost.name} is shut out")
 
 
 @pytest.mark.parametrize(

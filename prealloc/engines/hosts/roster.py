@@ -111,6 +111,10 @@ class RemoteHost:
         """(lane, holder) of its workers that have asked for turns."""
         self.workers: set[tuple[str, int]] = set()
         """(shard, process id) of those that are told to run."""
+        self.late_bytes = 0
+        """Of its journal, what it has sent since it was over."""
+        self.shut_out = False
+        """That was too much: it is not heard any more."""
         self.decided = False
         """It has decided something."""
         self.draining = False

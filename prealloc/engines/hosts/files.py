@@ -1,0 +1,64 @@
+"""Files that the master sends to hosts: the code that is shipped, slices, and what is said of a job."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.roster import RemoteHost
+from prealloc.engines.hosts.shared import Shared
+from prealloc.engines.hosts.ship import packed
+from prealloc.store.slices import Slice
+
+
+class Files:
+    """Each file goes by its digest, and to each host once."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._made: dict[str, bytes] = {}
+        """Files that are made, not read, by digest."""
+        self.code: str | None = None
+        """The digest of the code that is shipped."""
+
+    def take_code(self) -> None:
+        """Packs what is to be shipped. Raises what `packed` does."""
+        if self._shared.options.ship is not None:
+            self.code = self.keep(packed(Path(self._shared.options.ship)))
+
+    def keep(self, raw: bytes) -> str:
+        """Holds a file that is made, until it is dropped. Gives its digest."""
+        digest = hashlib.sha256(raw).hexdigest()
+        self._made[digest] = raw
+        return digest
+
+    def drop(self, digest: str) -> None:
+        """No host needs it any more."""
+        self._made.pop(digest, None)
+
+    def send(self, host: RemoteHost, sha256: str) -> None:
+        """Once per host."""
+        if sha256 in host.held:
+            return
+        host.held.add(sha256)
+        raw = self._made.get(sha256)
+        if raw is None:
+            raw = self._slice(sha256)
+        for offset in range(0, max(1, len(raw)), wire.PIECE):
+            host.mention_bulk(wire.Blob(sha256, offset, len(raw)), raw[offset : offset + wire.PIECE])
+
+    def send_again(self, host: RemoteHost) -> None:
+        """What was on its way when the connection ended."""
+        if self.code is not None:
+            self.send(host, self.code)
+        for given in host.jobs.values():
+            self.send(host, given.job.manifest.slice.sha256)
+            self.send(host, given.file)
+
+    def _slice(self, sha256: str) -> bytes:
+        if self._shared.setup is None:
+            return b""
+        jobs = [given.job for host in self._shared.roster for given in host.jobs.values()]
+        ref = next(job.manifest.slice for job in jobs if job.manifest.slice.sha256 == sha256)
+        return Slice(self._shared.setup.paths.plan, ref).checked().raw

@@ -1,0 +1,120 @@
+"""Jobs on their way to hosts: those that wait, which host takes which, and what the hosts are told of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from prealloc.engines.base import Room, ShardJob
+from prealloc.engines.handover import JobEnded, Units
+from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.files import Files
+from prealloc.engines.hosts.losses import Losses
+from prealloc.engines.hosts.replica import PlannedShard
+from prealloc.engines.hosts.roster import Given, RemoteHost, Stage
+from prealloc.engines.hosts.shared import Shared
+from prealloc.errors import EngineError
+from prealloc.model.events import Note
+from prealloc.worker.job import UnitOrder
+
+MOST_OF_WINDOW = 0.02
+"""The way there and back may take this part of a lane's shortest window: the pacer's guard is for as much."""
+
+
+class Jobs:
+    """Gives jobs out."""
+
+    def __init__(self, shared: Shared, files: Files, losses: Losses) -> None:
+        self._shared = shared
+        self._files = files
+        self._losses = losses
+        self._waiting: list[ShardJob] = []
+        """Jobs that no host has taken yet."""
+        self._far: set[tuple[str, str]] = set()
+        """Hosts that are too far away for a lane."""
+
+    # -- as of Engine ---------------------------------------------------------------------------------------
+
+    def room(self) -> Room:
+        return Room(sum(host.free for host in self._shared.roster) - len(self._waiting))
+
+    def launch(self, job: ShardJob) -> None:
+        self._waiting.append(job)
+        self.give_out()
+
+    def unbegun(self) -> Mapping[int, int]:
+        found: dict[int, int] = {}
+        for host in self._shared.roster.here:
+            if host.linked and host.beat is not None and not host.draining:
+                for number, units in host.beat.unbegun.items():
+                    if number in host.jobs:
+                        found[number] = min(units, len(host.jobs[number].undecided))
+        return found
+
+    def hand_back(self, job: int, units: int) -> None:
+        if (host := self._shared.roster.holder(job)) is not None:
+            host.say(wire.HandBack(job, units))
+
+    def allow(self, tasks: Mapping[int, int]) -> None:
+        for host in self._shared.roster.here:
+            if mine := {job: most for job, most in tasks.items() if job in host.jobs}:
+                host.say(wire.Allow(mine))
+
+    # -- giving ---------------------------------------------------------------------------------------------
+
+    def give_out(self) -> None:
+        """Gives the jobs that wait to hosts that have room."""
+        for job in list(self._waiting):
+            near = [host for host in self._shared.roster if host.free and not self._too_far(host, job.lane)]
+            if near:
+                self._waiting.remove(job)
+                self._give(max(near, key=lambda host: host.free), job)
+
+    def give_back_waiting(self, which: Callable[[ShardJob], bool] = lambda job: True) -> None:
+        """Of the jobs that wait, these are not run."""
+        for job in [job for job in self._waiting if which(job)]:
+            self._waiting.remove(job)
+            units = Units(tuple(job.orders), job.alone, job.deaths, tuple(job.due))
+            self._shared.tell(JobEnded(job=job.number, shard=job.shard, left=units))
+
+    def _too_far(self, host: RemoteHost, lane: str | None) -> bool:
+        """Whether the way to a host is so long that a lane's limit might not hold there. Told once of each."""
+        setup, roster = self._shared.setup, self._shared.roster
+        if lane is None or setup is None or (window_s := setup.limiter.window_s(lane)) is None:
+            return False
+        rtt_s = host.beat.rtt_s if host.beat is not None else None
+        if rtt_s is not None and rtt_s <= MOST_OF_WINDOW * window_s:
+            return False
+        if rtt_s is None:
+            return True  # it is not known yet
+        if (host.name, lane) not in self._far:
+            self._far.add((host.name, lane))
+            told = f"{host.name} gets no shards of lane {lane}: a message takes {rtt_s * 1000:.0f} ms there and back"
+            self._shared.tell(Note(text=f"{told}, too long for its limit per {window_s:g} s"))
+            here = [each for each in roster.here if each.stage is Stage.READY]
+            if not roster.expected and all((each.name, lane) in self._far for each in here):
+                hint = "give the lane a limit per minute, or run the master nearer to the hosts"
+                raise EngineError(f"every host is too far away for lane {lane}", hint=hint)
+        return True
+
+    def _give(self, host: RemoteHost, job: ShardJob) -> None:
+        if self._shared.setup is None:
+            return
+        orders: Sequence[UnitOrder] = job.orders
+        rest: Sequence[UnitOrder] = ()
+        if self._losses.may_end_machines(job.shard):
+            orders, rest = orders[:1], orders[1:]
+            job = msgspec.structs.replace(job, policy=msgspec.structs.replace(job.policy, concurrency=1))
+        given = Given(job, orders, rest)
+        host.jobs[job.number] = given
+        host.unseen_jobs += 1
+        positions = given.positions
+        host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
+        raw = msgspec.json.encode(wire.Job.of(job, orders))
+        self._files.send(host, job.manifest.slice.sha256)
+        given.file = self._files.keep(raw)
+        self._files.send(host, given.file)
+        if host.replica is not None:
+            host.replica.owe(job.due)
+        host.say(wire.Run(given.file, job.manifest.slice.sha256))

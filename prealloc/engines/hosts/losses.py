@@ -1,0 +1,220 @@
+"""Who is lost, and what a loss means: the host's name is closed, and what it had not decided runs elsewhere.
+
+A lost host is nobody's fault. But hosts that are lost again and again on the same shard may be a unit's, and those that
+are lost before they decide anything are the engine's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from prealloc.engines.handover import JobEnded, Key
+from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.entrance import Entrance
+from prealloc.engines.hosts.files import Files
+from prealloc.engines.hosts.link import Link
+from prealloc.engines.hosts.providers.client import Gone, ProviderLost, Started
+from prealloc.engines.hosts.replica import Replica
+from prealloc.engines.hosts.roster import Given, RemoteHost, Stage
+from prealloc.engines.hosts.shared import Shared
+from prealloc.engines.hosts.turns import TurnsOfHosts
+from prealloc.errors import CannotGoOn, EngineError, PreallocError
+from prealloc.model.events import AttemptEnded, HostLost, Note, WorkerGone
+from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.policy import SOLO_DEATHS
+from prealloc.store.journal import AttemptLine, SoloDeath
+from prealloc.worker.job import UnitOrder
+
+PATIENCE = 1.5
+"""A host is lost after so many leases without a word: it has ended itself by then."""
+LOST_IN_A_ROW = 3
+"""Hosts lost on a shard of which nothing is decided, or before they decide anything: more is not an accident."""
+YOUNG_S = 60.0
+"""A host that is lost later than this was at work, though it may have decided nothing yet."""
+
+
+class Losses:
+    """Counts losses, and asks for other hosts."""
+
+    def __init__(self, shared: Shared, entrance: Entrance, files: Files, turns: TurnsOfHosts) -> None:
+        self._shared = shared
+        self._entrance = entrance
+        self._files = files
+        self._turns = turns
+        self._lost_on: Counter[str] = Counter()
+        """Hosts lost in a row on a shard, by shard, without a unit of it decided."""
+        self._lost_idle = 0
+        """Hosts lost in a row, over all, that had decided nothing."""
+        self.last_words = ""
+        """Of the host, or the provider, that was lost last."""
+
+    # -- who is lost ----------------------------------------------------------------------------------------
+
+    def hear_provider(self, told: Started | Gone | ProviderLost) -> None:
+        """Raises EngineError if it refuses to start hosts, and there is none."""
+        shared, name = self._shared, self._entrance.name
+        if isinstance(told, ProviderLost):
+            self.last_words = told.reason
+            shared.tell(Note(text=f"{name}: {told.reason}; no further host can be had, those here go on"))
+            return
+        host = shared.roster.get(told.name)
+        if host is None:
+            return
+        if isinstance(told, Started):
+            host.handle = told.handle
+        else:
+            host.gone = told.reason
+            if told.refused and not host.over:
+                self.last_words = told.reason
+                host.stage = Stage.LOST
+                if not shared.roster.here and not shared.roster.expected:
+                    raise EngineError(f"{name} refuses to start hosts: {told.reason}", hint=self._entrance.hint())
+
+    def look_for_the_lost(self) -> None:
+        now = time.monotonic()
+        patience_s = PATIENCE * self._shared.options.lease_s
+        for host in self._shared.roster:
+            if host.over:
+                continue
+            if host.gone is not None and not host.linked:
+                self.lose(host, host.gone)
+            elif host.stage is not Stage.ASKED and now - host.heard_at > patience_s:
+                self.lose(host, f"nothing was heard of it for {patience_s:g} s")
+
+    def fence(self, host: RemoteHost, link: Link, reason: str) -> None:
+        """It has said what no host of ours says: nothing that it says counts any more."""
+        send_away(link, reason)
+        if host.hi is not None or host.link is link:
+            self.lose(host, reason)
+
+    def left(self, host: RemoteHost, reason: str) -> None:
+        """It was told to end, and has told all it had to."""
+        if host.jobs:
+            self.lose(host, reason or "it has ended")
+            return
+        host.stage = Stage.LEFT
+        self._entrance.strike(host)
+        self._shared.tell(HostLost(host=host.name, reason=reason or "it has ended", shards=0))
+        self._replace()
+
+    def shut_out(self, host: RemoteHost, reason: str) -> None:
+        """It is over, and goes on: from now on it is not even heard."""
+        host.shut_out = True
+        self._entrance.strike(host)
+        if host.link is not None:
+            host.link.abort()
+        self._shared.tell(Note(text=f"{host.name} is shut out: {reason}"))
+
+    # -- what follows ---------------------------------------------------------------------------------------
+
+    def lose(self, host: RemoteHost, reason: str, error: PreallocError | None = None) -> None:
+        """Closes its name for good; what it had not decided runs elsewhere, with other attempt numbers."""
+        if host.over:
+            return
+        shared = self._shared
+        host.stage = Stage.LOST
+        if host.replica is not None:
+            host.replica.fenced = True
+        if host.link is not None:
+            host.mention(wire.Gone(reason))
+            host.link.close()
+        self._entrance.stop(host)
+        self._turns.leave(host)
+        self.last_words = f"{host.name}: {reason}"
+        jobs, host.jobs = host.jobs, {}
+        if shared.setup is not None:
+            shared.tell(HostLost(host=host.name, reason=reason, shards=len(jobs)))
+        shared.tell(*(WorkerGone(shard=shard, pid=pid, host=host.name) for shard, pid in sorted(host.workers)))
+        for given in jobs.values():
+            self._files.drop(given.file)
+            self._requeue(given, reason, host.replica)
+        young = host.ready_at is None or time.monotonic() - host.ready_at < YOUNG_S
+        if young and not host.decided and not shared.stopping:
+            self._lost_idle += 1
+            if self._lost_idle >= LOST_IN_A_ROW:
+                self._give_up_on_more(error)
+                return
+        self._replace()
+
+    def decided(self, host: RemoteHost, shard: str) -> None:
+        """It has decided a unit of the shard: losses before that were accidents."""
+        host.decided = True
+        if self._lost_idle:
+            self._lost_idle = 0
+            self._replace()
+        self._lost_on.pop(shard, None)
+
+    def may_end_machines(self, shard: str) -> bool:
+        """Whether one of its units may be what hosts are lost by: each runs by itself then."""
+        return self._lost_on[shard] >= LOST_IN_A_ROW
+
+    def _give_up_on_more(self, error: PreallocError | None) -> None:
+        """Hosts are lost in a row before they decide anything. Those that work go on; without one, the run ends."""
+        if any(host.stage is Stage.READY and host.linked for host in self._shared.roster):
+            return
+        if isinstance(error, CannotGoOn):
+            raise error
+        problem = f"{LOST_IN_A_ROW} hosts in a row were lost before they decided anything; the last was"
+        raise EngineError(f"{problem} {self.last_words}", hint=self._entrance.hint())
+
+    def _requeue(self, given: Given, reason: str, replica: Replica | None) -> None:
+        """A lost host is nobody's fault, but what is lost with hosts again and again may be."""
+        shard = given.job.shard
+        poisonous = self.may_end_machines(shard)
+        self._lost_on[shard] += 1
+        for key, order in list(given.undecided.items()) if poisonous else ():
+            given.deaths[key] = given.deaths.get(key, 0) + 1
+            self._count_death(given, key, order, f"its host was lost: {reason}")
+        left = given.left()
+        if replica is not None and self._shared.setup is not None and self._shared.setup.cleanup is not None:
+            left = left._replace(due=replica.due(shard))
+        self._shared.tell(JobEnded(job=given.job.number, shard=shard, left=left))
+
+    def _count_death(self, given: Given, key: Key, order: UnitOrder, reason: str) -> None:
+        setup = self._shared.setup
+        if setup is None:
+            return
+        shard, (task, type_) = given.job.shard, given.job.ids[key[0]]
+        attempt = order.attempt
+        setup.journal.append(SoloDeath(shard=shard, task=task, repeat=key[1], attempt=attempt, reason=reason))
+        if given.deaths[key] < SOLO_DEATHS:
+            return
+        line = AttemptLine(
+            shard=shard,
+            task=task,
+            repeat=key[1],
+            attempt=attempt,
+            status=Status.CRASHED,
+            started_at=time.time(),
+            queued_s=0.0,
+            waiting_s=0.0,
+            working_s=0.0,
+            peak_rss=0,
+            lane=given.job.lane,
+            error=ErrorInfo(
+                type="Crashed", message=f"{given.deaths[key]} hosts were lost while it ran alone: {reason}"
+            ),
+        )
+        setup.journal.append(line)
+        del given.undecided[key]
+        self._lost_on.pop(shard, None)
+        self._shared.tell(AttemptEnded.of(line, type_))
+
+    def _replace(self) -> None:
+        """Asks for others in the place of those that are gone, while there is something to run."""
+        shared = self._shared
+        if shared.stopping or shared.setup is None:
+            return
+        alive = len(shared.roster.here) + len(shared.roster.expected)
+        if self._entrance.can_start:
+            for _ in range(alive, shared.options.hosts):
+                self._entrance.ask_for_one()
+        elif not alive:
+            raise EngineError(f"all hosts are gone; the last was {self.last_words}", hint="`prealloc resume` goes on")
+
+
+def send_away(link: Link, reason: str) -> None:
+    """Tells whoever is there that the master wants nothing of it, and hangs up."""
+    link.send(wire.frame(wire.Gone(reason)))
+    link.close()

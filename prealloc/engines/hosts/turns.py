@@ -1,0 +1,80 @@
+"""Turns of the lanes, across hosts: workers ask over their host's link, and the master's limiter alone gives them."""
+
+from __future__ import annotations
+
+import time
+
+from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.roster import RemoteHost, Roster
+from prealloc.engines.hosts.shared import Shared
+from prealloc.lanes.limiter import AHEAD_S
+from prealloc.model.document import Unreadable
+
+
+class TurnsOfHosts:
+    """A holder, at the master's limiter, is (host, what the host calls the worker)."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    @property
+    def has_waiting(self) -> bool:
+        return self._shared.setup is not None and self._shared.setup.limiter.has_waiting
+
+    def hear(self, host: RemoteHost, message: wire.Ask | wire.Done | wire.Leave) -> None:
+        """Takes to the limiter what a worker says there. Raises Unreadable for a lane that is not the host's."""
+        if self._shared.setup is None:
+            return
+        lanes = {given.job.lane for given in host.jobs.values()}
+        holder = host.name, message.holder
+        limiter = self._shared.setup.limiter
+        if isinstance(message, wire.Ask):
+            if message.lane not in lanes:
+                raise Unreadable(f"it asks for turns of lane {message.lane!r}, which none of its shards is on")
+            host.asking.add((message.lane, message.holder))
+            limiter.ask(message.lane, holder, message.turn, message.tokens)
+        elif (message.lane, message.holder) not in host.asking:
+            return
+        elif isinstance(message, wire.Done):
+            limiter.done(message.lane, holder, message.turn, message.tokens, message.answer)
+        else:
+            host.asking.discard((message.lane, message.holder))
+            limiter.leave(message.lane, holder)
+
+    def give(self) -> None:
+        """Hands on the turns that the limiter gives."""
+        if self._shared.setup is None:
+            return
+        limiter = self._shared.setup.limiter
+        roster = self._shared.roster
+        # The way there and back, and a moment for each of the two that hand a turn on.
+        ways_s = (host.beat.rtt_s or 0.0 for host in roster.here if host.beat is not None)
+        limiter.ahead_s = 2 * AHEAD_S + 2 * max(ways_s, default=0.0)
+        given: dict[str, list[wire.Turn]] = {}
+        for (name, holder), turn, at, late_s in limiter.grants():
+            given.setdefault(name, []).append(wire.Turn(holder, turn, at, late_s))
+        for name, turns in given.items():
+            if (host := roster.get(name)) is not None:
+                host.say(wire.Go(tuple(turns)))
+
+    def leave(self, host: RemoteHost) -> None:
+        """No worker of the host waits for a turn any more."""
+        if self._shared.setup is not None:
+            for lane, holder in host.asking:
+                self._shared.setup.limiter.leave(lane, (host.name, holder))
+        host.asking.clear()
+
+
+def echo(roster: Roster, name: str, raw: bytes) -> bytes | None:
+    """The answer to a beat, in the link's thread: how long it takes tells the clocks apart, which turns go by."""
+    if b'["beat",' not in raw[:32]:
+        return None
+    now = time.monotonic()
+    host = roster.get(name)
+    try:
+        beat = wire.read_frame(raw, wire.from_host).message
+    except Unreadable:
+        return None
+    if host is None or not isinstance(beat, wire.Beat):
+        return None
+    return wire.frame(wire.Echo(beat.clock, now), seen=host.numbered.seen)

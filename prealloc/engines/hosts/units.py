@@ -1,0 +1,251 @@
+"""What hosts say of the units that they have: each line is checked, and told as the events of an engine.
+
+A unit is decided by the journal's line alone. What a host says beside it is told only if it is of a unit that the host
+has, and never before the line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from prealloc.engines.handover import JobEnded, Key, TurnedAway, Units, UnitsReturned
+from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.files import Files
+from prealloc.engines.hosts.losses import Losses
+from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, Replica
+from prealloc.engines.hosts.roster import Given, RemoteHost
+from prealloc.engines.hosts.shared import Shared
+from prealloc.engines.hosts.spool import MOST_UNACKED
+from prealloc.engines.hosts.wire import PIECE
+from prealloc.model.document import Unreadable
+from prealloc.model.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    LibraryOpenedByWorker,
+    Note,
+    ShardStarted,
+    WorkerGone,
+    WorkerLost,
+)
+from prealloc.model.outcome import Status
+from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
+
+MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
+"""Bytes of lines of one host that have not come to their end."""
+MOST_LATE = 16 * MOST_UNACKED
+"""Bytes of its journal that are taken of a host that is over: far more than an honest one has on its way then."""
+
+
+class UnitsOfHosts:
+    """Takes in what hosts say of their units. All methods raise Unreadable for what no host of ours says."""
+
+    def __init__(self, shared: Shared, files: Files, losses: Losses) -> None:
+        self._shared = shared
+        self._files = files
+        self._losses = losses
+        self._incarnations: Counter[str] = Counter()
+        """Workers so far, by shard, of all hosts."""
+
+    # -- lines of journals ----------------------------------------------------------------------------------
+
+    def follow(self, host: RemoteHost) -> None:
+        """From now on the host's journal is taken in."""
+        if self._shared.setup is not None:
+            host.replica = Replica(
+                host.name,
+                self._shared.setup,
+                host.shards,
+                self._next_incarnation,
+                lambda line: self._holds(host, line),
+            )
+
+    def acknowledge(self) -> None:
+        """Tells hosts what of their journals is in the run's."""
+        for host in self._shared.roster:
+            if host.replica is not None and (acks := host.replica.new_acks()):
+                host.mention(wire.Ack(acks))
+
+    def copy(self, host: RemoteHost, message: wire.Lines, body: bytes) -> None:
+        """Takes bytes of a host's journal in, and tells what they mean."""
+        if host.replica is None:
+            raise Unreadable("lines of a session that it knows nothing of")
+        if host.over:
+            host.late_bytes += len(body)
+            if host.late_bytes > MOST_LATE:
+                self._losses.shut_out(host, f"it has sent more than {MOST_LATE // 2**20} MB since its end")
+                return
+        for copied in host.replica.take(message.file, message.offset, body):
+            self._line(host, copied)
+        if not body.endswith(b"\n") and host.replica.begun_bytes > MOST_BEGUN:
+            raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
+
+    def _next_incarnation(self, shard: str) -> int:
+        self._incarnations[shard] += 1
+        return self._incarnations[shard]
+
+    def _holds(self, host: RemoteHost, line: AttemptLine) -> bool:
+        given, key = _find(host, line.shard, line.task, line.repeat)
+        if given is None or key is None:
+            return False
+        order = given.undecided[key]
+        if not order.attempt <= line.attempt <= order.attempt + MOST_FURTHER_ATTEMPTS:
+            raise Unreadable(f"attempt {line.attempt} of {line.shard}/{line.task}#{line.repeat} is not its own")
+        return True
+
+    def _line(self, host: RemoteHost, copied: Copied) -> None:
+        line = copied.line
+        if copied.late or host.over:
+            return
+        if isinstance(line, SoloDeath):
+            given, key = _find(host, line.shard, line.task, line.repeat)
+            if given is not None and key is not None:
+                given.deaths[key] = given.deaths.get(key, 0) + 1
+                given.undecided[key] = given.undecided[key]._replace(attempt=line.attempt + 1)
+        if not isinstance(line, AttemptLine):
+            return
+        given, key = _find(host, line.shard, line.task, line.repeat)
+        if given is not None and key is not None:
+            self._ended(host, line, given, key)
+
+    def _ended(self, host: RemoteHost, line: AttemptLine, given: Given, key: Key) -> None:
+        """An attempt at a unit of the host has ended."""
+        order = given.undecided[key]
+        self._losses.decided(host, line.shard)
+        event = AttemptEnded.of(line, given.job.ids[key[0]][1])
+        if (key, line.attempt) in given.began:
+            given.began.discard((key, line.attempt))
+        else:
+            self._shared.tell(
+                AttemptStarted(shard=line.shard, task=line.task, repeat=line.repeat, attempt=line.attempt)
+            )
+        if line.status is Status.INFRA and not line.again and line.lane is not None:
+            given.undecided[key] = order._replace(attempt=line.attempt + 1, waited_s=line.waiting_s)
+            given.judged.add((key, line.attempt))
+            verdict = given.verdicts.pop((key, line.attempt), None)
+            if isinstance(verdict, wire.Told):
+                self.told(host, verdict)
+            elif verdict is not None:
+                self.turned_away(host, verdict)
+            return  # whether its lane has turned it away, the host says
+        given.ended(key, line)
+        if line.status is Status.CANCELLED and host.draining and not self._shared.stopping:
+            given.again[key] = order._replace(attempt=line.attempt + 1)
+            event = msgspec.structs.replace(event, outcome=False)
+        self._shared.tell(event)
+
+    # -- what is said beside them ---------------------------------------------------------------------------
+
+    def told(self, host: RemoteHost, message: wire.Told) -> None:
+        """Something for people, or what an ending means."""
+        event: Event = message.event
+        if isinstance(event, AttemptEnded):
+            if (found := self._judged(host, message)) is not None:
+                given, key = found
+                del given.undecided[key]
+                self._shared.tell(event)
+            return
+        shard = getattr(event, "shard", None)
+        if (
+            shard is not None
+            and shard not in host.shards
+            and not (isinstance(event, LibraryOpenedByWorker) and not shard)
+        ):
+            raise Unreadable(f"it speaks of shard {shard!r}, which was not given to it")
+        if isinstance(event, AttemptStarted):
+            holding, at = _find(host, event.shard, event.task, event.repeat)
+            if holding is None or at is None or event.attempt < holding.undecided[at].attempt:
+                return
+            holding.began.add((at, event.attempt))
+        if getattr(event, "host", host.name) != host.name:
+            raise Unreadable("it speaks for another host")
+        if isinstance(event, ShardStarted):
+            host.workers.add((event.shard, event.pid))
+        elif isinstance(event, WorkerLost | WorkerGone):
+            host.workers.discard((event.shard, event.pid))
+        if isinstance(event, ShardStarted) and host.replica is not None:
+            number = host.replica.incarnation(event.shard, event.incarnation)
+            event = msgspec.structs.replace(event, incarnation=number)
+        if isinstance(event, Note):
+            event = Note(text=f"{host.name}: {self._as_here(host, event.text)}")
+        self._shared.tell(event)
+
+    def turned_away(self, host: RemoteHost, message: wire.Away) -> None:
+        """An attempt has ended for its lane's sake."""
+        found = self._judged(host, message)
+        if found is not None and found[0].job.number == message.job:
+            given, key = found
+            order = given.undecided[key]
+            given.undecided[key] = order._replace(
+                attempt=max(order.attempt, message.ended.attempt + 1), waited_s=message.ended.waiting_s
+            )
+            self._shared.tell(TurnedAway(job=message.job, ended=message.ended))
+
+    def _judged(self, host: RemoteHost, message: wire.Told | wire.Away) -> tuple[Given, Key] | None:
+        """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
+        event = message.ended if isinstance(message, wire.Away) else message.event
+        if not isinstance(event, AttemptEnded):
+            return None
+        given, key = _find(host, event.shard, event.task, event.repeat)
+        if given is None or key is None:
+            return None
+        if event.host != host.name or event.status is not Status.INFRA:
+            raise Unreadable(f"it judges {event.shard}/{event.task}#{event.repeat}, which is not its own")
+        if (key, event.attempt) not in given.judged:
+            given.verdicts[key, event.attempt] = message
+            return None
+        given.judged.discard((key, event.attempt))
+        return given, key
+
+    def _as_here(self, host: RemoteHost, text: str) -> str:
+        """Logs come to the run's folder, and the spool is gone at the end."""
+        if self._shared.setup is None or host.hi is None or not host.hi.spool:
+            return text
+        return text.replace(f"{host.hi.spool}/", f"{self._shared.setup.paths.root}/")
+
+    # -- units that come back -------------------------------------------------------------------------------
+
+    def returned(self, host: RemoteHost, message: wire.Returned) -> None:
+        """Units that the host gives back."""
+        given = host.jobs.get(message.job)
+        if given is not None:
+            units = _taken(given, message.units)
+            self._shared.tell(UnitsReturned(job=message.job, shard=given.job.shard, units=units))
+
+    def job_ended(self, host: RemoteHost, message: wire.Ended) -> None:
+        """The host has nothing more of a job."""
+        given = host.jobs.get(message.job)
+        if given is None:
+            return
+        units = _taken(given, message.left)
+        del host.jobs[message.job]
+        if host.replica is not None and not any(each.job.shard == given.job.shard for each in host.jobs.values()):
+            host.replica.finish(given.job.shard)
+        self._files.drop(given.file)
+        more = Units((*given.again.values(), *given.rest), frozenset(), given.deaths)
+        if more.orders:
+            units = units.with_more(more)
+        self._shared.tell(JobEnded(job=message.job, shard=given.job.shard, left=units))
+
+
+def _find(host: RemoteHost, shard: str, task: str, repeat: int) -> tuple[Given | None, Key | None]:
+    """The unit, and what the host has it by."""
+    for given in host.jobs.values():
+        if given.job.shard == shard and (key := given.key(task, repeat)) is not None:
+            return given, key
+    return None, None
+
+
+def _taken(given: Given, held: wire.Held) -> Units:
+    """Units that a host gives back. Raises Unreadable if it does not have them."""
+    keys = [(order.position, order.repeat) for order in held.orders]
+    for key, order in zip(keys, held.orders, strict=True):
+        known = given.undecided.get(key)
+        if known is None or order.attempt > known.attempt + MOST_FURTHER_ATTEMPTS or keys.count(key) > 1:
+            raise Unreadable(f"it gives back unit {key}, which it does not have")
+    for key in keys:
+        del given.undecided[key]
+    units = held.units()
+    return units._replace(alone=units.alone & {*keys})
