@@ -114,7 +114,7 @@ test-engines: .venv/engines.ok
 	done; test -z "$$failed" || { echo "failed on:$$failed"; exit 1; }
 
 on-%: .venv/engines.ok
-	PREALLOC_ENGINE=$* PYTHONPATH=tests:tests/engines $(BIN)/python -m pytest -q -p labs --timeout 600 -m "starts or engine" \
+	PREALLOC_ENGINE=$* PYTHONPATH=tests:tests/engines $(BIN)/python -m pytest -q -p labs --timeout 180 -m "starts or engine" \
 	  -o cache_dir=.pytest_cache/engine-$* $(ARGS) tests/engines tests/contract
 
 laws: .venv/test.ok
