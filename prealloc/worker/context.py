@@ -54,7 +54,7 @@ class TaskContext:
         self.lane = lane
         """The name of the lane that serves the attempt; None without one."""
         self.slot = slot
-        """A number from 0 that no other living worker of the run has on its machine: for a port, a GPU, a browser profile.
+        """A number from 0 that no other living worker of the run has on its machine: for a port, a GPU, a browser.
 
         Small: a number is given again when its worker is gone for certain. The tasks that run at once in one worker
         (`--concurrency`) share it, and two attempts of a unit may have different ones.

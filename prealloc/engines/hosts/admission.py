@@ -1,4 +1,4 @@
-"""How a host is admitted: it says who it is, imports the worker function, and is told of the session.
+"""How a host is admitted: it says who it is, imports the worker function, and is told the session.
 
 Before the session begins, what is wrong with a host is a reason to refuse the run; from then on it is that host's loss.
 """

@@ -105,7 +105,7 @@ class Entrance:
         return self._provider is not None and self._provider.alive
 
     def news(self) -> Sequence[News]:
-        """What the provider tells of hosts."""
+        """What the provider reports about hosts."""
         return self._provider.news() if self._provider is not None else ()
 
     def ask_for_one(self) -> None:

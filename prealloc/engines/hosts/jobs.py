@@ -1,4 +1,4 @@
-"""Jobs on their way to hosts: those that wait, which host takes which, and what the hosts are told of theirs."""
+"""Jobs on their way to hosts: those that wait, which host takes which, and what the hosts hear about theirs."""
 
 from __future__ import annotations
 

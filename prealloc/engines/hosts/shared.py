@@ -1,4 +1,4 @@
-"""What the parts of the hosts engine share: the hosts, the session once there is one, and what is to be told of it."""
+"""What the parts of the hosts engine share: the hosts, the session once there is one, and what it will report."""
 
 from __future__ import annotations
 

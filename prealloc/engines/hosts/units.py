@@ -1,7 +1,7 @@
 """What hosts say of the units that they have: each line is checked, and told as the events of an engine.
 
-A unit is decided by the journal's line alone. What a host says beside it is told only if it is of a unit that the host
-has, and never before the line.
+A unit is decided by the journal's line alone. What a host says beside it counts only for a unit that the host has,
+and never before the line.
 """
 
 from __future__ import annotations
