@@ -13,7 +13,7 @@ import pytest
 from prealloc._version import __version__
 from prealloc.engines.base import RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.handover import JobEnded, UnitsReturned
-from prealloc.engines.hosts import admission, entrance, units, wire
+from prealloc.engines.hosts import admission, engine, entrance, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
 from prealloc.engines.hosts.providers.client import Gone
@@ -242,6 +242,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(engine, "CLOSE_S", 0.1)  # these hosts do not hang up
     made = Bench(tmp_path, monkeypatch)
     yield made
     made.engine.close()

@@ -35,6 +35,8 @@ VALUES = {
     "table of 70 bits": "{ a = 1180591620717411303424 }",
 }
 _NUMBERS = ("integer", "float")
+_TIMES = ("timeout", "max_wait", "drain", "grace", "start_timeout", "max_time", "lease")
+_TEXTS = ("worker", "worker_name", "engine", "cleanup", "on_end", "listen", "ship", "path", "difficulty")
 FINE = {
     ("shards", "integer"), ("num_instances", "integer"), ("num_instances_per_cell", "integer"),
     ("repeats", "integer"), ("seed", "integer"),
@@ -42,11 +44,12 @@ FINE = {
     ("per_type", "true"), ("per_cell", "true"), ("stratify", "true"), ("all", "true"),
     ("concurrency", "integer"), ("workers", "integer"), ("retries", "integer"), ("fsync", "true"),
     ("max_result", "integer"), ("max_log", "10**12"), ("memory", "10**12"),
-    ("worker", "text"), ("worker", "empty text"), ("engine", "text"), ("engine", "empty text"),
-    ("cleanup", "text"), ("cleanup", "empty text"),
-    ("path", "text"), ("path", "empty text"), ("difficulty", "text"), ("difficulty", "empty text"),
     ("require_workflow", "true"),
-    *((key, kind) for key in ("timeout", "max_wait", "drain", "grace", "start_timeout") for kind in _NUMBERS),
+    *((key, kind) for key in _TIMES for kind in _NUMBERS),
+    *((key, kind) for key in _TEXTS for kind in ("text", "empty text")),
+    ("timeout_field", "text"), ("rebalance", "true"),
+    ("halt_after", "integer"), ("max_failures", "integer"), ("hosts", "integer"), ("room", "integer"),
+    *(("max_cost", kind) for kind in ("integer", "float", "10**12", "70 bits")),
 }  # fmt: skip
 """Key and kind of value that go together, as far as the config alone can tell."""
 
