@@ -34,7 +34,7 @@ class Keywords(NamedTuple):
     """Fields of EngineOptions."""
 
 
-def read_keywords(given: RunKeywords, found: list[Mistake]) -> Keywords:
+def read_run_keywords(given: RunKeywords, found: list[Mistake]) -> Keywords:
     """Adds what is wrong with them to `found`."""
     options: dict[str, Any] = {**given}
     if "durations_from" in options:

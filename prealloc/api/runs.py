@@ -26,7 +26,7 @@ from prealloc.api.keywords import (
     changes,
     fixed_mistakes,
     planned_of,
-    read_keywords,
+    read_run_keywords,
     refuse_memory,
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
@@ -206,7 +206,7 @@ def resume(
         if is_experiment(run):
             raise RunFolderError("it is an experiment, not a run", where=str(run), hint=f"run the rest: {go_on(run)}")
         found: list[Mistake] = []
-        part, new, hosts = read_keywords(options, found)
+        part, new, hosts = read_run_keywords(options, found)
         found += [*on_end_mistakes(on_end), *fixed_mistakes(options)]
         priced = read_prices(prices or {}, found)
         opened = OpenRun(Path(run))
@@ -311,7 +311,7 @@ def _checked(
         found.append(Mistake("‹worker›", "no worker is named", "name module:function, or set worker in [run]"))
     if worker_name is not None:
         read_options(WorkerOptions, {"worker_name": worker_name}, found)
-    part, own, hosts = read_keywords(options, found)
+    part, own, hosts = read_run_keywords(options, found)
     _gathered(found, lambda: check_engine(engine))
     engine_options = _gathered(found, lambda: engine_options_of(engine, hosts))
     engine_name = engine if isinstance(engine, str) else engine.name

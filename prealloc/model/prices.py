@@ -53,9 +53,6 @@ class Cost(NamedTuple):
     """Tokens that have none, of models without a price or of a kind that theirs does not name."""
 
 
-NO_COST = Cost(None, 0)
-
-
 def cost_of(usage: Mapping[str, Tokens] | None, prices: Prices) -> Cost:
     """The cost of these tokens."""
     dollars, unpriced = [], 0

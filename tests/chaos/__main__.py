@@ -5,14 +5,13 @@ Takes about ten minutes on two cores that do nothing else; a loaded machine may 
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 import tempfile
 from pathlib import Path
 
 from prealloc.model.policy import RunPolicy
-from tests.chaos.gate import machine, report
+from tests.chaos.gate import machine, options, report
 from tests.chaos.kills import master_kills
 from tests.chaos.limits import lanes, memory
 from tests.chaos.place import Place, tell
@@ -22,9 +21,9 @@ KILLS, ACKNOWLEDGED, MASTERS = 500, 10_000, 100
 
 
 def main() -> int:
-    options = _options()
-    seed: int = random.SystemRandom().randrange(10**9) if options.seed is None else options.seed
-    share = 20 if options.quick else 1
+    asked = options("tests.chaos", __doc__, minutes=12.0)
+    seed: int = random.SystemRandom().randrange(10**9) if asked.seed is None else asked.seed
+    share = 20 if asked.quick else 1
     tell(f"seed {seed}")
     about = {**machine(), "seed": str(seed)}
     rng = random.Random(seed)
@@ -44,21 +43,12 @@ def main() -> int:
                 seed,
                 kills=KILLS // share,
                 acknowledged=ACKNOWLEDGED // share,
-                limit_s=options.minutes * 60 / share,
+                limit_s=asked.minutes * 60 / share,
             ),
         ]
-    if options.quick:
+    if asked.quick:
         tell("quick: a smoke test, its figures are those of a twentieth of the trials")
-    return report(about, gates, place.broken, options.json)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, help="of what is random (default: a new one, which is printed)")
-    parser.add_argument("--minutes", type=float, default=12.0, help="for the kills, at most (default %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the trials")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    return parser.parse_args()
+    return report(about, gates, place.broken, asked.json)
 
 
 if __name__ == "__main__":

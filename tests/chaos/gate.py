@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -37,6 +38,16 @@ class Gate(NamedTuple):
     @property
     def verdict(self) -> str:
         return "kept" if self.kept else "not measured" if self.measured is None else "MISSED"
+
+
+def options(module: str, about: str | None, *, minutes: float) -> argparse.Namespace:
+    """Of a module that measures gates by kills, for so many minutes if nothing else is asked for."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
+    parser.add_argument("--seed", type=int, help="of what is random (default: a new one, which is printed)")
+    parser.add_argument("--minutes", type=float, default=minutes, help="for the kills, at most (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the trials")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    return parser.parse_args()
 
 
 def machine() -> dict[str, str]:

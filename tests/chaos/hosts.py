@@ -5,7 +5,6 @@ Hosts are processes of this machine. Exits with 1 if a gate is missed; a loaded 
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -22,7 +21,7 @@ from hosts_lab import await_death, descendants, ended_in, hosts_lab, outcomes, o
 from prealloc.model.lane import Lane
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan, make_task
-from tests.chaos.gate import Gate, machine, report
+from tests.chaos.gate import Gate, machine, options, report
 from tests.chaos.place import Measured, Place, tell
 
 LEASE_S = 3.0
@@ -233,9 +232,9 @@ def lanes(place: Place, trials: int) -> list[Gate]:
 
 
 def main() -> int:
-    options = _options()
-    seed: int = random.SystemRandom().randrange(10**9) if options.seed is None else options.seed
-    share = 20 if options.quick else 1
+    asked = options("tests.chaos.hosts", __doc__, minutes=20.0)
+    seed: int = random.SystemRandom().randrange(10**9) if asked.seed is None else asked.seed
+    share = 20 if asked.quick else 1
     tell(f"seed {seed}")
     about = {**machine(), "seed": str(seed)}
     rng = random.Random(seed)
@@ -248,23 +247,14 @@ def main() -> int:
             lambda: [thaws(place, max(1, 10 // share))],
             lambda: [twice(place, max(1, 10 // share))],
             lambda: lanes(place, max(1, 3 // share)),
-            lambda: kills(place, rng, KILLS // share, ACKNOWLEDGED // share, options.minutes * 60 / share),
+            lambda: kills(place, rng, KILLS // share, ACKNOWLEDGED // share, asked.minutes * 60 / share),
         ):
             for gate in measured():
                 gates.append(gate)
                 tell(f"  {gate.row} {gate.name}: {gate.measured} {gate.unit}, at {gate.limit:g}: {gate.verdict}")
-    if options.quick:
+    if asked.quick:
         tell("quick: a smoke test, its figures are those of a twentieth of the trials")
-    return report(about, gates, place.broken, options.json)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.hosts", description=__doc__)
-    parser.add_argument("--seed", type=int, help="of what is random (default: a new one, which is printed)")
-    parser.add_argument("--minutes", type=float, default=20.0, help="for the kills, at most (default %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the trials")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    return parser.parse_args()
+    return report(about, gates, place.broken, asked.json)
 
 
 if __name__ == "__main__":
