@@ -13,7 +13,7 @@ import pytest
 from prealloc._version import __version__
 from prealloc.engines.base import RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.handover import JobEnded, UnitsReturned
-from prealloc.engines.hosts import admission, engine, entrance, units, wire
+from prealloc.engines.hosts import admission, engine, entrance, jobs, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
 from prealloc.engines.hosts.providers.client import Gone
@@ -211,6 +211,13 @@ class Bench:
         )
         self.engine.launch(job)
 
+    def launch_as_master(self, most: int) -> dict[str, int]:
+        """As many jobs as there is room for, at most so many. Gives those of each host."""
+        while most and self.engine.room().jobs > 0:
+            self.launch([UnitOrder(0, 0, 1)])
+            most -= 1
+        return {host.name: len(host.jobs) for host in self.engine._roster if host.jobs}
+
     def deaths(self) -> dict[tuple[int, int], int]:
         found = [event.left.deaths for event in self.events if isinstance(event, JobEnded)]
         return dict(found[-1]) if found else {}
@@ -268,6 +275,41 @@ def test_a_lost_host_is_nobodys_fault(bench: Bench) -> None:
     assert (lost.host, lost.shards) == (holder.name, 1)
     assert bench.provider.asked == ["host-1", "host-2", "host-3"]
     assert bench.statuses() == {A: Status.OK, B: Status.NOT_RUN, C: Status.NOT_RUN}
+
+
+@pytest.mark.parametrize("order", [("host-1", "host-2"), ("host-2", "host-1")])
+def test_first_jobs_are_shared_by_all_hosts_whichever_joins_first(bench: Bench, order: tuple[str, str]) -> None:
+    """Four jobs on two hosts: two each, also if one has offered places for all four before the other one has joined."""
+    first, second = order
+    bench.setup = msgspec.structs.replace(bench.setup, first_jobs=4)
+    bench.host(first, room=9)
+    bench.engine.open(bench.setup)
+    assert bench.launch_as_master(4) == {first: 2}
+    bench.host(second)
+    bench.link_of(second).beat(9)
+    bench.settle()
+    assert bench.launch_as_master(2) == {first: 2, second: 2}
+
+
+def test_the_places_of_a_host_that_does_not_join_are_kept_for_a_while(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then those that are here get all."""
+    bench.setup = msgspec.structs.replace(bench.setup, first_jobs=4)
+    bench.host("host-1", room=9)
+    bench.engine.open(bench.setup)
+    assert bench.launch_as_master(4) == {"host-1": 2}
+    monkeypatch.setattr(jobs, "JOIN_S", 0.0)
+    assert bench.launch_as_master(2) == {"host-1": 4}
+
+
+def test_jobs_go_where_the_smallest_part_of_the_places_is_in_use(bench: Bench) -> None:
+    """A host with three times the places gets three times the jobs."""
+    small, large = bench.begin("host-1", "host-2")
+    small.beat(2)
+    large.beat(6)
+    bench.settle()
+    assert bench.launch_as_master(4) == {"host-1": 1, "host-2": 3}
 
 
 def test_a_link_that_comes_back_loses_nothing(bench: Bench) -> None:

@@ -78,7 +78,7 @@ class HostsEngine:
         raise EngineError("the host has said nothing more", hint="see that its machine is not overloaded")
 
     def open(self, setup: RunSetup) -> None:
-        self._shared.setup = setup
+        self._shared.setup, self._shared.opened_at = setup, time.monotonic()
         if self._entrance.spools is not None:
             note_spools(setup.paths, self._entrance.spools)
         for host in self._roster:
@@ -237,6 +237,7 @@ class HostsEngine:
             ahead_s = message.wall - time.time()
             host.beat, host.unseen_jobs = msgspec.structs.replace(message, wall_s=ahead_s), 0
             host.draining = host.draining or message.draining
+            host.has_offered = host.has_offered or message.room > 0
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
             self._turns.hear(host, message)
         elif isinstance(message, wire.Told):

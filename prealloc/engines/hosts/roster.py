@@ -118,6 +118,8 @@ class RemoteHost:
         self.decided = False
         """It has decided something."""
         self.draining = False
+        self.has_offered = False
+        """It has said that it has room."""
         self.is_open = False
         """It knows the session."""
 
@@ -151,6 +153,11 @@ class RemoteHost:
         if self.stage is not Stage.READY or not self.linked or self.beat is None or self.draining:
             return 0
         return max(0, self.beat.room - self.unseen_jobs)
+
+    @property
+    def used(self) -> float:
+        """The part of its places that is in use, from 0 to 1."""
+        return len(self.jobs) / max(1, len(self.jobs) + self.free)
 
     unseen_jobs = 0
     """Jobs that it was given since its last beat."""
@@ -195,6 +202,11 @@ class Roster:
     def expected(self) -> list[RemoteHost]:
         """Those that may yet come."""
         return [host for host in self if host.stage is Stage.ASKED]
+
+    @property
+    def joining(self) -> bool:
+        """Whether there are hosts that have not offered places yet, and may do so."""
+        return any(not host.has_offered and not host.over for host in self._hosts.values())
 
     def memory(self) -> Mapping[str, int]:
         """As of Engine."""
