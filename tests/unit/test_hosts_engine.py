@@ -20,8 +20,8 @@ from prealloc.engines.hosts.providers.client import Gone
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost, Note
-from prealloc.model.outcome import Status
+from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost, Note, ShardStarted
+from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.store.fold import Due, fold
@@ -382,6 +382,46 @@ def test_a_lost_host_cannot_fill_the_disk(bench: Bench, monkeypatch: pytest.Monk
     assert lost.name not in listener.tokens
     (note,) = [event.text for event in bench.events if isinstance(event, Note)]
     assert note.startswith(f"{lost.name} is shut out")
+
+
+def test_what_a_host_has_the_master_remember_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that it tells of, and verdicts on units that have not ended: more than can be is a reason to fence it."""
+    monkeypatch.setattr(units, "MOST_WORKERS", 3)
+    monkeypatch.setattr(units, "MOST_VERDICTS", 1000)
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    holder, other = sorted((first, second), key=lambda each: not any(isinstance(got, wire.Run) for got in each.got))
+    for attempt in (1, 2, 3, 4, 5, 6):
+        holder.say(wire.Told(infra(holder.name, B, attempt)))
+    bench.settle()
+    assert holder.open
+    for task in (A, B, C):
+        holder.say(wire.Told(infra(holder.name, task, 1, message="x" * 400)))
+    bench.settle()
+    assert not holder.open
+    bench.launch(bench.left())
+    for pid in range(9):
+        other.say(wire.Told(ShardStarted(shard="shard-00", pid=pid, units=1, incarnation=1, host=other.name)))
+    bench.settle()
+    assert not other.open
+
+
+def infra(host: str, task: str, attempt: int, message: str = "") -> AttemptEnded:
+    line = AttemptLine(
+        shard="shard-00",
+        task=task,
+        repeat=0,
+        attempt=attempt,
+        status=Status.INFRA,
+        started_at=1.0,
+        queued_s=0.0,
+        waiting_s=0.0,
+        working_s=1.0,
+        peak_rss=1,
+        host=host,
+        error=ErrorInfo(type="Timeout", message=message),
+    )
+    return AttemptEnded.of(line, "simple_task")
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,7 @@ class Jobs:
         given = Given(job, orders, rest)
         host.jobs[job.number] = given
         host.unseen_jobs += 1
+        host.given += 1
         positions = given.positions
         host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
         raw = msgspec.json.encode(wire.Job.of(job, orders))

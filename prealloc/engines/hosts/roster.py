@@ -44,16 +44,18 @@ class Given:
         """The digest of what the host was sent of it."""
         self.rest = tuple(rest)
         """Orders that were not given to the host."""
-        self.began: set[tuple[Key, int]] = set()
-        """Attempts whose start was told."""
+        self.began: dict[Key, int] = {}
+        """The latest attempt at a unit whose start was told."""
         self.again: dict[Key, UnitOrder] = {}
         """Units that the host has let go of undecided, as it was told to end."""
         self.deaths = dict(job.deaths)
         self.positions = {id: position for position, (id, _) in enumerate(job.ids)}
-        self.judged: set[tuple[Key, int]] = set()
-        """Attempts whose ending the host says the meaning of: their lane may have turned them away."""
-        self.verdicts: dict[tuple[Key, int], Told | Away] = {}
-        """What it has said of them before the line had come: it counts when that is in the journal."""
+        self.judged: dict[Key, int] = {}
+        """The latest attempt whose ending the host says the meaning of: its lane may have turned it away."""
+        self.verdicts: dict[Key, Told | Away] = {}
+        """What it has said of that before the line had come: it counts when that is in the journal."""
+        self.verdict_bytes = 0
+        """Of those."""
 
     def key(self, task: str, repeat: int) -> Key | None:
         """The unit, if the host may say how it ends."""
@@ -112,7 +114,13 @@ class RemoteHost:
         self.workers: set[tuple[str, int]] = set()
         """(shard, process id) of those that are told to run."""
         self.late_bytes = 0
-        """Of its journal, what it has sent since it was over."""
+        """Of its journal, what it has sent since it was over, and before that of units that it did not have."""
+        self.log_bytes = 0
+        """Of logs, what it has sent."""
+        self.note_bytes = 0
+        """Of sentences for people, likewise."""
+        self.given = 0
+        """Jobs that it was ever given: logs and sentences go by them."""
         self.shut_out = False
         """That was too much: it is not heard any more."""
         self.decided = False
