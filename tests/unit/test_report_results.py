@@ -21,7 +21,9 @@ from prealloc.statistics.rate import wilson
 from prealloc.store.fold import Outcome
 from prealloc.store.journal import AttemptLine
 from prealloc.store.later import Rerun
-from prealloc.store.results import UnitOutcome, aggregate, percentile, tabulate
+from prealloc.store.results import aggregate, tabulate
+from prealloc.store.results_row import percentile
+from prealloc.store.unit_outcome import UnitOutcome
 
 
 def by(*keys: str, **options: object) -> ResultsOptions:
