@@ -44,6 +44,8 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts that were made because the one before met an infrastructure error; see UnitState."""
     lane_retries: int = 0
     lost_workers: int = 0
+    lost_a_try: bool = False
+    """See UnitState."""
     settings: dict[str, Any] = {}
     cell: dict[str, Any] = {}
     setup: Setup = Setup()
@@ -72,8 +74,8 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
         What has crashed does not count: it has lost its workers itself.
         """
-        first = self.first.attempt if self.first else None
-        return first is not None and first.attempt > 1 and first.status in FINAL and first.status is not Status.CRASHED
+        status = self.first.attempt.status if self.first else Status.NOT_RUN
+        return self.lost_a_try and status in FINAL and status is not Status.CRASHED
 
     def read_first(self) -> Attempt | None:
         """The first attempt that decided the unit, as the journal holds it; None if none has ended yet."""
@@ -118,6 +120,7 @@ def unit_outcome(
         infra_retries=state.infra_retries,
         lane_retries=state.lane_retries,
         lost_workers=state.lost_workers,
+        lost_a_try=state.lost_a_try,
         settings=settings,
         cell=cell or {},
         setup=setup or Setup(),
