@@ -284,6 +284,8 @@ class Names(NamedTuple):
     """A text with commas may be one name or several: who knows the names decides, by `one_or_several`."""
     alone: bool = False
     """One text is one name."""
+    whole: bool = False
+    """Each text is one name, whatever commas are in it."""
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> tuple[str, ...]:
         if self.alone and isinstance(value, str):

@@ -20,7 +20,10 @@ from prealloc.report.page import Page, plain_for, prose
 from prealloc.report.success import incomplete, mixed_note, rate_notes, sample_note
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
-from prealloc.store.results import SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome
+from prealloc.store.keys import SETTINGS_PREFIX
+from prealloc.store.results import Results
+from prealloc.store.results_row import ResultsRow
+from prealloc.store.unit_outcome import UnitOutcome
 
 Format = Literal["table", "md", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)

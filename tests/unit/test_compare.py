@@ -17,7 +17,7 @@ from prealloc.model.comparison import CompareOptions
 from prealloc.model.outcome import Status
 from prealloc.report.compare_view import heading, notes, render_comparison
 from prealloc.store.comparison import Comparison, Member, closes_gate, compare_members
-from prealloc.store.results import UnitOutcome
+from prealloc.store.unit_outcome import UnitOutcome
 
 Solves = Callable[[str, int, int], bool | None]
 """(model, task, repeat) -> whether it succeeds; None: the unit is undecided."""

@@ -51,14 +51,16 @@ _PRINTED = 2**20
 class ProviderProcess:
     """One provider, in a process of its own. It never makes the master wait, but for its start and its end."""
 
-    def __init__(self, provider: str, options: Mapping[str, str]) -> None:
-        """Starts it and waits until it can start hosts.
+    def __init__(self, provider: str, options: Mapping[str, str], *, look: bool = False) -> None:
+        """Starts it and waits until it can start hosts. `look`: and until it has said what is set there.
 
         Raises OptionsError for a provider or options that there are not, or a package that is missing, EngineError
         when the engine cannot be reached.
         """
         check_options(provider, options)
         self._name = provider
+        self.settings: Sequence[tuple[str, str]] = ()
+        """Of the engine, for `look`: what is set, and what to do about it or nothing."""
         self._decoder: msgspec.json.Decoder[FromProvider] = msgspec.json.Decoder(FromProvider)
         self._heard = b""
         self._to_say = b""
@@ -79,7 +81,7 @@ class ProviderProcess:
             os.set_blocking(end, False)
             forks.keep_from(end)
         try:
-            self._say(Begin(provider, dict(options)))
+            self._say(Begin(provider, dict(options), look))
             self._await_ready()
         except BaseException:
             self._end()
@@ -131,6 +133,7 @@ class ProviderProcess:
         while True:
             for message in self._receive():
                 if isinstance(message, Ready):
+                    self.settings = message.settings
                     return
                 if isinstance(message, Unfit) and message.mistakes:
                     raise OptionsError([Mistake(*each) for each in message.mistakes])
