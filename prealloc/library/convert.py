@@ -129,7 +129,7 @@ class _Copies:
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         self._names.add(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
-        for place, text in enumerate(batch.texts()):
+        for place, text in enumerate(batch.layout.texts):
             try:
                 self._writer.add(Record(ids[place], types[place], compact(text)))
             except StrictJsonError as error:

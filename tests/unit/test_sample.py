@@ -102,7 +102,7 @@ def test_every_ending_holds_the_same_tasks(tmp_path: Path, ending: str) -> None:
 def test_without_workflows(tmp_path: Path) -> None:
     """Law: with 0 bytes there are no workflows, and still all tasks."""
     library = read_library(write_sample(tmp_path / "a.json", tasks=10, workflow_bytes=0).path)
-    assert library.without_workflow == len(library) == 10
+    assert library.counts.without_workflow == len(library) == 10
     assert all(name.startswith("task_") and len(name) == 13 for name in library.ids)
 
 

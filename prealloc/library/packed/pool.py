@@ -21,6 +21,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.duplicate_ids import sorted_positions
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import MOST_TEXT, Columns, ColumnsBuilder, Span, digest, padding
+from prealloc.library.rows import Counts
 from prealloc.library.storing.format import StoredFormat
 from prealloc.library.storing.new_file import Writable, new_file
-from prealloc.library.storing.stored import Counts
 from prealloc.model.task import LightweightTask
 
 FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library convert LIBRARY tasks.pool")
@@ -52,7 +53,7 @@ class SharedTaskPool(PackedLibrary):
 
     way = "pool"
 
-    def __init__(self, path: str | Path, *, difficulty: str | None = None, keep: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: str | Path, *, keep: tuple[str, ...] = ()) -> None:
         file = Path(path)
         where = str(file)
         self._descriptor = open_library_file(file)
@@ -68,14 +69,8 @@ class SharedTaskPool(PackedLibrary):
         columns = Columns(self._memory, FORMAT, where, at=at)
         if columns.end != tail:
             raise FORMAT.damaged("its table does not end where it should", where)
-        super().__init__(
-            columns,
-            file,
-            size=size,
-            sha256=columns.head.sha256,  # of all digests, and so of all tasks
-            difficulty=difficulty,
-            keep=keep,
-        )
+        # The sha256 is of all digests, and so of all tasks.
+        super().__init__(columns, file, size=size, sha256=columns.head.sha256, keep=keep)
         self._end = at
         self._checked = bytearray(len(columns))
 
@@ -104,7 +99,7 @@ class SharedTaskPool(PackedLibrary):
         super().close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_pool, (self.path, self.info.difficulty, self.keep)
+        return partial(SharedTaskPool, keep=self.keep), (self.path,)
 
     def refuse_unusable(self) -> None:
         # Reading past the end of a file that was cut would be fatal.
@@ -159,7 +154,7 @@ class PoolWriter:
         if len(self._ids) == _BATCH:
             self._add_batch()
         self._at += len(text)
-        self._counts.add_record(record)
+        self._counts.add([record.row])
 
     def _add_batch(self) -> None:
         self._columns.add(self._ids, self._types, self._spans)
@@ -182,8 +177,3 @@ def new_pool(out: Path, *, force: bool = False) -> Iterator[PoolWriter]:
         writer = PoolWriter(file)
         yield writer
         writer.finish()
-
-
-def open_pool(path: Path, difficulty: str | None = None, keep: tuple[str, ...] = ()) -> SharedTaskPool:
-    """A pool as the library of a plan."""
-    return SharedTaskPool(path, difficulty=difficulty, keep=keep)

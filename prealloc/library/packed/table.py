@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.library.rows import Counts
 from prealloc.library.storing.format import StoredFormat
-from prealloc.library.storing.stored import Counts
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
 
 MOST_TEXT = 2**32 - 1
@@ -186,6 +186,7 @@ class Columns:
         self.head = head = format.decode(bytes(text[at:line_end]), Head, where)
         if sys.byteorder != "little":
             raise self._damaged("this machine is big-endian, and the columns are not")
+        self.counts = Counts(head.tasks, head.without_workflow, head.two_ids)
         self.begin = line_end + len(padding(line_end - at))
         self._refuse_misfits(len(text))
         hashed = head.hashed(format)

@@ -81,10 +81,6 @@ class Batch:
         """How the tasks lie in the text. Asked for when they are decoded."""
         return Layout(self.fmt, self.text, self.rows)
 
-    def texts(self) -> Sequence[msgspec.Raw]:
-        """The text of each task."""
-        return self.layout.texts
-
     def diagnosis(self) -> Diagnosis:
         """Tells what is wrong in here by its place in the whole."""
         return Diagnosis(self.fmt, self.text, self.where, self.origin)
