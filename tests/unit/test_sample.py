@@ -15,9 +15,8 @@ import pytest
 from prealloc.errors import InputError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.sample.stream import Stream, unique_32
-from prealloc.library.sample.tasks import SHARES, task, type_order
+from prealloc.library.sample.tasks import SHARES, printed_size, task, type_order
 from prealloc.library.sample.tools import TOOLS
-from prealloc.library.sample.workflow import printed_size
 from prealloc.library.sample.write import write_sample
 
 

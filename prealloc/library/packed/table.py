@@ -263,13 +263,8 @@ class Columns:
 
     def types(self) -> Sequence[str]:
         """All types; one string a type."""
-        return _Lazy(len(self), self._types_at)
-
-    def _types_at(self, places: range) -> list[str]:
-        names = self.head.types
-        if places.step == 1:  # at once: this is asked for by the ten thousand
-            return [names[number] for number in self._type[places.start : places.stop]]
-        return [names[self._type[position]] for position in places]
+        names, numbers = self.head.types, self._type
+        return _Lazy(len(self), lambda places: [names[number] for number in map(numbers.__getitem__, places)])
 
     def _column(self, text: bytes | mmap.mmap, name: str) -> memoryview:
         at, size = self.head.columns[name]

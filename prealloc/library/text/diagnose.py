@@ -14,6 +14,7 @@ from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.rows import NO_ID, NO_TYPE, Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
+from prealloc.model.words import shown
 
 _WINDOWS = (128 << 10, 1 << 20)
 # How much of a damaged value is walked token by token. The larger one takes up to half a second.
@@ -94,9 +95,9 @@ class Diagnosis:
                 continue
             what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
             if not isinstance(value, str):
-                problem = f"the task's {what} is not a string: {_short(value)}"
+                problem = f"the task's {what} is not a string: {shown(value)}"
             elif value:
-                problem = f"the task's {what} holds a zero character: {_short(value)}"
+                problem = f"the task's {what} holds a zero character: {shown(value)}"
             else:
                 problem = f"the task's {what} is empty"
             return LibraryError(problem, where=self._at_task(index), hint=_NAMES)
@@ -105,9 +106,9 @@ class Diagnosis:
     def of_key_twice(self, index: int, key: str) -> LibraryError:
         """The error of a task that has the same key twice."""
         return LibraryError(
-            f"the task has the key {_short(key)} twice",
+            f"the task has the key {shown(key)} twice",
             where=self._at_task(index),
-            hint=f"keep one {_short(key)}",
+            hint=f"keep one {shown(key)}",
         )
 
     def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
@@ -165,7 +166,7 @@ class Diagnosis:
                     pass
         name = ids.get("id", ids.get("instance_id"))
         number = self.origin.task + index
-        return f"task {number}" if name is None else f"task {number} (id {_short(name)})"
+        return f"task {number}" if name is None else f"task {number} (id {shown(name)})"
 
     def _place(self, task: str, at: int | None, path: str = "") -> str:
         parts = [self.where, task]
@@ -181,8 +182,3 @@ def _hint(problem: str) -> str:
     if problem in (NO_ID, NO_TYPE):
         return _NAMES
     return _TRUNCATED if "the text ends" in problem else _HINT
-
-
-def _short(value: Any) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= 80 else f"{shown[:60]}...{shown[-10:]}"
