@@ -78,6 +78,13 @@ def fields_of(text: bytes) -> dict[str, Raw]:
         return {}
 
 
+def refused(error: StrictJsonError, where: str, name: str = "") -> LibraryError:
+    """The error of a task of which strict JSON refuses something, in the field `name` if one is given."""
+    path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
+    hint = f"fix this value {f'in the {name} ' if name else ''}of the task, or leave the task out"
+    return LibraryError(error.problem, where=f"{where}, at {path}" if path else where, hint=hint)
+
+
 def info_of(
     library: Path | str, *, size: int, sha256: str, types: Mapping[str, int], fields: Fields = COMMON
 ) -> LibraryInfo:
@@ -220,12 +227,8 @@ class Library(ABC):
         try:
             return compact(raw)
         except StrictJsonError as error:
-            path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
-            raise LibraryError(
-                error.problem,
-                where=f"{self._place(position, bytes(raw), error.offset or 0)}, at {path}",
-                hint=f"fix this value {f'in the {name} ' if name else ''}of the task, or leave the task out",
-            ) from None
+            place = self._place(position, bytes(raw), error.offset or 0)
+            raise refused(error, place, name) from None
 
     def _compacted(self, positions: Sequence[int], texts: Iterator[bytes]) -> Iterator[bytes]:
         for position, text in zip(positions, texts, strict=True):

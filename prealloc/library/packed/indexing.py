@@ -15,7 +15,6 @@ from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
 from prealloc.library.base import Progress
 from prealloc.library.disk import FileIdentity, changed_meanwhile, head_of, open_library_file
-from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
 from prealloc.library.text.batches import Batch
@@ -82,7 +81,7 @@ def _indexed(
     said = {**msgspec.structs.asdict(before), "sha256": read.info.sha256}
     if read.naming is not None:
         said["fields"] = msgspec.to_builtins(read.naming.fields)
-    return read.taker.columns.pack(FORMAT, said, read.counts), read.info
+    return read.taker.pack(FORMAT, said, read.counts), read.info
 
 
 class _Spans:
@@ -110,19 +109,15 @@ class _Spans:
         return self._spans
 
 
-class _Columns:
+class _Columns(ColumnsBuilder):
     """Takes the tasks of a library into the columns of its index."""
 
     def __init__(self, spans: _Spans) -> None:
-        self.columns = ColumnsBuilder()
-        self.of_each_type = self.columns.of_each_type
+        super().__init__()
         self._spans = spans
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        self.columns.add(ids, types, self._spans.of(batch))
-
-    def finish(self, where: str) -> None:
-        self.columns.sort(refuse_duplicates_among(self.columns.hash, self.columns.id, where))
+        self.extend(ids, types, self._spans.of(batch))
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:

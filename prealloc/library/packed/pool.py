@@ -28,7 +28,6 @@ from typing import Any
 from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
-from prealloc.library.duplicate_ids import sorted_positions
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import MOST_TEXT, Columns, ColumnsBuilder, Span, digest, padding
 from prealloc.library.rows import Counts
@@ -132,8 +131,9 @@ class SharedTaskPool(PackedLibrary):
 class PoolWriter:
     """Takes tasks into a pool file, see `new_pool`."""
 
-    def __init__(self, file: Writable) -> None:
+    def __init__(self, file: Writable, where: str) -> None:
         self._file = file
+        self._where = where
         self._at = file.write(MAGIC)
         self._columns = ColumnsBuilder()
         self._counts = Counts(0, 0, 0)
@@ -157,14 +157,14 @@ class PoolWriter:
         self._counts.add([record.row])
 
     def _add_batch(self) -> None:
-        self._columns.add(self._ids, self._types, self._spans)
+        self._columns.extend(self._ids, self._types, self._spans)
         self._ids, self._types, self._spans = [], [], []
 
     def finish(self) -> None:
         """Writes the table behind the tasks."""
         self._add_batch()
         self._at += self._file.write(padding(self._at))
-        self._columns.sort(sorted_positions(self._columns.hash))
+        self._columns.finish(self._where)
         for piece in self._columns.pack(FORMAT, {}, self._counts):
             self._file.write(bytes(piece))
         self._file.write(_TAIL.pack(self._at, _END))
@@ -174,6 +174,6 @@ class PoolWriter:
 def new_pool(out: Path, *, force: bool = False) -> Iterator[PoolWriter]:
     """A writer of a pool, which is at `out` when the block ends well. Raises InputError, CannotGoOn."""
     with new_file(out, force=force) as file:
-        writer = PoolWriter(file)
+        writer = PoolWriter(file, str(out))
         yield writer
         writer.finish()

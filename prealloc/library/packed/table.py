@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Counts
 from prealloc.library.storing.format import StoredFormat
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
@@ -103,7 +104,7 @@ class ColumnsBuilder:
     def __len__(self) -> int:
         return len(self.hash)
 
-    def add(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
+    def extend(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
         """Takes in tasks, in any order."""
         if not ids:
             return
@@ -126,8 +127,8 @@ class ColumnsBuilder:
     def id(self, position: int) -> str:
         return _id(self.ids, self.name, position)
 
-    def sort(self, order: Sequence[int]) -> None:
-        """Puts the tasks in this order, one column after the other: `sorted_positions` of their hashes."""
+    def _sort(self, order: Sequence[int]) -> None:
+        # One column after the other.
         for name in ("hash", "start", "length", "workflow", "type"):
             column: array[int] = getattr(self, name)
             setattr(self, name, array(column.typecode, map(column.__getitem__, order)))
@@ -138,12 +139,16 @@ class ColumnsBuilder:
             self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
             self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
 
+    def finish(self, where: str) -> None:
+        """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
+        self._sort(refuse_duplicates_among(self.hash, self.id, where))
+
     def of_each_type(self) -> dict[str, int]:
         """How many tasks there are of each type."""
         return _of_each_type(list(self.types), self.type)
 
     def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
-        """The file, piece by piece. The tasks must have been sorted."""
+        """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
         places, at = {}, 0
         for name, column in columns.items():

@@ -11,6 +11,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
+from prealloc.library.base import refused
 from prealloc.library.rows import NO_ID, NO_TYPE, Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
@@ -81,8 +82,8 @@ class Diagnosis:
 
     def of_encoding(self, reason: str, place: Origin) -> LibraryError:
         """The error of a byte that UTF-8 does not have, in the last task of this text or behind it."""
-        index, start = self._last_start()
-        task = "" if index is None else self._task(index, start)
+        starts = list(self._starts())
+        task = self._task(len(starts) - 1, starts[-1]) if starts else ""
         where = ", ".join(filter(None, [self.where, task, f"byte {place.byte}, line {place.line() + 1}"]))
         hint = "save the file as UTF-8, or fix that byte"
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=hint)
@@ -113,13 +114,7 @@ class Diagnosis:
 
     def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
         """The error of a task that strict JSON refuses somewhere in its object."""
-        start = self._start(index)
-        at = None if start is None else start + (error.offset or 0)
-        return LibraryError(
-            error.problem,
-            where=self._place(self._task(index, start), at, (error.path or "").removeprefix("$").removeprefix(".")),
-            hint="fix this value of the task, or leave the task out",
-        )
+        return refused(error, self._at_task(index, error.offset or 0))
 
     def _look_into(self, at: int) -> StrictJsonError | None:
         """The exact problem of the damaged value that begins at `at`, if it shows within bounds."""
@@ -135,22 +130,15 @@ class Diagnosis:
                     return error
         return None
 
-    def _last_start(self) -> tuple[int | None, int | None]:
-        """Index and offset of the last task that begins in the text."""
-        starts = list(self._starts())
-        return (len(starts) - 1, starts[-1]) if starts else (None, None)
-
-    def _start(self, index: int) -> int | None:
-        return None if index > _FAR else next(islice(self._starts(), index, None), None)
-
     def _starts(self) -> Iterator[int]:
         """Where tasks begin, up to the first damage."""
         with memoryview(self.text) as view, contextlib.suppress(Damage):
             yield from self.fmt.starts(view)
 
-    def _at_task(self, index: int) -> str:
-        start = self._start(index)
-        return self._place(self._task(index, start), start)
+    def _at_task(self, index: int, offset: int = 0) -> str:
+        """Where a task is, or what lies at an offset in it."""
+        start = None if index > _FAR else next(islice(self._starts(), index, None), None)
+        return self._place(self._task(index, start), None if start is None else start + offset)
 
     def _task(self, index: int, start: int | None) -> str:
         """`task 17 (id 'x')`, the id as far as it can be read."""
