@@ -16,7 +16,7 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.outcome import Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, left_out
-from prealloc.report.page import Page, plain_for, whole
+from prealloc.report.page import Page, plain_for, prose
 from prealloc.report.success import incomplete, mixed_note, rate_notes, sample_note
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
@@ -148,7 +148,7 @@ def _table(found: Results, width: int | None) -> list[Text]:
         notes.append(f"judged by {visible(total.scorer)}")
     if _reported(found) and (note := sample_note(total)):
         notes.append(note)
-    return [*lines, *left_out(columns, width), *(whole(Text(note, style="dim")) for note in notes)]
+    return [*lines, *left_out(columns, width), *(prose(note, "dim") for note in notes)]
 
 
 def _columns(found: Results) -> list[Column]:
