@@ -171,7 +171,7 @@ class Host:
         elif isinstance(message, wire.Bye | wire.Gone):
             return False
         while self._waiting and self._waiting[0].job in self._files:
-            job = msgspec.json.decode(self._files.pop(self._waiting.popleft().job), type=wire.Job)
+            job = wire.Job.unpacked(self._files.pop(self._waiting.popleft().job))
             self._start(job)
         return True
 
@@ -237,7 +237,7 @@ class Host:
             clock=time.monotonic(),
             rtt_s=0.001,
             ahead_s=0.0,
-            room=max(0, self._bench.scenario.room - self.running),
+            room=max(0, self._bench.scenario.room - self.running - len(self._waiting)),
             memory={},
             unbegun={},
             spool_left=2**40,

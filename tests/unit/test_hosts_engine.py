@@ -75,6 +75,9 @@ class Provider:
         self.told: list[Any] = []
         self._event = os.eventfd(0)
 
+    def await_ready(self) -> None:
+        pass
+
     def start(self, name: str, spec: bytes) -> None:
         self.asked.append(name)
 
@@ -110,7 +113,9 @@ class Scripted:
     # -- as of Link -----------------------------------------------------------------------------------------
 
     def send(self, raw: bytes) -> None:
-        self.got.append(wire.read_frame(raw, wire.to_host).message)
+        found = wire.read_frame(raw, wire.to_host)
+        self._numbered.take(found)
+        self.got.append(found.message)
 
     def feed(self, pieces: Iterator[bytes]) -> None:
         for raw in pieces:
@@ -124,7 +129,8 @@ class Scripted:
     # -- what it says ---------------------------------------------------------------------------------------
 
     def say(self, message: wire.Message, body: bytes = b"") -> None:
-        raw = wire.frame(message, body) if isinstance(message, wire.Hi | wire.Lines | wire.Beat) else self._raw(message)
+        plain = isinstance(message, wire.Hi | wire.Lines | wire.Beat)
+        raw = self._numbered.plain(message, body) if plain else self._raw(message)
         self.bench.mailbox.news.append(Heard(self, raw, 0.0))  # type: ignore[arg-type]
 
     def _raw(self, message: wire.Message) -> bytes:

@@ -108,13 +108,11 @@ class Jobs:
             job = msgspec.structs.replace(job, policy=msgspec.structs.replace(job.policy, concurrency=1))
         given = Given(job, orders, rest)
         host.jobs[job.number] = given
-        host.unseen_jobs += 1
         positions = given.positions
         host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
-        raw = msgspec.json.encode(wire.Job.of(job, orders))
         self._files.send(host, job.manifest.slice.sha256)
-        given.file = self._files.keep(raw)
+        given.file = self._files.keep(wire.Job.of(job, orders).packed())
         self._files.send(host, given.file)
         if host.replica is not None:
             host.replica.owe(job.due)
-        host.say(wire.Run(given.file, job.manifest.slice.sha256))
+        host.gives(wire.Run(given.file, job.manifest.slice.sha256))

@@ -7,6 +7,7 @@ and never before the line.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 
 import msgspec
 
@@ -48,6 +49,8 @@ class UnitsOfHosts:
         self._losses = losses
         self._incarnations: Counter[str] = Counter()
         """Workers so far, by shard, of all hosts."""
+        self._changed: dict[str, RemoteHost] = {}
+        """Hosts whose journals have grown since acknowledgements were last given."""
 
     # -- lines of journals ----------------------------------------------------------------------------------
 
@@ -64,9 +67,10 @@ class UnitsOfHosts:
 
     def acknowledge(self) -> None:
         """Tells hosts what of their journals is in the run's."""
-        for host in self._shared.roster:
+        for host in self._changed.values():
             if host.replica is not None and (acks := host.replica.new_acks()):
                 host.mention(wire.Ack(acks))
+        self._changed.clear()
 
     def copy(self, host: RemoteHost, message: wire.Lines, body: bytes) -> None:
         """Takes bytes of a host's journal in, and tells what they mean."""
@@ -77,8 +81,10 @@ class UnitsOfHosts:
             if host.late_bytes > MOST_LATE:
                 self._losses.shut_out(host, f"it has sent more than {MOST_LATE // 2**20} MB since its end")
                 return
-        for copied in host.replica.take(message.file, message.offset, body):
-            self._line(host, copied)
+        with closing(host.replica.take(message.file, message.offset, body)) as taken:
+            for copied in taken:
+                self._line(host, copied)
+        self._changed[host.name] = host
         if not body.endswith(b"\n") and host.replica.begun_bytes > MOST_BEGUN:
             raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
 
@@ -125,10 +131,10 @@ class UnitsOfHosts:
             given.undecided[key] = order._replace(attempt=line.attempt + 1, waited_s=line.waiting_s)
             given.judged.add((key, line.attempt))
             verdict = given.verdicts.pop((key, line.attempt), None)
-            if isinstance(verdict, wire.Told):
-                self.told(host, verdict)
-            elif verdict is not None:
+            if isinstance(verdict, wire.Away):
                 self.turned_away(host, verdict)
+            elif verdict is not None:
+                self._told(host, verdict)
             return  # whether its lane has turned it away, the host says
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._shared.stopping:
@@ -139,10 +145,13 @@ class UnitsOfHosts:
     # -- what is said beside them ---------------------------------------------------------------------------
 
     def told(self, host: RemoteHost, message: wire.Told) -> None:
-        """Something for people, or what an ending means."""
-        event: Event = message.event
+        """Things for people, or what endings mean."""
+        for event in message.events:
+            self._told(host, event)
+
+    def _told(self, host: RemoteHost, event: Event) -> None:
         if isinstance(event, AttemptEnded):
-            if (found := self._judged(host, message)) is not None:
+            if (found := self._judged(host, event)) is not None:
                 given, key = found
                 del given.undecided[key]
                 self._shared.tell(event)
@@ -183,18 +192,16 @@ class UnitsOfHosts:
             )
             self._shared.tell(TurnedAway(job=message.job, ended=message.ended))
 
-    def _judged(self, host: RemoteHost, message: wire.Told | wire.Away) -> tuple[Given, Key] | None:
+    def _judged(self, host: RemoteHost, verdict: AttemptEnded | wire.Away) -> tuple[Given, Key] | None:
         """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
-        event = message.ended if isinstance(message, wire.Away) else message.event
-        if not isinstance(event, AttemptEnded):
-            return None
+        event = verdict.ended if isinstance(verdict, wire.Away) else verdict
         given, key = _find(host, event.shard, event.task, event.repeat)
         if given is None or key is None:
             return None
         if event.host != host.name or event.status is not Status.INFRA:
             raise Unreadable(f"it judges {event.shard}/{event.task}#{event.repeat}, which is not its own")
         if (key, event.attempt) not in given.judged:
-            given.verdicts[key, event.attempt] = message
+            given.verdicts[key, event.attempt] = verdict
             return None
         given.judged.discard((key, event.attempt))
         return given, key
