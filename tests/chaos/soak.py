@@ -246,6 +246,8 @@ def _answering() -> Iterator[None]:
             return
 
     class Server(ThreadingHTTPServer):
+        request_queue_size = 1024  # all workers may connect at once; a connection that is dropped waits for seconds
+
         def handle_error(self, *arguments: object) -> None:
             """A client that was killed is what this is about."""
 

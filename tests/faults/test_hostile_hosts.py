@@ -166,6 +166,23 @@ def half_lines_in_many_files(host: ScriptedHost, job: wire.Job) -> None:
             host.write(own_file(host, job, incarnation), b"x" * wire.PIECE)
 
 
+def late_without_end(host: ScriptedHost, job: wire.Job) -> None:
+    """Endings of a unit that it has decided before."""
+    line = ending(host.name, job, 0, result=msgspec.Raw(b'"%s"' % (b"x" * 500_000)))
+    for _ in range(140):
+        host.write(own_file(host, job), line)
+
+
+def logs_without_end(host: ScriptedHost, job: wire.Job) -> None:
+    for _ in range(200):
+        host.send(wire.frame(wire.Log(job.manifest.id, last=False), b"x" * wire.PIECE))
+
+
+def notes_without_end(host: ScriptedHost, job: wire.Job) -> None:
+    for _ in range(200):
+        host.say(wire.Told((Note(text="x" * 10_000),)))
+
+
 def gap(host: ScriptedHost, job: wire.Job) -> None:
     host.write(own_file(host, job), b"")
     host.send(wire.frame(wire.Lines(own_file(host, job), 10**6), ending(host.name, job, 1)))
@@ -196,6 +213,9 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "half a line": (raw_line(b'{"shard":\n'), "line"),
     "an endless line": (endless_line, "a line of more than"),
     "half lines in many files": (half_lines_in_many_files, "lines that do not end"),
+    "late lines without end": (late_without_end, "64 MB of endings of units that it does not have"),
+    "logs without end": (logs_without_end, "more of logs"),
+    "notes without end": (notes_without_end, "more sentences"),
     "a foreign shard": (lines(shard="shard-77"), "shard-77"),
     "a file of a foreign shard": (in_file("shard-77.0001.0001.jsonl"), "shard-77"),
     "a file of another session": (in_file("shard-00.0007.0001.jsonl"), "not a journal file of this session"),

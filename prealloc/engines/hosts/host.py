@@ -60,8 +60,6 @@ PAUSE_S = 0.005
 MOST_TOLD = 50
 """Events in one message."""
 MEMORY_S = 2.0
-END_LOG = 2**18
-"""Bytes of the beginning and of the end of a log that are sent."""
 MOST_SPEC = 2**20
 
 SENT_AWAY, LEASE_OVER = 1, 3
@@ -460,8 +458,8 @@ class Host:
 
     def _log_frames(self, shard: str, path: Path, begin: int, size: int) -> Iterator[bytes]:
         spans = [(begin, size)]
-        if size - begin > 2 * END_LOG and not self._all_logs:
-            spans = [(begin, begin + END_LOG), (size - END_LOG, size)]
+        if size - begin > 2 * wire.END_LOG and not self._all_logs:
+            spans = [(begin, begin + wire.END_LOG), (size - wire.END_LOG, size)]
         with open(path, "rb") as file:
             for number, (start, end) in enumerate(spans):
                 if number:

@@ -50,6 +50,8 @@ class Copied(NamedTuple):
 
     line: AttemptLine | AnyRecord
     late: bool = False
+    size: int = 0
+    """Its bytes."""
 
 
 class _File:
@@ -212,7 +214,7 @@ class Replica:
         if isinstance(content, AttemptLine):
             late = not content.late and (self.fenced or not self._holds(content))
             self._copy(file, msgspec.json.encode(_marked(line)) if late else line)
-            yield Copied(content, late or content.late)
+            yield Copied(content, late or content.late, len(line))
             return
         if isinstance(content, WorkerStarted | WorkerEnded):
             number = self.incarnation(content.shard, content.incarnation)

@@ -37,6 +37,8 @@ from prealloc.worker.job import Count, UnitOrder
 
 PIECE = 2**18
 """Bytes of a file in one message: small enough that what is urgent never waits long behind it."""
+END_LOG = 2**18
+"""Bytes of the beginning and of the end of a log that are sent."""
 MOST_FRAME = 2**20
 """Bytes of a frame from a host. What is larger comes in pieces."""
 

@@ -44,6 +44,13 @@ class Provider(Protocol):
     poll_s: ClassVar[float]
     """How often `gone` is called."""
 
+    def settings(self) -> Iterable[tuple[str, str]]:
+        """What matters of the engine's settings: what is set, and what to do about it or nothing.
+
+        Raises ProviderError.
+        """
+        ...
+
     def start(self, name: str, spec: bytes) -> str:
         """Has one host started that is given this spec, and says what people find it by there.
 

@@ -51,10 +51,15 @@ _PRINTED = 2**20
 class ProviderProcess:
     """One provider, in a process of its own. It never makes the master wait, but for its start and its end."""
 
-    def __init__(self, provider: str, options: Mapping[str, str]) -> None:
-        """Starts it. Raises OptionsError for a provider or options that there are not."""
+    def __init__(self, provider: str, options: Mapping[str, str], *, look: bool = False) -> None:
+        """Starts it. `look`: and has it say what is set there.
+
+        Raises OptionsError for a provider or options that there are not.
+        """
         check_options(provider, options)
         self._name = provider
+        self.settings: Sequence[tuple[str, str]] = ()
+        """Of the engine, for `look`: what is set, and what to do about it or nothing."""
         self._decoder: msgspec.json.Decoder[FromProvider] = msgspec.json.Decoder(FromProvider)
         self._heard = b""
         self._to_say = b""
@@ -75,7 +80,7 @@ class ProviderProcess:
         for end in (self._input, self._told):
             os.set_blocking(end, False)
             forks.keep_from(end)
-        self._say(Begin(provider, dict(options)))
+        self._say(Begin(provider, dict(options), look))
 
     def start(self, name: str, spec: bytes) -> None:
         """Asks for one host. Started or Gone comes for it."""
@@ -180,7 +185,9 @@ class ProviderProcess:
         found: list[FromProvider] = []
         try:
             found += [heard(self._decoder, line) for line in lines]
-            self._ready = self._ready or any(isinstance(each, Ready) for each in found)
+            for message in found:
+                if isinstance(message, Ready):
+                    self._ready, self.settings = True, message.settings
         except Unreadable as error:
             self._process.kill()
             self._lost = True
