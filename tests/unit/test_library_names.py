@@ -298,11 +298,8 @@ def test_a_packed_file_is_read_cut_and_damaged_ones_are_refused(tmp_path: Path, 
 def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
     """Law: what unpacks to far more than it is, is refused by every packing, and comes in small pieces until then."""
     packed = {**PACKERS, ".xz": partial(lzma.compress, preset=0)}[ending](b" " * (80 << 20))
-    with pytest.raises(LibraryError, match=r"looks like an? \w+ bomb"):
-        for _ in unpack_stream(iter([packed]), "t", small=16 << 20):
-            pass
     sizes: list[int] = []
-    with pytest.raises(LibraryError, match="bomb"):
+    with pytest.raises(LibraryError, match=r"looks like an? \w+ bomb"):
         sizes.extend(map(len, unpack_stream(iter([packed]), "t")))
     assert max(sizes) <= 16 << 20
 

@@ -15,8 +15,7 @@ from prealloc.library.base import joined
 from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.parquet.columns import is_text, stored, unfit
 from prealloc.library.rows import Counts
-from prealloc.library.storing.format import StoredFormat
-from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, Meta, digest
+from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, Meta, StoredFormat, digest
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json

@@ -10,7 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 from msgspec import Raw
 
-from prealloc.library.base import Progress, fields_of, info_of, without_gc
+from prealloc.library.base import fields_of, info_of, without_gc
+from prealloc.library.disk import Progress
 from prealloc.library.naming import Column, Names, Naming, is_ours
 from prealloc.library.rows import Counts, has, kept, row_type
 from prealloc.library.text.batches import Batch, batches

@@ -11,8 +11,7 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import Progress
-from prealloc.library.disk import read_file
+from prealloc.library.disk import Progress, read_file
 from prealloc.library.naming import names_any
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.json_value import NoJson, check_json
