@@ -142,7 +142,9 @@ class ForeignRows:
         for batch in batches:
             tasks = self._tasks(batch)
             found = self._asked.take(tasks, partial(self._texts, batch, where))
-            names = {column: [*names.get(column, ()), *found[column]] for column in found}
+            names = {column: names.get(column, []) for column in found}
+            for column, more in found.items():
+                names[column] += more
             self.counts.tasks += len(tasks)
             self.counts.without_workflow += self._without_workflow(batch)
             if {"id", "instance_id"} <= {*self._names}:
