@@ -116,8 +116,9 @@ class Column:
         """Whether any task had one."""
         self.instead: Any = None
         """What that first task has there."""
+        self.hashes = array("Q")
+        """Of the names, where they are to be distinct."""
         self._read = read
-        self._hashes = array("Q")
 
     def take(self, tasks: Sequence[Task], texts: Texts) -> list[str] | None:
         """The names of the next tasks; None from the first on that has none."""
@@ -141,10 +142,6 @@ class Column:
         named = ((self._read(value), type(value) is int) for value in values)
         return next((each for each in named if each[0] is not None), (None, False))
 
-    def note(self, hashes: Sequence[int]) -> None:
-        """The hashes of the names that `take` gave, of a column whose names are to be distinct."""
-        self._hashes.extend(hashes)
-
     def problem(self, word: str) -> str:
         """What the first task without a name has."""
         if self.instead is None:
@@ -161,7 +158,7 @@ class Column:
     @property
     def quality(self) -> tuple[bool, bool]:
         """Sorts the better before the others: names that are distinct, then strings."""
-        return bool(equal_hashes(self._hashes, sorted_positions(self._hashes))), self.numbers
+        return bool(equal_hashes(self.hashes, sorted_positions(self.hashes))), self.numbers
 
 
 class _Made(Column):
@@ -265,8 +262,7 @@ class Names:
         found = {column: column.take(tasks, texts) for column in (*self.ids, *self.types)}
         named = {column: names for column, names in found.items() if names is not None}
         for column in self.ids if len(self.ids) > 1 else ():
-            if column in named:
-                column.note(stable_hashes(named[column]))
+            column.hashes.extend(stable_hashes(named.get(column, ())))
         return named
 
     def has_workflow(self, task: Task) -> bool:
