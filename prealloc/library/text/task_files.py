@@ -25,10 +25,11 @@ _fields = msgspec.json.Decoder(dict[str, Raw])
 
 def task_files(folder: Path) -> Source | None:
     """The tasks in a folder and in those below; None unless the first file holds one task. Raises LibraryError."""
-    files = sorted(
-        file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")
-    )
-    files = [file for file in files if file.is_file()]
+    try:
+        named = (file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS)
+        files = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
+    except OSError:
+        return None  # choosing in it tells
     if not files or not _may_be_task(files[0]):
         return None
 
