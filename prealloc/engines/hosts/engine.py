@@ -24,7 +24,8 @@ from prealloc.engines.hosts.admission import Admission
 from prealloc.engines.hosts.entrance import Entrance
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.jobs import Jobs
-from prealloc.engines.hosts.link import Closed, Heard, Link, Listener, Opened
+from prealloc.engines.hosts.link import Closed, Heard, Link, Opened
+from prealloc.engines.hosts.listener import Listener
 from prealloc.engines.hosts.losses import Losses
 from prealloc.engines.hosts.roster import RemoteHost, Stage
 from prealloc.engines.hosts.seen import Seen

@@ -35,8 +35,9 @@ from prealloc.engines.base import Patience, RunSetup, WorkerCheck
 from prealloc.engines.fork_launcher import ForkServerLauncher
 from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
 from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.caller import Caller
 from prealloc.engines.hosts.limiter import MasterClock, RemoteLimiter
-from prealloc.engines.hosts.link import Caller, Closed, Failed, Heard, Link, Opened
+from prealloc.engines.hosts.link import Closed, Failed, Heard, Link, Opened
 from prealloc.engines.hosts.spec import HostSpec, read_spec
 from prealloc.engines.hosts.spool import Spool
 from prealloc.engines.launch import Launcher
