@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -17,9 +18,14 @@ from examples import examples
 settings.register_profile("laws", parent=examples(100))
 settings.load_profile("laws")
 
+gc.disable()  # until all is loaded: see pytest_collection_finish
+
 # Bytecode is kept: the tests start some thousand interpreters, and each would compile the whole package.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# numpy would start a thread for each core in every process that imports it, and let it spin.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 # A run that a test kills leaves its socket behind.
 _runtime = tempfile.TemporaryDirectory(prefix="prealloc-test-")
@@ -29,6 +35,13 @@ os.environ["XDG_RUNTIME_DIR"] = _runtime.name
 # A shell's background job ignores these, and what it starts inherits that: a test could not send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: no collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -43,5 +56,5 @@ def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 def forked_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines of this process fork what starts workers and hosts: interpreters take longer to start than most runs."""
     if request.node.get_closest_marker("fresh") is None:
-        monkeypatch.setattr("prealloc.engines.fork_launcher.subprocess", ForkServers())
+        monkeypatch.setattr("prealloc.engines.server_process.subprocess", ForkServers())
         monkeypatch.setattr("prealloc.engines.hosts.providers.client.subprocess", Providers())

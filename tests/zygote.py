@@ -36,6 +36,8 @@ from typing import IO, Any, NoReturn
 MARKER = "PREALLOC_FAULT_TEST"
 _ROOM = "0" * 32
 """What the marker says in the zygote itself. /proc shows the environment of an exec: a fork writes its own over it."""
+PROGRAM = "-c"
+"""In the place of a command: what follows is a Python program."""
 _PACKET = 1 << 17
 _CLONE_PARENT = 0x8000
 
@@ -132,6 +134,8 @@ class Zygote:
         torn_down: bool = False,
     ) -> Forked:
         """`python -m prealloc WORDS` in a folder, in a session of its own, with a pipe for its output.
+
+        Or `python -c CODE`: see PROGRAM.
 
         `torn_down`: its interpreter is taken apart at the end, where errors of that matter.
         """
@@ -330,9 +334,13 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     _arm()
-    if words[0] in ("run", "resume", "host"):
-        fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
+    if words[0] in ("run", "resume", "host", PROGRAM):
+        server_process.subprocess = StandBy()  # type: ignore[assignment]
     _carry_marker()
+    if words[0] == PROGRAM:
+        for name in vars(prealloc).keys() - at_first:
+            delattr(prealloc, name)  # a module is no attribute of the package before the program imports it
+        _run(words[1])
     sys.argv[1:] = words
     try:
         runpy.run_module("prealloc", run_name="__main__", alter_sys=True)
@@ -399,7 +407,7 @@ class Hosts:
         return started
 
 
-HOST = "prealloc.engines.hosts.host"
+HOST = "prealloc.engines.hosts.start"
 
 
 def _host(stdin: int) -> NoReturn:
@@ -412,7 +420,7 @@ def _host(stdin: int) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
+    server_process.subprocess = StandBy()  # type: ignore[assignment]
     _run(f"import runpy; runpy.run_module({HOST!r}, run_name='__main__', alter_sys=True)")
 
 
@@ -503,11 +511,15 @@ def _fork_server(asked: dict[str, Any], passed: int, stdout: int, stderr: int) -
 
 
 if __name__ == "__main__":
+    import prealloc
+
+    at_first = {*vars(prealloc)}
+
     import typer.main
 
     from prealloc.api.status import status
     from prealloc.cli.app import ALONE, app_of
-    from prealloc.engines import fork_launcher
+    from prealloc.engines import server_process
     from prealloc.engines.hosts.providers import process as process_provider
     from prealloc.files import faultpoint
     from prealloc.processes.parent import die_with, outlive_parent

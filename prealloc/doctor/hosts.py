@@ -78,6 +78,7 @@ def _of_the_engine(name: str, options: EngineOptions) -> Iterator[Finding]:
     yield ok("cannot", provider_class(name).cannot)
     try:
         with contextlib.closing(ProviderProcess(name, own_options(options), look=True)) as provider:
+            provider.await_ready()
             found = provider.settings
     except PreallocError:
         return  # then no host was had either, which says why

@@ -1,4 +1,4 @@
-"""The docs' examples run and print what the page shows: the commands in order, Python blocks in fresh processes.
+"""The docs' examples run and print what the page shows: the commands in order, Python blocks as programs of their own.
 
 A block whose fence names a file (```python my_agent.py) is saved under that name; other Python blocks are run. A `text`
 block behind a command or a Python block is what that prints: each of its lines, in order, with `...` for what differs
@@ -22,13 +22,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
-from zygote import command_environment, run_command
+from zygote import PROGRAM, command_environment, run_command, zygote
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 HOWTO = ROOT / "docs" / "howto"
 PREALLOC = [sys.executable, "-m", "prealloc"]
+PYTHON = [sys.executable, PROGRAM]
 MEASURED = ("memory", "doctor")
 """Commands that look at their own process or machine: fresh interpreters on every page."""
 BEGINNER = "tutorial"
@@ -63,7 +64,7 @@ def run_page(page: Path, folder: Path) -> None:
             (folder / block.name).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.name).write_text(block.text)
         elif block.language == "python":
-            printed = _run([sys.executable, "-c", block.text], folder, exported)
+            printed = _run([*PYTHON, block.text], folder, exported)
             assert ".rate" not in block.text or _telling(map(float, re.findall(r"\b[01]\.\d+", printed))), printed
             _shows(block.shown, printed)
         else:
@@ -100,17 +101,26 @@ def _shows(shown: str, printed: str) -> None:
         )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def libraries() -> None:
+    """Many commands of the pages import them."""
+    zygote().load("scipy.special", "pyarrow.parquet")
+
+
 @pytest.fixture(scope="session")
 def after_the_tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a reader who has done the tutorial."""
-    folder = tmp_path_factory.mktemp(BEGINNER, numbered=False)
+    folder = tmp_path_factory.mktemp("after-the-tutorial")
     run_page(TUTORIAL, folder)
     return folder
 
 
-def test_every_example_of_the_tutorial_runs(after_the_tutorial: Path) -> None:
+def test_every_example_of_the_tutorial_runs(tmp_path: Path) -> None:
     """What a beginner types works, and leaves a plan and a run to look at."""
-    assert {"plan", "run"} <= {path.name for path in after_the_tutorial.iterdir()}
+    folder = tmp_path / BEGINNER
+    folder.mkdir()
+    run_page(TUTORIAL, folder)
+    assert {"plan", "run"} <= {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -227,6 +237,8 @@ def _run(command: list[str], folder: Path, exported: Mapping[str, str] = Mapping
     more = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]), **exported}
     if command[:3] == PREALLOC and command[3] not in MEASURED and folder.name != BEGINNER:
         done = run_command(command[3:], folder, more)
+    elif command[:2] == PYTHON:
+        done = run_command(command[1:], folder, more)
     else:
         environment = command_environment(more)
         done = subprocess.run(

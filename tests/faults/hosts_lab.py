@@ -243,7 +243,7 @@ def await_death(pids: tuple[int, ...], within_s: float) -> float:
 
 def owner(pid: int) -> int:
     """The host that a worker belongs to."""
-    while "prealloc.engines.hosts.host" not in _command(pid):
+    while "prealloc.engines.hosts.start" not in _command(pid):
         pid = parent_of(pid)
         assert pid > 1, "it is below no host"
     return pid

@@ -180,7 +180,7 @@ def logs_without_end(host: ScriptedHost, job: wire.Job) -> None:
 
 def notes_without_end(host: ScriptedHost, job: wire.Job) -> None:
     for _ in range(200):
-        host.say(wire.Told(Note(text="x" * 10_000)))
+        host.say(wire.Told((Note(text="x" * 10_000),)))
 
 
 def gap(host: ScriptedHost, job: wire.Job) -> None:
@@ -228,14 +228,16 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "the master's line": (raw_line(b'{"kind":"session","session":1,"reopen_failed":true}\n'), "only the supervisor"),
     "an event of another shard": (
         says(
-            lambda host, job: wire.Told(ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name))
+            lambda host, job: wire.Told(
+                (ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name),)
+            )
         ),
         "shard-77",
     ),
     "an event of another host": (
         says(
             lambda host, job: wire.Told(
-                ShardStarted(shard=job.manifest.id, pid=1, units=1, incarnation=1, host="host-1")
+                (ShardStarted(shard=job.manifest.id, pid=1, units=1, incarnation=1, host="host-1"),)
             )
         ),
         "another host",
@@ -275,7 +277,7 @@ def test_hosts_that_are_lost_before_they_decide_anything(stage: Stage, lab: Host
     for number in range(2, 6):
         host = ScriptedHost(lab.spec(session, f"host-{number}"))
         host.join()
-        host.say(wire.Told(ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name)))
+        host.say(wire.Told((ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name),)))
         session.wait_for("host_lost", host=host.name)
         host.close()
     assert first.process.poll() is None
@@ -316,12 +318,12 @@ def test_what_nobody_has_asked_for_changes_nothing(stage: Stage, lab: HostsLab) 
     lab.join(session, "host-1", direct=True)
     session.wait_for("attempt_started")
     with host_with_a_job(lab, session, "host-2") as (host, job):
-        host.say(wire.Told(infra(host, job)))
+        host.say(wire.Told((infra(host, job),)))
         host.say(wire.Away(job.number, infra(host, job)))
         host.say(wire.Ended(job.number + 77, wire.Held()))
         host.say(wire.Leave("k", 1))
         host.say(wire.Log("shard-77", last=True))
-        host.say(wire.Told(Note(text="heard")))
+        host.say(wire.Told((Note(text="heard"),)))
         wait_until(lambda: any("heard" in text for text in session.notes()), "the note")
         assert not session.of("attempt_ended", status="infra")
     session.wait_for("host_lost", host="host-2")

@@ -51,11 +51,12 @@ def test_a_connection_that_is_made_at_import(stage: Stage) -> None:
     stage.check(session)
 
 
-def test_a_module_that_changes_signals_at_import(stage: Stage) -> None:
+def test_a_module_that_changes_signals_at_import(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fork server heeds SIGCHLD again, so deaths are known; it is preloaded all the same. Without, no end comes.
 
     Workers have numbers of their own from numpy's global generator too, and one thread for numerical libraries.
     """
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")  # conftest.py's
     stage.make_plan({f"t{n}": {"do": "kill_self" if n == 0 else "ok"} for n in range(3)}, shards=3, strategy="paired")
     session = stage.start("--timeout", "none", "--workers", "3", worker="meddling_import:act")
     assert session.wait() == 1, session.output()

@@ -75,6 +75,9 @@ class Provider:
         self.told: list[Any] = []
         self._event = os.eventfd(0)
 
+    def await_ready(self) -> None:
+        pass
+
     def start(self, name: str, spec: bytes) -> None:
         self.asked.append(name)
 
@@ -110,7 +113,9 @@ class Scripted:
     # -- as of Link -----------------------------------------------------------------------------------------
 
     def send(self, raw: bytes) -> None:
-        self.got.append(wire.read_frame(raw, wire.to_host).message)
+        found = wire.read_frame(raw, wire.to_host)
+        self._numbered.take(found)
+        self.got.append(found.message)
 
     def feed(self, pieces: Iterator[bytes]) -> None:
         for raw in pieces:
@@ -124,7 +129,8 @@ class Scripted:
     # -- what it says ---------------------------------------------------------------------------------------
 
     def say(self, message: wire.Message, body: bytes = b"") -> None:
-        raw = wire.frame(message, body) if isinstance(message, wire.Hi | wire.Lines | wire.Beat) else self._raw(message)
+        plain = isinstance(message, wire.Hi | wire.Lines | wire.Beat)
+        raw = self._numbered.plain(message, body) if plain else self._raw(message)
         self.bench.mailbox.news.append(Heard(self, raw, 0.0))  # type: ignore[arg-type]
 
     def _raw(self, message: wire.Message) -> bytes:
@@ -392,16 +398,16 @@ def test_what_a_host_has_the_master_remember_is_bounded(bench: Bench, monkeypatc
     bench.launch()
     holder, other = sorted((first, second), key=lambda each: not any(isinstance(got, wire.Run) for got in each.got))
     for attempt in (1, 2, 3, 4, 5, 6):
-        holder.say(wire.Told(infra(holder.name, B, attempt)))
+        holder.say(wire.Told((infra(holder.name, B, attempt),)))
     bench.settle()
     assert holder.open
     for task in (A, B, C):
-        holder.say(wire.Told(infra(holder.name, task, 1, message="x" * 400)))
+        holder.say(wire.Told((infra(holder.name, task, 1, message="x" * 400),)))
     bench.settle()
     assert not holder.open
     bench.launch(bench.left())
     for pid in range(9):
-        other.say(wire.Told(ShardStarted(shard="shard-00", pid=pid, units=1, incarnation=1, host=other.name)))
+        other.say(wire.Told((ShardStarted(shard="shard-00", pid=pid, units=1, incarnation=1, host=other.name),)))
     bench.settle()
     assert not other.open
 
@@ -430,7 +436,7 @@ def infra(host: str, task: str, attempt: int, message: str = "") -> AttemptEnded
         wire.Returned(1, wire.Held((UnitOrder(7, 0, 1),))),
         wire.Ended(1, wire.Held((UnitOrder(0, 0, 1), UnitOrder(0, 0, 1)))),
         wire.Ask("lane", 1, 1, 1),
-        wire.Told(HostJoined(host="host-1", machine="m", room=1)),  # type: ignore[arg-type]
+        wire.Told((HostJoined(host="host-1", machine="m", room=1),)),  # type: ignore[arg-type]
     ],
 )
 def test_a_host_that_says_what_cannot_be(bench: Bench, message: wire.Message) -> None:

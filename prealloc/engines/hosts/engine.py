@@ -237,7 +237,7 @@ class HostsEngine:
             self._units.copy(host, message, body)
         elif isinstance(message, wire.Beat):
             ahead_s = message.wall - time.time()
-            host.beat, host.unseen_jobs = msgspec.structs.replace(message, wall_s=ahead_s), 0
+            host.beats(msgspec.structs.replace(message, wall_s=ahead_s))
             host.draining = host.draining or message.draining
             host.has_offered = host.has_offered or message.room > 0
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):

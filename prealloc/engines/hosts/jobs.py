@@ -78,10 +78,12 @@ class Jobs:
         """Gives the jobs that wait to hosts that have room."""
         share = self._share() if self._waiting else None
         for job in list(self._waiting):
-            near = [host for host in self._shared.roster if _places(host, share) and not self._too_far(host, job.lane)]
-            if near:
+            able = [host for host in self._shared.roster if _places(host, share)]
+            able.sort(key=lambda host: (host.used, -host.free))
+            near = next((host for host in able if not self._too_far(host, job.lane)), None)
+            if near is not None:
                 self._waiting.remove(job)
-                self._give(min(near, key=lambda host: (host.used, -host.free)), job)
+                self._give(near, job)
 
     def _share(self) -> int | None:
         """The most jobs that a host may have now. None: as many as it has places."""
@@ -127,17 +129,15 @@ class Jobs:
             job = msgspec.structs.replace(job, policy=msgspec.structs.replace(job.policy, concurrency=1))
         given = Given(job, orders, rest)
         host.jobs[job.number] = given
-        host.unseen_jobs += 1
         host.given += 1
         positions = given.positions
         host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
-        raw = msgspec.json.encode(wire.Job.of(job, orders))
-        self._files.send(host, job.manifest.slice.sha256)
-        given.file = self._files.keep(raw)
+        self._files.send_slice(host, job.manifest.slice)
+        given.file = self._files.keep(wire.Job.of(job, orders).packed())
         self._files.send(host, given.file)
         if host.replica is not None:
             host.replica.owe(job.due)
-        host.say(wire.Run(given.file, job.manifest.slice.sha256))
+        host.gives(wire.Run(given.file, job.manifest.slice.sha256))
 
 
 def _places(host: RemoteHost, share: int | None) -> int:

@@ -11,8 +11,8 @@ from prealloc.engines.base import ShardJob
 from prealloc.engines.handover import Key, Units, units_of
 from prealloc.engines.hosts.link import Link
 from prealloc.engines.hosts.replica import PlannedShard, Replica
-from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Told
-from prealloc.model.events import HostState
+from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Run
+from prealloc.model.events import AttemptEnded, HostState
 from prealloc.model.outcome import TOO_MANY_REQUESTS
 from prealloc.store.journal import AttemptLine
 from prealloc.worker.job import UnitOrder
@@ -52,7 +52,7 @@ class Given:
         self.positions = {id: position for position, (id, _) in enumerate(job.ids)}
         self.judged: dict[Key, int] = {}
         """The latest attempt whose ending the host says the meaning of: its lane may have turned it away."""
-        self.verdicts: dict[Key, Told | Away] = {}
+        self.verdicts: dict[Key, AttemptEnded | Away] = {}
         """What it has said of that before the line had come: it counts when that is in the journal."""
         self.verdict_bytes = 0
         """Of those."""
@@ -130,6 +130,8 @@ class RemoteHost:
         """It has said that it has room."""
         self.is_open = False
         """It knows the session."""
+        self._unseen_jobs: list[int] = []
+        """The numbers of the messages that gave it jobs, of those that its last beat knew nothing of."""
 
     @property
     def over(self) -> bool:
@@ -160,15 +162,22 @@ class RemoteHost:
         """How many more jobs it takes, as far as is known."""
         if self.stage is not Stage.READY or not self.linked or self.beat is None or self.draining:
             return 0
-        return max(0, self.beat.room - self.unseen_jobs)
+        return max(0, self.beat.room - len(self._unseen_jobs))
 
     @property
     def used(self) -> float:
         """The part of its places that is in use, from 0 to 1."""
         return len(self.jobs) / max(1, len(self.jobs) + self.free)
 
-    unseen_jobs = 0
-    """Jobs that it was given since its last beat."""
+    def gives(self, run: Run) -> None:
+        """It gets a job, which its last beat knew nothing of."""
+        self.say(run)
+        self._unseen_jobs.append(self.numbered.sent)
+
+    def beats(self, beat: Beat) -> None:
+        """It has said how it is, after all that it had seen then."""
+        self.beat = beat
+        self._unseen_jobs = [number for number in self._unseen_jobs if number > self.numbered.seen_there]
 
     def state(self) -> HostState:
         """For people."""

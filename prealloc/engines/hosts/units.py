@@ -7,6 +7,7 @@ and never before the line.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 
 import msgspec
 
@@ -57,6 +58,8 @@ class UnitsOfHosts:
         self._losses = losses
         self._incarnations: Counter[str] = Counter()
         """Workers so far, by shard, of all hosts."""
+        self._changed: dict[str, RemoteHost] = {}
+        """Hosts whose journals have grown since acknowledgements were last given."""
 
     # -- lines of journals ----------------------------------------------------------------------------------
 
@@ -73,9 +76,10 @@ class UnitsOfHosts:
 
     def acknowledge(self) -> None:
         """Tells hosts what of their journals is in the run's."""
-        for host in self._shared.roster:
+        for host in self._changed.values():
             if host.replica is not None and (acks := host.replica.new_acks()):
                 host.mention(wire.Ack(acks))
+        self._changed.clear()
 
     def copy(self, host: RemoteHost, message: wire.Lines, body: bytes) -> None:
         """Takes bytes of a host's journal in, and tells what they mean."""
@@ -86,12 +90,14 @@ class UnitsOfHosts:
             if host.late_bytes > MOST_LATE:
                 self._losses.shut_out(host, f"it has sent more than {MOST_LATE // 2**20} MB since its end")
                 return
-        for copied in host.replica.take(message.file, message.offset, body):
-            self._line(host, copied)
-            if copied.late and not host.over:
-                host.late_bytes += copied.size
-                if host.late_bytes > MOST_LATE:
-                    raise Unreadable(f"{MOST_LATE // 2**20} MB of endings of units that it does not have")
+        with closing(host.replica.take(message.file, message.offset, body)) as taken:
+            for copied in taken:
+                self._line(host, copied)
+                if copied.late and not host.over:
+                    host.late_bytes += copied.size
+                    if host.late_bytes > MOST_LATE:
+                        raise Unreadable(f"{MOST_LATE // 2**20} MB of endings of units that it does not have")
+        self._changed[host.name] = host
         if not body.endswith(b"\n") and host.replica.begun_bytes > MOST_BEGUN:
             raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
 
@@ -138,7 +144,7 @@ class UnitsOfHosts:
             verdict = given.verdicts.pop(key, None)
             if verdict is not None:
                 given.verdict_bytes -= _size(verdict)
-                self.told(host, verdict) if isinstance(verdict, wire.Told) else self.turned_away(host, verdict)
+                self.turned_away(host, verdict) if isinstance(verdict, wire.Away) else self._told(host, verdict)
             return  # whether its lane has turned it away, the host says
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._shared.stopping:
@@ -149,10 +155,13 @@ class UnitsOfHosts:
     # -- what is said beside them ---------------------------------------------------------------------------
 
     def told(self, host: RemoteHost, message: wire.Told) -> None:
-        """Something for people, or what an ending means."""
-        event: Event = message.event
+        """Things for people, or what endings mean."""
+        for event in message.events:
+            self._told(host, event)
+
+    def _told(self, host: RemoteHost, event: Event) -> None:
         if isinstance(event, AttemptEnded):
-            if (found := self._judged(host, message)) is not None:
+            if (found := self._judged(host, event)) is not None:
                 given, key = found
                 del given.undecided[key]
                 self._shared.tell(event)
@@ -198,21 +207,19 @@ class UnitsOfHosts:
             )
             self._shared.tell(TurnedAway(job=message.job, ended=message.ended))
 
-    def _judged(self, host: RemoteHost, message: wire.Told | wire.Away) -> tuple[Given, Key] | None:
+    def _judged(self, host: RemoteHost, verdict: AttemptEnded | wire.Away) -> tuple[Given, Key] | None:
         """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
-        event = message.ended if isinstance(message, wire.Away) else message.event
-        if not isinstance(event, AttemptEnded):
-            return None
+        event = verdict.ended if isinstance(verdict, wire.Away) else verdict
         given, key = _find(host, event.shard, event.task, event.repeat)
         if given is None or key is None:
             return None
         if event.host != host.name or event.status is not Status.INFRA:
             raise Unreadable(f"it judges {event.shard}/{event.task}#{event.repeat}, which is not its own")
         if given.judged.get(key) != event.attempt:
-            given.verdict_bytes += _size(message) - (_size(given.verdicts[key]) if key in given.verdicts else 0)
+            given.verdict_bytes += _size(verdict) - (_size(given.verdicts[key]) if key in given.verdicts else 0)
             if given.verdict_bytes > MOST_VERDICTS:
                 raise Unreadable("more of endings than their lines say")
-            given.verdicts[key] = message
+            given.verdicts[key] = verdict
             return None
         del given.judged[key]
         return given, key
@@ -256,8 +263,8 @@ def _find(host: RemoteHost, shard: str, task: str, repeat: int) -> tuple[Given |
     return None, None
 
 
-def _size(message: wire.Told | wire.Away) -> int:
-    return len(msgspec.json.encode(message))
+def _size(verdict: AttemptEnded | wire.Away) -> int:
+    return len(msgspec.json.encode(verdict))
 
 
 def _taken(given: Given, held: wire.Held) -> Units:

@@ -77,7 +77,7 @@ def host_argv(options: Mapping[str, str], join: Path | None = None) -> list[str]
 
     Its spec is in the file `join`, or comes on its standard input.
     """
-    command = [options.get(PYTHON, sys.executable), "-P", "-m", "prealloc.engines.hosts.host"]
+    command = [options.get(PYTHON, sys.executable), "-P", "-m", "prealloc.engines.hosts.start"]
     return command if join is None else [*command, "--with-parent", "--join", str(join)]
 
 
