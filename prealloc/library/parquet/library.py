@@ -81,7 +81,7 @@ class ParquetWriter:
     def finish(self) -> None:
         if self._rows:
             self._end_group()
-        meta = msgspec.json.encode(self._fingerprint.meta(self._fingerprint.counts)).decode()
+        meta = msgspec.json.encode(self._fingerprint.meta()).decode()
         self._arrow.add_key_value_metadata({VERSION_KEY: str(FORMAT.version), META_KEY: meta})
 
     def _end_group(self) -> None:
