@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from prealloc._version import __version__
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.host import _module_digest
+from prealloc.engines.hosts.link import AGAIN_S
 from prealloc.engines.hosts.spec import HostSpec, read_spec, trusting
 from prealloc.model.outcome import Status
 from prealloc.store.journal import AttemptLine
@@ -115,6 +116,14 @@ class Host:
         return self._bench.silent and self._number < self._bench.scenario.lose
 
     async def run(self) -> None:
+        """Until its end. Who does not come in tries again, as hosts do."""
+        while True:
+            try:
+                return await self._serve()
+            except (OSError, InvalidHandshake):
+                await asyncio.sleep(AGAIN_S)
+
+    async def _serve(self) -> None:
         spec = self._spec
         async with connect(
             f"wss://127.0.0.1:{spec.port}/",
@@ -171,7 +180,7 @@ class Host:
         elif isinstance(message, wire.Bye | wire.Gone):
             return False
         while self._waiting and self._waiting[0].job in self._files:
-            job = msgspec.json.decode(self._files.pop(self._waiting.popleft().job), type=wire.Job)
+            job = wire.Job.unpacked(self._files.pop(self._waiting.popleft().job))
             self._start(job)
         return True
 
@@ -237,7 +246,7 @@ class Host:
             clock=time.monotonic(),
             rtt_s=0.001,
             ahead_s=0.0,
-            room=max(0, self._bench.scenario.room - self.running),
+            room=max(0, self._bench.scenario.room - self.running - len(self._waiting)),
             memory={},
             unbegun={},
             spool_left=2**40,

@@ -15,12 +15,12 @@ from prealloc.errors import LibraryError
 from prealloc.library import read_library
 from prealloc.library.base import Library, Record, Writer
 from prealloc.library.convert import new_json, new_lines
-from prealloc.library.database.library import new_database, open_database
+from prealloc.library.database.library import DatabaseLibrary, new_database
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
 from prealloc.library.packed.pool import SharedTaskPool, new_pool
-from prealloc.library.parquet.library import new_parquet, open_parquet
-from prealloc.library.parts.library import new_parts, open_parts
+from prealloc.library.parquet.library import ParquetLibrary, new_parquet
+from prealloc.library.parts.library import PartsLibrary, new_parts
 
 BOX_BYTES = 600
 """Of a part or row group: RECORDS fill three."""
@@ -96,13 +96,13 @@ class Format(NamedTuple):
         return path
 
     def open(self, path: Path) -> Any:
-        return self.opener(path, difficulty="hard", keep=("note",))
+        return self.opener(path, keep=("note",))
 
 
 PROVED = {
-    "database": Format(new_database, open_database),
-    "parts": Format(partial(new_parts, part_bytes=BOX_BYTES), open_parts, lambda path: sorted(path.iterdir())),
-    "parquet": Format(partial(new_parquet, group_bytes=BOX_BYTES), open_parquet),
+    "database": Format(new_database, DatabaseLibrary),
+    "parts": Format(partial(new_parts, part_bytes=BOX_BYTES), PartsLibrary, lambda path: sorted(path.iterdir())),
+    "parquet": Format(partial(new_parquet, group_bytes=BOX_BYTES), ParquetLibrary),
     "pool": Format(new_pool, SharedTaskPool),
     "index": Format(_new_index, TaskIndex.open, lambda path: [path.with_name(f"{path.name}.index")]),
 }
@@ -116,8 +116,8 @@ def all_of(library: Any) -> tuple[Any, ...]:
     return (
         list(library.ids),
         list(library.types),
-        library.without_workflow,
-        library.two_ids(),
+        library.counts.without_workflow,
+        library.counts.two_ids,
         library.info.tasks,
         library.info.types,
         list(library.texts(positions)),

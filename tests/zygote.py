@@ -344,7 +344,7 @@ def _become(
     os.environ.update(environment)
     _arm()
     if words[0] in ("run", "resume", "host", PROGRAM):
-        fork_launcher.subprocess = client.subprocess = StandBy()  # type: ignore[assignment]
+        server_process.subprocess = client.subprocess = StandBy()  # type: ignore[assignment]
     _carry_marker()
     if words[0] == PROGRAM:
         for name in vars(prealloc).keys() - at_first:
@@ -417,7 +417,7 @@ class Hosts:
         return started
 
 
-HOST = "prealloc.engines.hosts.host"
+HOST = "prealloc.engines.hosts.start"
 
 
 def _host(stdin: int) -> NoReturn:
@@ -430,7 +430,7 @@ def _host(stdin: int) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    fork_launcher.subprocess = StandBy()  # type: ignore[assignment]
+    server_process.subprocess = StandBy()  # type: ignore[assignment]
     _run(f"import runpy; runpy.run_module({HOST!r}, run_name='__main__', alter_sys=True)")
 
 
@@ -538,7 +538,7 @@ if __name__ == "__main__":
 
     from prealloc.api.status import status
     from prealloc.cli.app import ALONE, app_of
-    from prealloc.engines import fork_launcher
+    from prealloc.engines import server_process
     from prealloc.engines.hosts.providers import client
     from prealloc.engines.hosts.providers import process as process_provider
     from prealloc.files import faultpoint

@@ -22,8 +22,8 @@ from prealloc.store.experiment import Entry, OpenExperiment, View, counting
 from prealloc.store.fold import count_success, tries_of
 from prealloc.store.identity import Identity
 from prealloc.store.lane_log import read_halts
-from prealloc.store.results import UnitHistory, UnitOutcome, spent, unit_outcome
 from prealloc.store.run_folder import OpenRun
+from prealloc.store.unit_outcome import UnitHistory, UnitOutcome, spent, unit_outcome
 
 
 def is_experiment(folder: str | Path) -> bool:

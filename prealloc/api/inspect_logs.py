@@ -22,7 +22,9 @@ from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.usage import Tokens
 from prealloc.store.fold import Tried, tries_in
-from prealloc.store.results import ResultsRow, aggregate, success_of
+from prealloc.store.results import aggregate
+from prealloc.store.results_row import ResultsRow
+from prealloc.store.unit_outcome import success_of
 
 SUCCESS, SCORE = "success", "score"
 

@@ -12,8 +12,8 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.options import read_keywords
 from prealloc.model.plan import Manifest
 from prealloc.store.experiment import OpenExperiment
-from prealloc.store.results import UnitOutcome
 from prealloc.store.run_folder import OpenRun
+from prealloc.store.unit_outcome import UnitOutcome
 
 T = TypeVar("T")
 

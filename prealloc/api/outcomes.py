@@ -16,17 +16,12 @@ from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices, read_prices
 from prealloc.model.tables import ResultsKeywords, ResultsOptions
 from prealloc.store.fold import fold, tries_of
-from prealloc.store.results import (
-    KEYS,
-    Results,
-    ResultsRow,
-    UnitHistory,
-    UnitOutcome,
-    tabulate,
-    unit_outcome,
-)
+from prealloc.store.keys import KEYS
+from prealloc.store.results import Results, tabulate
+from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.scores import rejudged
+from prealloc.store.unit_outcome import UnitHistory, UnitOutcome, unit_outcome
 
 
 def outcomes(

@@ -137,8 +137,8 @@ def plan(
         tasks_there = sum(number for name, number in there.items() if is_eligible(spec, name))
         spec = replace(spec, num_instances=max(1, math.floor(tasks_there * share + 0.5)))
     for scanned in sources.libraries.values():
-        if scanned.without_workflow and generator is None:
-            count = f"{scanned.without_workflow} of {scanned.info.tasks} tasks have no workflow"
+        if scanned.counts.without_workflow and generator is None:
+            count = f"{scanned.counts.without_workflow} of {scanned.info.tasks} tasks have no workflow"
             if require_workflow:
                 hint = "add the workflows, or plan without ‹require_workflow›"
                 raise LibraryError(count, where=scanned.info.path, hint=hint)

@@ -27,11 +27,14 @@ from prealloc.store.clusters import Ended as EndedUnit
 from prealloc.store.clusters import Home, clusters
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.fold import Tried
+from prealloc.store.keys import KEYS, SETTINGS_PREFIX
 from prealloc.store.lane_log import read_notes
-from prealloc.store.results import KEYS, SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome, aggregate, tabulate
+from prealloc.store.results import Results, aggregate, tabulate
+from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_report import Compare, Matrix, RunReport, Source
 from prealloc.store.task_grid import task_grid, value_of
 from prealloc.store.telemetry import read_samples
+from prealloc.store.unit_outcome import UnitOutcome
 
 LOG_TAIL_BYTES = 8192
 TYPE = "type"

@@ -121,7 +121,7 @@ def read_sources(
             notes(opened.took)
         elif difficulty is not None and PLACE not in str(library):
             notes(f"difficulty {difficulty!r} has no effect: {library} is a file")
-        if two := opened.two_ids():
+        if two := opened.counts.two_ids:
             notes(f"{two} of {opened.info.tasks} tasks have an instance_id that is not their id: the id counts")
         libraries[key] = opened
     sources = pair(libraries) if len(libraries) > 1 else _single(libraries, spec, None if listed else shards)

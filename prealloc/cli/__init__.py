@@ -14,7 +14,7 @@ def main() -> int:
     try:
         if sys.argv[1:2] == ["host"] and not {"-h", "--help"} & {*sys.argv}:
             # On many machines at once, and each holds what it has loaded for as long as the run takes.
-            from prealloc.engines.hosts.host import main as host
+            from prealloc.engines.hosts.start import main as host
 
             return host(sys.argv[2:])
         from prealloc.cli.app import run_app

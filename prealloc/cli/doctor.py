@@ -116,4 +116,4 @@ def _as_typed(value: Any) -> Any:
         return in_flags(value)
     if isinstance(value, dict):
         return {key: _as_typed(each) for key, each in value.items()}
-    return [_as_typed(each) for each in value] if isinstance(value, list) else value
+    return [_as_typed(each) for each in value] if isinstance(value, list | tuple) else value

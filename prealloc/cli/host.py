@@ -35,7 +35,7 @@ def host(
 
       prealloc host --join host-1.json
     """
-    from prealloc.engines.hosts.host import main
+    from prealloc.engines.hosts.start import main
 
     given = ["--join", str(join)] if join is not None else []
     raise Stop(main([*given, *(["--with-parent"] if with_parent else [])]))

@@ -143,7 +143,7 @@ def parsed(given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
     for name, value in given.items():
         reader = options[name].reader
         if isinstance(reader, Names):
-            found[name] = tuple(value) if reader.commas else split_names(value)
+            found[name] = tuple(value) if reader.commas or reader.whole else split_names(value)
         elif isinstance(reader, Table):
             found[name] = (parse_settings if reader.values is None else parse_quotas)(value, mistakes)
         else:
@@ -184,7 +184,7 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         name,
         *([f"-{option.short}"] if option.short else []),
         help=in_flags(option.help)
-        + (" Repeatable, or a,b." if isinstance(reader, Names) else "")
+        + ((" Repeatable." if reader.whole else " Repeatable, or a,b.") if isinstance(reader, Names) else "")
         + (f"  [default: {told}]" if told else ""),
         metavar=reader.metavar or None,
         rich_help_panel=option.group or None,

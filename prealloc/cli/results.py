@@ -17,7 +17,7 @@ from prealloc.model.outcome import Status
 from prealloc.model.tables import ResultsOptions
 
 if TYPE_CHECKING:
-    from prealloc.store.results import UnitOutcome
+    from prealloc.store.unit_outcome import UnitOutcome
 
 
 def add_to(app: typer.Typer) -> None:

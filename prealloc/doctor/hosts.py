@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from collections.abc import Iterator
 
 from prealloc.doctor.finding import Finding, ok, problem, refused, warning
 from prealloc.engines.base import WorkerCheck
 from prealloc.engines.hosts.engine import HostsEngine
+from prealloc.engines.hosts.options import own_options
 from prealloc.engines.hosts.providers.base import PROVIDERS, provider_class
+from prealloc.engines.hosts.providers.client import ProviderProcess
 from prealloc.engines.hosts.seen import Seen
 from prealloc.errors import PreallocError
 from prealloc.model.policy import EngineOptions
@@ -19,7 +20,6 @@ SLOW_S = 0.02
 """From here on, a lane with a limit per second cannot be kept full over the link."""
 CLOCK_S = 5.0
 LEAST_ROOM = 2**30
-_SLURM_SETTINGS = ("KillWait", "SlurmdTimeout", "JobRequeue", "MaxArraySize", "MaxJobCount", "AuthType")
 
 
 def check_hosts(
@@ -34,7 +34,7 @@ def check_hosts(
             checked = engine.check(WorkerCheck(worker, import_path, variables=variables))
             seen = engine.look()
         except PreallocError as error:
-            return [refused("host", error), *_of_the_engine(name)]
+            return [refused("host", error), *_of_the_engine(name, options)]
         took_s = time.monotonic() - began
         found.append(ok("host", f"{seen.name} on {seen.machine} was here after {took_s:.1f} s ({seen.handle or name})"))
         found += _of_the_host(seen)
@@ -48,7 +48,7 @@ def check_hosts(
             found.append(ok("lease", told))
         if variables and not checked.unset:
             found.append(ok("key", f"set there: {', '.join(variables)}"))
-    return [*found, *_of_the_engine(name)]
+    return [*found, *_of_the_engine(name, options)]
 
 
 def _of_the_host(seen: Seen) -> Iterator[Finding]:
@@ -71,16 +71,15 @@ def _of_the_host(seen: Seen) -> Iterator[Finding]:
     yield ok("versions", f"Python {seen.python}, prealloc {seen.version}")
 
 
-def _of_the_engine(name: str) -> Iterator[Finding]:
-    if name in PROVIDERS:
-        yield ok("cannot", provider_class(name).cannot)
-    if name == "slurm":
-        try:
-            config = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=20).stdout
-        except (OSError, subprocess.TimeoutExpired) as error:
-            yield problem("settings", f"scontrol cannot be asked: {error}", "load Slurm's commands here")
-            return
-        pairs = [line.partition("=")[::2] for line in config.splitlines()]
-        values = {key.strip(): value.strip() for key, value in pairs}
-        told = ", ".join(f"{key} {values[key]}" for key in _SLURM_SETTINGS if key in values)
-        yield ok("settings", f"{told}; hosts are submitted with --no-requeue")
+def _of_the_engine(name: str, options: EngineOptions) -> Iterator[Finding]:
+    """What the engine cannot do, and what is set there; the engine's package is loaded by the provider's process."""
+    if name not in PROVIDERS:
+        return
+    yield ok("cannot", provider_class(name).cannot)
+    try:
+        with contextlib.closing(ProviderProcess(name, own_options(options), look=True)) as provider:
+            provider.await_ready()
+            found = provider.settings
+    except PreallocError:
+        return  # then no host was had either, which says why
+    yield from (warning("settings", told, hint) if hint else ok("settings", told) for told, hint in found)

@@ -64,6 +64,8 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     """Of the run. A shard's own, see ShardJob, may have another concurrency."""
     slice_bytes: int = 0
     """Of the largest slice: what a worker takes goes by it."""
+    first_jobs: int = 1
+    """Jobs that begin at once, if there is room for all of them."""
     journal: JournalWriter
     """The supervisor's own journal file."""
     host: str | None = None

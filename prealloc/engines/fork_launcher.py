@@ -7,7 +7,6 @@ import os
 import select
 import socket
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -16,14 +15,14 @@ from prealloc.engines import forkserver
 from prealloc.engines.base import Checked, WorkerCheck
 from prealloc.engines.launch import Born, Died, Refused, ended_at_import, how_it_ended, shipment, what_to_look_at
 from prealloc.engines.log import last_lines
+from prealloc.engines.server_process import ServerProcess, start_server
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.processes.forks import forks
-from prealloc.processes.parent import MARK, fresh_interpreter
-from prealloc.processes.signals import born_blocked
+from prealloc.processes.parent import MARK
 from prealloc.processes.tree import end_marked, kill_group
 
 _SERVER = "the process that starts workers"
@@ -32,15 +31,17 @@ _DYING_S = 2.0
 
 
 class ForkServerLauncher:
-    """Speaks to one fork server at a time. It starts at once, beside whatever the master does next."""
+    """Speaks to one fork server at a time. It starts at once, beside whatever the master does next.
 
-    def __init__(self) -> None:
+    `server` is one that was started before.
+    """
+
+    def __init__(self, server: ServerProcess | None = None) -> None:
         self._decoder: msgspec.json.Decoder[forkserver.FromServer] = msgspec.json.Decoder(forkserver.FromServer)
         self._living: set[int] = set()
         """What the server has started and has not told the end of."""
         with must_write(_SERVER, EngineError):
-            self._output = tempfile.TemporaryFile()  # noqa: SIM115  # what the user's module prints at its import
-            self._start_server()
+            self._server, self._control, self._output = server or start_server()
 
     def check(self, wanted: WorkerCheck) -> Checked:
         worker = wanted.worker
@@ -69,7 +70,7 @@ class ForkServerLauncher:
         # Whatever it is, workers that are forked from this server would share it, though they never use it.
         self._stop_server()
         with must_write(_SERVER, EngineError):
-            self._start_server()
+            self._server, self._control, _ = start_server(self._output)
         module = worker.partition(":")[0]
         note = f"importing {module} leaves open: {reply.left}; workers must not share that, so each one imports it"
         return Checked([f"{note} (slower, more memory)"], reply.unset)
@@ -156,21 +157,6 @@ class ForkServerLauncher:
         for pid in self._living:
             kill_group(pid)
         end_marked(MARK, {str(pid) for pid in self._living}, _DYING_S)
-
-    def _start_server(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, born_blocked():
-            self._server = subprocess.Popen(
-                fresh_interpreter(
-                    f"from prealloc.engines.forkserver import main; main({theirs.fileno()}, {os.getpid()})"
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._output,
-                pass_fds=[theirs.fileno()],
-            )
-        self._control = ours
-        forks.keep_from(ours.fileno())
 
     def _send(self, message: forkserver.ServerMessage, descriptors: Sequence[int] = ()) -> None:
         packet = msgspec.json.encode(message)

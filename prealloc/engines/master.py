@@ -33,6 +33,8 @@ from prealloc.processes.signals import handled
 TICK_S = 0.1
 FIRST_SAMPLE_S = 1.0
 SAMPLE_S = 2.0
+LAUNCH_S = 0.01
+"""Launches take about this long at most before the engine is heard again: others wait for what it says."""
 
 
 class Ended(NamedTuple):
@@ -59,7 +61,6 @@ def conduct(
     jobs = _Jobs(engine, queue, make, limiter, control, observer.handle)
     observe = observer.handle
     sampler = _Sampler(engine, observer)
-    told_why = False
     received: list[int] = []
     with handled(lambda number, frame: received.append(number)):
         heeded = 0
@@ -72,19 +73,11 @@ def conduct(
                 observe(Stopping(drain_s=drain_s if heeded == 1 else 0.0, grace_s=grace_s if heeded < 3 else 0.0))
             for news in control.listen(jobs.running, len(queue)):
                 observe(news)
-            while control.room(len(jobs.running)) and queue:
-                if (room := engine.room()).jobs <= 0:
-                    if room.why is not None and not told_why:
-                        observe(Note(text=room.why))
-                        told_why = True
-                    break
-                if (launch := queue.next()) is None:
-                    break
-                jobs.launch(launch)
+            more = jobs.fill()
             engine.allow(control.widths(jobs.running))
-            if places := min(control.room(len(jobs.running)), engine.room().jobs):
+            if not more and (places := min(control.room(len(jobs.running)), engine.room().jobs)):
                 jobs.rebalance(places)
-            for event in engine.wait(TICK_S):
+            for event in engine.wait(0.0 if more else TICK_S):
                 jobs.take_in(event)
             jobs.heed_limits()
             sampler.sample()
@@ -116,13 +109,30 @@ class _Jobs:
         self._rebalance = Rebalance()
         self._begun: set[str] = set()
         """Shards that have been launched and have not ended."""
+        self._told_why = False
 
     @property
     def shards(self) -> list[str]:
         """Of each job that runs."""
         return [job.shard for job in self.running.values()]
 
-    def launch(self, launch: Launch) -> None:
+    def fill(self) -> bool:
+        """Launches what there is room for. True: there may be room for more, but the engine is to be heard first."""
+        until = time.monotonic() + LAUNCH_S
+        while self._control.room(len(self.running)) and self._queue:
+            if (room := self._engine.room()).jobs <= 0:
+                if room.why is not None and not self._told_why:
+                    self._observe(Note(text=room.why))
+                    self._told_why = True
+                return False
+            if (launch := self._queue.next()) is None:
+                return False
+            self._launch(launch)
+            if time.monotonic() > until:
+                return True
+        return False
+
+    def _launch(self, launch: Launch) -> None:
         if (job := self._make(launch)) is None:
             self._queue.leave(launch.lane)
             return

@@ -111,6 +111,8 @@ def run_session(
             journal.append(attempt)
         if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
+        left = units_left(run, before, asked, claims)
+        wanted = _wanted(run, left, engine, moves=engine.facts.hands_back)
         setup = RunSetup(
             paths=run.paths,
             session=session,
@@ -119,12 +121,12 @@ def run_session(
             limiter=limiter,
             policy=policy,
             slice_bytes=_biggest(run),
+            first_jobs=min(wanted, len(left)),
             journal=journal,
             cleanup=run.file.cleanup,
         )
         engine.open(setup)
-        left = units_left(run, before, asked, claims)
-        at_once, too_few = engine.allowed(_wanted(run, left, engine, moves=engine.facts.hands_back))
+        at_once, too_few = engine.allowed(wanted)
         control = Control(
             policy,
             lambda policy: _shares(run, policy),

@@ -166,7 +166,7 @@ _RUN_NUMBER = re.compile(r"[0-9]{4,9}")
 
 
 class ExperimentPaths(NamedTuple):
-    """An experiment folder: `experiment.json`, `config.toml`, `lock`, `runs/<number>/`."""
+    """An experiment folder: `experiment.json`, `config.toml`, `lock`, `latest`, `runs/<number>/`."""
 
     root: Path
 
@@ -183,6 +183,11 @@ class ExperimentPaths(NamedTuple):
     def lock(self) -> Path:
         """Held for a moment by whoever makes a run or claims units."""
         return self.root / "lock"
+
+    @property
+    def latest(self) -> Path:
+        """The highest number that a run of it has had: its folder may have been moved away."""
+        return self.root / "latest"
 
     @property
     def runs(self) -> Path:

@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import NULL, Row, has, kept, named, row_type
+from prealloc.library.rows import NULL, Counts, Row, has, kept, named, row_type
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
@@ -39,6 +39,10 @@ class Record(NamedTuple):
     id: str
     type: str
     text: bytes
+
+    @property
+    def row(self) -> Row:
+        return _row.decode(self.text)
 
     def split(self) -> tuple[bytes | None, bytes]:
         """The workflow, and the object without it; both compact JSON.
@@ -62,6 +66,7 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
 
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
+_row = msgspec.json.Decoder(Row)
 _STEP = 1 << 14
 
 
@@ -73,30 +78,29 @@ def fields_of(text: bytes) -> dict[str, Raw]:
         return {}
 
 
+def refused(error: StrictJsonError, where: str, name: str = "") -> LibraryError:
+    """The error of a task of which strict JSON refuses something, in the field `name` if one is given."""
+    path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
+    hint = f"fix this value {f'in the {name} ' if name else ''}of the task, or leave the task out"
+    return LibraryError(error.problem, where=f"{where}, at {path}" if path else where, hint=hint)
+
+
 def info_of(
-    library: Path,
-    *,
-    size: int,
-    sha256: str,
-    types: Mapping[str, int],
-    difficulty: str | None = None,
-    fields: Fields = COMMON,
+    library: Path | str, *, size: int, sha256: str, types: Mapping[str, int], fields: Fields = COMMON
 ) -> LibraryInfo:
-    """The fingerprint of a library that lies at a path. `types` counts its tasks of each type.
+    """The fingerprint of a library that lies at a path (a text: of one that is not a file). `types` counts its tasks.
 
     Bytes of its path that are not text become escapes, so that JSON can hold them. Such a path does not find the
     library again, and the guard of a run (worker/guard.py) does not know it: that is accepted, for plan.json must be
     JSON.
     """
-    path = library.absolute()
     return LibraryInfo(
-        path=readable_name(str(path)),
-        name=readable_name(path.name),
+        path=library if isinstance(library, str) else readable_name(str(library.absolute())),
+        name=readable_name(Path(library).name),
         bytes=size,
         sha256=sha256,
         tasks=sum(types.values()),
         types=dict(sorted(types.items())),
-        difficulty=difficulty,
         fields=UNSET if fields == COMMON else fields,
     )
 
@@ -119,27 +123,6 @@ class Writer(Protocol):
     def add(self, record: Record) -> None: ...
 
 
-class Counted(Protocol):
-    """Whatever says how many tasks there are, how many have no workflow (or null), how many two ids that differ."""
-
-    @property
-    def tasks(self) -> int: ...
-    @property
-    def without_workflow(self) -> int: ...
-    @property
-    def two_ids(self) -> int: ...
-
-
-class Facts(NamedTuple):
-    """What is known of a library once it is open; `keep` are the fields to take along with its tasks."""
-
-    info: LibraryInfo
-    ids: Sequence[str]
-    types: Sequence[str]
-    counts: Counted
-    keep: tuple[str, ...]
-
-
 class Library(ABC):
     """A task library that is open: who its tasks are, and any of them on demand. Positions count from 0."""
 
@@ -150,19 +133,20 @@ class Library(ABC):
     took: str | None = None
     """Which file of a folder this is, as a sentence; None where there was nothing to choose."""
 
-    def __init__(self, facts: Facts) -> None:
-        self.info = facts.info
+    def __init__(
+        self, info: LibraryInfo, ids: Sequence[str], types: Sequence[str], counts: Counts, keep: tuple[str, ...]
+    ) -> None:
+        self.info = info
         """The fingerprint: what plan.json says of it."""
-        self.ids = facts.ids
+        self.ids = ids
         """Of all tasks; of a stream, of those that its shortlist wanted."""
-        self.types = facts.types
+        self.types = types
         """The type of `ids[i]`."""
-        self.without_workflow = facts.counts.without_workflow
-        """Tasks whose workflow is missing or null."""
-        self._two_ids = facts.counts.two_ids
-        self._keep = [(name, msgspec.json.encode(name)) for name in facts.keep]
-        self._keeps_all = EVERY_FIELD in facts.keep
-        self._decoder = msgspec.json.Decoder(row_type(facts.keep))
+        self.counts = counts
+        """Of all tasks."""
+        self._keep = [(name, msgspec.json.encode(name)) for name in keep]
+        self._keeps_all = EVERY_FIELD in keep
+        self._decoder = msgspec.json.Decoder(row_type(keep))
 
     def __len__(self) -> int:
         return self.info.tasks
@@ -179,10 +163,6 @@ class Library(ABC):
     def order(self) -> Sequence[int]:
         """All positions, in the order in which the tasks were written."""
         return range(len(self.ids))
-
-    def two_ids(self) -> int:
-        """How many tasks have both `id` and `instance_id`, and they differ."""
-        return self._two_ids
 
     @abstractmethod
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
@@ -247,12 +227,8 @@ class Library(ABC):
         try:
             return compact(raw)
         except StrictJsonError as error:
-            path = f"{name}{(error.path or '$')[1:]}".removeprefix(".")
-            raise LibraryError(
-                error.problem,
-                where=f"{self._place(position, bytes(raw), error.offset or 0)}, at {path}",
-                hint=f"fix this value {f'in the {name} ' if name else ''}of the task, or leave the task out",
-            ) from None
+            place = self._place(position, bytes(raw), error.offset or 0)
+            raise refused(error, place, name) from None
 
     def _compacted(self, positions: Sequence[int], texts: Iterator[bytes]) -> Iterator[bytes]:
         for position, text in zip(positions, texts, strict=True):

@@ -119,24 +119,23 @@ def _copy_json(file: Path, writer: Writer, progress: Progress | None) -> int:
     return read.info.tasks
 
 
-class _Copies:
+class _Copies(ColumnsBuilder):
     """Takes the tasks of a library and gives them to a writer. Holds their ids, packed."""
 
     def __init__(self, writer: Writer) -> None:
+        super().__init__()
         self._writer = writer
-        self._names = ColumnsBuilder()
-        self.of_each_type = self._names.of_each_type
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        self._names.add(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
-        for place, text in enumerate(batch.texts()):
+        self.extend(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
+        for place, text in enumerate(batch.layout.texts):
             try:
                 self._writer.add(Record(ids[place], types[place], compact(text)))
             except StrictJsonError as error:
                 raise batch.diagnosis().of_task(place, error) from None
 
     def finish(self, where: str) -> None:
-        refuse_duplicates_among(self._names.hash, self._names.id, where)
+        refuse_duplicates_among(self.hash, self.id, where)
 
 
 def _copy(library: Library, writer: Writer, progress: Progress | None) -> int:

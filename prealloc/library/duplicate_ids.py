@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import groupby, islice
+from operator import eq
 
 from prealloc.errors import LibraryError
 from prealloc.model.task_hash import stable_hashes
@@ -57,16 +59,11 @@ def equal_hashes(hashes: Sequence[int], order: Sequence[int]) -> list[list[int]]
 
     `order` is that of `sorted_positions`.
     """
-    groups: list[list[int]] = []
-    before = None
-    for at, position in enumerate(order):
-        value = hashes[position]
-        if value == before:
-            if not groups or groups[-1][-1] != order[at - 1]:
-                groups.append([order[at - 1]])
-            groups[-1].append(position)
-        before = value
-    return groups
+    value = hashes.__getitem__
+    if not any(map(eq, map(value, order), map(value, islice(order, 1, None)))):
+        return []
+    groups = (list(group) for _, group in groupby(order, value))
+    return [group for group in groups if len(group) > 1]
 
 
 def sorted_positions(hashes: array[int]) -> array[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from prealloc.library.unpack import PACKED_NAME
-from prealloc.model.fields import COMMON, Fields
+from prealloc.model.fields import Fields
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library, Writer
@@ -41,10 +41,10 @@ class LibraryFormat(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a name says this format, in letters of either case."""
         return ending_of([self]).search(name) is not None
 
-    def open(self, path: Path, *, difficulty: str | None, keep: tuple[str, ...], fields: Fields = COMMON) -> Library:
+    def open(self, path: Path, *, keep: tuple[str, ...], fields: Fields) -> Library:
         """The library at `path`. Raises LibraryError."""
         asked = {"fields": fields} if self.is_foreign else {}
-        library: Library = _function(self.opener)(path, difficulty=difficulty, keep=keep, **asked)
+        library: Library = _function(self.opener)(path, keep=keep, **asked)
         return library
 
     def new(self, out: Path, *, force: bool) -> AbstractContextManager[Writer]:
@@ -74,21 +74,21 @@ FORMATS = (
         name="database",
         endings=("db", "sqlite", "sqlite3"),
         writer="prealloc.library.database.library:new_database",
-        opener="prealloc.library.database.library:open_database",
+        opener="prealloc.library.database.library:DatabaseLibrary",
         magic=b"SQLite format 3\0",
     ),
     LibraryFormat(
         name="parts",
         endings=("parts",),
         writer="prealloc.library.parts.library:new_parts",
-        opener="prealloc.library.parts.library:open_parts",
+        opener="prealloc.library.parts.library:PartsLibrary",
         is_folder=True,
     ),
     LibraryFormat(
         name="parquet",
         endings=("parquet",),
         writer="prealloc.library.parquet.library:new_parquet",
-        opener="prealloc.library.parquet.library:open_parquet",
+        opener="prealloc.library.parquet.library:ParquetLibrary",
         magic=b"PAR1",
         is_foreign=True,
     ),
@@ -96,7 +96,7 @@ FORMATS = (
         name="pool",
         endings=("pool",),
         writer="prealloc.library.packed.pool:new_pool",
-        opener="prealloc.library.packed.pool:open_pool",
+        opener="prealloc.library.packed.pool:SharedTaskPool",
         magic=b"prealloc-pool 1\n",
     ),
 )

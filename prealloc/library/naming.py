@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
+from prealloc.library.base import refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
 from prealloc.library.rows import NULL, is_name
 from prealloc.model.document import UNREADABLE
@@ -184,7 +185,7 @@ def _digests(places: range, texts: Texts) -> list[str]:
         try:
             fields = _fields.decode(compact(text))
         except StrictJsonError as error:
-            raise LibraryError(error.problem, where=f"task {place}", hint="fix this value of the task") from None
+            raise refused(error, f"task {place}") from None
         whole = msgspec.json.encode(dict(sorted(fields.items())))
         found.append(hashlib.blake2b(whole, digest_size=16).hexdigest())
     return found

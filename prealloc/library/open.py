@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from prealloc.errors import LibraryError
 from prealloc.files.paths import index_places
 from prealloc.library.disk import Progress, head_of
@@ -22,7 +24,6 @@ from prealloc.model.fields import COMMON, Fields
 
 if TYPE_CHECKING:
     from prealloc.library.base import Library
-    from prealloc.library.text.library import TextLibrary
 
 STREAM_FROM = 1 << 30
 """A file of so many bytes, or a quarter of that packed, is not read into memory where it can be avoided."""
@@ -61,8 +62,9 @@ def read_library(
     bad UTF-8, truncation, ...). The inside of a workflow is checked when its task is asked for.
     Raises OptionsError if `keep` names a field that every task has anyway, or one with quotes or the like.
     """
-    how = How(difficulty, checked_keep(keep), fields, progress, notes or (lambda note: None))
-    opened = _open(library, how, shortlist, stream)
+    how = How(difficulty, checked_keep(keep), fields, progress, notes or (lambda note: None), shortlist, stream)
+    opened = _open(library, how)
+    opened.info = msgspec.structs.replace(opened.info, difficulty=difficulty)
     if opened.note:
         how.notes(opened.note)
     return opened
@@ -76,43 +78,36 @@ class How(NamedTuple):
     fields: Fields
     progress: Progress | None
     notes: Callable[[str], None]
+    shortlist: Callable[[], Shortlist] | None
+    stream: bool
 
-    def read(
-        self, source: Source, shortlist: Callable[[], Shortlist] | None = None, *, copies: bool = False
-    ) -> TextLibrary:
-        """The library that a source gives, read once."""
-        from prealloc.library.text.library import read_text
+    def read(self, source: Source, *, copies: bool = False) -> Library:
+        """A text, read once."""
+        from prealloc.library.text.library import TextLibrary
 
-        return read_text(
-            source,
-            shortlist or Everything,
-            fields=self.fields,
-            difficulty=self.difficulty,
-            keep=self.keep,
-            progress=self.progress,
-            copies=copies,
-        )
+        shortlist = self.shortlist or Everything
+        return TextLibrary(source, shortlist, keep=self.keep, fields=self.fields, progress=self.progress, copies=copies)
 
 
-def _open(library: Any, how: How, shortlist: Callable[[], Shortlist] | None, stream: bool) -> Library:
+def _open(library: Any, how: How) -> Library:
     if not isinstance(library, str | os.PathLike):
         from prealloc.library.text.in_python import python_source
 
-        return how.read(python_source(library, needed(how.fields, how.keep)), shortlist)
+        return how.read(python_source(library, needed(how.fields, how.keep)))
     if str(library) == "-":
         from prealloc.library.text.sources import STDIN
 
-        if shortlist is None:
+        if how.shortlist is None:
             hint = "save it to a file, and give that"
             raise LibraryError("standard input can be read only once, for one plan", where="-", hint=hint)
-        return how.read(STDIN, shortlist)
+        return how.read(STDIN)
     found = _find(library, how.difficulty)
     if found.format is not None:
-        opened = found.format.open(found.file, difficulty=how.difficulty, keep=how.keep, fields=how.fields)
+        opened = found.format.open(found.file, keep=how.keep, fields=how.fields)
     elif found.source is not None:
-        opened = how.read(found.source, shortlist)
+        opened = how.read(found.source)
     else:
-        opened = _read_json(found.file, how, shortlist, stream)
+        opened = _read_json(found.file, how)
     opened.took = found.took
     return opened
 
@@ -181,23 +176,23 @@ def is_parts(path: str | os.PathLike[str]) -> bool:
     return is_ours(Path(path))
 
 
-def _read_json(file: Path, how: How, shortlist: Callable[[], Shortlist] | None, stream: bool) -> Library:
+def _read_json(file: Path, how: How) -> Library:
     is_there = bool(head_of(file, 1))  # else reading it tells what is wrong
     if is_there and any(map(os.path.lexists, index_places(file))):
         from prealloc.library.packed.index import TaskIndex
 
         try:
-            return TaskIndex.open(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields)
+            return TaskIndex.open(file, keep=how.keep, fields=how.fields)
         except LibraryError as error:
             how.notes(
                 f"the index of {file.name} is not used: {error.problem}; `prealloc library index {file}` repairs it"
             )
     large = _is_large(file)
-    if shortlist is None and large and packing(head_of(file, 4)) is None:
+    if how.shortlist is None and large and packing(head_of(file, 4)) is None:
         from prealloc.library.packed.indexing import index_in_memory
 
-        return index_in_memory(file, difficulty=how.difficulty, keep=how.keep, fields=how.fields, progress=how.progress)
-    return how.read(file_source(file), shortlist, copies=stream or large)
+        return index_in_memory(file, keep=how.keep, fields=how.fields, progress=how.progress)
+    return how.read(file_source(file), copies=how.stream or large)
 
 
 def _is_large(file: Path) -> bool:

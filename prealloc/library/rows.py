@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -77,11 +77,6 @@ def workflow_of(task: Row | dict[str, Raw]) -> Raw:
     return task.get("workflow", NOTHING) if isinstance(task, dict) else task.workflow
 
 
-def any_has(rows: Iterable[Row], i: int, name: str) -> bool:
-    """Whether any of these tasks has the field that is kept as number `i`."""
-    return any(has(kept(row, i, name)) for row in rows)
-
-
 def is_name(value: Any) -> bool:
     """Whether a value can be a task's id or type: a string, not empty, without a NUL."""
     return type(value) is str and value != "" and "\0" not in value
@@ -90,6 +85,26 @@ def is_name(value: Any) -> bool:
 def has(raw: Raw) -> bool:
     """Whether the task has this field at all."""
     return raw is not NOTHING
+
+
+class Counts(msgspec.Struct, forbid_unknown_fields=True):
+    """Of some tasks: how many, how many without a workflow (or null), how many with two ids that differ."""
+
+    tasks: int
+    without_workflow: int
+    two_ids: int
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Counts these tasks too."""
+        self.tasks += len(rows)
+        self.without_workflow += sum(row.workflow is NOTHING or row.workflow == NULL for row in rows)
+        self.two_ids += sum(map(_has_two_ids, rows))
+
+
+def _has_two_ids(row: Row) -> bool:
+    """Whether a task has both spellings of an id, and they differ. Null is not an id."""
+    one, other = row.id, row.instance_id
+    return one is not UNSET and other is not UNSET and other is not None and one != other
 
 
 def checked_keep(keep: tuple[str, ...]) -> tuple[str, ...]:

@@ -24,10 +24,3 @@ class Everything:
 
     def held(self) -> None:
         return None
-
-
-class Nothing(Everything):
-    """The shortlist where only the names of the tasks are asked for."""
-
-    def offer(self, hashes: Sequence[int], types: Sequence[str]) -> Sequence[int]:
-        return ()

@@ -94,8 +94,8 @@ def stats_of(
         bytes=library.info.bytes,
         sha256=library.info.sha256,
         tasks=library.info.tasks,
-        without_workflow=library.without_workflow,
-        two_ids=library.two_ids(),
+        without_workflow=library.counts.without_workflow,
+        two_ids=library.counts.two_ids,
         looked_at=len(chosen),
         fields=sizes.stats(),
         types=[

@@ -95,7 +95,7 @@ def read_keywords(struct: type[T], keywords: Mapping[str, Any], mistakes: list[M
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """What was probably meant; else all that there is."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     return f"did you mean {close[0]}?" if close else f"use one of {', '.join(names)}"
 
 
@@ -284,6 +284,8 @@ class Names(NamedTuple):
     """A text with commas may be one name or several: who knows the names decides, by `one_or_several`."""
     alone: bool = False
     """One text is one name."""
+    whole: bool = False
+    """Each text is one name, whatever commas are in it."""
 
     def read(self, where: str, value: Any, mistakes: list[Mistake]) -> tuple[str, ...]:
         if self.alone and isinstance(value, str):

@@ -298,8 +298,8 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
     engine_option: Annotated[
         tuple[str, ...],
         Option(
-            Names("NAME=VALUE", commas=True),
-            "Option of the engine's own, such as partition=cpu. Repeatable.",
+            Names("NAME=VALUE", whole=True),
+            "Option of the engine's own, such as partition=cpu: one each time.",
             group=_HOSTS,
             unset="none",
         ),
@@ -308,7 +308,7 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             Names("NAMES"),
-            "Environment variables, such as API keys, that hosts get from here. Repeatable, or a,b.",
+            "Environment variables, such as API keys, that hosts get from here.",
             group=_HOSTS,
             unset="none",
         ),

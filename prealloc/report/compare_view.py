@@ -13,7 +13,7 @@ from rich.text import Text
 from prealloc.model.words import listed
 from prealloc.report import human
 from prealloc.report.grid import Column, table
-from prealloc.report.page import Page
+from prealloc.report.page import Page, prose
 from prealloc.report.results_view import write_data
 from prealloc.report.success import mixed_note
 from prealloc.report.visible import value, visible
@@ -30,6 +30,7 @@ _COLOURS = {
 _ADJUSTED = {"holm": "p by Holm", "bh": "p by Benjamini-Hochberg", "none": "p of each alone"}
 _DROPS = {"against": 3, "better": 4, "worse": 4, "longer": 4, "shorter": 4, "same": 5}
 _MOST_TASKS = 40
+_VERDICT = len("too few tasks differ")
 
 
 def print_comparison(found: Comparison, console: Console, *, form: str = "table", tasks: bool = False) -> None:
@@ -48,13 +49,11 @@ def render_comparison(found: Comparison, *, tasks: bool = False) -> Page:
     """A sentence of what is compared, a row for each comparison, and what is to be known of them."""
 
     def build(width: int | None) -> list[Text]:
-        lines = [Text(heading(found)), Text(), *table(_columns(found), width)]
-        lines += [Text(note) for note in notes(found)]
+        lines = [prose(heading(found)), Text(), *table(_columns(found), width)]
+        lines += [prose(note) for note in notes(found)]
         for row in found.rows if tasks else ():
-            lines += [
-                Text(),
-                Text(f"{row_name(row)}: better on {_tasks(row.only_value)}; worse on {_tasks(row.only_against)}"),
-            ]
+            differ = f"{row_name(row)}: better on {_tasks(row.only_value)}; worse on {_tasks(row.only_against)}"
+            lines += [Text(), prose(differ)]
         return lines
 
     return Page(build)
@@ -115,7 +114,7 @@ def _columns(found: Comparison) -> list[Column]:
     ]
     names = Column(visible(found.factor), [Text(row_name(row)) for row in rows], False, least=12, middle=True)
     words = [Text(verdict(row), style=_COLOURS.get(row.verdict or "", "default")) for row in rows]
-    return [names, *columns, Column("", words, False)]
+    return [names, *columns, Column("", words, False, least=_VERDICT)]
 
 
 def _cells(row: Compared, found: Comparison) -> tuple[str, ...]:

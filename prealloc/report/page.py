@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
@@ -19,7 +20,7 @@ class Page:
 
     def lines(self, width: int | None) -> list[Text]:
         """The lines, none wider than `width` but those that must stay `whole`."""
-        return [_within(line, width) for line in self._build(width)]
+        return [each for line in self._build(width) for each in _within(line, width)]
 
     def text(self, width: int | None = None) -> str:
         """The page without colours. Ends with a newline unless it is empty."""
@@ -63,6 +64,11 @@ def whole(line: Text) -> Text:
     return line
 
 
+def prose(text: str, style: str = "") -> Text:
+    """A sentence: broken between words where it does not fit."""
+    return Text(text, style, overflow="fold")
+
+
 def fact(name: str, text: Text | str, width: int) -> Text:
     """A line of what is known: its name in `width` characters, and behind it what is to be said."""
     return Text.assemble((f"{name:<{width}}", "dim"), text)
@@ -73,11 +79,13 @@ def heading(text: str) -> Text:
     return Text(text, style="bold")
 
 
-def _within(line: Text, width: int | None) -> Text:
+def _within(line: Text, width: int | None) -> list[Text]:
     line.no_wrap = True
-    if line.overflow == "ignore":
-        return line
+    if line.overflow == "ignore" or width is None or cell_len(line.plain) <= width:
+        return [line]
+    if line.overflow == "fold":
+        pieces = textwrap.wrap(line.plain, width, break_on_hyphens=False)
+        return [Text(piece, line.style, no_wrap=True) for piece in pieces]
     line.overflow = "ellipsis"
-    if width is not None and cell_len(line.plain) > width:
-        line.truncate(width, overflow="ellipsis")
-    return line
+    line.truncate(width, overflow="ellipsis")
+    return [line]

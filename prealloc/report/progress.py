@@ -86,7 +86,7 @@ class Tally:
         self.done = 0
         """Decided units: the sum of `counts`."""
         self.retries = 0
-        """Attempts that did not decide their unit."""
+        """Attempts that have begun because the one before did not decide their unit."""
         self.success = Successes()
 
     def decide(self, event: events.AttemptEnded) -> None:
@@ -225,6 +225,8 @@ class RunProgress:
         self.worker_memory: dict[str, int] = {}
         self.lost = 0
         """Workers that died or were killed."""
+        self._to_retry: set[tuple[str, str, int]] = set()
+        """Units whose latest attempt did not decide them."""
         self.waiting_s = 0.0
         self.working_s = 0.0
         self.is_watched = False
@@ -351,6 +353,7 @@ class RunProgress:
             self._move(shard, State.ENDED)
 
     def _attempt_started(self, event: events.AttemptStarted, now_s: float) -> None:
+        self._count_retry(event)
         running = self.shards[event.shard].running
         before = len(running)
         running[event.task, event.repeat] = now_s
@@ -367,9 +370,9 @@ class RunProgress:
             shard.last_error = event.error
             self.last_errors.append((f"{event.shard}/{event.task}#{event.repeat}", event.error))
         self.working_s += event.working_s
+        self._count_retry(event)  # of an engine that does not say when attempts start
         if not event.outcome:
-            shard.retries += 1
-            self.total.retries += 1
+            self._to_retry.add((event.shard, *unit))
             return
         self.waiting_s += event.waiting_s
         shard.decide(event)
@@ -377,6 +380,14 @@ class RunProgress:
         self._pace.add(now_s)
         if shard.pace is not None:
             shard.pace.add(now_s)
+
+    def _count_retry(self, event: events.AttemptStarted | events.AttemptEnded) -> None:
+        """One that is only planned may never come: the run may end before."""
+        unit = (event.shard, event.task, event.repeat)
+        if unit in self._to_retry:
+            self._to_retry.remove(unit)
+            self.shards[event.shard].retries += 1
+            self.total.retries += 1
 
     def _worker_lost(self, event: events.WorkerLost, now_s: float) -> None:
         shard = self.shards[event.shard]

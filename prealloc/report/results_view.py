@@ -16,11 +16,14 @@ from prealloc.errors import Mistake, OptionsError
 from prealloc.model.outcome import Status
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, left_out
-from prealloc.report.page import Page, plain_for, whole
+from prealloc.report.page import Page, plain_for, prose
 from prealloc.report.success import incomplete, mixed_note, rate_notes, sample_note
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import value, visible
-from prealloc.store.results import SETTINGS_PREFIX, Results, ResultsRow, UnitOutcome
+from prealloc.store.keys import SETTINGS_PREFIX
+from prealloc.store.results import Results
+from prealloc.store.results_row import ResultsRow
+from prealloc.store.unit_outcome import UnitOutcome
 
 Format = Literal["table", "md", "json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -145,7 +148,7 @@ def _table(found: Results, width: int | None) -> list[Text]:
         notes.append(f"judged by {visible(total.scorer)}")
     if _reported(found) and (note := sample_note(total)):
         notes.append(note)
-    return [*lines, *left_out(columns, width), *(whole(Text(note, style="dim")) for note in notes)]
+    return [*lines, *left_out(columns, width), *(prose(note, "dim") for note in notes)]
 
 
 def _columns(found: Results) -> list[Column]:

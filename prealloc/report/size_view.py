@@ -7,14 +7,14 @@ from rich.text import Text
 from prealloc.model.size import Sizes
 from prealloc.report import human
 from prealloc.report.grid import Column, table
-from prealloc.report.page import Page
+from prealloc.report.page import Page, prose
 from prealloc.report.visible import visible
 from prealloc.statistics.size import Precision
 
 
 def render_sizes(sizes: Sizes) -> Page:
     """The question as a sentence, and a row for each number of repeats."""
-    return Page(lambda width: [*map(Text, (_question(sizes), *_known(sizes))), Text(), *table(_columns(sizes), width)])
+    return Page(lambda width: [*map(prose, (_question(sizes), *_known(sizes))), Text(), *table(_columns(sizes), width)])
 
 
 def precision_line(precision: Precision, *, cells: bool) -> str:

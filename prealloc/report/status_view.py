@@ -10,7 +10,7 @@ from prealloc.model.words import listed
 from prealloc.report import human
 from prealloc.report.grid import Column, known, table
 from prealloc.report.lanes import waits, why_halted
-from prealloc.report.page import Page, whole
+from prealloc.report.page import Page, prose, whole
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import visible
@@ -81,9 +81,9 @@ def _remarks(status: RunStatus) -> list[Text]:
     halted = (f"lane {visible(lane.lane)} halted: {why_halted(lane, status.run)}" for lane in status.halted)
     waiting = (f"lane {visible(lane.lane)} {waits(lane.wait_s, lane.http_status)}" for lane in status.waiting)
     return [
-        *(whole(Text(note, style="dim")) for note in success_notes(status.success)),
+        *(prose(note, "dim") for note in success_notes(status.success)),
         *(whole(Text(text, style="red")) for text in halted),
-        *(Text(text, style="yellow") for text in waiting),
-        *(Text(f"warning: {visible(text)}", style="yellow") for text in status.warnings),
+        *(prose(text, "yellow") for text in waiting),
+        *(prose(f"warning: {visible(text)}", "yellow") for text in status.warnings),
         *([Text(), whole(Text(f"to run the rest: {status.resume}"))] if status.resume else []),
     ]

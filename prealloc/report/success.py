@@ -8,7 +8,7 @@ from prealloc.model.outcome import Successes
 from prealloc.report import human
 from prealloc.report.visible import visible
 from prealloc.store.later import Retried
-from prealloc.store.results import ResultsRow
+from prealloc.store.results_row import ResultsRow
 
 MUCH = 0.02
 """From this share of timeouts or memory ends on, the rate is also one of the limits."""

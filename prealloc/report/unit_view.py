@@ -15,7 +15,7 @@ from prealloc.report.page import Page, fact, heading, whole
 from prealloc.report.table import COLOURS
 from prealloc.report.visible import lines, value, visible
 from prealloc.store.fold import Tried
-from prealloc.store.results import UnitHistory
+from prealloc.store.unit_outcome import UnitHistory
 
 
 def render_unit(unit: UnitHistory) -> Page:

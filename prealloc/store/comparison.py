@@ -20,7 +20,7 @@ from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
 from prealloc.statistics.several import benjamini_hochberg, cochran_q, holm
 from prealloc.statistics.size import difference_shown
-from prealloc.store.results import UnitOutcome, mixed, success_of
+from prealloc.store.unit_outcome import UnitOutcome, mixed, success_of
 
 Verdict = Literal[
     "better", "worse", "faster", "slower", "no worse", "no slower", "no difference shown", "too few tasks differ"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from prealloc.store.plan_folder import refuse_inside
 from prealloc.store.run_folder import OpenRun
 
 MOST_CONFIG_BYTES = 2**20
+_MOST_NUMBER_BYTES = 16
 _CONFIG_OF = "# as it was asked for last, by "
 
 
@@ -83,9 +85,21 @@ class OpenExperiment:
 
     @contextlib.contextmanager
     def new_run(self) -> Iterator[Path]:
-        """The folder of its next run, to be made in the block; only one is made at a time."""
+        """The folder of its next run, to be made in the block; only one is made at a time.
+
+        No number is given twice: a run that was taken out of the experiment can be put back.
+        """
         with one_at_a_time(self.paths.lock):
-            yield self.paths.run(max(self.paths.numbers(), default=0) + 1)
+            number = max(*self.paths.numbers(), self._latest(), 0) + 1
+            write_file(self.paths.latest, f"{number}\n".encode())
+            yield self.paths.run(number)
+
+    def _latest(self) -> int:
+        """The highest number that was noted; 0 if none was, as in older versions, or nobody can read it."""
+        with contextlib.suppress(Unusable):
+            noted = read_regular(self.paths.latest, inside=self.paths.root, most=_MOST_NUMBER_BYTES).strip()
+            return int(noted) if re.fullmatch(rb"[0-9]{1,9}", noted) else 0
+        return 0
 
 
 def open_or_make(root: Path, plan: PlanFile) -> OpenExperiment:

@@ -79,6 +79,8 @@ class UnitState(msgspec.Struct):
     """... because its server asked to come back later, or its lane had halted and another one took the unit."""
     lost_workers: int = 0
     """Attempts that were made again because the worker died: of the attempt itself, or of one beside it."""
+    lost_a_try: bool = False
+    """Whether infrastructure or a lost worker has cost it a try before its first outcome. Lanes and users cost none."""
 
     @property
     def status(self) -> Status:
@@ -231,6 +233,7 @@ class _Folding:
             state = _planned(self._states, file, line.number, content)
             state.deaths += 1
             state.attempts = max(state.attempts, content.attempt)
+            _lose(state, content.attempt)
         elif isinstance(content, AttemptRecord):
             _count_record(_planned(self._states, file, line.number, content), content)
             self._untidied.take_in(content)
@@ -267,9 +270,12 @@ class _Folding:
                 self._paused = content.change.pause
 
     def _count_turned_away(self) -> None:
-        """Of these attempts, those after which another lane has tried again."""
+        """Of these attempts, those after which another lane has tried again. The others had no retry left."""
         for state, attempt in self._turned_away:
-            state.lane_retries += state.attempts > attempt
+            if state.attempts > attempt:
+                state.lane_retries += 1
+            else:
+                _lose(state, attempt)
         self._turned_away.clear()
 
 
@@ -322,6 +328,8 @@ def _count(state: UnitState, line: AttemptLine) -> None:
     if line.again:
         state.lane_retries += line.retry == "lane"
         state.infra_retries += line.retry != "lane"
+        if line.retry != "lane":
+            _lose(state, line.attempt)
 
 
 def _count_record(state: UnitState, line: AttemptRecord) -> None:
@@ -329,6 +337,13 @@ def _count_record(state: UnitState, line: AttemptRecord) -> None:
     if isinstance(line, AttemptLost):
         state.usage = added((state.usage, line.usage))
         state.lost_workers += 1
+        _lose(state, line.attempt)
+
+
+def _lose(state: UnitState, attempt: int) -> None:
+    """This try is lost. Numbers of attempts only grow, so what comes after the first outcome is known by them."""
+    before = state.first is None or attempt < state.first.attempt.attempt
+    state.lost_a_try = state.lost_a_try or before
 
 
 def _accept(state: UnitState, outcome: Outcome) -> None:

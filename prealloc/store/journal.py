@@ -283,9 +283,9 @@ class JournalWriter:
         if self._fsync:
             self._sync()
 
-    def copy(self, line: bytes) -> None:
-        """Writes a line of another journal, which has been checked, as it is. Call `sync` before that is told."""
-        self._write(Point.REPLICA_APPEND, line + b"\n")
+    def copy(self, lines: Sequence[bytes]) -> None:
+        """Writes lines of another journal, which have been checked, as they are. Call `sync` before that is told."""
+        self._write(Point.REPLICA_APPEND, b"\n".join((*lines, b"")))
 
     def sync(self) -> None:
         """Has what was copied survive power loss too, where that is asked for."""

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import msgspec
 
 from prealloc.model.outcome import Status
-from prealloc.store.results import UnitOutcome
+from prealloc.store.unit_outcome import UnitOutcome
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ERRORS = frozenset({Status.TIMEOUT, Status.CRASHED, Status.OUT_OF_MEMORY, Status.INFRA})

@@ -13,7 +13,7 @@ from prealloc.statistics.rate import Tasks
 from prealloc.statistics.repeats import Spread, spread
 from prealloc.statistics.size import variance_with_repeats
 from prealloc.store.comparison import RUN, Member
-from prealloc.store.results import success_of
+from prealloc.store.unit_outcome import success_of
 
 _Cells = dict[str, dict[str, dict[str, list[float]]]]
 """Successes by task, by the value of the factor, by all other factors."""

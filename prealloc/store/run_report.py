@@ -16,7 +16,8 @@ from prealloc.store.clusters import Cluster
 from prealloc.store.comparison import Comparison, Member
 from prealloc.store.fold import Tried
 from prealloc.store.lane_log import LaneNote
-from prealloc.store.results import Results, ResultsRow
+from prealloc.store.results import Results
+from prealloc.store.results_row import ResultsRow
 from prealloc.store.task_grid import TaskGrid
 from prealloc.store.telemetry import Sample
 

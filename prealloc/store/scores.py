@@ -21,7 +21,7 @@ from prealloc.files.regular import Missing, Unusable, open_regular
 from prealloc.model.document import UNREADABLE, Document
 from prealloc.model.plan import Unit
 from prealloc.model.words import brief, shown
-from prealloc.store.results import UnitOutcome
+from prealloc.store.unit_outcome import UnitOutcome
 
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _AGAIN = "score again with ‹force›, which makes the file anew"

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from prealloc.store.comparison import Member
-from prealloc.store.results import success_of
+from prealloc.store.unit_outcome import success_of
 
 Solved = Literal["always", "never", "flaky", "undecided", "none"]
 """Of all repeats of a task in a cell: `none` has no unit there, `undecided` none that says yes or no."""

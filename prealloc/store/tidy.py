@@ -10,7 +10,7 @@ import msgspec
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.prices import Prices, cost_of
 from prealloc.model.usage import Usage
-from prealloc.store.results import UnitOutcome
+from prealloc.store.unit_outcome import UnitOutcome
 
 TEXT, WHOLE, REAL, YES_NO = "text", "whole", "real", "yes or no"
 

@@ -197,7 +197,7 @@ def _some_time(session: Session, rng: random.Random) -> bool:
 
 
 def _kill_a_host(stage: Stage, rng: random.Random) -> int:
-    hosts = [pid for pid, command in stage.alive().items() if "prealloc.engines.hosts.host" in command]
+    hosts = [pid for pid, command in stage.alive().items() if "prealloc.engines.hosts.start" in command]
     if not hosts:
         return 0
     os.kill(rng.choice(hosts), signal.SIGKILL)

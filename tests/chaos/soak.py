@@ -35,6 +35,8 @@ PLANTED_SHARE = 0.5
 """Of the faults; the others come from outside."""
 SAMPLE_S = 1.0
 STOP_S = 0.4
+_EVIDENCE = 600
+"""Characters of a journal's line that are shown of a task that ended as it may not."""
 END_S = 300.0
 """What the last session gets to end: on a loaded machine its events lie in line behind us."""
 OUTSIDE = {"worker killed": 80, "worker stopped": 6, "tree stopped": 6, "master killed": 3, "fork server killed": 2}
@@ -188,11 +190,13 @@ class Soak:
         for each in sorted(stage.root.glob("acknowledged.*.jsonl")):
             evidence = checker.Evidence(stage.run, each, None, "", time.monotonic(), 0.0)
             self.broken += [line for line in checker.check(evidence) if line.startswith("I1")]
-        outcomes = checker.accepted(checker.planned_units(stage.run), [*checker.journal(stage.run, [])], [])
+        lines = [*checker.journal(stage.run, [])]
+        outcomes = checker.accepted(checker.planned_units(stage.run), lines, [])
         for (_, task, _), status in outcomes.items():
             unfinished = not self.complete and status in ("not_run", "cancelled", "infra")
             if status not in may_end(task) and task not in self.harmed and not unfinished:
-                self.broken.append(f"{task} ended {status}")
+                known = (f"{line.file}: {line.raw[:_EVIDENCE]}" for line in lines if line.content.get("task") == task)
+                self.broken.append("\n  ".join([f"{task} ended {status}", *known]))
 
 
 def main() -> int:
@@ -246,6 +250,8 @@ def _answering() -> Iterator[None]:
             return
 
     class Server(ThreadingHTTPServer):
+        request_queue_size = 1024  # all workers may connect at once; a connection that is dropped waits for seconds
+
         def handle_error(self, *arguments: object) -> None:
             """A client that was killed is what this is about."""
 

@@ -94,13 +94,13 @@ def test_what_was_written_is_read(path: Path, format: Format) -> None:
     order = list(library.order())
     assert [library.ids[at] for at in order] == [one.id for one in RECORDS]
     assert [library.types[at] for at in order] == [one.type for one in RECORDS]
-    assert (library.without_workflow, library.two_ids()) == (NO_WORKFLOW, len(RECORDS))
+    assert (library.counts.without_workflow, library.counts.two_ids) == (NO_WORKFLOW, len(RECORDS))
     assert list(library.texts(order)) == list(library.objects(order)) == [one.text for one in RECORDS]
     task = library.task(order[3])
     assert task.workflow_json == RECORDS[3].split()[0]
     assert task.extra_json == b'{"note":[3,1.50,"\\u00e9"]}'
     info = library.info
-    assert (info.path, info.name, info.difficulty) == (str(path), path.name, "hard")
+    assert (info.path, info.name) == (str(path), path.name)
     assert (info.tasks, info.types) == (len(RECORDS), {f"type {i}": len(RECORDS) // 3 for i in range(3)})
     size = sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
     assert info.bytes == size

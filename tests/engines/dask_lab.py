@@ -34,7 +34,7 @@ class DaskLab:
         self.start_scheduler()
         for i in machines.numbers:
             self.start_node(i)
-        within(lambda: self._ready() or None, "Dask's workers")
+        self.await_nodes()
 
     def start_scheduler(self) -> None:
         words = ["--host", self.machines.here, "--protocol", "tls", "--port", str(_PORT), "--no-dashboard"]
@@ -42,6 +42,18 @@ class DaskLab:
 
     def kill_scheduler(self) -> None:
         end(self._scheduler)
+
+    def restart(self) -> None:
+        """Where the scheduler was killed: a new one, and new workers, since the old ones end some time later."""
+        end(*self._workers.values())
+        self.start_scheduler()
+        for i in self.machines.numbers:
+            (self.folder / f"w{i}.log").unlink()
+            self.start_node(i)
+        self.await_nodes()
+
+    def await_nodes(self) -> None:
+        within(lambda: self._ready() or None, "Dask's workers")
 
     def start_node(self, i: int) -> None:
         words = [self.address, "--host", f"tls://{self.machines.address(i)}", "--nthreads", "4", "--name", f"w{i}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,16 +33,36 @@ class RayLab:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
         }
         self._nodes: dict[int, subprocess.Popen[bytes]] = {}
+        self._start()
+
+    def _start(self) -> None:
         self.start_scheduler()
         self._await("head.log")
-        for i in machines.numbers:
+        for i in self.machines.numbers:
             self.start_node(i)
-        for i in machines.numbers:
+        self.await_nodes()
+
+    def restart(self) -> None:
+        """Where the head was killed: nothing outlives it."""
+        for i in self.machines.numbers:
+            self.machines.kill(i)
+        self._start()
+
+    def await_nodes(self) -> None:
+        for i in self.machines.numbers:
             self._await(f"node{i}.log", i)
+
+    def kill_node_daemon(self, i: int) -> None:
+        """Its raylet: what it has started ends with it."""
+        for pid in self.machines.pids(i):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/raylet"):
+                os.kill(pid, signal.SIGKILL)
+        self._nodes[i].wait()
 
     def start_scheduler(self) -> None:
         words = ["--head", f"--node-ip-address={self.machines.here}", f"--port={_PORT}", "--num-cpus=0", _STORE]
         more = ["--include-dashboard=false", f"--temp-dir={self.folder}/head", "--disable-usage-stats", "--block"]
+        (self.folder / "head.log").unlink(missing_ok=True)
         self._head = self.machines.start(0, _ray(), "start", *words, *more, log=self.folder / "head.log")
 
     def kill_scheduler(self) -> None:
@@ -51,6 +72,7 @@ class RayLab:
     def start_node(self, i: int) -> None:
         words = [f"--address={self.address}", f"--node-ip-address={self.machines.address(i)}", "--num-cpus=2", _STORE]
         more = ["--disable-usage-stats", "--block"]
+        (self.folder / f"node{i}.log").unlink(missing_ok=True)
         self._nodes[i] = self.machines.start(i, _ray(), "start", *words, *more, log=self.folder / f"node{i}.log")
 
     def _await(self, log: str, i: int | None = None) -> None:

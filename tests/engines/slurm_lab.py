@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from netns import Machines, end
@@ -88,7 +89,7 @@ class SlurmLab:
         self._slurmd: dict[int, subprocess.Popen[bytes]] = {}
         for i in machines.numbers:
             self.start_node(i)
-        within(lambda: self._idle() or None, "Slurm's nodes")
+        self.await_nodes()
 
     def start_scheduler(self) -> None:
         self._slurmctld = self.machines.start(
@@ -102,14 +103,39 @@ class SlurmLab:
         log = self.folder / f"slurmd.n{i}.log"
         self._slurmd[i] = self.machines.start(i, "slurmd", "-D", "-N", f"n{i}", "-f", str(self.conf), log=log)
 
-    def kill_engine_worker(self, i: int) -> None:
+    def restart(self) -> None:
+        """Where the scheduler was killed: it knows what it knew."""
+        self.start_scheduler()
+        self.await_nodes()
+
+    def kill_node_daemon(self, i: int) -> None:
         """slurmd alone: what it has started lives on."""
         os.kill(self._slurmd[i].pid, signal.SIGKILL)
         self._slurmd[i].wait()
 
-    def _idle(self) -> bool:
-        said = subprocess.run(["sinfo", "--noheader", "--format=%D %t"], capture_output=True, text=True, check=False)
-        return said.stdout.split() == [str(self.machines.count), "idle"]
+    def await_nodes(self) -> None:
+        """Until all of them can run something."""
+        within(lambda: self._ready() or None, "Slurm's nodes")
+
+    def await_saved(self) -> None:
+        """Until the scheduler has written down what jobs there are now."""
+        now = time.time()
+        within(lambda: (self.folder / "state/job_state").stat().st_mtime > now or None, "a saved state")
+
+    def states(self) -> list[str]:
+        """Of all jobs that it knows."""
+        return _said("squeue", "--noheader", "--states=all", "--format=%T").split()
+
+    def state_of(self, job: str) -> str:
+        return _said("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job}").strip()
+
+    def _ready(self) -> bool:
+        said = _said("sinfo", "--noheader", "--Node", "--format=%t").split()
+        return len(said) == self.machines.count and {*said} <= {"idle", "mix", "alloc", "comp"}
+
+
+def _said(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 
 def _free_port() -> int:

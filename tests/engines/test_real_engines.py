@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,11 +114,17 @@ def test_a_cluster_that_is_not_there_is_told_before_anything_runs(lab: Lab) -> N
     """With the engine's own words, where it has an address to be wrong."""
     if lab.engine in ("ray", "dask"):
         address = f"tls://{lab.here}:1" if lab.engine == "dask" else f"{lab.here}:1"
-        with pytest.raises(EngineError, match=r"cannot be reached|has ended"):
-            ProviderProcess(lab.engine, {**lab.options, "address": address})
+        with (
+            pytest.raises(EngineError, match=r"cannot be reached|has ended"),
+            closing(ProviderProcess(lab.engine, {**lab.options, "address": address})) as provider,
+        ):
+            provider.await_ready()
     elif lab.engine == "futures":
-        with pytest.raises(EngineError, match="its factory raised: RuntimeError: no room here"):
-            ProviderProcess(lab.engine, {"factory": "loky_lab:refuses"})
+        with (
+            pytest.raises(EngineError, match="its factory raised: RuntimeError: no room here"),
+            closing(ProviderProcess(lab.engine, {"factory": "loky_lab:refuses"})) as provider,
+        ):
+            provider.await_ready()
     elif lab.engine == "slurm":
         provider = ProviderProcess(lab.engine, {**lab.options, "partition": "nowhere"})
         provider.start("one", b"{}")

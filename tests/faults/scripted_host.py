@@ -73,7 +73,7 @@ class ScriptedHost:
         while run.job not in self._files:
             assert time.monotonic() < end, "a job without its file"
             time.sleep(0.01)
-        return msgspec.json.decode(self._files[run.job], type=wire.Job)
+        return wire.Job.unpacked(self._files[run.job])
 
     def beat(self) -> None:
         told = wire.Beat(

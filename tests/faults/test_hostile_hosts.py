@@ -166,6 +166,23 @@ def half_lines_in_many_files(host: ScriptedHost, job: wire.Job) -> None:
             host.write(own_file(host, job, incarnation), b"x" * wire.PIECE)
 
 
+def late_without_end(host: ScriptedHost, job: wire.Job) -> None:
+    """Endings of a unit that it has decided before."""
+    line = ending(host.name, job, 0, result=msgspec.Raw(b'"%s"' % (b"x" * 500_000)))
+    for _ in range(140):
+        host.write(own_file(host, job), line)
+
+
+def logs_without_end(host: ScriptedHost, job: wire.Job) -> None:
+    for _ in range(200):
+        host.send(wire.frame(wire.Log(job.manifest.id, last=False), b"x" * wire.PIECE))
+
+
+def notes_without_end(host: ScriptedHost, job: wire.Job) -> None:
+    for _ in range(200):
+        host.say(wire.Told((Note(text="x" * 10_000),)))
+
+
 def gap(host: ScriptedHost, job: wire.Job) -> None:
     host.write(own_file(host, job), b"")
     host.send(wire.frame(wire.Lines(own_file(host, job), 10**6), ending(host.name, job, 1)))
@@ -196,6 +213,9 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "half a line": (raw_line(b'{"shard":\n'), "line"),
     "an endless line": (endless_line, "a line of more than"),
     "half lines in many files": (half_lines_in_many_files, "lines that do not end"),
+    "late lines without end": (late_without_end, "64 MB of endings of units that it does not have"),
+    "logs without end": (logs_without_end, "more of logs"),
+    "notes without end": (notes_without_end, "more sentences"),
     "a foreign shard": (lines(shard="shard-77"), "shard-77"),
     "a file of a foreign shard": (in_file("shard-77.0001.0001.jsonl"), "shard-77"),
     "a file of another session": (in_file("shard-00.0007.0001.jsonl"), "not a journal file of this session"),
@@ -208,14 +228,16 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "the master's line": (raw_line(b'{"kind":"session","session":1,"reopen_failed":true}\n'), "only the supervisor"),
     "an event of another shard": (
         says(
-            lambda host, job: wire.Told(ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name))
+            lambda host, job: wire.Told(
+                (ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name),)
+            )
         ),
         "shard-77",
     ),
     "an event of another host": (
         says(
             lambda host, job: wire.Told(
-                ShardStarted(shard=job.manifest.id, pid=1, units=1, incarnation=1, host="host-1")
+                (ShardStarted(shard=job.manifest.id, pid=1, units=1, incarnation=1, host="host-1"),)
             )
         ),
         "another host",
@@ -255,7 +277,7 @@ def test_hosts_that_are_lost_before_they_decide_anything(stage: Stage, lab: Host
     for number in range(2, 6):
         host = ScriptedHost(lab.spec(session, f"host-{number}"))
         host.join()
-        host.say(wire.Told(ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name)))
+        host.say(wire.Told((ShardStarted(shard="shard-77", pid=1, units=1, incarnation=1, host=host.name),)))
         session.wait_for("host_lost", host=host.name)
         host.close()
     assert first.process.poll() is None
@@ -296,12 +318,12 @@ def test_what_nobody_has_asked_for_changes_nothing(stage: Stage, lab: HostsLab) 
     lab.join(session, "host-1", direct=True)
     session.wait_for("attempt_started")
     with host_with_a_job(lab, session, "host-2") as (host, job):
-        host.say(wire.Told(infra(host, job)))
+        host.say(wire.Told((infra(host, job),)))
         host.say(wire.Away(job.number, infra(host, job)))
         host.say(wire.Ended(job.number + 77, wire.Held()))
         host.say(wire.Leave("k", 1))
         host.say(wire.Log("shard-77", last=True))
-        host.say(wire.Told(Note(text="heard")))
+        host.say(wire.Told((Note(text="heard"),)))
         wait_until(lambda: any("heard" in text for text in session.notes()), "the note")
         assert not session.of("attempt_ended", status="infra")
     session.wait_for("host_lost", host="host-2")

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +56,17 @@ def hear(session: Session, name: str) -> float:
     """When a host was told to be lost."""
     told: float = session.wait_for("host_lost", host=name)["told_at"]
     return told
+
+
+def test_shards_are_spread_over_hosts(stage: Stage) -> None:
+    """Four shards on two hosts: two each, though one is there before the other."""
+    stage.make_plan(gates(4), shards=4)
+    session = stage.start("--engine", "process", "--hosts", "2")
+    session.wait_for("shard_started", count=4)
+    assert Counter(told["host"] for told in session.of("shard_started")) == {"host-1": 2, "host-2": 2}
+    stage.let_go()
+    assert session.wait() == 0
+    stage.check(session)
 
 
 def test_a_killed_worker_costs_what_it_costs_on_one_machine(stage: Stage, lab: HostsLab) -> None:

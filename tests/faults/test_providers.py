@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -159,8 +160,8 @@ def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path: Path, monke
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setitem(base.PROVIDERS, "needs", "needs_a_package:Needs")
-    with pytest.raises(OptionsError) as caught:
-        ProviderProcess("needs", {})
+    with pytest.raises(OptionsError) as caught, closing(ProviderProcess("needs", {})) as provider:
+        provider.await_ready()
     (mistake,) = caught.value.mistakes
     assert mistake.problem == "needs: its package cannot be imported (No module named 'no_such_package')"
     assert mistake.hint == "pip install 'prealloc[cloud]'"

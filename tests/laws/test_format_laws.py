@@ -34,7 +34,7 @@ from prealloc.library.formats import FORMATS
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import make_index
 from prealloc.library.text import batches
-from prealloc.library.text.library import read_text
+from prealloc.library.text.library import TextLibrary
 from prealloc.library.text.sources import file_source
 from prealloc.model.plan import Plan
 from prealloc.model.plan_spec import PlanSpec
@@ -415,7 +415,7 @@ def verdict(path: Path, way: str) -> tuple[Any, ...]:
             return ("fine", sorted(zip(library.ids, library.types, strict=True)))
         everything = Shortlist(PlanSpec.checked(whole=True), [1])
         if way == "stream":
-            streamed = read_text(file_source(path), lambda: everything)
+            streamed = TextLibrary(file_source(path), lambda: everything)
             return ("fine", sorted(zip(streamed.ids, streamed.types, strict=True)))
         make_index(path)
         with TaskIndex.open(path) as index:

@@ -233,7 +233,7 @@ def test_every_shape_says_the_same(
             assert read.types == [task.get("task_type", task.get("type")) for task in library]
             workflows = [squeezed(task.get("workflow"), escaped) for task in library]
             assert [task.workflow_json for task in read.tasks(range(len(library)))] == workflows
-            assert read.without_workflow == workflows.count(b"null")
+            assert read.counts.without_workflow == workflows.count(b"null")
 
 
 @examples(80)

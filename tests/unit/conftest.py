@@ -22,7 +22,7 @@ _tree = functools.cache(typer.main.get_command)
 
 @pytest.fixture
 def type_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
-    """Runs `prealloc WORDS` in an empty folder."""
+    """Runs `prealloc WORDS` in an empty folder. Whatever it says, options are spelled as they are typed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("typer.main.get_command", _tree)
 
@@ -30,6 +30,7 @@ def type_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         monkeypatch.setattr(sys, "argv", ["prealloc", *words])
         code = main()
         out, err = capsys.readouterr()
+        assert "‹" not in out + err
         return Done(code, out, err)
 
     return run

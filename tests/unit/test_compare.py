@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from command_line import Type
 import prealloc
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.outcome import Status
+from prealloc.report.compare_view import heading, notes, render_comparison
 from prealloc.store.comparison import Comparison, Member, closes_gate, compare_members
-from prealloc.store.results import UnitOutcome
+from prealloc.store.unit_outcome import UnitOutcome
 
 Solves = Callable[[str, int, int], bool | None]
 """(model, task, repeat) -> whether it succeeds; None: the unit is undecided."""
 
 
-def members(solves: Solves, *, tasks: int = 60, repeats: int = 1, models: str = "ab", **cell: Any) -> Iterator[Member]:
+def members(
+    solves: Solves, *, tasks: int = 60, repeats: int = 1, models: Sequence[str] = "ab", **cell: Any
+) -> Iterator[Member]:
     """The units of cells of these models."""
     for model in models:
         for task in range(tasks):
@@ -61,6 +64,19 @@ def test_planted_truths() -> None:
 
 def _named(solves: Solves, name: str) -> list[Member]:
     return [Member(m.unit, {"model": name}, b"") for m in members(lambda _, t, r: solves(name, t, r), models="x")]
+
+
+def test_a_narrow_page_loses_columns_and_no_word() -> None:
+    """At 80 characters the verdict is whole, and so are the notes: they go on in the next line."""
+
+    def solves(model: str, task: int, repeat: int) -> bool | None:
+        return None if model == "the-larger-model" and task < 6 else task % 2 == 0
+
+    found = compared(members(solves, models=["the-larger-model", "the-smaller-model"], prompt="plain"))
+    lines = [line.plain for line in render_comparison(found, tasks=True).lines(80)]
+    assert max(map(len, lines)) <= 80
+    shown = " ".join(lines)
+    assert all(text in shown for text in (heading(found), *notes(found), "too few tasks differ"))
 
 
 def test_a_pair_is_of_the_same_task_in_the_same_cell() -> None:

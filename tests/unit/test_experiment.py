@@ -184,6 +184,17 @@ def test_a_damaged_run_is_told_before_another_is_made(exp: Path) -> None:
     assert go(exp, plan).census["ok"] == 160
 
 
+@pytest.mark.parametrize("noted", ["2\n", "", None, "x" * 100])
+def test_no_number_is_given_twice(exp: Path, tmp_path: Path, noted: str | None) -> None:
+    """The next run's is above that of one that was moved away; an experiment that has not noted it goes by its runs."""
+    assert go(exp, prealloc.plan(TASKS, **{**BASE, "seed": 8})).exit_code == 0
+    assert (exp / "latest").read_text() == "2\n"
+    shutil.move(exp / "runs" / "0002", tmp_path / "0002")
+    (exp / "latest").unlink() if noted is None else (exp / "latest").write_text(noted)
+    assert go(exp, prealloc.plan(TASKS, **{**BASE, "seed": 9})).exit_code == 0
+    assert names(exp) == ["0001", "0003" if noted == "2\n" else "0002"]
+
+
 def test_what_failed_is_done_and_infra_is_not(tmp_path: Path) -> None:
     """A final outcome decides a unit, whichever it is; the next run takes up what has none."""
     scripts = {"good": {"do": "return", "value": {"success": True}, "after_s": 0}}
@@ -208,13 +219,10 @@ def test_a_unit_of_two_runs_counts_once(tmp_path: Path) -> None:
     """The first run that decided it counts; the later one is kept, and shown as such."""
     tasks = [{"id": "t", "type": "x", "workflow": 1}]
     exp = tmp_path / "exp"
-    for _ in range(2):
-        go(exp, prealloc.plan(tasks, whole=True))
-        (exp / "runs" / "0001").rename(tmp_path / "aside")  # and back: as one who puts two experiments together
-        go(exp, prealloc.plan(tasks, whole=True))
-        (exp / "runs" / "0001").rename(exp / "runs" / "0002")
-        (tmp_path / "aside").rename(exp / "runs" / "0001")
-        break
+    go(exp, prealloc.plan(tasks, whole=True))
+    (exp / "runs" / "0001").rename(tmp_path / "aside")  # and back: its unit was missing for a while
+    go(exp, prealloc.plan(tasks, whole=True))
+    (tmp_path / "aside").rename(exp / "runs" / "0001")
     (outcome,) = prealloc.outcomes(exp)
     assert (outcome.run, outcome.later) == ("0001", ("0002",))
     assert prealloc.results(exp)[0].units == 1

@@ -13,15 +13,15 @@ import pytest
 from prealloc._version import __version__
 from prealloc.engines.base import RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.handover import JobEnded, UnitsReturned
-from prealloc.engines.hosts import admission, engine, entrance, units, wire
+from prealloc.engines.hosts import admission, engine, entrance, jobs, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
 from prealloc.engines.hosts.providers.client import Gone
 from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import RateLimiter
-from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost, Note
-from prealloc.model.outcome import Status
+from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost, Note, ShardStarted
+from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.store.fold import Due, fold
@@ -75,6 +75,9 @@ class Provider:
         self.told: list[Any] = []
         self._event = os.eventfd(0)
 
+    def await_ready(self) -> None:
+        pass
+
     def start(self, name: str, spec: bytes) -> None:
         self.asked.append(name)
 
@@ -110,7 +113,9 @@ class Scripted:
     # -- as of Link -----------------------------------------------------------------------------------------
 
     def send(self, raw: bytes) -> None:
-        self.got.append(wire.read_frame(raw, wire.to_host).message)
+        found = wire.read_frame(raw, wire.to_host)
+        self._numbered.take(found)
+        self.got.append(found.message)
 
     def feed(self, pieces: Iterator[bytes]) -> None:
         for raw in pieces:
@@ -124,7 +129,8 @@ class Scripted:
     # -- what it says ---------------------------------------------------------------------------------------
 
     def say(self, message: wire.Message, body: bytes = b"") -> None:
-        raw = wire.frame(message, body) if isinstance(message, wire.Hi | wire.Lines | wire.Beat) else self._raw(message)
+        plain = isinstance(message, wire.Hi | wire.Lines | wire.Beat)
+        raw = self._numbered.plain(message, body) if plain else self._raw(message)
         self.bench.mailbox.news.append(Heard(self, raw, 0.0))  # type: ignore[arg-type]
 
     def _raw(self, message: wire.Message) -> bytes:
@@ -211,6 +217,13 @@ class Bench:
         )
         self.engine.launch(job)
 
+    def launch_as_master(self, most: int) -> dict[str, int]:
+        """As many jobs as there is room for, at most so many. Gives those of each host."""
+        while most and self.engine.room().jobs > 0:
+            self.launch([UnitOrder(0, 0, 1)])
+            most -= 1
+        return {host.name: len(host.jobs) for host in self.engine._roster if host.jobs}
+
     def deaths(self) -> dict[tuple[int, int], int]:
         found = [event.left.deaths for event in self.events if isinstance(event, JobEnded)]
         return dict(found[-1]) if found else {}
@@ -268,6 +281,41 @@ def test_a_lost_host_is_nobodys_fault(bench: Bench) -> None:
     assert (lost.host, lost.shards) == (holder.name, 1)
     assert bench.provider.asked == ["host-1", "host-2", "host-3"]
     assert bench.statuses() == {A: Status.OK, B: Status.NOT_RUN, C: Status.NOT_RUN}
+
+
+@pytest.mark.parametrize("order", [("host-1", "host-2"), ("host-2", "host-1")])
+def test_first_jobs_are_shared_by_all_hosts_whichever_joins_first(bench: Bench, order: tuple[str, str]) -> None:
+    """Four jobs on two hosts: two each, also if one has offered places for all four before the other one has joined."""
+    first, second = order
+    bench.setup = msgspec.structs.replace(bench.setup, first_jobs=4)
+    bench.host(first, room=9)
+    bench.engine.open(bench.setup)
+    assert bench.launch_as_master(4) == {first: 2}
+    bench.host(second)
+    bench.link_of(second).beat(9)
+    bench.settle()
+    assert bench.launch_as_master(2) == {first: 2, second: 2}
+
+
+def test_the_places_of_a_host_that_does_not_join_are_kept_for_a_while(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then those that are here get all."""
+    bench.setup = msgspec.structs.replace(bench.setup, first_jobs=4)
+    bench.host("host-1", room=9)
+    bench.engine.open(bench.setup)
+    assert bench.launch_as_master(4) == {"host-1": 2}
+    monkeypatch.setattr(jobs, "JOIN_S", 0.0)
+    assert bench.launch_as_master(2) == {"host-1": 4}
+
+
+def test_jobs_go_where_the_smallest_part_of_the_places_is_in_use(bench: Bench) -> None:
+    """A host with three times the places gets three times the jobs."""
+    small, large = bench.begin("host-1", "host-2")
+    small.beat(2)
+    large.beat(6)
+    bench.settle()
+    assert bench.launch_as_master(4) == {"host-1": 1, "host-2": 3}
 
 
 def test_a_link_that_comes_back_loses_nothing(bench: Bench) -> None:
@@ -342,13 +390,53 @@ def test_a_lost_host_cannot_fill_the_disk(bench: Bench, monkeypatch: pytest.Monk
     assert note.startswith(f"{lost.name} is shut out")
 
 
+def test_what_a_host_has_the_master_remember_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that it tells of, and verdicts on units that have not ended: more than can be is a reason to fence it."""
+    monkeypatch.setattr(units, "MOST_WORKERS", 3)
+    monkeypatch.setattr(units, "MOST_VERDICTS", 1000)
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    holder, other = sorted((first, second), key=lambda each: not any(isinstance(got, wire.Run) for got in each.got))
+    for attempt in (1, 2, 3, 4, 5, 6):
+        holder.say(wire.Told((infra(holder.name, B, attempt),)))
+    bench.settle()
+    assert holder.open
+    for task in (A, B, C):
+        holder.say(wire.Told((infra(holder.name, task, 1, message="x" * 400),)))
+    bench.settle()
+    assert not holder.open
+    bench.launch(bench.left())
+    for pid in range(9):
+        other.say(wire.Told((ShardStarted(shard="shard-00", pid=pid, units=1, incarnation=1, host=other.name),)))
+    bench.settle()
+    assert not other.open
+
+
+def infra(host: str, task: str, attempt: int, message: str = "") -> AttemptEnded:
+    line = AttemptLine(
+        shard="shard-00",
+        task=task,
+        repeat=0,
+        attempt=attempt,
+        status=Status.INFRA,
+        started_at=1.0,
+        queued_s=0.0,
+        waiting_s=0.0,
+        working_s=1.0,
+        peak_rss=1,
+        host=host,
+        error=ErrorInfo(type="Timeout", message=message),
+    )
+    return AttemptEnded.of(line, "simple_task")
+
+
 @pytest.mark.parametrize(
     "message",
     [
         wire.Returned(1, wire.Held((UnitOrder(7, 0, 1),))),
         wire.Ended(1, wire.Held((UnitOrder(0, 0, 1), UnitOrder(0, 0, 1)))),
         wire.Ask("lane", 1, 1, 1),
-        wire.Told(HostJoined(host="host-1", machine="m", room=1)),  # type: ignore[arg-type]
+        wire.Told((HostJoined(host="host-1", machine="m", room=1),)),  # type: ignore[arg-type]
     ],
 )
 def test_a_host_that_says_what_cannot_be(bench: Bench, message: wire.Message) -> None:

@@ -9,6 +9,7 @@ from subprocess import run
 import pytest
 
 import prealloc
+from prealloc.engines.hosts.options import own_options
 from prealloc.engines.hosts.ship import MOST_BYTES, packed, refuse_unfit
 from prealloc.engines.hosts.spec import HostSpec, read_spec, write_spec
 from prealloc.engines.registry import engine_options_of
@@ -34,6 +35,17 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     for each in ("hosts", "'plain' has no =", "NOT_SET_ANYWHERE", "nothing.py", "lease_s"):
         assert each in told
     assert not (tmp_path / "run").exists()
+
+
+def test_options_of_an_engine_are_given_one_by_one() -> None:
+    """Values may have commas, so nothing is split; a text that names a second option is a mistake, and says how."""
+    found = engine_options_of("ray", {"engine_option": ("resources=a=1,b=2", "num_cpus=2")})
+    assert found is not None
+    assert own_options(found) == {"resources": "a=1,b=2", "num_cpus": "2"}
+    for one in ("mem=100,poll=0.5", "mem=100, poll=0.5", "mem=1,spool=/shared"):
+        with pytest.raises(OptionsError, match=f"{one!r} names several options") as caught:
+            engine_options_of("slurm", {"engine_option": (one,)})
+        assert "‹engine_option› mem=1" in caught.value.mistakes[0].hint
 
 
 def test_options_of_hosts_are_of_engines_that_have_them(tmp_path: Path) -> None:

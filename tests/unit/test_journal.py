@@ -26,6 +26,7 @@ from prealloc.store import journal as module
 from prealloc.store.fold import fold
 from prealloc.store.journal import (
     AttemptLine,
+    AttemptLost,
     JournalFile,
     JournalWriter,
     SessionStarted,
@@ -200,6 +201,32 @@ def test_a_line_after_the_decision_changes_nothing(run: RunPaths) -> None:
     write(run.worker_journal("shard-00", 2, 1), attempt(number=2))
     state = fold(run, UNITS).units[UNITS[0]]
     assert (state.status, state.attempts) == (Status.FAILED, 2)
+
+
+_FIRST_DIES = AttemptLost(shard="shard-00", task="a", repeat=0, attempt=1, reason="killed")
+_INFRA = Status.INFRA
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "lost"),
+    [
+        ([attempt()], [], False),
+        ([attempt(status=_INFRA, again=True, retry="infra"), attempt(number=2)], [], True),
+        ([attempt(status=_INFRA, again=True, retry="lane"), attempt(number=2)], [], False),
+        ([attempt(status=_INFRA), attempt(number=2)], [], False),  # its lane turned it away, another one took it
+        ([_FIRST_DIES, attempt(number=2)], [], True),
+        ([attempt(status=_INFRA)], [attempt(number=2)], True),
+        ([attempt(status=Status.CANCELLED)], [attempt(number=2)], False),
+        ([attempt(status=Status.FAILED)], [attempt(number=2, status=_INFRA, again=True), attempt(number=3)], False),
+    ],
+)
+def test_what_infrastructure_has_cost_a_try(run: RunPaths, first: list[Any], second: list[Any], lost: bool) -> None:
+    """Infrastructure or a worker that died, before the first outcome: neither a lane, nor a user, nor a later rerun."""
+    for session, lines in ((1, first), (2, second)):
+        if lines:
+            write(run.supervisor_journal(session), SessionStarted(session=session, reopen_failed=True))
+            write(run.worker_journal("shard-00", session, 1), *lines)
+    assert fold(run, UNITS).units[UNITS[0]].lost_a_try is lost
 
 
 def test_resume_failed_opens_from_its_session_on(run: RunPaths) -> None:

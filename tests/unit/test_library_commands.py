@@ -364,10 +364,10 @@ def test_null_is_no_other_id(tmp_path: Path) -> None:
     """Law: an instance_id of null beside an id is no second id, in whatever format."""
     path = tmp_path / "t.jsonl"
     path.write_text('{"id":"a","instance_id":null,"type":"x"}\n{"id":"b","instance_id":"c","type":"x"}\n')
-    assert read_library(path).two_ids() == 1
+    assert read_library(path).counts.two_ids == 1
     for name in ("t.db", "t.parts", "t.parquet", "t.pool"):
         libraries.convert(path, tmp_path / name)
-        assert read_library(tmp_path / name).two_ids() == 1
+        assert read_library(tmp_path / name).counts.two_ids == 1
 
 
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl", "t.db", "t.parts", "t.parquet", "t.pool"])

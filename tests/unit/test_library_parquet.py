@@ -146,7 +146,7 @@ def test_a_foreign_file_with_workflows_as_text(tmp_path: Path) -> None:
             b'{"id":"a","task_type":"x","note":"{}","n":1,"workflow":{"a":1e5,"b":"\\u00e9"}}',
         ]
         assert library.task(0).workflow_json == b'{"a":1e5,"b":"\\u00e9"}'
-        assert (library.task(1).workflow, library.without_workflow) == (None, 1)
+        assert (library.task(1).workflow, library.counts.without_workflow) == (None, 1)
 
 
 NESTED = pa.struct(
@@ -179,7 +179,7 @@ def test_a_foreign_file_with_nested_workflows(tmp_path: Path, column: Any, json_
     library = opened(foreign(tmp_path / "x.parquet", more | {"workflow": column, "note": column}))
     assert library.task(0).workflow_json == json_text
     assert library.task(0).extra_json == b'{"note":%s}' % json_text
-    assert (library.task(1).workflow, library.without_workflow) == (None, 1)
+    assert (library.task(1).workflow, library.counts.without_workflow) == (None, 1)
 
 
 def test_a_foreign_file_in_other_spellings(tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def test_a_foreign_file_in_other_spellings(tmp_path: Path) -> None:
     pq.write_table(pa.table({"instance_id": ["a", "b"], "type": ["x", "y"]}), path)
     library = opened(path)
     assert (list(library.ids), list(library.types)) == (["a", "b"], ["x", "y"])
-    assert (library.without_workflow, library.two_ids()) == (2, 0)
+    assert (library.counts.without_workflow, library.counts.two_ids) == (2, 0)
     library = opened(foreign(path, {"instance_id": ["a", None], "type": [1, 2], "workflow": ["null", " null\n"]}))
     assert (list(library.ids), list(library.types)) == (["a", "b"], ["x", "y"])
-    assert (library.without_workflow, library.two_ids()) == (2, 1)
+    assert (library.counts.without_workflow, library.counts.two_ids) == (2, 1)
     assert [task.workflow for task in library.tasks([0, 1])] == [None, None]
 
 
@@ -274,10 +274,10 @@ def test_columns_that_nobody_asked_for_may_hold_anything(tmp_path: Path, column:
     assert [task.extra for task in opened(path).tasks([1, 0])] == [{"note": None}, {"note": "n"}]
     everything = PROVED["parquet"].opener
     if column == [1.5, 2.5]:
-        assert everything(path, difficulty=None, keep=("all",)).task(0).extra == {"other": 1.5, "note": "n"}
+        assert everything(path, keep=("all",)).task(0).extra == {"other": 1.5, "note": "n"}
         return
     with pytest.raises(LibraryError, match="the column 'other'"):
-        everything(path, difficulty=None, keep=("all",)).tasks([0, 1])
+        everything(path, keep=("all",)).tasks([0, 1])
     with pytest.raises(LibraryError, match="the column 'other'"):
         list(opened(path).objects([0, 1]))  # a conversion loses nothing
 

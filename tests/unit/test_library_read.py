@@ -52,7 +52,7 @@ def test_same_tasks_in_every_shape(tmp_path: Path, shape: str, packer: str) -> N
     path = write(tmp_path, shape, SHAPES[shape](TASKS), packer)
     library = read_library(path, keep=("note",))
     assert (library.ids, library.types, len(library)) == (["a", "b", "c", "d"], ["x", "y", "x", "x"], 4)
-    assert library.without_workflow == 2
+    assert library.counts.without_workflow == 2
     assert library.took is None
     assert [task.workflow for task in library.tasks(range(4))] == [{"steps": [1, 2.5, "é :"]}, None, None, []]
     assert library.task(1).workflow_json == b"null"

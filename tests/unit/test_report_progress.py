@@ -96,11 +96,16 @@ def test_counts_add_up_and_the_order_between_shards_does_not_matter(
 
 
 def test_only_outcomes_count() -> None:
-    """An attempt that is tried again is a retry, not an outcome."""
+    """An attempt that is to be tried again is no outcome; it is retried when the next one begins, or has ended."""
     progress = RunProgress()
     progress.apply(started(), 0.0)
-    progress.apply(attempt("s0", "a", Status.INFRA, outcome=False), 1.0)
-    assert (progress.total.done, progress.total.retries) == (0, 1)
+    for task in ("a", "b", "c"):
+        progress.apply(attempt("s0", task, Status.INFRA, outcome=False), 1.0)
+    assert (progress.total.done, progress.total.retries) == (0, 0)
+    progress.apply(events.AttemptStarted(shard="s0", task="a", repeat=0, attempt=2), 2.0)
+    progress.apply(attempt("s0", "a", Status.OK), 3.0)
+    progress.apply(attempt("s0", "b", Status.OK), 3.0)
+    assert (progress.total.done, progress.total.retries, progress.shards["s0"].retries) == (2, 2, 2)
 
 
 def test_units_done_before_are_part_of_the_sum() -> None:

@@ -21,7 +21,9 @@ from prealloc.statistics.rate import wilson
 from prealloc.store.fold import Outcome
 from prealloc.store.journal import AttemptLine
 from prealloc.store.later import Rerun
-from prealloc.store.results import UnitOutcome, aggregate, percentile, tabulate
+from prealloc.store.results import aggregate, tabulate
+from prealloc.store.results_row import percentile
+from prealloc.store.unit_outcome import UnitOutcome
 
 
 def by(*keys: str, **options: object) -> ResultsOptions:
@@ -252,7 +254,7 @@ def test_latest_outcomes_never_lead_silently() -> None:
 
 
 def test_what_ran_again_or_was_tried_again_is_told_apart_from_the_rest() -> None:
-    """Units with another latest outcome, and those whose first outcome was not their first try, by hand."""
+    """Units with another latest outcome, and those that infrastructure has cost a try, by hand."""
 
     def ended(attempt: int, success: bool | None = None, status: Status = Status.OK) -> Outcome:
         line = AttemptLine(
@@ -265,9 +267,9 @@ def test_what_ran_again_or_was_tried_again_is_told_apart_from_the_rest() -> None
     crashed = ended(3, status=Status.CRASHED)
     units = [
         *(unit(f"a{n}", success=True, first_success=True, first=first_try, outcome=first_try) for n in range(3)),
-        unit("b", success=True, first_success=True, first=second_try, outcome=second_try),
+        unit("b", success=True, first_success=True, first=second_try, outcome=second_try, lost_a_try=True),
         unit("c", Status.OK, first_status=Status.FAILED, success=True, first=failed, outcome=second_try),
-        unit("d", Status.CRASHED, first=crashed, outcome=crashed),
+        unit("d", Status.CRASHED, first=crashed, outcome=crashed, lost_a_try=True),
     ]
     (row,) = aggregate(units)
     assert (row.rerun, row.rate) == (Rerun(units=1, successes=1), 4 / 6)

@@ -80,6 +80,8 @@ def script(shards: int = 8, units: int = 10) -> list[tuple[float, events.Event]]
                     ),
                 )
             )
+            if status is Status.INFRA and k % 2:
+                told.append((at_s + 0.25, events.AttemptStarted(**unit | {"attempt": 2})))
         told.append((12.0, events.AttemptStarted(shard=info.id, task="task_009", repeat=0, attempt=1)))
     told += [
         (12.1, events.ShardEnded(shard=infos[1].id)),
@@ -383,11 +385,11 @@ def test_the_footer_keeps_what_matters(width: int) -> None:
 @pytest.mark.parametrize(
     ("told", "at_s", "line"),
     [
-        ((10.0, 5.0), 13.0, "stopping: 3 tasks may finish within 10 s; Ctrl-C again stops now"),
-        ((10.0, 5.0), 20.5, "stopping: 3 tasks may finish within 3 s; Ctrl-C again stops now"),
-        ((10.0, 5.0), 24.0, "stopping now: 3 tasks may clean up for 5 s; Ctrl-C again kills"),
-        ((0.0, 5.0), 13.0, "stopping now: 3 tasks may clean up for 5 s; Ctrl-C again kills"),
-        ((0.0, 0.0), 13.0, "stopping now: 3 tasks killed"),
+        ((10.0, 5.0), 13.0, "stopping: 4 tasks may finish within 10 s; Ctrl-C again stops now"),
+        ((10.0, 5.0), 20.5, "stopping: 4 tasks may finish within 3 s; Ctrl-C again stops now"),
+        ((10.0, 5.0), 24.0, "stopping now: 4 tasks may clean up for 5 s; Ctrl-C again kills"),
+        ((0.0, 5.0), 13.0, "stopping now: 4 tasks may clean up for 5 s; Ctrl-C again kills"),
+        ((0.0, 0.0), 13.0, "stopping now: 4 tasks killed"),
     ],
 )
 def test_ctrl_c_says_what_happens_now(told: tuple[float, float], at_s: float, line: str) -> None:

@@ -15,9 +15,8 @@ import pytest
 from prealloc.errors import InputError, OptionsError
 from prealloc.library import read_library
 from prealloc.library.sample.stream import Stream, unique_32
-from prealloc.library.sample.tasks import SHARES, task, type_order
+from prealloc.library.sample.tasks import SHARES, printed_size, task, type_order
 from prealloc.library.sample.tools import TOOLS
-from prealloc.library.sample.workflow import printed_size
 from prealloc.library.sample.write import write_sample
 
 
@@ -102,7 +101,7 @@ def test_every_ending_holds_the_same_tasks(tmp_path: Path, ending: str) -> None:
 def test_without_workflows(tmp_path: Path) -> None:
     """Law: with 0 bytes there are no workflows, and still all tasks."""
     library = read_library(write_sample(tmp_path / "a.json", tasks=10, workflow_bytes=0).path)
-    assert library.without_workflow == len(library) == 10
+    assert library.counts.without_workflow == len(library) == 10
     assert all(name.startswith("task_") and len(name) == 13 for name in library.ids)
 
 

@@ -16,7 +16,7 @@ import prealloc
 from prealloc.model.outcome import Status
 from prealloc.store.comparison import Member
 from prealloc.store.known import known_of_difference, known_of_rate
-from prealloc.store.results import UnitOutcome
+from prealloc.store.unit_outcome import UnitOutcome
 
 
 def test_sizes_by_repeats() -> None:

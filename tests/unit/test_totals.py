@@ -12,8 +12,9 @@ from prealloc.model.outcome import FINAL, AttemptInfo, ErrorInfo, Status, Succes
 from prealloc.model.plan import Unit
 from prealloc.model.tables import ResultsOptions
 from prealloc.store.fold import Outcome, RunState, UnitState
-from prealloc.store.results import aggregate, unit_outcome
+from prealloc.store.results import aggregate
 from prealloc.store.totals import ERRORS_SHOWN, first_line, totals
+from prealloc.store.unit_outcome import unit_outcome
 
 
 def outcome(status: Status = Status.OK, working_s: float = 1.0, success: bool | None = None, text: str = "") -> Outcome:

@@ -39,6 +39,8 @@ from prealloc.model.events import Event, HostsSampled
 from prealloc.model.policy import EngineOptions
 from prealloc.store.spools import note_spools
 
+MOST_LOG_OF_A_JOB = 2 * (2 * wire.END_LOG + 2**13)
+"""Bytes that a host sends of a log, at the end of a job and at its own: beginning, end, and what was left out."""
 SAMPLE_S = 2.0
 CLOSE_S = 5.0
 
@@ -78,7 +80,7 @@ class HostsEngine:
         raise EngineError("the host has said nothing more", hint="see that its machine is not overloaded")
 
     def open(self, setup: RunSetup) -> None:
-        self._shared.setup = setup
+        self._shared.setup, self._shared.opened_at = setup, time.monotonic()
         if self._entrance.spools is not None:
             note_spools(setup.paths, self._entrance.spools)
         for host in self._roster:
@@ -235,8 +237,9 @@ class HostsEngine:
             self._units.copy(host, message, body)
         elif isinstance(message, wire.Beat):
             ahead_s = message.wall - time.time()
-            host.beat, host.unseen_jobs = msgspec.structs.replace(message, wall_s=ahead_s), 0
+            host.beats(msgspec.structs.replace(message, wall_s=ahead_s))
             host.draining = host.draining or message.draining
+            host.has_offered = host.has_offered or message.room > 0
         elif isinstance(message, wire.Ask | wire.Done | wire.Leave):
             self._turns.hear(host, message)
         elif isinstance(message, wire.Told):
@@ -257,10 +260,13 @@ class HostsEngine:
             self._losses.left(host, message.reason)
 
     def _log(self, host: RemoteHost, message: wire.Log, body: bytes) -> None:
-        """Adds a part of a shard's log to the run's."""
+        """Adds a part of a shard's log to the run's. Raises Unreadable if that is too much."""
         setup = self._shared.setup
         if setup is None or message.shard not in host.shards:
             return
+        host.log_bytes += len(body)
+        if self._shared.options.logs != "all" and host.log_bytes > host.given * MOST_LOG_OF_A_JOB:
+            raise Unreadable("more of logs than their beginnings and ends")
         from prealloc.engines.log import open_log
 
         with must_write(setup.paths.log(message.shard)), open(open_log(setup.paths.log(message.shard)), "ab") as file:

@@ -31,8 +31,8 @@ class Entrance:
         self._shared = shared
         self.name = provider or NO_PROVIDER
         """What the run calls the engine."""
-        self._provider_name = provider
-        self._provider: ProviderProcess | None = None
+        # It loads its modules beside whatever the master does next.
+        self._provider = ProviderProcess(provider, own_options(shared.options)) if provider is not None else None
         self._listener: Listener | None = None
         self._identity: Identity | None = None
         self._join_files: Path | None = None
@@ -62,8 +62,8 @@ class Entrance:
         self._identity = new_identity()
         address, port = place(options.listen)
         self._listener = Listener(address, port, self._identity, functools.partial(echo, self._shared.roster))
-        if self._provider_name is not None:
-            self._provider = ProviderProcess(self._provider_name, own_options(options))
+        if self._provider is not None:
+            self._provider.await_ready()
         for _ in range(options.hosts):
             self.ask_for_one()
         if self._provider is None and self._join_files is not None:

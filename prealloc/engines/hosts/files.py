@@ -9,6 +9,7 @@ from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.roster import RemoteHost
 from prealloc.engines.hosts.shared import Shared
 from prealloc.engines.hosts.ship import packed
+from prealloc.model.plan import SliceRef
 from prealloc.store.slices import Slice
 
 
@@ -38,13 +39,17 @@ class Files:
         self._made.pop(digest, None)
 
     def send(self, host: RemoteHost, sha256: str) -> None:
+        """A file that is held here, once per host."""
+        if sha256 not in host.held:
+            self._send(host, sha256, self._made[sha256])
+
+    def send_slice(self, host: RemoteHost, ref: SliceRef) -> None:
         """Once per host."""
-        if sha256 in host.held:
-            return
+        if ref.sha256 not in host.held and self._shared.setup is not None:
+            self._send(host, ref.sha256, Slice(self._shared.setup.paths.plan, ref).checked().raw)
+
+    def _send(self, host: RemoteHost, sha256: str, raw: bytes) -> None:
         host.held.add(sha256)
-        raw = self._made.get(sha256)
-        if raw is None:
-            raw = self._slice(sha256)
         for offset in range(0, max(1, len(raw)), wire.PIECE):
             host.mention_bulk(wire.Blob(sha256, offset, len(raw)), raw[offset : offset + wire.PIECE])
 
@@ -53,12 +58,5 @@ class Files:
         if self.code is not None:
             self.send(host, self.code)
         for given in host.jobs.values():
-            self.send(host, given.job.manifest.slice.sha256)
+            self.send_slice(host, given.job.manifest.slice)
             self.send(host, given.file)
-
-    def _slice(self, sha256: str) -> bytes:
-        if self._shared.setup is None:
-            return b""
-        jobs = [given.job for host in self._shared.roster for given in host.jobs.values()]
-        ref = next(job.manifest.slice for job in jobs if job.manifest.slice.sha256 == sha256)
-        return Slice(self._shared.setup.paths.plan, ref).checked().raw

@@ -29,18 +29,19 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from prealloc._version import __version__
 from prealloc.engines.admission import MOST_WORKERS
 from prealloc.engines.base import Patience, RunSetup, WorkerCheck
+from prealloc.engines.fork_launcher import ForkServerLauncher
 from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.limiter import MasterClock, RemoteLimiter
 from prealloc.engines.hosts.link import Caller, Closed, Failed, Heard, Link, Opened
 from prealloc.engines.hosts.spec import HostSpec, read_spec
 from prealloc.engines.hosts.spool import Spool
-from prealloc.engines.local import LocalEngine
+from prealloc.engines.launch import Launcher
+from prealloc.engines.local import LocalEngine, make_launcher
+from prealloc.engines.server_process import ServerProcess
 from prealloc.errors import CannotGoOn, EngineError, PreallocError, RunFolderError
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.document import Unreadable
@@ -54,9 +55,11 @@ BEAT_S = 1.0
 NEWS_S = 0.1
 """What has changed of its state is told this soon."""
 TURN_S = 0.1
+PAUSE_S = 0.005
+"""Turns are this far apart at least: what many workers say within that time crosses the link together."""
+MOST_TOLD = 50
+"""Events in one message."""
 MEMORY_S = 2.0
-END_LOG = 2**18
-"""Bytes of the beginning and of the end of a log that are sent."""
 MOST_SPEC = 2**20
 
 SENT_AWAY, LEASE_OVER = 1, 3
@@ -72,8 +75,10 @@ class _Over(Exception):  # it ends the loop
 class Host:
     """One host, from its start to its end."""
 
-    def __init__(self, spec: HostSpec, spool: Path) -> None:
+    def __init__(self, spec: HostSpec, spool: Path, server: ServerProcess | None = None) -> None:
         self._spec = spec
+        self._launcher = ForkServerLauncher(server) if server is not None else None
+        """It was started before the master has said anything."""
         self._spool = Spool(spool)
         self._launch = secrets.token_hex(16)
         self._numbered = wire.Numbered()
@@ -104,7 +109,7 @@ class Host:
         self._finished = False
         """The run is over: nothing of what was written is needed any more."""
         self._draining = False
-        self._beat_at = self._news_at = self._memory_at = -math.inf
+        self._turn_at = self._beat_at = self._news_at = self._memory_at = -math.inf
         self._memory: dict[str, int] = {}
         self._told: tuple[Any, ...] = ()
 
@@ -132,6 +137,8 @@ class Host:
                 self._close()
 
     def _turn(self) -> None:
+        time.sleep(max(0.0, self._turn_at + PAUSE_S - time.monotonic()))
+        self._turn_at = time.monotonic()
         self._heed_signals()
         for news in self._caller.mailbox.take():
             self._take(news)
@@ -196,6 +203,8 @@ class Host:
     def _close(self) -> None:
         if self._engine is not None:
             self._engine.close()
+        if self._launcher is not None:
+            self._launcher.close()
         if self._journal is not None:
             self._journal.close()
         if self._link is not None:
@@ -302,7 +311,10 @@ class Host:
             path = (str(_unpacked(self._spool.file(message.code), self._spool.paths.root / "code")), *path)
         libraries = library_files(message.libraries)
         self._check, self._import_path = message, path
-        engine = self._engine = LocalEngine(ear=self._caller.mailbox.fileno())
+        launcher: Launcher | None = self._launcher
+        if launcher is None or message.environment:  # the one that was started before lacks these keys
+            launcher = make_launcher()
+        engine = self._engine = LocalEngine(lambda: launcher, ear=self._caller.mailbox.fileno())
         wanted = WorkerCheck(
             message.worker, path, libraries, message.variables, Patience(message.start_s, self._during_an_import)
         )
@@ -345,6 +357,7 @@ class Host:
         self._all_logs = message.all_logs
         room = self._spec.room or self._engine.most_jobs(MOST_WORKERS, message.slice_bytes)
         self._room = self._engine.allowed(min(room, message.room))[0]
+        self._news_at = -math.inf  # the master waits to hear of the room
 
     def _go_on(self) -> None:
         """Does what has waited for files, in order."""
@@ -363,7 +376,7 @@ class Host:
         if self._engine is None:
             raise Unreadable("a job before a session")
         path = self._spool.file(message.job)
-        job = msgspec.json.decode(path.read_bytes(), type=wire.Job).job()
+        job = wire.Job.unpacked(path.read_bytes()).job()
         path.unlink()
         self._jobs[job.number] = job.shard
         self._engine.launch(job)
@@ -385,7 +398,11 @@ class Host:
             self._link.send(raw)
 
     def _pass_on(self, events: Sequence[Event]) -> None:
+        told: list[Event] = []
         for event, after in zip_longest(events, events[1:]):
+            if isinstance(event, UnitsReturned | TurnedAway):
+                self._tell(told)  # all in the order in which it has happened
+                told = []
             if isinstance(event, JobEnded):
                 del self._jobs[event.job]
                 ended = wire.Ended(event.job, wire.Held.of(event.left))
@@ -397,9 +414,14 @@ class Host:
             elif isinstance(event, AttemptEnded):
                 # The master makes it from the line; but whether a lane has turned it away is ours to say.
                 if event.status is Status.INFRA and event.outcome and event.lane is not None:
-                    self._say(wire.Told(event))
+                    told.append(event)
             elif not (isinstance(event, AttemptStarted) and isinstance(after, AttemptEnded | TurnedAway)):
-                self._say(wire.Told(event))  # type: ignore[arg-type]  # an engine tells no other kind
+                told.append(event)
+        self._tell(told)
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for at in range(0, len(events), MOST_TOLD):
+            self._say(wire.Told(tuple(events[at : at + MOST_TOLD])))  # type: ignore[arg-type]  # no engine tells others
 
     def _send_lines(self) -> None:
         if self._welcome:
@@ -436,8 +458,8 @@ class Host:
 
     def _log_frames(self, shard: str, path: Path, begin: int, size: int) -> Iterator[bytes]:
         spans = [(begin, size)]
-        if size - begin > 2 * END_LOG and not self._all_logs:
-            spans = [(begin, begin + END_LOG), (size - END_LOG, size)]
+        if size - begin > 2 * wire.END_LOG and not self._all_logs:
+            spans = [(begin, begin + wire.END_LOG), (size - wire.END_LOG, size)]
         with open(path, "rb") as file:
             for number, (start, end) in enumerate(spans):
                 if number:
@@ -456,7 +478,8 @@ class Host:
         engine = self._engine if self._setup is not None else None
         room, unbegun = 0, {}
         if engine is not None:
-            room = max(0, min(self._room - len(self._jobs), engine.room().jobs)) if not self._draining else 0
+            coming = sum(isinstance(each, wire.Run) for each in self._waiting)
+            room = max(0, min(self._room - len(self._jobs), engine.room().jobs) - coming) if not self._draining else 0
             unbegun = dict(engine.unbegun())
             if now - self._memory_at > MEMORY_S:
                 self._memory_at = now
@@ -526,8 +549,8 @@ def _read(join: str | None) -> HostSpec:
     return read_spec(sys.stdin.buffer.read(MOST_SPEC), "standard input")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a host until its end. Returns the exit code."""
+def main(arguments: Sequence[str] | None = None, server: ServerProcess | None = None) -> int:
+    """Runs a host until its end. Returns the exit code. `server` is the process of its fork server: see start.py."""
     parser = argparse.ArgumentParser(prog="prealloc host", description="Run shards here for a run elsewhere.")
     parser.add_argument("--join", metavar="FILE", help="how to join: a file that the run has written; default: stdin")
     parser.add_argument("--with-parent", action="store_true", help="end when the process that has started this ends")
@@ -536,7 +559,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         spec = _read(given.join)
         with _spool_folder(spec) as folder:
-            host = Host(spec, folder)
+            host = Host(spec, folder, server)
             if given.with_parent or given.join is None:
                 host.die_with_parent()
             return host.serve()
@@ -562,10 +585,3 @@ def _spool_folder(spec: HostSpec) -> Iterator[Path]:
         folder.rmdir()
         with contextlib.suppress(OSError):  # others write there yet
             folder.parent.rmdir()
-
-
-if __name__ == "__main__":
-    # Nothing of a standard input that held a key is left to the workers.
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)

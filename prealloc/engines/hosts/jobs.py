@@ -1,7 +1,15 @@
-"""Jobs on their way to hosts: those that wait, which host takes which, and what the hosts hear about theirs."""
+"""Jobs on their way to hosts: those that wait, which host takes which, and what the hosts hear about theirs.
+
+A job goes to the host that has the smallest part of its places in use. Hosts join one after the other: as long as some
+that the run has asked for have not joined, and for no longer than JOIN_S, each takes only its share of the first jobs,
+which is their number over that of the hosts. What begins later, and what long jobs hand back, goes by the first rule
+alone, also to hosts that join late.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -18,6 +26,8 @@ from prealloc.errors import EngineError
 from prealloc.model.events import Note
 from prealloc.worker.job import UnitOrder
 
+JOIN_S = 10.0
+"""From its begin, a session keeps places for hosts that have not joined for this long."""
 MOST_OF_WINDOW = 0.02
 """The way there and back may take this part of a lane's shortest window: the pacer's guard is for as much."""
 
@@ -37,7 +47,8 @@ class Jobs:
     # -- as of Engine ---------------------------------------------------------------------------------------
 
     def room(self) -> Room:
-        return Room(sum(host.free for host in self._shared.roster) - len(self._waiting))
+        share = self._share()
+        return Room(sum(_places(host, share) for host in self._shared.roster) - len(self._waiting))
 
     def launch(self, job: ShardJob) -> None:
         self._waiting.append(job)
@@ -65,11 +76,21 @@ class Jobs:
 
     def give_out(self) -> None:
         """Gives the jobs that wait to hosts that have room."""
+        share = self._share() if self._waiting else None
         for job in list(self._waiting):
-            near = [host for host in self._shared.roster if host.free and not self._too_far(host, job.lane)]
-            if near:
+            able = [host for host in self._shared.roster if _places(host, share)]
+            able.sort(key=lambda host: (host.used, -host.free))
+            near = next((host for host in able if not self._too_far(host, job.lane)), None)
+            if near is not None:
                 self._waiting.remove(job)
-                self._give(max(near, key=lambda host: host.free), job)
+                self._give(near, job)
+
+    def _share(self) -> int | None:
+        """The most jobs that a host may have now. None: as many as it has places."""
+        shared = self._shared
+        if shared.setup is None or time.monotonic() - shared.opened_at > JOIN_S or not shared.roster.joining:
+            return None
+        return max(1, math.ceil(shared.setup.first_jobs / shared.options.hosts))
 
     def give_back_waiting(self, which: Callable[[ShardJob], bool] = lambda job: True) -> None:
         """Of the jobs that wait, these are not run."""
@@ -108,13 +129,17 @@ class Jobs:
             job = msgspec.structs.replace(job, policy=msgspec.structs.replace(job.policy, concurrency=1))
         given = Given(job, orders, rest)
         host.jobs[job.number] = given
-        host.unseen_jobs += 1
+        host.given += 1
         positions = given.positions
         host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
-        raw = msgspec.json.encode(wire.Job.of(job, orders))
-        self._files.send(host, job.manifest.slice.sha256)
-        given.file = self._files.keep(raw)
+        self._files.send_slice(host, job.manifest.slice)
+        given.file = self._files.keep(wire.Job.of(job, orders).packed())
         self._files.send(host, given.file)
         if host.replica is not None:
             host.replica.owe(job.due)
-        host.say(wire.Run(given.file, job.manifest.slice.sha256))
+        host.gives(wire.Run(given.file, job.manifest.slice.sha256))
+
+
+def _places(host: RemoteHost, share: int | None) -> int:
+    """How many more jobs a host takes now."""
+    return host.free if share is None else max(0, min(host.free, share - len(host.jobs)))

@@ -93,6 +93,8 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._news: deque[News] = deque()
+        self._told = False
+        """There is news that nobody has taken, and the descriptor says so."""
         self.held = 0
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -104,12 +106,15 @@ class Mailbox:
         if isinstance(news, Heard):
             self.held += len(news.raw)
         self._news.append(news)
-        os.eventfd_write(self._event, 1)
+        if not self._told:
+            self._told = True
+            os.eventfd_write(self._event, 1)
 
     def take(self) -> list[News]:
         """All that has come, in order. Never waits."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._event)
+        self._told = False  # before the news is taken: what comes from now on is told again
         found = [self._news.popleft() for _ in range(len(self._news))]
         self.held -= sum(len(news.raw) for news in found if isinstance(news, Heard))
         return found

@@ -23,7 +23,7 @@ from prealloc.errors import CannotGoOn, EngineError, PreallocError
 from prealloc.model.events import AttemptEnded, HostLost, Note, WorkerGone
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.policy import SOLO_DEATHS
-from prealloc.store.journal import AttemptLine, SoloDeath
+from prealloc.store.journal import AttemptLine, AttemptLost, SoloDeath
 from prealloc.worker.job import UnitOrder
 
 PATIENCE = 1.5
@@ -163,13 +163,24 @@ class Losses:
         shard = given.job.shard
         poisonous = self.may_end_machines(shard)
         self._lost_on[shard] += 1
-        for key, order in list(given.undecided.items()) if poisonous else ():
-            given.deaths[key] = given.deaths.get(key, 0) + 1
-            self._count_death(given, key, order, f"its host was lost: {reason}")
+        told = f"its host was lost: {reason}"
+        for key, order in list(given.undecided.items()):
+            if poisonous:
+                given.deaths[key] = given.deaths.get(key, 0) + 1
+                self._count_death(given, key, order, told)
+            self._note_lost(given, key, told)
         left = given.left()
         if replica is not None and self._shared.setup is not None and self._shared.setup.cleanup is not None:
             left = left._replace(due=replica.due(shard))
         self._shared.tell(JobEnded(job=given.job.number, shard=shard, left=left))
+
+    def _note_lost(self, given: Given, key: Key, reason: str) -> None:
+        """Notes an attempt that ran on the host, and after which its unit runs again."""
+        attempt, order = given.began.get(key), given.undecided.get(key)
+        if self._shared.setup is not None and attempt is not None and order is not None and attempt >= order.attempt:
+            shard, task = given.job.shard, given.job.ids[key[0]][0]
+            lost = AttemptLost(shard=shard, task=task, repeat=key[1], attempt=attempt, reason=reason)
+            self._shared.setup.journal.append(lost)
 
     def _count_death(self, given: Given, key: Key, order: UnitOrder, reason: str) -> None:
         setup = self._shared.setup

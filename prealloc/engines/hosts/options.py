@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prealloc.engines.hosts.providers.base import check_options as check_own
+from prealloc.engines.hosts.providers.base import provider_class
 from prealloc.engines.hosts.ship import refuse_unfit
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.policy import EngineOptions
@@ -45,9 +47,18 @@ def place(listen: str) -> tuple[str, int]:
     return listen, 0
 
 
+def _several_in_one(provider: str | None, options: Iterable[str]) -> Iterator[Mistake]:
+    """Values have commas of their own, so several options in one text would be taken for one."""
+    known = [*provider_class(provider).options] if provider is not None else [FOLDER]
+    for each in options:
+        if len(parts := re.split(rf",\s*(?=(?:{'|'.join([*known, SPOOL])})=)", each)) > 1:
+            hint = f"give each by itself: {' '.join(f'‹engine_option› {part}' for part in parts)}"
+            yield Mistake("‹engine_option›", f"{each!r} names several options", hint)
+
+
 def check_options(provider: str | None, options: EngineOptions) -> None:
     """Raises OptionsError with all that can be told before anything is started."""
-    found: list[Mistake] = []
+    found = [*_several_in_one(provider, options.engine_option)]
     try:
         own = own_options(options)
         if provider is not None:

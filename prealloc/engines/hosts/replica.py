@@ -7,7 +7,7 @@ files are folded in the order of their numbers, so an old one's new line could c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -50,14 +50,18 @@ class Copied(NamedTuple):
 
     line: AttemptLine | AnyRecord
     late: bool = False
+    size: int = 0
+    """Its bytes."""
 
 
 class _File:
     """One file of a host."""
 
-    def __init__(self, name: str, writer: JournalName) -> None:
+    def __init__(self, name: str, writer: JournalName, where: JournalFile) -> None:
         self.name = name
         self.writer = writer
+        self.where = where
+        """As errors name it."""
         self.offset = 0
         """The bytes of it that are in the run's journal."""
         self.begun = bytearray()
@@ -86,7 +90,9 @@ class Replica:
         self._files: dict[str, _File] = {}
         self._incarnations: dict[tuple[str, int], int] = {}
         self._writers: dict[tuple[str, int], JournalWriter] = {}
-        self._to_sync: list[JournalWriter] = []
+        self._unwritten: dict[JournalWriter, list[bytes]] = {}
+        """Lines that were taken in, and that nobody may hear of before they are in the journal."""
+        self._to_sync: dict[JournalWriter, None] = {}
         self._changed: set[str] = set()
         """Files of which more has come since acknowledgements were last given."""
         self._closed: set[tuple[str, int]] = set()
@@ -102,7 +108,7 @@ class Replica:
 
     def new_acks(self) -> dict[str, int]:
         """Those that have changed since the last call; what they say survives a power loss, if that is asked for."""
-        for writer in dict.fromkeys(self._to_sync):
+        for writer in self._to_sync:
             writer.sync()
         self._to_sync.clear()
         new = {name: self._files[name].offset for name in self._changed}
@@ -126,7 +132,7 @@ class Replica:
             writer = self._writers.pop(key)
             if writer in self._to_sync:
                 writer.sync()
-                self._to_sync = [each for each in self._to_sync if each is not writer]
+                del self._to_sync[writer]
             writer.close()
             self._closed.add(key)
 
@@ -149,8 +155,10 @@ class Replica:
         """Of lines that have not come to their end."""
         return sum(len(file.begun) for file in self._files.values())
 
-    def take(self, name: str, offset: int, raw: bytes) -> Iterator[Copied]:
-        """Takes bytes of a file in. Raises Unreadable for what no host may write, JournalError if we cannot write."""
+    def take(self, name: str, offset: int, raw: bytes) -> Generator[Copied]:
+        """Takes bytes of a file in. What it gives is in the journal when it has come to its end, or is closed: nobody
+        may be told before. Raises Unreadable for what no host may write, JournalError if we cannot write.
+        """
         file = self._file(name)
         expected = file.offset + len(file.begun)
         if offset > expected:
@@ -159,15 +167,25 @@ class Replica:
         if not raw:
             return
         *lines, begun = raw.split(b"\n")
-        for rest in lines:
-            line = bytes(file.begun) + rest
-            file.begun.clear()
-            yield from self._take_line(file, line)
-            file.offset += len(line) + 1
-            self._changed.add(name)
+        try:
+            for rest in lines:
+                line = bytes(file.begun) + rest
+                file.begun.clear()
+                yield from self._take_line(file, line)
+                file.offset += len(line) + 1
+                self._changed.add(name)
+        finally:
+            self._write()
         file.begun += begun  # a line may come in many pieces: none is looked at twice
         if len(file.begun) > MOST_LINE_BYTES:
             raise Unreadable(f"{name}: a line of more than {MOST_LINE_BYTES} bytes")
+
+    def _write(self) -> None:
+        """Appends what was taken in to the run's journal."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for writer, lines in unwritten.items():
+            writer.copy(lines)
+            self._to_sync[writer] = None
 
     def close(self) -> None:
         """Nothing more is written."""
@@ -182,28 +200,29 @@ class Replica:
                 raise Unreadable(f"{name!r} is not a journal file of this session")
             if writer.shard is not None and writer.shard not in self._shards:
                 raise Unreadable(f"shard {writer.shard} was not given to it")
-            self._files[name] = _File(name, writer)
+            where = JournalFile(self._setup.paths.journal / f"{self._host}:{name}", writer)
+            self._files[name] = _File(name, writer, where)
         return self._files[name]
 
     def _take_line(self, file: _File, line: bytes) -> Iterator[Copied]:
         file.number += 1
-        where = JournalFile(self._setup.paths.journal / f"{self._host}:{file.name}", file.writer)
         try:
-            content = parse_line(where, line, file.number)
+            content = parse_line(file.where, line, file.number)
         except JournalError as error:
             raise Unreadable(f"{file.name}: {error.problem}") from None
         self._refuse_foreign(file, content)
         if isinstance(content, AttemptLine):
             late = not content.late and (self.fenced or not self._holds(content))
-            self._writer(file).copy(msgspec.json.encode(_marked(line)) if late else line)
-            yield Copied(content, late or content.late)
+            self._copy(file, msgspec.json.encode(_marked(line)) if late else line)
+            yield Copied(content, late or content.late, len(line))
             return
         if isinstance(content, WorkerStarted | WorkerEnded):
             number = self.incarnation(content.shard, content.incarnation)
             if not self.fenced:
+                self._write()  # lines keep their order
                 self._setup.journal.append(msgspec.structs.replace(content, incarnation=number))
         elif not (self.fenced and isinstance(content, SoloDeath)):
-            self._writer(file).copy(line)
+            self._copy(file, line)
             self._untidied.take_in(content)
         yield Copied(content, self.fenced)
 
@@ -225,21 +244,21 @@ class Replica:
         if isinstance(content, AttemptLine) and (content.host != self._host or content.reused is not None):
             raise Unreadable(f"{file.name}: it speaks for another one")
 
+    def _copy(self, file: _File, line: bytes) -> None:
+        self._unwritten.setdefault(self._writer(file), []).append(line)
+
     def _writer(self, file: _File) -> JournalWriter:
         shard = file.writer.shard
         if shard is None:
-            writer = self._setup.journal
-        else:
-            key = shard, file.writer.incarnation
-            if key in self._closed:
-                raise Unreadable(f"{file.name}: a line of a worker whose end was told")
-            if key not in self._writers:
-                number = self.incarnation(*key)
-                path = self._setup.paths.worker_journal(shard, self._setup.session, number)
-                self._writers[key] = JournalWriter(path, fsync=self._setup.policy.fsync, replica=True)
-            writer = self._writers[key]
-        self._to_sync.append(writer)
-        return writer
+            return self._setup.journal
+        key = shard, file.writer.incarnation
+        if key in self._closed:
+            raise Unreadable(f"{file.name}: a line of a worker whose end was told")
+        if key not in self._writers:
+            number = self.incarnation(*key)
+            path = self._setup.paths.worker_journal(shard, self._setup.session, number)
+            self._writers[key] = JournalWriter(path, fsync=self._setup.policy.fsync, replica=True)
+        return self._writers[key]
 
 
 def _marked(line: bytes) -> AttemptLine:

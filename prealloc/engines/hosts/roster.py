@@ -11,8 +11,8 @@ from prealloc.engines.base import ShardJob
 from prealloc.engines.handover import Key, Units, units_of
 from prealloc.engines.hosts.link import Link
 from prealloc.engines.hosts.replica import PlannedShard, Replica
-from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Told
-from prealloc.model.events import HostState
+from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Run
+from prealloc.model.events import AttemptEnded, HostState
 from prealloc.model.outcome import TOO_MANY_REQUESTS
 from prealloc.store.journal import AttemptLine
 from prealloc.worker.job import UnitOrder
@@ -44,16 +44,18 @@ class Given:
         """The digest of what the host was sent of it."""
         self.rest = tuple(rest)
         """Orders that were not given to the host."""
-        self.began: set[tuple[Key, int]] = set()
-        """Attempts whose start was told."""
+        self.began: dict[Key, int] = {}
+        """The latest attempt at a unit whose start was told."""
         self.again: dict[Key, UnitOrder] = {}
         """Units that the host has let go of undecided, as it was told to end."""
         self.deaths = dict(job.deaths)
         self.positions = {id: position for position, (id, _) in enumerate(job.ids)}
-        self.judged: set[tuple[Key, int]] = set()
-        """Attempts whose ending the host says the meaning of: their lane may have turned them away."""
-        self.verdicts: dict[tuple[Key, int], Told | Away] = {}
-        """What it has said of them before the line had come: it counts when that is in the journal."""
+        self.judged: dict[Key, int] = {}
+        """The latest attempt whose ending the host says the meaning of: its lane may have turned it away."""
+        self.verdicts: dict[Key, AttemptEnded | Away] = {}
+        """What it has said of that before the line had come: it counts when that is in the journal."""
+        self.verdict_bytes = 0
+        """Of those."""
 
     def key(self, task: str, repeat: int) -> Key | None:
         """The unit, if the host may say how it ends."""
@@ -112,14 +114,24 @@ class RemoteHost:
         self.workers: set[tuple[str, int]] = set()
         """(shard, process id) of those that are told to run."""
         self.late_bytes = 0
-        """Of its journal, what it has sent since it was over."""
+        """Of its journal, what it has sent since it was over, and before that of units that it did not have."""
+        self.log_bytes = 0
+        """Of logs, what it has sent."""
+        self.note_bytes = 0
+        """Of sentences for people, likewise."""
+        self.given = 0
+        """Jobs that it was ever given: logs and sentences go by them."""
         self.shut_out = False
         """That was too much: it is not heard any more."""
         self.decided = False
         """It has decided something."""
         self.draining = False
+        self.has_offered = False
+        """It has said that it has room."""
         self.is_open = False
         """It knows the session."""
+        self._unseen_jobs: list[int] = []
+        """The numbers of the messages that gave it jobs, of those that its last beat knew nothing of."""
 
     @property
     def over(self) -> bool:
@@ -150,10 +162,22 @@ class RemoteHost:
         """How many more jobs it takes, as far as is known."""
         if self.stage is not Stage.READY or not self.linked or self.beat is None or self.draining:
             return 0
-        return max(0, self.beat.room - self.unseen_jobs)
+        return max(0, self.beat.room - len(self._unseen_jobs))
 
-    unseen_jobs = 0
-    """Jobs that it was given since its last beat."""
+    @property
+    def used(self) -> float:
+        """The part of its places that is in use, from 0 to 1."""
+        return len(self.jobs) / max(1, len(self.jobs) + self.free)
+
+    def gives(self, run: Run) -> None:
+        """It gets a job, which its last beat knew nothing of."""
+        self.say(run)
+        self._unseen_jobs.append(self.numbered.sent)
+
+    def beats(self, beat: Beat) -> None:
+        """It has said how it is, after all that it had seen then."""
+        self.beat = beat
+        self._unseen_jobs = [number for number in self._unseen_jobs if number > self.numbered.seen_there]
 
     def state(self) -> HostState:
         """For people."""
@@ -195,6 +219,11 @@ class Roster:
     def expected(self) -> list[RemoteHost]:
         """Those that may yet come."""
         return [host for host in self if host.stage is Stage.ASKED]
+
+    @property
+    def joining(self) -> bool:
+        """Whether there are hosts that have not offered places yet, and may do so."""
+        return any(not host.has_offered and not host.over for host in self._hosts.values())
 
     def memory(self) -> Mapping[str, int]:
         """As of Engine."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prealloc.engines.base import RunSetup
 from prealloc.engines.hosts.roster import Roster
 from prealloc.model.events import Event
@@ -19,6 +21,8 @@ class Shared:
         self.roster = Roster()
         self.setup: RunSetup | None = None
         """Of the session. None: it has not begun, and the run can still be refused."""
+        self.opened_at = -math.inf
+        """When the session has begun."""
         self.events: list[Event] = []
         """What the master has not heard yet."""
         self.stopping = False

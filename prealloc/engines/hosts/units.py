@@ -7,6 +7,7 @@ and never before the line.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 
 import msgspec
 
@@ -36,7 +37,16 @@ from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
 MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
 """Bytes of lines of one host that have not come to their end."""
 MOST_LATE = 16 * MOST_UNACKED
-"""Bytes of its journal that are taken of a host that is over: far more than an honest one has on its way then."""
+"""Bytes of its journal that are taken of a host though they decide nothing: it is over, or does not have the units.
+Far more than an honest one has on its way then.
+"""
+MOST_NOTES = 2**20
+MOST_NOTES_OF_A_JOB = 2**16
+"""Bytes of sentences for people: so many, and so many for each job that it was ever given."""
+MOST_VERDICTS = 2**22
+"""Bytes of what a host says of a job's endings before their lines have come."""
+MOST_WORKERS = 10_000
+"""More than run on a host."""
 
 
 class UnitsOfHosts:
@@ -48,6 +58,8 @@ class UnitsOfHosts:
         self._losses = losses
         self._incarnations: Counter[str] = Counter()
         """Workers so far, by shard, of all hosts."""
+        self._changed: dict[str, RemoteHost] = {}
+        """Hosts whose journals have grown since acknowledgements were last given."""
 
     # -- lines of journals ----------------------------------------------------------------------------------
 
@@ -64,9 +76,10 @@ class UnitsOfHosts:
 
     def acknowledge(self) -> None:
         """Tells hosts what of their journals is in the run's."""
-        for host in self._shared.roster:
+        for host in self._changed.values():
             if host.replica is not None and (acks := host.replica.new_acks()):
                 host.mention(wire.Ack(acks))
+        self._changed.clear()
 
     def copy(self, host: RemoteHost, message: wire.Lines, body: bytes) -> None:
         """Takes bytes of a host's journal in, and tells what they mean."""
@@ -77,8 +90,14 @@ class UnitsOfHosts:
             if host.late_bytes > MOST_LATE:
                 self._losses.shut_out(host, f"it has sent more than {MOST_LATE // 2**20} MB since its end")
                 return
-        for copied in host.replica.take(message.file, message.offset, body):
-            self._line(host, copied)
+        with closing(host.replica.take(message.file, message.offset, body)) as taken:
+            for copied in taken:
+                self._line(host, copied)
+                if copied.late and not host.over:
+                    host.late_bytes += copied.size
+                    if host.late_bytes > MOST_LATE:
+                        raise Unreadable(f"{MOST_LATE // 2**20} MB of endings of units that it does not have")
+        self._changed[host.name] = host
         if not body.endswith(b"\n") and host.replica.begun_bytes > MOST_BEGUN:
             raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
 
@@ -115,20 +134,17 @@ class UnitsOfHosts:
         order = given.undecided[key]
         self._losses.decided(host, line.shard)
         event = AttemptEnded.of(line, given.job.ids[key[0]][1])
-        if (key, line.attempt) in given.began:
-            given.began.discard((key, line.attempt))
-        else:
+        if given.began.get(key) != line.attempt:
             self._shared.tell(
                 AttemptStarted(shard=line.shard, task=line.task, repeat=line.repeat, attempt=line.attempt)
             )
         if line.status is Status.INFRA and not line.again and line.lane is not None:
             given.undecided[key] = order._replace(attempt=line.attempt + 1, waited_s=line.waiting_s)
-            given.judged.add((key, line.attempt))
-            verdict = given.verdicts.pop((key, line.attempt), None)
-            if isinstance(verdict, wire.Told):
-                self.told(host, verdict)
-            elif verdict is not None:
-                self.turned_away(host, verdict)
+            given.judged[key] = line.attempt
+            verdict = given.verdicts.pop(key, None)
+            if verdict is not None:
+                given.verdict_bytes -= _size(verdict)
+                self.turned_away(host, verdict) if isinstance(verdict, wire.Away) else self._told(host, verdict)
             return  # whether its lane has turned it away, the host says
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._shared.stopping:
@@ -139,10 +155,13 @@ class UnitsOfHosts:
     # -- what is said beside them ---------------------------------------------------------------------------
 
     def told(self, host: RemoteHost, message: wire.Told) -> None:
-        """Something for people, or what an ending means."""
-        event: Event = message.event
+        """Things for people, or what endings mean."""
+        for event in message.events:
+            self._told(host, event)
+
+    def _told(self, host: RemoteHost, event: Event) -> None:
         if isinstance(event, AttemptEnded):
-            if (found := self._judged(host, message)) is not None:
+            if (found := self._judged(host, event)) is not None:
                 given, key = found
                 del given.undecided[key]
                 self._shared.tell(event)
@@ -158,17 +177,22 @@ class UnitsOfHosts:
             holding, at = _find(host, event.shard, event.task, event.repeat)
             if holding is None or at is None or event.attempt < holding.undecided[at].attempt:
                 return
-            holding.began.add((at, event.attempt))
+            holding.began[at] = event.attempt
         if getattr(event, "host", host.name) != host.name:
             raise Unreadable("it speaks for another host")
         if isinstance(event, ShardStarted):
             host.workers.add((event.shard, event.pid))
+            if len(host.workers) > MOST_WORKERS:
+                raise Unreadable(f"more than {MOST_WORKERS} workers at once")
         elif isinstance(event, WorkerLost | WorkerGone):
             host.workers.discard((event.shard, event.pid))
         if isinstance(event, ShardStarted) and host.replica is not None:
             number = host.replica.incarnation(event.shard, event.incarnation)
             event = msgspec.structs.replace(event, incarnation=number)
         if isinstance(event, Note):
+            host.note_bytes += len(event.text)
+            if host.note_bytes > MOST_NOTES + host.given * MOST_NOTES_OF_A_JOB:
+                raise Unreadable("more sentences than people read")
             event = Note(text=f"{host.name}: {self._as_here(host, event.text)}")
         self._shared.tell(event)
 
@@ -183,20 +207,21 @@ class UnitsOfHosts:
             )
             self._shared.tell(TurnedAway(job=message.job, ended=message.ended))
 
-    def _judged(self, host: RemoteHost, message: wire.Told | wire.Away) -> tuple[Given, Key] | None:
+    def _judged(self, host: RemoteHost, verdict: AttemptEnded | wire.Away) -> tuple[Given, Key] | None:
         """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
-        event = message.ended if isinstance(message, wire.Away) else message.event
-        if not isinstance(event, AttemptEnded):
-            return None
+        event = verdict.ended if isinstance(verdict, wire.Away) else verdict
         given, key = _find(host, event.shard, event.task, event.repeat)
         if given is None or key is None:
             return None
         if event.host != host.name or event.status is not Status.INFRA:
             raise Unreadable(f"it judges {event.shard}/{event.task}#{event.repeat}, which is not its own")
-        if (key, event.attempt) not in given.judged:
-            given.verdicts[key, event.attempt] = message
+        if given.judged.get(key) != event.attempt:
+            given.verdict_bytes += _size(verdict) - (_size(given.verdicts[key]) if key in given.verdicts else 0)
+            if given.verdict_bytes > MOST_VERDICTS:
+                raise Unreadable("more of endings than their lines say")
+            given.verdicts[key] = verdict
             return None
-        given.judged.discard((key, event.attempt))
+        del given.judged[key]
         return given, key
 
     def _as_here(self, host: RemoteHost, text: str) -> str:
@@ -236,6 +261,10 @@ def _find(host: RemoteHost, shard: str, task: str, repeat: int) -> tuple[Given |
         if given.job.shard == shard and (key := given.key(task, repeat)) is not None:
             return given, key
     return None, None
+
+
+def _size(verdict: AttemptEnded | wire.Away) -> int:
+    return len(msgspec.json.encode(verdict))
 
 
 def _taken(given: Given, held: wire.Held) -> Units:

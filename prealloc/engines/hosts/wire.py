@@ -8,6 +8,7 @@ decoded, or says what cannot be, ends its part in the run.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, NamedTuple
@@ -36,6 +37,8 @@ from prealloc.worker.job import Count, UnitOrder
 
 PIECE = 2**18
 """Bytes of a file in one message: small enough that what is urgent never waits long behind it."""
+END_LOG = 2**18
+"""Bytes of the beginning and of the end of a log that are sent."""
 MOST_FRAME = 2**20
 """Bytes of a frame from a host. What is larger comes in pieces."""
 
@@ -70,6 +73,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
         deaths = {(position, repeat): count for position, repeat, count in self.deaths}
         return Units(self.orders, frozenset(self.alone), deaths)
 
+
+ToldEvent = ShardStarted | AttemptStarted | AttemptEnded | WorkerLost | WorkerGone | LibraryOpenedByWorker | Note
 
 # -- from a host --------------------------------------------------------------------------------------------
 
@@ -127,9 +132,9 @@ class Log(Message, frozen=True, tag="log"):
 
 
 class Told(Message, frozen=True, tag="told"):
-    """Something for people, or an ending of which the host alone knows what follows."""
+    """Things for people, or endings of which the host alone knows what follows."""
 
-    event: ShardStarted | AttemptStarted | AttemptEnded | WorkerLost | WorkerGone | LibraryOpenedByWorker | Note
+    events: tuple[ToldEvent, ...]
 
 
 class Away(Message, frozen=True, tag="away"):
@@ -364,16 +369,17 @@ class Numbered:
     """The frames of both directions that must not be lost, each taken in once, over any number of connections."""
 
     def __init__(self) -> None:
-        self._sent = 0
+        self.sent = 0
+        """The last number that was given."""
         self._unseen: deque[tuple[int, Message]] = deque()
         self.seen = 0
         """The last number that has come."""
 
     def number(self, message: Message) -> bytes:
         """The frame of a message that is sent again and again until the other side has seen it."""
-        self._sent += 1
-        self._unseen.append((self._sent, message))
-        return frame(message, number=self._sent, seen=self.seen)
+        self.sent += 1
+        self._unseen.append((self.sent, message))
+        return frame(message, number=self.sent, seen=self.seen)
 
     def plain(self, message: Message, body: bytes | memoryview = b"") -> bytes:
         """The frame of one that may be lost."""
@@ -388,6 +394,11 @@ class Numbered:
     def all_seen(self) -> bool:
         """The other side has seen everything."""
         return not self._unseen
+
+    @property
+    def seen_there(self) -> int:
+        """The last number that the other side has seen."""
+        return self._unseen[0][0] - 1 if self._unseen else self.sent
 
     def take(self, found: Frame) -> bool:
         """Takes a frame in. False: it has come before. Raises Unreadable if one is missing before it."""
@@ -429,6 +440,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             copies=dict(job.copies) if job.copies is not None else None,
         )
 
+    def packed(self) -> bytes:
+        """As it crosses the link: most of it is names, the same in every job."""
+        return zlib.compress(_encoder.encode(self))
+
+    @classmethod
+    def unpacked(cls, raw: bytes) -> Job:
+        """Only for what the master has sent."""
+        return _jobs.decode(zlib.decompress(raw))
+
     def job(self) -> ShardJob:
         units = self.units.units()
         return ShardJob(
@@ -443,3 +463,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             timeouts=self.timeouts,
             copies=self.copies,
         )
+
+
+_jobs = msgspec.json.Decoder(Job)

@@ -12,44 +12,16 @@ from pathlib import Path
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Facts, Library, Record, info_of, joined
+from prealloc.library.base import Library, Record, info_of, joined
 from prealloc.library.database import tables as file
 from prealloc.library.database.sqlar import CannotUnpack, pack, unpack
 from prealloc.library.database.tables import FORMAT
 from prealloc.library.disk import open_library_file
 from prealloc.library.duplicate_ids import duplicate_ids
 from prealloc.library.storing.new_file import new_path
-from prealloc.library.storing.stored import (
-    DIGEST_BYTES,
-    Counts,
-    Fingerprint,
-    checked_names,
-    digest,
-)
+from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, checked_names, digest
 
 _NAMES_HINT = "give every task an id and a type when the library is made"
-
-
-def open_database(path: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> Library:
-    """The task library in the SQLite file at `path`: reads all ids, types and digests, and no workflow.
-
-    `info.sha256` is the fingerprint of the content, which is proved here, but for the texts: each of them is
-    proved when it is read. Raises LibraryError for a file that is not ours, newer, damaged or cannot be read.
-    """
-    where = str(path)
-    with open(open_library_file(path), "rb") as head:
-        if head.read(len(file.MAGIC)) != file.MAGIC:
-            raise LibraryError("this is not a SQLite database", where=where, hint="check the path, or copy it again")
-        size = os.fstat(head.fileno()).st_size
-    with file.reading(path) as connection:
-        meta = file.read_meta(connection, where)
-        digests = bytearray()
-        fingerprint = Fingerprint()
-        pairs = _pairs(connection, fingerprint, digests, where)
-        ids, types = checked_names(pairs, where=where, row="task", hint=_NAMES_HINT)
-    fingerprint.prove(meta, len(ids), FORMAT, where)
-    info = info_of(path, size=size, sha256=meta.sha256, types=Counter(types), difficulty=difficulty)
-    return DatabaseLibrary(Facts(info, ids, types, meta, keep), path, bytes(digests))
 
 
 @contextlib.contextmanager
@@ -72,7 +44,6 @@ class DatabaseWriter:
     def __init__(self, connection: sqlite3.Connection, out: Path) -> None:
         self._connection = connection
         self._out = out
-        self._counts = Counts(0, 0, 0)
         self._fingerprint = Fingerprint()
         self._twice: list[tuple[str, list[int]]] = []
         with file.writing_to(out):
@@ -84,11 +55,8 @@ class DatabaseWriter:
                 connection.execute(statement)
 
     def add(self, record: Record) -> None:
-        workflow, fields = record.split()
-        proof = digest(record.id, record.type, workflow, fields)
-        position = self._counts.tasks
-        self._counts.add_record(record)
-        self._fingerprint.add(record.id, record.type, proof)
+        position = self._fingerprint.counts.tasks
+        proof, workflow, fields = self._fingerprint.seal(record)
         with file.writing_to(self._out):
             try:
                 self._connection.execute(
@@ -113,7 +81,7 @@ class DatabaseWriter:
         if self._twice:
             raise duplicate_ids(self._twice, str(self._out))
         said = {"format": FORMAT.name, "version": FORMAT.version}
-        said |= msgspec.structs.asdict(self._fingerprint.meta(self._counts))
+        said |= msgspec.structs.asdict(self._fingerprint.meta(self._fingerprint.counts))
         with file.writing_to(self._out):
             self._connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
             # At the end: an index that grows with every task costs more than sorting once.
@@ -123,13 +91,33 @@ class DatabaseWriter:
 
 
 class DatabaseLibrary(Library):
+    """The task library in the SQLite file at a path: reads all ids, types and digests, and no workflow.
+
+    `info.sha256` is the fingerprint of the content, which is proved here, but for the texts: each of them is
+    proved when it is read. Raises LibraryError for a file that is not ours, newer, damaged or cannot be read.
+    """
+
     way = "database"
 
-    def __init__(self, facts: Facts, path: Path, digests: bytes) -> None:
-        super().__init__(facts)
+    def __init__(self, path: Path, *, keep: tuple[str, ...]) -> None:
+        where = str(path)
+        with open(open_library_file(path), "rb") as head:
+            if head.read(len(file.MAGIC)) != file.MAGIC:
+                raise LibraryError(
+                    "this is not a SQLite database", where=where, hint="check the path, or copy it again"
+                )
+            size = os.fstat(head.fileno()).st_size
+        fingerprint = Fingerprint()
         self._file = path
         # Kept, not read again with the texts: whatever is at the path then must be what was opened.
-        self._digests = digests
+        self._digests = bytearray()
+        with file.reading(path) as connection:
+            meta = file.read_meta(connection, where)
+            pairs = _pairs(connection, fingerprint, self._digests, where)
+            ids, types = checked_names(pairs, where=where, row="task", hint=_NAMES_HINT)
+        fingerprint.prove(meta, len(ids), FORMAT, where)
+        info = info_of(path, size=size, sha256=meta.sha256, types=Counter(types))
+        super().__init__(info, ids, types, meta, keep)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         # One look-up a task with one prepared statement, rather than many tasks at once: about as fast, and

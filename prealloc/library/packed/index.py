@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +52,12 @@ class TaskIndex(PackedLibrary):
         indexed: Indexed,
         descriptor: int,
         *,
-        difficulty: str | None = None,
         keep: tuple[str, ...] = (),
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
         self._fields = indexed.fields
-        super().__init__(
-            columns,
-            library,
-            size=indexed.bytes,
-            sha256=indexed.sha256,
-            difficulty=difficulty,
-            keep=keep,
-            fields=indexed.fields or COMMON,
-        )
+        fields = indexed.fields or COMMON
+        super().__init__(columns, library, size=indexed.bytes, sha256=indexed.sha256, keep=keep, fields=fields)
         self._cache = TaskCache(cache_bytes)
         self._descriptor = descriptor
 
@@ -73,7 +66,6 @@ class TaskIndex(PackedLibrary):
         cls,
         library: str | Path,
         *,
-        difficulty: str | None = None,
         keep: tuple[str, ...] = (),
         fields: Fields = COMMON,
         cache_bytes: int = DEFAULT_BYTES,
@@ -86,7 +78,7 @@ class TaskIndex(PackedLibrary):
             if fields not in (COMMON, indexed.fields):
                 hint = "make it again with the same options, or omit them"
                 raise LibraryError("its tasks are named by other options", where=str(path), hint=hint)
-            return cls(path, columns, indexed, descriptor, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
+            return cls(path, columns, indexed, descriptor, keep=keep, cache_bytes=cache_bytes)
         except BaseException:
             os.close(descriptor)
             raise
@@ -118,11 +110,7 @@ class TaskIndex(PackedLibrary):
             yield text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self.info.difficulty, self.keep, self.cache.most_bytes)
-
-
-def _reopen(library: Path, difficulty: str | None, keep: tuple[str, ...], cache_bytes: int) -> TaskIndex:
-    return TaskIndex.open(library, difficulty=difficulty, keep=keep, cache_bytes=cache_bytes)
+        return partial(TaskIndex.open, keep=self.keep, cache_bytes=self.cache.most_bytes), (self.path,)
 
 
 def _changed(where: str) -> LibraryError:

@@ -14,8 +14,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
 from prealloc.library.base import Progress
-from prealloc.library.disk import FileIdentity, changed_meanwhile, head_of, open_library_file, pieces_of
-from prealloc.library.duplicate_ids import refuse_duplicates_among
+from prealloc.library.disk import FileIdentity, changed_meanwhile, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
 from prealloc.library.text.batches import Batch
@@ -47,12 +46,7 @@ def make_index(library: Path, *, fields: Fields = COMMON, progress: Progress | N
 
 
 def index_in_memory(
-    library: Path,
-    *,
-    difficulty: str | None = None,
-    keep: tuple[str, ...] = (),
-    fields: Fields = COMMON,
-    progress: Progress | None = None,
+    library: Path, *, keep: tuple[str, ...] = (), fields: Fields = COMMON, progress: Progress | None = None
 ) -> TaskIndex:
     """The same index for this process alone: any task of a file that is too large to be held. Raises LibraryError."""
     packed, _ = _indexed(library, fields, progress)
@@ -61,7 +55,7 @@ def index_in_memory(
     if not indexed.is_of(descriptor):
         os.close(descriptor)
         raise changed_meanwhile(str(library))
-    return TaskIndex(library, columns, indexed, descriptor, difficulty=difficulty, keep=keep)
+    return TaskIndex(library, columns, indexed, descriptor, keep=keep)
 
 
 def _indexed(
@@ -87,7 +81,7 @@ def _indexed(
     said = {**msgspec.structs.asdict(before), "sha256": read.info.sha256}
     if read.naming is not None:
         said["fields"] = msgspec.to_builtins(read.naming.fields)
-    return read.taker.columns.pack(FORMAT, said, read.counts), read.info
+    return read.taker.pack(FORMAT, said, read.counts), read.info
 
 
 class _Spans:
@@ -108,38 +102,30 @@ class _Spans:
             self._batch = batch
             self._spans = [
                 Span(start + at, length, digest(memoryview(text)))
-                for (at, length), text in zip(batch.layout.spans, batch.texts(), strict=True)
+                for (at, length), text in zip(batch.layout.spans, batch.layout.texts, strict=True)
             ]
             if any(span.length > MOST_TEXT for span in self._spans):
                 raise LibraryError("a task is larger than 4 GB", where=self._where, hint="leave it out")
         return self._spans
 
 
-class _Columns:
+class _Columns(ColumnsBuilder):
     """Takes the tasks of a library into the columns of its index."""
 
     def __init__(self, spans: _Spans) -> None:
-        self.columns = ColumnsBuilder()
-        self.of_each_type = self.columns.of_each_type
+        super().__init__()
         self._spans = spans
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        self.columns.add(ids, types, self._spans.of(batch))
-
-    def finish(self, where: str) -> None:
-        self.columns.sort(refuse_duplicates_among(self.columns.hash, self.columns.id, where))
+        self.extend(ids, types, self._spans.of(batch))
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:
     """Reads the whole library again and compares it with its index. Raises LibraryError if they differ."""
     index = TaskIndex.open(library)
     hashed = hashlib.sha256()
-    descriptor = open_library_file(library)
-    try:
-        for piece in pieces_of(descriptor, str(library), hashed.update, progress):
-            del piece
-    finally:
-        os.close(descriptor)
+    for _ in file_source(library).read(hashed.update, progress):
+        pass
     if hashed.hexdigest() != index.info.sha256:
         raise FORMAT.damaged("its content is not what was indexed", str(library))
     return index

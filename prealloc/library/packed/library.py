@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Facts, Library, info_of
+from prealloc.library.base import Library, info_of
 from prealloc.library.packed.table import Columns
 from prealloc.library.rows import checked_keep
 from prealloc.model.fields import COMMON, Fields
@@ -31,13 +31,12 @@ class PackedLibrary(Library):
         *,
         size: int,
         sha256: str,
-        difficulty: str | None,
         keep: tuple[str, ...],
         fields: Fields = COMMON,
     ) -> None:
-        keep, types = checked_keep(keep), columns.of_each_type()
-        info = info_of(path, size=size, sha256=sha256, types=types, difficulty=difficulty, fields=fields)
-        super().__init__(Facts(info, columns.ids(), columns.types(), columns.head, keep))
+        keep = checked_keep(keep)
+        info = info_of(path, size=size, sha256=sha256, types=columns.of_each_type(), fields=fields)
+        super().__init__(info, columns.ids(), columns.types(), columns.counts, keep)
         self.columns = columns
         self.path = path
         self.keep = keep

@@ -21,18 +21,18 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
-from prealloc.library.duplicate_ids import sorted_positions
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import MOST_TEXT, Columns, ColumnsBuilder, Span, digest, padding
+from prealloc.library.rows import Counts
 from prealloc.library.storing.format import StoredFormat
 from prealloc.library.storing.new_file import Writable, new_file
-from prealloc.library.storing.stored import Counts
 from prealloc.model.task import LightweightTask
 
 FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library convert LIBRARY tasks.pool")
@@ -52,7 +52,7 @@ class SharedTaskPool(PackedLibrary):
 
     way = "pool"
 
-    def __init__(self, path: str | Path, *, difficulty: str | None = None, keep: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: str | Path, *, keep: tuple[str, ...] = ()) -> None:
         file = Path(path)
         where = str(file)
         self._descriptor = open_library_file(file)
@@ -68,14 +68,8 @@ class SharedTaskPool(PackedLibrary):
         columns = Columns(self._memory, FORMAT, where, at=at)
         if columns.end != tail:
             raise FORMAT.damaged("its table does not end where it should", where)
-        super().__init__(
-            columns,
-            file,
-            size=size,
-            sha256=columns.head.sha256,  # of all digests, and so of all tasks
-            difficulty=difficulty,
-            keep=keep,
-        )
+        # The sha256 is of all digests, and so of all tasks.
+        super().__init__(columns, file, size=size, sha256=columns.head.sha256, keep=keep)
         self._end = at
         self._checked = bytearray(len(columns))
 
@@ -104,7 +98,7 @@ class SharedTaskPool(PackedLibrary):
         super().close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_pool, (self.path, self.info.difficulty, self.keep)
+        return partial(SharedTaskPool, keep=self.keep), (self.path,)
 
     def refuse_unusable(self) -> None:
         # Reading past the end of a file that was cut would be fatal.
@@ -137,8 +131,9 @@ class SharedTaskPool(PackedLibrary):
 class PoolWriter:
     """Takes tasks into a pool file, see `new_pool`."""
 
-    def __init__(self, file: Writable) -> None:
+    def __init__(self, file: Writable, where: str) -> None:
         self._file = file
+        self._where = where
         self._at = file.write(MAGIC)
         self._columns = ColumnsBuilder()
         self._counts = Counts(0, 0, 0)
@@ -159,17 +154,17 @@ class PoolWriter:
         if len(self._ids) == _BATCH:
             self._add_batch()
         self._at += len(text)
-        self._counts.add_record(record)
+        self._counts.add([record.row])
 
     def _add_batch(self) -> None:
-        self._columns.add(self._ids, self._types, self._spans)
+        self._columns.extend(self._ids, self._types, self._spans)
         self._ids, self._types, self._spans = [], [], []
 
     def finish(self) -> None:
         """Writes the table behind the tasks."""
         self._add_batch()
         self._at += self._file.write(padding(self._at))
-        self._columns.sort(sorted_positions(self._columns.hash))
+        self._columns.finish(self._where)
         for piece in self._columns.pack(FORMAT, {}, self._counts):
             self._file.write(bytes(piece))
         self._file.write(_TAIL.pack(self._at, _END))
@@ -179,11 +174,6 @@ class PoolWriter:
 def new_pool(out: Path, *, force: bool = False) -> Iterator[PoolWriter]:
     """A writer of a pool, which is at `out` when the block ends well. Raises InputError, CannotGoOn."""
     with new_file(out, force=force) as file:
-        writer = PoolWriter(file)
+        writer = PoolWriter(file, str(out))
         yield writer
         writer.finish()
-
-
-def open_pool(path: Path, difficulty: str | None = None, keep: tuple[str, ...] = ()) -> SharedTaskPool:
-    """A pool as the library of a plan."""
-    return SharedTaskPool(path, difficulty=difficulty, keep=keep)

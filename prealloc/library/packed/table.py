@@ -29,8 +29,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from prealloc.errors import LibraryError
+from prealloc.library.duplicate_ids import refuse_duplicates_among
+from prealloc.library.rows import Counts
 from prealloc.library.storing.format import StoredFormat
-from prealloc.library.storing.stored import Counts
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
 
 MOST_TEXT = 2**32 - 1
@@ -103,7 +104,7 @@ class ColumnsBuilder:
     def __len__(self) -> int:
         return len(self.hash)
 
-    def add(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
+    def extend(self, ids: Sequence[str], types: Sequence[str], spans: Iterable[Span]) -> None:
         """Takes in tasks, in any order."""
         if not ids:
             return
@@ -126,8 +127,8 @@ class ColumnsBuilder:
     def id(self, position: int) -> str:
         return _id(self.ids, self.name, position)
 
-    def sort(self, order: Sequence[int]) -> None:
-        """Puts the tasks in this order, one column after the other: `sorted_positions` of their hashes."""
+    def _sort(self, order: Sequence[int]) -> None:
+        # One column after the other.
         for name in ("hash", "start", "length", "workflow", "type"):
             column: array[int] = getattr(self, name)
             setattr(self, name, array(column.typecode, map(column.__getitem__, order)))
@@ -138,12 +139,16 @@ class ColumnsBuilder:
             self.digest += b"".join([digests[_DIGEST * at : _DIGEST * (at + 1)] for at in chunk])
             self._add_names([ids[ends[at - 1] if at else 0 : ends[at]] for at in chunk])
 
+    def finish(self, where: str) -> None:
+        """Sorts the tasks, as they must be packed. Raises LibraryError for an id that is there twice."""
+        self._sort(refuse_duplicates_among(self.hash, self.id, where))
+
     def of_each_type(self) -> dict[str, int]:
         """How many tasks there are of each type."""
         return _of_each_type(list(self.types), self.type)
 
     def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
-        """The file, piece by piece. The tasks must have been sorted."""
+        """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
         places, at = {}, 0
         for name, column in columns.items():
@@ -186,6 +191,7 @@ class Columns:
         self.head = head = format.decode(bytes(text[at:line_end]), Head, where)
         if sys.byteorder != "little":
             raise self._damaged("this machine is big-endian, and the columns are not")
+        self.counts = Counts(head.tasks, head.without_workflow, head.two_ids)
         self.begin = line_end + len(padding(line_end - at))
         self._refuse_misfits(len(text))
         hashed = head.hashed(format)
@@ -262,13 +268,8 @@ class Columns:
 
     def types(self) -> Sequence[str]:
         """All types; one string a type."""
-        return _Lazy(len(self), self._types_at)
-
-    def _types_at(self, places: range) -> list[str]:
-        names = self.head.types
-        if places.step == 1:  # at once: this is asked for by the ten thousand
-            return [names[number] for number in self._type[places.start : places.stop]]
-        return [names[self._type[position]] for position in places]
+        names, numbers = self.head.types, self._type
+        return _Lazy(len(self), lambda places: [names[number] for number in map(numbers.__getitem__, places)])
 
     def _column(self, text: bytes | mmap.mmap, name: str) -> memoryview:
         at, size = self.head.columns[name]

@@ -16,12 +16,12 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.base import Facts, Library, Record, info_of
+from prealloc.library.base import Library, Record, info_of
 from prealloc.library.disk import FileIdentity, open_library_file, sha256_of
 from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, Named, OurRows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
-from prealloc.library.storing.stored import Counts, Fingerprint, checked_names, digest
+from prealloc.library.storing.stored import Fingerprint, checked_names
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.words import brief
 
@@ -31,41 +31,6 @@ _NAMES_AT_ONCE = 16_384
 _TASKS_AT_ONCE = 64
 _BUFFER_BYTES = 1 << 20
 """A column of a row group is read through a buffer of this size, and not whole."""
-
-
-def open_parquet(path: Path, *, difficulty: str | None, keep: tuple[str, ...], fields: Fields = COMMON) -> Library:
-    """The task library in the Parquet file at `path`: hashes the file, reads all ids and types.
-
-    A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the
-    tasks, of which `fields` or the common names are their names; `workflow` holds JSON texts, or is nested.
-    Of such a file it also counts the workflows that are missing, which reads that column.
-
-    Raises LibraryError for a file that is not Parquet, damaged, newer, or has no JSON in what is asked for, and if
-    pyarrow is not installed.
-    """
-    where = str(path)
-    _need_pyarrow(where)
-    with open(open_library_file(path), "rb") as raw:
-        identity = FileIdentity.of(raw.fileno())
-        sha256 = sha256_of(raw, where)
-        with _arrow(where):
-            file = _parquet(raw)
-            rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
-            starts = list[int]()
-            pairs = rows.pairs(_groups(file, rows, starts), where)
-            hint = "give every task a string for an id, and one for a type"
-            ids, types = checked_names(pairs, where=where, row="row", hint=hint)
-            if not identity.is_of(raw.fileno()):
-                raise _changed(where)
-    info = info_of(
-        path,
-        size=identity.bytes,
-        sha256=sha256,
-        types=Counter(types),
-        difficulty=difficulty,
-        fields=rows.naming.fields if rows.naming else COMMON,
-    )
-    return ParquetLibrary(Facts(info, ids, types, rows.counts, keep), path, identity, rows, starts)
 
 
 @contextlib.contextmanager
@@ -103,17 +68,12 @@ class ParquetWriter:
     def __init__(self, arrow: Any, group_bytes: int) -> None:
         self._arrow = arrow
         self._group_bytes = group_bytes
-        self._counts = Counts(0, 0, 0)
         self._fingerprint = Fingerprint()
         self._rows: list[tuple[str, str, bytes, bytes | None, bytes]] = []
         self._bytes = 0
 
     def add(self, record: Record) -> None:
-        workflow, fields = record.split()
-        proof = digest(record.id, record.type, workflow, fields)
-        self._counts.add_record(record)
-        self._fingerprint.add(record.id, record.type, proof)
-        self._rows.append((record.id, record.type, proof, workflow, fields))
+        self._rows.append((record.id, record.type, *self._fingerprint.seal(record)))
         self._bytes += len(record.text)
         if self._bytes >= self._group_bytes or len(self._rows) >= _GROUP_ROWS:
             self._end_group()
@@ -121,7 +81,7 @@ class ParquetWriter:
     def finish(self) -> None:
         if self._rows:
             self._end_group()
-        meta = msgspec.json.encode(self._fingerprint.meta(self._counts)).decode()
+        meta = msgspec.json.encode(self._fingerprint.meta(self._fingerprint.counts)).decode()
         self._arrow.add_key_value_metadata({VERSION_KEY: str(FORMAT.version), META_KEY: meta})
 
     def _end_group(self) -> None:
@@ -136,17 +96,39 @@ class ParquetWriter:
 
 
 class ParquetLibrary(Library):
+    """The task library in the Parquet file at a path: hashes the file, reads all ids and types.
+
+    A file that prealloc wrote proves each task when it is read. In any other, every column is a field of the
+    tasks, of which `fields` or the common names are their names; `workflow` holds JSON texts, or is nested.
+    Of such a file it also counts the workflows that are missing, which reads that column.
+
+    Raises LibraryError for a file that is not Parquet, damaged, newer, or has no JSON in what is asked for, and if
+    pyarrow is not installed.
+    """
+
     way = "parquet"
 
-    def __init__(
-        self, facts: Facts, path: Path, identity: FileIdentity, rows: OurRows | ForeignRows, starts: Sequence[int]
-    ) -> None:
-        super().__init__(facts)
-        self.note = rows.naming and rows.naming.note
+    def __init__(self, path: Path, *, keep: tuple[str, ...], fields: Fields = COMMON) -> None:
+        where = str(path)
+        _need_pyarrow(where)
         self._file = path
-        self._identity = identity
-        self._rows = rows
-        self._starts = starts
+        self._starts: list[int] = []
+        with open(open_library_file(path), "rb") as raw:
+            self._identity = FileIdentity.of(raw.fileno())
+            sha256 = sha256_of(raw, where)
+            with _arrow(where):
+                file = _parquet(raw)
+                self._rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
+                pairs = self._rows.pairs(_groups(file, self._rows, self._starts), where)
+                hint = "give every task a string for an id, and one for a type"
+                ids, types = checked_names(pairs, where=where, row="row", hint=hint)
+                if not self._identity.is_of(raw.fileno()):
+                    raise _changed(where)
+        naming, size = self._rows.naming, self._identity.bytes
+        self.note = naming and naming.note
+        named = naming.fields if naming else COMMON
+        info = info_of(path, size=size, sha256=sha256, types=Counter(types), fields=named)
+        super().__init__(info, ids, types, self._rows.counts, keep)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         return self._texts(positions, strict=False)

@@ -14,8 +14,9 @@ from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import joined
 from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.parquet.columns import is_text, stored, unfit
+from prealloc.library.rows import Counts
 from prealloc.library.storing.format import StoredFormat
-from prealloc.library.storing.stored import DIGEST_BYTES, Counts, Fingerprint, Meta, digest
+from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, Meta, digest
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json

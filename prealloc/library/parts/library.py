@@ -20,7 +20,7 @@ import msgspec
 from prealloc.errors import InputError, LibraryError
 from prealloc.files.atomic import new_folder, refuse_strangers, refuse_taken, writing
 from prealloc.files.regular import Unusable, read_regular
-from prealloc.library.base import Facts, Library, Record, info_of
+from prealloc.library.base import Library, Record, info_of
 from prealloc.library.parts.index import (
     FORMAT,
     INDEX,
@@ -33,31 +33,15 @@ from prealloc.library.parts.index import (
     part_name,
     read_index,
 )
+from prealloc.library.rows import Counts
 from prealloc.library.storing.boxes import in_asked_order
-from prealloc.library.storing.stored import Counts, checked_names
+from prealloc.library.storing.stored import checked_names
 from prealloc.library.unpack import is_dense
 
 PART_BYTES = 8 << 20
 _LEVEL = 3
 
 _name = msgspec.json.Decoder(tuple[Any, Any])
-
-
-def open_parts(folder: Path, *, difficulty: str | None, keep: tuple[str, ...]) -> Library:
-    """The task library in a folder of parts: reads its index and its names, and no part.
-
-    `info.sha256` is that of `index.json`, which proves all other files; `info.bytes` is the size of all of them.
-    Raises LibraryError for a folder that is not such a library, newer, damaged or cannot be read.
-    """
-    index, raw = read_index(folder)
-    where = str(folder / NAMES)
-    lines = _lines(folder, index.names, index.tasks)
-    ids, types = checked_names(_pairs(lines, where), where=where, row="line", hint=FORMAT.again)
-    _refuse_other_types(index, types, str(folder / INDEX))
-    size = len(raw) + index.names.bytes + sum(part.bytes for part in index.parts)
-    sha256 = hashlib.sha256(raw).hexdigest()
-    info = info_of(folder, size=size, sha256=sha256, types=index.types, difficulty=difficulty)
-    return PartsLibrary(Facts(info, ids, types, index, keep), folder, index.parts)
 
 
 @contextlib.contextmanager
@@ -101,7 +85,7 @@ class PartsWriter:
         self._parts: list[Part] = []
 
     def add(self, record: Record) -> None:
-        self._counts.add_record(record)
+        self._counts.add([record.row])
         self._names += msgspec.json.encode((record.id, record.type)) + b"\n"
         self._part += record.text + b"\n"
         self._types[record.type] += 1
@@ -152,13 +136,34 @@ class PartsWriter:
 
 
 class PartsLibrary(Library):
+    """The task library in a folder of parts: reads its index and its names, and no part.
+
+    `info.sha256` is that of `index.json`, which proves all other files; `info.bytes` is the size of all of them.
+    Raises LibraryError for a folder that is not such a library, newer, damaged or cannot be read.
+    """
+
     way = "parts"
 
-    def __init__(self, facts: Facts, folder: Path, parts: Sequence[Part]) -> None:
-        super().__init__(facts)
+    def __init__(self, folder: Path, *, keep: tuple[str, ...]) -> None:
+        index, raw = read_index(folder)
+        where = str(folder / NAMES)
+        lines = _lines(folder, index.names, index.tasks)
+        ids, types = checked_names(_pairs(lines, where), where=where, row="line", hint=FORMAT.again)
         self._folder = folder
-        self._parts = parts
-        self._starts = _starts(parts)
+        self._parts = index.parts
+        self._starts = list(accumulate((part.tasks for part in index.parts), initial=0))[:-1]
+        self._refuse_other_types(index, types, str(folder / INDEX))
+        size = len(raw) + index.names.bytes + sum(part.bytes for part in index.parts)
+        info = info_of(folder, size=size, sha256=hashlib.sha256(raw).hexdigest(), types=index.types)
+        super().__init__(info, ids, types, Counts(index.tasks, index.without_workflow, index.two_ids), keep)
+
+    def _refuse_other_types(self, index: Index, types: list[str], where: str) -> None:
+        """The counts are for those who read the index alone, and must not tell them anything else."""
+        for part, start in zip(index.parts, self._starts, strict=True):
+            if part.types != Counter(types[start : start + part.tasks]):
+                raise FORMAT.damaged(f"the types of {part.file} are not those in {NAMES}", where)
+        if index.types != Counter(types):
+            raise FORMAT.damaged(f"its types are not those in {NAMES}", where)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         return in_asked_order(positions, self._starts, self._read)
@@ -205,17 +210,3 @@ def _pairs(lines: list[bytes], where: str) -> Iterator[tuple[Any, Any]]:
             yield _name.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise FORMAT.damaged('it is not ["id","type"]', f"{where}, line {place} (counted from 0)") from None
-
-
-def _refuse_other_types(index: Index, types: list[str], where: str) -> None:
-    """The counts are for those who read the index alone, and must not tell them anything else."""
-    for part, start in zip(index.parts, _starts(index.parts), strict=True):
-        if part.types != Counter(types[start : start + part.tasks]):
-            raise FORMAT.damaged(f"the types of {part.file} are not those in {NAMES}", where)
-    if index.types != Counter(types):
-        raise FORMAT.damaged(f"its types are not those in {NAMES}", where)
-
-
-def _starts(parts: Sequence[Part]) -> list[int]:
-    """The position of each part's first task."""
-    return list(accumulate((part.tasks for part in parts), initial=0))[:-1]

@@ -24,6 +24,10 @@ _OPERATIONS = {
 _DOMAIN_ERRORS = ("REFUSED_INPUT", "NOT_REACHABLE", "OUT_OF_QUOTA", "PARTIAL_RESULT", "TOOK_TOO_LONG")
 
 
+def _parameter(name: str, kind: str, what: str, *, required: bool, **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": kind, "description": what, "required": required, **more}
+
+
 def _tool(area: str, what: str, operation: str, place: int) -> dict[str, Any]:
     sentence, parameter, kind = _OPERATIONS[operation]
     before = [f"{area}_{other}" for other in list(_OPERATIONS)[: list(_OPERATIONS).index(operation)]]
@@ -31,33 +35,12 @@ def _tool(area: str, what: str, operation: str, place: int) -> dict[str, Any]:
         "name": f"{area}_{operation}",
         "description": f"{sentence.format(what=what)}.",
         "parameters": [
-            {
-                "name": parameter,
-                "type": kind,
-                "description": f"The {parameter} to use",
-                "required": True,
-                "constraints": {"empty": False},
-            },
-            {
-                "name": "settings",
-                "type": "object",
-                "description": "Further switches",
-                "required": False,
-                "default": {},
-                "constraints": {},
-            },
+            _parameter(parameter, kind, f"The {parameter} to use", required=True, constraints={"empty": False}),
+            _parameter("settings", "object", "Further switches", required=False, default={}, constraints={}),
         ],
         "returns": [
-            {
-                "name": "done",
-                "type": "boolean",
-                "description": "Whether it ended well",
-            },
-            {
-                "name": "output",
-                "type": "object",
-                "description": "What came of it",
-            },
+            {"name": "done", "type": "boolean", "description": "Whether it ended well"},
+            {"name": "output", "type": "object", "description": "What came of it"},
         ],
         "errors": [{"code": code, "description": f"The {operation} stopped"} for code in _DOMAIN_ERRORS],
         "dependencies": before[-2:],
@@ -66,12 +49,9 @@ def _tool(area: str, what: str, operation: str, place: int) -> dict[str, Any]:
 
 
 TOOLS: dict[str, dict[str, Any]] = {
-    tool["name"]: tool
-    for place, tool in enumerate(
-        _tool(area, what, operation, place)
-        for place, (area, what) in enumerate(_AREAS.items())
-        for operation in _OPERATIONS
-    )
+    f"{area}_{operation}": _tool(area, what, operation, place)
+    for place, (area, what) in enumerate(_AREAS.items())
+    for operation in _OPERATIONS
 }
 """The registry: tools by name."""
 

@@ -8,7 +8,7 @@ import gzip
 import lzma
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol
 
 from prealloc.errors import InputError, LibraryError
 from prealloc.files import atomic
@@ -91,19 +91,14 @@ def _refuse_bomb(beside: Path, out: Path) -> None:
         raise InputError(error.problem, where=str(out), hint="write it unpacked") from None
 
 
-@contextlib.contextmanager
-def _packed(file: BinaryIO, suffix: str) -> Iterator[Writable]:
+def _packed(file: BinaryIO, suffix: str) -> contextlib.AbstractContextManager[Writable]:
     if suffix == ".gz":
         # No name and no time in the header: the same tasks, the same bytes.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=_GZIP_LEVEL, mtime=0) as packed:
-            yield packed
-    elif suffix in (".bz2", ".xz"):
-        with bz2.BZ2File(file, "wb") if suffix == ".bz2" else lzma.LZMAFile(file, "wb") as packed:
-            yield packed
-    elif suffix == ".zst":
+        return gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=_GZIP_LEVEL, mtime=0)
+    if suffix in (".bz2", ".xz"):
+        return bz2.BZ2File(file, "wb") if suffix == ".bz2" else lzma.LZMAFile(file, "wb")
+    if suffix == ".zst":
         import zstandard
 
-        with zstandard.ZstdCompressor(level=_ZSTD_LEVEL).stream_writer(file, closefd=False) as packed:
-            yield cast(Writable, packed)
-    else:
-        yield file
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).stream_writer(file, closefd=False)
+    return contextlib.nullcontext(file)

@@ -7,16 +7,13 @@ stands behind its length, so that no two tasks and no two libraries read alike.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-from msgspec import UNSET
-
 from prealloc.errors import LibraryError
-from prealloc.library.base import Counted, Record
+from prealloc.library.base import Record
 from prealloc.library.duplicate_ids import refuse_duplicate_ids
-from prealloc.library.rows import NOTHING, NULL, Row, is_name
+from prealloc.library.rows import Counts, is_name
 from prealloc.library.storing.format import StoredFormat
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.words import shown
@@ -24,36 +21,6 @@ from prealloc.model.words import shown
 DIGEST_BYTES = 16
 _NO_WORKFLOW = (2**64 - 1).to_bytes(8, "big")
 """In place of the length of a workflow that is missing. One that is null has 4 bytes."""
-
-_row = msgspec.json.Decoder(Row)
-
-
-# -- counts -----------------------------------------------------------------------------------------------------
-
-
-class Counts(msgspec.Struct, forbid_unknown_fields=True):
-    """These numbers as such, so that no reader need look at all tasks to know them."""
-
-    tasks: int
-    without_workflow: int
-    two_ids: int
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Counts these tasks too."""
-        self.tasks += len(rows)
-        self.without_workflow += sum(row.workflow is NOTHING or row.workflow == NULL for row in rows)
-        self.two_ids += sum(map(_has_two_ids, rows))
-
-    def add_record(self, record: Record) -> None:
-        """Counts this task too."""
-        self.add([_row.decode(record.text)])
-
-
-def _has_two_ids(row: Row) -> bool:
-    """Whether a task has both spellings of an id, and they differ. Null is not an id."""
-    one, other = row.id, row.instance_id
-    return one is not UNSET and other is not UNSET and other is not None and one != other
-
 
 # -- names ------------------------------------------------------------------------------------------------------
 
@@ -107,11 +74,21 @@ class Fingerprint:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
+        self.counts = Counts(0, 0, 0)
+        """Of the tasks that were sealed."""
 
     def add(self, id: str, type: str, digest: bytes) -> None:
         self._hash.update(_text(id) + _text(type) + digest)
 
-    def meta(self, counts: Counted) -> Meta:
+    def seal(self, record: Record) -> tuple[bytes, bytes | None, bytes]:
+        """The digest of a task that is written, its workflow, and its other fields."""
+        workflow, fields = record.split()
+        proof = digest(record.id, record.type, workflow, fields)
+        self.add(record.id, record.type, proof)
+        self.counts.add([record.row])
+        return proof, workflow, fields
+
+    def meta(self, counts: Counts) -> Meta:
         """What to write of these tasks. The counts are hashed too, because nothing else would prove them."""
         sealed = self._hash.copy()
         numbers = (counts.tasks, counts.without_workflow, counts.two_ids)

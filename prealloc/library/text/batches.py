@@ -22,7 +22,7 @@ from prealloc.library.base import Progress
 from prealloc.library.rows import is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.diagnose import Diagnosis, Origin
-from prealloc.library.text.formats import Array, Format, Lines, first_task, is_lines
+from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
 from prealloc.library.text.refuse import nothing_in_it, refuse_binary
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.library.text.structure import Layout
@@ -81,17 +81,16 @@ class Batch:
         """How the tasks lie in the text. Asked for when they are decoded."""
         return Layout(self.fmt, self.text, self.rows)
 
-    def texts(self) -> Sequence[msgspec.Raw]:
-        """The text of each task."""
-        return self.layout.texts
-
     def diagnosis(self) -> Diagnosis:
         """Tells what is wrong in here by its place in the whole."""
         return Diagnosis(self.fmt, self.text, self.where, self.origin)
 
     def first(self) -> bytes:
         """The text of the first task; nothing where it is damaged."""
-        return first_task(self.fmt, self.text)
+        with memoryview(self.text) as view, contextlib.suppress(Damage):
+            for start in self.fmt.starts(view):
+                return bytes(view[start : Cursor(view).after(start)])
+        return b""
 
 
 Shape = Callable[[Batch], type]
@@ -128,7 +127,7 @@ def batches(source: Source, shape: Shape, hashed: Hashed, progress: Progress | N
             if window.bad_utf8 is None:
                 raise
         if window.bad_utf8 is not None:
-            held = last.diagnosis() if last is not None else Diagnosis(Lines(), b"", source.where)
+            held = last.diagnosis() if last is not None else Diagnosis(OBJECTS, b"", source.where)
             raise held.of_encoding(window.bad_utf8, window.origin(len(window.text)))
 
 
@@ -167,7 +166,7 @@ class _Cutter:
             else:
                 yield from self._document()
         except Damage as damage:
-            held = Diagnosis(Lines(), window.text, self._where, window.origin(0)._replace(task=self.tasks))
+            held = Diagnosis(OBJECTS, window.text, self._where, window.origin(0)._replace(task=self.tasks))
             raise held.of_damage(damage) from None
 
     def _batch(self, fmt: Format, text: bytes, at: int, *, lead: int | None = None, key: str | None = None) -> Batch:
@@ -193,7 +192,7 @@ class _Cutter:
                 pass
             text = window.text[: end or len(window.text)]
             if text.strip(SPACE):
-                yield self._batch(Lines(), text, 0)
+                yield self._batch(OBJECTS, text, 0)
             window.drop(len(text))
 
     def _items(self, at: int) -> Iterator[Batch]:
@@ -212,9 +211,9 @@ class _Cutter:
                     cut = self._stepped()
                 except Damage:
                     # The decoding finds the same damage, and of_text knows how to report it.
-                    yield self._batch(Array(), b"[" + window.text, 0)
+                    yield self._batch(ARRAY, b"[" + window.text, 0)
                     raise
-                batch = self._batch(Array(), window.array(cut), 0)
+                batch = self._batch(ARRAY, window.array(cut), 0)
             yield batch
             window.drop(cut)
             if window.byte(0) == b"]":
@@ -225,7 +224,7 @@ class _Cutter:
         """A batch that ends where a task seems to begin, or the array to end, and there; None if it does not."""
         for cut in _cuts(self._window, opening):
             if self._guesses:
-                batch = self._batch(Array(), self._window.array(cut), 0)
+                batch = self._batch(ARRAY, self._window.array(cut), 0)
                 with contextlib.suppress(*UNREADABLE):
                     self._decode(batch)
                 if batch.rows:
@@ -306,7 +305,7 @@ class _Cutter:
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
-        return self._batch(Array(), lead + text[cut:] + b"]", at + cut, lead=len(lead), key=key)
+        return self._batch(ARRAY, lead + text[cut:] + b"]", at + cut, lead=len(lead), key=key)
 
     def _refuse_more(self, at: int) -> None:
         end = self._window.skip_space(at)

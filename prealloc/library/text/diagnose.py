@@ -11,9 +11,11 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
+from prealloc.library.base import refused
 from prealloc.library.rows import NO_ID, NO_TYPE, Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
+from prealloc.model.words import shown
 
 _WINDOWS = (128 << 10, 1 << 20)
 # How much of a damaged value is walked token by token. The larger one takes up to half a second.
@@ -80,8 +82,8 @@ class Diagnosis:
 
     def of_encoding(self, reason: str, place: Origin) -> LibraryError:
         """The error of a byte that UTF-8 does not have, in the last task of this text or behind it."""
-        index, start = self._last_start()
-        task = "" if index is None else self._task(index, start)
+        starts = list(self._starts())
+        task = self._task(len(starts) - 1, starts[-1]) if starts else ""
         where = ", ".join(filter(None, [self.where, task, f"byte {place.byte}, line {place.line() + 1}"]))
         hint = "save the file as UTF-8, or fix that byte"
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=hint)
@@ -94,9 +96,9 @@ class Diagnosis:
                 continue
             what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
             if not isinstance(value, str):
-                problem = f"the task's {what} is not a string: {_short(value)}"
+                problem = f"the task's {what} is not a string: {shown(value)}"
             elif value:
-                problem = f"the task's {what} holds a zero character: {_short(value)}"
+                problem = f"the task's {what} holds a zero character: {shown(value)}"
             else:
                 problem = f"the task's {what} is empty"
             return LibraryError(problem, where=self._at_task(index), hint=_NAMES)
@@ -105,20 +107,14 @@ class Diagnosis:
     def of_key_twice(self, index: int, key: str) -> LibraryError:
         """The error of a task that has the same key twice."""
         return LibraryError(
-            f"the task has the key {_short(key)} twice",
+            f"the task has the key {shown(key)} twice",
             where=self._at_task(index),
-            hint=f"keep one {_short(key)}",
+            hint=f"keep one {shown(key)}",
         )
 
     def of_task(self, index: int, error: StrictJsonError) -> LibraryError:
         """The error of a task that strict JSON refuses somewhere in its object."""
-        start = self._start(index)
-        at = None if start is None else start + (error.offset or 0)
-        return LibraryError(
-            error.problem,
-            where=self._place(self._task(index, start), at, (error.path or "").removeprefix("$").removeprefix(".")),
-            hint="fix this value of the task, or leave the task out",
-        )
+        return refused(error, self._at_task(index, error.offset or 0))
 
     def _look_into(self, at: int) -> StrictJsonError | None:
         """The exact problem of the damaged value that begins at `at`, if it shows within bounds."""
@@ -134,22 +130,15 @@ class Diagnosis:
                     return error
         return None
 
-    def _last_start(self) -> tuple[int | None, int | None]:
-        """Index and offset of the last task that begins in the text."""
-        starts = list(self._starts())
-        return (len(starts) - 1, starts[-1]) if starts else (None, None)
-
-    def _start(self, index: int) -> int | None:
-        return None if index > _FAR else next(islice(self._starts(), index, None), None)
-
     def _starts(self) -> Iterator[int]:
         """Where tasks begin, up to the first damage."""
         with memoryview(self.text) as view, contextlib.suppress(Damage):
             yield from self.fmt.starts(view)
 
-    def _at_task(self, index: int) -> str:
-        start = self._start(index)
-        return self._place(self._task(index, start), start)
+    def _at_task(self, index: int, offset: int = 0) -> str:
+        """Where a task is, or what lies at an offset in it."""
+        start = None if index > _FAR else next(islice(self._starts(), index, None), None)
+        return self._place(self._task(index, start), None if start is None else start + offset)
 
     def _task(self, index: int, start: int | None) -> str:
         """`task 17 (id 'x')`, the id as far as it can be read."""
@@ -165,7 +154,7 @@ class Diagnosis:
                     pass
         name = ids.get("id", ids.get("instance_id"))
         number = self.origin.task + index
-        return f"task {number}" if name is None else f"task {number} (id {_short(name)})"
+        return f"task {number}" if name is None else f"task {number} (id {shown(name)})"
 
     def _place(self, task: str, at: int | None, path: str = "") -> str:
         parts = [self.where, task]
@@ -181,8 +170,3 @@ def _hint(problem: str) -> str:
     if problem in (NO_ID, NO_TYPE):
         return _NAMES
     return _TRUNCATED if "the text ends" in problem else _HINT
-
-
-def _short(value: Any) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= 80 else f"{shown[:60]}...{shown[-10:]}"

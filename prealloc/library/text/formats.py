@@ -3,74 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from prealloc.library.text.cursor import Cursor, Damage
+from prealloc.library.text.cursor import Cursor
 from prealloc.library.unpack import PACKED_NAME
-
-T = TypeVar("T")
 
 _LINES_NAME = re.compile(rf"\.(jsonl|ndjson)({PACKED_NAME})?\Z", re.IGNORECASE)
 _TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _NOT_SPACE = re.compile(rb"[^ \t\n\r]")
 
 
-class Format(Protocol):
+class Format(NamedTuple):
     """A way tasks lie in a text."""
 
     lead: int
     """Bytes before the first task."""
-
-    def tasks(self, text: bytes, row: type[T]) -> list[T]:
-        """Every task, as a value of type `row`, in one pass.
-
-        Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError where that cannot be.
-        """
-
-    def starts(self, text: memoryview) -> Iterator[int]:
-        """The offset of each task, in order. Raises Damage at the first damage."""
+    tasks: Callable[[bytes, Any], list[Any]]
+    """Every task of a text, as a value of a type, in one pass. Raises UNREADABLE where that cannot be."""
+    starts: Callable[[memoryview], Iterator[int]]
+    """The offset of each task, in order. Raises Damage at the first damage."""
 
 
-class Array:
-    """`[...]`, with no space around it."""
-
-    lead = 1
-
-    def tasks(self, text: bytes, row: type[T]) -> list[T]:
-        return msgspec.json.decode(text, type=list[row])  # type: ignore[valid-type]
-
-    def starts(self, text: memoryview) -> Iterator[int]:
-        return Cursor(text).items(0)
+def _starts_in_lines(text: memoryview) -> Iterator[int]:
+    cursor = Cursor(text)
+    at = cursor.skip_space(0)
+    while at < len(text):
+        yield at
+        at = cursor.after(at)
 
 
-class Lines:
-    """One JSON object after the other, each on its line or on several; empty lines are skipped."""
+ARRAY = Format(1, lambda text, row: msgspec.json.decode(text, type=list[row]), lambda text: Cursor(text).items(0))  # type: ignore[valid-type]
+"""`[...]`, with no space around it."""
 
-    lead = 0
-
-    def tasks(self, text: bytes, row: type[T]) -> list[T]:
-        return msgspec.json.Decoder(row).decode_lines(text)
-
-    def starts(self, text: memoryview) -> Iterator[int]:
-        cursor = Cursor(text)
-        at = cursor.skip_space(0)
-        while at < len(text):
-            yield at
-            at = cursor.after(at)
-
-
-def first_task(fmt: Format, text: bytes) -> bytes:
-    """The text of the first task; nothing where there is none, or damage before its end."""
-    with memoryview(text) as view:
-        try:
-            start = next(iter(fmt.starts(view)), None)
-            return b"" if start is None else bytes(view[start : Cursor(view).after(start)])
-        except Damage:
-            return b""
+OBJECTS = Format(0, lambda text, row: msgspec.json.Decoder(row).decode_lines(text), _starts_in_lines)
+"""One JSON object after the other, each on its line or on several; empty lines are skipped."""
 
 
 class _FirstLine(msgspec.Struct):

@@ -12,12 +12,12 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Facts, Library, Progress
+from prealloc.library.base import Library, Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Row
 from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.batches import Batch, batches
-from prealloc.library.text.reading import Reading, read_tasks
+from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import LINES, Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task import LightweightTask
@@ -31,9 +31,26 @@ _LARGE_TASK = 1024
 
 
 class TextLibrary(Library):
-    """What was held of a text: `ids`, `types` and tasks are those that may be chosen, `info` counts all."""
+    """Reads a text once, in memory for the tasks of a shortlist and 12 bytes for each of the others.
 
-    def __init__(self, source: Source, read: Reading[_Tasks], keep: tuple[str, ...]) -> None:
+    `ids`, `types` and tasks are those that may be chosen, `info` counts all. Unless `copies`, what lies among many
+    tasks that are wanted is held with them, which is quicker, at the beginning.
+    Raises LibraryError, with file, place and hint, for whatever is no library.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        shortlist: Callable[[], Shortlist] = Everything,
+        *,
+        keep: tuple[str, ...] = (),
+        fields: Fields = COMMON,
+        progress: Progress | None = None,
+        copies: bool = False,
+    ) -> None:
+        read = read_tasks(
+            source, lambda: _Tasks(shortlist(), copies=copies), fields=fields, keep=keep, progress=progress
+        )
         self._source = source
         self._shape = read.shape
         self._held = read.taker.held()
@@ -42,7 +59,7 @@ class TextLibrary(Library):
         self.note = read.naming and read.naming.note
         ids, types = ([getattr(task, name) for task in self._held] for name in ("id", "type"))
         self.way = "json" if len(ids) == read.info.tasks and source.name != LINES else "stream"
-        super().__init__(Facts(read.info, ids, types, read.counts, keep))
+        super().__init__(read.info, ids, types, read.counts, keep)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
         for task in map(self._held.__getitem__, positions):
@@ -71,32 +88,6 @@ class TextLibrary(Library):
                     byte = batch.origin.byte + start + max(0, bytes(task.text).find(raw)) + offset
                     return f"{place}, byte {byte}, line {self._source.line_of(byte) + 1}"
         return place
-
-
-def read_text(
-    source: Source,
-    shortlist: Callable[[], Shortlist] = Everything,
-    *,
-    fields: Fields = COMMON,
-    difficulty: str | None = None,
-    keep: tuple[str, ...] = (),
-    progress: Progress | None = None,
-    copies: bool = False,
-) -> TextLibrary:
-    """Reads a library once, in memory for the tasks of the shortlist and 12 bytes for each of the others.
-
-    Unless `copies`, what lies among many tasks that are wanted is held with them, which is quicker, at the beginning.
-    Raises LibraryError, with file, place and hint, for whatever is none.
-    """
-    read = read_tasks(
-        source,
-        lambda: _Tasks(shortlist(), copies=copies),
-        fields=fields,
-        keep=keep,
-        difficulty=difficulty,
-        progress=progress,
-    )
-    return TextLibrary(source, read, keep)
 
 
 class _Held(msgspec.Struct, frozen=True, gc=False):

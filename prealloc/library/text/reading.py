@@ -6,14 +6,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from msgspec import Raw
 
-from prealloc.library.base import Progress, fields_of, without_gc
+from prealloc.library.base import Progress, fields_of, info_of, without_gc
 from prealloc.library.naming import Column, Names, Naming, is_ours
-from prealloc.library.rows import any_has, row_type
-from prealloc.library.storing.stored import Counts
+from prealloc.library.rows import Counts, has, kept, row_type
 from prealloc.library.text.batches import Batch, batches
 from prealloc.library.text.refuse import no_tasks
 from prealloc.library.text.sources import Source
@@ -37,19 +36,29 @@ class Taker(Protocol):
 T = TypeVar("T", bound=Taker)
 
 
-class Reading(NamedTuple, Generic[T]):
-    """What was read."""
+class Reading(ABC, Generic[T]):
+    """What is read of a library."""
 
+    shape: type
+    """What its tasks are decoded as."""
     taker: T
     """Has taken the tasks by the names that were chosen."""
     info: LibraryInfo
-    counts: Counts
-    kept: set[str]
-    """The fields to keep that any task has."""
-    naming: Naming | None
+    naming: Naming | None = None
     """How the tasks are named; None in a library that is spelled as ours are."""
-    shape: type
-    """What its tasks were decoded as."""
+
+    def __init__(self, keep: tuple[str, ...]) -> None:
+        self._keep = keep
+        self.counts = Counts(0, 0, 0)
+        self.kept: set[str] = set()
+        """The fields to keep that any task has."""
+
+    @abstractmethod
+    def take(self, batch: Batch) -> None: ...
+
+    @abstractmethod
+    def choose(self) -> None:
+        """At the end: sets `taker` and `naming`. Raises LibraryError for tasks without names."""
 
 
 def read_tasks(
@@ -58,7 +67,6 @@ def read_tasks(
     *,
     fields: Fields = COMMON,
     keep: tuple[str, ...] = (),
-    difficulty: str | None = None,
     progress: Progress | None = None,
 ) -> Reading[T]:
     """Reads a library once. Raises LibraryError, with file, place and hint, for whatever is none.
@@ -67,7 +75,7 @@ def read_tasks(
     that may be the names has a taker until then.
     """
     size, sha256 = 0, hashlib.sha256()
-    reader: _Ours[T] | _Named[T] | None = None
+    reading: Reading[T] | None = None
 
     def hashed(piece: bytes) -> None:
         nonlocal size
@@ -75,67 +83,47 @@ def read_tasks(
         sha256.update(piece)
 
     def shape(first: Batch) -> type:
-        nonlocal reader
+        nonlocal reading
         text = first.first()
         if fields == COMMON and first.key is None and is_ours(text):
-            reader = _Ours(new_taker, keep)
+            reading = _Ours(new_taker, keep)
         else:
-            reader = _Named(new_taker, keep, Names(fields, fields_of(text), source.where))
-        return reader.shape
+            reading = _Named(new_taker, keep, Names(fields, fields_of(text), source.where))
+        return reading.shape
 
     with without_gc():  # a million rows: nothing among them is garbage
         for batch in batches(source, shape, hashed, progress):
-            assert reader is not None  # noqa: S101  # its shape was asked for
-            reader.take(batch)
-    if reader is None:
+            assert reading is not None  # noqa: S101  # its shape was asked for
+            reading.take(batch)
+    if reading is None:
         raise no_tasks(source.where)
-    taker, naming = reader.end()
-    taker.finish(source.where)
-    info = source.info(
-        size=size,
-        sha256=sha256.hexdigest(),
-        types=taker.of_each_type(),
-        difficulty=difficulty,
-        fields=COMMON if naming is None else naming.fields,
-    )
-    return Reading(taker, info, reader.counts, reader.kept, naming, reader.shape)
+    reading.choose()
+    reading.taker.finish(source.where)
+    types, named = reading.taker.of_each_type(), reading.naming.fields if reading.naming else COMMON
+    reading.info = info_of(source.path, size=size, sha256=sha256.hexdigest(), types=types, fields=named)
+    return reading
 
 
-class _Reader(ABC, Generic[T]):
-    shape: type
-
-    def __init__(self, keep: tuple[str, ...]) -> None:
-        self._keep = keep
-        self.counts = Counts(0, 0, 0)
-        self.kept: set[str] = set()
-
-    @abstractmethod
-    def take(self, batch: Batch) -> None: ...
-
-    @abstractmethod
-    def end(self) -> tuple[T, Naming | None]: ...
-
-
-class _Ours(_Reader[T]):
+class _Ours(Reading[T]):
     """Reads tasks that are spelled as ours are."""
 
     def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...]) -> None:
         super().__init__(keep)
         self.shape = row_type(keep)
-        self._taker = new_taker()
+        self.taker = new_taker()
 
     def take(self, batch: Batch) -> None:
         ids, types = batch.names(self._keep)
         self.counts.add(batch.rows)
-        unseen = ((i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD})
-        self.kept |= {name for i, name in unseen if any_has(batch.rows, i, name)}
-        self._taker.add(ids, types, batch)
+        unseen = [(i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD}]
+        self.kept |= {name for i, name in unseen if any(has(kept(row, i, name)) for row in batch.rows)}
+        self.taker.add(ids, types, batch)
 
-    def end(self) -> tuple[T, None]:
-        return self._taker, None
+    def choose(self) -> None:
+        """There was nothing to choose."""
 
 
-class _Named(_Reader[T]):
+class _Named(Reading[T]):
     """Reads tasks by every pair of columns that may name them."""
 
     shape = dict[str, Raw]
@@ -148,7 +136,7 @@ class _Named(_Reader[T]):
     def take(self, batch: Batch) -> None:
         tasks = batch.rows
         batch.refuse_twice()
-        named = self._names.take(tasks, batch.texts)
+        named = self._names.take(tasks, lambda: batch.layout.texts)
         self._takers = {pair: taker for pair, taker in self._takers.items() if named.keys() >= {*pair}}
         for (ids, types), taker in self._takers.items():
             taker.add(named[ids], named[types], batch)
@@ -156,6 +144,6 @@ class _Named(_Reader[T]):
         self.counts.without_workflow += sum(not self._names.has_workflow(task) for task in tasks)
         self.kept |= {name for name in {*self._keep} - self.kept if any(name in task for task in tasks)}
 
-    def end(self) -> tuple[T, Naming]:
-        naming = self._names.chosen()
-        return self._takers[naming.ids, naming.types], naming
+    def choose(self) -> None:
+        self.naming = self._names.chosen()
+        self.taker = self._takers[self.naming.ids, self.naming.types]

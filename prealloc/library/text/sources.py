@@ -8,17 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from prealloc.library.base import Progress, info_of
+from prealloc.library.base import Progress
 from prealloc.library.disk import open_library_file, pieces_of
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
-from prealloc.model.fields import Fields
-from prealloc.model.plan import LibraryInfo
 
 Hashed = Callable[[bytes], object]
 """Gets all bytes of a source, as they are where it comes from."""
@@ -40,14 +36,6 @@ class Source(NamedTuple):
     """Gives the text. Raises LibraryError."""
     once: bool = False
     """Whether it is gone when it has been read."""
-
-    def info(
-        self, *, size: int, sha256: str, types: Mapping[str, int], difficulty: str | None, fields: Fields
-    ) -> LibraryInfo:
-        """The fingerprint of the library."""
-        path = Path(self.path)
-        info = info_of(path, size=size, sha256=sha256, types=types, difficulty=difficulty, fields=fields)
-        return msgspec.structs.replace(info, path=self.path) if isinstance(self.path, str) else info
 
     def line_of(self, byte: int) -> int:
         """How many line breaks are before a byte. Reads it all again: for a message."""

@@ -15,7 +15,7 @@ from prealloc.report.html.say import Say
 from prealloc.report.success import rate_notes
 from prealloc.store.clusters import Cluster
 from prealloc.store.comparison import Compared, Comparison
-from prealloc.store.results import ResultsRow
+from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_report import Matrix, RunReport, Source
 
 MOST_COLUMNS, MOST_ROWS = 16, 60

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import msgspec
@@ -53,7 +54,7 @@ def main() -> None:
     begin = asked.get()
     if isinstance(begin, Begin) and (provider := _made(begin, told)) is not None:
         leave_to_master()  # again: an engine's package may have its own way with signals
-        _tell(told, Ready())
+        _tell(told, Ready(_settings(provider) if begin.look else ()))
         _serve(provider, asked, told)
     end_all_below()  # an executor's workers, and hosts that are processes of this machine
     os._exit(0)  # whatever threads the engine's package has
@@ -98,6 +99,13 @@ def _made(begin: Begin, told: BinaryIO) -> Provider | None:
     except ProviderError as error:
         _tell(told, Unfit(str(error)))
     return None
+
+
+def _settings(provider: Provider) -> Sequence[tuple[str, str]]:
+    try:
+        return [*provider.settings()]
+    except ProviderError as error:
+        return [(str(error), "see that the engine answers here")]
 
 
 def _serve(provider: Provider, asked: queue.SimpleQueue[ToProvider | None], told: BinaryIO) -> None:

@@ -44,6 +44,13 @@ class Provider(Protocol):
     poll_s: ClassVar[float]
     """How often `gone` is called."""
 
+    def settings(self) -> Iterable[tuple[str, str]]:
+        """What matters of the engine's settings: what is set, and what to do about it or nothing.
+
+        Raises ProviderError.
+        """
+        ...
+
     def start(self, name: str, spec: bytes) -> str:
         """Has one host started that is given this spec, and says what people find it by there.
 
@@ -70,7 +77,7 @@ def host_argv(options: Mapping[str, str], join: Path | None = None) -> list[str]
 
     Its spec is in the file `join`, or comes on its standard input.
     """
-    command = [options.get(PYTHON, sys.executable), "-P", "-m", "prealloc.engines.hosts.host"]
+    command = [options.get(PYTHON, sys.executable), "-P", "-m", "prealloc.engines.hosts.start"]
     return command if join is None else [*command, "--with-parent", "--join", str(join)]
 
 

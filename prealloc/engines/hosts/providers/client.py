@@ -51,18 +51,20 @@ _PRINTED = 2**20
 class ProviderProcess:
     """One provider, in a process of its own. It never makes the master wait, but for its start and its end."""
 
-    def __init__(self, provider: str, options: Mapping[str, str]) -> None:
-        """Starts it and waits until it can start hosts.
+    def __init__(self, provider: str, options: Mapping[str, str], *, look: bool = False) -> None:
+        """Starts it. `look`: and has it say what is set there.
 
-        Raises OptionsError for a provider or options that there are not, or a package that is missing, EngineError
-        when the engine cannot be reached.
+        Raises OptionsError for a provider or options that there are not.
         """
         check_options(provider, options)
         self._name = provider
+        self.settings: Sequence[tuple[str, str]] = ()
+        """Of the engine, for `look`: what is set, and what to do about it or nothing."""
         self._decoder: msgspec.json.Decoder[FromProvider] = msgspec.json.Decoder(FromProvider)
         self._heard = b""
         self._to_say = b""
         self._lost = False
+        self._ready = False
         with must_write("what a provider prints", EngineError):
             self._output = tempfile.TemporaryFile("ab+")  # noqa: SIM115  # it lives as long as the process
         with born_blocked():
@@ -78,12 +80,7 @@ class ProviderProcess:
         for end in (self._input, self._told):
             os.set_blocking(end, False)
             forks.keep_from(end)
-        try:
-            self._say(Begin(provider, dict(options)))
-            self._await_ready()
-        except BaseException:
-            self._end()
-            raise
+        self._say(Begin(provider, dict(options), look))
 
     def start(self, name: str, spec: bytes) -> None:
         """Asks for one host. Started or Gone comes for it."""
@@ -117,6 +114,10 @@ class ProviderProcess:
         """Has all hosts ended, as far as the engine does, and ends the process. Called again: nothing."""
         if self._process.stdin is None or self._process.stdin.closed:
             return
+        self._receive()
+        if not self._ready:  # it has started nothing yet, and the engine's package may take its time
+            self._end()
+            return
         self._say(Close())
         end = time.monotonic() + _CLOSE_S
         while self._to_say and not self._lost and time.monotonic() < end:
@@ -126,12 +127,15 @@ class ProviderProcess:
             self._process.wait(max(0.1, end - time.monotonic()))
         self._end()
 
-    def _await_ready(self) -> None:
+    def await_ready(self) -> None:
+        """Waits until it can start hosts.
+
+        Raises OptionsError for a package that is missing or options that cannot be used, EngineError when the engine
+        cannot be reached.
+        """
         end = time.monotonic() + START_S
-        while True:
+        while not self._ready:
             for message in self._receive():
-                if isinstance(message, Ready):
-                    return
                 if isinstance(message, Unfit) and message.mistakes:
                     raise OptionsError([Mistake(*each) for each in message.mistakes])
                 if isinstance(message, Unfit | ProviderLost):
@@ -142,8 +146,9 @@ class ProviderProcess:
             if time.monotonic() > end:
                 printed = last_lines(self._printed())
                 raise EngineError(f"{self._name} was not reached within {START_S:g} s{printed}")
-            self._wait(end - time.monotonic())
-            self._go_on_saying()
+            if not self._ready:
+                self._wait(end - time.monotonic())
+                self._go_on_saying()
 
     def _wait(self, most_s: float) -> None:
         poll = select.poll()
@@ -180,6 +185,9 @@ class ProviderProcess:
         found: list[FromProvider] = []
         try:
             found += [heard(self._decoder, line) for line in lines]
+            for message in found:
+                if isinstance(message, Ready):
+                    self._ready, self.settings = True, message.settings
         except Unreadable as error:
             self._process.kill()
             self._lost = True

@@ -20,6 +20,7 @@ from prealloc.engines.hosts.providers.base import (
 from prealloc.engines.hosts.providers.calls import how_a_call_ended, in_its_words
 
 _CONNECT_S = 15
+_SETTINGS = ("distributed.scheduler.allowed-failures", "distributed.scheduler.worker-ttl")
 
 
 class DaskProvider:
@@ -51,6 +52,7 @@ class DaskProvider:
         import dask
         from distributed import Client
 
+        self._config = dask.config
         where = {
             "address": options.get("address") or dask.config.get("scheduler-address", None),
             "scheduler_file": options.get("scheduler_file"),
@@ -59,6 +61,19 @@ class DaskProvider:
             raise ProviderError("it is not known where the scheduler is: give address or scheduler_file")
         with in_its_words("the scheduler cannot be reached"):
             self._client: Any = Client(**where, timeout=_CONNECT_S, set_as_default=False, name="prealloc")
+
+    def settings(self) -> Iterable[tuple[str, str]]:
+        with in_its_words("the scheduler cannot be asked"):
+            failures, ttl = (self._client.run_on_scheduler(self._config.get, name) for name in _SETTINGS)
+            threads = self._client.nthreads().values()
+        hint = "set it to 0 for the scheduler: else it runs a host again when its worker dies, for nothing"
+        encrypted = "" if self._client.scheduler.address.startswith("tls://") else "not "
+        return [
+            (f"{_SETTINGS[0]} {failures}", hint if failures else ""),
+            (f"{_SETTINGS[1]} {ttl}", ""),
+            (f"{len(threads)} workers with {sum(threads)} threads", ""),
+            (f"what crosses Dask's network is {encrypted}encrypted", ""),
+        ]
 
     def start(self, name: str, spec: bytes) -> str:
         key = f"prealloc-{self._run}-{name}"

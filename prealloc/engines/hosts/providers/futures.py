@@ -33,10 +33,15 @@ class FuturesProvider:
     poll_s: ClassVar[float] = 0.1
 
     def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = options
         self._argv = host_argv(options)
         self._factory = _found(options)
         self._hosts: dict[str, Future[Any]] = {}
         self._executor = self._made()
+
+    def settings(self) -> Iterable[tuple[str, str]]:
+        kind = type(self._executor)
+        return [(f"{kind.__module__}.{kind.__qualname__}, made by {self._options[_FACTORY]}", "")]
 
     def start(self, name: str, spec: bytes) -> str:
         with in_its_words("the executor refuses"):

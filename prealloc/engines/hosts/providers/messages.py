@@ -16,6 +16,8 @@ class Begin(Message, frozen=True):
 
     provider: str
     options: Mapping[str, str]
+    look: bool = False
+    """Say what matters of the engine's settings, too."""
 
 
 class Start(Message, frozen=True):
@@ -40,6 +42,9 @@ ToProvider = Begin | Start | Stop | Close
 
 class Ready(Message, frozen=True):
     """The provider is made: it can start hosts."""
+
+    settings: Sequence[tuple[str, str]] = ()
+    """Of the engine, if they are asked for: what is set, and what to do about it or nothing."""
 
 
 class Unfit(Message, frozen=True):

@@ -29,6 +29,9 @@ class ProcessProvider:
         self._ending: dict[str, float] = {}
         """By name, when SIGKILL is due."""
 
+    def settings(self) -> Iterable[tuple[str, str]]:
+        return ()
+
     def start(self, name: str, spec: bytes) -> str:
         try:
             host = subprocess.Popen(self._argv, stdin=subprocess.PIPE, start_new_session=True)

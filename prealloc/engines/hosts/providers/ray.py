@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -57,6 +58,17 @@ class RayProvider:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="prealloc")
         strategy = "DEFAULT" if options.get("spread") == "no" else "SPREAD"
         self._run = ray.remote(subprocess.run).options(max_retries=0, scheduling_strategy=strategy, **asked)
+
+    def settings(self) -> Iterable[tuple[str, str]]:
+        with in_its_words("the cluster cannot be asked"):
+            nodes = sum(node["Alive"] for node in self._ray.nodes())
+            there = self._ray.cluster_resources()
+        encrypted = "" if os.environ.get("RAY_USE_TLS") == "1" else "not "
+        return [
+            (f"Ray {self._ray.__version__}", ""),
+            (f"{nodes} nodes with {there.get('CPU', 0):g} CPU, {there.get('GPU', 0):g} GPU", ""),
+            (f"what crosses Ray's network is {encrypted}encrypted", ""),
+        ]
 
     def start(self, name: str, spec: bytes) -> str:
         with in_its_words("Ray refuses"):

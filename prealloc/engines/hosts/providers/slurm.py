@@ -33,6 +33,7 @@ _ENDED = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
     | {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
 )
+_SETTINGS = ("KillWait", "SlurmdTimeout", "JobRequeue", "MaxArraySize", "MaxJobCount", "AuthType")
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"})
 _PLAIN = {
     "partition": "the partition to run in",
@@ -88,6 +89,12 @@ class SlurmProvider:
         except OSError as error:
             hint = "name a folder that all nodes see, and that you may write to"
             raise OptionsError([wrong("folder", str(parent), f"{error.strerror}: {hint}")]) from None
+
+    def settings(self) -> Iterable[tuple[str, str]]:
+        pairs = [line.partition("=")[::2] for line in self._call(["scontrol", "show", "config"], "").splitlines()]
+        values = {key.strip(): value.strip() for key, value in pairs}
+        told = ", ".join(f"{key} {values[key]}" for key in _SETTINGS if key in values)
+        return [(f"{told}; hosts are submitted with --no-requeue", "")]
 
     def start(self, name: str, spec: bytes) -> str:
         join = self._folder / f"{name}.join"
