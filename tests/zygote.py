@@ -530,6 +530,7 @@ def _fork_server(asked: dict[str, Any], passed: int, stdout: int, stderr: int) -
 
 
 if __name__ == "__main__":
+    gc.disable()  # until all is loaded
     import prealloc
 
     at_first = {*vars(prealloc)}
@@ -560,4 +561,5 @@ if __name__ == "__main__":
     room = libc.getenv(MARKER.encode())  # before os.environ changes
     gc.collect()
     gc.freeze()
+    gc.enable()
     serve(socket.socket(fileno=int(sys.argv[1])))
