@@ -22,7 +22,6 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Hashable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,6 +156,8 @@ class Host:
 
     def _pause_s(self) -> float:
         """How long nothing has to be done if nothing happens."""
+        if self._news_at == -math.inf and self._link is not None:  # the master waits to hear of us
+            return 0.0
         return min(TURN_S, max(0.0, self._news_due_at - time.monotonic())) if self._has_news else TURN_S
 
     def _count_signal(self) -> None:
@@ -552,6 +553,8 @@ def _module_digest(worker: str, import_path: Sequence[str]) -> str | None:
 
 def _unpacked(archive: Path, folder: Path) -> Path:
     """Shipped code, ready to be imported."""
+    import zipfile
+
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)  # its names were made by our own master, and checked by extractall
     return folder

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, host_argv
-from prealloc.engines.launch import how_it_ended
+from prealloc.processes.signals import how_it_ended
 
 _ENDING_S = 1.0
 """What a host gets between SIGTERM and SIGKILL."""
