@@ -25,6 +25,10 @@ class ProcessProvider:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._argv = host_argv(options)
+        # It loads its modules while the master gets ready to have it in.
+        self._first: subprocess.Popen[bytes] | None = None
+        with contextlib.suppress(OSError):  # told when a host is asked for
+            self._first = self._spawned()
         self._hosts: dict[str, subprocess.Popen[bytes]] = {}
         self._ending: dict[str, float] = {}
         """By name, when SIGKILL is due."""
@@ -34,7 +38,7 @@ class ProcessProvider:
 
     def start(self, name: str, spec: bytes) -> str:
         try:
-            host = subprocess.Popen(self._argv, stdin=subprocess.PIPE, start_new_session=True)
+            host, self._first = self._first or self._spawned(), None
         except OSError as error:
             raise ProviderError(f"{self._argv[0]} cannot be started: {error.strerror}") from None
         self._hosts[name] = host
@@ -43,6 +47,10 @@ class ProcessProvider:
                 host.stdin.write(spec)
                 host.stdin.close()
         return f"process {host.pid}"
+
+    def _spawned(self) -> subprocess.Popen[bytes]:
+        """A host that waits for its spec."""
+        return subprocess.Popen(self._argv, stdin=subprocess.PIPE, start_new_session=True)
 
     def gone(self) -> Iterable[tuple[str, str]]:
         for name in [name for name, due in self._ending.items() if time.monotonic() > due]:
@@ -59,6 +67,9 @@ class ProcessProvider:
             self._ending[name] = time.monotonic() + _ENDING_S
 
     def close(self) -> None:
+        if self._first is not None:
+            self._first.kill()
+            self._first.wait()
         for name in self._hosts:
             self.stop(name)
         end = time.monotonic() + _ENDING_S
