@@ -410,15 +410,15 @@ class Hosts:
     TimeoutExpired = subprocess.TimeoutExpired
 
     def Popen(  # noqa: N802
-        self, command: list[str], *, stdin: int, start_new_session: bool
+        self, command: list[str], *, stdin: int, stderr: IO[bytes], start_new_session: bool
     ) -> Forked | subprocess.Popen[bytes]:
         """What the provider calls."""
         if command != [sys.executable, "-P", "-m", HOST]:
-            return subprocess.Popen(command, stdin=stdin, start_new_session=start_new_session)
+            return subprocess.Popen(command, stdin=stdin, stderr=stderr, start_new_session=start_new_session)
         read, to_it = os.pipe()
         pid = os.fork()
         if pid == 0:
-            _host(read)
+            _host(read, stderr.fileno())
         os.close(read)
         started = _child(pid)
         started.stdin = os.fdopen(to_it, "wb")
@@ -428,9 +428,10 @@ class Hosts:
 HOST = "prealloc.engines.hosts.start"
 
 
-def _host(stdin: int) -> NoReturn:
+def _host(stdin: int, stderr: int) -> NoReturn:
     """Is a host from here on, which has its first fork server at hand."""
     os.dup2(stdin, 0)
+    os.dup2(stderr, 2)
     os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     os.setsid()

@@ -20,7 +20,7 @@ from prealloc.doctor.run_checks import check_run
 from prealloc.doctor.run_repair import repair_run
 from prealloc.doctor.start import check_start
 from prealloc.doctor.versions import check_versions
-from prealloc.engines.registry import check_engine, engine_options_of
+from prealloc.engines.registry import beyond_one_machine, check_engine, engine_options_of
 from prealloc.errors import InputError, Mistake, OptionsError
 from prealloc.files.paths import ExperimentPaths, current_folder
 from prealloc.model.options import read_options
@@ -75,7 +75,7 @@ def diagnose_engine(
     check_engine(engine)
     if found:
         raise OptionsError(found)
-    chosen = engine_options_of(engine, read)
+    chosen = engine_options_of(engine, read) if engine in beyond_one_machine() else None
     if chosen is None:
         raise OptionsError(
             [Mistake("‹engine›", f"{engine} has no hosts", "omit it: `prealloc doctor` checks this machine")]

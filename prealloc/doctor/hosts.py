@@ -81,5 +81,5 @@ def _of_the_engine(name: str, options: EngineOptions) -> Iterator[Finding]:
             provider.await_ready()
             found = provider.settings
     except PreallocError:
-        return  # then no host was had either, which says why
+        return  # no host came either, and that is told
     yield from (warning("settings", told, hint) if hint else ok("settings", told) for told, hint in found)

@@ -51,7 +51,7 @@ def engine_options_of(
     None for another engine. Raises OptionsError for options that the engine has no use for, or does not know.
     """
     if not isinstance(engine, str) or ENGINES.get(engine) != _HOSTS:
-        hint = f"omit it, or use an ‹engine› that has them: {', '.join(sorted(_beyond_one_machine()))}"
+        hint = f"omit it, or use an ‹engine› that has them: {', '.join(sorted(beyond_one_machine()))}"
         if given:
             problem = "it is of hosts, and this engine has none"
             raise OptionsError([Mistake(f"‹{name}›", problem, hint) for name in given])
@@ -61,7 +61,8 @@ def engine_options_of(
     return options
 
 
-def _beyond_one_machine() -> list[str]:
+def beyond_one_machine() -> list[str]:
+    """The engines that have hosts."""
     return [name for name, found in ENGINES.items() if found == _HOSTS]
 
 

@@ -44,6 +44,7 @@ from prealloc.model.events import (
     WorkerLost,
 )
 from prealloc.model.policy import CLEANUP_S
+from prealloc.processes.tree import identify
 from prealloc.store.fold import Due
 from prealloc.store.journal import (
     CleanedUp,
@@ -486,6 +487,9 @@ class JobSupervisor:
             self._kill(worker, "drain", now=True)
 
     def _kill(self, worker: WorkerProcess, why: str, *, now: bool = False) -> None:
+        """Ends a worker, unless it has ended by itself: we were busy, and the launcher's word of it lies unread."""
+        if worker.pid is not None and identify(worker.pid) is None:
+            return
         worker.killed_for = why
         worker.stage = Stage.DYING
         self._processes.kill(worker, now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -26,9 +26,6 @@ from prealloc.model.plan import LibraryInfo
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.task import LightweightTask
 from prealloc.model.words import brief
-
-Progress = Callable[[int, int], None]
-"""Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
 
 AGAIN = "copy it again, or make it again: prealloc library convert, from the library it was made of"
 

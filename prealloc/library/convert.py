@@ -12,7 +12,8 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import Library, Progress, Record, Writer
+from prealloc.library.base import Library, Record, Writer
+from prealloc.library.disk import Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.formats import FORMATS, LibraryFormat
 from prealloc.library.naming import is_ours

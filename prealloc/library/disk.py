@@ -22,7 +22,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, open_regular
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes read so far, bytes in the file)."""
+"""Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
 
 _PIECE = 1 << 20
 _AHEAD = 2

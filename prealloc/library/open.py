@@ -126,20 +126,14 @@ def _find(library: str | os.PathLike[str], difficulty: str | None) -> _Found:
     _refuse_address(str(library))
     if is_parts(library):
         return _Found(path, format=PARTS)
-    if difficulty is None and os.path.isdir(library) and (source := _task_files(path)) is not None:
-        return _Found(path, source=source)
+    if difficulty is None and os.path.isdir(library):
+        from prealloc.library.text.task_files import task_files
+
+        if (source := task_files(path)) is not None:
+            return _Found(path, source=source)
     file, took = choose(path, difficulty)
     format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
     return _Found(file, took, format, file_source(file) if format is None and is_table(file) else None)
-
-
-def _task_files(folder: Path) -> Source | None:
-    from prealloc.library.text.task_files import task_files
-
-    try:
-        return task_files(folder)
-    except OSError:
-        return None  # choosing in it tells
 
 
 def _refuse_address(path: str) -> None:

@@ -30,18 +30,11 @@ _MOST_AT_ONCE = 1 << 20
 # bzip2 packs 46 MB of one byte into 40. It and xz can be asked for a part of what a piece of input unpacks to.
 
 
-def unpack_stream(
-    pieces: Iterator[bytes],
-    where: str,
-    *,
-    max_bytes: int = MAX_BYTES_OUT,
-    max_ratio: int = MAX_RATIO,
-    small: int = SMALL,
-) -> Iterator[bytes]:
+def unpack_stream(pieces: Iterator[bytes], where: str) -> Iterator[bytes]:
     """The bytes inside a packed file (any number of members or frames), in pieces as it comes; other bytes as they are.
 
     Raises LibraryError for data that is truncated, damaged, followed by something else, or unpacks to more than
-    `max_bytes`, or any beginning of it to more than `max_ratio` times its size (unless that is at most `small` bytes):
+    MAX_BYTES_OUT, or any beginning of it to more than MAX_RATIO times its size (unless that is at most SMALL bytes):
     the verdict does not depend on how it is read.
     """
     head = b""
@@ -55,8 +48,8 @@ def unpack_stream(
     out = 0
     for taken, piece in _unpacked(source, kind, where):
         out += len(piece)
-        too_much = f"it unpacks to more than {max_bytes:,} bytes" if out > max_bytes else None
-        if is_dense(taken, out, max_ratio=max_ratio, small=small):
+        too_much = f"it unpacks to more than {MAX_BYTES_OUT:,} bytes" if out > MAX_BYTES_OUT else None
+        if is_dense(taken, out):
             a_bomb = f"{'an' if kind == 'xz' else 'a'} {kind} bomb"
             too_much = f"{taken:,} bytes of it unpack to {out:,} and more: this looks like {a_bomb}"
         if too_much is not None:
@@ -66,9 +59,9 @@ def unpack_stream(
             yield piece[at : at + _MOST_AT_ONCE]
 
 
-def is_dense(packed: int, out: int, *, max_ratio: int = MAX_RATIO, small: int = SMALL) -> bool:
+def is_dense(packed: int, out: int) -> bool:
     """Whether a file of which `packed` bytes unpack to `out` looks like a bomb."""
-    return out > max(small, max_ratio * packed)
+    return out > max(SMALL, MAX_RATIO * packed)
 
 
 def packing(head: bytes) -> str | None:

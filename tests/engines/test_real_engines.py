@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -133,6 +134,22 @@ def test_a_cluster_that_is_not_there_is_told_before_anything_runs(lab: Lab) -> N
         assert told.refused
         assert "invalid partition specified: nowhere" in told.reason
         provider.close()
+
+
+SETTINGS = {
+    "slurm": "KillWait 3 sec, SlurmdTimeout 10 sec",
+    "dask": "distributed.scheduler.allowed-failures 0",
+    "ray": "4 nodes with 6 CPU",
+    "futures": "made by loky_lab:make_executor",
+}
+
+
+def test_the_engines_own_settings_are_told(lab: Lab) -> None:
+    """What the doctor says of them is the cluster's, not a default of what is installed here."""
+    with contextlib.closing(ProviderProcess(lab.engine, lab.options, look=True)) as provider:
+        told = [what for what, _ in provider.settings]
+        assert any(SETTINGS[lab.engine] in what for what in told) if lab.engine in SETTINGS else not told, told
+        assert not any(hint for _, hint in provider.settings)
 
 
 def test_no_key_is_written_to_a_disk(

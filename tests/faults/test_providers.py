@@ -32,8 +32,8 @@ def test_a_host_gets_its_spec_and_its_end_is_told(provider: ProviderProcess, tmp
     """The spec arrives byte for byte, by no argument; a host that is killed or has ended is told with its reason."""
     given = spec(tmp_path / "one")
     provider.start("one", given)
-    provider.start("two", spec(tmp_path / "two", ends=3))
-    assert await_news(provider, gone("two")) == Gone("two", "exit code 3")
+    provider.start("two", spec(tmp_path / "two", ends=3, says="no route"))
+    assert await_news(provider, gone("two")) == Gone("two", "exit code 3; the last that it printed: no route")
     host = written(tmp_path / "one")
     assert host["spec"].encode() == given
     assert str(tmp_path / "one") not in " ".join(host["argv"])

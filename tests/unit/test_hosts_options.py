@@ -9,6 +9,7 @@ from subprocess import run
 import pytest
 
 import prealloc
+from prealloc.api.doctor import diagnose_engine
 from prealloc.engines.hosts.options import own_options
 from prealloc.engines.hosts.ship import MOST_BYTES, packed, refuse_unfit
 from prealloc.engines.hosts.spec import HostSpec, read_spec, write_spec
@@ -53,6 +54,12 @@ def test_options_of_hosts_are_of_engines_that_have_them(tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match="this engine has none"):
         prealloc.run(make_plan(1), scripted, tmp_path / "run", engine="local", hosts=2)
     assert engine_options_of("local", {}) is None
+
+
+def test_the_doctor_asks_hosts_alone() -> None:
+    """An engine without hosts is named as such, not an option that nobody has given."""
+    with pytest.raises(OptionsError, match="local has no hosts"):
+        diagnose_engine("local")
 
 
 def test_code_is_packed_the_same_way(tmp_path: Path) -> None:

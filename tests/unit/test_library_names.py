@@ -20,6 +20,7 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
 from prealloc.errors import LibraryError, OptionsError
 from prealloc.library import read_library
+from prealloc.library.text import batches
 from prealloc.library.unpack import unpack_stream
 from prealloc.model.fields import Fields
 from prealloc.model.plan import Plan
@@ -93,10 +94,20 @@ def test_a_benchmark_without_ids_is_refused_with_what_works(tmp_path: Path, benc
         ([{"id": "a", "domain": "d"}, {"id": "b"}], ["a", "b"], ["task"] * 2),
     ],
 )
+@pytest.mark.parametrize("batch", [batches.BATCH, 1])
 def test_the_best_of_the_common_names_is_taken(
-    tmp_path: Path, tasks: list[dict[str, Any]], ids: list[str], types: list[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    tasks: list[dict[str, Any]],
+    ids: list[str],
+    types: list[str],
 ) -> None:
-    """Law: a name that holds distinct strings in every task, then numbers; told alike by every way to read."""
+    """Law: a name that holds distinct strings in every task, then numbers, whatever the first tasks show.
+
+    Told alike by every way to read.
+    """
+    monkeypatch.setattr(batches, "BATCH", batch)
     path = lines(tmp_path / "t.jsonl", tasks)
     library = read_library(path)
     assert (list(library.ids), list(library.types)) == (ids, types)
@@ -287,11 +298,8 @@ def test_a_packed_file_is_read_cut_and_damaged_ones_are_refused(tmp_path: Path, 
 def test_a_bomb_is_refused_before_it_takes_memory(ending: str) -> None:
     """Law: what unpacks to far more than it is, is refused by every packing, and comes in small pieces until then."""
     packed = {**PACKERS, ".xz": partial(lzma.compress, preset=0)}[ending](b" " * (80 << 20))
-    with pytest.raises(LibraryError, match=r"looks like an? \w+ bomb"):
-        for _ in unpack_stream(iter([packed]), "t", small=16 << 20):
-            pass
     sizes: list[int] = []
-    with pytest.raises(LibraryError, match="bomb"):
+    with pytest.raises(LibraryError, match=r"looks like an? \w+ bomb"):
         sizes.extend(map(len, unpack_stream(iter([packed]), "t")))
     assert max(sizes) <= 16 << 20
 

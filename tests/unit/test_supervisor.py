@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +19,7 @@ from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
 from prealloc.engines.supervisor import JobSupervisor, Processes
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import RateLimiter
+from prealloc.model.events import AttemptEnded
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.plan import Unit
@@ -23,6 +28,7 @@ from prealloc.store.fold import Due
 from prealloc.store.journal import AttemptLine, JournalWriter
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
+from prealloc.worker.in_flight import InFlightTable
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import Ended, Ready, Retiring, Returned, line
 
@@ -37,7 +43,7 @@ def supervised(tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any) -> It
     plan = make_plan(2, repeats=2, lanes=lanes)
     write_plan(plan, paths.plan.root)
     (shard,) = plan.shards
-    policy = RunPolicy.checked(concurrency=2)
+    policy = RunPolicy.checked(concurrency=2, timeout_s=more.get("timeout_s"))
     setup = RunSetup(
         paths=paths,
         session=1,
@@ -175,6 +181,33 @@ def test_an_answer_that_came_before_the_death_counts(tmp_path: Path) -> None:
         worker.far_end.sendall(line(Ready()) + line(Returned((FOUR[2], FOUR[3]))))
         assert returned(supervisor.died(worker, 9)) == [[(0, 1), (1, 1)]]
         assert [order[:2] for job in started[1:] for order in job.orders] == [(0, 0), (1, 0)]
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_worker_that_died_by_itself_was_not_killed_for_its_deadline(tmp_path: Path, dead: bool) -> None:
+    """However late the master looks: the silence of a dead process says nothing of its task, which is a suspect.
+
+    One that lives and is as silent is killed, and its task has had its time.
+    """
+    with supervised(tmp_path, (UnitOrder(0, 0, 1),), timeout_s=1.0) as (supervisor, started):
+        worker = supervisor.workers[0]
+        process = subprocess.Popen(["true"] if dead else ["sleep", "100"])
+        try:
+            if dead:
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # not reaped
+            supervisor.born(worker, process.pid)
+            table = InFlightTable(os.dup(worker.table_descriptor), worker.most_slots)
+            table.enter(0, UnitOrder(0, 0, 1), time.monotonic() - 60)
+            worker.made_at -= 60
+            supervisor.watch()
+            assert worker.killed_for == (None if dead else "deadline")
+            events = supervisor.died(worker, signal.SIGKILL)
+        finally:
+            process.kill()
+            process.wait()
+        statuses = [event.status for event in events if isinstance(event, AttemptEnded)]
+        assert statuses == ([] if dead else [Status.TIMEOUT])
+        assert len(started) == (2 if dead else 1)
 
 
 def test_a_worker_cannot_give_what_it_does_not_hold(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.errors import InputError, LibraryError
-from prealloc.library.storing.format import StoredFormat
-from prealloc.library.storing.stored import Meta
+from prealloc.library.storing.stored import Meta, StoredFormat
 from prealloc.model.words import brief
 
 FORMAT = StoredFormat("prealloc-library", 1)

@@ -22,7 +22,7 @@ from prealloc.library.disk import FileIdentity, open_library_file, read_file
 from prealloc.library.naming import own_text
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import Columns, digest
-from prealloc.library.storing.format import StoredFormat
+from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task import LightweightTask
 

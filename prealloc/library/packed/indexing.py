@@ -13,8 +13,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
-from prealloc.library.base import Progress
-from prealloc.library.disk import FileIdentity, changed_meanwhile, head_of, open_library_file
+from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
 from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
 from prealloc.library.text.batches import Batch

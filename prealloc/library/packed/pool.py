@@ -31,8 +31,8 @@ from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import PackedLibrary
 from prealloc.library.packed.table import MOST_TEXT, Columns, ColumnsBuilder, Span, digest, padding
 from prealloc.library.rows import Counts
-from prealloc.library.storing.format import StoredFormat
 from prealloc.library.storing.new_file import Writable, new_file
+from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.task import LightweightTask
 
 FORMAT = StoredFormat("prealloc-pool", 1, "make it again: prealloc library convert LIBRARY tasks.pool")

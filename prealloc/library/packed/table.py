@@ -31,7 +31,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Counts
-from prealloc.library.storing.format import StoredFormat
+from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
 
 MOST_TEXT = 2**32 - 1

@@ -15,8 +15,7 @@ from prealloc.library.base import joined
 from prealloc.library.naming import Column, Names, Naming, needed
 from prealloc.library.parquet.columns import is_text, stored, unfit
 from prealloc.library.rows import Counts
-from prealloc.library.storing.format import StoredFormat
-from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, Meta, digest
+from prealloc.library.storing.stored import DIGEST_BYTES, Fingerprint, Meta, StoredFormat, digest
 from prealloc.library.text.refuse import no_tasks
 from prealloc.model.fields import Fields
 from prealloc.model.json_value import NoJson, check_json
@@ -143,7 +142,9 @@ class ForeignRows:
         for batch in batches:
             tasks = self._tasks(batch)
             found = self._asked.take(tasks, partial(self._texts, batch, where))
-            names = {column: [*names.get(column, ()), *found[column]] for column in found}
+            names = {column: names.get(column, []) for column in found}
+            for column, more in found.items():
+                names[column] += more
             self.counts.tasks += len(tasks)
             self.counts.without_workflow += self._without_workflow(batch)
             if {"id", "instance_id"} <= {*self._names}:

@@ -12,7 +12,7 @@ import msgspec
 from prealloc.errors import LibraryError
 from prealloc.files.regular import Missing, Unusable, read_regular, refuse_foreign_folder
 from prealloc.files.strict_json import StrictJsonError, loads
-from prealloc.library.storing.format import StoredFormat
+from prealloc.library.storing.stored import StoredFormat
 from prealloc.library.unpack import is_dense
 from prealloc.model.words import shown
 

@@ -1,4 +1,4 @@
-"""What is read of a stored library when it is opened: its tasks' names, counts and digests.
+"""What is read of a stored library when it is opened: its format and version, its tasks' names, counts and digests.
 
 A digest proves each task, and one fingerprint all of them, to be what was written. Every part of what is hashed
 stands behind its length, so that no two tasks and no two libraries read alike.
@@ -8,19 +8,71 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Record
+from prealloc.files.strict_json import StrictJsonError, loads
+from prealloc.library.base import AGAIN, Record
 from prealloc.library.duplicate_ids import refuse_duplicate_ids
 from prealloc.library.rows import Counts, is_name
-from prealloc.library.storing.format import StoredFormat
 from prealloc.library.text.refuse import no_tasks
-from prealloc.model.words import shown
+from prealloc.model.words import brief, shown
 
 DIGEST_BYTES = 16
 _NO_WORKFLOW = (2**64 - 1).to_bytes(8, "big")
 """In place of the length of a workflow that is missing. One that is null has 4 bytes."""
+
+# -- format --------------------------------------------------------------------------------------------------------
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class StoredFormat(NamedTuple):
+    """A stored format: its name and version, and where to get another file if one of them is damaged."""
+
+    name: str
+    version: int
+    again: str = AGAIN
+
+    def encode(self, fields: msgspec.Struct) -> bytes:
+        """The JSON document of these fields: format and version stand first."""
+        return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
+
+    def decode(self, text: bytes, shape: type[T], where: str) -> T:
+        """The fields of such a document. Raises LibraryError."""
+        try:
+            value = loads(text, what=where)
+        except StrictJsonError as error:
+            raise self.damaged(f"it is not a JSON document: {error}", where) from None
+        return self.fields(value, shape, where)
+
+    def fields(self, value: object, shape: type[T], where: str) -> T:
+        """The same of a value that has been decoded."""
+        if not isinstance(value, dict) or value.get("format") != self.name:
+            raise self.damaged(f"it is not a {self.name} document", where)
+        self.refuse_version(value.get("version"), where)
+        fields: dict[str, Any] = {name: item for name, item in value.items() if name not in ("format", "version")}
+        try:
+            return msgspec.convert(fields, shape)
+        except msgspec.ValidationError as error:
+            raise self.damaged(f"a field is wrong: {brief(error)}", where) from None
+
+    def refuse_version(self, found: object, where: str) -> None:
+        """Raises LibraryError for any version but this one."""
+        if found != self.version or type(found) is not int:
+            raise LibraryError(
+                f"it has version {shown(found)}, this prealloc reads version {self.version}:"
+                " it was written by a newer prealloc, or is damaged",
+                where=where,
+                hint=f"use the prealloc that wrote it; or {self.again}",
+            )
+
+    def damaged(self, problem: str, where: str) -> LibraryError:
+        """The error of a file that is of this format, or should be, and is not what was written."""
+        return LibraryError(problem, where=where, hint=self.again)
+
 
 # -- names ------------------------------------------------------------------------------------------------------
 

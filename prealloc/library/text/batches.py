@@ -18,14 +18,13 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Progress
+from prealloc.library.disk import Progress
 from prealloc.library.rows import is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.diagnose import Diagnosis, Origin
-from prealloc.library.text.formats import ARRAY, OBJECTS, Format, is_lines
+from prealloc.library.text.formats import ARRAY, OBJECTS, Format, Layout, is_lines
 from prealloc.library.text.refuse import nothing_in_it, refuse_binary
 from prealloc.library.text.sources import LINES, Hashed, Source
-from prealloc.library.text.structure import Layout
 from prealloc.library.text.window import HEAD, SPACE, Window
 from prealloc.model.document import UNREADABLE
 

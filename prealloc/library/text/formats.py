@@ -1,20 +1,27 @@
-"""How the tasks of a library lie in a text: in a JSON array, or one a line."""
+"""How the tasks of a library lie in a text: in a JSON array or one a line, where each is, and what it says twice."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
 
+from prealloc.library.rows import has, workflow_of
 from prealloc.library.text.cursor import Cursor
 from prealloc.library.unpack import PACKED_NAME
 
 _LINES_NAME = re.compile(rf"\.(jsonl|ndjson)({PACKED_NAME})?\Z", re.IGNORECASE)
 _TASKS_FIRST = re.compile(rb'\{[ \t\n\r]*"tasks"')
 _NOT_SPACE = re.compile(rb"[^ \t\n\r]")
+_WORKFLOW = re.compile(rb'"workflow"[ \t\n\r]*:[ \t\n\r]*')
+_BETWEEN = re.compile(rb"[ \t\n\r,]*")
+_AFTER_VALUE = b" \t\n\r,}"
+_TRIES = 16
+_SMALL_TASK = 1024
 
 
 class Format(NamedTuple):
@@ -72,3 +79,105 @@ def is_lines(text: bytes, name: str) -> bool:
     # A task may well have a field "tasks"; then it has an id too.
     is_task = first.tasks is UNSET or has_id
     return is_task or (by_name and more)
+
+
+class Layout:
+    """The tasks of a text as they lie in it. `rows` are the same, decoded.
+
+    Decoding a batch of large tasks again would double the work, so the workflows, which are most of it, are cut out
+    first: they are known as bytes and lie in order. What is left is small, and is decoded task by task: that tells
+    where each lies, and whether one says anything twice, of which msgspec silently takes the last. Encoded again, a
+    key that was there twice is gone, and a colon with it.
+    """
+
+    def __init__(self, fmt: Format, text: bytes, rows: Sequence[Any]) -> None:
+        self._fmt = fmt
+        self._text = text
+        self._rest, self._cuts = text, list[tuple[int, int]]()
+        if len(text) >= _SMALL_TASK * len(rows):  # for smaller tasks, cutting costs more than looking at all
+            self._rest, self._cuts = _without(filter(has, map(workflow_of, rows)), text)
+        self._left = fmt.tasks(self._rest, Raw)
+
+    @cached_property
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """Offset and length of each task."""
+        found, at, before = [], self._fmt.lead, 0
+        cuts = iter([*self._cuts, (len(self._rest), 0)])
+        next_cut, size = next(cuts)
+        rest, between = self._rest, _BETWEEN.match
+        for length in [len(memoryview(task)) for task in self._left]:
+            at = between(rest, at).end()  # type: ignore[union-attr]  # it matches nothing too
+            begin = at + before
+            at += length
+            while next_cut < at:
+                before += size
+                next_cut, size = next(cuts)
+            found.append((begin, at + before - begin))
+        return found
+
+    @cached_property
+    def texts(self) -> Sequence[Raw]:
+        """The text of each task."""
+        if self._rest is self._text:
+            return self._left
+        view = memoryview(self._text)
+        return [Raw(view[start : start + length]) for start, length in self.spans]
+
+    def key_twice(self, watched: frozenset[str] | None) -> tuple[int, str] | None:
+        """Position and key of the first task that has one of these keys twice (None: any); None if none."""
+        tasks = self._fmt.tasks(self._rest, dict[str, Raw])
+        if not _are_all(tasks, self._rest):
+            for position, (task, text) in enumerate(zip(tasks, self._left, strict=True)):
+                key = None if _are_all(task, bytes(text)) else _twice(text, watched)
+                if key is not None:
+                    return position, key
+        return None
+
+
+def _are_all(fields: Any, text: bytes) -> bool:
+    """Whether these are surely all fields of a text, as often as they are there: a colon is lost with each other."""
+    return text.count(b":") == msgspec.json.encode(fields).count(b":") and b"\\u003" not in text  # \u003a is one too
+
+
+def _without(workflows: Iterable[Raw], text: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+    """The text with a 0 in place of each workflow, as far as they are found; where each 0 is, and what it cut."""
+    cuts: list[tuple[int, int]] = []
+    pieces: list[bytes] = []
+    done = gone = 0
+    for workflow in workflows:
+        with memoryview(workflow) as raw:
+            at = _find_value(text, done, raw)
+            if at is None:  # it stays where it is, and so do those behind it
+                break
+            pieces += [text[done:at], b"0"]
+            cuts.append((at - gone, len(raw) - 1))
+            gone += len(raw) - 1
+            done = at + len(raw)
+    return b"".join((*pieces, text[done:])) if pieces else text, cuts
+
+
+def _find_value(text: bytes, start: int, raw: memoryview) -> int | None:
+    """Where the next `"workflow"` with this value lies, searched from the end of the one before.
+
+    It may be a field of the same name deeper in the task. That does no harm: the bytes are the same and stand
+    in a value's place, so what is left has the same keys.
+    """
+    for _ in range(_TRIES):
+        match = _WORKFLOW.search(text, start)
+        if match is None:
+            return None
+        start, end = match.end(), match.end() + len(raw)
+        # startswith: memoryviews compare byte by byte, 25 times slower.
+        if text.startswith(raw, start) and text[end : end + 1] in _AFTER_VALUE:
+            return start
+    return None
+
+
+def _twice(task: Raw, watched: frozenset[str] | None) -> str | None:
+    seen = set()
+    with memoryview(task) as view:
+        for key, _ in Cursor(view).fields(0):
+            if key in seen and (watched is None or key in watched):
+                return key
+            seen.add(key)
+    return None

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Progress
+from prealloc.library.disk import Progress
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.spelling import EVERY_FIELD

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Raw
 
 from prealloc.errors import LibraryError
-from prealloc.library.base import Library, Progress
+from prealloc.library.base import Library
+from prealloc.library.disk import Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Row
 from prealloc.library.shortlist import Everything, Shortlist

@@ -10,7 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 from msgspec import Raw
 
-from prealloc.library.base import Progress, fields_of, info_of, without_gc
+from prealloc.library.base import fields_of, info_of, without_gc
+from prealloc.library.disk import Progress
 from prealloc.library.naming import Column, Names, Naming, is_ours
 from prealloc.library.rows import Counts, has, kept, row_type
 from prealloc.library.text.batches import Batch, batches
@@ -57,8 +58,8 @@ class Reading(ABC, Generic[T]):
     def take(self, batch: Batch) -> None: ...
 
     @abstractmethod
-    def choose(self) -> None:
-        """At the end: sets `taker` and `naming`. Raises LibraryError for tasks without names."""
+    def choose(self) -> bool:
+        """At the end: sets `taker` and `naming`. False: no taker has these names. Raises LibraryError if names lack."""
 
 
 def read_tasks(
@@ -68,11 +69,13 @@ def read_tasks(
     fields: Fields = COMMON,
     keep: tuple[str, ...] = (),
     progress: Progress | None = None,
+    guess: bool = True,
 ) -> Reading[T]:
-    """Reads a library once. Raises LibraryError, with file, place and hint, for whatever is none.
+    """Reads a library. Raises LibraryError, with file, place and hint, for whatever is none.
 
-    A taker gets tasks that are spelled as ours are. Of others the names are known at the end, and each pair of fields
-    that may be the names has a taker until then.
+    How tasks that are not spelled as ours are named is known at the end. What the first tasks show is nearly always
+    right, so that one taker gets the tasks, by these names; if not, the library is read again. Without a `guess`, or if
+    it can be read only once, each pair of fields that may be the names has a taker until then.
     """
     size, sha256 = 0, hashlib.sha256()
     reading: Reading[T] | None = None
@@ -88,7 +91,9 @@ def read_tasks(
         if fields == COMMON and first.key is None and is_ours(text):
             reading = _Ours(new_taker, keep)
         else:
-            reading = _Named(new_taker, keep, Names(fields, fields_of(text), source.where))
+            reading = _Named(
+                new_taker, keep, Names(fields, fields_of(text), source.where), guess=guess and not source.once
+            )
         return reading.shape
 
     with without_gc():  # a million rows: nothing among them is garbage
@@ -97,7 +102,8 @@ def read_tasks(
             reading.take(batch)
     if reading is None:
         raise no_tasks(source.where)
-    reading.choose()
+    if not reading.choose():
+        return read_tasks(source, new_taker, fields=fields, keep=keep, progress=progress, guess=False)
     reading.taker.finish(source.where)
     types, named = reading.taker.of_each_type(), reading.naming.fields if reading.naming else COMMON
     reading.info = info_of(source.path, size=size, sha256=sha256.hexdigest(), types=types, fields=named)
@@ -119,24 +125,30 @@ class _Ours(Reading[T]):
         self.kept |= {name for i, name in unseen if any(has(kept(row, i, name)) for row in batch.rows)}
         self.taker.add(ids, types, batch)
 
-    def choose(self) -> None:
-        """There was nothing to choose."""
+    def choose(self) -> bool:
+        return True
 
 
 class _Named(Reading[T]):
-    """Reads tasks by every pair of columns that may name them."""
+    """Reads tasks by every pair of columns that may name them, or by the best that the first batch shows."""
 
     shape = dict[str, Raw]
 
-    def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...], names: Names) -> None:
+    def __init__(self, new_taker: Callable[[], T], keep: tuple[str, ...], names: Names, *, guess: bool) -> None:
         super().__init__(keep)
         self._names = names
-        self._takers: dict[tuple[Column, Column], T] = {pair: new_taker() for pair in product(names.ids, names.types)}
+        self._guess = guess
+        self._new_taker = new_taker
+        self._takers: dict[tuple[Column, Column], T] | None = None
 
     def take(self, batch: Batch) -> None:
         tasks = batch.rows
         batch.refuse_twice()
         named = self._names.take(tasks, lambda: batch.layout.texts)
+        if self._takers is None:
+            best = self._names.best() if self._guess else None
+            pairs = product(self._names.ids, self._names.types)
+            self._takers = {pair: self._new_taker() for pair in pairs if best in (None, pair)}
         self._takers = {pair: taker for pair, taker in self._takers.items() if named.keys() >= {*pair}}
         for (ids, types), taker in self._takers.items():
             taker.add(named[ids], named[types], batch)
@@ -144,6 +156,9 @@ class _Named(Reading[T]):
         self.counts.without_workflow += sum(not self._names.has_workflow(task) for task in tasks)
         self.kept |= {name for name in {*self._keep} - self.kept if any(name in task for task in tasks)}
 
-    def choose(self) -> None:
+    def choose(self) -> bool:
         self.naming = self._names.chosen()
-        self.taker = self._takers[self.naming.ids, self.naming.types]
+        found = (self._takers or {}).get((self.naming.ids, self.naming.types))
+        if found is not None:
+            self.taker = found
+        return found is not None

@@ -8,21 +8,20 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import encoding_problem
 
 _READ = "JSON, JSON lines, CSV, TSV, Parquet, SQLite and what `prealloc library convert` writes"
+_INSIDE = "unpack it, and give the file inside"
+_SAVED = "save it to a file, and give that"
+_PARQUET = "write it as Parquet with pyarrow, or Dataset.to_parquet(OUT)"
 _LINES = "write its tasks as JSON lines"
 _KINDS = (
-    (b"PK\x03\x04", "a zip archive", "unpack it, and give the file inside"),
-    (b"PAR1", "Parquet, which cannot be read from a pipe", "save it to a file, and give that"),
-    (b"SQLite format 3", "a SQLite database, which cannot be read from a pipe", "save it to a file, and give that"),
-    (
-        b"ARROW1",
-        "an Arrow file",
-        "write it as Parquet with pyarrow, or Dataset.to_parquet(OUT)",
-    ),
-    (b"\xff\xff\xff\xff", "an Arrow stream", "write it as Parquet with pyarrow, or Dataset.to_parquet(OUT)"),
+    (b"PK\x03\x04", "a zip archive", _INSIDE),
+    (b"PAR1", "Parquet, which cannot be read from a pipe", _SAVED),
+    (b"SQLite format 3", "a SQLite database, which cannot be read from a pipe", _SAVED),
+    (b"ARROW1", "an Arrow file", _PARQUET),
+    (b"\xff\xff\xff\xff", "an Arrow stream", _PARQUET),
     *((b"\x80" + bytes([protocol]), "a pickle, which prealloc never opens", _LINES) for protocol in (2, 3, 4, 5)),
     (b"\x89HDF", "an HDF5 file", _LINES),
     (b"%PDF", "a PDF", _LINES),
-    (b"7z\xbc\xaf", "a 7z archive", "unpack it, and give the file inside"),
+    (b"7z\xbc\xaf", "a 7z archive", _INSIDE),
 )
 
 

@@ -12,8 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prealloc.library.base import Progress
-from prealloc.library.disk import open_library_file, pieces_of
+from prealloc.library.disk import Progress, open_library_file, pieces_of
 from prealloc.library.unpack import PACKED_NAME, unpack_stream
 
 Hashed = Callable[[bytes], object]

@@ -11,8 +11,7 @@ from msgspec import Raw
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.base import Progress
-from prealloc.library.disk import read_file
+from prealloc.library.disk import Progress, read_file
 from prealloc.library.naming import names_any
 from prealloc.library.text.sources import LINES, Hashed, Source
 from prealloc.model.json_value import NoJson, check_json
@@ -26,10 +25,11 @@ _fields = msgspec.json.Decoder(dict[str, Raw])
 
 def task_files(folder: Path) -> Source | None:
     """The tasks in a folder and in those below; None unless the first file holds one task. Raises LibraryError."""
-    files = sorted(
-        file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")
-    )
-    files = [file for file in files if file.is_file()]
+    try:
+        named = (file for file in folder.rglob("*") if file.suffix.lower() in _ENDINGS)
+        files = sorted(file for file in named if not file.name.startswith(".") and file.is_file())
+    except OSError:
+        return None  # choosing in it tells
     if not files or not _may_be_task(files[0]):
         return None
 

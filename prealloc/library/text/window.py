@@ -117,20 +117,20 @@ class Window:
 
     def skip_space(self, at: int) -> int:
         """The offset of the first byte from `at` on that is not JSON whitespace."""
-        while True:
-            with memoryview(self.text) as view:
-                found = Cursor(view).skip_space(at)
-            if found < len(self.text) or not self.grow():
-                return found
+        return self._step(lambda cursor: cursor.skip_space(at))
 
     def after(self, at: int) -> int:
         """The offset behind the value that begins at `at`, and the whitespace that follows it. Raises Damage."""
+        if not self.byte(at):
+            raise Damage(TOO_SHORT, at)
+        return self._step(lambda cursor: cursor.after(at))
+
+    def _step(self, step: Callable[[Cursor], int]) -> int:
+        """The offset where a step ends, in as much of the text as it needs. Raises Damage."""
         while True:
-            if not self.byte(at):
-                raise Damage(TOO_SHORT, at)
             try:
                 with memoryview(self.text) as view:
-                    end = Cursor(view).after(at)
+                    end = step(Cursor(view))
                 # A value that ends with what is held may go on: 12 and then 34.
                 if end < len(self.text) or not self.grow():
                     return end

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import IO, ClassVar
 
 from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, host_argv
 from prealloc.engines.launch import how_it_ended
+from prealloc.engines.log import last_line
 
+_TAIL = 2**14
 _ENDING_S = 1.0
 """What a host gets between SIGTERM and SIGKILL."""
 
@@ -26,6 +30,8 @@ class ProcessProvider:
     def __init__(self, options: Mapping[str, str]) -> None:
         self._argv = host_argv(options)
         self._hosts: dict[str, subprocess.Popen[bytes]] = {}
+        self._printed: dict[str, IO[bytes]] = {}
+        """On their standard error."""
         self._ending: dict[str, float] = {}
         """By name, when SIGKILL is due."""
 
@@ -34,10 +40,11 @@ class ProcessProvider:
 
     def start(self, name: str, spec: bytes) -> str:
         try:
-            host = subprocess.Popen(self._argv, stdin=subprocess.PIPE, start_new_session=True)
+            printed = tempfile.TemporaryFile("ab+")  # noqa: SIM115  # until its end
+            host = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stderr=printed, start_new_session=True)
         except OSError as error:
             raise ProviderError(f"{self._argv[0]} cannot be started: {error.strerror}") from None
-        self._hosts[name] = host
+        self._hosts[name], self._printed[name] = host, printed
         if host.stdin is not None:
             with contextlib.suppress(OSError):  # it has ended: `gone` tells
                 host.stdin.write(spec)
@@ -51,7 +58,12 @@ class ProcessProvider:
         for name in ended:
             del self._hosts[name]
             self._ending.pop(name, None)
-        return [(name, how_it_ended(code)) for name, code in ended.items()]
+        return [(name, f"{how_it_ended(code)}{self._last_line(name)}") for name, code in ended.items()]
+
+    def _last_line(self, name: str) -> str:
+        with self._printed.pop(name) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            return last_line(file.read())
 
     def stop(self, name: str) -> None:
         if name in self._hosts and name not in self._ending:
