@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from prealloc._version import __version__
 from prealloc.engines.hosts import wire
+from prealloc.engines.hosts.caller import AGAIN_S
 from prealloc.engines.hosts.host import _module_digest
-from prealloc.engines.hosts.link import AGAIN_S
 from prealloc.engines.hosts.spec import HostSpec, read_spec, trusting
 from prealloc.model.outcome import Status
 from prealloc.store.journal import AttemptLine

@@ -118,8 +118,9 @@ class SlurmLab:
         within(lambda: self._ready() or None, "Slurm's nodes")
 
     def await_saved(self) -> None:
-        """Until the scheduler has written down what jobs there are now."""
+        """Until the scheduler has written down what jobs there are now: it does so some seconds after any change."""
         now = time.time()
+        subprocess.run(["sbatch", "--hold", "--mem=1", "--wrap=true"], check=True, capture_output=True)
         within(lambda: (self.folder / "state/job_state").stat().st_mtime > now or None, "a saved state")
 
     def states(self) -> list[str]:

@@ -147,6 +147,7 @@ SETTINGS = {
 def test_the_engines_own_settings_are_told(lab: Lab) -> None:
     """What the doctor says of them is the cluster's, not a default of what is installed here."""
     with contextlib.closing(ProviderProcess(lab.engine, lab.options, look=True)) as provider:
+        provider.await_ready()
         told = [what for what, _ in provider.settings]
         assert any(SETTINGS[lab.engine] in what for what in told) if lab.engine in SETTINGS else not told, told
         assert not any(hint for _, hint in provider.settings)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from prealloc.engines.hosts.link import own_addresses
+from prealloc.engines.hosts.listener import own_addresses
 
 
 def test_all_addresses_of_the_machine_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:

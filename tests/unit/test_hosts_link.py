@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from prealloc.engines.hosts import wire
-from prealloc.engines.hosts.link import STRANGERS, Caller, Closed, Failed, Heard, Listener, News, Opened
+from prealloc.engines.hosts.caller import Caller
+from prealloc.engines.hosts.link import Closed, Failed, Heard, News, Opened
+from prealloc.engines.hosts.listener import STRANGERS, Listener
 from prealloc.engines.hosts.spec import HostSpec, Identity, new_identity
 from prealloc.model.document import Unreadable
 

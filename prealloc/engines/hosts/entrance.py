@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from prealloc.engines.hosts.link import Listener, Mailbox, own_addresses
+from prealloc.engines.hosts.link import Mailbox
+from prealloc.engines.hosts.listener import Listener, own_addresses
 from prealloc.engines.hosts.options import FOLDER, SPOOL, own_options, pairs, place
 from prealloc.engines.hosts.providers.client import News, ProviderProcess
 from prealloc.engines.hosts.roster import RemoteHost

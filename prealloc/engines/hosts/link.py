@@ -9,40 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import gc
-import hashlib
 import os
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prealloc.engines.hosts.spec import HostSpec, Identity, needs_extra, trusting
 from prealloc.engines.hosts.wire import MOST_FRAME
-from prealloc.errors import EngineError
-from prealloc.processes.forks import forks
 
 if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection
-    from websockets.asyncio.server import ServerConnection
-    from websockets.http11 import Request, Response
+
 
 SILENT_S = 3.0
-AGAIN_S = 0.2
-REFUSED = 3
-"""Refusals in a row, within a second, after which the master's process is surely gone."""
-STRANGERS = 64
-"""Connections that have not shown a token yet; then the oldest goes."""
 MOST_HELD = 64 * 2**20
 """Bytes that have come from all hosts together and wait for the master."""
 MOST_UNSENT = 64 * 2**20
 """Bytes that wait for a host that does not take them."""
-_BEARER = "Bearer "
-_SETTINGS: dict[str, Any] = {
+BEARER = "Bearer "
+SETTINGS: dict[str, Any] = {
     "compression": None,
     "max_size": MOST_FRAME + 4096,
     "max_queue": 4,
@@ -234,7 +220,7 @@ class Link:
                 return f"{MOST_UNSENT // 2**20} MB wait for it"
 
 
-class _Thread:
+class LinkThread:
     """An event loop in a thread of its own."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
@@ -259,253 +245,3 @@ class _Thread:
 
     def end(self, most_s: float) -> None:
         self._thread.join(most_s)
-
-
-class _Door(socket.socket):
-    """A listening socket that lets only so many in who have not said who they are."""
-
-    strangers: deque[socket.socket]
-    _came = 0
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        found, address = super().accept()
-        self._came += 1
-        if self._came % STRANGERS == 0:  # asyncio leaves those that have failed in cycles, each of 300 kB
-            gc.collect()
-        self.strangers = deque(each for each in self.strangers if each.fileno() >= 0)
-        self.strangers.append(found)
-        while len(self.strangers) > STRANGERS:
-            with contextlib.suppress(OSError):
-                self.strangers.popleft().shutdown(socket.SHUT_RDWR)
-        return found, address
-
-    def known(self, peer: Any) -> None:
-        """Who has this address has shown a token."""
-        for each in self.strangers:
-            with contextlib.suppress(OSError):
-                if each.getpeername() == peer:
-                    self.strangers.remove(each)
-                    return
-
-
-class Listener:
-    """The master's end. `reply` answers a frame at once, in the link's thread."""
-
-    def __init__(
-        self, address: str, port: int, identity: Identity, reply: Callable[[str, bytes], bytes | None]
-    ) -> None:
-        """Raises EngineError if it cannot listen there."""
-        try:
-            import websockets.asyncio.server  # noqa: F401  # here, so that it is missing now
-        except ImportError as error:
-            raise needs_extra(error) from None
-        self.mailbox = Mailbox()
-        self._names: dict[bytes, str] = {}
-        self._reply = reply
-        self._identity = identity
-        self._door = _listening(address, port)
-        self.port: int = self._door.getsockname()[1]
-        forks.keep_from(self._door.fileno())
-        self._stop: asyncio.Event | None = None
-        self._started = threading.Event()
-        self._thread = _Thread(self._serve)
-        self._started.wait(10)
-
-    def admit(self, token: str, name: str) -> None:
-        """From now on, who shows this token is the host of this name."""
-        self._names[_digest(token)] = name
-
-    def strike(self, token: str) -> None:
-        """The token is void. A connection that has shown it goes on."""
-        self._names.pop(_digest(token), None)
-
-    def close(self) -> None:
-        """Ends all connections, once what was sent on them is on its way. May be called twice."""
-        if self._stop is None:
-            return
-        forks.forget(self._door.fileno())
-        with contextlib.suppress(RuntimeError):
-            self._thread.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.end(5)
-        self._stop = None
-        for each in self._door.strangers:  # asyncio leaves those that have failed open
-            each.close()
-        self._door.close()
-        self.mailbox.close()
-
-    async def _serve(self) -> None:
-        from websockets.asyncio.server import serve
-
-        self._stop = asyncio.Event()
-        try:
-            serving = serve(
-                self._handle,
-                sock=self._door,
-                ssl=self._identity.context,
-                process_request=self._admit,
-                server_header=None,
-                backlog=16,
-                **_SETTINGS,
-            )
-            async with serving:
-                self._started.set()
-                await self._stop.wait()
-        finally:
-            self._started.set()
-
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Checks the token, before anything is taken in."""
-        shown = request.headers.get("Authorization", "")
-        name = self._names.get(_digest(shown.removeprefix(_BEARER)))
-        if name is None:
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "unknown token\n")
-        self._door.known(connection.remote_address)
-        connection.username = name
-        return None
-
-    async def _handle(self, connection: ServerConnection) -> None:
-        link = Link(connection.username, self._thread.loop, connection)
-        self.mailbox.put(Opened(link))
-        reason = await link.carry(self.mailbox, lambda raw: self._reply(link.name, raw))
-        self.mailbox.put(Closed(link, reason))
-
-
-class Caller:
-    """A host's end: it connects, and connects again, until it is closed."""
-
-    def __init__(self, spec: HostSpec) -> None:
-        try:
-            import websockets.asyncio.client  # noqa: F401
-        except ImportError as error:
-            raise needs_extra(error) from None
-        self.mailbox = Mailbox()
-        self._spec = spec
-        self._context = trusting(spec.certificate)
-        self._ended = False
-        self.heard_at = 0.0
-        """When the master has last said anything."""
-        self.problem = ""
-        """Why there is no connection now."""
-        self._thread = _Thread(self._call)
-
-    def close(self, most_s: float = 2.0) -> None:
-        """No further connection. What was sent on the present one is on its way."""
-        self._ended = True
-        self._thread.end(most_s)
-
-    async def _call(self) -> None:
-        refused: deque[float] = deque(maxlen=REFUSED)
-        expected: tuple[type[Exception], ...] = (OSError, *_handshake_errors())  # a TimeoutError is an OSError
-        at = 0
-        while not self._ended:
-            address = self._spec.addresses[at % len(self._spec.addresses)]
-            try:
-                await self._once(address)
-                refused.clear()
-            except expected as error:
-                at += 1
-                now = time.monotonic()
-                everywhere = REFUSED * len(self._spec.addresses)
-                if refused.maxlen != everywhere:
-                    refused = deque(refused, maxlen=everywhere)
-                if _was_refused(error):
-                    refused.append(now)
-                else:
-                    refused.clear()
-                gone = len(refused) == everywhere and now - refused[0] < len(self._spec.addresses)
-                denied = _status(error) == HTTPStatus.UNAUTHORIZED
-                reason = "the master does not know this token (any more)" if denied else _words(error)
-                self.problem = f"{address}:{self._spec.port}: {reason}"
-                self.mailbox.put(Failed(self.problem, gone or denied))
-                await asyncio.sleep(AGAIN_S)
-
-    async def _once(self, address: str) -> None:
-        from websockets.asyncio.client import connect
-
-        shown = f"[{address}]" if ":" in address else address
-        async with connect(
-            f"wss://{shown}:{self._spec.port}/",
-            ssl=self._context,
-            additional_headers={"Authorization": f"{_BEARER}{self._spec.token}"},
-            user_agent_header=None,
-            proxy=None,
-            **_SETTINGS,
-        ) as connection:
-            link = Link(self._spec.name, self._thread.loop, connection)
-            self.problem = ""
-            self.mailbox.put(Opened(link))
-            reason = await link.carry(self.mailbox, self._heard)
-            self.mailbox.put(Closed(link, reason))
-            connection.transport.abort()
-
-    def _heard(self, raw: bytes) -> None:
-        self.heard_at = time.monotonic()
-
-
-def own_addresses(listen: str) -> tuple[str, ...]:
-    """Where a host may reach a master that listens there."""
-    if listen not in ("0.0.0.0", "::", ""):
-        return (listen,)
-    import psutil
-
-    name = socket.gethostname()
-    found: list[str] = [name]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # nothing is sent: the kernel only chooses our address on the way there
-        found.append(probe.getsockname()[0])
-    # Nodes of a cluster often have neither a route to everywhere nor a name that the others can look up.
-    for entries in psutil.net_if_addrs().values():
-        found += [entry.address for entry in entries if entry.family == socket.AF_INET]
-    return tuple(dict.fromkeys(each for each in found if not each.startswith("127."))) or ("127.0.0.1",)
-
-
-def _listening(address: str, port: int) -> _Door:
-    try:
-        family, _, _, _, place = socket.getaddrinfo(
-            address or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        door = _Door(family, socket.SOCK_STREAM)
-        door.strangers = deque()
-        try:
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind(place)
-            door.listen(128)
-            door.setblocking(False)
-        except OSError:
-            door.close()
-            raise
-    except OSError as error:
-        raise EngineError(
-            f"the master cannot listen on {address}:{port}: {error.strerror}",
-            hint="name another ‹listen› address of this machine",
-        ) from None
-    return door
-
-
-def _digest(token: str) -> bytes:
-    """What tokens are looked up by: then how long that takes tells nothing of them."""
-    return hashlib.sha256(token.encode(errors="replace")).digest()
-
-
-def _handshake_errors() -> tuple[type[Exception], ...]:
-    from websockets.exceptions import WebSocketException
-
-    return (WebSocketException,)
-
-
-def _was_refused(error: BaseException) -> bool:
-    if isinstance(error, ExceptionGroup):
-        return all(map(_was_refused, error.exceptions))
-    return isinstance(error, OSError) and (
-        error.errno == errno.ECONNREFUSED or ("Connect call failed" in str(error) and "111" in str(error))
-    )
-
-
-def _status(error: BaseException) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _words(error: BaseException) -> str:
-    text = str(error) or type(error).__name__
-    number = getattr(error, "errno", None)
-    return f"{os.strerror(number)} (errno {number})" if isinstance(number, int) and number > 0 else text
