@@ -119,7 +119,7 @@ on-%: .venv/engines.ok
 
 laws: .venv/test.ok
 	PREALLOC_LAWS=all PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) \
-	  tests/hostile/test_corpus.py $$(grep -lr --include='*.py' @given tests)
+	  tests/hostile/test_corpus.py tests/hostile/test_hostile_library.py $$(grep -lr --include='*.py' @given tests)
 
 reference: .venv/test.ok
 	PYTHONPATH=tests $(BIN)/python tests/reference.py
@@ -128,7 +128,7 @@ calibration: .venv/test.ok
 	$(BIN)/python -m tests.calibration $(ARGS)
 
 fuzz: .venv/test.ok
-	PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q tests/hostile/test_corpus.py
+	PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q tests/hostile/test_corpus.py tests/hostile/test_hostile_library.py
 	$(BIN)/python tests/hostile/fuzz.py $(FUZZ)
 
 bench: .venv/bench.ok

@@ -216,13 +216,17 @@ class Providers:
         """What the client calls."""
         if not zygote().serves(command_environment({})):
             return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=bufsize)
-        (read, to_it), (from_it, written) = os.pipe(), os.pipe()
-        asked = {"code": command[-1], "blocked": _blocked()}
-        started = zygote().start_sibling(asked, [read, written, stderr.fileno()])
-        os.close(read)
-        os.close(written)
-        started.stdin, started.stdout = os.fdopen(to_it, "wb", 0), os.fdopen(from_it, "rb", 0)
-        return started
+        return _with_pipes(stderr, lambda *theirs: zygote().start_sibling(_asked_of_provider(command), theirs))
+
+
+def _with_pipes(stderr: IO[bytes], start: Callable[[int, int, int], Forked]) -> Forked:
+    """A process that is started with pipes for its input and output."""
+    (read, to_it), (from_it, written) = os.pipe(), os.pipe()
+    started = start(read, written, stderr.fileno())
+    os.close(read)
+    os.close(written)
+    started.stdin, started.stdout = os.fdopen(to_it, "wb", 0), os.fdopen(from_it, "rb", 0)
+    return started
 
 
 def _blocked() -> list[int]:
@@ -238,6 +242,11 @@ def _asked_of_server(command: list[str], pass_fds: list[int]) -> dict[str, Any]:
     """What makes a process the fork server that this command would start."""
     (passed,) = pass_fds
     return {"code": command[-1], "environment": dict(os.environ), "blocked": _blocked(), "passed": passed}
+
+
+def _asked_of_provider(command: list[str]) -> dict[str, Any]:
+    """The same for the process of a provider."""
+    return {"code": command[-1], "environment": dict(os.environ), "blocked": _blocked()}
 
 
 def command_environment(more: Mapping[str, str]) -> dict[str, str]:
@@ -335,7 +344,7 @@ def _become(
     os.environ.update(environment)
     _arm()
     if words[0] in ("run", "resume", "host", PROGRAM):
-        server_process.subprocess = StandBy()  # type: ignore[assignment]
+        server_process.subprocess = client.subprocess = StandBy()  # type: ignore[assignment]
     _carry_marker()
     if words[0] == PROGRAM:
         for name in vars(prealloc).keys() - at_first:
@@ -376,6 +385,7 @@ def _carry_marker() -> None:
 
 def _provider(asked: dict[str, Any], stdin: int, stdout: int, stderr: int) -> NoReturn:
     """Is the process of a provider from here on, which forks its hosts."""
+    outlive_parent()
     for number, descriptor in enumerate((stdin, stdout, stderr)):
         os.dup2(descriptor, number)
     os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
@@ -448,12 +458,13 @@ def _settle(asked: dict[str, Any]) -> None:
 
 
 class StandBy:
-    """A child of the master's that is the first fork server as soon as one is started; in the place of `subprocess`.
+    """A child of the master's: its first fork server, or provider, once it starts one; in the place of `subprocess`.
 
-    Forked before the master does anything, it is as a fresh interpreter with the fork server's modules loaded.
+    Forked before the master does anything, it is as a fresh interpreter with all modules loaded.
     """
 
     DEVNULL = subprocess.DEVNULL
+    PIPE = subprocess.PIPE
     TimeoutExpired = subprocess.TimeoutExpired
 
     def __init__(self) -> None:
@@ -468,14 +479,20 @@ class StandBy:
         self._control: socket.socket | None = control
 
     def Popen(  # noqa: N802
-        self, command: list[str], *, stdin: int, stdout: IO[bytes], stderr: IO[bytes], pass_fds: list[int]
+        self, command: list[str], *, stdin: int, stdout: IO[bytes] | int, stderr: IO[bytes], **more: Any
     ) -> Forked | subprocess.Popen[bytes]:
-        """What the launcher calls."""
+        """What the launcher calls, and the client of providers."""
         if self._control is None:
-            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
+            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, **more)
+        if isinstance(stdout, int):
+            return _with_pipes(stderr, lambda *theirs: self._become(_asked_of_provider(command), theirs))
+        asked = _asked_of_server(command, more["pass_fds"])
+        return self._become(asked, [*more["pass_fds"], stdout.fileno(), stderr.fileno()])
+
+    def _become(self, asked: dict[str, Any], descriptors: Sequence[int]) -> Forked:
+        assert self._control is not None
         with self._control as control:
-            asked = json.dumps(_asked_of_server(command, pass_fds)).encode()
-            socket.send_fds(control, [asked], [*pass_fds, stdout.fileno(), stderr.fileno()])
+            socket.send_fds(control, [json.dumps(asked).encode()], descriptors)
         self._control = None
         return _child(self._pid)
 
@@ -484,7 +501,9 @@ def _stand_by(control: socket.socket) -> NoReturn:
     raw, (*descriptors,), _, _ = socket.recv_fds(control, _PACKET, 3)
     if not raw:
         os._exit(0)
-    _fork_server(json.loads(raw), *descriptors)
+    asked = json.loads(raw)
+    _fork_server(asked, *descriptors) if "passed" in asked else _provider(asked, *descriptors)
+    raise AssertionError("neither returns")
 
 
 def _fork_sibling() -> int:
@@ -512,6 +531,7 @@ def _fork_server(asked: dict[str, Any], passed: int, stdout: int, stderr: int) -
 
 
 if __name__ == "__main__":
+    gc.disable()  # until all is loaded
     import prealloc
 
     at_first = {*vars(prealloc)}
@@ -521,6 +541,7 @@ if __name__ == "__main__":
     from prealloc.api.status import status
     from prealloc.cli.app import ALONE, app_of
     from prealloc.engines import server_process
+    from prealloc.engines.hosts.providers import client
     from prealloc.engines.hosts.providers import process as process_provider
     from prealloc.files import faultpoint
     from prealloc.processes.parent import die_with, outlive_parent
@@ -541,4 +562,5 @@ if __name__ == "__main__":
     room = libc.getenv(MARKER.encode())  # before os.environ changes
     gc.collect()
     gc.freeze()
+    gc.enable()
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -13,7 +13,7 @@ import msgspec
 
 from prealloc.engines import forkserver
 from prealloc.engines.base import Checked, WorkerCheck
-from prealloc.engines.launch import Born, Died, Refused, ended_at_import, how_it_ended, shipment, what_to_look_at
+from prealloc.engines.launch import Born, Died, Refused, ended_at_import, shipment, what_to_look_at
 from prealloc.engines.log import last_lines
 from prealloc.engines.server_process import ServerProcess, start_server
 from prealloc.errors import EngineError, WorkerFunctionError
@@ -23,6 +23,7 @@ from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import MARK
+from prealloc.processes.signals import how_it_ended
 from prealloc.processes.tree import end_marked, kill_group
 
 _SERVER = "the process that starts workers"

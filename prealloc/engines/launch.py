@@ -14,7 +14,7 @@ from prealloc.errors import EngineError, WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.processes.memory import unnamed_memory
-from prealloc.processes.signals import signal_name
+from prealloc.processes.signals import how_it_ended
 
 
 class Born(NamedTuple):
@@ -81,13 +81,6 @@ def ended_at_import(worker: str, code: int, printed: bytes) -> WorkerFunctionErr
         where=repr(worker),
         hint=f"{what_to_look_at(code)}, and see that python -c 'import {worker.partition(':')[0]}' ends well",
     )
-
-
-def how_it_ended(code: int) -> str:
-    """A return code of subprocess's, in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    return f"killed by {signal_name(-code)}"
 
 
 def what_to_look_at(code: int) -> str:

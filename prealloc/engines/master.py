@@ -33,7 +33,7 @@ from prealloc.processes.signals import handled
 TICK_S = 0.1
 FIRST_SAMPLE_S = 1.0
 SAMPLE_S = 2.0
-LAUNCH_S = 0.01
+LAUNCH_S = 0.003
 """Launches take about this long at most before the engine is heard again: others wait for what it says."""
 
 

@@ -65,7 +65,7 @@ def convert(
     with target.new(path, force=force) as writer:
         file = json_file(source, difficulty)
         if file is not None and fields == COMMON and _is_ours(file):
-            tasks = _copy_json(file, writer, progress)
+            tasks = read_tasks(file_source(file), lambda: _Copies(writer), progress=progress).info.tasks
         else:
             # Tasks that are named otherwise are written as ours are, and how is known when all were seen.
             library = read_library(source, difficulty=difficulty, fields=fields, notes=notes)
@@ -114,14 +114,8 @@ def _is_ours(file: Path) -> bool:
     return bool(first) and first[0].key is None and is_ours(first[0].first())
 
 
-def _copy_json(file: Path, writer: Writer, progress: Progress | None) -> int:
-    """Gives the tasks of a file in its order to a writer, however many there are; how many that is."""
-    read = read_tasks(file_source(file), lambda: _Copies(writer), progress=progress)
-    return read.info.tasks
-
-
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a library and gives them to a writer. Holds their ids, packed."""
+    """Takes the tasks of a file in its order, however many there are, and gives them to a writer. Holds their ids."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__()

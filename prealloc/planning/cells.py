@@ -55,11 +55,14 @@ def lay_out(spec: PlanSpec) -> list[CellShard]:
     has one for each lane that serves it at least, unless there are fewer tasks than lanes. Each shard goes to the lane
     that has the fewest of this cell's, then to the one with the fewest tasks so far, then to the first.
     """
+    cells = [(cell, lanes_of(cell, spec.lanes, spec.settings)) for cell in cells_of(spec.factors, spec.exclude)]
+    shards = [spec.shards_of_cell(len(lanes)) for _, lanes in cells]
+    if sum(shards) > MAX_SHARDS:
+        raise OptionsError([Mistake("‹factors›", f"{sum(shards)} shards are too many", f"make {MAX_SHARDS} at most")])
     load = dict.fromkeys((lane.name for lane in spec.lanes), 0)
     laid: list[CellShard] = []
-    for cell in cells_of(spec.factors, spec.exclude):
-        lanes = lanes_of(cell, spec.lanes, spec.settings)
-        of = spec.shards_of_cell(len(lanes))
+    for (cell, lanes), of in zip(cells, shards, strict=True):
+        tasks = spec.tasks_of_cell(of) or of
         mine = {lane.name: 0 for lane in lanes}
         for number in range(of):
             lane = min(lanes, key=lambda lane: (mine[lane.name], load[lane.name]), default=None)
@@ -67,9 +70,7 @@ def lay_out(spec: PlanSpec) -> list[CellShard]:
             laid.append(shard)
             if lane is not None:
                 mine[lane.name] += 1
-                load[lane.name] += shard.share(spec.tasks_of_cell(of) or of)
-    if len(laid) > MAX_SHARDS:
-        raise OptionsError([Mistake("‹factors›", f"{len(laid)} shards are too many", f"make {MAX_SHARDS} at most")])
+                load[lane.name] += shard.share(tasks)
     ids = cell_shard_ids([shard.cell for shard in laid]) if spec.factors else shard_ids(len(laid))
     return [shard._replace(id=id) for shard, id in zip(laid, ids, strict=True)]
 

@@ -77,5 +77,10 @@ def signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
+def how_it_ended(code: int) -> str:
+    """A return code of subprocess's, in words."""
+    return f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+
+
 def _do_nothing(number: int, frame: FrameType | None) -> None:
     pass

@@ -242,19 +242,12 @@ def await_death(pids: tuple[int, ...], within_s: float) -> float:
 
 
 def owner(pid: int) -> int:
-    """The host that a worker belongs to."""
-    while "prealloc.engines.hosts.start" not in _command(pid):
-        pid = parent_of(pid)
-        assert pid > 1, "it is below no host"
-    return pid
+    """The host that a worker belongs to: it has started the worker's fork server."""
+    return parent_of(parent_of(pid))
 
 
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
 def ended_in(journal: Path) -> set[str]:

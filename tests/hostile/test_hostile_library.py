@@ -24,6 +24,10 @@ def task(i: int) -> dict[str, Any]:
     return {"id": f"t{i}", "task_type": "a", "inputs": {"id": 1, "type": 2}, "workflow": WORKFLOW}
 
 
+ALL = os.environ.get("PREALLOC_HOSTILE") == "all"
+"""`make fuzz` and `make laws` set this: every byte of a library mutated to each of these, not to two in turn."""
+BYTES = (b"\0", b'"', b"{", b"]", b":", b",", b"\\", b"\xff", b"7", b" ")
+
 GOOD = [task(i) for i in range(4)]
 TEXT = json.dumps({"tasks": GOOD}, indent=2)
 LINES = "\n".join(map(json.dumps, GOOD))
@@ -315,7 +319,7 @@ def test_every_byte_mutated(tmp_path: Path) -> None:
     accepted = 0
     told: list[LibraryError] = []
     for position in range(len(text)):
-        for byte in (b"\0", b'"', b"{", b"]", b":", b",", b"\\", b"\xff", b"7", b" "):
+        for byte in BYTES if ALL else (BYTES[position % len(BYTES)], BYTES[-1 - position // 7 % len(BYTES)]):
             path.write_bytes(text[:position] + byte + text[position + 1 :])
             try:
                 library = read_library(path)
@@ -325,7 +329,7 @@ def test_every_byte_mutated(tmp_path: Path) -> None:
             else:
                 accepted += 1
     assert all(str(path) in str(error) and error.hint for error in told)
-    assert 0 < accepted < len(text) * 5
+    assert 0 < accepted < len(told)
 
 
 def test_damage_in_a_large_library_is_found_at_its_place(tmp_path: Path) -> None:

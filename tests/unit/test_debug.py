@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Type
+from zygote import run_command
 
 import prealloc
 from prealloc.api.debug import debug
@@ -109,29 +110,19 @@ def test_the_unit_is_as_in_the_run(place: Path, name: str, monkeypatch: pytest.M
 def test_it_is_shown_and_json_is_all_that_json_prints(place: Path) -> None:
     """What the task prints is seen, with --json on stderr. 0 is ok, 1 is not: with a traceback of the user's code."""
     words = ["debug", "plan", UNIT, "--worker", "debug_worker:solve"]
-    done = subprocess_of(*words)
+    done = run_command(words, place)
     assert done.returncode == 0
     assert done.stdout.startswith("a word of the task\na word of its program\n")
     assert "status  ok" in done.stdout
     assert '"success": true' in done.stdout
     assert "not recorded" in done.stdout
-    done = subprocess_of(*words, "--json", BAD="1")
+    done = run_command([*words, "--json"], place, {"BAD": "1"})
     assert done.returncode == 1
     assert done.stderr.startswith("a word of the task\na word of its program\n")
     error = json.loads(done.stdout)["attempt"]["error"]
     assert (error["type"], error["message"]) == ("ValueError", "t1 is bad")
     files = [line.split('"')[1] for line in error["traceback"].splitlines() if line.startswith("  File")]
     assert files == [str(place / "debug_worker.py")] * 2
-
-
-def subprocess_of(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "prealloc", *words],
-        env={**os.environ, "PYTHONPATH": str(Path(prealloc.__file__).parents[1]), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_a_debugger_works_on_a_terminal(place: Path) -> None:

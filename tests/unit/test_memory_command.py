@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 from command_line import Type
 from rich.console import Console
+from zygote import command_environment, zygote
 
 from prealloc.api.memory import compare_memory
 from prealloc.memory import ways as ways_module
@@ -227,15 +229,19 @@ def test_every_mistake_is_told(type_: Type, library: Path, mark: str) -> None:
 def test_a_signal_leaves_nothing(library: Path, mark: str, way: str, number: signal.Signals) -> None:
     """Stopped in the middle: 128 + signal, no process and (but for SIGKILL, which nobody sees) no file is left."""
     words = ["memory", str(library), "--workers", "2", "-n", "5", "--seconds", "60", "--ways", way]
-    command = subprocess.Popen([sys.executable, "-m", "prealloc", *words], stderr=subprocess.PIPE, text=True)
-    try:
-        wait_until(lambda: holding(mark) >= 2)
-        command.send_signal(number)
-        _, errors = command.communicate(timeout=30)
-    finally:
-        command.kill()
-        command.wait()
-    assert "Traceback" not in errors
+    with tempfile.TemporaryFile() as errors:
+        command = zygote().start(words, Path.cwd(), command_environment({}), errors)
+        try:
+            wait_until(lambda: holding(mark) >= 2)
+            command.send_signal(number)
+            command.wait(30)
+        finally:
+            command.kill()
+            command.wait()
+            assert command.stdout is not None
+            command.stdout.close()
+        errors.seek(0)
+        assert b"Traceback" not in errors.read()
     if number == signal.SIGKILL:
         wait_until(lambda: not marked(mark))
         for folder in library.parent.glob("prealloc-memory.*"):

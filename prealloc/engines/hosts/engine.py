@@ -42,6 +42,7 @@ from prealloc.store.spools import note_spools
 
 MOST_LOG_OF_A_JOB = 2 * (2 * wire.END_LOG + 2**13)
 """Bytes that a host sends of a log, at the end of a job and at its own: beginning, end, and what was left out."""
+LOOK_S = 0.02
 SAMPLE_S = 2.0
 CLOSE_S = 5.0
 
@@ -62,7 +63,7 @@ class HostsEngine:
         self._jobs = Jobs(self._shared, self._files, self._losses)
         self._units = UnitsOfHosts(self._shared, self._files, self._losses)
         self._admission = Admission(self._shared, self._entrance, self._files, self._losses, self._units)
-        self._sample_at = 0.0
+        self._look_at = self._sample_at = 0.0
 
     # -- as of Engine ---------------------------------------------------------------------------------------
 
@@ -180,16 +181,20 @@ class HostsEngine:
             if isinstance(news, Opened | Heard | Closed):
                 self._take(news)
         for told in self._entrance.news():
+            self._look_at = 0.0
             self._losses.hear_provider(told)
-        self._losses.look_for_the_lost()
+        self._look()
         self._turns.give()
-        self._sample()
         self._units.acknowledge()
         self._jobs.give_out()
 
-    def _sample(self) -> None:
-        """Says, now and then, how the hosts are."""
+    def _look(self) -> None:
+        """Looks after the hosts, now and then, and when something has ended: there may be many, and many turns."""
         now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._losses.look_for_the_lost()
+            self._turns.heed_the_way()
         if self._shared.setup is not None and now >= self._sample_at:
             self._sample_at = now + SAMPLE_S
             self._shared.tell(HostsSampled(hosts=tuple(host.state() for host in self._roster.here)))
@@ -207,6 +212,7 @@ class HostsEngine:
         elif isinstance(news, Opened):
             pass  # it has shown its token; who it is, it says next
         elif isinstance(news, Closed):
+            self._look_at = 0.0
             if news.link.broken:
                 self._losses.fence(host, news.link, f"it breaks the protocol: {news.reason}")
             if host.link is news.link:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from prealloc.engines.hosts import wire
@@ -50,8 +51,7 @@ class Files:
 
     def _send(self, host: RemoteHost, sha256: str, raw: bytes) -> None:
         host.held.add(sha256)
-        for offset in range(0, max(1, len(raw)), wire.PIECE):
-            host.mention_bulk(wire.Blob(sha256, offset, len(raw)), raw[offset : offset + wire.PIECE])
+        host.mention_bulk(_pieces(sha256, raw))
 
     def send_again(self, host: RemoteHost) -> None:
         """What was on its way when the connection ended."""
@@ -60,3 +60,8 @@ class Files:
         for given in host.jobs.values():
             self.send_slice(host, given.job.manifest.slice)
             self.send(host, given.file)
+
+
+def _pieces(sha256: str, raw: bytes) -> Iterator[tuple[wire.Blob, memoryview]]:
+    for offset in range(0, max(1, len(raw)), wire.PIECE):
+        yield wire.Blob(sha256, offset, len(raw)), memoryview(raw)[offset : offset + wire.PIECE]

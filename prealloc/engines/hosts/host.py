@@ -22,10 +22,8 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from importlib.util import find_spec
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +56,8 @@ NEWS_S = 0.1
 TURN_S = 0.1
 PAUSE_S = 0.005
 """Turns are this far apart at least: what many workers say within that time crosses the link together."""
+NEWS_APART_S = 0.05
+"""What has happened is sent this far apart, where nobody waits for it."""
 MOST_TOLD = 50
 """Events in one message."""
 MEMORY_S = 2.0
@@ -110,7 +110,11 @@ class Host:
         self._finished = False
         """The run is over: nothing of what was written is needed any more."""
         self._draining = False
-        self._turn_at = self._beat_at = self._news_at = self._memory_at = -math.inf
+        self._turn_at = self._news_due_at = self._beat_at = self._news_at = self._memory_at = -math.inf
+        self._untold: dict[Hashable, Event] = {}
+        """Events that go with the next lines; starts by their attempts."""
+        self._has_news = False
+        """Something has happened since lines were sent."""
         self._memory: dict[str, int] = {}
         self._told: tuple[Any, ...] = ()
 
@@ -144,12 +148,18 @@ class Host:
         for news in self._caller.mailbox.take():
             self._take(news)
         if self._engine is not None and self._setup is not None:
-            self._pass_on(self._engine.wait(0.0 if self._limiter.has_grants else TURN_S))
+            self._pass_on(self._engine.wait(0.0 if self._limiter.has_grants else self._pause_s()))
         else:
             _wait_for(self._caller.mailbox.fileno(), TURN_S)
-        self._send_lines()
+        self._send_news()
         self._send_ends()
         self._beat()
+
+    def _pause_s(self) -> float:
+        """How long nothing has to be done if nothing happens."""
+        if self._news_at == -math.inf and self._link is not None:  # the master waits to hear of us
+            return 0.0
+        return min(TURN_S, max(0.0, self._news_due_at - time.monotonic())) if self._has_news else TURN_S
 
     def _count_signal(self) -> None:
         self._signals += 1
@@ -166,7 +176,7 @@ class Host:
         elif self._signals > 1 and self._engine is not None and self._setup is not None:
             self._signals = 1
             self._engine.stop()
-        if self._draining and not self._jobs and not self._ends and self._numbered.all_seen:
+        if self._draining and not (self._jobs or self._ends or self._untold) and self._numbered.all_seen:
             if self._link is not None:
                 self._link.send(self._numbered.plain(wire.Bye("it was told to end")))
                 self._send_logs()
@@ -399,30 +409,39 @@ class Host:
             self._link.send(raw)
 
     def _pass_on(self, events: Sequence[Event]) -> None:
-        told: list[Event] = []
-        for event, after in zip_longest(events, events[1:]):
-            if isinstance(event, UnitsReturned | TurnedAway):
-                self._tell(told)  # all in the order in which it has happened
-                told = []
+        self._has_news = self._has_news or bool(events)
+        for event in events:
             if isinstance(event, JobEnded):
                 del self._jobs[event.job]
                 ended = wire.Ended(event.job, wire.Held.of(event.left))
                 self._ends.append((ended, self._spool.sizes(), event.shard))
             elif isinstance(event, UnitsReturned):
+                self._tell()  # all in the order in which it has happened
                 self._say(wire.Returned(event.job, wire.Held.of(event.units)))
             elif isinstance(event, TurnedAway):
+                self._untold.pop(_attempt(event.ended), None)
+                self._tell()
                 self._say(wire.Away(event.job, event.ended))
             elif isinstance(event, AttemptEnded):
-                # The master makes it from the line; but whether a lane has turned it away is ours to say.
+                # The master makes both from the line; but whether a lane has turned it away is ours to say.
+                self._untold.pop(_attempt(event), None)
                 if event.status is Status.INFRA and event.outcome and event.lane is not None:
-                    told.append(event)
-            elif not (isinstance(event, AttemptStarted) and isinstance(after, AttemptEnded | TurnedAway)):
-                told.append(event)
-        self._tell(told)
+                    self._untold[id(event)] = event
+            else:
+                self._untold[_attempt(event) if isinstance(event, AttemptStarted) else id(event)] = event
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _tell(self) -> None:
+        events, self._untold = tuple(self._untold.values()), {}
         for at in range(0, len(events), MOST_TOLD):
-            self._say(wire.Told(tuple(events[at : at + MOST_TOLD])))  # type: ignore[arg-type]  # no engine tells others
+            self._say(wire.Told(events[at : at + MOST_TOLD]))  # type: ignore[arg-type]  # an engine tells no other kind
+
+    def _send_news(self) -> None:
+        """What has happened goes together, unless somebody waits for it."""
+        if not self._ends and time.monotonic() < self._news_due_at:
+            return
+        self._news_due_at, self._has_news = time.monotonic() + NEWS_APART_S, False
+        self._tell()
+        self._send_lines()
 
     def _send_lines(self) -> None:
         if self._welcome:
@@ -503,6 +522,10 @@ class Host:
         self._send(self._numbered.plain(beat))
 
 
+def _attempt(event: AttemptStarted | AttemptEnded) -> Hashable:
+    return event.shard, event.task, event.repeat, event.attempt
+
+
 def _broken(error: PreallocError) -> wire.Broken:
     return wire.Broken(type(error).__name__, error.problem, error.where, error.hint)
 
@@ -531,6 +554,8 @@ def _module_digest(worker: str, import_path: Sequence[str]) -> str | None:
 
 def _unpacked(archive: Path, folder: Path) -> Path:
     """Shipped code, ready to be imported."""
+    import zipfile
+
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)  # its names were made by our own master, and checked by extractall
     return folder

@@ -68,7 +68,7 @@ class Jobs:
             host.say(wire.HandBack(job, units))
 
     def allow(self, tasks: Mapping[int, int]) -> None:
-        for host in self._shared.roster.here:
+        for host in self._shared.roster.here if tasks else ():
             if mine := {job: most for job, most in tasks.items() if job in host.jobs}:
                 host.say(wire.Allow(mine))
 

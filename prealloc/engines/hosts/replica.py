@@ -7,6 +7,7 @@ files are folded in the order of their numbers, so an old one's new line could c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ from prealloc.store.journal import (
     parse_line,
 )
 
+ACK_S, ACK_BYTES = 0.1, 2**18
+"""What is in the run's journal is acknowledged after this time, or when it is so much."""
 MOST_FURTHER_ATTEMPTS = 10_000
 """More than a host may make of a unit by itself."""
 
@@ -95,6 +98,11 @@ class Replica:
         self._to_sync: dict[JournalWriter, None] = {}
         self._changed: set[str] = set()
         """Files of which more has come since acknowledgements were last given."""
+        self._urgent = setup.policy.fsync  # nobody is told what would not survive
+        """Acknowledgements must not wait."""
+        self._unacked = 0
+        """Bytes that have come since they were last given."""
+        self._acked_at = 0.0
         self._closed: set[tuple[str, int]] = set()
         """Workers of whom there is nothing more."""
         self._untidied = Untidied()
@@ -106,8 +114,14 @@ class Replica:
         """Of each file, what is in the run's journal."""
         return {file.name: file.offset for file in self._files.values()}
 
+    @property
+    def acks_are_due(self) -> bool:
+        """Whether to acknowledge now: a job may end for it, or more would be held back."""
+        return self._urgent or self._unacked > ACK_BYTES or time.monotonic() - self._acked_at > ACK_S
+
     def new_acks(self) -> dict[str, int]:
         """Those that have changed since the last call; what they say survives a power loss, if that is asked for."""
+        self._urgent, self._unacked, self._acked_at = self._setup.policy.fsync, 0, time.monotonic()
         for writer in self._to_sync:
             writer.sync()
         self._to_sync.clear()
@@ -174,6 +188,8 @@ class Replica:
                 yield from self._take_line(file, line)
                 file.offset += len(line) + 1
                 self._changed.add(name)
+                self._unacked += len(line)
+                self._urgent = self._urgent or file.writer.shard is None  # the end of a worker, of a job perhaps
         finally:
             self._write()
         file.begun += begun  # a line may come in many pieces: none is looked at twice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prealloc.engines.base import ShardJob
@@ -152,10 +152,10 @@ class RemoteHost:
         if self.link is not None:
             self.link.send(self.numbered.plain(message))
 
-    def mention_bulk(self, message: Message, body: bytes) -> None:
-        """Now or never, when nothing else waits."""
+    def mention_bulk(self, messages: Iterable[tuple[Message, memoryview]]) -> None:
+        """Now or never, whenever nothing else waits."""
         if self.link is not None:
-            self.link.feed(iter((self.numbered.plain(message, body),)))
+            self.link.feed(self.numbered.plain(message, body) for message, body in messages)
 
     @property
     def free(self) -> int:

@@ -47,15 +47,19 @@ class TurnsOfHosts:
             return
         limiter = self._shared.setup.limiter
         roster = self._shared.roster
-        # The way there and back, and a moment for each of the two that hand a turn on.
-        ways_s = (host.beat.rtt_s or 0.0 for host in roster.here if host.beat is not None)
-        limiter.ahead_s = 2 * AHEAD_S + 2 * max(ways_s, default=0.0)
         given: dict[str, list[wire.Turn]] = {}
         for (name, holder), turn, at, late_s in limiter.grants():
             given.setdefault(name, []).append(wire.Turn(holder, turn, at, late_s))
         for name, turns in given.items():
             if (host := roster.get(name)) is not None:
                 host.say(wire.Go(tuple(turns)))
+
+    def heed_the_way(self) -> None:
+        """Has turns given as early as the longest way asks for."""
+        if self._shared.setup is not None:
+            # The way there and back, and a moment for each of the two that hand a turn on.
+            ways_s = (host.beat.rtt_s or 0.0 for host in self._shared.roster.here if host.beat is not None)
+            self._shared.setup.limiter.ahead_s = 2 * AHEAD_S + 2 * max(ways_s, default=0.0)
 
     def leave(self, host: RemoteHost) -> None:
         """No worker of the host waits for a turn any more."""

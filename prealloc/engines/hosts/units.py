@@ -75,11 +75,12 @@ class UnitsOfHosts:
             )
 
     def acknowledge(self) -> None:
-        """Tells hosts what of their journals is in the run's."""
-        for host in self._changed.values():
-            if host.replica is not None and (acks := host.replica.new_acks()):
-                host.mention(wire.Ack(acks))
-        self._changed.clear()
+        """Tells hosts what of their journals is in the run's: a host waits for that only where `acks_are_due`."""
+        for host in [*self._changed.values()]:
+            if host.replica is not None and host.replica.acks_are_due:
+                del self._changed[host.name]
+                if acks := host.replica.new_acks():
+                    host.mention(wire.Ack(acks))
 
     def copy(self, host: RemoteHost, message: wire.Lines, body: bytes) -> None:
         """Takes bytes of a host's journal in, and tells what they mean."""

@@ -81,7 +81,7 @@ class DatabaseWriter:
         if self._twice:
             raise duplicate_ids(self._twice, str(self._out))
         said = {"format": FORMAT.name, "version": FORMAT.version}
-        said |= msgspec.structs.asdict(self._fingerprint.meta(self._fingerprint.counts))
+        said |= msgspec.structs.asdict(self._fingerprint.meta())
         with file.writing_to(self._out):
             self._connection.executemany("INSERT INTO meta VALUES (?, ?)", said.items())
             # At the end: an index that grows with every task costs more than sorting once.

@@ -14,13 +14,13 @@ _SCALARS = frozenset({"null", "bool", "float", "double", "string", "large_string
 # Not the half float: pyarrow gives numpy's, if there is numpy.
 
 
-def storage(type: Any) -> Any:
+def _plain(type: Any) -> Any:
     """The type that values of this type are stored as: pyarrow's `json`, say, is a string."""
     import pyarrow as pa
 
     while isinstance(type, pa.BaseExtensionType):
         type = type.storage_type
-    return type
+    return type.value_type if pa.types.is_dictionary(type) else type
 
 
 def stored(array: Any) -> Any:
@@ -39,9 +39,7 @@ def is_text(type: Any) -> bool:
     """Whether values of this type are strings."""
     from pyarrow import types as is_
 
-    type = storage(type)
-    if is_.is_dictionary(type):
-        type = type.value_type
+    type = _plain(type)
     return bool(is_.is_string(type) or is_.is_large_string(type) or is_.is_string_view(type))
 
 
@@ -52,9 +50,7 @@ def unfit(type: Any, depth: int = 0) -> str | None:
     if depth > MOST_DEPTH:
         return "a type nested too deep"
     if depth == 0:
-        type = storage(type)
-        if is_.is_dictionary(type):
-            type = type.value_type
+        type = _plain(type)
     if is_.is_integer(type) or str(type) in _SCALARS:
         return None
     inner: list[Any]

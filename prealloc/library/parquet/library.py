@@ -18,7 +18,7 @@ import msgspec
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Library, Record, info_of
 from prealloc.library.disk import FileIdentity, open_library_file, sha256_of
-from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, Named, OurRows, rows_of
+from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
 from prealloc.library.storing.stored import Fingerprint, checked_names
@@ -81,7 +81,7 @@ class ParquetWriter:
     def finish(self) -> None:
         if self._rows:
             self._end_group()
-        meta = msgspec.json.encode(self._fingerprint.meta(self._fingerprint.counts)).decode()
+        meta = msgspec.json.encode(self._fingerprint.meta()).decode()
         self._arrow.add_key_value_metadata({VERSION_KEY: str(FORMAT.version), META_KEY: meta})
 
     def _end_group(self) -> None:
@@ -154,21 +154,13 @@ class ParquetLibrary(Library):
             first = self._starts[group]
             for batch in _batches(file, _TASKS_AT_ONCE, row_groups=[group], columns=self._rows.columns):
                 wanted = positions[bisect_left(positions, first) : bisect_left(positions, first + len(batch))]
-                rows = self._rows.read(batch, [position - first for position in wanted], where, first, strict=strict)
-                for position, row in zip(wanted, rows, strict=True):
-                    found[position] = self._proved(position, row)
+                chosen = {position - first: (self.ids[position], self.types[position]) for position in wanted}
+                texts = self._rows.read(batch, chosen, where, first, strict=strict)
+                found.update(zip(wanted, texts, strict=True))
                 first += len(batch)
                 if len(found) == len(positions):
                     return found
         raise FORMAT.damaged("a row group ends too early", where)
-
-    def _proved(self, position: int, row: Named) -> bytes:
-        id, type = self.ids[position], self.types[position]
-        if self._rows.naming is not None:  # the file is the same: nothing else tells whose a row is
-            return self._rows.naming.own(row.text, id, type)
-        if (row.id, row.type) != (id, type):
-            raise FORMAT.damaged("another task is where this one should be", self._place(position))
-        return row.text
 
 
 def _changed(where: str) -> LibraryError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Raw
@@ -27,13 +27,8 @@ META_KEY = b"prealloc_library"
 """Under it stands a `Meta` as JSON."""
 
 
-class Named(NamedTuple):
-    """A row's text, and whose it is."""
-
-    id: Any
-    """None where nothing in the row proves it."""
-    type: Any
-    text: bytes
+Chosen = Mapping[int, tuple[str, str]]
+"""Rows of a batch, and whose they are: id and type."""
 
 
 class OurRows:
@@ -78,21 +73,22 @@ class OurRows:
         if tasks:
             fingerprint.prove(self.counts, tasks, FORMAT, where)
 
-    def read(
-        self, batch: Any, chosen: Sequence[int], place: str, first: int, *, strict: bool = False
-    ) -> Iterator[Named]:
+    def read(self, batch: Any, chosen: Chosen, place: str, first: int, *, strict: bool) -> Iterator[bytes]:
         """The tasks in these rows of a batch whose first row is row `first` of the file. Raises LibraryError."""
         import pyarrow as pa
 
         # As bytes: a damaged text may not be UTF-8, and the digest is of bytes anyway.
         workflows, fields = (batch.column(name).cast(pa.binary()) for name in ("workflow", "fields"))
         ids, types, digests = (batch.column(name) for name in self.scanned)
-        for row in chosen:
+        for row, name in chosen.items():
+            where = f"{place}, row {first + row} (counted from 0)"
             id, type, proof = ids[row].as_py(), types[row].as_py(), digests[row].as_py()
             workflow, rest = workflows[row].as_py(), fields[row].as_py()
             if None in (id, type, rest) or digest(id, type, workflow, rest) != proof:
-                raise FORMAT.damaged("the task is not what was written", f"{place}, row {first + row} (counted from 0)")
-            yield Named(id, type, joined(workflow, rest))
+                raise FORMAT.damaged("the task is not what was written", where)
+            if (id, type) != name:
+                raise FORMAT.damaged("another task is where this one should be", where)
+            yield joined(workflow, rest)
 
 
 class ForeignRows:
@@ -161,7 +157,8 @@ class ForeignRows:
         return [dict(zip(self._names, row, strict=True)) for row in zip(*texts, strict=True)] or [{}] * len(batch)
 
     def _texts(self, batch: Any, place: str) -> list[Raw]:
-        return [Raw(row.text) for row in self.read(batch, range(len(batch)), place, 0)]
+        whole = dict.fromkeys(range(len(batch)), ("", ""))  # nobody knows their names yet
+        return [Raw(text) for text in self.read(batch, whole, place, 0, strict=False)]
 
     def _without_workflow(self, batch: Any) -> int:
         """How many rows have no workflow, or null."""
@@ -175,14 +172,12 @@ class ForeignRows:
             missing += pc.sum(pc.equal(pc.utf8_trim_whitespace(workflows), "null")).as_py() or 0
         return missing
 
-    def read(
-        self, batch: Any, chosen: Sequence[int], place: str, first: int, *, strict: bool = False
-    ) -> Iterator[Named]:
+    def read(self, batch: Any, chosen: Chosen, place: str, first: int, *, strict: bool) -> Iterator[bytes]:
         columns = {name: stored(batch.column(name)) for name in batch.schema.names if name in self.columns}
         flow = columns.pop(self._workflow, None)
         if self._workflow != "workflow":
             columns.pop("workflow", None)
-        for row in chosen:
+        for row, name_and_type in chosen.items():
             where = f"{place}, row {first + row} (counted from 0)"
             fields = {}
             for name, column in columns.items():
@@ -192,7 +187,9 @@ class ForeignRows:
                     if strict or name in self._needed:
                         raise
             workflow = self._flow(flow, row, where) if flow is not None else None
-            yield Named(None, None, joined(workflow, msgspec.json.encode(fields)))
+            text = joined(workflow, msgspec.json.encode(fields))
+            # The file is the same: nothing else tells whose a row is.
+            yield text if self.naming is None else self.naming.own(text, *name_and_type)
 
     def _flow(self, column: Any, row: int, where: str) -> bytes | None:
         value = _value(column, row, self._workflow, where)

@@ -127,7 +127,7 @@ class Fingerprint:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self.counts = Counts(0, 0, 0)
-        """Of the tasks that were sealed."""
+        """Of these tasks: they are hashed too, because nothing else would prove them."""
 
     def add(self, id: str, type: str, digest: bytes) -> None:
         self._hash.update(_text(id) + _text(type) + digest)
@@ -140,10 +140,10 @@ class Fingerprint:
         self.counts.add([record.row])
         return proof, workflow, fields
 
-    def meta(self, counts: Counts) -> Meta:
-        """What to write of these tasks. The counts are hashed too, because nothing else would prove them."""
+    def meta(self) -> Meta:
+        """What to write of these tasks."""
         sealed = self._hash.copy()
-        numbers = (counts.tasks, counts.without_workflow, counts.two_ids)
+        numbers = (self.counts.tasks, self.counts.without_workflow, self.counts.two_ids)
         for number in numbers:
             sealed.update(number.to_bytes(8, "big"))
         return Meta(*numbers, sha256=sealed.hexdigest())
@@ -151,7 +151,8 @@ class Fingerprint:
     def prove(self, meta: Meta, tasks: int, format: StoredFormat, where: str) -> None:
         """Raises LibraryError unless these tasks, so many, are those that `meta` was written of."""
         possible = meta.tasks == tasks and 0 <= meta.without_workflow <= tasks and 0 <= meta.two_ids <= tasks
-        if not possible or self.meta(meta) != meta:
+        self.counts = meta
+        if not possible or self.meta() != meta:
             raise format.damaged("its tasks are not those that were written", where)
 
 

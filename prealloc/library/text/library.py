@@ -36,7 +36,7 @@ class TextLibrary(Library):
 
     `ids`, `types` and tasks are those that may be chosen, `info` counts all. Unless `copies`, what lies among many
     tasks that are wanted is held with them, which is quicker, at the beginning.
-    Raises LibraryError, with file, place and hint, for whatever is no library.
+    Raises LibraryError, with file, place and hint, for what is not a library.
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prealloc.engines.hosts.providers.base import ProviderError
-from prealloc.engines.launch import how_it_ended
 from prealloc.model.words import brief
+from prealloc.processes.signals import how_it_ended
 
 
 @contextmanager

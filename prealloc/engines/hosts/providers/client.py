@@ -27,14 +27,13 @@ from prealloc.engines.hosts.providers.messages import (
     ToProvider,
     Unfit,
 )
-from prealloc.engines.launch import how_it_ended
 from prealloc.engines.log import last_lines
 from prealloc.errors import EngineError, Mistake, OptionsError
 from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import fresh_interpreter
-from prealloc.processes.signals import born_blocked
+from prealloc.processes.signals import born_blocked, how_it_ended
 
 __all__ = ["Gone", "News", "ProviderLost", "ProviderProcess", "Started"]
 

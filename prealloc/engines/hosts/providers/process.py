@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import IO, ClassVar
 
 from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, host_argv
-from prealloc.engines.launch import how_it_ended
 from prealloc.engines.log import last_line
+from prealloc.processes.signals import how_it_ended
 
 _TAIL = 2**14
 _ENDING_S = 1.0
@@ -29,6 +29,10 @@ class ProcessProvider:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._argv = host_argv(options)
+        # It loads its modules while the master gets ready to have it in.
+        self._first: tuple[subprocess.Popen[bytes], IO[bytes]] | None = None
+        with contextlib.suppress(OSError):  # told when a host is asked for
+            self._first = self._spawned()
         self._hosts: dict[str, subprocess.Popen[bytes]] = {}
         self._printed: dict[str, IO[bytes]] = {}
         """On their standard error."""
@@ -40,8 +44,7 @@ class ProcessProvider:
 
     def start(self, name: str, spec: bytes) -> str:
         try:
-            printed = tempfile.TemporaryFile("ab+")  # noqa: SIM115  # until its end
-            host = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stderr=printed, start_new_session=True)
+            (host, printed), self._first = self._first or self._spawned(), None
         except OSError as error:
             raise ProviderError(f"{self._argv[0]} cannot be started: {error.strerror}") from None
         self._hosts[name], self._printed[name] = host, printed
@@ -50,6 +53,11 @@ class ProcessProvider:
                 host.stdin.write(spec)
                 host.stdin.close()
         return f"process {host.pid}"
+
+    def _spawned(self) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+        """A host that waits for its spec, and what it prints on its standard error."""
+        printed = tempfile.TemporaryFile("ab+")  # noqa: SIM115  # until its end
+        return subprocess.Popen(self._argv, stdin=subprocess.PIPE, stderr=printed, start_new_session=True), printed
 
     def gone(self) -> Iterable[tuple[str, str]]:
         for name in [name for name, due in self._ending.items() if time.monotonic() > due]:
@@ -71,6 +79,9 @@ class ProcessProvider:
             self._ending[name] = time.monotonic() + _ENDING_S
 
     def close(self) -> None:
+        if self._first is not None:
+            self._first[0].kill()
+            self._first[0].wait()
         for name in self._hosts:
             self.stop(name)
         end = time.monotonic() + _ENDING_S
