@@ -57,4 +57,5 @@ def forked_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     """Engines of this process fork what starts workers and hosts: interpreters take longer to start than most runs."""
     if request.node.get_closest_marker("fresh") is None:
         monkeypatch.setattr("prealloc.engines.server_process.subprocess", ForkServers())
+        monkeypatch.setattr("prealloc.engines.spawn_launcher.subprocess", ForkServers())
         monkeypatch.setattr("prealloc.engines.hosts.providers.client.subprocess", Providers())

@@ -186,7 +186,9 @@ def run_command(
 
 
 class ForkServers:
-    """Starts the fork servers of engines in this process; in the place of `subprocess` in their launcher.
+    """Starts the fork servers of engines in this process; in the place of `subprocess` where they are started.
+
+    And the processes that look at a function for engines without one.
 
     Each is a child of ours, as one of subprocess's is, but a fork of the zygote, which has its modules loaded.
     """
@@ -195,10 +197,16 @@ class ForkServers:
     TimeoutExpired = subprocess.TimeoutExpired
 
     def Popen(  # noqa: N802
-        self, command: list[str], *, stdin: int, stdout: IO[bytes], stderr: IO[bytes], pass_fds: list[int]
+        self,
+        command: list[str],
+        *,
+        stdin: int,
+        pass_fds: list[int],
+        stdout: IO[bytes] | None = None,
+        stderr: IO[bytes] | None = None,
     ) -> Forked | subprocess.Popen[bytes]:
-        """What the launcher calls."""
-        if not zygote().serves(command_environment({})):
+        """What the launcher calls, and who has a process look at a function. A worker has our output: it is spawned."""
+        if stdout is None or stderr is None or not zygote().serves(command_environment({})):
             return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
         asked = _asked_of_server(command, pass_fds)
         return zygote().start_sibling(asked, [*pass_fds, stdout.fileno(), stderr.fileno()])

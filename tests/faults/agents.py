@@ -124,6 +124,7 @@ def sys_exit(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any
 def gate(task: LightweightTask, ctx: TaskContext, do: dict[str, Any]) -> Any:
     while not pathlib.Path(ctx.settings["signals"], do.get("opens_on", "go")).exists():
         time.sleep(0.01)
+    time.sleep(do.get("s", 0))
     return result(task, ctx)
 
 

@@ -34,7 +34,7 @@ def main() -> None:
                 json.dump([{"task": each.id, "result": 1} for each in shard.tasks], results, indent=task.workflow["by"])
                 sys.exit(0)
             if do == "hoard":
-                held = b"x" * (1000 * 2**20)
+                held = b"x" * (400 * 2**20)
                 time.sleep(1000 if held else 0)
             if do in ("FIFO", "folder", "link"):
                 put(do, results.name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import checker
 import pytest
-from harness import Session, Stage
+from harness import Session, Stage, wait_until
 
 from prealloc.api.experiments import experiment_status
 from prealloc.api.outcomes import outcomes
@@ -45,6 +45,13 @@ def join(stage: Stage, number: int, *options: str, **named: Any) -> Session:
     """The run of this number of the experiment begins."""
     stage.run = stage.root / "exp" / "runs" / f"{number:04}"
     return stage.join("--experiment", str(stage.root / "exp"), *options, **named)
+
+
+def kill_whole(session: Session) -> None:
+    """SIGKILL to its master; until its workers are dead, too: what they end by then would be the run's."""
+    workers = tuple(each["pid"] for each in session.of("shard_started"))
+    session.kill()
+    wait_until(lambda: not checker.survivors(None, workers), "end of its workers")
 
 
 def decided(stage: Stage) -> Counter[tuple[str, str, int]]:
@@ -120,7 +127,7 @@ def test_what_a_killed_master_held_the_other_runs_at_its_end(stage: Stage) -> No
     first.wait_for("attempt_started")
     second = join(stage, 2, "--workers", "1", plan=path)
     second.wait_for("attempt_started", shard="shard-01")
-    first.kill()
+    kill_whole(first)
     stage.let_go()
     assert second.wait() == 0, second.output()
     (ended,) = second.of("run_ended")
@@ -137,7 +144,7 @@ def test_half_a_shard_is_held(stage: Stage, by: tuple[str, ...], numbers: list[i
     first.wait_for("attempt_started")
     second = join(stage, 2, *by, "--worker-name", "one", plan=plans["wide"])
     assert second.wait_for("shard_started")["units"] == 6
-    first.kill()
+    kill_whole(first)
     stage.let_go()
     assert second.wait() == 0, second.output()
     assert second.of("run_ended")[0]["census"]["ok"] == 8

@@ -259,7 +259,8 @@ def assert_no_signal_is_deaf(status: str) -> None:
 )
 def test_a_signal_in_a_loop_over_runs(stage: Stage, number: signal.Signals, code: int) -> None:
     """Row 32: it stops the caller's loop as well, after the drain: as KeyboardInterrupt, or as SystemExit."""
-    stage.make_plan({f"t{n}": {"do": "gate"} for n in range(4)})
+    # The task runs on for a moment: a worker on a busy machine hears of the drain before it could begin another.
+    stage.make_plan({f"t{n}": {"do": "gate", "s": 0.5} for n in range(4)})
     program = start_program(stage, "loop")
     wait_until(lambda: any(stage.attempts(f"t{n}") for n in range(4)), "start")
     program.send_signal(number)
