@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import psutil
 
 WARM_S = 10.0
 """A process takes what it needs in this time; growth is looked for after it."""
@@ -65,6 +68,13 @@ def look(pid: int) -> Sample | None:
         return Sample(time.monotonic(), pss, len(os.listdir(f"/proc/{pid}/fd")))
     except (OSError, StopIteration):
         return None
+
+
+def children(pid: int | None) -> int:
+    """How many processes a process has started that are there now."""
+    with contextlib.suppress(psutil.Error):
+        return len(psutil.Process(pid).children()) if pid is not None else 0
+    return 0
 
 
 def parent(pid: int) -> int | None:

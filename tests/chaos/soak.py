@@ -132,8 +132,8 @@ class Soak:
             if pid is None or (name == "fork server" and flat.parent(pid) != session.process.pid):
                 continue
             if (sample := flat.look(pid)) is not None:
-                if name == "master":  # which has a channel to each worker: suspects have one each
-                    sample = sample._replace(files=sample.files - len(self._workers))
+                if name == "master":  # which has a channel to each worker, and suspects run in one each
+                    sample = sample._replace(files=sample.files - flat.children(server))
                 self.lives.setdefault((name, pid), flat.Life(name, pid, [])).samples.append(sample)
 
     # -- harming --------------------------------------------------------------------------------------------
