@@ -138,7 +138,7 @@ class Broken(ForkServerLauncher):
 
     broken = ""
 
-    def _start_server(self) -> None:
+    def __init__(self) -> None:
         real = subprocess.Popen
 
         def start_broken(command: list[str], **options: object) -> subprocess.Popen[bytes]:
@@ -146,7 +146,7 @@ class Broken(ForkServerLauncher):
 
         subprocess.Popen = start_broken  # type: ignore[assignment,misc]
         try:
-            super()._start_server()
+            super().__init__()
         finally:
             subprocess.Popen = real  # type: ignore[misc]
 

@@ -48,6 +48,7 @@ def library(tmp_path: Path) -> Path:
 @pytest.fixture
 def mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """A mark that all processes started in the test carry; none of them may be left when it ends."""
+    zygote()  # started in the test, it would carry the mark for ever
     monkeypatch.setenv(MARK, str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
