@@ -45,6 +45,7 @@ from prealloc.model.policy import KILL_STEP_S
 from prealloc.model.usage import model_named, usage_in
 from prealloc.model.words import shown
 from prealloc.processes.cgroups import OomKills
+from prealloc.processes.tree import identify
 from prealloc.store.build import write_rest
 from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter, WorkerEnded, WorkerStarted
 from prealloc.store.run_folder import MANIFEST
@@ -208,8 +209,11 @@ class CommandEngine:
             shard.close()
 
     def _terminate(self, pid: int, shard: _CommandShard, why: str) -> None:
-        """SIGTERM, once: the program has the grace to clean up before its tree is killed."""
-        if not shard.terminated:
+        """SIGTERM, once: the program has the grace to clean up before its tree is killed.
+
+        Not if it has ended by itself: how, the launcher is about to say.
+        """
+        if not shard.terminated and identify(pid) is not None:
             shard.terminated = True
             shard.killed_for = shard.killed_for or why
             self._launcher.kill(pid, step_s=max(KILL_STEP_S, shard.grace_s))
