@@ -211,7 +211,7 @@ class CommandEngine:
     def _terminate(self, pid: int, shard: _CommandShard, why: str) -> None:
         """SIGTERM, once: the program has the grace to clean up before its tree is killed.
 
-        Not if it has ended by itself: how, the launcher is about to say.
+        Not if it is dead already: the launcher is about to say how it ended.
         """
         if not shard.terminated and identify(pid) is not None:
             shard.terminated = True

@@ -16,20 +16,19 @@ from collections.abc import Iterable
 from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.handover import Key, TurnedAway
 from prealloc.engines.log import end_of_log, last_lines
-from prealloc.engines.waiting import WaitingUnits, next_of
+from prealloc.engines.waiting import WaitingUnits, after, next_of
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.errors import EngineError, JournalError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.paths import JournalName
 from prealloc.model.events import AttemptEnded, Event, Note, WorkerLost
-from prealloc.model.outcome import KEY_REFUSED, STOPPED, TOO_MANY_REQUESTS, Attempt, ErrorInfo, Status
+from prealloc.model.outcome import KEY_REFUSED, STOPPED, Attempt, ErrorInfo, Status
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
 from prealloc.model.usage import Usage, added
 from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import AttemptLine, AttemptLost, JournalFile, Line, SoloDeath, read_lines
 from prealloc.worker.in_flight import InFlight
-from prealloc.worker.job import UnitOrder
 
 KILLED_FOR = {
     "deadline": "killed: it did not release the interpreter at the deadline",
@@ -77,7 +76,7 @@ class Deaths:
                     continue
                 if attempt.again:
                     # Its backoff died with the worker: it is tried again now, and its tries go on counting.
-                    worker.undecided[key] = _after(order, attempt)
+                    worker.undecided[key] = after(order, attempt)
                 else:
                     del worker.undecided[key]
                 events.append(ended)
@@ -216,17 +215,6 @@ class Deaths:
                 where=f"shard {self._shard}, log {log}",
                 hint="see the log; when the cause is gone, `prealloc resume`",
             )
-
-
-def _after(order: UnitOrder, attempt: AttemptLine) -> UnitOrder:
-    """The order for the next try at a unit that a server has turned away, or that has failed otherwise."""
-    turned_away = attempt.error is not None and attempt.error.http_status == TOO_MANY_REQUESTS
-    return order._replace(
-        attempt=attempt.attempt + 1,
-        tries=order.tries + (not turned_away),
-        throttled=order.throttled + turned_away,
-        waited_s=attempt.waiting_s,
-    )
 
 
 def is_turned_away(attempt: Attempt, setup: RunSetup) -> bool:

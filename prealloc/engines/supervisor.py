@@ -487,7 +487,7 @@ class JobSupervisor:
             self._kill(worker, "drain", now=True)
 
     def _kill(self, worker: WorkerProcess, why: str, *, now: bool = False) -> None:
-        """Ends a worker, unless it has ended by itself: we were busy, and the launcher's word of it lies unread."""
+        """Ends a worker, unless it is dead already: then the launcher's news of its death has not been read yet."""
         if worker.pid is not None and identify(worker.pid) is None:
             return
         worker.killed_for = why

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from prealloc.engines.handover import Key, Units, units_of
 from prealloc.engines.worker_process import WorkerProcess
+from prealloc.model.outcome import TOO_MANY_REQUESTS, Attempt
 from prealloc.worker.job import UnitOrder
 
 
@@ -83,3 +84,14 @@ class WaitingUnits:
 def next_of(order: UnitOrder) -> UnitOrder:
     """The order for another attempt at the unit."""
     return order._replace(attempt=order.attempt + 1)
+
+
+def after(order: UnitOrder, attempt: Attempt) -> UnitOrder:
+    """The order for the next try at a unit that a server has turned away, or that has failed otherwise."""
+    turned_away = attempt.error is not None and attempt.error.http_status == TOO_MANY_REQUESTS
+    return order._replace(
+        attempt=attempt.attempt + 1,
+        tries=order.tries + (not turned_away),
+        throttled=order.throttled + turned_away,
+        waited_s=attempt.waiting_s,
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from rich.text import Text
 
 from prealloc.doctor.finding import Diagnosis, Finding, Level, Repaired
 from prealloc.report import human
-from prealloc.report.page import Page, heading, whole
+from prealloc.report.page import Page, heading, whole, wrapped
 from prealloc.report.visible import visible
 
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
@@ -57,8 +56,7 @@ def _finding(finding: Finding, width: int | None) -> list[Text]:
 def _row(level: tuple[str, str], name: str, text: str, width: int | None, *, style: str = "") -> list[Text]:
     told = visible(text)
     room = None if width is None else width - _LEVEL - _NAME
-    # A word that is too long for its line is a path or a command's argument: broken rather than lost.
-    pieces = [told] if room is None or room < _NAME else textwrap.wrap(told, room, break_on_hyphens=False) or [""]
+    pieces = [told] if room is None or room < _NAME else wrapped(told, room)
     rows = [(level, visible(name)), *[(("", ""), "")] * (len(pieces) - 1)]
     return [
         Text.assemble((f"{mark:<{_LEVEL}}", colour), (f"{title:<{_NAME}}", "dim"), (piece, style))

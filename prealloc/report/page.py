@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+_NO_CONSOLE = Console(width=80)
+"""Text.wrap takes one, and does not ask it for anything."""
 _ASCII = str.maketrans("…●◐↻·✓━─", "~*o^.+=-")
 
 
@@ -69,6 +70,14 @@ def prose(text: str, style: str = "") -> Text:
     return Text(text, style, overflow="fold")
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most so many columns, broken between words; at least one line.
+
+    Paths and commands are for copying: a word that is too long is broken rather than lost, hyphens are left alone.
+    """
+    return [line.plain.rstrip() for line in Text(text).wrap(_NO_CONSOLE, width, overflow="fold")] or [""]
+
+
 def fact(name: str, text: Text | str, width: int) -> Text:
     """A line of what is known: its name in `width` characters, and behind it what is to be said."""
     return Text.assemble((f"{name:<{width}}", "dim"), text)
@@ -84,8 +93,7 @@ def _within(line: Text, width: int | None) -> list[Text]:
     if line.overflow == "ignore" or width is None or cell_len(line.plain) <= width:
         return [line]
     if line.overflow == "fold":
-        pieces = textwrap.wrap(line.plain, width, break_on_hyphens=False)
-        return [Text(piece, line.style, no_wrap=True) for piece in pieces]
+        return [Text(piece, line.style, no_wrap=True) for piece in wrapped(line.plain, width)]
     line.overflow = "ellipsis"
     line.truncate(width, overflow="ellipsis")
     return [line]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from rich.text import Text
 
 from prealloc.errors import OptionsError, PreallocError
-from prealloc.report.page import Page
+from prealloc.report.page import Page, wrapped
 from prealloc.report.visible import lines as visible_lines
 
 _LABEL = 7
@@ -49,12 +47,7 @@ def _labelled(label: str, style: str, text: str, width: int | None) -> list[Text
     told = [
         piece
         for line in visible_lines(text)
-        for piece in (_wrapped(line, width - _LABEL) if width is not None and width > 3 * _LABEL else [line])
+        for piece in (wrapped(line, width - _LABEL) if width is not None and width > 3 * _LABEL else [line])
     ]
     labels = [label, *[""] * (len(told) - 1)]
     return [Text.assemble((f"{name:<{_LABEL}}", style), piece) for name, piece in zip(labels, told, strict=True)]
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    # Paths and commands are for copying: a long word is broken rather than lost, hyphens are left alone.
-    return textwrap.wrap(line, width, break_on_hyphens=False, drop_whitespace=True) or [""]

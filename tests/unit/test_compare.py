@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from command_line import Type
+from rich.cells import cell_len
 
 import prealloc
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.outcome import Status
 from prealloc.report.compare_view import heading, notes, render_comparison
+from prealloc.report.page import wrapped
 from prealloc.store.comparison import Comparison, Member, closes_gate, compare_members
 from prealloc.store.unit_outcome import UnitOutcome
 
@@ -77,6 +79,14 @@ def test_a_narrow_page_loses_columns_and_no_word() -> None:
     assert max(map(len, lines)) <= 80
     shown = " ".join(lines)
     assert all(text in shown for text in (heading(found), *notes(found), "too few tasks differ"))
+
+
+def test_a_sentence_fits_by_the_columns_that_its_characters_take() -> None:
+    """Wide characters take two; a word that is too long is broken, and nothing is lost."""
+    for text in ("部屋 を 掃除する 前に " * 9, "x" * 90, "a-hyphenated-word " * 9):
+        lines = wrapped(text, 40)
+        assert max(map(cell_len, lines)) <= 40
+        assert "".join("".join(lines).split()) == "".join(text.split())
 
 
 def test_a_pair_is_of_the_same_task_in_the_same_cell() -> None:

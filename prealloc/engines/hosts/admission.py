@@ -138,7 +138,7 @@ class Admission:
                 import_path=(*wanted.import_path, *_own_path()),
                 libraries=wanted.library_paths,
                 variables=wanted.variables,
-                start_s=wanted.patience.most_s if wanted.patience.most_s < 1e9 else 1e9,
+                start_s=min(wanted.patience.most_s, 1e9),
                 environment={name: os.environ[name] for name in passed if name in os.environ},
                 code=self._files.code,
             )

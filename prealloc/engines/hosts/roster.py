@@ -12,8 +12,8 @@ from prealloc.engines.handover import Key, Units, units_of
 from prealloc.engines.hosts.link import Link
 from prealloc.engines.hosts.replica import PlannedShard, Replica
 from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Run
+from prealloc.engines.waiting import after, next_of
 from prealloc.model.events import AttemptEnded, HostState
-from prealloc.model.outcome import TOO_MANY_REQUESTS
 from prealloc.store.journal import AttemptLine
 from prealloc.worker.job import UnitOrder
 
@@ -66,13 +66,7 @@ class Given:
         """An attempt has ended, and its line is in the journal."""
         order = self.undecided[key]
         if line.again:
-            turned_away = line.error is not None and line.error.http_status == TOO_MANY_REQUESTS
-            self.undecided[key] = order._replace(
-                attempt=line.attempt + 1,
-                tries=order.tries + (not turned_away),
-                throttled=order.throttled + turned_away,
-                waited_s=line.waiting_s,
-            )
+            self.undecided[key] = after(order, line)
         else:
             del self.undecided[key]
 
@@ -122,7 +116,7 @@ class RemoteHost:
         self.given = 0
         """Jobs that it was ever given: logs and sentences go by them."""
         self.shut_out = False
-        """That was too much: it is not heard any more."""
+        """It has sent too much since it was over: it is not heard any more."""
         self.decided = False
         """It has decided something."""
         self.draining = False
@@ -236,8 +230,3 @@ class Roster:
     def holder(self, job: int) -> RemoteHost | None:
         """The host that has a job."""
         return next((host for host in self if job in host.jobs), None)
-
-
-def next_of(order: UnitOrder) -> UnitOrder:
-    """The order for another attempt at the unit."""
-    return order._replace(attempt=order.attempt + 1)
