@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -178,9 +179,8 @@ def _read_json(file: Path, how: How) -> Library:
         try:
             return TaskIndex.open(file, keep=how.keep, fields=how.fields)
         except LibraryError as error:
-            how.notes(
-                f"the index of {file.name} is not used: {error.problem}; `prealloc library index {file}` repairs it"
-            )
+            repair = f"prealloc library index {shlex.quote(str(file))}"
+            how.notes(f"the index of {file.name} is not used: {error.problem}; `{repair}` repairs it")
     large = _is_large(file)
     if how.shortlist is None and large and packing(head_of(file, 4)) is None:
         from prealloc.library.packed.indexing import index_in_memory
