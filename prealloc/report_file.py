@@ -10,7 +10,7 @@ from prealloc.api.reports import gather
 from prealloc.errors import InputError
 from prealloc.files.atomic import new_path
 from prealloc.files.regular import Unusable, open_regular
-from prealloc.model.reporting import ReportKeywords
+from prealloc.model.keywords import ReportKeywords
 from prealloc.report.html.page import MARK, render
 
 

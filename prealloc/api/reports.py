@@ -19,8 +19,9 @@ from prealloc.files.lock import live_owner
 from prealloc.files.paths import readable_name
 from prealloc.files.regular import Unusable, open_regular
 from prealloc.model.comparison import CompareOptions
+from prealloc.model.keywords import ReportKeywords
 from prealloc.model.policy import RunPolicy
-from prealloc.model.reporting import ReportKeywords, ReportOptions
+from prealloc.model.reporting import ReportOptions
 from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import Ended as EndedUnit
