@@ -1,4 +1,4 @@
-"""`prealloc host`: how it is told where to join, and the folder that it writes to.
+"""`prealloc host`: reads where to join, and has the folder that the host writes to.
 
 prealloc host --join FILE      or with the content of that file on standard input
 """
