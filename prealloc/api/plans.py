@@ -150,7 +150,7 @@ def plan(
     from prealloc.store.build import PlannedShard, build_plan
     from prealloc.store.plan_folder import write_plan
 
-    chosen = choose_for_cells(spec, laid, sources.ids, sources.types, sources.there_are)
+    chosen = choose_for_cells(spec, laid, sources.ids, sources.types, sources.available)
     positions = sorted({position for shard in chosen for position in shard})
     with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
         tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}
