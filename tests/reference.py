@@ -186,6 +186,8 @@ class Keywords(NamedTuple):
     """Fields that are not among them."""
     only: Sequence[str] = ()
     """If there are any: those that are."""
+    none: Sequence[str] = ()
+    """Fields that are None in Python when they are not given, beside those whose type says so."""
     base: str = "TypedDict"
 
 
@@ -193,7 +195,7 @@ _NOTED = ("generator", "generator_version")
 """What plan() notes by itself."""
 
 TYPED = {
-    "PlanOptions": Keywords(PlanSpec, "plan()", but=_NOTED),
+    "PlanOptions": Keywords(PlanSpec, "plan()", but=_NOTED, none=("timeout_field", "shard_sizes")),
     "SpecOptions": Keywords(PlanSpec, "PlanSpec.checked", only=_NOTED, base="PlanOptions"),
     "RunOptions": Keywords(RunPolicy, "run() and RunPolicy.checked"),
     "EngineKeywords": Keywords(EngineOptions, "run() and resume()"),
@@ -212,10 +214,11 @@ def _keywords() -> str:
 
 
 def _typed_dict(name: str, keywords: Keywords) -> str:
-    struct, of, but, only, base = keywords
+    struct, of, but, only, none, base = keywords
     hints, options = typing.get_type_hints(struct), options_of(struct)
     fields = [each for each in struct.__struct_fields__ if each not in but and (not only or each in only)]
-    lines = [f"    {field}: {_python_type(hints[field], options.get(field))}\n" for field in fields]
+    types_of = {field: _python_type(hints[field], options.get(field)) for field in fields}
+    lines = [f"    {field}: {kind}{' | None' if field in none else ''}\n" for field, kind in types_of.items()]
     about = f"The keywords of {of}: the fields of {struct.__name__}, which explain them."
     return f'class {name}({base}, total=False):\n    """{about}"""\n\n{"".join(lines)}'
 

@@ -35,8 +35,8 @@ class PlanOptions(TypedDict, total=False):
     num_instances_per_cell: int | None
     per_cell: bool | UnsetType
     ranking: int | UnsetType
-    timeout_field: str | UnsetType
-    shard_sizes: Sequence[int] | str | UnsetType
+    timeout_field: str | UnsetType | None
+    shard_sizes: Sequence[int] | str | UnsetType | None
     unit_seed: Literal["cell", "shard"] | UnsetType
 
 
