@@ -117,11 +117,9 @@ def stats(
     if json:
         print_json(found)
         return
-    from rich.console import Console
-
     from prealloc.report.library_view import render_stats
 
-    render_stats(found).print(Console())
+    render_stats(found).print()
 
 
 @command(app)
