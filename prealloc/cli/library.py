@@ -45,7 +45,7 @@ def sample(
       prealloc library sample tasks.json
       prealloc library sample big.jsonl.zst --tasks 100000 --workflow-bytes 2000
     """
-    from prealloc.library.sample.write import write_sample
+    from prealloc.sample_library.write import write_sample
 
     with (
         ended_by_signals(out),

@@ -15,7 +15,7 @@ import pytest
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
-from prealloc.library.sample.write import write_sample
+from prealloc.sample_library.write import write_sample
 
 WORKFLOW = {"steps": [{"name": "x", "id": "q", "workflow": 1}]}
 
