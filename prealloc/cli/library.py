@@ -203,7 +203,7 @@ def convert(
 
     label = f"converting {library.name}"
     # Other formats are read task by task: for them bytes do not show the progress.
-    if api.is_json(library, difficulty=difficulty):
+    if api.is_text(library, difficulty=difficulty):
         bar = byte_progress(label, shown=not json)
     else:
         bar = task_progress(label, shown=not json, after_s=PROGRESS_AFTER_S)

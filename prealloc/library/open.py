@@ -18,7 +18,7 @@ from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
-from prealloc.library.text.sources import Source, file_source, is_table
+from prealloc.library.text.sources import Source, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 
@@ -103,37 +103,35 @@ def _open(library: Any, how: How) -> Library:
         return how.read(STDIN)
     found = _find(library, how.difficulty)
     if found.format is not None:
-        opened = found.format.open(found.file, keep=how.keep, fields=how.fields)
-    elif found.source is not None:
-        opened = how.read(found.source)
+        opened = found.format.open(found.path, keep=how.keep, fields=how.fields)
     else:
-        opened = _read_json(found.file, how)
+        opened = how.read(found.text) if found.text.is_made else _read_json(found.path, found.text, how)
     opened.took = found.took
     return opened
 
 
 class _Found(NamedTuple):
-    """What is at a path: a library in a format of its own, a text that is made of something else, or a JSON file."""
+    """What is at a path: a library in a format of its own, or else a text."""
 
-    file: Path
-    took: str | None = None
+    path: Path
+    text: Source
     format: LibraryFormat | None = None
-    source: Source | None = None
+    took: str | None = None
 
 
 def _find(library: str | os.PathLike[str], difficulty: str | None) -> _Found:
     path = Path(library)
     _refuse_address(str(library))
     if is_parts(library):
-        return _Found(path, format=PARTS)
+        return _Found(path, file_source(path), PARTS)
     if difficulty is None and os.path.isdir(library):
         from prealloc.library.text.task_files import task_files
 
         if (source := task_files(path)) is not None:
-            return _Found(path, source=source)
+            return _Found(path, source)
     file, took = choose(path, difficulty)
     format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
-    return _Found(file, took, format, file_source(file) if format is None and is_table(file) else None)
+    return _Found(file, file_source(file), format, took)
 
 
 def _refuse_address(path: str) -> None:
@@ -153,12 +151,12 @@ def _refuse_address(path: str) -> None:
     )
 
 
-def json_file(path: Any, difficulty: str | None) -> Path | None:
-    """The file that a path means, if it is JSON; None for all else."""
+def text_source(path: Any, difficulty: str | None) -> Source | None:
+    """The text at a path, if it can be read more than once: a file, or files; None for all else."""
     if not isinstance(path, str | os.PathLike) or str(path) == "-":
         return None
     found = _find(path, difficulty)
-    return found.file if found.format is None and found.source is None else None
+    return found.text if found.format is None else None
 
 
 def is_parts(path: str | os.PathLike[str]) -> bool:
@@ -170,7 +168,7 @@ def is_parts(path: str | os.PathLike[str]) -> bool:
     return is_ours(Path(path))
 
 
-def _read_json(file: Path, how: How) -> Library:
+def _read_json(file: Path, text: Source, how: How) -> Library:
     is_there = bool(head_of(file, 1))  # else reading it tells what is wrong
     if is_there and any(map(os.path.lexists, index_places(file))):
         from prealloc.library.packed.index import TaskIndex
@@ -186,7 +184,7 @@ def _read_json(file: Path, how: How) -> Library:
         from prealloc.library.packed.indexing import index_in_memory
 
         return index_in_memory(file, keep=how.keep, fields=how.fields, progress=how.progress)
-    return how.read(file_source(file), copies=how.stream or large)
+    return how.read(text, copies=how.stream or large)
 
 
 def _is_large(file: Path) -> bool:

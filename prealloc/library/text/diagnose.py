@@ -50,16 +50,15 @@ class Diagnosis:
         """The error of a library that could not be decoded."""
         decoder = msgspec.json.Decoder(shape)
         index, start = -1, None
-        with memoryview(self.text) as view:
-            cursor = Cursor(view)
-            try:
-                for index, start in enumerate(self.fmt.starts(view)):  # noqa: B007 -- told below
-                    if cursor.byte(start) != b"{":
-                        cursor.after(start)
-                        raise Damage("the task is not a JSON object", start, hint="make every task an object")
-                    cursor.check(start, decoder)
-            except Damage as damage:
-                return self.of_damage(damage, index if start is not None else None, start)
+        cursor = Cursor(self.text)
+        try:
+            for index, start in enumerate(self.fmt.starts(self.text)):  # noqa: B007 -- told below
+                if cursor.byte(start) != b"{":
+                    cursor.after(start)
+                    raise Damage("the task is not a JSON object", start, hint="make every task an object")
+                cursor.check(start, decoder)
+        except Damage as damage:
+            return self.of_damage(damage, index if start is not None else None, start)
         return LibraryError("it cannot be read as a task library", where=self.where, hint=_HINT)
 
     def of_damage(self, damage: Damage, index: int | None = None, start: int | None = None) -> LibraryError:
@@ -132,8 +131,8 @@ class Diagnosis:
 
     def _starts(self) -> Iterator[int]:
         """Where tasks begin, up to the first damage."""
-        with memoryview(self.text) as view, contextlib.suppress(Damage):
-            yield from self.fmt.starts(view)
+        with contextlib.suppress(Damage):
+            yield from self.fmt.starts(self.text)
 
     def _at_task(self, index: int, offset: int = 0) -> str:
         """Where a task is, or what lies at an offset in it."""
@@ -144,14 +143,11 @@ class Diagnosis:
         """`task 17 (id 'x')`, the id as far as it can be read."""
         ids: dict[str, Any] = {}
         if start is not None:
-            with memoryview(self.text) as view:
-                cursor = Cursor(view)
-                try:
-                    for key, at in cursor.fields(start):
-                        if key in ("id", "instance_id") and cursor.byte(at) == b'"':
-                            ids[key] = msgspec.json.decode(bytes(view[at : cursor.after(at)]))
-                except (Damage, msgspec.DecodeError, UnicodeDecodeError):
-                    pass
+            cursor = Cursor(self.text)
+            with contextlib.suppress(Damage, msgspec.DecodeError, UnicodeDecodeError):
+                for key, at in cursor.fields(start):
+                    if key in ("id", "instance_id") and cursor.byte(at) == b'"':
+                        ids[key] = msgspec.json.decode(self.text[at : cursor.after(at)])
         name = ids.get("id", ids.get("instance_id"))
         number = self.origin.task + index
         return f"task {number}" if name is None else f"task {number} (id {shown(name)})"
