@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -169,8 +170,8 @@ def is_parts(path: str | os.PathLike[str]) -> bool:
 
 
 def _read_json(file: Path, text: Source, how: How) -> Library:
-    is_there = bool(head_of(file, 1))  # else reading it tells what is wrong
-    if is_there and any(map(os.path.lexists, index_places(file))):
+    head = head_of(file, 4)  # nothing of a file that cannot be read: then reading it tells what is wrong
+    if head and any(map(os.path.lexists, index_places(file))):
         from prealloc.library.packed.index import TaskIndex
 
         try:
@@ -179,17 +180,11 @@ def _read_json(file: Path, text: Source, how: How) -> Library:
             how.notes(
                 f"the index of {file.name} is not used: {error.problem}; `prealloc library index {file}` repairs it"
             )
-    large = _is_large(file)
-    if how.shortlist is None and large and packing(head_of(file, 4)) is None:
+    is_packed, large = packing(head) is not None, False
+    with contextlib.suppress(OSError, ValueError):
+        large = file.stat().st_size > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
+    if how.shortlist is None and large and not is_packed:
         from prealloc.library.packed.indexing import index_in_memory
 
         return index_in_memory(file, keep=how.keep, fields=how.fields, progress=how.progress)
     return how.read(text, copies=how.stream or large)
-
-
-def _is_large(file: Path) -> bool:
-    try:
-        size = file.stat().st_size
-    except (OSError, ValueError):
-        return False  # reading it tells
-    return size > (STREAM_FROM if packing(head_of(file, 4)) is None else STREAM_FROM // 4)

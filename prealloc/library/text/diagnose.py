@@ -8,13 +8,15 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.base import refused
-from prealloc.library.rows import NO_ID, NO_TYPE, Row, is_name, named
+from prealloc.library.rows import Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
+from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
 
 _WINDOWS = (128 << 10, 1 << 20)
@@ -65,13 +67,13 @@ class Diagnosis:
         """The error of a damage; `index` and `start` are of the last task that was reached, if it is in this text."""
         problem, at = damage.problem, damage.at
         path = ""
-        if damage.inside is not None and problem not in (NO_ID, NO_TYPE):
+        if damage.inside is not None:
             found = self._look_into(at)
             if found is None:
                 at = damage.inside
             else:
                 problem, at, path = found.problem, at + (found.offset or 0), found.path or ""
-        hint = damage.hint or _hint(problem)
+        hint = damage.hint or (_TRUNCATED if "the text ends" in problem else _HINT)
         task = ""
         if index is None and self.origin.task:
             index = -1
@@ -94,7 +96,10 @@ class Diagnosis:
             if is_name(task_id) and is_name(task_type):
                 continue
             what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
-            if not isinstance(value, str):
+            if value is UNSET:
+                spellings = " or ".join(f'"{name}"' for name in (TYPE_SPELLINGS if what == "type" else ID_SPELLINGS))
+                problem = f"the task has no {what} ({spellings})"
+            elif not isinstance(value, str):
                 problem = f"the task's {what} is not a string: {shown(value)}"
             elif value:
                 problem = f"the task's {what} holds a zero character: {shown(value)}"
@@ -160,9 +165,3 @@ class Diagnosis:
         if path:
             parts.append(f"at {path}")
         return ", ".join(part for part in parts if part)
-
-
-def _hint(problem: str) -> str:
-    if problem in (NO_ID, NO_TYPE):
-        return _NAMES
-    return _TRUNCATED if "the text ends" in problem else _HINT
