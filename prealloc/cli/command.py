@@ -20,6 +20,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 GENERAL = "General"
 """The group of the options that every command has: it comes last."""
 
+_RENAMED = {"--durations-from": "--history"}
+"""Options that had another name once."""
+
 _NAMES = 30
 """A longer option stands on a line of its own."""
 
@@ -47,6 +50,8 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         words = list(args)
+        if renamed := [(name, new) for word in words if (new := _RENAMED.get(name := word.partition("=")[0]))]:
+            raise OptionsError([Mistake(name, f"it is called {new} now", f"write {new}") for name, new in renamed])
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
