@@ -60,9 +60,9 @@ class Losses:
     def hear_provider(self, told: News) -> None:
         """Raises EngineError if it refuses to start hosts, and there is none."""
         if isinstance(told, ProviderLost):
-            self._cannot_have(told.reason, "no further host can be had, those here go on")
+            self._cannot_have(told.reason, "no further host can be started; those that are here go on")
         elif isinstance(told, Busy):
-            self._cannot_have(told.reason, "it is asked again; hosts that are here go on")
+            self._cannot_have(told.reason, "it is asked again; those that are here go on")
         elif (host := self._shared.roster.get(told.name)) is None:
             return
         elif isinstance(told, Gone):

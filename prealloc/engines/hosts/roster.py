@@ -124,7 +124,7 @@ class RemoteHost:
         self.units = 0
         """Units in those."""
         self.started = 0
-        """Workers that it has told of."""
+        """Workers that it has named."""
         self.shut_out = False
         """It has sent too much since it was over: it is not heard any more."""
         self.decided = False
