@@ -175,11 +175,10 @@ class _Cutter:
 
     def _is_lines(self, name: str) -> bool:
         """Whether tasks come line by line, by the first line and what follows it."""
-        window, end = self._window, -1
-        while (end := window.text.find(b"\n", max(end, 0))) < 0 and len(window.text) < _MOST_FIRST and not window.ended:
-            end = len(window.text)
-            window.fill(end + 1)
-        if end >= 0:
+        window = self._window
+        while b"\n" not in window.text and len(window) < _MOST_FIRST and window.grow():
+            pass
+        if b"\n" in window.text:
             window.grow()
         return is_lines(window.text, name)
 
