@@ -13,7 +13,8 @@ from prealloc.api.sources import LibraryInPython, library_path
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
 from prealloc.library.open import text_source
-from prealloc.model.fields import FieldOptions, Fields
+from prealloc.model.fields import Fields
+from prealloc.model.keywords import FieldOptions
 from prealloc.model.options import Bytes, Whole
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ def sample(
         Path,
         typer.Argument(help="The file to write: .json or .jsonl, compressed with .gz or .zst added.", metavar="FILE"),
     ],
-    tasks: Annotated[int, typer.Option("--tasks", help="How many tasks.", metavar="N")] = 630,
+    tasks: Annotated[int, typer.Option("--tasks", help="Number of tasks.", metavar="N")] = 630,
     workflow_bytes: Annotated[
         int,
         typer.Option("--workflow-bytes", help="Mean size of a workflow in the file.", metavar="N"),
@@ -80,7 +80,7 @@ def stats(
     ] = 0,
     cache: Annotated[
         str | None,
-        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64M"),
+        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64MB"),
     ] = None,
     sampled: Annotated[
         int, typer.Option("--sampled", help="Tasks of each type to look at for their fields.", metavar="N")
@@ -98,7 +98,7 @@ def stats(
     Examples:
 
       prealloc library stats tasks.json
-      prealloc library stats tasks.db --reads 1000 --cache 8M
+      prealloc library stats tasks.db --reads 1000 --cache 8MB
     """
     from prealloc.api import libraries as api
 
@@ -117,11 +117,9 @@ def stats(
     if json:
         print_json(found)
         return
-    from rich.console import Console
-
     from prealloc.report.library_view import render_stats
 
-    render_stats(found).print(Console())
+    render_stats(found).print()
 
 
 @command(app)

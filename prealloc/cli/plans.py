@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from prealloc.model.plan import Plan
     from prealloc.planning.history import History
     from prealloc.planning.matrix import Outlook
+    from prealloc.report.page import Page
     from prealloc.store.manifests import Outline
 
 
@@ -69,7 +70,7 @@ def plan(
         list[Path] | None,
         typer.Option(
             "--history",
-            help="Foretell time, tokens and money by the units of this run: means by model and type. Repeatable.",
+            help="Predict time, tokens and cost from the units of this run: means by model and type. Repeatable.",
             metavar="RUN",
         ),
     ] = None,
@@ -181,19 +182,18 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
         print_warning(f"{found}")
 
 
-def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: str = "") -> None:
-    from rich.console import Console
-
+def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: Page | None = None) -> None:
     from prealloc.report.plan_view import render_plan
 
-    render_plan(made).print(Console())
-    if beside:
-        typer.echo(f"\n{beside}")
+    render_plan(made).print()
+    if beside is not None:
+        typer.echo()
+        beside.print()
     if outlook is not None:
         from prealloc.report.matrix_view import render_outlook
 
         typer.echo()
-        render_outlook(outlook).print(Console())
+        render_outlook(outlook).print()
 
 
 PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, a run folder, or an experiment.", metavar="PLAN|RUN")]
@@ -252,23 +252,15 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     spec, outlook = read.file.spec, None
     if spec.factors or spec.lanes:
         outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
-    _show_plan(read, outlook, f"{_bound(run)}\n{_made_with(run)}" if of_run else "")
+    _show_plan(read, outlook, _page_of_run(run) if of_run else None)
 
 
-def _bound(run: Path) -> str:
+def _page_of_run(run: Path) -> Page:
     from prealloc.api.runs import longest_s
-    from prealloc.report import human
-
-    bound_s = longest_s(run)
-    bounded = f"a session ends within {human.duration(bound_s)}, at the very latest"
-    return f"run       {bounded if bound_s is not None else 'nothing bounds its time'}"
-
-
-def _made_with(run: Path) -> str:
-    from prealloc.report.run_view import made_with
+    from prealloc.report.run_view import render_run
     from prealloc.store.run_folder import OpenRun
 
-    return made_with(OpenRun(run).file)
+    return render_run(OpenRun(run).file, longest_s(run))
 
 
 def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
@@ -279,11 +271,9 @@ def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
         rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in found.tasks]
         print_json({"manifest": found.manifest, "tasks": rows})
         return
-    from rich.console import Console
-
     from prealloc.report.plan_view import render_shard
 
-    render_shard(found).print(Console())
+    render_shard(found).print()
 
 
 def _show_unit(run: Path, unit: str, *, json: bool) -> None:
@@ -293,11 +283,9 @@ def _show_unit(run: Path, unit: str, *, json: bool) -> None:
     if json:
         print_json(found)
         return
-    from rich.console import Console
-
     from prealloc.report.unit_view import render_unit
 
-    render_unit(found).print(Console())
+    render_unit(found).print()
 
 
 @takes(Fields)
@@ -337,13 +325,16 @@ def verify(
         print_json({"plan": str(plan), "id": file.id, **counts, "ok": not edited, "seals": seals})
     else:
         against = f", every task as in {library}" if library else ""
-        typer.echo(f"{plan}: whole, plan {file.id[:12]}, {len(file.shards)} shards, {units} units{against}")
-    if seals and not json:
-        from rich.console import Console
+        from prealloc.report import human
 
+        typer.echo(
+            f"{plan}: whole, plan {file.id[:12]}, {human.count(len(file.shards), 'shard')}, "
+            f"{human.count(units, 'unit')}{against}"
+        )
+    if seals and not json:
         from prealloc.report.seals_view import render_seals
 
-        render_seals(seals).print(Console())
+        render_seals(seals).print()
     if edited:
         raise Stop(1)
 
@@ -367,11 +358,9 @@ def diff(
     if json:
         print_json(found)
     else:
-        from rich.console import Console
-
         from prealloc.report.diff_view import render_diff
 
-        render_diff(found).print(Console())
+        render_diff(found).print()
     if not found.same:
         raise Stop(1)
 

@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 def size(json: JsonFlag = False, *, given: dict[str, Any]) -> None:
     """Say how many tasks an experiment needs to show something.
 
-    Of one cell. Cells that are compared have the same tasks.
+    The numbers are for one cell. Cells that are compared have the same tasks.
 
     Examples:
 
@@ -38,8 +38,6 @@ def size(json: JsonFlag = False, *, given: dict[str, Any]) -> None:
     if json:
         print_json({**msgspec.structs.asdict(found), "cheapest": found.cheapest})
         return
-    from rich.console import Console
-
     from prealloc.report.size_view import render_sizes
 
-    render_sizes(found).print(Console())
+    render_sizes(found).print()

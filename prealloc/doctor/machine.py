@@ -115,13 +115,15 @@ def check_free(total: int, available: int, bound: Bound | None) -> Finding:
     seen = f"{available / 1e9:.1f} of {total / 1e9:.1f} GB available"
     free = available
     if bound is not None and bound.left < available:
-        seen += f"; the control group {bound.folder} allows {bound.limit / 1e9:.1f}, {bound.left / 1e9:.1f} of it free"
+        seen += (
+            f"; the control group {bound.folder} allows {bound.limit / 1e9:.1f} GB, {bound.left / 1e9:.1f} of it free"
+        )
         free = bound.left
     workers = workers_in(free)
     if workers < FEW_WORKERS:
         hint = "end other programs here, raise the control group's limit, or use a larger machine"
-        return warning("memory", f"{seen}: {workers} workers", hint)
-    return ok("memory", f"{seen}: {min(workers, MOST_WORKERS)} workers before their slices")
+        return warning("memory", f"{seen}: enough for {workers} workers", hint)
+    return ok("memory", f"{seen}: enough for {min(workers, MOST_WORKERS)} workers, without their slices")
 
 
 def check_swap(total: int, used: int) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -177,9 +178,8 @@ def _read_json(file: Path, text: Source, how: How) -> Library:
         try:
             return TaskIndex.open(file, keep=how.keep, fields=how.fields)
         except LibraryError as error:
-            how.notes(
-                f"the index of {file.name} is not used: {error.problem}; `prealloc library index {file}` repairs it"
-            )
+            repair = f"prealloc library index {shlex.quote(str(file))}"
+            how.notes(f"the index of {file.name} is not used: {error.problem}; `{repair}` repairs it")
     is_packed, large = packing(head) is not None, False
     with contextlib.suppress(OSError, ValueError):
         large = file.stat().st_size > (STREAM_FROM // 4 if is_packed else STREAM_FROM)

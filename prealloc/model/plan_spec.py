@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,6 +13,7 @@ from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount,
 from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
 from prealloc.model.fields import Fields
+from prealloc.model.keywords import SpecOptions
 from prealloc.model.lane import Lane
 from prealloc.model.options import (
     Flag,
@@ -42,9 +43,9 @@ LATEST_RANKING = 2
 MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
 MAX_REPEATS = 1_000_000
-MAX_UNITS = 10_000_000
 MOST_SIZES = 1_000
 """The sum of the sizes of a cell's shards."""
+MAX_UNITS = 10_000_000
 """Units of one plan: a fold of its journal holds each of them in memory."""
 
 _TASKS = Whole(1, MAX_TASKS)
@@ -67,7 +68,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int | None,
         Option(
             Whole(1, MAX_TASKS, metavar="N|P%", share=True),
-            "Tasks per shard, or a share of all; with ‹per_type›, of each type.",
+            "Tasks per shard, or a share of the library; with ‹per_type›, of each type.",
             *("", "n", _HOW_MANY, "20"),
         ),
     ] = DEFAULT_NUM_INSTANCES
@@ -85,17 +86,23 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     strategy: Annotated[
         Strategy,
-        Option(OneOf(STRATEGIES), "Of a cell's shards. disjoint: no task twice; paired: all alike.", group=_WHICH),
+        Option(
+            OneOf(STRATEGIES),
+            "How a cell's shards share tasks. disjoint: none twice; paired: all the same; independent: a sample each.",
+            group=_WHICH,
+        ),
     ] = "disjoint"
     repeats: Annotated[int, Option(Whole(1, MAX_REPEATS), "Run each task this many times.", group=_HOW_MANY)] = 1
     seed: Annotated[int, Option(Whole(0, MAX_SEED), "Another seed gives another sample.", group=_WHICH)] = 0
     keep: Annotated[
         tuple[str, ...],
-        Option(Names("FIELDS", EVERY_FIELD), "Further task fields to ship; all: every one.", group=_WHICH),
+        Option(Names("FIELDS", EVERY_FIELD), "Further task fields to ship to workers; all: every field.", group=_WHICH),
     ] = ()
     settings: Annotated[
         dict[str, Any],
-        Option(Table(), "Given to every worker as ctx.settings, beside the factors.", "set", group="Experiment"),
+        Option(
+            Table(), "A setting that every worker finds in ctx.settings, beside the factors.", "set", group="Experiment"
+        ),
     ] = msgspec.field(default_factory=dict)
     lanes: tuple[Lane, ...] = ()
     """What shards queue for; a shard's manifest names its lane."""
@@ -106,11 +113,11 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Partial cells; the cells that hold one of them are left out."""
     num_instances_per_cell: Annotated[
         int | None,
-        Option(_TASKS, "Tasks of each cell, dealt over its lanes.", group=_HOW_MANY),
+        Option(_TASKS, "Tasks per cell, shared out over its lanes.", group=_HOW_MANY),
     ] = None
     per_cell: Annotated[
         bool | UnsetType,
-        Option(Flag(), "‹num_instances› and ‹quotas› are of each cell, not of each shard.", group=_HOW_MANY),
+        Option(Flag(), "‹num_instances› and ‹quotas› count for each cell, not for each shard.", group=_HOW_MANY),
     ] = UNSET
     """Whose the amount is. Unset it is false and not written, as in the plans from before there was this option."""
     ranking: Annotated[
@@ -134,7 +141,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[int, ...] | UnsetType,
         Option(
             Sizes(MOST_SIZES),
-            "How a cell's tasks are shared out to its shards: 3,1 is three to one. In place of ‹shards›.",
+            "How a cell's tasks are shared out to its shards: 3,1 is three to one. Instead of ‹shards›.",
             group=_HOW_MANY,
             unset="equal",
         ),
@@ -143,7 +150,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unit_seed: Annotated[
         Literal["cell", "shard"] | UnsetType,
         Option(
-            OneOf(("cell", "shard")), "What ctx.seed goes by; shard, as in older plans.", group=_WHICH, unset="cell"
+            OneOf(("cell", "shard")),
+            "What ctx.seed depends on; shard is as in older plans.",
+            group=_WHICH,
+            unset="cell",
         ),
     ] = UNSET
     """Unset it is the shard, and not written, as in the plans from before a unit was known by its cell."""
@@ -258,39 +268,6 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-class PlanOptions(TypedDict, total=False):
-    """The keywords of plan(): the fields of PlanSpec, which explain them."""
-
-    shards: int
-    num_instances: int | str | None
-    per_type: bool
-    quotas: Mapping[str, int]
-    stratify: bool
-    whole: bool
-    types: Sequence[str]
-    strategy: Strategy
-    repeats: int
-    seed: int
-    keep: Sequence[str] | Literal["all"]
-    settings: Mapping[str, Any]
-    lanes: Sequence[Lane]
-    factors: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
-    exclude: Sequence[Mapping[str, Any]]
-    num_instances_per_cell: int | None
-    per_cell: bool
-    ranking: int | UnsetType
-    timeout_field: str | UnsetType | None
-    unit_seed: Literal["cell", "shard"] | UnsetType
-    shard_sizes: Sequence[int] | str | UnsetType | None
-
-
-class SpecOptions(PlanOptions, total=False):
-    """The keywords of PlanSpec.checked: also what plan() notes by itself."""
-
-    generator: str | UnsetType
-    generator_version: str | UnsetType
-
-
 class LibraryOptions(Fields, frozen=True, kw_only=True):
     """The task library of a plan."""
 
@@ -305,7 +282,7 @@ class LibraryOptions(Fields, frozen=True, kw_only=True):
         bool, Option(Flag(), "Refuse a library in which a task has no workflow.", group=_LIBRARY)
     ] = False
     ids: Annotated[
-        str | None, Option(Text("FILE"), "Only these tasks: an id a line, or a JSON list.", group=_WHICH)
+        str | None, Option(Text("FILE"), "Only these tasks: one id per line, or a JSON list.", group=_WHICH)
     ] = None
     exclude_ids: Annotated[str | None, Option(Text("FILE"), "Not these tasks.", group=_WHICH)] = None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import Annotated, Any, Literal, NamedTuple, Unpack
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.keywords import RunOptions
 from prealloc.model.options import Bytes, Dollars, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS, MAX_UNITS
 from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
@@ -88,7 +89,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         int | None,
         Option(
             Whole(1, 2**31, optional=True),
-            "A lane stops after this many infrastructure errors in a row.",
+            "A lane halts after this many infrastructure errors in a row.",
             "halt_after",
             group=_TROUBLE,
         ),
@@ -96,9 +97,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     drain_s: Annotated[
         float, Option(Seconds(), "Time for running tasks to end after the first Ctrl-C.", "drain", group=_TIME)
     ] = 10.0
-    grace_s: Annotated[
-        float, Option(Seconds(), "Time for a task whose time is over to clean up.", "grace", group=_TIME)
-    ] = 5.0
+    grace_s: Annotated[float, Option(Seconds(), "Time for a stopped task to clean up.", "grace", group=_TIME)] = 5.0
     start_s: Annotated[
         float, Option(Seconds(above=True), "Time for a worker to import its module.", "start_timeout", group=_TIME)
     ] = 120.0
@@ -106,7 +105,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         float | None,
         Option(
             Seconds(above=True, optional=True),
-            "After this time no further task starts; what runs may end.",
+            "After this time no further task starts; running tasks may end.",
             *("max_time", "", _BUDGET, "no limit"),
         ),
     ] = None
@@ -140,9 +139,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             unset="no limit",
         ),
     ] = None
-    rebalance: Annotated[
-        bool, Option(Flag(), "Worker places with nothing to run take tasks from the longest shard.", group=_SIZE)
-    ] = True
+    rebalance: Annotated[bool, Option(Flag(), "Free workers take over tasks of the longest shard.", group=_SIZE)] = True
     max_result_bytes: Annotated[
         int, Option(Bytes(1, MOST_RESULT_BYTES), "Largest result of a task.", "max_result", group=_SIZE)
     ] = MOST_RESULT_BYTES
@@ -155,12 +152,19 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = False
     neutral: Annotated[
         tuple[str, ...],
-        Option(Names("SETTINGS"), "Settings that do not tell units apart.", group=_TAKEN_OVER, unset="none"),
+        Option(
+            Names("SETTINGS"),
+            "Settings in which units may differ and still count as the same.",
+            group=_TAKEN_OVER,
+            unset="none",
+        ),
     ] = ()
     same_task: Annotated[
         Literal["bytes", "id"],
         Option(
-            OneOf(("bytes", "id")), "Tasks are the same by all their bytes, or by id and workflow.", group=_TAKEN_OVER
+            OneOf(("bytes", "id")),
+            "What must be equal for a task to be the same: all bytes, or id and workflow.",
+            group=_TAKEN_OVER,
         ),
     ] = "bytes"
 
@@ -168,7 +172,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         list[dict[str, Any]],
         Option(
             Where(),
-            "Another timeout or concurrency in some cells, such as model=o3,timeout=30m. Repeatable.",
+            "Another timeout or concurrency in some cells, such as model=o3,timeout=30m.",
             group=_TIME,
             unset="none",
         ),
@@ -186,32 +190,6 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def differing(self, other: RunPolicy) -> dict[str, Any]:
         """The fields that have another value here than there."""
         return {name: mine for name in self.__struct_fields__ if (mine := getattr(self, name)) != getattr(other, name)}
-
-
-class RunOptions(TypedDict, total=False):
-    """The keywords of run() and RunPolicy.checked: the fields of RunPolicy, which explain them."""
-
-    concurrency: int
-    workers: int | None
-    timeout_s: float | str | None
-    max_wait_s: float | str
-    retries: int
-    rate_mode: Literal["fixed", "adaptive"]
-    halt_after_infra: int | None
-    max_time_s: float | str | None
-    max_failures: int | str | None
-    max_cost: float | str | None
-    drain_s: float | str
-    grace_s: float | str
-    start_s: float | str
-    memory_bytes: int | str | None
-    rebalance: bool
-    max_result_bytes: int | str
-    max_log_bytes: int | str
-    fsync: bool
-    neutral: Sequence[str]
-    same_task: Literal["bytes", "id"]
-    where: Sequence[Mapping[str, Any] | str]
 
 
 def read_run_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,7 +238,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Option(
             Text("NAME"),
-            "What the worker is known by when outcomes are taken over.",
+            "The worker's name, by which its outcomes are taken over.",
             group=_TAKEN_OVER,
             unset="MODULE:FUNCTION; a command without its options",
         ),
@@ -286,7 +264,10 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
     lease_s: Annotated[
         float,
         Option(
-            Seconds(above=True), "A host without a word from the master ends after this time.", "lease", group=_HOSTS
+            Seconds(above=True),
+            "A host that hears nothing from the master ends after this time.",
+            "lease",
+            group=_HOSTS,
         ),
     ] = 30.0
     listen: Annotated[
@@ -299,7 +280,7 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             Names("NAME=VALUE", whole=True),
-            "Option of the engine's own, such as partition=cpu: one each time.",
+            "An option of the engine itself, such as partition=cpu.",
             group=_HOSTS,
             unset="none",
         ),
@@ -317,7 +298,7 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | None,
         Option(
             Text("PATH"),
-            "Python file or folder that hosts get, and import first; up to 16 MB.",
+            "Python file or folder that hosts get, and import first; up to 16 MiB.",
             group=_HOSTS,
             unset="none",
         ),
@@ -325,22 +306,11 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
     logs: Annotated[
         Literal["ends", "all"],
         Option(
-            OneOf(("ends", "all")), "What comes back of each shard's log: its beginning and end, or all.", group=_HOSTS
+            OneOf(("ends", "all")),
+            "What comes back of each shard's log: the beginning and the end, or all.",
+            group=_HOSTS,
         ),
     ] = "ends"
-
-
-class EngineKeywords(TypedDict, total=False):
-    """The fields of EngineOptions, which explain them, as keywords of run() and resume()."""
-
-    hosts: int
-    room: int | None
-    lease_s: float | str
-    listen: str
-    engine_option: Sequence[str]
-    pass_env: Sequence[str]
-    ship: str | None
-    logs: Literal["ends", "all"]
 
 
 SPARE_S = 10.0

@@ -12,15 +12,15 @@ from prealloc.model.words import listed
 _NAMES_SHOWN = 20
 
 
-def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mapping[str, int]) -> list[Mistake]:
+def find_mistakes(spec: PlanSpec, available: Mapping[str, int], eligible: Mapping[str, int]) -> list[Mistake]:
     """The mistakes of a spec for a library. Empty: the plan can be made.
 
-    `there_are` is the number of tasks of each type in the library, `eligible` the part of it that the
+    `available` is the number of tasks of each type in the library, `eligible` the part of it that the
     spec's types and quotas leave.
     """
-    if not there_are:
+    if not available:
         return [Mistake("the task library", "it holds no task", "name a library that holds tasks")]
-    found = _unknown_types(spec, there_are)
+    found = _unknown_types(spec, available)
     if not eligible and not found:
         return [Mistake("‹types› and ‹quotas›", "no task is left", "ask for a task of some type")]
     match spec.amount.what:
@@ -38,13 +38,13 @@ def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mappin
             return _shards_left_empty(spec, sum(eligible.values()))
 
 
-def _unknown_types(spec: PlanSpec, there_are: Mapping[str, int]) -> list[Mistake]:
+def _unknown_types(spec: PlanSpec, available: Mapping[str, int]) -> list[Mistake]:
     wheres = [("‹types›", name) for name in spec.types] + [(f"‹quotas› {name}", name) for name in spec.quotas]
-    hint = f"the types there are: {listed(sorted(there_are), _NAMES_SHOWN)}"
+    hint = f"the types there are: {listed(sorted(available), _NAMES_SHOWN)}"
     return [
         Mistake(where, f"the library has no task of type {name!r}", hint)
         for where, name in wheres
-        if name not in there_are
+        if name not in available
     ]
 
 
@@ -53,7 +53,7 @@ def _quotas_too_large(spec: PlanSpec, quotas: Mapping[str, int], eligible: Mappi
     for name, have in eligible.items():
         quota = quotas[name]
         if spec.hands(spec.shards) * quota > have:
-            problem = f"{_asked(spec, quota)} of type {name} and there are {have}"
+            problem = f"{_asked(spec, quota, f' of type {name}')}, but there are {have}"
             found.append(Mistake(f"‹quotas› {name}", problem, _would_fit(spec, quota, have, "‹quotas› {}={}", name)))
     return found
 
@@ -64,7 +64,7 @@ def _types_too_small(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> lis
         return []
     numbers = listed((f"{name} has {have}" for name, have in short.items()), _NAMES_SHOWN)
     fit = _would_fit(spec, n, min(short.values()), "‹num_instances› {1}")
-    return [Mistake("‹per_type›", f"{_asked(spec, n)} of each type; {numbers}", fit)]
+    return [Mistake("‹per_type›", f"{_asked(spec, n, ' of each type')}, but {numbers}", fit)]
 
 
 def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistake]:
@@ -76,7 +76,7 @@ def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistak
         numbers = [f"{name} has {there} for {-(-asked * there // have)}" for name, there in eligible.items()]
     else:
         numbers = [f"{name} {there}" for name, there in eligible.items()]
-    problem = f"{_asked(spec, n)} and there are {have} ({listed(numbers, _NAMES_SHOWN)})"
+    problem = f"{_asked(spec, n)}, but there are {have} ({listed(numbers, _NAMES_SHOWN)})"
     option = "‹num_instances›" if spec.num_instances_per_cell is None else "‹num_instances_per_cell›"
     return [Mistake(option, problem, _would_fit(spec, n, have, option + " {1}"))]
 
@@ -92,9 +92,10 @@ def _shards_left_empty(spec: PlanSpec, have: int) -> list[Mistake]:
     return [Mistake("‹whole›", problem, hint)]
 
 
-def _asked(spec: PlanSpec, n: int) -> str:
+def _asked(spec: PlanSpec, n: int, which: str = "") -> str:
     hands = spec.hands(spec.shards)
-    return f"{hands} shards x {n} = {hands * n} tasks are asked" if hands > 1 else f"{n} tasks are asked"
+    sum_of = f"{hands} shards x {n} = " if hands > 1 else ""
+    return f"{sum_of}{hands * n} tasks{which} are asked for"
 
 
 def _would_fit(spec: PlanSpec, n: int, have: int, option: str, name: str = "") -> str:
