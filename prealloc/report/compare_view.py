@@ -114,7 +114,9 @@ def _columns(found: Comparison) -> list[Column]:
         Column(title, [Text(each[place]) for each in cells], drop=_DROPS.get(title, 0))
         for place, title in enumerate(_titles(found))
     ]
-    names = Column(visible(found.factor), [Text(row_name(row)) for row in rows], False, least=12, middle=True)
+    names = Column(
+        visible(found.factor), [Text(row_name(row)) for row in rows], False, least=12, middle=True, names=True
+    )
     words = [Text(verdict(row, found.metric), style=_COLOURS.get(row.verdict or "", "default")) for row in rows]
     return [names, *columns, Column("", words, False, least=_VERDICT)]
 
