@@ -83,6 +83,8 @@ def export_svg(
 
 
 def _picture(progress: RunProgress, now_s: float, width: int | None, height: int | None) -> list[Text]:
+    if progress.started is None:
+        return [Text("starting", style="dim")]
     tall = height is None or height >= _TALL
     first = _incomplete(progress)
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
@@ -178,7 +180,7 @@ def stopping_line(progress: RunProgress, now_s: float) -> str | None:
     if left_s > 0:
         return f"stopping: {tasks} may finish within {human.duration(math.ceil(left_s))}; Ctrl-C again stops now"
     if event.grace_s:
-        return f"stopping now: {tasks} may clean up for {human.duration(event.grace_s)}; Ctrl-C again kills"
+        return f"stopping now: what ran may clean up for {human.duration(event.grace_s)}; Ctrl-C again kills"
     return f"stopping now: {tasks} killed"
 
 
@@ -321,7 +323,7 @@ def _rest(rest: dict[State, int]) -> str:
 def _header(progress: RunProgress, now_s: float, width: int | None, span: int) -> Text:
     started = progress.started
     if started is None:
-        return Text("starting", style="dim")
+        return Text()
     facts = _facts(started)
     elapsed = human.clock(int(progress.elapsed_s(now_s)))
     least = min(len(started.run), 24)

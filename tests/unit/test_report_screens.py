@@ -428,8 +428,8 @@ def test_the_footer_keeps_what_matters(width: int) -> None:
     [
         ((10.0, 5.0), 13.0, "stopping: 4 tasks may finish within 10 s; Ctrl-C again stops now"),
         ((10.0, 5.0), 20.5, "stopping: 4 tasks may finish within 3 s; Ctrl-C again stops now"),
-        ((10.0, 5.0), 24.0, "stopping now: 4 tasks may clean up for 5 s; Ctrl-C again kills"),
-        ((0.0, 5.0), 13.0, "stopping now: 4 tasks may clean up for 5 s; Ctrl-C again kills"),
+        ((10.0, 5.0), 24.0, "stopping now: what ran may clean up for 5 s; Ctrl-C again kills"),
+        ((0.0, 5.0), 13.0, "stopping now: what ran may clean up for 5 s; Ctrl-C again kills"),
         ((0.0, 0.0), 13.0, "stopping now: 4 tasks killed"),
     ],
 )
@@ -456,6 +456,20 @@ def test_the_last_error_has_a_column_where_there_is_room() -> None:
         wide = render_table(progress, 13.0, height=24).text(width)
         assert "ValueError: no" in wide
         assert all(title in wide for title in titles)
+
+
+def test_what_is_told_before_the_start_stays_whole_above_the_table() -> None:
+    """It may be the command without which nothing starts; it is shown at once, and not again in the table."""
+    out, told = io.StringIO(), "start the hosts: prealloc host --join /tmp/prealloc-join-0/host-1.json"
+    console = Console(file=out, force_terminal=True, width=40, height=24, legacy_windows=False, color_system=None)
+    with TableReporter(console, clock=Clock(), environment={}) as table:
+        table.handle(events.Note(text=told))
+        table.tick(0.5)
+        assert "\nprealloc host --join /tmp/prealloc-join-0/host-1.json" in out.getvalue().replace("\r", "")
+        for _, event in script()[:1]:
+            table.handle(event)
+        table.tick(1.0)
+    assert out.getvalue().count("host-1.json") == 1
 
 
 def test_a_resized_terminal_begins_anew() -> None:
