@@ -6,14 +6,18 @@ in brackets for markup.
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from prealloc.errors import Mistake, OptionsError
+
+UsageError: Any = typer.BadParameter.__base__
+"""Of a command line that cannot be read; typer does not export it."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -54,9 +58,11 @@ class Command(TyperCommand):
             raise OptionsError([Mistake(name, f"it is called {new} now", f"write {new}") for name, new in renamed])
         try:
             return super().parse_args(ctx, args)
-        except typer.BadParameter as error:
-            if type(error) is typer.BadParameter:  # a wrong value: only its subclass is of a missing one
-                raise
+        except UsageError as error:
+            if name := getattr(error, "option_name", None):
+                raise OptionsError([_misused(name, getattr(error, "possibilities", None), ctx)]) from None
+            if not isinstance(error, typer.BadParameter) or type(error) is typer.BadParameter:
+                raise  # a wrong value: only a subclass is of a missing one
         ctx.resilient_parsing = True
         super().parse_args(ctx, words)
         missing = [
@@ -93,6 +99,16 @@ class Command(TyperCommand):
             if rows:
                 with formatter.section(group):
                     formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=_NAMES)
+
+
+def _misused(name: str, possible: Sequence[str] | None, ctx: Any) -> Mistake:
+    """An option that there is not, or that lacks its value."""
+    known = next((param for param in ctx.command.params if name in param.opts), None)
+    options = f"All options: {ctx.command_path} -h"
+    if known is not None:
+        return Mistake(name, f"it needs a value, {known.metavar}", f"{known.help} {options}")
+    close = difflib.get_close_matches(name, possible or (), n=1, cutoff=0.0)
+    return Mistake(name, "there is no such option", f"did you mean {close[0]}? {options}" if close else options)
 
 
 def _missing(param: Any, ctx: Any) -> Mistake:

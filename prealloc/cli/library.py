@@ -80,7 +80,7 @@ def stats(
     ] = 0,
     cache: Annotated[
         str | None,
-        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64MB"),
+        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64MiB"),
     ] = None,
     sampled: Annotated[
         int, typer.Option("--sampled", help="Tasks of each type to look at for their fields.", metavar="N")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 import shlex
 import sys
@@ -112,7 +113,7 @@ def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> l
     ]
     if all(finding.level is Level.OK for finding in found):
         lines, size = sum(file.lines for file in health.files), sum(file.bytes for file in health.files)
-        found = [ok("journal", f"{len(health.files)} files, {lines:,} lines, {size / 1e6:.1f} MB, each line readable")]
+        found = [ok("journal", f"{len(health.files)} files, {lines:,} lines, {_kilobytes(size)}, each line readable")]
     return found
 
 
@@ -170,6 +171,10 @@ def _told(paths: RunPaths, piece: Damage) -> Finding:
     return problem("journal", seen, _repair(paths), where=where)
 
 
+def _kilobytes(count: int) -> str:
+    return f"{math.ceil(count / 1e3):,} kB"
+
+
 def _repair(paths: RunPaths) -> str:
     return f"prealloc doctor {shlex.quote(readable_name(str(paths.root)))} --repair"
 
@@ -211,8 +216,8 @@ def _check_logs(paths: RunPaths, opened: OpenRun | None) -> Finding:
     if not sizes:
         return ok("logs", "none")
     largest = max(sizes, key=lambda name: sizes[name])
-    seen = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB; "
-    seen += f"the largest is {readable_name(largest)}, {sizes[largest] / 1e6:.1f} MB"
+    seen = f"{len(sizes)} files, {_kilobytes(sum(sizes.values()))}; "
+    seen += f"the largest is {readable_name(largest)}, {_kilobytes(sizes[largest])}"
     if opened is not None and sizes[largest] > 2 * opened.file.policy.max_log_bytes:
         cap = opened.file.policy.max_log_bytes / 1e6
         return warning("logs", f"{seen}, over its cap of {cap:.0f} MB", "shorten or remove it: nothing needs it")

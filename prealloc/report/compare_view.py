@@ -11,7 +11,7 @@ from rich.text import Text
 from prealloc.model.comparison import Metric
 from prealloc.model.words import listed
 from prealloc.report import human
-from prealloc.report.grid import Column, table
+from prealloc.report.grid import GAP, Column, fit, table
 from prealloc.report.page import Page, prose
 from prealloc.report.results_view import csv_text, json_text, markdown_text, write_data
 from prealloc.report.success import mixed_note
@@ -29,7 +29,6 @@ _COLOURS = {
 _ADJUSTED = {"holm": "p by Holm", "bh": "p by Benjamini-Hochberg", "none": "p of each alone"}
 _DROPS = {"against": 3, "better": 4, "worse": 4, "longer": 4, "shorter": 4, "same": 5}
 _MOST_TASKS = 40
-_VERDICT = len("too few tasks differ")
 
 
 def print_comparison(found: Comparison, console: Console, *, form: str = "table", tasks: bool = False) -> None:
@@ -48,10 +47,15 @@ def render_comparison(found: Comparison, *, tasks: bool = False) -> Page:
     """A sentence of what is compared, a row for each comparison, and what is to be known of them."""
 
     def build(width: int | None) -> list[Text]:
-        lines = [prose(heading(found)), Text(), *table(_columns(found), width)]
+        *numbers, words = _columns(found)
+        fits = width is None or sum(each.width + GAP for each in fit([*numbers, words], None)) - GAP <= width
+        lines = [prose(heading(found)), Text(), *table([*numbers, words] if fits else numbers, width)]
+        if not fits:  # in whole sentences: they are what was asked for
+            lines += [prose(f"{row_name(row)}: {verdict(row, found.metric)}", _colour(row)) for row in found.rows]
         lines += [prose(note) for note in notes(found)]
+        more, less = ("longer", "shorter") if found.metric == "working_s" else ("better", "worse")
         for row in found.rows if tasks else ():
-            differ = f"{row_name(row)}: better on {_tasks(row.only_value)}; worse on {_tasks(row.only_against)}"
+            differ = f"{row_name(row)}: {more} on {_tasks(row.only_value)}; {less} on {_tasks(row.only_against)}"
             lines += [Text(), prose(differ)]
         return lines
 
@@ -93,7 +97,7 @@ def verdict(row: Compared, metric: Metric = "success") -> str:
     if row.verdict != "no difference shown" or not row.shown_from or row.ratio is not None:
         return row.verdict
     least = f"{row.shown_from:.3f}" if metric == "score" else f"{row.shown_from * 100:.1f} points"
-    return f"{row.verdict}; from {least} it would be"
+    return f"{row.verdict}; {least} or more would show"
 
 
 def _titles(found: Comparison) -> tuple[str, ...]:
@@ -112,9 +116,15 @@ def _columns(found: Comparison) -> list[Column]:
         Column(title, [Text(each[place]) for each in cells], drop=_DROPS.get(title, 0))
         for place, title in enumerate(_titles(found))
     ]
-    names = Column(visible(found.factor), [Text(row_name(row)) for row in rows], False, least=12, middle=True)
-    words = [Text(verdict(row, found.metric), style=_COLOURS.get(row.verdict or "", "default")) for row in rows]
-    return [names, *columns, Column("", words, False, least=_VERDICT)]
+    names = Column(
+        visible(found.factor), [Text(row_name(row)) for row in rows], False, least=30, middle=True, names=True
+    )
+    words = [Text(verdict(row, found.metric), style=_colour(row)) for row in rows]
+    return [names, *columns, Column("", words, False)]
+
+
+def _colour(row: Compared) -> str:
+    return _COLOURS.get(row.verdict or "", "default")
 
 
 def _cells(row: Compared, found: Comparison) -> tuple[str, ...]:

@@ -56,16 +56,16 @@ def waiting_lanes(progress: RunProgress, now_s: float) -> dict[str, str]:
 
 
 def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text | None:
-    """`lanes  a waits 41 s (429) · b 3 workers 40/s · 2 more`, cut to the width; None without any lane that goes on.
+    """`lanes  a waits 41 s (429) · b 3 workers ≤40/s · 2 more`, cut to the width; None without any that goes on.
 
     Those that wait for their server come first, then those that run, busiest first; those whose shards only wait are
     counted at the end.
     """
     running = progress.running_on_lanes()
     going_on = [name for name, lane in progress.lanes.items() if lane.halted is None]
-    if not going_on:
+    if not going_on or progress.ended is not None:
         return None
-    waiting = waiting_lanes(progress, now_s) if progress.ended is None else {}
+    waiting = waiting_lanes(progress, now_s)
     parts = [Text(f"{visible(name)} {told}", "yellow") for name, told in waiting.items()]
     parts += [
         Text(f"{visible(name)} {human.count(running[name], 'worker')}{_limit(progress.lanes[name])}", "dim")
@@ -98,4 +98,4 @@ def _limit(lane: LaneProgress) -> str:
     else:
         limit, window_s = lane.found
         told = f"{limit:.3g}{'/s' if window_s == 1 else f'/{window_s:g} s'}"
-    return f" {told}" if told else ""
+    return f" ≤{told}" if told else ""

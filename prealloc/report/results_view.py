@@ -274,6 +274,7 @@ def _groups(found: Results) -> list[Column]:
             right=False,
             least=10,
             middle=key in ("shard", "task"),
+            names=True,
         )
         for key in found.rows[0].group
     ]
