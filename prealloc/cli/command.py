@@ -59,8 +59,8 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except UsageError as error:
-            if name := getattr(error, "option_name", None):
-                raise OptionsError([_misused(name, getattr(error, "possibilities", None), ctx)]) from None
+            if unknown := getattr(error, "option_name", None):
+                raise OptionsError([_misused(unknown, getattr(error, "possibilities", None), ctx)]) from None
             if not isinstance(error, typer.BadParameter) or type(error) is typer.BadParameter:
                 raise  # a wrong value: only a subclass is of a missing one
         ctx.resilient_parsing = True
