@@ -404,7 +404,7 @@ def verify(
 ) -> PlanFile:
     """Checks a plan folder, or that of a run, byte by byte; with `library` also that every task is still in it.
 
-    A workflow that was generated is none of the library's, and is left out of the comparison. Fields of the library are
+    Generated workflows are not in the library, and are left out of the comparison. Fields of the library are
     named as for `plan`; without, as the plan has noted.
     Returns its plan.json. Raises PlanError with what differs, LibraryError if the library cannot be read.
     """

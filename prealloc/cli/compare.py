@@ -13,6 +13,7 @@ from prealloc.cli.output import Stop, print_note
 from prealloc.cli.set_options import split_names
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import CompareOptions
+from prealloc.model.options import read_keywords
 
 _FORMATS = ("table", "md", "json", "csv")
 
@@ -26,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 @takes(CompareOptions)
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="One or more run folders.", metavar="RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="One or more run folders or experiments.", metavar="RUN...")],
     gate: Annotated[
         bool,
         typer.Option("--gate", help="Exit code 1 unless everything is shown to be no worse than the margin."),
@@ -34,7 +35,7 @@ def compare(
     tasks: Annotated[bool, typer.Option("--tasks", help="Also list the tasks that tell the two apart.")] = False,
     format: Annotated[
         str | None,
-        typer.Option("--format", help="How it is written.", metavar="[table|md|json|csv]", show_default="table"),
+        typer.Option("--format", help="How to write it.", metavar="[table|md|json|csv]", show_default="table"),
     ] = None,
     json: JsonFlag = False,
     *,
@@ -42,8 +43,8 @@ def compare(
 ) -> None:
     """Say which value of a factor is better on the same tasks.
 
-    It says too whether that is shown, or from which difference on it would be. Tasks are paired where all other
-    factors are equal. A task is one observation, however often it was run.
+    It also says whether the data show that, or how large a difference they would show. Tasks are paired where all
+    other factors are equal. A task is one observation, however often it was run.
 
     Examples:
 
@@ -52,11 +53,14 @@ def compare(
       prealloc compare before/ after/ --factor run --margin 2% --gate
       prealloc compare run/ --factor model --metric working_s --format md
     """
-    mistakes = []
+    mistakes: list[Mistake] = []
     if gate and "margin" not in given:
         mistakes.append(Mistake("--gate", "no margin is given", "add --margin 2%, say"))
     if format is not None and format not in _FORMATS:
         mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(_FORMATS)}"))
+    if "by" in given:
+        given["by"] = split_names(given["by"])
+    read_keywords(CompareOptions, given, mistakes)  # told with the others
     if mistakes:
         raise OptionsError(mistakes)
     from rich.console import Console
@@ -65,8 +69,6 @@ def compare(
     from prealloc.report.compare_view import print_comparison
     from prealloc.store.comparison import closes_gate
 
-    if "by" in given:
-        given["by"] = split_names(given["by"])
     found = compare_runs(*runs, **given)
     print_comparison(found, Console(), form="json" if json else format or "table", tasks=tasks)
     if gate and (reasons := closes_gate(found)):

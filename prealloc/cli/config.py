@@ -51,8 +51,8 @@ def check(
 
 
 @command(app)
-def schema() -> None:
-    """Print the JSON Schema of config files, for editors.
+def schema(json: JsonFlag = False) -> None:
+    """Print the JSON Schema of config files, for editors. It is JSON with and without --json.
 
     Example:
 

@@ -16,13 +16,13 @@ from prealloc.model.steer import Change
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command to the app."""
-    command(app, good="the run goes on in this way")(ctl)
+    command(app, good="the run has taken the change")(ctl)
 
 
 @takes(Change)
 def ctl(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    pause: Annotated[bool, typer.Option("--pause", help="Start no further task; what runs may end.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Start no further task; running tasks may end.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Start tasks again after --pause.")] = False,
     json: JsonFlag = False,
     *,
@@ -30,8 +30,8 @@ def ctl(
 ) -> None:
     """Change a run while it runs: workers, rates, a pause.
 
-    Where less is to run at once, what runs may end. A change lasts until the run ends or changes again. Without options
-    it shows how the run goes on.
+    If less may run at once than before, running tasks may still end. A change lasts until the run ends or changes
+    again. Without options it changes nothing and shows how the run goes on.
 
     Examples:
 
@@ -52,6 +52,6 @@ def ctl(
         return
     from prealloc.report.course_view import render_course
 
-    render_course(course).print()
+    render_course(course, str(run)).print()
     for note in course.notes:
         print_note(note)

@@ -29,15 +29,17 @@ def debug(
     unit: Annotated[str, typer.Argument(help="The unit, as prealloc writes it: shard/task#repeat.", metavar="UNIT")],
     worker: Annotated[
         str | None,
-        typer.Option("--worker", help="In place of the run's worker function.", metavar="MODULE:FUNCTION"),
+        typer.Option("--worker", help="Instead of the run's worker function.", metavar="MODULE:FUNCTION"),
     ] = None,
-    record: Annotated[bool, typer.Option("--record", help="Journal the attempt as the unit's next one.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write the attempt into the journal, as the unit's next one.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Run one unit in this process, with its settings.
 
-    breakpoint() works, and what the task prints is seen. Nothing is recorded, unless --record says so. The task
-    has no timeout. Ctrl-C ends the attempt.
+    breakpoint() works, and you see what the task prints. Nothing is recorded, unless --record says so. The task has
+    no timeout. Ctrl-C ends the attempt.
 
     Examples:
 

@@ -43,12 +43,14 @@ def doctor(
     engine: Annotated[
         str | None,
         typer.Option(
-            "--engine", help="Instead: have this engine start one host, and say what is found.", metavar="ENGINE"
+            "--engine",
+            help="Check this engine instead: it starts one host, and what is found there is shown.",
+            metavar="ENGINE",
         ),
     ] = None,
     worker: Annotated[
         str | None,
-        typer.Option("--worker", help="With --engine: import this there.", metavar="MODULE:FUNCTION"),
+        typer.Option("--worker", help="With --engine: also import this on the host.", metavar="MODULE:FUNCTION"),
     ] = None,
     key: Annotated[
         list[str] | None,

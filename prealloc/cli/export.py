@@ -32,7 +32,7 @@ def export(
     ] = None,
     attempts: Annotated[bool, typer.Option("--attempts", help="A row for each attempt, not for each unit.")] = False,
     results: Annotated[
-        bool, typer.Option("--results/--no-results", help="With what the worker function returned, as JSON text.")
+        bool, typer.Option("--results/--no-results", help="Add what the worker function returned, as JSON text.")
     ] = True,
     scores: ScoresOption = None,
     prices: PricesOption = None,

@@ -13,7 +13,7 @@ from prealloc.cli.output import Stop
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command to the app."""
-    command(app, good="the run is over", bad="the run has no use for it")(host)
+    command(app, good="the run is over", bad="the run refused it")(host)
 
 
 def host(
@@ -24,12 +24,12 @@ def host(
         ),
     ] = None,
     with_parent: Annotated[
-        bool, typer.Option("--with-parent", help="End when the process that has started this ends.")
+        bool, typer.Option("--with-parent", help="End when the process that started this one ends.")
     ] = False,
 ) -> None:
     """Run shards here for a run elsewhere.
 
-    It ends by itself, with all that it runs, when nothing was heard of the run for its --lease.
+    It ends, with all that it runs, if it hears nothing from the run for the time of its --lease.
 
     Example:
 

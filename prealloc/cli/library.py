@@ -29,7 +29,7 @@ def sample(
         Path,
         typer.Argument(help="The file to write: .json or .jsonl, compressed with .gz or .zst added.", metavar="FILE"),
     ],
-    tasks: Annotated[int, typer.Option("--tasks", help="How many tasks.", metavar="N")] = 630,
+    tasks: Annotated[int, typer.Option("--tasks", help="Number of tasks.", metavar="N")] = 630,
     workflow_bytes: Annotated[
         int,
         typer.Option("--workflow-bytes", help="Mean size of a workflow in the file.", metavar="N"),
@@ -45,7 +45,7 @@ def sample(
       prealloc library sample tasks.json
       prealloc library sample big.jsonl.zst --tasks 100000 --workflow-bytes 2000
     """
-    from prealloc.library.sample.write import write_sample
+    from prealloc.sample_library.write import write_sample
 
     with (
         ended_by_signals(out),
@@ -80,7 +80,7 @@ def stats(
     ] = 0,
     cache: Annotated[
         str | None,
-        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64M"),
+        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64MB"),
     ] = None,
     sampled: Annotated[
         int, typer.Option("--sampled", help="Tasks of each type to look at for their fields.", metavar="N")
@@ -98,7 +98,7 @@ def stats(
     Examples:
 
       prealloc library stats tasks.json
-      prealloc library stats tasks.db --reads 1000 --cache 8M
+      prealloc library stats tasks.db --reads 1000 --cache 8MB
     """
     from prealloc.api import libraries as api
 
@@ -201,7 +201,7 @@ def convert(
 
     label = f"converting {library.name}"
     # Other formats are read task by task: for them bytes do not show the progress.
-    if api.is_json(library, difficulty=difficulty):
+    if api.is_text(library, difficulty=difficulty):
         bar = byte_progress(label, shown=not json)
     else:
         bar = task_progress(label, shown=not json, after_s=PROGRESS_AFTER_S)

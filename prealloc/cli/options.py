@@ -77,7 +77,7 @@ HistoryOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--history",
-        help="Start the shards first that take longest by the times of their tasks in this run. Repeatable.",
+        help="Start the longest shards first, judged by the times of their tasks in this run. Repeatable.",
         metavar="RUN",
     ),
 ]
@@ -178,13 +178,11 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
         kind = list[str]
     elif isinstance(reader, OneOf):
         kind = type(reader.values[0])
-    told = option.unset or ("" if default in (None, False, (), {}) else _written(reader, default))
+    told = option.unset or ("" if default in (None, (), {}) or default is False else _written(reader, default))
     info = typer.Option(
         name,
         *([f"-{option.short}"] if option.short else []),
-        help=in_flags(option.help)
-        + ((" Repeatable." if reader.whole else " Repeatable, or a,b.") if isinstance(reader, Names) else "")
-        + (f"  [default: {told}]" if told else ""),
+        help=in_flags(option.help) + _repeatable(reader) + (f"  [default: {told}]" if told else ""),
         metavar=reader.metavar or None,
         rich_help_panel=option.group or None,
     )
@@ -192,8 +190,16 @@ def _parameter(field: str, option: Option, default: Any) -> inspect.Parameter:
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def _repeatable(reader: Any) -> str:
+    if isinstance(reader, Names):
+        return " Repeatable." if reader.whole else " Repeatable, or a,b."
+    return " Repeatable." if isinstance(reader, Table | Where) else ""
+
+
 def _written(reader: Any, value: Any) -> str:
     """A default as one would write it: 600 seconds are 10m, 2**24 bytes 16MiB."""
+    if value is True:
+        return "on"
     if isinstance(reader, Dollars | Seconds | Bytes | Share):
         return reader.write(value)
     return str(value) if isinstance(value, str | int) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,16 @@ def _escaped(value: Any) -> Any:
 
 
 def print_note(text: str) -> None:
-    """A sentence for the user, beside the output: on stderr."""
+    """A sentence for the user, beside the output: on stderr, on a terminal broken between words."""
     from prealloc.cli.options import in_flags
     from prealloc.report.visible import visible
 
-    sys.stderr.write(f"note: {visible(in_flags(text))}\n")
+    told = f"note: {visible(in_flags(text))}"
+    if sys.stderr.isatty():
+        from prealloc.report.page import wrapped
+
+        told = "\n".join(wrapped(told, shutil.get_terminal_size().columns))
+    sys.stderr.write(f"{told}\n")
 
 
 def print_warning(text: str) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from prealloc.model.plan import Plan
     from prealloc.planning.history import History
     from prealloc.planning.matrix import Outlook
+    from prealloc.report.page import Page
     from prealloc.store.manifests import Outline
 
 
@@ -67,7 +68,7 @@ def plan(
         list[Path] | None,
         typer.Option(
             "--history",
-            help="Foretell time, tokens and money by the units of this run: means by model and type. Repeatable.",
+            help="Predict time, tokens and cost from the units of this run: means by model and type. Repeatable.",
             metavar="RUN",
         ),
     ] = None,
@@ -177,12 +178,13 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
         print_warning(f"{found}")
 
 
-def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: str = "") -> None:
+def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: Page | None = None) -> None:
     from prealloc.report.plan_view import render_plan
 
     render_plan(made).print()
-    if beside:
-        typer.echo(f"\n{beside}")
+    if beside is not None:
+        typer.echo()
+        beside.print()
     if outlook is not None:
         from prealloc.report.matrix_view import render_outlook
 
@@ -246,23 +248,15 @@ def _show_whole(plan: Path, *, json: bool) -> None:
     spec, outlook = read.file.spec, None
     if spec.factors or spec.lanes:
         outlook = Outlook(matrix=matrix_of_plan(read) if isinstance(read, Plan) else matrix_of_spec(spec))
-    _show_plan(read, outlook, f"{_bound(run)}\n{_made_with(run)}" if of_run else "")
+    _show_plan(read, outlook, _page_of_run(run) if of_run else None)
 
 
-def _bound(run: Path) -> str:
+def _page_of_run(run: Path) -> Page:
     from prealloc.api.runs import longest_s
-    from prealloc.report import human
-
-    bound_s = longest_s(run)
-    bounded = f"a session ends within {human.duration(bound_s)}, at the very latest"
-    return f"run       {bounded if bound_s is not None else 'nothing bounds its time'}"
-
-
-def _made_with(run: Path) -> str:
-    from prealloc.report.run_view import made_with
+    from prealloc.report.run_view import render_run
     from prealloc.store.run_folder import OpenRun
 
-    return made_with(OpenRun(run).file)
+    return render_run(OpenRun(run).file, longest_s(run))
 
 
 def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
@@ -327,7 +321,12 @@ def verify(
         print_json({"plan": str(plan), "id": file.id, **counts, "ok": not edited, "seals": seals})
     else:
         against = f", every task as in {library}" if library else ""
-        typer.echo(f"{plan}: whole, plan {file.id[:12]}, {len(file.shards)} shards, {units} units{against}")
+        from prealloc.report import human
+
+        typer.echo(
+            f"{plan}: whole, plan {file.id[:12]}, {human.count(len(file.shards), 'shard')}, "
+            f"{human.count(units, 'unit')}{against}"
+        )
     if seals and not json:
         from prealloc.report.seals_view import render_seals
 

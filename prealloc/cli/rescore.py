@@ -32,7 +32,7 @@ def rescore(
     force: Annotated[bool, typer.Option("--force", help="Score again what has a score of this name.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Judge the results that a run has kept by another scorer. No agent runs again.
+    """Judge a run's results by another scorer; no agent runs again.
 
     The scorer returns what a result may say of itself: {"success": true, "score": 0.5}, or true, false or a number. The
     journal stays as it is; the scores stand beside it, for --scores NAME of results, compare and export. What has a

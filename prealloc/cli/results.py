@@ -12,7 +12,7 @@ from prealloc.cli.command import command
 from prealloc.cli.options import PricesOption, parsed, read_prices_of, takes
 from prealloc.cli.output import Stop, print_json, print_note
 from prealloc.errors import Mistake, OptionsError
-from prealloc.model.options import Share
+from prealloc.model.options import Share, read_keywords
 from prealloc.model.outcome import Status
 from prealloc.model.tables import ResultsOptions
 
@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 @takes(ResultsOptions)
 def results(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or experiments.", metavar="RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="One or more run folders or experiments.", metavar="RUN...")],
     format: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +71,7 @@ def results(
     from prealloc.report.results_view import FORMATS
 
     formats = [each for each in FORMATS if not (units and each in ("table", "md"))]
-    mistakes = []
+    mistakes: list[Mistake] = []
     if not_ok and not units:
         mistakes.append(Mistake("--not-ok", "it says which units are listed", "add --units"))
     mistakes += [
@@ -83,6 +83,7 @@ def results(
         mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
     least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     given = parsed(given, mistakes)
+    read_keywords(ResultsOptions, given, mistakes)  # told with the others
     if mistakes:
         raise OptionsError(mistakes)
     priced = read_prices_of(prices)

@@ -50,7 +50,7 @@ def add_to(app: typer.Typer) -> None:
 @takes(WorkerOptions, Part, RunPolicy, EngineOptions)
 def run(
     plan: Annotated[
-        Path | None, typer.Argument(help="A plan folder; with --experiment, the --config says it.", metavar="PLAN")
+        Path | None, typer.Argument(help="A plan folder. With --experiment, a --config will do.", metavar="PLAN")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder to create.", metavar="RUN")] = None,
     experiment: Annotated[
@@ -170,8 +170,8 @@ def status(
 ) -> None:
     """Show how far a run is, while it runs and after.
 
-    With --watch the exit code is the run's: 0 if all that it was asked for is ok, else 1. Ctrl-C ends the watching
-    alone. Of an experiment, those of its runs are watched that run.
+    With --watch the exit code is the run's: 0 if all that it was asked for is ok, else 1. Ctrl-C ends only the
+    watching. Of an experiment it watches the runs that are running.
 
     Examples:
 
@@ -220,8 +220,10 @@ def _follow(work: Callable[[Observer], RunEnded], quiet: bool, json: bool) -> No
             raise
         raise Stop(summary[0].exit_code) from None
     except CannotGoOn as error:
-        if "resume" not in (error.hint or "") and RunPaths(Path(run)).run_file.exists():
-            go_on = f"prealloc resume {shlex.quote(run)}"
+        go_on = f"prealloc resume {shlex.quote(run)}"
+        if run and "`prealloc resume`" in (error.hint or ""):
+            error.hint = str(error.hint).replace("`prealloc resume`", f"`{go_on}`")
+        elif "resume" not in (error.hint or "") and RunPaths(Path(run)).run_file.exists():
             error.hint = f"when the cause is gone: {go_on}" if error.hint is None else f"{error.hint}, then {go_on}"
         raise
     raise Stop(ended.exit_code)

@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 def size(json: JsonFlag = False, *, given: dict[str, Any]) -> None:
     """Say how many tasks an experiment needs to show something.
 
-    Of one cell. Cells that are compared have the same tasks.
+    The numbers are for one cell. Cells that are compared have the same tasks.
 
     Examples:
 

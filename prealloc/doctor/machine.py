@@ -121,8 +121,8 @@ def check_free(total: int, available: int, bound: Bound | None) -> Finding:
     workers = workers_in(free)
     if workers < FEW_WORKERS:
         hint = "end other programs here, raise the control group's limit, or use a larger machine"
-        return warning("memory", f"{seen}: {workers} workers", hint)
-    return ok("memory", f"{seen}: {min(workers, MOST_WORKERS)} workers before their slices")
+        return warning("memory", f"{seen}: enough for {workers} workers", hint)
+    return ok("memory", f"{seen}: enough for {min(workers, MOST_WORKERS)} workers, without their slices")
 
 
 def check_swap(total: int, used: int) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -170,7 +171,7 @@ def _told(paths: RunPaths, piece: Damage) -> Finding:
 
 
 def _repair(paths: RunPaths) -> str:
-    return f"prealloc doctor {readable_name(str(paths.root))} --repair"
+    return f"prealloc doctor {shlex.quote(readable_name(str(paths.root)))} --repair"
 
 
 def _check_census(opened: OpenRun, state: RunState, *, running: bool) -> Finding:
@@ -193,7 +194,7 @@ def _check_lanes(opened: OpenRun, state: RunState) -> list[Finding]:
     left: Counter[str] = Counter()
     for shard, units in of_shards.items():
         left.update(dict.fromkeys(opened.manifests[shard].served_by, units))
-    resume = f"prealloc resume {readable_name(str(opened.paths.root))}"
+    resume = f"prealloc resume {shlex.quote(readable_name(str(opened.paths.root)))}"
     return [
         problem(
             "lanes",

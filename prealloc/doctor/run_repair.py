@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def repair_run(root: Path) -> Repaired:
     return Repaired(
         moved=tuple(moved),
         again=tuple(map(str, again)),
-        resume=f"prealloc resume {root}",
+        resume=f"prealloc resume {shlex.quote(str(root))}",
     )
 
 

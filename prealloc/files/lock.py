@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -76,10 +77,11 @@ class RunLock:
     def _refusal(self) -> RunFolderError:
         owner = read_owner(self._path)
         who = f"process {owner.pid} on {owner.host}" if owner else "another process"
+        status = f"prealloc status {shlex.quote(str(self._path.parent))}"
         return RunFolderError(
             f"{who} is running it",
             where=str(self._path.parent),
-            hint="wait for it to end, or stop it with Ctrl-C; `prealloc status` shows how far it is",
+            hint=f"wait for it to end, or stop it with Ctrl-C; `{status}` shows how far it is",
         )
 
 

@@ -119,7 +119,7 @@ def _measure(way: Way, task: Task, copy_bytes: int, available: int, tell: Tell) 
         way, job.workers, available, copy_bytes=copy_bytes, file_bytes=task.library_bytes, share=share
     )
     if fit < 1:
-        return _left_out(way, f"not even one worker fits into the {size(available)} of memory that are free")
+        return _left_out(way, f"not even one worker fits into the {size(available)} of memory that is free")
     try:
         watched = _watch(way, way.title, task._replace(job=job._replace(workers=fit)), tell)
     except WayFailed as error:

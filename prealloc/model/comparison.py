@@ -24,12 +24,19 @@ class CompareOptions(msgspec.Struct, frozen=True, kw_only=True):
     by: Annotated[
         tuple[str, ...], Option(Names("NAMES"), "A comparison for each value of these factors, or of type.")
     ] = ()
-    metric: Annotated[Metric, Option(OneOf(METRICS), "What counts.")] = "success"
-    outcome: Annotated[OutcomeOf, Option(OneOf(get_args(OutcomeOf)), "Of units that were run again.")] = "first"
+    metric: Annotated[Metric, Option(OneOf(METRICS), "What is compared on each task; working_s: its working time.")] = (
+        "success"
+    )
+    outcome: Annotated[
+        OutcomeOf, Option(OneOf(get_args(OutcomeOf)), "Which outcome counts of units that ran again after a final one.")
+    ] = "first"
     adjust: Annotated[
-        Adjust, Option(OneOf(get_args(Adjust)), "p of several comparisons: Holm's, or for screening bh.")
+        Adjust,
+        Option(
+            OneOf(get_args(Adjust)), "How p is adjusted for several comparisons: Holm, Benjamini-Hochberg, not at all."
+        ),
     ] = "holm"
-    level: Annotated[float, Option(Share(), "How often an interval holds the true difference.")] = 0.95
+    level: Annotated[float, Option(Share(), "Confidence: how often an interval holds the true difference.")] = 0.95
     scores: Annotated[
         str | None, Option(Text("NAME"), "Judge by these scores of `prealloc rescore`.", unset="the results' own")
     ] = None

@@ -35,7 +35,11 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     ] = None
     id_from: Annotated[
         IdFrom | None,
-        Option(OneOf(("content", "position")), "Tasks without an id: a digest of each, or its place.", group=_GROUP),
+        Option(
+            OneOf(("content", "position")),
+            "What names tasks without an id: a digest of the task, or its place in the file.",
+            group=_GROUP,
+        ),
     ] = None
 
     @classmethod

@@ -68,7 +68,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int | None,
         Option(
             Whole(1, MAX_TASKS, metavar="N|P%", share=True),
-            "Tasks per shard, or a share of all; with ‹per_type›, of each type.",
+            "Tasks per shard, or a share of the library; with ‹per_type›, of each type.",
             *("", "n", _HOW_MANY, "20"),
         ),
     ] = DEFAULT_NUM_INSTANCES
@@ -86,17 +86,23 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     strategy: Annotated[
         Strategy,
-        Option(OneOf(STRATEGIES), "Of a cell's shards. disjoint: no task twice; paired: all alike.", group=_WHICH),
+        Option(
+            OneOf(STRATEGIES),
+            "How a cell's shards share tasks. disjoint: none twice; paired: all the same; independent: a sample each.",
+            group=_WHICH,
+        ),
     ] = "disjoint"
     repeats: Annotated[int, Option(Whole(1, MAX_REPEATS), "Run each task this many times.", group=_HOW_MANY)] = 1
     seed: Annotated[int, Option(Whole(0, MAX_SEED), "Another seed gives another sample.", group=_WHICH)] = 0
     keep: Annotated[
         tuple[str, ...],
-        Option(Names("FIELDS", EVERY_FIELD), "Further task fields to ship; all: every one.", group=_WHICH),
+        Option(Names("FIELDS", EVERY_FIELD), "Further task fields to ship to workers; all: every field.", group=_WHICH),
     ] = ()
     settings: Annotated[
         dict[str, Any],
-        Option(Table(), "Given to every worker as ctx.settings, beside the factors.", "set", group="Experiment"),
+        Option(
+            Table(), "A setting that every worker finds in ctx.settings, beside the factors.", "set", group="Experiment"
+        ),
     ] = msgspec.field(default_factory=dict)
     lanes: tuple[Lane, ...] = ()
     """What shards queue for; a shard's manifest names its lane."""
@@ -107,11 +113,11 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Partial cells; the cells that hold one of them are left out."""
     num_instances_per_cell: Annotated[
         int | None,
-        Option(_TASKS, "Tasks of each cell, dealt over its lanes.", group=_HOW_MANY),
+        Option(_TASKS, "Tasks per cell, shared out over its lanes.", group=_HOW_MANY),
     ] = None
     per_cell: Annotated[
         bool | UnsetType,
-        Option(Flag(), "‹num_instances› and ‹quotas› are of each cell, not of each shard.", group=_HOW_MANY),
+        Option(Flag(), "‹num_instances› and ‹quotas› count for each cell, not for each shard.", group=_HOW_MANY),
     ] = UNSET
     """Whose the amount is. Unset it is false and not written, as in the plans from before there was this option."""
     ranking: Annotated[
@@ -135,7 +141,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[int, ...] | UnsetType,
         Option(
             Sizes(MOST_SIZES),
-            "How a cell's tasks are shared out to its shards: 3,1 is three to one. In place of ‹shards›.",
+            "How a cell's tasks are shared out to its shards: 3,1 is three to one. Instead of ‹shards›.",
             group=_HOW_MANY,
             unset="equal",
         ),
@@ -144,7 +150,10 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unit_seed: Annotated[
         Literal["cell", "shard"] | UnsetType,
         Option(
-            OneOf(("cell", "shard")), "What ctx.seed goes by; shard, as in older plans.", group=_WHICH, unset="cell"
+            OneOf(("cell", "shard")),
+            "What ctx.seed depends on; shard is as in older plans.",
+            group=_WHICH,
+            unset="cell",
         ),
     ] = UNSET
     """Unset it is the shard, and not written, as in the plans from before a unit was known by its cell."""
@@ -273,7 +282,7 @@ class LibraryOptions(Fields, frozen=True, kw_only=True):
         bool, Option(Flag(), "Refuse a library in which a task has no workflow.", group=_LIBRARY)
     ] = False
     ids: Annotated[
-        str | None, Option(Text("FILE"), "Only these tasks: an id a line, or a JSON list.", group=_WHICH)
+        str | None, Option(Text("FILE"), "Only these tasks: one id per line, or a JSON list.", group=_WHICH)
     ] = None
     exclude_ids: Annotated[str | None, Option(Text("FILE"), "Not these tasks.", group=_WHICH)] = None
 

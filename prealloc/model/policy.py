@@ -88,7 +88,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         int | None,
         Option(
             Whole(1, 2**31, optional=True),
-            "A lane stops after this many infrastructure errors in a row.",
+            "A lane halts after this many infrastructure errors in a row.",
             "halt_after",
             group=_TROUBLE,
         ),
@@ -96,9 +96,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     drain_s: Annotated[
         float, Option(Seconds(), "Time for running tasks to end after the first Ctrl-C.", "drain", group=_TIME)
     ] = 10.0
-    grace_s: Annotated[
-        float, Option(Seconds(), "Time for a task whose time is over to clean up.", "grace", group=_TIME)
-    ] = 5.0
+    grace_s: Annotated[float, Option(Seconds(), "Time for a stopped task to clean up.", "grace", group=_TIME)] = 5.0
     start_s: Annotated[
         float, Option(Seconds(above=True), "Time for a worker to import its module.", "start_timeout", group=_TIME)
     ] = 120.0
@@ -106,7 +104,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         float | None,
         Option(
             Seconds(above=True, optional=True),
-            "After this time no further task starts; what runs may end.",
+            "After this time no further task starts; running tasks may end.",
             *("max_time", "", _BUDGET, "no limit"),
         ),
     ] = None
@@ -140,9 +138,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
             unset="no limit",
         ),
     ] = None
-    rebalance: Annotated[
-        bool, Option(Flag(), "Worker places with nothing to run take tasks from the longest shard.", group=_SIZE)
-    ] = True
+    rebalance: Annotated[bool, Option(Flag(), "Free workers take over tasks of the longest shard.", group=_SIZE)] = True
     max_result_bytes: Annotated[
         int, Option(Bytes(1, MOST_RESULT_BYTES), "Largest result of a task.", "max_result", group=_SIZE)
     ] = MOST_RESULT_BYTES
@@ -155,12 +151,19 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = False
     neutral: Annotated[
         tuple[str, ...],
-        Option(Names("SETTINGS"), "Settings that do not tell units apart.", group=_TAKEN_OVER, unset="none"),
+        Option(
+            Names("SETTINGS"),
+            "Settings in which units may differ and still count as the same.",
+            group=_TAKEN_OVER,
+            unset="none",
+        ),
     ] = ()
     same_task: Annotated[
         Literal["bytes", "id"],
         Option(
-            OneOf(("bytes", "id")), "Tasks are the same by all their bytes, or by id and workflow.", group=_TAKEN_OVER
+            OneOf(("bytes", "id")),
+            "What must be equal for a task to be the same: all bytes, or id and workflow.",
+            group=_TAKEN_OVER,
         ),
     ] = "bytes"
 
@@ -168,7 +171,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         list[dict[str, Any]],
         Option(
             Where(),
-            "Another timeout or concurrency in some cells, such as model=o3,timeout=30m. Repeatable.",
+            "Another timeout or concurrency in some cells, such as model=o3,timeout=30m.",
             group=_TIME,
             unset="none",
         ),
@@ -234,7 +237,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Option(
             Text("NAME"),
-            "What the worker is known by when outcomes are taken over.",
+            "The worker's name, by which its outcomes are taken over.",
             group=_TAKEN_OVER,
             unset="MODULE:FUNCTION; a command without its options",
         ),
@@ -260,7 +263,10 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
     lease_s: Annotated[
         float,
         Option(
-            Seconds(above=True), "A host without a word from the master ends after this time.", "lease", group=_HOSTS
+            Seconds(above=True),
+            "A host that hears nothing from the master ends after this time.",
+            "lease",
+            group=_HOSTS,
         ),
     ] = 30.0
     listen: Annotated[
@@ -273,7 +279,7 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             Names("NAME=VALUE", whole=True),
-            "Option of the engine's own, such as partition=cpu: one each time.",
+            "An option of the engine itself, such as partition=cpu.",
             group=_HOSTS,
             unset="none",
         ),
@@ -299,6 +305,8 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
     logs: Annotated[
         Literal["ends", "all"],
         Option(
-            OneOf(("ends", "all")), "What comes back of each shard's log: its beginning and end, or all.", group=_HOSTS
+            OneOf(("ends", "all")),
+            "What comes back of each shard's log: the beginning and the end, or all.",
+            group=_HOSTS,
         ),
     ] = "ends"

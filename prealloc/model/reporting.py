@@ -27,10 +27,13 @@ class ReportOptions(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Option(Text("NAME"), "Judge by these scores of `prealloc rescore`.", unset="the results' own")
     ] = None
     rows: Annotated[
-        int, Option(Whole(1, MOST_ROWS), "Units to list at most: all that are not ok first, then a sample.")
+        int, Option(Whole(1, MOST_ROWS), "Most units to list: all that are not ok first, then a sample.")
     ] = 200_000
     details: Annotated[
         DetailsOf,
-        Option(OneOf(get_args(DetailsOf)), "Units whose errors, results and attempts are put in; with the slowest."),
+        Option(
+            OneOf(get_args(DetailsOf)),
+            "Which units have errors, results and attempts in the file; not-ok adds the slowest.",
+        ),
     ] = "not-ok"
     title: Annotated[str | None, Option(Text(), "The heading.", unset="the names of the runs")] = None

@@ -14,24 +14,24 @@ MOST_REPEATS = 100
 class SizeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be shown, and what is known of the tasks. One of the first two is given."""
 
-    half_width: Annotated[float | None, Option(Share(), "A rate within so many points of the true one: 5%.")] = None
-    difference: Annotated[float | None, Option(Share(), "A difference of two cells that is to be found.", "diff")] = (
-        None
-    )
-    rate: Annotated[float, Option(Share(), "The rate to expect, for ‹half_width›.")] = 0.5
-    differ: Annotated[float, Option(Share(), "Tasks on which the two cells differ, for ‹difference›.")] = 0.25
+    half_width: Annotated[float | None, Option(Share(), "Show a rate to within this many points, such as 5%.")] = None
+    difference: Annotated[
+        float | None, Option(Share(), "Find a difference of this many points between two cells.", "diff")
+    ] = None
+    rate: Annotated[float, Option(Share(), "The expected rate, for ‹half_width›.")] = 0.5
+    differ: Annotated[float, Option(Share(), "Share of tasks on which the two cells differ, for ‹difference›.")] = 0.25
     icc: Annotated[
         float,
         Option(Share(ends=True), "How alike repeats of a task are; at 100% they add nothing."),
     ] = 1.0
     repeats: Annotated[
-        int | None, Option(Whole(1, MOST_REPEATS), "Repeats of each task.", unset="1, 2, 3 and 5 beside each other")
+        int | None, Option(Whole(1, MOST_REPEATS), "Repeats of each task.", unset="1, 2, 3 and 5 side by side")
     ] = None
     power: Annotated[float, Option(Share(), "The chance to find the difference, if it is there.")] = 0.8
-    level: Annotated[float, Option(Share(), "How often the interval holds the true value.")] = 0.95
+    level: Annotated[float, Option(Share(), "Confidence: how often the interval holds the true value.")] = 0.95
     from_run: Annotated[
         str | None,
-        Option(Text("RUN"), "Take the rate, differ and icc that are not given from this run.", "from", unset="none"),
+        Option(Text("RUN"), "Take rate, differ and icc from this run, unless they are given.", "from", unset="none"),
     ] = None
     factor: Annotated[
         str | None,

@@ -25,7 +25,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     pause: bool | None = None
     """True: no further task starts; False: they do again."""
-    lane: Annotated[str | None, Option(Text("NAME"), "The lane that ‹rate› is of.", unset="none")] = None
+    lane: Annotated[str | None, Option(Text("NAME"), "The lane that ‹rate› changes.", unset="none")] = None
     rate: Annotated[float | None, Option(Number(), "Requests per second of ‹lane›.", unset="as it is")] = None
 
     @classmethod

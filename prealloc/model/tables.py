@@ -19,20 +19,23 @@ class ResultsOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     by: Annotated[
         tuple[str, ...],
-        Option(Names("KEYS"), "A row for each type, task, status, setting, field of tasks or results, run."),
+        Option(
+            Names("KEYS"),
+            "A row for each value of these: type, task, status, run, a setting, a field of tasks or results.",
+        ),
     ] = ()
     mean: Annotated[tuple[str, ...], Option(Names("FIELDS"), "Mean of these fields of results or tasks.")] = ()
     sort: Annotated[
         str | None,
-        Option(Text("COLUMN"), "Rows by this column, the largest first; -COLUMN: the smallest.", unset="the keys"),
+        Option(Text("COLUMN"), "Sort by this column, the largest first; -COLUMN: the smallest.", unset="the keys"),
     ] = None
     top: Annotated[int | None, Option(Whole(1, MOST_ROWS), "Only the first N rows.", unset="all")] = None
     outcome: Annotated[
-        OutcomeOf, Option(OneOf(get_args(OutcomeOf)), "Of units that ran again after a final outcome.")
+        OutcomeOf, Option(OneOf(get_args(OutcomeOf)), "Which outcome counts of units that ran again after a final one.")
     ] = "first"
-    level: Annotated[float, Option(Share(), "How often an interval holds the true rate.")] = 0.95
+    level: Annotated[float, Option(Share(), "Confidence: how often an interval holds the true rate.")] = 0.95
     cluster: Annotated[
-        str, Option(Text("KEY"), "What the sample is made of: task, or what groups of tasks have in common.")
+        str, Option(Text("KEY"), "What counts as one observation: a task, or all tasks with the same value of this.")
     ] = TASK
     pass_k: Annotated[
         int | None, Option(Whole(1, 1000), "The k of pass@k and pass^k.", unset="the number of repeats")

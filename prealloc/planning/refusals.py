@@ -53,7 +53,7 @@ def _quotas_too_large(spec: PlanSpec, quotas: Mapping[str, int], eligible: Mappi
     for name, have in eligible.items():
         quota = quotas[name]
         if spec.hands(spec.shards) * quota > have:
-            problem = f"{_asked(spec, quota)} of type {name} and there are {have}"
+            problem = f"{_asked(spec, quota, f' of type {name}')}, but there are {have}"
             found.append(Mistake(f"‹quotas› {name}", problem, _would_fit(spec, quota, have, "‹quotas› {}={}", name)))
     return found
 
@@ -64,7 +64,7 @@ def _types_too_small(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> lis
         return []
     numbers = listed((f"{name} has {have}" for name, have in short.items()), _NAMES_SHOWN)
     fit = _would_fit(spec, n, min(short.values()), "‹num_instances› {1}")
-    return [Mistake("‹per_type›", f"{_asked(spec, n)} of each type; {numbers}", fit)]
+    return [Mistake("‹per_type›", f"{_asked(spec, n, ' of each type')}, but {numbers}", fit)]
 
 
 def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistake]:
@@ -76,7 +76,7 @@ def _too_few(spec: PlanSpec, eligible: Mapping[str, int], n: int) -> list[Mistak
         numbers = [f"{name} has {there} for {-(-asked * there // have)}" for name, there in eligible.items()]
     else:
         numbers = [f"{name} {there}" for name, there in eligible.items()]
-    problem = f"{_asked(spec, n)} and there are {have} ({listed(numbers, _NAMES_SHOWN)})"
+    problem = f"{_asked(spec, n)}, but there are {have} ({listed(numbers, _NAMES_SHOWN)})"
     option = "‹num_instances›" if spec.num_instances_per_cell is None else "‹num_instances_per_cell›"
     return [Mistake(option, problem, _would_fit(spec, n, have, option + " {1}"))]
 
@@ -92,9 +92,10 @@ def _shards_left_empty(spec: PlanSpec, have: int) -> list[Mistake]:
     return [Mistake("‹whole›", problem, hint)]
 
 
-def _asked(spec: PlanSpec, n: int) -> str:
+def _asked(spec: PlanSpec, n: int, which: str = "") -> str:
     hands = spec.hands(spec.shards)
-    return f"{hands} shards x {n} = {hands * n} tasks are asked" if hands > 1 else f"{n} tasks are asked"
+    sum_of = f"{hands} shards x {n} = " if hands > 1 else ""
+    return f"{sum_of}{hands * n} tasks{which} are asked for"
 
 
 def _would_fit(spec: PlanSpec, n: int, have: int, option: str, name: str = "") -> str:

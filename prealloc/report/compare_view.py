@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from prealloc.model.comparison import Metric
 from prealloc.model.words import listed
 from prealloc.report import human
 from prealloc.report.grid import Column, table
@@ -77,30 +78,31 @@ def notes(found: Comparison) -> list[str]:
             named = listed(map(visible, row.missing_tasks), 5)
             told.append(f"{row_name(row)}: {human.count(row.missing, 'task')} of a cell without a pair: {named}")
         if row.undecided:
-            could = (
-                f"; the difference is {points(row.bounds[0])} to {points(row.bounds[1])}, whatever becomes of them"
-                if row.bounds
-                else ""
-            )
+            could = ""
+            if row.bounds:
+                least, most = map(points, row.bounds)
+                could = f"; the difference is {least} to {most} points, whatever becomes of them"
             told.append(f"{row_name(row)}: {human.count(row.undecided, 'unit')} undecided{could}")
     return told
 
 
-def verdict(row: Compared) -> str:
+def verdict(row: Compared, metric: Metric = "success") -> str:
     """In words; without a shown difference also from which one on it would have been."""
     if row.verdict is None:
         return "no task is decided on both sides"
-    from_ = f"; from {row.shown_from * 100:.1f} points it would be" if row.shown_from and row.ratio is None else ""
-    return row.verdict + (from_ if row.verdict == "no difference shown" else "")
+    if row.verdict != "no difference shown" or not row.shown_from or row.ratio is not None:
+        return row.verdict
+    least = f"{row.shown_from:.3f}" if metric == "score" else f"{row.shown_from * 100:.1f} points"
+    return f"{row.verdict}; from {least} it would be"
 
 
 def _titles(found: Comparison) -> tuple[str, ...]:
     """Of the columns between name and verdict."""
-    interval = f"{found.level * 100:g}%"
+    interval = f"{found.level * 100:g}% CI"
     if found.metric == "working_s":
         return "tasks", "ratio", interval, "longer", "shorter", "same", "p"
-    rate = "rate" if found.metric == "success" else "score"
-    return "tasks", rate, "against", "difference", interval, "better", "worse", "same", "p"
+    rate, by = ("rate", "points") if found.metric == "success" else ("score", "difference")
+    return "tasks", rate, "against", by, interval, "better", "worse", "same", "p"
 
 
 def _columns(found: Comparison) -> list[Column]:
@@ -111,7 +113,7 @@ def _columns(found: Comparison) -> list[Column]:
         for place, title in enumerate(_titles(found))
     ]
     names = Column(visible(found.factor), [Text(row_name(row)) for row in rows], False, least=12, middle=True)
-    words = [Text(verdict(row), style=_COLOURS.get(row.verdict or "", "default")) for row in rows]
+    words = [Text(verdict(row, found.metric), style=_COLOURS.get(row.verdict or "", "default")) for row in rows]
     return [names, *columns, Column("", words, False, least=_VERDICT)]
 
 
@@ -124,8 +126,9 @@ def _cells(row: Compared, found: Comparison) -> tuple[str, ...]:
         shown: tuple[str, ...] = (f"x{middle:.2f}", f"x{low:.2f}..x{high:.2f}")
     else:
         one, other = (_value(each, found) for each in (difference.first, difference.second))
-        interval = f"{points(difference.low)}..{points(difference.high)}"
-        shown = (one, other, points(difference.value), interval)
+        written = points if found.metric == "success" else "{:+.3f}".format
+        interval = f"{written(difference.low)}..{written(difference.high)}"
+        shown = (one, other, written(difference.value), interval)
     counts = (f"{difference.better}", f"{difference.worse}", f"{difference.same}")
     return (f"{difference.tasks}", *shown, *counts, p_value(row.p))
 
@@ -160,8 +163,8 @@ def _tasks(names: Sequence[str]) -> str:
 def _markdown(found: Comparison) -> str:
     """The table for a pull request or a paper."""
     titles = (found.factor, *_titles(found), "verdict")
-    table = markdown_text(titles, [(row_name(row), *_cells(row, found), verdict(row)) for row in found.rows])
-    return "\n".join([heading(found), "", table, *notes(found)]).rstrip() + "\n"
+    rows = [(row_name(row), *_cells(row, found), verdict(row, found.metric)) for row in found.rows]
+    return "\n".join([heading(found), "", markdown_text(titles, rows), *notes(found)]).rstrip() + "\n"
 
 
 def _csv(found: Comparison) -> str:

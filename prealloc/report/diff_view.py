@@ -8,7 +8,7 @@ from rich.text import Text
 
 from prealloc.model.answers import PlanDiff
 from prealloc.report import human
-from prealloc.report.page import Page, heading
+from prealloc.report.page import Page, heading, prose, whole
 from prealloc.report.visible import value, visible
 
 FIRST_IDS = 20
@@ -18,12 +18,12 @@ def render_diff(diff: PlanDiff) -> Page:
     """The inputs that differ, then the ids that came, went, moved or changed; the first ones of each."""
     if diff.same and not diff.inputs:
         return Page(lambda width: [Text("the same plan", style="green")])
-    lines = [Text(f"{visible(diff.first)} → {visible(diff.second)}")]
+    lines = [prose(f"{visible(diff.first)} → {visible(diff.second)}")]
     if diff.same:
         lines.append(Text("the same plan: what differs changes no task", style="green"))
     if diff.inputs:
         lines += [Text(), heading("inputs that differ")]
-        lines += [Text(f"  {visible(name)}: {value(one)} → {value(two)}") for name, (one, two) in diff.inputs.items()]
+        lines += [prose(f"  {visible(name)}: {value(one)} → {value(two)}") for name, (one, two) in diff.inputs.items()]
     moved = [f"{id}: {', '.join(one)} → {', '.join(two)}" for id, (one, two) in diff.moved.items()]
     lines += _ids("only in the second", diff.added, "green")
     lines += _ids("only in the first", diff.removed, "red")
@@ -35,6 +35,6 @@ def render_diff(diff: PlanDiff) -> Page:
 def _ids(title: str, rows: Sequence[str], colour: str) -> list[Text]:
     if not rows:
         return []
-    shown = [Text(f"  {visible(row)}", style=colour) for row in rows[:FIRST_IDS]]
+    shown = [whole(Text(f"  {visible(row)}", style=colour)) for row in rows[:FIRST_IDS]]
     rest = [Text(f"  … {len(rows) - FIRST_IDS} more")] if len(rows) > FIRST_IDS else []
     return [Text(), heading(f"{human.count(len(rows), 'task')} {title}"), *shown, *rest]

@@ -48,8 +48,7 @@ def _finding(finding: Finding, width: int | None) -> list[Text]:
         lines += _row(("", ""), "  where", finding.where, width)
     if finding.hint:
         command = finding.hint.startswith(_COMMANDS)
-        hint = _row(("", ""), "  hint", finding.hint, None if command else width, style="green")
-        lines += map(whole, hint) if command else hint
+        lines += _row(("", ""), "  hint", finding.hint, None if command else width, style="green")
     return lines
 
 
@@ -59,7 +58,7 @@ def _row(level: tuple[str, str], name: str, text: str, width: int | None, *, sty
     pieces = [told] if room is None or room < _NAME else wrapped(told, room)
     rows = [(level, visible(name)), *[(("", ""), "")] * (len(pieces) - 1)]
     return [
-        Text.assemble((f"{mark:<{_LEVEL}}", colour), (f"{title:<{_NAME}}", "dim"), (piece, style))
+        whole(Text.assemble((f"{mark:<{_LEVEL}}", colour), (f"{title:<{_NAME}}", "dim"), (piece, style)))
         for ((mark, colour), title), piece in zip(rows, pieces, strict=True)
     ]
 
@@ -77,7 +76,7 @@ def _repaired(repaired: Repaired, width: int | None) -> list[Text]:
     if not repaired.again:
         return [*lines, Text("no unit runs again for it: all are decided by other lines")]
     lines.append(Text(f"{human.count(len(repaired.again), 'unit')} run again that may have had an outcome there:"))
-    lines += [Text(f"  {visible(unit)}") for unit in repaired.again[:FIRST_UNITS]]
+    lines += [whole(Text(f"  {visible(unit)}")) for unit in repaired.again[:FIRST_UNITS]]
     if len(repaired.again) > FIRST_UNITS:
         lines.append(Text(f"  … {len(repaired.again) - FIRST_UNITS:,} more"))
     return [*lines, whole(Text(f"to run them: {visible(repaired.resume)}"))]

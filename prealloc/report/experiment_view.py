@@ -7,7 +7,7 @@ from rich.text import Text
 from prealloc.model.answers import CellProgress, ExperimentStatus
 from prealloc.report import human
 from prealloc.report.grid import Column, known, table
-from prealloc.report.page import Page, fact, heading, whole
+from prealloc.report.page import Page, fact, heading, prose, whole
 from prealloc.report.visible import value, visible
 
 RUNS_SHOWN = 10
@@ -23,12 +23,12 @@ def _page(status: ExperimentStatus, width: int | None) -> list[Text]:
     incomplete = sum(cell.done < cell.wanted for cell in status.cells)
     cells = f"{len(status.cells):,}, {'all complete' if not incomplete else f'{incomplete:,} incomplete'}"
     page = [
-        whole(fact(name, text, 12))
+        fact(name, text, 12)
         for name, text in [("experiment", visible(status.experiment)), ("done", done), ("cells", cells)]
     ]
     page += [Text(), *table(_cells(status.cells), width)] if status.cells else []
     page += [Text(), heading("runs"), *table(_runs(status), width)] if status.runs else []
-    page += [Text(f"warning: {visible(text)}", style="yellow") for text in status.warnings]
+    page += [prose(f"warning: {visible(text)}", "yellow") for text in status.warnings]
     return [*page, *([Text(), whole(Text(f"to run the rest: {visible(status.go_on)}"))] if status.go_on else [])]
 
 

@@ -52,8 +52,10 @@ def fit(columns: Sequence[Column], width: int | None) -> list[Fitted]:
     if width is None:
         return [Fitted(c, c.title, _natural(c, c.title)) for c in columns]
     titles = {id(c): c.title for c in columns}
-    if _needed(columns, titles) > width:
-        titles = {id(c): c.short or c.title for c in columns}
+    # No more titles are short than must be, those first that give most room.
+    for column in sorted((c for c in columns if c.short), key=_saved, reverse=True):
+        if _needed(columns, titles) > width:
+            titles[id(column)] = column.short or column.title
     kept = list(columns)
     while _needed(kept, titles) > width and (droppable := [c for c in kept if c.drop]):
         kept.remove(max(droppable, key=lambda c: c.drop))
@@ -72,7 +74,8 @@ def left_out(columns: Sequence[Column], width: int | None) -> list[Text]:
     kept = {id(each.column) for each in fit(columns, width)}
     lost = [column.title for column in columns if id(column) not in kept and column.title]
     columns_are = "1 column is" if len(lost) == 1 else f"{len(lost)} columns are"
-    return [Text(f"too narrow, {columns_are} left out: {', '.join(lost)}", style="dim")] if lost else []
+    text = f"too narrow, {columns_are} left out: {', '.join(lost)}"
+    return [Text(text, style="dim", overflow="fold")] if lost else []
 
 
 def draw(fitted: Sequence[Fitted], *, titles: bool = True) -> list[Text]:
@@ -128,6 +131,10 @@ def _place(cell: Text, fitted: Fitted) -> Text:
 def _natural(column: Column, title: str) -> int:
     widest = max((cell.cell_len for cell in column.cells), default=0)
     return max(cell_len(title), column.reserve, widest)
+
+
+def _saved(column: Column) -> int:
+    return _least(column, column.title) - _least(column, column.short or column.title)
 
 
 def _least(column: Column, title: str) -> int:

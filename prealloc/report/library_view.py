@@ -9,7 +9,7 @@ from rich.text import Text
 from prealloc.library.stats import FieldStats, Stats
 from prealloc.report import human
 from prealloc.report.grid import Column, table
-from prealloc.report.page import Page
+from prealloc.report.page import Page, prose
 from prealloc.report.visible import visible
 
 _WAYS = {
@@ -90,7 +90,7 @@ def _trial(stats: Stats) -> list[Text]:
     cache = human.size(trial.cache_bytes)
     return [
         Text(),
-        Text(
+        prose(
             f"{human.count(trial.reads, 'random read')}: {human.rate(per_s)}, "
             f"{human.share(trial.hit_rate)} of them from a cache of {cache}"
         ),

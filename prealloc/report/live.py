@@ -72,7 +72,7 @@ class TableReporter(Reporter):
         """What stays on the screen."""
         few = len(self.progress.shards) <= LAST_SHARDS
         height = None if few else max(self._console.size.height, LAST_SHARDS) - 1
-        self._console.print(render_table(self.progress, self._clock(), height=height))
+        render_table(self.progress, self._clock(), height=height).print(self._console)
         if self.progress.ended is not None:
             self._console.print()
             render_summary(self.progress, self.progress.ended).print(self._console)

@@ -52,7 +52,7 @@ def _facts(found: Comparison) -> list[Text]:
         "machine": f"{machine['cores']} cores, {memory}, {machine['system']}, {machine['python']}",
         "watched": f"each way for {human.duration(found.seconds)}, while every worker holds and reads its tasks",
     }
-    return [whole(fact(name, text, 9)) for name, text in facts.items()]
+    return [fact(name, text, 9) for name, text in facts.items()]
 
 
 def _table(found: Comparison, width: int | None) -> list[Text]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-_NO_CONSOLE = Console(width=80)
-"""Text.wrap takes one, and does not ask it for anything."""
 _ASCII = str.maketrans("…●◐↻·✓━─", "~*o^.+=-")
+_TO_PASTE = re.compile(
+    r"`[^`]+`|pip install '[^']+'|(?<!\S)prealloc (?:plan|show|verify|diff|run|resume|status|results|debug|doctor|ctl|"
+    r"memory|size|compare|report|export|rescore|host|experiment|library|config)(?= )(?! cannot)(?:(?!, )[^;`])*"
+)
+_BLANK = "\ue000"
+"""Stands for a space at which no line may end."""
 
 
 class Page:
@@ -74,14 +79,37 @@ def prose(text: str, style: str = "") -> Text:
 def wrapped(text: str, width: int) -> list[str]:
     """The text in lines of at most so many columns, broken between words; at least one line.
 
-    Paths and commands are for copying: a word that is too long is broken rather than lost, hyphens are left alone.
+    Paths and commands are for copying: they are never broken, so one that is too long makes a longer line.
     """
-    return [line.plain.rstrip() for line in Text(text).wrap(_NO_CONSOLE, width, overflow="fold")] or [""]
+    kept = _TO_PASTE.sub(lambda found: found[0].replace(" ", _BLANK), text)
+    lines = [""]
+    for word in re.findall(r"\s*\S+", kept):
+        if lines[-1] and cell_len(lines[-1] + word) > width:
+            lines.append(word.lstrip())
+        else:
+            lines[-1] += word
+    return [line.replace(_BLANK, " ") for line in lines]
+
+
+class Fact(Text):
+    """A line of what is known: its name, and behind it what is to be said. Where that is long, it goes on below."""
+
+    def __init__(self, name: str, said: Text, width: int) -> None:
+        super().__init__()
+        self.append(f"{name:<{width}}", "dim").append_text(said)
+        self.said = said
+        self.indent = width
+
+    def broken(self, width: int) -> list[Text]:
+        """In lines of at most so many columns."""
+        pieces = wrapped(self.said.plain, max(1, width - self.indent))
+        names = [self.plain[: self.indent], *[" " * self.indent] * (len(pieces) - 1)]
+        return [Text.assemble((n, "dim"), (piece, self.said.style)) for n, piece in zip(names, pieces, strict=True)]
 
 
 def fact(name: str, text: Text | str, width: int) -> Text:
     """A line of what is known: its name in `width` characters, and behind it what is to be said."""
-    return Text.assemble((f"{name:<{width}}", "dim"), text)
+    return Fact(name, text if isinstance(text, Text) else Text(text), width)
 
 
 def heading(text: str) -> Text:
@@ -93,6 +121,8 @@ def _within(line: Text, width: int | None) -> list[Text]:
     line.no_wrap = True
     if line.overflow == "ignore" or width is None or cell_len(line.plain) <= width:
         return [line]
+    if isinstance(line, Fact):
+        return line.broken(width)
     if line.overflow == "fold":
         return [Text(piece, line.style, no_wrap=True) for piece in wrapped(line.plain, width)]
     line.overflow = "ellipsis"

@@ -16,7 +16,7 @@ from prealloc.model.where import Where
 from prealloc.planning.precision import precision_of_plan
 from prealloc.report import human
 from prealloc.report.grid import Column, draw, fit, known, left_out
-from prealloc.report.page import Page, fact, whole
+from prealloc.report.page import Page, fact
 from prealloc.report.size_view import precision_line
 from prealloc.report.visible import value, visible
 from prealloc.store.manifests import Outline
@@ -69,7 +69,7 @@ def _more(rows: Sequence[T], shown: Sequence[T]) -> list[Text]:
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> list[Text]:
-    return [whole(fact(name, text, 10)) for name, text in facts]
+    return [fact(name, text, 10) for name, text in facts]
 
 
 def _plan_facts(plan: Plan | Outline) -> list[tuple[str, str]]:

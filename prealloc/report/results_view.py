@@ -180,7 +180,7 @@ def _columns(found: Results) -> list[Column]:
         *numbers("units", lambda row: str(row.units)),
         *_statuses(every),
         *numbers("success" if is_first else "success, latest", lambda row: human.share(row.rate), short="succ"),
-        *numbers(f"{level * 100:g}%", lambda row: _between(row.low, row.high), drop=12, is_needed=_reported(found)),
+        *numbers(f"{level * 100:g}% CI", lambda row: _between(row.low, row.high), drop=12, is_needed=_reported(found)),
         *numbers(
             "bounds",
             lambda row: _between(row.worst, row.best),
@@ -208,9 +208,9 @@ def _columns(found: Results) -> list[Column]:
             for name in found.total.means
             for column in numbers(visible(name), partial(_field_mean, name), drop=9)
         ),
-        *numbers("mean", lambda row: human.duration(row.mean_working_s), drop=25),
-        *numbers("p50", lambda row: human.duration(row.p50_working_s), drop=15),
-        *numbers("p95", lambda row: human.duration(row.p95_working_s), drop=16),
+        *numbers("mean time", lambda row: human.duration(row.mean_working_s), drop=25, short="mean"),
+        *numbers("p50 time", lambda row: human.duration(row.p50_working_s), drop=15, short="p50"),
+        *numbers("p95 time", lambda row: human.duration(row.p95_working_s), drop=16, short="p95"),
         *numbers("tokens", lambda row: human.tokens(tokens_in(row)), drop=14, is_needed=found.total.usage is not None),
         *numbers(
             "cost", lambda row: human.dollars(row.cost), drop=8, is_needed=any(row.cost is not None for row in every)
@@ -309,5 +309,5 @@ def _mean_text(mean: float | None, high: float | None) -> str:
 
 
 def _between(low: float | None, high: float | None) -> str:
-    """`61..69`, in percent."""
-    return human.NOTHING if low is None or high is None else f"{low * 100:.0f}..{high * 100:.0f}"
+    """`61..69%`."""
+    return human.NOTHING if low is None or high is None else f"{low * 100:.0f}..{high * 100:.0f}%"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from prealloc.report import human
-from prealloc.report.page import Page, fact, whole
+from prealloc.report.page import Page, fact
 from prealloc.report.visible import visible
 from prealloc.store.seals import NEVER, RunSeals
 
@@ -22,7 +22,7 @@ def render_seals(found: Sequence[RunSeals]) -> Page:
         lines += _run(each)
     lines.append(fact("", NEVER, _WIDTH))
     lines.append(fact("", "seals detect edits, not forgery: who can write the journal can write a seal", _WIDTH))
-    return Page(lambda width: [whole(line) for line in lines])
+    return Page(lambda width: lines)
 
 
 def _run(found: RunSeals) -> list[Text]:

@@ -42,7 +42,7 @@ def _facts(status: RunStatus) -> list[Text]:
         *([f"the latest session was asked for a part: {visible(status.part)}"] if status.part is not None else []),
     ]
     text = incomplete(decided, units)
-    return [*([Text(text, style="yellow")] if text else []), *map(Text, facts)]
+    return [*([Text(text, style="yellow")] if text else []), *map(prose, facts)]
 
 
 def _hosts(status: RunStatus) -> str:

@@ -268,7 +268,7 @@ def _next(ended: RunEnded) -> list[Text]:
 
 
 def _fact(name: str, text: Text | str) -> Text:
-    return whole(fact(name, text, 11))
+    return fact(name, text, 11)
 
 
 def _status(name: str) -> Text:

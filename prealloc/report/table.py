@@ -16,7 +16,7 @@ from prealloc.report import human
 from prealloc.report.grid import Column, cut, draw, fit, known, left_out
 from prealloc.report.hosts import hosts_line
 from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
-from prealloc.report.page import Page
+from prealloc.report.page import Page, whole, wrapped
 from prealloc.report.progress import RunProgress, ShardProgress, State, Tally
 from prealloc.report.success import incomplete, success_notes
 from prealloc.report.visible import value, visible
@@ -87,7 +87,7 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
     first = _incomplete(progress)
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
     fixed = 4 + (2 if tall else 0) + len(first)
-    notes = _remarks(progress, now_s, width, tall)
+    notes = [line for each in _remarks(progress, now_s, width, tall) for line in _broken(each, width, height)]
     notes = notes if height is None else notes[: max(1, height - fixed - 1)]
 
     def columns(lines: int) -> tuple[list[Column], dict[State, int]]:
@@ -96,10 +96,10 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
         return _columns(progress, rows, now_s, width), rest
 
     every, rest = columns(len(notes))
-    lost = left_out(every, width) if tall else []
+    lost = _lost(every, width, height) if tall else []
     if lost and height is not None:  # that takes the line of a shard
-        every, rest = columns(len(notes) + 1)
-        lost = left_out(every, width)
+        every, rest = columns(len(notes) + len(lost))
+        lost = _lost(every, width, height)
     lines = draw(fit(every, width))
     span = lines[0].cell_len
     total = lines.pop()
@@ -115,6 +115,19 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
         *notes,
         *lost,
     ]
+
+
+def _lost(columns: Sequence[Column], width: int | None, height: int | None) -> list[Text]:
+    return [line for each in left_out(columns, width) for line in _broken(each, width, height)]
+
+
+def _broken(line: Text, width: int | None, height: int | None) -> list[Text]:
+    """The line in as many as it takes. In the picture that stays, which has no height, commands are never cut."""
+    if width is None or line.cell_len <= width:
+        return [line]
+    indent = " " * (len(line.plain) - len(line.plain.lstrip()))
+    lines = [Text(indent + piece, line.style) for piece in wrapped(line.plain.strip(), width - len(indent))]
+    return lines if height is not None else [whole(each) for each in lines]
 
 
 def _remarks(progress: RunProgress, now_s: float, width: int | None, tall: bool) -> list[Text]:

@@ -35,7 +35,7 @@ def _unit(unit: UnitHistory, width: int | None) -> list[Text]:
         ("settings" if not n else "", f"{visible(k)}={value(v)}") for n, (k, v) in enumerate(unit.settings.items())
     ]
     facts += [("log", visible(unit.log)), ("", "of the whole shard: its lines do not name their unit")]
-    page = [whole(fact(name, text, 10)) for name, text in facts]
+    page = [fact(name, text, 10) for name, text in facts]
     attempts = [tried.attempt for tried in unit.tries]
     if attempts:
         page += [Text(), heading("attempts"), *_attempts(unit, width)]

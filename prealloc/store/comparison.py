@@ -282,16 +282,18 @@ def _not_passed(row: Compared, metric: Metric, margin: float) -> str | None:
         return f"{name}: no task is decided on both sides"
     loss = _loss(row.difference, metric)
     if loss >= margin:
-        bad, amount = ("slower", f"{loss * 100:.0f}% more time") if metric == "working_s" else ("worse", _lost(loss))
+        bad, amount = (
+            ("slower", f"{loss * 100:.0f}% more time") if metric == "working_s" else ("worse", _lost(loss, metric))
+        )
         kind = f"it is {bad}" if row.verdict == bad else "a loss is not excluded"
         return f"{name}: {kind} (by up to {amount})"
     if row.bounds is not None and -row.bounds[0] >= margin:
-        return f"{name}: {row.undecided} undecided units could make it worse (by up to {_lost(-row.bounds[0])})"
+        return f"{name}: {row.undecided} undecided units could make it worse (by up to {_lost(-row.bounds[0], metric)})"
     return None
 
 
-def _lost(loss: float) -> str:
-    return f"{loss * 100:.1f} points"
+def _lost(loss: float, metric: Metric) -> str:
+    return f"{loss:.3f}" if metric == "score" else f"{loss * 100:.1f} points"
 
 
 def _measure(asked: CompareOptions) -> Callable[[UnitOutcome], float | None]:

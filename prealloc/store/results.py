@@ -76,6 +76,9 @@ COLUMNS = {
     "mean": "mean_working_s",
     "p50": "p50_working_s",
     "p95": "p95_working_s",
+    "mean time": "mean_working_s",
+    "p50 time": "p50_working_s",
+    "p95 time": "p95_working_s",
     "waited": "waiting_s",
     "oom": "out_of_memory",
 }

@@ -154,7 +154,11 @@ def _scores_of(run: RunPaths, name: str) -> Scores:
     found = Scores(run, name)
     if found.scorer is None:
         there = ", ".join(score_names(run))
-        hint = f"use one of {there}" if there else f"make them: prealloc rescore {shlex.quote(str(run.root))}"
+        hint = (
+            f"use one of {there}"
+            if there
+            else f"make them: prealloc rescore {shlex.quote(str(run.root))} --scorer MODULE:FUNCTION"
+        )
         raise OptionsError([Mistake("‹scores›", f"{run.root} has no scores named {shown(name)}", hint)])
     return found
 

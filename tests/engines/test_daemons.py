@@ -61,7 +61,7 @@ def test_the_scheduler_is_killed(lab: Lab, stage: Stage) -> None:
     lab.cluster.kill_scheduler()
     try:
         if lab.engine == "dask":
-            wait_until(lambda: "no further host can be had" in session.output(), "word that the scheduler is gone")
+            wait_until(lambda: "no further host can be started" in session.output(), "word that the scheduler is gone")
         stage.let_go()
         assert session.wait(REACHED_S) == 0
     finally:

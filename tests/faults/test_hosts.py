@@ -139,7 +139,7 @@ def test_hosts_go_on_without_what_has_started_them(stage: Stage) -> None:
     stage.wait_for_start("g0")
     host = owner(stage.pids("g0")[0])
     os.kill(parent_of(parent_of(host)), signal.SIGKILL)
-    wait_until(lambda: "no further host can be had" in session.output(), "word of it")
+    wait_until(lambda: "no further host can be started" in session.output(), "word of it")
     stage.let_go()
     assert session.wait() == 0
     assert stage.attempts("g0") == 1

@@ -244,7 +244,7 @@ def test_types_that_are_too_small_for_a_cell_are_refused_together(tmp_path: Path
     with pytest.raises(OptionsError) as caught:
         prealloc.plan(path, per_type=True, per_cell=True, num_instances=4, lanes=lanes)
     assert list(caught.value.mistakes) == [
-        ("‹per_type›", "4 tasks are asked of each type; x has 3, y has 3", "what fits: ‹num_instances› 3")
+        ("‹per_type›", "4 tasks of each type are asked for, but x has 3, y has 3", "what fits: ‹num_instances› 3")
     ]
     with pytest.raises(OptionsError) as caught:
         prealloc.plan(path, quotas={"x": 4, "y": 5, "z": 1}, per_cell=True, lanes=lanes)

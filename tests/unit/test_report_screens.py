@@ -16,6 +16,7 @@ from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report.choose import reporter
 from prealloc.report.live import TableReporter
+from prealloc.report.page import Page, fact
 from prealloc.report.plain import PlainReporter
 from prealloc.report.problem import render_error
 from prealloc.report.progress import RunProgress
@@ -313,6 +314,27 @@ def test_a_narrow_error_is_wrapped_not_cut() -> None:
     assert max(map(len, text.splitlines())) <= 40
 
 
+def test_what_is_to_be_pasted_stands_in_one_line() -> None:
+    """Where words are wrapped, also in the picture that stays, a command and a path are not: half of one is none."""
+    command, path = "prealloc resume 'runs/prompt study 7' --failed", "/a/folder/that/has/a/name/longer/than/the/screen"
+    hint = f"make some room on the disk, move {path} away, then `{command}`; or stop others"
+    lines = render_error(RunFolderError("it is full", hint=hint)).text(40).splitlines()
+    assert [line.strip() for line in lines[1:]] == [
+        *("hint   make some room on the disk, move", path, "away, then", f"`{command}`;", "or stop others")
+    ]
+    progress = folded(script()[:1])
+    progress.apply(events.Note(text=f"a host is waited for, start it: {command}"), 1.0)
+    assert f"\n  {command}\n" in render_table(progress, 2.0).text(40)
+    assert max(map(len, render_table(progress, 2.0, height=30).text(40).splitlines())) <= 40
+
+
+def test_a_long_fact_goes_on_below() -> None:
+    """What a fact says is broken between words, under its own start, and nothing of it is lost."""
+    page = Page(lambda width: [fact("factor", "model: small, large, huge", 8)])
+    assert page.text(20) == "factor  model:\n        small,\n        large, huge\n"
+    assert page.text() == "factor  model: small, large, huge\n"
+
+
 class Clock:
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -484,7 +506,8 @@ def test_the_report_of_a_good_run_is_one_screen() -> None:
 def test_a_table_says_which_columns_it_gave_up() -> None:
     """On a narrow terminal; where there is room for all, nothing is said."""
     narrow = render_table(folded(script()), 13.0).text(60)
-    assert narrow.splitlines()[-1] == "too narrow, 7 columns are left out: settings, timeout, cras…"
+    named = "too narrow, 7 columns are left out: settings, timeout, crashed, oom, running, rate, memory"
+    assert " ".join(narrow.splitlines()[-2:]) == named
     assert "too narrow" not in render_table(folded(script()), 13.0).text(200)
 
 

@@ -72,7 +72,7 @@ class Admission:
             if first is not None and not checking and not missing:
                 break
             if not roster.here and not roster.expected and not self._broken:
-                raise EngineError(f"no host can be had: {self._losses.last_words}", hint=self._entrance.hint())
+                raise EngineError(f"no host can be started: {self._losses.last_words}", hint=self._entrance.hint())
             if not told and now - began > TELL_S:
                 told = True
                 wanted.tell(self._waits())

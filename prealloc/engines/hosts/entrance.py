@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Entrance:
         if self._provider is None and self._join_files is not None:
             many = "" if options.hosts == 1 else f" (and so on to host-{options.hosts}.json)"
             path = self._join_files / "host-1.json"
-            tell(f"start the hosts, each with a file of its own{many}: prealloc host --join {path}")
+            tell(f"start the hosts, each with a file of its own{many}: prealloc host --join {shlex.quote(str(path))}")
 
     def descriptors(self) -> list[int]:
         """Readable when there is news of a link or of the provider."""

@@ -56,7 +56,7 @@ class Losses:
         shared, name = self._shared, self._entrance.name
         if isinstance(told, ProviderLost):
             self.last_words = told.reason
-            shared.tell(Note(text=f"{name}: {told.reason}; no further host can be had, those here go on"))
+            shared.tell(Note(text=f"{name}: {told.reason}; no further host can be started; those that are here go on"))
             return
         host = shared.roster.get(told.name)
         if host is None:

@@ -8,6 +8,7 @@ that very task, so that an unnoticed change gives an error and never another tas
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -119,7 +120,9 @@ def _changed(where: str) -> LibraryError:
 
 def _find(library: Path, descriptor: int) -> tuple[Columns, Indexed]:
     """The index that fits a library that is open. Raises LibraryError: why the first does not."""
-    refusal = LibraryError("it has no index", where=str(library), hint=f"make one: prealloc library index {library}")
+    refusal = LibraryError(
+        "it has no index", where=str(library), hint=f"make one: prealloc library index {shlex.quote(str(library))}"
+    )
     for place in reversed([place for place in index_places(library) if os.path.lexists(place)]):
         try:
             columns, indexed = read_index(place)
