@@ -23,7 +23,7 @@ help:
 	@echo "make browser the report in a real browser; needs Debian's chromium-headless-shell or another Chromium"
 	@echo "make inspect  logs for Inspect, read back by Inspect itself; installs it"
 	@echo "make test-engines  the same behaviour on real engines: Slurm, Ray, Dask, an executor; as root, on Debian (ENGINES=ray)"
-	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N), the whole hostile corpus"
+	@echo "make laws    the property tests with all their examples, new ones each time (ARGS=--hypothesis-seed=N), the whole hostile corpus, every case of the faults"
 	@echo "make reference  write docs/reference: commands, config, python"
 	@echo "make fuzz    10,000 mutated files and the whole hostile corpus, a new seed each time"
 	@echo "make bench   measure against the usual ways, side by side"
@@ -120,6 +120,7 @@ on-%: .venv/engines.ok
 laws: .venv/test.ok
 	PREALLOC_LAWS=all PREALLOC_HOSTILE=all $(BIN)/python -m pytest -q -n $(TESTERS) --dist worksteal $(ARGS) \
 	  tests/hostile/test_corpus.py tests/hostile/test_hostile_library.py $$(grep -lr --include='*.py' @given tests)
+	PREALLOC_LAWS=all $(PYTEST) -n $(WAITERS) -m in_laws tests
 
 reference: .venv/test.ok
 	PYTHONPATH=tests $(BIN)/python tests/reference.py

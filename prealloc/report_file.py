@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 from prealloc.api.reports import gather
 from prealloc.errors import InputError
 from prealloc.files.atomic import new_path
 from prealloc.files.regular import Unusable, open_regular
-from prealloc.model.reporting import ReportKeywords
+from prealloc.model.answers import WrittenReport
+from prealloc.model.keywords import ReportKeywords
 from prealloc.report.html.page import MARK, render
-
-
-class WrittenReport(NamedTuple):
-    """What a report has become."""
-
-    out: Path
-    bytes: int
-    units: int
-    """Of the runs."""
-    listed: int
-    """Those that are in the report's table."""
-    detailed: int
-    """Those with their attempts, error and result."""
-    not_detailed: int
-    """Those that were to have them, for which there was no room."""
 
 
 def write_report(

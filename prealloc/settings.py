@@ -177,7 +177,6 @@ class _Read:
         for name in sections:
             if name not in known:
                 self.mistakes.append(Mistake(name, "there is no such section", did_you_mean(name, known)))
-        self._lanes_are_right = True
 
     def section(self, name: str) -> dict[str, Any]:
         """The values of a section, by field; those that are wrong are left out."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 from zygote import ForkServers, Providers
 
-from examples import examples
+from examples import EVERY, examples
 
 settings.register_profile("laws", parent=examples(100))
 settings.load_profile("laws")
@@ -35,6 +35,13 @@ os.environ["XDG_RUNTIME_DIR"] = _runtime.name
 # A shell's background job ignores these, and what it starts inherits that: a test could not send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves to `make laws` what is for it alone; see examples.py."""
+    left = [item for item in items if not EVERY and item.get_closest_marker("in_laws")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in {*left}]
 
 
 def pytest_collection_finish() -> None:

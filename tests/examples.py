@@ -1,4 +1,4 @@
-"""How many examples hypothesis draws: few and always the same ones in `make test`, all of them in `make laws`.
+"""How much of a law is tried: some cases and few examples, always the same ones, in `make test`; all in `make laws`.
 
 CI runs both.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 EVERY = bool(os.environ.get("PREALLOC_LAWS"))
@@ -23,3 +25,8 @@ def examples(count: int, *, allow: Collection[HealthCheck] = ()) -> settings:
         deadline=None,
         suppress_health_check=(HealthCheck.too_slow, *allow),
     )
+
+
+def in_laws(*values: Any) -> Any:
+    """A case for `make laws` alone: in `make test` another one of the same test takes the same way through the code."""
+    return pytest.param(*values, marks=pytest.mark.in_laws)

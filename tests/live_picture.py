@@ -16,10 +16,10 @@ from email.message import Message
 from pathlib import Path
 
 import prealloc
-from prealloc.library.sample.write import write_sample
 from prealloc.model.events import AttemptEnded, Event
 from prealloc.report.progress import RunProgress
 from prealloc.report.table import export_svg
+from prealloc.sample_library.write import write_sample
 
 TASKS_ENDED = 75
 """When the picture is taken: of 96 that can end, since the key of the other 48 is refused."""

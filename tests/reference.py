@@ -1,15 +1,21 @@
-"""`python tests/reference.py`: writes docs/reference/ commands, config and python from declarations and docstrings."""
+"""`python tests/reference.py`: writes what follows from the declarations of options, and from docstrings.
+
+That is docs/reference/ commands, config and python, and prealloc/model/keywords.py.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
+import sys
 import textwrap
+import types
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import typer
@@ -19,10 +25,34 @@ from prealloc import testing
 from prealloc.cli.app import app
 from prealloc.cli.options import in_flags
 from prealloc.errors import CannotGoOn, InputError
-from prealloc.model.options import Bytes, Flag, Option, Seconds, options_of, spelled
+from prealloc.model.comparison import CompareOptions
+from prealloc.model.fields import Fields
+from prealloc.model.options import (
+    Bytes,
+    Cells,
+    Dollars,
+    Flag,
+    Names,
+    Option,
+    Seconds,
+    Share,
+    Sizes,
+    options_of,
+    spelled,
+)
+from prealloc.model.part import Part
+from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.policy import EngineOptions, RunPolicy
+from prealloc.model.reporting import ReportOptions
+from prealloc.model.size import SizeOptions
+from prealloc.model.steer import Change
+from prealloc.model.tables import ResultsOptions
+from prealloc.model.where import Where
 from prealloc.settings import SECTIONS, TABLES, options_in
 
-FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+_ROOT = Path(__file__).parents[1]
+FOLDER = _ROOT / "docs" / "reference"
+KEYWORDS = _ROOT / "prealloc" / "model" / "keywords.py"
 _WIDTH = 78
 """As wide as help screens are on a terminal of 80 columns."""
 _SHOWN_DUNDERS = ("__getitem__", "__len__", "__iter__", "__contains__")
@@ -54,8 +84,9 @@ Made from signatures and docstrings (`make reference`). These names are public; 
 
 
 def pages() -> dict[Path, str]:
-    """Each page that is made, by its path."""
-    return {FOLDER / "commands.md": _commands(), FOLDER / "config.md": _config(), FOLDER / "python.md": _python()}
+    """Each file that is made, by its path."""
+    found = {FOLDER / "commands.md": _commands(), FOLDER / "config.md": _config(), FOLDER / "python.md": _python()}
+    return {**found, KEYWORDS: _keywords()}
 
 
 # -- commands -----------------------------------------------------------------------------------------------
@@ -125,6 +156,110 @@ def _default(option: Option, default: Any) -> str:
 
 def _plain(text: str) -> str:
     return spelled(in_flags(text), lambda field: field)
+
+
+# -- keywords -----------------------------------------------------------------------------------------------
+
+_HEAD = '''"""The keywords of public functions, for editors and type checkers.
+
+`make reference` writes this file from the declarations of the options, as it writes docs/reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from msgspec import UnsetType
+
+    from prealloc.model.lane import Lane
+'''
+
+
+class Keywords(NamedTuple):
+    """The keywords of some functions: the fields of a struct."""
+
+    struct: type
+    of: str
+    but: Sequence[str] = ()
+    """Fields that are not among them."""
+    only: Sequence[str] = ()
+    """If there are any: those that are."""
+    none: Sequence[str] = ()
+    """Fields that are None in Python when they are not given, beside those whose type says so."""
+    base: str = "TypedDict"
+
+
+_NOTED = ("generator", "generator_version")
+"""What plan() notes by itself."""
+
+TYPED = {
+    "PlanOptions": Keywords(PlanSpec, "plan()", but=_NOTED, none=("timeout_field", "shard_sizes")),
+    "SpecOptions": Keywords(PlanSpec, "PlanSpec.checked", only=_NOTED, base="PlanOptions"),
+    "RunOptions": Keywords(RunPolicy, "run() and RunPolicy.checked"),
+    "EngineKeywords": Keywords(EngineOptions, "run() and resume()"),
+    "PartOptions": Keywords(Part, "run(), resume() and Part.checked"),
+    "ChangeOptions": Keywords(Change, "Change.checked"),
+    "FieldOptions": Keywords(Fields, "Fields.checked and of what reads a library"),
+    "SizeKeywords": Keywords(SizeOptions, "size()"),
+    "CompareKeywords": Keywords(CompareOptions, "compare()"),
+    "ResultsKeywords": Keywords(ResultsOptions, "results()"),
+    "ReportKeywords": Keywords(ReportOptions, "write_report()"),
+}
+
+
+def _keywords() -> str:
+    return "\n\n".join([_HEAD, *(_typed_dict(name, each) for name, each in TYPED.items())])
+
+
+def _typed_dict(name: str, keywords: Keywords) -> str:
+    struct, of, but, only, none, base = keywords
+    hints, options = typing.get_type_hints(struct), options_of(struct)
+    fields = [each for each in struct.__struct_fields__ if each not in but and (not only or each in only)]
+    types_of = {field: _python_type(hints[field], options.get(field)) for field in fields}
+    lines = [f"    {field}: {kind}{' | None' if field in none else ''}\n" for field, kind in types_of.items()]
+    about = f"The keywords of {of}: the fields of {struct.__name__}, which explain them."
+    return f'class {name}({base}, total=False):\n    """{about}"""\n\n{"".join(lines)}'
+
+
+def _python_type(hint: Any, option: Option | None) -> str:
+    """What Python code may give for a field of this type: any sequence, and texts that its reader understands."""
+    kinds, reader = _kinds(hint), option.reader if option is not None else None
+    found = [_name_of(each) for each in kinds if each not in _NOT_GIVEN]
+    if isinstance(reader, Cells):
+        found = ["str", "Mapping[str, Any]", "Sequence[str | Mapping[str, Any]]"]
+    elif isinstance(reader, Where):
+        found = ["Sequence[str | Mapping[str, Any]]"]
+    elif isinstance(reader, Bytes | Dollars | Seconds | Share | Sizes) or _takes_text(reader):
+        found.append("str")
+    elif isinstance(reader, Names) and reader.every:
+        found.append(f'Literal["{reader.every}"]')
+    return " | ".join(dict.fromkeys([*found, *(_NOT_GIVEN[each] for each in kinds if each in _NOT_GIVEN)]))
+
+
+_NOT_GIVEN = {msgspec.UnsetType: "UnsetType", types.NoneType: "None"}
+
+
+def _takes_text(reader: Any) -> bool:
+    return getattr(reader, "alone", False) or getattr(reader, "share", False)
+
+
+def _kinds(hint: Any) -> Sequence[Any]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else [hint]
+
+
+def _name_of(kind: Any) -> str:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if len(kinds := _kinds(kind)) > 1:
+        return " | ".join(map(_name_of, kinds))
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(msgspec.json.encode(each).decode() for each in inner)}]"
+    if origin in (tuple, list):
+        return f"Sequence[{_name_of(inner[0])}]"
+    if origin is dict:
+        return f"Mapping[{', '.join(map(_name_of, inner))}]"
+    return "Any" if kind is Any else str(kind.__name__)
 
 
 # -- Python -------------------------------------------------------------------------------------------------
@@ -279,6 +414,9 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
+    if KEYWORDS.read_text() != (found := _keywords()):
+        KEYWORDS.write_text(found)
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # the signatures in here are of the old ones
     for path, text in pages().items():
         path.write_text(text)
         print(path)

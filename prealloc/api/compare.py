@@ -8,7 +8,8 @@ from typing import Unpack
 
 from prealloc.api.located import Located, asked_of, located
 from prealloc.errors import Mistake, OptionsError, PlanError
-from prealloc.model.comparison import CompareKeywords, CompareOptions, Metric
+from prealloc.model.comparison import CompareOptions, Metric
+from prealloc.model.keywords import CompareKeywords
 from prealloc.model.plan import SliceRef
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.identity import Facts, TaskFacts

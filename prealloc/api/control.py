@@ -18,7 +18,8 @@ from prealloc.files.paths import RunPaths
 from prealloc.files.private import refuse_unless_private
 from prealloc.files.regular import Unusable, read_regular
 from prealloc.model.document import UNREADABLE
-from prealloc.model.steer import Change, ChangeOptions, Course
+from prealloc.model.keywords import ChangeOptions
+from prealloc.model.steer import Change, Course
 from prealloc.store.run_folder import OpenRun
 
 PATIENCE_S = 30.0

@@ -23,8 +23,9 @@ from prealloc.doctor.versions import check_versions
 from prealloc.engines.registry import beyond_one_machine, check_engine, engine_options_of
 from prealloc.errors import InputError, Mistake, OptionsError
 from prealloc.files.paths import ExperimentPaths, current_folder
+from prealloc.model.keywords import EngineKeywords
 from prealloc.model.options import read_options
-from prealloc.model.policy import EngineKeywords, EngineOptions
+from prealloc.model.policy import EngineOptions
 from prealloc.worker.function import check_name
 
 PROBE_WORKER = "prealloc.agents.simulate:run"
@@ -70,8 +71,7 @@ def diagnose_engine(
     `options` are those of EngineOptions, `variables` the environment variables that workers need. Raises OptionsError.
     """
     found: list[Mistake] = []
-    given = {**options, "hosts": 1}
-    read = {name: value for name, value in read_options(EngineOptions, given, found).items() if name in given}
+    read = read_options(EngineOptions, {**options, "hosts": 1}, found)
     check_engine(engine)
     if found:
         raise OptionsError(found)

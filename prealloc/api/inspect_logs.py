@@ -18,6 +18,7 @@ import msgspec
 from prealloc.api.located import Located
 from prealloc.errors import InputError, Mistake, OptionsError
 from prealloc.files.atomic import new_folder, refuse_taken, writing
+from prealloc.model.json_value import plain
 from prealloc.model.outcome import FINAL, Attempt, ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.usage import Tokens
@@ -61,7 +62,7 @@ def _log(members: Sequence[Located], *, results: bool) -> Any:
     samples = _samples(members, results=results)
     ends = [end for each in members if (end := _ended_at(each)) is not None]
     model = first.cell.get("model", first.unit.settings.get("model"))
-    task = ", ".join(f"{name}={_plain(value)}" for name, value in first.cell.items()) or first.unit.shard
+    task = ", ".join(f"{name}={plain(value)}" for name, value in first.cell.items()) or first.unit.shard
     key = hashlib.sha256(f"{plan.id} {first.unit.shard}".encode()).hexdigest()[:22]
     started = min(map(_started_at, members), default=None)
     return EvalLog(
@@ -72,7 +73,7 @@ def _log(members: Sequence[Located], *, results: bool) -> Any:
             run_id=plan.id[:22],
             task_id=key,
             task=task,
-            model=_plain(model) if model is not None else first.unit.setup.worker,
+            model=plain(model) if model is not None else first.unit.setup.worker,
             dataset=EvalDataset(name=", ".join(each.name for each in plan.libraries), samples=row.tasks),
             config=EvalConfig(epochs=max((sample.epoch for sample in samples), default=1)),
             metadata={"made_by": "prealloc export", "run": str(opened.paths.root), "plan": plan.id, **first.cell},
@@ -195,10 +196,6 @@ def _time(seconds: float | None) -> str | None:
     if seconds is None or seconds == float("inf"):
         return None
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds")
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _need_inspect() -> None:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from prealloc.engines.base import Engine
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.keywords import EngineKeywords, PartOptions, RunOptions
 from prealloc.model.options import Bytes, Dollars, Seconds, options_of, read_options
-from prealloc.model.part import Part, PartOptions
+from prealloc.model.part import Part
 from prealloc.model.plan import Plan, SliceRef
-from prealloc.model.policy import EngineKeywords, EngineOptions, RunOptions, RunPolicy, read_run_options
+from prealloc.model.policy import EngineOptions, RunPolicy, read_run_options
 from prealloc.store.asked import Planned
 from prealloc.store.manifests import Outline
 from prealloc.store.slices import Names
@@ -43,7 +44,7 @@ def read_run_keywords(given: RunKeywords, found: list[Mistake]) -> Keywords:
     part = {name: options.pop(name) for name in options_of(Part) if name in options}
     read = Part(**read_options(Part, part, found))
     hosts = {name: options.pop(name) for name in options_of(EngineOptions) if name in options}
-    engine = {name: value for name, value in read_options(EngineOptions, hosts, found).items() if name in hosts}
+    engine = read_options(EngineOptions, hosts, found)
     try:
         return Keywords(read, read_run_options(options), engine)
     except OptionsError as error:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Unpack
 from prealloc.api.sources import LibraryInPython, library_path
 from prealloc.errors import LibraryError, Mistake, OptionsError
 from prealloc.library import read_library
-from prealloc.library.open import json_file
-from prealloc.model.fields import FieldOptions, Fields
+from prealloc.library.open import text_source
+from prealloc.model.fields import Fields
+from prealloc.model.keywords import FieldOptions
 from prealloc.model.options import Bytes, Whole
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def convert(
     )
 
 
-def is_json(library: str | Path, *, difficulty: str | None = None) -> bool:
-    """Whether a library is a JSON file: then `convert` tells its progress in bytes, else in tasks."""
-    return json_file(library_path(library, difficulty), difficulty) is not None
+def is_text(library: str | Path, *, difficulty: str | None = None) -> bool:
+    """Whether a library is a text, such as JSON: then `convert` tells its progress in bytes, else in tasks."""
+    return text_source(library_path(library, difficulty), difficulty) is not None
 
 
 def stats(
@@ -112,12 +113,12 @@ def json_path(library: str | Path, difficulty: str | None) -> Path:
     if str(library) == "-":
         hint = "save it to a file, and index that"
         raise LibraryError("standard input cannot be indexed: it can be read only once", where="-", hint=hint)
-    file = json_file(library_path(library, difficulty), difficulty)
-    if file is None:
+    text = text_source(library_path(library, difficulty), difficulty)
+    if text is None or text.is_made:
         hint = "plan from it as it is, or convert it: prealloc library convert LIBRARY tasks.db"
         raise LibraryError(
             "only a JSON file can be indexed: tasks of other formats are read without an index",
             where=str(library),
             hint=hint,
         )
-    return file
+    return Path(text.path)

@@ -15,7 +15,8 @@ from prealloc.memory.child import Job
 from prealloc.memory.compare import Task, Tell, compare, machine
 from prealloc.memory.figures import Comparison
 from prealloc.memory.ways import WAYS
-from prealloc.model.fields import FieldOptions, Fields
+from prealloc.model.fields import Fields
+from prealloc.model.keywords import FieldOptions
 from prealloc.model.options import Seconds, Whole
 from prealloc.model.plan_spec import MAX_SEED
 from prealloc.processes.memory import available_bytes

@@ -11,10 +11,11 @@ import msgspec
 
 from prealloc.api.experiments import experiment_history, experiment_outcomes, is_experiment
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.keywords import ResultsKeywords
 from prealloc.model.options import read_keywords
 from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices, read_prices
-from prealloc.model.tables import ResultsKeywords, ResultsOptions
+from prealloc.model.tables import ResultsOptions
 from prealloc.store.fold import fold, tries_of
 from prealloc.store.keys import KEYS
 from prealloc.store.results import Results, tabulate

@@ -22,12 +22,13 @@ from prealloc.library import read_library
 from prealloc.library.stats import FieldStats, field_stats
 from prealloc.model.answers import PlanDiff
 from prealloc.model.cell import DIFFICULTY, settings_of
-from prealloc.model.fields import COMMON, FieldOptions, Fields, IdFrom
+from prealloc.model.fields import COMMON, Fields, IdFrom
+from prealloc.model.keywords import FieldOptions, PlanOptions, RunOptions
 from prealloc.model.listed import IdList, listed_ids
 from prealloc.model.options import one_or_several, read_options, share_of
 from prealloc.model.plan import Plan, PlanFile, Shard
-from prealloc.model.plan_spec import GenerateOptions, PlanOptions, PlanSpec
-from prealloc.model.policy import RunOptions, read_run_options
+from prealloc.model.plan_spec import GenerateOptions, PlanSpec
+from prealloc.model.policy import read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.timeout import own_timeouts
 from prealloc.model.where import refuse_where
@@ -149,7 +150,7 @@ def plan(
     from prealloc.store.build import PlannedShard, build_plan
     from prealloc.store.plan_folder import write_plan
 
-    chosen = choose_for_cells(spec, laid, sources.ids, sources.types, sources.there_are)
+    chosen = choose_for_cells(spec, laid, sources.ids, sources.types, sources.available)
     positions = sorted({position for shard in chosen for position in shard})
     with _completing(generator, workflow_cache, timeout_s, tell, generating) as complete:
         tasks = {key: sources.tasks(key, positions, complete) for key in sources.libraries}

@@ -19,8 +19,10 @@ from prealloc.files.lock import live_owner
 from prealloc.files.paths import readable_name
 from prealloc.files.regular import Unusable, open_regular
 from prealloc.model.comparison import CompareOptions
+from prealloc.model.json_value import canonical
+from prealloc.model.keywords import ReportKeywords
 from prealloc.model.policy import RunPolicy
-from prealloc.model.reporting import ReportKeywords, ReportOptions
+from prealloc.model.reporting import ReportOptions
 from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
 from prealloc.store.clusters import Ended as EndedUnit
@@ -178,10 +180,10 @@ def _tail(log: Path) -> str:
 
 def _factors(members: Sequence[Member]) -> dict[str, tuple[Any, ...]]:
     """The factors with several values, the run first: who names several runs wants to compare them."""
-    found: dict[str, dict[bytes, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for member in members:
         for name, value in member.cell.items():
-            found.setdefault(name, {}).setdefault(_text(value), value)
+            found.setdefault(name, {}).setdefault(canonical(value), value)
     several = {name: tuple(values.values()) for name, values in found.items() if len(values) > 1}
     return {**({RUN: several[RUN]} if RUN in several else {}), **several}
 
@@ -207,7 +209,7 @@ def _compared(
     baseline = asked.baseline
     if baseline is None:
         first = next((value for member in members if (value := value_of(member, factor)) is not None), None)
-        baseline = first if first is None or isinstance(first, str) else _text(first).decode()
+        baseline = first if first is None or isinstance(first, str) else canonical(first)
     options = CompareOptions(factor=factor, baseline=baseline, margin=asked.margin)
     every = compare_members(members, options)
     by = [
@@ -229,7 +231,7 @@ def _by(members: Sequence[Member], options: CompareOptions, name: str) -> Compar
 
 def _values(members: Sequence[Member], name: str) -> int:
     is_type = name == TYPE and not any(TYPE in member.cell for member in members)
-    return len({_text(member.unit.type if is_type else value_of(member, name)) for member in members})
+    return len({canonical(member.unit.type if is_type else value_of(member, name)) for member in members})
 
 
 def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | None:
@@ -239,11 +241,11 @@ def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | Non
     key = _key(factor, told)
     found = tabulate(told, ResultsOptions(by=(key,)))
     places = list(_values_of(told, key))
-    ordered = sorted(found.rows, key=lambda row: places.index(_text(row.group[key])))
+    ordered = sorted(found.rows, key=lambda row: places.index(canonical(row.group[key])))
     return msgspec.structs.replace(found, rows=ordered)
 
 
-def _values_of(told: Sequence[UnitOutcome], key: str) -> dict[bytes, Any]:
+def _values_of(told: Sequence[UnitOutcome], key: str) -> dict[str, Any]:
     """The values of a key of results, in the plan's order."""
     if key == TYPE:
         return _distinct(sorted({outcome.type for outcome in told}))
@@ -265,12 +267,12 @@ def _matrices(told: Sequence[UnitOutcome], factor: str | None, others: Sequence[
         columns = _values_of(told, key)
         if len(columns) < 2:
             continue
-        lines = _values_of(told, row_key) if row_key is not None else {_text(None): None}
+        lines = _values_of(told, row_key) if row_key is not None else {canonical(None): None}
         top, left = list(lines), list(columns)
 
-        def place(row: ResultsRow, key: str = key, top: Sequence[bytes] = top, left: Sequence[bytes] = left) -> Any:
+        def place(row: ResultsRow, key: str = key, top: Sequence[str] = top, left: Sequence[str] = left) -> Any:
             of_row = row.group[row_key] if row_key is not None else None
-            return top.index(_text(of_row)), left.index(_text(row.group[key]))
+            return top.index(canonical(of_row)), left.index(canonical(row.group[key]))
 
         yield Matrix(
             row_key=factor or "",
@@ -281,9 +283,5 @@ def _matrices(told: Sequence[UnitOutcome], factor: str | None, others: Sequence[
         )
 
 
-def _distinct(values: Iterable[Any]) -> dict[bytes, Any]:
-    return {_text(value): value for value in values}
-
-
-def _text(value: Any) -> bytes:
-    return msgspec.json.encode(value, order="sorted")
+def _distinct(values: Iterable[Any]) -> dict[str, Any]:
+    return {canonical(value): value for value in values}

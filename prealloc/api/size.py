@@ -9,8 +9,9 @@ import msgspec
 from prealloc.api.compare import members_of
 from prealloc.api.located import located
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.keywords import SizeKeywords
 from prealloc.model.options import read_keywords
-from prealloc.model.size import Known, Size, SizeKeywords, SizeOptions, Sizes
+from prealloc.model.size import Known, Size, SizeOptions, Sizes
 from prealloc.model.words import shown
 from prealloc.statistics.size import (
     tasks_for_difference,

@@ -44,7 +44,7 @@ class Sources(NamedTuple):
 
     ids: Sequence[str]
     types: Sequence[str]
-    there_are: Mapping[str, int] | None
+    available: Mapping[str, int] | None
     """How many tasks of each type there are; None: as many as in `types`."""
     places: Sequence[int] | None
     """Where in the library each of `ids` is; None: in the same order."""
@@ -55,7 +55,7 @@ class Sources(NamedTuple):
 
     def types_there(self) -> Mapping[str, int]:
         """How many tasks of each type there are."""
-        return Counter(self.types) if self.there_are is None else self.there_are
+        return Counter(self.types) if self.available is None else self.available
 
     def tasks(
         self, difficulty: str | None, positions: Sequence[int], complete: Complete | None = None
@@ -146,14 +146,14 @@ def _limited(sources: Sources, listed: Listed) -> Sources:
         )
     kept = [place for place, id in enumerate(sources.ids) if listed.takes(id)]
     types = [sources.types[place] for place in kept]
-    there_are = None
-    if sources.there_are is not None and listed.only is None:
+    available = None
+    if sources.available is not None and listed.only is None:
         dropped = Counter(sources.types[place] for place, id in enumerate(sources.ids) if not listed.takes(id))
-        there_are = {name: count - dropped[name] for name, count in sources.there_are.items()}
+        available = {name: count - dropped[name] for name, count in sources.available.items()}
     return sources._replace(
         ids=[sources.ids[place] for place in kept],
         types=types,
-        there_are=there_are,
+        available=available,
         places=kept if sources.places is None else [sources.places[place] for place in kept],
         infos=[msgspec.structs.replace(info, listed=listed.digests()) for info in sources.infos],
     )
@@ -161,13 +161,13 @@ def _limited(sources: Sources, listed: Listed) -> Sources:
 
 def _single(libraries: dict[str | None, Library], spec: PlanSpec, shards: Sequence[int] | None) -> Sources:
     ((_, library),) = libraries.items()
-    there_are = library.info.types
+    available = library.info.types
     hashes = library.hashes()
     if hashes is None or shards is None:
-        return Sources(library.ids, library.types, there_are, None, libraries, [library.info], 0)
+        return Sources(library.ids, library.types, available, None, libraries, [library.info], 0)
     places = shortlist_of(spec, shards, hashes, library.types)
     ids, types = ([names[place] for place in places] for names in (library.ids, library.types))
-    return Sources(ids, types, there_are, places, libraries, [library.info], 0)
+    return Sources(ids, types, available, places, libraries, [library.info], 0)
 
 
 def library_paths(

@@ -44,12 +44,10 @@ def check(
         told = {"config": str(file), "ok": True, "spec": spec}
         print_json({**told, "matrix": found.matrix, "estimate": found.estimate})
         return
-    from rich.console import Console
-
     from prealloc.report.matrix_view import render_outlook
 
     typer.echo(f"{file}: it can be planned")
-    render_outlook(found).print(Console())
+    render_outlook(found).print()
 
 
 @command(app)

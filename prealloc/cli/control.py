@@ -50,10 +50,8 @@ def ctl(
     if json:
         print_json(course)
         return
-    from rich.console import Console
-
     from prealloc.report.course_view import render_course
 
-    render_course(course, str(run)).print(Console())
+    render_course(course, str(run)).print()
     for note in course.notes:
         print_note(note)

@@ -54,13 +54,11 @@ def debug(
     if json:
         print_json(done)
     else:
-        from rich.console import Console
-
         from prealloc.report.debug_view import render_debugged
 
         note = f"recorded in {run}" if done.recorded else "not recorded"
         sys.stdout.write("\n")
-        render_debugged(done.unit, done.attempt, note).print(Console())
+        render_debugged(done.unit, done.attempt, note).print()
     if done.attempt.status is Status.CANCELLED:
         raise Stop(_INTERRUPTED)
     raise Stop(0 if done.attempt.status is Status.OK else 1)

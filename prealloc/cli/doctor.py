@@ -103,11 +103,9 @@ def _show(found: Diagnosis, json: bool) -> None:
     if json:
         print_json({"exit_code": found.exit_code, **msgspec.structs.asdict(found)})
     else:
-        from rich.console import Console
-
         from prealloc.report.doctor_view import render_diagnosis
 
-        render_diagnosis(found).print(Console())
+        render_diagnosis(found).print()
     if found.exit_code:
         raise Stop(found.exit_code)
 

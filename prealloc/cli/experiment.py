@@ -62,10 +62,8 @@ def status(
     if json:
         print_json(found)
     else:
-        from rich.console import Console
-
         from prealloc.report.experiment_view import render_experiment
 
-        render_experiment(found).print(Console())
+        render_experiment(found).print()
     if found.done != found.wanted:
         raise Stop(1)

@@ -45,7 +45,7 @@ def sample(
       prealloc library sample tasks.json
       prealloc library sample big.jsonl.zst --tasks 100000 --workflow-bytes 2000
     """
-    from prealloc.library.sample.write import write_sample
+    from prealloc.sample_library.write import write_sample
 
     with (
         ended_by_signals(out),
@@ -117,11 +117,9 @@ def stats(
     if json:
         print_json(found)
         return
-    from rich.console import Console
-
     from prealloc.report.library_view import render_stats
 
-    render_stats(found).print(Console())
+    render_stats(found).print()
 
 
 @command(app)
@@ -203,7 +201,7 @@ def convert(
 
     label = f"converting {library.name}"
     # Other formats are read task by task: for them bytes do not show the progress.
-    if api.is_json(library, difficulty=difficulty):
+    if api.is_text(library, difficulty=difficulty):
         bar = byte_progress(label, shown=not json)
     else:
         bar = task_progress(label, shown=not json, after_s=PROGRESS_AFTER_S)

@@ -102,11 +102,9 @@ def memory(
     if json:
         print_json(found)
     else:
-        from rich.console import Console
-
         from prealloc.report.memory_view import render_memory
 
-        render_memory(found).print(Console())
+        render_memory(found).print()
     if found.exit_code:
         raise Stop(found.exit_code)
 

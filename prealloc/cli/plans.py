@@ -183,19 +183,17 @@ def _print_plan(made: Plan, outlook: Outlook | None, bare: Sequence[BareTasks], 
 
 
 def _show_plan(made: Plan | Outline, outlook: Outlook | None, beside: Page | None = None) -> None:
-    from rich.console import Console
-
     from prealloc.report.plan_view import render_plan
 
-    render_plan(made).print(Console())
+    render_plan(made).print()
     if beside is not None:
         typer.echo()
-        beside.print(Console())
+        beside.print()
     if outlook is not None:
         from prealloc.report.matrix_view import render_outlook
 
         typer.echo()
-        render_outlook(outlook).print(Console())
+        render_outlook(outlook).print()
 
 
 PlanOrRun = Annotated[Path, typer.Argument(help="A plan folder, a run folder, or an experiment.", metavar="PLAN|RUN")]
@@ -273,11 +271,9 @@ def _show_shard(plan: Path, shard: str, *, json: bool) -> None:
         rows = [{"id": task.id, "type": task.type, "workflow_bytes": len(task.workflow_json)} for task in found.tasks]
         print_json({"manifest": found.manifest, "tasks": rows})
         return
-    from rich.console import Console
-
     from prealloc.report.plan_view import render_shard
 
-    render_shard(found).print(Console())
+    render_shard(found).print()
 
 
 def _show_unit(run: Path, unit: str, *, json: bool) -> None:
@@ -287,11 +283,9 @@ def _show_unit(run: Path, unit: str, *, json: bool) -> None:
     if json:
         print_json(found)
         return
-    from rich.console import Console
-
     from prealloc.report.unit_view import render_unit
 
-    render_unit(found).print(Console())
+    render_unit(found).print()
 
 
 @takes(Fields)
@@ -338,11 +332,9 @@ def verify(
             f"{human.count(units, 'unit')}{against}"
         )
     if seals and not json:
-        from rich.console import Console
-
         from prealloc.report.seals_view import render_seals
 
-        render_seals(seals).print(Console())
+        render_seals(seals).print()
     if edited:
         raise Stop(1)
 
@@ -366,11 +358,9 @@ def diff(
     if json:
         print_json(found)
     else:
-        from rich.console import Console
-
         from prealloc.report.diff_view import render_diff
 
-        render_diff(found).print(Console())
+        render_diff(found).print()
     if not found.same:
         raise Stop(1)
 

@@ -52,4 +52,4 @@ def report(
     if json:
         print_json(made._asdict())
         return
-    render_written(made.out, made.bytes, made.units, made.listed, made.detailed, made.not_detailed).print(Console())
+    render_written(made).print()

@@ -195,11 +195,9 @@ def status(
     if json:
         print_json(found)
     else:
-        from rich.console import Console
-
         from prealloc.report.status_view import render_status
 
-        render_status(found).print(Console())
+        render_status(found).print()
     if found.census["ok"] != found.units - sum(found.elsewhere.values()):
         raise Stop(1)
 

@@ -38,8 +38,6 @@ def size(json: JsonFlag = False, *, given: dict[str, Any]) -> None:
     if json:
         print_json({**msgspec.structs.asdict(found), "cheapest": found.cheapest})
         return
-    from rich.console import Console
-
     from prealloc.report.size_view import render_sizes
 
-    render_sizes(found).print(Console())
+    render_sizes(found).print()

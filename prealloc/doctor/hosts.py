@@ -40,7 +40,7 @@ def check_hosts(
         found += _of_the_host(seen)
         found.append(ok("worker", "; ".join([f"{worker} is imported there", *checked.notes])))
         found += [
-            problem("key", f"{each} is not set there", f"add --pass-env {each}, or set it on the hosts")
+            problem("key", f"{each} is not set there", f"add ‹pass_env› {each}, or set it on the hosts")
             for each in checked.unset
         ]
         if engine.facts.worker_outlives_master:
@@ -65,7 +65,7 @@ def _of_the_host(seen: Seen) -> Iterator[Finding]:
         yield ok("clock", f"its clock is {seen.wall_s:+.3f} s from this one")
     room = f"{seen.spool_left / 1e9:.1f} GB are free where it writes"
     if seen.spool_left < LEAST_ROOM:
-        yield warning("spool", room, "set TMPDIR there to a larger place, or --engine-option spool=FOLDER")
+        yield warning("spool", room, "set TMPDIR there to a larger place, or ‹engine_option› spool=FOLDER")
     else:
         yield ok("spool", room)
     yield ok("versions", f"Python {seen.python}, prealloc {seen.version}")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from statistics import median
 
+from prealloc.model.words import size
 from prealloc.processes.memory import available_bytes
 
 try:
@@ -113,7 +114,7 @@ class Admission:
             return None
         return (
             f"{len(running)} shards run, and there is not enough memory for another worker: one takes about "
-            f"{self._typical_bytes // 2**20} MB, {max(0, left) // 2**20} MB are free; the others wait"
+            f"{size(self._typical_bytes)}, {size(max(0, left))} are free; the others wait"
         )
 
     def _left(self, running: Collection[str]) -> int:

@@ -43,7 +43,7 @@ from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted, Worke
 from prealloc.model.outcome import FINAL, verdict
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.model.usage import model_named, usage_in
-from prealloc.model.words import shown
+from prealloc.model.words import shown, size
 from prealloc.processes.cgroups import OomKills
 from prealloc.processes.tree import identify
 from prealloc.store.build import write_rest
@@ -166,7 +166,7 @@ class CommandEngine:
                     )
             for pid, held in self._memory.over(self._programs.living).items() if self._memory else ():
                 shard = self._programs.living[pid]
-                shard.killed_for = f"it and its child processes held {held // 2**20} MB, more than the memory limit"
+                shard.killed_for = f"it and its child processes held {size(held)}, more than the memory limit"
                 self._launcher.kill(pid, now=True)
         events, self._ended = self._ended, []
         return events

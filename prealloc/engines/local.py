@@ -52,16 +52,14 @@ WATCH_S = 0.1
 """How often workers that say nothing are looked at."""
 
 
-def make_launcher(method: str | None = None) -> Launcher:
-    """Forking where a fork server can watch over it (Linux), else spawning. `method`: fork, spawn or None."""
+def make_launcher() -> Launcher:
+    """Forking where a fork server can watch over it (Linux), else spawning."""
     if os.name != "posix":
         raise EngineError(
             "the local engine needs a POSIX system",
             hint="use ‹engine› inline here, or run under Linux (WSL on Windows)",
         )
-    if method == "spawn" or (method is None and sys.platform != "linux"):
-        return SpawnLauncher()
-    return ForkServerLauncher()
+    return ForkServerLauncher() if sys.platform == "linux" else SpawnLauncher()
 
 
 class LocalEngine:

@@ -15,11 +15,10 @@ _OR = f"{MORE_PROCESSES}, or give fewer"
 
 
 class Refusals:
-    """For how long the system has refused. `now` is for tests."""
+    """For how long the system has refused."""
 
-    def __init__(self, most_s: float, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most_s: float) -> None:
         self._most_s = most_s
-        self._now = now
         self._since: float | None = None
         self._again_at: float | None = None
         self._reason = ""
@@ -27,7 +26,7 @@ class Refusals:
 
     def met(self, reason: str, running: int) -> list[Event]:
         """One was refused. Reported once a run: it may come and go with every worker that ends."""
-        now = self._now()
+        now = time.monotonic()
         self._since = self._since if self._since is not None else now
         self._again_at = now + AGAIN_S
         self._reason = reason
@@ -41,7 +40,7 @@ class Refusals:
         """Whether it is time to. Raises EngineError if the system has refused, and none worked, for too long."""
         if self._since is None:
             return False
-        now = self._now()
+        now = time.monotonic()
         if at_work():
             self._since = now
         elif now - self._since > self._most_s:

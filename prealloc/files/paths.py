@@ -246,10 +246,10 @@ def workflow_cache(environment: Mapping[str, str] = os.environ) -> Path:
     return _cache(environment) / "workflows"
 
 
-def index_places(library: Path, environment: Mapping[str, str] = os.environ) -> tuple[Path, Path]:
+def index_places(library: Path) -> tuple[Path, Path]:
     """Where the index of a library file may lie: beside it; or in the user's cache folder, if that cannot be."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(library))).hexdigest()[:40]
-    return library.with_name(f"{library.name}.index"), _cache(environment) / "indexes" / f"{name}.index"
+    return library.with_name(f"{library.name}.index"), _cache() / "indexes" / f"{name}.index"
 
 
 def runtime_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -286,7 +286,7 @@ class SharedPaths(NamedTuple):
         return sorted(self.root.glob("lane.*.1"))
 
 
-def _cache(environment: Mapping[str, str]) -> Path:
+def _cache(environment: Mapping[str, str] = os.environ) -> Path:
     named = environment.get("XDG_CACHE_HOME", "")
     # The base directory specification: a relative path is to be ignored.
     base = Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")

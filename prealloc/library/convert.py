@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from prealloc.library.base import Library, Record, Writer
 from prealloc.library.disk import Progress
 from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.formats import FORMATS, LibraryFormat
-from prealloc.library.naming import is_ours
-from prealloc.library.open import json_file, read_library
+from prealloc.library.naming import Naming
+from prealloc.library.open import read_library, text_source
 from prealloc.library.packed.table import ColumnsBuilder, Span
 from prealloc.library.storing.new_file import Writable, new_file
-from prealloc.library.text.batches import Batch, batches
-from prealloc.library.text.reading import read_tasks
-from prealloc.library.text.sources import file_source
+from prealloc.library.text.batches import Batch
+from prealloc.library.text.reading import naming_of, read_tasks
+from prealloc.library.text.sources import Source
 from prealloc.library.unpack import PACKED_NAME
 from prealloc.model.fields import COMMON, Fields
 
@@ -56,20 +56,18 @@ def convert(
 
     The format is the one that the name of `out` ends in, or `to`, one of the names in FORMATS. Every field of a task
     goes along; JSON is compacted, and strings and numbers keep their spelling. `progress` is called with
-    (bytes read, in all) of a JSON file, with (tasks written, in all) otherwise.
+    (bytes read, in all) of a text, with (tasks written, in all) otherwise.
 
     Raises OptionsError for a name without a format, LibraryError for what is not a library, InputError if `out` is
     there (unless `force`) or cannot be made, CannotGoOn if the disk fails; a file that is there stays as it was.
     """
     target, path = _target(Path(out), to), Path(out)
     with target.new(path, force=force) as writer:
-        file = json_file(source, difficulty)
-        if file is not None and fields == COMMON and _is_ours(file):
-            tasks = read_tasks(file_source(file), lambda: _Copies(writer), progress=progress).info.tasks
+        text = text_source(source, difficulty)
+        if text is not None:
+            tasks = _copy_text(text, writer, fields, notes, progress)
         else:
-            # Tasks that are named otherwise are written as ours are, and how is known when all were seen.
-            library = read_library(source, difficulty=difficulty, fields=fields, notes=notes)
-            tasks = _copy(library, writer, progress)
+            tasks = _copy(read_library(source, difficulty=difficulty, fields=fields, notes=notes), writer, progress)
     return Converted(path=str(path), format=target.name, tasks=tasks, bytes=size_of(path))
 
 
@@ -101,33 +99,41 @@ def _target(out: Path, to: str | None) -> LibraryFormat:
     return asked
 
 
-def _is_ours(file: Path) -> bool:
-    """Whether the first task of a JSON file is spelled as ours are."""
-    first: list[Batch] = []
+def _copy_text(
+    source: Source,
+    writer: Writer,
+    fields: Fields,
+    notes: Callable[[str], None] | None,
+    progress: Progress | None,
+) -> int:
+    """Copies the tasks of a text in its order, and holds no more of them than their ids.
 
-    def shape(batch: Batch) -> type:
-        first.append(batch)
-        return msgspec.Raw
-
-    with closing(batches(file_source(file), shape, lambda piece: None)) as found:
-        next(found, None)
-    return bool(first) and first[0].key is None and is_ours(first[0].first())
+    Those that are named otherwise are written as ours are, and how they are named is known when all were seen: then
+    the text is read twice.
+    """
+    naming = naming_of(source, fields, progress)
+    if naming is not None and naming.note and notes is not None:
+        notes(naming.note)
+    copied = read_tasks(source, lambda: _Copies(writer, naming), fields=fields, progress=progress, naming=naming)
+    return copied.info.tasks
 
 
 class _Copies(ColumnsBuilder):
-    """Takes the tasks of a file in its order, however many there are, and gives them to a writer. Holds their ids."""
+    """Takes the tasks of a text in its order, and gives them to a writer. Holds their ids."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, naming: Naming | None) -> None:
         super().__init__()
         self._writer = writer
+        self._naming = naming
 
     def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         self.extend(ids, types, [Span(0, 0, b"")] * len(ids))  # only the names count here
-        for place, text in enumerate(batch.layout.texts):
+        for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
             try:
-                self._writer.add(Record(ids[place], types[place], compact(text)))
+                text = compact(raw)
             except StrictJsonError as error:
                 raise batch.diagnosis().of_task(place, error) from None
+            self._writer.add(Record(id, type, text if self._naming is None else self._naming.own(text, id, type)))
 
     def finish(self, where: str) -> None:
         refuse_duplicates_among(self.hash, self.id, where)

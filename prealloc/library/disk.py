@@ -7,19 +7,18 @@ SIGBUS.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
+import sys
 import threading
-from collections.abc import Callable, Generator
-from io import BufferedReader
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
 import msgspec
 
 from prealloc.errors import LibraryError
-from prealloc.files.regular import Missing, Unusable, open_regular
+from prealloc.files.regular import Missing, Unusable, open_regular, read_regular
 
 Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
@@ -51,38 +50,28 @@ class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 def open_library_file(path: Path) -> int:
     """A descriptor to read a regular file by. Raises LibraryError."""
-    where = str(path)
-    try:
+    with _refusals(path):
         return open_regular(path)
-    except Missing:
-        raise LibraryError("there is no such file", where=where, hint="check the path") from None
-    except Unusable as error:
-        if isinstance(error.__cause__, PermissionError):
-            hint = f"chmod u+r {path}, or run as its owner"
-            raise LibraryError("no permission to read it", where=where, hint=hint) from None
-        raise LibraryError(str(error), where=where, hint="give a regular file") from None
 
 
 def read_file(path: Path) -> bytes:
     """All bytes of a regular file. Raises LibraryError for anything else, or if it cannot be read."""
-    with open(open_library_file(path), "rb") as file:
-        before = FileIdentity.of(file.fileno())
-        try:
-            content = file.read()
-        except OSError as error:
-            raise _unreadable(str(path), error) from error
-        if not before.is_of(file.fileno()):
-            raise changed_meanwhile(str(path))
-        return content
+    with _refusals(path):
+        return read_regular(path, most=sys.maxsize)
 
 
-def sha256_of(file: BufferedReader, where: str) -> str:
-    """The sha256 of the whole file, read in pieces. Raises LibraryError if the disk does not give it."""
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """What is wrong with a file, as a LibraryError."""
     try:
-        file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(where, error) from error
+        yield
+    except Missing:
+        raise LibraryError("there is no such file", where=str(path), hint="check the path") from None
+    except Unusable as error:
+        denied = isinstance(error.__cause__, PermissionError)
+        problem = "no permission to read it" if denied else str(error)
+        hint = f"chmod u+r {path}, or run as its owner" if denied else "give a regular file that nothing writes to"
+        raise LibraryError(problem, where=str(path), hint=hint) from None
 
 
 def pieces_of(
@@ -106,7 +95,8 @@ def pieces_of(
                 yield piece
         after = os.fstat(descriptor)
     except OSError as error:
-        raise _unreadable(where, error) from error
+        hint = "check the path and the disk"
+        raise LibraryError(f"it cannot be read: {error.strerror or error}", where=where, hint=hint) from error
     if is_file and (done, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise changed_meanwhile(where)
 
@@ -128,51 +118,37 @@ def changed_meanwhile(where: str) -> LibraryError:
 
 def head_of(path: Path, size: int = 16) -> bytes:
     """The first bytes of a file; none where there is no regular file that can be read."""
-    try:
-        descriptor = open_library_file(path)
-    except LibraryError:
-        return b""
-    try:
-        return os.pread(descriptor, size, 0)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(LibraryError, OSError), open(open_library_file(path), "rb", buffering=0) as file:
+        return file.read(size)
+    return b""
 
 
 def _read_ahead(descriptor: int, hashed: Callable[[bytes], object]) -> Generator[bytes]:
     """The pieces of a file, read and hashed by a thread of its own: both leave the interpreter to others."""
     pieces: SimpleQueue[bytes | BaseException] = SimpleQueue()
-    room = threading.Semaphore(_AHEAD)
-    ended = threading.Event()
+    turns: SimpleQueue[bool] = SimpleQueue()
+    # One for each piece that is to be read; False: no more.
 
     def read() -> None:
         at = os.lseek(descriptor, 0, os.SEEK_CUR)  # somebody may have read the beginning of standard input
         try:
-            while not ended.is_set():
+            while turns.get():
                 pieces.put(piece := os.pread(descriptor, _PIECE, at))
-                if not piece:
-                    return
                 at += len(piece)
                 hashed(piece)
-                room.acquire()
         except BaseException as error:  # the reader's to raise
             pieces.put(error)
 
     thread = threading.Thread(target=read, name="prealloc-read", daemon=True)
     thread.start()
     try:
+        for _ in range(_AHEAD):
+            turns.put(True)
         while piece := pieces.get():
             if isinstance(piece, BaseException):
                 raise piece
-            room.release()
+            turns.put(True)
             yield piece
     finally:
-        ended.set()
-        room.release()
+        turns.put(False)
         thread.join()
-
-
-def _unreadable(where: str, error: OSError) -> LibraryError:
-    hint = "check the path and the disk"
-    return LibraryError(f"it cannot be read: {error.strerror or error}", where=where, hint=hint)

@@ -233,7 +233,8 @@ class Naming(NamedTuple):
 class Names:
     """All columns of a library that may name its tasks."""
 
-    def __init__(self, asked: Fields, first: Iterable[str], where: str) -> None:
+    def __init__(self, asked: Fields, first: Iterable[str], where: str, known: Naming | None = None) -> None:
+        """`first` are the fields of the first task. `known` is what these columns told when they were read before."""
         self._asked = asked
         self._first = list(first)
         self._where = where
@@ -243,6 +244,9 @@ class Names:
         self.types = self._columns(asked.type_field, (TYPE_SPELLINGS, *OTHER_TYPES), _type)
         if asked.type_field is None:
             self.types.append(_Made(_one_type))
+        if known is not None:
+            self.ids = [column for column in self.ids if column.names == known.ids.names]
+            self.types = [column for column in self.types if column.names == known.types.names]
         self._flows = 0
 
     def _columns(self, asked: str | None, common: Sequence[Any], read: Callable[[Any], str | None]) -> list[Column]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -19,7 +20,7 @@ from prealloc.library.formats import PARTS, LibraryFormat, binary_format
 from prealloc.library.naming import needed
 from prealloc.library.rows import checked_keep
 from prealloc.library.shortlist import Everything, Shortlist
-from prealloc.library.text.sources import Source, file_source, is_table
+from prealloc.library.text.sources import Source, file_source
 from prealloc.library.unpack import packing
 from prealloc.model.fields import COMMON, Fields
 
@@ -104,37 +105,35 @@ def _open(library: Any, how: How) -> Library:
         return how.read(STDIN)
     found = _find(library, how.difficulty)
     if found.format is not None:
-        opened = found.format.open(found.file, keep=how.keep, fields=how.fields)
-    elif found.source is not None:
-        opened = how.read(found.source)
+        opened = found.format.open(found.path, keep=how.keep, fields=how.fields)
     else:
-        opened = _read_json(found.file, how)
+        opened = how.read(found.text) if found.text.is_made else _read_json(found.path, found.text, how)
     opened.took = found.took
     return opened
 
 
 class _Found(NamedTuple):
-    """What is at a path: a library in a format of its own, a text that is made of something else, or a JSON file."""
+    """What is at a path: a library in a format of its own, or else a text."""
 
-    file: Path
-    took: str | None = None
+    path: Path
+    text: Source
     format: LibraryFormat | None = None
-    source: Source | None = None
+    took: str | None = None
 
 
 def _find(library: str | os.PathLike[str], difficulty: str | None) -> _Found:
     path = Path(library)
     _refuse_address(str(library))
     if is_parts(library):
-        return _Found(path, format=PARTS)
+        return _Found(path, file_source(path), PARTS)
     if difficulty is None and os.path.isdir(library):
         from prealloc.library.text.task_files import task_files
 
         if (source := task_files(path)) is not None:
-            return _Found(path, source=source)
+            return _Found(path, source)
     file, took = choose(path, difficulty)
     format = PARTS if file.is_dir() else binary_format(head_of(file))  # a folder that was chosen in a folder
-    return _Found(file, took, format, file_source(file) if format is None and is_table(file) else None)
+    return _Found(file, file_source(file), format, took)
 
 
 def _refuse_address(path: str) -> None:
@@ -154,12 +153,12 @@ def _refuse_address(path: str) -> None:
     )
 
 
-def json_file(path: Any, difficulty: str | None) -> Path | None:
-    """The file that a path means, if it is JSON; None for all else."""
+def text_source(path: Any, difficulty: str | None) -> Source | None:
+    """The text at a path, if it can be read more than once: a file, or files; None for all else."""
     if not isinstance(path, str | os.PathLike) or str(path) == "-":
         return None
     found = _find(path, difficulty)
-    return found.file if found.format is None and found.source is None else None
+    return found.text if found.format is None else None
 
 
 def is_parts(path: str | os.PathLike[str]) -> bool:
@@ -171,9 +170,9 @@ def is_parts(path: str | os.PathLike[str]) -> bool:
     return is_ours(Path(path))
 
 
-def _read_json(file: Path, how: How) -> Library:
-    is_there = bool(head_of(file, 1))  # else reading it tells what is wrong
-    if is_there and any(map(os.path.lexists, index_places(file))):
+def _read_json(file: Path, text: Source, how: How) -> Library:
+    head = head_of(file, 4)  # nothing of a file that cannot be read: then reading it tells what is wrong
+    if head and any(map(os.path.lexists, index_places(file))):
         from prealloc.library.packed.index import TaskIndex
 
         try:
@@ -181,17 +180,11 @@ def _read_json(file: Path, how: How) -> Library:
         except LibraryError as error:
             repair = f"prealloc library index {shlex.quote(str(file))}"
             how.notes(f"the index of {file.name} is not used: {error.problem}; `{repair}` repairs it")
-    large = _is_large(file)
-    if how.shortlist is None and large and packing(head_of(file, 4)) is None:
+    is_packed, large = packing(head) is not None, False
+    with contextlib.suppress(OSError, ValueError):
+        large = file.stat().st_size > (STREAM_FROM // 4 if is_packed else STREAM_FROM)
+    if how.shortlist is None and large and not is_packed:
         from prealloc.library.packed.indexing import index_in_memory
 
         return index_in_memory(file, keep=how.keep, fields=how.fields, progress=how.progress)
-    return how.read(file_source(file), copies=how.stream or large)
-
-
-def _is_large(file: Path) -> bool:
-    try:
-        size = file.stat().st_size
-    except (OSError, ValueError):
-        return False  # reading it tells
-    return size > (STREAM_FROM if packing(head_of(file, 4)) is None else STREAM_FROM // 4)
+    return how.read(text, copies=how.stream or large)

@@ -17,10 +17,6 @@ NOTHING = Raw(b"")
 NULL = Raw(b"null")
 
 
-NO_ID = 'the task has no id ("id" or "instance_id")'
-NO_TYPE = 'the task has no type ("task_type" or "type")'
-
-
 class Row(msgspec.Struct, gc=False):
     """One task as it lies in the library. Raw fields point into the library's bytes and keep them alive.
 
@@ -32,13 +28,6 @@ class Row(msgspec.Struct, gc=False):
     task_type: Any = UNSET
     type: Any = UNSET
     workflow: Raw = NOTHING
-
-    def __post_init__(self) -> None:
-        # At once and not after the scan: 60 MB of `{},` would become 20 million rows first.
-        if self.id is UNSET and self.instance_id is UNSET:
-            raise ValueError(NO_ID)
-        if self.task_type is UNSET and self.type is UNSET:
-            raise ValueError(NO_TYPE)
 
 
 def row_type(keep: tuple[str, ...]) -> type[Row]:
@@ -55,7 +44,10 @@ def row_type(keep: tuple[str, ...]) -> type[Row]:
 
 
 def named(row: Row) -> tuple[Any, Any]:
-    """Id and type of a row, whatever they are. `id` and `task_type` come first, unless only the other can be one."""
+    """Id and type of a row, whatever they are; UNSET where it has none.
+
+    `id` and `task_type` come first, unless only the other can be one.
+    """
     return _either(row.id, row.instance_id), _either(row.task_type, row.type)
 
 

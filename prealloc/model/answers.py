@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -120,3 +121,18 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     worker: str = ""
     settings: dict[str, Any] = {}
     """Of the plan, without those that do not matter."""
+
+
+class WrittenReport(NamedTuple):
+    """What a report has become."""
+
+    out: Path
+    bytes: int
+    units: int
+    """Of the runs."""
+    listed: int
+    """Those that are in the report's table."""
+    detailed: int
+    """Those with their attempts, error and result."""
+    not_detailed: int
+    """Those that were to have them, for which there was no room."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, TypedDict, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -42,17 +41,3 @@ class CompareOptions(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Option(Text("NAME"), "Judge by these scores of `prealloc rescore`.", unset="the results' own")
     ] = None
     margin: Annotated[float | None, Option(Share(), "A loss of so many points does not matter.", unset="none")] = None
-
-
-class CompareKeywords(TypedDict, total=False):
-    """The keywords of compare(): the fields of CompareOptions, which explain them."""
-
-    factor: str
-    baseline: str | None
-    by: Sequence[str]
-    metric: Metric
-    outcome: OutcomeOf
-    adjust: Adjust
-    level: float | str
-    scores: str | None
-    margin: float | str | None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, Unpack
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.keywords import FieldOptions
 from prealloc.model.options import OneOf, Option, Text, read_keywords
 
 IdFrom = Literal["content", "position"]
@@ -42,32 +43,15 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     ] = None
 
     @classmethod
-    def checked(
-        cls,
-        *,
-        id_field: str | None = None,
-        type_field: str | None = None,
-        workflow_field: str | None = None,
-        id_from: IdFrom | None = None,
-    ) -> Fields:
+    def checked(cls, **options: Unpack[FieldOptions]) -> Fields:
         """Raises OptionsError with every mistake."""
-        given = {"id_field": id_field, "type_field": type_field, "workflow_field": workflow_field, "id_from": id_from}
         found: list[Mistake] = []
-        fields = read_keywords(cls, given, found)
-        if id_field is not None and id_from is not None:
+        fields = read_keywords(cls, options, found)
+        if options.get("id_field") is not None and options.get("id_from") is not None:
             found.append(Mistake("‹id_field› and ‹id_from›", "both say what a task's id is", "keep one of them"))
         if found:
             raise OptionsError(found)
         return fields
-
-
-class FieldOptions(TypedDict, total=False):
-    """The keywords of `Fields.checked`."""
-
-    id_field: str | None
-    type_field: str | None
-    workflow_field: str | None
-    id_from: IdFrom | None
 
 
 COMMON = Fields()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
+
 from prealloc.model.words import shown
 
 MOST_DEPTH = 500
@@ -82,3 +84,13 @@ def check_text(value: str, path: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise NoJson(f"{path}: half a surrogate pair at character {error.start}") from None
+
+
+def canonical(value: Any) -> str:
+    """Its JSON text with sorted keys: equal values have the same."""
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
+def plain(value: Any) -> str:
+    """A JSON value as people write it: text bare, anything else as JSON."""
+    return value if isinstance(value, str) else canonical(value)

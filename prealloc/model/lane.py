@@ -62,12 +62,7 @@ class Lane(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             Mistake(f"{where} {name}", "it looks like a key itself", "name the environment variable that holds the key")
             for name in secret
         ]
-        optional = {name for name in cls.__struct_fields__ if name not in ("name", "models", "shards_at_once")}
-        given = {
-            name: value
-            for name, value in fields.items()
-            if name not in secret and not ((value is None or value is UNSET) and name in optional)
-        }
+        given = {name: value for name, value in fields.items() if name not in secret and value is not UNSET}
         if isinstance(key := given.get("key_env"), str) and not key.isidentifier():
             del given["key_env"]  # it may be a key: it is not shown
             hint = "give the name of an environment variable, never the key itself"

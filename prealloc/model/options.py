@@ -21,6 +21,8 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
+import msgspec
+
 from prealloc.errors import Mistake
 from prealloc.model import words
 from prealloc.model.json_value import NoJson, check_text
@@ -74,16 +76,25 @@ def options_of(struct: type) -> dict[str, Option]:
 
 
 def read_options(struct: type, given: Mapping[str, Any], mistakes: list[Mistake], where: str = "") -> dict[str, Any]:
-    """The given values of a struct's options, each read. `where` comes before their names in mistakes."""
-    options = options_of(struct)
-    fields: tuple[str, ...] = getattr(struct, "__struct_fields__", ())
-    read = {}
+    """The given values of a struct's options, each read. `where` comes before their names in mistakes.
+
+    An option whose default is None takes None, whatever its reader says.
+    """
+    options, defaults = options_of(struct), _defaults(struct)
+    read: dict[str, Any] = {}
     for field, value in given.items():
-        if field in options:
+        if field in options and value is None and defaults[field] is None:
+            read[field] = None
+        elif field in options:
             read[field] = options[field].reader.read(f"{where}‹{field}›", value, mistakes)
-        elif field not in fields:
+        elif field not in defaults:
             mistakes.append(Mistake(f"{where}{field}", "there is no such option", did_you_mean(field, options)))
     return read
+
+
+@cache
+def _defaults(struct: type) -> dict[str, Any]:
+    return {each.name: each.default for each in msgspec.structs.fields(struct)}
 
 
 def read_keywords(struct: type[T], keywords: Mapping[str, Any], mistakes: list[Mistake]) -> T:

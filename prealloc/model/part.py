@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import Annotated, Any, Unpack
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.keywords import PartOptions
 from prealloc.model.options import Cells, Flag, Names, Option, Whole, options_of, read_options
 
 _WHICH = "Which units"
@@ -22,7 +23,7 @@ class Part(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
     only: Annotated[
         tuple[dict[str, Any], ...],
-        Option(Cells(), "Only cells with these factor values. A comma means and, --only again means or.", group=_WHICH),
+        Option(Cells(), "Only cells with these factor values. A comma means and, ‹only› again means or.", group=_WHICH),
     ] = ()
     type: Annotated[
         tuple[str, ...],
@@ -66,15 +67,3 @@ class Part(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
         ]
         words = [f"--{options_of(Part)[name].name} {shlex.quote(text)}" for name, texts in typed for text in texts]
         return " ".join([*words, *(["--failed"] if self.failed else [])])
-
-
-class PartOptions(TypedDict, total=False):
-    """The keywords of run(), resume() and Part.checked that name a part: the fields of Part, which explain them."""
-
-    only: str | dict[str, Any] | Sequence[str | dict[str, Any]]
-    type: str | Sequence[str]
-    shard: str | Sequence[str]
-    unit: str | Sequence[str]
-    limit: int | None
-    failed: bool
-    error: str | Sequence[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,6 +13,7 @@ from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount,
 from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
 from prealloc.model.fields import Fields
+from prealloc.model.keywords import SpecOptions
 from prealloc.model.lane import Lane
 from prealloc.model.options import (
     Flag,
@@ -42,9 +43,9 @@ LATEST_RANKING = 2
 MAX_SHARDS = 100_000
 MAX_SEED = 2**63 - 1
 MAX_REPEATS = 1_000_000
-MAX_UNITS = 10_000_000
 MOST_SIZES = 1_000
 """The sum of the sizes of a cell's shards."""
+MAX_UNITS = 10_000_000
 """Units of one plan: a fold of its journal holds each of them in memory."""
 
 _TASKS = Whole(1, MAX_TASKS)
@@ -265,39 +266,6 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
             generator=options.get("generator", UNSET),
             generator_version=options.get("generator_version", UNSET),
         )
-
-
-class PlanOptions(TypedDict, total=False):
-    """The keywords of plan(): the fields of PlanSpec, which explain them."""
-
-    shards: int
-    num_instances: int | str | None
-    per_type: bool
-    quotas: Mapping[str, int]
-    stratify: bool
-    whole: bool
-    types: Sequence[str]
-    strategy: Strategy
-    repeats: int
-    seed: int
-    keep: Sequence[str] | Literal["all"]
-    settings: Mapping[str, Any]
-    lanes: Sequence[Lane]
-    factors: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
-    exclude: Sequence[Mapping[str, Any]]
-    num_instances_per_cell: int | None
-    per_cell: bool
-    ranking: int | UnsetType
-    timeout_field: str | UnsetType | None
-    unit_seed: Literal["cell", "shard"] | UnsetType
-    shard_sizes: Sequence[int] | str | UnsetType | None
-
-
-class SpecOptions(PlanOptions, total=False):
-    """The keywords of PlanSpec.checked: also what plan() notes by itself."""
-
-    generator: str | UnsetType
-    generator_version: str | UnsetType
 
 
 class LibraryOptions(Fields, frozen=True, kw_only=True):

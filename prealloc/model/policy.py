@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import Annotated, Any, Literal, NamedTuple, Unpack
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
+from prealloc.model.keywords import RunOptions
 from prealloc.model.options import Bytes, Dollars, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS, MAX_UNITS
 from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
@@ -191,32 +192,6 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return {name: mine for name in self.__struct_fields__ if (mine := getattr(self, name)) != getattr(other, name)}
 
 
-class RunOptions(TypedDict, total=False):
-    """The keywords of run() and RunPolicy.checked: the fields of RunPolicy, which explain them."""
-
-    concurrency: int
-    workers: int | None
-    timeout_s: float | str | None
-    max_wait_s: float | str
-    retries: int
-    rate_mode: Literal["fixed", "adaptive"]
-    halt_after_infra: int | None
-    max_time_s: float | str | None
-    max_failures: int | str | None
-    max_cost: float | str | None
-    drain_s: float | str
-    grace_s: float | str
-    start_s: float | str
-    memory_bytes: int | str | None
-    rebalance: bool
-    max_result_bytes: int | str
-    max_log_bytes: int | str
-    fsync: bool
-    neutral: Sequence[str]
-    same_task: Literal["bytes", "id"]
-    where: Sequence[Mapping[str, Any] | str]
-
-
 def read_run_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """These options as RunPolicy holds them, and none that is not given. Raises OptionsError."""
     found: list[Mistake] = []
@@ -323,7 +298,7 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | None,
         Option(
             Text("PATH"),
-            "Python file or folder that hosts get, and import first; up to 16 MB.",
+            "Python file or folder that hosts get, and import first; up to 16 MiB.",
             group=_HOSTS,
             unset="none",
         ),
@@ -336,19 +311,6 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
             group=_HOSTS,
         ),
     ] = "ends"
-
-
-class EngineKeywords(TypedDict, total=False):
-    """The fields of EngineOptions, which explain them, as keywords of run() and resume()."""
-
-    hosts: int
-    room: int | None
-    lease_s: float | str
-    listen: str
-    engine_option: Sequence[str]
-    pass_env: Sequence[str]
-    ship: str | None
-    logs: Literal["ends", "all"]
 
 
 SPARE_S = 10.0

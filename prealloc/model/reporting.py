@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -37,15 +37,3 @@ class ReportOptions(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "not-ok"
     title: Annotated[str | None, Option(Text(), "The heading.", unset="the names of the runs")] = None
-
-
-class ReportKeywords(TypedDict, total=False):
-    """The keywords of write_report(): the fields of ReportOptions, which explain them."""
-
-    factor: str | None
-    baseline: str | None
-    margin: float | str | None
-    scores: str | None
-    rows: int
-    details: DetailsOf
-    title: str | None

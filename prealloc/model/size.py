@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import msgspec
 
@@ -18,8 +18,8 @@ class SizeOptions(msgspec.Struct, frozen=True, kw_only=True):
     difference: Annotated[
         float | None, Option(Share(), "Find a difference of this many points between two cells.", "diff")
     ] = None
-    rate: Annotated[float, Option(Share(), "The expected rate, for --half-width.")] = 0.5
-    differ: Annotated[float, Option(Share(), "Share of tasks on which the two cells differ, for --diff.")] = 0.25
+    rate: Annotated[float, Option(Share(), "The expected rate, for ‹half_width›.")] = 0.5
+    differ: Annotated[float, Option(Share(), "Share of tasks on which the two cells differ, for ‹difference›.")] = 0.25
     icc: Annotated[
         float,
         Option(Share(ends=True), "How alike repeats of a task are; at 100% they add nothing."),
@@ -35,23 +35,10 @@ class SizeOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     factor: Annotated[
         str | None,
-        Option(Text("NAME"), "With --from and --diff: the factor whose values are compared.", unset="the first"),
+        Option(
+            Text("NAME"), "With ‹from_run› and ‹difference›: the factor whose values are compared.", unset="the first"
+        ),
     ] = None
-
-
-class SizeKeywords(TypedDict, total=False):
-    """The keywords of size(): the fields of SizeOptions, which explain them."""
-
-    half_width: float | str | None
-    difference: float | str | None
-    rate: float | str
-    differ: float | str
-    icc: float | str
-    repeats: int | None
-    power: float | str
-    level: float | str
-    from_run: str | None
-    factor: str | None
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict, Unpack
+from typing import Annotated, Unpack
 
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.keywords import ChangeOptions
 from prealloc.model.options import Number, Option, Text, Whole, read_options
 from prealloc.model.plan_spec import MAX_SHARDS
 from prealloc.model.where import MOST_CONCURRENCY
@@ -24,8 +25,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     pause: bool | None = None
     """True: no further task starts; False: they do again."""
-    lane: Annotated[str | None, Option(Text("NAME"), "The lane that --rate changes.", unset="none")] = None
-    rate: Annotated[float | None, Option(Number(), "Requests per second of --lane.", unset="as it is")] = None
+    lane: Annotated[str | None, Option(Text("NAME"), "The lane that ‹rate› changes.", unset="none")] = None
+    rate: Annotated[float | None, Option(Number(), "Requests per second of ‹lane›.", unset="as it is")] = None
 
     @classmethod
     def checked(cls, **options: Unpack[ChangeOptions]) -> Change:
@@ -35,21 +36,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         pause = options.get("pause")
         if pause is not None and not isinstance(pause, bool):
             found.append(Mistake("pause", "it is neither true nor false", "give True or False, or omit it"))
-        if ("lane" in read) != ("rate" in read):
+        if (read.get("lane") is None) != (read.get("rate") is None):
             found.append(Mistake("‹lane› and ‹rate›", "each needs the other", "give both, or omit both"))
         if found:
             raise OptionsError(found)
         return cls(**read, pause=pause)
-
-
-class ChangeOptions(TypedDict, total=False):
-    """The keywords of Change.checked."""
-
-    workers: int
-    concurrency: int
-    pause: bool
-    lane: str
-    rate: float
 
 
 class LaneRate(msgspec.Struct, frozen=True, kw_only=True):

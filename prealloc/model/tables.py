@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, TypedDict, get_args
+from typing import Annotated, get_args
 
 import msgspec
 
@@ -42,17 +41,3 @@ class ResultsOptions(msgspec.Struct, frozen=True, kw_only=True):
         int | None, Option(Whole(1, 1000), "The k of pass@k and pass^k.", unset="the number of repeats")
     ] = None
     scores: Annotated[str | None, options_of(CompareOptions)["scores"]] = None
-
-
-class ResultsKeywords(TypedDict, total=False):
-    """The keywords of results(): the fields of ResultsOptions, which explain them."""
-
-    by: Sequence[str]
-    mean: Sequence[str]
-    sort: str | None
-    top: int | None
-    outcome: OutcomeOf
-    level: float | str
-    cluster: str
-    pass_k: int | None
-    scores: str | None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+
 
 def shown(value: Any) -> str:
     """A value of any kind. (One that may be a key is shown by `options.safely_shown`.)"""
@@ -30,3 +32,15 @@ def listed(items: Iterable[str], most: int = 10, sep: str = ", ") -> str:
     every = list(items)
     more = len(every) - most
     return sep.join(every[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def size(count: int) -> str:
+    """Bytes, in powers of 1000: `812 B`, `9.4 kB`, `412 MB`."""
+    value = float(count)
+    for name in _SIZES:
+        text = f"{value:.1f}" if name != "B" and value < 9.95 else f"{value:.0f}"
+        # Rounding decides the step: 999.6 kB is 1.0 MB, never 1000 kB.
+        if text != "1000" and value < 1000:
+            return f"{text} {name}"
+        value /= 1000
+    return f"{value * 1000:.0f} {_SIZES[-1]}"

@@ -80,14 +80,14 @@ def choose_for_cells(
     laid: Sequence[CellShard],
     ids: Sequence[str],
     types: Sequence[str],
-    there_are: Mapping[str, int] | None = None,
+    available: Mapping[str, int] | None = None,
 ) -> list[list[int]]:
     """For each shard the positions of its tasks in `ids`, in the shard's order: `choose_tasks` for each cell.
 
     Cells of the same number of shards are dealt alike, so each number is worked out once. Raises OptionsError.
     """
     dealt = {
-        of: choose_tasks(msgspec.structs.replace(spec, shards=of), ids, types, there_are)
+        of: choose_tasks(msgspec.structs.replace(spec, shards=of), ids, types, available)
         for of in dict.fromkeys(shard.of for shard in laid)
     }
     return [dealt[shard.of][shard.number] for shard in laid]

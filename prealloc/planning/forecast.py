@@ -62,7 +62,7 @@ def forecast(loads: Sequence[ShardLoad], history: History, *, repeats: int = 1) 
     """The forecast of these shards, whose tasks run so often."""
     models = list(dict.fromkeys(name_of(load.model) for load in loads))
     lanes = list(dict.fromkeys(load.lane for load in loads))
-    sums = _Sums(history, _tasks(loads, repeats))
+    sums = _Sums(_tasks(loads, repeats))
 
     def of(chosen: Callable[[ShardLoad], bool]) -> dict[str, Any]:
         mine = [load for load in loads if chosen(load)]
@@ -86,8 +86,7 @@ def forecast(loads: Sequence[ShardLoad], history: History, *, repeats: int = 1) 
 class _Sums:
     """Adds up what units will take."""
 
-    def __init__(self, history: History, tasks: Mapping[str, int]) -> None:
-        self._history = history
+    def __init__(self, tasks: Mapping[str, int]) -> None:
         self._tasks = tasks
         """Different ones to come, by type."""
 

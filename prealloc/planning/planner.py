@@ -37,17 +37,17 @@ class _Stratum(NamedTuple):
 
 
 def choose_tasks(
-    spec: PlanSpec, ids: Sequence[str], types: Sequence[str], there_are: Mapping[str, int] | None = None
+    spec: PlanSpec, ids: Sequence[str], types: Sequence[str], available: Mapping[str, int] | None = None
 ) -> list[list[int]]:
     """For each shard the positions of its tasks in `ids`, in the shard's order.
 
     `ids` are unique, and `types[i]` is the type of `ids[i]`. The same ids and types in another order give
-    the same tasks in the same order. Where they are only those of a Shortlist, `there_are` is the number of tasks of
+    the same tasks in the same order. Where they are only those of a Shortlist, `available` is the number of tasks of
     each type in the whole library. Raises OptionsError, with every mistake, where the library cannot serve the spec.
     """
-    there_are = dict(sorted((Counter(types) if there_are is None else there_are).items()))
-    eligible = {name: count for name, count in there_are.items() if is_eligible(spec, name)}
-    mistakes = find_mistakes(spec, there_are, eligible)
+    available = dict(sorted((Counter(types) if available is None else available).items()))
+    eligible = {name: count for name, count in available.items() if is_eligible(spec, name)}
+    mistakes = find_mistakes(spec, available, eligible)
     if mistakes:
         raise OptionsError(mistakes)
 

@@ -12,15 +12,15 @@ from prealloc.model.words import listed
 _NAMES_SHOWN = 20
 
 
-def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mapping[str, int]) -> list[Mistake]:
+def find_mistakes(spec: PlanSpec, available: Mapping[str, int], eligible: Mapping[str, int]) -> list[Mistake]:
     """The mistakes of a spec for a library. Empty: the plan can be made.
 
-    `there_are` is the number of tasks of each type in the library, `eligible` the part of it that the
+    `available` is the number of tasks of each type in the library, `eligible` the part of it that the
     spec's types and quotas leave.
     """
-    if not there_are:
+    if not available:
         return [Mistake("the task library", "it holds no task", "name a library that holds tasks")]
-    found = _unknown_types(spec, there_are)
+    found = _unknown_types(spec, available)
     if not eligible and not found:
         return [Mistake("‹types› and ‹quotas›", "no task is left", "ask for a task of some type")]
     match spec.amount.what:
@@ -38,13 +38,13 @@ def find_mistakes(spec: PlanSpec, there_are: Mapping[str, int], eligible: Mappin
             return _shards_left_empty(spec, sum(eligible.values()))
 
 
-def _unknown_types(spec: PlanSpec, there_are: Mapping[str, int]) -> list[Mistake]:
+def _unknown_types(spec: PlanSpec, available: Mapping[str, int]) -> list[Mistake]:
     wheres = [("‹types›", name) for name in spec.types] + [(f"‹quotas› {name}", name) for name in spec.quotas]
-    hint = f"the types there are: {listed(sorted(there_are), _NAMES_SHOWN)}"
+    hint = f"the types there are: {listed(sorted(available), _NAMES_SHOWN)}"
     return [
         Mistake(where, f"the library has no task of type {name!r}", hint)
         for where, name in wheres
-        if name not in there_are
+        if name not in available
     ]
 
 

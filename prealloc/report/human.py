@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import math
 
+from prealloc.model import words
+
 NOTHING = "-"
 """Stands for a number that is not known."""
-
-_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def size(count: int | None) -> str:
     """Bytes, in powers of 1000: `812 B`, `9.4 kB`, `412 MB`."""
-    if count is None:
-        return NOTHING
-    value = float(count)
-    for name in _SIZES:
-        text = f"{value:.1f}" if name != "B" and value < 9.95 else f"{value:.0f}"
-        # Rounding decides the step: 999.6 kB is 1.0 MB, never 1000 kB.
-        if text != "1000" and value < 1000:
-            return f"{text} {name}"
-        value /= 1000
-    return f"{value * 1000:.0f} {_SIZES[-1]}"
+    return NOTHING if count is None else words.size(count)
 
 
 def duration(seconds: float | None) -> str:

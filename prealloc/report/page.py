@@ -32,8 +32,9 @@ class Page:
         """The page without colours. Ends with a newline unless it is empty."""
         return "".join(line.plain.rstrip() + "\n" for line in self.lines(width))
 
-    def print(self, console: Console) -> None:
-        """Shows the page: in colours and fitted on a terminal, as plain text of any width elsewhere."""
+    def print(self, console: Console | None = None) -> None:
+        """Shows it, by default on stdout: in colours and fitted on a terminal, as plain text of any width elsewhere."""
+        console = console if console is not None else Console()
         if console.is_terminal:
             # Soft: what is whole is broken by the terminal, which knows to copy it in one piece.
             console.print(self, soft_wrap=True)

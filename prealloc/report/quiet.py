@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import IO
 
 from prealloc.model.events import Event, RunEnded
 from prealloc.model.outcome import Status
-from prealloc.report.progress import RunProgress
 from prealloc.report.reporter import Reporter, Stream
 from prealloc.report.visible import visible
 
@@ -16,16 +13,16 @@ from prealloc.report.visible import visible
 class QuietReporter(Reporter):
     """Says nothing while all is well; otherwise one line at the end, on the stream for errors."""
 
-    def __init__(self, errors: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.progress = RunProgress()
+    def __init__(self, errors: IO[str]) -> None:
         self._errors = Stream(errors)
-        self._clock = clock
+        self._ended: RunEnded | None = None
 
     def handle(self, event: Event, /) -> None:
-        self.progress.apply(event, self._clock())
+        if isinstance(event, RunEnded):
+            self._ended = event
 
     def close(self) -> None:
-        ended = self.progress.ended
+        ended = self._ended
         if ended is not None and (ended.exit_code != 0 or ended.library_opens):
             self._errors.write(last_line(ended) + "\n")
 

@@ -102,11 +102,10 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
         slow = ended.slowest[0]
         facts.append(("slowest", f"{human.duration(slow.working_s)}, {slow.status}: {visible(slow.unit)}"))
     lines = [verdict, *_incomplete(ended), *(_fact(name, text) for name, text in facts)]
-    lines += [
-        _fact("halted", Text(f"lane {visible(name)}: {why_halted(lane.halted, ended.run)}", style="red"))
-        for name, lane in progress.lanes.items()
-        if lane.halted is not None
-    ]
+    for name, lane in progress.lanes.items():
+        if lane.halted is not None:
+            why = f"lane {visible(name)}: {why_halted(lane.halted, ended.run, progress.lanes)}"
+            lines.append(_fact("halted", Text(why, style="red")))
     return [*lines, *_opens(progress, ended)]
 
 

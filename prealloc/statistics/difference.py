@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from statistics import fmean
 
 import msgspec
 
@@ -54,7 +55,7 @@ def paired(
     names = [task for task, values in first.items() if values and second.get(task)]
     if not names:
         return None
-    one, other = ([_mean(side[task]) for task in names] for side in (first, second))
+    one, other = ([fmean(side[task]) for task in names] for side in (first, second))
     d = [a - b for a, b in zip(one, other, strict=True)]
     n = len(d)
     value = math.fsum(d) / n
@@ -106,7 +107,7 @@ def paired_bounds(
     found = []
     for one, other in ((0.0, 1.0), (1.0, 0.0)):
         a, b = side(first, undecided_first, one), side(second, undecided_second, other)
-        differences = [_mean(a[task]) - _mean(b[task]) for task in a if a[task] and b.get(task)]
+        differences = [fmean(a[task]) - fmean(b[task]) for task in a if a[task] and b.get(task)]
         if not differences:
             return None
         found.append(math.fsum(differences) / len(differences))
@@ -162,10 +163,6 @@ def unpaired(successes: int, units: int, other_successes: int, other_units: int,
         high=one - other + math.hypot(high1 - one, other - low2),
         p=float(fisher_exact(table).pvalue),
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _fraction(values: Sequence[float]) -> Fraction:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from prealloc.model.json_value import canonical
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.statistics.difference import unpaired
 from prealloc.store.totals import first_line
@@ -109,7 +110,7 @@ def clusters(
         kind = (status, error.type if error is not None else "", templates[message])
         found.setdefault(kind, []).append(place)
     not_ok = sum(map(len, found.values()))
-    texts = {name: [_text(of(item)) for item in items] for name, of in keys.items()}
+    texts = {name: [canonical(of(item)) for item in items] for name, of in keys.items()}
     every = {name: Counter(values) for name, values in texts.items()}
     homes = [of(item) for item in items]
     made = [
@@ -155,7 +156,7 @@ def _concentrations(
         if best is None:
             break
         found.append(best)
-        values, text = left.pop(best.key), _text(best.value)
+        values, text = left.pop(best.key), canonical(best.value)
         places = [place for place in places if values[place] == text]
         inside = [place for place in (range(units) if inside is None else inside) if values[place] == text]
         for name, same in list(left.items()):  # nothing tells them apart: both may be the cause
@@ -186,7 +187,3 @@ def _more_than_chance(
 def _most(values: Iterable[str]) -> tuple[str, int]:
     counted = Counter(values)
     return min(counted.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value, order="sorted").decode()

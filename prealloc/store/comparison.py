@@ -15,6 +15,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import Adjust, CompareOptions, Metric, OutcomeOf
+from prealloc.model.json_value import canonical, plain
 from prealloc.model.outcome import FINAL
 from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
@@ -116,15 +117,15 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
         by_value: dict[str, _Side] = {}
         for member in mine:
             value = _value(member, asked.factor)
-            text = _text(value)
+            text = canonical(value)
             if text not in by_value:
                 by_value[text] = _Side(value)
-            key = tuple(_text(member.cell.get(name)) for name in matched)
+            key = tuple(canonical(member.cell.get(name)) for name in matched)
             content = None if asked.factor == "difficulty" else member.content
             by_value[text].add(key, (member.unit.task, content), measure(member.unit))
         if asked.metric == "success" and (found := _any_differs(group, list(by_value.values()))) is not None:
             any_differs.append(found)
-        for one, other in _pairs([_text(value) for value in values], asked.baseline, values):
+        for one, other in _pairs([canonical(value) for value in values], asked.baseline, values):
             if one in by_value and other in by_value:
                 rows.append(_compared(group, by_value[one], by_value[other], asked))
     return Comparison(
@@ -144,7 +145,7 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
 def _mixed(members: Sequence[Member], asked: CompareOptions) -> tuple[str, ...]:
     sides: dict[str, list[UnitOutcome]] = {}
     for member in members:
-        sides.setdefault(_text(_value(member, asked.factor)), []).append(member.unit)
+        sides.setdefault(canonical(_value(member, asked.factor)), []).append(member.unit)
     names = (name for units in sides.values() for name in mixed(units, (asked.factor, *asked.by)))
     return tuple(dict.fromkeys(names))
 
@@ -328,7 +329,7 @@ def _grouped(members: Sequence[Member], by: Sequence[str]) -> list[tuple[dict[st
     groups: dict[str, tuple[dict[str, Any], list[Member]]] = {}
     for member in members:
         group = {name: _key(member, name) for name in by}
-        groups.setdefault(_text(group), (group, []))[1].append(member)
+        groups.setdefault(canonical(group), (group, []))[1].append(member)
     return list(groups.values())
 
 
@@ -338,7 +339,7 @@ def _key(member: Member, name: str) -> Any:
 
 def _values(members: Sequence[Member], factor: str) -> list[Any]:
     found = [_value(member, factor) for member in members]
-    return list({_text(value): value for value in found if value is not None}.values())
+    return list({canonical(value): value for value in found if value is not None}.values())
 
 
 def _value(member: Member, factor: str) -> Any:
@@ -357,7 +358,7 @@ def _check(asked: CompareOptions, factors: Sequence[str], values: Sequence[Any])
     elif len(values) < 2:
         found.append(Mistake("‹factor›", f"{asked.factor} has one value: {shown(values[0])}", "name another factor"))
     elif asked.baseline is not None and not any(_named(value, asked.baseline) for value in values):
-        known = ", ".join(map(_plain, values))
+        known = ", ".join(map(plain, values))
         found.append(Mistake("‹baseline›", f"no cell has {shown(asked.baseline)}", f"use one of {known}"))
     found += [
         Mistake("‹by›", f"there is no factor {shown(name)}", f"use some of {', '.join([*factors, 'type'])}")
@@ -370,12 +371,4 @@ def _check(asked: CompareOptions, factors: Sequence[str], values: Sequence[Any])
 
 
 def _named(value: Any, text: str) -> bool:
-    return _plain(value) == text
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value, order="sorted").decode()
+    return plain(value) == text

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-import msgspec
-
+from prealloc.model.json_value import plain
 from prealloc.model.outcome import Status
 from prealloc.store.unit_outcome import UnitOutcome
 
@@ -63,10 +62,7 @@ def _why(unit: UnitOutcome) -> str:
 
 
 def _name(cell: Mapping[str, Any]) -> str:
-    values = {
-        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in cell.items()
-    }
-    text = ", ".join(f"{name}={value}" for name, value in values.items())
+    text = ", ".join(f"{name}={plain(value)}" for name, value in cell.items())
     return _clean(text or "all")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
+from prealloc.model.json_value import canonical
 from prealloc.model.tables import TASK, ResultsOptions
 from prealloc.store.unit_outcome import UnitOutcome
 
@@ -82,7 +83,7 @@ def key_value(outcome: UnitOutcome, key: str) -> Any:
 
 def cluster_of(unit: UnitOutcome, key: str) -> str:
     """What a unit is one of many of: its task, or the value of this key."""
-    return unit.task if key == TASK else msgspec.json.encode(key_value(unit, key), order="sorted").decode()
+    return unit.task if key == TASK else canonical(key_value(unit, key))
 
 
 def place_of(value: Any) -> tuple[int, float, str]:

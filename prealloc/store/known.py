@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from statistics import fmean
 
-import msgspec
-
+from prealloc.model.json_value import canonical
 from prealloc.model.size import Known
 from prealloc.statistics.rate import Tasks
 from prealloc.statistics.repeats import Spread, spread
@@ -44,10 +44,10 @@ def known_of_difference(members: Iterable[Member], factor: str) -> Known | None:
     ]
     if not pairs:
         return None
-    differ = [_mean([p + q - 2 * p * q for p, q in _rates(pair)]) for pair in pairs]
+    differ = [fmean([p + q - 2 * p * q for p, q in _rates(pair)]) for pair in pairs]
     spreads = [found for pair in pairs if (found := _spread_of_differences(pair)) is not None]
     tasks = _tasks([tasks for values in cells.values() for tasks in values.values()])
-    return Known(tasks=tasks, pairs=len(pairs), differ=_mean(differ), icc=_icc(spreads))
+    return Known(tasks=tasks, pairs=len(pairs), differ=fmean(differ), icc=_icc(spreads))
 
 
 def _spread_of_differences(pair: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Spread | None:
@@ -61,7 +61,7 @@ def _spread_of_differences(pair: Sequence[tuple[Sequence[float], Sequence[float]
         return None
     both = [p - q for p, q in _rates(pair)]
     repeats = len(pair) / math.fsum(1 / min(len(one), len(other)) for one, other in pair)
-    middle = _mean(both)
+    middle = fmean(both)
     variance = math.fsum((each - middle) ** 2 for each in both) / (len(both) - 1)
     between = max(0.0, variance - (first.within + second.within) / repeats)
     return Spread(between=between, within=variance_with_repeats(0.0, first.within, second.within, 1))
@@ -71,12 +71,12 @@ def _icc(spreads: Sequence[Spread]) -> float | None:
     """None: there are no repeats."""
     if not spreads:
         return None
-    within, between = (_mean([getattr(each, name) for each in spreads]) for name in ("within", "between"))
+    within, between = (fmean([getattr(each, name) for each in spreads]) for name in ("within", "between"))
     return Spread(within=within, between=between).icc
 
 
 def _rates(pair: Iterable[tuple[Sequence[float], Sequence[float]]]) -> list[tuple[float, float]]:
-    return [(_mean(one), _mean(other)) for one, other in pair]
+    return [(fmean(one), fmean(other)) for one, other in pair]
 
 
 def _cells(members: Iterable[Member], factor: str | None) -> _Cells:
@@ -88,7 +88,7 @@ def _cells(members: Iterable[Member], factor: str | None) -> _Cells:
             continue
         cell = {name: each for name, each in member.cell.items() if name != factor}
         given = member.cell.get(factor, unit.settings.get(factor)) if factor is not None else None
-        tasks = found.setdefault(_text(cell), {}).setdefault(_text(given), {})
+        tasks = found.setdefault(canonical(cell), {}).setdefault(canonical(given), {})
         tasks.setdefault(unit.task, []).append(value)
     return found
 
@@ -98,17 +98,9 @@ def factors_of(members: Iterable[Member]) -> list[str]:
     values: dict[str, set[str]] = {}
     for member in members:
         for name, value in member.cell.items():
-            values.setdefault(name, set()).add(_text(value))
+            values.setdefault(name, set()).add(canonical(value))
     return sorted((name for name in values if len(values[name]) > 1), key=lambda name: name != RUN)
 
 
 def _tasks(cells: Iterable[Tasks]) -> int:
     return len({task for tasks in cells for task in tasks})
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _text(value: Mapping[str, object] | object) -> str:
-    return msgspec.json.encode(value, order="sorted").decode()

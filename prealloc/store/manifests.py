@@ -14,6 +14,7 @@ from msgspec import UnsetType
 from prealloc.errors import OptionsError, PlanError
 from prealloc.files.paths import SHARD_ID, PlanPaths
 from prealloc.model.cell import lanes_of, settings_of
+from prealloc.model.json_value import canonical
 from prealloc.model.plan import Manifest, PlanFile, ShardEntry
 from prealloc.model.plan_spec import MAX_REPEATS, MAX_SEED, MAX_UNITS, RANKINGS, PlanSpec
 from prealloc.model.policy import read_run_options
@@ -170,7 +171,7 @@ def read_planned_manifest(paths: PlanPaths, file: PlanFile, entry: ShardEntry) -
     said = [manifest.strategy, manifest.repeats, manifest.seed]
     # The settings as JSON text: 1, 1.0 and true are three of them. A cell's factors and a lane add theirs.
     lane = next((lane for lane in spec.lanes if lane.name == manifest.lane), None)
-    same = _text(manifest.settings) == _text(settings_of(manifest.cell, lane, spec.settings))
+    same = canonical(manifest.settings) == canonical(settings_of(manifest.cell, lane, spec.settings))
     if said != [spec.strategy, spec.repeats, spec.seed] or not same:
         raise PlanError("it is not the manifest of its plan's spec", where=str(path), hint=PLAN_AGAIN)
     return manifest
@@ -195,10 +196,6 @@ def chosen(manifest: Manifest, spec: PlanSpec, lane: str | None) -> Manifest:
     if found is None:
         raise PlanError(f"the plan has no lane {shown(lane)}", where=f"shard {manifest.id}", hint=PLAN_AGAIN)
     return manifest.on(found)
-
-
-def _text(value: Any) -> bytes:
-    return msgspec.json.encode(value, order="sorted")
 
 
 def check_plan_id(file: PlanFile, manifests: Sequence[Manifest], *, where: str) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.comparison import OutcomeOf
+from prealloc.model.json_value import canonical, plain
 from prealloc.model.outcome import FINAL, Status, Successes
 from prealloc.model.prices import Cost, sum_of
 from prealloc.model.tables import TASK, ResultsOptions
@@ -232,7 +233,7 @@ def _by_cluster(
         if score is not None:
             scores.setdefault(name, []).append(score)
     if asked.cluster != TASK and rated and len(rated) < LEAST_CLUSTERS:
-        where = ", ".join(f"{name} {_plain(value)}" for name, value in group.items())
+        where = ", ".join(f"{name} {plain(value)}" for name, value in group.items())
         problem = (
             f"{asked.cluster} has {len(rated)} values{f' in {where}' if where else ''}: too few to say how others do"
         )
@@ -240,10 +241,6 @@ def _by_cluster(
             [Mistake("‹cluster›", problem, f"{LEAST_CLUSTERS} are needed; omit it for intervals over tasks")]
         )
     return rated, undecided, scores
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 class _Passed(NamedTuple):
@@ -262,7 +259,7 @@ def _passed(judged: _Judged, k: int | None) -> _Passed:
     for unit, status, success, _ in judged:
         key = id(unit.setup), id(unit.cell)
         if key not in names:
-            names[key] = msgspec.json.encode((unit.setup, unit.cell), order="sorted").decode()
+            names[key] = canonical((unit.setup, unit.cell))
         name = f"{names[key]}{unit.task}"
         planned[name] += 1
         if (value := success_of(status, success)) is not None:

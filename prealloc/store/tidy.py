@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from prealloc.model.json_value import canonical
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.prices import Prices, cost_of
 from prealloc.model.usage import Usage
@@ -132,7 +133,7 @@ def _common(unit: UnitOutcome, origin: Origin, shape: Shape) -> dict[str, Any]:
         "first_success": unit.first_success,
         "attempts": unit.attempts,
         **{f"{FACTOR}{name}": _as(kind, origin.cell.get(name)) for name, kind in factors},
-        SETTINGS: msgspec.json.encode(unit.settings, order="sorted").decode(),
+        SETTINGS: canonical(unit.settings),
     }
 
 

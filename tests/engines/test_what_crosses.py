@@ -13,9 +13,9 @@ from labs import Lab
 
 import prealloc
 from prealloc.engines.registry import make_engine
-from prealloc.library.sample.write import write_sample
 from prealloc.model.events import Event, HostJoined, ShardStarted
 from prealloc.model.policy import EngineOptions
+from prealloc.sample_library.write import write_sample
 
 pytestmark = pytest.mark.engine
 

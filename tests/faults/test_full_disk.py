@@ -11,6 +11,8 @@ import checker
 import pytest
 from harness import Stage
 
+from examples import in_laws
+
 pytestmark = pytest.mark.fault
 
 TASKS = 200
@@ -30,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-@pytest.mark.parametrize(("do", "concurrency"), [("ok", 4), ("talk", 1), ("talk", 4)])
+@pytest.mark.parametrize(("do", "concurrency"), [("ok", 4), in_laws("talk", 1), ("talk", 4)])
 def test_a_full_disk(stage: Stage, small_disk: Path, do: str, concurrency: int) -> None:
     """It stops with 3 and the reason; nothing is ok that was not saved, and no task pays for it.
 

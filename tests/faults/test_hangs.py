@@ -10,6 +10,7 @@ import time
 import pytest
 from harness import Stage, wait_until
 
+from examples import in_laws
 from prealloc import plan
 
 pytestmark = pytest.mark.fault
@@ -21,7 +22,7 @@ LATE_S = 5.0
 HANGS = ("loop", "sleep", "silent_socket", "dripping_socket", "gil_blocked", "gil_spinning")
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("concurrency", [in_laws(1), 4])
 @pytest.mark.parametrize("how", HANGS)
 def test_a_task_that_hangs(stage: Stage, how: str, concurrency: int) -> None:
     """Rows 4 to 6 and 8: `timeout` at the limit + 0.5 s, capacity back; the innocents end ok.

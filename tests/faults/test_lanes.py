@@ -15,6 +15,7 @@ from harness import HERE, Stage, wait_until
 from zygote import run_command, zygote
 
 import prealloc
+from examples import in_laws
 from prealloc.model.lane import Lane
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan, make_task
@@ -48,7 +49,7 @@ def plan_on(stage: Stage, lanes: list[Lane], workflows: list[Any], *, shards: in
     write_plan(make_plan(tasks, shards=shards, lanes=lanes, settings=settings), stage.plan)
 
 
-@pytest.mark.parametrize("worker", ["saturate", "saturate_async"])
+@pytest.mark.parametrize("worker", ["saturate", in_laws("saturate_async")])
 def test_eight_shards_saturate_two_lanes(stage: Stage, worker: str) -> None:
     """Row 22: in no window of a second more than the limit, and nearly all of it used.
 

@@ -9,6 +9,8 @@ import pytest
 from control_group import ControlGroup, real, scripted
 from harness import Session, Stage
 
+from examples import in_laws
+
 pytestmark = [pytest.mark.fault, pytest.mark.fresh]
 
 LIMIT_MB = 256
@@ -21,7 +23,16 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("how", "concurrency"), [("at once", 1), *((how, 4) for how in WAYS)])
+@pytest.mark.parametrize(
+    ("how", "concurrency"),
+    [
+        in_laws("at once", 1),
+        ("at once", 4),
+        in_laws("slowly", 4),
+        in_laws("in a child", 4),
+        ("slowly in a grandchild", 4),
+    ],
+)
 def test_a_task_that_takes_too_much(stage: Stage, how: str, concurrency: int) -> None:
     """Killed with all it started, `out_of_memory` with what it held; neighbours and other shards end ok.
 
@@ -84,7 +95,7 @@ def start(stage: Stage, group: ControlGroup, *options: str) -> Session:
     return stage.command(*words, wrap=group.wrap, environment=group.environment)
 
 
-@pytest.mark.parametrize(("shards", "concurrency"), [(6, 1), (2, 6)])
+@pytest.mark.parametrize(("shards", "concurrency"), [in_laws(6, 1), (2, 6)])
 def test_a_control_group_that_is_full(stage: Stage, group: ControlGroup, shards: int, concurrency: int) -> None:
     """The kernel kills workers of innocents: all end ok, fewer run at once, and who did it is told with the limit.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import Stage
 
+from examples import in_laws
+
 pytestmark = pytest.mark.fault
 
 CAP = 64 * 2**20
@@ -42,7 +44,7 @@ def test_two_workers_share_a_log(stage: Stage) -> None:
     stage.check(session)
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [in_laws(">&-"), in_laws("2>&-"), "<&- >&- 2>&-"])
 def test_standard_streams_that_are_closed(stage: Stage, closed: str) -> None:
     """The run is all ok, and so is its exit code; no journal or log gets the number of a closed stream."""
     stage.make_plan({"t": {"do": "flood", "mb": 1}, "u": {"do": "ok"}})

@@ -15,6 +15,7 @@ import pytest
 from harness import Stage
 
 import prealloc
+from examples import in_laws
 from prealloc.errors import PlanError
 from prealloc.files.faultpoint import Point
 
@@ -28,7 +29,7 @@ DEATHS = (
 )
 
 
-@pytest.mark.parametrize("points", DEATHS, ids=lambda points: " ".join(points))
+@pytest.mark.parametrize("points", [DEATHS[0], *map(in_laws, DEATHS[1:])], ids=lambda points: " ".join(points))
 def test_resumes_that_die(stage: Stage, points: tuple[Point, ...]) -> None:
     """Row 12: no file of an earlier session is changed or gone, and what was final stays what it was."""
     stage.make_plan({f"t{n:02}": {"do": "ok", "s": 0.01} for n in range(40)}, shards=2)
@@ -51,7 +52,7 @@ def test_resumes_that_die(stage: Stage, points: tuple[Point, ...]) -> None:
     stage.check(last)
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("concurrency", [in_laws(1), 4])
 def test_32_writers(stage: Stage, concurrency: int) -> None:
     """Row 17: 32 workers write at the same time; n of n lines are kept, each once, none mixed with another."""
     stage.make_plan({f"t{n:02}": {"do": "ok"} for n in range(12)}, shards=32, strategy="paired", padding=2000)

@@ -9,6 +9,8 @@ import time
 import pytest
 from harness import Stage
 
+from examples import in_laws
+
 pytestmark = pytest.mark.fault
 
 
@@ -47,7 +49,7 @@ DEADLY = {
 }
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("concurrency", [in_laws(1), 4])
 @pytest.mark.parametrize("how", DEADLY)
 def test_a_task_that_kills_its_worker(stage: Stage, how: str, concurrency: int) -> None:
     """Rows 2 and 3: `crashed`, with signal or code, after two deaths when alone; an exit without a result is one.

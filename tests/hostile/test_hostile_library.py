@@ -15,7 +15,7 @@ import pytest
 
 from prealloc.errors import LibraryError
 from prealloc.library import read_library
-from prealloc.library.sample.write import write_sample
+from prealloc.sample_library.write import write_sample
 
 WORKFLOW = {"steps": [{"name": "x", "id": "q", "workflow": 1}]}
 
@@ -285,7 +285,7 @@ def test_what_is_no_file(
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     with make(Path("x.json")), pytest.raises(LibraryError, match=f"it is not a file but {name}") as caught:
         read_library("x.json")
-    assert caught.value.hint == "give a regular file"
+    assert caught.value.hint == "give a regular file that nothing writes to"
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import Type
 
-from prealloc.library.sample.write import write_sample
+from prealloc.sample_library.write import write_sample
 from prealloc.store.run_folder import OpenRun
 
 ROOT = Path(__file__).parents[2]

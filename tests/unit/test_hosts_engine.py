@@ -9,23 +9,22 @@ from typing import Any
 
 import msgspec
 import pytest
+from run_setup import setup_in
 
 from prealloc._version import __version__
-from prealloc.engines.base import RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.base import ShardJob, WorkerCheck
 from prealloc.engines.handover import JobEnded, UnitsReturned
 from prealloc.engines.hosts import admission, engine, entrance, jobs, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
 from prealloc.engines.hosts.providers.client import Gone
 from prealloc.errors import EngineError, WorkerFunctionError
-from prealloc.files.paths import RunPaths
-from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost, Note, ShardStarted
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.store.fold import Due, fold
-from prealloc.store.journal import AttemptBegan, AttemptLine, CleanedUp, JournalWriter, Noted
+from prealloc.store.journal import AttemptBegan, AttemptLine, CleanedUp, Noted
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.job import UnitOrder
@@ -170,22 +169,11 @@ class Bench:
         self.engine._admission.begin(WorkerCheck("m:f", ()))
         self.mailbox: Mailbox = self.engine._entrance.mailbox  # type: ignore[assignment]
         self.provider: Provider = self.engine._entrance._provider  # type: ignore[assignment]
-        self.paths = RunPaths(root)
-        for folder in (self.paths.journal, self.paths.logs):
-            folder.mkdir()
+        self.policy = RunPolicy.checked(concurrency=4)
+        self.setup = setup_in(root, self.policy)
+        self.paths, self.journal = self.setup.paths, self.setup.journal
         self.plan = make_plan(3)
         write_plan(self.plan, self.paths.plan.root)
-        self.policy = RunPolicy.checked(concurrency=4)
-        self.journal = JournalWriter(self.paths.supervisor_journal(1))
-        self.setup = RunSetup(
-            paths=self.paths,
-            session=1,
-            worker="m:f",
-            import_path=(),
-            limiter=RateLimiter((), self.policy),
-            policy=self.policy,
-            journal=self.journal,
-        )
         self.events: list[Event] = []
         self.numbers = 0
 

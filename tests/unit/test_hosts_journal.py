@@ -9,17 +9,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from run_setup import setup_in
 
-from prealloc.engines.base import RunSetup
 from prealloc.engines.hosts.replica import PlannedShard, Replica
-from prealloc.files.paths import RunPaths
-from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.document import Unreadable
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import fold
-from prealloc.store.journal import AttemptLine, JournalWriter, SessionStarted, WorkerStarted
+from prealloc.store.journal import AttemptLine, SessionStarted, WorkerStarted
 from prealloc.store.spools import note_spools, unheard
 
 FILE = "shard-00.0001.0001.jsonl"
@@ -48,19 +46,8 @@ class Bench:
     """The journal of one run, to which any number of hosts write."""
 
     def __init__(self, root: Path) -> None:
-        self.paths = RunPaths(root)
-        self.paths.journal.mkdir()
-        policy = RunPolicy()
-        self.journal = JournalWriter(self.paths.supervisor_journal(1))
-        self.setup = RunSetup(
-            paths=self.paths,
-            session=1,
-            worker="m:f",
-            import_path=(),
-            limiter=RateLimiter((), policy),
-            policy=policy,
-            journal=self.journal,
-        )
+        self.setup = setup_in(root, RunPolicy())
+        self.paths, self.journal = self.setup.paths, self.setup.journal
         self.journal.append(SessionStarted(session=1, reopen_failed=False))
         self._numbers = count(1)
         self._hosts: list[Replica] = []

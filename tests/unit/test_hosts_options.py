@@ -73,7 +73,7 @@ def test_code_is_packed_the_same_way(tmp_path: Path) -> None:
     assert refuse_unfit(tmp_path / "one") == []
     assert "no Python file" in refuse_unfit(tmp_path / "one" / "inner")[0].problem
     (tmp_path / "one" / "large.py").write_bytes(b"#" * (MOST_BYTES + 1))
-    assert "16 MB" in refuse_unfit(tmp_path / "one")[0].problem
+    assert "16 MiB" in refuse_unfit(tmp_path / "one")[0].problem
 
 
 def test_who_may_read_how_to_join(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_no_writer_makes_what_readers_refuse(tmp_path: Path, name: str, noise_la
 @pytest.mark.parametrize(
     ("words", "while_in"),
     [
-        (["sample", "new.json", "--tasks", "9"], "prealloc.library.sample.write.task"),
+        (["sample", "new.json", "--tasks", "9"], "prealloc.sample_library.write.task"),
         (["convert", "source.jsonl", "new.db"], "prealloc.library.database.library.pack"),
         (["index", "source.jsonl"], "prealloc.files.atomic.fault_point"),
     ],

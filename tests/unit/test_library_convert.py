@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from prealloc.api import libraries
 from prealloc.api.plans import plan, verify
 from prealloc.api.shards import copies_of
 from prealloc.errors import InputError, LibraryError, LibraryOpened, OptionsError, PlanError
-from prealloc.library import read_library
+from prealloc.library import disk, read_library
 from prealloc.library.formats import FORMATS
+from prealloc.library.text import batches
 from prealloc.worker.guard import LibraryGuard, library_files
 
 NAMES = {
@@ -88,6 +90,26 @@ def test_whole_or_not_at_all(tmp_path: Path, name: str) -> None:
     with pytest.raises(LibraryError):
         libraries.convert(damaged, tmp_path / name, force=True)
     assert contents(tmp_path) == before
+
+
+def test_no_task_of_a_text_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a text is converted piece by piece, in less than half of its size, whatever its tasks call their ids."""
+    monkeypatch.setattr(batches, "BATCH", 1 << 16)
+    monkeypatch.setattr(disk, "_PIECE", 1 << 16)
+    tasks = [{"ref": f"r{n}", "workflow": "x" * 40_000} for n in range(100)]
+    for name, text in (
+        ("t.json", json.dumps(tasks)),
+        ("t.jsonl", "\n".join(map(json.dumps, tasks))),
+        ("t.csv", "ref,workflow\n" + "\n".join(f"{task['ref']},{task['workflow']}" for task in tasks)),
+    ):
+        (tmp_path / name).write_text(text)
+        tracemalloc.start()
+        made = libraries.convert(tmp_path / name, tmp_path / f"{name}.db", id_field="ref")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert made.tasks == len(tasks)
+        assert peak < len(text) // 2
+        assert next(iter(read_library(tmp_path / f"{name}.db").ids)) == "r0"
 
 
 def test_a_library_may_be_converted_in_place(library: Path) -> None:

@@ -30,9 +30,9 @@ from prealloc.library.cache import TaskCache
 from prealloc.library.packed.index import TaskIndex
 from prealloc.library.packed.indexing import check_index, make_index
 from prealloc.library.packed.pool import SharedTaskPool
-from prealloc.library.sample.write import write_sample
 from prealloc.library.text.library import TextLibrary
 from prealloc.model.task import LightweightTask
+from prealloc.sample_library.write import write_sample
 
 TYPES = ["a", "b", "b", "c"]
 

@@ -48,7 +48,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     path = folder / INDEX
     value = json.loads(path.read_bytes())
     edit(value)
-    path.write_bytes(FORMAT.fields(value, Index, "").checked().to_json())
+    path.write_bytes(FORMAT.fields(value, Index, "").to_json())
 
 
 def repack(folder: Path, file: str, raw: bytes, raw_bytes: int | None = None) -> None:

@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from run_setup import setup_in
 
 from prealloc.engines import local
 from prealloc.engines.admission import Admission
-from prealloc.engines.base import Checked, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.base import Checked, ShardJob, WorkerCheck
 from prealloc.engines.handover import JobEnded
 from prealloc.engines.launch import Born, Died, Refused
 from prealloc.engines.local import LocalEngine
-from prealloc.files.paths import RunPaths
-from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, Note
 from prealloc.model.outcome import Status
 from prealloc.model.policy import RunPolicy
 from prealloc.processes import cgroups
-from prealloc.store.journal import JournalWriter
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.in_flight import InFlightTable
@@ -117,23 +115,12 @@ class Bench:
             lambda: self.launcher, admission=lambda size: Admission(size, available=lambda: 100 * GB)
         )
         self.events: list[Event] = []
-        paths = RunPaths(root)
-        for folder in (paths.journal, paths.logs):
-            folder.mkdir()
         policy = RunPolicy.checked(concurrency=CONCURRENCY, drain_s=1.0, start_s=1.0)
-        self.journal = JournalWriter(paths.supervisor_journal(1))
-        setup = RunSetup(
-            paths=paths,
-            session=1,
-            worker="m:f",
-            import_path=(),
-            limiter=RateLimiter((), policy),
-            policy=policy,
-            journal=self.journal,
-        )
+        setup = setup_in(root, policy)
+        self.journal = setup.journal
         self.engine.open(setup)
         plan = make_plan(12, shards=3)
-        write_plan(plan, paths.plan.root)
+        write_plan(plan, setup.paths.plan.root)
         for number, shard in enumerate(plan.shards):
             orders = tuple(UnitOrder(position, 0, 1) for position in range(len(shard.tasks)))
             ids = [(task.id, task.type) for task in shard.tasks]

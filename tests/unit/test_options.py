@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 
-from prealloc.errors import OptionsError
+from prealloc.errors import Mistake, OptionsError
+from prealloc.model.fields import Fields
+from prealloc.model.lane import Lane
+from prealloc.model.options import options_of, read_options
+from prealloc.model.part import Part
 from prealloc.model.plan_spec import PlanSpec
-from prealloc.model.policy import RunPolicy
+from prealloc.model.policy import EngineOptions, RunPolicy, WorkerOptions
+from prealloc.model.steer import Change
 from prealloc.settings import load_config
 
 WRONG_SPEC: dict[str, list[Any]] = {
@@ -128,6 +134,16 @@ def test_times_and_sizes_may_have_units_everywhere() -> None:
     assert RunPolicy.checked(memory_bytes="1.5GiB").memory_bytes == 3 * 2**29
     none = RunPolicy.checked(timeout_s="none", memory_bytes="none")
     assert (none.timeout_s, none.memory_bytes) == (None, None)
+
+
+@pytest.mark.parametrize("struct", [Change, EngineOptions, Fields, Lane, Part, RunPolicy, WorkerOptions])
+def test_none_is_taken_where_it_is_the_default(struct: type) -> None:
+    """As the type of the keyword says: passing on a None of one's own is the same as leaving the option out."""
+    fields = msgspec.structs.fields(struct)
+    none = {each.name: None for each in fields if each.name in options_of(struct) and each.default is None}
+    found: list[Mistake] = []
+    assert read_options(struct, none, found) == none
+    assert found == []
 
 
 def test_settings_are_what_reads_back() -> None:

@@ -572,7 +572,7 @@ def test_quiet_speaks_only_if_something_is_wrong() -> None:
         with QuietReporter(errors) as quiet:
             for _, event in script():
                 quiet.handle(event)
-            end = ended(quiet.progress)
+            end = ended(folded(script()))
             quiet.handle(
                 events.RunEnded(**{name: getattr(end, name) for name in end.__struct_fields__} | {"exit_code": code})
             )

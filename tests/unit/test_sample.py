@@ -14,10 +14,10 @@ import pytest
 
 from prealloc.errors import InputError, OptionsError
 from prealloc.library import read_library
-from prealloc.library.sample.stream import Stream, unique_32
-from prealloc.library.sample.tasks import SHARES, printed_size, task, type_order
-from prealloc.library.sample.tools import TOOLS
-from prealloc.library.sample.write import write_sample
+from prealloc.sample_library.stream import Stream, unique_32
+from prealloc.sample_library.tasks import SHARES, printed_size, task, type_order
+from prealloc.sample_library.tools import TOOLS
+from prealloc.sample_library.write import write_sample
 
 
 def test_the_same_bytes_everywhere(tmp_path: Path) -> None:

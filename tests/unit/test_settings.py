@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
 
 import pytest
-import typer
 
-from prealloc.cli.options import takes
-from prealloc.errors import InputError, Mistake, OptionsError
+from prealloc.errors import InputError, OptionsError
 from prealloc.model.cell import cells_of
 from prealloc.model.lane import Lane
-from prealloc.model.options import Option, Seconds, read_options
-from prealloc.model.plan_spec import PlanSpec, SpecOptions
-from prealloc.model.policy import RunOptions, RunPolicy
+from prealloc.model.plan_spec import PlanSpec
+from prealloc.model.policy import RunPolicy
 from prealloc.planning.estimate import Effort
 from prealloc.settings import SECTIONS, TABLES, config_schema, from_environment, load_config, options_in
 
@@ -231,35 +227,6 @@ def test_every_declared_option_is_in_the_schema_and_no_other() -> None:
             if name in made and hasattr(made[name], field) and "default" in section["properties"][key]:
                 assert section["properties"][key]["default"] == getattr(made[name], field)
     assert set(properties["lanes"]["items"]["properties"]) == set(Lane.__struct_fields__)
-
-
-def test_an_option_that_is_declared_is_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One field of a struct is all: the check, the config, its schema and the command line follow."""
-
-    class More(RunPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
-        nap_s: Annotated[float, Option(Seconds(), "How long a worker naps.", "nap")] = 1.0
-
-    read: list[Mistake] = []
-    assert read_options(More, {"nap_s": "2m", "retries": 2}, read) == {"nap_s": 120.0, "retries": 2}
-    monkeypatch.setitem(SECTIONS, "run", (SECTIONS["run"][0], (More,)))
-    assert config_schema()["properties"]["run"]["properties"]["nap"]["description"] == "How long a worker naps."
-    (tmp_path / "a.toml").write_text('[run]\nnap = "3m"\n')
-    assert load_config(tmp_path / "a.toml").run == {"nap_s": 180.0}
-    app, seen = typer.Typer(), []
-
-    @app.command()
-    @takes(More)
-    def rest(given: dict[str, Any]) -> None:
-        seen.append(given)
-
-    app(["--nap", "4m"], standalone_mode=False)
-    assert seen == [{"nap_s": "4m"}]
-
-
-def test_python_and_the_declaration_have_the_same_options() -> None:
-    """What an editor completes for plan() and run() is what they take."""
-    assert set(SpecOptions.__annotations__) == set(PlanSpec.__struct_fields__)
-    assert set(RunOptions.__annotations__) == set(RunPolicy.__struct_fields__)
 
 
 def test_old_names_are_refused_with_the_new_ones(tmp_path: Path) -> None:

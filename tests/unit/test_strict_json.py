@@ -63,11 +63,18 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "problem", "offset", "path"), REFUSED)
 def test_refused_with_problem_offset_and_path(text: bytes, problem: str, offset: int, path: str | None) -> None:
-    """Law: every text that is not strict JSON is a StrictJsonError that says what, at which byte, in which value."""
+    """Law: every text that is not strict JSON is a StrictJsonError that says what, at which byte, in which value.
+
+    loads refuses the same, and names the document, line and column.
+    """
     with pytest.raises(StrictJsonError) as caught:
         compact(text)
     assert problem in caught.value.problem
     assert (caught.value.offset, caught.value.path) == (offset, path)
+    with pytest.raises(StrictJsonError, match=r"run\.json: ") as caught:
+        loads(text, what="run.json")
+    assert problem in str(caught.value)
+    assert caught.value.line is not None
 
 
 @pytest.mark.parametrize(
@@ -122,15 +129,6 @@ def test_error_survives_pickling() -> None:
 def test_loads_gives_values() -> None:
     """Law: a sound document becomes plain Python values."""
     assert loads(b' {"a": [1, 2.5, null, true, "x"]}\n', what="run.json") == {"a": [1, 2.5, None, True, "x"]}
-
-
-@pytest.mark.parametrize(("text", "problem", "offset", "path"), REFUSED)
-def test_loads_names_the_document(text: bytes, problem: str, offset: int, path: str | None) -> None:
-    """Law: loads refuses what compact refuses, and names the document, line and column."""
-    with pytest.raises(StrictJsonError, match=r"run\.json: ") as caught:
-        loads(text, what="run.json")
-    assert problem in str(caught.value)
-    assert caught.value.line is not None
 
 
 def test_loads_counts_lines_and_characters() -> None:

@@ -13,19 +13,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from run_setup import setup_in
 
-from prealloc.engines.base import RunSetup, ShardJob
+from prealloc.engines.base import ShardJob
 from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
 from prealloc.engines.supervisor import JobSupervisor, Processes
-from prealloc.files.paths import RunPaths
-from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import RunPolicy
 from prealloc.store.fold import Due
-from prealloc.store.journal import AttemptLine, JournalWriter
+from prealloc.store.journal import AttemptLine
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.in_flight import InFlightTable
@@ -36,24 +35,12 @@ from prealloc.worker.messages import Ended, Ready, Retiring, Returned, line
 @contextmanager
 def supervised(tmp_path: Path, orders: tuple[UnitOrder, ...], **more: Any) -> Iterator[tuple[JobSupervisor, list[Any]]]:
     """A supervisor of two tasks, and the jobs that it starts, without processes. `more` is of its setup and job."""
-    paths = RunPaths(tmp_path)
-    for folder in (paths.journal, paths.logs):
-        folder.mkdir()
     lanes = [Lane.checked(name="key")] if more.get("lane") else []
     plan = make_plan(2, repeats=2, lanes=lanes)
-    write_plan(plan, paths.plan.root)
     (shard,) = plan.shards
     policy = RunPolicy.checked(concurrency=2, timeout_s=more.get("timeout_s"))
-    setup = RunSetup(
-        paths=paths,
-        session=1,
-        worker="m:f",
-        import_path=(),
-        limiter=RateLimiter(lanes, policy),
-        policy=policy,
-        journal=JournalWriter(paths.supervisor_journal(1)),
-        cleanup=more.get("cleanup"),
-    )
+    setup = setup_in(tmp_path, policy, lanes, cleanup=more.get("cleanup"))
+    write_plan(plan, setup.paths.plan.root)
     job = ShardJob(
         number=1,
         manifest=shard.manifest.on(next(iter(lanes), None)),

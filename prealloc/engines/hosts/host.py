@@ -2,13 +2,10 @@
 
 It is the local engine in a folder of its own, a copy of its journal on the way to the master, and a link. It never
 outlives the master by more than the lease: without a word for that long it ends, with all that it runs.
-
-    prealloc host --join FILE      or with the content of that file on standard input
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import math
@@ -19,10 +16,9 @@ import select
 import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,17 +32,17 @@ from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.caller import Caller
 from prealloc.engines.hosts.limiter import MasterClock, RemoteLimiter
 from prealloc.engines.hosts.link import Closed, Failed, Heard, Link, Opened
-from prealloc.engines.hosts.spec import HostSpec, read_spec
+from prealloc.engines.hosts.logs import Logs
+from prealloc.engines.hosts.spec import HostSpec
 from prealloc.engines.hosts.spool import Spool
 from prealloc.engines.launch import Launcher
 from prealloc.engines.local import LocalEngine, make_launcher
 from prealloc.engines.server_process import ServerProcess
-from prealloc.errors import CannotGoOn, EngineError, PreallocError, RunFolderError
-from prealloc.files.regular import Unusable, read_regular
+from prealloc.errors import CannotGoOn, EngineError, PreallocError
 from prealloc.model.document import Unreadable
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
 from prealloc.model.outcome import Status
-from prealloc.processes.signals import handled, leave_to_master
+from prealloc.processes.signals import handled
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.guard import library_files
 
@@ -61,7 +57,6 @@ NEWS_APART_S = 0.05
 MOST_TOLD = 50
 """Events in one message."""
 MEMORY_S = 2.0
-MOST_SPEC = 2**20
 
 SENT_AWAY, LEASE_OVER = 1, 3
 """Exit codes: the master has no use for it; nothing was heard of the master, or it cannot go on."""
@@ -83,6 +78,7 @@ class Host:
         self._spool = Spool(spool)
         self._launch = secrets.token_hex(16)
         self._numbered = wire.Numbered()
+        self._logs = Logs(self._spool.paths, self._numbered)
         self._clock = MasterClock()
         self._limiter = RemoteLimiter(self._say, self._clock)
         self._caller = Caller(spec)
@@ -103,9 +99,6 @@ class Host:
         """What needs files that have not come yet."""
         self._stopped: list[wire.Halt | wire.Drain] = []
         """What holds for jobs that are launched from now on, too."""
-        self._logs: dict[str, int] = {}
-        """How much of each log has been sent."""
-        self._all_logs = False
         self._signals = 0
         self._finished = False
         """The run is over: nothing of what was written is needed any more."""
@@ -130,7 +123,7 @@ class Host:
                     self._turn()
             except _Over as over:
                 if over.reason:
-                    _print(f"{self._spec.name}: {over.reason}")
+                    note(f"{self._spec.name}: {over.reason}")
                 return over.code
             except CannotGoOn as error:
                 self._break(error)
@@ -170,7 +163,7 @@ class Host:
             raise _Over(0, "it was told to end")
         if self._signals and not self._draining:
             self._draining = True
-            _print(f"{self._spec.name}: it was told to end; what runs may end")
+            note(f"{self._spec.name}: it was told to end; what runs may end")
             if self._engine is not None and self._setup is not None:
                 self._engine.drain()
         elif self._signals > 1 and self._engine is not None and self._setup is not None:
@@ -206,7 +199,7 @@ class Host:
     def _end_at_once(self, reason: str) -> None:
         """Our own end is heard by the fork server, which kills everything below it."""
         with contextlib.suppress(BaseException):
-            _print(f"{self._spec.name}: {reason}")
+            note(f"{self._spec.name}: {reason}")
             if self._spec.spool is None:
                 shutil.rmtree(self._spool.paths.root, ignore_errors=True)
         os._exit(LEASE_OVER)
@@ -226,7 +219,7 @@ class Host:
 
     def _break(self, error: PreallocError) -> None:
         """Says why it cannot go on."""
-        _print(f"{self._spec.name}: {error}")
+        note(f"{self._spec.name}: {error}")
         if self._link is not None:
             self._link.send(self._numbered.number(_broken(error)))
 
@@ -365,7 +358,7 @@ class Host:
             cleanup=message.cleanup,
         )
         self._engine.open(self._setup)
-        self._all_logs = message.all_logs
+        self._logs.whole = message.all_logs
         room = self._spec.room or self._engine.most_jobs(MOST_WORKERS, message.slice_bytes)
         self._room = self._engine.allowed(min(room, message.room))[0]
         self._news_at = -math.inf  # the master waits to hear of the room
@@ -458,37 +451,13 @@ class Host:
         while self._ends and self._spool.is_acked(self._ends[0][1]):
             message, _, shard = self._ends.pop(0)
             self._say(message)
-            self._send_log(shard)
+            if self._link is not None:
+                self._logs.send(shard, self._link)
 
     def _send_logs(self) -> None:
-        for shard in {*self._logs, *self._jobs.values()}:
-            self._send_log(shard)
-
-    def _send_log(self, shard: str) -> None:
-        """What has been added to a shard's log, when nothing else waits."""
-        if self._link is None:
-            return
-        path, begin = self._spool.paths.log(shard), self._logs.get(shard, 0)
-        size = path.stat().st_size if path.exists() else 0
-        if size < begin:  # it was cut
-            begin = 0
-        self._logs[shard] = size
-        if size > begin:
-            self._link.feed(self._log_frames(shard, path, begin, size))
-
-    def _log_frames(self, shard: str, path: Path, begin: int, size: int) -> Iterator[bytes]:
-        spans = [(begin, size)]
-        if size - begin > 2 * wire.END_LOG and not self._all_logs:
-            spans = [(begin, begin + wire.END_LOG), (size - wire.END_LOG, size)]
-        with open(path, "rb") as file:
-            for number, (start, end) in enumerate(spans):
-                if number:
-                    cut = f"\n[prealloc: {start - spans[0][1]} bytes are on the host alone: {path}]\n".encode()
-                    yield self._numbered.plain(wire.Log(shard, False), cut)
-                file.seek(start)
-                while start < end and (raw := file.read(min(wire.PIECE, end - start))):
-                    start += len(raw)
-                    yield self._numbered.plain(wire.Log(shard, False), raw)
+        if self._link is not None:
+            for shard in self._logs.shards.union(self._jobs.values()):
+                self._logs.send(shard, self._link)
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -561,53 +530,6 @@ def _unpacked(archive: Path, folder: Path) -> Path:
     return folder
 
 
-def _print(text: str) -> None:
-    print(f"prealloc host: {text}", file=sys.stderr, flush=True)  # noqa: T201  # whoever has started it keeps that
-
-
-def _read(join: str | None) -> HostSpec:
-    if join is not None:
-        path = Path(join)
-        try:
-            return read_spec(read_regular(path, inside=path.absolute().parent, most=MOST_SPEC), join)
-        except (Unusable, OSError) as error:
-            raise RunFolderError(str(error), where=join, hint="name the file that the run has written") from None
-    return read_spec(sys.stdin.buffer.read(MOST_SPEC), "standard input")
-
-
-def main(arguments: Sequence[str] | None = None, server: ServerProcess | None = None) -> int:
-    """Runs a host until its end. Returns the exit code. `server` is the process of its fork server: see start.py."""
-    parser = argparse.ArgumentParser(prog="prealloc host", description="Run shards here for a run elsewhere.")
-    parser.add_argument("--join", metavar="FILE", help="how to join: a file that the run has written; default: stdin")
-    parser.add_argument("--with-parent", action="store_true", help="end when the process that has started this ends")
-    given = parser.parse_args(arguments)
-    leave_to_master()  # before and after it serves: what it has written is removed, whatever signals come
-    try:
-        spec = _read(given.join)
-        with _spool_folder(spec) as folder:
-            host = Host(spec, folder, server)
-            if given.with_parent or given.join is None:
-                host.die_with_parent()
-            return host.serve()
-    except PreallocError as error:
-        _print(str(error))
-        return error.exit_code
-
-
-@contextlib.contextmanager
-def _spool_folder(spec: HostSpec) -> Iterator[Path]:
-    if spec.spool is None:
-        with tempfile.TemporaryDirectory(prefix="prealloc-host-", ignore_cleanup_errors=True) as temporary:
-            yield Path(temporary)
-        return
-    folder = Path(spec.spool, spec.name)
-    try:
-        folder.mkdir(parents=True, mode=0o700)
-    except OSError as error:
-        hint = "name a folder that all hosts can write to"
-        raise RunFolderError(f"its spool cannot be made: {error.strerror}", where=str(folder), hint=hint) from None
-    yield folder
-    if not any(folder.iterdir()):  # the master has had all of it
-        folder.rmdir()
-        with contextlib.suppress(OSError):  # others write there yet
-            folder.parent.rmdir()
+def note(text: str) -> None:
+    """Whoever has started the host keeps its standard error."""
+    print(f"prealloc host: {text}", file=sys.stderr, flush=True)  # noqa: T201

@@ -34,7 +34,7 @@ def refuse_unfit(path: Path) -> list[Mistake]:
     for name, file in _files(path):
         size, count = size + file.stat().st_size, count + name.endswith(".py")
         if size > MOST_BYTES:
-            problem = f"it holds more than {MOST_BYTES // 2**20} MB"
+            problem = f"it holds more than {MOST_BYTES // 2**20} MiB"
             return [Mistake(where, problem, "name the folder of the worker's code alone, or install it on the hosts")]
     return [] if count else [Mistake(where, "no Python file is in it", "name a Python file, or a folder of them")]
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):  # what is wrong is told when one is needed
             server = start_server()
     try:
-        from prealloc.engines.hosts.host import main as host
+        from prealloc.engines.hosts.join import main as host
 
         return host(arguments, server)
     finally:

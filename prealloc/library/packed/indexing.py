@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from prealloc.files.atomic import write_pieces, writing
 from prealloc.files.paths import index_places, readable_name
 from prealloc.library.disk import FileIdentity, Progress, changed_meanwhile, head_of, open_library_file
 from prealloc.library.packed.index import FORMAT, TaskIndex, parse_index
-from prealloc.library.packed.table import MOST_TEXT, ColumnsBuilder, Span, digest
+from prealloc.library.packed.table import ColumnsBuilder, Span, digest
 from prealloc.library.text.batches import Batch
 from prealloc.library.text.reading import read_tasks
 from prealloc.library.text.sources import file_source
@@ -71,8 +72,8 @@ def _indexed(
                 where=where,
                 hint="unpack it, or convert it: prealloc library convert LIBRARY tasks.db",
             )
-        spans = _Spans(where)
-        read = read_tasks(file_source(library, descriptor), lambda: _Columns(spans), fields=fields, progress=progress)
+        text, new_taker = file_source(library, descriptor), partial(_Columns, where)
+        read = read_tasks(text, new_taker, fields=fields, progress=progress)
         if not before.is_of(descriptor):
             raise changed_meanwhile(where)
     finally:
@@ -83,40 +84,20 @@ def _indexed(
     return read.taker.pack(FORMAT, said, read.counts), read.info
 
 
-class _Spans:
-    """Where the tasks of a batch lie in the file: found once, whichever names they may have."""
+class _Columns(ColumnsBuilder):
+    """Takes the tasks of a library into the columns of its index. Raises LibraryError for those that it cannot give."""
 
     def __init__(self, where: str) -> None:
+        super().__init__()
         self._where = where
-        self._batch: Batch | None = None
-        self._spans: list[Span] = []
 
-    def of(self, batch: Batch) -> list[Span]:
-        """Raises LibraryError for tasks that an index cannot give."""
+    def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
         if batch.key is not None:
             hint = "convert it: prealloc library convert LIBRARY tasks.db"
             raise LibraryError("an object of tasks by their ids cannot be indexed", where=self._where, hint=hint)
-        if batch is not self._batch:
-            start = batch.origin.byte
-            self._batch = batch
-            self._spans = [
-                Span(start + at, length, digest(memoryview(text)))
-                for (at, length), text in zip(batch.layout.spans, batch.layout.texts, strict=True)
-            ]
-            if any(span.length > MOST_TEXT for span in self._spans):
-                raise LibraryError("a task is larger than 4 GB", where=self._where, hint="leave it out")
-        return self._spans
-
-
-class _Columns(ColumnsBuilder):
-    """Takes the tasks of a library into the columns of its index."""
-
-    def __init__(self, spans: _Spans) -> None:
-        super().__init__()
-        self._spans = spans
-
-    def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        self.extend(ids, types, self._spans.of(batch))
+        start, layout = batch.origin.byte, batch.layout
+        texts = zip(layout.spans, layout.texts, strict=True)
+        self.extend(ids, types, (Span(start + at, length, digest(memoryview(text))) for (at, length), text in texts))
 
 
 def check_index(library: Path, *, progress: Progress | None = None) -> TaskIndex:

@@ -25,11 +25,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prealloc.errors import LibraryError
 from prealloc.library.base import Record, joined
 from prealloc.library.disk import FileIdentity, open_library_file
 from prealloc.library.packed.library import PackedLibrary
-from prealloc.library.packed.table import MOST_TEXT, Columns, ColumnsBuilder, Span, digest, padding
+from prealloc.library.packed.table import Columns, ColumnsBuilder, Span, digest, padding
 from prealloc.library.rows import Counts
 from prealloc.library.storing.new_file import Writable, new_file
 from prealloc.library.storing.stored import StoredFormat
@@ -137,28 +136,23 @@ class PoolWriter:
         self._at = file.write(MAGIC)
         self._columns = ColumnsBuilder()
         self._counts = Counts(0, 0, 0)
-        self._ids: list[str] = []
-        self._types: list[str] = []
-        self._spans: list[Span] = []
+        self._batch: list[tuple[str, str, Span]] = []
 
     def add(self, record: Record) -> None:
         workflow, fields = record.split()
         text = joined(workflow, fields)
-        if len(text) > MOST_TEXT:
-            raise LibraryError("a task is larger than 4 GB", where=ascii(record.id)[:80], hint="leave it out")
         self._file.write(text)
         span = Span(self._at, len(text), digest(text), len(workflow) if workflow is not None else 0)
-        self._ids.append(record.id)
-        self._types.append(record.type)
-        self._spans.append(span)
-        if len(self._ids) == _BATCH:
+        self._batch.append((record.id, record.type, span))
+        if len(self._batch) == _BATCH:
             self._add_batch()
         self._at += len(text)
         self._counts.add([record.row])
 
     def _add_batch(self) -> None:
-        self._columns.extend(self._ids, self._types, self._spans)
-        self._ids, self._types, self._spans = [], [], []
+        if self._batch:
+            self._columns.extend(*zip(*self._batch, strict=True))
+        self._batch = []
 
     def finish(self) -> None:
         """Writes the table behind the tasks."""

@@ -33,6 +33,7 @@ from prealloc.library.duplicate_ids import refuse_duplicates_among
 from prealloc.library.rows import Counts
 from prealloc.library.storing.stored import StoredFormat
 from prealloc.model.task_hash import hash_of, stable_hashes, utf8
+from prealloc.model.words import shown
 
 MOST_TEXT = 2**32 - 1
 """Bytes of the longest task."""
@@ -67,10 +68,6 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Of the rest of this head, and of all columns."""
     said: dict[str, Any]
     """What the kind of file that this is has to say besides."""
-
-    def hashed(self, format: StoredFormat) -> hashlib._Hash:
-        """A sha256 that has taken in all of the head but its own digest."""
-        return hashlib.sha256(format.encode(msgspec.structs.replace(self, sha256="")))
 
 
 class Span(NamedTuple):
@@ -110,6 +107,9 @@ class ColumnsBuilder:
             return
         # Column by column: for a million tasks, a loop over tasks takes twice as long.
         starts, lengths, digests, workflows = zip(*spans, strict=True)
+        if (longest := max(lengths)) > MOST_TEXT:
+            where = f"the task {shown(ids[lengths.index(longest)])}"
+            raise LibraryError("a task is larger than 4 GB", where=where, hint="leave it out")
         number = self.types
         names = [utf8(id) for id in ids]
         self.hash.extend(stable_hashes(ids))
@@ -150,20 +150,16 @@ class ColumnsBuilder:
     def pack(self, format: StoredFormat, said: Mapping[str, Any], counts: Counts) -> Iterator[bytes | memoryview]:
         """The file, piece by piece. After `finish`."""
         columns = {name: _little(getattr(self, name)) for name in _COLUMNS}
-        places, at = {}, 0
-        for name, column in columns.items():
-            places[name] = (at, column.nbytes)
-            at += column.nbytes + len(padding(column.nbytes))
         head = Head(
             tasks=len(self),
             types=list(self.types),
             without_workflow=counts.without_workflow,
             two_ids=counts.two_ids,
-            columns=places,
+            columns=_places({name: column.nbytes for name, column in columns.items()}),
             sha256="",
             said=dict(said),
         )
-        hashed = head.hashed(format)
+        hashed = format.hashed(head, "sha256")
         for column in columns.values():
             hashed.update(column)
             hashed.update(padding(column.nbytes))
@@ -194,7 +190,7 @@ class Columns:
         self.counts = Counts(head.tasks, head.without_workflow, head.two_ids)
         self.begin = line_end + len(padding(line_end - at))
         self._refuse_misfits(len(text))
-        hashed = head.hashed(format)
+        hashed = format.hashed(head, "sha256")
         with memoryview(text) as view:
             hashed.update(view[self.begin : self.end])
         if hashed.hexdigest() != head.sha256:
@@ -282,15 +278,12 @@ class Columns:
     def _refuse_misfits(self, size: int) -> None:
         """Lengths that cannot be: the digest is looked at when it is known which bytes it is of."""
         tasks, columns = self.head.tasks, self.head.columns
-        wanted = {name: tasks * each for name, (_, each) in _COLUMNS.items() if each}
-        at = 0
         if tasks < 1 or list(columns) != list(_COLUMNS):
             raise self._damaged("its head is not one that prealloc writes")
-        for name, (start, length) in columns.items():
-            if start != at or length != wanted.get(name, length) or length < 0:
-                raise self._damaged(f"its column {name} is not where it should be")
-            at += length + len(padding(length))
-        if self.begin + at > size:
+        _, ids = columns["ids"]
+        if ids < 0 or columns != _places({name: tasks * each or ids for name, (_, each) in _COLUMNS.items()}):
+            raise self._damaged("its columns are not where they should be")
+        if self.end > size:
             raise self._damaged("it is truncated")
 
     def _damaged(self, why: str) -> LibraryError:
@@ -300,6 +293,12 @@ class Columns:
 def _of_each_type(types: Sequence[str], numbers: Iterable[int]) -> dict[str, int]:
     counted = Counter(numbers)
     return {name: counted[number] for number, name in enumerate(types)}
+
+
+def _places(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Where columns of these sizes lie, one behind the other, and their sizes."""
+    ends = accumulate((size + len(padding(size)) for size in sizes.values()), initial=0)
+    return {name: (at, size) for (name, size), at in zip(sizes.items(), ends, strict=False)}
 
 
 def padding(size: int) -> bytes:

@@ -6,6 +6,7 @@ Needs pyarrow, which `pip install 'prealloc[parquet]'` brings. It is imported wh
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import msgspec
 
 from prealloc.errors import InputError, LibraryError
 from prealloc.library.base import Library, Record, info_of
-from prealloc.library.disk import FileIdentity, open_library_file, sha256_of
+from prealloc.library.disk import FileIdentity, changed_meanwhile, open_library_file
 from prealloc.library.parquet.rows import FORMAT, META_KEY, VERSION_KEY, ForeignRows, OurRows, rows_of
 from prealloc.library.storing.boxes import in_asked_order
 from prealloc.library.storing.new_file import new_path
@@ -115,15 +116,15 @@ class ParquetLibrary(Library):
         self._starts: list[int] = []
         with open(open_library_file(path), "rb") as raw:
             self._identity = FileIdentity.of(raw.fileno())
-            sha256 = sha256_of(raw, where)
             with _arrow(where):
+                sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
                 file = _parquet(raw)
                 self._rows = rows_of(file.schema_arrow, file.metadata.metadata or {}, where, fields, keep)
                 pairs = self._rows.pairs(_groups(file, self._rows, self._starts), where)
                 hint = "give every task a string for an id, and one for a type"
                 ids, types = checked_names(pairs, where=where, row="row", hint=hint)
                 if not self._identity.is_of(raw.fileno()):
-                    raise _changed(where)
+                    raise changed_meanwhile(where)
         naming, size = self._rows.naming, self._identity.bytes
         self.note = naming and naming.note
         named = naming.fields if naming else COMMON
@@ -142,7 +143,7 @@ class ParquetLibrary(Library):
         where = str(self._file)
         with open(open_library_file(self._file), "rb") as raw:
             if not self._identity.is_of(raw.fileno()):
-                raise _changed(where)
+                raise changed_meanwhile(where)
             with _arrow(where):
                 file = _parquet(raw)
             yield from in_asked_order(positions, self._starts, partial(self._read, file, strict))
@@ -161,12 +162,6 @@ class ParquetLibrary(Library):
                 if len(found) == len(positions):
                     return found
         raise FORMAT.damaged("a row group ends too early", where)
-
-
-def _changed(where: str) -> LibraryError:
-    return LibraryError(
-        "it was changed since it was opened", where=where, hint="wait until it is whole, then try again"
-    )
 
 
 def _need_pyarrow(where: str) -> None:

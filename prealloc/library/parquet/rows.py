@@ -78,16 +78,11 @@ class OurRows:
         import pyarrow as pa
 
         # As bytes: a damaged text may not be UTF-8, and the digest is of bytes anyway.
-        workflows, fields = (batch.column(name).cast(pa.binary()) for name in ("workflow", "fields"))
-        ids, types, digests = (batch.column(name) for name in self.scanned)
-        for row, name in chosen.items():
-            where = f"{place}, row {first + row} (counted from 0)"
-            id, type, proof = ids[row].as_py(), types[row].as_py(), digests[row].as_py()
-            workflow, rest = workflows[row].as_py(), fields[row].as_py()
-            if None in (id, type, rest) or digest(id, type, workflow, rest) != proof:
-                raise FORMAT.damaged("the task is not what was written", where)
-            if (id, type) != name:
-                raise FORMAT.damaged("another task is where this one should be", where)
+        columns = [batch.column(name).cast(pa.binary()) for name in ("digest", "workflow", "fields")]
+        for row, (id, type) in chosen.items():
+            proof, workflow, rest = (column[row].as_py() for column in columns)
+            if rest is None or digest(id, type, workflow, rest) != proof:
+                raise FORMAT.damaged("the task is not what was written", f"{place}, row {first + row} (counted from 0)")
             yield joined(workflow, rest)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -53,12 +52,10 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     names: File
     parts: list[Part]
 
-    def checked(self) -> Index:
-        """The same with its check."""
-        return msgspec.structs.replace(self, check=_check_of(self))
-
     def to_json(self) -> bytes:
-        return msgspec.json.format(FORMAT.encode(self), indent=1) + b"\n"
+        """The document, with its check."""
+        checked = msgspec.structs.replace(self, check=_check_of(self))
+        return msgspec.json.format(FORMAT.encode(checked), indent=1) + b"\n"
 
 
 def part_name(number: int) -> str:
@@ -124,4 +121,4 @@ def _problem(index: Index) -> str | None:
 
 
 def _check_of(index: Index) -> str:
-    return hashlib.sha256(FORMAT.encode(msgspec.structs.replace(index, check=""))).hexdigest()
+    return FORMAT.hashed(index, "check").hexdigest()

@@ -102,7 +102,7 @@ class PartsWriter:
             names=File(file=NAMES, sha256=sha256, bytes=packed, raw_bytes=len(self._names)),
             parts=self._parts,
         )
-        (self._folder / INDEX).write_bytes(index.checked().to_json())
+        (self._folder / INDEX).write_bytes(index.to_json())
 
     def _end_part(self) -> None:
         file = part_name(len(self._parts))

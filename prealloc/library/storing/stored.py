@@ -40,6 +40,10 @@ class StoredFormat(NamedTuple):
         """The JSON document of these fields: format and version stand first."""
         return msgspec.json.encode({"format": self.name, "version": self.version, **msgspec.structs.asdict(fields)})
 
+    def hashed(self, fields: msgspec.Struct, digest: str) -> hashlib._Hash:
+        """A sha256 that has taken in this document without its field `digest`, which is to hold it."""
+        return hashlib.sha256(self.encode(msgspec.structs.replace(fields, **{digest: ""})))
+
     def decode(self, text: bytes, shape: type[T], where: str) -> T:
         """The fields of such a document. Raises LibraryError."""
         try:

@@ -86,9 +86,9 @@ class Batch:
 
     def first(self) -> bytes:
         """The text of the first task; nothing where it is damaged."""
-        with memoryview(self.text) as view, contextlib.suppress(Damage):
-            for start in self.fmt.starts(view):
-                return bytes(view[start : Cursor(view).after(start)])
+        with contextlib.suppress(Damage):
+            for start in self.fmt.starts(self.text):
+                return self.text[start : Cursor(self.text).after(start)]
         return b""
 
 
@@ -190,7 +190,7 @@ class _Cutter:
             while not (end := _end_of_tasks(window.text)) and window.grow():
                 pass
             text = window.text[: end or len(window.text)]
-            if text.strip(SPACE):
+            if window.skip_space(0) < len(text):
                 yield self._batch(OBJECTS, text, 0)
             window.drop(len(text))
 
@@ -251,7 +251,7 @@ class _Cutter:
         at = window.skip_space(1)
         mark = window.byte(at)
         while mark != b"}":
-            key, at = window.key(at)
+            key, at = window.read_key(at)
             if key != "tasks":
                 at = window.after(at)
             elif found:
@@ -279,15 +279,13 @@ class _Cutter:
 
         Raises LibraryError if there is not one such list, and not every value an object.
         """
-        text = self._window.text
-        with memoryview(text) as view:
-            cursor = Cursor(view)
-            values = [(key, at, cursor.after(at)) for key, at in cursor.fields(0)]
-            lists = [(key, at) for key, at, _ in values if _LIST_OF_OBJECTS.match(view, at)]
+        window = self._window
+        values = [(key, at, window.after(at)) for key, at in window.fields(0)]
+        lists = [(key, at) for key, at, _ in values if _LIST_OF_OBJECTS.match(window.text, at)]
         if len(lists) == 1:
             yield from self._items(lists[0][1])
             return
-        if not lists and len(values) > 1 and all(text[at : at + 1] == b"{" for _, at, _ in values):
+        if not lists and len(values) > 1 and all(window.byte(at) == b"{" for _, at, _ in values):
             for key, at, end in values:
                 yield self._keyed(key, at, end)
             return
@@ -295,7 +293,7 @@ class _Cutter:
         if lists:
             problem = f"several lists in it may be the tasks: {', '.join(ascii(name) for name, _ in lists[:10])}"
             hint = 'name the list of tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
-        begin = self._window.origin(0)
+        begin = window.origin(0)
         raise LibraryError(problem, where=f"{self._where}, byte {begin.byte}, line {begin.line() + 1}", hint=hint)
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
@@ -314,11 +312,10 @@ class _Cutter:
 
 def _opening(text: bytes) -> bytes:
     """The end of the first task and the beginning of the second with its first key; nothing if they are not held."""
+    cursor = Cursor(text)
     try:
-        with memoryview(text) as view:
-            cursor = Cursor(view)
-            end = cursor.after(0)
-            second = cursor.skip_space(end + 1)
+        end = cursor.after(0)
+        second = cursor.skip_space(end + 1)
     except Damage:
         return b""
     key, brace = _FIRST_KEY.match(text, second), text.rfind(b"}", 0, end)
@@ -333,7 +330,7 @@ def _cuts(window: Window, opening: bytes) -> Iterator[int]:
         yield before + end
     if not opening:
         return
-    if before < BATCH and (at := last.rfind(opening, 0, BATCH - before + len(opening))) >= 0:
+    if before < BATCH and (at := last.rfind(opening)) >= 0:  # as late as can be: what is left is copied
         yield before + last.index(b",", at)
         return
     text = window.text  # which copies it

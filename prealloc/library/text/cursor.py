@@ -16,6 +16,9 @@ TOO_SHORT = "the text ends too early"
 _TOO_DEEP = "nested too deep"
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")
+_LONGEST_TOKEN = 32
+# How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
+
 _value = msgspec.json.Decoder(msgspec.Raw)
 _key = msgspec.json.Decoder(str)
 
@@ -37,17 +40,31 @@ class Damage(Exception):
 class Cursor:
     """Offsets of values in a text. Every method raises Damage where the text is not JSON."""
 
-    def __init__(self, text: memoryview) -> None:
-        self.text = text
+    def __init__(self, text: bytes | memoryview | msgspec.Raw) -> None:
+        self._view = memoryview(text)
+
+    @property
+    def view(self) -> memoryview:
+        """The text, as far as it is held."""
+        return self._view
+
+    def grow(self) -> bool:
+        """Takes in more, where only a part of the text is held. False: that is all of it."""
+        return False
 
     def skip_space(self, at: int) -> int:
         """The offset of the first byte from `at` on that is not JSON whitespace."""
-        match = _SPACE.match(self.text, at)
-        return match.end() if match else at
+        while True:
+            match = _SPACE.match(self.view, at)
+            end = match.end() if match else at
+            if end < len(self.view) or not self.grow():
+                return end
 
     def byte(self, at: int) -> bytes:
         """The byte at `at`; nothing behind the end."""
-        return bytes(self.text[at : at + 1])
+        while at >= len(self.view) and self.grow():
+            pass
+        return bytes(self.view[at : at + 1])
 
     def after(self, at: int) -> int:
         """The offset behind the value that begins at `at` and the whitespace that follows it."""
@@ -55,8 +72,21 @@ class Cursor:
 
     def check(self, at: int, decoder: msgspec.json.Decoder[Any]) -> int:
         """The same, if `decoder` takes that value."""
+        if not self.byte(at):
+            raise Damage(TOO_SHORT, at)
+        while True:
+            try:
+                end = self._end(at, decoder)
+                # A value that ends with what is held may go on: 12 and then 34.
+                if end < len(self.view) or not self.grow():
+                    return end
+            except Damage as damage:
+                if not self._may_be_cut(damage) or not self.grow():
+                    raise
+
+    def _end(self, at: int, decoder: msgspec.json.Decoder[Any]) -> int:
         try:
-            decoder.decode(self.text[at:])
+            decoder.decode(self.view[at:])
         except RecursionError:
             raise Damage(_TOO_DEEP, at, inside=at) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -64,14 +94,19 @@ class Cursor:
             if more is None:
                 raise self._damage(error, at) from None
             return at + int(more[1]) - 1
-        return len(self.text)
+        return len(self.view)
+
+    def _may_be_cut(self, damage: Damage) -> bool:
+        """Whether the damage may be only where the held text ends: a half of `-1`, of `true`, of an escape."""
+        inside = damage.at if damage.inside is None else damage.inside
+        return damage.problem == TOO_SHORT or inside >= len(self.view) - _LONGEST_TOKEN
 
     def _damage(self, error: Exception, at: int) -> Damage:
         """What msgspec says of the value at `at`; it counts from there."""
         found = re.fullmatch(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?(?: - at `.*)?", str(error), re.DOTALL)
         problem, place = (found[1], found[2]) if found else (str(error), None)
         if problem == "Input data was truncated":
-            return Damage(TOO_SHORT, at, inside=len(self.text))
+            return Damage(TOO_SHORT, at, inside=len(self.view))
         return Damage(problem, at, inside=at + int(place or 0))
 
     def items(self, at: int) -> Iterator[int]:
@@ -89,7 +124,7 @@ class Cursor:
         if self.byte(at) == closing:
             return
         while True:
-            if at == len(self.text):
+            if not self.byte(at):
                 raise Damage(TOO_SHORT, at)
             key = ""
             if opening == b"{":
@@ -107,15 +142,15 @@ class Cursor:
         colon = self.after(at)
         self.expect(colon, b":")
         try:
-            return _key.decode(bytes(self.text[at:colon])), self.skip_space(colon + 1)
+            return _key.decode(bytes(self.view[at:colon])), self.skip_space(colon + 1)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._damage(error, at) from None
 
-    def expect(self, at: int, *marks: bytes) -> None:
-        """Raises Damage unless one of these bytes lies at `at`."""
+    def expect(self, at: int, *marks: bytes) -> bytes:
+        """The byte at `at`, which must be one of these."""
         found = self.byte(at)
         if found in marks:
-            return
+            return found
         if not found:
             raise Damage(TOO_SHORT, at)
         raise Damage(f"expected {' or '.join(m.decode() for m in marks)}, found {chr(found[0])!r}", at)

@@ -8,13 +8,15 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from prealloc.errors import LibraryError
 from prealloc.files.strict_json import MORE_TEXT, StrictJsonError, compact
 from prealloc.library.base import refused
-from prealloc.library.rows import NO_ID, NO_TYPE, Row, is_name, named
+from prealloc.library.rows import Row, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.formats import Format
+from prealloc.model.spelling import ID_SPELLINGS, TYPE_SPELLINGS
 from prealloc.model.words import shown
 
 _WINDOWS = (128 << 10, 1 << 20)
@@ -50,29 +52,28 @@ class Diagnosis:
         """The error of a library that could not be decoded."""
         decoder = msgspec.json.Decoder(shape)
         index, start = -1, None
-        with memoryview(self.text) as view:
-            cursor = Cursor(view)
-            try:
-                for index, start in enumerate(self.fmt.starts(view)):  # noqa: B007 -- told below
-                    if cursor.byte(start) != b"{":
-                        cursor.after(start)
-                        raise Damage("the task is not a JSON object", start, hint="make every task an object")
-                    cursor.check(start, decoder)
-            except Damage as damage:
-                return self.of_damage(damage, index if start is not None else None, start)
+        cursor = Cursor(self.text)
+        try:
+            for index, start in enumerate(self.fmt.starts(self.text)):  # noqa: B007 -- told below
+                if cursor.byte(start) != b"{":
+                    cursor.after(start)
+                    raise Damage("the task is not a JSON object", start, hint="make every task an object")
+                cursor.check(start, decoder)
+        except Damage as damage:
+            return self.of_damage(damage, index if start is not None else None, start)
         return LibraryError("it cannot be read as a task library", where=self.where, hint=_HINT)
 
     def of_damage(self, damage: Damage, index: int | None = None, start: int | None = None) -> LibraryError:
         """The error of a damage; `index` and `start` are of the last task that was reached, if it is in this text."""
         problem, at = damage.problem, damage.at
         path = ""
-        if damage.inside is not None and problem not in (NO_ID, NO_TYPE):
+        if damage.inside is not None:
             found = self._look_into(at)
             if found is None:
                 at = damage.inside
             else:
                 problem, at, path = found.problem, at + (found.offset or 0), found.path or ""
-        hint = damage.hint or _hint(problem)
+        hint = damage.hint or (_TRUNCATED if "the text ends" in problem else _HINT)
         task = ""
         if index is None and self.origin.task:
             index = -1
@@ -95,7 +96,10 @@ class Diagnosis:
             if is_name(task_id) and is_name(task_type):
                 continue
             what, value = ("type", task_type) if is_name(task_id) else ("id", task_id)
-            if not isinstance(value, str):
+            if value is UNSET:
+                spellings = " or ".join(f'"{name}"' for name in (TYPE_SPELLINGS if what == "type" else ID_SPELLINGS))
+                problem = f"the task has no {what} ({spellings})"
+            elif not isinstance(value, str):
                 problem = f"the task's {what} is not a string: {shown(value)}"
             elif value:
                 problem = f"the task's {what} holds a zero character: {shown(value)}"
@@ -132,8 +136,8 @@ class Diagnosis:
 
     def _starts(self) -> Iterator[int]:
         """Where tasks begin, up to the first damage."""
-        with memoryview(self.text) as view, contextlib.suppress(Damage):
-            yield from self.fmt.starts(view)
+        with contextlib.suppress(Damage):
+            yield from self.fmt.starts(self.text)
 
     def _at_task(self, index: int, offset: int = 0) -> str:
         """Where a task is, or what lies at an offset in it."""
@@ -144,14 +148,11 @@ class Diagnosis:
         """`task 17 (id 'x')`, the id as far as it can be read."""
         ids: dict[str, Any] = {}
         if start is not None:
-            with memoryview(self.text) as view:
-                cursor = Cursor(view)
-                try:
-                    for key, at in cursor.fields(start):
-                        if key in ("id", "instance_id") and cursor.byte(at) == b'"':
-                            ids[key] = msgspec.json.decode(bytes(view[at : cursor.after(at)]))
-                except (Damage, msgspec.DecodeError, UnicodeDecodeError):
-                    pass
+            cursor = Cursor(self.text)
+            with contextlib.suppress(Damage, msgspec.DecodeError, UnicodeDecodeError):
+                for key, at in cursor.fields(start):
+                    if key in ("id", "instance_id") and cursor.byte(at) == b'"':
+                        ids[key] = msgspec.json.decode(self.text[at : cursor.after(at)])
         name = ids.get("id", ids.get("instance_id"))
         number = self.origin.task + index
         return f"task {number}" if name is None else f"task {number} (id {shown(name)})"
@@ -164,9 +165,3 @@ class Diagnosis:
         if path:
             parts.append(f"at {path}")
         return ", ".join(part for part in parts if part)
-
-
-def _hint(problem: str) -> str:
-    if problem in (NO_ID, NO_TYPE):
-        return _NAMES
-    return _TRUNCATED if "the text ends" in problem else _HINT

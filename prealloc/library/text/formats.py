@@ -31,11 +31,11 @@ class Format(NamedTuple):
     """Bytes before the first task."""
     tasks: Callable[[bytes, Any], list[Any]]
     """Every task of a text, as a value of a type, in one pass. Raises UNREADABLE where that cannot be."""
-    starts: Callable[[memoryview], Iterator[int]]
+    starts: Callable[[bytes], Iterator[int]]
     """The offset of each task, in order. Raises Damage at the first damage."""
 
 
-def _starts_in_lines(text: memoryview) -> Iterator[int]:
+def _starts_in_lines(text: bytes) -> Iterator[int]:
     cursor = Cursor(text)
     at = cursor.skip_space(0)
     while at < len(text):
@@ -74,11 +74,10 @@ def is_lines(text: bytes, name: str) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return by_name  # {"tasks": [ in the first line, the tasks in others
     has_id = first.id is not UNSET or first.instance_id is not UNSET
-    if not more and not by_name:  # one line by itself: a document, or the only task
-        return has_id and first.tasks is UNSET
+    if first.tasks is UNSET:
+        return has_id or more or by_name  # else it is one line by itself: a document
     # A task may well have a field "tasks"; then it has an id too.
-    is_task = first.tasks is UNSET or has_id
-    return is_task or (by_name and more)
+    return (has_id and (more or by_name)) or (more and by_name)
 
 
 class Layout:
@@ -175,9 +174,8 @@ def _find_value(text: bytes, start: int, raw: memoryview) -> int | None:
 
 def _twice(task: Raw, watched: frozenset[str] | None) -> str | None:
     seen = set()
-    with memoryview(task) as view:
-        for key, _ in Cursor(view).fields(0):
-            if key in seen and (watched is None or key in watched):
-                return key
-            seen.add(key)
+    for key, _ in Cursor(task).fields(0):
+        if key in seen and (watched is None or key in watched):
+            return key
+        seen.add(key)
     return None

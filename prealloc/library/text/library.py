@@ -19,7 +19,7 @@ from prealloc.library.rows import Row
 from prealloc.library.shortlist import Everything, Shortlist
 from prealloc.library.text.batches import Batch, batches
 from prealloc.library.text.reading import read_tasks
-from prealloc.library.text.sources import LINES, Source
+from prealloc.library.text.sources import Source
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.task import LightweightTask
 from prealloc.model.task_hash import stable_hashes
@@ -59,7 +59,7 @@ class TextLibrary(Library):
         self._naming = read.naming
         self.note = read.naming and read.naming.note
         ids, types = ([getattr(task, name) for task in self._held] for name in ("id", "type"))
-        self.way = "json" if len(ids) == read.info.tasks and source.name != LINES else "stream"
+        self.way = "json" if len(ids) == read.info.tasks and not source.is_made else "stream"
         super().__init__(read.info, ids, types, read.counts, keep)
 
     def texts(self, positions: Sequence[int]) -> Iterator[bytes]:
@@ -80,7 +80,7 @@ class TextLibrary(Library):
     def _place(self, position: int, raw: bytes = b"", offset: int = 0) -> str:
         task = self._held[position]
         place = f"{self._source.where}, task {task.number} (id {ascii(task.id)[:80]})"
-        if self._source.once or self._source.name == LINES:  # which were made of something else
+        if self._source.once or self._source.is_made:
             return place
         with suppress(LibraryError):  # it was changed since
             for batch in batches(self._source, lambda first: self._shape, lambda piece: None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -69,13 +70,13 @@ def read_tasks(
     fields: Fields = COMMON,
     keep: tuple[str, ...] = (),
     progress: Progress | None = None,
-    guess: bool = True,
+    naming: Naming | None = None,
 ) -> Reading[T]:
     """Reads a library. Raises LibraryError, with file, place and hint, for whatever is none.
 
     How tasks that are not spelled as ours are named is known at the end. What the first tasks show is nearly always
-    right, so that one taker gets the tasks, by these names; if not, the library is read again. Without a `guess`, or if
-    it can be read only once, each pair of fields that may be the names has a taker until then.
+    right, so that one taker gets the tasks, by these names; if not, the library is read again, by the `naming` that is
+    known then. Where it can be read only once, each pair of fields that may be the names has a taker until then.
     """
     size, sha256 = 0, hashlib.sha256()
     reading: Reading[T] | None = None
@@ -87,13 +88,11 @@ def read_tasks(
 
     def shape(first: Batch) -> type:
         nonlocal reading
-        text = first.first()
-        if fields == COMMON and first.key is None and is_ours(text):
+        if _is_ours(first, fields):
             reading = _Ours(new_taker, keep)
         else:
-            reading = _Named(
-                new_taker, keep, Names(fields, fields_of(text), source.where), guess=guess and not source.once
-            )
+            names = Names(fields, fields_of(first.first()), source.where, naming)
+            reading = _Named(new_taker, keep, names, guess=not source.once)
         return reading.shape
 
     with without_gc():  # a million rows: nothing among them is garbage
@@ -103,11 +102,41 @@ def read_tasks(
     if reading is None:
         raise no_tasks(source.where)
     if not reading.choose():
-        return read_tasks(source, new_taker, fields=fields, keep=keep, progress=progress, guess=False)
+        return read_tasks(source, new_taker, fields=fields, keep=keep, progress=progress, naming=reading.naming)
     reading.taker.finish(source.where)
     types, named = reading.taker.of_each_type(), reading.naming.fields if reading.naming else COMMON
     reading.info = info_of(source.path, size=size, sha256=sha256.hexdigest(), types=types, fields=named)
     return reading
+
+
+def _is_ours(first: Batch, fields: Fields) -> bool:
+    """Whether tasks are spelled as ours are, by the first of them."""
+    return fields == COMMON and first.key is None and is_ours(first.first())
+
+
+def naming_of(source: Source, fields: Fields, progress: Progress | None = None) -> Naming | None:
+    """How the tasks of a library are named. Holds none of them. Raises LibraryError.
+
+    None if the first is spelled as ours are: then the others are not read.
+    """
+    with contextlib.closing(batches(source, lambda first: Raw, lambda piece: None)) as found:
+        first = next(found, None)
+    if first is None or _is_ours(first, fields):
+        return None
+    return read_tasks(source, _Nobody, fields=fields, progress=progress).naming
+
+
+class _Nobody:
+    """Takes nothing of the tasks."""
+
+    def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
+        pass
+
+    def finish(self, where: str) -> None:
+        pass
+
+    def of_each_type(self) -> Mapping[str, int]:
+        return {}
 
 
 class _Ours(Reading[T]):

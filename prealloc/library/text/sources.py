@@ -36,6 +36,11 @@ class Source(NamedTuple):
     once: bool = False
     """Whether it is gone when it has been read."""
 
+    @property
+    def is_made(self) -> bool:
+        """Whether it is JSON lines that were made of something else, which has its tasks at other places."""
+        return self.name == LINES
+
     def line_of(self, byte: int) -> int:
         """How many line breaks are before a byte. Reads it all again: for a message."""
         lines = 0
@@ -67,11 +72,6 @@ def file_source(path: Path, descriptor: int | None = None) -> Source:
             os.close(file)
 
     return Source(path, str(path), path.name if table is None else LINES, read)
-
-
-def is_table(path: Path) -> bool:
-    """Whether a file is a table by its name."""
-    return file_source(path).name == LINES != path.name
 
 
 def _read_stdin(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:

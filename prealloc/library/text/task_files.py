@@ -36,7 +36,7 @@ def task_files(folder: Path) -> Source | None:
     def read(hashed: Hashed, progress: Progress | None) -> Generator[bytes]:
         tasks, done, in_all = [], 0, sum(file.stat().st_size for file in files)
         for file in files:
-            content = bytes(read_file(file))
+            content = read_file(file)
             hashed(f"{file.relative_to(folder)}\0{len(content)}\0".encode(errors="surrogateescape") + content)
             tasks.append(_task(file, content))
             done += len(content)

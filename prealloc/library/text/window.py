@@ -6,22 +6,22 @@ import codecs
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from prealloc.library.text.cursor import TOO_SHORT, Cursor, Damage
+from prealloc.library.text.cursor import Cursor
 from prealloc.library.text.diagnose import Origin
 
 SPACE = b" \t\n\r"
 HEAD = 16
-_LONGEST_TOKEN = 32
-# How far before the end of a cut text the damage may be told: numbers are told at their end, the others are short.
 
 
-class Window:
-    """Some of a text, proved to be UTF-8: the scan does not look into the text of what it steps over.
+class Window(Cursor):
+    """Some of a text, and a cursor in it, whose steps take in as much of the text as they need.
 
+    What is held is proved to be UTF-8: the scan does not look into the text of what it steps over.
     `line_of(byte)` counts the line breaks before a byte; None: they are counted on the way.
     """
 
     def __init__(self, pieces: Iterator[bytes], line_of: Callable[[int], int] | None) -> None:
+        super().__init__(b"")
         self._pieces = pieces
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._line_of = line_of
@@ -43,6 +43,10 @@ class Window:
         if len(self._held) > 1:
             self._held = [b"".join(self._held)]
         return self._held[0]
+
+    @property
+    def view(self) -> memoryview:
+        return memoryview(self.text)
 
     @property
     def last(self) -> bytes:
@@ -108,54 +112,6 @@ class Window:
             self.drop(found)
             if found < len(text) or not self.grow():
                 return
-
-    def byte(self, at: int) -> bytes:
-        """The byte at an offset; nothing behind the end of the whole text."""
-        while at >= len(self.text) and self.grow():
-            pass
-        return self.text[at : at + 1]
-
-    def skip_space(self, at: int) -> int:
-        """The offset of the first byte from `at` on that is not JSON whitespace."""
-        return self._step(lambda cursor: cursor.skip_space(at))
-
-    def after(self, at: int) -> int:
-        """The offset behind the value that begins at `at`, and the whitespace that follows it. Raises Damage."""
-        if not self.byte(at):
-            raise Damage(TOO_SHORT, at)
-        return self._step(lambda cursor: cursor.after(at))
-
-    def _step(self, step: Callable[[Cursor], int]) -> int:
-        """The offset where a step ends, in as much of the text as it needs. Raises Damage."""
-        while True:
-            try:
-                with memoryview(self.text) as view:
-                    end = step(Cursor(view))
-                # A value that ends with what is held may go on: 12 and then 34.
-                if end < len(self.text) or not self.grow():
-                    return end
-            except Damage as damage:
-                if not self._may_be_cut(damage) or not self.grow():
-                    raise
-
-    def _may_be_cut(self, damage: Damage) -> bool:
-        """Whether the damage may be only where the held text ends: a half of `-1`, of `true`, of an escape."""
-        inside = damage.at if damage.inside is None else damage.inside
-        return damage.problem == TOO_SHORT or inside >= len(self.text) - _LONGEST_TOKEN
-
-    def key(self, at: int) -> tuple[str, int]:
-        """The key of an object that begins at `at`, and the offset of its value. Raises Damage."""
-        self.skip_space(self.after(at))  # so that all of it is held
-        self.skip_space(self.after(at) + 1)
-        with memoryview(self.text) as view:
-            return Cursor(view).read_key(at)
-
-    def expect(self, at: int, *marks: bytes) -> bytes:
-        """The byte at `at`, which must be one of these. Raises Damage."""
-        self.byte(at)
-        with memoryview(self.text) as view:
-            Cursor(view).expect(at, *marks)
-        return self.text[at : at + 1]
 
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""

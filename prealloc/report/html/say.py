@@ -31,9 +31,9 @@ class Say:
             self._known[text] = said
         return said if most is None or len(said) <= most else f"{said[: most - 1]}…"
 
-    def value(self, thing: Any, most: int | None = None) -> str:
+    def value(self, thing: Any) -> str:
         """A JSON value: strings bare, anything else as JSON."""
-        return self.text(thing if isinstance(thing, str) else visible.value(thing), most)
+        return self.text(thing if isinstance(thing, str) else visible.value(thing))
 
     def block(self, text: str, most: int, *, end: bool = False) -> str:
         """Several lines, at most so many characters: the beginning, or the end."""

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import msgspec
 
 from prealloc.errors import Mistake, OptionsError
-from prealloc.library.sample.tasks import task, type_order
 from prealloc.library.storing.new_file import new_file
+from prealloc.sample_library.tasks import task, type_order
 
 _NAME = re.compile(r"\.(json|jsonl|ndjson)(\.gz|\.zst)?\Z")
 _LINES = re.compile(r"\.(jsonl|ndjson)(\.gz|\.zst)?\Z")

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from prealloc.library.sample.stream import Stream, unique_32
-from prealloc.library.sample.tools import PARAMETERS, PROTOCOLS, TOOL_NAMES, TOOLS
+from prealloc.sample_library.stream import Stream, unique_32
+from prealloc.sample_library.tools import PARAMETERS, PROTOCOLS, TOOL_NAMES, TOOLS
 
 SHARES = {
     "data_pipeline": 190,
