@@ -222,7 +222,7 @@ def _failures(ended: RunEnded, width: int | None) -> list[Text]:
     columns = [
         Column("units", [Text(f"{kind.units:,}") for kind in shown]),
         Column("status", [Text(kind.status, style=COLOURS[kind.status]) for kind in shown], right=False),
-        Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=20),
+        Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=34),
         Column(
             "for example",
             [Text(visible(kind.example), "dim") for kind in shown],
