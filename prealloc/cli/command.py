@@ -24,6 +24,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 GENERAL = "General"
 """The group of the options that every command has: it comes last."""
 
+_RENAMED = {"--durations-from": "--history"}
+"""Options that had another name once."""
+
 _NAMES = 30
 """A longer option stands on a line of its own."""
 
@@ -51,11 +54,13 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         words = list(args)
+        if renamed := [(name, new) for word in words if (new := _RENAMED.get(name := word.partition("=")[0]))]:
+            raise OptionsError([Mistake(name, f"it is called {new} now", f"write {new}") for name, new in renamed])
         try:
             return super().parse_args(ctx, args)
         except UsageError as error:
-            if name := getattr(error, "option_name", None):
-                raise OptionsError([_misused(name, getattr(error, "possibilities", None), ctx)]) from None
+            if unknown := getattr(error, "option_name", None):
+                raise OptionsError([_misused(unknown, getattr(error, "possibilities", None), ctx)]) from None
             if not isinstance(error, typer.BadParameter) or type(error) is typer.BadParameter:
                 raise  # a wrong value: only a subclass is of a missing one
         ctx.resilient_parsing = True

@@ -21,6 +21,7 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import KILL_STEP_S
+from prealloc.processes.ending import await_end
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import MARK
 from prealloc.processes.signals import how_it_ended
@@ -141,7 +142,7 @@ class ForkServerLauncher:
         with contextlib.suppress(OSError):  # it is gone already
             self._control.shutdown(socket.SHUT_RDWR)  # the server sees it, kills what is below it, and exits
         try:
-            self._server.wait(timeout=10)
+            await_end(self._server, 10)
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
@@ -182,7 +183,7 @@ class ForkServerLauncher:
 
     def _gone(self, error: OSError | None = None) -> EngineError:
         try:
-            code = self._server.wait(timeout=_DYING_S)
+            code = await_end(self._server, _DYING_S)
         except subprocess.TimeoutExpired:
             how = f"it cannot be reached: {error.strerror if error else 'it has hung up'}"
             hint = "see the system's log, then `prealloc resume`"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -15,7 +13,7 @@ from prealloc.model.words import listed
 from prealloc.report import human
 from prealloc.report.grid import GAP, Column, fit, table
 from prealloc.report.page import Page, prose
-from prealloc.report.results_view import write_data
+from prealloc.report.results_view import csv_text, json_text, markdown_text, write_data
 from prealloc.report.success import mixed_note
 from prealloc.report.visible import value, visible
 from prealloc.store.comparison import Compared, Comparison
@@ -38,7 +36,7 @@ def print_comparison(found: Comparison, console: Console, *, form: str = "table"
     if form == "table":
         render_comparison(found, tasks=tasks).print(console)
     elif form == "json":
-        write_data(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n", console)
+        write_data(json_text(found), console)
     elif form == "csv":
         write_data(_csv(found), console)
     else:
@@ -86,7 +84,7 @@ def notes(found: Comparison) -> list[str]:
         if row.undecided:
             could = ""
             if row.bounds:
-                least, most = map(_points, row.bounds)
+                least, most = map(points, row.bounds)
                 could = f"; the difference is {least} to {most} points, whatever becomes of them"
             told.append(f"{row_name(row)}: {human.count(row.undecided, 'unit')} undecided{could}")
     return told
@@ -138,24 +136,26 @@ def _cells(row: Compared, found: Comparison) -> tuple[str, ...]:
         shown: tuple[str, ...] = (f"x{middle:.2f}", f"x{low:.2f}..x{high:.2f}")
     else:
         one, other = (_value(each, found) for each in (difference.first, difference.second))
-        written = _points if found.metric == "success" else "{:+.3f}".format
+        written = points if found.metric == "success" else "{:+.3f}".format
         interval = f"{written(difference.low)}..{written(difference.high)}"
         shown = (one, other, written(difference.value), interval)
     counts = (f"{difference.better}", f"{difference.worse}", f"{difference.same}")
-    return (f"{difference.tasks}", *shown, *counts, _p(row.p))
+    return (f"{difference.tasks}", *shown, *counts, p_value(row.p))
 
 
 def _value(share: float, found: Comparison) -> str:
     return f"{share * 100:.1f}%" if found.metric == "success" else f"{share:.3f}"
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
+    """A difference of shares: `+2.4`."""
     return f"{share * 100:+.1f}"
 
 
-def _p(p: float | None) -> str:
+def p_value(p: float | None) -> str:
+    """`.023`."""
     if p is None:
-        return "-"
+        return human.NOTHING
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
@@ -173,46 +173,18 @@ def _tasks(names: Sequence[str]) -> str:
 def _markdown(found: Comparison) -> str:
     """The table for a pull request or a paper."""
     titles = (found.factor, *_titles(found), "verdict")
-    lines = [heading(found), "", _row(titles), _row(["---"] * len(titles))]
-    lines += [_row((row_name(row), *_cells(row, found), verdict(row, found.metric))) for row in found.rows]
-    return "\n".join([*lines, "", *notes(found)]).rstrip() + "\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(visible(cell).replace("|", "\\|") for cell in cells) + " |"
+    rows = [(row_name(row), *_cells(row, found), verdict(row, found.metric)) for row in found.rows]
+    return "\n".join([heading(found), "", markdown_text(titles, rows), *notes(found)]).rstrip() + "\n"
 
 
 def _csv(found: Comparison) -> str:
     numbers = ("tasks", "first", "second", "value", "low", "high", "se", "p", "p_exact", "better", "worse", "same")
+    own = ("p", "verdict", "shown_from", "undecided", "missing")
     names = list(found.rows[0].group) if found.rows else []
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(
-        [
-            *names,
-            found.factor,
-            "against",
-            *(f"difference_{name}" for name in numbers),
-            "p",
-            "verdict",
-            "shown_from",
-            "undecided",
-            "missing",
-        ]
-    )
+    lines: list[Sequence[Any]] = [
+        (*names, found.factor, "against", *(f"difference_{name}" for name in numbers), *own),
+    ]
     for row in found.rows:
-        own = [getattr(row.difference, name) if row.difference is not None else None for name in numbers]
-        writer.writerow(
-            [
-                *row.group.values(),
-                row.value,
-                row.against,
-                *own,
-                row.p,
-                row.verdict,
-                row.shown_from,
-                row.undecided,
-                row.missing,
-            ]
-        )
-    return out.getvalue()
+        of_both = (getattr(row.difference, name, None) for name in numbers)
+        lines.append((*row.group.values(), row.value, row.against, *of_both, *(getattr(row, name) for name in own)))
+    return csv_text(lines)

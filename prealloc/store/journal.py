@@ -258,8 +258,8 @@ class JournalWriter:
     would let the run look whole.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False, replica: bool = False) -> None:
-        """`replica`: its lines are those of a worker elsewhere."""
+    def __init__(self, path: Path, *, fsync: bool = False, replica: bool = False, again: bool = False) -> None:
+        """`replica`: its lines are those of a worker elsewhere; `again`: it was closed, and there is more."""
         self._path = path
         writer = parse_journal_name(path.name)
         own = _SUPERVISOR if writer is not None and writer.shard is None else _WORKER
@@ -269,10 +269,10 @@ class JournalWriter:
         self._fsync = fsync
         try:
             fault_point(self._points.open)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            self._descriptor = os.open(path, flags, 0o666)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags if again else flags | os.O_CREAT | os.O_EXCL, 0o666)
             hold(self._descriptor)
-            if fsync:
+            if fsync and not again:
                 fault_point(self._points.fsync)
                 fsync_folder(path.parent)
         except OSError as error:

@@ -388,6 +388,20 @@ def test_a_table_that_is_damaged_is_refused(tmp_path: Path, text: str, problem: 
     assert line is None or f"line {line}" in str(caught.value.where)
 
 
+def test_no_place_is_told_in_lines_that_nobody_wrote(tmp_path: Path) -> None:
+    """Law: a task of a table, of a folder or of Python is told by its number: no file has its bytes and lines."""
+    tasks = [{"id": "a", "type": "x"}, {"id": "", "type": "x"}]
+    table, folder = tmp_path / "t.csv", tmp_path / "folder"
+    table.write_text("id,type\na,x\n,x\n")
+    folder.mkdir()
+    for name, task in zip("ab", tasks, strict=True):
+        (folder / f"{name}.json").write_text(json.dumps(task))
+    for library, where in ((table, table), (folder, folder), (tasks, "tasks in Python")):
+        with pytest.raises(LibraryError, match="the task's id is empty") as caught:
+            read_library(library)
+        assert caught.value.where == f"{where}, task 1 (id '')"
+
+
 def test_cells_are_text_of_any_size(tmp_path: Path) -> None:
     """Law: a cell is a string as it stands, with commas, quotes, line breaks, and more than the csv module's 128 KB."""
     path = tmp_path / "t.csv"

@@ -91,7 +91,8 @@ class Admission:
             return f"waiting for {listed(checking, 3)} to import the worker's module"
         handles = [host.handle for host in roster.expected if host.handle is not None]
         shown = f" ({listed(handles, 3)})" if handles else ""
-        return f"waiting for the first of {self._shared.options.hosts} hosts{shown}"
+        why = f": {self._losses.trouble}" if self._losses.trouble else ""
+        return f"waiting for the first of {self._shared.options.hosts} hosts{shown}{why}"
 
     # -- one host -------------------------------------------------------------------------------------------
 

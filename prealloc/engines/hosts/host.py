@@ -205,14 +205,15 @@ class Host:
         os._exit(LEASE_OVER)
 
     def _close(self) -> None:
+        self._caller.stop()
+        if self._link is not None:  # first: the master waits for it, and ends beside us
+            self._link.close()
         if self._engine is not None:
             self._engine.close()
         if self._launcher is not None:
             self._launcher.close()
         if self._journal is not None:
             self._journal.close()
-        if self._link is not None:
-            self._link.close()
         self._caller.close()
         if self._finished:
             self._spool.remove()
