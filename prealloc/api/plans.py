@@ -208,7 +208,8 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         which = f"all {self.planned:,}" if self.tasks == self.planned else f"{self.tasks:,} of {self.planned:,}"
-        problem = f"{which} planned tasks hold nothing but an id and a type"
+        hold = "the only planned task holds" if self.planned == 1 else f"{which} planned tasks hold"
+        problem = f"{hold} nothing but an id and a type"
         if not self.fields:
             return f"{problem}, and the library has no other fields of them"
         shown = [f"{each.name} (median {size(each.median)}, largest {size(each.largest)})" for each in self.fields]

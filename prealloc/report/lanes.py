@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 
 from rich.text import Text
 
@@ -16,15 +17,23 @@ from prealloc.report.visible import visible
 HALTED_SHOWN = 3
 
 
-def why_halted(halted: LaneHalted, run: str) -> str:
+def why_halted(halted: LaneHalted, run: str, lanes: Mapping[str, LaneProgress] | None = None) -> str:
     """`its key was refused (HTTP 401): fix OPENAI_API_KEY, then prealloc resume run/`."""
-    return visible(f"{halted.reason}: {_what_to_do(halted, run)}")
+    return visible(f"{halted.reason}: {_what_to_do(halted, run, lanes)}")
 
 
-def _what_to_do(halted: LaneHalted, run: str) -> str:
-    if halted.goes_on:
+def _what_to_do(halted: LaneHalted, run: str, lanes: Mapping[str, LaneProgress] | None) -> str:
+    """`lanes` are those of the run, if they are known: one that took over may have halted since."""
+    if halted.goes_on and (lanes is None or _is_served(halted.lane, lanes)):
         return f"other lanes take its tasks; {halted.hint}"
     return f"{halted.hint}, then prealloc resume {shlex.quote(run)}"
+
+
+def _is_served(name: str, lanes: Mapping[str, LaneProgress]) -> bool:
+    """Whether another lane goes on that serves one of its models."""
+    own = lanes[name].lane.models
+    others = (each.lane.models for each in lanes.values() if each.halted is None)
+    return any(not own or not models or set(own) & set(models) for models in others)
 
 
 def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
@@ -34,7 +43,7 @@ def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
     lines = []
     for name, event in halted[:most]:
         lines.append(Text(f"  lane {visible(name)} halted: {visible(event.reason)}", "bold red"))
-        lines.append(Text(visible(f"    {_what_to_do(event, run)}"), "red"))
+        lines.append(Text(visible(f"    {_what_to_do(event, run, progress.lanes)}"), "red"))
     if len(halted) > most:
         lines.append(Text(f"  {human.count(len(halted) - most, 'lane')} more halted", "bold red"))
     return lines

@@ -202,7 +202,12 @@ def _columns(found: Results) -> list[Column]:
             for sign, value in (("@", _pass_at), ("^", _pass_hat))[found.asked.pass_k is None :]
             for column in numbers(f"pass{sign}{k}", value, drop=18, is_needed=_passes(found, every))
         ),
-        *numbers("score", lambda row: _mean_text(row.mean_score, row.score_high), drop=10),
+        *numbers(
+            "score",
+            lambda row: _mean_text(row.mean_score, row.score_high),
+            drop=10,
+            is_needed=any(row.mean_score is not None for row in every),
+        ),
         *(
             column
             for name in found.total.means

@@ -102,11 +102,10 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
         slow = ended.slowest[0]
         facts.append(("slowest", f"{human.duration(slow.working_s)}, {slow.status}: {visible(slow.unit)}"))
     lines = [verdict, *_incomplete(ended), *(_fact(name, text) for name, text in facts)]
-    lines += [
-        _fact("halted", Text(f"lane {visible(name)}: {why_halted(lane.halted, ended.run)}", style="red"))
-        for name, lane in progress.lanes.items()
-        if lane.halted is not None
-    ]
+    for name, lane in progress.lanes.items():
+        if lane.halted is not None:
+            why = f"lane {visible(name)}: {why_halted(lane.halted, ended.run, progress.lanes)}"
+            lines.append(_fact("halted", Text(why, style="red")))
     return [*lines, *_opens(progress, ended)]
 
 
@@ -223,7 +222,7 @@ def _failures(ended: RunEnded, width: int | None) -> list[Text]:
     columns = [
         Column("units", [Text(f"{kind.units:,}") for kind in shown]),
         Column("status", [Text(kind.status, style=COLOURS[kind.status]) for kind in shown], right=False),
-        Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=20),
+        Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=34),
         Column(
             "for example",
             [Text(visible(kind.example), "dim") for kind in shown],

@@ -210,7 +210,7 @@ def test_python_is_told_of_bare_tasks_too(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps([{"id": "a", "type": "b"}]))
     notes: list[str] = []
     plan(tmp_path / "x.json", whole=True, notes=notes.append)
-    assert notes[-1].startswith("all 1 planned tasks hold nothing but an id and a type; the library also has type (")
+    assert notes[-1].startswith("the only planned task holds nothing but an id and a type; the library also has type (")
     assert plan(tmp_path / "x.json", whole=True, keep="all", notes=notes.append).shards[0].tasks[0].extra == {
         "type": "b"
     }
