@@ -154,10 +154,14 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Patience(NamedTuple):
-    """How long an import may take, and what is called about ten times per second while it does."""
+    """How long an import may take, and what is called about ten times per second while it does.
+
+    `wait_for_hosts` is called instead while nothing is imported yet, since no host is there.
+    """
 
     most_s: float = math.inf
     tick: Callable[[], None] = lambda: None
+    wait_for_hosts: Callable[[], None] = lambda: None
 
     def wait(self, ended: Callable[[float], bool]) -> bool:
         """Calls it again and again with a number of seconds. False: the time is over."""

@@ -63,6 +63,7 @@ class Admission:
         told = False
         while True:
             turn(TURN_S)
+            wanted.patience.wait_for_hosts()
             now = time.monotonic()
             ready = [host for host in roster if host.stage is Stage.READY]
             checking = [host for host in roster if host.stage is Stage.CHECKS]

@@ -41,6 +41,7 @@ _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
+_YAML = "YAML is read from a folder with one file per task: give the folder, or write the tasks as JSON"
 
 
 @dataclass
@@ -106,7 +107,7 @@ def batches(source: Source, shape: Shape, hashed: Hashed, progress: Progress | N
         batch.rows = batch.fmt.tasks(batch.text, chosen)
 
     with contextlib.closing(source.read(hashed, progress)) as pieces:
-        window = Window(pieces, None if source.once else source.line_of)
+        window = Window(pieces, source)
         window.fill(HEAD)
         refuse_binary(window.head, source.where)
         cutter = _Cutter(window, source.where, decode)
@@ -160,7 +161,10 @@ class _Cutter:
             if begins == b"[":
                 yield from self._items(0)
                 self._refuse_more(1)
-            elif begins == b"{" and self._is_lines(name):
+            elif begins != b"{":
+                hint = _YAML if name.endswith((".yaml", ".yml")) else _SHAPES
+                raise Damage("this is neither a JSON object nor an array of tasks", 0, hint=hint)
+            elif self._is_lines(name):
                 yield from self._lines()
             else:
                 yield from self._document()
@@ -175,11 +179,10 @@ class _Cutter:
 
     def _is_lines(self, name: str) -> bool:
         """Whether tasks come line by line, by the first line and what follows it."""
-        window, end = self._window, -1
-        while (end := window.text.find(b"\n", max(end, 0))) < 0 and len(window.text) < _MOST_FIRST and not window.ended:
-            end = len(window.text)
-            window.fill(end + 1)
-        if end >= 0:
+        window = self._window
+        while b"\n" not in window.text and len(window) < _MOST_FIRST and window.grow():
+            pass
+        if b"\n" in window.text:
             window.grow()
         return is_lines(window.text, name)
 
@@ -246,8 +249,6 @@ class _Cutter:
         All is held until the tasks are found: without them, what else may be the tasks is known at the end.
         """
         window, found = self._window, False
-        if window.byte(0) != b"{":
-            raise Damage("this is neither a JSON object nor an array of tasks", 0, hint=_SHAPES)
         at = window.skip_space(1)
         mark = window.byte(at)
         while mark != b"}":
@@ -293,8 +294,7 @@ class _Cutter:
         if lists:
             problem = f"several lists in it may be the tasks: {', '.join(ascii(name) for name, _ in lists[:10])}"
             hint = 'name the list of tasks "tasks", or give it alone: jq .NAME FILE | prealloc plan -'
-        begin = window.origin(0)
-        raise LibraryError(problem, where=f"{self._where}, byte {begin.byte}, line {begin.line() + 1}", hint=hint)
+        raise LibraryError(problem, where=f"{self._where}, {window.origin(0).at()}", hint=hint)
 
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""

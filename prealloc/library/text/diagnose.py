@@ -35,8 +35,12 @@ class Origin(NamedTuple):
 
     task: int = 0
     byte: int = 0
-    line: Callable[[], int] = lambda: 0
-    """Asked for a message only: who counts lines looks at every byte."""
+    line: Callable[[], int] | None = lambda: 0
+    """Asked for a message only: who counts lines looks at every byte. None in lines made of something else."""
+
+    def at(self, offset: int = 0, lines: int = 0) -> str:
+        """Where a byte of the text lies in the library, in words; `lines` begin before it. Nothing where none are."""
+        return "" if self.line is None else f"byte {self.byte + offset}, line {self.line() + lines + 1}"
 
 
 class Diagnosis:
@@ -85,7 +89,7 @@ class Diagnosis:
         """The error of a byte that UTF-8 does not have, in the last task of this text or behind it."""
         starts = list(self._starts())
         task = self._task(len(starts) - 1, starts[-1]) if starts else ""
-        where = ", ".join(filter(None, [self.where, task, f"byte {place.byte}, line {place.line() + 1}"]))
+        where = ", ".join(filter(None, [self.where, task, place.at()]))
         hint = "save the file as UTF-8, or fix that byte"
         return LibraryError(f"this is not UTF-8: {reason}", where=where, hint=hint)
 
@@ -161,7 +165,7 @@ class Diagnosis:
         parts = [self.where, task]
         if at is not None:
             lines = sum(self.text[i : min(i + (1 << 20), at)].count(b"\n") for i in range(0, at, 1 << 20))
-            parts.append(f"byte {self.origin.byte + at}, line {self.origin.line() + lines + 1}")
+            parts.append(self.origin.at(at, lines))
         if path:
             parts.append(f"at {path}")
         return ", ".join(part for part in parts if part)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from prealloc.library.text.cursor import Cursor
 from prealloc.library.text.diagnose import Origin
+from prealloc.library.text.sources import Source
 
 SPACE = b" \t\n\r"
 HEAD = 16
@@ -17,15 +18,15 @@ class Window(Cursor):
     """Some of a text, and a cursor in it, whose steps take in as much of the text as they need.
 
     What is held is proved to be UTF-8: the scan does not look into the text of what it steps over.
-    `line_of(byte)` counts the line breaks before a byte; None: they are counted on the way.
     """
 
-    def __init__(self, pieces: Iterator[bytes], line_of: Callable[[int], int] | None) -> None:
+    def __init__(self, pieces: Iterator[bytes], source: Source) -> None:
         super().__init__(b"")
         self._pieces = pieces
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._line_of = line_of
+        self._source = source
         self._lines = 0
+        """Line breaks that were dropped, of a text that cannot be read again to count them."""
         self.head = b""
         """The first bytes of the whole, UTF-8 or not."""
         self._held = [b""]
@@ -87,7 +88,7 @@ class Window(Cursor):
 
     def drop(self, size: int) -> None:
         """Lets go of the first bytes."""
-        if self._line_of is None:
+        if self._source.once:
             self._lines += self.text.count(b"\n", 0, size)
         self.dropped += size
         while len(self._held) > 1 and size >= len(self._held[0]):
@@ -116,7 +117,9 @@ class Window(Cursor):
     def origin(self, at: int, lead: int = 0) -> Origin:
         """Where a text begins that has `lead` bytes of ours in front of what lies at `at`."""
         byte = self.dropped + at
-        if self._line_of is not None:
-            return Origin(0, byte - lead, partial(self._line_of, byte))
+        if self._source.is_made:
+            return Origin(0, byte - lead, None)
+        if not self._source.once:
+            return Origin(0, byte - lead, partial(self._source.line_of, byte))
         lines = self._lines + self.text.count(b"\n", 0, at)
         return Origin(0, byte - lead, lambda: lines)
