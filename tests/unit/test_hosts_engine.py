@@ -296,6 +296,7 @@ def test_the_places_of_a_host_that_does_not_join_are_kept_for_a_while(
     bench.engine.open(bench.setup)
     assert bench.launch_as_master(4) == {"host-1": 2}
     monkeypatch.setattr(jobs, "JOIN_S", 0.0)
+    bench.settle()
     assert bench.launch_as_master(2) == {"host-1": 4}
 
 

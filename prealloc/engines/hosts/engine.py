@@ -43,6 +43,10 @@ from prealloc.store.spools import note_spools
 MOST_LOG_OF_A_JOB = 2 * (2 * wire.END_LOG + 2**13)
 """Bytes that a host sends of a log, at the end of a job and at its own: beginning, end, and what was left out."""
 LOOK_S = 0.02
+PASS_ON_S = 0.002
+"""Between two batches of jobs that are launched: what they and the turns of lanes take to the hosts is the work of
+another thread, which would fall behind.
+"""
 SAMPLE_S = 2.0
 CLOSE_S = 5.0
 
@@ -135,7 +139,7 @@ class HostsEngine:
         self._jobs.give_back_waiting()
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        self._turn(0.0 if self._shared.events else timeout_s)
+        self._turn(0.0 if self._shared.events else max(PASS_ON_S, timeout_s))
         return self._shared.take_events()
 
     def memory(self) -> Mapping[str, int]:

@@ -8,9 +8,11 @@ alone, also to hosts that join late.
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,6 +34,19 @@ MOST_OF_WINDOW = 0.02
 """The way there and back may take this part of a lane's shortest window: the pacer's guard is for as much."""
 
 
+class _Rank(NamedTuple):
+    """A host that has room. The smallest gets the next job."""
+
+    used: float
+    """The part of its places that is in use."""
+    minus_free: int
+    number: int
+    """Of the host, in the order in which hosts were asked for."""
+    places: int
+    """How many jobs it takes now."""
+    host: RemoteHost
+
+
 class Jobs:
     """Gives jobs out."""
 
@@ -41,18 +56,21 @@ class Jobs:
         self._losses = losses
         self._waiting: list[ShardJob] = []
         """Jobs that no host has taken yet."""
+        self._ranks: list[_Rank] | None = None
+        """A heap of the hosts that have room. None: it is to be made again, for something was heard of hosts."""
+        self._most: int | None = None
+        """Jobs that a host may have at most, as that heap was made."""
         self._far: set[tuple[str, str]] = set()
         """Hosts that are too far away for a lane."""
 
     # -- as of Engine ---------------------------------------------------------------------------------------
 
     def room(self) -> Room:
-        share = self._share()
-        return Room(sum(_places(host, share) for host in self._shared.roster) - len(self._waiting))
+        return Room(sum(rank.places for rank in self._ranked()) - len(self._waiting))
 
     def launch(self, job: ShardJob) -> None:
         self._waiting.append(job)
-        self.give_out()
+        self._give_waiting()
 
     def unbegun(self) -> Mapping[int, int]:
         found: dict[int, int] = {}
@@ -75,21 +93,47 @@ class Jobs:
     # -- giving ---------------------------------------------------------------------------------------------
 
     def give_out(self) -> None:
-        """Gives the jobs that wait to hosts that have room."""
-        share = self._share() if self._waiting else None
-        for job in list(self._waiting):
-            if (host := self._host_for(job.lane, share)) is not None:
-                self._waiting.remove(job)
-                self._give(host, job)
+        """Gives the jobs that wait to hosts that have room, after what was heard of these."""
+        self._ranks = None
+        self._give_waiting()
 
-    def _host_for(self, lane: str | None, share: int | None) -> RemoteHost | None:
-        """Of those that have room and are near enough, the one with the smallest part of its places in use."""
-        able: list[tuple[float, int, int, RemoteHost]] = []
-        for place, host in enumerate(self._shared.roster):  # once for each job, and there may be many hosts
-            free, has = host.free, len(host.jobs)
-            if free and (share is None or has < share):
-                able.append((has / (has + free), -free, place, host))
-        return next((host for *_, host in sorted(able) if not self._too_far(host, lane)), None)
+    def _give_waiting(self) -> None:
+        for job in list(self._waiting):
+            ranks = self._ranked()
+            if (rank := self._first_near(ranks, job.lane)) is not None:
+                self._waiting.remove(job)
+                self._give(rank.host, job)
+                self._rank(ranks, rank.number, rank.host)
+
+    def _ranked(self) -> list[_Rank]:
+        """Made once for all jobs that are launched in a turn: there may be many of them, and many hosts."""
+        if self._ranks is None:
+            self._ranks = []
+            self._most = self._share()
+            for number, host in enumerate(self._shared.roster):
+                self._rank(self._ranks, number, host)
+        return self._ranks
+
+    def _rank(self, ranks: list[_Rank], number: int, host: RemoteHost) -> None:
+        """Adds a host, if it has room."""
+        free, has = host.free, len(host.jobs)
+        places = free if self._most is None else min(free, self._most - has)
+        if places > 0:
+            heapq.heappush(ranks, _Rank(has / (has + free), -free, number, places, host))
+
+    def _first_near(self, ranks: list[_Rank], lane: str | None) -> _Rank | None:
+        """Takes the smallest out that is not too far away for the lane."""
+        far: list[_Rank] = []
+        found = None
+        while ranks and found is None:
+            rank = heapq.heappop(ranks)
+            if self._too_far(rank.host, lane):
+                far.append(rank)
+            else:
+                found = rank
+        for rank in far:
+            heapq.heappush(ranks, rank)
+        return found
 
     def _share(self) -> int | None:
         """The most jobs that a host may have now. None: as many as it has places."""
@@ -145,8 +189,3 @@ class Jobs:
         if host.replica is not None:
             host.replica.owe(job.due)
         host.gives(wire.Run(given.file, job.manifest.slice.sha256))
-
-
-def _places(host: RemoteHost, share: int | None) -> int:
-    """How many more jobs a host takes now."""
-    return host.free if share is None else max(0, min(host.free, share - len(host.jobs)))
