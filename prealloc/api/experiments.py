@@ -23,7 +23,7 @@ from prealloc.store.fold import count_success, tries_of
 from prealloc.store.identity import Identity
 from prealloc.store.lane_log import read_halts
 from prealloc.store.run_folder import OpenRun
-from prealloc.store.unit_outcome import UnitHistory, UnitOutcome, spent, unit_outcome
+from prealloc.store.unit_outcome import UnitHistory, UnitOutcome, history_of, spent, unit_outcome
 
 
 def is_experiment(folder: str | Path) -> bool:
@@ -89,24 +89,12 @@ def experiment_history(experiment: str | Path, unit: str) -> UnitHistory:
         raise OptionsError([Mistake("UNIT", problem, hint)])
     (entries,) = found
     entry = counting(entries)
-    state, outcome = entry.state, entry.state.outcome
-    return UnitHistory(
-        unit=str(entry.unit),
-        type=entry.type,
-        status=state.status,
-        first_status=state.first.attempt.status if state.first else state.status,
-        settings=entry.run.settings(entry.unit.shard, state),
-        lane=outcome.attempt.lane if outcome is not None else None,
-        tries=[
-            msgspec.structs.replace(tried, run=each.run_name)
-            for each in entries
-            for tried in tries_of(each.run.paths, each.unit)
-        ],
-        accepted=outcome.attempt.attempt if outcome else None,
-        deaths=state.deaths,
-        log=str(entry.run.paths.log(entry.unit.shard)),
-        run=entry.run_name,
-    )
+    tries = [
+        msgspec.structs.replace(tried, run=each.run_name)
+        for each in entries
+        for tried in tries_of(each.run.paths, each.unit)
+    ]
+    return history_of(entry.run, entry.unit, entry.type, entry.state, tries, entry.run_name)
 
 
 def experiment_as_run(experiment: str | Path) -> RunStatus:

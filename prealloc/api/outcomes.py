@@ -22,7 +22,7 @@ from prealloc.store.results import Results, tabulate
 from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.scores import rejudged
-from prealloc.store.unit_outcome import UnitHistory, UnitOutcome, unit_outcome
+from prealloc.store.unit_outcome import UnitHistory, UnitOutcome, history_of, unit_outcome
 
 
 def outcomes(
@@ -76,20 +76,8 @@ def unit_history(run: str | Path, unit: str) -> UnitHistory:
         hint = f"`prealloc show {shlex.quote(str(run))} {wanted.shard}` lists its tasks"
         hint = hint if known else f"its shards are {shards[0]} to {shards[-1]}"
         raise OptionsError([Mistake("UNIT", f"{unit} is not in the plan of {run}", hint)])
-    found = state.units[wanted]
-    outcome = found.outcome
-    return UnitHistory(
-        unit=unit,
-        type=next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted),
-        status=found.status,
-        first_status=found.first.attempt.status if found.first else found.status,
-        settings=opened.settings(wanted.shard, found),
-        lane=outcome.attempt.lane if outcome is not None else opened.manifests[wanted.shard].planned_lane,
-        tries=tries_of(opened.paths, wanted),
-        accepted=outcome.attempt.attempt if outcome else None,
-        deaths=found.deaths,
-        log=str(opened.paths.log(wanted.shard)),
-    )
+    type = next(type for each, type in zip(state.units, opened.types(), strict=True) if each == wanted)
+    return history_of(opened, wanted, type, state.units[wanted], tries_of(opened.paths, wanted))
 
 
 def results(

@@ -416,7 +416,7 @@ def _check(
         import_path,
         _libraries(plan),
         tuple(keys),
-        Patience(start_s, wait),
+        Patience(start_s, wait, lambda: observer.tick(time.monotonic())),
         tuple(library.path for library in plan.libraries),
         lambda text: observer.handle(Note(text=text)),
     )

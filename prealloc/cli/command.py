@@ -6,8 +6,9 @@ in brackets for markup.
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import typer
@@ -15,10 +16,16 @@ from typer.core import TyperCommand
 
 from prealloc.errors import Mistake, OptionsError
 
+UsageError: Any = typer.BadParameter.__base__
+"""Of a command line that cannot be read; typer does not export it."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 GENERAL = "General"
 """The group of the options that every command has: it comes last."""
+
+_RENAMED = {"--durations-from": "--history"}
+"""Options that had another name once."""
 
 _NAMES = 30
 """A longer option stands on a line of its own."""
@@ -47,11 +54,15 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         words = list(args)
+        if renamed := [(name, new) for word in words if (new := _RENAMED.get(name := word.partition("=")[0]))]:
+            raise OptionsError([Mistake(name, f"it is called {new} now", f"write {new}") for name, new in renamed])
         try:
             return super().parse_args(ctx, args)
-        except typer.BadParameter as error:
-            if type(error) is typer.BadParameter:  # a wrong value: only its subclass is of a missing one
-                raise
+        except UsageError as error:
+            if unknown := getattr(error, "option_name", None):
+                raise OptionsError([_misused(unknown, getattr(error, "possibilities", None), ctx)]) from None
+            if not isinstance(error, typer.BadParameter) or type(error) is typer.BadParameter:
+                raise  # a wrong value: only a subclass is of a missing one
         ctx.resilient_parsing = True
         super().parse_args(ctx, words)
         missing = [
@@ -88,6 +99,16 @@ class Command(TyperCommand):
             if rows:
                 with formatter.section(group):
                     formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=_NAMES)
+
+
+def _misused(name: str, possible: Sequence[str] | None, ctx: Any) -> Mistake:
+    """An option that there is not, or that lacks its value."""
+    known = next((param for param in ctx.command.params if name in param.opts), None)
+    options = f"All options: {ctx.command_path} -h"
+    if known is not None:
+        return Mistake(name, f"it needs a value, {known.metavar}", f"{known.help} {options}")
+    close = difflib.get_close_matches(name, possible or (), n=1, cutoff=0.0)
+    return Mistake(name, "there is no such option", f"did you mean {close[0]}? {options}" if close else options)
 
 
 def _missing(param: Any, ctx: Any) -> Mistake:

@@ -80,7 +80,7 @@ def stats(
     ] = 0,
     cache: Annotated[
         str | None,
-        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64MB"),
+        typer.Option("--cache", help="Size of the task cache for --reads.", metavar="BYTES", show_default="64MiB"),
     ] = None,
     sampled: Annotated[
         int, typer.Option("--sampled", help="Tasks of each type to look at for their fields.", metavar="N")
@@ -151,7 +151,7 @@ def index(
     with ended_by_signals(*places), byte_progress(f"reading {library.name}", shown=not json) as progress:
         if check:
             sha256 = api.check_index(library, difficulty=difficulty, progress=progress)
-            print_json({"fits": True, "sha256": sha256}) if json else typer.echo(f"the index fits: sha256 {sha256}")
+            print_json({"fits": True, "sha256": sha256}) if json else typer.echo(f"the index fits\nsha256 {sha256}")
             return
         made = api.index(library, difficulty=difficulty, progress=progress, **given)
     if json:

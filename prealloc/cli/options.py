@@ -81,7 +81,6 @@ HistoryOption = Annotated[
         metavar="RUN",
     ),
 ]
-OldHistoryOption = Annotated[list[Path] | None, typer.Option("--durations-from", hidden=True)]
 
 _DECLARED = (
     *(LibraryOptions, PlanSpec, GenerateOptions, WorkerOptions, RunPolicy, EngineOptions, Part, Change),
@@ -224,12 +223,6 @@ def read_prices_of(path: Path | None) -> dict[str, Any] | None:
     if not prices:
         raise OptionsError([Mistake(f"--prices {path}", "it has no prices", 'write [prices."MODEL"] in it')])
     return prices
-
-
-def refuse_old_name(durations_from: Any) -> None:
-    """Raises OptionsError for the name that --history had before."""
-    if durations_from is not None:
-        raise OptionsError([Mistake("--durations-from", "it is called --history now", "write --history RUN")])
 
 
 def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:

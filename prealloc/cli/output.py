@@ -70,13 +70,14 @@ def print_warning(text: str) -> None:
     from rich.text import Text
 
     from prealloc.cli.options import in_flags
+    from prealloc.report.page import Page, prose, whole
     from prealloc.report.visible import visible
 
     first, _, command = in_flags(text).partition("\n")
-    console = Console(stderr=True)
-    console.print(Text(f"warning: {visible(first)}", style="bold yellow"), soft_wrap=True)
-    if command:
-        console.print(Text(f"    {visible(command)}"), soft_wrap=True)
+    warned = [prose(f"warning: {visible(first)}", "bold yellow")]
+    Page(lambda width: [*warned, *([whole(Text(f"    {visible(command)}"))] if command else [])]).print(
+        Console(stderr=True)
+    )
 
 
 def print_error(error: PreallocError, *, json: bool) -> None:

@@ -17,10 +17,8 @@ from prealloc.cli.options import (
     ConfigOption,
     DifficultyOption,
     JsonFlag,
-    OldHistoryOption,
     parsed,
     read_config,
-    refuse_old_name,
     taken,
     takes,
     without_empty,
@@ -74,7 +72,6 @@ def plan(
             metavar="RUN",
         ),
     ] = None,
-    durations_from: OldHistoryOption = None,
     stream: Annotated[
         bool,
         typer.Option(
@@ -104,7 +101,6 @@ def plan(
         --history old-run/
       prealloc plan tasks.json --generate-workflows my_generator:make --out plan/
     """
-    refuse_old_name(durations_from)
     mistakes: list[Mistake] = []
     here = parsed(given, mistakes)
     source, options, run, effort, prices = read_config(config, "library", "sampling", "run", "estimate", "prices")

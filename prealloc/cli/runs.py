@@ -16,13 +16,11 @@ from prealloc.cli.options import (
     ConfigOption,
     HistoryOption,
     JsonFlag,
-    OldHistoryOption,
     PricesOption,
     QuietFlag,
     parsed,
     read_config,
     read_prices_of,
-    refuse_old_name,
     takes,
 )
 from prealloc.cli.output import Stop, print_json
@@ -80,7 +78,6 @@ def run(
         ),
     ] = None,
     history: HistoryOption = None,
-    durations_from: OldHistoryOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
     *,
@@ -104,7 +101,6 @@ def run(
     """
     from prealloc.settings import from_environment
 
-    refuse_old_name(durations_from)
     mistakes: list[Mistake] = []
     if plan is None and (experiment is None or config is None):
         hint = "A plan folder. For an --experiment, a --config will do. All options: prealloc run -h"
@@ -138,7 +134,6 @@ def run(
 def resume(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
     history: HistoryOption = None,
-    durations_from: OldHistoryOption = None,
     prices: PricesOption = None,
     quiet: QuietFlag = False,
     json: JsonFlag = False,
@@ -160,7 +155,6 @@ def resume(
     from prealloc.api import runs as api
     from prealloc.settings import from_environment
 
-    refuse_old_name(durations_from)
     own = {"engine", *options_of(EngineOptions)}  # the run has its own
     machine = {name: value for name, value in from_environment().items() if name not in own}
     options: Any = {**machine, **parsed(given, []), "history": history or (), "prices": read_prices_of(prices)}

@@ -19,7 +19,7 @@ from prealloc.files.lock import live_owner, read_owner
 from prealloc.files.paths import RunPaths, parse_journal_name, readable_name
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
-from prealloc.model.words import listed
+from prealloc.model.words import listed, size
 from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import RunState, fold
 from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
@@ -111,8 +111,8 @@ def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> l
         for twice in health.duplicates[:FIRST]
     ]
     if all(finding.level is Level.OK for finding in found):
-        lines, size = sum(file.lines for file in health.files), sum(file.bytes for file in health.files)
-        found = [ok("journal", f"{len(health.files)} files, {lines:,} lines, {size / 1e6:.1f} MB, each line readable")]
+        lines, held = sum(file.lines for file in health.files), sum(file.bytes for file in health.files)
+        found = [ok("journal", f"{len(health.files)} files, {lines:,} lines, {size(held)}, each line readable")]
     return found
 
 
@@ -211,9 +211,9 @@ def _check_logs(paths: RunPaths, opened: OpenRun | None) -> Finding:
     if not sizes:
         return ok("logs", "none")
     largest = max(sizes, key=lambda name: sizes[name])
-    seen = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB; "
-    seen += f"the largest is {readable_name(largest)}, {sizes[largest] / 1e6:.1f} MB"
+    seen = f"{len(sizes)} files, {size(sum(sizes.values()))}; "
+    seen += f"the largest is {readable_name(largest)}, {size(sizes[largest])}"
     if opened is not None and sizes[largest] > 2 * opened.file.policy.max_log_bytes:
-        cap = opened.file.policy.max_log_bytes / 1e6
-        return warning("logs", f"{seen}, over its cap of {cap:.0f} MB", "shorten or remove it: nothing needs it")
+        cap = size(opened.file.policy.max_log_bytes)
+        return warning("logs", f"{seen}, over its cap of {cap}", "shorten or remove it: nothing needs it")
     return ok("logs", seen)

@@ -112,7 +112,9 @@ class Deaths:
             elif worker.killed_for == "drain":
                 events.append(self._verdict(worker, key, row, Status.CANCELLED, STOPPED))
             elif worker.killed_for == "memory" and (worker.solo or (len(rows) == 1 and not worker.progressed)):
-                limit = f"held {worker.held_bytes} bytes, the memory limit is {self._job.policy.memory_bytes}"
+                limit = (
+                    f"held {_megabytes(worker.held_bytes)}, and may hold {_megabytes(self._job.policy.memory_bytes)}"
+                )
                 error = ErrorInfo(type="OutOfMemory", message=limit)
                 events.append(self._verdict(worker, key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
             elif key in overdue and (worker.solo or len(rows) == 1):
@@ -234,3 +236,7 @@ def describe_exit(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"killed by {signal_name(os.WTERMSIG(status))}"
     return f"exited with code {os.waitstatus_to_exitcode(status)} without a result"
+
+
+def _megabytes(count: int | None) -> str:
+    return f"{(count or 0) / 1e6:,.0f} MB"

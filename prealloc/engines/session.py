@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import shlex
 import time
 from collections import Counter
@@ -15,7 +14,8 @@ from typing import Any
 import msgspec
 
 from prealloc.engines.base import Engine, RunSetup, ShardJob
-from prealloc.engines.control import Control, Share, Shares
+from prealloc.engines.bound import largest_slice, run_bound_s, shares_of, workers_wanted
+from prealloc.engines.control import Control
 from prealloc.engines.control_socket import ControlSocket, NoSocket
 from prealloc.engines.handover import Key, Units
 from prealloc.engines.log import refuse_odd_logs
@@ -38,10 +38,8 @@ from prealloc.model.events import (
     ShardShare,
     Watching,
 )
-from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
-from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
 from prealloc.store.asked import EVERYTHING, Asked
 from prealloc.store.claims import Claims
 from prealloc.store.fold import Due, RunState, UnitState, by_shard, fold, reopen, used_by
@@ -112,7 +110,7 @@ def run_session(
         if reused or (claims is not None and before is None):
             before = fold(run.paths, run.units())
         left = units_left(run, before, asked, claims)
-        wanted = _wanted(run, left, engine, moves=engine.facts.hands_back)
+        wanted = workers_wanted(run, left, engine, moves=engine.facts.hands_back)
         setup = RunSetup(
             paths=run.paths,
             session=session,
@@ -120,7 +118,7 @@ def run_session(
             import_path=run.file.import_path,
             limiter=limiter,
             policy=policy,
-            slice_bytes=_biggest(run),
+            slice_bytes=largest_slice(run),
             first_jobs=min(wanted, len(left)),
             journal=journal,
             cleanup=run.file.cleanup,
@@ -129,7 +127,7 @@ def run_session(
         at_once, too_few = engine.allowed(wanted)
         control = Control(
             policy,
-            lambda policy: _shares(run, policy),
+            lambda policy: shares_of(run, policy),
             run.manifests,
             at_once=at_once,
             engine=engine,
@@ -425,63 +423,7 @@ def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
 def longest_s(run: OpenRun, engine: Engine) -> float | None:
     """The longest that the run can take from its start, if it gets the workers that it may have; None: unbounded."""
     left = units_left(run, None)
-    return _bound_s(run, _shares(run, run.policy), left, _wanted(run, left, engine, moves=False))
-
-
-def _wanted(run: OpenRun, left: Mapping[str, int], engine: Engine, *, moves: bool) -> int:
-    """How many workers may run at once, as far as memory goes. `moves`: the engine can spread a shard over several."""
-    policy = run.policy
-    shards = len(run.plan.shards) if moves and policy.rebalance else len(left)
-    most = sum(left.values()) if moves and policy.rebalance else len(left)
-    if run.plan.spec.lanes:  # then every shard needs room on one of them
-        most = min(most, sum(share.room for lane, share in _shares(run, policy).items() if lane is not None))
-    return min(policy.workers or engine.most_jobs(max(1, shards), _biggest(run)), max(1, most))
-
-
-def _biggest(run: OpenRun) -> int:
-    """The bytes of the largest slice."""
-    return max((manifest.slice.bytes for manifest in run.manifests.values()), default=0)
-
-
-def _shares(run: OpenRun, policy: RunPolicy) -> Shares:
-    """What each lane's shards get of a policy."""
-    shards = Counter(manifest.planned_lane for manifest in run.manifests.values())
-    lanes: list[Lane | None] = [None, *run.plan.spec.lanes]
-    names = {lane.name if lane is not None else None: lane for lane in lanes}
-    return {name: Share(lane, shards[name], policy) for name, lane in names.items()}
-
-
-def _bound_s(run: OpenRun, shares: Shares, left: Mapping[str, int], at_once: int) -> float | None:
-    """The run's bound: by the lanes that may serve a shard, each as slow as the slowest of them.
-
-    That one may be the last that has not halted.
-    """
-    work: dict[tuple[str | None, ...], list[ShardWork]] = {}
-    for shard, count in left.items():
-        manifest = run.manifests[shard]
-        lanes: tuple[str | None, ...] = tuple(sorted(manifest.served_by)) or (None,)
-        policies = [shares[lane].in_cell(manifest.cell) for lane in lanes]
-        concurrency = min(policy.concurrency for policy in policies)
-        timeouts = _longest_timeouts(run, policies[0], shard, count)
-        work.setdefault(lanes, []).append(ShardWork(timeouts, concurrency))
-    loads = (
-        LaneLoad(shards, max(1, min(at_once, *(shares[lane].shards_at_once for lane in lanes))), len(lanes))
-        for lanes, shards in work.items()
-    )
-    return bound_s(run.policy, loads, cleanup=run.file.cleanup is not None)
-
-
-def _longest_timeouts(run: OpenRun, policy: RunPolicy, shard: str, units: int) -> Counter[float | None]:
-    """The longest timeouts of so many units of a shard, and how many have each."""
-    manifest, own = run.manifests[shard], run.timeouts(shard)
-    left = manifest.slice.tasks - len(own)
-    there: list[tuple[float | None, int]] = [(policy.timeout_s, left), *Counter(own.values()).items()]
-    found: Counter[float | None] = Counter()
-    for timeout_s, count in sorted(there, key=lambda each: math.inf if each[0] is None else each[0], reverse=True):
-        taken = min(count * manifest.repeats, units)
-        found[timeout_s] += taken
-        units -= taken
-    return +found
+    return run_bound_s(run, shares_of(run, run.policy), left, workers_wanted(run, left, engine, moves=False))
 
 
 def _states(
@@ -518,7 +460,7 @@ def _run_started(
         workers=control.at_once,
         concurrency=least,
         concurrency_most=most,
-        bound_s=_bound_s(run, control.shares, left, control.at_once) if engine.facts.can_kill else None,
+        bound_s=run_bound_s(run, control.shares, left, control.at_once) if engine.facts.can_kill else None,
         lanes=run.plan.spec.lanes,
         guards_library=engine.facts.guards_library,
     )

@@ -51,7 +51,7 @@ class Turns(Protocol[H]):
 
     def ask(self, lane: str, holder: H, turn: int, tokens: int) -> None: ...
     def grants(self) -> list[Grant[H]]: ...
-    def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> None: ...
+    def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> bool | None: ...
     def leave(self, lane: str, holder: H) -> None: ...
     def halted(self, lane: str) -> str | None: ...
     def key_refused(self, lane: str) -> bool: ...
@@ -100,10 +100,13 @@ class RateLimiter(Generic[H]):
         self._note_shared()
         return granted
 
-    def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> None:
-        """A request has been answered, or given up: what it used, and what the server said."""
+    def done(self, lane: str, holder: H, turn: int, tokens: int, answer: Answer) -> bool:
+        """A request has been answered, or given up: what it used, and what the server said.
+
+        Says whether its turn had been given, and was not done yet.
+        """
         counter = self._counters[lane]
-        counter.settle(holder, turn, tokens)
+        was_given = counter.settle(holder, turn, tokens)
         counter.tokens += tokens if answer.came_through else 0
         counter.answers_429 += answer.http_status == TOO_MANY_REQUESTS
         if answer.http_status == TOO_MANY_REQUESTS or answer.retry_after_s is not None:
@@ -112,6 +115,7 @@ class RateLimiter(Generic[H]):
             counter.refusals = 0
         with counter.halting(self._news) as halt:
             halt.answered(answer)
+        return was_given
 
     def leave(self, lane: str, holder: H) -> None:
         """The holder is gone: it asks no more. What it was given counts until its window is over."""
@@ -204,7 +208,8 @@ class _Counter(Generic[H]):
             self._adaptive = _adaptive(self._fixed, now)
             self._pacer.change(self._rates())
         self._queues: dict[H, deque[_Ask]] = {}
-        self._given: dict[tuple[H, int], _Given] = {}
+        self._given: dict[H, dict[int, _Given]] = {}
+        """By turn, of each holder that has any."""
         self._paused_until = now
         self._max_wait_s = policy.max_wait_s
         self.refusals = 0
@@ -214,7 +219,7 @@ class _Counter(Generic[H]):
         self.answers_429 = 0
 
     def figures(self) -> LaneFigures:
-        holders = {holder for holder, _ in self._given} | self._queues.keys()
+        holders = self._given.keys() | self._queues.keys()
         per_s = self.per_s
         return LaneFigures(
             limit=None if per_s is None else round(per_s, 3),
@@ -271,7 +276,8 @@ class _Counter(Generic[H]):
                 ask = queue.popleft()
                 self.turns += 1
                 counted = self.share.take(at, ask.tokens)
-                self._given[holder, ask.turn] = _Given(self._pacer.take(at, ask.tokens), at, counted)
+                given_turn = _Given(self._pacer.take(at, ask.tokens), at, counted)
+                self._given.setdefault(holder, {})[ask.turn] = given_turn
                 del self._queues[holder]
                 if queue:
                     self._queues[holder] = queue  # behind the others
@@ -298,12 +304,17 @@ class _Counter(Generic[H]):
             if self.breaker.reason is None:
                 news.append(LanePaused(lane=self._lane, wait_s=round(until - now, 3), http_status=None))
 
-    def settle(self, holder: H, turn: int, tokens: int) -> None:
-        given = self._given.pop((holder, turn), None)
-        if given is not None:
-            self.share.settle(given.at, given.counted, tokens)
-            if given.entry is not None:
-                self._pacer.settle(given.entry, tokens)
+    def settle(self, holder: H, turn: int, tokens: int) -> bool:
+        turns = self._given.get(holder, {})
+        given = turns.pop(turn, None)
+        if given is None:
+            return False
+        if not turns:
+            del self._given[holder]
+        self.share.settle(given.at, given.counted, tokens)
+        if given.entry is not None:
+            self._pacer.settle(given.entry, tokens)
+        return True
 
     def refused(self, now: float, answer: Answer, news: list[Event]) -> None:
         """The server has asked for a pause: no request of the lane goes before it is over.
@@ -328,8 +339,7 @@ class _Counter(Generic[H]):
 
     def leave(self, holder: H) -> None:
         self._queues.pop(holder, None)
-        for key in [key for key in self._given if key[0] == holder]:
-            del self._given[key]  # its tokens stay in the log as they were estimated
+        self._given.pop(holder, None)  # its tokens stay in the log as they were estimated
 
     def _changed(self, why: str | None, news: list[Event]) -> None:
         if why is None or self._adaptive is None:

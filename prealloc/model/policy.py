@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Unpack
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Unpack
 
 import msgspec
 
@@ -311,70 +310,3 @@ class EngineOptions(Document, frozen=True, kw_only=True, forbid_unknown_fields=T
             group=_HOSTS,
         ),
     ] = "ends"
-
-
-SPARE_S = 10.0
-"""For all that a run does beside its tasks."""
-
-
-class ShardWork(NamedTuple):
-    """The units of a shard: how many have each timeout. And how many of them run at once."""
-
-    timeouts: Mapping[float | None, int]
-    concurrency: int
-
-
-class LaneLoad(NamedTuple):
-    """The shards of some lanes, and how many of them run at once, at least."""
-
-    shards: Sequence[ShardWork]
-    shards_at_once: int
-    lanes: int = 1
-    """Lanes that may serve these shards, each after the one before has halted."""
-
-
-def bound_s(policy: RunPolicy, lanes: Iterable[LaneLoad], *, cleanup: bool = False) -> float | None:
-    """The longest that a run can take, in seconds; None if some unit has no timeout.
-
-    Shards without a lane are one more of the `lanes`. Every shard's worker may take its time to start, IDLE_DEATHS
-    times over, and again on each lane that takes it over, and each time that half of it moves to another worker. Each
-    unit may use every retry to its full timeout, be turned away MOST_THROTTLED times and once by every lane, wait
-    the max_wait, and be met by the deaths of its worker: once as a suspect and SOLO_DEATHS times alone. After each try
-    it may take the grace, and with `cleanup` also a call of that function. Shards run side by side as the lane lets
-    them, the units of a shard as the concurrency does: see `most_s`. Lanes run side by side, unless there are too few
-    workers. With --max-time no attempt begins after it.
-    """
-    tries = policy.retries + 1 + MOST_THROTTLED + 1 + SOLO_DEATHS
-    after_s = policy.grace_s + 2 * KILL_STEP_S + 1.0 + (CLEANUP_S if cleanup else 0.0)
-    start_s = IDLE_DEATHS * (policy.start_s + 2 * KILL_STEP_S)
-    total_s = longest_s = 0.0
-    for lane in lanes:
-        shards: Counter[float] = Counter()
-        for shard in lane.shards:
-            units: Counter[float] = Counter()
-            for timeout_s, count in shard.timeouts.items():
-                if timeout_s is None:
-                    return None
-                longest_s = max(longest_s, timeout_s)
-                units[(tries + lane.lanes - 1) * (timeout_s + after_s) + policy.max_wait_s] += count
-            if any(units.values()):
-                moves = units.total().bit_length() if policy.rebalance else 0
-                shards[(lane.lanes + moves) * start_s + most_s(units, shard.concurrency)] += 1
-        total_s += most_s(shards, lane.shards_at_once)
-    if policy.max_time_s is not None:
-        last_s = policy.start_s + longest_s + policy.max_wait_s + after_s
-        total_s = min(total_s, policy.max_time_s + last_s)
-    return total_s + policy.drain_s + policy.grace_s + SPARE_S
-
-
-def most_s(times: Mapping[float, int], at_once: int) -> float:
-    """The longest that jobs can take of which so many have each of these times, in whatever order they start.
-
-    No place is empty while a job waits. So they end no later than if each took as long as the longest; and the last to
-    end has begun when the others, spread evenly, were done (R. L. Graham, "Bounds on multiprocessing timing anomalies",
-    SIAM J. Appl. Math. 17, 1969).
-    """
-    longest = max((time for time, count in times.items() if count), default=0.0)
-    in_waves = -(-sum(times.values()) // at_once) * longest
-    evenly = longest + (sum(time * count for time, count in times.items()) - longest) / at_once
-    return min(in_waves, evenly)

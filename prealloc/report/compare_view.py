@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from prealloc.model.comparison import Metric
 from prealloc.model.words import listed
 from prealloc.report import human
-from prealloc.report.grid import Column, table
+from prealloc.report.grid import GAP, Column, fit, table
 from prealloc.report.page import Page, prose
-from prealloc.report.results_view import write_data
+from prealloc.report.results_view import csv_text, json_text, markdown_text, write_data
 from prealloc.report.success import mixed_note
 from prealloc.report.visible import value, visible
 from prealloc.store.comparison import Compared, Comparison
@@ -31,7 +29,6 @@ _COLOURS = {
 _ADJUSTED = {"holm": "p by Holm", "bh": "p by Benjamini-Hochberg", "none": "p of each alone"}
 _DROPS = {"against": 3, "better": 4, "worse": 4, "longer": 4, "shorter": 4, "same": 5}
 _MOST_TASKS = 40
-_VERDICT = len("too few tasks differ")
 
 
 def print_comparison(found: Comparison, console: Console, *, form: str = "table", tasks: bool = False) -> None:
@@ -39,7 +36,7 @@ def print_comparison(found: Comparison, console: Console, *, form: str = "table"
     if form == "table":
         render_comparison(found, tasks=tasks).print(console)
     elif form == "json":
-        write_data(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n", console)
+        write_data(json_text(found), console)
     elif form == "csv":
         write_data(_csv(found), console)
     else:
@@ -50,10 +47,15 @@ def render_comparison(found: Comparison, *, tasks: bool = False) -> Page:
     """A sentence of what is compared, a row for each comparison, and what is to be known of them."""
 
     def build(width: int | None) -> list[Text]:
-        lines = [prose(heading(found)), Text(), *table(_columns(found), width)]
+        *numbers, words = _columns(found)
+        fits = width is None or sum(each.width + GAP for each in fit([*numbers, words], None)) - GAP <= width
+        lines = [prose(heading(found)), Text(), *table([*numbers, words] if fits else numbers, width)]
+        if not fits:  # in whole sentences: they are what was asked for
+            lines += [prose(f"{row_name(row)}: {verdict(row, found.metric)}", _colour(row)) for row in found.rows]
         lines += [prose(note) for note in notes(found)]
+        more, less = ("longer", "shorter") if found.metric == "working_s" else ("better", "worse")
         for row in found.rows if tasks else ():
-            differ = f"{row_name(row)}: better on {_tasks(row.only_value)}; worse on {_tasks(row.only_against)}"
+            differ = f"{row_name(row)}: {more} on {_tasks(row.only_value)}; {less} on {_tasks(row.only_against)}"
             lines += [Text(), prose(differ)]
         return lines
 
@@ -82,7 +84,7 @@ def notes(found: Comparison) -> list[str]:
         if row.undecided:
             could = ""
             if row.bounds:
-                least, most = map(_points, row.bounds)
+                least, most = map(points, row.bounds)
                 could = f"; the difference is {least} to {most} points, whatever becomes of them"
             told.append(f"{row_name(row)}: {human.count(row.undecided, 'unit')} undecided{could}")
     return told
@@ -95,7 +97,7 @@ def verdict(row: Compared, metric: Metric = "success") -> str:
     if row.verdict != "no difference shown" or not row.shown_from or row.ratio is not None:
         return row.verdict
     least = f"{row.shown_from:.3f}" if metric == "score" else f"{row.shown_from * 100:.1f} points"
-    return f"{row.verdict}; from {least} it would be"
+    return f"{row.verdict}; {least} or more would show"
 
 
 def _titles(found: Comparison) -> tuple[str, ...]:
@@ -114,9 +116,15 @@ def _columns(found: Comparison) -> list[Column]:
         Column(title, [Text(each[place]) for each in cells], drop=_DROPS.get(title, 0))
         for place, title in enumerate(_titles(found))
     ]
-    names = Column(visible(found.factor), [Text(row_name(row)) for row in rows], False, least=12, middle=True)
-    words = [Text(verdict(row, found.metric), style=_COLOURS.get(row.verdict or "", "default")) for row in rows]
-    return [names, *columns, Column("", words, False, least=_VERDICT)]
+    names = Column(
+        visible(found.factor), [Text(row_name(row)) for row in rows], False, least=30, middle=True, names=True
+    )
+    words = [Text(verdict(row, found.metric), style=_colour(row)) for row in rows]
+    return [names, *columns, Column("", words, False)]
+
+
+def _colour(row: Compared) -> str:
+    return _COLOURS.get(row.verdict or "", "default")
 
 
 def _cells(row: Compared, found: Comparison) -> tuple[str, ...]:
@@ -128,24 +136,26 @@ def _cells(row: Compared, found: Comparison) -> tuple[str, ...]:
         shown: tuple[str, ...] = (f"x{middle:.2f}", f"x{low:.2f}..x{high:.2f}")
     else:
         one, other = (_value(each, found) for each in (difference.first, difference.second))
-        written = _points if found.metric == "success" else "{:+.3f}".format
+        written = points if found.metric == "success" else "{:+.3f}".format
         interval = f"{written(difference.low)}..{written(difference.high)}"
         shown = (one, other, written(difference.value), interval)
     counts = (f"{difference.better}", f"{difference.worse}", f"{difference.same}")
-    return (f"{difference.tasks}", *shown, *counts, _p(row.p))
+    return (f"{difference.tasks}", *shown, *counts, p_value(row.p))
 
 
 def _value(share: float, found: Comparison) -> str:
     return f"{share * 100:.1f}%" if found.metric == "success" else f"{share:.3f}"
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
+    """A difference of shares: `+2.4`."""
     return f"{share * 100:+.1f}"
 
 
-def _p(p: float | None) -> str:
+def p_value(p: float | None) -> str:
+    """`.023`."""
     if p is None:
-        return "-"
+        return human.NOTHING
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
@@ -163,46 +173,18 @@ def _tasks(names: Sequence[str]) -> str:
 def _markdown(found: Comparison) -> str:
     """The table for a pull request or a paper."""
     titles = (found.factor, *_titles(found), "verdict")
-    lines = [heading(found), "", _row(titles), _row(["---"] * len(titles))]
-    lines += [_row((row_name(row), *_cells(row, found), verdict(row, found.metric))) for row in found.rows]
-    return "\n".join([*lines, "", *notes(found)]).rstrip() + "\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(visible(cell).replace("|", "\\|") for cell in cells) + " |"
+    rows = [(row_name(row), *_cells(row, found), verdict(row, found.metric)) for row in found.rows]
+    return "\n".join([heading(found), "", markdown_text(titles, rows), *notes(found)]).rstrip() + "\n"
 
 
 def _csv(found: Comparison) -> str:
     numbers = ("tasks", "first", "second", "value", "low", "high", "se", "p", "p_exact", "better", "worse", "same")
+    own = ("p", "verdict", "shown_from", "undecided", "missing")
     names = list(found.rows[0].group) if found.rows else []
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(
-        [
-            *names,
-            found.factor,
-            "against",
-            *(f"difference_{name}" for name in numbers),
-            "p",
-            "verdict",
-            "shown_from",
-            "undecided",
-            "missing",
-        ]
-    )
+    lines: list[Sequence[Any]] = [
+        (*names, found.factor, "against", *(f"difference_{name}" for name in numbers), *own),
+    ]
     for row in found.rows:
-        own = [getattr(row.difference, name) if row.difference is not None else None for name in numbers]
-        writer.writerow(
-            [
-                *row.group.values(),
-                row.value,
-                row.against,
-                *own,
-                row.p,
-                row.verdict,
-                row.shown_from,
-                row.undecided,
-                row.missing,
-            ]
-        )
-    return out.getvalue()
+        of_both = (getattr(row.difference, name, None) for name in numbers)
+        lines.append((*row.group.values(), row.value, row.against, *of_both, *(getattr(row, name) for name in own)))
+    return csv_text(lines)

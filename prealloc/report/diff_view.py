@@ -8,7 +8,7 @@ from rich.text import Text
 
 from prealloc.model.answers import PlanDiff
 from prealloc.report import human
-from prealloc.report.page import Page, heading, prose, whole
+from prealloc.report.page import Page, heading, prose
 from prealloc.report.visible import value, visible
 
 FIRST_IDS = 20
@@ -35,6 +35,6 @@ def render_diff(diff: PlanDiff) -> Page:
 def _ids(title: str, rows: Sequence[str], colour: str) -> list[Text]:
     if not rows:
         return []
-    shown = [whole(Text(f"  {visible(row)}", style=colour)) for row in rows[:FIRST_IDS]]
+    shown = [prose(f"  {visible(row)}", colour) for row in rows[:FIRST_IDS]]
     rest = [Text(f"  … {len(rows) - FIRST_IDS} more")] if len(rows) > FIRST_IDS else []
     return [Text(), heading(f"{human.count(len(rows), 'task')} {title}"), *shown, *rest]

@@ -75,7 +75,8 @@ def _repaired(repaired: Repaired, width: int | None) -> list[Text]:
         lines.append(Text(f"… {len(repaired.moved) - FIRST_PIECES:,} more"))
     if not repaired.again:
         return [*lines, Text("no unit runs again for it: all are decided by other lines")]
-    lines.append(Text(f"{human.count(len(repaired.again), 'unit')} run again that may have had an outcome there:"))
+    again = human.count(len(repaired.again), "unit runs", "units run")
+    lines.append(Text(f"{again} again that may have had an outcome there:"))
     lines += [whole(Text(f"  {visible(unit)}")) for unit in repaired.again[:FIRST_UNITS]]
     if len(repaired.again) > FIRST_UNITS:
         lines.append(Text(f"  … {len(repaired.again) - FIRST_UNITS:,} more"))

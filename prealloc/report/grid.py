@@ -6,8 +6,9 @@ table into confetti. Here each column says what it is worth.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -34,6 +35,8 @@ class Column:
     """Characters kept free from the start, so that growing numbers do not move the table."""
     middle: bool = False
     """Shorten in the middle: the ends of shard ids tell them apart."""
+    names: bool = False
+    """Its cells name the rows: they are shortened only as far as they stay different."""
     make: Callable[[int], Sequence[Text]] | None = None
     """Makes the cells anew for a width, where shortening is not cutting: bars."""
 
@@ -59,6 +62,10 @@ def fit(columns: Sequence[Column], width: int | None) -> list[Fitted]:
     kept = list(columns)
     while _needed(kept, titles) > width and (droppable := [c for c in kept if c.drop]):
         kept.remove(max(droppable, key=lambda c: c.drop))
+    if _needed(kept, titles) > width:
+        plain = {id(c): replace(c, names=False) for c in kept}
+        titles = {id(plain[key]): title for key, title in titles.items() if key in plain}
+        kept = list(plain.values())
     spare = width - _needed(kept, titles)
     fitted = []
     for column in kept:
@@ -109,6 +116,16 @@ def cut(text: str, width: int, *, middle: bool = False) -> str:
     return set_cell_size(text, width - 1 - tail) + "…" + _tail(text, tail)
 
 
+@functools.lru_cache(maxsize=128)
+def still_different(texts: tuple[str, ...], least: int, *, middle: bool = False) -> int:
+    """The fewest columns, `least` or more, in which texts that are different are so when they are cut."""
+    different, longest = len(set(texts)), max(map(cell_len, texts), default=0)
+    for width in range(least, longest):
+        if len({cut(text, width, middle=middle) for text in texts}) == different:
+            return width
+    return max(least, longest)
+
+
 def _tail(text: str, width: int) -> str:
     start = len(text)
     while start > 0 and cell_len(text[start - 1 :]) <= width:
@@ -139,7 +156,12 @@ def _saved(column: Column) -> int:
 
 def _least(column: Column, title: str) -> int:
     natural = _natural(column, title)
-    return natural if column.least is None else min(natural, max(column.least, 1))
+    if column.least is None:
+        return natural
+    least = max(column.least, 1)
+    if column.names:
+        least = still_different(tuple(cell.plain for cell in column.cells), least, middle=column.middle)
+    return min(natural, least)
 
 
 def _needed(columns: Sequence[Column], titles: dict[int, str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 
 from rich.text import Text
 
@@ -16,15 +17,23 @@ from prealloc.report.visible import visible
 HALTED_SHOWN = 3
 
 
-def why_halted(halted: LaneHalted, run: str) -> str:
+def why_halted(halted: LaneHalted, run: str, lanes: Mapping[str, LaneProgress] | None = None) -> str:
     """`its key was refused (HTTP 401): fix OPENAI_API_KEY, then prealloc resume run/`."""
-    return visible(f"{halted.reason}: {_what_to_do(halted, run)}")
+    return visible(f"{halted.reason}: {_what_to_do(halted, run, lanes)}")
 
 
-def _what_to_do(halted: LaneHalted, run: str) -> str:
-    if halted.goes_on:
+def _what_to_do(halted: LaneHalted, run: str, lanes: Mapping[str, LaneProgress] | None) -> str:
+    """`lanes` are those of the run, if they are known: one that took over may have halted since."""
+    if halted.goes_on and (lanes is None or _is_served(halted.lane, lanes)):
         return f"other lanes take its tasks; {halted.hint}"
     return f"{halted.hint}, then prealloc resume {shlex.quote(run)}"
+
+
+def _is_served(name: str, lanes: Mapping[str, LaneProgress]) -> bool:
+    """Whether another lane goes on that serves one of its models."""
+    own = lanes[name].lane.models
+    others = (each.lane.models for each in lanes.values() if each.halted is None)
+    return any(not own or not models or set(own) & set(models) for models in others)
 
 
 def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
@@ -34,7 +43,7 @@ def halted_lines(progress: RunProgress, most: int = HALTED_SHOWN) -> list[Text]:
     lines = []
     for name, event in halted[:most]:
         lines.append(Text(f"  lane {visible(name)} halted: {visible(event.reason)}", "bold red"))
-        lines.append(Text(visible(f"    {_what_to_do(event, run)}"), "red"))
+        lines.append(Text(visible(f"    {_what_to_do(event, run, progress.lanes)}"), "red"))
     if len(halted) > most:
         lines.append(Text(f"  {human.count(len(halted) - most, 'lane')} more halted", "bold red"))
     return lines
@@ -56,16 +65,16 @@ def waiting_lanes(progress: RunProgress, now_s: float) -> dict[str, str]:
 
 
 def lanes_line(progress: RunProgress, width: int | None, now_s: float) -> Text | None:
-    """`lanes  a waits 41 s (429) · b 3 workers 40/s · 2 more`, cut to the width; None without any lane that goes on.
+    """`lanes  a waits 41 s (429) · b 3 workers ≤40/s · 2 more`, cut to the width; None without any that goes on.
 
     Those that wait for their server come first, then those that run, busiest first; those whose shards only wait are
     counted at the end.
     """
     running = progress.running_on_lanes()
     going_on = [name for name, lane in progress.lanes.items() if lane.halted is None]
-    if not going_on:
+    if not going_on or progress.ended is not None:
         return None
-    waiting = waiting_lanes(progress, now_s) if progress.ended is None else {}
+    waiting = waiting_lanes(progress, now_s)
     parts = [Text(f"{visible(name)} {told}", "yellow") for name, told in waiting.items()]
     parts += [
         Text(f"{visible(name)} {human.count(running[name], 'worker')}{_limit(progress.lanes[name])}", "dim")
@@ -98,4 +107,4 @@ def _limit(lane: LaneProgress) -> str:
     else:
         limit, window_s = lane.found
         told = f"{limit:.3g}{'/s' if window_s == 1 else f'/{window_s:g} s'}"
-    return f" {told}" if told else ""
+    return f" ≤{told}" if told else ""

@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.control import Control
 from rich.live import Live
 
-from prealloc.model.events import Event
+from prealloc.model.events import Event, Note
+from prealloc.report.page import Page, prose
 from prealloc.report.progress import RunProgress
 from prealloc.report.reporter import Reporter
 from prealloc.report.summary import render_summary
 from prealloc.report.table import render_table
+from prealloc.report.visible import visible
 
 REDRAW_S = 0.2
 LAST_SHARDS = 50
@@ -48,7 +50,11 @@ class TableReporter(Reporter):
         return self
 
     def handle(self, event: Event, /) -> None:
-        self.progress.apply(event, self._clock())
+        if isinstance(event, Note) and self.progress.started is None:
+            # Above the table, where it stays whole: it may be a command to paste before anything starts.
+            Page(lambda width: [prose(f"note: {visible(event.text)}")]).print(self._console)
+        else:
+            self.progress.apply(event, self._clock())
 
     def tick(self, now_s: float, /) -> None:
         if self._drawn_s is not None and now_s - self._drawn_s < REDRAW_S:

@@ -75,7 +75,7 @@ def _cell_columns(matrix: Matrix) -> list[Column]:
     groups = [[row for row in matrix.cells if same(row.cell[down], each)] for each in matrix.factors[down]]
     groups = [rows for rows in groups if rows]
     titles = [Text(value(rows[0].cell[down])) for rows in groups]
-    columns = [Column(visible(down), titles, False, least=12, middle=True)]
+    columns = [Column(visible(down), titles, False, least=12, middle=True, names=True)]
     values = matrix.factors[across] if across is not None else ()
     for place, each in enumerate(values):
         cells = [_cells([row for row in rows if same(row.cell[across or ""], each)]) for rows in groups]
@@ -102,7 +102,11 @@ def _lane_columns(estimate: Estimate) -> list[Column]:
     names = [Text(visible(lane.lane) if lane.lane is not None else "(no lane)") for lane in lanes]
     return [
         Column(
-            "lane", [_marked(text, lane, estimate) for text, lane in zip(names, lanes, strict=True)], False, least=12
+            "lane",
+            [_marked(text, lane, estimate) for text, lane in zip(names, lanes, strict=True)],
+            right=False,
+            least=12,
+            names=True,
         ),
         Column("shards", [Text(f"{lane.shards:,}") for lane in lanes]),
         Column("at once", [Text(f"{lane.at_once:,}") for lane in lanes], drop=2),
@@ -121,7 +125,7 @@ def _marked(text: Text, lane: LaneEstimate, estimate: Estimate) -> Text:
 def _model_columns(forecast: Forecast) -> list[Column]:
     models = forecast.models
     return [
-        Column("model", [Text(visible(each.model)) for each in models], False, least=12, middle=True),
+        Column("model", [Text(visible(each.model)) for each in models], False, least=12, middle=True, names=True),
         *_use_columns(models),
         Column("", [Text("" if each.known else "no history", "yellow") for each in models], False),
     ]
@@ -129,7 +133,7 @@ def _model_columns(forecast: Forecast) -> list[Column]:
 
 def _lane_cost_columns(forecast: Forecast) -> list[Column]:
     names = [Text(visible(lane.lane) if lane.lane is not None else "(no lane)") for lane in forecast.lanes]
-    return [Column("lane", names, False, least=12), *_use_columns(forecast.lanes)]
+    return [Column("lane", names, False, least=12, names=True), *_use_columns(forecast.lanes)]
 
 
 def _use_columns(rows: Sequence[ModelForecast | LaneForecast]) -> list[Column]:

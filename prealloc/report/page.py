@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-_ASCII = str.maketrans("…●◐↻·✓━─", "~*o^.+=-")
+_ASCII = str.maketrans("…●◐↻·✓━─≤", "~*o^.+=-<")
 _TO_PASTE = re.compile(
     r"`[^`]+`|pip install '[^']+'|(?<!\S)prealloc (?:plan|show|verify|diff|run|resume|status|results|debug|doctor|ctl|"
     r"memory|size|compare|report|export|rescore|host|experiment|library|config)(?= )(?! cannot)(?:(?!, )[^;`])*"

@@ -15,7 +15,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.where import Where
 from prealloc.planning.precision import precision_of_plan
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit, known, left_out
+from prealloc.report.grid import Column, cut, draw, fit, known, left_out, still_different
 from prealloc.report.page import Page, fact
 from prealloc.report.size_view import precision_line
 from prealloc.report.visible import value, visible
@@ -139,7 +139,9 @@ def _plan_columns(plan: Plan | Outline, shown: Sequence[ShardEntry]) -> list[Col
         names = sorted(sorted(types, key=lambda name: (-types[name], name))[: MOST_TYPES - 1])
     units = sum(entry.units for entry in plan.file.shards)
     columns = [
-        Column("shard", [*(Text(visible(e.id)) for e in shown), _bold("total")], False, least=12, middle=True),
+        Column(
+            "shard", [*(Text(visible(e.id)) for e in shown), _bold("total")], False, least=12, middle=True, names=True
+        ),
         _column("tasks", [e.units // repeats for e in shown], units // repeats),
     ]
     if repeats > 1:
@@ -149,9 +151,10 @@ def _plan_columns(plan: Plan | Outline, shown: Sequence[ShardEntry]) -> list[Col
     # The sum of what is shipped; shared slices lie on disk once, which the facts above tell.
     every = human.size(sum(each.slice.bytes for each in manifests.values())) if isinstance(plan, Plan) else ""
     columns.append(Column("bytes", [*(Text(human.size(size)) for size in sizes), _bold(every)], drop=99))
+    letters = still_different(tuple(map(visible, names)), 8)
     for rank, name in enumerate(names):
         counts = [e.types.get(name, 0) for e in shown]
-        columns.append(_column(visible(name), counts, types[name], drop=rank + 1))
+        columns.append(_column(visible(name), counts, types[name], rank + 1, cut(visible(name), letters)))
     if len(names) < len(types):
         others = [sum(n for name, n in e.types.items() if name not in names) for e in shown]
         total = sum(n for name, n in types.items() if name not in names)
@@ -159,15 +162,15 @@ def _plan_columns(plan: Plan | Outline, shown: Sequence[ShardEntry]) -> list[Col
     return columns
 
 
-def _column(title: str, numbers: Sequence[int], total: int, drop: int = 0) -> Column:
+def _column(title: str, numbers: Sequence[int], total: int, drop: int = 0, short: str | None = None) -> Column:
     cells = [*(known(str(n)) for n in numbers), _bold(f"{total:,}")]
-    return Column(title, cells, drop=drop, short=title if len(title) <= 8 else title[:7] + "…")
+    return Column(title, cells, drop=drop, short=short)
 
 
 def _shard(shard: Shard, width: int | None) -> list[Text]:
     shown = _first(shard.tasks, FIRST_TASKS)
     columns = [
-        Column("task", [Text(visible(task.id)) for task in shown], False, least=16, middle=True),
+        Column("task", [Text(visible(task.id)) for task in shown], False, least=16, middle=True, names=True),
         Column("type", [Text(visible(task.type)) for task in shown], False, least=8),
         Column("workflow", [Text(human.size(len(task.workflow_json))) for task in shown]),
     ]
@@ -177,13 +180,13 @@ def _shard(shard: Shard, width: int | None) -> list[Text]:
 
 def _shard_facts(shard: Shard) -> list[tuple[str, str]]:
     manifest, piece = shard.manifest, shard.manifest.slice
-    units = human.count(piece.tasks * manifest.repeats, "unit")
+    tasks = human.count(piece.tasks, "task")
     types = Counter(task.type for task in shard.tasks)
     facts = {
         "shard": visible(manifest.id),
         "plan": visible(manifest.plan),
         "strategy": f"{manifest.strategy}, seed {manifest.seed}",
-        "units": f"{units}: {human.count(piece.tasks, 'task')} x {manifest.repeats}",
+        "units": f"{piece.tasks * manifest.repeats:,}: {tasks} x {human.count(manifest.repeats, 'repeat')}",
         "slice": f"{visible(piece.file)}, {human.size(piece.bytes)}",
         "lanes" if len(manifest.served_by) > 1 else "lane": visible(", ".join(manifest.served_by)),
         "cell": _pairs(manifest.cell),

@@ -16,7 +16,7 @@ import msgspec
 
 from prealloc.model import events
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import ErrorInfo, Successes
+from prealloc.model.outcome import ErrorInfo, Status, Successes
 
 NOTES = 5
 OPENS = 20
@@ -309,9 +309,14 @@ class RunProgress:
         return State.DRAINING if self.is_stopping and shard.state is State.RUNNING else shard.state
 
     def most_interesting(self, most: int) -> list[ShardProgress]:
-        """At most this many shards: all in the plan's order, or if there are more, by state first."""
+        """At most this many shards: all in the plan's order, or if there are more, by state first.
+
+        When the run has ended: those that are not all ok first, and last those that never began.
+        """
         if len(self._shown) <= most:
             return self._shown
+        if self.ended is not None:
+            return heapq.nsmallest(most, self._shown, key=_place_at_the_end)
         chosen: list[int] = []
         for state in State:
             if len(chosen) < most:
@@ -498,6 +503,10 @@ _HANDLERS: dict[type, Callable[[RunProgress, Any, float], None]] = {
     events.RunSteered: RunProgress._run_steered,
     events.RunEnded: RunProgress._run_ended,
 }
+
+
+def _place_at_the_end(shard: ShardProgress) -> tuple[bool, bool, int]:
+    return shard.state is State.WAITING, shard.counts.get(Status.OK, 0) == shard.units, shard.index
 
 
 def _telling(settings: Iterable[dict[str, Any]]) -> tuple[str, ...]:

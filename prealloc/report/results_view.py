@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -54,10 +54,28 @@ def write_data(text: str, console: Console) -> None:
     console.file.flush()
 
 
+def json_text(found: Any) -> str:
+    """As JSON, indented."""
+    return msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
+
+
+def csv_text(lines: Iterable[Iterable[Any]]) -> str:
+    """As CSV (RFC 4180); what is neither text nor a number as JSON."""
+    out = io.StringIO()
+    csv.writer(out).writerows([_csv_cell(each) for each in line] for line in lines)
+    return out.getvalue()
+
+
+def markdown_text(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The table for a pull request or a paper."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(visible(cell).replace('|', _ESCAPED) for cell in line)} |\n" for line in lines)
+
+
 def results_text(rows: Sequence[ResultsRow], form: str) -> str:
-    """The rows as `json` (a list), `jsonl` (an object per line) or `csv` (RFC 4180, names first)."""
+    """The rows as `json` (a list), `jsonl` (an object per line) or `csv` (names first)."""
     if form == "json":
-        return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n"
+        return json_text(rows)
     if form == "jsonl":
         return "".join(msgspec.json.encode(row).decode() + "\n" for row in rows)
     if form == "csv":
@@ -71,11 +89,10 @@ def render_results(found: Results) -> Page:
 
 
 def markdown(found: Results) -> str:
-    """The table for a pull request or a paper."""
+    """The table that `render_results` shows, whole."""
     columns = _columns(found)
-    rows = [[column.cells[at].plain for column in columns] for at in range(len(columns[0].cells))]
-    lines = [[column.title for column in columns], ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(visible(cell).replace('|', _ESCAPED) for cell in line)} |\n" for line in lines)
+    rows = ([column.cells[at].plain for column in columns] for at in range(len(columns[0].cells)))
+    return markdown_text([column.title for column in columns], rows)
 
 
 def unit_row(outcome: UnitOutcome) -> dict[str, Any]:
@@ -93,32 +110,28 @@ def units_csv(outcomes: Sequence[UnitOutcome]) -> str:
     names = ("shard", "task", "repeat", "type", "status", "first_status", "success", "first_success", "score")
     numbers = ("attempts", "waiting_s", "working_s", "cost", "unpriced_tokens")
     runs = ("run",) if any(outcome.run is not None for outcome in outcomes) else ()
-    names = (*names, *runs)
-    out = io.StringIO()
-    writer = csv.writer(out)
-    titles = [f"{SETTINGS_PREFIX}{name}" for name in settings]
-    writer.writerow(["unit", *names, *numbers, "error_type", "error_message", *titles])
+    names = (*names, *runs, *numbers)
+    lines: list[Sequence[Any]] = [
+        ("unit", *names, "error_type", "error_message", *(f"{SETTINGS_PREFIX}{name}" for name in settings))
+    ]
     for outcome in outcomes:
         error = outcome.error
-        told = [error.type, error.message] if error is not None else [None, None]
-        own = [_csv_cell(getattr(outcome, name)) for name in (*names, *numbers)]
-        writer.writerow([str(outcome.unit), *own, *told, *(_csv_cell(outcome.settings.get(name)) for name in settings)])
-    return out.getvalue()
+        told = (error.type, error.message) if error is not None else (None, None)
+        own = (getattr(outcome, name) for name in names)
+        lines.append((str(outcome.unit), *own, *told, *map(outcome.settings.get, settings)))
+    return csv_text(lines)
 
 
 def _csv(rows: Sequence[ResultsRow]) -> str:
     keys = list(rows[0].group) if rows else []
     # A setting may be named `ok` or `units`: a name must not stand for two columns.
     names = [f"{SETTINGS_PREFIX}{key}" if key in _NUMBERS else key for key in keys]
-    out = io.StringIO()
-    writer = csv.writer(out)
     means = list(rows[0].means) if rows else []
-    writer.writerow([*names, *_NUMBERS, *(f"mean.{name}" for name in means)])
+    lines: list[Sequence[Any]] = [(*names, *_NUMBERS, *(f"mean.{name}" for name in means))]
     for row in rows:
-        group = [_csv_cell(row.group[key]) for key in keys]
-        of_fields = [mean.value if (mean := row.means[name]) else None for name in means]
-        writer.writerow([*group, *(_csv_cell(getattr(row, name)) for name in _NUMBERS), *of_fields])
-    return out.getvalue()
+        of_fields = (mean.value if (mean := row.means[name]) else None for name in means)
+        lines.append((*map(row.group.get, keys), *(getattr(row, name) for name in _NUMBERS), *of_fields))
+    return csv_text(lines)
 
 
 def _csv_cell(thing: Any) -> str | int | float | None:
@@ -189,7 +202,12 @@ def _columns(found: Results) -> list[Column]:
             for sign, value in (("@", _pass_at), ("^", _pass_hat))[found.asked.pass_k is None :]
             for column in numbers(f"pass{sign}{k}", value, drop=18, is_needed=_passes(found, every))
         ),
-        *numbers("score", lambda row: _mean_text(row.mean_score, row.score_high), drop=10),
+        *numbers(
+            "score",
+            lambda row: _mean_text(row.mean_score, row.score_high),
+            drop=10,
+            is_needed=any(row.mean_score is not None for row in every),
+        ),
         *(
             column
             for name in found.total.means
@@ -261,6 +279,7 @@ def _groups(found: Results) -> list[Column]:
             right=False,
             least=10,
             middle=key in ("shard", "task"),
+            names=True,
         )
         for key in found.rows[0].group
     ]

@@ -82,7 +82,7 @@ def _remarks(status: RunStatus) -> list[Text]:
     waiting = (f"lane {visible(lane.lane)} {waits(lane.wait_s, lane.http_status)}" for lane in status.waiting)
     return [
         *(prose(note, "dim") for note in success_notes(status.success)),
-        *(whole(Text(text, style="red")) for text in halted),
+        *(prose(text, "red") for text in halted),
         *(prose(text, "yellow") for text in waiting),
         *(prose(f"warning: {visible(text)}", "yellow") for text in status.warnings),
         *([Text(), whole(Text(f"to run the rest: {status.resume}"))] if status.resume else []),

@@ -57,7 +57,7 @@ def rate_notes(row: ResultsRow) -> list[str]:
     if row.rate is not None and limited / row.units > MUCH:
         told.append(
             f"{human.percent(limited, row.units)} of the units ran out of time or memory, and count as failures: "
-            "with other limits the rate may be another"
+            "with other limits the rate may differ"
         )
     return told
 

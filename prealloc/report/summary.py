@@ -11,7 +11,7 @@ from rich.text import Text
 from prealloc.model.events import FailureKind, RunEnded, Total
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
-from prealloc.report.grid import Column, draw, fit, known
+from prealloc.report.grid import Column, draw, fit, known, table
 from prealloc.report.hosts import hosts_fact
 from prealloc.report.lanes import why_halted
 from prealloc.report.page import Page, fact, heading, whole
@@ -97,16 +97,15 @@ def _facts(progress: RunProgress, ended: RunEnded) -> list[Text]:
         peak = progress.peak
         parts = f"master {human.size(peak.master)}, workers {human.size(peak.workers)}"
         helpers = f", helpers {human.size(peak.other)}" if peak.other else ""
-        facts.append(("memory", f"{human.size(peak.total)} at most: {parts}{helpers}"))
+        facts.append(("memory", f"{human.size(peak.total)}, largest sample: {parts}{helpers}"))
     if ended.slowest:
         slow = ended.slowest[0]
         facts.append(("slowest", f"{human.duration(slow.working_s)}, {slow.status}: {visible(slow.unit)}"))
     lines = [verdict, *_incomplete(ended), *(_fact(name, text) for name, text in facts)]
-    lines += [
-        _fact("halted", Text(f"lane {visible(name)}: {why_halted(lane.halted, ended.run)}", style="red"))
-        for name, lane in progress.lanes.items()
-        if lane.halted is not None
-    ]
+    for name, lane in progress.lanes.items():
+        if lane.halted is not None:
+            why = f"lane {visible(name)}: {why_halted(lane.halted, ended.run, progress.lanes)}"
+            lines.append(_fact("halted", Text(why, style="red")))
     return [*lines, *_opens(progress, ended)]
 
 
@@ -223,16 +222,15 @@ def _failures(ended: RunEnded, width: int | None) -> list[Text]:
     columns = [
         Column("units", [Text(f"{kind.units:,}") for kind in shown]),
         Column("status", [Text(kind.status, style=COLOURS[kind.status]) for kind in shown], right=False),
-        Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=20),
+        Column("error", [Text(visible(_error(kind))) for kind in shown], right=False, least=34),
         Column(
             "for example",
             [Text(visible(kind.example), "dim") for kind in shown],
             right=False,
-            least=16,
-            middle=True,
+            drop=1,
         ),
     ]
-    lines = [heading("not ok, by error"), *_indent(draw(fit(columns, _less(width))))]
+    lines = [heading("not ok, by error"), *_indent(table(columns, _less(width)))]
     further = sum(kind.units for kind in kinds[_FAILURES:]) + ended.further_errors
     if further:
         lines.append(Text(f"  … {human.count(further, 'unit')} more, with other errors", style="dim"))

@@ -13,7 +13,7 @@ from rich.text import Text
 from prealloc.model.events import RunStarted
 from prealloc.model.outcome import FINAL, Status
 from prealloc.report import human
-from prealloc.report.grid import Column, cut, draw, fit, known, left_out
+from prealloc.report.grid import Column, cut, draw, fit, known, left_out, still_different
 from prealloc.report.hosts import hosts_line
 from prealloc.report.lanes import HALTED_SHOWN, halted_lines, lanes_line
 from prealloc.report.page import Page, whole, wrapped
@@ -83,6 +83,8 @@ def export_svg(
 
 
 def _picture(progress: RunProgress, now_s: float, width: int | None, height: int | None) -> list[Text]:
+    if progress.started is None:
+        return [Text("starting", style="dim")]
     tall = height is None or height >= _TALL
     first = _incomplete(progress)
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
@@ -178,7 +180,7 @@ def stopping_line(progress: RunProgress, now_s: float) -> str | None:
     if left_s > 0:
         return f"stopping: {tasks} may finish within {human.duration(math.ceil(left_s))}; Ctrl-C again stops now"
     if event.grace_s:
-        return f"stopping now: {tasks} may clean up for {human.duration(event.grace_s)}; Ctrl-C again kills"
+        return f"stopping now: what ran may clean up for {human.duration(event.grace_s)}; Ctrl-C again kills"
     return f"stopping now: {tasks} killed"
 
 
@@ -238,17 +240,24 @@ def _names(progress: RunProgress, rows: Sequence[ShardProgress]) -> Column:
     def names(width: int) -> list[Text]:
         return [*(_name(progress, shard, width) for shard in rows), Text("  total", style="bold")]
 
-    return Column("  shard", names(natural), right=False, least=20, reserve=natural, make=names)
+    # The ends of ids tell shards apart, and so much of the rest as it takes: with the mark, but within the screen.
+    ids = tuple(visible(shard.id) for shard in rows)
+    least = min(natural, still_different(ids, 18, middle=True) + 2)
+    return Column("  shard", names(natural), right=False, least=least, reserve=natural, make=names)
 
 
 def _settings(progress: RunProgress, rows: Sequence[ShardProgress]) -> list[Column]:
-    """Those that tell shards apart, if any do."""
+    """Those that tell shards apart, if any do. They are not said twice: ids of shards are made of them."""
+    if all(
+        value(each) in shard.id for shard in rows for key, each in shard.settings.items() if key in progress.telling
+    ):
+        return []
     texts = (
         " ".join(f"{visible(key)}={value(shard.settings[key])}" for key in progress.telling if key in shard.settings)
         for shard in rows
     )
     cells = [*(Text(text, style="dim") for text in texts), Text()]
-    return [Column("settings", cells, right=False, least=12, drop=40)] if progress.telling else []
+    return [Column("settings", cells, right=False, least=12, drop=40)]
 
 
 def _etas(progress: RunProgress, rows: Sequence[ShardProgress], now_s: float) -> list[float | None]:
@@ -261,8 +270,8 @@ def _last_error(shard: ShardProgress) -> Text:
     error = shard.last_error
     if error is None:
         return Text()
-    said = error.message[:_ERROR].strip().partition("\n")[0]
-    return Text(cut(visible(f"{error.type}: {said}" if said else error.type), _ERROR), "dim")
+    said, type = error.message[:_ERROR].strip().partition("\n")[0], error.type.rpartition(".")[2]
+    return Text(cut(visible(f"{type}: {said}" if said else type), _ERROR), "dim")
 
 
 def _has_column(status: Status, total: Tally) -> bool:
@@ -314,7 +323,7 @@ def _rest(rest: dict[State, int]) -> str:
 def _header(progress: RunProgress, now_s: float, width: int | None, span: int) -> Text:
     started = progress.started
     if started is None:
-        return Text("starting", style="dim")
+        return Text()
     facts = _facts(started)
     elapsed = human.clock(int(progress.elapsed_s(now_s)))
     least = min(len(started.run), 24)

@@ -54,6 +54,7 @@ def _counts(unit: UnitHistory, tried: Tried) -> bool:
 
 def _attempts(unit: UnitHistory, width: int | None) -> list[Text]:
     attempts = [tried.attempt for tried in unit.tries]
+    notes = [_note(unit, each) for each in unit.tries]
     columns = [
         *([Column("run", [Text(visible(each.run or "")) for each in unit.tries], right=False)] if unit.run else []),
         Column("attempt", [Text(str(each.attempt)) for each in attempts]),
@@ -64,7 +65,7 @@ def _attempts(unit: UnitHistory, width: int | None) -> list[Text]:
         Column("waited", [Text(human.duration(each.waiting_s)) for each in attempts]),
         Column("worked", [Text(human.duration(each.working_s)) for each in attempts]),
         *_tokens(attempts),
-        Column("", [Text(_note(unit, each), "dim") for each in unit.tries], right=False, drop=1),
+        *([Column("", [Text(note, "dim") for note in notes], right=False, drop=1)] if any(notes) else []),
     ]
     room = None if width is None else width - 2
     return [Text("  ").append_text(line) for line in table(columns, room)]

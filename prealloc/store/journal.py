@@ -9,6 +9,7 @@ which is behind every offset: readers notice neither.)
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -257,8 +258,8 @@ class JournalWriter:
     would let the run look whole.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False, replica: bool = False) -> None:
-        """`replica`: its lines are those of a worker elsewhere."""
+    def __init__(self, path: Path, *, fsync: bool = False, replica: bool = False, again: bool = False) -> None:
+        """`replica`: its lines are those of a worker elsewhere; `again`: it was closed, and there is more."""
         self._path = path
         writer = parse_journal_name(path.name)
         own = _SUPERVISOR if writer is not None and writer.shard is None else _WORKER
@@ -268,10 +269,10 @@ class JournalWriter:
         self._fsync = fsync
         try:
             fault_point(self._points.open)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            self._descriptor = os.open(path, flags, 0o666)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags if again else flags | os.O_CREAT | os.O_EXCL, 0o666)
             hold(self._descriptor)
-            if fsync:
+            if fsync and not again:
                 fault_point(self._points.fsync)
                 fsync_folder(path.parent)
         except OSError as error:
@@ -382,9 +383,7 @@ def _listed(run: RunPaths) -> list[Path]:
 
 
 def _stranger(path: Path, problem: str) -> JournalError:
-    return JournalError(
-        problem, where=str(path), hint="move it out of the journal folder, or run `prealloc doctor RUN --repair`"
-    )
+    return JournalError(problem, where=str(path), hint=f"move it out of the journal folder, or run `{_repair(path)}`")
 
 
 def last_session(run: RunPaths) -> int:
@@ -511,12 +510,17 @@ def with_result(line: AttemptLine) -> Attempt:
     return Attempt(**{**msgspec.structs.asdict(line), "result": _values.decode(line.result)})
 
 
+def _repair(path: Path) -> str:
+    """The command that puts a journal's file aside, or lines of it."""
+    return f"prealloc doctor {shlex.quote(str(path.parent.parent))} --repair"
+
+
 def damaged(path: Path, number: int, why: str) -> JournalError:
     """The error for a line that is not one."""
     return JournalError(
         f"line {number} is damaged: {brief(why)}",
         where=str(path),
-        hint="restore the file from a copy, or move the line aside with `prealloc doctor RUN --repair`: its unit "
+        hint=f"restore the file from a copy, or move the line aside with `{_repair(path)}`: its unit "
         "then runs again on resume",
     )
 

@@ -13,6 +13,7 @@ from prealloc.model.plan import Unit
 from prealloc.model.prices import Prices, cost_of, sum_of
 from prealloc.model.usage import Usage, added
 from prealloc.store.fold import Outcome, Tried, UnitState
+from prealloc.store.run_folder import OpenRun
 
 
 class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +159,26 @@ class UnitHistory(msgspec.Struct, frozen=True, kw_only=True):
     """What the workers of its shard have printed."""
     run: str | None = None
     """Of an experiment: the name of the run whose outcome counts."""
+
+
+def history_of(
+    run: OpenRun, unit: Unit, type: str, state: UnitState, tries: Sequence[Tried], name: str | None = None
+) -> UnitHistory:
+    """The history of a unit of a run, which has this `name` in an experiment. `tries` are those of all its runs."""
+    outcome = state.outcome
+    return UnitHistory(
+        unit=str(unit),
+        type=type,
+        status=state.status,
+        first_status=state.first.attempt.status if state.first else state.status,
+        settings=run.settings(unit.shard, state),
+        lane=outcome.attempt.lane if outcome is not None else run.manifests[unit.shard].planned_lane,
+        tries=[*tries],
+        accepted=outcome.attempt.attempt if outcome else None,
+        deaths=state.deaths,
+        log=str(run.paths.log(unit.shard)),
+        run=name,
+    )
 
 
 def success_of(status: Status, success: bool | None) -> float | None:

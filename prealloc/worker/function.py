@@ -183,5 +183,6 @@ def _near(module: Any, wanted: str) -> str:
 
     names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
     close = difflib.get_close_matches(wanted, names, n=3)
-    shown = close or sorted(names)[:8]
-    return f"did you mean {', '.join(shown)}?" if shown else "define it there: def solve(task, ctx)"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"it has {', '.join(sorted(names)[:8])}" if names else "define it there: def solve(task, ctx)"

@@ -173,6 +173,12 @@ def late_without_end(host: ScriptedHost, job: wire.Job) -> None:
         host.write(own_file(host, job), line)
 
 
+def workers_without_end(host: ScriptedHost, job: wire.Job) -> None:
+    """A file for each, with a line of its own."""
+    for incarnation in range(2, 1000):
+        host.write(own_file(host, job, incarnation), ending(host.name, job, 0))
+
+
 def logs_without_end(host: ScriptedHost, job: wire.Job) -> None:
     for _ in range(200):
         host.send(wire.frame(wire.Log(job.manifest.id, last=False), b"x" * wire.PIECE))
@@ -214,6 +220,7 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "an endless line": (endless_line, "a line of more than"),
     "half lines in many files": (half_lines_in_many_files, "lines that do not end"),
     "late lines without end": (late_without_end, "64 MB of endings of units that it does not have"),
+    "workers without end": (workers_without_end, "more than 16 workers for each job and unit"),
     "logs without end": (logs_without_end, "more of logs"),
     "notes without end": (notes_without_end, "more sentences"),
     "a foreign shard": (lines(shard="shard-77"), "shard-77"),

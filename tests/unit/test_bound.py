@@ -8,7 +8,8 @@ from heapq import heapreplace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s, most_s
+from prealloc.engines.bound import LaneLoad, ShardWork, bound_s, most_s
+from prealloc.model.policy import RunPolicy
 
 units = st.lists(st.integers(0, 50), max_size=12)
 MINUTE = 60.0

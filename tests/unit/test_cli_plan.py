@@ -123,8 +123,8 @@ def test_tasks_with_nothing_in_them_are_told(type_: Type, tmp_path: Path, bare: 
     assert note == "note: written to plan"
     assert warning == (
         "warning: all 6 planned tasks hold nothing but an id and a type; the library also has "
-        "description (median 8 bytes, largest 8), hint (median 1 bytes, largest 1), "
-        "inputs (median 7 bytes, largest 7): plan again with "
+        "description (median 8 B, largest 8 B), hint (median 1 B, largest 1 B), "
+        "inputs (median 7 B, largest 7 B): plan again with "
         "--keep description,hint,inputs, or --keep all for every field"
     )
     assert command.strip() == shlex.join(
@@ -210,7 +210,7 @@ def test_python_is_told_of_bare_tasks_too(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps([{"id": "a", "type": "b"}]))
     notes: list[str] = []
     plan(tmp_path / "x.json", whole=True, notes=notes.append)
-    assert notes[-1].startswith("all 1 planned tasks hold nothing but an id and a type; the library also has type (")
+    assert notes[-1].startswith("the only planned task holds nothing but an id and a type; the library also has type (")
     assert plan(tmp_path / "x.json", whole=True, keep="all", notes=notes.append).shards[0].tasks[0].extra == {
         "type": "b"
     }

@@ -232,8 +232,10 @@ def test_a_run_changes_while_it_runs(plan: None, type_: Type) -> None:
     shown = type_("ctl", "run")
     assert (shown.code, shown.out) == (
         0,
-        "workers at most 2, each with 1 task at once\nshards  2 running, 1 waiting\n"
-        "lanes   k1  1 requests/s\n        k2  9 requests/s\n",
+        (
+            "workers at most 2, each with 1 task at once\nshards  2 running, 1 waiting\n"
+            "lanes   k1  1 requests/s\n        k2  9 requests/s\n"
+        ),
     )
     course = change("run", pause=True, concurrency=3)
     assert (course.paused, course.concurrency, course.running, course.waiting) == (True, 3, 2, 1)

@@ -14,13 +14,15 @@ from run_setup import setup_in
 from prealloc._version import __version__
 from prealloc.engines.base import ShardJob, WorkerCheck
 from prealloc.engines.handover import JobEnded, UnitsReturned
-from prealloc.engines.hosts import admission, engine, entrance, jobs, units, wire
+from prealloc.engines.hosts import admission, engine, entrance, jobs, losses, turns, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
 from prealloc.engines.hosts.providers.client import Gone
 from prealloc.errors import EngineError, WorkerFunctionError
+from prealloc.lanes.limiter import RateLimiter
 from prealloc.model.events import AttemptEnded, Event, HostJoined, HostLost, Note, ShardStarted
-from prealloc.model.outcome import ErrorInfo, Status
+from prealloc.model.lane import Lane
+from prealloc.model.outcome import Answer, ErrorInfo, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.store.fold import Due, fold
@@ -191,13 +193,13 @@ class Bench:
         self.engine.open(self.setup)
         return hosts
 
-    def launch(self, orders: Sequence[UnitOrder] | None = None) -> None:
+    def launch(self, orders: Sequence[UnitOrder] | None = None, *, lane: Lane | None = None) -> None:
         self.numbers += 1
         (shard,) = self.plan.shards
         ids = [(task.id, task.type) for task in shard.tasks]
         job = ShardJob(
             number=self.numbers,
-            manifest=shard.manifest,
+            manifest=shard.manifest.on(lane),
             policy=self.policy,
             ids=ids,
             orders=tuple(orders or [UnitOrder(position, 0, 1) for position in range(3)]),
@@ -491,3 +493,57 @@ def test_what_a_lost_host_has_not_cleaned_up(bench: Bench) -> None:
     bench.loses(host)
     (ended,) = [event for event in bench.events if isinstance(event, JobEnded)]
     assert ended.left.due == (Due(Unit("shard-00", B, 0), 1, ("box",)),)
+
+
+def test_a_host_that_is_refused_while_others_work_is_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while, in the place of that one; with nobody at work the run ends, in the engine's words."""
+    first, second = bench.begin("host-1", "host-2")
+    bench.launch()
+    bench.loses(second)
+    assert bench.provider.asked[2:] == ["host-3"]
+    bench.provider.told.append(Gone("host-3", "too many jobs", refused=True))
+    bench.settle()
+    (told,) = [event.text for event in bench.events if isinstance(event, Note)]
+    assert "too many jobs" in told
+    assert bench.provider.asked[2:] == ["host-3"]
+    monkeypatch.setattr(losses, "REFUSED_AGAIN_S", 0.0)
+    for name in ("host-4", "host-5"):
+        bench.engine._look_at = 0.0
+        bench.engine._losses._ask_again_at = 0.0
+        bench.settle()
+        assert bench.provider.asked[-1] == name
+        bench.provider.told.append(Gone(name, "too many jobs", refused=True))
+        bench.settle()
+    assert len([event for event in bench.events if isinstance(event, Note)]) == 1
+    first.hangs_up()
+    bench.provider.told.append(Gone("host-1", "killed"))
+    bench.settle()
+    bench.provider.told += [Gone(name, "too many jobs", refused=True) for name in bench.provider.asked[5:]]
+    with pytest.raises(EngineError, match="process refuses to start hosts: too many jobs"):
+        bench.settle()
+
+
+def test_no_host_waits_for_turns_without_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn that is done makes place for another, one that was never given does not; with too many it is lost."""
+    monkeypatch.setattr(turns, "MOST_TURNS", 3)
+    lane = Lane(name="k", shards_at_once=1, requests_per_minute=1)
+    bench.setup = msgspec.structs.replace(bench.setup, limiter=RateLimiter([lane], bench.policy))
+    host, _ = bench.begin("host-1", "host-2")
+    bench.launch(lane=lane)
+    bench.settle()
+    for turn in (1, 2, 3):
+        host.say(wire.Ask("k", 1, turn, 0))
+    bench.settle()
+    assert [turn.turn for turn in host.last(wire.Go).turns] == [1]
+    host.say(wire.Done("k", 1, 1, 0, Answer()))
+    host.say(wire.Ask("k", 1, 4, 0))
+    for turn in (2, 3, 99):
+        host.say(wire.Done("k", 1, turn, 0, Answer()))
+    bench.settle()
+    assert not [event for event in bench.events if isinstance(event, HostLost)]
+    host.say(wire.Ask("k", 1, 5, 0))
+    bench.settle()
+    (lost,) = [event for event in bench.events if isinstance(event, HostLost)]
+    assert "more than 3 turns" in lost.reason

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -11,6 +14,7 @@ import msgspec
 import pytest
 from run_setup import setup_in
 
+from prealloc.engines.hosts import replica
 from prealloc.engines.hosts.replica import PlannedShard, Replica
 from prealloc.model.document import Unreadable
 from prealloc.model.outcome import Status
@@ -94,6 +98,26 @@ def test_the_same_bytes_are_in_the_journal(bench: Bench) -> None:
     assert bench.written() == {FILE: both}
     assert host.new_acks() == {FILE: len(both)}
     assert host.new_acks() == {}
+
+
+def test_few_files_of_a_host_are_open_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many workers it starts, and whichever of them goes on: the lines of each are in its file, in order."""
+    monkeypatch.setattr(replica, "MOST_OPEN", 2)
+    host, sizes = bench.host("host-1"), Counter[str]()
+    before = len(os.listdir("/proc/self/fd"))
+    for attempt, incarnation in enumerate((1, 2, 3, 1, 4, 2, 2, 1, 3), start=1):
+        file = FILE.replace("0001.jsonl", f"{incarnation:04}.jsonl")
+        raw = line(attempt=attempt, again=True)
+        list(host.take(file, sizes[file], raw))
+        sizes[file] += len(raw)
+        assert len(os.listdir("/proc/self/fd")) <= before + 2
+    attempts = {number: re.findall(rb'"attempt":(\d+)', raw) for number, raw in enumerate(bench.written().values())}
+    assert sorted(attempts.values()) == [[b"1", b"4", b"8"], [b"2", b"6", b"7"], [b"3", b"9"], [b"5"]]
+    assert host.new_acks() == sizes
+    host.finish("shard-00")
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(Unreadable, match="whose end was told"):
+        list(host.take(FILE, sizes[FILE], line()))
 
 
 def test_what_had_come_of_a_line_comes_again(bench: Bench) -> None:

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import prealloc
+from prealloc.engines.bound import LaneLoad, ShardWork, bound_s
 from prealloc.engines.limits import RunLimits
 from prealloc.model.events import AttemptEnded
 from prealloc.model.outcome import Status
-from prealloc.model.policy import LaneLoad, RunPolicy, ShardWork, bound_s
+from prealloc.model.policy import RunPolicy
 
 ENDED = [status for status in Status if status is not Status.NOT_RUN]
 

@@ -46,7 +46,7 @@ def test_the_busiest_lanes_come_first_and_the_rest_is_counted() -> None:
     """With the limits they were given; lanes on which nothing runs are only counted."""
     line = lanes_line(progress(running={"kimi": 1, "gpt": 3}), None, 1.0)
     assert line is not None
-    assert line.plain == "  lanes  gpt 3 workers 200/s · kimi 1 worker · 2 more"
+    assert line.plain == "  lanes  gpt 3 workers ≤200/s · kimi 1 worker · 2 more"
 
 
 def test_a_halted_lane_has_a_line_that_says_what_to_do() -> None:
@@ -63,7 +63,7 @@ def test_a_halted_lane_has_a_line_that_says_what_to_do() -> None:
     assert f"{why}\n{what}\n" in table
     line = lanes_line(shown, None, 1.0)
     assert line is not None
-    assert line.plain == "  lanes  gpt 1 worker 51.2/s · 2 more"
+    assert line.plain == "  lanes  gpt 1 worker ≤51.2/s · 2 more"
     told = "lane kimi halted: its key was refused (HTTP 401): fix KIMI_KEY, then prealloc resume r"
     written = io.StringIO()
     with PlainReporter(Console(file=written)) as plain:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -159,6 +160,17 @@ def test_a_lost_worker_runs_nothing_until_its_replacement_does() -> None:
     assert progress.lost == 2
     progress.apply(events.Stopping(drain_s=10), 5.0)
     assert progress.states()[State.DRAINING] == 1
+
+
+def test_of_many_shards_the_run_ends_with_those_that_are_not_ok() -> None:
+    """While a run goes on, what runs comes first; at its end what has failed, and what never began comes last."""
+    progress = RunProgress()
+    done = [{"ok": 2}, {}, {"ok": 1, "failed": 1}, {"ok": 2}, {"failed": 2}]
+    infos = tuple(events.ShardInfo(id=f"s{n}", units=2, settings={}, done=each) for n, each in enumerate(done))
+    progress.apply(replace(started(), shards=infos), 0.0)
+    assert [shard.id for shard in progress.most_interesting(3)] == ["s1", "s0", "s2"]
+    progress.ended = cast("events.RunEnded", object())
+    assert [shard.id for shard in progress.most_interesting(4)] == ["s2", "s4", "s0", "s3"]
 
 
 def test_notes_are_bounded() -> None:

@@ -183,6 +183,25 @@ def test_a_narrow_table_says_which_columns_it_drops(height: int | None) -> None:
     assert {short.get(name, name) for name in named} >= set(wide) - {"last", "error"}
 
 
+def test_names_stay_different_and_settings_that_they_say_are_not_repeated() -> None:
+    """On a narrow terminal no two shards look alike; settings have a column only if ids do not say them."""
+    models = ("qwen2.5-7b", "qwen2.5-72b")
+
+    def table(width: int, *, named: str) -> str:
+        shards = tuple(
+            events.ShardInfo(id=f"{model}.baseline-and-more.0{n}", units=2, settings={"model": model + named}, done={})
+            for model in models
+            for n in range(2)
+        )
+        _, started = script()[0]
+        return render_table(folded([(0.0, replace(started, shards=shards))]), 1.0, height=24).text(width)
+
+    rows = [line.split()[1] for line in table(60, named="").splitlines() if line.startswith("·")]
+    assert len(set(rows)) == 4
+    assert "settings" not in table(200, named="")
+    assert "model=qwen2.5-72b/v2" in table(200, named="/v2")
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_table_is_clamped_to_the_height(width: int) -> None:
     """60 shards in 12 lines: the total is there, the running ones come first, the rest is summed up."""
@@ -409,8 +428,8 @@ def test_the_footer_keeps_what_matters(width: int) -> None:
     [
         ((10.0, 5.0), 13.0, "stopping: 4 tasks may finish within 10 s; Ctrl-C again stops now"),
         ((10.0, 5.0), 20.5, "stopping: 4 tasks may finish within 3 s; Ctrl-C again stops now"),
-        ((10.0, 5.0), 24.0, "stopping now: 4 tasks may clean up for 5 s; Ctrl-C again kills"),
-        ((0.0, 5.0), 13.0, "stopping now: 4 tasks may clean up for 5 s; Ctrl-C again kills"),
+        ((10.0, 5.0), 24.0, "stopping now: what ran may clean up for 5 s; Ctrl-C again kills"),
+        ((0.0, 5.0), 13.0, "stopping now: what ran may clean up for 5 s; Ctrl-C again kills"),
         ((0.0, 0.0), 13.0, "stopping now: 4 tasks killed"),
     ],
 )
@@ -430,13 +449,27 @@ def test_ctrl_c_says_what_happens_now(told: tuple[float, float], at_s: float, li
 
 
 def test_the_last_error_has_a_column_where_there_is_room() -> None:
-    """From 128 columns on, as one line; where it is narrow, the settings go for it, and no number does."""
+    """From 128 columns on, as one line, and no number goes for it."""
     progress = folded(script())
     assert "last error" not in render_table(progress, 13.0, height=24).text(127)
-    for width, titles in ((128, ("mem", "eta", "rate", "now")), (160, ("memory", "eta", "rate", "settings"))):
+    for width, titles in ((128, ("mem", "eta", "rate", "now")), (160, ("memory", "eta", "rate", "running"))):
         wide = render_table(progress, 13.0, height=24).text(width)
         assert "ValueError: no" in wide
         assert all(title in wide for title in titles)
+
+
+def test_what_is_told_before_the_start_stays_whole_above_the_table() -> None:
+    """It may be the command without which nothing starts; it is shown at once, and not again in the table."""
+    out, told = io.StringIO(), "start the hosts: prealloc host --join /tmp/prealloc-join-0/host-1.json"
+    console = Console(file=out, force_terminal=True, width=40, height=24, legacy_windows=False, color_system=None)
+    with TableReporter(console, clock=Clock(), environment={}) as table:
+        table.handle(events.Note(text=told))
+        table.tick(0.5)
+        assert "\nprealloc host --join /tmp/prealloc-join-0/host-1.json" in out.getvalue().replace("\r", "")
+        for _, event in script()[:1]:
+            table.handle(event)
+        table.tick(1.0)
+    assert out.getvalue().count("host-1.json") == 1
 
 
 def test_a_resized_terminal_begins_anew() -> None:
@@ -506,7 +539,7 @@ def test_the_report_of_a_good_run_is_one_screen() -> None:
 def test_a_table_says_which_columns_it_gave_up() -> None:
     """On a narrow terminal; where there is room for all, nothing is said."""
     narrow = render_table(folded(script()), 13.0).text(60)
-    named = "too narrow, 7 columns are left out: settings, timeout, crashed, oom, running, rate, memory"
+    named = "too narrow, 6 columns are left out: timeout, crashed, oom, running, rate, memory"
     assert " ".join(narrow.splitlines()[-2:]) == named
     assert "too narrow" not in render_table(folded(script()), 13.0).text(200)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from prealloc.engines.hosts.providers.__main__ import BUSY_AGAIN_S, BUSY_S, Starts
 from prealloc.engines.hosts.providers.base import ProviderError
-from prealloc.engines.hosts.providers.slurm import ABSENT_S, UNREACHABLE_S, SlurmProvider
+from prealloc.engines.hosts.providers.messages import Busy, FromProvider, Gone, Start, Started
+from prealloc.engines.hosts.providers.slurm import ABSENT_S, UNREACHABLE_S, SlurmProvider, refusal
 from prealloc.errors import OptionsError
 
 
@@ -18,7 +22,7 @@ class _Slurm:
     def __init__(self, folder: Path, **options: str) -> None:
         self.now = 0.0
         self.jobs: dict[int, str] = {}
-        self.refuses: str | None = None
+        self.refuses: ProviderError | None = None
         self.asked: list[Sequence[str]] = []
         options = {"folder": str(folder), **options}
         self.provider = SlurmProvider(options, call=self._call, now=lambda: self.now)
@@ -26,7 +30,7 @@ class _Slurm:
     def _call(self, command: Sequence[str], given: str) -> str:
         self.asked.append(command)
         if self.refuses:
-            raise ProviderError(self.refuses)
+            raise self.refuses
         if command[0] == "sbatch":
             number = 7 + len(self.jobs)
             self.jobs[number] = "PENDING|Resources"
@@ -72,7 +76,7 @@ def test_a_controller_that_is_away_for_a_while_is_not_lost(tmp_path: Path) -> No
     """Its jobs run on. Only after a minute it is told, and when it is back its jobs are known as before."""
     slurm = _Slurm(tmp_path)
     slurm.provider.start("a", b"{}")
-    slurm.refuses = "squeue refuses: Unable to contact slurm controller"
+    slurm.refuses = ProviderError("squeue refuses: Unable to contact slurm controller")
     assert slurm.gone(UNREACHABLE_S / 2) == {}
     with pytest.raises(ProviderError, match="Unable to contact"):
         slurm.gone(UNREACHABLE_S)
@@ -85,7 +89,7 @@ def test_a_controller_that_is_away_for_a_while_is_not_lost(tmp_path: Path) -> No
 def test_a_refusal_is_in_slurm_s_words(tmp_path: Path) -> None:
     """And no job is waited for."""
     slurm = _Slurm(tmp_path)
-    slurm.refuses = "sbatch refuses: sbatch: error: Invalid account"
+    slurm.refuses = ProviderError("sbatch refuses: sbatch: error: Invalid account")
     with pytest.raises(ProviderError, match="Invalid account"):
         slurm.provider.start("a", b"{}")
     slurm.refuses = None
@@ -124,3 +128,74 @@ def test_all_wrong_options_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(OptionsError) as caught:
         _Slurm(tmp_path / "missing", extra="'open", poll="often")
     assert [mistake.problem.partition("=")[0] for mistake in caught.value.mistakes] == ["folder", "poll", "extra"]
+
+
+class _Asked:
+    """A provider's process that starts hosts, as its master hears it."""
+
+    def __init__(self, slurm: _Slurm, *names: str) -> None:
+        self._slurm = slurm
+        self._told = io.BytesIO()
+        self._starts = Starts(slurm.provider, self._told, now=lambda: slurm.now)
+        self.starts = self._starts
+        for name in names:
+            self._starts.ask(Start(name, b"{}"))
+
+    def after(self, seconds: float) -> list[FromProvider]:
+        """What it tells from now on for so long."""
+        until, at = self._slurm.now + seconds, self._told.tell()
+        while self._starts.due_at <= until:
+            self._slurm.now = max(self._slurm.now, self._starts.due_at)
+            self._starts.go_on()
+        self._slurm.now = until
+        return [msgspec.json.decode(line, type=FromProvider) for line in self._told.getvalue()[at:].splitlines()]
+
+
+AWAY = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+
+
+def test_a_busy_controller_is_asked_again(tmp_path: Path) -> None:
+    """That it is busy is told once, for however many hosts; they come in order, and one that is taken back does not."""
+    slurm = _Slurm(tmp_path)
+    asked = _Asked(slurm, "a", "b", "c")
+    slurm.refuses = refusal("sbatch", AWAY)
+    assert asked.after(BUSY_S - 1) == [Busy(f"sbatch refuses: {AWAY}")]
+    assert asked.starts.take_back("b")
+    slurm.refuses = None
+    assert asked.after(2 * BUSY_AGAIN_S) == [Started("a", "Slurm job 7"), Started("c", "Slurm job 8")]
+    assert not asked.starts.take_back("a")
+
+
+def test_a_controller_that_stays_busy_refuses(tmp_path: Path) -> None:
+    """In its own words, of all that wait."""
+    slurm = _Slurm(tmp_path)
+    asked = _Asked(slurm, "a", "b")
+    slurm.refuses = refusal("sbatch", AWAY)
+    told = asked.after(BUSY_S + 2 * BUSY_AGAIN_S)
+    assert told[1:] == [Gone(name, f"sbatch refuses: {AWAY}", refused=True) for name in ("a", "b")]
+    asked.starts.ask(Start("c", b"{}"))
+    assert asked.after(BUSY_S / 2) == [Busy(f"sbatch refuses: {AWAY}")]
+
+
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        (AWAY, True),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
+        ("sbatch: error: Batch job submission failed: Resource temporarily unavailable", True),
+        ("sbatch: error: Batch job submission failed: Slurm backup controller in standby mode", True),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+            False,
+        ),
+        ("sbatch: error: invalid partition specified: nowhere", False),
+        ("sbatch: error: Batch job submission failed: Job violates accounting/QOS policy", False),
+        ("sbatch: unrecognized option '--nope'", False),
+    ],
+)
+def test_only_what_may_pass_is_asked_again(tmp_path: Path, said: str, again: bool) -> None:
+    """A wrong partition stays wrong: it is told at once, in Slurm's words."""
+    slurm = _Slurm(tmp_path)
+    slurm.refuses = refusal("sbatch", said)
+    expected = Busy(f"sbatch refuses: {said}") if again else Gone("a", f"sbatch refuses: {said}", refused=True)
+    assert _Asked(slurm, "a").after(1.0) == [expected]

@@ -63,6 +63,7 @@ class Admission:
         told = False
         while True:
             turn(TURN_S)
+            wanted.patience.wait_for_hosts()
             now = time.monotonic()
             ready = [host for host in roster if host.stage is Stage.READY]
             checking = [host for host in roster if host.stage is Stage.CHECKS]
@@ -90,7 +91,8 @@ class Admission:
             return f"waiting for {listed(checking, 3)} to import the worker's module"
         handles = [host.handle for host in roster.expected if host.handle is not None]
         shown = f" ({listed(handles, 3)})" if handles else ""
-        return f"waiting for the first of {self._shared.options.hosts} hosts{shown}"
+        why = f": {self._losses.trouble}" if self._losses.trouble else ""
+        return f"waiting for the first of {self._shared.options.hosts} hosts{shown}{why}"
 
     # -- one host -------------------------------------------------------------------------------------------
 

@@ -35,9 +35,13 @@ class Caller:
         """Why there is no connection now."""
         self._thread = LinkThread(self._call)
 
-    def close(self, most_s: float = 2.0) -> None:
-        """No further connection. What was sent on the present one is on its way."""
+    def stop(self) -> None:
+        """No further connection."""
         self._ended = True
+
+    def close(self, most_s: float = 2.0) -> None:
+        """Nor the present one, once what was sent on it is on its way."""
+        self.stop()
         self._thread.end(most_s)
 
     async def _call(self) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import math
 import os
-import platform
 import secrets
 import select
 import shutil
@@ -205,14 +204,15 @@ class Host:
         os._exit(LEASE_OVER)
 
     def _close(self) -> None:
+        self._caller.stop()
+        if self._link is not None:  # first: the master waits for it, and ends beside us
+            self._link.close()
         if self._engine is not None:
             self._engine.close()
         if self._launcher is not None:
             self._launcher.close()
         if self._journal is not None:
             self._journal.close()
-        if self._link is not None:
-            self._link.close()
         self._caller.close()
         if self._finished:
             self._spool.remove()
@@ -237,7 +237,7 @@ class Host:
                     wire.Hi(
                         launch=self._launch,
                         version=__version__,
-                        python=platform.python_version(),
+                        python=sys.version.split()[0],
                         machine=socket.gethostname(),
                         room=self._spec.room,
                         held=self._spool.held(),

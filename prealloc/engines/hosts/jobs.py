@@ -78,12 +78,18 @@ class Jobs:
         """Gives the jobs that wait to hosts that have room."""
         share = self._share() if self._waiting else None
         for job in list(self._waiting):
-            able = [host for host in self._shared.roster if _places(host, share)]
-            able.sort(key=lambda host: (host.used, -host.free))
-            near = next((host for host in able if not self._too_far(host, job.lane)), None)
-            if near is not None:
+            if (host := self._host_for(job.lane, share)) is not None:
                 self._waiting.remove(job)
-                self._give(near, job)
+                self._give(host, job)
+
+    def _host_for(self, lane: str | None, share: int | None) -> RemoteHost | None:
+        """Of those that have room and are near enough, the one with the smallest part of its places in use."""
+        able: list[tuple[float, int, int, RemoteHost]] = []
+        for place, host in enumerate(self._shared.roster):  # once for each job, and there may be many hosts
+            free, has = host.free, len(host.jobs)
+            if free and (share is None or has < share):
+                able.append((has / (has + free), -free, place, host))
+        return next((host for *_, host in sorted(able) if not self._too_far(host, lane)), None)
 
     def _share(self) -> int | None:
         """The most jobs that a host may have now. None: as many as it has places."""
@@ -130,6 +136,7 @@ class Jobs:
         given = Given(job, orders, rest)
         host.jobs[job.number] = given
         host.given += 1
+        host.units += len(orders)
         positions = given.positions
         host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
         self._files.send_slice(host, job.manifest.slice)

@@ -6,6 +6,7 @@ are lost before they decide anything are the engine's.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 
@@ -14,7 +15,7 @@ from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.entrance import Entrance
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.link import Link
-from prealloc.engines.hosts.providers.client import Gone, ProviderLost, Started
+from prealloc.engines.hosts.providers.client import Busy, Gone, News, ProviderLost
 from prealloc.engines.hosts.replica import Replica
 from prealloc.engines.hosts.roster import Given, RemoteHost, Stage
 from prealloc.engines.hosts.shared import Shared
@@ -30,6 +31,8 @@ PATIENCE = 1.5
 """A host is lost after so many leases without a word: it has ended itself by then."""
 LOST_IN_A_ROW = 3
 """Hosts lost on a shard of which nothing is decided, or before they decide anything: more is not an accident."""
+REFUSED_AGAIN_S = 60.0
+"""A host that is refused while others work is asked for again this much later: many limits go by what one has there."""
 YOUNG_S = 60.0
 """A host that is lost later than this was at work, though it may have decided nothing yet."""
 
@@ -48,31 +51,50 @@ class Losses:
         """Hosts lost in a row, over all, that had decided nothing."""
         self.last_words = ""
         """Of the host, or the provider, that was lost last."""
+        self.trouble = ""
+        """Why hosts could not be had, when that was told last."""
+        self._ask_again_at = math.inf
 
     # -- who is lost ----------------------------------------------------------------------------------------
 
-    def hear_provider(self, told: Started | Gone | ProviderLost) -> None:
+    def hear_provider(self, told: News) -> None:
         """Raises EngineError if it refuses to start hosts, and there is none."""
-        shared, name = self._shared, self._entrance.name
         if isinstance(told, ProviderLost):
-            self.last_words = told.reason
-            shared.tell(Note(text=f"{name}: {told.reason}; no further host can be started; those that are here go on"))
+            self._cannot_have(told.reason, "no further host can be started; those that are here go on")
+        elif isinstance(told, Busy):
+            self._cannot_have(told.reason, "it is asked again; those that are here go on")
+        elif (host := self._shared.roster.get(told.name)) is None:
             return
-        host = shared.roster.get(told.name)
-        if host is None:
-            return
-        if isinstance(told, Started):
-            host.handle = told.handle
-        else:
+        elif isinstance(told, Gone):
             host.gone = told.reason
-            if told.refused and not host.over:
-                self.last_words = told.reason
-                host.stage = Stage.LOST
-                if not shared.roster.here and not shared.roster.expected:
-                    raise EngineError(f"{name} refuses to start hosts: {told.reason}", hint=self._entrance.hint())
+            if told.refused and host.stage is Stage.ASKED:
+                self._refused(host, told.reason)
+        else:
+            host.handle = told.handle
+
+    def _cannot_have(self, reason: str, follows: str) -> None:
+        """Tells why there are no further hosts: once, though it may hold for many."""
+        self.last_words = reason
+        if reason != self.trouble:
+            self.trouble = reason
+            self._shared.tell(Note(text=f"{self._entrance.name}: {reason}; {follows}"))
+
+    def _refused(self, host: RemoteHost, reason: str) -> None:
+        """The engine does not even take it in."""
+        roster, name = self._shared.roster, self._entrance.name
+        self._entrance.strike(host)
+        roster.drop(host)
+        if not roster.here and not roster.expected:
+            self.last_words = reason
+            raise EngineError(f"{name} refuses to start hosts: {reason}", hint=self._entrance.hint())
+        self._cannot_have(reason, f"it is asked again in {REFUSED_AGAIN_S:g} s, while others work")
+        self._ask_again_at = time.monotonic() + REFUSED_AGAIN_S
 
     def look_for_the_lost(self) -> None:
         now = time.monotonic()
+        if self._shared.setup is not None and now > self._ask_again_at:
+            self._ask_again_at = math.inf
+            self._replace()
         patience_s = PATIENCE * self._shared.options.lease_s
         for host in self._shared.roster:
             if host.over:

@@ -35,6 +35,8 @@ from prealloc.store.journal import (
 
 ACK_S, ACK_BYTES = 0.1, 2**18
 """What is in the run's journal is acknowledged after this time, or when it is so much."""
+MOST_OPEN = 64
+"""Files of one host that are open here at once. It may start a worker for each of its units, one after the other."""
 MOST_FURTHER_ATTEMPTS = 10_000
 """More than a host may make of a unit by itself."""
 
@@ -93,6 +95,9 @@ class Replica:
         self._files: dict[str, _File] = {}
         self._incarnations: dict[tuple[str, int], int] = {}
         self._writers: dict[tuple[str, int], JournalWriter] = {}
+        """Those that are open; the one that was written to last is at the end."""
+        self._began: set[tuple[str, int]] = set()
+        """Workers whose file is there."""
         self._unwritten: dict[JournalWriter, list[bytes]] = {}
         """Lines that were taken in, and that nobody may hear of before they are in the journal."""
         self._to_sync: dict[JournalWriter, None] = {}
@@ -142,12 +147,10 @@ class Replica:
 
     def finish(self, shard: str) -> None:
         """The host has told all there is of this shard, until it is given some of it again: its files are closed."""
-        for key in [key for key in self._writers if key[0] == shard]:
-            writer = self._writers.pop(key)
-            if writer in self._to_sync:
-                writer.sync()
-                del self._to_sync[writer]
-            writer.close()
+        for key in [key for key in self._began if key[0] == shard]:
+            if key in self._writers:
+                self._close(self._writers.pop(key))
+            self._began.remove(key)
             self._closed.add(key)
 
     def incarnation(self, shard: str, theirs: int) -> int:
@@ -202,6 +205,13 @@ class Replica:
         for writer, lines in unwritten.items():
             writer.copy(lines)
             self._to_sync[writer] = None
+
+    def _close(self, writer: JournalWriter) -> None:
+        """What was written survives a power loss, if that is asked for."""
+        if writer in self._to_sync:
+            writer.sync()
+            del self._to_sync[writer]
+        writer.close()
 
     def close(self) -> None:
         """Nothing more is written."""
@@ -261,7 +271,8 @@ class Replica:
             raise Unreadable(f"{file.name}: it speaks for another one")
 
     def _copy(self, file: _File, line: bytes) -> None:
-        self._unwritten.setdefault(self._writer(file), []).append(line)
+        writer = self._writer(file)  # first: it may write what there is
+        self._unwritten.setdefault(writer, []).append(line)
 
     def _writer(self, file: _File) -> JournalWriter:
         shard = file.writer.shard
@@ -270,11 +281,16 @@ class Replica:
         key = shard, file.writer.incarnation
         if key in self._closed:
             raise Unreadable(f"{file.name}: a line of a worker whose end was told")
-        if key not in self._writers:
-            number = self.incarnation(*key)
-            path = self._setup.paths.worker_journal(shard, self._setup.session, number)
-            self._writers[key] = JournalWriter(path, fsync=self._setup.policy.fsync, replica=True)
-        return self._writers[key]
+        if (writer := self._writers.pop(key, None)) is None:
+            if len(self._writers) >= MOST_OPEN:
+                self._write()
+                self._close(self._writers.pop(next(iter(self._writers))))
+            path = self._setup.paths.worker_journal(shard, self._setup.session, self.incarnation(*key))
+            again = key in self._began
+            writer = JournalWriter(path, fsync=self._setup.policy.fsync, replica=True, again=again)
+            self._began.add(key)
+        self._writers[key] = writer
+        return writer
 
 
 def _marked(line: bytes) -> AttemptLine:

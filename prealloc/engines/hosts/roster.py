@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ class Stage(enum.Enum):
     """It has ended in good order."""
 
 
+MOST_WORKERS = 10_000
+"""More than run on a host at once."""
 OVER = (Stage.LOST, Stage.LEFT)
 
 
@@ -45,7 +48,7 @@ class Given:
         self.rest = tuple(rest)
         """Orders that were not given to the host."""
         self.began: dict[Key, int] = {}
-        """The latest attempt at a unit whose start was told."""
+        """The attempts that run, as far as their start was told."""
         self.again: dict[Key, UnitOrder] = {}
         """Units that the host has let go of undecided, as it was told to end."""
         self.deaths = dict(job.deaths)
@@ -65,6 +68,7 @@ class Given:
     def ended(self, key: Key, line: AttemptLine) -> None:
         """An attempt has ended, and its line is in the journal."""
         order = self.undecided[key]
+        self.began.pop(key, None)
         if line.again:
             self.undecided[key] = after(order, line)
         else:
@@ -103,8 +107,10 @@ class RemoteHost:
         self.replica: Replica | None = None
         self.held: set[str] = set()
         """Files that it has been sent."""
-        self.asking: set[tuple[str, int]] = set()
-        """(lane, holder) of its workers that have asked for turns."""
+        self.asking: Counter[tuple[str, int]] = Counter()
+        """By (lane, holder) of its workers that have asked: turns that they wait for or have."""
+        self.turns = 0
+        """The sum of those."""
         self.workers: set[tuple[str, int]] = set()
         """(shard, process id) of those that are told to run."""
         self.late_bytes = 0
@@ -115,6 +121,10 @@ class RemoteHost:
         """Of sentences for people, likewise."""
         self.given = 0
         """Jobs that it was ever given: logs and sentences go by them."""
+        self.units = 0
+        """Units in those."""
+        self.started = 0
+        """Workers that it has named."""
         self.shut_out = False
         """It has sent too much since it was over: it is not heard any more."""
         self.decided = False
@@ -158,11 +168,6 @@ class RemoteHost:
             return 0
         return max(0, self.beat.room - len(self._unseen_jobs))
 
-    @property
-    def used(self) -> float:
-        """The part of its places that is in use, from 0 to 1."""
-        return len(self.jobs) / max(1, len(self.jobs) + self.free)
-
     def gives(self, run: Run) -> None:
         """It gets a job, which its last beat knew nothing of."""
         self.say(run)
@@ -197,6 +202,10 @@ class Roster:
 
     def add(self, host: RemoteHost) -> None:
         self._hosts[host.name] = host
+
+    def drop(self, host: RemoteHost) -> None:
+        """There never was one of this name."""
+        self._hosts.pop(host.name, None)
 
     def get(self, name: str) -> RemoteHost | None:
         return self._hosts.get(name)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 
 from prealloc.engines.hosts import wire
-from prealloc.engines.hosts.roster import RemoteHost, Roster
+from prealloc.engines.hosts.roster import MOST_WORKERS, RemoteHost, Roster
 from prealloc.engines.hosts.shared import Shared
 from prealloc.lanes.limiter import AHEAD_S
 from prealloc.model.document import Unreadable
+
+MOST_TURNS = 100_000
+"""That the workers of one host wait for or have: far more than agents ask for at once, and some 300 bytes each."""
 
 
 class TurnsOfHosts:
@@ -22,23 +25,31 @@ class TurnsOfHosts:
         return self._shared.setup is not None and self._shared.setup.limiter.has_waiting
 
     def hear(self, host: RemoteHost, message: wire.Ask | wire.Done | wire.Leave) -> None:
-        """Takes to the limiter what a worker says there. Raises Unreadable for a lane that is not the host's."""
+        """Takes to the limiter what a worker says there.
+
+        Raises Unreadable for a lane that is not the host's, and for more turns than workers wait for.
+        """
         if self._shared.setup is None:
             return
         lanes = {given.job.lane for given in host.jobs.values()}
-        holder = host.name, message.holder
+        holder, asker = (host.name, message.holder), (message.lane, message.holder)
         limiter = self._shared.setup.limiter
         if isinstance(message, wire.Ask):
             if message.lane not in lanes:
                 raise Unreadable(f"it asks for turns of lane {message.lane!r}, which none of its shards is on")
-            host.asking.add((message.lane, message.holder))
+            host.asking[asker] += 1
+            host.turns += 1
+            if host.turns > MOST_TURNS or len(host.asking) > MOST_WORKERS:
+                raise Unreadable(f"more than {MOST_TURNS} turns at once, or {MOST_WORKERS} workers that ask for some")
             limiter.ask(message.lane, holder, message.turn, message.tokens)
-        elif (message.lane, message.holder) not in host.asking:
+        elif asker not in host.asking:
             return
         elif isinstance(message, wire.Done):
-            limiter.done(message.lane, holder, message.turn, message.tokens, message.answer)
+            if limiter.done(message.lane, holder, message.turn, message.tokens, message.answer):
+                host.asking[asker] -= 1
+                host.turns -= 1
         else:
-            host.asking.discard((message.lane, message.holder))
+            host.turns -= host.asking.pop(asker)
             limiter.leave(message.lane, holder)
 
     def give(self) -> None:
@@ -67,6 +78,7 @@ class TurnsOfHosts:
             for lane, holder in host.asking:
                 self._shared.setup.limiter.leave(lane, (host.name, holder))
         host.asking.clear()
+        host.turns = 0
 
 
 def echo(roster: Roster, name: str, raw: bytes) -> bytes | None:

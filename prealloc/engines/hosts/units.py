@@ -16,7 +16,7 @@ from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.losses import Losses
 from prealloc.engines.hosts.replica import MOST_FURTHER_ATTEMPTS, Copied, Replica
-from prealloc.engines.hosts.roster import Given, RemoteHost
+from prealloc.engines.hosts.roster import MOST_WORKERS, Given, RemoteHost
 from prealloc.engines.hosts.shared import Shared
 from prealloc.engines.hosts.spool import MOST_UNACKED
 from prealloc.engines.hosts.wire import PIECE
@@ -43,10 +43,12 @@ Far more than an honest one has on its way then.
 MOST_NOTES = 2**20
 MOST_NOTES_OF_A_JOB = 2**16
 """Bytes of sentences for people: so many, and so many for each job that it was ever given."""
+WORKERS_OF_EACH = 16
+"""Workers that a host may start for each job and each unit that it was ever given. A worker that ends early ends with a
+unit, and a unit is given up after a few such ends: honest hosts need a quarter of it at most.
+"""
 MOST_VERDICTS = 2**22
 """Bytes of what a host says of a job's endings before their lines have come."""
-MOST_WORKERS = 10_000
-"""More than run on a host."""
 
 
 class UnitsOfHosts:
@@ -70,7 +72,7 @@ class UnitsOfHosts:
                 host.name,
                 self._shared.setup,
                 host.shards,
-                self._next_incarnation,
+                lambda shard: self._next_incarnation(host, shard),
                 lambda line: self._holds(host, line),
             )
 
@@ -102,7 +104,10 @@ class UnitsOfHosts:
         if not body.endswith(b"\n") and host.replica.begun_bytes > MOST_BEGUN:
             raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
 
-    def _next_incarnation(self, shard: str) -> int:
+    def _next_incarnation(self, host: RemoteHost, shard: str) -> int:
+        host.started += 1
+        if host.started > WORKERS_OF_EACH * (host.given + host.units):
+            raise Unreadable(f"more than {WORKERS_OF_EACH} workers for each job and unit that it was given")
         self._incarnations[shard] += 1
         return self._incarnations[shard]
 

@@ -9,7 +9,7 @@ from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
 from prealloc.model.plan import LibraryInfo
 from prealloc.report import human
-from prealloc.report.compare_view import heading, notes, row_name, verdict
+from prealloc.report.compare_view import heading, notes, p_value, points, row_name, verdict
 from prealloc.report.html.pictures.forest import Line
 from prealloc.report.html.say import Say
 from prealloc.report.success import rate_notes
@@ -98,7 +98,7 @@ def _line(row: Compared, say: Say, *, named: bool) -> Line:
     if found is None:
         return Line(group, name, None, 0.0, 0.0, "open", verdict(row))
     kind = row.verdict if row.verdict in ("better", "worse") else "open"
-    return Line(group, name, found.value, found.low, found.high, kind, f"{_points(found.value)}: {row.verdict}")
+    return Line(group, name, found.value, found.low, found.high, kind, f"{points(found.value)}: {row.verdict}")
 
 
 def _cells(row: Compared, say: Say) -> Sequence[str]:
@@ -110,18 +110,14 @@ def _cells(row: Compared, say: Say) -> Sequence[str]:
         f"{found.tasks:,}",
         human.share(found.first),
         human.share(found.second),
-        _points(found.value),
-        f"{_points(found.low)} to {_points(found.high)}",
+        points(found.value),
+        f"{points(found.low)} to {points(found.high)}",
         f"{found.better:,}",
         f"{found.worse:,}",
         f"{found.same:,}",
-        human.NOTHING if row.p is None else "<.001" if row.p < 0.001 else f"{row.p:.3f}".removeprefix("0"),
+        p_value(row.p),
         verdict(row),
     )
-
-
-def _points(share: float) -> str:
-    return f"{share * 100:+.1f}"
 
 
 class Grid(NamedTuple):

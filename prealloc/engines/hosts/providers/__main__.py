@@ -8,20 +8,23 @@ input closes then. It has CLOSE_S to take its hosts back from the engine, those 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import msgspec
 
-from prealloc.engines.hosts.providers.base import Provider, ProviderError, provider_class
+from prealloc.engines.hosts.providers.base import Provider, ProviderBusy, ProviderError, provider_class
 from prealloc.engines.hosts.providers.messages import (
     Begin,
+    Busy,
     Close,
     FromProvider,
     Gone,
@@ -42,6 +45,8 @@ CLOSE_S = 2
 """Of a provider whose master was killed."""
 CLOSE_ASKED_S = 10
 """Of one that was asked to close."""
+BUSY_S, BUSY_AGAIN_S = 60.0, 3.0
+"""An engine that is busy is asked for a host again after a pause, for so long. Then it refuses."""
 
 
 def main() -> None:
@@ -109,12 +114,16 @@ def _settings(provider: Provider) -> Sequence[tuple[str, str]]:
 
 
 def _serve(provider: Provider, asked: queue.SimpleQueue[ToProvider | None], told: BinaryIO) -> None:
+    starts = Starts(provider, told)
     look_at = time.monotonic()
     lost = False
     while True:
         try:
-            message = asked.get(timeout=max(0.0, look_at - time.monotonic()))
+            message = asked.get(timeout=max(0.0, min(look_at, starts.due_at) - time.monotonic()))
         except queue.Empty:
+            starts.go_on()
+            if time.monotonic() < look_at:
+                continue
             look_at = time.monotonic() + provider.poll_s
             try:
                 for name, reason in provider.gone():
@@ -122,25 +131,70 @@ def _serve(provider: Provider, asked: queue.SimpleQueue[ToProvider | None], told
                 lost = False
             except ProviderError as error:
                 if not lost:
-                    _tell(told, ProviderLost(str(error)))
+                    kind = Busy if isinstance(error, ProviderBusy) else ProviderLost
+                    _tell(told, kind(str(error)))
                 lost = True
             continue
         if message is None:
             with contextlib.suppress(ProviderError):
                 provider.close()
             return
-        _do(provider, message, told)
-
-
-def _do(provider: Provider, message: ToProvider, told: BinaryIO) -> None:
-    try:
         if isinstance(message, Start):
-            _tell(told, Started(message.name, provider.start(message.name, message.spec)))
-        elif isinstance(message, Stop):
-            provider.stop(message.name)
-    except ProviderError as error:
-        if isinstance(message, Start):  # a stop is a wish, and a host that nobody stops ends with its lease
-            _tell(told, Gone(message.name, str(error), refused=True))
+            starts.ask(message)
+        elif isinstance(message, Stop) and not starts.take_back(message.name):
+            with contextlib.suppress(ProviderError):  # it is a wish, and a host that nobody stops ends with its lease
+                provider.stop(message.name)
+
+
+class Starts:
+    """Hosts that were asked for, in order. An engine that is busy is asked again, for a while. `now` is for tests."""
+
+    def __init__(self, provider: Provider, told: BinaryIO, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._provider = provider
+        self._told = told
+        self._now = now
+        self._waiting: deque[Start] = deque()
+        self._not_before = -math.inf
+        self._busy_since: float | None = None
+
+    @property
+    def due_at(self) -> float:
+        """When `go_on` has something to do."""
+        return self._not_before if self._waiting else math.inf
+
+    def ask(self, start: Start) -> None:
+        self._waiting.append(start)
+
+    def take_back(self, name: str) -> bool:
+        """Whether it was still in time."""
+        before = len(self._waiting)
+        self._waiting = deque(each for each in self._waiting if each.name != name)
+        return len(self._waiting) < before
+
+    def go_on(self) -> None:
+        """Has the next host started, if it is time to."""
+        if self._now() < self.due_at:
+            return
+        start = self._waiting[0]
+        try:
+            answer: FromProvider = Started(start.name, self._provider.start(start.name, start.spec))
+        except ProviderBusy as error:
+            now = self._now()
+            if self._busy_since is None:
+                self._busy_since = now
+                _tell(self._told, Busy(str(error)))
+            if now - self._busy_since < BUSY_S:
+                self._not_before = now + BUSY_AGAIN_S
+                return
+            answer = Gone(start.name, str(error), refused=True)
+        except ProviderError as error:
+            answer = Gone(start.name, str(error), refused=True)
+        else:
+            self._busy_since = None
+        self._waiting.popleft()
+        if not self._waiting:
+            self._busy_since = None
+        _tell(self._told, answer)
 
 
 def _tell(told: BinaryIO, message: FromProvider) -> None:

@@ -32,6 +32,10 @@ class ProviderError(Exception):
     """The engine refuses, in its own words."""
 
 
+class ProviderBusy(ProviderError):
+    """It may agree a moment later: its scheduler does not answer, or has too much to do."""
+
+
 class Provider(Protocol):
     """Made with its options, in the provider's process. One thread calls it."""
 
@@ -55,7 +59,8 @@ class Provider(Protocol):
         """Has one host started that is given this spec, and says what people find it by there.
 
         The spec holds a key, so it goes to the host's standard input, or through a file that only its owner can read.
-        Raises ProviderError.
+        Raises ProviderError, and for what is worth another try ProviderBusy: then it is called again, and if the engine
+        had taken the host in all the same, the second one is sent away by the master.
         """
         ...
 

@@ -15,6 +15,7 @@ import msgspec
 from prealloc.engines.hosts.providers.base import check_options
 from prealloc.engines.hosts.providers.messages import (
     Begin,
+    Busy,
     Close,
     FromProvider,
     Gone,
@@ -31,11 +32,12 @@ from prealloc.engines.log import last_lines
 from prealloc.errors import EngineError, Mistake, OptionsError
 from prealloc.files.atomic import must_write
 from prealloc.model.document import Unreadable, heard
+from prealloc.processes.ending import await_end
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import fresh_interpreter
 from prealloc.processes.signals import born_blocked, how_it_ended
 
-__all__ = ["Gone", "News", "ProviderLost", "ProviderProcess", "Started"]
+__all__ = ["Busy", "Gone", "News", "ProviderLost", "ProviderProcess", "Started"]
 
 START_S = 120.0
 """What an engine's package may take to be imported and to reach its cluster."""
@@ -93,7 +95,7 @@ class ProviderProcess:
         """What was told since the last call. Never waits. After a ProviderLost there may be more, or nothing."""
         self._go_on_saying()
         self._throw_away_prints()
-        return [message for message in self._receive() if isinstance(message, Started | Gone | ProviderLost)]
+        return [message for message in self._receive() if isinstance(message, News)]
 
     def fileno(self) -> int:
         """Readable when there is news. For good once the process has ended: ask `alive` then."""
@@ -123,7 +125,7 @@ class ProviderProcess:
             self._wait(0.1)
             self._go_on_saying()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(0.1, end - time.monotonic()))
+            await_end(self._process, max(0.1, end - time.monotonic()))
         self._end()
 
     def await_ready(self) -> None:
@@ -199,7 +201,7 @@ class ProviderProcess:
 
     def _how_it_ended(self) -> str:
         try:
-            how = how_it_ended(self._process.wait(_DYING_S))
+            how = how_it_ended(await_end(self._process, _DYING_S))
         except subprocess.TimeoutExpired:
             how = "it has hung up"
         return f"the process that speaks to {self._name} has ended: {how}{last_lines(self._printed())}"

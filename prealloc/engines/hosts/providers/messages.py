@@ -72,11 +72,17 @@ class Gone(Message, frozen=True):
     """The engine has not even taken it in: another one would be refused likewise."""
 
 
+class Busy(Message, frozen=True):
+    """The engine takes nothing in for now. Hosts that it was asked for come when it does; those that run live on."""
+
+    reason: str
+
+
 class ProviderLost(Message, frozen=True):
     """The engine cannot be reached, so no host can be had. Those that run may live on."""
 
     reason: str
 
 
-FromProvider = Ready | Unfit | Started | Gone | ProviderLost
-News = Started | Gone | ProviderLost
+FromProvider = Ready | Unfit | Started | Gone | Busy | ProviderLost
+News = Started | Gone | Busy | ProviderLost

@@ -12,6 +12,7 @@ from typing import IO, ClassVar
 
 from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, host_argv
 from prealloc.engines.log import last_line
+from prealloc.processes.ending import await_end
 from prealloc.processes.signals import how_it_ended
 
 _TAIL = 2**14
@@ -87,6 +88,6 @@ class ProcessProvider:
         end = time.monotonic() + _ENDING_S
         for host in self._hosts.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                host.wait(max(0.0, end - time.monotonic()))
+                await_end(host, max(0.0, end - time.monotonic()))
             host.kill()
             host.wait()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderError, host_argv, wrong
+from prealloc.engines.hosts.providers.base import PYTHON, PYTHON_HELP, ProviderBusy, ProviderError, host_argv, wrong
 from prealloc.engines.log import last_line
 from prealloc.errors import Mistake, OptionsError
 from prealloc.model.secret import without_keys
@@ -34,6 +34,11 @@ _ENDED = frozenset(
     | {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
 )
 _SETTINGS = ("KillWait", "SlurmdTimeout", "JobRequeue", "MaxArraySize", "MaxJobCount", "AuthType")
+_BUSY = (
+    *("timed out", "unable to contact", "not responding", "temporarily", "try again", "standby mode", "zero bytes"),
+    *("connection refused", "connection reset"),
+)
+"""Parts of what Slurm says when its controller is away or overloaded. Source: slurm_errno.c, strerror(3)."""
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"})
 _PLAIN = {
     "partition": "the partition to run in",
@@ -216,11 +221,16 @@ def _call(command: Sequence[str], given: str) -> str:
     except OSError as error:
         raise ProviderError(f"{command[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise ProviderError(f"{command[0]} did not answer within {_CALL_S:g} s") from None
+        raise ProviderBusy(f"{command[0]} did not answer within {_CALL_S:g} s") from None
     if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise ProviderError(f"{command[0]} refuses: {said}")
+        raise refusal(command[0], " ".join(done.stderr.split()) or f"exit code {done.returncode}")
     return done.stdout
+
+
+def refusal(command: str, said: str) -> ProviderError:
+    """What a command of Slurm's that has failed with these words means."""
+    kind = ProviderBusy if any(words in said.lower() for words in _BUSY) else ProviderError
+    return kind(f"{command} refuses: {said}")
 
 
 def _environment() -> dict[str, str]:
