@@ -64,7 +64,7 @@ def _paths(task: Task | Iterable[str]) -> list[str]:
     for name in task:
         inside = task[name] if isinstance(task, Mapping) else b""
         is_object = bytes(inside).lstrip().startswith(b"{")
-        found += [f"{name}.{each}" for each in _fields.decode(inside)] if is_object else [name]
+        found += [f"{name}.{each}" for each in FIELDS.decode(inside)] if is_object else [name]
     return found
 
 
