@@ -16,6 +16,8 @@ from rich.text import Text
 from prealloc.report import human
 
 GAP = 2
+MOST_NAMES = 500
+"""Of more rows the names are cut as any text: to compare them all would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def _least(column: Column, title: str) -> int:
     if column.least is None:
         return natural
     least = max(column.least, 1)
-    if column.names:
+    if column.names and len(column.cells) <= MOST_NAMES:
         least = still_different(tuple(cell.plain for cell in column.cells), least, middle=column.middle)
     return min(natural, least)
 
