@@ -226,7 +226,7 @@ def _setup(
 
 def _job(place: _Place, unit: Unit, policy: RunPolicy, attempts: int) -> UnitJob:
     manifest = place.manifest(unit.shard)
-    tasks = Slice(place.plan, manifest.slice).tasks()
+    tasks = Slice(place.plan, manifest.slice).packed()
     position = next(position for position, task in enumerate(tasks) if task.id == unit.task)
     return UnitJob(
         number=1,

@@ -33,7 +33,7 @@ from prealloc.model.policy import read_run_options
 from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 from prealloc.model.timeout import own_timeouts
 from prealloc.model.where import refuse_where
-from prealloc.model.words import listed
+from prealloc.model.words import listed, size
 from prealloc.planning.cells import choose_for_cells, lay_out
 from prealloc.planning.planner import TypeLeftOut, is_eligible, types_left_out
 
@@ -223,7 +223,7 @@ class BareTasks(msgspec.Struct, frozen=True, kw_only=True):
         problem = f"{hold} nothing but an id and a type"
         if not self.fields:
             return f"{problem}, and the library has no other fields of them"
-        shown = [f"{each.name} (median {each.median:,} bytes, largest {each.largest:,})" for each in self.fields]
+        shown = [f"{each.name} (median {size(each.median)}, largest {size(each.largest)})" for each in self.fields]
         left = listed(shown, _SHOWN_FIELDS)
         hint = f"plan again with ‹keep› {self.keep}" + (
             ", or ‹keep› all for every field" if self.keep != EVERY_FIELD else ""

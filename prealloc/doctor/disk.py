@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prealloc.doctor.finding import Finding, ok, problem, warning
 from prealloc.files.atomic import exchange, exchange_in_one_step, new_folder, write_file
+from prealloc.model.words import size
 
 LITTLE_BYTES = 2**30
 NO_BYTES = 64 * 2**20
@@ -26,7 +27,7 @@ NETWORK = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "n
 def check_space(folder: Path) -> Finding:
     """Free bytes, and free files where the file system counts them."""
     free = shutil.disk_usage(folder).free
-    seen = f"{free / 1e9:.1f} GB free"
+    seen = f"{size(free)} free"
     if hasattr(os, "statvfs"):
         told = os.statvfs(folder)
         if told.f_files:

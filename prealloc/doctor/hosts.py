@@ -15,6 +15,7 @@ from prealloc.engines.hosts.providers.client import ProviderProcess
 from prealloc.engines.hosts.seen import Seen
 from prealloc.errors import PreallocError
 from prealloc.model.policy import EngineOptions
+from prealloc.model.words import size
 
 SLOW_S = 0.02
 """From here on, a lane with a limit per second cannot be kept full over the link."""
@@ -63,7 +64,7 @@ def _of_the_host(seen: Seen) -> Iterator[Finding]:
         yield warning("clock", f"its clock is {seen.wall_s:+.1f} s from this one", hint)
     else:
         yield ok("clock", f"its clock is {seen.wall_s:+.3f} s from this one")
-    room = f"{seen.spool_left / 1e9:.1f} GB are free where it writes"
+    room = f"{size(seen.spool_left)} are free where it writes"
     if seen.spool_left < LEAST_ROOM:
         yield warning("spool", room, "set TMPDIR there to a larger place, or ‹engine_option› spool=FOLDER")
     else:

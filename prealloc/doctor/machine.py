@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prealloc.doctor.finding import Finding, ok, problem, warning
 from prealloc.engines.admission import MOST_WORKERS, USABLE, expected_bytes
+from prealloc.model.words import size
 from prealloc.processes.cgroups import Bound, tightest
 from prealloc.processes.memory import proportional_bytes
 from prealloc.processes.tree import descendants, started_with
@@ -112,12 +113,10 @@ def check_memory() -> list[Finding]:
 
 def check_free(total: int, available: int, bound: Bound | None) -> Finding:
     """`available` is the machine's; what a control group leaves of it counts for the engine too."""
-    seen = f"{available / 1e9:.1f} of {total / 1e9:.1f} GB available"
+    seen = f"{size(available)} of {size(total)} available"
     free = available
     if bound is not None and bound.left < available:
-        seen += (
-            f"; the control group {bound.folder} allows {bound.limit / 1e9:.1f} GB, {bound.left / 1e9:.1f} of it free"
-        )
+        seen += f"; the control group {bound.folder} allows {size(bound.limit)}, {size(bound.left)} of it free"
         free = bound.left
     workers = workers_in(free)
     if workers < FEW_WORKERS:
@@ -130,7 +129,7 @@ def check_swap(total: int, used: int) -> Finding:
     """A machine that swaps makes agents time out through no fault of theirs."""
     if total == 0:
         return ok("swap", "none: whatever exceeds the memory is killed at once")
-    seen = f"{used / 1e9:.1f} of {total / 1e9:.1f} GB used"
+    seen = f"{size(used)} of {size(total)} used"
     if used > 0.8 * total:
         return warning("swap", seen, "end other programs here: tasks would time out while they wait for the disk")
     return ok("swap", seen)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import platform
 import shlex
 import sys
@@ -20,7 +19,7 @@ from prealloc.files.lock import live_owner, read_owner
 from prealloc.files.paths import RunPaths, parse_journal_name, readable_name
 from prealloc.model.outcome import Status
 from prealloc.model.plan import Unit
-from prealloc.model.words import listed
+from prealloc.model.words import listed, size
 from prealloc.store.claims import elsewhere_of
 from prealloc.store.fold import RunState, fold
 from prealloc.store.health import Damage, JournalHealth, Kind, examine, read_whole
@@ -112,8 +111,8 @@ def check_journal(paths: RunPaths, health: JournalHealth, *, running: bool) -> l
         for twice in health.duplicates[:FIRST]
     ]
     if all(finding.level is Level.OK for finding in found):
-        lines, size = sum(file.lines for file in health.files), sum(file.bytes for file in health.files)
-        found = [ok("journal", f"{len(health.files)} files, {lines:,} lines, {_kilobytes(size)}, each line readable")]
+        lines, held = sum(file.lines for file in health.files), sum(file.bytes for file in health.files)
+        found = [ok("journal", f"{len(health.files)} files, {lines:,} lines, {size(held)}, each line readable")]
     return found
 
 
@@ -171,10 +170,6 @@ def _told(paths: RunPaths, piece: Damage) -> Finding:
     return problem("journal", seen, _repair(paths), where=where)
 
 
-def _kilobytes(count: int) -> str:
-    return f"{math.ceil(count / 1e3):,} kB"
-
-
 def _repair(paths: RunPaths) -> str:
     return f"prealloc doctor {shlex.quote(readable_name(str(paths.root)))} --repair"
 
@@ -216,9 +211,9 @@ def _check_logs(paths: RunPaths, opened: OpenRun | None) -> Finding:
     if not sizes:
         return ok("logs", "none")
     largest = max(sizes, key=lambda name: sizes[name])
-    seen = f"{len(sizes)} files, {_kilobytes(sum(sizes.values()))}; "
-    seen += f"the largest is {readable_name(largest)}, {_kilobytes(sizes[largest])}"
+    seen = f"{len(sizes)} files, {size(sum(sizes.values()))}; "
+    seen += f"the largest is {readable_name(largest)}, {size(sizes[largest])}"
     if opened is not None and sizes[largest] > 2 * opened.file.policy.max_log_bytes:
-        cap = opened.file.policy.max_log_bytes / 1e6
-        return warning("logs", f"{seen}, over its cap of {cap:.0f} MB", "shorten or remove it: nothing needs it")
+        cap = size(opened.file.policy.max_log_bytes)
+        return warning("logs", f"{seen}, over its cap of {cap}", "shorten or remove it: nothing needs it")
     return ok("logs", seen)

@@ -20,6 +20,7 @@ from prealloc.engines.local import make_launcher
 from prealloc.engines.spawn_launcher import SpawnLauncher
 from prealloc.errors import JournalError, PreallocError
 from prealloc.files.paths import JournalName
+from prealloc.model.packed_task import PackedTask
 from prealloc.model.policy import RunPolicy
 from prealloc.processes.tree import Process, identify, send_signal
 from prealloc.store.journal import AttemptLine, JournalFile, read_lines
@@ -110,13 +111,11 @@ class _Start:
     @contextlib.contextmanager
     def _started(self, tag: int, do: str) -> Iterator[Path]:
         """Starts a worker with one task; gives its journal file. Our end of its channel is open until the end."""
-        from prealloc.model.task import LightweightTask  # loads pydantic
-
         journal = self._folder / f"probe.0001.{tag:04d}.jsonl"
         job = WorkerJob(
             shard="probe",
             settings={"waits": str(self._folder / "waits")},
-            tasks={0: LightweightTask(id=do, type="probe", workflow_json=b'"%b"' % do.encode())},
+            tasks={0: PackedTask(do, "probe", b'"%b"' % do.encode(), b"{}")},
             orders=(UnitOrder(0, 0, 1).plain(),),
             worker=WORKER,
             policy=RunPolicy(),

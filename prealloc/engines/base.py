@@ -16,9 +16,9 @@ from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import Turns
 from prealloc.model.events import Event
+from prealloc.model.packed_task import PackedTask
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
-from prealloc.model.task import LightweightTask
 from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
 from prealloc.store.slices import Slice
@@ -114,9 +114,9 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
         """What an attempt at this task may work."""
         return self.timeouts.get(position, self.policy.timeout_s)
 
-    def tasks(self, setup: RunSetup) -> Sequence[LightweightTask]:
+    def tasks(self, setup: RunSetup) -> Sequence[PackedTask]:
         """By position, from the run's copy of the plan. Raises PlanError if a byte of them is not as planned."""
-        return Slice(setup.paths.plan, self.manifest.slice).tasks()
+        return Slice(setup.paths.plan, self.manifest.slice).packed()
 
     def for_worker(
         self,

@@ -13,8 +13,8 @@ from prealloc.engines.base import RunSetup, ShardJob
 from prealloc.engines.inline import InlineShard
 from prealloc.files.paths import parse_journal_name
 from prealloc.model.outcome import STOPPED, Status
+from prealloc.model.packed_task import PackedTask
 from prealloc.model.policy import MOST_THROTTLED
-from prealloc.model.task import LightweightTask
 from prealloc.store.journal import AttemptLine, JournalFile, read_lines
 from prealloc.worker.attempt import Ending, Running
 from prealloc.worker.function import WorkerFunction
@@ -27,9 +27,9 @@ LEFT = ("KeyboardInterrupt", "bdb.BdbQuit")
 class UnitJob(ShardJob, frozen=True, kw_only=True):
     """One unit of a shard. Its tasks need not lie in a run folder."""
 
-    planned: Sequence[LightweightTask]
+    planned: Sequence[PackedTask]
 
-    def tasks(self, setup: RunSetup) -> Sequence[LightweightTask]:
+    def tasks(self, setup: RunSetup) -> Sequence[PackedTask]:
         return self.planned
 
 

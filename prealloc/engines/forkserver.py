@@ -30,9 +30,22 @@ from typing import Any, NoReturn
 import msgspec
 
 from prealloc.engines import leftovers
-from prealloc.errors import PreallocError, WorkerFunctionError
+from prealloc.engines.fork_messages import (
+    DESCRIPTORS,
+    PACKET,
+    Execute,
+    Exited,
+    Fork,
+    Forked,
+    Kill,
+    Preload,
+    Preloaded,
+    Refused,
+    ServerMessage,
+    ToServer,
+)
+from prealloc.errors import PreallocError
 from prealloc.files.faultpoint import Point, fault_point
-from prealloc.model.policy import KILL_STEP_S
 from prealloc.processes.parent import MARK, adopt_orphans, die_with, outlive_parent
 from prealloc.processes.signals import leave_to_master
 from prealloc.processes.tree import (
@@ -51,92 +64,6 @@ from prealloc.worker.guard import guard
 _libc = ctypes.CDLL(None)
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
-DESCRIPTORS = 4
-"""With each Fork: the worker's channel, its job, its log, its in-flight table."""
-
-
-class ServerMessage(msgspec.Struct, frozen=True, tag=str.lower):
-    """The root of what crosses the control socket: one JSON object a packet."""
-
-
-class Preload(ServerMessage, frozen=True, tag="preload"):
-    """To the server: import the worker function; workers are forked with it loaded."""
-
-    worker: str
-    import_path: tuple[str, ...]
-    library: tuple[tuple[int, int], ...]
-    variables: tuple[str, ...]
-    """Of the environment: say which of them are not set."""
-
-
-class Preloaded(ServerMessage, frozen=True, tag="preloaded"):
-    """From the server, or from a process that only looks: how importing the worker function went."""
-
-    problem: str | None
-    where: str | None
-    hint: str | None
-    unset: tuple[str, ...]
-    left: str | None = None
-    """What the import has left open or running. Workers must not share it, so the master starts another server."""
-    opened_library: str | None = None
-
-    def check(self) -> None:
-        """Raises WorkerFunctionError if there is a problem."""
-        if self.problem is not None:
-            raise WorkerFunctionError(self.problem, where=self.where, hint=self.hint)
-
-
-class Fork(ServerMessage, frozen=True, tag="fork"):
-    """To the server, with DESCRIPTORS descriptors: fork a worker. `tag` comes back with its pid."""
-
-    tag: int
-
-
-class Execute(ServerMessage, frozen=True, tag="execute"):
-    """To the server, with the descriptor of a log: start a program. `tag` comes back with its pid, as a Fork's does."""
-
-    tag: int
-    command: tuple[str, ...]
-    environment: dict[str, str]
-    """Beside our own."""
-    folder: str
-    """It starts there."""
-
-
-class Forked(ServerMessage, frozen=True, tag="forked"):
-    """From the server."""
-
-    tag: int
-    pid: int
-
-
-class Refused(ServerMessage, frozen=True, tag="refused"):
-    """From the server, instead of a Forked: the system refuses to start a process now."""
-
-    tag: int
-    reason: str
-
-
-class Kill(ServerMessage, frozen=True, tag="kill"):
-    """To the server: end a worker and all that descends from it, by the ladder, or `now`."""
-
-    pid: int
-    now: bool
-    step_s: float = KILL_STEP_S
-    """Between SIGTERM and SIGKILL."""
-
-
-class Exited(ServerMessage, frozen=True, tag="exited"):
-    """From the server: a worker is gone. `status` as os.waitpid gives it."""
-
-    pid: int
-    status: int
-
-
-ToServer = Preload | Fork | Execute | Kill
-FromServer = Preloaded | Forked | Refused | Exited
-PACKET = 1 << 20
-
 LOOK_S = 1.0
 """How often it looks for workers that are gone though no signal has come: what runs after an import may eat SIGCHLD."""
 

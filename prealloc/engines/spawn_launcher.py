@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from prealloc.engines import forkserver
 from prealloc.engines.base import Checked, WorkerCheck
+from prealloc.engines.fork_messages import Preloaded
 from prealloc.engines.launch import Born, Died, Refused, ended_at_import, shipment
 from prealloc.model.document import heard
 from prealloc.model.policy import KILL_STEP_S
@@ -22,7 +22,7 @@ from prealloc.processes.parent import fresh_interpreter
 from prealloc.processes.signals import born_blocked
 from prealloc.processes.tree import Process, descendants, identify, kill_group, send_signal
 
-_looked = msgspec.json.Decoder(forkserver.Preloaded)
+_looked = msgspec.json.Decoder(Preloaded)
 
 
 class SpawnLauncher:

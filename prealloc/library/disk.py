@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
 
 _PIECE = 1 << 20
-_AHEAD = 2
+_AHEAD = 3
 
 
 class FileIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

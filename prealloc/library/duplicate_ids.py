@@ -49,9 +49,8 @@ def duplicate_ids(twice: Sequence[tuple[str | None, Sequence[int]]], where: str)
         told.append(tasks if id is None else f"{shown(id)} in {tasks}")
     many = "1 id is" if len(twice) == 1 else f"{len(twice)} ids are"
     more = f"; and {len(twice) - _IDS_SHOWN} more" if len(twice) > _IDS_SHOWN else ""
-    return LibraryError(
-        f"{many} there more than once: {'; '.join(told)}{more}", where=where, hint="give every task an id of its own"
-    )
+    hint = "give every task an id of its own, or use its place as its id: ‹id_from› position"
+    return LibraryError(f"{many} there more than once: {'; '.join(told)}{more}", where=where, hint=hint)
 
 
 def equal_hashes(hashes: Sequence[int], order: Sequence[int]) -> list[list[int]]:

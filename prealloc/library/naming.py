@@ -59,6 +59,16 @@ def raw_at(task: Task, path: str) -> Raw | None:
     return raw_at(_fields.decode(task[head]), rest)
 
 
+def _paths(task: Task | Iterable[str]) -> list[str]:
+    """What may be given as a field: names, and `a.b` for what is in an object a."""
+    found = []
+    for name in task:
+        inside = task[name] if isinstance(task, Mapping) else b""
+        is_object = bytes(inside).lstrip().startswith(b"{")
+        found += [f"{name}.{each}" for each in _fields.decode(inside)] if is_object else [name]
+    return found
+
+
 def _find(tasks: Sequence[Task], path: str) -> list[Any]:
     """The value of a field in each task; None if it is missing, or cannot be decoded: then it is not a name."""
     try:  # of all at once, which is many times quicker
@@ -233,10 +243,10 @@ class Naming(NamedTuple):
 class Names:
     """All columns of a library that may name its tasks."""
 
-    def __init__(self, asked: Fields, first: Iterable[str], where: str, known: Naming | None = None) -> None:
-        """`first` are the fields of the first task. `known` is what these columns told when they were read before."""
+    def __init__(self, asked: Fields, first: Task | Sequence[str], where: str, known: Naming | None = None) -> None:
+        """`first`: the fields of the first task, or their names. `known`: what was told when it was read before."""
         self._asked = asked
-        self._first = list(first)
+        self._first = first
         self._where = where
         self.ids = self._columns(asked.id_field, (ID_SPELLINGS, *OTHER_IDS), _id)
         if asked.id_from is not None:
@@ -297,7 +307,7 @@ class Names:
         return Naming(id, type, msgspec.structs.replace(self._asked, **said), _note(id, type, self._asked))
 
     def _missing(self, id: Column | None, type: Column | None) -> LibraryError:
-        problems, hints = [], []
+        problems, hints, paths = [], [], _paths(self._first)
         for word, option, found, columns in (
             ("id", "‹id_field›", id, self.ids),
             ("type", "‹type_field›", type, self.types),
@@ -308,7 +318,7 @@ class Names:
             if asked.asked:
                 name = asked.names[0]
                 problems.append(f"{option} {name}: task {asked.lacking} has {asked.problem('such field')}")
-                hints.append(did_you_mean(name, self._first))
+                hints.append(did_you_mean(name, paths))
             else:
                 # Of our own spelling, if it is there at all; else of the field that goes furthest.
                 best = max(columns, key=lambda column: (column is asked and column.some, column.lacking or 0))
@@ -318,8 +328,8 @@ class Names:
                     hints.append("or give ‹id_from› position (its place) or ‹id_from› content (a digest of each task)")
         if (flow := self._asked.workflow_field) and not self._flows:
             problems.append(f"‹workflow_field› {flow}: no task has such a field")
-            hints.append(did_you_mean(flow, self._first))
-        there = ", ".join(self._first[:_SHOWN]) + (", ..." if len(self._first) > _SHOWN else "")
+            hints.append(did_you_mean(flow, paths))
+        there = ", ".join(paths[:_SHOWN]) + (", ..." if len(paths) > _SHOWN else "")
         problem = f"{'; '.join(problems)}; the first task has {f'the fields {there}' if there else 'no fields'}"
         return LibraryError(problem, where=self._where, hint="; ".join(hints))
 

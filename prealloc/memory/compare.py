@@ -16,6 +16,7 @@ from prealloc.memory.figures import Process, Sample, WayFigures
 from prealloc.memory.loading import form_of
 from prealloc.memory.watch import Look, Reached, Watched, WayFailed, watch
 from prealloc.memory.ways import FORK, FORK_GC, PREALLOC, WHOLE, Way
+from prealloc.model.words import size
 from prealloc.processes.memory import Footprint
 
 SAFETY = 1.2
@@ -101,7 +102,7 @@ def machine() -> dict[str, str]:
 def _copy_bytes(task: Task, available: int, tell: Tell) -> int | str:
     """The most that one process takes which loads the whole library, measured; or why that cannot be."""
     if (least := int(task.library_bytes * SAFETY)) > available:
-        return f"one copy of the library takes {least / 1e9:.1f} GB or more, and {available / 1e9:.1f} GB are free"
+        return f"one copy of the library takes {size(least)} or more, and {size(available)} are free"
     title = "trial: one process loads the library"
     try:
         watched = _watch(WHOLE, title, task._replace(job=task.job._replace(workers=1), seconds=0.0), tell)
@@ -118,7 +119,7 @@ def _measure(way: Way, task: Task, copy_bytes: int, available: int, tell: Tell) 
         way, job.workers, available, copy_bytes=copy_bytes, file_bytes=task.library_bytes, share=share
     )
     if fit < 1:
-        return _left_out(way, f"not even one worker fits into the {available / 1e9:.1f} GB of memory that is free")
+        return _left_out(way, f"not even one worker fits into the {size(available)} of memory that is free")
     try:
         watched = _watch(way, way.title, task._replace(job=job._replace(workers=fit)), tell)
     except WayFailed as error:

@@ -10,16 +10,19 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from prealloc.files.atomic import write_file
 from prealloc.files.paths import PlanPaths
+from prealloc.model.packed_task import PackedTask
 from prealloc.model.plan import LibraryInfo, Manifest, Plan, PlanFile, Shard, ShardEntry, SliceRef
 from prealloc.model.plan_spec import PlanSpec
-from prealloc.model.task import LightweightTask
 from prealloc.store.documents import to_json
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 
 class PlannedShard(NamedTuple):
@@ -91,12 +94,12 @@ def plan_id(spec: PlanSpec, slice_digests: Sequence[str]) -> str:
     return hashlib.sha256(msgspec.json.encode([spec.ranking_name, spec, slice_digests])).hexdigest()
 
 
-def slice_bytes(tasks: Sequence[LightweightTask]) -> bytes:
+def slice_bytes(tasks: Sequence[LightweightTask | PackedTask]) -> bytes:
     """A slice as it is stored: a task library of its own, one task a line."""
     return b'{"tasks":[\n' + b",\n".join(map(_task_bytes, tasks)) + b"\n]}\n"
 
 
-def write_rest(folder: PlanPaths, manifest: Manifest, tasks: Sequence[LightweightTask]) -> Path:
+def write_rest(folder: PlanPaths, manifest: Manifest, tasks: Sequence[PackedTask]) -> Path:
     """Writes a manifest like this one, of these tasks only, and its slice; gives the manifest's path.
 
     `load_shard` reads it as it reads any other.
@@ -116,7 +119,7 @@ def _ref(content: bytes, tasks: int) -> SliceRef:
     return SliceRef(file=PlanPaths.slice_name(sha256), sha256=sha256, tasks=tasks, bytes=len(content))
 
 
-def _task_bytes(task: LightweightTask) -> bytes:
+def _task_bytes(task: LightweightTask | PackedTask) -> bytes:
     encode = msgspec.json.encode
     head = b'{"id":%b,"task_type":%b,"workflow":%b' % (encode(task.id), encode(task.type), task.workflow_json)
     extra = task.extra_json[1:-1]

@@ -11,15 +11,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from prealloc.model.plan import Manifest, SliceRef, Unit
 from prealloc.model.plan_spec import PlanSpec
 from prealloc.model.policy import RunPolicy
-from prealloc.model.task import LightweightTask
 from prealloc.model.words import cut, shown
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 
 class Rule(NamedTuple):
@@ -63,7 +65,7 @@ class Identity(NamedTuple):
         return hashlib.blake2b(b"\0".join((text, self.given, facts)), digest_size=32).digest()
 
 
-Tasks = Callable[[str], Iterable[LightweightTask]]
+Tasks = Callable[[str], "Iterable[LightweightTask]"]
 """The tasks of a shard."""
 
 

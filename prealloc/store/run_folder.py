@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UnsetType
@@ -25,7 +25,6 @@ from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.model.prices import Price
 from prealloc.model.provenance import Provenance
 from prealloc.model.spelling import EVERY_FIELD
-from prealloc.model.task import LightweightTask
 from prealloc.model.task_times import TaskTimes
 from prealloc.model.words import shown
 from prealloc.store.documents import parse, read_bytes, to_json
@@ -35,6 +34,9 @@ from prealloc.store.journal import SessionStarted, damaged, journal_files, read_
 from prealloc.store.manifests import Outline, read_manifests, read_plan_file
 from prealloc.store.plan_folder import check_slices, copy_plan, fill_plan_folder, refuse_inside
 from prealloc.store.slices import Names, Slice
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 COMMAND = "command"
 """The engine whose worker is a command line, not a function."""

@@ -8,17 +8,20 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
 from prealloc.errors import Mistake, PlanError
 from prealloc.files.paths import PlanPaths
+from prealloc.model.packed_task import PackedTask
 from prealloc.model.plan import SliceRef
-from prealloc.model.task import LightweightTask
 from prealloc.model.timeout import own_timeouts
 from prealloc.model.words import brief, shown
 from prealloc.store.documents import read_bytes
+
+if TYPE_CHECKING:
+    from prealloc.model.task import LightweightTask
 
 PLAN_AGAIN = "make it again with `prealloc plan`, or copy it again from where it was made"
 MOST_SLICE_BYTES = 64 * 2**30
@@ -75,13 +78,19 @@ class Slice:
         self._check_ids(names.ids)
         return names
 
-    def tasks(self) -> tuple[LightweightTask, ...]:
-        """Its tasks. Raises PlanError if a byte of it is not as planned."""
+    def packed(self) -> tuple[PackedTask, ...]:
+        """Its tasks, to be passed on. Raises PlanError if a byte of it is not as planned."""
         self.checked()
         with self._telling():
             tasks = tuple(parse_slice(self.raw))
         self._check_ids([task.id for task in tasks])
         return tasks
+
+    def tasks(self) -> tuple[LightweightTask, ...]:
+        """Its tasks. Raises PlanError if a byte of it is not as planned."""
+        from prealloc.model.task import LightweightTask  # loads pydantic
+
+        return tuple(LightweightTask.trusted(*task) for task in self.packed())
 
     def timeouts(self, field: str) -> dict[int, float]:
         """The seconds that its tasks have in this field, by position. Raises PlanError."""
@@ -135,12 +144,12 @@ class _PlainFile(msgspec.Struct):
 _plain_file = msgspec.json.Decoder(_PlainFile)
 
 
-def parse_slice(raw: bytes) -> Iterator[LightweightTask]:
+def parse_slice(raw: bytes) -> Iterator[PackedTask]:
     """The tasks in a slice's bytes. Workflows stay bytes. Raises ValueError (msgspec's too)."""
     plain = _plain_tasks(raw)
     if plain is None:
         return _parse_kept(raw)
-    return (LightweightTask.trusted(task.id, task.task_type, bytes(task.workflow), b"{}") for task in plain)
+    return (PackedTask(task.id, task.task_type, bytes(task.workflow), b"{}") for task in plain)
 
 
 def _plain_tasks(raw: bytes) -> list[_PlainTask] | None:
@@ -151,7 +160,7 @@ def _plain_tasks(raw: bytes) -> list[_PlainTask] | None:
         return None
 
 
-def _parse_kept(raw: bytes) -> Iterator[LightweightTask]:
+def _parse_kept(raw: bytes) -> Iterator[PackedTask]:
     text = msgspec.json.Decoder(str).decode
     for fields in msgspec.json.decode(raw, type=_SliceFile).tasks:
         try:
@@ -161,7 +170,7 @@ def _parse_kept(raw: bytes) -> Iterator[LightweightTask]:
         if not (id and type):
             raise ValueError("a task has an empty id or type")
         extra = msgspec.json.encode(dict(sorted(fields.items()))) if fields else b"{}"
-        yield LightweightTask.trusted(id, type, workflow, extra)
+        yield PackedTask(id, type, workflow, extra)
 
 
 def differences(fields: Mapping[str, tuple[Any, Any]]) -> str:

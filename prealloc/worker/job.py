@@ -8,8 +8,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from prealloc.model.outcome import MOST_ATTEMPTS, Seconds
+from prealloc.model.packed_task import PackedTask
 from prealloc.model.policy import RunPolicy
-from prealloc.model.task import LightweightTask
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_ATTEMPTS)]
 
@@ -52,7 +52,7 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     """What the seeds of units go by; None: by the shard, as in older plans."""
     copies: dict[str, int] = {}
     """Tasks that earlier shards of the cell have too, and how many of them."""
-    tasks: dict[int, LightweightTask]
+    tasks: dict[int, PackedTask]
     """By their position in the shard: only those that this worker is to run."""
     timeouts: dict[int, float] = {}
     """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""

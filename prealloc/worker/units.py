@@ -27,6 +27,7 @@ from prealloc.model.outcome import FORBIDDEN, Status
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.model.retry import Again, Stop, decide_retry
 from prealloc.model.secret import named_variables
+from prealloc.model.task import LightweightTask
 from prealloc.model.usage import Usage, model_named
 from prealloc.store.journal import NO_RESULT, AttemptBegan, AttemptLine, CleanedUp, JournalWriter, Noted
 from prealloc.worker.attempt import Ending, Running, judged, key_refused, leave_if_forked
@@ -289,7 +290,7 @@ class UnitQueue:
 
     def _start(self, order: UnitOrder, slot: int, *, queued_s: float) -> Running:
         job = self._job
-        task = job.tasks[order.position].fresh()
+        task = LightweightTask.trusted(*job.tasks[order.position])
         clock = AttemptClock(self._now, queued_s=queued_s, waited_before_s=order.waited_s)
         context = TaskContext(
             shard=job.shard,

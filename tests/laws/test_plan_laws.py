@@ -75,7 +75,8 @@ def test_a_task_survives_the_slice_and_pickling_byte_for_byte(task: LightweightT
     """JSON round trip: what a worker or an outside program reads is what was planned."""
     import pickle
 
-    (read,) = parse_slice(slice_bytes([task]))
+    (packed,) = parse_slice(slice_bytes([task]))
+    read = LightweightTask.trusted(*packed)
     assert (read.id, read.type, read.workflow_json) == (task.id, task.type, task.workflow_json)
     assert read.extra == task.extra
     unpickled = pickle.loads(pickle.dumps(task))

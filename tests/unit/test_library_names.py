@@ -75,6 +75,32 @@ def test_a_benchmark_without_ids_is_refused_with_what_works(tmp_path: Path, benc
         assert len(planned(path, id_from=id_from).shards) == 2
 
 
+def test_what_may_be_given_as_a_field_is_told(tmp_path: Path) -> None:
+    """Law: the fields that a refusal names can be given as they stand there, also those inside objects."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([{"sample": {"uid": f"s{n}"}, "a.b": 1, "meta": {}} for n in range(4)]))
+    with pytest.raises(LibraryError, match=r"the first task has the fields sample\.uid, a\.b\n"):
+        planned(path)
+    assert {task.id for shard in planned(path, id_field="sample.uid").shards for task in shard.tasks} == {
+        "s0",
+        "s1",
+        "s2",
+        "s3",
+    }
+    with pytest.raises(LibraryError) as caught:
+        planned(path, id_field="sample.uidd")
+    assert "sample.uid" in str(caught.value.hint)
+
+
+def test_semicolons_and_yaml_are_told_by_name(tmp_path: Path) -> None:
+    """Law: a table and a text of a kind that is not read say so, not that something is missing in them."""
+    for name, text, hint in (("t.csv", "id;type\na;b\n", "commas"), ("t.yaml", "- id: a\n", "folder")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(LibraryError) as caught:
+            planned(tmp_path / name)
+        assert hint in str(caught.value.hint)
+
+
 # -- which field ------------------------------------------------------------------------------------------------
 
 

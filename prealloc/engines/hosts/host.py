@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import math
 import os
-import platform
 import secrets
 import select
 import shutil
@@ -238,7 +237,7 @@ class Host:
                     wire.Hi(
                         launch=self._launch,
                         version=__version__,
-                        python=platform.python_version(),
+                        python=sys.version.split()[0],
                         machine=socket.gethostname(),
                         room=self._spec.room,
                         held=self._spool.held(),

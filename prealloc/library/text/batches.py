@@ -41,6 +41,7 @@ _OWN = frozenset({"id", "instance_id", "task_type", "type", "workflow"})
 _LIST_OF_OBJECTS = re.compile(rb"\[[ \t\n\r]*\{")
 _FIRST_KEY = re.compile(rb'\{[ \t\n\r]*"[^"\\]*"')
 _SHAPES = 'a library is {"tasks": [...]}, a bare [...], or one task a line'
+_YAML = "YAML is read from a folder with one file per task: give the folder, or write the tasks as JSON"
 
 
 @dataclass
@@ -160,7 +161,10 @@ class _Cutter:
             if begins == b"[":
                 yield from self._items(0)
                 self._refuse_more(1)
-            elif begins == b"{" and self._is_lines(name):
+            elif begins != b"{":
+                hint = _YAML if name.endswith((".yaml", ".yml")) else _SHAPES
+                raise Damage("this is neither a JSON object nor an array of tasks", 0, hint=hint)
+            elif self._is_lines(name):
                 yield from self._lines()
             else:
                 yield from self._document()
@@ -245,8 +249,6 @@ class _Cutter:
         All is held until the tasks are found: without them, what else may be the tasks is known at the end.
         """
         window, found = self._window, False
-        if window.byte(0) != b"{":
-            raise Damage("this is neither a JSON object nor an array of tasks", 0, hint=_SHAPES)
         at = window.skip_space(1)
         mark = window.byte(at)
         while mark != b"}":

@@ -36,6 +36,9 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
     rows = csv.reader(_lines(itertools.chain([first], pieces)), delimiter=delimiter, strict=True)
     try:
         names = next(rows, [])
+        if len(names) == 1 and ";" in names[0] and delimiter == ",":
+            problem, hint = "its cells are separated by ';'", "separate them by commas, or by tabs in a .tsv file"
+            raise LibraryError(problem, where=where, hint=hint)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise LibraryError(f"two columns are called {twice!a:.80}", where=where, hint="rename or drop one of them")
