@@ -193,7 +193,7 @@ def _all_of(*checks: Callable[[], Any], beside: Callable[[], list[Mistake]]) -> 
 
 
 def _not_there(library: LibraryInPython) -> list[Mistake]:
-    """What reading it would say; known before, so it is told with the mistakes in options."""
+    """What reading it would say: it stands beside the mistakes in options."""
     if not isinstance(library, str | Path) or PLACE in str(library) or "://" in str(library):
         return []
     if str(library) == "-" or os.path.exists(library):
