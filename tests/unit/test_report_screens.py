@@ -11,11 +11,14 @@ import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report.choose import reporter
+from prealloc.report.grid import Column, left_out
+from prealloc.report.grid import table as table_of
 from prealloc.report.hosts import hosts_line
 from prealloc.report.live import TableReporter
 from prealloc.report.page import Page, fact
@@ -200,6 +203,12 @@ def test_names_stay_different_and_settings_that_they_say_are_not_repeated() -> N
 
     rows = [line.split()[1] for line in table(60, named="").splitlines() if line.startswith("·")]
     assert len(set(rows)) == 4
+    names = Column("name", [Text("x" * 60 + end) for end in "ab"], right=False, least=5, names=True)
+    number = Column("number", [Text("1"), Text("2")])
+    assert [line.plain for line in table_of([names, number], 20)][
+        1
+    ] == "xxxxxxxxxxx…       1"  # no column is lost for it
+    assert left_out([names, number], 20) == []
     assert "settings" not in table(200, named="")
     assert "model=qwen2.5-72b/v2" in table(200, named="/v2")
 
