@@ -16,7 +16,7 @@ import msgspec
 
 from prealloc.model import events
 from prealloc.model.lane import Lane
-from prealloc.model.outcome import ErrorInfo, Status, Successes
+from prealloc.model.outcome import FINAL, ErrorInfo, Status, Successes
 
 NOTES = 5
 OPENS = 20
@@ -77,23 +77,28 @@ class State(enum.StrEnum):
 class Tally:
     """Counts of some units: of a shard, or of the run."""
 
-    __slots__ = ("counts", "done", "retries", "success", "units")
+    __slots__ = ("counts", "decided", "retries", "success", "units")
 
     def __init__(self, units: int = 0) -> None:
         self.units = units
         self.counts: dict[str, int] = {}
         """Decided units by status; a status that did not happen may be missing."""
-        self.done = 0
-        """Decided units: the sum of `counts`."""
+        self.decided = 0
+        """Units that this session is through with: the sum of `counts`."""
         self.retries = 0
         """Attempts that have begun because the one before did not decide their unit."""
         self.success = Successes()
+
+    @property
+    def done(self) -> int:
+        """Units whose outcome stands: not those that their infrastructure failed, nor those that were stopped."""
+        return sum(self.counts.get(status, 0) for status in FINAL)
 
     def decide(self, event: events.AttemptEnded) -> None:
         """One more unit has its outcome."""
         counts = self.counts
         counts[event.status] = counts.get(event.status, 0) + 1
-        self.done += 1
+        self.decided += 1
         if event.first:
             self.success.count_first(event.status, event.success)
         self.success.count_latest(event.success, event.unclear)
@@ -102,7 +107,7 @@ class Tally:
         """Units decided before this session."""
         for status, count in info.done.items():
             self.counts[status] = self.counts.get(status, 0) + count
-            self.done += count
+            self.decided += count
         self.success.add(info.success)
 
 
@@ -125,7 +130,7 @@ class ShardProgress(Tally):
     def __init__(self, info: events.ShardInfo, index: int) -> None:
         super().__init__(info.units - info.not_asked)
         self.carry_over(info)
-        self.earlier = self.done
+        self.earlier = self.decided
         self.id = info.id
         self.index = index
         self.settings = info.settings
@@ -144,7 +149,7 @@ class ShardProgress(Tally):
         if self.pace is None:
             return None
         if self.ended_s is not None:
-            return _mean(self.done - self.earlier, self.ended_s - self.pace.started_s)
+            return _mean(self.decided - self.earlier, self.ended_s - self.pace.started_s)
         return self.pace.per_s(now_s)
 
     def eta_s(self, now_s: float, typical_s: float | None) -> float | None:
@@ -154,7 +159,7 @@ class ShardProgress(Tally):
         """
         if self.state is State.ENDED:
             return None
-        at_pace_s = _eta(self.units - self.done, self.per_s(now_s))
+        at_pace_s = _eta(self.units - self.decided, self.per_s(now_s))
         if at_pace_s is None or typical_s is None:
             return at_pace_s
         return max(at_pace_s, *(_remaining(now_s - began_s, typical_s) for began_s in self.running.values()), 0.0)
@@ -253,7 +258,7 @@ class RunProgress:
     def per_s(self, now_s: float) -> float | None:
         """Units per second lately; over the whole session once it has ended."""
         if self.ended is not None:
-            return _mean(self.total.done - self.earlier, self.ended.duration_s)
+            return _mean(self.total.decided - self.earlier, self.ended.duration_s)
         return self._pace.per_s(now_s)
 
     def typical_s(self) -> float | None:
@@ -264,7 +269,7 @@ class RunProgress:
         """Seconds to the end; None if it is unknown, or the run is stopping or paused. Never below that of a shard."""
         if self.ended is not None or self.is_stopping or self.paused:
             return None
-        at_pace_s = _eta(self.total.units - self.total.done, self.per_s(now_s))
+        at_pace_s = _eta(self.total.units - self.total.decided, self.per_s(now_s))
         if at_pace_s is None:
             return None
         typical_s = self.typical_s()
@@ -338,9 +343,9 @@ class RunProgress:
             self._in_state[State.WAITING].add(index)
             self.total.units += info.units - info.not_asked
             self.total.carry_over(info)
-            if shard.done >= shard.units:
+            if shard.decided >= shard.units:
                 self._move(shard, State.ENDED)
-        self.earlier = self.total.done
+        self.earlier = self.total.decided
         self.telling = _telling([shard.settings for shard in self._shown])
 
     def _shard_started(self, event: events.ShardStarted, now_s: float) -> None:
@@ -354,7 +359,7 @@ class RunProgress:
         shard = self.shards[event.shard]
         self.total.units += event.units - shard.units
         shard.units = event.units
-        if shard.done >= shard.units and shard.state is State.WAITING:
+        if shard.decided >= shard.units and shard.state is State.WAITING:
             self._move(shard, State.ENDED)
 
     def _attempt_started(self, event: events.AttemptStarted, now_s: float) -> None:

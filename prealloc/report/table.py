@@ -301,8 +301,8 @@ def _name(progress: RunProgress, shard: ShardProgress, width: int) -> Text:
 
 def _bar(tally: Tally, width: int) -> Text:
     bar = Text()
-    filled = _cells(tally.done, tally.units, width)
-    bad = min(filled, _cells(tally.done - tally.counts.get(Status.OK, 0), tally.units, width))
+    filled = _cells(tally.decided, tally.units, width)
+    bad = min(filled, _cells(tally.decided - tally.counts.get(Status.OK, 0), tally.units, width))
     bar.append("━" * (filled - bad), style="green")
     bar.append("━" * bad, style="red")
     return bar.append("─" * (width - filled), style="dim")

@@ -66,7 +66,7 @@ def picture(progress: RunProgress) -> object:
         progress.total.success,
         progress.total.retries,
         progress.running,
-        {s.id: (s.state, s.done, s.counts, s.retries) for s in progress.shards.values()},
+        {s.id: (s.state, s.done, s.decided, s.counts, s.retries) for s in progress.shards.values()},
     )
 
 
@@ -90,9 +90,9 @@ def test_counts_add_up_and_the_order_between_shards_does_not_matter(
         mixed.apply(chance.choice([q for q in queues if q]).pop(0), 1.0)
     assert picture(mixed) == picture(in_order)
     total = mixed.total
-    assert sum(total.counts.values()) == total.done == sum(len(s) for s, _ in stories)
-    assert total.done == sum(s.done for s in mixed.shards.values())
-    assert total.done <= total.units == 12
+    assert sum(total.counts.values()) == total.decided == sum(len(s) for s, _ in stories)
+    assert total.decided == sum(s.decided for s in mixed.shards.values())
+    assert total.done <= total.decided <= total.units == 12
     assert mixed.running == 0
 
 
@@ -102,18 +102,18 @@ def test_only_outcomes_count() -> None:
     progress.apply(started(), 0.0)
     for task in ("a", "b", "c"):
         progress.apply(attempt("s0", task, Status.INFRA, outcome=False), 1.0)
-    assert (progress.total.done, progress.total.retries) == (0, 0)
+    assert (progress.total.decided, progress.total.retries) == (0, 0)
     progress.apply(events.AttemptStarted(shard="s0", task="a", repeat=0, attempt=2), 2.0)
     progress.apply(attempt("s0", "a", Status.OK), 3.0)
     progress.apply(attempt("s0", "b", Status.OK), 3.0)
-    assert (progress.total.done, progress.total.retries, progress.shards["s0"].retries) == (2, 2, 2)
+    assert (progress.total.decided, progress.total.retries, progress.shards["s0"].retries) == (2, 2, 2)
 
 
 def test_units_done_before_are_part_of_the_sum() -> None:
     """A resumed run starts from what is final; shards with nothing left are done at once."""
     progress = RunProgress()
     progress.apply(started(2, 4, ok=3, failed=1), 0.0)
-    assert (progress.total.done, progress.earlier) == (8, 8)
+    assert (progress.total.decided, progress.earlier) == (8, 8)
     assert progress.states()[State.ENDED] == 2
     assert progress.eta_s(1.0) == 0.0
 

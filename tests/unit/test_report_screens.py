@@ -115,7 +115,7 @@ UNIT = "gpt-4o.easy.001/task_005#0"
 def ended(progress: RunProgress, foreign: str | None = None) -> events.RunEnded:
     """An end that fits the scripted run; `foreign` text takes the place of a type, an error and a unit in it."""
     census = {str(status): progress.total.counts.get(status, 0) for status in Status}
-    census["not_run"] += progress.total.units - progress.total.done
+    census["not_run"] += progress.total.units - progress.total.decided
     types = [
         ("tool_use", 45, 17, Successes(decided=23, successes=9, unknown=3, unclear=2, example='"no"', reported=True)),
         (foreign or "multi_step", 35, 14, Successes(decided=18, successes=8, reported=True)),
