@@ -167,8 +167,9 @@ def library_files(paths: Sequence[str]) -> frozenset[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
     for path in paths:
         try:
-            files = [Path(path), *Path(path).glob("*"), *Path(path).glob("*/*")]
-            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, files))
+            library = Path(path)
+            inside = [*library.glob("*"), *library.glob("*/*")] if library.is_dir() else []  # glob() opens it
+            found.update((status.st_dev, status.st_ino) for status in map(Path.stat, (library, *inside)))
         except (OSError, ValueError):  # gone, or no path at all: it comes from a file
             continue
     return frozenset(found)
