@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from prealloc._version import __version__
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.caller import AGAIN_S
-from prealloc.engines.hosts.host import _module_digest
+from prealloc.engines.hosts.ship import module_digest
 from prealloc.engines.hosts.spec import HostSpec, read_spec, trusting
 from prealloc.model.outcome import Status
 from prealloc.store.journal import AttemptLine
@@ -166,7 +166,7 @@ class Host:
         elif isinstance(message, wire.Check):
             self._bench.checked += 1
             await self._bench.begin.wait()
-            digest = _module_digest(message.worker, message.import_path)
+            digest = module_digest(message.worker, message.import_path)
             await self._say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
         elif isinstance(message, wire.Open):
             self._bench.opened += 1

@@ -36,6 +36,10 @@ from typing import IO, Any, NoReturn
 MARKER = "PREALLOC_FAULT_TEST"
 _ROOM = "0" * 32
 """What the marker says in the zygote itself. /proc shows the environment of an exec: a fork writes its own over it."""
+LOADED_LATE = (
+    *("asyncio", "encodings.idna", "http.client", "psutil", "sqlite3", "urllib.request"),
+    *("websockets.asyncio.client", "websockets.asyncio.server"),
+)
 PROGRAM = "-c"
 """In the place of a command: what follows is a Python program."""
 _PACKET = 1 << 17
@@ -551,13 +555,15 @@ if __name__ == "__main__":
     from prealloc.engines import server_process
     from prealloc.engines.hosts.providers import client
     from prealloc.engines.hosts.providers import process as process_provider
+    from prealloc.engines.hosts.spec import new_identity, trusting
     from prealloc.files import faultpoint
     from prealloc.processes.parent import die_with, outlive_parent
 
     # What a command or an agent would load when it needs it. Not prealloc's own agents: they are a user's modules.
-    for name in ("asyncio", "http.client", "psutil", "sqlite3", "urllib.request", *of_prealloc("prealloc.agents")):
+    for name in (*LOADED_LATE, *of_prealloc("prealloc.agents")):
         importlib.import_module(name)
     status(Path(__file__).parent / "golden" / "run_v1")  # its readers are made at their first use
+    trusting(new_identity().certificate)  # loads as it goes
     typer.main.get_command = functools.cache(typer.main.get_command)  # the tree of commands is built once
     for module in (None, *{*ALONE.values()}):
         tree: Any = typer.main.get_command(app_of(module))

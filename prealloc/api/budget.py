@@ -12,7 +12,7 @@ from prealloc.model.prices import Prices
 from prealloc.model.usage import UNNAMED, Usage, model_named
 from prealloc.model.words import listed
 
-_PRICES = 'give [prices."MODEL"] in a config'
+_PRICES = 'give the run a config that has [prices."MODEL"]'
 
 
 def cost_mistakes(policy: RunPolicy, prices: Prices, manifests: Iterable[Manifest]) -> list[Mistake]:

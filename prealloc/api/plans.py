@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from prealloc.api.sources import LibraryInPython, library_paths, read_sources
+from prealloc.api.sources import PLACE, LibraryInPython, library_paths, read_sources
 from prealloc.errors import LibraryError, Mistake, OptionsError, PlanError
 from prealloc.files.paths import PlanPaths, plan_of
 from prealloc.files.paths import workflow_cache as default_cache
@@ -108,6 +109,7 @@ def plan(
         lambda: check_options(options, generate_workflows, workflow_cache, generate_timeout_s, mistakes=mistakes),
         lambda: Fields.checked(**named),
         lambda: listed_ids(ids, exclude_ids),
+        beside=lambda: _not_there(library),
     )
     share = share_of(options.get("num_instances"))
     for_runs = read_run_options(run_options or {})
@@ -177,8 +179,8 @@ def plan(
     return made
 
 
-def _all_of(*checks: Callable[[], Any]) -> list[Any]:
-    """What each of these gives. Raises OptionsError with the mistakes of all."""
+def _all_of(*checks: Callable[[], Any], beside: Callable[[], list[Mistake]]) -> list[Any]:
+    """What each of these gives. Raises OptionsError with the mistakes of all, and with those that are told beside."""
     given, found = [], list[Mistake]()
     for check in checks:
         try:
@@ -186,8 +188,17 @@ def _all_of(*checks: Callable[[], Any]) -> list[Any]:
         except OptionsError as error:
             found += error.mistakes
     if found:
-        raise OptionsError(found)
+        raise OptionsError(found + beside())
     return given
+
+
+def _not_there(library: LibraryInPython) -> list[Mistake]:
+    """What reading it would say: it stands beside the mistakes in options."""
+    if not isinstance(library, str | Path) or PLACE in str(library) or "://" in str(library):
+        return []
+    if str(library) == "-" or os.path.exists(library):
+        return []
+    return [Mistake("LIBRARY", f"{library} does not exist", "name a file or a folder")]
 
 
 class BareTasks(msgspec.Struct, frozen=True, kw_only=True):

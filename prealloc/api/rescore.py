@@ -14,7 +14,7 @@ import msgspec
 
 from prealloc.api.located import opened_runs
 from prealloc.api.outcomes import outcomes
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, OptionsError, WorkerFunctionError
 from prealloc.files.lock import one_at_a_time
 from prealloc.files.paths import current_folder
 from prealloc.model.outcome import Status, verdict
@@ -71,9 +71,14 @@ def rescore(
     found: list[Mistake] = []
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         found.append(Mistake("‹concurrency›", f"{concurrency!r} is not a number of threads", "give 1 or more"))
+    try:
+        function = _function(scorer)
+    except WorkerFunctionError as error:
+        if not found:
+            raise
+        found.append(Mistake(f"‹scorer› {error.where}", error.problem, error.hint or ""))
     if found:
         raise OptionsError(found)
-    function = _function(scorer)
     called = check_score_name(name or function.name.rpartition(":")[2].rpartition(".")[2])
     runs = list(opened_runs(run).values())
     if not force:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import os
 import platform
 import signal
 import time
@@ -318,7 +319,9 @@ def _checked(
     if cleanup is not None and engine_name == COMMAND:
         found.append(Mistake("‹cleanup›", "a command cleans up by itself", "let the command clean up on SIGTERM"))
     if found:
-        if part != Part() and plan:
+        if isinstance(plan, str | Path) and not os.path.exists(plan):
+            found.append(Mistake("PLAN", f"{plan} does not exist", "name a folder that `prealloc plan --out` wrote"))
+        elif part != Part() and plan:
             with suppress(InputError):  # what is wrong with the plan is told when the options are right
                 source = plan if isinstance(plan, Plan) else Path(plan)
                 planned = planned_of(source, *_outline(source))

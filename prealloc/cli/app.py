@@ -21,6 +21,16 @@ _COMMANDS = (
 _GROUPS = ("experiment", "library", "config")
 """Modules: of commands, and of groups of commands that have their name."""
 
+_HELP = """Plan an LLM-agent benchmark once, ship every worker only its own tasks, never lose a result.
+
+\b
+First steps:
+  prealloc library sample tasks.json --tasks 63
+  prealloc plan tasks.json --shards 3 -n 10 --out plan/
+  prealloc run plan/ --worker prealloc.agents.simulate:run --out run/
+  prealloc results run/ --by type
+"""
+
 ALONE = {"plan": "plans", "run": "runs", "resume": "runs"}
 """Commands for which their own module is loaded alone: to load all of them takes as long as to read a library."""
 
@@ -32,7 +42,7 @@ def app_of(module: str | None = None) -> typer.Typer:
     """All commands, or those of one module."""
     made = typer.Typer(
         name="prealloc",
-        help="Plan an LLM-agent benchmark once, ship every worker only its own tasks, never lose a result.",
+        help=_HELP,
         epilog="Exit codes: 0 all units are ok; 1 some are not; 2 bad input, nothing was changed; "
         "3 prealloc could not go on; 128 + N stopped by signal N.",
         no_args_is_help=True,

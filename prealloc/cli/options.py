@@ -88,7 +88,7 @@ _DECLARED = (
 )
 _OF_COMMANDS = (
     *("attempts", "by", "cache_bytes", "history", "experiment", "force", "format", "name", "not_ok", "out"),
-    *("reads", "record", "reuse", "sampled", "seconds", "stream", "tasks", "to", "ways", "workflow_bytes"),
+    *("reads", "record", "reuse", "sampled", "seconds", "scorer", "stream", "tasks", "to", "ways", "workflow_bytes"),
 )
 """Options that are declared where their command stands, by their names in Python."""
 

@@ -80,7 +80,8 @@ def results(
         if units and name != "scores"
     ]
     if format is not None and format not in formats:
-        mistakes.append(Mistake("--format", f"{format!r} is unknown", f"use one of {', '.join(formats)}"))
+        problem = "it is of groups, and --units lists each unit" if format in FORMATS else f"{format!r} is unknown"
+        mistakes.append(Mistake("--format", problem, f"use one of {', '.join(formats)}"))
     least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     given = parsed(given, mistakes)
     read_keywords(ResultsOptions, given, mistakes)  # told with the others

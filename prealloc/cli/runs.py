@@ -25,7 +25,7 @@ from prealloc.cli.options import (
 )
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
-from prealloc.errors import CannotGoOn, Mistake
+from prealloc.errors import CannotGoOn, Mistake, OptionsError
 from prealloc.files.paths import ExperimentPaths, RunPaths
 from prealloc.model.events import Event, Observer, RunEnded, RunStarted, Watching
 from prealloc.model.options import options_of
@@ -123,7 +123,13 @@ def run(
         made: Plan | Path = plan if plan is not None else plan_config(config, experiment, json=json)
         kept = config if experiment is not None else None
         known = {**target, **chosen, "config": kept, "reuse": reuse or None, "history": history or ()}
-        _follow(lambda observe: api.run(made, worker, prices=prices, observe=observe, **known), quiet, json)
+        try:
+            _follow(lambda observe: api.run(made, worker, prices=prices, observe=observe, **known), quiet, json)
+        except OptionsError as error:
+            if program is None:
+                raise
+            told = [each._replace(where=each.where.replace("‹worker›", "--command")) for each in error.mistakes]
+            raise OptionsError(told) from None
 
 
 @takes(

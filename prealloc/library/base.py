@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw
 from prealloc.errors import LibraryError
 from prealloc.files.paths import readable_name
 from prealloc.files.strict_json import StrictJsonError, compact
-from prealloc.library.rows import NULL, Counts, Row, has, kept, named, row_type
+from prealloc.library.rows import FIELDS, NULL, Counts, Row, has, kept, named, row_type
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.plan import LibraryInfo
@@ -47,7 +47,7 @@ class Record(NamedTuple):
         A task whose workflow is missing or null has none: the object is whole, so that who generates the workflow by
         it sees its fields in their order.
         """
-        fields = _fields.decode(self.text)
+        fields = FIELDS.decode(self.text)
         workflow = fields.get("workflow", NULL)
         if workflow == NULL:
             return None, msgspec.json.encode(fields)
@@ -62,7 +62,6 @@ def joined(workflow: bytes | None, fields: bytes) -> bytes:
     return fields[:-1] + (b',"workflow":' if len(fields) > 2 else b'"workflow":') + workflow + b"}"
 
 
-_fields = msgspec.json.Decoder(dict[str, Raw])
 _row = msgspec.json.Decoder(Row)
 _STEP = 1 << 14
 
@@ -70,7 +69,7 @@ _STEP = 1 << 14
 def fields_of(text: bytes) -> dict[str, Raw]:
     """The fields of a task's object by name, as they lie in its text; none of one that no JSON reader takes."""
     try:
-        return _fields.decode(text)
+        return FIELDS.decode(text)
     except UNREADABLE:  # the scan steps over fields that were not asked for
         return {}
 

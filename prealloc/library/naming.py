@@ -19,7 +19,7 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.base import refused
 from prealloc.library.duplicate_ids import equal_hashes, sorted_positions
-from prealloc.library.rows import NULL, is_name
+from prealloc.library.rows import FIELDS, NULL, is_name
 from prealloc.model.document import UNREADABLE
 from prealloc.model.fields import COMMON, Fields
 from prealloc.model.options import did_you_mean
@@ -34,13 +34,12 @@ Texts = Callable[[], Sequence[Raw]]
 """Gives the texts of the same tasks, where somebody asks for them."""
 
 _SHOWN = 12
-_fields = msgspec.json.Decoder(dict[str, Raw])
 
 
 def is_ours(text: bytes | memoryview) -> bool:
     """Whether a task is spelled as ours are. Then all of its library must be, and what is not is a mistake."""
     try:
-        task = _fields.decode(text)
+        task = FIELDS.decode(text)
     except UNREADABLE:
         return True  # the exact way tells what it is
     return all(
@@ -56,7 +55,7 @@ def raw_at(task: Task, path: str) -> Raw | None:
     head, _, rest = path.partition(".")
     if not rest or head not in task or not bytes(task[head]).lstrip().startswith(b"{"):
         return None
-    return raw_at(_fields.decode(task[head]), rest)
+    return raw_at(FIELDS.decode(task[head]), rest)
 
 
 def _paths(task: Task | Iterable[str]) -> list[str]:
@@ -65,7 +64,7 @@ def _paths(task: Task | Iterable[str]) -> list[str]:
     for name in task:
         inside = task[name] if isinstance(task, Mapping) else b""
         is_object = bytes(inside).lstrip().startswith(b"{")
-        found += [f"{name}.{each}" for each in _fields.decode(inside)] if is_object else [name]
+        found += [f"{name}.{each}" for each in FIELDS.decode(inside)] if is_object else [name]
     return found
 
 
@@ -197,7 +196,7 @@ def _digests(places: range, texts: Texts) -> list[str]:
     found = []
     for place, text in zip(places, texts(), strict=True):
         try:
-            fields = _fields.decode(compact(text))
+            fields = FIELDS.decode(compact(text))
         except StrictJsonError as error:
             raise refused(error, f"task {place}") from None
         whole = msgspec.json.encode(dict(sorted(fields.items())))
@@ -207,7 +206,7 @@ def _digests(places: range, texts: Texts) -> list[str]:
 
 def own_text(text: bytes | Raw, id: str, type: str, workflow: str | None) -> bytes:
     """A task's object as we spell it: with this id and type, and as its workflow what the field `workflow` holds."""
-    fields: dict[str, Any] = _fields.decode(text)
+    fields: dict[str, Any] = FIELDS.decode(text)
     if workflow is not None:
         flow = raw_at(fields, workflow)
         fields.pop("workflow", None)

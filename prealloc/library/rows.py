@@ -15,6 +15,8 @@ from prealloc.model.spelling import EVERY_FIELD, IN_EVERY_SLICE
 NOTHING = Raw(b"")
 """In place of a value that a task does not have."""
 NULL = Raw(b"null")
+FIELDS = msgspec.json.Decoder(dict[str, Raw])
+"""Gives the fields of a task's object by name, as they lie in its text."""
 
 
 class Row(msgspec.Struct, gc=False):

@@ -213,7 +213,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     engine: Annotated[
         str,
-        Option(Text("ENGINE"), "Where shards run: local, inline, or on hosts that an engine starts.", group=WHAT_RUNS),
+        Option(
+            Text("ENGINE"),
+            "Where shards run: local or inline; on hosts: slurm, ray, dask, futures, process, hosts.",
+            group=WHAT_RUNS,
+        ),
     ] = "local"
     cleanup: Annotated[
         str | None,

@@ -98,7 +98,7 @@ class OomKills:
         bound = tightest("memory", self._proc)
         if bound is None or not self._counts_group:
             return "the kernel's OOM killer (the machine's memory is used up)"
-        return f"the kernel's OOM killer (limit {bound.limit // 2**20} MB, control group {bound.folder})"
+        return f"the kernel's OOM killer (limit {bound.limit / 1e6:,.0f} MB, control group {bound.folder})"
 
 
 def _groups(kind: Kind, proc: Path) -> Iterator[tuple[Path, bool]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -16,6 +16,8 @@ from rich.text import Text
 from prealloc.report import human
 
 GAP = 2
+MOST_NAMES = 500
+"""Of more rows the names are cut as any text: to compare them all would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Column:
     middle: bool = False
     """Shorten in the middle: the ends of shard ids tell them apart."""
     names: bool = False
-    """Its cells name the rows: they are shortened only as far as they stay different."""
+    """Its cells name the rows: while there is room, they are shortened only as far as they stay different."""
     make: Callable[[int], Sequence[Text]] | None = None
     """Makes the cells anew for a width, where shortening is not cutting: bars."""
 
@@ -62,14 +64,12 @@ def fit(columns: Sequence[Column], width: int | None) -> list[Fitted]:
     kept = list(columns)
     while _needed(kept, titles) > width and (droppable := [c for c in kept if c.drop]):
         kept.remove(max(droppable, key=lambda c: c.drop))
-    if _needed(kept, titles) > width:
-        plain = {id(c): replace(c, names=False) for c in kept}
-        titles = {id(plain[key]): title for key, title in titles.items() if key in plain}
-        kept = list(plain.values())
-    spare = width - _needed(kept, titles)
+    told_apart = _needed(kept, titles) <= width
+    spare = width - _needed(kept, titles, told_apart=told_apart)
     fitted = []
     for column in kept:
-        natural, least = _natural(column, titles[id(column)]), _least(column, titles[id(column)])
+        natural = _natural(column, titles[id(column)])
+        least = _least(column, titles[id(column)], told_apart=told_apart)
         grown = min(natural, least + max(0, spare))
         spare -= grown - least
         fitted.append(Fitted(column, titles[id(column)], grown))
@@ -154,15 +154,15 @@ def _saved(column: Column) -> int:
     return _least(column, column.title) - _least(column, column.short or column.title)
 
 
-def _least(column: Column, title: str) -> int:
+def _least(column: Column, title: str, *, told_apart: bool = True) -> int:
     natural = _natural(column, title)
     if column.least is None:
         return natural
     least = max(column.least, 1)
-    if column.names:
+    if told_apart and column.names and len(column.cells) <= MOST_NAMES:
         least = still_different(tuple(cell.plain for cell in column.cells), least, middle=column.middle)
     return min(natural, least)
 
 
-def _needed(columns: Sequence[Column], titles: dict[int, str]) -> int:
-    return sum(_least(c, titles[id(c)]) for c in columns) + GAP * max(0, len(columns) - 1)
+def _needed(columns: Sequence[Column], titles: dict[int, str], *, told_apart: bool = True) -> int:
+    return sum(_least(c, titles[id(c)], told_apart=told_apart) for c in columns) + GAP * max(0, len(columns) - 1)

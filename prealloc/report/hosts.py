@@ -25,7 +25,7 @@ def lost_line(event: HostLost) -> str:
 
 
 def hosts_line(progress: RunProgress, width: int | None) -> Text | None:
-    """`hosts  host-1 4 of 8 1.2 GB · host-2 silent 2 of 8 0.7 GB`, cut to the width; None without hosts."""
+    """`hosts  host-2 silent 2 of 8 workers 0.7 GB · 5 more`, the ill ones first; None without hosts."""
     if not progress.hosts or progress.ended is not None:
         return None
     line, shown = Text("  hosts  ", "dim"), 0
@@ -49,4 +49,4 @@ def hosts_fact(progress: RunProgress) -> str | None:
 
 def _told(host: HostState) -> str:
     state = "" if host.state == "works" else f" {host.state}"
-    return f"{visible(host.host)}{state} {host.running} of {host.room} {human.size(host.memory)}"
+    return f"{visible(host.host)}{state} {host.running} of {host.room} workers {human.size(host.memory)}"

@@ -90,7 +90,7 @@ def _picture(progress: RunProgress, now_s: float, width: int | None, height: int
     # The header, the titles, the total and the line below it always stand; a rule and a blank line if tall.
     fixed = 4 + (2 if tall else 0) + len(first)
     notes = [line for each in _remarks(progress, now_s, width, tall) for line in _broken(each, width, height)]
-    notes = notes if height is None else notes[: max(1, height - fixed - 1)]
+    notes = notes if height is None else notes[: max(1, (height - fixed) // 2)]
 
     def columns(lines: int) -> tuple[list[Column], dict[State, int]]:
         """The table above this many lines, and the states of the shards that are not in it."""

@@ -101,7 +101,7 @@ def sorted_rows(rows: Sequence[ResultsRow], column: str) -> list[ResultsRow]:
     elif field in _NUMBERS:
         values = [getattr(row, field) for row in rows]
     else:
-        there = ", ".join([*rows[0].group, *rows[0].means, *(each for each in COLUMNS), *_NUMBERS])
+        there = ", ".join([*rows[0].group, *rows[0].means, *(each for each in COLUMNS if " " not in each), *_NUMBERS])
         raise OptionsError([Mistake("‹sort›", f"there is no column {shown(name)}", f"use one of {there}")])
     pairs = list(zip(values, rows, strict=True))
     known = sorted((pair for pair in pairs if pair[0] is not None), key=lambda pair: place_of(pair[0]), reverse=not up)

@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 from prealloc._version import __version__
 from prealloc.engines.hosts import wire
-from prealloc.engines.hosts.host import _module_digest
+from prealloc.engines.hosts.ship import module_digest
 from prealloc.engines.hosts.spec import HostSpec, trusting
 from prealloc.model.outcome import Status
 from prealloc.store.journal import AttemptLine
@@ -61,7 +61,7 @@ class ScriptedHost:
     def join(self) -> None:
         """Until it takes part in the session."""
         check = self.hear(wire.Check)
-        digest = _module_digest(check.worker, check.import_path)
+        digest = module_digest(check.worker, check.import_path)
         self.say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
         self.session = self.hear(wire.Open).session
         self.beat()

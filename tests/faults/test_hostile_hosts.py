@@ -219,7 +219,7 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "half a line": (raw_line(b'{"shard":\n'), "line"),
     "an endless line": (endless_line, "a line of more than"),
     "half lines in many files": (half_lines_in_many_files, "lines that do not end"),
-    "late lines without end": (late_without_end, "64 MB of endings of units that it does not have"),
+    "late lines without end": (late_without_end, "67 MB of endings of units that it does not have"),
     "workers without end": (workers_without_end, "more than 16 workers for each job and unit"),
     "logs without end": (logs_without_end, "more of logs"),
     "notes without end": (notes_without_end, "more sentences"),

@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.fault, pytest.mark.fresh]
 
 LIMIT_MB = 256
 GROUP_MB = 250
+LIMIT = "262 MB"
+"""As it is told."""
 WAYS = {
     "at once": {"mb": 4000},
     "slowly": {"mb": 1000, "slow": True},
@@ -110,9 +112,9 @@ def test_a_control_group_that_is_full(stage: Stage, group: ControlGroup, shards:
     assert session.wait() == 1, session.output()
     assert session.census == {"ok": 11, "out_of_memory": 1}
     (ended,) = session.of("attempt_ended", task="hog")
-    assert f"killed by the kernel's OOM killer (limit {GROUP_MB} MB" in ended["error"]["message"]
+    assert f"killed by the kernel's OOM killer (limit {LIMIT}" in ended["error"]["message"]
     notes = [event["text"] for event in session.of("note")]
-    who = f"the kernel's OOM killer (limit {GROUP_MB} MB, control group {group.folder}) has ended a worker of shard-0"
+    who = f"the kernel's OOM killer (limit {LIMIT}, control group {group.folder}) has ended a worker of shard-0"
     assert any(who in note and "from now on at most" in note for note in notes)
     assert 3 <= stage.attempts("hog") <= 4
     assert group.kills() >= 4

@@ -59,6 +59,17 @@ def test_examples_can_be_pasted(type_: Type, path: tuple[str, ...]) -> None:
         assert {param.opts[0] for param in command.params if param.required and param.opts[0][0] == "-"} <= set(given)  # type: ignore[attr-defined]
 
 
+def test_the_first_steps_are_commands_that_there_are(type_: Type) -> None:
+    """What a newcomer pastes from the help of all commands has commands and options that exist."""
+    lines = re.findall(r"^    prealloc (.*)$", type_("-h").out, re.MULTILINE)
+    assert len(lines) >= 3
+    for line in lines:
+        words = shlex.split(line)
+        path = max((each for each in LEAVES if tuple(words[: len(each)]) == each), key=len)
+        options = {name for param in COMMANDS[path].params for name in param.opts}  # type: ignore[attr-defined]
+        assert {word for word in words if word.startswith("-")} <= options, line
+
+
 def test_what_is_missing_is_told_first_and_all_of_it(type_: Type) -> None:
     """A command without what it needs names each thing and what it is, before anything else; exit code 2."""
     done = type_("run")

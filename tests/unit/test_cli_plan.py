@@ -300,3 +300,11 @@ def test_an_older_runner_finds_its_own_spelling(type_: Type, tmp_path: Path) -> 
     assert [task.extra for task in shard.tasks if task.id == "b"] == [{"instance_id": ["B", 1.5], "type": "t"}]
     assert type_("verify", "plan", "--library", "x.json").code == 0
     assert type_("plan", "x.json", "--all", "--keep", "id").code == 2
+
+
+def test_a_library_that_is_not_there_is_told_with_the_options(type_: Type, tmp_path: Path) -> None:
+    """Whoever has mistyped both learns it at once."""
+    done = type_("plan", str(tmp_path / "nope.json"), "--shards", "0")
+    assert done.code == 2
+    assert "--shards: 0 is below 1" in done.err
+    assert "nope.json does not exist" in " ".join(done.err.split())

@@ -162,3 +162,12 @@ def test_numbers_that_may_be_none(
     policy = json.loads((tmp_path / "run" / "run.json").read_text())["policy"]
     assert (policy["workers"], policy["halt_after_infra"]) == (workers, halt_after)
     assert "--workers" in type_(*words, "-w", "many").err
+
+
+def test_a_plan_that_is_not_there_is_told_with_the_options(type_: Type, tmp_path: Path) -> None:
+    """Whoever has mistyped both learns it at once; nothing is made."""
+    done = type_("run", str(tmp_path / "nope"), "--worker", "nosuch:f", "--out", str(tmp_path / "run"), "-c", "0")
+    assert done.code == 2
+    assert "--concurrency: 0 is below 1" in done.err
+    assert "nope does not exist" in " ".join(done.err.split())
+    assert not (tmp_path / "run").exists()

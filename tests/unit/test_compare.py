@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from command_line import Type
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 import prealloc
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.outcome import Status
-from prealloc.report.compare_view import heading, notes, render_comparison
+from prealloc.report.compare_view import heading, notes, render_comparison, row_name, verdict
 from prealloc.report.page import wrapped
 from prealloc.store.comparison import Comparison, Member, closes_gate, compare_members
 from prealloc.store.unit_outcome import UnitOutcome
@@ -79,6 +80,28 @@ def test_a_narrow_page_loses_columns_and_no_word() -> None:
     assert max(map(len, lines)) <= 80
     shown = " ".join(lines)
     assert all(text in shown for text in (heading(found), *notes(found), "too few tasks differ"))
+
+
+def test_figures_have_the_unit_of_what_is_compared() -> None:
+    """Scores differ by a score, rates by points; a task that took longer is called that, not better."""
+
+    scored = [
+        member._replace(unit=replace(member.unit, first_score=8.0 if member.cell["model"] == "a" else 6.5))
+        for member in members(lambda *_: True, tasks=6)
+    ]
+    found = compare_members(scored, CompareOptions(factor="model", metric="score", baseline="b"))
+    assert "8.000    6.500      +1.500" in render_comparison(found).text()
+    better = "a against b: {} on t0, t1, t2, t3, t4, t5; {} on none"
+    assert better.format("better", "worse") in render_comparison(found, tasks=True).text()
+    assert (
+        better.format("longer", "shorter") in render_comparison(replace(found, metric="working_s"), tasks=True).text()
+    )
+    rates = compared(members(lambda model, task, _: task % 4 > 0 if model == "a" else task % 2 > 0))
+    (row,) = rates.rows
+    assert "points" in render_comparison(rates).text().splitlines()[2]
+    for width in (40, 80):
+        shown = " ".join(render_comparison(rates).text(width).split())
+        assert f"{row_name(row)}: {verdict(row)}" in shown
 
 
 def test_a_sentence_fits_by_the_columns_that_its_characters_take() -> None:

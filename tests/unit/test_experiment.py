@@ -14,6 +14,7 @@ from command_line import Type
 
 import prealloc
 from prealloc.api.experiments import experiment_status
+from prealloc.api.outcomes import unit_history
 from prealloc.model.events import Note, RunEnded
 from prealloc.model.lane import Lane
 from prealloc.store.identity import Rule, identities
@@ -227,6 +228,16 @@ def test_a_unit_of_two_runs_counts_once(tmp_path: Path) -> None:
     assert (outcome.run, outcome.later) == ("0001", ("0002",))
     assert prealloc.results(exp)[0].units == 1
     assert (prealloc.status(exp).units, prealloc.status(exp).shards) == (1, {"0001": {"ok": 1}, "0002": {}})
+
+
+def test_a_unit_that_has_not_run_has_its_lane(tmp_path: Path) -> None:
+    """What is known of it is the same, whether its run or the experiment is asked."""
+    planned = prealloc.plan(TASKS, num_instances=2, lanes=[Lane(name="k1")])
+    exp = tmp_path / "exp"
+    go(exp, planned, limit=1)
+    (left,) = (outcome.unit for outcome in prealloc.outcomes(exp) if outcome.status == "not_run")
+    for folder in (exp / "runs" / "0001", exp):
+        assert unit_history(folder, str(left)).lane == "k1"
 
 
 CONFIG = """

@@ -180,7 +180,7 @@ def test_deaths_by_the_oom_killer(tmp_path: Path, version: int | None) -> None:
     kernel.now = 12.0 + SETTLED_S
     assert not kills.explains(SIGKILL, born_at=0.0)  # long ago
     who = kills.told()
-    assert ("limit 250 MB, control group" in who) is (version is not None)
+    assert ("limit 262 MB, control group" in who) is (version is not None)
     assert "the kernel's OOM killer" in who
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from prealloc.errors import Mistake, OptionsError, RunFolderError
 from prealloc.model import events
 from prealloc.model.outcome import ErrorInfo, Status, Successes
 from prealloc.report.choose import reporter
+from prealloc.report.grid import Column, left_out
+from prealloc.report.grid import table as table_of
+from prealloc.report.hosts import hosts_line
 from prealloc.report.live import TableReporter
 from prealloc.report.page import Page, fact
 from prealloc.report.plain import PlainReporter
@@ -198,6 +203,12 @@ def test_names_stay_different_and_settings_that_they_say_are_not_repeated() -> N
 
     rows = [line.split()[1] for line in table(60, named="").splitlines() if line.startswith("·")]
     assert len(set(rows)) == 4
+    names = Column("name", [Text("x" * 60 + end) for end in "ab"], right=False, least=5, names=True)
+    number = Column("number", [Text("1"), Text("2")])
+    assert [line.plain for line in table_of([names, number], 20)][
+        1
+    ] == "xxxxxxxxxxx…       1"  # no column is lost for it
+    assert left_out([names, number], 20) == []
     assert "settings" not in table(200, named="")
     assert "model=qwen2.5-72b/v2" in table(200, named="/v2")
 
@@ -470,6 +481,21 @@ def test_what_is_told_before_the_start_stays_whole_above_the_table() -> None:
             table.handle(event)
         table.tick(1.0)
     assert out.getvalue().count("host-1.json") == 1
+
+
+def test_hosts_in_a_line() -> None:
+    """Those that are ill come first, with what runs there; what does not fit is counted."""
+    progress = folded(script())
+    for n, state in enumerate(("works", "silent", "works"), start=1):
+        progress.hosts[f"host-{n}"] = events.HostState(
+            host=f"host-{n}", machine="m", state=cast("Any", state), running=n, room=8, memory=10**9
+        )
+    wide, narrow = hosts_line(progress, 200), hosts_line(progress, 60)
+    assert wide is not None
+    assert narrow is not None
+    first = "  hosts  host-2 silent 2 of 8 workers 1.0 GB · "
+    assert wide.plain == first + "host-1 1 of 8 workers 1.0 GB · host-3 3 of 8 workers 1.0 GB"
+    assert narrow.plain == first + "2 more"
 
 
 def test_a_resized_terminal_begins_anew() -> None:

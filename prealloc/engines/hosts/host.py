@@ -7,7 +7,6 @@ outlives the master by more than the lease: without a word for that long it ends
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import os
 import secrets
@@ -18,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Hashable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from prealloc.engines.hosts.caller import Caller
 from prealloc.engines.hosts.limiter import MasterClock, RemoteLimiter
 from prealloc.engines.hosts.link import Closed, Failed, Heard, Link, Opened
 from prealloc.engines.hosts.logs import Logs
+from prealloc.engines.hosts.ship import module_digest, unpacked
 from prealloc.engines.hosts.spec import HostSpec
 from prealloc.engines.hosts.spool import Spool
 from prealloc.engines.launch import Launcher
@@ -314,7 +313,7 @@ class Host:
         os.environ.update(message.environment)
         path = message.import_path
         if message.code is not None:
-            path = (str(_unpacked(self._spool.file(message.code), self._spool.paths.root / "code")), *path)
+            path = (str(unpacked(self._spool.file(message.code), self._spool.paths.root / "code")), *path)
         libraries = library_files(message.libraries)
         self._check, self._import_path = message, path
         launcher: Launcher | None = self._launcher
@@ -333,7 +332,7 @@ class Host:
             wire.Ready(
                 notes=tuple(checked.notes),
                 unset=tuple(checked.unset),
-                digest=_module_digest(message.worker, path),
+                digest=module_digest(message.worker, path),
                 libraries=len(libraries),
             )
         )
@@ -509,31 +508,6 @@ def _wait_for(descriptor: int, timeout_s: float) -> None:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     poll.poll(timeout_s * 1000)
-
-
-def _module_digest(worker: str, import_path: Sequence[str]) -> str | None:
-    """Of the file of the worker's module, found without importing it; None if it has none."""
-    name = worker.partition(":")[0]
-    before = sys.path[:]
-    sys.path[:0] = import_path
-    try:
-        found = find_spec(name)
-        if found is None or found.origin is None or not os.path.isfile(found.origin):
-            return None
-        return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
-    except Exception:  # noqa: BLE001  # a parent package runs the user's code
-        return None
-    finally:
-        sys.path[:] = before
-
-
-def _unpacked(archive: Path, folder: Path) -> Path:
-    """Shipped code, ready to be imported."""
-    import zipfile
-
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(folder)  # its names were made by our own master, and checked by extractall
-    return folder
 
 
 def note(text: str) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prealloc.engines.hosts.wire import MOST_FRAME
+from prealloc.model.words import size
 
 if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection
@@ -222,7 +223,7 @@ class Link:
                 return f"nothing was heard for {SILENT_S:g} s"
             if self._unsent > MOST_UNSENT:
                 self._connection.transport.abort()
-                return f"{MOST_UNSENT // 2**20} MB wait for it"
+                return f"{size(MOST_UNSENT)} wait for it"
 
 
 class LinkThread:

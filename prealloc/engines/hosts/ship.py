@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import zipfile
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from prealloc.errors import EngineError, Mistake
@@ -41,6 +44,8 @@ def refuse_unfit(path: Path) -> list[Mistake]:
 
 def packed(path: Path) -> bytes:
     """An archive of it: the same files give the same bytes. Raises EngineError if it cannot be read."""
+    import zipfile  # here and below: most hosts get nothing that is packed
+
     written = io.BytesIO()
     try:
         with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -49,3 +54,28 @@ def packed(path: Path) -> bytes:
     except OSError as error:
         raise EngineError(f"it cannot be shipped: {error.strerror}", where=str(path)) from None
     return written.getvalue()
+
+
+def module_digest(worker: str, import_path: Sequence[str]) -> str | None:
+    """Of the file of the worker's module, found without importing it; None if it has none."""
+    name = worker.partition(":")[0]
+    before = sys.path[:]
+    sys.path[:0] = import_path
+    try:
+        found = find_spec(name)
+        if found is None or found.origin is None or not os.path.isfile(found.origin):
+            return None
+        return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    except Exception:  # noqa: BLE001  # a parent package runs the user's code
+        return None
+    finally:
+        sys.path[:] = before
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """Shipped code, ready to be imported."""
+    import zipfile
+
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)  # its names were made by our own master, and checked by extractall
+    return folder

@@ -32,6 +32,7 @@ from prealloc.model.events import (
     WorkerLost,
 )
 from prealloc.model.outcome import Status
+from prealloc.model.words import size
 from prealloc.store.journal import MOST_LINE_BYTES, AttemptLine, SoloDeath
 
 MOST_BEGUN = MOST_LINE_BYTES + 2 * PIECE
@@ -97,7 +98,7 @@ class UnitsOfHosts:
         if host.over:
             host.late_bytes += len(body)
             if host.late_bytes > MOST_LATE:
-                self._losses.shut_out(host, f"it has sent more than {MOST_LATE // 2**20} MB since its end")
+                self._losses.shut_out(host, f"it has sent more than {size(MOST_LATE)} since its end")
                 return
         with closing(host.replica.take(message.file, message.offset, body)) as taken:
             for copied in taken:
@@ -105,10 +106,10 @@ class UnitsOfHosts:
                 if copied.late and not host.over:
                     host.late_bytes += copied.size
                     if host.late_bytes > MOST_LATE:
-                        raise Unreadable(f"{MOST_LATE // 2**20} MB of endings of units that it does not have")
+                        raise Unreadable(f"{size(MOST_LATE)} of endings of units that it does not have")
         self._changed[host.name] = host
         if not body.endswith(b"\n") and host.replica.begun_bytes > MOST_BEGUN:
-            raise Unreadable(f"{MOST_BEGUN // 2**20} MB of lines that do not end")
+            raise Unreadable(f"{size(MOST_BEGUN)} of lines that do not end")
 
     def _next_incarnation(self, host: RemoteHost, shard: str) -> int:
         host.started += 1

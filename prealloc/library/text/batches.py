@@ -19,7 +19,7 @@ import msgspec
 
 from prealloc.errors import LibraryError
 from prealloc.library.disk import Progress
-from prealloc.library.rows import is_name, named
+from prealloc.library.rows import FIELDS, is_name, named
 from prealloc.library.text.cursor import Cursor, Damage
 from prealloc.library.text.diagnose import Diagnosis, Origin
 from prealloc.library.text.formats import ARRAY, OBJECTS, Format, Layout, is_lines
@@ -299,7 +299,7 @@ class _Cutter:
     def _keyed(self, key: str, at: int, end: int) -> Batch:
         """The task that lies under this key: its `id`, if it has none."""
         text, id = self._window.text[at:end], b'"id":' + msgspec.json.encode(key)
-        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        fields = FIELDS.decode(text)
         lead = b"[" if "id" in fields else b"[{" + id + (b"," if fields else b"")
         cut = 0 if "id" in fields else 1
         return self._batch(ARRAY, lead + text[cut:] + b"]", at + cut, lead=len(lead), key=key)

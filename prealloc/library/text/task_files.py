@@ -13,14 +13,14 @@ from prealloc.errors import LibraryError
 from prealloc.files.strict_json import StrictJsonError, compact
 from prealloc.library.disk import Progress, read_file
 from prealloc.library.naming import names_any
+from prealloc.library.rows import FIELDS
 from prealloc.library.text.sources import LINES, Hashed, Source
+from prealloc.model.document import UNREADABLE
 from prealloc.model.json_value import NoJson, check_json
 from prealloc.model.words import brief
 
 _YAML = (".yaml", ".yml")
 _ENDINGS = (".json", *_YAML)
-
-_fields = msgspec.json.Decoder(dict[str, Raw])
 
 
 def task_files(folder: Path) -> Source | None:
@@ -56,8 +56,8 @@ def _may_be_task(file: Path) -> bool:
     if file.suffix.lower() in _YAML:
         return True
     try:
-        fields = _fields.decode(read_file(file))
-    except (LibraryError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        fields = FIELDS.decode(read_file(file))
+    except (LibraryError, *UNREADABLE):
         return False
     return bool(fields) and bytes(fields.get("tasks", b""))[:1] != b"["
 
@@ -75,7 +75,7 @@ def _task(file: Path, content: bytes) -> dict[str, Raw]:
     try:
         if file.suffix.lower() in _YAML:
             content = msgspec.json.encode(_yaml(file, content))
-        fields = _fields.decode(compact(content))
+        fields = FIELDS.decode(compact(content))
     except StrictJsonError as error:
         where = str(file) if error.offset is None else f"{file}, byte {error.offset}"
         raise LibraryError(error.problem, where=where, hint="fix the file, or move it away") from None
