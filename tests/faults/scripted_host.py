@@ -140,7 +140,7 @@ def ending(host: str, job: wire.Job, unit: int = 0, /, **more: Any) -> bytes:
         "repeat": order.repeat,
         "attempt": order.attempt,
         "status": Status.OK,
-        "started_at": time.time(),
+        "started_at": float(int(time.time())),  # of one length, as the same line is written again
         "queued_s": 0.0,
         "waiting_s": 0.0,
         "working_s": 0.1,

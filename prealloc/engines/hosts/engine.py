@@ -246,6 +246,8 @@ class HostsEngine:
     def _heed(self, host: RemoteHost, message: Any, body: bytes) -> None:
         if isinstance(message, wire.Lines):
             self._units.copy(host, message, body)
+        elif isinstance(message, wire.Awaited):
+            self._units.hurry(host)
         elif isinstance(message, wire.Beat):
             ahead_s = message.wall - time.time()
             host.beats(msgspec.structs.replace(message, wall_s=ahead_s))

@@ -93,6 +93,8 @@ class Host:
         """The shards of the jobs that run."""
         self._ends: list[tuple[wire.Message, dict[str, int], str]] = []
         """Ends of jobs that wait until the master has all lines, and which those are."""
+        self._awaits = False
+        """One of them is new: the master is to be told."""
         self._waiting: list[wire.Check | wire.Run] = []
         """What needs files that have not come yet."""
         self._stopped: list[wire.Halt | wire.Drain] = []
@@ -138,12 +140,12 @@ class Host:
         self._heed_signals()
         for news in self._caller.mailbox.take():
             self._take(news)
+        self._send_ends()  # before it waits: what they have waited for may have come
         if self._engine is not None and self._setup is not None:
             self._pass_on(self._engine.wait(0.0 if self._limiter.has_grants else self._pause_s()))
         else:
             _wait_for(self._caller.mailbox.fileno(), TURN_S)
         self._send_news()
-        self._send_ends()
         self._beat()
 
     def _pause_s(self) -> float:
@@ -269,7 +271,7 @@ class Host:
             self._go_on()
         elif isinstance(message, wire.Welcome):
             self._spool.begin_again(message.acks)
-            self._welcome = True
+            self._welcome, self._awaits = True, bool(self._ends)
             for raw in self._numbered.again():
                 self._send(raw)
         elif isinstance(message, wire.Check | wire.Run):
@@ -407,6 +409,7 @@ class Host:
                 del self._jobs[event.job]
                 ended = wire.Ended(event.job, wire.Held.of(event.left))
                 self._ends.append((ended, self._spool.sizes(), event.shard))
+                self._awaits = True
             elif isinstance(event, UnitsReturned):
                 self._tell()  # all in the order in which it has happened
                 self._say(wire.Returned(event.job, wire.Held.of(event.units)))
@@ -439,6 +442,9 @@ class Host:
         if self._welcome:
             for piece in self._spool.pieces():
                 self._send(self._numbered.plain(wire.Lines(piece.file, piece.offset), piece.raw))
+            if self._awaits:
+                self._awaits = False
+                self._send(self._numbered.plain(wire.Awaited()))
 
     def _last_lines(self) -> None:
         """What was written until now is evidence, though it decides nothing."""

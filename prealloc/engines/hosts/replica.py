@@ -119,6 +119,10 @@ class Replica:
         """Of each file, what is in the run's journal."""
         return {file.name: file.offset for file in self._files.values()}
 
+    def hurry(self) -> None:
+        """The host waits for its acknowledgements."""
+        self._urgent = True
+
     @property
     def acks_are_due(self) -> bool:
         """Whether to acknowledge now: a job may end for it, or more would be held back."""
@@ -192,7 +196,6 @@ class Replica:
                 file.offset += len(line) + 1
                 self._changed.add(name)
                 self._unacked += len(line)
-                self._urgent = self._urgent or file.writer.shard is None  # the end of a worker, of a job perhaps
         finally:
             self._write()
         file.begun += begun  # a line may come in many pieces: none is looked at twice

@@ -85,6 +85,12 @@ class UnitsOfHosts:
                 if acks := host.replica.new_acks():
                     host.mention(wire.Ack(acks))
 
+    def hurry(self, host: RemoteHost) -> None:
+        """The host waits for what it has not been told yet."""
+        if host.replica is not None:
+            host.replica.hurry()
+            self._changed[host.name] = host
+
     def copy(self, host: RemoteHost, message: wire.Lines, body: bytes) -> None:
         """Takes bytes of a host's journal in, and tells what they mean."""
         if host.replica is None:

@@ -123,6 +123,10 @@ class Lines(Message, frozen=True, tag="lines"):
     offset: _Offset
 
 
+class Awaited(Message, frozen=True, tag="awaited"):
+    """The end of a job waits until what was sent of the journal is acknowledged."""
+
+
 class Log(Message, frozen=True, tag="log"):
     """A part of a shard's log."""
 
@@ -330,7 +334,9 @@ class Gone(Message, frozen=True, tag="gone"):
     reason: str
 
 
-FromHost = Hi | Ready | Broken | Lines | Log | Told | Away | Returned | Ended | Ask | Done | Leave | Beat | Bye
+FromHost = (
+    Hi | Ready | Broken | Lines | Awaited | Log | Told | Away | Returned | Ended | Ask | Done | Leave | Beat | Bye
+)
 ToHost = Welcome | Echo | Check | Open | Blob | Run | HandBack | Allow | Halt | Drain | Stop | Go | Ack | Gone | Bye
 
 _encoder = msgspec.json.Encoder()
