@@ -564,6 +564,7 @@ if __name__ == "__main__":
         importlib.import_module(name)
     status(Path(__file__).parent / "golden" / "run_v1")  # its readers are made at their first use
     trusting(new_identity().certificate)  # loads as it goes
+    tempfile.tempdir = None  # found at its first use, by the environment of then
     typer.main.get_command = functools.cache(typer.main.get_command)  # the tree of commands is built once
     for module in (None, *{*ALONE.values()}):
         tree: Any = typer.main.get_command(app_of(module))
