@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from harness import PATIENCE_S
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from prealloc._version import __version__
 from prealloc.engines.hosts import wire
@@ -39,17 +39,7 @@ class ScriptedHost:
         self._heard: deque[Any] = deque()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._connecting = connect(
-            f"wss://127.0.0.1:{spec.port}/",
-            ssl=trusting(spec.certificate),
-            additional_headers={"Authorization": f"Bearer {spec.token}"},
-            user_agent_header=None,
-            compression=None,
-            max_size=None,
-            proxy=None,
-            open_timeout=PATIENCE_S,
-        )
-        self.connection = self._connecting.__enter__()
+        self.connection = _call(spec)
         hi = wire.Hi(launch=self._launch, version=__version__, python="3", machine="scripted", room=room)
         self.send(self._numbered.plain(hi))
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -149,3 +139,24 @@ def ending(host: str, job: wire.Job, unit: int = 0, /, **more: Any) -> bytes:
         "success": True,
     }
     return msgspec.json.encode(AttemptLine(**{**told, **more})) + b"\n"
+
+
+def _call(spec: HostSpec) -> ClientConnection:
+    """A connection. Calls again, as any host does: a master that is busy hangs up."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return connect(
+                f"wss://127.0.0.1:{spec.port}/",
+                ssl=trusting(spec.certificate),
+                additional_headers={"Authorization": f"Bearer {spec.token}"},
+                user_agent_header=None,
+                compression=None,
+                max_size=None,
+                proxy=None,
+                open_timeout=PATIENCE_S,
+            )
+        except (OSError, ConnectionClosed):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
