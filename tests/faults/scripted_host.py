@@ -39,7 +39,7 @@ class ScriptedHost:
         self._heard: deque[Any] = deque()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self.connection = _call(spec)
+        self._connecting, self.connection = _call(spec)
         hi = wire.Hi(launch=self._launch, version=__version__, python="3", machine="scripted", room=room)
         self.send(self._numbered.plain(hi))
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -141,12 +141,12 @@ def ending(host: str, job: wire.Job, unit: int = 0, /, **more: Any) -> bytes:
     return msgspec.json.encode(AttemptLine(**{**told, **more})) + b"\n"
 
 
-def _call(spec: HostSpec) -> ClientConnection:
-    """A connection. Calls again, as any host does: a master that is busy hangs up."""
+def _call(spec: HostSpec) -> tuple[connect, ClientConnection]:
+    """What keeps a connection, and the connection. Calls again, as any host does: a master that is busy hangs up."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return connect(
+            connecting = connect(
                 f"wss://127.0.0.1:{spec.port}/",
                 ssl=trusting(spec.certificate),
                 additional_headers={"Authorization": f"Bearer {spec.token}"},
@@ -156,6 +156,7 @@ def _call(spec: HostSpec) -> ClientConnection:
                 proxy=None,
                 open_timeout=PATIENCE_S,
             )
+            return connecting, connecting.__enter__()
         except (OSError, ConnectionClosed):
             if time.monotonic() > until:
                 raise
