@@ -25,6 +25,7 @@ from prealloc.model.events import AttemptEnded, Event, Note, WorkerLost
 from prealloc.model.outcome import KEY_REFUSED, STOPPED, Attempt, ErrorInfo, Status
 from prealloc.model.policy import CLEANUP_S, IDLE_DEATHS, SOLO_DEATHS
 from prealloc.model.usage import Usage, added
+from prealloc.model.words import size
 from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import AttemptLine, AttemptLost, JournalFile, Line, SoloDeath, read_lines
@@ -112,9 +113,8 @@ class Deaths:
             elif worker.killed_for == "drain":
                 events.append(self._verdict(worker, key, row, Status.CANCELLED, STOPPED))
             elif worker.killed_for == "memory" and (worker.solo or (len(rows) == 1 and not worker.progressed)):
-                limit = (
-                    f"held {_megabytes(worker.held_bytes)}, and may hold {_megabytes(self._job.policy.memory_bytes)}"
-                )
+                held, most = (size(count or 0) for count in (worker.held_bytes, self._job.policy.memory_bytes))
+                limit = f"held {held}, and may hold {most}"
                 error = ErrorInfo(type="OutOfMemory", message=limit)
                 events.append(self._verdict(worker, key, row, Status.OUT_OF_MEMORY, error, peak_rss=worker.held_bytes))
             elif key in overdue and (worker.solo or len(rows) == 1):
@@ -236,7 +236,3 @@ def describe_exit(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"killed by {signal_name(os.WTERMSIG(status))}"
     return f"exited with code {os.waitstatus_to_exitcode(status)} without a result"
-
-
-def _megabytes(count: int | None) -> str:
-    return f"{(count or 0) / 1e6:,.0f} MB"

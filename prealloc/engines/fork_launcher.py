@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from prealloc.engines import fork_messages as said
+from prealloc.engines import fork_messages
 from prealloc.engines.base import Checked, WorkerCheck
 from prealloc.engines.launch import Born, Died, Refused, ended_at_import, shipment, what_to_look_at
 from prealloc.engines.log import last_lines
@@ -39,7 +39,7 @@ class ForkServerLauncher:
     """
 
     def __init__(self, server: ServerProcess | None = None) -> None:
-        self._decoder: msgspec.json.Decoder[said.FromServer] = msgspec.json.Decoder(said.FromServer)
+        self._decoder: msgspec.json.Decoder[fork_messages.FromServer] = msgspec.json.Decoder(fork_messages.FromServer)
         self._living: set[int] = set()
         """What the server has started and has not told the end of."""
         with must_write(_SERVER, EngineError):
@@ -47,7 +47,7 @@ class ForkServerLauncher:
 
     def check(self, wanted: WorkerCheck) -> Checked:
         worker = wanted.worker
-        request = said.Preload(worker, wanted.import_path, tuple(sorted(wanted.library)), wanted.variables)
+        request = fork_messages.Preload(worker, wanted.import_path, tuple(sorted(wanted.library)), wanted.variables)
         try:
             self._send(request)
             if not wanted.patience.wait(self.wait):
@@ -58,7 +58,7 @@ class ForkServerLauncher:
             if (code := self._server.poll()) is None:
                 raise
             raise ended_at_import(worker, code, self.output()) from None
-        if not isinstance(reply, said.Preloaded):
+        if not isinstance(reply, fork_messages.Preloaded):
             raise EngineError(f"the fork server answered {type(reply).__name__} to a preload")
         if reply.opened_library is not None:
             raise WorkerFunctionError(
@@ -81,7 +81,7 @@ class ForkServerLauncher:
         memory = shipment(payload)
         try:
             fault_point(Point.SHIP_SEND)
-            self._send(said.Fork(tag), [channel.fileno(), memory, log, table])
+            self._send(fork_messages.Fork(tag), [channel.fileno(), memory, log, table])
             fault_point(Point.SHIP_SENT)
         finally:
             os.close(memory)
@@ -91,7 +91,7 @@ class ForkServerLauncher:
 
         The descriptor stays the caller's.
         """
-        self._send(said.Execute(tag, tuple(command), dict(environment), folder), [log])
+        self._send(fork_messages.Execute(tag, tuple(command), dict(environment), folder), [log])
 
     def wait(self, timeout_s: float) -> bool:
         """Returns as soon as something happened (True), or after this many seconds."""
@@ -109,18 +109,18 @@ class ForkServerLauncher:
                 return found
             finally:
                 self._control.setblocking(True)
-            if isinstance(message, said.Forked):
+            if isinstance(message, fork_messages.Forked):
                 self._living.add(message.pid)
                 found.append(Born(message.tag, message.pid))
-            elif isinstance(message, said.Refused):
+            elif isinstance(message, fork_messages.Refused):
                 found.append(Refused(message.tag, message.reason))
-            elif isinstance(message, said.Exited):
+            elif isinstance(message, fork_messages.Exited):
                 self._living.discard(message.pid)
                 found.append(Died(message.pid, message.status))
 
     def kill(self, pid: int, *, now: bool = False, step_s: float = KILL_STEP_S) -> None:
         """`step_s` is what a program gets between SIGTERM and SIGKILL."""
-        self._send(said.Kill(pid, now, step_s))
+        self._send(fork_messages.Kill(pid, now, step_s))
 
     def fileno(self) -> int | None:
         return self._control.fileno()
@@ -160,16 +160,16 @@ class ForkServerLauncher:
             kill_group(pid)
         end_marked(MARK, {str(pid) for pid in self._living}, _DYING_S)
 
-    def _send(self, message: said.ServerMessage, descriptors: Sequence[int] = ()) -> None:
+    def _send(self, message: fork_messages.ServerMessage, descriptors: Sequence[int] = ()) -> None:
         packet = msgspec.json.encode(message)
         try:
             socket.send_fds(self._control, [packet], list(descriptors))
         except OSError as error:
             raise self._gone(error) from error
 
-    def _receive(self) -> said.FromServer:
+    def _receive(self) -> fork_messages.FromServer:
         try:
-            packet = self._control.recv(said.PACKET)
+            packet = self._control.recv(fork_messages.PACKET)
         except BlockingIOError:
             raise
         except OSError as error:

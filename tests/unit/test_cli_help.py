@@ -15,6 +15,7 @@ import typer.main
 from command_line import Type
 
 from prealloc.cli.app import ALONE, app, app_of
+from prealloc.report.page import wrapped
 
 
 def _commands(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -57,6 +58,13 @@ def test_examples_can_be_pasted(type_: Type, path: tuple[str, ...]) -> None:
         given = [word for word in words if word.startswith("-") and word != "-"]
         assert set(given) <= options, line
         assert {param.opts[0] for param in command.params if param.required and param.opts[0][0] == "-"} <= set(given)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_a_command_in_a_sentence_is_never_broken(path: tuple[str, ...]) -> None:
+    """Whichever it is, it stays on one line, however narrow the screen: it can be copied from there."""
+    command = f"prealloc {' '.join(path)} RUN --option value"
+    assert command in wrapped(f"the run has not ended: {command}", 30)
 
 
 def test_the_first_steps_are_commands_that_there_are(type_: Type) -> None:
