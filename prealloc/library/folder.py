@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 from prealloc.errors import LibraryError
 from prealloc.library.formats import FORMATS, PARTS, ending_of
@@ -13,15 +12,8 @@ _JSON = ending_of(format for format in FORMATS if format.packs)
 _STORED = ending_of(format for format in FORMATS if not format.packs)
 
 
-class Choice(NamedTuple):
-    """The file that was taken, and a sentence that says so (None where there was nothing to choose)."""
-
-    path: Path
-    took: str | None
-
-
-def choose(path: Path, difficulty: str | None) -> Choice:
-    """The library at `path`: the file itself, or in a folder the one for `difficulty`.
+def choose(path: Path, difficulty: str | None) -> tuple[Path, str | None]:
+    """The library at `path`, the file itself or in a folder the one for `difficulty`, and a sentence on that choice.
 
     `*_<difficulty>_with_workflows.json` comes before `*_<difficulty>.json`; both also as .jsonl, as .ndjson
     and packed (.gz, .zst). After each of them come .db, .sqlite, .sqlite3, .parquet and .pool, and folders in .parts:
@@ -30,7 +22,7 @@ def choose(path: Path, difficulty: str | None) -> Choice:
     """
     try:
         if not path.is_dir():
-            return Choice(path, None)
+            return path, None
         names = sorted(entry.name for entry in path.iterdir() if _may_be_one(entry))
     except OSError as error:
         raise LibraryError(
@@ -53,7 +45,7 @@ def choose(path: Path, difficulty: str | None) -> Choice:
             )
         if matches:
             without = "" if full else ", as no file has workflows"
-            return Choice(path / matches[0], f"took {matches[0]} for difficulty {difficulty!r}{without}")
+            return path / matches[0], f"took {matches[0]} for difficulty {difficulty!r}{without}"
     raise LibraryError(f"no file here is for difficulty {difficulty!r}", where=str(path), hint=_offer(names))
 
 

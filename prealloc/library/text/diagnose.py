@@ -43,14 +43,13 @@ class Origin(NamedTuple):
         return "" if self.line is None else f"byte {self.byte + offset}, line {self.line() + lines + 1}"
 
 
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """Makes LibraryErrors for one library: file, task by index and id, byte and line, and the hint."""
 
-    def __init__(self, fmt: Format, text: bytearray, where: str, origin: Origin | None = None) -> None:
-        self.fmt = fmt
-        self.text = text
-        self.where = where
-        self.origin = origin or Origin()
+    fmt: Format
+    text: bytearray
+    where: str
+    origin: Origin = Origin()
 
     def of_text(self, shape: Any) -> LibraryError:
         """The error of a library that could not be decoded."""

@@ -43,7 +43,11 @@ def _starts_in_lines(text: bytearray) -> Iterator[int]:
         at = cursor.after(at)
 
 
-ARRAY = Format(1, lambda text, row: msgspec.json.decode(text, type=list[row]), lambda text: Cursor(text).items(0))  # type: ignore[valid-type]
+def _starts_in_array(text: bytearray) -> Iterator[int]:
+    return (start for _, start in Cursor(text).fields(0))
+
+
+ARRAY = Format(1, lambda text, row: msgspec.json.decode(text, type=list[row]), _starts_in_array)  # type: ignore[valid-type]
 """`[...]`, with no space around it."""
 
 OBJECTS = Format(0, lambda text, row: msgspec.json.Decoder(row).decode_lines(text), _starts_in_lines)

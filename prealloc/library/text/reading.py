@@ -114,29 +114,11 @@ def _is_ours(first: Batch, fields: Fields) -> bool:
     return fields == COMMON and first.key is None and is_ours(first.first())
 
 
-def naming_of(source: Source, fields: Fields, progress: Progress | None = None) -> Naming | None:
-    """How the tasks of a library are named. Holds none of them. Raises LibraryError.
-
-    None if the first is spelled as ours are: then the others are not read.
-    """
+def begins_as_ours(source: Source, fields: Fields) -> bool:
+    """Whether tasks are spelled as ours are, by the first of them. Raises LibraryError."""
     with contextlib.closing(batches(source, lambda first: Raw, lambda piece: None)) as found:
         first = next(found, None)
-    if first is None or _is_ours(first, fields):
-        return None
-    return read_tasks(source, _Nobody, fields=fields, progress=progress).naming
-
-
-class _Nobody:
-    """Takes nothing of the tasks."""
-
-    def add(self, ids: Sequence[str], types: Sequence[str], batch: Batch) -> None:
-        pass
-
-    def finish(self, where: str) -> None:
-        pass
-
-    def of_each_type(self) -> Mapping[str, int]:
-        return {}
+    return first is None or _is_ours(first, fields)
 
 
 class _Ours(Reading[T]):
