@@ -251,9 +251,9 @@ class Names:
     def _columns(self, asked: str | None, common: Sequence[Any], read: Callable[[Any], str | None]) -> list[Column]:
         if asked is not None:
             return [Column((asked,), read, asked=True)]
-        groups = [(each,) if isinstance(each, str) else each for each in common]
+        ours, *others = common
         # What is in every task is in the first; and ours may be spelled now so, now so.
-        return [Column(group, read) for group in groups if len(group) > 1 or group[0] in self._first]
+        return [Column(ours, read), *(Column((name,), read) for name in others if name in self._first)]
 
     def heads(self) -> list[str]:
         """The fields that the columns look into."""
