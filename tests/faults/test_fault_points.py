@@ -7,6 +7,7 @@ write that fails stops the run with 3 and the reason; and the run then ends as i
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,13 +159,18 @@ def test_every_point_has_a_case() -> None:
     assert IN_WORKER.isdisjoint(IN_FORK_SERVER)
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def test_every_point_is_in_the_code() -> None:
     """A point that the code does not pass any more leaves the registry; one that is not in it cannot be passed."""
     used = {
         node.attr
         for path in PACKAGE.rglob("*.py")
         if path.name != "faultpoint.py"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Point"
     }
     assert used == {point.name for point in Point}
@@ -202,7 +208,7 @@ def test_every_write_passes_a_point() -> None:
     for room in ("files", "store", "lanes", "worker", "engines"):
         for path in (PACKAGE / room).glob("*.py"):
             name = f"{room}/{path.name}"
-            for function in ast.walk(ast.parse(path.read_text())):
+            for function in ast.walk(parsed(path)):
                 if not isinstance(function, ast.FunctionDef) or function.name in NO_DISK.get(name, ()):
                     continue
                 calls = {_called(node) for node in ast.walk(function) if isinstance(node, ast.Call)}
