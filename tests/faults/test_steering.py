@@ -151,10 +151,6 @@ def arrived(server: CountingServer, count: int) -> int:
     return len(server.arrived["k"])
 
 
-def fullest(moments: list[float], window_s: float) -> int:
-    return max(sum(at <= other < at + window_s for other in moments) for at in moments)
-
-
 def test_a_master_that_is_killed_leaves_a_socket_that_is_replaced(stage: Stage) -> None:
     """Nobody answers there, and ctl says so; the next session has the same place."""
     stage.make_plan({f"t{n}": {"do": "gate"} for n in range(4)}, shards=2)
