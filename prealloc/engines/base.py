@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from prealloc.engines.handover import Key
+from prealloc.engines.handover import Units
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
@@ -19,7 +19,6 @@ from prealloc.model.events import Event
 from prealloc.model.packed_task import PackedTask
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
-from prealloc.store.fold import Due
 from prealloc.store.journal import JournalWriter
 from prealloc.store.slices import Slice
 from prealloc.worker.job import UnitOrder, WorkerJob
@@ -89,14 +88,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """The run's, with the concurrency that the shard's lane leaves it."""
     ids: Sequence[tuple[str, str]]
     """(id, type) by position in the shard."""
-    orders: tuple[UnitOrder, ...]
-    """The units without a final outcome."""
-    deaths: Mapping[Key, int]
-    """Workers that a unit (position, repeat) has killed while alone in them, in earlier sessions too."""
-    alone: frozenset[Key] = frozenset()
-    """Units that ran in a worker when it died: each runs alone."""
-    due: Sequence[Due] = ()
-    """What earlier sessions have left to clean up, before anything runs."""
+    units: Units
+    """Those without a final outcome."""
     timeouts: Mapping[int, float] = {}
     """By position, the seconds of tasks that name a timeout of their own; it comes before the policy's."""
     copies: Mapping[str, int] | None = None

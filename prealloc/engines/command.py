@@ -254,7 +254,7 @@ class _CommandShard:
     def __init__(self, job: ShardJob, incarnation: int, setup: RunSetup) -> None:
         self.number = job.number
         self.shard = job.shard
-        self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.orders}
+        self.open = {(job.ids[order.position][0], order.repeat): order.attempt for order in job.units.orders}
         """Units without a final outcome, and the number that their next attempt gets."""
         self.timeout_s = _longest(job)
         """What the program may take for a unit: it does not tell which one it is at."""
@@ -443,7 +443,7 @@ class _CommandShard:
 
 
 def _longest(job: ShardJob) -> float | None:
-    limits = [job.timeout_s(order.position) for order in job.orders]
+    limits = [job.timeout_s(order.position) for order in job.units.orders]
     known = [limit_s for limit_s in limits if limit_s is not None]
     return max(known, default=None) if len(known) == len(limits) else None
 

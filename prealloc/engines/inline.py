@@ -177,15 +177,15 @@ class InlineShard:
         self._log = setup.paths.log(job.shard)
         self._most_log_bytes = job.policy.max_log_bytes
         journal = setup.paths.worker_journal(job.shard, setup.session, incarnation)
-        worker_job = job.for_worker(setup, job.orders, slots=1, journal=journal)
+        worker_job = job.for_worker(setup, job.units.orders, slots=1, journal=journal)
         self._journal = JournalWriter(journal, fsync=job.policy.fsync)
         table = InFlightTable(NOBODY_ELSE, job.policy.concurrency)
         limiter = _InlineLimiter(setup.limiter, job.lane) if job.lane is not None else None
         self._units = UnitQueue(worker_job, self._journal, table, self._ended.append, limiter, jitter=jitter)
         self.started = ShardStarted(
-            shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=len(job.orders), lane=job.lane
+            shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=len(job.units.orders), lane=job.lane
         )
-        self._orders = {(order.position, order.repeat): order for order in job.orders}
+        self._orders = {(order.position, order.repeat): order for order in job.units.orders}
         self._left: list[UnitOrder] = []
         """Units that are for another lane."""
 
@@ -209,7 +209,7 @@ class InlineShard:
         cleanup = self._setup.cleanup
         if cleanup is None:
             return events
-        for due in self._job.due:
+        for due in self._job.units.due:
             try:
                 self._here(functools.partial(call_cleanup, cleanup, self._setup.import_path, str(due.unit), due.notes))
                 self._setup.journal.append(CleanedUp(**due.unit._asdict(), attempt=due.attempt))
@@ -224,7 +224,7 @@ class InlineShard:
             self._worker = self._here(self._make)
         taken = self._units.next()
         if taken is None or self._worker is None:
-            left = units_of(self._left, (), self._job.deaths)
+            left = units_of(self._left, self._job.units.deaths)
             return [*self.close(), JobEnded(job=self._job.number, shard=self._job.shard, left=left)]
         if not isinstance(taken, Running):
             time.sleep(min(taken, NAP_S))

@@ -388,10 +388,7 @@ class _Jobs:
             manifest=run.manifests[shard].on(self._control.shares[launch.lane].lane),
             policy=self._control.policy_of(shard, launch.lane),
             ids=list(zip(names.ids, names.types, strict=True)),
-            orders=units.orders,
-            deaths=units.deaths,
-            alone=units.alone,
-            due=due,
+            units=units._replace(due=tuple(due)),
             copies=run.copies(shard),
             timeouts=run.timeouts(shard),
         )
@@ -417,7 +414,7 @@ def _open_units(states: Sequence[tuple[Key, UnitState]]) -> Units:
     orders = tuple(
         UnitOrder(position, repeat, state.attempts + 1) for (position, repeat), state in states if state.open
     )
-    return Units(orders, deaths={key: state.deaths for key, state in states if state.open and state.deaths})
+    return Units(orders, tuple((*key, state.deaths) for key, state in states if state.open and state.deaths))
 
 
 def longest_s(run: OpenRun, engine: Engine) -> float | None:

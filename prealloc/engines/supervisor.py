@@ -107,15 +107,15 @@ class JobSupervisor:
         self._setup = setup
         self._library = library
         self._processes = processes
-        self._waiting = WaitingUnits(job.orders, job.deaths, job.policy.concurrency, job.alone)
+        self._waiting = WaitingUnits(job.units, job.policy.concurrency)
         self._deaths = Deaths(job, setup, self._waiting)
         self._drain_until: float | None = None
         self._stopped = self._at_once = False
         """Whether what runs is cancelled; whether it gets no more time."""
         self._away: list[UnitOrder] = []
         """Units that the lane has turned away: they are given back with what its workers let go of, or at the end."""
-        self._due: deque[Due] = deque(job.due)
-        self._due_first = bool(job.due)
+        self._due: deque[Due] = deque(job.units.due)
+        self._due_first = bool(self._due)
         """What earlier sessions have left comes before everything else."""
 
     @property

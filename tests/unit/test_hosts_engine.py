@@ -13,7 +13,7 @@ from run_setup import setup_in
 
 from prealloc._version import __version__
 from prealloc.engines.base import ShardJob, WorkerCheck
-from prealloc.engines.handover import JobEnded, UnitsReturned
+from prealloc.engines.handover import JobEnded, Units, UnitsReturned, units_of
 from prealloc.engines.hosts import admission, engine, entrance, jobs, losses, turns, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
@@ -202,8 +202,7 @@ class Bench:
             manifest=shard.manifest.on(lane),
             policy=self.policy,
             ids=ids,
-            orders=tuple(orders or [UnitOrder(position, 0, 1) for position in range(3)]),
-            deaths=self.deaths(),
+            units=units_of(orders or [UnitOrder(position, 0, 1) for position in range(3)], self.deaths()),
         )
         self.engine.launch(job)
 
@@ -355,7 +354,7 @@ def test_who_was_given_up_stays_so(bench: Bench) -> None:
     bench.settle()
     assert isinstance(again.got[-1], wire.Gone)
     again.ends(A)
-    again.say(wire.Returned(1, wire.Held((UnitOrder(1, 0, 1),))))
+    again.say(gives_back(UnitOrder(1, 0, 1)))
     assert not bench.settle()
     assert bench.statuses()[A] is Status.FAILED
 
@@ -421,11 +420,15 @@ def infra(host: str, task: str, attempt: int, message: str = "") -> AttemptEnded
     return AttemptEnded.of(line, "simple_task")
 
 
+def gives_back(*orders: UnitOrder) -> wire.Message:
+    return wire.Told((UnitsReturned(job=1, shard="shard-00", units=Units(orders)),))
+
+
 @pytest.mark.parametrize(
     "message",
     [
-        wire.Returned(1, wire.Held((UnitOrder(7, 0, 1),))),
-        wire.Ended(1, wire.Held((UnitOrder(0, 0, 1), UnitOrder(0, 0, 1)))),
+        gives_back(UnitOrder(7, 0, 1)),
+        gives_back(UnitOrder(0, 0, 1), UnitOrder(0, 0, 1)),
         wire.Ask("lane", 1, 1, 1),
         wire.Told((HostJoined(host="host-1", machine="m", room=1),)),  # type: ignore[arg-type]
     ],

@@ -15,7 +15,7 @@ from run_setup import setup_in
 from prealloc.engines import local
 from prealloc.engines.admission import Admission
 from prealloc.engines.base import Checked, ShardJob, WorkerCheck
-from prealloc.engines.handover import JobEnded
+from prealloc.engines.handover import JobEnded, Units
 from prealloc.engines.launch import Born, Died, Refused
 from prealloc.engines.local import LocalEngine
 from prealloc.model.events import AttemptEnded, Event, Note
@@ -130,8 +130,7 @@ class Bench:
                     manifest=shard.manifest,
                     policy=policy,
                     ids=ids,
-                    orders=orders,
-                    deaths={},
+                    units=Units(orders),
                 )
             )
         self.settle()

@@ -257,12 +257,6 @@ class HostsEngine:
             self._turns.hear(host, message)
         elif isinstance(message, wire.Told):
             self._units.told(host, message)
-        elif isinstance(message, wire.Away):
-            self._units.turned_away(host, message)
-        elif isinstance(message, wire.Returned):
-            self._units.returned(host, message)
-        elif isinstance(message, wire.Ended):
-            self._units.job_ended(host, message)
         elif isinstance(message, wire.Ready):
             self._admission.is_ready(host, message)
         elif isinstance(message, wire.Broken):

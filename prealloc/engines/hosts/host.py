@@ -91,7 +91,7 @@ class Host:
         self._room = 0
         self._jobs: dict[int, str] = {}
         """The shards of the jobs that run."""
-        self._ends: list[tuple[wire.Message, dict[str, int], str]] = []
+        self._ends: list[tuple[JobEnded, dict[str, int]]] = []
         """Ends of jobs that wait until the master has all lines, and which those are."""
         self._awaits = False
         """One of them is new: the master is to be told."""
@@ -381,7 +381,7 @@ class Host:
         if self._engine is None:
             raise Unreadable("a job before a session")
         path = self._spool.file(message.job)
-        job = wire.Job.unpacked(path.read_bytes()).job()
+        job = wire.unpack_job(path.read_bytes())
         path.unlink()
         self._jobs[job.number] = job.shard
         self._engine.launch(job)
@@ -407,16 +407,13 @@ class Host:
         for event in events:
             if isinstance(event, JobEnded):
                 del self._jobs[event.job]
-                ended = wire.Ended(event.job, wire.Held.of(event.left))
-                self._ends.append((ended, self._spool.sizes(), event.shard))
+                self._ends.append((event, self._spool.sizes()))
                 self._awaits = True
-            elif isinstance(event, UnitsReturned):
+            elif isinstance(event, UnitsReturned | TurnedAway):
+                if isinstance(event, TurnedAway):
+                    self._untold.pop(_attempt(event.ended), None)
                 self._tell()  # all in the order in which it has happened
-                self._say(wire.Returned(event.job, wire.Held.of(event.units)))
-            elif isinstance(event, TurnedAway):
-                self._untold.pop(_attempt(event.ended), None)
-                self._tell()
-                self._say(wire.Away(event.job, event.ended))
+                self._say(wire.Told((event,)))
             elif isinstance(event, AttemptEnded):
                 # The master makes both from the line; but whether a lane has turned it away is ours to say.
                 self._untold.pop(_attempt(event), None)
@@ -454,10 +451,10 @@ class Host:
 
     def _send_ends(self) -> None:
         while self._ends and self._spool.is_acked(self._ends[0][1]):
-            message, _, shard = self._ends.pop(0)
-            self._say(message)
+            ended, _ = self._ends.pop(0)
+            self._say(wire.Told((ended,)))
             if self._link is not None:
-                self._logs.send(shard, self._link)
+                self._logs.send(ended.shard, self._link)
 
     def _send_logs(self) -> None:
         if self._link is not None:

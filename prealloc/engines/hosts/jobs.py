@@ -11,13 +11,13 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from prealloc.engines.base import Room, ShardJob
-from prealloc.engines.handover import JobEnded, Units
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.losses import Losses
@@ -146,8 +146,7 @@ class Jobs:
         """Of the jobs that wait, these are not run."""
         for job in [job for job in self._waiting if which(job)]:
             self._waiting.remove(job)
-            units = Units(tuple(job.orders), job.alone, job.deaths, tuple(job.due))
-            self._shared.tell(JobEnded(job=job.number, shard=job.shard, left=units))
+            self._shared.tell(JobEnded(job=job.number, shard=job.shard, left=job.units))
 
     def _too_far(self, host: RemoteHost, lane: str | None) -> bool:
         """Whether the way to a host is so long that a lane's limit might not hold there. Told once of each."""
@@ -172,20 +171,20 @@ class Jobs:
     def _give(self, host: RemoteHost, job: ShardJob) -> None:
         if self._shared.setup is None:
             return
-        orders: Sequence[UnitOrder] = job.orders
-        rest: Sequence[UnitOrder] = ()
+        rest: tuple[UnitOrder, ...] = ()
         if self._losses.may_end_machines(job.shard):
-            orders, rest = orders[:1], orders[1:]
-            job = msgspec.structs.replace(job, policy=msgspec.structs.replace(job.policy, concurrency=1))
-        given = Given(job, orders, rest)
+            first, rest = job.units.orders[:1], job.units.orders[1:]
+            one = msgspec.structs.replace(job.policy, concurrency=1)
+            job = msgspec.structs.replace(job, policy=one, units=job.units._replace(orders=first))
+        given = Given(job, rest)
         host.jobs[job.number] = given
         host.given += 1
-        host.units += len(orders)
+        host.units += len(job.units.orders)
         positions = given.positions
         host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
         self._files.send_slice(host, job.manifest.slice)
-        given.file = self._files.keep(wire.Job.of(job, orders).packed())
+        given.file = self._files.keep(wire.pack_job(job))
         self._files.send(host, given.file)
         if host.replica is not None:
-            host.replica.owe(job.due)
+            host.replica.owe(job.units.due)
         host.gives(wire.Run(given.file, job.manifest.slice.sha256))

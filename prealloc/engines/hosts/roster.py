@@ -5,14 +5,14 @@ from __future__ import annotations
 import enum
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prealloc.engines.base import ShardJob
-from prealloc.engines.handover import Key, Units, units_of
+from prealloc.engines.handover import Key, TurnedAway, Units, units_of
 from prealloc.engines.hosts.link import Link
 from prealloc.engines.hosts.replica import PlannedShard, Replica
-from prealloc.engines.hosts.wire import Away, Beat, Hi, Message, Numbered, Ready, Run
+from prealloc.engines.hosts.wire import Beat, Hi, Message, Numbered, Ready, Run
 from prealloc.engines.waiting import after, next_of
 from prealloc.model.events import AttemptEnded, HostState
 from prealloc.store.journal import AttemptLine
@@ -40,22 +40,23 @@ OVER = (Stage.LOST, Stage.LEFT)
 class Given:
     """A job that a host has, and what is undecided of it."""
 
-    def __init__(self, job: ShardJob, orders: Sequence[UnitOrder], rest: Sequence[UnitOrder]) -> None:
+    def __init__(self, job: ShardJob, rest: tuple[UnitOrder, ...]) -> None:
         self.job = job
-        self.undecided: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in orders}
+        self.undecided: dict[Key, UnitOrder] = {(order.position, order.repeat): order for order in job.units.orders}
         self.file = ""
         """The digest of what the host was sent of it."""
-        self.rest = tuple(rest)
+        self.rest = rest
         """Orders that were not given to the host."""
         self.began: dict[Key, int] = {}
         """The attempts that run, as far as their start was told."""
         self.again: dict[Key, UnitOrder] = {}
         """Units that the host has let go of undecided, as it was told to end."""
-        self.deaths = dict(job.deaths)
+        self.deaths = job.units.deaths
+        """As of Units: of those that run alone."""
         self.positions = {id: position for position, (id, _) in enumerate(job.ids)}
         self.judged: dict[Key, int] = {}
         """The latest attempt whose ending the host says the meaning of: its lane may have turned it away."""
-        self.verdicts: dict[Key, AttemptEnded | Away] = {}
+        self.verdicts: dict[Key, AttemptEnded | TurnedAway] = {}
         """What it has said of that before the line had come: it counts when that is in the journal."""
         self.verdict_bytes = 0
         """Of those."""
@@ -76,10 +77,7 @@ class Given:
 
     def left(self) -> Units:
         """What nobody has any more, when the host is lost: what it was at gets the next number."""
-        orders = [*(next_of(order) for order in self.undecided.values()), *self.again.values(), *self.rest]
-        alone = [order for order in orders if (order.position, order.repeat) in self.job.alone]
-        together = [order for order in orders if (order.position, order.repeat) not in self.job.alone]
-        return units_of(together, alone, self.deaths)
+        return units_of((*map(next_of, self.undecided.values()), *self.again.values(), *self.rest), self.deaths)
 
 
 class RemoteHost:

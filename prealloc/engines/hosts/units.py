@@ -11,7 +11,7 @@ from contextlib import closing
 
 import msgspec
 
-from prealloc.engines.handover import JobEnded, Key, TurnedAway, Units, UnitsReturned
+from prealloc.engines.handover import JobEnded, Key, TurnedAway, Units, UnitsReturned, units_of
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.losses import Losses
@@ -157,7 +157,7 @@ class UnitsOfHosts:
             verdict = given.verdicts.pop(key, None)
             if verdict is not None:
                 given.verdict_bytes -= _size(verdict)
-                self.turned_away(host, verdict) if isinstance(verdict, wire.Away) else self._told(host, verdict)
+                self._told(host, verdict)
             return  # whether its lane has turned it away, the host says
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._shared.stopping:
@@ -168,7 +168,7 @@ class UnitsOfHosts:
     # -- what is said beside them ---------------------------------------------------------------------------
 
     def told(self, host: RemoteHost, message: wire.Told) -> None:
-        """Things for people, or what endings mean."""
+        """Things for people, what endings mean, and units that come back."""
         for event in message.events:
             self._told(host, event)
 
@@ -178,7 +178,16 @@ class UnitsOfHosts:
                 given, key = found
                 del given.undecided[key]
                 self._shared.tell(event)
-            return
+        elif isinstance(event, TurnedAway):
+            self._turned_away(host, event)
+        elif isinstance(event, UnitsReturned):
+            self._returned(host, event)
+        elif isinstance(event, JobEnded):
+            self._job_ended(host, event)
+        else:
+            self._for_people(host, event)
+
+    def _for_people(self, host: RemoteHost, event: Event) -> None:
         shard = getattr(event, "shard", None)
         if (
             shard is not None
@@ -209,7 +218,7 @@ class UnitsOfHosts:
             event = Note(text=f"{host.name}: {self._as_here(host, event.text)}")
         self._shared.tell(event)
 
-    def turned_away(self, host: RemoteHost, message: wire.Away) -> None:
+    def _turned_away(self, host: RemoteHost, message: TurnedAway) -> None:
         """An attempt has ended for its lane's sake."""
         found = self._judged(host, message)
         if found is not None and found[0].job.number == message.job:
@@ -218,11 +227,11 @@ class UnitsOfHosts:
             given.undecided[key] = order._replace(
                 attempt=max(order.attempt, message.ended.attempt + 1), waited_s=message.ended.waiting_s
             )
-            self._shared.tell(TurnedAway(job=message.job, ended=message.ended))
+            self._shared.tell(message)
 
-    def _judged(self, host: RemoteHost, verdict: AttemptEnded | wire.Away) -> tuple[Given, Key] | None:
+    def _judged(self, host: RemoteHost, verdict: AttemptEnded | TurnedAway) -> tuple[Given, Key] | None:
         """The unit of an ending whose meaning the host says, if its line is in the journal; else that waits for it."""
-        event = verdict.ended if isinstance(verdict, wire.Away) else verdict
+        event = verdict.ended if isinstance(verdict, TurnedAway) else verdict
         given, key = _find(host, event.shard, event.task, event.repeat)
         if given is None or key is None:
             return None
@@ -245,15 +254,13 @@ class UnitsOfHosts:
 
     # -- units that come back -------------------------------------------------------------------------------
 
-    def returned(self, host: RemoteHost, message: wire.Returned) -> None:
-        """Units that the host gives back."""
+    def _returned(self, host: RemoteHost, message: UnitsReturned) -> None:
         given = host.jobs.get(message.job)
         if given is not None:
             units = _taken(given, message.units)
             self._shared.tell(UnitsReturned(job=message.job, shard=given.job.shard, units=units))
 
-    def job_ended(self, host: RemoteHost, message: wire.Ended) -> None:
-        """The host has nothing more of a job."""
+    def _job_ended(self, host: RemoteHost, message: JobEnded) -> None:
         given = host.jobs.get(message.job)
         if given is None:
             return
@@ -262,10 +269,8 @@ class UnitsOfHosts:
         if host.replica is not None and not any(each.job.shard == given.job.shard for each in host.jobs.values()):
             host.replica.finish(given.job.shard)
         self._files.drop(given.file)
-        more = Units((*given.again.values(), *given.rest), frozenset(), given.deaths)
-        if more.orders:
-            units = units.with_more(more)
-        self._shared.tell(JobEnded(job=message.job, shard=given.job.shard, left=units))
+        more = units_of((*given.again.values(), *given.rest), given.deaths)
+        self._shared.tell(JobEnded(job=message.job, shard=given.job.shard, left=units.with_more(more)))
 
 
 def _find(host: RemoteHost, shard: str, task: str, repeat: int) -> tuple[Given | None, Key | None]:
@@ -276,18 +281,17 @@ def _find(host: RemoteHost, shard: str, task: str, repeat: int) -> tuple[Given |
     return None, None
 
 
-def _size(verdict: AttemptEnded | wire.Away) -> int:
+def _size(verdict: AttemptEnded | TurnedAway) -> int:
     return len(msgspec.json.encode(verdict))
 
 
-def _taken(given: Given, held: wire.Held) -> Units:
+def _taken(given: Given, units: Units) -> Units:
     """Units that a host gives back. Raises Unreadable if it does not have them."""
-    keys = [(order.position, order.repeat) for order in held.orders]
-    for key, order in zip(keys, held.orders, strict=True):
+    keys = [(order.position, order.repeat) for order in units.orders]
+    for key, order in zip(keys, units.orders, strict=True):
         known = given.undecided.get(key)
         if known is None or order.attempt > known.attempt + MOST_FURTHER_ATTEMPTS or keys.count(key) > 1:
             raise Unreadable(f"it gives back unit {key}, which it does not have")
     for key in keys:
         del given.undecided[key]
-    units = held.units()
-    return units._replace(alone=units.alone & {*keys})
+    return units_of(units.orders, units.deaths)

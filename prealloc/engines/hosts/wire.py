@@ -10,13 +10,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from prealloc.engines.base import ShardJob
-from prealloc.engines.handover import Units
+from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
 from prealloc.files.paths import SHARD_ID
 from prealloc.model.document import UNREADABLE, Unreadable
 from prealloc.model.events import (
@@ -29,11 +29,9 @@ from prealloc.model.events import (
     WorkerLost,
 )
 from prealloc.model.outcome import Answer
-from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
 from prealloc.model.words import brief
-from prealloc.store.fold import Due
-from prealloc.worker.job import Count, UnitOrder
+from prealloc.worker.job import Count
 
 PIECE = 2**18
 """Bytes of a file in one message: small enough that what is urgent never waits long behind it."""
@@ -56,25 +54,18 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """The root of all messages."""
 
 
-class Held(msgspec.Struct, frozen=True, array_like=True):
-    """Units that a host gives back, as of handover.Units."""
-
-    orders: tuple[UnitOrder, ...] = ()
-    alone: tuple[tuple[Count, Count], ...] = ()
-    deaths: tuple[tuple[Count, Count, Count], ...] = ()
-    """(position, repeat, workers that it has killed)."""
-
-    @classmethod
-    def of(cls, units: Units) -> Held:
-        deaths = tuple((*key, count) for key, count in units.deaths.items())
-        return cls(units.orders, tuple(sorted(units.alone)), deaths)
-
-    def units(self) -> Units:
-        deaths = {(position, repeat): count for position, repeat, count in self.deaths}
-        return Units(self.orders, frozenset(self.alone), deaths)
-
-
-ToldEvent = ShardStarted | AttemptStarted | AttemptEnded | WorkerLost | WorkerGone | LibraryOpenedByWorker | Note
+ToldEvent = (
+    ShardStarted
+    | AttemptStarted
+    | AttemptEnded
+    | WorkerLost
+    | WorkerGone
+    | LibraryOpenedByWorker
+    | Note
+    | TurnedAway
+    | UnitsReturned
+    | JobEnded
+)
 
 # -- from a host --------------------------------------------------------------------------------------------
 
@@ -136,30 +127,12 @@ class Log(Message, frozen=True, tag="log"):
 
 
 class Told(Message, frozen=True, tag="told"):
-    """Things for people, or endings of which the host alone knows what follows."""
+    """Things for people, endings of which the host alone knows what follows, and units that come back.
+
+    Before a JobEnded, all lines of its job have been acknowledged.
+    """
 
     events: tuple[ToldEvent, ...]
-
-
-class Away(Message, frozen=True, tag="away"):
-    """As handover.TurnedAway."""
-
-    job: Count
-    ended: AttemptEnded
-
-
-class Returned(Message, frozen=True, tag="returned"):
-    """As handover.UnitsReturned."""
-
-    job: Count
-    units: Held
-
-
-class Ended(Message, frozen=True, tag="ended"):
-    """As handover.JobEnded. All its lines have been acknowledged."""
-
-    job: Count
-    left: Held
 
 
 class Ask(Message, frozen=True, tag="ask"):
@@ -272,7 +245,7 @@ class Blob(Message, frozen=True, tag="blob"):
 
 
 class Run(Message, frozen=True, tag="run"):
-    """Start a job: a Job, in a file that is sent, as is its slice."""
+    """Start a job: a ShardJob, in a file that is sent, as is its slice."""
 
     job: str
     slice: str
@@ -334,14 +307,13 @@ class Gone(Message, frozen=True, tag="gone"):
     reason: str
 
 
-FromHost = (
-    Hi | Ready | Broken | Lines | Awaited | Log | Told | Away | Returned | Ended | Ask | Done | Leave | Beat | Bye
-)
+FromHost = Hi | Ready | Broken | Lines | Awaited | Log | Told | Ask | Done | Leave | Beat | Bye
 ToHost = Welcome | Echo | Check | Open | Blob | Run | HandBack | Allow | Halt | Drain | Stop | Go | Ack | Gone | Bye
 
 _encoder = msgspec.json.Encoder()
 from_host = msgspec.json.Decoder(FromHost)
 to_host = msgspec.json.Decoder(ToHost)
+_jobs = msgspec.json.Decoder(ShardJob)
 
 
 class Frame(NamedTuple):
@@ -420,55 +392,11 @@ class Numbered:
         return True
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A ShardJob as it is sent: in a file of its own, since a shard may have any number of tasks."""
-
-    number: int
-    manifest: Manifest
-    policy: RunPolicy
-    ids: list[tuple[str, str]]
-    units: Held
-    due: list[Due]
-    timeouts: dict[int, float]
-    copies: dict[str, int] | None
-
-    @classmethod
-    def of(cls, job: ShardJob, orders: Iterable[UnitOrder]) -> Job:
-        """The job with these of its orders alone."""
-        return cls(
-            number=job.number,
-            manifest=job.manifest,
-            policy=job.policy,
-            ids=list(job.ids),
-            units=Held.of(Units(tuple(orders), job.alone, job.deaths)),
-            due=list(job.due),
-            timeouts=dict(job.timeouts),
-            copies=dict(job.copies) if job.copies is not None else None,
-        )
-
-    def packed(self) -> bytes:
-        """As it crosses the link: most of it is names, the same in every job."""
-        return zlib.compress(_encoder.encode(self))
-
-    @classmethod
-    def unpacked(cls, raw: bytes) -> Job:
-        """Only for what the master has sent."""
-        return _jobs.decode(zlib.decompress(raw))
-
-    def job(self) -> ShardJob:
-        units = self.units.units()
-        return ShardJob(
-            number=self.number,
-            manifest=self.manifest,
-            policy=self.policy,
-            ids=self.ids,
-            orders=units.orders,
-            deaths=units.deaths,
-            alone=units.alone,
-            due=self.due,
-            timeouts=self.timeouts,
-            copies=self.copies,
-        )
+def pack_job(job: ShardJob) -> bytes:
+    """In a file of its own, since a shard may have any number of tasks. Most of it is names, the same in every job."""
+    return zlib.compress(_encoder.encode(job))
 
 
-_jobs = msgspec.json.Decoder(Job)
+def unpack_job(raw: bytes) -> ShardJob:
+    """Only for what the master has sent."""
+    return _jobs.decode(zlib.decompress(raw))
