@@ -169,7 +169,7 @@ class Host:
             self._bench.checked += 1
             await self._bench.begin.wait()
             digest = module_digest(message.worker, message.import_path)
-            await self._say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
+            await self._say(wire.Ready(notes=(), unset=(), digest=digest))
         elif isinstance(message, wire.Open):
             self._bench.opened += 1
             self._session = message.session

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from prealloc.engines.admission import default_workers
 from prealloc.engines.handover import Units
 from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
@@ -199,7 +200,10 @@ class WorkerCheck(NamedTuple):
 
 
 class Engine(Protocol):
-    """Runs shards. One thread calls it; `wait` is where its work is done."""
+    """Runs shards. One thread calls it; `wait` is where its work is done.
+
+    What has a body here suits an engine on this machine whose jobs keep their units.
+    """
 
     name: str
     """What run.json calls it: `resume` makes an engine of this name, unless it is given one."""
@@ -215,11 +219,11 @@ class Engine(Protocol):
 
     def most_jobs(self, shards: int, slice_bytes: int) -> int:
         """How many jobs of these shards it runs at once by default. `slice_bytes` is the size of the largest slice."""
-        ...
+        return default_workers(shards, slice_bytes)
 
     def allowed(self, jobs: int) -> tuple[int, str | None]:
         """How many of these jobs the system allows at once; if that is fewer, also a sentence that says so."""
-        ...
+        return jobs, None
 
     def room(self) -> Room:
         """How many more jobs it takes now, as far as it is about memory, or places to run them."""
@@ -231,7 +235,7 @@ class Engine(Protocol):
 
     def unbegun(self) -> Mapping[int, int]:
         """By job: the units that have not begun, and that it may hand back."""
-        ...
+        return {}
 
     def hand_back(self, job: int, units: int) -> None:
         """Asks a job for this number of units that have not begun, the last ones. It answers with UnitsReturned.
@@ -239,7 +243,6 @@ class Engine(Protocol):
         The answer may hold fewer units, or none, and may never come: a worker that hangs gives nothing back. JobEnded
         comes in any case.
         """
-        ...
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """What has happened, as soon as something has, or nothing after the timeout. At the end of each job: JobEnded.

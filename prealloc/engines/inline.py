@@ -21,8 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from prealloc.engines.admission import default_workers
-from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.base import Checked, Engine, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.deaths import is_turned_away
 from prealloc.engines.handover import JobEnded, TurnedAway, units_of
 from prealloc.engines.log import cut_back
@@ -48,7 +47,7 @@ NAP_S = 0.1
 T = TypeVar("T")
 
 
-class InlineEngine:
+class InlineEngine(Engine):
     """Runs shards in the calling thread. `jitter` is for tests."""
 
     name = "inline"
@@ -59,11 +58,7 @@ class InlineEngine:
         cannot_change=dict.fromkeys(("workers", "concurrency"), "the inline engine runs one task at a time"),
     )
 
-    def __init__(
-        self,
-        *,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
+    def __init__(self, *, jitter: Callable[[], float] = random.random) -> None:
         self._jitter = jitter
         self._queue: deque[ShardJob] = deque()
         self._function: WorkerFunction | None = None
@@ -82,12 +77,6 @@ class InlineEngine:
 
     def open(self, setup: RunSetup) -> None:
         self._setup = setup
-
-    def most_jobs(self, shards: int, slice_bytes: int) -> int:
-        return default_workers(shards, slice_bytes)
-
-    def allowed(self, jobs: int) -> tuple[int, str | None]:
-        return jobs, None
 
     def room(self) -> Room:
         return Room(1)
@@ -116,12 +105,6 @@ class InlineEngine:
         if events and isinstance(events[-1], JobEnded):
             self._current = None
         return events
-
-    def unbegun(self) -> Mapping[int, int]:
-        return {}
-
-    def hand_back(self, job: int, units: int) -> None:
-        """It runs one task at a time: there is nowhere else to run them."""
 
     def halt(self, lane: str | None) -> None:
         if lane is None:
@@ -225,7 +208,7 @@ class InlineShard:
         taken = self._units.next()
         if taken is None or self._worker is None:
             left = units_of(self._left, self._job.units.deaths)
-            return [*self.close(), JobEnded(job=self._job.number, shard=self._job.shard, left=left)]
+            return [*self.close(), JobEnded(job=self.number, shard=self.shard, left=left)]
         if not isinstance(taken, Running):
             time.sleep(min(taken, NAP_S))
             return []

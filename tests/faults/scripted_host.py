@@ -53,7 +53,7 @@ class ScriptedHost:
         """Until it takes part in the session."""
         check = self.hear(wire.Check)
         digest = module_digest(check.worker, check.import_path)
-        self.say(wire.Ready(notes=(), unset=(), digest=digest, libraries=0))
+        self.say(wire.Ready(notes=(), unset=(), digest=digest))
         self.session = self.hear(wire.Open).session
         self.beat()
 

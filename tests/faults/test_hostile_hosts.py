@@ -183,7 +183,7 @@ def workers_without_end(host: ScriptedHost, job: ShardJob) -> None:
 
 def logs_without_end(host: ScriptedHost, job: ShardJob) -> None:
     for _ in range(200):
-        host.send(wire.frame(wire.Log(job.manifest.id, last=False), b"x" * wire.PIECE))
+        host.send(wire.frame(wire.Log(job.manifest.id), b"x" * wire.PIECE))
 
 
 def notes_without_end(host: ScriptedHost, job: ShardJob) -> None:
@@ -331,7 +331,7 @@ def test_what_nobody_has_asked_for_changes_nothing(stage: Stage, lab: HostsLab) 
         host.say(wire.Told((TurnedAway(job=job.number, ended=infra(host, job)),)))
         host.say(wire.Told((JobEnded(job=job.number + 77, shard=job.shard),)))
         host.say(wire.Leave("k", 1))
-        host.say(wire.Log("shard-77", last=True))
+        host.say(wire.Log("shard-77"))
         host.say(wire.Told((Note(text="heard"),)))
         wait_until(lambda: any("heard" in text for text in session.notes()), "the note")
         assert not session.of("attempt_ended", status="infra")

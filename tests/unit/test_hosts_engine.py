@@ -138,7 +138,7 @@ class Scripted:
         return self._numbered.number(message)
 
     def ready(self, digest: str | None = "d") -> None:
-        self.say(wire.Ready((), (), digest, 0))
+        self.say(wire.Ready((), (), digest))
 
     def beat(self, room: int = 1) -> None:
         self.say(wire.Beat(0.0, 0.001, 0.0, room, {}, {}, 1))

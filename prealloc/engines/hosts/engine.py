@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from prealloc.engines.base import Checked, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
+from prealloc.engines.base import Checked, Engine, EngineFacts, Room, RunSetup, ShardJob, WorkerCheck
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.admission import Admission
 from prealloc.engines.hosts.entrance import Entrance
@@ -51,7 +51,7 @@ SAMPLE_S = 2.0
 CLOSE_S = 5.0
 
 
-class HostsEngine:
+class HostsEngine(Engine):
     """Runs shards on hosts. `provider` is what starts them; None: somebody else does."""
 
     facts = EngineFacts(can_kill=True, guards_library=True, worker_outlives_master=True, hands_back=True)
@@ -101,9 +101,6 @@ class HostsEngine:
         told = [host.hi.room for host in self._roster if host.hi is not None and host.hi.room is not None]
         each = self._shared.options.room or max(told, default=64)
         return max(1, min(shards, each * self._shared.options.hosts))
-
-    def allowed(self, jobs: int) -> tuple[int, str | None]:
-        return jobs, None
 
     def room(self) -> Room:
         return self._jobs.room()

@@ -333,7 +333,6 @@ class Host:
                 notes=tuple(checked.notes),
                 unset=tuple(checked.unset),
                 digest=module_digest(message.worker, path),
-                libraries=len(libraries),
             )
         )
 

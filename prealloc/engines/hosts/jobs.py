@@ -21,7 +21,7 @@ from prealloc.engines.handover import JobEnded
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.files import Files
 from prealloc.engines.hosts.losses import Losses
-from prealloc.engines.hosts.replica import PlannedShard
+from prealloc.engines.hosts.replica import GivenShard
 from prealloc.engines.hosts.roster import Given, RemoteHost, Stage
 from prealloc.engines.hosts.shared import Shared
 from prealloc.errors import EngineError
@@ -180,8 +180,7 @@ class Jobs:
         host.jobs[job.number] = given
         host.given += 1
         host.units += len(job.units.orders)
-        positions = given.positions
-        host.shards[job.shard] = PlannedShard(positions, tuple(type for _, type in job.ids), job.manifest.repeats)
+        host.shards[job.shard] = GivenShard(given.positions, job.manifest.repeats)
         self._files.send_slice(host, job.manifest.slice)
         given.file = self._files.keep(wire.pack_job(job))
         self._files.send(host, given.file)

@@ -44,8 +44,8 @@ class Logs:
             for number, (start, end) in enumerate(spans):
                 if number:
                     cut = f"\n[prealloc: {start - spans[0][1]} bytes are on the host alone: {path}]\n".encode()
-                    yield self._numbered.plain(wire.Log(shard, False), cut)
+                    yield self._numbered.plain(wire.Log(shard), cut)
                 file.seek(start)
                 while start < end and (raw := file.read(min(wire.PIECE, end - start))):
                     start += len(raw)
-                    yield self._numbered.plain(wire.Log(shard, False), raw)
+                    yield self._numbered.plain(wire.Log(shard), raw)

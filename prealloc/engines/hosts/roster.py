@@ -11,7 +11,7 @@ from typing import Any
 from prealloc.engines.base import ShardJob
 from prealloc.engines.handover import Key, TurnedAway, Units, units_of
 from prealloc.engines.hosts.link import Link
-from prealloc.engines.hosts.replica import PlannedShard, Replica
+from prealloc.engines.hosts.replica import GivenShard, Replica
 from prealloc.engines.hosts.wire import Beat, Hi, Message, Numbered, Ready, Run
 from prealloc.engines.waiting import after, next_of
 from prealloc.model.events import AttemptEnded, HostState
@@ -100,7 +100,7 @@ class RemoteHost:
         """What the engine that has started it says of its end."""
         self.beat: Beat | None = None
         self.jobs: dict[int, Given] = {}
-        self.shards: dict[str, PlannedShard] = {}
+        self.shards: dict[str, GivenShard] = {}
         """What it has ever been given something of."""
         self.replica: Replica | None = None
         self.held: set[str] = set()

@@ -44,8 +44,6 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Shards at once; None: as memory allows."""
     spool: str | None = None
     """A folder for what the host writes; None: a temporary one, removed at the end."""
-    run: str = ""
-    """What the run is called, for people."""
 
     def encoded(self) -> bytes:
         return msgspec.json.encode(self)

@@ -93,8 +93,6 @@ class Ready(Message, frozen=True, tag="ready"):
     unset: tuple[_Name, ...]
     digest: _Name | None
     """Of the file of the worker's module."""
-    libraries: Count
-    """Files of the task library that it has found, and protects."""
 
 
 class Broken(Message, frozen=True, tag="broken"):
@@ -122,8 +120,6 @@ class Log(Message, frozen=True, tag="log"):
     """A part of a shard's log."""
 
     shard: _Shard
-    last: bool
-    """Nothing more comes of it."""
 
 
 class Told(Message, frozen=True, tag="told"):
