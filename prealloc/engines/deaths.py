@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 
 from prealloc.engines.base import RunSetup, ShardJob
-from prealloc.engines.handover import Key, TurnedAway
+from prealloc.engines.handover import TurnedAway
 from prealloc.engines.log import end_of_log, last_lines
 from prealloc.engines.waiting import WaitingUnits, after, next_of
 from prealloc.engines.worker_process import WorkerProcess
@@ -30,6 +30,7 @@ from prealloc.processes.signals import signal_name
 from prealloc.store.fold import Due, Untidied
 from prealloc.store.journal import AttemptLine, AttemptLost, JournalFile, Line, SoloDeath, read_lines
 from prealloc.worker.in_flight import InFlight
+from prealloc.worker.job import Key
 
 KILLED_FOR = {
     "deadline": "killed: it did not release the interpreter at the deadline",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -21,11 +20,11 @@ from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable, heard
 from prealloc.model.policy import KILL_STEP_S
-from prealloc.processes.ending import await_end
 from prealloc.processes.forks import forks
 from prealloc.processes.parent import MARK
 from prealloc.processes.signals import how_it_ended
 from prealloc.processes.tree import end_marked, kill_group
+from prealloc.processes.waiting import await_end, await_readable
 
 _SERVER = "the process that starts workers"
 _DYING_S = 2.0
@@ -95,9 +94,7 @@ class ForkServerLauncher:
 
     def wait(self, timeout_s: float) -> bool:
         """Returns as soon as something happened (True), or after this many seconds."""
-        poll = select.poll()  # not select(): there may be more than 1,024 descriptors
-        poll.register(self._control, select.POLLIN)
-        return bool(poll.poll(timeout_s * 1000))
+        return bool(await_readable([self._control.fileno()], timeout_s))
 
     def happened(self) -> Sequence[Born | Refused | Died]:
         found: list[Born | Refused | Died] = []

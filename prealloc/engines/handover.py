@@ -11,10 +11,7 @@ from typing import NamedTuple
 
 from prealloc.model.events import AttemptEnded, Event
 from prealloc.store.fold import Due
-from prealloc.worker.job import Count, UnitOrder
-
-Key = tuple[int, int]
-"""A unit within its shard: (position, repeat)."""
+from prealloc.worker.job import Count, Key, UnitOrder
 
 
 class Units(NamedTuple):
@@ -43,8 +40,7 @@ class Units(NamedTuple):
 def units_of(orders: Iterable[UnitOrder], alone: Mapping[Key, int]) -> Units:
     """The units of these orders, as the shard orders them. Those in `alone` run alone: see Units."""
     known = tuple(sorted(orders, key=_place))
-    solo = ((order.position, order.repeat) for order in known)
-    return Units(known, tuple((*key, alone[key]) for key in solo if key in alone))
+    return Units(known, tuple((*order.key, alone[order.key]) for order in known if order.key in alone))
 
 
 def _place(order: UnitOrder) -> tuple[int, int]:

@@ -168,7 +168,7 @@ class InlineShard:
         self.started = ShardStarted(
             shard=job.shard, incarnation=incarnation, pid=os.getpid(), units=len(job.units.orders), lane=job.lane
         )
-        self._orders = {(order.position, order.repeat): order for order in job.units.orders}
+        self._orders = {order.key: order for order in job.units.orders}
         self._left: list[UnitOrder] = []
         """Units that are for another lane."""
 

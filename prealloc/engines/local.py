@@ -20,7 +20,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import select
 import sys
 import time
 from collections import Counter
@@ -42,6 +41,7 @@ from prealloc.files.faultpoint import Point, fault_point
 from prealloc.lanes.limiter import AHEAD_S
 from prealloc.model.events import AttemptEnded, Event, Note
 from prealloc.model.outcome import Status
+from prealloc.processes.waiting import await_readable
 from prealloc.worker.job import CleanupJob, WorkerJob, pack
 from prealloc.worker.messages import NO_THREAD, Granted, Permit
 
@@ -67,13 +67,16 @@ class LocalEngine(ProcessEngine[WorkerProcess]):
 
     def __init__(
         self,
-        make: Callable[[], Launcher] = make_launcher,
+        launcher: Launcher | None = None,
         *,
         admission: Callable[[int], Admission] = Admission,
         ear: int | None = None,
     ) -> None:
-        """`ear` is one more descriptor that ends a wait when it is readable. `admission` is for tests."""
-        super().__init__(make(), admission)
+        """Without a launcher it makes one. `ear` is one more descriptor that ends a wait when it is readable.
+
+        `admission` is for tests.
+        """
+        super().__init__(launcher or make_launcher(), admission)
         self._ear = ear
         self._supervisors: dict[int, JobSupervisor] = {}
         """By the number of the job."""
@@ -164,11 +167,8 @@ class LocalEngine(ProcessEngine[WorkerProcess]):
     def _listen(self, timeout_s: float) -> None:
         launcher = self._launcher.fileno()
         workers = {worker.channel.fileno(): worker for worker in self._living.values()}
-        poll = select.poll()  # not select(): there may be more than 1,024 descriptors
-        for descriptor in (*workers, launcher, self._ear):
-            if descriptor is not None:
-                poll.register(descriptor, select.POLLIN)
-        for descriptor, _ in poll.poll(timeout_s * 1000):
+        others = (descriptor for descriptor in (launcher, self._ear) if descriptor is not None)
+        for descriptor in await_readable((*workers, *others), timeout_s):
             if descriptor in workers:
                 worker = workers[descriptor]
                 self._events += self._supervisors[worker.job].listen(worker)

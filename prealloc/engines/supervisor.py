@@ -338,7 +338,7 @@ class JobSupervisor:
     def _retires(self, worker: WorkerProcess, orders: Iterable[UnitOrder]) -> None:
         worker.reach(Stage.RETIRING)
         for left in orders:
-            key = left.position, left.repeat
+            key = left.key
             before = worker.undecided.get(key)
             if before is None:
                 continue
@@ -408,7 +408,7 @@ class JobSupervisor:
     def _let_go(self, worker: WorkerProcess, left: Iterable[UnitOrder]) -> Event:
         """The worker has said that it will not run these: only now another one may."""
         worker.asked_back = False
-        held = [worker.undecided.pop((order.position, order.repeat), None) for order in left]
+        held = [worker.undecided.pop(order.key, None) for order in left]
         given, self._away = [*self._away, *(order for order in held if order is not None)], []
         if self._drain_until is not None:  # the lane has halted: what no worker holds is for another one, too
             given += self._ready(self._waiting.pending)
@@ -426,7 +426,7 @@ class JobSupervisor:
             TurnedAway(job=self.number, ended=event) if isinstance(event, AttemptEnded) else event for event in events
         ]
         if message.lingers or self._setup.cleanup is not None:
-            worker.undecided[again.position, again.repeat] = again
+            worker.undecided[again.key] = again
         else:
             self._away.append(again)
         return told

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from prealloc.engines.handover import Key, Units, units_of
+from prealloc.engines.handover import Units, units_of
 from prealloc.engines.worker_process import WorkerProcess
 from prealloc.model.outcome import TOO_MANY_REQUESTS, Attempt
-from prealloc.worker.job import UnitOrder
+from prealloc.worker.job import Key, UnitOrder
 
 
 class WaitingUnits:
@@ -16,9 +16,9 @@ class WaitingUnits:
 
     def __init__(self, units: Units, concurrency: int) -> None:
         alone = units.deaths
-        self.pending = deque(order for order in units.orders if (order.position, order.repeat) not in alone)
+        self.pending = deque(order for order in units.orders if order.key not in alone)
         """They run together."""
-        self.suspects = deque(order for order in units.orders if (order.position, order.repeat) in alone)
+        self.suspects = deque(order for order in units.orders if order.key in alone)
         """Each runs alone in a worker of its own."""
         self.last: deque[UnitOrder] = deque()
         """Each runs alone, and no other worker of the run beside it."""
@@ -45,7 +45,7 @@ class WaitingUnits:
 
     def units(self, together: Iterable[UnitOrder], alone: Sequence[UnitOrder] = ()) -> Units:
         """Units of these orders, with what is known of them."""
-        suspects = {(order.position, order.repeat): 0 for order in alone}
+        suspects = {order.key: 0 for order in alone}
         return units_of((*together, *alone), suspects | self._deaths)
 
     def queue_of(self, worker: WorkerProcess) -> deque[UnitOrder]:
@@ -54,7 +54,7 @@ class WaitingUnits:
 
     def squeeze(self, order: UnitOrder, *, alone: bool) -> None:
         """The OOM killer has ended it. One that was alone, or meets it again, may need more than there is."""
-        key = order.position, order.repeat
+        key = order.key
         (self.last if alone or key in self._squeezed else self.pending).append(next_of(order))
         self._squeezed.add(key)
 

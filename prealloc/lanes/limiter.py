@@ -219,14 +219,13 @@ class _Counter(Generic[H]):
         self.answers_429 = 0
 
     def figures(self) -> LaneFigures:
-        holders = self._given.keys() | self._queues.keys()
         per_s = self.per_s
         return LaneFigures(
             limit=None if per_s is None else round(per_s, 3),
             turns=self.turns,
             tokens=self.tokens,
             refused=self.answers_429,
-            holders=len(holders),
+            holders=len(self._given.keys() | self._queues.keys()),
         )
 
     @contextmanager
@@ -246,8 +245,7 @@ class _Counter(Generic[H]):
 
     @property
     def per_s(self) -> float | None:
-        rates = self._fixed if self._adaptive is None else self._rates()
-        return min((rate.limit / rate.window_s for rate in rates), default=None)
+        return min((rate.limit / rate.window_s for rate in self._rates()), default=None)
 
     @property
     def window_s(self) -> float | None:
@@ -258,7 +256,7 @@ class _Counter(Generic[H]):
         self._fixed = [Rate(per_s, 1.0), *(rate for rate in self._fixed if rate.window_s != 1.0)]
         if self._adaptive is not None:  # it finds out anew what the server allows, within this
             self._adaptive = _adaptive(self._fixed, now)
-        self._pacer.change(self._fixed if self._adaptive is None else self._rates())
+        self._pacer.change(self._rates())
         news.append(LaneChanged(lane=self._lane, limit=per_s, window_s=1.0, reason="set by prealloc ctl"))
 
     def ask(self, holder: H, turn: int, tokens: int) -> None:
@@ -349,8 +347,8 @@ class _Counter(Generic[H]):
         news.append(LaneChanged(lane=self._lane, limit=limit, window_s=window_s, reason=why))
 
     def _rates(self) -> list[Rate]:
-        assert self._adaptive is not None  # noqa: S101  # narrows the type
-        return [*self._fixed, Rate(self._adaptive.limit, self._adaptive.window_s)]
+        found = self._adaptive
+        return [*self._fixed, *([Rate(found.limit, found.window_s)] if found is not None else [])]
 
 
 def _request_rates(lane: Lane) -> list[Rate]:

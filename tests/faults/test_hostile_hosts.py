@@ -26,11 +26,10 @@ from scripted_host import ScriptedHost, ending
 from websockets.exceptions import InvalidStatus
 
 from prealloc.engines.base import ShardJob
-from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
+from prealloc.engines.handover import JobEnded, Units, UnitsReturned
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.spec import HostSpec, trusting
-from prealloc.model.events import AttemptEnded, Note, ShardStarted
-from prealloc.model.outcome import Status
+from prealloc.model.events import Note, ShardStarted
 
 pytestmark = pytest.mark.fault
 
@@ -196,13 +195,6 @@ def gap(host: ScriptedHost, job: ShardJob) -> None:
     host.send(wire.frame(wire.Lines(own_file(host, job), 10**6), ending(host.name, job, 1)))
 
 
-def infra(host: ScriptedHost, job: ShardJob) -> AttemptEnded:
-    line = msgspec.json.decode(ending(host.name, job, 1, status=Status.INFRA, success=None))
-    event = {**line, "event": "attempt_ended", "type": "simple_task", "outcome": True, "first": True}
-    event.pop("success", None)
-    return msgspec.convert(event, type=AttemptEnded)
-
-
 def held_back(host: ScriptedHost, job: ShardJob) -> wire.Message:
     order = job.units.orders[0]
     return wire.Told((UnitsReturned(job=job.number, shard=job.shard, units=Units((order, order))),))
@@ -213,7 +205,7 @@ ATTACKS: Mapping[str, tuple[Attack, str]] = {
     "no message": (frame(b"x" * 100), "not a message"),
     "a message of no kind": (frame(bytes(16) + b'["root"]\n'), "Invalid value"),
     "nested": (frame(bytes(16) + b"[" * 100_000 + b"\n"), "it says what cannot be"),
-    "a negative count": (frame(bytes(16) + b'["ended",-1,[[],[],[]]]\n'), "int"),
+    "a negative count": (frame(bytes(16) + b'["ask","k",-1,1,1]\n'), "int"),
     "NaN": (nan, "malformed"),
     "a clock that is none": (frame(bytes(16) + b'["beat",1e400,null,0,0,{},{},0,false]\n'), "it says what cannot be"),
     "a message is missing": (lambda host, job: host.send(wire.frame(wire.Bye(), number=99)), "is missing"),
@@ -321,20 +313,17 @@ def test_a_host_that_repeats_itself(stage: Stage, lab: HostsLab) -> None:
 
 
 def test_what_nobody_has_asked_for_changes_nothing(stage: Stage, lab: HostsLab) -> None:
-    """Verdicts without a line, endings of jobs that it does not have, turns that were not given: not taken over."""
+    """Ends of jobs that it does not have, turns that were not given: not taken over."""
     stage.make_plan({f"g{n}": {"do": "gate"} for n in range(8)}, shards=2)
     session = lab.start(2, "--room", "1", "-c", "1", lease="5s")
     lab.join(session, "host-1", direct=True)
     session.wait_for("attempt_started")
     with host_with_a_job(lab, session, "host-2") as (host, job):
-        host.say(wire.Told((infra(host, job),)))
-        host.say(wire.Told((TurnedAway(job=job.number, ended=infra(host, job)),)))
         host.say(wire.Told((JobEnded(job=job.number + 77, shard=job.shard),)))
         host.say(wire.Leave("k", 1))
         host.say(wire.Log("shard-77"))
         host.say(wire.Told((Note(text="heard"),)))
         wait_until(lambda: any("heard" in text for text in session.notes()), "the note")
-        assert not session.of("attempt_ended", status="infra")
     session.wait_for("host_lost", host="host-2")
     stage.let_go()
     assert session.wait() == 0

@@ -111,9 +111,7 @@ class Bench:
         monkeypatch.setattr(cgroups, "PROC", root / "proc")
         monkeypatch.setattr(local, "WATCH_S", 0.0)
         self.launcher = NoProcesses(root / "proc/vmstat")
-        self.engine = LocalEngine(
-            lambda: self.launcher, admission=lambda size: Admission(size, available=lambda: 100 * GB)
-        )
+        self.engine = LocalEngine(self.launcher, admission=lambda size: Admission(size, available=lambda: 100 * GB))
         self.events: list[Event] = []
         policy = RunPolicy.checked(concurrency=CONCURRENCY, drain_s=1.0, start_s=1.0)
         setup = setup_in(root, policy)

@@ -10,7 +10,6 @@ import contextlib
 import math
 import os
 import secrets
-import select
 import shutil
 import socket
 import sys
@@ -33,14 +32,13 @@ from prealloc.engines.hosts.logs import Logs
 from prealloc.engines.hosts.ship import module_digest, unpacked
 from prealloc.engines.hosts.spec import HostSpec
 from prealloc.engines.hosts.spool import Spool
-from prealloc.engines.launch import Launcher
-from prealloc.engines.local import LocalEngine, make_launcher
+from prealloc.engines.local import LocalEngine
 from prealloc.engines.server_process import ServerProcess
 from prealloc.errors import CannotGoOn, EngineError, PreallocError
 from prealloc.model.document import Unreadable
 from prealloc.model.events import AttemptEnded, AttemptStarted, Event
-from prealloc.model.outcome import Status
 from prealloc.processes.signals import handled
+from prealloc.processes.waiting import await_readable
 from prealloc.store.journal import JournalWriter
 from prealloc.worker.guard import library_files
 
@@ -144,7 +142,7 @@ class Host:
         if self._engine is not None and self._setup is not None:
             self._pass_on(self._engine.wait(0.0 if self._limiter.has_grants else self._pause_s()))
         else:
-            _wait_for(self._caller.mailbox.fileno(), TURN_S)
+            await_readable([self._caller.mailbox.fileno()], TURN_S)
         self._send_news()
         self._beat()
 
@@ -316,10 +314,8 @@ class Host:
             path = (str(unpacked(self._spool.file(message.code), self._spool.paths.root / "code")), *path)
         libraries = library_files(message.libraries)
         self._check, self._import_path = message, path
-        launcher: Launcher | None = self._launcher
-        if launcher is None or message.environment:  # the one that was started before lacks these keys
-            launcher = make_launcher()
-        engine = self._engine = LocalEngine(lambda: launcher, ear=self._caller.mailbox.fileno())
+        launcher = self._launcher if not message.environment else None  # it was started before, without these keys
+        engine = self._engine = LocalEngine(launcher, ear=self._caller.mailbox.fileno())
         wanted = WorkerCheck(
             message.worker, path, libraries, message.variables, Patience(message.start_s, self._during_an_import)
         )
@@ -408,16 +404,11 @@ class Host:
                 del self._jobs[event.job]
                 self._ends.append((event, self._spool.sizes()))
                 self._awaits = True
-            elif isinstance(event, UnitsReturned | TurnedAway):
-                if isinstance(event, TurnedAway):
-                    self._untold.pop(_attempt(event.ended), None)
+            elif isinstance(event, UnitsReturned):
                 self._tell()  # all in the order in which it has happened
                 self._say(wire.Told((event,)))
-            elif isinstance(event, AttemptEnded):
-                # The master makes both from the line; but whether a lane has turned it away is ours to say.
-                self._untold.pop(_attempt(event), None)
-                if event.status is Status.INFRA and event.outcome and event.lane is not None:
-                    self._untold[id(event)] = event
+            elif isinstance(event, AttemptEnded | TurnedAway):  # the master makes it, and its start, from the line
+                self._untold.pop(_attempt(event.ended if isinstance(event, TurnedAway) else event), None)
             else:
                 self._untold[_attempt(event) if isinstance(event, AttemptStarted) else id(event)] = event
 
@@ -498,12 +489,6 @@ def _attempt(event: AttemptStarted | AttemptEnded) -> Hashable:
 
 def _broken(error: PreallocError) -> wire.Broken:
     return wire.Broken(type(error).__name__, error.problem, error.where, error.hint)
-
-
-def _wait_for(descriptor: int, timeout_s: float) -> None:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    poll.poll(timeout_s * 1000)
 
 
 def note(text: str) -> None:

@@ -138,9 +138,9 @@ class Jobs:
     def _share(self) -> int | None:
         """The most jobs that a host may have now. None: as many as it has places."""
         shared = self._shared
-        if shared.setup is None or time.monotonic() - shared.opened_at > JOIN_S or not shared.roster.joining:
+        if time.monotonic() - shared.opened_at > JOIN_S or not shared.roster.joining:
             return None
-        return max(1, math.ceil(shared.setup.first_jobs / shared.options.hosts))
+        return max(1, math.ceil(shared.session.first_jobs / shared.options.hosts))
 
     def give_back_waiting(self, which: Callable[[ShardJob], bool] = lambda job: True) -> None:
         """Of the jobs that wait, these are not run."""
@@ -150,8 +150,8 @@ class Jobs:
 
     def _too_far(self, host: RemoteHost, lane: str | None) -> bool:
         """Whether the way to a host is so long that a lane's limit might not hold there. Told once of each."""
-        setup, roster = self._shared.setup, self._shared.roster
-        if lane is None or setup is None or (window_s := setup.limiter.window_s(lane)) is None:
+        roster = self._shared.roster
+        if lane is None or (window_s := self._shared.session.limiter.window_s(lane)) is None:
             return False
         rtt_s = host.beat.rtt_s if host.beat is not None else None
         if rtt_s is not None and rtt_s <= MOST_OF_WINDOW * window_s:
@@ -169,8 +169,6 @@ class Jobs:
         return True
 
     def _give(self, host: RemoteHost, job: ShardJob) -> None:
-        if self._shared.setup is None:
-            return
         rest: tuple[UnitOrder, ...] = ()
         if self._losses.may_end_machines(job.shard):
             first, rest = job.units.orders[:1], job.units.orders[1:]

@@ -16,11 +16,10 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from prealloc.engines.base import ShardJob
-from prealloc.engines.handover import JobEnded, TurnedAway, UnitsReturned
+from prealloc.engines.handover import JobEnded, UnitsReturned
 from prealloc.files.paths import SHARD_ID
 from prealloc.model.document import UNREADABLE, Unreadable
 from prealloc.model.events import (
-    AttemptEnded,
     AttemptStarted,
     LibraryOpenedByWorker,
     Note,
@@ -54,18 +53,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """The root of all messages."""
 
 
-ToldEvent = (
-    ShardStarted
-    | AttemptStarted
-    | AttemptEnded
-    | WorkerLost
-    | WorkerGone
-    | LibraryOpenedByWorker
-    | Note
-    | TurnedAway
-    | UnitsReturned
-    | JobEnded
-)
+ForPeople = ShardStarted | AttemptStarted | WorkerLost | WorkerGone | LibraryOpenedByWorker | Note
 
 # -- from a host --------------------------------------------------------------------------------------------
 
@@ -123,12 +111,12 @@ class Log(Message, frozen=True, tag="log"):
 
 
 class Told(Message, frozen=True, tag="told"):
-    """Things for people, endings of which the host alone knows what follows, and units that come back.
+    """Things for people, and units that come back. The ends of attempts are in its journal.
 
     Before a JobEnded, all lines of its job have been acknowledged.
     """
 
-    events: tuple[ToldEvent, ...]
+    events: tuple[ForPeople | UnitsReturned | JobEnded, ...]
 
 
 class Ask(Message, frozen=True, tag="ask"):
@@ -304,6 +292,7 @@ class Gone(Message, frozen=True, tag="gone"):
 
 
 FromHost = Hi | Ready | Broken | Lines | Awaited | Log | Told | Ask | Done | Leave | Beat | Bye
+BEFORE_A_SESSION = Ready | Broken | Beat | Bye
 ToHost = Welcome | Echo | Check | Open | Blob | Run | HandBack | Allow | Halt | Drain | Stop | Go | Ack | Gone | Bye
 
 _encoder = msgspec.json.Encoder()
