@@ -16,13 +16,13 @@ from prealloc.engines.log import last_lines
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.paths import RunPaths
 from prealloc.lanes.limiter import Turns
-from prealloc.model.events import Event
+from prealloc.model.events import Event, ShardStarted, WorkerGone
 from prealloc.model.packed_task import PackedTask
 from prealloc.model.plan import Manifest
 from prealloc.model.policy import RunPolicy
-from prealloc.store.journal import JournalWriter
+from prealloc.store.journal import JournalWriter, WorkerEnded, WorkerStarted
 from prealloc.store.slices import Slice
-from prealloc.worker.job import UnitOrder, WorkerJob
+from prealloc.worker.job import Key, UnitOrder, WorkerJob
 
 _TICK_S = 0.1
 
@@ -73,6 +73,19 @@ class RunSetup(msgspec.Struct, frozen=True, kw_only=True):
     cleanup: str | None = None
     """`module:function`, called for attempts whose process was killed before they could clean up."""
 
+    def worker_begins(self, job: ShardJob, incarnation: int, pid: int, units: int) -> ShardStarted:
+        """Writes down that a worker of a job runs. Gives the event."""
+        facts: dict[str, Any] = {"shard": job.shard, "incarnation": incarnation, "pid": pid, "units": units}
+        facts |= {"lane": job.lane, "host": self.host}
+        self.journal.append(WorkerStarted(**facts, started_at=time.time()))
+        return ShardStarted(**facts)
+
+    def worker_ended(self, job: ShardJob, incarnation: int, pid: int, lost: str | None) -> WorkerGone:
+        """Writes down that it is gone, and why if that was not its own end. Gives the event."""
+        ended = WorkerEnded(shard=job.shard, incarnation=incarnation, ended_at=time.time(), lost=lost)
+        self.journal.append(ended)
+        return WorkerGone(shard=job.shard, pid=pid, host=self.host)
+
 
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be run of one shard. Its tasks are read when they are needed, and not held in between.
@@ -103,6 +116,14 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lane(self) -> str | None:
         return self.manifest.lane
+
+    def unit(self, key: Key) -> dict[str, Any]:
+        """How the journal and the events name a unit."""
+        return {"shard": self.shard, "task": self.ids[key[0]][0], "repeat": key[1]}
+
+    def type_of(self, key: Key) -> str:
+        """Of its task."""
+        return self.ids[key[0]][1]
 
     def timeout_s(self, position: int) -> float | None:
         """What an attempt at this task may work."""

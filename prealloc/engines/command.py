@@ -35,14 +35,14 @@ from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.files.regular import Unusable
-from prealloc.model.events import AttemptEnded, Event, Note, ShardStarted, WorkerGone, WorkerLost
+from prealloc.model.events import AttemptEnded, Event, Note, WorkerLost
 from prealloc.model.outcome import FINAL, verdict
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.model.usage import model_named, usage_in
 from prealloc.model.words import shown, size
 from prealloc.processes.tree import identify
 from prealloc.store.build import write_rest
-from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter, WorkerEnded, WorkerStarted
+from prealloc.store.journal import NO_RESULT, AttemptLine, JournalWriter
 from prealloc.store.run_folder import MANIFEST
 from prealloc.worker.function import unset
 
@@ -285,13 +285,7 @@ class _CommandShard:
         """The program runs."""
         self._pid = pid
         self._latest = self.born_at = time.monotonic()
-        units, now, lane = len(self.open), time.time(), self._job.lane
-        self._setup.journal.append(
-            WorkerStarted(
-                shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, started_at=now, lane=lane
-            )
-        )
-        return ShardStarted(shard=self.shard, incarnation=self._incarnation, pid=pid, units=units, lane=lane)
+        return self._setup.worker_begins(self._job, self._incarnation, pid, len(self.open))
 
     def take_in_what_is_left(self) -> list[Event]:
         """Outcomes that a program of an earlier session wrote after its master was gone."""
@@ -348,12 +342,11 @@ class _CommandShard:
     def died(self, status: int) -> list[Event]:
         """The program has ended: takes in the rest, and says what is missing."""
         events = self.take_in(ended=True)
-        incarnation, now, lost = self._incarnation, time.time(), self.killed_for
-        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=incarnation, ended_at=now, lost=lost))
+        gone = self._setup.worker_ended(self._job, self._incarnation, self._pid, self.killed_for)
         reason = self.killed_for or describe_exit(status).removesuffix(" without a result")
         if self.killed_for:
             events.append(WorkerLost(shard=self.shard, pid=self._pid, reason=reason, suspects=0))
-        events.append(WorkerGone(shard=self.shard, pid=self._pid))
+        events.append(gone)
         if self._refused > REFUSALS_SHOWN:
             events.append(Note(text=f"{self.shard}: {self._refused - REFUSALS_SHOWN} further lines are not results"))
         if self.open or status != 0:

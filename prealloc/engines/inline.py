@@ -216,7 +216,8 @@ class InlineShard:
         clean = self._here(lambda: perform(lambda ending: self._finish(taken, ending)))
         self._units.left(taken, clean=clean)
         message = self._ended.pop()
-        return [self._judged(event, message) for event in events_of(message, self._job.ids[message.position][1])]
+        _, type = self._job.ids[message.position]
+        return [self._judged(event, message) for event in events_of(message, type)]
 
     def _judged(self, event: Event, message: Ended) -> Event:
         """The event; another one if the attempt has ended for its lane's sake. Its unit is left for another lane."""

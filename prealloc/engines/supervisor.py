@@ -39,19 +39,12 @@ from prealloc.model.events import (
     Event,
     LibraryOpenedByWorker,
     Note,
-    ShardStarted,
-    WorkerGone,
     WorkerLost,
 )
 from prealloc.model.policy import CLEANUP_S
 from prealloc.processes.tree import identify
 from prealloc.store.fold import Due
-from prealloc.store.journal import (
-    CleanedUp,
-    LibraryOpen,
-    WorkerEnded,
-    WorkerStarted,
-)
+from prealloc.store.journal import CleanedUp, LibraryOpen
 from prealloc.worker.job import CleanupJob, UnitOrder, WorkerJob
 from prealloc.worker.messages import (
     Ask,
@@ -264,20 +257,7 @@ class JobSupervisor:
         worker.pid = pid
         if worker.due is not None:
             return []
-        units, host = len(worker.undecided), self._setup.host
-        shard, incarnation = self.shard, worker.incarnation
-        self._setup.journal.append(
-            WorkerStarted(
-                shard=shard,
-                incarnation=incarnation,
-                pid=pid,
-                units=units,
-                started_at=time.time(),
-                lane=self.lane,
-                host=host,
-            )
-        )
-        return [ShardStarted(shard=shard, incarnation=incarnation, pid=pid, units=units, lane=self.lane, host=host)]
+        return [self._setup.worker_begins(self._job, worker.incarnation, pid, len(worker.undecided))]
 
     def unborn(self, worker: WorkerProcess) -> list[Event]:
         """The system refuses to start it now: its units wait until `fill` is called again."""
@@ -313,8 +293,7 @@ class JobSupervisor:
         if isinstance(message, Ended):
             return self._landed(worker, message)
         if isinstance(message, Started):
-            task, _ = self._job.ids[message.position]
-            return [AttemptStarted(shard=self.shard, task=task, repeat=message.repeat, attempt=message.attempt)]
+            return [AttemptStarted(**self._job.unit((message.position, message.repeat)), attempt=message.attempt)]
         if isinstance(message, Ready):
             worker.reach(Stage.WORKING)
         elif isinstance(message, Retiring):
@@ -369,7 +348,7 @@ class JobSupervisor:
         worker.progressed = True
         worker.spent.pop(key, None)  # it is in its line
         fault_point(Point.ENDING_HEARD)
-        events = events_of(message, self._job.ids[message.position][1])
+        events = events_of(message, self._job.type_of(key))
         if message.again is None:
             order = worker.undecided.pop(key, None)
             if order is not None and is_turned_away(line, self._setup):
@@ -518,12 +497,9 @@ class JobSupervisor:
         worker.close()
         self._waiting.queue_of(worker).extend(worker.undecided.values())
         lost = next((event.reason for event in decided if isinstance(event, WorkerLost)), None)
-        incarnation, now = worker.incarnation, time.time()
-        self._setup.journal.append(WorkerEnded(shard=self.shard, incarnation=incarnation, ended_at=now, lost=lost))
+        gone = self._setup.worker_ended(self._job, worker.incarnation, worker.pid or 0, lost)
         fault_point(Point.WORKER_BURIED)
-        events.append(WorkerGone(shard=self.shard, pid=worker.pid or 0, host=self._setup.host))
-        events += self.fill()
-        return events
+        return [*events, gone, *self.fill()]
 
     def _end_if_ended(self) -> list[Event]:
         if not self.ended:

@@ -28,7 +28,6 @@ from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.caller import Caller
 from prealloc.engines.hosts.limiter import MasterClock, RemoteLimiter
 from prealloc.engines.hosts.link import Closed, Failed, Heard, Link, Opened
-from prealloc.engines.hosts.logs import Logs
 from prealloc.engines.hosts.ship import module_digest, unpacked
 from prealloc.engines.hosts.spec import HostSpec
 from prealloc.engines.hosts.spool import Spool
@@ -74,16 +73,17 @@ class Host:
         self._spool = Spool(spool)
         self._launch = secrets.token_hex(16)
         self._numbered = wire.Numbered()
-        self._logs = Logs(self._spool.paths, self._numbered)
         self._clock = MasterClock()
         self._limiter = RemoteLimiter(self._say, self._clock)
         self._caller = Caller(spec)
         self._link: Link | None = None
         self._welcome = False
         """The master has said what it has of our files: lines may be sent."""
+        self._checked: LocalEngine | None = None
+        """It has imported the worker function, or tries to."""
         self._engine: LocalEngine | None = None
+        """The same, once there is a session."""
         self._journal: JournalWriter | None = None
-        self._setup: RunSetup | None = None
         self._check: wire.Check | None = None
         self._import_path: tuple[str, ...] = ()
         self._room = 0
@@ -139,7 +139,7 @@ class Host:
         for news in self._caller.mailbox.take():
             self._take(news)
         self._send_ends()  # before it waits: what they have waited for may have come
-        if self._engine is not None and self._setup is not None:
+        if self._engine is not None:
             self._pass_on(self._engine.wait(0.0 if self._limiter.has_grants else self._pause_s()))
         else:
             await_readable([self._caller.mailbox.fileno()], TURN_S)
@@ -157,14 +157,14 @@ class Host:
 
     def _heed_signals(self) -> None:
         """Asked to end: what runs may come to its end, within the time to drain; asked again, it is cancelled."""
-        if self._signals and self._engine is None:
+        if self._signals and self._checked is None:
             raise _Over(0, "it was told to end")
         if self._signals and not self._draining:
             self._draining = True
             note(f"{self._spec.name}: it was told to end; what runs may end")
-            if self._engine is not None and self._setup is not None:
+            if self._engine is not None:
                 self._engine.drain()
-        elif self._signals > 1 and self._engine is not None and self._setup is not None:
+        elif self._signals > 1 and self._engine is not None:
             self._signals = 1
             self._engine.stop()
         if self._draining and not (self._jobs or self._ends or self._untold) and self._numbered.all_seen:
@@ -206,8 +206,8 @@ class Host:
         self._caller.stop()
         if self._link is not None:  # first: the master waits for it, and ends beside us
             self._link.close()
-        if self._engine is not None:
-            self._engine.close()
+        if self._checked is not None:
+            self._checked.close()
         if self._launcher is not None:
             self._launcher.close()
         if self._journal is not None:
@@ -289,7 +289,7 @@ class Host:
 
     def _to_the_engine(self, message: Any) -> None:
         engine = self._engine
-        if engine is None or self._setup is None:
+        if engine is None:
             return
         if isinstance(message, wire.Halt | wire.Drain):
             self._stopped.append(message)
@@ -315,7 +315,7 @@ class Host:
         libraries = library_files(message.libraries)
         self._check, self._import_path = message, path
         launcher = self._launcher if not message.environment else None  # it was started before, without these keys
-        engine = self._engine = LocalEngine(launcher, ear=self._caller.mailbox.fileno())
+        engine = self._checked = LocalEngine(launcher, ear=self._caller.mailbox.fileno())
         wanted = WorkerCheck(
             message.worker, path, libraries, message.variables, Patience(message.start_s, self._during_an_import)
         )
@@ -338,10 +338,10 @@ class Host:
             self._beat()
 
     def _open(self, message: wire.Open) -> None:
-        if self._engine is None or self._check is None:
+        if self._checked is None or self._check is None:
             raise Unreadable("a session before a check")
         self._journal = JournalWriter(self._spool.paths.supervisor_journal(message.session), fsync=message.policy.fsync)
-        self._setup = RunSetup(
+        setup = RunSetup(
             paths=self._spool.paths,
             session=message.session,
             worker=self._check.worker,
@@ -353,8 +353,9 @@ class Host:
             host=self._spec.name,
             cleanup=message.cleanup,
         )
-        self._engine.open(self._setup)
-        self._logs.whole = message.all_logs
+        self._engine = self._checked
+        self._engine.open(setup)
+        self._spool.whole_logs = message.all_logs
         room = self._spec.room or self._engine.most_jobs(MOST_WORKERS, message.slice_bytes)
         self._room = self._engine.allowed(min(room, message.room))[0]
         self._news_at = -math.inf  # the master waits to hear of the room
@@ -443,22 +444,25 @@ class Host:
         while self._ends and self._spool.is_acked(self._ends[0][1]):
             ended, _ = self._ends.pop(0)
             self._say(wire.Told((ended,)))
-            if self._link is not None:
-                self._logs.send(ended.shard, self._link)
+            self._send_log(ended.shard)
 
     def _send_logs(self) -> None:
+        for shard in {*self._spool.logs_sent, *self._jobs.values()}:
+            self._send_log(shard)
+
+    def _send_log(self, shard: str) -> None:
+        """What has been added to it, when nothing else waits."""
         if self._link is not None:
-            for shard in self._logs.shards.union(self._jobs.values()):
-                self._logs.send(shard, self._link)
+            log = wire.Log(shard)
+            self._link.feed(self._numbered.plain(log, raw) for raw in self._spool.more_of_log(shard))
 
     def _beat(self) -> None:
         now = time.monotonic()
         if self._link is None or now - self._news_at < NEWS_S:
             return
         self._news_at = now
-        engine = self._engine if self._setup is not None else None
         room, unbegun = 0, {}
-        if engine is not None:
+        if (engine := self._engine) is not None:
             coming = sum(isinstance(each, wire.Run) for each in self._waiting)
             room = max(0, min(self._room - len(self._jobs), engine.room().jobs) - coming) if not self._draining else 0
             unbegun = dict(engine.unbegun())

@@ -26,7 +26,6 @@ from prealloc.engines.hosts.roster import Given, RemoteHost, Stage
 from prealloc.engines.hosts.shared import Shared
 from prealloc.errors import EngineError
 from prealloc.model.events import Note
-from prealloc.worker.job import UnitOrder
 
 JOIN_S = 10.0
 """From its begin, a session keeps places for hosts that have not joined for this long."""
@@ -169,12 +168,12 @@ class Jobs:
         return True
 
     def _give(self, host: RemoteHost, job: ShardJob) -> None:
-        rest: tuple[UnitOrder, ...] = ()
-        if self._losses.may_end_machines(job.shard):
-            first, rest = job.units.orders[:1], job.units.orders[1:]
+        orders = job.units.orders
+        most = 1 if self._losses.may_end_machines(job.shard) else len(orders)
+        if most < len(orders):
             one = msgspec.structs.replace(job.policy, concurrency=1)
-            job = msgspec.structs.replace(job, policy=one, units=job.units._replace(orders=first))
-        given = Given(job, rest)
+            job = msgspec.structs.replace(job, policy=one, units=job.units._replace(orders=orders[:most]))
+        given = Given(job, orders[most:])
         host.jobs[job.number] = given
         host.given += 1
         host.units += len(job.units.orders)

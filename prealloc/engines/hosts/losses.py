@@ -200,22 +200,16 @@ class Losses:
         """Notes an attempt that ran on the host, and after which its unit runs again."""
         attempt, order = given.began.get(key), given.undecided.get(key)
         if attempt is not None and order is not None and attempt >= order.attempt:
-            shard, task = given.job.shard, given.job.ids[key[0]][0]
-            lost = AttemptLost(shard=shard, task=task, repeat=key[1], attempt=attempt, reason=reason)
-            self._shared.session.journal.append(lost)
+            self._shared.session.journal.append(AttemptLost(**given.job.unit(key), attempt=attempt, reason=reason))
 
     def _count_death(self, given: Given, key: Key, order: UnitOrder, reason: str) -> None:
-        journal = self._shared.session.journal
-        shard, (task, type_) = given.job.shard, given.job.ids[key[0]]
-        attempt = order.attempt
-        journal.append(SoloDeath(shard=shard, task=task, repeat=key[1], attempt=attempt, reason=reason))
-        if given.deaths[key] < SOLO_DEATHS:
+        journal, unit = self._shared.session.journal, given.job.unit(key)
+        journal.append(SoloDeath(**unit, attempt=order.attempt, reason=reason))
+        if (deaths := given.deaths[key]) < SOLO_DEATHS:
             return
         line = AttemptLine(
-            shard=shard,
-            task=task,
-            repeat=key[1],
-            attempt=attempt,
+            **unit,
+            attempt=order.attempt,
             status=Status.CRASHED,
             started_at=time.time(),
             queued_s=0.0,
@@ -223,14 +217,12 @@ class Losses:
             working_s=0.0,
             peak_rss=0,
             lane=given.job.lane,
-            error=ErrorInfo(
-                type="Crashed", message=f"{given.deaths[key]} hosts were lost while it ran alone: {reason}"
-            ),
+            error=ErrorInfo(type="Crashed", message=f"{deaths} hosts were lost while it ran alone: {reason}"),
         )
         journal.append(line)
         del given.undecided[key]
-        self._lost_on.pop(shard, None)
-        self._shared.tell(AttemptEnded.of(line, type_))
+        self._lost_on.pop(given.job.shard, None)
+        self._shared.tell(AttemptEnded.of(line, given.job.type_of(key)))
 
     def _replace(self) -> None:
         """Asks for others in the place of those that are gone, while there is something to run."""

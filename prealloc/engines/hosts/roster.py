@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prealloc.engines.base import ShardJob
@@ -40,17 +40,15 @@ OVER = (Stage.LOST, Stage.LEFT)
 class Given:
     """A job that a host has, and what is undecided of it."""
 
-    def __init__(self, job: ShardJob, rest: tuple[UnitOrder, ...]) -> None:
+    def __init__(self, job: ShardJob, rest: Sequence[UnitOrder]) -> None:
         self.job = job
         self.undecided: dict[Key, UnitOrder] = {order.key: order for order in job.units.orders}
         self.file = ""
         """The digest of what the host was sent of it."""
-        self.rest = rest
-        """Orders that were not given to the host."""
+        self.rest = [*rest]
+        """Units for another job: they were not given to the host, or it has let go of them as it was told to end."""
         self.began: dict[Key, int] = {}
         """The attempts that run, as far as their start was told."""
-        self.again: dict[Key, UnitOrder] = {}
-        """Units that the host has let go of undecided, as it was told to end."""
         self.deaths = job.units.deaths
         """As of Units: of those that run alone."""
         self.positions = {id: position for position, (id, _) in enumerate(job.ids)}
@@ -73,7 +71,7 @@ class Given:
 
     def left(self) -> Units:
         """What nobody has any more, when the host is lost: what it was at gets the next number."""
-        return units_of((*map(next_of, self.undecided.values()), *self.again.values(), *self.rest), self.deaths)
+        return units_of((*map(next_of, self.undecided.values()), *self.rest), self.deaths)
 
 
 class Seen(NamedTuple):

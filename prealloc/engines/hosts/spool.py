@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from prealloc.engines.hosts.wire import PIECE, Blob
+from prealloc.engines.hosts.wire import END_LOG, PIECE, Blob
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
@@ -38,7 +38,10 @@ class Spool:
         self.paths = RunPaths(root)
         self._sent: dict[str, int] = {}
         self._acked: dict[str, int] = {}
-        self._partial: dict[str, tuple[Path, int]] = {}
+        self.logs_sent: dict[str, int] = {}
+        """How much of each shard's log has been sent."""
+        self.whole_logs = False
+        """Long ones are sent from their beginning to their end, not both ends alone."""
         with must_write(root, EngineError):
             fault_point(Point.SPOOL_FOLDERS)
             for folder in (self.paths.plan.root, self.paths.plan.slices, self.paths.journal, self.paths.logs):
@@ -118,6 +121,30 @@ class Spool:
             if b"\n" in chunk:
                 return True
         return False
+
+    # -- its logs -------------------------------------------------------------------------------------------
+
+    def more_of_log(self, shard: str) -> Iterator[bytes]:
+        """What has been added to a shard's log since this was called last, in pieces."""
+        path, begin = self.paths.log(shard), self.logs_sent.get(shard, 0)
+        size = path.stat().st_size if path.exists() else 0
+        self.logs_sent[shard] = size
+        return self._cut(path, begin if begin <= size else 0, size)  # else it was cut
+
+    def _cut(self, path: Path, begin: int, size: int) -> Iterator[bytes]:
+        spans = [(begin, size)] if size > begin else []
+        if size - begin > 2 * END_LOG and not self.whole_logs:
+            spans = [(begin, begin + END_LOG), (size - END_LOG, size)]
+        for number, (start, end) in enumerate(spans):
+            if number:
+                yield f"\n[prealloc: {start - spans[0][1]} bytes are on the host alone: {path}]\n".encode()
+            with open(path, "rb") as file:
+                file.seek(start)
+                while start < end and (raw := file.read(min(PIECE, end - start))):
+                    start += len(raw)
+                    yield raw
+
+    # -- its end --------------------------------------------------------------------------------------------
 
     def remove(self) -> None:
         """Removes all that was written."""

@@ -144,11 +144,9 @@ class UnitsOfHosts:
         """An attempt at a unit of the host has ended."""
         order = given.undecided[key]
         self._losses.decided(host, line.shard)
-        event = AttemptEnded.of(line, given.job.ids[key[0]][1])
+        event = AttemptEnded.of(line, given.job.type_of(key))
         if given.began.get(key) != line.attempt:
-            self._shared.tell(
-                AttemptStarted(shard=line.shard, task=line.task, repeat=line.repeat, attempt=line.attempt)
-            )
+            self._shared.tell(AttemptStarted(**given.job.unit(key), attempt=line.attempt))
         if line.lane == given.job.lane and is_turned_away(line, self._shared.session):
             # The host may not have heard yet that the lane has halted, and keep the unit for decided: so it is noted.
             given.undecided[key] = order._replace(attempt=line.attempt + 1, waited_s=line.waiting_s)
@@ -157,7 +155,7 @@ class UnitsOfHosts:
             return
         given.ended(key, line)
         if line.status is Status.CANCELLED and host.draining and not self._shared.stopping:
-            given.again[key] = order._replace(attempt=line.attempt + 1)
+            given.rest.append(order._replace(attempt=line.attempt + 1))
             event = msgspec.structs.replace(event, outcome=False)
         self._shared.tell(event)
 
@@ -228,7 +226,7 @@ class UnitsOfHosts:
             host.replica.finish(given.job.shard)
         self._files.drop(given.file)
         away = (order for key, order in given.undecided.items() if key in given.away)
-        more = units_of((*given.again.values(), *given.rest, *away), given.deaths)
+        more = units_of((*given.rest, *away), given.deaths)
         self._shared.tell(JobEnded(job=message.job, shard=given.job.shard, left=units.with_more(more)))
 
 
