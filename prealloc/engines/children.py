@@ -8,7 +8,8 @@ from typing import Generic, Protocol, TypeVar
 
 from prealloc.engines.admission import Admission, within_open_files
 from prealloc.engines.base import Engine, RunSetup
-from prealloc.engines.launch import Born, Died, Launcher, Refused
+from prealloc.engines.fork_messages import Born, Died, Happened
+from prealloc.engines.launch import Launcher
 from prealloc.engines.memory_watch import LOOK_S, MemoryWatch
 from prealloc.errors import EngineError
 from prealloc.files.atomic import MORE_PROCESSES
@@ -118,7 +119,7 @@ class ProcessEngine(Engine, Generic[C]):
         self._unborn[self._tags] = child
         return self._tags
 
-    def _news(self) -> Iterator[tuple[C, Born | Refused | Died]]:
+    def _news(self) -> Iterator[tuple[C, Happened]]:
         """What has happened to whom since the last call. Never waits."""
         for each in self._launcher.happened():
             if isinstance(each, Died):

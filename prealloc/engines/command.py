@@ -28,8 +28,8 @@ from prealloc.engines.children import ProcessEngine
 from prealloc.engines.command_results import Reported, ResultsTail
 from prealloc.engines.deaths import describe_exit
 from prealloc.engines.fork_launcher import ForkServerLauncher
+from prealloc.engines.fork_messages import Born, Refused
 from prealloc.engines.handover import JobEnded
-from prealloc.engines.launch import Born, Refused
 from prealloc.engines.log import cut_back, end_of_log, last_line, open_log
 from prealloc.errors import WorkerFunctionError
 from prealloc.files.atomic import must_write

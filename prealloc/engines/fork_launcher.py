@@ -12,7 +12,7 @@ import msgspec
 
 from prealloc.engines import fork_messages
 from prealloc.engines.base import Checked, WorkerCheck
-from prealloc.engines.launch import Born, Died, Refused, ended_at_import, shipment, what_to_look_at
+from prealloc.engines.launch import ended_at_import, shipment, what_to_look_at
 from prealloc.engines.log import last_lines
 from prealloc.engines.server_process import ServerProcess, start_server
 from prealloc.errors import EngineError, WorkerFunctionError
@@ -96,8 +96,8 @@ class ForkServerLauncher:
         """Returns as soon as something happened (True), or after this many seconds."""
         return bool(await_readable([self._control.fileno()], timeout_s))
 
-    def happened(self) -> Sequence[Born | Refused | Died]:
-        found: list[Born | Refused | Died] = []
+    def happened(self) -> Sequence[fork_messages.Happened]:
+        found: list[fork_messages.Happened] = []
         while True:
             self._control.setblocking(False)
             try:
@@ -106,14 +106,13 @@ class ForkServerLauncher:
                 return found
             finally:
                 self._control.setblocking(True)
-            if isinstance(message, fork_messages.Forked):
+            if isinstance(message, fork_messages.Preloaded):
+                continue  # of a check that nobody waits for any more
+            if isinstance(message, fork_messages.Born):
                 self._living.add(message.pid)
-                found.append(Born(message.tag, message.pid))
-            elif isinstance(message, fork_messages.Refused):
-                found.append(Refused(message.tag, message.reason))
-            elif isinstance(message, fork_messages.Exited):
+            elif isinstance(message, fork_messages.Died):
                 self._living.discard(message.pid)
-                found.append(Died(message.pid, message.status))
+            found.append(message)
 
     def kill(self, pid: int, *, now: bool = False, step_s: float = KILL_STEP_S) -> None:
         """`step_s` is what a program gets between SIGTERM and SIGKILL."""

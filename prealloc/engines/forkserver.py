@@ -32,10 +32,10 @@ from prealloc.engines import leftovers
 from prealloc.engines.fork_messages import (
     DESCRIPTORS,
     PACKET,
+    Born,
+    Died,
     Execute,
-    Exited,
     Fork,
-    Forked,
     Kill,
     Preload,
     Preloaded,
@@ -197,7 +197,7 @@ class _ForkServer:
             os.close(descriptor)
         self._workers[pid] = ends_with
         fault_point(Point.FORK_FORKED)
-        self._send(Forked(tag, pid))
+        self._send(Born(tag, pid))
 
     def _kill(self, pid: int, *, now: bool, step_s: float) -> None:
         if pid not in self._workers:
@@ -222,7 +222,7 @@ class _ForkServer:
                 strays = [each for each in below if started_with(each.pid, MARK) == str(pid)]
                 send_signal(strays, signal.SIGKILL)
                 fault_point(Point.FORK_REAPED)
-                self._send(Exited(pid, status))
+                self._send(Died(pid, status))
 
     def _preload(self, request: Preload) -> None:
         worker_process.one_thread_each()

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import msgspec
 
 from prealloc.engines.base import Checked, WorkerCheck
-from prealloc.engines.fork_messages import Preloaded
-from prealloc.engines.launch import Born, Died, Refused, ended_at_import, shipment
+from prealloc.engines.fork_messages import Born, Died, Happened, Preloaded, Refused
+from prealloc.engines.launch import ended_at_import, shipment
 from prealloc.model.document import heard
 from prealloc.model.policy import KILL_STEP_S
 from prealloc.processes.parent import fresh_interpreter
@@ -53,9 +53,9 @@ class SpawnLauncher:
         self._workers[process.pid] = process
         self._born.append(Born(tag, process.pid))
 
-    def happened(self) -> Sequence[Born | Refused | Died]:
+    def happened(self) -> Sequence[Happened]:
         self._ladder.climb(self._workers)
-        found: list[Born | Refused | Died] = [*self._born]
+        found: list[Happened] = [*self._born]
         self._born.clear()
         for pid, process in list(self._workers.items()):
             code = process.poll()

@@ -428,8 +428,8 @@ class Host:
 
     def _send_lines(self) -> None:
         if self._welcome:
-            for piece in self._spool.pieces():
-                self._send(self._numbered.plain(wire.Lines(piece.file, piece.offset), piece.raw))
+            for lines, raw in self._spool.pieces():
+                self._send(self._numbered.plain(lines, raw))
             if self._awaits:
                 self._awaits = False
                 self._send(self._numbered.plain(wire.Awaited()))

@@ -10,10 +10,10 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from prealloc.engines.hosts.wire import END_LOG, PIECE, Blob
+from prealloc.engines.hosts.wire import END_LOG, PIECE, Blob, Lines
 from prealloc.errors import EngineError
 from prealloc.files.atomic import must_write
 from prealloc.files.faultpoint import Point, fault_point
@@ -21,14 +21,6 @@ from prealloc.files.paths import RunPaths
 
 MOST_UNACKED = 4 * 2**20
 """Bytes that are on their way at once; more waits on the disk."""
-
-
-class Piece(NamedTuple):
-    """Some bytes of a journal file."""
-
-    file: str
-    offset: int
-    raw: bytes
 
 
 class Spool:
@@ -96,7 +88,7 @@ class Spool:
         """Whether the master has all files up to there."""
         return all(self._acked.get(file, 0) >= size for file, size in sizes.items())
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[tuple[Lines, bytes]]:
         """What can be sent now: whole lines, and long ones in pieces."""
         left = MOST_UNACKED - sum(sent - self._acked.get(file, 0) for file, sent in self._sent.items())
         for file, size in sorted(self.sizes().items()):
@@ -107,20 +99,13 @@ class Spool:
                     raw = opened.read(PIECE)
                     end = raw.rfind(b"\n") + 1
                     if not end:
-                        if not self._ends_later(opened):
+                        if not any(b"\n" in chunk for chunk in iter(partial(opened.read, PIECE), b"")):
                             break
                         end = len(raw)
-                yield Piece(file, offset, raw[:end])
+                yield Lines(file, offset), raw[:end]
                 offset += end
                 left -= end
                 self._sent[file] = offset
-
-    @staticmethod
-    def _ends_later(opened) -> bool:  # type: ignore[no-untyped-def]
-        while chunk := opened.read(2**20):
-            if b"\n" in chunk:
-                return True
-        return False
 
     # -- its logs -------------------------------------------------------------------------------------------
 

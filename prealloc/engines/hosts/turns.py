@@ -7,7 +7,7 @@ import time
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.roster import MOST_WORKERS, RemoteHost, Roster
 from prealloc.engines.hosts.shared import Shared
-from prealloc.lanes.limiter import AHEAD_S
+from prealloc.lanes.limiter import AHEAD_S, Grant
 from prealloc.model.document import Unreadable
 
 MOST_TURNS = 100_000
@@ -52,9 +52,9 @@ class TurnsOfHosts:
 
     def give(self) -> None:
         """Hands on the turns that the limiter gives."""
-        given: dict[str, list[wire.Turn]] = {}
+        given: dict[str, list[Grant[int]]] = {}
         for (name, holder), turn, at, late_s in self._shared.session.limiter.grants():
-            given.setdefault(name, []).append(wire.Turn(holder, turn, at, late_s))
+            given.setdefault(name, []).append(Grant(holder, turn, at, late_s))
         for name, turns in given.items():
             if (host := self._shared.roster.get(name)) is not None:
                 host.say(wire.Go(tuple(turns)))

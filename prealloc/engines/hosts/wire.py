@@ -18,6 +18,7 @@ import msgspec
 from prealloc.engines.base import ShardJob
 from prealloc.engines.handover import JobEnded, UnitsReturned
 from prealloc.files.paths import SHARD_ID
+from prealloc.lanes.limiter import Grant
 from prealloc.model.document import UNREADABLE, Unreadable
 from prealloc.model.events import (
     AttemptStarted,
@@ -58,7 +59,7 @@ ForPeople = ShardStarted | AttemptStarted | WorkerLost | WorkerGone | LibraryOpe
 # -- from a host --------------------------------------------------------------------------------------------
 
 
-class Hi(Message, frozen=True, tag="hi"):
+class Hi(Message, frozen=True):
     """The first message of each connection."""
 
     launch: _Name
@@ -74,7 +75,7 @@ class Hi(Message, frozen=True, tag="hi"):
     """Where it writes. Logs come to the run's folder, so the master's notes name them there."""
 
 
-class Ready(Message, frozen=True, tag="ready"):
+class Ready(Message, frozen=True):
     """It has imported the worker function."""
 
     notes: tuple[_Text, ...]
@@ -83,7 +84,7 @@ class Ready(Message, frozen=True, tag="ready"):
     """Of the file of the worker's module."""
 
 
-class Broken(Message, frozen=True, tag="broken"):
+class Broken(Message, frozen=True):
     """It cannot import the worker function, or cannot go on."""
 
     kind: _Name
@@ -93,24 +94,24 @@ class Broken(Message, frozen=True, tag="broken"):
     hint: _Text | None
 
 
-class Lines(Message, frozen=True, tag="lines"):
+class Lines(Message, frozen=True):
     """Bytes of a file of its journal, from an offset on: whole lines, or a piece of a long one."""
 
     file: _File
     offset: _Offset
 
 
-class Awaited(Message, frozen=True, tag="awaited"):
+class Awaited(Message, frozen=True):
     """The end of a job waits until what was sent of the journal is acknowledged."""
 
 
-class Log(Message, frozen=True, tag="log"):
+class Log(Message, frozen=True):
     """A part of a shard's log."""
 
     shard: _Shard
 
 
-class Told(Message, frozen=True, tag="told"):
+class Told(Message, frozen=True):
     """Things for people, and units that come back. The ends of attempts are in its journal.
 
     Before a JobEnded, all lines of its job have been acknowledged.
@@ -119,7 +120,7 @@ class Told(Message, frozen=True, tag="told"):
     events: tuple[ForPeople | UnitsReturned | JobEnded, ...]
 
 
-class Ask(Message, frozen=True, tag="ask"):
+class Ask(Message, frozen=True):
     """One of its workers waits for a turn on a lane."""
 
     lane: _Text
@@ -128,7 +129,7 @@ class Ask(Message, frozen=True, tag="ask"):
     tokens: Count
 
 
-class Done(Message, frozen=True, tag="done"):
+class Done(Message, frozen=True):
     """The request of a turn is answered, or given up."""
 
     lane: _Text
@@ -138,14 +139,14 @@ class Done(Message, frozen=True, tag="done"):
     answer: Answer
 
 
-class Leave(Message, frozen=True, tag="leave"):
+class Leave(Message, frozen=True):
     """A worker is gone: it asks no more."""
 
     lane: _Text
     holder: Count
 
 
-class Beat(Message, frozen=True, tag="beat"):
+class Beat(Message, frozen=True):
     """Comes every second, and whenever it says something new."""
 
     clock: _Clock
@@ -169,7 +170,7 @@ class Beat(Message, frozen=True, tag="beat"):
     """It was told to end: it takes no more, and ends when what runs has ended."""
 
 
-class Bye(Message, frozen=True, tag="bye"):
+class Bye(Message, frozen=True):
     """From a host: it was told to end, and has nothing more to say. To a host: the run is over."""
 
     reason: _Text = ""
@@ -178,13 +179,13 @@ class Bye(Message, frozen=True, tag="bye"):
 # -- to a host ----------------------------------------------------------------------------------------------
 
 
-class Welcome(Message, frozen=True, tag="welcome"):
+class Welcome(Message, frozen=True):
     """The answer to Hi: what has come so far of its files. It goes on from there."""
 
     acks: dict[str, int]
 
 
-class Echo(Message, frozen=True, tag="echo"):
+class Echo(Message, frozen=True):
     """The answer to a Beat, at once."""
 
     clock: float
@@ -193,7 +194,7 @@ class Echo(Message, frozen=True, tag="echo"):
     """The master's."""
 
 
-class Check(Message, frozen=True, tag="check"):
+class Check(Message, frozen=True):
     """Import the worker function."""
 
     worker: str
@@ -208,7 +209,7 @@ class Check(Message, frozen=True, tag="check"):
     """The digest of shipped code, which has been sent."""
 
 
-class Open(Message, frozen=True, tag="open"):
+class Open(Message, frozen=True):
     """Get ready for a session."""
 
     session: int
@@ -220,7 +221,7 @@ class Open(Message, frozen=True, tag="open"):
     all_logs: bool = False
 
 
-class Blob(Message, frozen=True, tag="blob"):
+class Blob(Message, frozen=True):
     """A piece of a file with this SHA-256."""
 
     sha256: str
@@ -228,7 +229,7 @@ class Blob(Message, frozen=True, tag="blob"):
     total: int
 
 
-class Run(Message, frozen=True, tag="run"):
+class Run(Message, frozen=True):
     """Start a job: a ShardJob, in a file that is sent, as is its slice."""
 
     job: str
@@ -242,13 +243,13 @@ class HandBack(Message, frozen=True, tag="back"):
     units: int
 
 
-class Allow(Message, frozen=True, tag="allow"):
+class Allow(Message, frozen=True):
     """As of Engine."""
 
     tasks: dict[int, int]
 
 
-class Halt(Message, frozen=True, tag="halt"):
+class Halt(Message, frozen=True):
     """As of Engine; and why a lane has halted."""
 
     lane: str | None
@@ -256,36 +257,27 @@ class Halt(Message, frozen=True, tag="halt"):
     key_refused: bool
 
 
-class Drain(Message, frozen=True, tag="drain"):
+class Drain(Message, frozen=True):
     """As of Engine."""
 
 
-class Stop(Message, frozen=True, tag="stop"):
+class Stop(Message, frozen=True):
     """As of Engine."""
 
 
-class Turn(NamedTuple):
-    """A turn of a lane; its moment is in the master's clock."""
+class Go(Message, frozen=True):
+    """These turns come; their moments are in the master's clock."""
 
-    holder: int
-    turn: int
-    at: float
-    late_s: float
+    turns: tuple[Grant[int], ...]
 
 
-class Go(Message, frozen=True, tag="go"):
-    """These turns come."""
-
-    turns: tuple[Turn, ...]
-
-
-class Ack(Message, frozen=True, tag="ack"):
+class Ack(Message, frozen=True):
     """These files are in the run's journal up to these offsets."""
 
     files: dict[str, int]
 
 
-class Gone(Message, frozen=True, tag="gone"):
+class Gone(Message, frozen=True):
     """The host has no part in the run any more: it ends all that it runs."""
 
     reason: str
