@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -92,6 +93,45 @@ def kill_group(leader: int, number: int = signal.SIGKILL) -> None:
     """Signals a whole process group; its leader may be dead already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
+
+
+def kill_tree(leader: int) -> None:
+    """Kills the leader of a process group, the group, and all that descends from it."""
+    tree = [*filter(None, [identify(leader)]), *descendants([leader])]
+    kill_group(leader)
+    send_signal(tree, signal.SIGKILL)
+
+
+class KillLadder:
+    """Ends process trees by SIGTERM, and a step later by SIGKILL."""
+
+    def __init__(self) -> None:
+        self._steps: dict[float, list[Process]] = {}
+        """What was sent SIGTERM, by the moment when SIGKILL follows."""
+
+    @property
+    def due_at(self) -> float:
+        """When `climb` has something to do."""
+        return min(self._steps, default=math.inf)
+
+    def begin(self, leader: int, step_s: float, *, leader_gets: int) -> None:
+        """Signals the leader of a process group, the group, and all that descends from it."""
+        first, below = identify(leader), descendants([leader])
+        kill_group(leader, signal.SIGTERM)  # a program hears it once: twice would cut its cleaning up short
+        send_signal(below, signal.SIGTERM)
+        if first is not None and leader_gets != signal.SIGTERM:
+            send_signal([first], leader_gets)
+        self._steps[time.monotonic() + step_s] = [*filter(None, [first]), *below]
+
+    def climb(self, leaders: Collection[int]) -> None:
+        """Kills what it is time for, and what that has started since. `leaders` have not been reaped yet."""
+        now = time.monotonic()
+        for moment in [moment for moment in self._steps if moment <= now]:
+            tree = self._steps.pop(moment)
+            younger = descendants(process.pid for process in tree if identify(process.pid) == process)
+            for process in tree:
+                kill_group(process.pid) if process.pid in leaders else None
+            send_signal([*tree, *younger], signal.SIGKILL)
 
 
 def end_all_below(leaders: Collection[int] = ()) -> dict[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prealloc.engines.base import ShardJob
+from prealloc.engines.handover import Units
 from prealloc.engines.rebalance import ANSWER_S, FIRST_START_S, Ask, Rebalance
 from prealloc.model.events import AttemptEnded
 from prealloc.model.outcome import Status
@@ -20,7 +21,7 @@ class Jobs:
         self.rebalance = Rebalance(now=lambda: self.now)
         policy = RunPolicy.checked(concurrency=concurrency)
         for number, shard in enumerate(make_plan(count, shards=count).shards):
-            job = ShardJob(number=number, manifest=shard.manifest, policy=policy, ids=[], orders=(), deaths={})
+            job = ShardJob(number=number, manifest=shard.manifest, policy=policy, ids=[], units=Units())
             self.rebalance.launched(job)
 
     def ends(self, shard: int, seconds: float, *, start_s: float = 0.1) -> None:
