@@ -25,8 +25,7 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.reporting import ReportOptions
 from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
-from prealloc.store.clusters import Ended as EndedUnit
-from prealloc.store.clusters import Home, clusters
+from prealloc.store.clusters import clusters
 from prealloc.store.comparison import RUN, Comparison, Member, compare_members
 from prealloc.store.fold import Tried
 from prealloc.store.keys import KEYS, SETTINGS_PREFIX
@@ -79,12 +78,7 @@ def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options
         matrices=list(_matrices(told, factor, _others(factors, factor))),
         compared=compared,
         not_compared=why_not,
-        clusters=clusters(
-            members,
-            lambda member: EndedUnit(member.unit.status, member.unit.error),
-            keys,
-            lambda member: Home((member.unit.run, member.unit.shard), member.unit.task),
-        ),
+        clusters=clusters(members, keys),
         tasks=task_grid(members, list(factors), factor),
         members=members,
         folder_of=lambda member: home[id(member)].folder(member.unit.run or ""),
