@@ -241,7 +241,7 @@ class RunWatch:
     def _ended_attempt(self, line: AttemptLine) -> Iterator[Then]:
         if line.late or line.reused is not None:
             return
-        unit = Unit(line.shard, line.task, line.repeat)
+        unit = line.unit
         self._known[line.shard, line.task, line.repeat] = line.attempt
         event = AttemptEnded.of(line, self._type(line.shard, line.task))
         # Another lane may take what one could not serve: that is known when it does, or at the end.
