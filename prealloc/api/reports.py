@@ -33,7 +33,7 @@ from prealloc.store.lane_log import read_notes
 from prealloc.store.results import Results, aggregate, tabulate
 from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_report import Compare, Matrix, RunReport, Source
-from prealloc.store.task_grid import task_grid, value_of
+from prealloc.store.task_grid import task_grid
 from prealloc.store.telemetry import read_samples
 from prealloc.store.unit_outcome import UnitOutcome
 
@@ -183,7 +183,7 @@ def _factors(members: Sequence[Member]) -> dict[str, tuple[Any, ...]]:
 
 
 def _getter(name: str) -> Callable[[Member], Any]:
-    return lambda member: value_of(member, name)
+    return lambda member: member.value(name)
 
 
 def _with_cell(member: Member) -> UnitOutcome:
@@ -202,7 +202,7 @@ def _compared(
         return None, "no result says success, so nothing can be compared"
     baseline = asked.baseline
     if baseline is None:
-        first = next((value for member in members if (value := value_of(member, factor)) is not None), None)
+        first = next((value for member in members if (value := member.value(factor)) is not None), None)
         baseline = first if first is None or isinstance(first, str) else canonical(first)
     options = CompareOptions(factor=factor, baseline=baseline, margin=asked.margin)
     every = compare_members(members, options)
@@ -225,7 +225,7 @@ def _by(members: Sequence[Member], options: CompareOptions, name: str) -> Compar
 
 def _values(members: Sequence[Member], name: str) -> int:
     is_type = name == TYPE and not any(TYPE in member.cell for member in members)
-    return len({canonical(member.unit.type if is_type else value_of(member, name)) for member in members})
+    return len({canonical(member.unit.type if is_type else member.value(name)) for member in members})
 
 
 def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | None:

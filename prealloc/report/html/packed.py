@@ -20,7 +20,6 @@ from prealloc.report.html.say import Say
 from prealloc.report.unit_view import attempt_note
 from prealloc.store.comparison import Member
 from prealloc.store.run_report import RunReport
-from prealloc.store.task_grid import value_of
 
 MOST_DETAIL = 2000
 """Characters of each text: a traceback, a result, the end of a log."""
@@ -182,7 +181,7 @@ def units(report: RunReport, places: Sequence[int], found: Details, say: Say) ->
         texts["status"].add(str(unit.status))
         texts["first"].add(str(unit.first_status))
         for name, column in factors.items():
-            column.add(say.value(value_of(member, name)))
+            column.add(say.value(member.value(name)))
     cluster_of = {place: n for n, cluster in enumerate(report.clusters) for place in cluster.places}
     clusters = [say.text(f"{each.type}: {each.template}" if each.template else each.type) for each in report.clusters]
     return {
