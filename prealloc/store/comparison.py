@@ -21,7 +21,7 @@ from prealloc.model.words import shown
 from prealloc.statistics.difference import Difference, paired, paired_bounds
 from prealloc.statistics.several import benjamini_hochberg, cochran_q, holm
 from prealloc.statistics.size import difference_shown
-from prealloc.store.unit_outcome import UnitOutcome, mixed
+from prealloc.store.unit_outcome import UnitOutcome, judged, mixed
 
 Verdict = Literal[
     "better", "worse", "faster", "slower", "no worse", "no slower", "no difference shown", "too few tasks differ"
@@ -304,7 +304,7 @@ def _measure(asked: CompareOptions) -> Callable[[UnitOutcome], float | None]:
     """The number that a unit counts with; None: it is undecided, or says nothing of this."""
 
     def measure(unit: UnitOutcome) -> float | None:
-        found = unit.judged(asked.outcome)
+        found = judged(unit, asked.outcome)
         if asked.metric == "success":
             return found.rated
         if asked.metric == "score":

@@ -13,6 +13,7 @@ from prealloc.statistics.rate import Tasks
 from prealloc.statistics.repeats import Spread, spread
 from prealloc.statistics.size import variance_with_repeats
 from prealloc.store.comparison import RUN, Member
+from prealloc.store.unit_outcome import judged
 
 _Cells = dict[str, dict[str, dict[str, list[float]]]]
 """Successes by task, by the value of the factor, by all other factors."""
@@ -81,7 +82,7 @@ def _rates(pair: Iterable[tuple[Sequence[float], Sequence[float]]]) -> list[tupl
 def _cells(members: Iterable[Member], factor: str | None) -> _Cells:
     found: _Cells = {}
     for member in members:
-        if (value := member.unit.judged().rated) is None:
+        if (value := judged(member.unit).rated) is None:
             continue
         cell = {name: each for name, each in member.cell.items() if name != factor}
         given = member.value(factor) if factor is not None else None

@@ -20,7 +20,7 @@ from prealloc.statistics.rate import Bounds, Estimate, bounds, mean, rate
 from prealloc.statistics.repeats import each_task, pass_at, pass_hat
 from prealloc.store.keys import cluster_of
 from prealloc.store.later import Rerun, Retried, rerun_of, retried_of
-from prealloc.store.unit_outcome import Judged, UnitOutcome, mixed
+from prealloc.store.unit_outcome import Judged, UnitOutcome, judged, mixed
 
 LEAST_CLUSTERS = 5
 """With fewer groups of tasks an interval over groups says nothing."""
@@ -140,14 +140,14 @@ def row_of(group: dict[str, Any], units: Sequence[UnitOutcome], asked: ResultsOp
         latest.count_latest(unit.success, unit.unclear)
     headline = first if asked.outcome == "first" else latest
     working = sorted(unit.working_s for unit in units if unit.working_s is not None)
-    judged = [(unit, unit.judged(asked.outcome)) for unit in units]
-    rated, undecided, scores = _by_cluster(judged, asked, group)
+    counted = [(unit, judged(unit, asked.outcome)) for unit in units]
+    rated, undecided, scores = _by_cluster(counted, asked, group)
     found = rate(rated, level=level) if reported else None
     limits = bounds(rated, undecided, level=level) if reported else None
-    passed = _passed(judged, asked.pass_k) if reported else _Passed()
+    passed = _passed(counted, asked.pass_k) if reported else _Passed()
     score = mean(scores, level=level)
     again = [(unit.first_success, unit.success) for unit in units if unit.first != unit.outcome and unit.first]
-    tries = [(unit.was_retried, value) for unit in units if (value := unit.judged("first").rated) is not None]
+    tries = [(unit.was_retried, value) for unit in units if (value := judged(unit).rated) is not None]
     cost = sum_of(Cost(unit.cost, unit.unpriced_tokens) for unit in units)
     return ResultsRow(
         group=group,
@@ -199,7 +199,7 @@ def _these(found: Estimate | Bounds | None, *names: str) -> dict[str, Any]:
 
 
 def _by_cluster(
-    judged: Sequence[tuple[UnitOutcome, Judged]], asked: ResultsOptions, group: Mapping[str, Any]
+    counted: Sequence[tuple[UnitOutcome, Judged]], asked: ResultsOptions, group: Mapping[str, Any]
 ) -> tuple[dict[str, list[float]], dict[str, int], dict[str, list[float]]]:
     """Of each cluster the successes of its rated units, how many are undecided, and its scores.
 
@@ -208,7 +208,7 @@ def _by_cluster(
     rated: dict[str, list[float]] = {}
     undecided: dict[str, int] = {}
     scores: dict[str, list[float]] = {}
-    for unit, found in judged:
+    for unit, found in counted:
         name = cluster_of(unit, asked.cluster)
         if (value := found.rated) is not None:
             rated.setdefault(name, []).append(value)
@@ -235,12 +235,12 @@ class _Passed(NamedTuple):
     hat: float | None = None
 
 
-def _passed(judged: Sequence[tuple[UnitOutcome, Judged]], k: int | None) -> _Passed:
+def _passed(counted: Sequence[tuple[UnitOutcome, Judged]], k: int | None) -> _Passed:
     """pass@k and pass^k. Repeats are of a task in one cell, by one worker with one setup: else they are other units."""
     names: dict[tuple[int, int], str] = {}
     tasks: dict[str, list[float]] = {}
     planned: Counter[str] = Counter()
-    for unit, each in judged:
+    for unit, each in counted:
         key = id(unit.setup), id(unit.cell)
         if key not in names:
             names[key] = canonical((unit.setup, unit.cell))

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from prealloc.store.comparison import Member
+from prealloc.store.unit_outcome import judged
 
 Solved = Literal["always", "never", "flaky", "undecided", "none"]
 """Of all repeats of a task in a cell: `none` has no unit there, `undecided` none that says yes or no."""
@@ -77,7 +78,7 @@ def task_grid(members: Sequence[Member], factors: Sequence[str], first: str | No
             counts[unit.task] = [[0, 0, 0] for _ in columns]
             types[unit.task] = unit.type
         mine = counts[unit.task][places[_text(member, names)]]
-        value = unit.judged().rated
+        value = judged(unit).rated
         mine[2] += 1
         if value is not None:
             mine[0] += int(value)

@@ -79,12 +79,6 @@ class UnitOutcome(msgspec.Struct, frozen=True, kw_only=True):
         status = self.first.attempt.status if self.first else Status.NOT_RUN
         return self.lost_a_try and status in FINAL and status is not Status.CRASHED
 
-    def judged(self, which: OutcomeOf = "first") -> Judged:
-        """What it counts with, by its first or its latest outcome."""
-        if which == "first":
-            return Judged(self.first, self.first_status, self.first_success, self.first_score)
-        return Judged(self.outcome, self.status, self.success, self.score)
-
     def read_first(self) -> Attempt | None:
         """The first attempt that decided the unit, as the journal holds it; None if none has ended yet."""
         return self.first.read() if self.first else None
@@ -108,6 +102,13 @@ class Judged(NamedTuple):
         if self.status is Status.OK:
             return None if self.success is None else float(self.success)
         return 0.0 if self.status in FINAL else None
+
+
+def judged(unit: UnitOutcome, which: OutcomeOf = "first") -> Judged:
+    """What it counts with, by its first or its latest outcome."""
+    if which == "first":
+        return Judged(unit.first, unit.first_status, unit.first_success, unit.first_score)
+    return Judged(unit.outcome, unit.status, unit.success, unit.score)
 
 
 def unit_outcome(

@@ -15,6 +15,7 @@ import msgspec
 from prealloc.model.outcome import Attempt, Status
 from prealloc.model.task_hash import stable_hashes
 from prealloc.planning.rank import choose, key
+from prealloc.report import human
 from prealloc.report.html.pictures.axis import utc
 from prealloc.report.html.say import Say
 from prealloc.report.unit_view import attempt_note
@@ -183,7 +184,7 @@ def units(report: RunReport, places: Sequence[int], found: Details, say: Say) ->
         for name, column in factors.items():
             column.add(say.value(member.value(name)))
     cluster_of = {place: n for n, cluster in enumerate(report.clusters) for place in cluster.places}
-    clusters = [say.text(f"{each.type}: {each.template}" if each.template else each.type) for each in report.clusters]
+    clusters = [say.text(human.error(each.type, each.template)) for each in report.clusters]
     return {
         "units": len(members),
         "several": several,
