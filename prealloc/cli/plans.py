@@ -253,7 +253,7 @@ def _show_whole(plan: Path, *, json: bool) -> None:
 
 def _page_of_run(run: Path) -> Page:
     from prealloc.api.runs import longest_s
-    from prealloc.report.run_view import render_run
+    from prealloc.report.plan_view import render_run
     from prealloc.store.run_folder import OpenRun
 
     return render_run(OpenRun(run).file, longest_s(run))
