@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prealloc.engines.base import Engine
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, OptionsError, gathered
 from prealloc.model.keywords import EngineKeywords, PartOptions, RunOptions
 from prealloc.model.options import Bytes, Dollars, Seconds, options_of, read_options
 from prealloc.model.part import Part
@@ -45,11 +45,7 @@ def read_run_keywords(given: RunKeywords, found: list[Mistake]) -> Keywords:
     read = Part(**read_options(Part, part, found))
     hosts = {name: options.pop(name) for name in options_of(EngineOptions) if name in options}
     engine = read_options(EngineOptions, hosts, found)
-    try:
-        return Keywords(read, read_run_options(options), engine)
-    except OptionsError as error:
-        found += error.mistakes
-    return Keywords(read, {}, engine)
+    return Keywords(read, gathered(found, lambda: read_run_options(options)) or {}, engine)
 
 
 def fixed_mistakes(options: Mapping[str, Any]) -> list[Mistake]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from prealloc.api.experiments import is_experiment
 from prealloc.api.outcomes import outcomes
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.options import read_keywords
 from prealloc.model.plan import Manifest
 from prealloc.store.experiment import OpenExperiment
@@ -22,8 +22,7 @@ def asked_of(runs: Sequence[str | Path], struct: type[T], keywords: Mapping[str,
     """The options of a call about some runs. Raises OptionsError with every mistake."""
     found = [] if runs else [Mistake("RUN", "no run is named", "name one or more run folders")]
     options = read_keywords(struct, keywords, found)
-    if found:
-        raise OptionsError(found)
+    refuse(found)
     return options
 
 

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import msgspec
 
 from prealloc.api.experiments import experiment_history, experiment_outcomes, is_experiment
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, OptionsError, refuse
 from prealloc.model.keywords import ResultsKeywords
 from prealloc.model.options import read_keywords
 from prealloc.model.plan import Unit
@@ -40,8 +40,7 @@ def outcomes(
     """
     mistakes: list[Mistake] = []
     priced = read_prices(prices, mistakes) if prices is not None else None
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     found = _outcomes(run, by, priced)
     yield from found if scores is None else rejudged(found, Path(run), scores)
 
@@ -104,8 +103,7 @@ def tabulated(
     if not runs:
         mistakes.append(Mistake("RUN", "no run is named", "name one or more run folders"))
     asked = read_keywords(ResultsOptions, options, mistakes)
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     found: list[UnitOutcome] = []
     names = (*asked.by, *asked.mean, asked.cluster)
     for run in runs:

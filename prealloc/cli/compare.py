@@ -11,7 +11,7 @@ from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, takes
 from prealloc.cli.output import Stop, print_note
 from prealloc.cli.set_options import split_names
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import read_keywords
 
@@ -61,8 +61,7 @@ def compare(
     if "by" in given:
         given["by"] = split_names(given["by"])
     read_keywords(CompareOptions, given, mistakes)  # told with the others
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     from rich.console import Console
 
     from prealloc.api.compare import compare as compare_runs

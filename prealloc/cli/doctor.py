@@ -12,7 +12,7 @@ from prealloc.cli.command import command
 from prealloc.cli.options import JsonFlag, in_flags, parsed, takes
 from prealloc.cli.output import Stop, print_json
 from prealloc.cli.signals import ended_by_signals
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.policy import EngineOptions
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def doctor(
         mistakes.append(Mistake("--repair", "no run is named", "name the run folder: prealloc doctor RUN --repair"))
     if folder is not None and run is not None:
         mistakes.append(Mistake("--folder", "a run is checked in its own folder", "omit --folder or the run"))
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     from prealloc.api import doctor as api
 
     if engine is not None:

@@ -11,7 +11,7 @@ import typer
 from prealloc.cli.command import command
 from prealloc.cli.options import PricesOption, parsed, read_prices_of, takes
 from prealloc.cli.output import Stop, print_json, print_note
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.options import Share, read_keywords
 from prealloc.model.outcome import Status
 from prealloc.model.tables import ResultsOptions
@@ -85,8 +85,7 @@ def results(
     least = Share(ends=True).read("--fail-under", fail_under, mistakes) if fail_under is not None else None
     given = parsed(given, mistakes)
     read_keywords(ResultsOptions, given, mistakes)  # told with the others
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
     priced = read_prices_of(prices)
     if units:
         every = (each for run in runs for each in api.outcomes(run, scores=given.get("scores"), prices=priced))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Unpack
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.document import Document
 from prealloc.model.keywords import FieldOptions
 from prealloc.model.options import OneOf, Option, Text, read_keywords
@@ -49,8 +49,7 @@ class Fields(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         fields = read_keywords(cls, options, found)
         if options.get("id_field") is not None and options.get("id_from") is not None:
             found.append(Mistake("‹id_field› and ‹id_from›", "both say what a task's id is", "keep one of them"))
-        if found:
-            raise OptionsError(found)
+        refuse(found)
         return fields
 
 

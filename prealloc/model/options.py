@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 import msgspec
 
-from prealloc.errors import Mistake
+from prealloc.errors import Mistake, refuse
 from prealloc.model import words
 from prealloc.model.json_value import NoJson, check_text
 from prealloc.model.secret import holds_secret
@@ -89,6 +89,14 @@ def read_options(struct: type, given: Mapping[str, Any], mistakes: list[Mistake]
             read[field] = options[field].reader.read(f"{where}‹{field}›", value, mistakes)
         elif field not in defaults:
             mistakes.append(Mistake(f"{where}{field}", "there is no such option", did_you_mean(field, options)))
+    return read
+
+
+def checked_options(struct: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of all that is given. Raises OptionsError with every mistake."""
+    found: list[Mistake] = []
+    read = read_options(struct, given, found)
+    refuse(found)
     return read
 
 

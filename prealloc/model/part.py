@@ -6,10 +6,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Annotated, Any, Unpack
 
-from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
 from prealloc.model.keywords import PartOptions
-from prealloc.model.options import Cells, Flag, Names, Option, Whole, options_of, read_options
+from prealloc.model.options import Cells, Flag, Names, Option, Whole, checked_options, options_of
 
 _WHICH = "Which units"
 
@@ -47,11 +46,7 @@ class Part(Document, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     @classmethod
     def checked(cls, **options: Unpack[PartOptions]) -> Part:
         """The part that these options name. Raises OptionsError with every mistake among them."""
-        found: list[Mistake] = []
-        read = read_options(cls, options, found)
-        if found:
-            raise OptionsError(found)
-        return cls(**read)
+        return cls(**checked_options(cls, options))
 
     @property
     def is_all(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, Unpack
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, gathered, refuse
 from prealloc.model.amount import DEFAULT_NUM_INSTANCES, MAX_TASKS, All, Amount, amount_of, check_amount, check_sizes
 from prealloc.model.cell import Factors, cells_of, designs_of, factor_mistakes, lanes_of, values_of
 from prealloc.model.document import Document
@@ -247,8 +248,7 @@ class PlanSpec(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if share_of(read.get("num_instances")):
             read["num_instances"] = None
         found += _fields(read["keep"], read.get("timeout_field"))
-        if found:
-            raise OptionsError(found)
+        refuse(found)
         if read.pop("per_cell", False):
             if read["quotas"] or read.get("per_type") or read.get("whole"):
                 read["per_cell"] = True
@@ -338,18 +338,15 @@ def _exclude(exclude: Any, found: list[Mistake]) -> Sequence[Mapping[str, Any]]:
 
 def _lanes(lanes: Sequence[Lane], found: list[Mistake]) -> tuple[Lane, ...]:
     """The lanes as Lane.checked makes them; none if it refuses one: nothing is judged by those that are left."""
-    checked = []
-    for lane in lanes:
-        try:
-            checked.append(Lane.checked(where=f"lane {cut(lane.name)}", **msgspec.structs.asdict(lane)))
-        except OptionsError as error:
-            found += error.mistakes
+    every = [(f"lane {cut(lane.name)}", msgspec.structs.asdict(lane)) for lane in lanes]
+    checked = [gathered(found, partial(Lane.checked, where=where, **fields)) for where, fields in every]
     names = [lane.name for lane in lanes]
     found += [
         Mistake(f"lane {name}", "two lanes have this name", "give each lane its own name")
         for name in sorted({name for name in names if names.count(name) > 1})
     ]
-    return tuple(checked) if len(checked) == len(lanes) else ()
+    right = tuple(lane for lane in checked if lane is not None)
+    return right if len(right) == len(lanes) else ()
 
 
 def _generator(name: Any, version: Any) -> list[Mistake]:

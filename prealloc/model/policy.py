@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal, Unpack
 
 import msgspec
 
-from prealloc.errors import Mistake, OptionsError
 from prealloc.model.document import Document
 from prealloc.model.keywords import RunOptions
-from prealloc.model.options import Bytes, Dollars, Flag, Names, OneOf, Option, Seconds, Text, Whole, read_options
+from prealloc.model.options import Bytes, Dollars, Flag, Names, OneOf, Option, Seconds, Text, Whole, checked_options
 from prealloc.model.plan_spec import MAX_SHARDS, MAX_UNITS
 from prealloc.model.where import CONCURRENCY, TIMEOUT, Where
 
@@ -193,10 +192,7 @@ class RunPolicy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def read_run_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """These options as RunPolicy holds them, and none that is not given. Raises OptionsError."""
-    found: list[Mistake] = []
-    read = read_options(RunPolicy, options, found)
-    if found:
-        raise OptionsError(found)
+    read = checked_options(RunPolicy, options)
     return {name: read[name] for name in RunPolicy.__struct_fields__ if name in read}
 
 

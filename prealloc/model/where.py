@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, refuse
 from prealloc.model.cell import means, part_mistakes, text_of
 from prealloc.model.options import Reader, Seconds, Whole, is_text, safely_shown
 
@@ -124,5 +124,4 @@ def refuse_where(where: Sequence[Entry], factors: Mapping[str, Sequence[Any]]) -
     for number, entry in enumerate(where, 1):
         part = {name: value for name, value in entry.items() if name not in FIELDS}
         found += part_mistakes(f"‹where› {number}", part, factors, means)
-    if found:
-        raise OptionsError(found)
+    refuse(found)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from prealloc.errors import Mistake, OptionsError
+from prealloc.errors import Mistake, OptionsError, refuse
 from prealloc.model.amount import All, PerType, Quotas, Tasks
 from prealloc.model.plan import PlanFile
 from prealloc.model.plan_spec import MAX_UNITS, PlanSpec
@@ -48,8 +48,7 @@ def choose_tasks(
     available = dict(sorted((Counter(types) if available is None else available).items()))
     eligible = {name: count for name, count in available.items() if is_eligible(spec, name)}
     mistakes = find_mistakes(spec, available, eligible)
-    if mistakes:
-        raise OptionsError(mistakes)
+    refuse(mistakes)
 
     strata = _strata(ids, types, eligible, spec.amount.by_type)
     sizes = spec.shard_sizes or ()
