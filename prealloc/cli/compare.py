@@ -18,13 +18,7 @@ from prealloc.model.options import read_keywords
 _FORMATS = ("table", "md", "json", "csv")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="all was compared; with --gate: nothing is worse than the margin", bad="the gate is closed")(
-        compare
-    )
-
-
+@command(good="all was compared; with --gate: nothing is worse than the margin", bad="the gate is closed")
 @takes(CompareOptions)
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="One or more run folders or experiments.", metavar="RUN...")],

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from prealloc.doctor.finding import Diagnosis
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="nothing is worse than a warning", bad="there are problems")(doctor)
-
-
+@command(good="nothing is worse than a warning", bad="there are problems")
 @takes(EngineOptions, but=("hosts", "logs", "room"))
 def doctor(
     run: Annotated[Path | None, typer.Argument(help="Also check this run folder.", metavar="RUN")] = None,

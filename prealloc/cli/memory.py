@@ -23,11 +23,7 @@ if TYPE_CHECKING:
     from prealloc.memory.watch import Reached
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, bad="a way failed")(memory)
-
-
+@command(bad="a way failed")
 @takes(Fields)
 def memory(
     library: Annotated[

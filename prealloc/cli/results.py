@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     from prealloc.store.unit_outcome import UnitOutcome
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command to the app."""
-    command(app, good="done", bad="success is under --fail-under")(results)
-
-
+@command(good="done", bad="success is under --fail-under")
 @takes(ResultsOptions)
 def results(
     runs: Annotated[list[Path], typer.Argument(help="One or more run folders or experiments.", metavar="RUN...")],
