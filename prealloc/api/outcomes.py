@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import msgspec
 
@@ -23,6 +23,8 @@ from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_folder import OpenRun
 from prealloc.store.scores import rejudged
 from prealloc.store.unit_outcome import UnitHistory, UnitOutcome, history_of, unit_outcome
+
+T = TypeVar("T")
 
 
 def outcomes(
@@ -95,15 +97,19 @@ def results(
     return tabulated(*runs, prices=prices, **options).rows
 
 
+def asked_about(runs: Sequence[str | Path], struct: type[T], keywords: Mapping[str, Any]) -> T:
+    """The options of a call about some runs. Raises OptionsError with every mistake."""
+    found = [] if runs else [Mistake("RUN", "no run is named", "name one or more run folders")]
+    options = read_keywords(struct, keywords, found)
+    refuse(found)
+    return options
+
+
 def tabulated(
     *runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ResultsKeywords]
 ) -> Results:
     """The rows of results(), and one of everything."""
-    mistakes: list[Mistake] = []
-    if not runs:
-        mistakes.append(Mistake("RUN", "no run is named", "name one or more run folders"))
-    asked = read_keywords(ResultsOptions, options, mistakes)
-    refuse(mistakes)
+    asked = asked_about(runs, ResultsOptions, options)
     found: list[UnitOutcome] = []
     names = (*asked.by, *asked.mean, asked.cluster)
     for run in runs:

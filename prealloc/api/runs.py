@@ -18,17 +18,18 @@ from typing import Any, NamedTuple, Unpack
 import msgspec
 
 from prealloc._version import __version__
-from prealloc.api.budget import cost_mistakes, spent_mistakes
 from prealloc.api.estimates import past_task_times
 from prealloc.api.experiments import go_on, is_experiment
 from prealloc.api.joining import Joining, claims_of
 from prealloc.api.keywords import (
     RunKeywords,
     changes,
+    cost_mistakes,
     fixed_mistakes,
     planned_of,
     read_run_keywords,
     refuse_memory,
+    spent_mistakes,
 )
 from prealloc.api.on_end import on_end_mistakes, told_at_the_end
 from prealloc.api.provenance import other_code, provenance_of
@@ -412,13 +413,14 @@ def _check(
             observer.handle(Note(text=f"importing {worker.partition(':')[0]}; it may take up to {start_s:g} s"))
         observer.tick(now_s)
 
+    libraries = tuple(library.path for library in plan.libraries)
     wanted = WorkerCheck(
         worker,
         import_path,
-        _libraries(plan),
+        library_files(libraries),
         tuple(keys),
         Patience(start_s, wait, lambda: observer.tick(time.monotonic())),
-        tuple(library.path for library in plan.libraries),
+        libraries,
         lambda text: observer.handle(Note(text=text)),
     )
     checked = engine.check(wanted)
@@ -470,14 +472,9 @@ def _cleaner(cleanup: WorkerName | None, import_path: tuple[str, ...]) -> tuple[
 
     name, its_own = worker_name_of(cleanup, "")
     import_path = tuple(dict.fromkeys((*import_path, *its_own)))
-    check_elsewhere(
-        WorkerCheck(name, import_path), "(unit, notes)"
-    )  # a mistake in it must show now, not at the first kill
+    # A mistake in it must show now, not at the first kill.
+    check_elsewhere(WorkerCheck(name, import_path), "(unit, notes)")
     return name, import_path
-
-
-def _libraries(file: PlanFile) -> frozenset[tuple[int, int]]:
-    return library_files([library.path for library in file.libraries])
 
 
 def _try_worker(worker: WorkerName, engine: str | Engine, name: str) -> None:

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from prealloc.cli.command import command
-from prealloc.cli.options import JsonFlag, takes
+from prealloc.cli.options import JsonFlag, split_names, takes
 from prealloc.cli.output import Stop, print_note
-from prealloc.cli.set_options import split_names
 from prealloc.errors import Mistake, refuse
 from prealloc.model.comparison import CompareOptions
 from prealloc.model.options import read_keywords

@@ -66,10 +66,10 @@ def choose_tasks(
     return [in_proportion(shard, types, _type_order(spec, number)) for number, shard in enumerate(picks)]
 
 
-def shard_ids(n: int) -> list[str]:
+def shard_ids(n: int, begin: str = "shard-") -> list[str]:
     """The ids of n shards: `shard-00`, `shard-01`, ... all of one width, at least two digits."""
     width = max(2, len(str(n - 1)))
-    return [f"shard-{number:0{width}d}" for number in range(n)]
+    return [f"{begin}{number:0{width}d}" for number in range(n)]
 
 
 def most_of_stratum(spec: PlanSpec, stratum: str, shards: int) -> int:
