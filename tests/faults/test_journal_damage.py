@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
-from harness import Stage
+from harness import Stage, worker_file
 
 from examples import in_laws
 from prealloc.api.status import status
@@ -29,11 +28,6 @@ def finished(finished_stage: Stage, stage: Stage) -> Stage:
     """A stage with a finished run of five units."""
     shutil.copytree(finished_stage.run, stage.run)
     return stage
-
-
-def worker_file(stage: Stage) -> Path:
-    (path,) = (stage.run / "journal").glob("shard-00.*")
-    return path
 
 
 @pytest.mark.parametrize("step", [3, in_laws(1)])

@@ -44,7 +44,8 @@ def rate(moments: Sequence[float]) -> float:
 def test_three_runs_share_one_key_and_one_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than the limit, which is used, by three runs, by the two that are left, and by the last one.
 
-    In no window of four seconds: in a single one, a process that a busy machine holds up sends what it may late. Each calls the key by a name of its own, and declares another limit: the lowest holds. The slots of the killed run
+    In no window of four seconds: in a single one, a process that a busy machine holds up sends what it may late.
+    Each calls the key by a name of its own, and declares another limit: the lowest holds. The slots of the killed run
     are free again by themselves.
     """
     monkeypatch.setenv("ONE_KEY", "shared-key-1")

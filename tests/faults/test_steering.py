@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from counting_server import CountingServer, counting_server
+from counting_server import CountingServer, counting_server, fullest
 from harness import Session, Stage, wait_until
 
 import prealloc
