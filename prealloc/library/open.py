@@ -131,20 +131,17 @@ def _find(library: Any, difficulty: str | None, needed: frozenset[str] = frozens
 
 
 def _refuse_address(path: str) -> None:
-    found = re.match(r"(hf|https?|s3|gs)://?(.*)", path)  # a Path has made one of two slashes
+    found = re.match(r"(hf|https?|s3|gs)://?((?:datasets/)?([^/]*/[^/]*)/?(.*))", path)
     if found is None:
         return
-    path = f"{found[1]}://{found[2]}"
-    name = re.sub(r"^(datasets/|huggingface\.co/datasets/)", "", found[2])
-    fetch = f"curl -LO {path}"
-    if found[1] == "hf":
-        repo, inside = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
-        fetch = " ".join(filter(None, ["hf download", repo, inside, "--repo-type dataset --local-dir ."]))
-    elif found[1] in ("s3", "gs"):
-        fetch = f"{'aws s3 cp' if found[1] == 's3' else 'gcloud storage cp'} {path} ."
-    raise LibraryError(
-        "this is an address, and a library is a file here", where=path, hint=f"fetch it, and give the file: {fetch}"
-    )
+    path = f"{found[1]}://{found[2]}"  # a Path has made one of two slashes
+    commands = {
+        "hf": " ".join(filter(None, ["hf download", found[3], found[4], "--repo-type dataset --local-dir ."])),
+        "s3": f"aws s3 cp {path} .",
+        "gs": f"gcloud storage cp {path} .",
+    }
+    hint = f"fetch it, and give the file: {commands.get(found[1], f'curl -LO {path}')}"
+    raise LibraryError("this is an address, and a library is a file here", where=path, hint=hint)
 
 
 def text_source(library: Any, difficulty: str | None) -> Source | None:
@@ -155,11 +152,9 @@ def text_source(library: Any, difficulty: str | None) -> Source | None:
 
 def is_parts(path: str | os.PathLike[str]) -> bool:
     """Whether there is a library of parts: a folder, and yet one library."""
-    if not os.path.isdir(path):
-        return False
     from prealloc.library.parts.index import is_ours
 
-    return is_ours(Path(path))
+    return os.path.isdir(path) and is_ours(Path(path))
 
 
 def _by_index(file: Path, keep: tuple[str, ...], fields: Fields, notes: Callable[[str], None]) -> Library | None:

@@ -124,8 +124,8 @@ class DatabaseLibrary(Library):
         self, position: int, workflow: object, workflow_bytes: object, fields: object, fields_bytes: object
     ) -> bytes:
         try:
-            flow = None if workflow is None and workflow_bytes is None else _unpacked(workflow, workflow_bytes)
-            rest = _unpacked(fields, fields_bytes)
+            flow = None if workflow is None and workflow_bytes is None else unpack(workflow, workflow_bytes)
+            rest = unpack(fields, fields_bytes)
         except CannotUnpack as error:
             raise FORMAT.damaged(f"the task's text cannot be unpacked: {error}", self._place(position)) from None
         start = position * DIGEST_BYTES
@@ -147,9 +147,3 @@ def _pairs(
             fingerprint.add(id, type, proof)
         digests += proof
         yield id, type
-
-
-def _unpacked(blob: object, size: object) -> bytes:
-    if not isinstance(blob, bytes) or not isinstance(size, int):
-        raise CannotUnpack("it is not a blob with a size")
-    return unpack(blob, size)

@@ -33,12 +33,13 @@ def lines_of_table(pieces: Iterator[bytes], delimiter: str, where: str) -> Itera
     first = next(pieces, b"")
     refuse_binary(first[:HEAD], where)
     before = csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.reader(_lines(itertools.chain([first], pieces)), delimiter=delimiter, strict=True)
+    lines = _lines(itertools.chain([first], pieces))
     try:
+        head = next(lines)
+        if delimiter == "," and ";" in head and "," not in head:  # as where the comma is in numbers
+            delimiter = ";"
+        rows = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
         names = next(rows, [])
-        if len(names) == 1 and ";" in names[0] and delimiter == ",":
-            hint = f"separate them by commas, or write JSON lines: {rewrite_table(where, 'delimiter=chr(59)')}"
-            raise LibraryError("its cells are separated by ';'", where=where, hint=hint)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise LibraryError(f"two columns are called {twice!a:.80}", where=where, hint="rename or drop one of them")
