@@ -22,6 +22,9 @@ from prealloc.files.regular import Missing, Unusable, open_regular, read_regular
 Progress = Callable[[int, int], None]
 """Called with (done so far, in all): bytes where a file is read, tasks where tasks are written."""
 
+Notes = Callable[[str], None]
+"""Called with sentences that a user should see."""
+
 _PIECE = 1 << 20
 _AHEAD = 3
 

@@ -28,6 +28,7 @@ from prealloc.library.text import batches
 from prealloc.library.unpack import unpack_stream
 from prealloc.model.fields import Fields
 from prealloc.model.plan import Plan
+from prealloc.report.page import wrapped
 from prealloc.worker.guard import library_files
 
 TASKS: list[dict[str, Any]] = [
@@ -123,7 +124,7 @@ FIXABLE = {
     "columns.json": json.dumps({"id": [f"t{n}" for n in range(6)], "q": [*range(6)]}, indent=1),
     "it's.json": json.dumps([[n, "a"] for n in range(6)]),
     "null.jsonl": "".join(json.dumps(task) + "\n" for task in NULL_TYPES),
-    "null.json": json.dumps({"tasks": NULL_TYPES}),
+    "null.json": json.dumps({"n": [1], "data": NULL_TYPES}),
     "packed.tsv.gz": gzip.compress(b"id\ttext\n" + b"".join(b't%d\t"so" they\n' % n for n in range(6))),
     "quotes.tsv": "id\ttext\n" + "".join(f't{n}\t"so" they say\n' for n in range(6)),
     "latin.csv": "id,text\n" + "".join(f"t{n},caf\xe9\n" for n in range(6)),
@@ -137,7 +138,7 @@ FIXABLE = {
 def test_a_refusal_names_a_command_that_fixes_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Law: the command in the hint, run as it is, writes a file that can be planned; the file itself stays."""
+    """Law: the command in the hint is on one line, and writes a file that can be planned; the file itself stays."""
     monkeypatch.chdir(tmp_path)
     path, content = Path(name), FIXABLE[name]
     path.parent.mkdir(exist_ok=True)
@@ -150,6 +151,7 @@ def test_a_refusal_names_a_command_that_fixes_the_file(
         planned(path)
     command = re.search(r": ((?:python3|iconv|zcat|find) .+)", str(caught.value.hint))
     assert command is not None
+    assert command[1] in wrapped(str(caught.value.hint), 30)
     subprocess.run(["sh", "-c", command[1]], check=True)
     assert Path(name).read_bytes() == raw
     (fixed,) = (each for each in tmp_path.iterdir() if each.name not in (path.name, name))

@@ -118,11 +118,10 @@ class DatabaseLibrary(Library):
                 ).fetchone()
                 if row is None:
                     raise FORMAT.damaged("the task's text is missing", self._place(position))
-                yield self._proved(position, *row)
+                yield self._proved(position, row)
 
-    def _proved(
-        self, position: int, workflow: object, workflow_bytes: object, fields: object, fields_bytes: object
-    ) -> bytes:
+    def _proved(self, position: int, row: tuple[object, ...]) -> bytes:
+        workflow, workflow_bytes, fields, fields_bytes = row
         try:
             flow = None if workflow is None and workflow_bytes is None else unpack(workflow, workflow_bytes)
             rest = unpack(fields, fields_bytes)

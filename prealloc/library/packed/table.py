@@ -217,7 +217,12 @@ class Columns:
         return self.head.types[self._type[position]]
 
     def place(self, position: int) -> tuple[int, int, int]:
-        """Where a task's text begins, its bytes, and how many of them are the workflow that it ends with."""
+        """Where a task's text begins, its bytes, and how many of them are the workflow that it ends with.
+
+        Raises IndexError for a position that there is not.
+        """
+        if position < 0:
+            raise IndexError(position)
         return self._start[position], self._length[position], self._workflow[position]
 
     def digest(self, position: int) -> bytes:

@@ -47,12 +47,12 @@ class Cursor:
     """Offsets of values in a text. Every method raises Damage where the text is not JSON."""
 
     def __init__(self, text: Text | msgspec.Raw) -> None:
-        self._view = memoryview(text)
+        self.text = text
 
     @property
     def view(self) -> memoryview:
         """The text, as far as it is held."""
-        return self._view
+        return memoryview(self.text)
 
     def grow(self) -> bool:
         """Takes in more, where only a part of the text is held. False: that is all of it."""
