@@ -128,10 +128,12 @@ class _Copies(ColumnsBuilder):
             return
         for place, (id, type, raw) in enumerate(zip(ids, types, batch.layout.texts, strict=True)):
             try:
-                text = compact(raw)
+                text = compact(raw if self._naming is None else self._naming.own(raw, id, type))
             except StrictJsonError as error:
+                if self._naming is not None:
+                    error.offset = None  # it is not that of the text as it lies there
                 raise batch.diagnosis().of_task(place, error) from None
-            self._writer.add(Record(id, type, text if self._naming is None else self._naming.own(text, id, type)))
+            self._writer.add(Record(id, type, text))
 
     def finish(self, where: str) -> None:
         refuse_duplicates_among(self.hash, self.id, where)

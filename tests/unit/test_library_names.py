@@ -158,6 +158,18 @@ def test_a_refusal_names_a_command_that_fixes_the_file(
     assert len(planned(fixed, id_from="position").shards) == 2
 
 
+def test_a_number_of_any_length_is_an_id_everywhere(tmp_path: Path) -> None:
+    """Law: what is planned can be converted, and the copy gives the same plan; damage beside the id is told."""
+    path = lines(tmp_path / "t.jsonl", [{"id": 10**30 + n, "type": "a"} for n in range(6)])
+    libraries.convert(path, tmp_path / "t.db")
+    assert planned(tmp_path / "t.db").slices == planned(path).slices
+    path.write_text('{"id": 1, "n": 1}\n{"id": 2, "n": [10000000000000000000000]}\n')
+    with pytest.raises(LibraryError, match="more than 64 bits") as caught:
+        libraries.convert(path, tmp_path / "x.db")
+    assert "task 1" in str(caught.value.where)
+    assert "n[0]" in str(caught.value.where)
+
+
 def test_objects_of_several_lines_are_tasks_whatever_the_file_is_called(tmp_path: Path) -> None:
     """Law: objects one behind the other are tasks; an object alone, or with other text behind it, is no such file."""
     (tmp_path / "t.json").write_text("\n".join(json.dumps(task, indent=2) for task in TASKS))

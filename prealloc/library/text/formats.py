@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from prealloc.library.rows import NOTHING, has, workflow_of
+from prealloc.library.rows import NOTHING, workflow_of
 from prealloc.library.text.cursor import Cursor, space_at
 from prealloc.library.unpack import PACKED_NAME
 
@@ -73,8 +73,8 @@ def is_lines(text: bytearray, name: str) -> bool:
             first = msgspec.json.decode(view[:end], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return by_name  # {"tasks": [ in the first line, the tasks in others
-    has_id = any(bytes(id)[:1] not in b"[{" for id in (first.id, first.instance_id) if has(id))
-    if not has(first.tasks):
+    has_id = any(bytes(id)[:1] not in b"[{" for id in (first.id, first.instance_id) if id is not NOTHING)
+    if first.tasks is NOTHING:
         return has_id or more or by_name  # else it is one line by itself: a document
     # A task may well have a field "tasks"; then it has an id too.
     return (has_id and (more or by_name)) or (more and by_name)
@@ -94,7 +94,7 @@ class Layout:
         self._text = text
         self._rest, self._cuts = text, list[tuple[int, int]]()
         if len(text) >= _SMALL_TASK * len(rows):  # for smaller tasks, cutting costs more than looking at all
-            self._rest, self._cuts = _without(filter(has, map(workflow_of, rows)), text)
+            self._rest, self._cuts = _without([flow for row in rows if (flow := workflow_of(row)) is not NOTHING], text)
         self._left = fmt.tasks(self._rest, Raw)
 
     @cached_property

@@ -14,7 +14,7 @@ from msgspec import Raw
 from prealloc.library.base import fields_of, info_of, without_gc
 from prealloc.library.disk import Progress
 from prealloc.library.naming import Column, Names, Naming, is_ours
-from prealloc.library.rows import Counts, has, kept, row_type
+from prealloc.library.rows import NOTHING, Counts, kept, row_type
 from prealloc.library.text.batches import Batch, batches
 from prealloc.library.text.refuse import no_tasks
 from prealloc.library.text.sources import Source
@@ -58,7 +58,7 @@ class Reading(Generic[T]):
         ids, types = batch.names(self._keep)
         self.counts.add(batch.rows)
         unseen = [(i, name) for i, name in enumerate(self._keep) if name not in {*self.kept, EVERY_FIELD}]
-        self.kept |= {name for i, name in unseen if any(has(kept(row, i, name)) for row in batch.rows)}
+        self.kept |= {name for i, name in unseen if any(kept(row, i, name) is not NOTHING for row in batch.rows)}
         self.types.update(types)
         self.taker.add(ids, types, batch)
 
