@@ -291,28 +291,27 @@ def units_left(
     """Units to run, and attempts to clean up after, by shard; shards with none are left out."""
     if before is None and asked is EVERYTHING:
         return {entry.id: entry.units for entry in run.plan.shards if entry.units}
-    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
     due = [due.unit for due in _due(run, before)]  # their shards come first
     left = (
         unit
-        for unit, state in states.items()
-        if state.open and asked(unit, state) and not _decided_elsewhere(claims, unit, state)
+        for unit, state in _open_states(run, before)
+        # One that another run of the experiment has decided is not for us, but one that this run reopens is its own.
+        if asked(unit, state) and not (claims is not None and state.first is None and claims.is_decided(unit))
     )
     return Counter(unit.shard for unit in (*due, *left))
+
+
+def _open_states(run: OpenRun, before: RunState | None) -> Iterator[tuple[Unit, UnitState]]:
+    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
+    return ((unit, state) for unit, state in states.items() if state.open)
 
 
 def _not_asked(run: OpenRun, before: RunState | None, asked: Asked, elsewhere: Set[Unit]) -> Mapping[str, int]:
     """Units that are open and that nobody asks for, by shard."""
     if asked.part.is_all:
         return {}
-    states = before.units if before is not None else dict.fromkeys(run.units(), UnitState())
-    left_out = (unit for unit, state in states.items() if state.open and not asked(unit, state))
+    left_out = (unit for unit, state in _open_states(run, before) if not asked(unit, state))
     return Counter(unit.shard for unit in left_out if unit not in elsewhere)
-
-
-def _decided_elsewhere(claims: Claims | None, unit: Unit, state: UnitState) -> bool:
-    """Whether another run of the experiment has decided a unit. One that this run reopens is its own."""
-    return claims is not None and state.first is None and claims.is_decided(unit)
 
 
 def _due(run: OpenRun, before: RunState | None) -> list[Due]:
