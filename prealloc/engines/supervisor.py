@@ -33,14 +33,7 @@ from prealloc.engines.worker_process import SPARE_S, Stage, WorkerProcess, event
 from prealloc.errors import CannotGoOn, EngineError, JournalError, PreallocError, WorkerFunctionError
 from prealloc.files.faultpoint import Point, fault_point
 from prealloc.model.document import Unreadable
-from prealloc.model.events import (
-    AttemptEnded,
-    AttemptStarted,
-    Event,
-    LibraryOpenedByWorker,
-    Note,
-    WorkerLost,
-)
+from prealloc.model.events import AttemptEnded, AttemptStarted, Event, LibraryOpenedByWorker, Note, WorkerLost
 from prealloc.model.policy import CLEANUP_S
 from prealloc.processes.tree import identify
 from prealloc.store.fold import Due
