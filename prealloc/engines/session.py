@@ -118,16 +118,7 @@ def run_session(
         )
         engine.open(setup)
         at_once, too_few = engine.allowed(wanted)
-        control = Control(
-            policy,
-            lambda policy: shares_of(run, policy),
-            run.manifests,
-            at_once=at_once,
-            engine=engine,
-            limiter=limiter,
-            lanes=lanes,
-            journal=journal,
-        )
+        control = Control(run, at_once=at_once, engine=engine, limiter=limiter, journal=journal)
         control.limits.spend_within(run.prices, used_by(before))
         elsewhere = claims.elsewhere(before) if claims is not None and before is not None else set()
         no_socket = _open_socket(run, control)  # whoever hears that the run has started may ask it for changes
