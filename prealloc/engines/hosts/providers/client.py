@@ -124,10 +124,8 @@ class ProviderProcess:
                 if isinstance(message, messages.Unfit) and message.mistakes:
                     raise OptionsError([Mistake(*each) for each in message.mistakes])
                 if isinstance(message, messages.Unfit | messages.ProviderLost):
-                    reason = message.problem if isinstance(message, messages.Unfit) else message.reason
-                    raise EngineError(
-                        f"{self._name}: {reason}", hint=f"`prealloc doctor --engine {self._name}` tells more"
-                    )
+                    hint = f"`prealloc doctor --engine {self._name}` tells more"
+                    raise EngineError(f"{self._name}: {message.reason}", hint=hint)
             if time.monotonic() > end:
                 printed = last_lines(self._printed())
                 raise EngineError(f"{self._name} was not reached within {START_S:g} s{printed}")
