@@ -15,7 +15,7 @@ from prealloc.api.runs import WorkerName, worker_name_of
 from prealloc.engines.base import RunSetup
 from prealloc.engines.debug import UnitJob, debug_unit, only_order
 from prealloc.engines.handover import Units
-from prealloc.errors import Mistake, OptionsError, RunFolderError
+from prealloc.errors import Mistake, OptionsError, RunFolderError, gathered
 from prealloc.files.lock import RunLock
 from prealloc.files.paths import PlanPaths, RunPaths
 from prealloc.lanes.limiter import RateLimiter
@@ -128,11 +128,8 @@ def debug(folder: str | Path, unit: str, *, worker: WorkerName | None = None, re
 def _checked(place: _Place, text: str, worker: WorkerName | None, record: bool) -> _Try:
     """What is to be tried. Raises OptionsError with every mistake, and WorkerFunctionError."""
     found: list[Mistake] = []
-    run, unit = place.run, None
-    try:
-        unit = unit_of(text, Planned(place.outline.file, place.outline.manifests, place.names), "UNIT")
-    except OptionsError as error:
-        found += error.mistakes
+    run, planned = place.run, Planned(place.outline.file, place.outline.manifests, place.names)
+    unit = gathered(found, lambda: unit_of(text, planned, "UNIT"))
     if run is None and worker is None:
         found.append(Mistake("‹worker›", "a plan names no worker function", "name module:function"))
     if run is None and record:

@@ -12,8 +12,8 @@ from typing import Any, Unpack
 import msgspec
 
 from prealloc.api.compare import members_of, says
-from prealloc.api.located import Located, asked_of, opened_runs
-from prealloc.api.outcomes import outcomes
+from prealloc.api.located import Located, opened_runs
+from prealloc.api.outcomes import asked_about, outcomes
 from prealloc.engines.registry import facts_of
 from prealloc.files.lock import live_owner
 from prealloc.files.paths import readable_name
@@ -25,16 +25,15 @@ from prealloc.model.policy import RunPolicy
 from prealloc.model.reporting import ReportOptions
 from prealloc.model.tables import ResultsOptions
 from prealloc.store.attempts import Attempts, attempts_of
-from prealloc.store.clusters import Ended as EndedUnit
-from prealloc.store.clusters import Home, clusters
-from prealloc.store.comparison import RUN, Comparison, Member, compare_members
+from prealloc.store.clusters import clusters
+from prealloc.store.comparison import RUN, Member, compare_members
 from prealloc.store.fold import Tried
 from prealloc.store.keys import KEYS, SETTINGS_PREFIX
 from prealloc.store.lane_log import read_notes
 from prealloc.store.results import Results, aggregate, tabulate
 from prealloc.store.results_row import ResultsRow
 from prealloc.store.run_report import Compare, Matrix, RunReport, Source
-from prealloc.store.task_grid import task_grid, value_of
+from prealloc.store.task_grid import task_grid
 from prealloc.store.telemetry import read_samples
 from prealloc.store.unit_outcome import UnitOutcome
 
@@ -46,7 +45,7 @@ MOST_GROUPS = 24
 
 def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options: Unpack[ReportKeywords]) -> RunReport:
     """Reads runs or experiments for a report. Raises OptionsError with every mistake, and what outcomes() raises."""
-    asked = asked_of(runs, ReportOptions, options)
+    asked = asked_about(runs, ReportOptions, options)
     folders = [_Folder(Path(run), asked.scores, prices, named=len(runs) > 1) for run in runs]
     members = [member for folder in folders for member in folder.members]
     home = {id(member): folder for folder in folders for member in folder.members}
@@ -79,12 +78,7 @@ def gather(*runs: str | Path, prices: Mapping[str, Any] | None = None, **options
         matrices=list(_matrices(told, factor, _others(factors, factor))),
         compared=compared,
         not_compared=why_not,
-        clusters=clusters(
-            members,
-            lambda member: EndedUnit(member.unit.status, member.unit.error),
-            keys,
-            lambda member: Home((member.unit.run, member.unit.shard), member.unit.task),
-        ),
+        clusters=clusters(members, keys),
         tasks=task_grid(members, list(factors), factor),
         members=members,
         folder_of=lambda member: home[id(member)].folder(member.unit.run or ""),
@@ -146,7 +140,7 @@ class _Folder:
                 python=file.python,
                 platform=file.platform,
                 made_with=file.made_with,
-                options=_not_default(file.policy),
+                options=file.policy.differing(RunPolicy()),
                 lanes=spec.lanes,
                 lane_notes=read_notes(run.paths, spec.lanes),
                 samples=read_samples(run.paths),
@@ -156,12 +150,6 @@ class _Folder:
                 shards={shard: manifest.planned_lane for shard, manifest in run.manifests.items()},
                 warnings=[*run.warnings, *attempts.warnings, *self.damaged],
             )
-
-
-def _not_default(policy: RunPolicy) -> dict[str, Any]:
-    default = RunPolicy()
-    names = RunPolicy.__struct_fields__
-    return {name: getattr(policy, name) for name in names if getattr(policy, name) != getattr(default, name)}
 
 
 def _tail(log: Path) -> str:
@@ -189,7 +177,7 @@ def _factors(members: Sequence[Member]) -> dict[str, tuple[Any, ...]]:
 
 
 def _getter(name: str) -> Callable[[Member], Any]:
-    return lambda member: value_of(member, name)
+    return lambda member: member.value(name)
 
 
 def _with_cell(member: Member) -> UnitOutcome:
@@ -208,16 +196,13 @@ def _compared(
         return None, "no result says success, so nothing can be compared"
     baseline = asked.baseline
     if baseline is None:
-        first = next((value for member in members if (value := value_of(member, factor)) is not None), None)
+        first = next((value for member in members if (value := member.value(factor)) is not None), None)
         baseline = first if first is None or isinstance(first, str) else canonical(first)
     options = CompareOptions(factor=factor, baseline=baseline, margin=asked.margin)
     every = compare_members(members, options)
-    by = [
-        found
-        for name in _others(_factors(members), factor)
-        if 1 < _values(members, name) <= MOST_GROUPS and (found := _by(members, options, name)).rows
-    ]
-    return Compare(every, by), ""
+    names = [name for name in _others(_factors(members), factor) if 1 < _values(members, name) <= MOST_GROUPS]
+    by = [compare_members(members, msgspec.structs.replace(options, by=(name,))) for name in names]
+    return Compare(every, [found for found in by if found.rows]), ""
 
 
 def _others(factors: Iterable[str], factor: str | None) -> list[str]:
@@ -225,13 +210,9 @@ def _others(factors: Iterable[str], factor: str | None) -> list[str]:
     return [name for name in dict.fromkeys((*factors, TYPE)) if name != factor]
 
 
-def _by(members: Sequence[Member], options: CompareOptions, name: str) -> Comparison:
-    return compare_members(members, msgspec.structs.replace(options, by=(name,)))
-
-
 def _values(members: Sequence[Member], name: str) -> int:
     is_type = name == TYPE and not any(TYPE in member.cell for member in members)
-    return len({canonical(member.unit.type if is_type else value_of(member, name)) for member in members})
+    return len({canonical(member.unit.type if is_type else member.value(name)) for member in members})
 
 
 def _by_factor(told: Sequence[UnitOutcome], factor: str | None) -> Results | None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from harness import PATIENCE_S
+from run_events import attempt_line
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -19,8 +20,6 @@ from prealloc.engines.base import ShardJob
 from prealloc.engines.hosts import wire
 from prealloc.engines.hosts.ship import module_digest
 from prealloc.engines.hosts.spec import HostSpec, trusting
-from prealloc.model.outcome import Status
-from prealloc.store.journal import AttemptLine
 
 M = TypeVar("M", bound=wire.Message)
 
@@ -125,21 +124,10 @@ class ScriptedHost:
 def ending(host: str, job: ShardJob, unit: int = 0, /, **more: Any) -> bytes:
     """The journal line of a unit of a job that has ended well."""
     order = job.units.orders[unit]
-    told: dict[str, Any] = {
-        "shard": job.manifest.id,
-        "task": job.ids[order.position][0],
-        "repeat": order.repeat,
-        "attempt": order.attempt,
-        "status": Status.OK,
-        "started_at": float(int(time.time())),  # of one length, as the same line is written again
-        "queued_s": 0.0,
-        "waiting_s": 0.0,
-        "working_s": 0.1,
-        "peak_rss": 1,
-        "host": host,
-        "success": True,
-    }
-    return msgspec.json.encode(AttemptLine(**{**told, **more})) + b"\n"
+    told = {"shard": job.manifest.id, "task": job.ids[order.position][0], "host": host, "success": True}
+    told |= {"repeat": order.repeat, "attempt": order.attempt}
+    told["started_at"] = float(int(time.time()))  # of one length, as the same line is written again
+    return msgspec.json.encode(attempt_line(**told | more)) + b"\n"
 
 
 def _call(spec: HostSpec) -> tuple[connect, ClientConnection]:

@@ -143,7 +143,7 @@ def own_file(host: ScriptedHost, job: ShardJob, incarnation: int = 1) -> str:
 
 
 def nan(host: ScriptedHost, job: ShardJob) -> None:
-    line = ending(host.name, job, 1).replace(b'"working_s":0.1', b'"working_s":NaN')
+    line = ending(host.name, job, 1).replace(b'"working_s":1.0', b'"working_s":NaN')
     assert b"NaN" in line
     host.write(own_file(host, job), line)
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from run_setup import setup_in
+from run_events import attempt_line
+from run_setup import job_of, setup_in
 
 from prealloc._version import __version__
-from prealloc.engines.base import ShardJob, WorkerCheck
-from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned, units_of
+from prealloc.engines.base import WorkerCheck
+from prealloc.engines.handover import JobEnded, TurnedAway, Units, UnitsReturned
 from prealloc.engines.hosts import admission, engine, entrance, jobs, losses, turns, units, wire
 from prealloc.engines.hosts.engine import HostsEngine
 from prealloc.engines.hosts.link import Closed, Heard, News, Opened
@@ -26,7 +27,7 @@ from prealloc.model.outcome import Answer, Status
 from prealloc.model.plan import Unit
 from prealloc.model.policy import EngineOptions, RunPolicy
 from prealloc.store.fold import Due, fold
-from prealloc.store.journal import AttemptBegan, AttemptLine, CleanedUp, Noted
+from prealloc.store.journal import AttemptBegan, CleanedUp, Noted
 from prealloc.store.plan_folder import write_plan
 from prealloc.testing import make_plan
 from prealloc.worker.job import UnitOrder
@@ -145,9 +146,7 @@ class Scripted:
         self.say(wire.Beat(0.0, 0.001, 0.0, room, {}, {}, 1))
 
     def ends(self, task: str, **more: Any) -> None:
-        told: dict[str, Any] = {"shard": "shard-00", "task": task, "repeat": 0, "attempt": 1, "status": Status.OK}
-        told |= {"started_at": 1.0, "queued_s": 0.0, "waiting_s": 0.0, "working_s": 1.0, "peak_rss": 1}
-        line = msgspec.json.encode(AttemptLine(**{**told, "host": self.name, **more})) + b"\n"
+        line = msgspec.json.encode(attempt_line("shard-00", task, **{"host": self.name, **more})) + b"\n"
         file = "shard-00.0001.0001.jsonl"
         self.say(wire.Lines(file, self._offsets.get(file, 0)), line)
         self._offsets[file] = self._offsets.get(file, 0) + len(line)
@@ -197,14 +196,7 @@ class Bench:
     def launch(self, orders: Sequence[UnitOrder] | None = None, *, lane: Lane | None = None) -> None:
         self.numbers += 1
         (shard,) = self.plan.shards
-        ids = [(task.id, task.type) for task in shard.tasks]
-        job = ShardJob(
-            number=self.numbers,
-            manifest=shard.manifest.on(lane),
-            policy=self.policy,
-            ids=ids,
-            units=units_of(orders or [UnitOrder(position, 0, 1) for position in range(3)], self.deaths()),
-        )
+        job = job_of(shard, self.policy, orders or None, number=self.numbers, lane=lane, deaths=self.deaths())
         self.engine.launch(job)
 
     def launch_as_master(self, most: int) -> dict[str, int]:

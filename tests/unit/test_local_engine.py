@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from run_setup import setup_in
+from run_setup import job_of, setup_in
 
 from prealloc.engines import local
 from prealloc.engines.admission import Admission
-from prealloc.engines.base import Checked, ShardJob, WorkerCheck
+from prealloc.engines.base import Checked, WorkerCheck
 from prealloc.engines.fork_messages import Born, Died, Happened
-from prealloc.engines.handover import JobEnded, Units
+from prealloc.engines.handover import JobEnded
 from prealloc.engines.local import LocalEngine
 from prealloc.model.events import AttemptEnded, Event, Note
 from prealloc.model.outcome import Status
@@ -120,17 +120,7 @@ class Bench:
         plan = make_plan(12, shards=3)
         write_plan(plan, setup.paths.plan.root)
         for number, shard in enumerate(plan.shards):
-            orders = tuple(UnitOrder(position, 0, 1) for position in range(len(shard.tasks)))
-            ids = [(task.id, task.type) for task in shard.tasks]
-            self.engine.launch(
-                ShardJob(
-                    number=number,
-                    manifest=shard.manifest,
-                    policy=policy,
-                    ids=ids,
-                    units=Units(orders),
-                )
-            )
+            self.engine.launch(job_of(shard, policy, number=number))
         self.settle()
 
     def settle(self) -> list[tuple[str, int, int]]:
