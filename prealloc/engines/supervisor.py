@@ -157,20 +157,7 @@ class JobSupervisor:
         incarnation, slot = self._processes.incarnation(self.shard), self._processes.slot()
         journal = self._setup.paths.worker_journal(self.shard, self._setup.session, incarnation)
         job = self._job.for_worker(self._setup, orders, slots=slots, slot=slot, journal=journal, library=self._library)
-        worker = WorkerProcess(
-            job=self.number,
-            shard=self.shard,
-            incarnation=incarnation,
-            orders=orders,
-            slots=slots,
-            slot=slot,
-            solo=solo,
-            only=only,
-            journal=journal,
-            tasks={position: task.id for position, task in job.tasks.items()},
-            policy=self._policy,
-            timeouts=job.timeouts,
-        )
+        worker = WorkerProcess(self._job, job, incarnation=incarnation, solo=solo, only=only)
         self.workers.append(worker)
         self._processes.start(worker, job)
 
@@ -197,15 +184,7 @@ class JobSupervisor:
         busy = sum(worker.due is not None for worker in self.workers)
         while self._due and cleanup is not None and not self._at_once and busy < self._policy.concurrency:
             due, busy = self._due.popleft(), busy + 1
-            worker = WorkerProcess(
-                job=self.number,
-                shard=self.shard,
-                incarnation=0,
-                journal=self._setup.paths.journal,
-                tasks={},
-                policy=self._policy,
-                due=due,
-            )
+            worker = WorkerProcess(self._job, due=due)
             job = CleanupJob(
                 cleanup=cleanup,
                 import_path=self._setup.import_path,
