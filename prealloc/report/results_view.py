@@ -199,8 +199,8 @@ def _columns(found: Results) -> list[Column]:
         ),
         *(
             column
-            for sign, value in (("@", _pass_at), ("^", _pass_hat))[found.asked.pass_k is None :]
-            for column in numbers(f"pass{sign}{k}", value, drop=18, is_needed=_passes(found, every))
+            for sign, field in (("@", "pass_at"), ("^", "pass_hat"))[found.asked.pass_k is None :]
+            for column in numbers(f"pass{sign}{k}", partial(_share, field), drop=18, is_needed=_passes(found, every))
         ),
         *numbers(
             "score",
@@ -229,12 +229,8 @@ def tokens_in(row: ResultsRow) -> int | None:
     return sum(tokens.total for tokens in row.usage.values()) if row.usage is not None else None
 
 
-def _pass_at(row: ResultsRow) -> str:
-    return human.share(row.pass_at)
-
-
-def _pass_hat(row: ResultsRow) -> str:
-    return human.share(row.pass_hat)
+def _share(field: str, row: ResultsRow) -> str:
+    return human.share(getattr(row, field))
 
 
 def _passes(found: Results, every: Sequence[ResultsRow]) -> bool:
