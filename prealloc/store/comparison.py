@@ -132,13 +132,9 @@ def compare_members(members: Iterable[Member], asked: CompareOptions) -> Compari
         for one, other in _pairs([canonical(value) for value in values], asked.baseline, values):
             if one in by_value and other in by_value:
                 rows.append(_compared(group, by_value[one], by_value[other], asked))
+    as_asked = {name: getattr(asked, name) for name in ("factor", "metric", "level", "adjust", "outcome", "margin")}
     return Comparison(
-        factor=asked.factor,
-        metric=asked.metric,
-        level=asked.level,
-        adjust=asked.adjust,
-        outcome=asked.outcome,
-        margin=asked.margin,
+        **as_asked,
         matched=matched,
         mixed=_mixed(members, asked),
         rows=_adjusted(rows, asked),
