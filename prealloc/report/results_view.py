@@ -19,7 +19,7 @@ from prealloc.report.grid import Column, draw, fit, known, left_out
 from prealloc.report.page import Page, plain_for, prose
 from prealloc.report.success import incomplete, mixed_note, rate_notes, sample_note
 from prealloc.report.table import COLOURS
-from prealloc.report.visible import value, visible
+from prealloc.report.visible import value_or_nothing, visible
 from prealloc.store.keys import SETTINGS_PREFIX
 from prealloc.store.results import Results
 from prealloc.store.results_row import ResultsRow
@@ -148,8 +148,6 @@ def _table(found: Results, width: int | None) -> list[Text]:
     if _is_grouped(found):
         lines.insert(-1, Text("─" * lines[0].cell_len, style="dim"))
     total = found.total
-    if text := incomplete(total.decided, total.units):
-        lines.insert(0, Text(text, style="yellow"))
     notes = rate_notes(total)
     notes += _of_the_rows(found)
     names = list(dict.fromkeys(name for row in found.rows for name in row.mixed))
@@ -161,7 +159,12 @@ def _table(found: Results, width: int | None) -> list[Text]:
         notes.append(f"judged by {visible(total.scorer)}")
     if _reported(found) and (note := sample_note(total)):
         notes.append(note)
-    return [*lines, *left_out(columns, width), *(prose(note, "dim") for note in notes)]
+    return [
+        *incomplete(total.decided, total.units),
+        *lines,
+        *left_out(columns, width),
+        *(prose(note, "dim") for note in notes),
+    ]
 
 
 def _columns(found: Results) -> list[Column]:
@@ -271,7 +274,7 @@ def _groups(found: Results) -> list[Column]:
     return [
         Column(
             visible(key),
-            [*(Text(_group(row, key)) for row in found.rows), next(ends, Text())],
+            [*(Text(value_or_nothing(row.group[key])) for row in found.rows), next(ends, Text())],
             right=False,
             least=10,
             middle=key in ("shard", "task"),
@@ -291,11 +294,6 @@ def _statuses(rows: Sequence[ResultsRow]) -> list[Column]:
             colour = "" if status is Status.OK else COLOURS[status]
             columns.append(Column(title, [known(str(count), colour) for count in counts]))
     return columns
-
-
-def _group(row: ResultsRow, key: str) -> str:
-    thing = row.group[key]
-    return human.NOTHING if thing is None else value(thing)
 
 
 def _field_mean(name: str, row: ResultsRow) -> str:

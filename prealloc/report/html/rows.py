@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from prealloc.model.lane import Lane
 from prealloc.model.outcome import Status
-from prealloc.model.plan import LibraryInfo
 from prealloc.report import human
 from prealloc.report.compare_view import heading, notes, p_value, points, row_name, verdict
 from prealloc.report.html.pictures.forest import Line
@@ -196,7 +195,10 @@ def provenance(source: Source, say: Say) -> list[tuple[str, str]]:
     facts = [
         ("plan", source.plan.id),
         ("seed", f"{source.plan.seed}, ranking {source.plan.ranking}"),
-        *(("library", _library(each)) for each in source.plan.libraries),
+        *(
+            ("library", f"{each.name}, {human.count(each.tasks, 'task')}, sha256 {each.sha256}")
+            for each in source.plan.libraries
+        ),
         ("worker", say.text(file.worker)),
         ("engine", file.engine),
         ("started", file.created_at),
@@ -212,10 +214,6 @@ def provenance(source: Source, say: Say) -> list[tuple[str, str]]:
     if source.running:
         facts.append(("state", "it was running when this page was made"))
     return facts + [("warning", warning) for warning in source.warnings]
-
-
-def _library(library: LibraryInfo) -> str:
-    return f"{library.name}, {human.count(library.tasks, 'task')}, sha256 {library.sha256}"
 
 
 def _lane(lane: Lane) -> str:

@@ -52,7 +52,9 @@ def timeline(rows: Sequence[Row], moments: Sequence[Moment], description: str) -
         parts, floor = _rows(rows, axis)
     marks = _marks(moments, axis, floor)
     marks += [svg.label(x, floor - 2, "≈", anchor="middle") for x, _ in axis.gaps]
-    inside = [*_gaps(axis, floor), *marks, *parts, *axis.ends(floor + BOTTOM - 4)]
+    size = {"y": TOP - 4, "width": 12, "height": floor - TOP + 4}
+    gaps = [svg.tag("rect", x=x - 6, class_="gap", **size) for x, _ in axis.gaps]
+    inside = [*gaps, *marks, *parts, *axis.ends(floor + BOTTOM - 4)]
     return svg.picture("timeline", "What ran when", description, (WIDTH, floor + BOTTOM), inside)
 
 
@@ -130,7 +132,3 @@ def _area(bars: Sequence[Bar], axis: Axis) -> tuple[list[svg.Svg], int]:
     parts.append(svg.label(LEFT - 8, floor, "0", anchor="end"))
     parts.append(svg.line(LEFT, floor, WIDTH - RIGHT, floor, "grid"))
     return parts, floor
-
-
-def _gaps(axis: Axis, floor: int) -> list[svg.Svg]:
-    return [svg.tag("rect", x=x - 6, y=TOP - 4, width=12, height=floor - TOP + 4, class_="gap") for x, _ in axis.gaps]
